@@ -1,0 +1,361 @@
+"""The SQL schema of a workspace: the history's tables and the records.
+
+One schema for SQLite and PostgreSQL. Times are integers: microseconds since 1970-01-01T00:00:00Z. Ids are text and sort
+by time (`catalog.ids`). Columns that hold JSON are named `*_json` and hold UTF-8 text, so that both engines and DuckDB
+read them alike. Records are append-only; the few columns that change (`status`, `finished_at`, `head`) are listed here:
+`refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `alerts.status/closed_at`, `record_tables.metadata`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# The history -----------------------------------------------------------------------------------------------------
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    comment="Content-addressed parts of the history: tree nodes and the JSON objects at their leaves.",
+)
+
+commits = Table(
+    "commits",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("parent", String(64)),
+    Column("parent2", String(64)),
+    Column("root", String(64), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("meta_json", Text, nullable=False),
+    Index(None, "parent"),
+    Index(None, "created_at"),
+)
+
+refs = Table(
+    "refs",
+    metadata,
+    Column("name", String(250), primary_key=True),
+    Column("kind", String(10), nullable=False),  # branch | tag
+    Column("head", String(64), nullable=False),
+    Column("protected", Boolean, nullable=False, default=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+ref_log = Table(
+    "ref_log",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("ref", String(250), nullable=False),
+    Column("before", String(64)),
+    Column("after", String(64)),
+    Column("actor", Text, nullable=False),
+    Column("action", String(40), nullable=False),  # create | commit | merge | revert | delete | …
+    Column("at", BigInteger, nullable=False),
+    Index(None, "ref", "at"),
+)
+
+# The records -----------------------------------------------------------------------------------------------------
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", String(20), nullable=False),  # pipeline | step | track | retrain | rollout …
+    Column("step", String(200)),
+    Column("status", String(20), nullable=False),  # running | done | cached | failed | cancelled
+    Column("branch", String(250)),
+    Column("commit_id", String(64)),  # the Bascule commit it ran on
+    Column("result_commit_id", String(64)),  # the Bascule commit it made, if any
+    Column("code_commit", String(64)),  # the git commit, if any
+    Column("code_dirty", Boolean),
+    Column("code_snapshot", String(64)),  # blob: JSON {path: blob digest} of the project's text as it ran
+    Column("parent_id", String(40)),
+    Column("user_name", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("environment_json", Text, nullable=False, default="{}"),
+    Column("error", Text),
+    Index(None, "started_at"),
+    Index(None, "parent_id"),
+    Index(None, "step", "started_at"),
+)
+
+params = Table(
+    "params",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("step", BigInteger, primary_key=True, default=0),
+    Column("at", BigInteger, primary_key=True),
+    Column("value", Double, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+run_io = Table(
+    "run_io",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
+    Column("direction", String(3), primary_key=True),  # in | out
+    Column("path", String(250), primary_key=True),  # history path, or file://…, or training_sets/NAME
+    Column("version", String(80), primary_key=True),  # object digest or content digest
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Index(None, "path", "version"),
+)
+
+step_cache = Table(
+    "step_cache",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("step", String(200), nullable=False),
+    Column("terms_json", Text, nullable=False),  # what the key was made of: {term: digest or value}
+    Column("receipt_json", Text, nullable=False),
+    Column("run_id", String(40), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "step", "created_at"),
+)
+
+training_sets = Table(
+    "training_sets",
+    metadata,
+    Column("id", String(64), primary_key=True),  # digest of its bytes and definition
+    Column("name", String(250), nullable=False),
+    Column("blob", String(64), nullable=False),  # Parquet in the store
+    Column("rows", BigInteger, nullable=False),
+    Column("columns_json", Text, nullable=False),
+    Column("spec_json", Text, nullable=False),  # population, features, label, split, cut-off
+    Column("split_json", Text, nullable=False),  # {train|validation|test: {rows, from, to}}
+    Column("commit_id", String(64), nullable=False),
+    Column("run_id", String(40)),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "name", "created_at"),
+)
+
+check_results = Table(
+    "check_results",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("run_id", String(40)),
+    Column("commit_id", String(64)),  # the state that was checked
+    Column("subject", String(250), nullable=False),  # tables/flights
+    Column("check_name", String(250), nullable=False),
+    Column("column_name", String(250)),
+    Column("severity", String(10), nullable=False),  # info | warning | critical
+    Column("status", String(10), nullable=False),  # passed | failed | error
+    Column("observed", Text),
+    Column("expected", Text),
+    Column("failed_rows", BigInteger),
+    Column("total_rows", BigInteger),
+    Column("sample_json", Text),  # some failing rows
+    Column("at", BigInteger, nullable=False),
+    Index(None, "subject", "at"),
+    Index(None, "commit_id"),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("run_id", String(40)),
+    Column("model", String(250), nullable=False),
+    Column("model_version_id", String(40), nullable=False),
+    Column("training_set", String(64), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("report_json", Text, nullable=False),  # metrics, intervals, slices, calibration, gates
+    Column("at", BigInteger, nullable=False),
+    Index(None, "model", "at"),
+    Index(None, "model_version_id"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("model", String(250), nullable=False),
+    Column("version", Integer, nullable=False),  # counted once per model over all branches, never reused
+    Column("artifact", String(64), nullable=False),  # blob digest
+    Column("run_id", String(40)),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "model", "version", unique=True),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("subject", String(250), nullable=False),  # models/delays@3, or a merge
+    Column("decision", String(20), nullable=False),  # approved | refused | forced
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "subject"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("branch", String(250), nullable=False),
+    Column("monitor", String(250), nullable=False),
+    Column("measure", String(100), nullable=False),  # drift | prediction_drift | quality | service | …
+    Column("subject", String(250), nullable=False),  # column, metric or slice
+    Column("severity", String(10), nullable=False),
+    Column("status", String(10), nullable=False),  # firing | resolved
+    Column("value", Double),
+    Column("threshold", Double),
+    Column("window_start", BigInteger),
+    Column("window_end", BigInteger),
+    Column("detail_json", Text, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Index(None, "monitor", "opened_at"),
+)
+
+monitor_points = Table(
+    "monitor_points",
+    metadata,
+    Column("branch", String(250), primary_key=True),
+    Column("monitor", String(250), primary_key=True),
+    Column("measure", String(100), primary_key=True),
+    Column("subject", String(250), primary_key=True),
+    Column("window_start", BigInteger, primary_key=True),
+    Column("window_end", BigInteger, nullable=False),
+    Column("value", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("rows", BigInteger, nullable=False),
+    Column("model_version", Integer, nullable=False, default=0),
+    Column("detail_json", Text, nullable=False, default="{}"),
+    Column("computed_at", BigInteger, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("branch", String(250), nullable=False),
+    Column("deployment", String(250), nullable=False),
+    Column("action", String(30), nullable=False),  # start | advance | promote | hold | rollback
+    Column("actor", Text, nullable=False),
+    Column("from_json", Text, nullable=False),  # traffic before
+    Column("to_json", Text, nullable=False),  # traffic after
+    Column("evidence_json", Text, nullable=False),
+    Column("commit_id", String(64)),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "deployment", "at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(40), nullable=False),  # retrain | …
+    Column("branch", String(250), nullable=False),
+    Column("spec_json", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("dedupe_key", String(250)),
+    Column("status", String(20), nullable=False),  # waiting | running | done | failed
+    Column("claimed_by", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("result_json", Text),
+    Index(None, "status", "created_at"),
+    Index(None, "dedupe_key", unique=True),
+)
+
+record_tables = Table(
+    "record_tables",
+    metadata,
+    Column("name", String(250), primary_key=True),  # predictions | ground_truth | …
+    Column("object_json", Text, nullable=False),  # a table object, as the history holds them
+    Column("updated_at", BigInteger, nullable=False),
+    comment="High-volume records that are Iceberg tables of their own, outside the branches.",
+)
+
+record_segments = Table(
+    "record_segments",
+    metadata,
+    Column("record_table", String(250), primary_key=True),
+    Column("segment", String(250), primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    comment="Log segments that have been moved into a record table: each is moved exactly once.",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", String(60), nullable=False),  # commit | merge | deploy | rollback | forget | predict-config | …
+    Column("subject", Text, nullable=False),
+    Column("detail_json", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "at"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(128), nullable=False),  # BLAKE3 keyed by nothing but the token's 256 random bits
+    Column("role", String(20), nullable=False),  # reader | writer | deployer | admin
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Index(None, "digest", unique=True),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", String(250), primary_key=True),
+    Column("value", Text, nullable=False),
+)

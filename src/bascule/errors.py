@@ -1,0 +1,135 @@
+"""Every error that a user can meet.
+
+    BasculeError                     the root; carries a sentence, a hint and an exit code
+    ├── InputError          exit 2   bad usage or bad input
+    │   ├── NotFound                 an unknown name, with "did you mean"
+    │   ├── AlreadyExists            a name that is taken
+    │   └── ProjectFileError         a wrong key or value in a project file, with file, line and key
+    ├── CheckFailed         exit 1   a data check or a gate said no
+    ├── Conflict            exit 1   two sides changed the same thing
+    └── EnvironmentProblem  exit 3   a full disk, a taken port, a dead database
+        ├── MissingExtra             an optional capability is not installed
+        └── Busy                     another process holds what is needed
+
+A message says what was asked, what was found and where; the hint says what to do next. The command line prints
+both without a traceback and ends with `exit_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class BasculeError(Exception):
+    """An error that is told to the user as a sentence and a next step.
+
+    Args:
+        message: what was asked and what was found, one sentence or two.
+        hint: what to do next, in the imperative; empty when nothing can be said.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as one JSON object, for `--json` and for HTTP."""
+        return {"error": self.message, "kind": type(self).__name__, "hint": self.hint}
+
+
+class InputError(BasculeError):
+    """The user's input or usage is wrong. Nothing was changed."""
+
+
+class NotFound(InputError):
+    """A name that does not exist. The nearest known name is offered."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, hint: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        names = sorted(known)
+        super().__init__(f"There is no {kind} named {name!r}.", hint=hint or suggestion(name, names, kind))
+
+
+class AlreadyExists(InputError):
+    """A name that is already taken."""
+
+    def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
+        super().__init__(f"A {kind} named {name!r} exists already.", hint=hint)
+
+
+class ProjectFileError(InputError):
+    """A project file says something that cannot be used."""
+
+    def __init__(self, message: str, *, file: Path | str, line: int | None = None, key: str = "", hint: str = "") -> None:
+        self.file = str(file)
+        self.line = line
+        self.key = key
+        where = f"{file}:{line}" if line else str(file)
+        super().__init__(f"{where}: {f'[{key}] ' if key else ''}{message}", hint=hint)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "file": self.file, "line": self.line, "key": self.key}
+
+
+class CheckFailed(BasculeError):
+    """Data checks or gates refused something. `details` holds one JSON-able row for each refusal."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, details: Sequence[dict[str, Any]] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.details = list(details)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "details": self.details}
+
+
+class Conflict(BasculeError):
+    """Two sides changed the same thing. `paths` names what is in conflict."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, paths: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.paths = list(paths)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "paths": self.paths}
+
+
+class EnvironmentProblem(BasculeError):
+    """The machine does not give what is needed: disk, port, database, network."""
+
+    exit_code = 3
+
+
+class MissingExtra(EnvironmentProblem):
+    """An optional capability is not installed."""
+
+    def __init__(self, capability: str, extra: str) -> None:
+        super().__init__(
+            f"{capability} needs packages that are not installed.",
+            hint=f"Install them with: pip install 'bascule[{extra}]'",
+        )
+
+
+class Busy(EnvironmentProblem):
+    """Another process holds what is needed."""
+
+
+def suggestion(name: str, known: Sequence[str], kind: str = "name") -> str:
+    """Return "Did you mean …?" for an unknown name, or the list of known ones when it is short."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    if not known:
+        return f"There is no {kind} yet."
+    shown = ", ".join(known[:8])
+    return f"Known: {shown}{', …' if len(known) > 8 else ''}."
