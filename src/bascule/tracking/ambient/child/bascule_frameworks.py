@@ -126,6 +126,8 @@ def _after_fit(_: Any, args: tuple[Any, ...], __: dict[str, Any]) -> None:
     _params(name, estimator.get_params(deep=True))
     if hasattr(data, "shape"):
         _params(name, {"fit_rows": data.shape[0], "fit_columns": data.shape[1] if len(data.shape) > 1 else 1})
+    elif hasattr(data, "__len__"):
+        _params(name, {"fit_rows": len(data)})
     for attribute in ("best_score_", "n_iter_"):
         _metric(f"{name}.{attribute.rstrip('_')}", getattr(estimator, attribute, None))
     if hasattr(estimator, "best_params_"):
