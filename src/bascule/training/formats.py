@@ -97,7 +97,7 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
         raise MissingExtra("LightGBM models", "train") from None
     text = _lightgbm_text(model, signature)
     try:
-        booster = lightgbm.Booster(params={"verbosity": -1}, model_str=text)
+        booster = lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
         raise InputError(f"LightGBM cannot read this model: {error}.") from None
     return LightGbmPredictor(booster, booster.current_iteration())

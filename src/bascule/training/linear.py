@@ -16,6 +16,7 @@ from bascule.training.spec import Task
 
 MOST_COLUMNS_OF_ONE = 50
 MOST_FIT_ROWS = 50_000
+SURE = 15.0  # a log-odds that stands for a class that did not occur: three in ten million
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,10 +165,12 @@ def _one_hot(name: str, values: np.ndarray) -> tuple[Term, np.ndarray]:
 def _solve(design: np.ndarray, label: np.ndarray, signature: Signature) -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.linear_model import LogisticRegression, Ridge
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError:
         raise MissingExtra("Training", "train") from None
     output = signature.output
+    if output.task != "regression" and len(np.unique(label)) == 1:
+        return np.zeros((design.shape[1], _outputs(signature))), _certain(int(label[0]), _outputs(signature))
     with threadpool_limits(limits=1):
         if output.task == "regression":
             ridge = Ridge(alpha=1.0, solver="cholesky").fit(design, label)
@@ -179,12 +182,23 @@ def _solve(design: np.ndarray, label: np.ndarray, signature: Signature) -> tuple
     return _spread(fitted.coef_.T, fitted.intercept_, fitted.classes_, len(output.classes))
 
 
+def _outputs(signature: Signature) -> int:
+    return len(signature.output.classes) if signature.output.task == "multiclass" else 1
+
+
+def _certain(code: int, outputs: int) -> np.ndarray:
+    """The intercepts of a model that has seen one class only, which a rare class can do to a draw of rows."""
+    if outputs == 1:
+        return np.array([SURE if code else -SURE])
+    return np.where(np.arange(outputs) == code, 0.0, -SURE)
+
+
 def _spread(
     weights: np.ndarray, intercept: np.ndarray, present: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     if weights.shape[1] == 1:
         weights, intercept = np.hstack([-weights, weights]) / 2, np.array([-intercept[0], intercept[0]]) / 2
-    wide, shift = np.zeros((len(weights), classes)), np.full(classes, -30.0)
+    wide, shift = np.zeros((len(weights), classes)), np.full(classes, -SURE)
     wide[:, present] = weights
     shift[present] = intercept
     return wide, shift

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -180,8 +179,6 @@ def _wrong_type(field: Field, kind: pa.DataType) -> InputError:
         f"The input {field.name!r} has the type {kind}; the model was trained on {field.type}.",
         hint="Cast the column, or train a new version on the new type.",
     )
-
-
 
 
 def differing_inputs(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -1,13 +1,14 @@
 """The contract of a trainer, and the way one is found and run.
 
-A trainer is a function `(data: TrainingData, settings: TrainerSettings, progress: Progress) -> TrainedModel`. The ones in
-the box are named in `TRAINERS`; further ones come in through the entry point group `bascule.trainers`, or as
+A trainer is a function `(data: TrainingData, settings: TrainerSettings, progress: Progress) -> TrainedModel`. The ones
+in the box are named in `TRAINERS`; further ones come in through the entry point group `bascule.trainers`, or as
 `module:function` from the project's folder.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module, invalidate_caches
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bascule.errors import InputError, NotFound, suggestion
+from bascule.errors import BasculeError, InputError, NotFound, suggestion
 from bascule.training.formats import load_predictor
 from bascule.training.linear import LinearModel, fit_linear
 from bascule.training.signature import Signature, encode
@@ -72,7 +73,7 @@ class TrainerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     seed: int = 0
     trials: int = 12
-    search_rows: int = 30_000
+    search_rows: int = 50_000
     params: dict[str, Any] = {}
     refit: bool = True
 
@@ -139,7 +140,9 @@ class TrainedModel:
 class Trainer(Protocol):
     """Learns from train, chooses by validation, and gives a model in a safe format."""
 
-    def __call__(self, data: TrainingData, settings: TrainerSettings, progress: Progress) -> TrainedModel: ...
+    def __call__(self, data: TrainingData, settings: TrainerSettings, progress: Progress) -> TrainedModel:
+        """Train; call `progress` after each step."""
+        ...
 
 
 def silent(step: Step) -> None:
@@ -168,7 +171,7 @@ def train(
         MissingExtra: its library is not installed.
     """
     settings = settings or TrainerSettings()
-    model = load_trainer(trainer, folder)(data, settings, progress)
+    model = _run(load_trainer(trainer, folder), trainer, data, settings, progress)
     if not isinstance(model, TrainedModel):
         raise InputError(
             f"The trainer {trainer!r} gave {type(model).__name__}.",
@@ -214,22 +217,35 @@ def _trainer_hint(name: str, known: list[str]) -> str:
 
 
 def _import(name: str, folder: Path | None) -> Any:
-    place = str(folder.resolve()) if folder else None
-    if place and ((folder / f"{name.replace('.', '/')}.py").exists() if folder else False):
-        sys.modules.pop(name, None)
+    if folder is not None:
+        place = str(folder.resolve())
+        # First on the path, as Python does for a script, and left there: trainers import their neighbours late too.
+        sys.path[:] = [place, *(one for one in sys.path if one != place)]
+        stem = folder.resolve() / name.replace(".", "/")
+        if stem.with_suffix(".py").exists() or (stem / "__init__.py").exists():
+            sys.modules.pop(name, None)
         invalidate_caches()
-        sys.path.insert(0, place)
     try:
         return import_module(name)
     except Exception as error:
-        where = f" (looked in {place} first)" if place else ""
+        where = f" (looked in {folder} first)" if folder else ""
         raise InputError(
             f"The module {name!r} cannot be imported{where}: {type(error).__name__}: {error}.",
             hint="Look at the name before the colon, and import the file in a Python session to see the whole error.",
         ) from error
-    finally:
-        if place and place in sys.path:
-            sys.path.remove(place)
+
+
+def _run(trainer: Trainer, name: str, data: TrainingData, settings: TrainerSettings, progress: Progress) -> object:
+    try:
+        return trainer(data, settings, progress)
+    except BasculeError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"The trainer {name!r} failed at {last.filename}:{last.lineno}: {type(error).__name__}: {error}.",
+            hint="Call the function in a Python session with bascule.training.training_data(…) to debug it.",
+        ) from error
 
 
 def _refuse_impossible(model: TrainedModel, data: TrainingData, trainer: str) -> None:
