@@ -135,21 +135,15 @@ def build_training_set(
     _refuse_unlearnable(label, sides, target, spec.label)
     table = _table(frame, label, sides)
     data = _parquet(table)
-    definition = _Definition(spec=spec, feature_set=feature_set)
     blob = digest_of(data)
+    definition = _Definition(spec=spec, feature_set=feature_set)
     name = digest_of(msgspec.json.encode([definition, blob], order="deterministic"))
     made = TrainingSet(
         id=name,
         name=f"{spec.name}@{name[:SHORT]}",
         blob=blob,
         rows=table.num_rows,
-        columns=Columns(
-            features=frame.features,
-            target=target,
-            types={one.name: str(one.type) for one in table.schema},
-            prediction_time=spec.prediction_time,
-            label_time=spec.label_time,
-        ),
+        columns=_columns(table, frame, target, spec),
         spec=spec,
         feature_set=feature_set,
         split=_splits(frame, sides, excluded),
@@ -159,6 +153,16 @@ def build_training_set(
     )
     ws.store.put(data)
     return _record(ws, made)
+
+
+def _columns(table: pa.Table, frame: Frame, target: Target, spec: TrainingSpec) -> Columns:
+    return Columns(
+        features=frame.features,
+        target=target,
+        types={one.name: str(one.type) for one in table.schema},
+        prediction_time=spec.prediction_time,
+        label_time=spec.label_time,
+    )
 
 
 def read_training_set(ws: Workspace, name: str) -> TrainingSet:

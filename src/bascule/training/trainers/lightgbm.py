@@ -207,11 +207,9 @@ def _first_trial(fixed: dict[str, Any], rows: int) -> dict[str, float | int]:
 def _search(
     optuna: Any, fit: _Fit, sample: _Sample, settings: TrainerSettings, progress: Progress
 ) -> tuple[dict[str, float | int], list[Trial]]:
-    rows = len(sample.train)
-    first = _first_trial(fit.fixed, rows)
+    first = _first_trial(fit.fixed, len(sample.train))
     if settings.trials == 0:
         return first, []
-    learn, judge = _datasets(fit, sample)
     study = optuna.create_study(
         direction="minimize",
         sampler=optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=START_TRIALS),
@@ -219,8 +217,29 @@ def _search(
     )
     study.enqueue_trial(first)
 
+    def report(study: Any, trial: Any) -> None:
+        progress(Step("search", trial.number + 1, settings.trials, {fit.shown: study.best_value}))
+
+    progress(Step("search", 0, settings.trials))
+    study.optimize(_objective(optuna, fit, sample), n_trials=settings.trials, callbacks=[report])
+    trials = [
+        Trial(
+            number=one.number,
+            params=one.params,
+            value=one.value if one.state.name == "COMPLETE" else None,
+            rounds=one.user_attrs.get("rounds", one.last_step or 0),
+        )
+        for one in study.trials
+    ]
+    return study.best_params, trials
+
+
+def _objective(optuna: Any, fit: _Fit, sample: _Sample) -> Callable[[Any], float]:
+    learn, judge = _datasets(fit, sample)
+
     def objective(trial: Any) -> float:
-        params = {"learning_rate": SEARCH_RATE, **fit.fixed, **_suggest(trial, fit.fixed, rows)}
+        suggested = _suggest(trial, fit.fixed, len(sample.train))
+        params: dict[str, Any] = {"learning_rate": SEARCH_RATE, **fit.fixed, **suggested}
         booster = fit.lightgbm.train(
             _without_rounds(params),
             learn,
@@ -235,21 +254,7 @@ def _search(
         trial.set_user_attr("rounds", booster.best_iteration or booster.current_iteration())
         return float(booster.best_score["validation"][fit.metric])
 
-    def report(study: Any, trial: Any) -> None:
-        progress(Step("search", trial.number + 1, settings.trials, {fit.shown: study.best_value}))
-
-    progress(Step("search", 0, settings.trials))
-    study.optimize(objective, n_trials=settings.trials, callbacks=[report])
-    trials = [
-        Trial(
-            number=one.number,
-            params=one.params,
-            value=one.value if one.state.name == "COMPLETE" else None,
-            rounds=one.user_attrs.get("rounds", one.last_step or 0),
-        )
-        for one in study.trials
-    ]
-    return study.best_params, trials
+    return objective
 
 
 def _fit_final(
