@@ -53,8 +53,8 @@ def register(
 ) -> int:
     """Register a version of a model on a branch.
 
-    One transaction writes the commit, the `model_versions` and `evaluations` records, the `approvals` record of a forced
-    version, and the audit entry. Numbers count once per model over all branches; a number is never used again.
+    One transaction writes the commit, the `model_versions` and `evaluations` records, the `approvals` record of a
+    forced version, and the audit entry. Numbers count once per model over all branches and are never used again.
 
     Args:
         ws: the workspace.
@@ -78,19 +78,12 @@ def register(
         The version's number.
 
     Raises:
-        CheckFailed: a gate refused it and `force` was not given; `details` holds the gates. The evaluation and the refusal
-            are recorded, the branch is not changed.
+        CheckFailed: a gate refused it and `force` was not given; `details` holds the gates. The evaluation and the
+            refusal are recorded, the branch is not changed.
         InputError: `force` is blank, or a name cannot be used.
         NotFound: the branch does not exist or the artifact is not in the store.
     """
-    path_of(model)
-    if alias is not None:
-        _checked_alias(alias)
-    if force is not None and not force.strip():
-        raise InputError("A forced registration needs a reason.", hint='Say why, such as: --force "hotfix for #12".')
-    if not ws.store.has(artifact):
-        raise NotFound("artifact in the store", artifact, hint="Put the packed model into the store first.")
-    ws.history.resolve(branch)
+    _refuse_unfit(ws, branch, model, artifact, alias, force)
     who = author or actor()
     if not evaluation["passed"] and force is None:
         raise _refused(ws, model, training_set, evaluation, run_id)
@@ -106,6 +99,17 @@ def register(
         "forced": (force or "") if not evaluation["passed"] else "",
     }
     return _until_landed(ws, branch, _New(model, fields, evaluation, force or "", alias, card, who, message))
+
+
+def _refuse_unfit(ws: Workspace, branch: str, model: str, artifact: str, alias: str | None, force: str | None) -> None:
+    path_of(model)
+    if alias is not None:
+        _checked_alias(alias)
+    if force is not None and not force.strip():
+        raise InputError("A forced registration needs a reason.", hint='Say why, such as: --force "hotfix for #12".')
+    if not ws.store.has(artifact):
+        raise NotFound("artifact in the store", artifact, hint="Put the packed model into the store first.")
+    ws.history.resolve(branch)
 
 
 def set_alias(
@@ -158,9 +162,7 @@ def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
     for _ in range(TRIES):
         head = history.resolve(branch)
         before = history.digest(head, path)
-        found = (
-            history.object(before) if before else {"kind": "model", "name": new.model, "versions": {}, "aliases": {}}
-        )
+        found = history.object(before) if before else _empty(new.model)
         number = _next_number(ws, new.model)
         entry = {
             **new.fields,
@@ -191,6 +193,10 @@ def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
             continue
         return number
     raise _busy(new.model)
+
+
+def _empty(model: str) -> dict[str, Any]:
+    return {"kind": "model", "name": model, "versions": {}, "aliases": {}}
 
 
 def _next_number(ws: Workspace, model: str) -> int:
