@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 # valid; these cover a slight excess and a canary that fails always.
 RATIOS: Floats = np.geomspace(1.1, 60.0, 24)
 
-# The shares of the capital that the betting test stakes. Small stakes find small differences, large ones find large ones.
+# The shares of its capital that the betting test stakes: small stakes find small differences, large ones large ones.
 STAKES: Floats = np.geomspace(0.004, 0.9, 24)
 
 _lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
@@ -57,9 +57,9 @@ def log_e_excess(canary: ArrayLike, stable: ArrayLike, share: ArrayLike, ratio: 
 
     Only the arm of each event is used: while the canary's rate is `ratio` times stable's, an event falls on the canary
     with chance ratio*w / (ratio*w + 1 - w), w being the canary's share of requests, *whatever the common rate is and
-    however it moves over time* (Lindon & Malek 2022, section 4). A discrete mixture over larger ratios takes the place of their
-    Beta, which makes the test one-sided (a canary that is better is no evidence) and lets the share change between
-    phases of a rollout without starting again. The null is composite: any ratio up to `ratio`, possibly moving.
+    however it moves over time* (Lindon & Malek 2022, section 4). A discrete mixture over larger ratios takes the place
+    of their Beta, which makes the test one-sided (a canary that is better is no evidence) and lets the share change
+    between phases of a rollout without starting again. The null is composite: any ratio up to `ratio`, possibly moving.
 
     Args:
         canary: events on the canary in each phase, shape [..., phases].
