@@ -1,7 +1,7 @@
 """The smallest and largest value of a column in one file, in Iceberg's single-value binary form.
 
-Text and bytes are cut to 16 code points or bytes, as every Iceberg writer does; an upper bound that was cut is raised to
-the next value, so that it stays above all that is in the file. A bound is left out where none can be given.
+Text and bytes are cut to 16 code points or bytes, as every Iceberg writer does; an upper bound that was cut is raised
+to the next value, so that it stays above all that is in the file. A bound is left out where none can be given.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def upper(kind: str, value: Any) -> bytes | None:
 
 
 def decode(kind: str, data: bytes) -> Any:
-    """Return the value of a bound: an integer for times and dates (µs or days since the epoch), else the plain value."""
+    """Return the value of a bound: an integer for times and dates (µs or days since the epoch), else the value."""
     if form := _PACKED.get(kind):
         # A column that was widened keeps the short bounds of its older files.
         if len(data) == 4 and form == "<q":
@@ -109,7 +109,7 @@ def _unscaled(value: Decimal, scale: int) -> int:
     # Without arithmetic on Decimals: that rounds to the context's 28 digits.
     sign, digits, exponent = value.as_tuple()
     number = int("".join(map(str, digits))) * 10 ** (scale + int(exponent))
-    return -number if sign else number
+    return int(-number if sign else number)
 
 
 def _decimal(unscaled: int, scale: int) -> Decimal:

@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import bounds, files, manifests, schemas
+from bascule.lake.iceberg.types import FIELD_ID, primitive_from_arrow
 
 ROWS_PER_GROUP = 122_880  # what DuckDB gives one thread
 CHUNK = 8_192
@@ -76,7 +77,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Pat
     try:
         first = next(groups, None)
         while first is not None:
-            record, first = _write_file(first, groups, schema, arrow, folder)
+            record, first = _write_file(first, groups, arrow, folder)
             written.append(record)
     except BaseException:
         remove(written)
@@ -90,42 +91,46 @@ def remove(records: Iterable[Record]) -> None:
         Path(record["file_path"]).unlink(missing_ok=True)
 
 
-def rewrite_without(record: Record, source: Path, positions: np.ndarray, target: Path) -> None:
+def rewrite_without(source: Path, positions: np.ndarray, target: Path, place: str) -> Record:
     """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
 
     Args:
-        record: what the manifest says of it.
-        source: where it is.
+        source: the file.
         positions: row numbers from 0, sorted.
-        target: the path to write; taken as it is, so the caller decides how it becomes visible.
+        target: the path to write; the caller decides how it becomes visible.
+        place: the path that manifests will say.
+
+    Returns:
+        What manifests say of the new file.
     """
     with pq.ParquetFile(source) as old:
         schema = old.schema_arrow.remove_metadata()
-        batches = _without(old.iter_batches(batch_size=CHUNK), positions)
-        with files.told(target), pq.ParquetWriter(target, schema, **_options()) as out:
-            for group in _groups(batches, schema):
+        groups = _groups(_without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
+            nans = _NaNs(schema)
+            for group in groups:
                 out.write_table(group, row_group_size=group.num_rows)
+                nans.count(group)
+    return measure(target, schema, nans, place)
 
 
-def measure(path: Path, fields: Iterable[tuple[int, str, bool]], nans: dict[int, int], place: str = "") -> Record:
+def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
     """Return what a manifest says of a Parquet file: its size and the statistics from its footer.
 
     Args:
-        path: the file.
-        fields: id, type and whether it repeats, for each leaf column in order.
-        nans: how many NaN each float column has, by field id.
-        place: the path to say; the file's own unless given.
+        schema: the file's, with field ids; a column without one has no statistics.
+        place: the path to say.
     """
     footer = pq.read_metadata(path)
-    leaves = list(fields)
     groups = [footer.row_group(g) for g in range(footer.num_row_groups)]
-    columns = {number: [group.column(i) for group in groups] for i, (number, _, _) in enumerate(leaves)}
-    flat = [(number, kind) for number, kind, repeats in leaves if not repeats]
+    parts = [(i, n, kind, repeats) for i, (n, kind, repeats) in enumerate(_parts(schema)) if n is not None]
+    columns = {number: [group.column(i) for group in groups] for i, number, _, _ in parts}
+    flat = [(number, kind) for _, number, kind, repeats in parts if not repeats]
     nulls = {number: _nulls(columns[number]) for number, _ in flat}
     low, high = _bounds(columns, flat)
     return {
         "content": manifests.DATA,
-        "file_path": place or str(path),
+        "file_path": place,
         "file_format": "PARQUET",
         "partition": {},
         "record_count": footer.num_rows,
@@ -133,7 +138,7 @@ def measure(path: Path, fields: Iterable[tuple[int, str, bool]], nans: dict[int,
         "column_sizes": _pairs({n: sum(c.total_compressed_size for c in chunks) for n, chunks in columns.items()}),
         "value_counts": _pairs({number: sum(c.num_values for c in columns[number]) for number, _ in flat}),
         "null_value_counts": _pairs({n: count for n, count in nulls.items() if count is not None}),
-        "nan_value_counts": _pairs(nans),
+        "nan_value_counts": _pairs(nans.found),
         "lower_bounds": _pairs(low),
         "upper_bounds": _pairs(high),
         "key_metadata": None,
@@ -141,13 +146,6 @@ def measure(path: Path, fields: Iterable[tuple[int, str, bool]], nans: dict[int,
         "equality_ids": None,
         "sort_order_id": None,
     }
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the BLAKE3 of a file's content."""
-    hasher = blake3()
-    hasher.update_mmap(path)
-    return hasher.hexdigest()
 
 
 def _options() -> dict[str, Any]:
@@ -161,31 +159,49 @@ def _options() -> dict[str, Any]:
     }
 
 
+class _NaNs:
+    """How many NaN the float columns of a file have, by field id: a Parquet footer does not tell."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        floats = [field for field in schema if pa.types.is_floating(field.type)]
+        self._names = {field.name: number for field in floats if (number := _id(field)) is not None}
+        self.found = dict.fromkeys(self._names.values(), 0)
+
+    def count(self, rows: pa.Table) -> None:
+        for name, number in self._names.items():
+            self.found[number] += pc.sum(pc.is_nan(rows[name])).as_py() or 0
+
+
 def _write_file(
-    first: pa.Table, groups: Iterator[pa.Table], schema: schemas.Schema, arrow: pa.Schema, folder: Path
+    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Path
 ) -> tuple[Record, pa.Table | None]:
-    floats = _float_columns(schema)
-    nans = dict.fromkeys(floats.values(), 0)
+    nans = _NaNs(schema)
     working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
     try:
         with files.told(working), open(working, "xb") as sink:
             group: pa.Table | None = first
-            with pq.ParquetWriter(sink, arrow, **_options()) as out:
+            with pq.ParquetWriter(sink, schema, **_options()) as out:
                 while group is not None:
                     out.write_table(group, row_group_size=group.num_rows)
-                    for name, number in floats.items():
-                        nans[number] += pc.sum(pc.is_nan(group[name])).as_py() or 0
+                    nans.count(group)
                     group = next(groups, None)
                     if sink.tell() >= FILE_BYTES:
                         break
-        digest = digest_of_file(working)
-        # The name says the content; the ending keeps two appends of equal rows apart, as Iceberg demands.
-        place = folder / f"{digest}-{uuid.uuid4().hex[:8]}.parquet"
-        record = measure(working, schemas.leaves(schema), nans, str(place))
-        files.publish(working, place)
+        record = measure(working, schema, nans, named_by_content(working, folder))
+        files.publish(working, Path(record["file_path"]))
     finally:
         working.unlink(missing_ok=True)
     return record, group
+
+
+def named_by_content(path: Path, folder: Path) -> str:
+    """Return the place for a data file: its name says its content.
+
+    The ending keeps two appends of equal rows apart: Iceberg wants a path at most once in a snapshot.
+    """
+    hasher = blake3()
+    hasher.update_mmap(path)
+    return str(folder / f"{hasher.hexdigest()}-{uuid.uuid4().hex[:8]}.parquet")
 
 
 def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -237,8 +253,24 @@ def _without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterat
             yield batch
 
 
-def _float_columns(schema: schemas.Schema) -> dict[str, int]:
-    return {f["name"]: f["id"] for f in schema["fields"] if f["type"] in ("float", "double")}
+def _id(field: pa.Field) -> int | None:
+    number = (field.metadata or {}).get(FIELD_ID)
+    return int(number) if number is not None else None
+
+
+def _parts(fields: Iterable[pa.Field], repeats: bool = False) -> Iterator[tuple[int | None, str, bool]]:
+    # The leaf columns in Parquet's order: id, Iceberg type, whether one row may hold several values.
+    for field in fields:
+        kind = field.type
+        if pa.types.is_struct(kind):
+            yield from _parts([kind.field(i) for i in range(kind.num_fields)], repeats)
+        elif pa.types.is_map(kind):
+            yield from _parts([kind.key_field, kind.item_field], True)
+        elif pa.types.is_nested(kind):
+            yield from _parts([kind.value_field], True)
+        else:
+            storage = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+            yield _id(field), primitive_from_arrow(storage, field.name), repeats
 
 
 def _nulls(chunks: list[Any]) -> int | None:
@@ -246,9 +278,7 @@ def _nulls(chunks: list[Any]) -> int | None:
     return sum(found) if len(found) == len(chunks) else None
 
 
-def _bounds(
-    columns: dict[int, list[Any]], flat: list[tuple[int, str]]
-) -> tuple[dict[int, bytes], dict[int, bytes]]:
+def _bounds(columns: dict[int, list[Any]], flat: list[tuple[int, str]]) -> tuple[dict[int, bytes], dict[int, bytes]]:
     low: dict[int, bytes] = {}
     high: dict[int, bytes] = {}
     for number, kind in flat:

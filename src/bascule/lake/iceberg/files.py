@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from bascule.errors import EnvironmentProblem
 
@@ -88,7 +87,9 @@ def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
         return
     make_folder(path.parent)
     with told(path):
-        handle: BinaryIO = open(path, "ab")
-    with handle:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
+    finally:
+        os.close(handle)

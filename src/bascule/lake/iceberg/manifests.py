@@ -119,7 +119,7 @@ _COUNTS = {
 
 
 class AvroFile:
-    """An Avro file that was read: its records, its schema and its key-value metadata, so that it can be written again."""
+    """An Avro file that was read: records, schema and key-value metadata, so that it can be written again."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -101,7 +101,7 @@ def with_schema(metadata: Metadata, schema: schemas.Schema, last_column: int) ->
 
 
 def with_snapshot(metadata: Metadata, snapshot: Snapshot) -> Metadata:
-    """Make a snapshot the current one and let go of the oldest ones, except those that a foreign branch or tag names."""
+    """Make a snapshot the current one and let go of the oldest, except those that a foreign branch or tag names."""
     number = snapshot["snapshot-id"]
     main = {**metadata.get("refs", {}).get("main", {}), "snapshot-id": number, "type": "branch"}
     refs = {**metadata.get("refs", {}), "main": main}
@@ -125,7 +125,7 @@ def with_snapshot(metadata: Metadata, snapshot: Snapshot) -> Metadata:
 
 def next_time(metadata: Metadata) -> int:
     """Return the time for a new snapshot, milliseconds since the epoch: now, and later than the last one."""
-    return max(_now(), metadata["last-updated-ms"] + 1)
+    return max(_now(), int(metadata["last-updated-ms"]) + 1)
 
 
 def read(path: Path) -> Metadata:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,84 @@ NAME_MAPPING = "schema.name-mapping.default"
 Between = Mapping[str, tuple[Any, Any]]
 
 
-def scan(table: Table, *, only: Sequence[DataFile] | None = None, positions: bool = False) -> str:
+def scan(
+    table: Table,
+    *,
+    only: Sequence[DataFile] | None = None,
+    positions: bool = False,
+    schema: schemas.Schema | None = None,
+) -> str:
     """Return SQL text for FROM that yields a table's rows.
 
     Args:
         only: read just these of its data files.
-        positions: two columns more, `file` (its path) and `row` (its number in the file, from 0), ahead of the others.
+        positions: two columns more, first: `__file` (its path) and `__row` (its number in the file, from 0).
+        schema: read the rows as another of the table's schemas has them; the current one unless given.
 
     Raises:
         InputError: when the table holds what DuckDB cannot read rightly here: equality deletes, deletion vectors,
             renamed fields inside a struct, or defaults for rows written before a column.
     """
     refuse_unreadable(table)
+    reading = _Reading(table, schema or table.schema, positions)
     data = list(table.data_files() if only is None else only)
     deletes = [entry["data_file"] for entry in table.live(manifests.DELETES)]
     for record in deletes:
         _refuse_delete(table, record)
     if not data:
-        return _nothing(table.schema, positions)
+        return reading.nothing()
     touched = _touched(table, data, deletes)
-    plain = [f for f in data if f.path not in touched]
-    parts = [_read(table, group, positions) for group in _by_naming(table, plain)]
-    if touched:
-        parts += [
-            _read_without(table, group, deletes, positions)
-            for group in _by_naming(table, [f for f in data if f.path in touched])
-        ]
+    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
+    for group in _by_naming(table, [f for f in data if f.path in touched]):
+        parts.append(reading.files(group) + reading.without(deletes))
     return f"({' UNION ALL '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    table: Table
+    schema: schemas.Schema
+    positions: bool
+
+    def nothing(self) -> str:
+        columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in self.schema["fields"]]
+        if self.positions:
+            columns = ["NULL::VARCHAR AS __file", "NULL::BIGINT AS __row", *columns]
+        return f"(SELECT {', '.join(columns)} WHERE false)"
+
+    def files(self, group: Sequence[DataFile]) -> str:
+        # Read under their ids and named last, so that no name can clash with one of DuckDB's own.
+        columns = [f"c{f['id']} AS {quoted(f['name'])}" for f in self.schema["fields"]]
+        if self.positions:
+            columns = ["filename AS __file", "file_row_number AS __row", *columns]
+        paths = ", ".join(literal(str(f.path)) for f in group)
+        by_id = _named_by_id(group[0].path, self.table)
+        source = self._by_id(paths) if by_id else self._by_name(group[0].path, paths)
+        return f"SELECT {', '.join(columns)} FROM {source} AS data"
+
+    def without(self, deletes: Sequence[dict[str, Any]]) -> str:
+        # A delete names its file, and files never share a path, so sequence numbers need not be compared.
+        gone = f"SELECT {_moved(self.table)} AS file, pos AS row FROM read_parquet({_paths(self.table, deletes)})"
+        return f" ANTI JOIN ({gone}) AS gone ON data.filename = gone.file AND data.file_row_number = gone.row"
+
+    def _by_id(self, paths: str) -> str:
+        wanted = ", ".join(
+            f"{f['id']}: {{name: 'c{f['id']}', type: {literal(types.to_duckdb(f['type']))}, default_value: NULL}}"
+            for f in self.schema["fields"]
+        )
+        return f"read_parquet([{paths}], schema = MAP {{{wanted}}})"
+
+    def _by_name(self, example: Path, paths: str) -> str:
+        # Files that were adopted as they were: the table's name mapping says which of their columns is which field.
+        there = set(pq.read_schema(example).names)
+        mapping = json.loads(self.table.properties.get(NAME_MAPPING, "[]"))
+        aliases = {entry["field-id"]: entry["names"] for entry in mapping if "field-id" in entry}
+        columns = []
+        for field in self.schema["fields"]:
+            found = next((name for name in aliases.get(field["id"], [field["name"]]) if name in there), None)
+            value = quoted(found) if found else "NULL"
+            columns.append(f"{value}::{types.to_duckdb(field['type'])} AS c{field['id']}")
+        return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
 
 
 def pruned(table: Table, files: Sequence[DataFile], between: Between) -> list[DataFile]:
@@ -77,7 +129,7 @@ def refuse_unreadable(table: Table) -> None:
 def _refused(table: Table, what: str) -> InputError:
     return InputError(
         f"Table {table.name!r} has {what}, which Bascule does not read.",
-        hint="Rewrite the table's data files with the engine that wrote them (in Spark: CALL system.rewrite_data_files).",
+        hint="Rewrite its data files with the engine that wrote them (in Spark: CALL system.rewrite_data_files).",
     )
 
 
@@ -86,63 +138,6 @@ def _refuse_delete(table: Table, record: dict[str, Any]) -> None:
         raise _refused(table, "equality deletes")
     if record["file_format"].upper() != "PARQUET":
         raise _refused(table, f"deletes in {record['file_format']} files (deletion vectors)")
-
-
-def _nothing(schema: schemas.Schema, positions: bool) -> str:
-    columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in schema["fields"]]
-    if positions:
-        columns = ["NULL::VARCHAR AS file", "NULL::BIGINT AS row", *columns]
-    return f"(SELECT {', '.join(columns)} WHERE false)"
-
-
-def _read(table: Table, group: Sequence[DataFile], positions: bool) -> str:
-    columns = _columns(table.schema)
-    if positions:
-        columns = ["filename AS file", "file_row_number AS row", *columns]
-    return f"SELECT {', '.join(columns)} FROM {_source(table, group)}"
-
-
-def _read_without(
-    table: Table, group: Sequence[DataFile], deletes: Sequence[dict[str, Any]], positions: bool
-) -> str:
-    columns = _columns(table.schema)
-    if positions:
-        columns = ["filename AS file", "file_row_number AS row", *columns]
-    gone = f"SELECT {_moved(table)} AS file, pos AS row FROM read_parquet({_paths(table, deletes)})"
-    # A delete names its file, and files never share a path, so sequence numbers need not be compared.
-    return (
-        f"SELECT {', '.join(columns)} FROM {_source(table, group)} AS data "
-        f"ANTI JOIN ({gone}) AS gone ON data.filename = gone.file AND data.file_row_number = gone.row"
-    )
-
-
-def _source(table: Table, group: Sequence[DataFile]) -> str:
-    paths = ", ".join(literal(str(f.path)) for f in group)
-    if not _named_by_id(group[0].path, table):
-        return _source_by_name(table, group[0].path, paths)
-    wanted = ", ".join(
-        f"{f['id']}: {{name: 'c{f['id']}', type: {literal(types.to_duckdb(f['type']))}, default_value: NULL}}"
-        for f in table.schema["fields"]
-    )
-    return f"read_parquet([{paths}], schema = MAP {{{wanted}}})"
-
-
-def _source_by_name(table: Table, example: Path, paths: str) -> str:
-    # Files that were adopted as they were: the table's name mapping says which of their columns is which field.
-    there = set(pq.read_schema(example).names)
-    mapping = json.loads(table.properties.get(NAME_MAPPING, "[]"))
-    aliases = {entry["field-id"]: entry["names"] for entry in mapping if "field-id" in entry}
-    columns = []
-    for field in table.schema["fields"]:
-        found = next((name for name in aliases.get(field["id"], [field["name"]]) if name in there), None)
-        value = f"{quoted(found)}" if found else "NULL"
-        columns.append(f"{value}::{types.to_duckdb(field['type'])} AS c{field['id']}")
-    return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
-
-
-def _columns(schema: schemas.Schema) -> list[str]:
-    # Read under their ids and named last, so that no name can clash with one of DuckDB's own.
-    return [f"c{field['id']} AS {quoted(field['name'])}" for field in schema["fields"]]
 
 
 def _by_naming(table: Table, data: Sequence[DataFile]) -> list[list[DataFile]]:

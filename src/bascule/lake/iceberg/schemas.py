@@ -6,7 +6,7 @@ Every function returns a new one and leaves its argument alone; facts it does no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -55,12 +55,6 @@ def find(schema: Schema, name: str) -> Field:
     raise NotFound("column", name, names(schema))
 
 
-def leaves(schema: Schema) -> Iterator[tuple[int, str, bool]]:
-    """Yield every primitive part in Parquet's column order: its id, its type, and whether it repeats within a row."""
-    for field in schema["fields"]:
-        yield from _leaves(field["id"], field["type"], False)
-
-
 def add_columns(schema: Schema, columns: Sequence[pa.Field], last_id: int) -> tuple[Schema, int]:
     """Add columns at the end. They are nullable, whatever Arrow says: rows that exist have no value in them."""
     _refuse_twins([*names(schema), *(column.name for column in columns)])
@@ -99,6 +93,13 @@ def widen_column(schema: Schema, name: str, kind: types.Type) -> Schema:
 def same(a: Schema, b: Schema) -> bool:
     """Tell whether two schemas have the same columns with the same ids, in the same order."""
     return bool(a["fields"] == b["fields"])
+
+
+def merged(base: Schema, ours: Schema, theirs: Schema) -> Schema | None:
+    """Return the schema that has both sides' changes, or None when both changed it differently."""
+    if same(ours, theirs) or same(base, theirs):
+        return ours
+    return theirs if same(base, ours) else None
 
 
 def _replace(schema: Schema, number: int, field: Field) -> Schema:
@@ -164,19 +165,6 @@ def _is_list(kind: pa.DataType) -> bool:
         pa.types.is_fixed_size_list,
     )
     return any(test(kind) for test in tests)
-
-
-def _leaves(number: int, kind: types.Type, repeats: bool) -> Iterator[tuple[int, str, bool]]:
-    if isinstance(kind, str):
-        yield number, kind, repeats
-    elif kind["type"] == "struct":
-        for field in kind["fields"]:
-            yield from _leaves(field["id"], field["type"], repeats)
-    elif kind["type"] == "list":
-        yield from _leaves(kind["element-id"], kind["element"], True)
-    else:
-        yield from _leaves(kind["key-id"], kind["key"], True)
-        yield from _leaves(kind["value-id"], kind["value"], True)
 
 
 def _refuse_twins(columns: Sequence[str], where: str = "") -> None:

@@ -70,13 +70,22 @@ def replace(
         return made.finish(listed, operation, {**_came(records), **_went(gone), **totals}, number, facts or {})
 
 
-def discard(table: Table) -> None:
-    """Delete the metadata that `append` or `replace` wrote for a table that nobody will refer to. Data files stay."""
+def discard(table: Table, *, data_too: bool) -> None:
+    """Delete what `append` or `replace` wrote for a table that nobody will refer to.
+
+    Args:
+        data_too: also the data files that its snapshot added.
+    """
     snapshot = table.snapshot
     if snapshot is not None:
+        number = snapshot["snapshot-id"]
         for manifest in table.manifests():
-            if manifest["added_snapshot_id"] == snapshot["snapshot-id"]:
-                table.resolve(manifest["manifest_path"]).unlink(missing_ok=True)
+            if manifest["added_snapshot_id"] != number:
+                continue
+            for entry in table.entries(manifest) if data_too else ():
+                if entry["status"] == ADDED and entry["snapshot_id"] == number:
+                    table.resolve(entry["data_file"]["file_path"]).unlink(missing_ok=True)
+            table.resolve(manifest["manifest_path"]).unlink(missing_ok=True)
         table.resolve(snapshot["manifest-list"]).unlink(missing_ok=True)
     table.path.unlink(missing_ok=True)
 
@@ -124,9 +133,7 @@ class _Making:
         parent = self.table.snapshot
         parent_id = parent["snapshot-id"] if parent else None
         path = self._path(f"snap-{self.number}-1-{self.key}.avro")
-        manifests.write_list(
-            path, listed, snapshot_id=self.number, parent_id=parent_id, sequence_number=self.sequence
-        )
+        manifests.write_list(path, listed, snapshot_id=self.number, parent_id=parent_id, sequence_number=self.sequence)
         told = {name: str(count) for name, count in counts.items() if count or name.startswith("total-")}
         snapshot = {
             "snapshot-id": self.number,

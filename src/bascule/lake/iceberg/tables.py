@@ -13,6 +13,7 @@ from bascule.errors import InputError
 from bascule.lake.iceberg import files, manifests, metadata, schemas
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.manifests import Entry, ManifestFile
+from bascule.lake.iceberg.metadata import Metadata, Snapshot
 
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
@@ -35,7 +36,7 @@ class Table:
     name: str
     folder: Path
     path: Path
-    metadata: metadata.Metadata
+    metadata: Metadata
 
     @classmethod
     def load(cls, path: Path, name: str) -> Table:
@@ -48,7 +49,7 @@ class Table:
         return metadata.schema_of(self.metadata)
 
     @property
-    def snapshot(self) -> metadata.Snapshot | None:
+    def snapshot(self) -> Snapshot | None:
         """The current snapshot."""
         return metadata.snapshot_of(self.metadata)
 
@@ -122,9 +123,7 @@ class Table:
                 f"Bascule writes version {metadata.FORMAT_VERSION}.",
                 hint="Write it with the engine that made it.",
             )
-        spec = next(
-            s for s in self.metadata["partition-specs"] if s["spec-id"] == self.metadata["default-spec-id"]
-        )
+        spec = next(s for s in self.metadata["partition-specs"] if s["spec-id"] == self.metadata["default-spec-id"])
         if spec["fields"]:
             raise InputError(
                 f"Table {self.name!r} is partitioned; Bascule reads such tables and does not write them.",
@@ -141,7 +140,7 @@ class Table:
         """The file that writers share and that forgetting holds alone."""
         return self.folder / LOCK
 
-    def written(self, document: metadata.Metadata) -> Table:
+    def written(self, document: Metadata) -> Table:
         """Write a new metadata document beside the present one and return the table that it describes."""
         match = _VERSION.match(self.path.name)
         version = int(match[1]) + 1 if match else 0

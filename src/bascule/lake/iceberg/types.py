@@ -168,7 +168,9 @@ def _nested_to_arrow(kind: dict[str, Any]) -> pa.DataType:
     if kind["type"] == "struct":
         return pa.struct([arrow_field(field) for field in kind["fields"]])
     if kind["type"] == "list":
-        return pa.list_(_identified("element", kind["element-id"], kind["element"], kind.get("element-required", False)))
+        return pa.list_(
+            _identified("element", kind["element-id"], kind["element"], kind.get("element-required", False))
+        )
     if kind["type"] == "map":
         value = _identified("value", kind["value-id"], kind["value"], kind.get("value-required", False))
         return pa.map_(_identified("key", kind["key-id"], kind["key"], True), value)
