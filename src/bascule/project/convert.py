@@ -56,7 +56,9 @@ def section(raw: object, kind: type[S], path: KeyPath) -> S:
         Refused: it is no table, a key is unknown or missing, or a value does not fit its field.
     """
     if not isinstance(raw, dict):
-        raise Refused(path, f"must be a table of settings, not {found(raw)}.", f"Allowed keys: {_listed(_fields(kind))}.")
+        raise Refused(
+            path, f"must be a table of settings, not {found(raw)}.", f"Allowed keys: {_listed(_fields(kind))}."
+        )
     refuse_unknown(raw, _fields(kind), path, "key")
     values: dict[str, Any] = {}
     for name, hint in _fields(kind).items():
@@ -66,7 +68,9 @@ def section(raw: object, kind: type[S], path: KeyPath) -> S:
         values[name] = section(raw[name], nested, (*path, name)) if nested else _value(raw[name], hint, (*path, name))
     missing = [name for name in kind.__struct_fields__ if name not in values and _is_required(kind, name)]
     if missing:
-        raise Refused(path, f"lacks the key {missing[0]!r}.", f"Write {missing[0]} = … ({allowed(_fields(kind)[missing[0]])})")
+        raise Refused(
+            path, f"lacks the key {missing[0]!r}.", f"Write {missing[0]} = … ({allowed(_fields(kind)[missing[0]])})"
+        )
     return kind(**values)
 
 
@@ -105,7 +109,9 @@ def allowed(hint: Any) -> str:
         if constraint.pattern in _PATTERNS:
             return _PATTERNS[constraint.pattern]
     plain = get_origin(hint) or hint
-    text = next((text for kind, text in _KINDS if plain is kind or (isinstance(kind, tuple) and plain in kind)), "a value")
+    text = next(
+        (text for kind, text in _KINDS if plain is kind or (isinstance(kind, tuple) and plain in kind)), "a value"
+    )
     return text + _bounds(constraints)
 
 
@@ -124,11 +130,12 @@ def _refuse(raw: object, hint: Any, path: KeyPath, error: str) -> NoReturn:
     for position in re.findall(r"\[(\d+)\]", where["path"] if where else ""):
         if isinstance(raw, list):
             raw, path, hint = raw[int(position)], (*path, int(position)), _element(hint)
-    _, constraints = _peeled(hint)
     literal, _ = _peeled(hint)
     choices = [one for one in get_args(literal) if isinstance(one, str)] if get_origin(literal) is Literal else []
     near = suggestion(str(raw), choices) if choices and isinstance(raw, str) else ""
-    raise Refused(path, f"is {found(raw)}; it must be {allowed(hint).rstrip('.')}.", near if near.startswith("Did") else "")
+    raise Refused(
+        path, f"is {found(raw)}; it must be {allowed(hint).rstrip('.')}.", near if near.startswith("Did") else ""
+    )
 
 
 def _peeled(hint: Any) -> tuple[Any, list[msgspec.Meta]]:

@@ -63,7 +63,7 @@ def parse_cron(text: str) -> Cron:
     if len(fields) != 5:
         raise InputError(
             f"{text!r} is not a schedule: it has {len(fields)} fields instead of 5.",
-            hint='Write minute, hour, day of month, month and day of week, such as "0 3 * * 1" for Mondays at 03:00 UTC.',
+            hint='Write minute, hour, day of month, month and day of week, such as "0 3 * * 1".',
         )
     minutes, hours, days, months, weekdays = (
         _field(field, *limits, schedule=text) for field, limits in zip(fields, _FIELDS, strict=True)
@@ -84,13 +84,15 @@ def _field(text: str, name: str, low: int, high: int, *, schedule: str) -> froze
         first = low if match and match[1] else _number(match[2], name) if match else None
         if match is None or first is None:
             raise InputError(
-                f"{part!r} is not a {name} in the schedule {schedule!r}.", hint=f"Allowed: {low} to {high}, *, a-b, */n."
+                f"{part!r} is not a {name} in the schedule {schedule!r}.",
+                hint=f"Allowed: {low} to {high}, *, a-b, */n.",
             )
         last = high if match[1] or (match[4] and not match[3]) else _number(match[3] or match[2], name)
         step = int(match[4] or 1)
         if last is None or not low <= first <= last <= high or step < 1:
             raise InputError(
-                f"{part!r} is out of range for the {name} in the schedule {schedule!r}.", hint=f"Allowed: {low} to {high}."
+                f"{part!r} is out of range for the {name} in the schedule {schedule!r}.",
+                hint=f"Allowed: {low} to {high}.",
             )
         values.update(range(first, last + 1, step))
     return frozenset(values)

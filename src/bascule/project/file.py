@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bascule.errors import InputError, ProjectFileError
+from bascule.errors import InputError, ProjectFileError, suggestion
 from bascule.project import convert
 from bascule.project.locate import KeyPath, key_lines, key_text, line_of
 from bascule.project.sections import (
@@ -65,7 +65,7 @@ class ProjectFile(ProjectSections, frozen=True, kw_only=True):
 
     folder: Path = Path(".")
     file: Path | None = None
-    lines: dict[KeyPath, int] = {}
+    lines: dict[KeyPath, int] = msgspec.field(default_factory=dict)
 
     def path(self, relative: str) -> Path:
         """Return a path of the file as a path of the machine."""
@@ -122,8 +122,8 @@ class ProjectFile(ProjectSections, frozen=True, kw_only=True):
     def _nearest_file(self, relative: str) -> str:
         folder = self.path(relative).parent
         names = sorted(one.name for one in folder.iterdir() if one.is_file()) if folder.is_dir() else []
-        near = convert.suggestion(Path(relative).name, names, "file")
-        return near if names else f"There is no folder {Path(relative).parent.as_posix()} beside the project file either."
+        near = suggestion(Path(relative).name, names, "file")
+        return near if names else f"There is no folder {Path(relative).parent.as_posix()} there either."
 
 
 def find_project_file(start: Path | str | None = None) -> Path:
@@ -157,7 +157,9 @@ def load_project(path: Path | str | None = None) -> ProjectFile:
     try:
         text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ProjectFileError(f"is not UTF-8 text (byte {error.start}).", file=file, hint="Save it as UTF-8.") from None
+        raise ProjectFileError(
+            f"is not UTF-8 text (byte {error.start}).", file=file, hint="Save it as UTF-8."
+        ) from None
     except OSError as error:
         raise ProjectFileError(f"cannot be read: {error.strerror}.", file=file) from None
     project = parse_project(text, file)
@@ -218,7 +220,9 @@ def _not_toml(message: str, text: str, file: Path | str) -> ProjectFileError:
     found = _TOML_LINE.search(message)
     line = int(found[1]) if found else text.count("\n") + 1
     reason = _TOML_LINE.sub("", message).removesuffix("(at end of document)").strip()
-    return ProjectFileError(f"is not TOML: {reason}.", file=file, line=line, hint="Look at this line and the one before.")
+    return ProjectFileError(
+        f"is not TOML: {reason}.", file=file, line=line, hint="Look at this line and the one before."
+    )
 
 
 def to_toml_values(project: ProjectFile) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import get_args
 
 from bascule.errors import InputError, suggestion
 from bascule.project.cron import parse_cron
@@ -34,9 +35,12 @@ def _contracts(project: ProjectFile) -> None:
     for table, contract in project.contract.items():
         key = ("contract", table)
         if table not in project.source:
-            raise project.problem(key, f"there is no [source.{table}].", suggestion(table, list(project.source), "source"))
+            raise project.problem(
+                key, f"there is no [source.{table}].", suggestion(table, list(project.source), "source")
+            )
         if not project.path(contract.file).is_file():
-            raise project.problem((*key, "file"), f"there is no file {contract.file}.", f"Write it with: bascule contract suggest {table}")
+            hint = "Write one, or remove the section."
+            raise project.problem((*key, "file"), f"there is no file {contract.file}.", hint)
 
 
 def _keys(project: ProjectFile) -> None:
@@ -83,9 +87,13 @@ def _aggregates(project: ProjectFile, name: str, view: FeatureView) -> None:
         key = ("features", name, "aggregates", feature)
         match = _AGGREGATE.fullmatch(text)
         if match is None:
-            raise project.problem(key, f"{text!r} is not an aggregate.", 'Write one of one column, such as "mean(late)".')
+            raise project.problem(
+                key, f"{text!r} is not an aggregate.", 'Write one of one column, such as "mean(late)".'
+            )
         if match[1].lower() not in AGGREGATES:
-            raise project.problem(key, f"there is no aggregate {match[1]!r}.", suggestion(match[1], AGGREGATES, "aggregate"))
+            raise project.problem(
+                key, f"there is no aggregate {match[1]!r}.", suggestion(match[1], AGGREGATES, "aggregate")
+            )
 
 
 def _request_views(project: ProjectFile) -> None:
@@ -195,8 +203,8 @@ def _retrain(project: ProjectFile) -> None:
             setting = "when"
             rule = parse_rule(project.retrain.when)
             for metric in (rule.name if rule.series == "quality" else None, rule.reference):
-                if metric is not None and metric not in Metric.__args__:
-                    hint = suggestion(metric, Metric.__args__, "metric")
+                if metric is not None and metric not in get_args(Metric):
+                    hint = suggestion(metric, get_args(Metric), "metric")
                     raise InputError(f"{metric!r} is not a metric.", hint=hint)
     except InputError as error:
         raise project.problem(("retrain", setting), error.message, error.hint) from None

@@ -16,7 +16,8 @@ NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
 TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 
 Duration = Annotated[
-    str, Meta(pattern=DURATION_PATTERN, description="A span of time: a number and a unit.", examples=["30d", "6h", "90m"])
+    str,
+    Meta(pattern=DURATION_PATTERN, description="A span of time: a number and a unit.", examples=["30d", "6h", "90m"]),
 ]
 Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, between 0 and 1.", examples=[0.15])]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]
@@ -32,7 +33,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What all sections share: they cannot change, and they refuse keys that they do not know."""
 
 
-class Project(Section, kw_only=True):
+class Project(Section, frozen=True, kw_only=True):
     """What the project is called and what kind of data it is about.
 
     Attributes:
@@ -43,12 +44,13 @@ class Project(Section, kw_only=True):
 
     name: Name
     kind: Annotated[
-        Literal["tabular", "time-series", "text", "images"], Meta(description="The kind of data; it chooses the defaults.")
+        Literal["tabular", "time-series", "text", "images"],
+        Meta(description="The kind of data; it chooses the defaults."),
     ] = "tabular"
     description: Annotated[str, Meta(description="One or two sentences for the people who meet the project.")] = ""
 
 
-class Source(Section, kw_only=True):
+class Source(Section, frozen=True, kw_only=True):
     """Where a table comes from: `[source.TABLE]`.
 
     Attributes:
@@ -59,7 +61,11 @@ class Source(Section, kw_only=True):
 
     path: Annotated[
         str,
-        Meta(min_length=1, description="A file or a pattern, relative to the project file.", examples=["data/flights/*.csv"]),
+        Meta(
+            min_length=1,
+            description="A file or a pattern, relative to the project file.",
+            examples=["data/flights/*.csv"],
+        ),
     ]
     key: Annotated[tuple[Column, ...], Meta(description="The columns that name a row.")] = ()
     mode: Annotated[
@@ -68,7 +74,7 @@ class Source(Section, kw_only=True):
     ] = "replace"
 
 
-class ContractRef(Section, kw_only=True):
+class ContractRef(Section, frozen=True, kw_only=True):
     """Which data contract guards a table: `[contract.TABLE]`.
 
     Attributes:
@@ -77,11 +83,13 @@ class ContractRef(Section, kw_only=True):
 
     file: Annotated[
         str,
-        Meta(min_length=1, description="An Open Data Contract Standard file (YAML).", examples=["contracts/flights.yaml"]),
+        Meta(
+            min_length=1, description="An Open Data Contract Standard file (YAML).", examples=["contracts/flights.yaml"]
+        ),
     ]
 
 
-class Entity(Section, kw_only=True):
+class Entity(Section, frozen=True, kw_only=True):
     """What features are about: `[entity.NAME]`.
 
     Attributes:
@@ -91,7 +99,7 @@ class Entity(Section, kw_only=True):
     keys: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns that name one of it.")]
 
 
-class FeatureView(Section, kw_only=True):
+class FeatureView(Section, frozen=True, kw_only=True):
     """Features from an SQL file: `[features.NAME]`.
 
     Without `event_time` it is a reference table with one row for each entity. With it, the newest row at or before
@@ -116,11 +124,12 @@ class FeatureView(Section, kw_only=True):
     fields: Annotated[tuple[Column, ...], Meta(description="The columns that are features; all when empty.")] = ()
     windows: Annotated[tuple[Duration, ...], Meta(description="The spans that aggregates are taken over.")] = ()
     aggregates: Annotated[
-        dict[str, Expression], Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window.")
+        dict[str, Expression],
+        Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
     ] = {}
 
 
-class RequestView(Section, kw_only=True):
+class RequestView(Section, frozen=True, kw_only=True):
     """Features computed from the request itself: `[features.NAME]` with `expressions`.
 
     Attributes:
@@ -133,7 +142,7 @@ class RequestView(Section, kw_only=True):
     ]
 
 
-class Split(Section, kw_only=True):
+class Split(Section, frozen=True, kw_only=True):
     """How rows are divided: spans of time (the last ones), or shares of the rows.
 
     Attributes:
@@ -149,7 +158,7 @@ class Split(Section, kw_only=True):
     group: Annotated[str | None, Meta(description="Rows of one group stay together when there is no time.")] = None
 
 
-class Training(Section, kw_only=True):
+class Training(Section, frozen=True, kw_only=True):
     """What is learned, from which examples.
 
     Attributes:
@@ -168,7 +177,8 @@ class Training(Section, kw_only=True):
     population: Annotated[str, Meta(min_length=1, description="An SQL file with one row for each example.")]
     label: Annotated[str, Meta(min_length=1, description="A column or an expression.", examples=["arr_delay > 15"])]
     task: Annotated[
-        Literal["auto", "binary", "multiclass", "regression"], Meta(description="What kind of question the label answers.")
+        Literal["auto", "binary", "multiclass", "regression"],
+        Meta(description="What kind of question the label answers."),
     ] = "auto"
     positive: Annotated[str | None, Meta(description="The class whose probability a binary model gives.")] = None
     prediction_time: Annotated[str | None, Meta(description="The column with the moment of the question.")] = None
@@ -179,7 +189,7 @@ class Training(Section, kw_only=True):
     split: Split = Split()
 
 
-class Search(Section, kw_only=True):
+class Search(Section, frozen=True, kw_only=True):
     """How settings of the model are searched.
 
     Attributes:
@@ -189,7 +199,7 @@ class Search(Section, kw_only=True):
     trials: Annotated[int, Meta(ge=1, description="How many settings are tried; 1 tries the defaults only.")] = 12
 
 
-class Model(Section, kw_only=True):
+class Model(Section, frozen=True, kw_only=True):
     """How the model is made.
 
     Attributes:
@@ -201,7 +211,10 @@ class Model(Section, kw_only=True):
 
     name: Name
     trainer: Annotated[
-        str, Meta(pattern=TRAINER_PATTERN, description="lightgbm, or module:function.", examples=["lightgbm", "my.train:fit"])
+        str,
+        Meta(
+            pattern=TRAINER_PATTERN, description="lightgbm, or module:function.", examples=["lightgbm", "my.train:fit"]
+        ),
     ] = "lightgbm"
     search: Search = Search()
     seed: Annotated[int, Meta(ge=0, description="The seed of everything random.")] = 0
@@ -210,7 +223,7 @@ class Model(Section, kw_only=True):
 Metric = Literal["log_loss", "brier", "auc", "average_precision", "accuracy", "f1", "macro_f1", "rmse", "mae", "r2"]
 
 
-class SliceFloor(Section, kw_only=True):
+class SliceFloor(Section, frozen=True, kw_only=True):
     """What each slice must reach.
 
     Attributes:
@@ -224,7 +237,7 @@ class SliceFloor(Section, kw_only=True):
     rows: Annotated[int, Meta(ge=1, description="Slices with fewer test rows are not judged.")] = 500
 
 
-class Gates(Section, kw_only=True):
+class Gates(Section, frozen=True, kw_only=True):
     """What a model must pass to be registered as passed.
 
     Attributes:
@@ -246,7 +259,7 @@ class Gates(Section, kw_only=True):
     signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
 
 
-class Deployment(Section, kw_only=True):
+class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
     Attributes:
@@ -269,7 +282,7 @@ Persistence = Annotated[
 ]
 
 
-class Drift(Section, kw_only=True):
+class Drift(Section, frozen=True, kw_only=True):
     """When a changed distribution is an alert.
 
     Attributes:
@@ -283,7 +296,7 @@ class Drift(Section, kw_only=True):
     persistence: Persistence = (3, 5)
 
 
-class Quality(Section, kw_only=True):
+class Quality(Section, frozen=True, kw_only=True):
     """How quality on arrived labels is measured.
 
     Attributes:
@@ -295,7 +308,7 @@ class Quality(Section, kw_only=True):
     minimum_coverage: Annotated[Fraction, Meta(description="Share of labels that must have arrived.")] = 0.8
 
 
-class Monitoring(Section, kw_only=True):
+class Monitoring(Section, frozen=True, kw_only=True):
     """What is watched.
 
     Attributes:
@@ -309,7 +322,7 @@ class Monitoring(Section, kw_only=True):
     quality: Quality = Quality()
 
 
-class Retrain(Section, kw_only=True):
+class Retrain(Section, frozen=True, kw_only=True):
     """What starts a retraining.
 
     Attributes:
@@ -319,12 +332,14 @@ class Retrain(Section, kw_only=True):
 
     when: Annotated[
         str | None,
-        Meta(description="A rule over what is watched.", examples=["quality.auc < training.auc - 0.03 for 3 of 5 days"]),
+        Meta(
+            description="A rule over what is watched.", examples=["quality.auc < training.auc - 0.03 for 3 of 5 days"]
+        ),
     ] = None
     schedule: Annotated[str | None, Meta(description="A cron expression, UTC.", examples=["0 3 * * 1"])] = None
 
 
-class Workspace(Section, kw_only=True):
+class Workspace(Section, frozen=True, kw_only=True):
     """Where the history, the data and the records live.
 
     Attributes:
@@ -334,7 +349,7 @@ class Workspace(Section, kw_only=True):
     url: Annotated[str, Meta(min_length=1, description="A folder or a URL.")] = ".bascule"
 
 
-class ProjectSections(Section, kw_only=True):
+class ProjectSections(Section, frozen=True, kw_only=True):
     """A project file (bascule.toml). Each table is one section."""
 
     project: Project
