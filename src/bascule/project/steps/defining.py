@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from bascule.project.definitions import entities, request_view, views
 
 from bascule.contracts import Contract
 from bascule.errors import ProjectFileError
+from bascule.project.definitions import entities, request_view, views
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.tracking import Run
