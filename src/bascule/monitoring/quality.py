@@ -125,7 +125,7 @@ def _windows(
         ) p join {LABELS} g on g.prediction_id = p.prediction_id
         where epoch_us(w) between $first and $last order by w, p.prediction_id"""
     settings = {"branch": branch, "deployment": monitor.deployment, "first": min(starts), "last": max(starts)}
-    reader: pa.RecordBatchReader = connection.execute(query, settings).to_arrow_reader(FETCH_ROWS)
+    reader: pa.RecordBatchReader = connection.sql(query, params=settings).to_arrow_reader(FETCH_ROWS)
     pending: list[tuple[int, Floats, Floats]] = []
     for batch in reader:
         columns = [np.asarray(batch.column(i).to_numpy(zero_copy_only=False)) for i in range(3)]

@@ -27,7 +27,7 @@ from bascule.errors import InputError, suggestion
 from bascule.monitoring.monitors import METRICS
 
 TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+)|(?P<name>[A-Za-z_][\w.]*)|(?P<sign><=|>=|[-<>+*/()]))"
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_][\w.]*)|(?P<sign><=|>=|[-<>+*/()]))"
 )
 UNITS = {"hour": "hour", "day": "day", "week": "week", "month": "month"}
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -37,6 +37,8 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 EXAMPLE = "Example: quality.auc < training.auc - 0.03 for 3 of 5 days"
+# Longer rules are no rules; and nesting is bounded with them.
+MOST_TOKENS = 100
 WORDS = ("for", "of", "and", "or")
 ALL_METRICS = tuple(metric for metrics in METRICS.values() for metric in metrics)
 
@@ -221,6 +223,8 @@ class _Reader:
             kind = str(match.lastgroup)
             found.append(_Token(kind, match[kind], match.start(kind)))
             at = match.end()
+            if len(found) > MOST_TOKENS:
+                raise InputError(self._shown(at, f"A rule has at most {MOST_TOKENS} words and signs."), hint=EXAMPLE)
         return [*found, _Token("end", "", len(self.text.rstrip()))]
 
     def _wrong(self, expected: str, names: Collection[str] = ()) -> InputError:
