@@ -37,7 +37,11 @@ def ingest(
     into = place.branch
     settings = place.file.source.get(table) if (place.folder / "bascule.toml").is_file() else None
     with recorded(
-        place.workspace, name=f"ingest {table}", kind="ingest", branch=into, commit=place.workspace.history.resolve(into).id
+        place.workspace,
+        name=f"ingest {table}",
+        kind="ingest",
+        branch=into,
+        commit=place.workspace.history.resolve(into).id,
     ) as run:
         batch = bring_in(
             place.workspace,
@@ -94,7 +98,9 @@ def suggest(
         raise AlreadyExists("file", str(write), hint="Choose another name, or compare the two yourself.")
     write.parent.mkdir(parents=True, exist_ok=True)
     write.write_text(text, encoding="utf-8")
-    answer(common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}].")
+    answer(
+        common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}]."
+    )
 
 
 @contract.command

@@ -15,13 +15,15 @@ Role = Literal["reader", "writer", "deployer", "admin"]
 def up(
     *,
     port: Annotated[int, Parameter(help="The page and the API; inference listens on the next port.")] = 7400,
-    host: Annotated[str, Parameter(help="The address to listen on; anything but loopback needs a token.")] = "127.0.0.1",
+    host: Annotated[
+        str, Parameter(help="The address to listen on; anything but loopback needs a token.")
+    ] = "127.0.0.1",
     common: Common = COMMON,
 ) -> None:
     """Start everything in the foreground: page, API, inference, scheduler. Ctrl-C ends it cleanly."""
-    from bascule.project.scheduling import ticks
     from bascule.server.settings import ServerSettings
     from bascule.server.supervisor import up as serve_all
+    from bascule.server.ticks import ticks
     from bascule.web import create_app
 
     place = common.place()
