@@ -95,7 +95,7 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
         import lightgbm
     except ImportError:
         raise MissingExtra("LightGBM models", "train") from None
-    text = _lightgbm_text(model, signature)
+    text = lightgbm_text(model, signature)
     try:
         booster = lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
@@ -103,7 +103,12 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
     return LightGbmPredictor(booster, booster.current_iteration())
 
 
-def _lightgbm_text(model: bytes, signature: Signature) -> str:
+def lightgbm_text(model: bytes, signature: Signature) -> str:
+    """Return the text of a LightGBM model after comparing its outline with its signature.
+
+    Raises:
+        InputError: the bytes are not a LightGBM model, or belong to another signature.
+    """
     try:
         text = model.decode("utf-8")
     except UnicodeDecodeError:
