@@ -125,7 +125,7 @@ def test_steps_that_cannot_be_used(ws: Workspace, steps: list) -> None:
 
 def test_unknown_names_offer_the_nearest(ws: Workspace) -> None:
     deploy(ws, 1)
-    with pytest.raises(NotFound, match="no version or alias of model 'delays' named 'prodution'") as found:
+    with pytest.raises(NotFound, match="no version or alias of 'delays' named 'prodution'") as found:
         deploy(ws, "prodution")
     assert "'production'" in found.value.hint
     with pytest.raises(NotFound) as found:
