@@ -1,7 +1,6 @@
 """A workspace with one model of four versions, and simulated traffic of its deployment."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -140,11 +139,20 @@ def model(versions: int) -> dict[str, Any]:
     return {"kind": "model", "name": "delays", "versions": made, "aliases": {"production": min(2, versions)}}
 
 
-@pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
-    """The third version was forced past its gates, the fourth did not pass them."""
-    workspace = Workspace.create(tmp_path)
+def registered(workspace: Workspace) -> Workspace:
+    """Register four versions: the third was forced past its gates, the fourth did not pass them."""
     for number in (1, 2, 3, 4):
         workspace.history.commit("main", {"models/delays": model(number)}, message=f"Register version {number}")
-    yield workspace
-    workspace.close()
+    return workspace
+
+
+@pytest.fixture
+def ws(local_workspace: Workspace) -> Workspace:
+    """A workspace with four versions of a model."""
+    return registered(local_workspace)
+
+
+@pytest.fixture
+def either(workspace: Workspace) -> Workspace:
+    """The same, once on each database."""
+    return registered(workspace)
