@@ -200,7 +200,7 @@ def test_long_names_fit_the_column(workspace: Workspace, watch) -> None:
         ({"rule": {"schedule": "0 25 * * 1"}}, "not a cron expression", "five fields"),
         ({"rule": {}}, "neither", "when it fires"),
         ({"rule": {"whn": "x"}}, "unknown field", "'when'"),
-        ({"rule": {"when": RULE, "cooldown": "a week"}}, "not a length of time", "14d"),
+        ({"rule": {"when": RULE, "cooldown": "a week"}}, "not a span of time", "30d"),
     ],
 )
 def test_triggers_that_cannot_be_used(source: dict, message: str, hint: str) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from bascule.errors import InputError, suggestion
-from bascule.monitoring.monitors import METRICS
+from bascule.evaluation import METRICS
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_][\w.]*)|(?P<sign><=|>=|[-<>+*/()]))"
@@ -40,7 +40,6 @@ EXAMPLE = "Example: quality.auc < training.auc - 0.03 for 3 of 5 days"
 # Longer rules are no rules; and nesting is bounded with them.
 MOST_TOKENS = 100
 WORDS = ("for", "of", "and", "or")
-ALL_METRICS = tuple(metric for metrics in METRICS.values() for metric in metrics)
 
 Lookup = Callable[[str], float | None]
 Value = Callable[[Lookup], float | None]
@@ -190,8 +189,8 @@ class _Reader:
         """Return the name, or raise with the nearest one that exists."""
         root, _, leaf = token.text.partition(".")
         choices: dict[str, Collection[str] | None] = {
-            "quality": (*ALL_METRICS, "coverage"),
-            "training": ALL_METRICS,
+            "quality": (*METRICS, "coverage"),
+            "training": METRICS,
             "drift": None if self.columns is None else ("share", *self.columns),
             "prediction_drift": ("score",),
             "traffic": ("rows",),

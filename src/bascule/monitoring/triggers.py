@@ -22,13 +22,13 @@ from bascule.catalog import now as clock
 from bascule.catalog.schema import jobs, settings
 from bascule.errors import InputError, suggestion
 from bascule.history import Workspace
-from bascule.monitoring.durations import duration_us
 from bascule.monitoring.measurement import release_metrics
 from bascule.monitoring.monitors import read_monitor
 from bascule.monitoring.points import Point, read_points, take_turns
 from bascule.monitoring.reference import decode_profile
 from bascule.monitoring.rules import Rule, read_rule
 from bascule.store import digest_of
+from bascule.training import parse_duration
 
 ACTOR = "trigger"
 MICROSECONDS = 1_000_000
@@ -100,7 +100,7 @@ def read_trigger(source: Mapping[str, Any], columns: Sequence[str] | None = None
         read_rule(found.rule.when, columns)
     if found.rule.schedule is not None:
         _previous_due(found.rule.schedule, 0)
-    duration_us(found.rule.cooldown)
+    parse_duration(found.rule.cooldown, key="cooldown")
     return found
 
 
@@ -195,7 +195,7 @@ def _put(
     """Put a job down unless there is one for this cause, one is under way, or (for windows) it is too soon."""
     job = Job(new_id("job"), trigger.action, branch, reason, key, spec)
     take_turns(conn)
-    if not _free(conn, _prefix(branch, trigger), key, last_window, duration_us(trigger.rule.cooldown)):
+    if not _free(conn, _prefix(branch, trigger), key, last_window, parse_duration(trigger.rule.cooldown)):
         return None
     conn.execute(
         insert(jobs).values(
