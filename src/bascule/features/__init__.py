@@ -6,6 +6,17 @@ DuckDB can read; training, serving and the project call it.
 
 from bascule.features.building import build_feature_set
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, feature_view
+from bascule.features.materialising import MaterialiseReport, materialise
 from bascule.features.point_in_time import training_rows
 
-__all__ = ["Entity", "FeatureSet", "FeatureView", "RequestView", "build_feature_set", "feature_view", "training_rows"]
+__all__ = [
+    "Entity",
+    "FeatureSet",
+    "FeatureView",
+    "MaterialiseReport",
+    "RequestView",
+    "build_feature_set",
+    "feature_view",
+    "materialise",
+    "training_rows",
+]

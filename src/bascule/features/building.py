@@ -46,9 +46,15 @@ def build_feature_set(
     types = {f"{view.name}{SEPARATOR}{field}": _output_type(view, field) for view in bound for field in view.outputs}
     columns: dict[str, str] = {}
     used = [entity_of(view, entities) for view in bound]
-    for column in [*(key for entity in used for key in entity.keys), *request_columns, *([prediction_time] if prediction_time else [])]:
+    for column in [
+        *(key for entity in used for key in entity.keys),
+        *request_columns,
+        *([prediction_time] if prediction_time else []),
+    ]:
         columns.setdefault(column, _population_type(spine, column))
-    inputs = {f"{view.name}.{field}": types[f"{view.name}{SEPARATOR}{field}"] for view in bound for field in view.outputs}
+    inputs = {
+        f"{view.name}.{field}": types[f"{view.name}{SEPARATOR}{field}"] for view in bound for field in view.outputs
+    }
     if request is not None:
         for label, text in request.expressions.items():
             where = f"[features.{request.name}] expressions.{label}"
@@ -80,7 +86,9 @@ def bind(connection: duckdb.DuckDBPyConnection, view: FeatureView, entity: Entit
     for column in needed:
         actual = same_name(column, found)
         if actual is None:
-            raise InputError(f"{where}: its SQL gives no column {column!r}.", hint=suggestion(column, list(found), "column"))
+            raise InputError(
+                f"{where}: its SQL gives no column {column!r}.", hint=suggestion(column, list(found), "column")
+            )
         types[column] = _usable(found[actual], column, where)
     fields = view.fields
     if not view.windows and not fields:
@@ -93,7 +101,9 @@ def bind(connection: duckdb.DuckDBPyConnection, view: FeatureView, entity: Entit
 def _usable(kind: str, column: str, where: str) -> str:
     usable = feature_type(kind)
     if usable is None:
-        raise InputError(f"{where}: column {column!r} is {kind}, which cannot be a feature.", hint="Cast it in the SQL.")
+        raise InputError(
+            f"{where}: column {column!r} is {kind}, which cannot be a feature.", hint="Cast it in the SQL."
+        )
     return usable
 
 
@@ -109,7 +119,5 @@ def _output_type(view: FeatureView, field: str) -> str:
 def _population_type(spine: dict[str, str], column: str) -> str:
     actual = same_name(column, spine)
     if actual is None:
-        raise InputError(
-            f"The population gives no column {column!r}.", hint=suggestion(column, list(spine), "column")
-        )
+        raise InputError(f"The population gives no column {column!r}.", hint=suggestion(column, list(spine), "column"))
     return _usable(spine[actual], column, "[training] population")

@@ -22,9 +22,7 @@ ROW = "__row"
 AT = "__at"
 
 
-def training_rows(
-    connection: duckdb.DuckDBPyConnection, features: FeatureSet, spine: str
-) -> duckdb.DuckDBPyRelation:
+def training_rows(connection: duckdb.DuckDBPyConnection, features: FeatureSet, spine: str) -> duckdb.DuckDBPyRelation:
     """Join a spine with its features.
 
     Args:
@@ -121,7 +119,9 @@ def _fresh(view: FeatureView, field: str) -> str:
 def _known(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
     fields = ", ".join(f"{_fresh(view, f)} AS {quoted(f'{view.name}{SEPARATOR}{f}')}" for f in view.fields)
     on = f"{_on(keys)} AND v.{AT} <= s.{AT} AND v.known <= s.{AT}"
-    best = f"row_number() OVER (PARTITION BY s.{ROW} ORDER BY v.{AT} DESC NULLS LAST, v.known DESC NULLS LAST, v.tie DESC)"
+    best = (
+        f"row_number() OVER (PARTITION BY s.{ROW} ORDER BY v.{AT} DESC NULLS LAST, v.known DESC NULLS LAST, v.tie DESC)"
+    )
     return (
         f"SELECT s.{ROW}, {fields} FROM {spine} AS s LEFT JOIN ({rows_sql(view, keys)}) AS v ON {on} QUALIFY {best} = 1"
     )
