@@ -76,13 +76,14 @@ def evaluate(
     Raises:
         InputError: there are no rows, an input or a column is missing, or a gate cannot be asked of this task.
     """
-    settings = gates or GateSettings()
-    case = _case(bundle, rows, label, time, settings)
+    case = _case(bundle, rows, label, time, gates or GateSettings())
     references, absent, in_order = _references(case, baseline, current, current_rows)
     comparisons = {name: _compare(case, name, prediction) for name, prediction in references.items()}
-    tables, weakest = _slices(case, list(settings.slices if slices is None else slices), label)
+    tables, weakest = _slices(case, list(case.settings.slices if slices is None else slices), label)
     scored = case.scored
-    curve = None if scored.task == "regression" else calibrate(scored.label, scored.prediction, level=settings.level)
+    curve = None
+    if scored.task != "regression":
+        curve = calibrate(scored.label, scored.prediction, level=case.settings.level)
     answers = _ask(case, comparisons, tables, curve, current, (absent, in_order))
     return EvaluationReport(
         model=model,
