@@ -67,7 +67,9 @@ class AlreadyExists(InputError):
 class ProjectFileError(InputError):
     """A project file says something that cannot be used."""
 
-    def __init__(self, message: str, *, file: Path | str, line: int | None = None, key: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: Path | str, line: int | None = None, key: str = "", hint: str = ""
+    ) -> None:
         self.file = str(file)
         self.line = line
         self.key = key

@@ -1,0 +1,11 @@
+"""The SQL side of a workspace: schema, migrations, transactions, ids and the audit chain.
+
+The catalog owns one database, SQLite beside the project or PostgreSQL for a company, with one schema. Rooms above read
+and write its tables inside the transactions that it hands out; it knows nothing of what the rows mean.
+"""
+
+from bascule.catalog import audit, schema
+from bascule.catalog.database import Catalog
+from bascule.catalog.ids import actor, new_id, now
+
+__all__ = ["Catalog", "actor", "audit", "new_id", "now", "schema"]

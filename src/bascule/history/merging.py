@@ -1,0 +1,92 @@
+"""Three-way merge by path, and what a check may see of it before it lands."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from bascule.history.commits import Change, Commit, Object
+
+# Called for a path that both sides changed, with the object at the common ancestor and on each side (None: not there).
+# Returns the object that has both, or None when the two exclude each other.
+Resolver = Callable[[str, Object | None, Object | None, Object | None], Object | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The state that a merge would make, before anyone else can see it.
+
+    Attributes:
+        source: the commit that is merged.
+        target: the head of the branch that it is merged into.
+        changes: what the merge changes on the target.
+    """
+
+    source: Commit
+    target: Commit
+    changes: tuple[Change, ...]
+    _read: Callable[[str], Object | None]
+    _entries: Callable[[str], list[tuple[str, Object]]]
+
+    def read(self, path: str) -> Object | None:
+        """Return the object at a path of the merged state."""
+        for change in self.changes:
+            if change.path == path:
+                return change.after
+        return self._read(path)
+
+    def entries(self, prefix: str = "") -> list[tuple[str, Object]]:
+        """Return the merged state's paths below a prefix, with their objects."""
+        merged = dict(self._entries(prefix))
+        for change in self.changes:
+            if change.path.startswith(prefix):
+                if change.after is None:
+                    merged.pop(change.path, None)
+                else:
+                    merged[change.path] = change.after
+        return sorted(merged.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a merge does: digests to set on the target (None removes), paths to settle, and paths in conflict."""
+
+    take: Mapping[str, str | None]
+    both: tuple[tuple[str, str | None, str | None, str | None], ...]
+
+
+def plan(
+    ours: Iterable[tuple[str, str | None, str | None]], theirs: Iterable[tuple[str, str | None, str | None]]
+) -> Plan:
+    """Compare both sides' changes since the common ancestor, each as (path, before, after)."""
+    mine = {path: (before, after) for path, before, after in ours}
+    take: dict[str, str | None] = {}
+    both = []
+    for path, before, after in theirs:
+        if path not in mine:
+            take[path] = after
+        elif mine[path][1] != after:
+            both.append((path, before, mine[path][1], after))
+    return Plan(take, tuple(both))
+
+
+def merge_base(read: Callable[[str], Commit], a: str, b: str) -> str | None:
+    """Return the youngest commit that both descend from. Costs what lies between it and the two."""
+    if a == b:
+        return a
+    seen: dict[str, int] = {a: 1, b: 2}
+    queue = [(-read(name).generation, name) for name in (a, b)]
+    heapq.heapify(queue)
+    while queue:
+        _, name = heapq.heappop(queue)
+        side = seen[name]
+        if side == 3:
+            return name
+        for parent in read(name).parents:
+            before = seen.get(parent, 0)
+            if before | side != before:
+                if before == 0:
+                    heapq.heappush(queue, (-read(parent).generation, parent))
+                seen[parent] = before | side
+    return None

@@ -1,0 +1,468 @@
+"""The history itself: reading any state, and moving branches forward."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+from sqlalchemy import Connection, delete, insert, select, update
+
+from bascule.catalog import Catalog, actor, now
+from bascule.catalog.schema import commits, nodes, ref_log, refs
+from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
+from bascule.history import rows
+from bascule.history.commits import Change, Commit, Object, canonical, from_row
+from bascule.history.merging import Plan, Resolver, Staged, merge_base, plan
+from bascule.history.refs import Ref, checked_name, parse_ref
+from bascule.history.tree import EMPTY, Tree
+
+MAIN = "main"
+MERGE_TRIES = 20
+ID_PREFIX = 4
+
+
+class History:
+    """All branches, tags and commits of one workspace.
+
+    Reads may come from any thread. Every change of a branch is one transaction with its reflog and audit entries.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._tree = Tree(self._read_node)
+        self._commits: dict[str, Commit] = {}
+
+    def begin(self, author: str | None = None) -> Commit:
+        """Make the first commit, empty, and the branch `main` at it. Does nothing when they exist."""
+        author = author or actor()
+        with self.catalog.write() as conn:
+            if found := rows.find_ref(conn, MAIN):
+                return self.commit_by_id(found.head, conn)
+            first = self._record(conn, (), EMPTY, author, "Begin", {})
+            rows.move(conn, MAIN, None, first, author, "create")
+            conn.execute(update(refs).where(refs.c.name == MAIN).values(protected=True))
+        return first
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def resolve(self, ref: str) -> Commit:
+        """Return the commit that a ref means: a branch, a tag, an id or its start, `main~3`, `main@2026-03-01T00:00Z`.
+
+        Raises:
+            NotFound: when there is none, with the nearest name.
+        """
+        parsed = parse_ref(ref)
+        with self.catalog.read() as conn:
+            if isinstance(parsed.at, int):
+                head = self._head_at(conn, parsed.name, parsed.at)
+            else:
+                head = self._head(conn, parsed.at or parsed.name, ref)
+            commit = self.commit_by_id(head, conn)
+            for _ in range(parsed.back):
+                if not commit.parents:
+                    raise NotFound("commit", ref, hint=f"The history of {parsed.name!r} has no more commits.")
+                commit = self.commit_by_id(commit.parents[0], conn)
+        return commit
+
+    def commit_by_id(self, name: str, conn: Connection | None = None) -> Commit:
+        """Return a commit by its whole id."""
+        if name not in self._commits:
+            if conn is None:
+                with self.catalog.read() as opened:
+                    return self.commit_by_id(name, opened)
+            row = conn.execute(select(commits).where(commits.c.id == name)).first()
+            if row is None:
+                raise NotFound("commit", name)
+            self._commits[name] = from_row(row)
+        return self._commits[name]
+
+    def read(self, ref: str | Commit, path: str) -> Object | None:
+        """Return the object at a path of a state, or None."""
+        digest = self.digest(ref, path)
+        return self.object(digest) if digest else None
+
+    def get(self, ref: str | Commit, path: str) -> Object:
+        """Return the object at a path of a state, or raise `NotFound` with the nearest path of its kind."""
+        found = self.read(ref, path)
+        if found is None:
+            prefix, _, name = path.partition("/")
+            known = [p.partition("/")[2] for p, _ in self._paths(ref, f"{prefix}/")]
+            kind = prefix[:-1] if prefix.endswith("s") else prefix
+            where = ref if isinstance(ref, str) else ref.short
+            error = NotFound(kind, name, known)
+            raise NotFound(kind, name, known, hint=f"On {where}: {error.hint}")
+        return found
+
+    def digest(self, ref: str | Commit, path: str) -> str | None:
+        """Return the digest of the object at a path of a state, or None."""
+        return self._tree.get(self._state(ref).root, path)
+
+    def entries(self, ref: str | Commit, prefix: str = "") -> list[tuple[str, Object]]:
+        """Return the paths below a prefix in order, with their objects."""
+        return [(path, self.object(digest)) for path, digest in self._paths(ref, prefix)]
+
+    def digests(self, ref: str | Commit, prefix: str = "") -> dict[str, str]:
+        """Return the paths below a prefix with their objects' digests: what a state *is*, without reading it."""
+        return dict(self._paths(ref, prefix))
+
+    def object(self, digest: str) -> Object:
+        """Return an object by its digest."""
+        found: Object = msgspec.json.decode(self._read_node(digest))
+        return found
+
+    def log(self, ref: str | Commit, limit: int | None = None, path: str | None = None) -> list[Commit]:
+        """Return a state's commits, youngest first; with `path`, those that changed it or anything below it."""
+        found: list[Commit] = []
+        for commit in self._ancestors(self._state(ref)):
+            if path is None or self._touches(commit, path):
+                found.append(commit)
+                if limit is not None and len(found) >= limit:
+                    break
+        return found
+
+    def diff(self, before: str | Commit, after: str | Commit, prefix: str = "") -> list[Change]:
+        """Return what differs between two states, by path. Costs what differs, not what there is."""
+        roots = self._state(before).root, self._state(after).root
+        return [self._change(*entry) for entry in self._tree.diff(*roots) if entry[0].startswith(prefix)]
+
+    def common(self, a: str | Commit, b: str | Commit) -> Commit | None:
+        """Return the youngest commit that both descend from."""
+        found = merge_base(self.commit_by_id, self._state(a).id, self._state(b).id)
+        return self.commit_by_id(found) if found else None
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def branches(self) -> list[Ref]:
+        """Return all branches by name."""
+        return self._refs("branch")
+
+    def tags(self) -> list[Ref]:
+        """Return all tags by name."""
+        return self._refs("tag")
+
+    def create_branch(self, name: str, at: str | Commit = MAIN, author: str | None = None) -> Ref:
+        """Name a state, so that it can move on by itself. Copies nothing: the cost is one row."""
+        return self._create(name, "branch", at, author)
+
+    def tag(self, name: str, at: str | Commit = MAIN, author: str | None = None) -> Ref:
+        """Name a state for good."""
+        return self._create(name, "tag", at, author)
+
+    def delete_branch(self, name: str, author: str | None = None, force: bool = False) -> None:
+        """Remove a branch's name. Its commits stay reachable by their ids.
+
+        Raises:
+            InputError: when it is protected, or `main` does not have all of it and `force` is not set.
+        """
+        author = author or actor()
+        with self.catalog.write() as conn:
+            found = self._branch(conn, name)
+            if found.protected:
+                raise InputError(f"Branch {name!r} is protected and is not deleted.")
+            if not force and not self._is_ancestor(found.head, MAIN, conn):
+                raise InputError(
+                    f"Branch {name!r} has commits that {MAIN!r} does not have.",
+                    hint=f"Merge it first, or delete it all the same with: bascule branch --delete --force {name}",
+                )
+            conn.execute(delete(refs).where(refs.c.name == name))
+            rows.log_move(conn, name, found.head, None, author, "delete")
+
+    def protect(self, name: str, protected: bool = True) -> None:
+        """Set whether a branch can only be merged into and never deleted."""
+        with self.catalog.write() as conn:
+            self._branch(conn, name)
+            conn.execute(update(refs).where(refs.c.name == name).values(protected=protected))
+
+    # Moving forward --------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        branch: str,
+        changes: Mapping[str, Object | None],
+        *,
+        message: str,
+        author: str | None = None,
+        expect: Mapping[str, str | None] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        action: str = "commit",
+        also: Callable[[Connection, Commit], None] | None = None,
+    ) -> Commit:
+        """Set and remove paths on a branch's head.
+
+        Args:
+            changes: path to object; None removes the path.
+            expect: path to the digest that it must have now (None: must not exist). Writers that read first say what
+                they read here; then two of them cannot both win.
+            also: writes records in the same transaction, so that both exist or neither does.
+
+        Returns:
+            The new commit, or the head when the changes change nothing and nothing `also` is to be written.
+
+        Raises:
+            Conflict: when `expect` does not hold. Nothing was changed.
+        """
+        author = author or actor()
+        with self.catalog.write() as conn:
+            head = self.commit_by_id(self._branch(conn, branch).head, conn)
+            self._demand(head, branch, expect or {})
+            digests = {path: rows.write_object(conn, value) for path, value in changes.items()}
+            root = self._tree.update(head.root, digests, lambda name, body: rows.write_node(conn, name, body))
+            if root == head.root and also is None:
+                return head
+            commit = self._record(conn, (head.id,), root, author, message, meta or {})
+            rows.move(conn, branch, head.id, commit, author, action)
+            if also is not None:
+                also(conn, commit)
+        return commit
+
+    def merge(
+        self,
+        source: str,
+        into: str,
+        *,
+        message: str | None = None,
+        author: str | None = None,
+        resolve: Resolver | None = None,
+        check: Callable[[Staged], None] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Bring what a ref has into a branch, three-way by path.
+
+        Args:
+            resolve: settles a path that both sides changed.
+            check: sees the merged state before the branch moves, and raises to stop the merge. It runs again when the
+                branch moved meanwhile, so what it approved is exactly what lands.
+
+        Returns:
+            The merge commit, or the branch's head when it has everything already.
+
+        Raises:
+            Conflict: names the paths that both sides changed. Nothing was changed.
+        """
+        author = author or actor()
+        for _ in range(MERGE_TRIES):
+            theirs, target = self.resolve(source), self.resolve(into)
+            base = self.common(theirs, target)
+            if base is not None and base.id == theirs.id:
+                return target
+            digests, fresh = self._settle(base, target, theirs, resolve, source, into)
+            staged = self._stage(target, theirs, digests, fresh)
+            if check is not None:
+                check(staged)
+            text = message or f"Merge {source} into {into}"
+            landed = self._land(into, target, theirs, digests, fresh, text, author, meta or {})
+            if landed is not None:
+                return landed
+        raise Conflict(f"Branch {into!r} moved {MERGE_TRIES} times while {source!r} was being merged.", hint="Repeat.")
+
+    def revert(self, ref: str, on: str = MAIN, author: str | None = None, message: str | None = None) -> Commit:
+        """Undo one commit on a branch by a new commit.
+
+        Raises:
+            Conflict: when a path was changed again since; nothing was changed.
+        """
+        commit = self.resolve(ref)
+        if not commit.parents:
+            raise InputError(f"{commit.short} is the first commit; there is nothing before it to go back to.")
+        parent, head = self.commit_by_id(commit.parents[0]), self.resolve(on)
+        changes: dict[str, Object | None] = {}
+        expect: dict[str, str | None] = {}
+        clashes = []
+        for path, before, after in self._tree.diff(parent.root, commit.root):
+            current = self._tree.get(head.root, path)
+            if current not in (before, after):
+                clashes.append(path)
+            changes[path] = self.object(before) if before else None
+            expect[path] = current
+        if clashes:
+            raise Conflict(
+                f"{commit.short} cannot be reverted on {on!r}: changed again since: {', '.join(clashes[:5])}.",
+                paths=clashes,
+                hint="Revert the later commits first, youngest first, or restore single paths.",
+            )
+        text = message or f"Revert {commit.short}: {commit.message}"
+        meta = {"reverts": commit.id}
+        return self.commit(on, changes, message=text, author=author, expect=expect, meta=meta, action="revert")
+
+    def restore(
+        self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
+    ) -> Commit:
+        """Give some paths of a branch the objects that they had at another state, by a new commit."""
+        state = self._state(to)
+        changes = {path: self.read(state, path) for path in paths}
+        return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _settle(
+        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, source: str, into: str
+    ) -> tuple[dict[str, str | None], dict[str, bytes]]:
+        root = base.root if base else EMPTY
+        split: Plan = plan(self._tree.diff(root, target.root), self._tree.diff(root, theirs.root))
+        digests, fresh, clashes = dict(split.take), {}, []
+        for path, *sides in split.both:
+            settled = resolve(path, *(self.object(side) if side else None for side in sides)) if resolve else None
+            if settled is None:
+                clashes.append(path)
+            else:
+                body = canonical(settled)
+                name = blake3(body).hexdigest()
+                digests[path], fresh[name] = name, body
+        if clashes:
+            shown = ", ".join(clashes[:5]) + (f" and {len(clashes) - 5} more" if len(clashes) > 5 else "")
+            raise Conflict(
+                f"{source!r} and {into!r} both changed {shown} since {base.short if base else 'the beginning'}.",
+                paths=clashes,
+                hint=f"Compare them with: bascule diff {into} {source}. Then keep one side with "
+                f"`bascule merge {source} --theirs PATH` (or --ours PATH).",
+            )
+        return digests, fresh
+
+    def _stage(self, target: Commit, source: Commit, digests: dict[str, str | None], fresh: dict[str, bytes]) -> Staged:
+        def value(digest: str | None) -> Object | None:
+            if digest is None:
+                return None
+            return msgspec.json.decode(fresh[digest]) if digest in fresh else self.object(digest)
+
+        changes = []
+        for path, after in sorted(digests.items()):
+            before = self._tree.get(target.root, path)
+            if before != after:
+                kind = "added" if before is None else "removed" if after is None else "changed"
+                changes.append(Change(path, kind, value(before), value(after)))  # type: ignore[arg-type]
+        return Staged(
+            source, target, tuple(changes), lambda path: self.read(target, path), lambda p: self.entries(target, p)
+        )
+
+    def _land(
+        self,
+        into: str,
+        target: Commit,
+        theirs: Commit,
+        digests: dict[str, str | None],
+        fresh: dict[str, bytes],
+        message: str,
+        author: str,
+        meta: Mapping[str, Any],
+    ) -> Commit | None:
+        with self.catalog.write() as conn:
+            if self._branch(conn, into).head != target.id:
+                return None  # it moved: what was checked is not what would land
+            for name, body in fresh.items():
+                rows.write_node(conn, name, body)
+            root = self._tree.update(target.root, digests, lambda name, body: rows.write_node(conn, name, body))
+            commit = self._record(conn, (target.id, theirs.id), root, author, message, meta)
+            rows.move(conn, into, target.id, commit, author, "merge")
+        return commit
+
+    def _state(self, ref: str | Commit) -> Commit:
+        return ref if isinstance(ref, Commit) else self.resolve(ref)
+
+    def _paths(self, ref: str | Commit, prefix: str) -> Iterator[tuple[str, str]]:
+        return self._tree.items(self._state(ref).root, prefix)
+
+    def _change(self, path: str, before: str | None, after: str | None) -> Change:
+        old, new = self.object(before) if before else None, self.object(after) if after else None
+        return Change(path, "added" if old is None else "removed" if new is None else "changed", old, new)
+
+    def _ancestors(self, start: Commit) -> Iterator[Commit]:
+        queue, seen = [(-start.generation, -start.created_at, start.id)], {start.id}
+        while queue:
+            _, _, name = heapq.heappop(queue)
+            commit = self.commit_by_id(name)
+            yield commit
+            for parent in commit.parents:
+                if parent not in seen:
+                    seen.add(parent)
+                    found = self.commit_by_id(parent)
+                    heapq.heappush(queue, (-found.generation, -found.created_at, parent))
+
+    def _touches(self, commit: Commit, path: str) -> bool:
+        parent = self.commit_by_id(commit.parents[0]).root if commit.parents else EMPTY
+        below = path.rstrip("/") + "/"
+        return any(key == path or key.startswith(below) for key, _, _ in self._tree.diff(parent, commit.root))
+
+    def _is_ancestor(self, name: str, of: str, conn: Connection) -> bool:
+        target = self.commit_by_id(self._branch(conn, of).head, conn)
+        return merge_base(lambda n: self.commit_by_id(n, conn), name, target.id) == name
+
+    def _head(self, conn: Connection, name: str, asked: str) -> str:
+        if found := rows.find_ref(conn, name):
+            return found.head
+        if len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name):
+            ids = conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(2)).scalars().all()
+            if len(ids) == 1:
+                return str(ids[0])
+            if ids:
+                raise InputError(f"{name!r} begins more than one commit.", hint="Write more of the id.")
+        raise NotFound("branch, tag or commit", asked, [ref.name for ref in (*self.branches(), *self.tags())])
+
+    def _head_at(self, conn: Connection, name: str, at: int) -> str:
+        self._head(conn, name, name)
+        found = conn.execute(
+            select(ref_log.c.after)
+            .where(ref_log.c.ref == name, ref_log.c.at <= at, ref_log.c.after.is_not(None))
+            .order_by(ref_log.c.seq.desc())
+            .limit(1)
+        ).scalar()
+        if found is None:
+            first = conn.execute(select(ref_log.c.at).where(ref_log.c.ref == name).order_by(ref_log.c.seq)).scalar()
+            raise NotFound("state", f"{name} at that time", hint=f"{name!r} begins at {first} µs since the epoch.")
+        return str(found)
+
+    def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
+        moved = [path for path, digest in expect.items() if self._tree.get(head.root, path) != digest]
+        if moved:
+            raise Conflict(
+                f"Someone else changed {', '.join(moved[:5])} on {branch!r} meanwhile. Nothing was changed.",
+                paths=moved,
+                hint="Read it again and repeat.",
+            )
+
+    def _refs(self, kind: str) -> list[Ref]:
+        with self.catalog.read() as conn:
+            found = conn.execute(select(refs).where(refs.c.kind == kind).order_by(refs.c.name))
+            return [Ref(**row._mapping) for row in found]
+
+    def _branch(self, conn: Connection, name: str) -> Ref:
+        found = rows.find_ref(conn, name, lock=True)
+        if found is None:
+            raise NotFound("branch", name, [ref.name for ref in self.branches()])
+        if found.kind != "branch":
+            raise InputError(f"{name!r} is a tag: it names one commit for good.", hint="Make a branch at it first.")
+        return found
+
+    def _create(self, name: str, kind: str, at: str | Commit, author: str | None) -> Ref:
+        checked_name(name)
+        commit, author = self._state(at), author or actor()
+        with self.catalog.write() as conn:
+            if found := rows.find_ref(conn, name):
+                raise AlreadyExists(found.kind, name)
+            moment = now()
+            values = {
+                "name": name,
+                "kind": kind,
+                "head": commit.id,
+                "protected": False,
+                "created_at": moment,
+                "updated_at": moment,
+            }
+            conn.execute(insert(refs).values(**values))
+            rows.log_move(conn, name, None, commit.id, author, "create")
+        return Ref(**values)  # type: ignore[arg-type]
+
+    def _record(
+        self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]
+    ) -> Commit:
+        generation = 1 + max((self.commit_by_id(p, conn).generation for p in parents), default=-1)
+        return rows.write_commit(conn, parents, root, author, message, meta, generation)
+
+    def _read_node(self, name: str) -> bytes:
+        with self.catalog.read() as conn:
+            body = conn.execute(select(nodes.c.body).where(nodes.c.hash == name)).scalar()
+        if body is None:
+            raise NotFound("part of the history", name, hint="The catalog is damaged; `bascule doctor` tells where.")
+        return bytes(body)

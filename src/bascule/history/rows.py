@@ -1,0 +1,88 @@
+"""The history's rows in the catalog: written inside the transaction of whoever moves a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from blake3 import blake3
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bascule.catalog import audit, now
+from bascule.catalog.schema import commits, nodes, ref_log, refs
+from bascule.history.commits import Commit, Object, canonical, commit_id
+from bascule.history.refs import Ref
+
+
+def find_ref(conn: Connection, name: str, lock: bool = False) -> Ref | None:
+    """Return a branch or a tag by name; with `lock`, nobody else moves it until the transaction ends."""
+    query = select(refs).where(refs.c.name == name)
+    row = conn.execute(query.with_for_update() if lock else query).first()
+    return Ref(**row._mapping) if row else None
+
+
+def move(conn: Connection, name: str, before: str | None, after: Commit, author: str, action: str) -> None:
+    """Make a branch point at a commit (`before` None makes the branch)."""
+    moment = now()
+    if before is None:
+        row = {"name": name, "kind": "branch", "head": after.id, "protected": False}
+        conn.execute(insert(refs).values(**row, created_at=moment, updated_at=moment))
+    else:
+        conn.execute(update(refs).where(refs.c.name == name).values(head=after.id, updated_at=moment))
+    log_move(conn, name, before, after.id, author, action, after.message)
+
+
+def log_move(
+    conn: Connection, name: str, before: str | None, after: str | None, author: str, action: str, text: str = ""
+) -> None:
+    """Tell the reflog and the audit log that a name moved."""
+    row = {"ref": name, "before": before, "after": after, "actor": author, "action": action, "at": now()}
+    conn.execute(insert(ref_log).values(**row))
+    detail = {"before": before, "after": after, **({"message": text} if text else {})}
+    audit.append(conn, actor=author, action=action, subject=f"refs/{name}", detail=detail)
+
+
+def write_commit(
+    conn: Connection,
+    parents: tuple[str, ...],
+    root: str,
+    author: str,
+    message: str,
+    meta: Mapping[str, Any],
+    generation: int,
+) -> Commit:
+    """Write a commit's row."""
+    moment = now()
+    name = commit_id(parents, root, author, message, moment, meta)
+    parent, parent2 = (*parents, None, None)[:2]
+    conn.execute(
+        insert(commits).values(
+            id=name,
+            parent=parent,
+            parent2=parent2,
+            root=root,
+            author=author,
+            message=message,
+            created_at=moment,
+            generation=generation,
+            meta_json=canonical(meta).decode(),
+        )
+    )
+    return Commit(name, parents, root, author, message, moment, generation, dict(meta))
+
+
+def write_object(conn: Connection, value: Object | None) -> str | None:
+    """Write an object and return its digest."""
+    if value is None:
+        return None
+    body = canonical(value)
+    name = blake3(body).hexdigest()
+    write_node(conn, name, body)
+    return name
+
+
+def write_node(conn: Connection, name: str, body: bytes) -> None:
+    """Write a content-addressed part; writing it again does nothing."""
+    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    conn.execute(make(nodes).values(hash=name, body=body).on_conflict_do_nothing())

@@ -1,0 +1,95 @@
+"""The protocol of a blob store, and the one setting that chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from blake3 import blake3
+
+from bascule.errors import InputError
+
+DIGEST_LENGTH = 64
+
+
+def digest_of(data: bytes) -> str:
+    """Return the name of some bytes: their BLAKE3 digest as 64 lower-case hex characters."""
+    return blake3(data).hexdigest()
+
+
+class BlobStore(Protocol):
+    """Immutable bytes by digest.
+
+    Guarantees of every backend: `put` returns only when the blob is durable; a reader sees a blob whole or not at all;
+    `get` verifies the content against its name; putting the same bytes twice is one blob.
+    """
+
+    url: str
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their digest. Raises `EnvironmentProblem` when they cannot be written."""
+        ...
+
+    def put_file(self, path: Path) -> str:
+        """Store a file's content, streaming, and return its digest."""
+        ...
+
+    def get(self, digest: str) -> bytes:
+        """Return a blob's bytes. Raises `NotFound`, or `EnvironmentProblem` when they do not match the digest."""
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob for reading. Raises `NotFound`."""
+        ...
+
+    def local_path(self, digest: str) -> Path | None:
+        """Return the blob's path when it lies on this machine's disk, for engines that read files."""
+        ...
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob exists."""
+        ...
+
+    def size(self, digest: str) -> int:
+        """Return the blob's size in bytes. Raises `NotFound`."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob; silent when it does not exist. Only garbage collection and `forget` call this."""
+        ...
+
+    def digests(self) -> Iterator[str]:
+        """List every blob, in no particular order."""
+        ...
+
+
+def checked_digest(digest: str) -> str:
+    """Return the digest if it has the form of one; a name from outside never becomes a path otherwise."""
+    if len(digest) != DIGEST_LENGTH or not all(c in "0123456789abcdef" for c in digest):
+        raise InputError(f"{digest!r} is not a blob's name.", hint="A name is 64 lower-case hexadecimal characters.")
+    return digest
+
+
+def open_store(url: str) -> BlobStore:
+    """Open the store that a setting names.
+
+    Args:
+        url: a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=…&region=…]`.
+
+    Raises:
+        InputError: for any other scheme.
+    """
+    from bascule.store.local import LocalStore
+
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        from bascule.store.s3 import S3Store
+
+        return S3Store(url)
+    if parts.scheme == "file":
+        return LocalStore(Path(unquote(parts.path)))
+    if parts.scheme == "" or len(parts.scheme) == 1:  # one letter is a Windows drive
+        return LocalStore(Path(url))
+    raise InputError(f"No store speaks {parts.scheme!r} (in {url!r}).", hint="Use a folder, file:/// or s3://.")
