@@ -149,6 +149,14 @@ def list_alerts(
         return [_alert(row) for row in conn.execute(wanted)]
 
 
+def count_firing(ws: Workspace, branch: str) -> int:
+    """Return how many alerts of a branch are firing."""
+    a = schema.alerts.c
+    wanted = select(func.count()).select_from(schema.alerts).where(a.branch == branch, a.status == "firing")
+    with ws.catalog.read() as conn:
+        return int(conn.execute(wanted).scalar_one())
+
+
 def get_alert(ws: Workspace, alert_id: str) -> AlertInfo:
     """Return one alert.
 
