@@ -62,11 +62,13 @@ def verify(catalog: Catalog) -> AuditReport:
     previous, entries = GENESIS, 0
     with catalog.read() as conn:
         total = conn.execute(select(func.count()).select_from(audit)).scalar_one()
-        for row in conn.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.seq)):
-            entries += 1
-            if row.seq != entries or row.previous_hash != previous or row.hash != _hash(_fields(row)):
-                return AuditReport(total, False, row.seq, previous)
-            previous = row.hash
+        chain = select(audit).order_by(audit.c.seq)
+        with conn.execute(chain, execution_options={"yield_per": 1000}) as rows:
+            for row in rows:
+                entries += 1
+                if row.seq != entries or row.previous_hash != previous or row.hash != _hash(_fields(row)):
+                    return AuditReport(total, False, row.seq, previous)
+                previous = row.hash
     return AuditReport(total, True, None, previous)
 
 

@@ -67,6 +67,11 @@ class Change:
     before: Object | None
     after: Object | None
 
+    @classmethod
+    def of(cls, path: str, before: Object | None, after: Object | None) -> Change:
+        """Make the change from one object to another at a path."""
+        return cls(path, "added" if before is None else "removed" if after is None else "changed", before, after)
+
 
 def canonical(value: Any) -> bytes:
     """Return the one JSON text of a value: sorted keys, no spaces. Equal values have equal bytes."""

@@ -6,7 +6,10 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from bascule.history.commits import Change, Commit, Object
+from blake3 import blake3
+
+from bascule.errors import Conflict
+from bascule.history.commits import Change, Commit, Object, canonical
 
 # Called for a path that both sides changed, with the object at the common ancestor and on each side (None: not there).
 # Returns the object that has both, or None when the two exclude each other.
@@ -69,6 +72,38 @@ def plan(
         elif mine[path][1] != after:
             both.append((path, before, mine[path][1], after))
     return Plan(take, tuple(both))
+
+
+def settle(
+    split: Plan, read: Callable[[str], Object], resolve: Resolver | None
+) -> tuple[dict[str, str | None], dict[str, bytes], list[str]]:
+    """Ask the resolver about every path that both sides changed.
+
+    Returns:
+        The digests to set on the target, the bodies of objects that the resolver made, and the paths in conflict.
+    """
+    digests, fresh, clashes = dict(split.take), {}, []
+    for path, *sides in split.both:
+        settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
+        if settled is None:
+            clashes.append(path)
+        else:
+            body = canonical(settled)
+            name = blake3(body).hexdigest()
+            digests[path], fresh[name] = name, body
+    return digests, fresh, clashes
+
+
+def clash(paths: list[str], names: tuple[str, str], base: Commit | None) -> Conflict:
+    """Return the error that names the paths which two sides changed, and the ways out."""
+    source, into = names
+    shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return Conflict(
+        f"{source!r} and {into!r} both changed {shown} since {base.short if base else 'the beginning'}.",
+        paths=paths,
+        hint=f"Compare them with `bascule diff {into} {source}`, then keep one side with "
+        f"`bascule merge {source} --theirs PATH` or `--ours PATH`.",
+    )
 
 
 def merge_base(read: Callable[[str], Commit], a: str, b: str) -> str | None:

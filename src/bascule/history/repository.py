@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from blake3 import blake3
 from sqlalchemy import Connection, delete, insert, select, update
 
 from bascule.catalog import Catalog, actor, now
 from bascule.catalog.schema import commits, nodes, ref_log, refs
 from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
 from bascule.history import rows
-from bascule.history.commits import Change, Commit, Object, canonical, from_row
-from bascule.history.merging import Plan, Resolver, Staged, merge_base, plan
+from bascule.history.commits import Change, Commit, Object, from_row
+from bascule.history.merging import Resolver, Staged, clash, merge_base, plan, settle
 from bascule.history.refs import Ref, checked_name, parse_ref
 from bascule.history.tree import EMPTY, Tree
 
@@ -248,7 +247,7 @@ class History:
             base = self.common(theirs, target)
             if base is not None and base.id == theirs.id:
                 return target
-            digests, fresh = self._settle(base, target, theirs, resolve, source, into)
+            digests, fresh = self._settle(base, target, theirs, resolve, (source, into))
             staged = self._stage(target, theirs, digests, fresh)
             if check is not None:
                 check(staged)
@@ -298,30 +297,18 @@ class History:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _settle(
-        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, source: str, into: str
+        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, names: tuple[str, str]
     ) -> tuple[dict[str, str | None], dict[str, bytes]]:
         root = base.root if base else EMPTY
-        split: Plan = plan(self._tree.diff(root, target.root), self._tree.diff(root, theirs.root))
-        digests, fresh, clashes = dict(split.take), {}, []
-        for path, *sides in split.both:
-            settled = resolve(path, *(self.object(side) if side else None for side in sides)) if resolve else None
-            if settled is None:
-                clashes.append(path)
-            else:
-                body = canonical(settled)
-                name = blake3(body).hexdigest()
-                digests[path], fresh[name] = name, body
+        split = plan(self._tree.diff(root, target.root), self._tree.diff(root, theirs.root))
+        digests, fresh, clashes = settle(split, self.object, resolve)
         if clashes:
-            shown = ", ".join(clashes[:5]) + (f" and {len(clashes) - 5} more" if len(clashes) > 5 else "")
-            raise Conflict(
-                f"{source!r} and {into!r} both changed {shown} since {base.short if base else 'the beginning'}.",
-                paths=clashes,
-                hint=f"Compare them with: bascule diff {into} {source}. Then keep one side with "
-                f"`bascule merge {source} --theirs PATH` (or --ours PATH).",
-            )
+            raise clash(clashes, names, base)
         return digests, fresh
 
-    def _stage(self, target: Commit, source: Commit, digests: dict[str, str | None], fresh: dict[str, bytes]) -> Staged:
+    def _stage(
+        self, target: Commit, source: Commit, digests: Mapping[str, str | None], fresh: Mapping[str, bytes]
+    ) -> Staged:
         def value(digest: str | None) -> Object | None:
             if digest is None:
                 return None
@@ -331,8 +318,7 @@ class History:
         for path, after in sorted(digests.items()):
             before = self._tree.get(target.root, path)
             if before != after:
-                kind = "added" if before is None else "removed" if after is None else "changed"
-                changes.append(Change(path, kind, value(before), value(after)))  # type: ignore[arg-type]
+                changes.append(Change.of(path, value(before), value(after)))
         return Staged(
             source, target, tuple(changes), lambda path: self.read(target, path), lambda p: self.entries(target, p)
         )
@@ -365,8 +351,7 @@ class History:
         return self._tree.items(self._state(ref).root, prefix)
 
     def _change(self, path: str, before: str | None, after: str | None) -> Change:
-        old, new = self.object(before) if before else None, self.object(after) if after else None
-        return Change(path, "added" if old is None else "removed" if new is None else "changed", old, new)
+        return Change.of(path, self.object(before) if before else None, self.object(after) if after else None)
 
     def _ancestors(self, start: Commit) -> Iterator[Commit]:
         queue, seen = [(-start.generation, -start.created_at, start.id)], {start.id}

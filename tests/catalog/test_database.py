@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, select, update
+
+from bascule.catalog import Catalog, new_id, schema
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.history import Workspace
+
+
+def test_migrations_make_exactly_the_schema(workspace: Workspace) -> None:
+    with workspace.catalog.read() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_a_block_that_raises_writes_nothing(workspace: Workspace) -> None:
+    class OnPurposeError(Exception):
+        pass
+
+    def fail() -> None:
+        with workspace.catalog.write() as conn:
+            conn.execute(insert(schema.settings).values(key="k", value="v"))
+            raise OnPurposeError
+
+    with pytest.raises(OnPurposeError):
+        fail()
+    with workspace.catalog.read() as conn:
+        assert conn.execute(select(schema.settings)).all() == []
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    Catalog.open(url).close()
+    with sqlite3.connect(tmp_path / "catalog.db") as db:
+        db.execute("update alembic_version set version_num = '9999'")
+    db.close()
+    with pytest.raises(EnvironmentProblem, match="9999"):
+        Catalog.open(url)
+
+
+def test_a_second_writer_waits_for_the_first(workspace: Workspace) -> None:
+    with workspace.catalog.write() as conn:
+        conn.execute(insert(schema.settings).values(key="k", value="1"))
+    with workspace.catalog.write() as conn:
+        conn.execute(update(schema.settings).values(value="2"))
+    with workspace.catalog.read() as conn:
+        assert conn.execute(select(schema.settings.c.value)).scalar_one() == "2"
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "nonsense", "oracle+x://a"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(InputError):
+        Catalog.open(url)
+
+
+def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem) as error:
+        Catalog.open("postgresql://nobody:secret@127.0.0.1:9/none")
+    assert "secret" not in error.value.message
+
+
+def test_ids_sort_by_time() -> None:
+    ids = [new_id("run") for _ in range(1000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1000
