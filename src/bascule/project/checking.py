@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bascule.contracts import Contract, Report, render_text, run_checks
+from bascule.lake import Lake
+from bascule.lake.engine import opened
 from sqlalchemy import insert
 
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
-from bascule.contracts import Contract, Report, render_text, run_checks
 from bascule.errors import CheckFailed
 from bascule.history import Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake
-from bascule.lake.engine import opened
 
 Reader = Callable[[str], Object | None]
 
@@ -102,5 +102,3 @@ def _related(lake: Lake, read: Reader) -> Callable[[str], str | None]:
         return lake.scan(other) if other is not None else None
 
     return relation
-
-
