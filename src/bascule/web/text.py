@@ -117,6 +117,11 @@ def words(name: str) -> str:
     return spaced[:1].upper() + spaced[1:]
 
 
+def values_of(row: dict[str, Any]) -> list[Any]:
+    """The values of a row that came by column name."""
+    return list(row.values())
+
+
 def is_number(value: Any) -> bool:
     """Whether a cell is to be set to the right."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -133,6 +138,6 @@ def breakable(text: str) -> Markup:
 FILTERS = {
     function.__name__: function
     for function in (
-        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable,
+        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable, values_of,
     )
 }  # fmt: skip
