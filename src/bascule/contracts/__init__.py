@@ -8,7 +8,27 @@ project and the pages may call it.
 
 from bascule.contracts.checks import Check
 from bascule.contracts.contract import Column, Contract
+from bascule.contracts.junit import render_junit
+from bascule.contracts.profiling import ColumnProfile, Profile, profile
+from bascule.contracts.render import render_json, render_markdown, render_text
 from bascule.contracts.report import CheckResult, Report
 from bascule.contracts.run import explain, run_checks
+from bascule.contracts.suggestion import suggest
 
-__all__ = ["Check", "CheckResult", "Column", "Contract", "Report", "explain", "run_checks"]
+__all__ = [
+    "Check",
+    "CheckResult",
+    "Column",
+    "ColumnProfile",
+    "Contract",
+    "Profile",
+    "Report",
+    "explain",
+    "profile",
+    "render_json",
+    "render_junit",
+    "render_markdown",
+    "render_text",
+    "run_checks",
+    "suggest",
+]

@@ -241,6 +241,14 @@ class Check:
         return KINDS[type(self.rule)] if not isinstance(self.rule, Aggregate) else self.rule.function
 
     @property
+    def quality(self) -> str:
+        """The dimension of data quality: the written one, or the usual one for the rule."""
+        return self.dimension or DIMENSIONS.get(self.kind, "accuracy" if self._measures() else "conformity")
+
+    def _measures(self) -> bool:
+        return isinstance(self.rule, Aggregate | Between)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the rule names itself; its SQL may read others."""
         rule = self.rule
@@ -267,6 +275,19 @@ KINDS: dict[type, str] = {
     Answer: "sql",
     Declared: "column",
     NoOthers: "columns",
+}
+
+
+DIMENSIONS: dict[str, str] = {
+    "not_null": "completeness",
+    "not_missing": "completeness",
+    "row_count": "completeness",
+    "unique": "uniqueness",
+    "relationship": "consistency",
+    "expression": "consistency",
+    "query": "consistency",
+    "freshness": "timeliness",
+    "sql": "",
 }
 
 

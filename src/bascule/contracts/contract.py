@@ -137,11 +137,7 @@ class _Builder:
         for name, prop in self.properties:
             self._property_checks(name, prop, in_key=name in key)
         if key:
-            self._add(
-                Check(
-                    f"{', '.join(key)}: key is unique", checks.Unique(key), dimension="uniqueness", line=self.node.line
-                )
-            )
+            self._add(Check(f"{', '.join(key)}: key is unique", checks.Unique(key), line=self.node.line))
         self._rules(self.node, self.scope)
         for check in read_relationships(self.root, self.node, self.scope):
             self._add(check)
@@ -178,7 +174,7 @@ class _Builder:
         elif physical is not None:
             guessed = family_of(physical.text())
             family = guessed if guessed != "other" else None
-        self._add(Check(f"{name}: column", checks.Declared(name, family), dimension="conformity", line=prop.line))
+        self._add(Check(f"{name}: column", checks.Declared(name, family), line=prop.line))
         declared = (logical or physical or prop).shown().strip("'") if family else "any type"
         classification, tags = prop.get("classification"), prop.get("tags")
         words = {classification.text().lower()} if classification else set()
@@ -206,7 +202,6 @@ class _Builder:
                     "no unexpected columns",
                     checks.NoOthers(policy),
                     severity=severity,
-                    dimension="conformity",
                     line=line,
                 )
             )
@@ -216,17 +211,17 @@ class _Builder:
         required, unique = prop.get("required"), prop.get("unique")
         if in_key or (required is not None and required.truth()):
             line = (required or prop).line
-            self._add(Check(f"{name}: not null", checks.NotNull(name), dimension="completeness", line=line))
+            self._add(Check(f"{name}: not null", checks.NotNull(name), line=line))
         if unique is not None and unique.truth():
-            self._add(Check(f"{name}: unique", checks.Unique((name,)), dimension="uniqueness", line=unique.line))
+            self._add(Check(f"{name}: unique", checks.Unique((name,)), line=unique.line))
         listed = prop.get("enum")
         if listed is not None:
-            self._add(Check("", checks.OneOf(name, scalars(listed)), dimension="conformity", line=listed.line))
+            self._add(Check("", checks.OneOf(name, scalars(listed)), line=listed.line))
         options = prop.get("logicalTypeOptions")
         if options is not None:
             known_keys(options, OPTION_KEYS, "logical type option")
             for rule in _option_rules(name, options):
-                self._add(Check("", rule, dimension="conformity", line=options.line))
+                self._add(Check("", rule, line=options.line))
         self._rules(prop, self.scope.at(name))
         self._nested(name, prop)
 
@@ -257,9 +252,7 @@ class _Builder:
                 continue
             value = entry.require("value")
             span = seconds(value, f"{value.number()}{unit.text() if unit else 'd'}")
-            yield Check(
-                "", checks.Freshness(column), Bound("<=", span, unit="value"), dimension="timeliness", line=entry.line
-            )
+            yield Check("", checks.Freshness(column), Bound("<=", span, unit="value"), line=entry.line)
 
     def _own_column(self, element: str) -> str | None:
         table, dot, column = element.rpartition(".")

@@ -49,7 +49,7 @@ def _check(root: Node, entry: Node, columns: tuple[str, ...]) -> Check:
     severity = custom_properties(entry).get("severity")
     rule = References(columns, tables.pop(), tuple(column for _, column in targets))
     level: Severity = severity.choice(SEVERITIES, "severity") if severity else "critical"
-    return Check("", rule, severity=level, dimension="consistency", line=entry.line)
+    return Check("", rule, severity=level, line=entry.line)
 
 
 def _target(root: Node, node: Node) -> tuple[str, str]:

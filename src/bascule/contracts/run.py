@@ -12,6 +12,7 @@ from bascule.contracts import checks
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
+from bascule.contracts.families import family_of
 from bascule.contracts.plan import Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
@@ -120,13 +121,13 @@ class _Run:
             return self._made(check, "passed", few, total_rows=total)
         if isinstance(check.rule, checks.RowCount | checks.Aggregate | checks.Freshness | checks.Answer):
             return self._value_result(check, value, total)
-        return self._count_result(item, int(value), total)
+        return self._count_result(item, int(value or 0), total)
 
     def _measure(self, item: Measured) -> tuple[Any, int]:
         """A check's measure and the rows it looked at."""
         wanted = [item.total] if item.value is None else [item.total, item.value]
         numbers = self.scanned if all(text in self.scanned for text in wanted) else self._aggregates(wanted)
-        total = int(numbers[item.total])
+        total = int(numbers[item.total] or 0)
         if item.query is None:
             return numbers[str(item.value)], total
         rows = self.connection.execute(item.query).fetchall()
@@ -167,13 +168,15 @@ class _Run:
             return ""
         column = quoted(rule.column)
         if isinstance(rule, checks.Between):
-            query = f"SELECT CAST(min({column}) AS VARCHAR), CAST(max({column}) AS VARCHAR) FROM ({item.failing}) AS t"
-            low, high = self.connection.execute(query).fetchall()[0]
+            numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
+            ends = ", ".join(f"CAST({end}({column}) AS {'DOUBLE' if numeric else 'VARCHAR'})" for end in ("min", "max"))
+            found = self.connection.execute(f"SELECT {ends} FROM ({item.failing}) AS t").fetchall()[0]
+            low, high = (shown_number(value) if numeric else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "
-        found = self.connection.execute(query + "GROUP BY 1 ORDER BY n DESC, 1 LIMIT 4").fetchall()
-        listed = ", ".join(f"{value!r} × {shown_number(count)}" for value, count in found[:3])
-        return f": {listed}{', …' if len(found) > 3 else ''}"
+        commonest = self.connection.execute(query + "GROUP BY 1 ORDER BY n DESC, 1 LIMIT 4").fetchall()
+        listed = ", ".join(f"{value!r} × {shown_number(count)}" for value, count in commonest[:3])
+        return f": {listed}{', …' if len(commonest) > 3 else ''}"
 
     def _schema_result(self, check: Check) -> CheckResult:
         finding = self.plan.schema[check.name]
@@ -202,7 +205,7 @@ class _Run:
             observed=observed,
             expected=expected_text(check, self.contract),
             description=check.description,
-            dimension=check.dimension,
+            dimension=check.quality,
             line=check.line,
             **more,
         )

@@ -9,9 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from bascule.errors import InputError, suggestion
-
-DURATION = re.compile(r"(\d+)\s*(s|m|h|d|w)")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+from bascule.monitoring.durations import duration_us
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,18 +91,6 @@ def read_guardrails(settings: Mapping[str, Any] | None) -> Guardrails:
         raise InputError(f"The rollout's guardrails cannot be used: {error}", hint=_hint(str(error))) from error
     _check(found)
     return found
-
-
-def duration_us(text: str) -> int:
-    """Return a length of time such as `6h` or `14d` in microseconds.
-
-    Raises:
-        InputError: when it is not one.
-    """
-    found = DURATION.fullmatch(text.strip())
-    if found is None:
-        raise InputError(f"{text!r} is not a length of time.", hint="Write a number and one of s, m, h, d, w: 6h, 14d.")
-    return int(found[1]) * SECONDS[found[2]] * 1_000_000
 
 
 def _check(found: Guardrails) -> None:

@@ -21,10 +21,11 @@ from bascule.catalog import now as clock
 from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments, sequential
 from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
-from bascule.delivery.guardrails import Guardrails, duration_us, read_guardrails
+from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.traffic import Deployment
 from bascule.errors import Conflict
 from bascule.history import Workspace
+from bascule.monitoring.durations import duration_us
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.

@@ -6,11 +6,11 @@ import msgspec
 from bascule.features import training_rows
 from bascule.project.definitions import feature_set, tables_read
 from bascule.project.tables import opened_tables
-from bascule.training import Split, TrainingSpec, build_training_set
 
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.tracking import Run
+from bascule.training import Split, TrainingSpec, build_training_set
 
 NAME = "training-set"
 
