@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 
 from bascule.catalog import schema
 from bascule.errors import BasculeError, NotFound
+from bascule.evaluation import EvaluationReport, read_report
 from bascule.history import Workspace
 
 
@@ -67,10 +68,10 @@ class TrainingSetInfo(msgspec.Struct, frozen=True):
 
 
 class VersionDetail(msgspec.Struct, frozen=True):
-    """A version with its evaluation (`report` is what the evaluation wrote), card and approvals."""
+    """A version with its evaluation card and approvals."""
 
     version: VersionInfo
-    report: dict[str, Any] | None
+    report: EvaluationReport | None
     evaluated_at: int | None
     card: str | None
     approvals: list[Approval]
@@ -183,12 +184,12 @@ def _serving(ws: Workspace, ref: str) -> dict[tuple[str, int], tuple[str, ...]]:
     return found
 
 
-def _report(ws: Workspace, version: VersionInfo) -> tuple[dict[str, Any] | None, int | None]:
+def _report(ws: Workspace, version: VersionInfo) -> tuple[EvaluationReport | None, int | None]:
     e = schema.evaluations.c
     known = e.id == version.evaluation_id if version.evaluation_id else e.model_version_id == version.id
     with ws.catalog.read() as conn:
         row = conn.execute(select(e.report_json, e.at).where(known).order_by(e.at.desc())).first()
-    return (msgspec.json.decode(row.report_json), row.at) if row else (None, None)
+    return (read_report(row.report_json), row.at) if row else (None, None)
 
 
 def _card(ws: Workspace, version: VersionInfo) -> str | None:
