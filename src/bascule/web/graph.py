@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 196, 16, 9
-GAP_X, GAP_Y, MARGIN = 56, 18, 8
+BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 170, 16, 9
+GAP_X, GAP_Y, MARGIN = 34, 16, 6
 SWEEPS = 8
 # How many characters of 12 px text fit into a box.
-BOX_CHARACTERS = 28
+BOX_CHARACTERS = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -63,6 +62,9 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
     """
     ref = getattr(call.query, "ref", MAIN)
     ws = call.workspace
+    if not call.principal.may("read"):  # the page that asks for a token tells nothing of what is inside
+        bare = environment().get_template(template)
+        return HTMLResponse(bare.render(values, form_token=call.form_token), status)
     known = history.branches(ws)
     firing = monitoring.count_firing(ws, ref)
     frame = {
@@ -90,11 +92,10 @@ def href(path: str, ref: str = MAIN, **query: Any) -> str:
     return f"{quote(base, safe='/@~:')}{'?' if said else ''}{urlencode(said, doseq=True)}{hash_mark}{fragment}"
 
 
-def fragment(template: str, block: str, **values: Any) -> Markup:
-    """One block of a template by itself."""
-    found = environment().get_template(template)
-    context = found.new_context(values)
-    return Markup("".join(found.blocks[block](context)))
+def local_path(address: str) -> str:
+    """Return an address when it is a path of this server, else the overview: nobody is sent elsewhere."""
+    inside = address.startswith("/") and not address.startswith(("//", "/\\"))
+    return address if inside and address.isprintable() else "/"
 
 
 def error_page(request: Request, status: int, error: BasculeError) -> Response:

@@ -30,17 +30,28 @@ class PredictionInfo(msgspec.Struct, frozen=True):
 
 
 def list_predictions(
-    ws: Workspace, branch: str, *, deployment: str | None = None, before: int | None = None, limit: int = PAGE
+    ws: Workspace,
+    branch: str,
+    *,
+    deployment: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    before: int | None = None,
+    limit: int = PAGE,
 ) -> list[PredictionInfo]:
     """Return a branch's predictions, youngest first.
 
     Args:
-        before: only those made before this time, microseconds since the epoch.
+        since: only those whose event time is not before this one, microseconds since the epoch.
+        until: only those whose event time is before this one.
+        before: only those made before this time.
     """
     query = """
         WITH found AS (
             SELECT * FROM predictions
             WHERE branch = $branch AND ($deployment IS NULL OR deployment = $deployment)
+                AND ($since IS NULL OR epoch_us(event_time) >= $since)
+                AND ($until IS NULL OR epoch_us(event_time) < $until)
                 AND ($before IS NULL OR epoch_us(at) < $before)
             ORDER BY at DESC LIMIT $limit
         ), truth AS (
@@ -50,7 +61,14 @@ def list_predictions(
         SELECT f.prediction_id, epoch_us(f.at), epoch_us(f.event_time), f.deployment, f.revision, f.model, f.version,
             f.arm, f.score, f.latency_us, t.label
         FROM found f LEFT JOIN truth t USING (prediction_id) ORDER BY f.at DESC"""
-    values = {"branch": branch, "deployment": deployment, "before": before, "limit": limit}
+    values = {
+        "branch": branch,
+        "deployment": deployment,
+        "since": since,
+        "until": until,
+        "before": before,
+        "limit": limit,
+    }
     return [PredictionInfo(*row) for row in ask(ws, query, values, ref=branch).rows]
 
 
