@@ -7,6 +7,20 @@ call it; it knows the history, the catalog and the store, and nothing of contrac
 
 from bascule.lake.diffs import ColumnChange, RowChange, TableDiff
 from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.ingestion import IngestedFile, IngestReport, ingest, stage_ingest
+from bascule.lake.sources import SourceScan, read_source
 from bascule.lake.tables import Lake
 
-__all__ = ["ColumnChange", "DataFile", "Lake", "RowChange", "TableDiff"]
+__all__ = [
+    "ColumnChange",
+    "DataFile",
+    "IngestReport",
+    "IngestedFile",
+    "Lake",
+    "RowChange",
+    "SourceScan",
+    "TableDiff",
+    "ingest",
+    "read_source",
+    "stage_ingest",
+]

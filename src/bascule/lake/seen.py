@@ -35,10 +35,10 @@ def sources(table: Table) -> dict[str, Source]:
     return {source.digest: source for part in _parts(table) for source in _read(table, part)}
 
 
-def note(table: Table, new: Sequence[Source]) -> str:
-    """Write down more sources of a table and return the property's new value."""
-    parts = _parts(table)
-    known = list(sources(table).values())
+def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
+    """Write down more sources of a table, or with `afresh` only these, and return the property's new value."""
+    parts = [] if afresh else _parts(table)
+    known = [] if afresh else list(sources(table).values())
     if len(parts) > SPARE_PARTS + len(known) // PART:  # merges leave parts that are not full
         parts, tail = [], known
     else:

@@ -211,7 +211,7 @@ class Lake:
                 with staging.kept_if_done(written):
                     return staging.append(now, written, {})
 
-            return self._land(branch, path, stage, told, data_too=False)
+            return self.land(branch, path, stage, told, data_too=False)
 
     def overwrite(
         self,
@@ -258,7 +258,35 @@ class Lake:
         }
         table = self.table(self.workspace.history.get(branch, path), name)
         with files.locked(table.lock(), exclusive=False):
-            return self._land(branch, path, lambda t: staging.delete(t, where, self._temporary), told, data_too=True)
+            return self.land(branch, path, lambda t: staging.delete(t, where, self._temporary), told, data_too=True)
+
+    def land(
+        self, branch: str, path: str, stage: Callable[[Table], Table], told: dict[str, Any], *, data_too: bool
+    ) -> Commit:
+        """Stage a change of a branch's table and commit it, again from the table's newest state when another won.
+
+        Args:
+            stage: makes the next state from the present one, or returns that when there is nothing to do.
+            told: what `History.commit` is told besides.
+            data_too: delete the data files that an attempt wrote when it did not land.
+        """
+        # Only what certainly did not land is deleted: when a commit fails otherwise than by a conflict, nobody knows.
+        history = self.workspace.history
+        for attempt in range(TRIES):
+            digest = history.digest(branch, path)
+            if digest is None:
+                raise NotFound("table", path.removeprefix(objects.PREFIX), hint=f"It was removed from {branch!r}.")
+            before = self.table(history.object(digest), path.removeprefix(objects.PREFIX))
+            after = stage(before)
+            if after is before:
+                return history.resolve(branch)
+            try:
+                landed = objects.describe(after, self.folder)
+                return history.commit(branch, {path: landed}, expect={path: digest}, **told)
+            except Conflict:
+                snapshots.discard(after, data_too=data_too)
+                time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+        raise Conflict(f"{path} changed on {branch!r} {TRIES} times while it was being written.", hint="Repeat.")
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -270,26 +298,6 @@ class Lake:
         with staging.created(self.folder, name, rows.schema, key) as table:
             written = staging.write_rows(table, rows, evolve=False)
             return objects.describe(staging.append(table, written, {}), self.folder)
-
-    def _land(
-        self, branch: str, path: str, stage: Callable[[Table], Table], told: dict[str, Any], *, data_too: bool
-    ) -> Commit:
-        # Only what certainly did not land is deleted: when a commit fails otherwise than by a conflict, nobody knows.
-        history = self.workspace.history
-        for attempt in range(TRIES):
-            digest = history.digest(branch, path)
-            if digest is None:
-                raise NotFound("table", path.removeprefix(objects.PREFIX), hint=f"It was removed from {branch!r}.")
-            before = self.table(history.object(digest), path.removeprefix(objects.PREFIX))
-            after = stage(before)
-            try:
-                landed = objects.describe(after, self.folder)
-                return history.commit(branch, {path: landed}, expect={path: digest}, **told)
-            except Conflict:
-                if after is not before:
-                    snapshots.discard(after, data_too=data_too)
-                time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
-        raise Conflict(f"{path} changed on {branch!r} {TRIES} times while it was being written.", hint="Repeat.")
 
 
 def _terms(table: Table, name: str, limits: tuple[Any, Any]) -> list[str]:
