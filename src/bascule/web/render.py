@@ -75,7 +75,7 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
         "firing": firing,
         "person": call.principal,
         "form_token": call.form_token,
-        "href": partial(href, ref=ref),
+        "href": lambda path, /, **query: href(path, ref, **query),
         "inference_url": call.settings.inference_url,
         "project": ws.folder.parent.name,
     }
@@ -83,7 +83,7 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
     return HTMLResponse(text, status)
 
 
-def href(path: str, ref: str = MAIN, **query: Any) -> str:
+def href(path: str, ref: str = MAIN, /, **query: Any) -> str:
     """A link that stays on the state that is being looked at. Values that are None or empty are left out."""
     said = {name: value for name, value in query.items() if value not in (None, "", ())}
     if ref != MAIN:

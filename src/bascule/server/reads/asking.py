@@ -54,7 +54,8 @@ def ask(
         timer.start()
         try:
             relation = session.sql(sql, params)
-            found = relation.fetchmany(rows + 1)
+            # Through Arrow, because DuckDB's own rows need another package for times with a zone.
+            found = relation.limit(rows + 1).to_arrow_table()
         except duckdb.InterruptException as error:
             raise InputError(
                 f"The query took more than {seconds:g} s and was ended.", hint="Ask for less, or use: bascule sql"
@@ -62,4 +63,6 @@ def ask(
         finally:
             timer.cancel()
         types = [str(kind) for kind in relation.types]
-        return Answer(list(relation.columns), types, [list(row) for row in found[:rows]], len(found) > rows)
+        columns = [column.to_pylist() for column in found.slice(0, rows).columns]
+        values = [list(row) for row in zip(*columns, strict=True)]
+        return Answer(list(relation.columns), types, values, found.num_rows > rows)

@@ -125,17 +125,20 @@ def traffic(ws: Workspace, branch: str, name: str, window: str | None = None) ->
     chosen = window or next((w for w, seconds in WINDOWS.items() if last - first <= seconds * SECOND), "30d")
     start = max(first, last - WINDOWS[chosen] * SECOND)
     width = next((w for w in WIDTHS if (last - start) / w <= BUCKETS), WIDTHS[-1])
-    query = """
-        SELECT {bucket} AS start, version, count(*) AS requests,
+    values = {"branch": branch, "name": name, "start": start}
+    buckets = _served(ws, f'epoch_us("at") // {width} * {width}', "start, version", values)
+    totals = _served(ws, 'min(epoch_us("at"))', "version", values)
+    return Traffic(chosen, width, first, last, buckets, totals)
+
+
+def _served(ws: Workspace, start: str, group: str, values: dict[str, Any]) -> list[Served]:
+    query = f"""
+        SELECT {start} AS start, version, count(*) AS requests,
             quantile_cont(latency_us, 0.5), quantile_cont(latency_us, 0.95), quantile_cont(latency_us, 0.99)
         FROM predictions
-        WHERE branch = $branch AND deployment = $name AND epoch_us(at) >= $start
-        GROUP BY 1, 2 ORDER BY 1, 2"""
-    values = {"branch": branch, "name": name, "start": start}
-    bucketed = query.format(bucket=f"epoch_us(at) // {width} * {width}")
-    buckets = [Served(*row) for row in ask(ws, bucketed, values, ref=branch).rows]
-    totals = [Served(*row) for row in ask(ws, query.format(bucket="min(epoch_us(at))").replace("1, 2", "version"), values, ref=branch).rows]
-    return Traffic(chosen, width, first, last, buckets, totals)
+        WHERE branch = $branch AND deployment = $name AND epoch_us("at") >= $start
+        GROUP BY {group} ORDER BY {group}"""
+    return [Served(*row) for row in ask(ws, query, values, ref=values["branch"]).rows]
 
 
 def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
@@ -150,7 +153,9 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
 
 
 def _span(ws: Workspace, branch: str, name: str) -> tuple[int, int] | None:
-    query = "SELECT min(epoch_us(at)), max(epoch_us(at)) FROM predictions WHERE branch = $branch AND deployment = $name"
+    query = """
+        SELECT min(epoch_us("at")), max(epoch_us("at")) FROM predictions
+        WHERE branch = $branch AND deployment = $name"""
     first, last = ask(ws, query, {"branch": branch, "name": name}, ref=branch).rows[0]
     return None if last is None else (int(first), int(last))
 

@@ -52,15 +52,15 @@ def list_predictions(
             WHERE branch = $branch AND ($deployment IS NULL OR deployment = $deployment)
                 AND ($since IS NULL OR epoch_us(event_time) >= $since)
                 AND ($until IS NULL OR epoch_us(event_time) < $until)
-                AND ($before IS NULL OR epoch_us(at) < $before)
-            ORDER BY at DESC LIMIT $limit
+                AND ($before IS NULL OR epoch_us("at") < $before)
+            ORDER BY "at" DESC LIMIT $limit
         ), truth AS (
             SELECT prediction_id, arg_max(label, received_at) AS label FROM ground_truth
             WHERE prediction_id IN (SELECT prediction_id FROM found) GROUP BY prediction_id
         )
-        SELECT f.prediction_id, epoch_us(f.at), epoch_us(f.event_time), f.deployment, f.revision, f.model, f.version,
+        SELECT f.prediction_id, epoch_us(f."at"), epoch_us(f.event_time), f.deployment, f.revision, f.model, f.version,
             f.arm, f.score, f.latency_us, t.label
-        FROM found f LEFT JOIN truth t USING (prediction_id) ORDER BY f.at DESC"""
+        FROM found f LEFT JOIN truth t USING (prediction_id) ORDER BY f."at" DESC"""
     values = {
         "branch": branch,
         "deployment": deployment,
