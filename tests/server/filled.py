@@ -40,7 +40,7 @@ schema:
     physicalName: flights
     properties:
       - name: time_hour
-        logicalType: date
+        logicalType: timestamp
         required: true
       - name: carrier
         logicalType: string
@@ -48,6 +48,14 @@ schema:
       - name: flight
         logicalType: integer
         required: true
+      - name: origin
+        logicalType: string
+      - name: dest
+        logicalType: string
+      - name: tailnum
+        logicalType: string
+      - name: arr_delay
+        logicalType: number
       - name: distance
         logicalType: integer
         logicalTypeOptions:

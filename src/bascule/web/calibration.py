@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from bascule.evaluation import Calibration
 
-TICKS = (0, 0.25, 0.5, 0.75, 1)
+# How far the axes go, and the step of their ticks.
+SCALES = ((0.25, 0.05), (0.5, 0.1), (0.75, 0.25), (1.0, 0.25))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,9 @@ def reliability(found: Calibration) -> Reliability | None:
     if not found.bins:
         return None
     most = max(max(one.predicted, one.high) for one in found.bins)
-    top = next(limit for limit in (0.25, 0.5, 0.75, 1.0) if most <= limit or limit == 1.0)
+    top, step = next(scale for scale in SCALES if most <= scale[0] or scale[0] == 1.0)
     scale = 100 / top
     points = [(one.predicted * scale, 100 - one.observed * scale) for one in found.bins]
     whiskers = [(one.predicted * scale, 100 - one.low * scale, 100 - one.high * scale) for one in found.bins]
-    return Reliability(points, whiskers, [(share * 100, f"{100 * share * top:.3g}") for share in TICKS], top)
+    ticks = [(100 * step * n / top, f"{100 * step * n:.0f}") for n in range(round(top / step) + 1)]
+    return Reliability(points, whiskers, ticks, top)

@@ -141,7 +141,7 @@ def chart(
         marks=[_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high],
         x_labels=_x_labels(x, x_text),
         y_labels=[Label(100 - 100 * y.share(tick), show(tick), "end") for tick in y.ticks],
-        data=_data(drawn, marks, unit, time),
+        data=_data(drawn, marks, unit, time, y),
         rows=_rows(drawn, time, show),
         head=["Time (UTC)" if time else x_unit or "x", *(line.name for line in drawn)],
     )
@@ -248,9 +248,13 @@ def _x_labels(x: _Scale, text: Callable[[float], str]) -> list[Label]:
 def _time_text(scale: _Scale) -> Callable[[float], str]:
     step = scale.ticks[1] - scale.ticks[0] if len(scale.ticks) > 1 else scale.high - scale.low
     day = 86400 * SECOND
-    pattern = "%H:%M:%S" if step < 60 * SECOND else "%H:%M" if step < day else "%-d %b" if step < 300 * day else "%Y"
-    pattern = "%d %b" if pattern == "%-d %b" else pattern
-    return lambda at: datetime.fromtimestamp(at / SECOND, UTC).strftime(pattern).removeprefix("0")
+    pattern = "%H:%M:%S" if step < 60 * SECOND else "%H:%M" if step < day else "%d %b" if step < 300 * day else "%Y"
+    return lambda at: _moment(at, pattern)
+
+
+def _moment(at: float, pattern: str) -> str:
+    text = datetime.fromtimestamp(at / SECOND, UTC).strftime(pattern)
+    return text.removeprefix("0") if pattern == "%d %b" else text
 
 
 def _number_text(ticks: Sequence[float]) -> Callable[[float], str]:
@@ -276,7 +280,7 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool) -> str:
+def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y: _Scale) -> str:
     scale = 1e-6 if time else 1.0
     xs = sorted({x for line in lines for x in line.xs})
     series = []
@@ -286,7 +290,7 @@ def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool) -
             found |= {"low": _aligned(xs, line.xs, line.low), "high": _aligned(xs, line.xs, line.high)}
         series.append(found)
     shown = [{"label": m.label, "tone": m.tone, "x": m.x * scale if m.x is not None else None, "y": m.y} for m in marks]
-    said = {"x": [x * scale for x in xs], "series": series, "marks": shown, "unit": unit, "time": time}
+    said = {"x": [x * scale for x in xs], "series": series, "marks": shown, "unit": unit, "time": time, "y": y.ticks}
     # "<" would let a name end the script element that holds this.
     return msgspec.json.encode(said).decode().replace("<", "\\u003c")
 

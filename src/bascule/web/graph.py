@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 170, 16, 9
+BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 164, 16, 9
 GAP_X, GAP_Y, MARGIN = 34, 16, 6
 SWEEPS = 8
-# How many characters of 12 px text fit into a box.
-BOX_CHARACTERS = 24
+# How many characters fit into a box: of its title in bold 12 px, of its lines in 11 px, in a wide font.
+TITLE_CHARACTERS, LINE_CHARACTERS = 19, 22
 
 
 @dataclass(frozen=True, slots=True)

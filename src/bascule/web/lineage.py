@@ -39,13 +39,18 @@ def lineage(chain: Mapping[str, Link]) -> tuple[list[Node], list[Edge]]:
     return nodes, edges
 
 
+def _who(person: object) -> str:
+    """A person's short name: the part of a mail address before its host."""
+    return str(person or "–").partition("@")[0]
+
+
 def _table(path: str, table: Link, contract: Link | None) -> Node:
     name = path.partition("/")[2]
     lines = [f"{number(table.get('rows'))} rows"]
     if contract and contract.get("checks"):
         lines.append(f"{contract['passed']} of {contract['checks']} checks passed")
     if table.get("author"):
-        lines.append(f"by {table['author']}")
+        lines.append(f"by {_who(table['author'])}")
     tone = "bad" if contract and contract.get("failed") else ""
     where = href(f"/data/{name}", table["commit"]) if table.get("commit") else href(f"/data/{name}")
     return Node(path, "table", name, tuple(lines), where, tone)
@@ -58,7 +63,7 @@ def _training_set(training: Link) -> Node:
 
 
 def _run(run: Link) -> Node:
-    lines = (short(run["id"], 8), f"by {run.get('user_name') or '–'}")
+    lines = (short(run["id"], 8), f"by {_who(run.get('user_name'))}")
     return Node("run", "run", str(run.get("step") or run["name"]), lines, href(f"/runs/{run['id']}"))
 
 
@@ -73,7 +78,7 @@ def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
     gates = evaluation.get("gates") or []
     passed = sum(bool(gate["passed"]) for gate in gates)
     lines = [f"{passed} of {len(gates)} gates passed" if gates else "gates: none on record"]
-    lines.append(f"by {version.get('created_by') or '–'}")
+    lines.append(f"by {_who(version.get('created_by'))}")
     where = href(f"/models/{version['model']}/{version['version']}", deployment["commit"])
     tone = "ok" if version.get("passed") else "bad"
     return Node("version", "model version", f"{version['model']}, version {version['version']}", tuple(lines), where, tone)
@@ -82,7 +87,7 @@ def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
 def _approval(place: int, decision: Link) -> Node:
     lines = (str(decision.get("reason") or ""),)
     tone = {"approved": "ok", "refused": "bad"}.get(decision["decision"], "warn")
-    return Node(f"approval{place}", "decision", f"{decision['decision']} by {decision['actor']}", lines, "", tone)
+    return Node(f"approval{place}", "decision", f"{decision['decision']} by {_who(decision['actor'])}", lines, "", tone)
 
 
 def _deployment(deployment: Link) -> Node:
@@ -90,7 +95,7 @@ def _deployment(deployment: Link) -> Node:
     lines = [f"revision {deployment['revision']}, on {deployment['branch']}"]
     lines += [f"version {share['version']}: {share['weight']} %" for share in deployment.get("traffic", [])[:2]]
     if change:
-        lines.append(f"{change['action']} by {change['actor']}")
+        lines.append(f"{change['action']} by {_who(change['actor'])}")
     where = href(f"/deployments/{deployment['name']}", deployment["branch"])
     return Node("deployment", "deployment", str(deployment["name"]), tuple(lines), where)
 

@@ -48,7 +48,7 @@ def environment() -> Environment:
     made.globals |= {
         "static": static_url,
         "sections": SECTIONS,
-        "version": __version__,
+        "bascule_version": __version__,
         "form_field": FORM_FIELD,
         "plural": plural,
     }

@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from markupsafe import Markup, escape
 
 from bascule.catalog import now
@@ -37,7 +38,10 @@ def ago(at: int | None) -> str:
     if at is None:
         return NOTHING
     passed = now() - at
-    return "just now" if passed < 10 * SECOND else f"{duration(passed)} ago"
+    for size, unit in ((DAY, "d"), (3600 * SECOND, "h"), (60 * SECOND, "min"), (SECOND, "s")):
+        if passed >= size:
+            return f"{passed // size} {unit} ago"
+    return "just now"
 
 
 def duration(span: int | float | None) -> str:
@@ -117,6 +121,13 @@ def words(name: str) -> str:
     return spaced[:1].upper() + spaced[1:]
 
 
+def plain(value: Any) -> str:
+    """A value of a record as text: traffic as people say it, other lists and maps as JSON."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) and {*one} == {"version", "weight"} for one in value):
+        return ", ".join(f"version {one['version']} {one['weight']} %" for one in value)
+    return msgspec.json.encode(value).decode() if isinstance(value, (list, dict)) else cell(value)
+
+
 def values_of(row: dict[str, Any]) -> list[Any]:
     """The values of a row that came by column name."""
     return list(row.values())
@@ -138,6 +149,6 @@ def breakable(text: str) -> Markup:
 FILTERS = {
     function.__name__: function
     for function in (
-        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable, values_of,
+        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable, plain, values_of,
     )
 }  # fmt: skip

@@ -46,10 +46,9 @@ def describe(change: Change) -> ChangeInfo:
     """Tell a change in the words of its kind."""
     kind = str((change.after or change.before or {}).get("kind", "object"))
     before, after = change.before or {}, change.after or {}
-    told = _TELLERS.get(kind, _tell_fields)(before, after)
-    summary = told or _tell_fields(before, after)
-    if change.kind != "changed":
-        summary = f"{change.kind}{f': {told}' if told else ''}"
+    # What is removed is told by what it was.
+    sides = ({}, before) if change.kind == "removed" else (before, after)
+    summary = _TELLERS.get(kind, _tell_fields)(*sides) or _tell_fields(*sides) or change.kind
     return ChangeInfo(change.path, change.kind, kind, summary, _facts(before, after), _text_diff(before, after))
 
 
@@ -91,7 +90,7 @@ def _tell_deployment(before: Object, after: Object) -> str:
     was, now = before.get("rollout"), after.get("rollout")
     if was and not now:
         parts.append("rollout over")
-    elif now and (not was or was.get("id") != now.get("id")):
+    elif before and now and (not was or was.get("id") != now.get("id")):
         parts.append(f"rollout of version {now.get('canary')} begins")
     elif now and was and now.get("step") != was.get("step"):
         parts.append(f"rollout at step {int(now.get('step', 0)) + 1} of {len(now.get('steps', []))}")

@@ -66,17 +66,16 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def refs(ws: Workspace) -> list[RefInfo]:
-    """Return all branches and tags, the ones that moved last first."""
+    """Return all branches, `main` first, then all tags; among them the ones that moved last first."""
     found = [*ws.history.branches(), *ws.history.tags()]
     heads = {ref.head: ws.history.commit_by_id(ref.head) for ref in found}
     infos = [_ref(ref, heads[ref.head]) for ref in found]
-    return sorted(infos, key=lambda ref: (-ref.updated_at, ref.name))
+    return sorted(infos, key=lambda ref: (ref.kind != "branch", ref.name != "main", -ref.updated_at, ref.name))
 
 
 def branches(ws: Workspace) -> list[RefInfo]:
     """Return all branches, `main` first, then the ones that moved last."""
-    found = [ref for ref in refs(ws) if ref.kind == "branch"]
-    return sorted(found, key=lambda ref: ref.name != "main")
+    return [ref for ref in refs(ws) if ref.kind == "branch"]
 
 
 def log(ws: Workspace, ref: str, limit: int = 50, path: str | None = None) -> Log:

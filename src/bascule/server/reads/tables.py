@@ -83,10 +83,11 @@ class TableDetail(msgspec.Struct, frozen=True):
 
 
 class TableVersion(msgspec.Struct, frozen=True):
-    """A commit that changed a table, and the rows it had then."""
+    """A commit that changed a table: the rows it had then, and before it on the same branch."""
 
     commit: CommitInfo
     rows: int | None
+    rows_before: int | None
 
 
 def list_tables(ws: Workspace, ref: str) -> list[TableInfo]:
@@ -170,9 +171,14 @@ def _columns(ws: Workspace, value: dict[str, Any]) -> list[Column]:
 def _versions(ws: Workspace, ref: str, path: str) -> list[TableVersion]:
     found = []
     for commit in ws.history.log(ref, limit=VERSIONS, path=path):
-        value = ws.history.read(commit, path)
-        found.append(TableVersion(commit_info(commit), int(value["rows"]) if value else None))
+        parent = ws.history.commit_by_id(commit.parents[0]) if commit.parents else None
+        before = ws.history.read(parent, path) if parent else None
+        found.append(TableVersion(commit_info(commit), _rows(ws.history.read(commit, path)), _rows(before)))
     return found
+
+
+def _rows(value: dict[str, Any] | None) -> int | None:
+    return int(value["rows"]) if value else None
 
 
 def _last_checks(ws: Workspace, paths: list[str]) -> dict[str, ChecksSummary]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import msgspec
 from starlette.responses import Response
 
+from bascule.errors import NotFound
 from bascule.server.reads import tables
 from bascule.server.routes import Call, Route
 from bascule.web.charts import Line, chart
@@ -40,7 +39,6 @@ def one_table(call: Call[View, None]) -> Response:
         table=found.table,
         sample=tables.sample(call.workspace, ref, name),
         growth=growth if len(counted) > 1 else None,
-        steps=_steps(found.versions),
     )
 
 
@@ -54,18 +52,18 @@ def rows(call: Call[RowsView, None]) -> Response:
     )
 
 
-def _steps(versions: list[tables.TableVersion]) -> list[tuple[tables.TableVersion, int | None]]:
-    """Each version with the rows that it added to the one before."""
-    gained = [
-        new.rows - old.rows if new.rows is not None and old.rows is not None else None
-        for new, old in pairwise(versions)
-    ]
-    last = [versions[-1].rows] if versions else []
-    return list(zip(versions, [*gained, *last], strict=True))
+def checks(call: Call[View, None]) -> Response:
+    """The checks of a table that were made at one time, with failing rows: also of a batch that was refused."""
+    name, at = call.path["table"], call.path["at"]
+    found = tables.checks_at(call.workspace, f"tables/{name}", int(at)) if at.isdecimal() else []
+    if not found:
+        raise NotFound("check", f"{name} at {at}", hint="The table's page lists its checks.")
+    return page(call, "table_checks.html", name=name, at=int(at), checks=found)
 
 
 ROUTES = [
     Route("GET", "/data", list_tables, "read", page=True),
     Route("GET", "/data/{table}", one_table, "read", page=True),
     Route("GET", "/data/{table}/rows", rows, "read", page=True),
+    Route("GET", "/data/{table}/checks/{at}", checks, "read", page=True),
 ]

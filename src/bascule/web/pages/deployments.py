@@ -19,6 +19,8 @@ from bascule.web.pages.common import View
 from bascule.web.render import href, page
 
 SECOND = 1_000_000
+# How much wider than the last bounds the first ones that are drawn may be.
+_ROOM = 8
 
 
 class DeploymentView(msgspec.Struct, frozen=True):
@@ -163,7 +165,7 @@ def _charts(traffic: Traffic, changes: list[deployments.RolloutChange]) -> list[
         slow.append(Line(f"version {version}", times, [own[at].p99 / 1000 for at in times], tone=place % 6 + 1))
     return [
         chart("Requests", rate, unit="1/s", from_zero=True, marks=marks),
-        chart("Latency, 99 % of the requests below", slow, unit="ms", from_zero=True, marks=marks),
+        chart("Latency, 99th percentile", slow, unit="ms", from_zero=True, marks=marks),
     ]
 
 
@@ -187,6 +189,9 @@ def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
                 marks=[Mark("rolls back above", y=limit, tone="bad")] if limit is not None else [],
             )
         )
+    # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
+    start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= _ROOM * (high[-1][1] - low[-1][1])), 0)
+    low, high = low[start:], high[start:]
     if low and high:
         middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
         bounds = Line(
@@ -199,7 +204,7 @@ def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
                 unit="canary less stable",
                 x_unit="labels",
                 time=False,
-                marks=[Mark("allowed", y=finding["margin"], tone="ok"), Mark("no difference", y=0.0)],
+                marks=[Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)],
             )
         )
     return charts

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from bascule.server.reads import deployments, predictions
 from bascule.server.routes import Call, Route
-from bascule.web.graph import BOX_CHARACTERS, layout, order
+from bascule.web.graph import LINE_CHARACTERS, TITLE_CHARACTERS, layout, order
 from bascule.web.lineage import lineage
 from bascule.web.pages.common import View
 from bascule.web.render import page
@@ -56,7 +56,8 @@ def one_prediction(call: Call[View, None]) -> Response:
         truth=chain.get("truth") or {},
         drawing=layout(nodes, edges),
         nodes=order(nodes, edges),
-        most=BOX_CHARACTERS,
+        most_title=TITLE_CHARACTERS,
+        most_line=LINE_CHARACTERS,
     )
 
 

@@ -34,6 +34,15 @@
   });
   document.addEventListener("htmx:after:swap", (event) => ready(event.target));
 
+  // Parts that change by themselves are fetched again, but not while somebody reads or uses them.
+  setInterval(() => {
+    if (document.hidden) return;
+    for (const part of document.querySelectorAll("[data-refresh]")) {
+      if (part.querySelector("details[open]") || part.contains(document.activeElement)) continue;
+      part.dispatchEvent(new CustomEvent("refresh"));
+    }
+  }, 5000);
+
   // "/" goes to the search field, as in many tools; not while typing.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;

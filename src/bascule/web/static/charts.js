@@ -13,6 +13,24 @@
 
   const moment = (seconds) => new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 19);
 
+  const two = (number) => String(number).padStart(2, "0");
+  const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  const times = (u, splits, at, space, step) => splits.map((seconds) => {
+    const date = new Date(seconds * 1000);
+    if (step >= 300 * 86400) return String(date.getUTCFullYear());
+    if (step >= 86400) return `${date.getUTCDate()} ${months[date.getUTCMonth()]}`;
+    const clock = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
+    return step < 60 ? `${clock}:${two(date.getUTCSeconds())}` : clock;
+  });
+
+  const short = (value, said) => {
+    const shown = said.unit === "%" ? value * 100 : value;
+    const step = Math.abs(said.y[1] - said.y[0]) * (said.unit === "%" ? 100 : 1);
+    const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9) + (/^2.5|^25/.test(step.toPrecision(2)) ? 1 : 0)));
+    if (Math.abs(shown) >= 10000) return shown.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 });
+    return shown.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  };
+
   const marks = (found) => ({
     hooks: {
       draw: [(u) => {
@@ -92,19 +110,13 @@
     holder.className = "live";
     const options = {
       width: frame.clientWidth,
-      height: frame.clientHeight + 6,
-      padding: [6, 8, 0, 0],
+      height: frame.clientHeight + 8,
+      padding: [9, 4, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      scales: {
-        x: { time: said.time },
-        y: { range: (u, low, high) => {
-          const ys = said.marks.map((mark) => mark.y).filter((y) => y !== null);
-          return uPlot.rangeNum(Math.min(low, ...ys), Math.max(high, ...ys), { min: { pad: 0.08, soft: low >= 0 ? 0 : undefined, mode: low >= 0 ? 2 : 0 }, max: { pad: 0.08 } });
-        } },
-      },
+      scales: { x: { time: said.time }, y: { range: [said.y[0], said.y[said.y.length - 1]] } },
       axes: [
-        { ...axis, size: 26, gap: 4, grid: { show: false } },
-        { ...axis, size: 46, gap: 4, space: 30, values: (u, splits) => splits.map((value) => value === null ? "" : Number((said.unit === "%" ? value * 100 : value).toPrecision(6)).toLocaleString("en", { notation: Math.abs(value) >= 10000 ? "compact" : "standard", maximumFractionDigits: 6 })) },
+        { ...axis, size: 24, gap: 4, grid: { show: false }, space: said.time ? 76 : 50, values: said.time ? times : undefined },
+        { ...axis, size: 44, gap: 4, splits: () => said.y, values: (u, splits) => splits.map((value) => short(value, said)) },
       ],
       series,
       bands,
