@@ -70,7 +70,7 @@ def _wanted(rule: checks.Rule) -> tuple[frozenset[Family], str]:
 
 def compile_check(check: Check, relation: str, types: Types, existing: str | None) -> Measured:
     """One check that fits the columns, as SQL. Rules over queries of the contract are compiled by the plan."""
-    where = f"({check.where})" if check.where else None
+    where = _condition(check)
     total = f"count_if({where})" if where else "count(*)"
     rule = check.rule
     match rule:
@@ -139,6 +139,11 @@ def _listed(values: Sequence[Scalar], column: str, types: Types) -> tuple[str, s
     return f"CAST({value_of(column, types[column])} AS VARCHAR)", ", ".join(literal(text) for text in texts)
 
 
+def _condition(check: Check) -> str | None:
+    """The rows looked at; on lines of its own, so that a comment in it ends where it ends."""
+    return f"(\n{check.where}\n)" if check.where else None
+
+
 def _filter(where: str | None) -> str:
     return f" FILTER (WHERE {where})" if where else ""
 
@@ -188,7 +193,7 @@ def _unique(
 
 def compile_references(check: Check, rule: checks.References, relation: str, types: Types, target: str) -> Measured:
     """A foreign key against the relation `target`."""
-    where = f"({check.where})" if check.where else None
+    where = _condition(check)
     values = [value_of(column, types[column]) for column in rule.columns]
     present = " AND ".join([f"{value} IS NOT NULL" for value in values] + ([where] if where else []))
     match = " AND ".join(f"{value} = o.{quoted(to)}" for value, to in zip(values, rule.to, strict=True))

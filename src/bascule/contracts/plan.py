@@ -27,6 +27,7 @@ class Plan:
         measured: checks that the scan or a query of their own measures.
         refused: checks that cannot be run here, and why.
         schema: checks that the schema alone decides: None when they hold, else what was found.
+        mentions: columns that a check's own SQL reads; failing rows show them first.
     """
 
     relation: str
@@ -34,6 +35,7 @@ class Plan:
     measured: list[Measured] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     schema: dict[str, str | None] = field(default_factory=dict)
+    mentions: dict[str, list[str]] = field(default_factory=dict)
 
     def aggregates(self) -> list[str]:
         """The distinct aggregates of the scan, the row count first."""
@@ -117,8 +119,13 @@ def _add(
         plan.refused[check.name] = reason
         return
     rule = check.rule
+    declared = {column.name for column in contract.columns}
     for text in filter(None, (check.where, rule.sql if isinstance(rule, checks.Holds) else None)):
-        check_expression(connection, text)
+        read = check_expression(connection, text)
+        gone = sorted(read & declared - set(plan.types))
+        if gone:
+            raise InputError(f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} missing")
+        plan.mentions[check.name] = [name for name in plan.types if name in read]
     if isinstance(rule, checks.References):
         target = _related(rule.table, contract, plan.relation, related)
         plan.measured.append(compile_references(check, rule, plan.relation, plan.types, target))

@@ -24,15 +24,35 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
         verbose: also list the checks that passed.
     """
     lines = [_verdict(report)]
-    for result in report.problems:
+    for result, alike in _folded_by_reason(report.problems):
         lines += ["", *_problem(result, report.file, width, rows)]
+        if alike:
+            lines += _labelled("alike", ", ".join(clean(other.name) for other in alike), width)
     if verbose:
         passed = [result for result in report.results if result.status == "passed"]
         lines += ["", *(clip(f"passed    {result.name}: {result.observed}", width) for result in passed)]
     if report.not_run:
-        lines += ["", f"{len(report.not_run)} parts of the contract are not run:"]
+        several = len(report.not_run) > 1
+        lines += [
+            "",
+            f"{len(report.not_run)} part{'s' if several else ''} of the contract {'are' if several else 'is'} not run:",
+        ]
         lines += [clip(f"  line {item.line}: {item.name} {item.reason}", width) for item in report.not_run]
     return "\n".join(lines)
+
+
+def _folded_by_reason(problems: Sequence[CheckResult]) -> list[tuple[CheckResult, list[CheckResult]]]:
+    """Problems, where checks that could not be run for one reason are told once: a lost column stops all of its own."""
+    folded: list[tuple[CheckResult, list[CheckResult]]] = []
+    first: dict[tuple[str, str], list[CheckResult]] = {}
+    for result in problems:
+        reason = (result.observed, result.severity)
+        if result.status == "error" and reason in first:
+            first[reason].append(result)
+            continue
+        first[reason] = []
+        folded.append((result, first[reason]))
+    return folded
 
 
 def _verdict(report: Report) -> str:

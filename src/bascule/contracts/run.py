@@ -129,7 +129,9 @@ class _Run:
         numbers = self.scanned if all(text in self.scanned for text in wanted) else self._aggregates(wanted)
         total = int(numbers[item.total] or 0)
         if item.query is None:
-            return numbers[str(item.value)], total
+            # Over no rows at all DuckDB's count_if answers NULL.
+            counts = isinstance(item.check.rule, checks.RowCount)
+            return (total if counts else numbers[str(item.value)]), total
         rows = self.connection.execute(item.query).fetchall()
         if len(rows) != 1 or len(rows[0]) != 1:
             raise InputError(f"the query answers {len(rows)} rows; one row with one value is read")
@@ -156,7 +158,7 @@ class _Run:
         rows: list[dict[str, Any]] = []
         if not holds and failing and item.failing and self.sample:
             observed += self._detail(item)
-            first = [*self.contract.key, *check.columns]
+            first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
             rows = rows_of(self.connection, item.failing, list(dict.fromkeys(first)), self.contract.masked, self.sample)
         status = "passed" if holds else "failed"
         return self._made(check, status, observed, failed_rows=failing, total_rows=total, sample=tuple(rows))

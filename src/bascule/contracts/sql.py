@@ -50,8 +50,12 @@ def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str
     return {str(row[0]): str(row[1]) for row in rows}
 
 
-def check_expression(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise InputError unless `text` is one SQL expression over a row: no subquery, no file, no side effect."""
+def check_expression(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:
+    """The names that a SQL expression over a row reads.
+
+    Raises:
+        InputError: it is not one expression, or holds a subquery or a function with side effects.
+    """
     select = _parsed(connection, f"SELECT (\n{text}\n)")
     plain = len(select["select_list"]) == 1 and select["from_table"]["type"] == "EMPTY" and not select["modifiers"]
     if not plain or any(select[part] for part in ("where_clause", "group_expressions", "having", "qualify", "sample")):
@@ -63,6 +67,7 @@ def check_expression(connection: duckdb.DuckDBPyConnection, text: str) -> None:
                 hint="Use `check: query` with a query that selects the failing rows.",
             )
         _refuse_side_effects(node)
+    return {name for node in _nodes(select) if node.get("class") == "COLUMN_REF" for name in node["column_names"]}
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:
