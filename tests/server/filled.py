@@ -22,6 +22,8 @@ from bascule.evaluation import SliceRow
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable
 from bascule.registry import register
+from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
+from bascule.serving.log.truths import SCHEMA as TRUTH
 from bascule.tracking import Run, recorded
 
 ANN, BO = "ann@example.org", "bo@example.org"
@@ -62,40 +64,6 @@ schema:
           minimum: 20
           maximum: 5000
 """
-PREDICTIONS = pa.schema(
-    [
-        ("prediction_id", pa.string()),
-        ("at", pa.timestamp("us")),
-        ("event_time", pa.timestamp("us")),
-        ("branch", pa.string()),
-        ("commit_id", pa.string()),
-        ("deployment", pa.string()),
-        ("revision", pa.int32()),
-        ("model", pa.string()),
-        ("version", pa.int32()),
-        ("arm", pa.string()),
-        ("probability", pa.float64()),
-        ("caller", pa.string()),
-        ("trace_id", pa.string()),
-        ("latency_us", pa.int64()),
-        ("inputs", pa.string()),
-        ("features", pa.string()),
-        ("score", pa.float64()),
-        ("output", pa.string()),
-        ("shadow", pa.string()),
-    ]
-)
-TRUTH = pa.schema(
-    [
-        ("prediction_id", pa.string()),
-        ("deployment", pa.string()),
-        ("label", pa.float64()),
-        ("label_time", pa.timestamp("us")),
-        ("received_at", pa.timestamp("us")),
-    ]
-)
-
-
 @dataclass
 class Filled:
     """A filled workspace and the names in it."""

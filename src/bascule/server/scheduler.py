@@ -1,4 +1,4 @@
-"""The scheduler: calls what is due, one thing after the other, and never stops because one of them failed."""
+"""The scheduler: calls what is due, again and again, and never stops because something failed."""
 
 from __future__ import annotations
 
@@ -23,50 +23,61 @@ class Tick:
     Attributes:
         every: seconds from the end of one call to the beginning of the next.
         run: the function; what it returns is not looked at.
+        stop: called from another thread when the scheduler ends while `run` may be running: makes it come back soon.
     """
 
     name: str
     every: float
     run: Callable[[Workspace], object]
+    stop: Callable[[], None] = lambda: None
 
 
-class Scheduler(threading.Thread):
-    """One thread that runs ticks until it is stopped. A tick that fails waits longer each time, up to 64 times."""
+class Scheduler:
+    """Runs ticks until it is stopped, each in a thread of its own: a training holds up no rollout.
+
+    A tick that fails waits longer each time, up to 64 times as long.
+    """
 
     def __init__(self, workspace: Workspace, ticks: Sequence[Tick]) -> None:
-        super().__init__(name="bascule-scheduler", daemon=True)
         self.workspace = workspace
         self.ticks = ticks
         self._stopping = threading.Event()
-        self._failures = {tick.name: 0 for tick in ticks}
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(tick,), name=f"bascule-{tick.name}", daemon=True)
+            for tick in ticks
+        ]
 
-    def run(self) -> None:
-        """Run what is due; called by `start`."""
-        due = {tick.name: 0.0 for tick in self.ticks}
-        while not self._stopping.is_set():
-            for tick in self.ticks:
-                if time.monotonic() >= due[tick.name] and not self._stopping.is_set():
-                    self.run_tick(tick)
-                    slower = min(2 ** self._failures[tick.name], MAX_BACKOFF)
-                    due[tick.name] = time.monotonic() + tick.every * slower
-            wait = min(due.values(), default=time.monotonic() + 1) - time.monotonic()
-            self._stopping.wait(max(wait, 0.01))
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
-    def run_tick(self, tick: Tick) -> None:
-        """Run one tick now. What it raises is logged."""
+    def stop(self, timeout: float = 10) -> None:
+        """End all ticks: those that run are asked to come back, and waited for."""
+        self._stopping.set()
+        for tick in self.ticks:
+            tick.stop()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    log.warning("%s did not end within %s s", thread.name, timeout)
+
+    def run_tick(self, tick: Tick) -> bool:
+        """Run one tick now and return whether it succeeded. What it raises is logged."""
         try:
             tick.run(self.workspace)
         except BasculeError as error:
-            self._failures[tick.name] += 1
             log.warning("%s: %s %s", tick.name, error.message, error.hint)
         except Exception:
-            self._failures[tick.name] += 1
             log.exception("%s failed", tick.name)
         else:
-            self._failures[tick.name] = 0
+            return True
+        return False
 
-    def stop(self, timeout: float = 10) -> None:
-        """Let the tick at hand finish, and end."""
-        self._stopping.set()
-        if self.is_alive():
-            self.join(timeout)
+    def _repeat(self, tick: Tick) -> None:
+        wait = tick.every
+        while not self._stopping.is_set():
+            wait = tick.every if self.run_tick(tick) else min(wait * 2, tick.every * MAX_BACKOFF)
+            self._stopping.wait(wait)

@@ -5,6 +5,7 @@ runs the scheduler; and that ends all of it cleanly.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -18,13 +19,13 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from bascule.errors import EnvironmentProblem
+from bascule.errors import Busy, EnvironmentProblem
 from bascule.history import Workspace
 from bascule.server.child import Child
-from bascule.server.lock import hold
 from bascule.server.ports import listen
 from bascule.server.scheduler import Scheduler, Tick
 from bascule.server.settings import ServerSettings
+from bascule.store.locking import FileLock, Locked
 
 log = logging.getLogger("bascule.server")
 
@@ -59,12 +60,11 @@ def up(
     """
     app = make_app(workspace, settings)
     with (
-        hold(workspace.folder / LOCK, what="This workspace is served", note=settings.url) as tell,
+        _alone(workspace, settings),
         _stop_signals(stopping or threading.Event()) as stopped,
         listen(settings.host, settings.port, with_next=settings.inference) as sock,
     ):
         settings = msgspec.structs.replace(settings, port=sock.getsockname()[1])
-        tell(settings.url)
         worker = Child("The inference worker", worker_command(workspace, settings)) if settings.inference else None
         scheduler = Scheduler(workspace, ticks if settings.scheduler else ())
         web = _Web(app, sock)
@@ -90,6 +90,21 @@ def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:
     """Return the command of the inference worker, which listens on the port after the page's."""
     where = ["--host", settings.host, "--port", str(settings.port + 1)]
     return [sys.executable, "-m", "bascule.serving.worker", "--workspace", str(workspace.folder), *where]
+
+
+@contextmanager
+def _alone(workspace: Workspace, settings: ServerSettings) -> Iterator[None]:
+    """Hold the workspace's lock: two schedulers would do everything twice."""
+    pid = os.getpid()
+    where = f" at {settings.url}" if settings.port else ""
+    try:
+        with FileLock(workspace.folder / LOCK, f"process {pid}{where}"):
+            yield
+    except Locked as held:
+        raise Busy(
+            f"This workspace is served already, by {held.note or 'another process'}.",
+            hint="Use that one, or stop it first: Ctrl-C in its terminal, or kill with its process number.",
+        ) from None
 
 
 class _Web(threading.Thread):

@@ -11,7 +11,8 @@ import msgspec
 
 from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.lake import Session
+from bascule.lake.engine import message
+from bascule.project.querying import session
 
 ROWS = 10_000
 SECONDS = 30
@@ -49,17 +50,19 @@ def ask(
         InputError: the query is wrong, would write, or took too long.
         NotFound: it names a table that there is not.
     """
-    with Session(ws, ref) as session:
-        timer = threading.Timer(seconds, session.connection.interrupt)
+    with session(ws, ref) as opened:
+        timer = threading.Timer(seconds, opened.connection.interrupt)
         timer.start()
         try:
-            relation = session.sql(sql, params)
+            relation = opened.sql(sql, params)
             # Through Arrow, because DuckDB's own rows need another package for times with a zone.
             found = relation.limit(rows + 1).to_arrow_table()
         except duckdb.InterruptException as error:
             raise InputError(
                 f"The query took more than {seconds:g} s and was ended.", hint="Ask for less, or use: bascule sql"
             ) from error
+        except duckdb.Error as error:
+            raise InputError(f"This SQL cannot run: {message(error)}") from error
         finally:
             timer.cancel()
         types = [str(kind) for kind in relation.types]

@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 from bascule.catalog import schema
 from bascule.delivery import assess
 from bascule.history import Workspace
-from bascule.lake import Session
+from bascule.project.querying import logged
 from bascule.server.reads.asking import ask
 
 HISTORY = 100
@@ -146,8 +146,8 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
     deployment = ws.history.get(branch, f"deployments/{name}")
     if deployment["rollout"] is None:
         return None
-    with Session(ws, branch) as session:
-        decision = assess(session.connection, branch, deployment)
+    with logged(ws) as connection:
+        decision = assess(connection, branch, deployment)
     findings = [finding.as_dict() for finding in decision.findings]
     return RolloutState(decision.action, decision.reason, decision.rows, findings)
 
