@@ -212,7 +212,7 @@ WRONG = [
     ("kind: DataContract", "kind: DataProduct", "kind", "DataContract"),
     ("required: true", "requird: true", "schema[0].properties[2]", "Did you mean 'required'"),
     ("required: true", "required: yes", "schema[0].properties[2].required", "true or false"),
-    ("metric: invalidValues", "metric: invalidValue", "schema[0].properties[2].quality[0].metric", "Did you mean 'invalidValues'"),
+    ("metric: invalidValues", "metric: invalidValue", "schema[0].properties[2].quality[0].metric", "'invalidValues'"),
     ("mustBeLessThan: 1\n", "mustBeLess: 1\n", "schema[0].properties[2].quality[0]", "Did you mean 'mustBeLessThan'"),
     ("dimension: cf", "dimension: shape", "schema[0].properties[2].quality[0].dimension", "allowed: accuracy"),
     ("severity: warning", "severity: wrning", "schema[0].quality[0].severity", "Did you mean 'warning'"),
@@ -221,7 +221,7 @@ WRONG = [
     ("logicalType: number", "logicalType: float", "schema[0].properties[3].logicalType", "allowed: string"),
     ("minimum: 0", "minimun: 0", "schema[0].properties[3].logicalTypeOptions", "Did you mean 'minimum'"),
     ("check: mean", "check: maen", "schema[0].properties[3].quality[0].implementation.check", "Did you mean 'mean'"),
-    ("minimumRows: 30", "minRows: 30", "schema[0].properties[3].quality[0].implementation", "Did you mean 'minimumRows'"),
+    ("minimumRows: 30", "minRows: 30", "schema[0].properties[3].quality[0].implementation", "'minimumRows'"),
     ("between: [1, 5], ", "", "schema[0].properties[3].quality[0].implementation", "Say what the value must be"),
     ("multipleOf: 0.01", "multipleOf: -1", "schema[0].properties[3].logicalTypeOptions.multipleOf", "over 0"),
     ("- name: price", "- name: state", "schema[0].properties[3]", "declared twice"),
@@ -268,7 +268,7 @@ IMPOSSIBLE = [
     column("x", ours("relationship", table="u", to=["a", "b"])),
     column("x", ours("query", sql="select 1", column="x")),
     column("x", relationships=[{"from": "t.x", "to": "u.v"}]),
-    column("x", {"type": "sql", "query": "select 1", "mustBe": 1, "customProperties": [{"property": "where", "value": "a"}]}),
+    column("x", {"type": "sql", "query": "q", "mustBe": 1, "customProperties": [{"property": "where", "value": "a"}]}),
 ]  # fmt: skip
 
 

@@ -38,8 +38,8 @@ def test_the_text_says_the_verdict_and_shows_failing_rows(report: Report) -> Non
     text = render_text(report)
     assert text.startswith("t: 5 of 11 checks failed, 1 warning (12 rows)\n")
     assert (
-        "failed    critical  id: range\n    found  10 of 12 rows (83.3 %): 2 to 11\n    asked  at most 1\n    where  contracts/t.yaml:6\n"
-        in text
+        "failed    critical  id: range\n    found  10 of 12 rows (83.3 %): 2 to 11\n"
+        "    asked  at most 1\n    where  contracts/t.yaml:6\n" in text
     )
     assert "    id  x\n    2   4\n    3   NULL\n" in text
     assert "… 5 more in the report" in text

@@ -31,6 +31,7 @@ class Blocks:
         unit: what a block is: `day`, `week`, … or `part` when rows were cut in their order.
         column: the time column that orders them, or None.
         rows: rows of each block, in order.
+        days: how many days they span; 0 when time does not order them.
         means: by numeric column, each block's mean (NaN without values).
         missing: by column, each block's share of rows without a value.
     """
@@ -38,6 +39,7 @@ class Blocks:
     unit: str
     column: str | None
     rows: tuple[int, ...]
+    days: float = 0.0
     means: dict[str, tuple[float, ...]] = field(default_factory=dict)
     missing: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -63,12 +65,13 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How rows are put into blocks: the relation to read and the expression that names a row's block."""
+    """How rows are put into blocks: the relation to read, the expression that names a row's block, and its length."""
 
     unit: str
     column: str | None
     relation: str
     block: str
+    days: float = 0.0
 
 
 def choose_groupings(
@@ -88,7 +91,7 @@ def choose_groupings(
         low, high = connection.execute(f"SELECT min({seconds}), max({seconds}) FROM {relation} AS t").fetchall()[0]
         for wanted in (_ROWS_A_BLOCK, _FEWEST_ROWS):
             fitting = [
-                Grouping(unit, name, relation, f"CAST(floor({seconds} / {width}) AS BIGINT)")
+                Grouping(unit, name, relation, f"CAST(floor({seconds} / {width}) AS BIGINT)", width / 86_400)
                 for width, unit in _WIDTHS
                 if FEWEST_BLOCKS <= (high - low) / width <= _MOST_BLOCKS
                 and profile.rows * width / (high - low) >= wanted
@@ -118,7 +121,8 @@ def measure_blocks(connection: duckdb.DuckDBPyConnection, grouping: Grouping, pr
     whole = [row for row in found if row[1] >= usual / 2]
     if len(whole) < FEWEST_BLOCKS:
         return None
-    blocks = Blocks(grouping.unit, grouping.column, tuple(int(row[1]) for row in whole))
+    days = (whole[-1][0] - whole[0][0] + 1) * grouping.days
+    blocks = Blocks(grouping.unit, grouping.column, tuple(int(row[1]) for row in whole), days)
     for i, column in enumerate(profile.columns):
         blocks.missing[column.name] = tuple(1 - row[2 + i] / row[1] for row in whole)
     for i, column in enumerate(numeric):
@@ -158,10 +162,13 @@ def follows_time(means: Sequence[float], std: float | None) -> bool:
     a good part of the variance (correlation ratio at least 0.2). A counter or a season seen half is such a column.
     """
     known = [mean for mean in means if mean == mean]
-    if len(known) < FEWEST_BLOCKS or not std:
-        return False
-    ratio = statistics.pvariance(known) / (std * std)
-    return ratio >= 0.2 and abs(_rank_correlation(known)) >= 0.8
+    return explained(known, std) >= 0.2 and abs(_rank_correlation(known)) >= 0.8
+
+
+def explained(means: Sequence[float], std: float | None) -> float:
+    """The share of a column's variance that lies between blocks (the correlation ratio), 0 to about 1."""
+    known = [mean for mean in means if mean == mean]
+    return statistics.pvariance(known) / (std * std) if std and len(known) >= FEWEST_BLOCKS else 0.0
 
 
 def _rank_correlation(values: Sequence[float]) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import duckdb
 
-from bascule.contracts.blocks import Blocks, Grouping, count_blocks_of_values, follows_time, widened
+from bascule.contracts.blocks import Blocks, Grouping, count_blocks_of_values, explained, follows_time, widened
 from bascule.contracts.checks import shown_number
 from bascule.contracts.profiling import ColumnProfile, Profile
 from bascule.contracts.sql import literal, quoted
@@ -193,16 +192,31 @@ def _matching_shape(evidence: Evidence) -> tuple[str, int] | None:
 
 def _numbers(evidence: Evidence, rules: Rules) -> None:
     column = evidence.column
+    if column.infinite:
+        rules.note = "It holds infinities, so no range is given."
+        return
     drifting = bool(evidence.blocks) and follows_time(evidence.blocks[0].means[column.name], column.std)
     if drifting:
         rules.note = "It follows time in these rows, so they do not say how far it goes."
     _range(column, rules, open_above=drifting)
-    if not drifting:
+    if not drifting and _seasonal(evidence):
+        rules.note = "Its means move much and the rows show less than a year, so no band is given for them."
+    elif not drifting:
         _mean_bands(evidence, rules)
 
 
+def _seasonal(evidence: Evidence) -> bool:
+    """Whether a column's level moves so much between blocks that a part of a year cannot tell how far it goes."""
+    if not evidence.blocks or evidence.blocks[0].days >= 365:
+        return False
+    return explained(evidence.blocks[0].means[evidence.column.name], evidence.column.std) >= 0.2
+
+
 def _range(column: ColumnProfile, rules: Rules, *, open_above: bool) -> None:
-    """A range of sane values: half of the seen width more on each side, or 0 where values do not go below it.
+    """A range of sane values: what was seen and a margin on each side, or 0 where values do not go below it.
+
+    The margin is half of the seen width; where extremes are rare it is as much as the extreme is beyond 99 % of the
+    values, because the next extreme may lie as far again.
 
     A whole number that was never negative is taken for a count, a code or a time of day. A measurement may only be
     waiting for its first frost: 0 is its end only when the seen values begin at it.
@@ -213,10 +227,12 @@ def _range(column: ColumnProfile, rules: Rules, *, open_above: bool) -> None:
     from_zero = low >= 0 and (low <= 0.05 * width or (whole and low <= width))
     if width <= 0 or (open_above and not from_zero):
         return
-    least, most = outward(low - width / 2, high + width / 2, whole=whole)
+    below = max(width / 2, (column.quantile(0.01) or low) - low)
+    above = max(width / 2, high - (column.quantile(0.99) or high))
+    least, most = outward(low - below, high + above, whole=whole)
     words = f"Seen {shown_number(low)} to {shown_number(high)}"
     words += ", never negative" if from_zero else ""
-    words += "." if open_above else "; half of that width is let pass beyond." + _far_out(column, low, high)
+    words += "." if open_above else "; a margin beyond is let pass." + _far_out(column, low, high)
     ends = f"minimum: {0 if from_zero else scalar(least)}" + ("" if open_above else f", maximum: {scalar(most)}")
     rules.quality += block(words, custom_rule("range", f"{ends}, tolerate: 0.1 %"), _INDENT)
 
@@ -264,8 +280,7 @@ def _mean_band(column: ColumnProfile, blocks: Blocks) -> tuple[float, float] | N
     low, high = outward(*widened(known, blocks.count, 0.25 * column.std), whole=False)
     least, most = float(column.minimum or 0), float(column.maximum or 0)
     # A column that is the same all day and another the next, such as the day of the month, has no usual mean.
-    calendar = statistics.pvariance(known) > 0.9 * column.std**2
-    if calendar or (low <= least and high >= most):
+    if explained(known, column.std) > 0.9 or (low <= least and high >= most):
         return None
     low = max(low, 0) if least >= 0 else low
     factor = high / column.mean if column.mean > 0 else low / column.mean if column.mean < 0 else float("inf")

@@ -110,7 +110,8 @@ def _scan(
         raise InputError("The rows cannot be read: no answer")
     found: dict[str, dict[str, Any]] = {name: {} for name in types}
     for (name, measure, _), value in zip(wanted, row[1:], strict=True):
-        found[name][measure] = value
+        # Over no rows at all DuckDB's count_if answers NULL.
+        found[name][measure] = value or 0 if measure in ("missing", "infinite") else value
     return int(row[0]), found
 
 

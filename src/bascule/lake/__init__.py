@@ -6,20 +6,29 @@ call it; it knows the history, the catalog and the store, and nothing of contrac
 """
 
 from bascule.lake.diffs import ColumnChange, RowChange, TableDiff
+from bascule.lake.forgetting import ForgetReport, Forgotten, forget, forget_rows
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.ingestion import IngestedFile, IngestReport, ingest, stage_ingest
+from bascule.lake.records import RecordTable
+from bascule.lake.session import Session
 from bascule.lake.sources import SourceScan, read_source
 from bascule.lake.tables import Lake
 
 __all__ = [
     "ColumnChange",
     "DataFile",
+    "ForgetReport",
+    "Forgotten",
     "IngestReport",
     "IngestedFile",
     "Lake",
+    "RecordTable",
     "RowChange",
+    "Session",
     "SourceScan",
     "TableDiff",
+    "forget",
+    "forget_rows",
     "ingest",
     "read_source",
     "stage_ingest",

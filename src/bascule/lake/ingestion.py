@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import pyarrow as pa
 from blake3 import blake3
 
 from bascule.errors import InputError
@@ -19,7 +18,7 @@ from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
-from bascule.lake.sources import discovery, read_source
+from bascule.lake.sources import SourceScan, discovery, read_source
 from bascule.lake.sources.scan import NULL_VALUES
 from bascule.lake.tables import Lake
 
@@ -101,8 +100,7 @@ def ingest(
         told["meta"] = {**(meta or {}), "ingest": _meta(report.files)}
         commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
         return replace(report, commit=commit)
-    table = lake.table(before, name)
-    with files.locked(table.lock(), exclusive=False):
+    with lake.writing(before, name) as table:
         fresh, skipped = staged.split(table, source)
         if not fresh:
             return IngestReport(name, skipped, 0, before)
@@ -138,6 +136,22 @@ def stage_ingest(
     return _Ingest(lake, name, mode, key, evolve, tuple(null_values)).stage(value, source)
 
 
+def pending(lake: Lake, value: Object | None, source: str | Path, *, mode: Mode = "append") -> list[tuple[Path, str]]:
+    """Return the files that an ingest would take in now, each with the digest of its content.
+
+    Args:
+        value: the table's object, or None when there is no table yet.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    digests = [(path, digest_of_file(path)) for path in discovery.find(source)]
+    known = seen.sources(lake.table(value)) if value is not None else {}
+    if mode == "replace" and {digest for _, digest in digests} != set(known):
+        return digests
+    return [(path, digest) for path, digest in digests if digest not in known]
+
+
 def digest_of_file(path: Path) -> str:
     """Return the BLAKE3 of a file's content, as 64 hexadecimal characters."""
     hasher = blake3()
@@ -166,12 +180,11 @@ class _Ingest:
     def stage(self, value: Object | None, source: str | Path) -> IngestReport:
         if value is None:
             return self._stage_new(source)
-        table = self.lake.table(value, self.name)
-        with files.locked(table.lock(), exclusive=False):
+        with self.lake.writing(value, self.name) as table:
             fresh, skipped = self.split(table, source)
             if not fresh:
                 return IngestReport(self.name, skipped, 0, value)
-            return self._finish(table, fresh, skipped)
+            return self._finish(table, self.write(table, fresh), skipped)
 
     def split(self, table: Table, source: str | Path) -> tuple[list[tuple[Path, str]], tuple[IngestedFile, ...]]:
         """Return the files to take in, with digests, and what is said of the others."""
@@ -185,33 +198,45 @@ class _Ingest:
 
     def write(self, table: Table, fresh: Sequence[tuple[Path, str]]) -> tuple[list[_Group], schemas.Schema, int]:
         """Write the files' rows as data files of a table; return them with the schema that they were written with."""
+        with engine.opened(self.lake.workspace.temporary_folder) as connection:
+            return self._write(connection, table, fresh, None)
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        fresh: Sequence[tuple[Path, str]],
+        scan: SourceScan | None,
+    ) -> tuple[list[_Group], schemas.Schema, int]:
         groups: list[_Group] = []
         current = table.for_writing()
         try:
-            with engine.opened(self.lake.workspace.temporary_folder) as connection:
-                for path, digest in fresh:
-                    written = self._write_one(connection, current, path)
-                    document = metadata.with_schema(current.metadata, written.schema, written.last_column)
-                    current = Table(current.name, current.folder, current.path, document)
-                    rows = sum(record["record_count"] for record in written.records)
-                    if not rows:
-                        raise InputError(f"{path} has a header and no rows.", hint="Give a file with rows.")
-                    groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records))
+            for path, digest in fresh:
+                written = self._write_one(connection, current, path, scan)
+                document = metadata.with_schema(current.metadata, written.schema, written.last_column)
+                current = Table(current.name, current.folder, current.path, document)
+                rows = sum(record["record_count"] for record in written.records)
+                groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records))
+                if not rows:
+                    raise InputError(f"{path} has a header and no rows.", hint="Give a file with rows.")
         except BaseException:
             datafiles.remove(record for group in groups for record in group.records)
             raise
         return groups, current.schema, current.metadata[metadata.LAST_COLUMN]
 
-    def _write_one(self, connection: duckdb.DuckDBPyConnection, table: Table, path: Path) -> staging.Written:
-        expected = schemas.to_arrow(table.schema)
+    def _write_one(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, path: Path, scan: SourceScan | None
+    ) -> staging.Written:
         evolve = self.evolve or self.mode == "replace"
-        scan = read_source(
-            path, connection, expected=expected, evolve=evolve, null_values=self.null_values, checked=False
-        )
+        if scan is None:
+            expected = schemas.to_arrow(table.schema)
+            nulls = self.null_values
+            scan = read_source(path, connection, expected=expected, evolve=evolve, null_values=nulls, checked=False)
+        relation = scan.parts[scan.files.index(path)]
         written: staging.Written | None = None
         try:
             with scan.told(connection):
-                written = staging.write_rows(table, Rows(connection.sql(f"FROM {scan.relation}")), evolve=evolve)
+                written = staging.write_rows(table, Rows(connection.sql(f"FROM {relation}")), evolve=evolve)
         except BaseException:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
@@ -221,21 +246,21 @@ class _Ingest:
     def _stage_new(self, source: str | Path) -> IngestReport:
         found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
         fresh = [(path, digest) for digest, path in reversed(found.items())]
-        with staging.created(self.lake.folder, self.name, self._schema(fresh, source), self.key) as table:
-            return self._finish(table, fresh, ())
-
-    def _schema(self, fresh: Sequence[tuple[Path, str]], source: str | Path) -> pa.Schema:
-        # Of all files at once, so that a column that is whole in the first and fractional in the last is a double.
         with engine.opened(self.lake.workspace.temporary_folder) as connection:
+            # All files at once, so that a column that is whole in the first and fractional in the last is a double.
             scan = read_source(source, connection, null_values=self.null_values, checked=False)
             with scan.told(connection):
-                found: pa.Schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
-        return found
+                schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
+            with staging.created(self.lake.folder, self.name, schema, self.key) as table:
+                return self._finish(table, self._write(connection, table, fresh, scan), ())
 
     def _finish(
-        self, table: Table, fresh: Sequence[tuple[Path, str]], skipped: tuple[IngestedFile, ...]
+        self,
+        table: Table,
+        result: tuple[list[_Group], schemas.Schema, int],
+        skipped: tuple[IngestedFile, ...],
     ) -> IngestReport:
-        groups, schema, last = self.write(table, fresh)
+        groups, schema, last = result
         written = staging.Written(table, schema, last, [record for group in groups for record in group.records])
         with staging.kept_if_done(written):
             if self.mode == "replace":

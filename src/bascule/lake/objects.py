@@ -70,10 +70,20 @@ def location_of(path: Path, lake: Path) -> str:
 
 def load(value: Object, lake: Path, name: str = "") -> Table:
     """Return the table that an object stands for."""
-    place = Path(value["metadata_location"].removeprefix("file://"))
-    path = place if place.is_absolute() else lake / place
+    path = document_of(value, lake)
     table = Table.load(path, name)
     return Table(name or table.properties.get(NAME, ""), table.folder, path, table.metadata)
+
+
+def document_of(value: Object, lake: Path) -> Path:
+    """Return where an object's metadata document is."""
+    place = Path(value["metadata_location"].removeprefix("file://"))
+    return place if place.is_absolute() else lake / place
+
+
+def folder_of(value: Object, lake: Path) -> Path:
+    """Return a table's folder."""
+    return document_of(value, lake).parent.parent
 
 
 def checked_key(key: Sequence[str], schema: schemas.Schema) -> str:

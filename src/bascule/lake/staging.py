@@ -44,7 +44,7 @@ class Written:
 
 
 def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
-    """Make an empty table in a folder of its own."""
+    """Return an empty table in a folder of its own, with no document yet."""
     objects.checked_name(name)
     columns, last = schemas.from_arrow(schema)
     properties = {objects.NAME: name}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pyarrow as pa
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import merging, objects, staging
+from bascule.lake import journal, merging, objects, staging
 from bascule.lake.diffs import TableDiff, compare
-from bascule.lake.iceberg import files, scans, schemas, snapshots, types
+from bascule.lake.iceberg import scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
@@ -41,6 +42,12 @@ class Lake:
     def table(self, value: Object, name: str = "") -> Table:
         """Return the Iceberg table that an object stands for."""
         return objects.load(value, self.folder, name)
+
+    @contextmanager
+    def writing(self, value: Object, name: str = "") -> Iterator[Table]:
+        """Hold a table's folder for writing, beside other writers: nobody forgets rows in it meanwhile."""
+        with journal.writing(objects.folder_of(value, self.folder)):
+            yield self.table(value, name)
 
     def location(self, value: Object) -> Path:
         """Return where an object's metadata document is, for engines that read Iceberg themselves."""
@@ -91,7 +98,7 @@ class Lake:
             NotFound: for a key column that the schema does not have.
         """
         with staging.created(self.folder, name, schema, key) as table:
-            return objects.describe(table, self.folder)
+            return objects.describe(table.written(table.metadata), self.folder)
 
     def stage_append(
         self, value: Object | None, data: Any, *, name: str, key: Sequence[str] = (), evolve: bool = False
@@ -108,8 +115,7 @@ class Lake:
         rows = Rows(data)
         if value is None:
             return self._stage_new(name, rows, key)
-        table = self.table(value, name)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(value, name) as table:
             written = staging.write_rows(table, rows, evolve=evolve)
             with staging.kept_if_done(written):
                 return objects.describe(staging.append(table, written, {}), self.folder)
@@ -119,16 +125,14 @@ class Lake:
         rows = Rows(data)
         if value is None:
             return self._stage_new(name, rows, key)
-        table = self.table(value, name)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(value, name) as table:
             written = staging.write_rows(table, rows, evolve=True)
             with staging.kept_if_done(written):
                 return objects.describe(staging.overwrite(table, written, {}), self.folder)
 
     def stage_delete(self, value: Object, where: str) -> Object:
         """Take out the rows for which a SQL condition is true. Only files that hold such rows are rewritten."""
-        table = self.table(value)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(value) as table:
             after = staging.delete(table, where, self.workspace.temporary_folder)
             return value if after is table else objects.describe(after, self.folder)
 
@@ -157,8 +161,7 @@ class Lake:
                 schema = schemas.widen_column(schema, name, types.primitive_from_arrow(kind, name))
             return schemas.add_columns(schema, add, last)
 
-        table = self.table(value)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(value) as table:
             return objects.describe(staging.evolve(table, change), self.folder)
 
     def merge_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
@@ -170,9 +173,8 @@ class Lake:
         """
         if base is None or ours is None or theirs is None:
             return None
-        tables = [self.table(side) for side in (base, ours, theirs)]
-        with files.locked(tables[1].lock(), exclusive=False):
-            merged = merging.merge(*tables)
+        with self.writing(ours) as table:
+            merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
     # Staging and committing ------------------------------------------------------------------------------------------
@@ -203,8 +205,7 @@ class Lake:
         if digest is None:
             made = self.stage_append(None, data, name=name, key=key)
             return history.commit(branch, {path: made}, expect={path: None}, **told)
-        table = self.table(history.object(digest), name)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(history.object(digest), name) as table:
             written = staging.write_rows(table, Rows(data), evolve=evolve)
 
             def stage(now: Table) -> Table:
@@ -252,12 +253,11 @@ class Lake:
         """
         path = objects.path_of(name)
         told: dict[str, Any] = {
-            "message": message or f"Delete from {name} where {where}",
+            "message": message or f"Delete rows from {name}",
             "author": author,
             "meta": meta,
         }
-        table = self.table(self.workspace.history.get(branch, path), name)
-        with files.locked(table.lock(), exclusive=False):
+        with self.writing(self.workspace.history.get(branch, path), name):
             return self.land(branch, path, lambda t: staging.delete(t, where, self._temporary), told, data_too=True)
 
     def land(

@@ -11,9 +11,10 @@ from bascule.catalog import actor, new_id
 from bascule.contracts import Contract, Report, run_checks
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
-from bascule.lake import IngestReport, Lake, read_source, stage_ingest
+from bascule.lake import Lake
 from bascule.lake.engine import opened
-from bascule.lake.ingestion import Mode
+from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
+from bascule.lake.sources import read_source
 from bascule.project.checking import keep, refuse, relations
 from bascule.project.publishing import publish
 

@@ -34,6 +34,7 @@ def scan(
     only: Sequence[DataFile] | None = None,
     positions: bool = False,
     schema: schemas.Schema | None = None,
+    deleted_too: bool = False,
 ) -> str:
     """Return SQL text for FROM that yields a table's rows.
 
@@ -41,6 +42,7 @@ def scan(
         only: read just these of its data files.
         positions: two columns more, first: `__file` (its path) and `__row` (its number in the file, from 0).
         schema: read the rows as another of the table's schemas has them; the current one unless given.
+        deleted_too: also the rows that position deletes take out.
 
     Raises:
         InputError: when the table holds what DuckDB cannot read rightly here: equality deletes, deletion vectors,
@@ -49,11 +51,11 @@ def scan(
     refuse_unreadable(table)
     reading = _Reading(table, schema or table.schema, positions)
     data = list(table.data_files() if only is None else only)
-    deletes = [entry["data_file"] for entry in table.live(manifests.DELETES)]
+    deletes = [] if deleted_too else [entry["data_file"] for entry in table.live(manifests.DELETES)]
     for record in deletes:
         _refuse_delete(table, record)
     if not data:
-        return reading.nothing()
+        return nothing(reading.schema, positions)
     touched = _touched(table, data, deletes)
     parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
     for group in _by_naming(table, [f for f in data if f.path in touched]):
@@ -61,17 +63,19 @@ def scan(
     return f"({' UNION ALL '.join(parts)})"
 
 
+def nothing(schema: schemas.Schema, positions: bool = False) -> str:
+    """Return SQL text for FROM that yields no rows, with a schema's columns."""
+    columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in schema["fields"]]
+    if positions:
+        columns = ["NULL::VARCHAR AS __file", "NULL::BIGINT AS __row", *columns]
+    return f"(SELECT {', '.join(columns)} WHERE false)"
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     table: Table
     schema: schemas.Schema
     positions: bool
-
-    def nothing(self) -> str:
-        columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in self.schema["fields"]]
-        if self.positions:
-            columns = ["NULL::VARCHAR AS __file", "NULL::BIGINT AS __row", *columns]
-        return f"(SELECT {', '.join(columns)} WHERE false)"
 
     def files(self, group: Sequence[DataFile]) -> str:
         # Read under their ids and named last, so that no name can clash with one of DuckDB's own.

@@ -136,10 +136,6 @@ class Table:
         moved = metadata.with_properties({**self.metadata, "location": location}, {FORMER_LOCATIONS: former})
         return Table(self.name, self.folder, self.path, moved)
 
-    def lock(self) -> Path:
-        """The file that writers share and that forgetting holds alone."""
-        return self.folder / LOCK
-
     def written(self, document: Metadata) -> Table:
         """Write a new metadata document beside the present one and return the table that it describes."""
         match = _VERSION.match(self.path.name)
@@ -154,11 +150,11 @@ class Table:
 
 
 def create(name: str, folder: Path, schema: schemas.Schema, last_column: int, properties: Mapping[str, str]) -> Table:
-    """Make an empty table in a new folder."""
+    """Return an empty table in a new folder. It has no document yet: its first state, or `written`, makes one."""
     for part in ("data", "metadata"):
         files.make_folder(folder / part)
     document = metadata.new(str(folder), schema, last_column, properties)
-    return Table(name, folder, folder / "metadata" / "none", document).written(document)
+    return Table(name, folder, folder / "metadata" / "none", document)
 
 
 def _bare(place: str, snapshot_id: int) -> dict[str, Any]:

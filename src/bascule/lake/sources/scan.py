@@ -41,6 +41,7 @@ class SourceScan:
         files: where the rows come from.
         columns: what comes.
         rows: how many rows there are; None when they were not counted.
+        parts: the same as `relation`, one text for each of `files`.
         rejects: the temporary table that lines which cannot be read go to, when the source was not checked before.
     """
 
@@ -49,6 +50,7 @@ class SourceScan:
     files: tuple[Path, ...]
     columns: tuple[Column, ...]
     rows: int | None
+    parts: tuple[str, ...] = ()
     rejects: str = ""
 
     @contextmanager
@@ -106,12 +108,12 @@ def read_source(
         _refuse_lossy(connection, file, conversions)
     relations = [f.relation(c, rejects) for f, c in zip(files, columns, strict=True)]
     found = tuple(Column(c.name, c.wanted) for c in columns[0])
-    scan = SourceScan(_union(relations, found), kind, tuple(paths), found, None, rejects)
+    scan = SourceScan(_union(relations, found), kind, tuple(paths), found, None, tuple(relations), rejects)
     if not checked:
         return scan
     rows = _check(connection, scan)
     strict = [f.relation(c) for f, c in zip(files, columns, strict=True)]
-    return SourceScan(_union(strict, found), kind, tuple(paths), found, rows)
+    return SourceScan(_union(strict, found), kind, tuple(paths), found, rows, tuple(strict))
 
 
 def compare_columns(where: str, found: Sequence[str], expected: Sequence[str], evolve: bool) -> None:
@@ -203,11 +205,10 @@ def _parquet(
     if not rows:
         raise InputError(f"{paths[0]} has no rows.", hint="Give a file with rows.")
     kinds = [common([types[file_names.index(name)] for _, file_names, types in described]) for name in names]
-    listed = ", ".join(literal(str(path)) for path in paths)
     chosen = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in zip(names, kinds, strict=True))
     columns = tuple(Column(name, kind) for name, kind in zip(names, kinds, strict=True))
-    relation_text = f"(SELECT {chosen} FROM read_parquet([{listed}], union_by_name = true))"
-    return SourceScan(relation_text, "parquet", tuple(paths), columns, rows)
+    parts = [f"(SELECT {chosen} FROM read_parquet({literal(str(path))}))" for path in paths]
+    return SourceScan(_union(parts, columns), "parquet", tuple(paths), columns, rows, tuple(parts))
 
 
 def _same_columns(files: Sequence[tuple[Path, tuple[str, ...]]]) -> None:

@@ -68,7 +68,7 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
 def _pending(source: str, context: Context) -> list[tuple[Path, str]]:
     settings = context.project.source[source]
     table = context.workspace.history.read(context.branch, f"tables/{source}")
-    return pending(Lake(context.workspace), table, source, context.project.path(settings.path), mode=settings.mode)
+    return pending(Lake(context.workspace), table, context.project.path(settings.path), mode=settings.mode)
 
 
 def _output(context: Context, source: str) -> Output:
