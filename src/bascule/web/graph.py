@@ -105,9 +105,7 @@ def _layers(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     return layers
 
 
-def _columns(
-    layers: Mapping[str, int], edges: Sequence[Edge]
-) -> tuple[list[list[str]], list[tuple[str, str, str]]]:
+def _columns(layers: Mapping[str, int], edges: Sequence[Edge]) -> tuple[list[list[str]], list[tuple[str, str, str]]]:
     """The names by layer, with places for edges that pass; and the links between neighbours (edge, from, to)."""
     columns: list[list[str]] = [[] for _ in range(max(layers.values(), default=-1) + 1)]
     for name, at in layers.items():
@@ -164,7 +162,9 @@ def _rows(
     return {name: at + shift for name, at in y.items()}
 
 
-def _settle(column: Sequence[str], heights: Mapping[str, float], wish: Mapping[str, float], y: dict[str, float]) -> None:
+def _settle(
+    column: Sequence[str], heights: Mapping[str, float], wish: Mapping[str, float], y: dict[str, float]
+) -> None:
     """Put each box as near to its wish as its neighbours in the column let it."""
     below = -float("inf")
     for name in column:

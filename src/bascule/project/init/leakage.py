@@ -8,7 +8,7 @@ import duckdb
 
 from bascule.project.init.label import Label
 from bascule.project.init.sql import one_row, quoted
-from bascule.project.init.tables import Column, Table
+from bascule.project.init.tables import Column
 
 SUSPICIOUS = 0.95
 CERTAIN = 0.995

@@ -24,7 +24,6 @@ from bascule.project.init.tables import load_tables
 from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
 from bascule.project.init.times import mark_times
 
-
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 
 

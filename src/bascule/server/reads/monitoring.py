@@ -89,7 +89,9 @@ def list_monitors(ws: Workspace, branch: str) -> list[MonitorInfo]:
     with ws.catalog.read() as conn:
         counted = select(p.monitor, func.count(), func.max(p.window_end)).where(p.branch == branch).group_by(p.monitor)
         points = {name: (total, last) for name, total, last in conn.execute(counted)}
-        open_alerts = select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
+        open_alerts = (
+            select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
+        )
         firing = {name: total for name, total in conn.execute(open_alerts)}
     found = []
     for path, value in ws.history.entries(branch, "monitors/"):
