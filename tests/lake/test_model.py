@@ -1,4 +1,4 @@
-"""The lake against a naive model: whatever is appended, deleted, changed, branched and merged, the rows are the same."""
+"""The lake against a naive model: whatever is appended, deleted, changed and merged, the rows are the same."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class LakeModel(RuleBasedStateMachine):
         for number, (value, columns, rows) in enumerate(self.states):
             self.compare(value, columns, rows)
             self.workspace.history.commit("main", {f"tables/t{number}": value}, message="keep")
-        for (a, columns, before), (b, _, after) in zip(self.states, self.states[1:], strict=False):
+        for (a, _, before), (b, _, after) in zip(self.states, self.states[1:], strict=False):
             diff = self.lake.diff(a, b)
             assert diff.rows_after - diff.rows_before == diff.added - diff.removed == len(after) - len(before)
         report = check(self.workspace, deep=True)

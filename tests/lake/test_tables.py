@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.lake.samples import everything_in, names_in, people, state
 
 from bascule.errors import Conflict, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, engine
 from bascule.lake.doctor import check
-from tests.lake.samples import everything_in, names_in, people, state
 
 Read = Callable[[str], list[dict[str, Any]]]
 
@@ -56,9 +56,10 @@ def test_a_relation_that_fails_on_the_way_leaves_nothing(lake: Lake) -> None:
     before = everything_in(lake.folder)
     with engine.opened() as connection:
         relation = connection.sql(
-            "SELECT range AS id, 'x' AS name, CASE WHEN range > 200000 THEN error('no') END::DOUBLE AS score FROM range(300000)"
+            "SELECT range AS id, 'x' AS name, CASE WHEN range > 200000 THEN error('no') END::DOUBLE AS score "
+            "FROM range(300000)"
         )
-        with pytest.raises(InputError, match="The rows cannot be read: .*no"):
+        with pytest.raises(InputError, match=r"The rows cannot be read: .*no"):
             lake.append("people", relation)
     assert everything_in(lake.folder) == before
 
