@@ -17,12 +17,12 @@ import numpy as np
 from bascule.errors import InputError, MissingExtra, NotFound
 from bascule.training.linear import read_linear
 from bascule.training.signature import Signature
+from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
 }
-THREADS = 2
 
 
 class Predictor(Protocol):
@@ -91,11 +91,12 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
 
     LightGBM's parser trusts its input, so the outline is compared with the signature first.
     """
+    calm_threads()
     try:
         import lightgbm
     except ImportError:
         raise MissingExtra("LightGBM models", "train") from None
-    text = _lightgbm_text(model, signature)
+    text = lightgbm_text(model, signature)
     try:
         booster = lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
@@ -103,7 +104,12 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
     return LightGbmPredictor(booster, booster.current_iteration())
 
 
-def _lightgbm_text(model: bytes, signature: Signature) -> str:
+def lightgbm_text(model: bytes, signature: Signature) -> str:
+    """Return the text of a LightGBM model after comparing its outline with its signature.
+
+    Raises:
+        InputError: the bytes are not a LightGBM model, or belong to another signature.
+    """
     try:
         text = model.decode("utf-8")
     except UnicodeDecodeError:
