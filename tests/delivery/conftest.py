@@ -1,17 +1,13 @@
 """A workspace with one model of four versions, and simulated traffic of its deployment."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from sqlalchemy import insert
 
-from bascule.catalog import new_id, now
-from bascule.catalog.schema import approvals
 from bascule.history import Workspace
 
 US = 1_000_000
@@ -119,26 +115,44 @@ def traffic_of() -> type[Traffic]:
     return Traffic
 
 
-@pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
-    """The third version was forced past its gates, the fourth did not pass them."""
-    workspace = Workspace.create(tmp_path)
-    versions = {
-        str(number): {"id": f"mv_{number}", "version": number, "passed": number < 3, "metrics": {"test.auc": 0.7}}
-        for number in (1, 2, 3, 4)
+def model(versions: int) -> dict[str, Any]:
+    """A model as the registry writes it."""
+    shared = {
+        "artifact": "a" * 64,
+        "format": "lightgbm",
+        "signature": {},
+        "training_set": "t",
+        "metrics": {"test.auc": 0.7},
     }
-    model = {"kind": "model", "name": "delays", "versions": versions, "aliases": {"production": 2}}
-    workspace.history.commit("main", {"models/delays": model}, message="Register delays", author="ann@example.org")
-    with workspace.catalog.write() as conn:
-        conn.execute(
-            insert(approvals).values(
-                id=new_id("approval"),
-                subject="models/delays@3",
-                decision="forced",
-                actor="ann@example.org",
-                reason="a drill",
-                at=now(),
-            )
-        )
-    yield workspace
-    workspace.close()
+    shared |= {"created_at": 0, "created_by": "ann@example.org"}
+    made = {
+        str(number): {
+            **shared,
+            "id": f"mv_{number}",
+            "version": number,
+            "evaluation_id": f"ev_{number}",
+            "passed": number < 3,
+            "forced": "a drill" if number == 3 else "",
+        }
+        for number in range(1, versions + 1)
+    }
+    return {"kind": "model", "name": "delays", "versions": made, "aliases": {"production": min(2, versions)}}
+
+
+def registered(workspace: Workspace) -> Workspace:
+    """Register four versions: the third was forced past its gates, the fourth did not pass them."""
+    for number in (1, 2, 3, 4):
+        workspace.history.commit("main", {"models/delays": model(number)}, message=f"Register version {number}")
+    return workspace
+
+
+@pytest.fixture
+def ws(local_workspace: Workspace) -> Workspace:
+    """A workspace with four versions of a model."""
+    return registered(local_workspace)
+
+
+@pytest.fixture
+def either(workspace: Workspace) -> Workspace:
+    """The same, once on each database."""
+    return registered(workspace)

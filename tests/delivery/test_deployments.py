@@ -125,7 +125,7 @@ def test_steps_that_cannot_be_used(ws: Workspace, steps: list) -> None:
 
 def test_unknown_names_offer_the_nearest(ws: Workspace) -> None:
     deploy(ws, 1)
-    with pytest.raises(NotFound, match="no version or alias of model 'delays' named 'prodution'") as found:
+    with pytest.raises(NotFound, match="no version or alias of 'delays' named 'prodution'") as found:
         deploy(ws, "prodution")
     assert "'production'" in found.value.hint
     with pytest.raises(NotFound) as found:
@@ -188,15 +188,15 @@ def test_a_branch_rolls_back_alone(ws: Workspace) -> None:
     assert delivery.read_deployment(ws, "trial", "delays")["traffic"] == [{"version": 1, "weight": 100}]
 
 
-def test_rollback_wins_against_writers_that_race_it(ws: Workspace) -> None:
-    deploy(ws, 1)
+def test_rollback_wins_against_writers_that_race_it(either: Workspace) -> None:
+    deploy(either, 1)
     for version in (2, 1, 2, 1):
-        deploy(ws, version, strategy="all_at_once")
+        deploy(either, version, strategy="all_at_once")
     errors: list[Exception] = []
 
     def back() -> None:
         try:
-            delivery.rollback(ws, "main", "delays", by=WHO)
+            delivery.rollback(either, "main", "delays", by=WHO)
         except Exception as error:
             errors.append(error)
 
@@ -206,6 +206,6 @@ def test_rollback_wins_against_writers_that_race_it(ws: Workspace) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert now_serving(ws) == {2: 100}
-    assert delivery.read_deployment(ws, "main", "delays")["revision"] == 8
-    assert audit.verify(ws.catalog).ok
+    assert now_serving(either) == {2: 100}
+    assert delivery.read_deployment(either, "main", "delays")["revision"] == 8
+    assert audit.verify(either.catalog).ok

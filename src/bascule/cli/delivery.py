@@ -65,7 +65,13 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
     found = watch(place.workspace, place.branch, name)
     document = [result.as_dict() for result in found]
     lines = [
-        (r.monitor, f"{r.windows} periods", f"{r.predictions:,} predictions", f"{len(r.firing)} alerts", r.triggered or "")
+        (
+            r.monitor,
+            f"{r.windows} periods",
+            f"{r.predictions:,} predictions",
+            f"{len(r.firing)} alerts",
+            r.triggered or "",
+        )
         for r in found
     ]
     details = [f"  {alert['measure']} {alert['subject']}: {alert['message']}" for r in found for alert in r.firing]

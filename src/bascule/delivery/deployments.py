@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from bascule.catalog import actor, audit, new_id, now
-from bascule.catalog.schema import approvals, rollouts
+from bascule.catalog.schema import rollouts
 from bascule.delivery import traffic
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.traffic import Deployment
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
+from bascule.registry import get_version
 
 STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
@@ -69,15 +70,20 @@ def deploy(
         raise NotFound("strategy", strategy, STRATEGIES)
     rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
     rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails))
-    number = _known_version(ws, branch, model, version)
+    chosen = get_version(ws, branch, model, version)
+    if not chosen.passed and not chosen.forced:
+        raise CheckFailed(
+            f"Version {chosen.version} of {model!r} did not pass its gates.",
+            hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
+        )
+    number = chosen.version
     before, digest = _state(ws, branch, name)
-    passed = _passed_or_forced(ws, branch, model, number)
     if before is None:
         after = traffic.first(name, model, number, strategy, rules)
         return _write(ws, branch, None, None, after, "deploy", who, reason, {})
     _demand_deployable(before, model, number)
     if strategy == "all_at_once":
-        if not passed:
+        if not chosen.passed:
             raise InputError(
                 f"Version {number} of {model!r} was forced past its gates; it may go by canary only.",
                 hint="Use the canary strategy: it takes the version back by itself when it does harm.",
@@ -104,7 +110,7 @@ def set_traffic(
     before = read_deployment(ws, branch, name)
     shares = traffic.checked_traffic(weights)
     for entry in shares:
-        _known_version(ws, branch, before["model"], entry["version"])
+        get_version(ws, branch, before["model"], entry["version"])
     digest = ws.history.digest(branch, f"deployments/{name}")
     after = traffic.with_stable(before, shares)
     return _write(ws, branch, before, digest, after, "traffic", by or actor(), reason, {})
@@ -290,32 +296,6 @@ def _demand_deployable(before: Deployment, model: str, version: int) -> None:
         )
     if before["traffic"] == [{"version": version, "weight": 100}]:
         raise InputError(f"Version {version} of {model!r} has all traffic of deployment {name!r} already.")
-
-
-def _known_version(ws: Workspace, branch: str, model: str, version: int | str) -> int:
-    found = ws.history.get(branch, f"models/{model}")
-    asked = str(version)
-    number = str(found["aliases"].get(asked, asked))
-    if number not in found["versions"]:
-        raise NotFound(f"version or alias of model {model!r}", asked, [*found["versions"], *found["aliases"]])
-    return int(number)
-
-
-def _passed_or_forced(ws: Workspace, branch: str, model: str, version: int) -> bool:
-    """Return True when the version passed its gates, False when somebody forced it past them."""
-    if ws.history.get(branch, f"models/{model}")["versions"][str(version)]["passed"]:
-        return True
-    subject = f"models/{model}@{version}"
-    query = select(approvals.c.id).where(
-        approvals.c.subject == subject, approvals.c.decision.in_(["forced", "approved"])
-    )
-    with ws.catalog.read() as conn:
-        if conn.execute(query.limit(1)).first() is None:
-            raise CheckFailed(
-                f"Version {version} of {model!r} did not pass its gates.",
-                hint="See why with: bascule diff; force it, with a reason that is kept, when you register it.",
-            )
-    return False
 
 
 def _json(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from bascule.errors import InputError, suggestion
-from bascule.monitoring.durations import duration_us
+from bascule.training import parse_duration
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ def _check(found: Guardrails) -> None:
     if found.quality is not None and found.quality.scale <= 0:
         raise InputError(f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.")
     if found.time_limit is not None:
-        duration_us(found.time_limit)
+        parse_duration(found.time_limit, key="guardrails.time_limit")
 
 
 def _hint(message: str) -> str:

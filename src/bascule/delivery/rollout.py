@@ -25,7 +25,7 @@ from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.traffic import Deployment
 from bascule.errors import Conflict
 from bascule.history import Workspace
-from bascule.monitoring.durations import duration_us
+from bascule.training import parse_duration
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
@@ -152,7 +152,7 @@ def _decide(
     rollout = deployment["rollout"]
     if harmful := [finding for finding in findings if finding.state == "harm"]:
         return Decision("rollback", " ".join(finding.reason for finding in harmful), findings, rows)
-    late = rules.time_limit is not None and now - rollout["started_at"] > duration_us(rules.time_limit)
+    late = rules.time_limit is not None and now - rollout["started_at"] > parse_duration(rules.time_limit)
     note = f" Inconclusive: the rollout's time limit of {rules.time_limit} is over." if late else ""
     if open_ones := [finding for finding in findings if finding.state == "undecided"]:
         return Decision("hold", " ".join(finding.reason for finding in open_ones) + note, findings, rows)

@@ -162,13 +162,12 @@ def _calibration(report: EvaluationReport) -> str:
 
 
 def _slices(report: EvaluationReport) -> str:
-    parts = []
-    if report.weakest:
-        parts.append("### Weakest slices\n\n" + _slice_table(report.weakest, report))
+    weakest = _slice_table(report.weakest, report) if report.weakest else "No slice is weak beyond chance.\n"
+    parts = ["### Weakest slices\n\n" + weakest]
     for column, rows in report.slices.items():
         more = f"\n{len(rows) - MOST_SLICES} smaller slices are in the report.\n" if len(rows) > MOST_SLICES else ""
         parts.append(f"### By {column}\n\n" + _slice_table(rows[:MOST_SLICES], report) + more)
-    return "## Slices\n\n" + "\n".join(parts) if parts else ""
+    return "## Slices\n\n" + "\n".join(parts)
 
 
 def _slice_table(rows: Sequence[SliceRow], report: EvaluationReport) -> str:

@@ -76,21 +76,19 @@ def evaluate(
     Raises:
         InputError: there are no rows, an input or a column is missing, or a gate cannot be asked of this task.
     """
-    settings = gates or GateSettings()
-    case = _case(bundle, rows, label, time, settings)
+    case = _case(bundle, rows, label, time, gates or GateSettings())
     references, absent, in_order = _references(case, baseline, current, current_rows)
     comparisons = {name: _compare(case, name, prediction) for name, prediction in references.items()}
-    tables, weakest = _slices(case, list(settings.slices if slices is None else slices), label)
-    scored = case.scored
-    curve = None if scored.task == "regression" else calibrate(scored.label, scored.prediction, level=settings.level)
+    tables, weakest = _slices(case, list(case.settings.slices if slices is None else slices), label)
+    task, curve = case.scored.task, _curve(case)
     answers = _ask(case, comparisons, tables, curve, current, (absent, in_order))
     return EvaluationReport(
         model=model,
-        task=scored.task,
+        task=task,
         classes=bundle.signature.output.classes,
         rows=rows.num_rows,
         metric=case.metric.name,
-        metrics={one.name: _measured(case, one) for one in metrics_of(scored.task)},
+        metrics={one.name: _measured(case, one) for one in metrics_of(task)},
         references={name: _plain(case, prediction) for name, prediction in references.items()},
         comparisons=tuple(comparisons.values()),
         slices=tables,
@@ -117,6 +115,12 @@ def _case(bundle: ModelBundle, rows: pa.Table, label: str, time: str | None, set
         seed=settings.seed,
     )
     return _Case(bundle, rows, scored, settings, resampling, metric_named(main_metric(settings, task), task))
+
+
+def _curve(case: _Case) -> Calibration | None:
+    if case.scored.task == "regression":
+        return None
+    return calibrate(case.scored.label, case.scored.prediction, level=case.settings.level)
 
 
 def _method(case: _Case) -> Method:

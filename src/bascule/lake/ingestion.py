@@ -136,6 +136,22 @@ def stage_ingest(
     return _Ingest(lake, name, mode, key, evolve, tuple(null_values)).stage(value, source)
 
 
+def pending(lake: Lake, value: Object | None, source: str | Path, *, mode: Mode = "append") -> list[tuple[Path, str]]:
+    """Return the files that an ingest would take in now, each with the digest of its content.
+
+    Args:
+        value: the table's object, or None when there is no table yet.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    digests = [(path, digest_of_file(path)) for path in discovery.find(source)]
+    known = seen.sources(lake.table(value)) if value is not None else {}
+    if mode == "replace" and {digest for _, digest in digests} != set(known):
+        return digests
+    return [(path, digest) for path, digest in digests if digest not in known]
+
+
 def digest_of_file(path: Path) -> str:
     """Return the BLAKE3 of a file's content, as 64 hexadecimal characters."""
     hasher = blake3()

@@ -1,4 +1,4 @@
-"""Watching what is in service: drift, quality on late labels, alerts that persist, and triggers that start a retraining.
+"""Watching what is in service: drift, quality on late labels, alerts that persist, triggers that start a retraining.
 
 Monitoring owns the objects `monitors/NAME` and `triggers/NAME` and the records `monitor_points`, `alerts` and the jobs
 that triggers put down. It reads predictions and labels through a connection that it is handed. The scheduler, the

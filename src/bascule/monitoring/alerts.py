@@ -65,7 +65,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a measurement did: alerts it opened (`resolved` already when it saw their end too), ids of those it resolved."""
+    """What a measurement opened (`resolved` already when it saw the end too), and the ids of what it resolved."""
 
     opened: tuple[Alert, ...]
     resolved: tuple[str, ...]

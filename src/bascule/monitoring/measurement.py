@@ -62,7 +62,7 @@ def measure(
     """Measure what is new for a monitor. Doing it twice changes nothing the second time.
 
     A window is measured again when it has more predictions, or more or later labels, than when it was measured last.
-    Drift is counted in one scan for all windows and columns; windows keep the reference that they were measured against.
+    Drift is counted in one scan for all windows and columns; windows keep the reference they were measured against.
 
     Args:
         connection: sees the relations `predictions` and `ground_truth`.

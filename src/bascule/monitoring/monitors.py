@@ -9,12 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from bascule.errors import InputError, suggestion
+from bascule.evaluation import metrics_of
 
-METRICS = {
-    "binary": ("auc", "log_loss", "brier", "ece", "accuracy"),
-    "regression": ("mae", "rmse", "bias"),
-}
-HIGHER_IS_BETTER = ("auc", "accuracy")
 PERIODS = ("hour", "day", "week", "month")
 
 
@@ -106,7 +102,7 @@ def read_monitor(settings: Mapping[str, Any]) -> Monitor:
         found = msgspec.convert(plain, Monitor)
     except msgspec.ValidationError as error:
         raise InputError(f"This monitor cannot be used: {error}", hint=_hint(str(error))) from error
-    metrics = METRICS[found.quality.task]
+    metrics = [metric.name for metric in metrics_of(found.quality.task)]
     if found.quality.metric not in metrics:
         raise InputError(
             f"Monitor {found.name!r} asks for {found.quality.metric!r}; a {found.quality.task} task has none such.",

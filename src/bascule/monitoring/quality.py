@@ -9,8 +9,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from bascule.monitoring.metrics import Estimate, Floats, binary_metrics, regression_metrics
-from bascule.monitoring.monitors import HIGHER_IS_BETTER, Monitor
+from bascule.evaluation import METRICS
+from bascule.monitoring.metrics import Estimate, Floats, estimate_metrics
+from bascule.monitoring.monitors import Monitor
 
 FETCH_ROWS = 200_000
 
@@ -91,24 +92,17 @@ def measure_quality(
         if volume.labels >= max(2, rules.minimum_rows) and volume.coverage >= rules.minimum_coverage
     }
     for start, scores, labels in _windows(connection, branch, monitor, measured):
-        make = binary_metrics if rules.task == "binary" else regression_metrics
-        yield WindowQuality(start, len(labels), make(scores, labels))
+        yield WindowQuality(start, len(labels), estimate_metrics(rules.task, scores, labels))
 
 
 def is_worse(metric: str, estimate: Estimate, limit: float) -> bool:
     """Whether even the better end of the interval is worse than a limit."""
-    if metric in HIGHER_IS_BETTER:
-        return estimate.high < limit
-    if metric == "bias":
-        return min(abs(estimate.low), abs(estimate.high)) > limit and estimate.low * estimate.high > 0
-    return estimate.low > limit
+    return estimate.high < limit if METRICS[metric].higher_is_better else estimate.low > limit
 
 
 def worst_allowed(metric: str, release: float, tolerance: float) -> float:
     """The worst value of a metric that is still right, given its value at release."""
-    if metric in HIGHER_IS_BETTER:
-        return release - tolerance
-    return abs(release) + tolerance
+    return release - tolerance if METRICS[metric].higher_is_better else release + tolerance
 
 
 def _windows(
@@ -125,7 +119,7 @@ def _windows(
         ) p join {LABELS} g on g.prediction_id = p.prediction_id
         where epoch_us(w) between $first and $last order by w, p.prediction_id"""
     settings = {"branch": branch, "deployment": monitor.deployment, "first": min(starts), "last": max(starts)}
-    reader: pa.RecordBatchReader = connection.execute(query, settings).to_arrow_reader(FETCH_ROWS)
+    reader: pa.RecordBatchReader = connection.sql(query, params=settings).to_arrow_reader(FETCH_ROWS)
     pending: list[tuple[int, Floats, Floats]] = []
     for batch in reader:
         columns = [np.asarray(batch.column(i).to_numpy(zero_copy_only=False)) for i in range(3)]

@@ -24,10 +24,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from bascule.errors import InputError, suggestion
-from bascule.monitoring.monitors import METRICS
+from bascule.evaluation import METRICS
 
 TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+)|(?P<name>[A-Za-z_][\w.]*)|(?P<sign><=|>=|[-<>+*/()]))"
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_][\w.]*)|(?P<sign><=|>=|[-<>+*/()]))"
 )
 UNITS = {"hour": "hour", "day": "day", "week": "week", "month": "month"}
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -37,8 +37,9 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 EXAMPLE = "Example: quality.auc < training.auc - 0.03 for 3 of 5 days"
+# Longer rules are no rules; and nesting is bounded with them.
+MOST_TOKENS = 100
 WORDS = ("for", "of", "and", "or")
-ALL_METRICS = tuple(metric for metrics in METRICS.values() for metric in metrics)
 
 Lookup = Callable[[str], float | None]
 Value = Callable[[Lookup], float | None]
@@ -188,8 +189,8 @@ class _Reader:
         """Return the name, or raise with the nearest one that exists."""
         root, _, leaf = token.text.partition(".")
         choices: dict[str, Collection[str] | None] = {
-            "quality": (*ALL_METRICS, "coverage"),
-            "training": ALL_METRICS,
+            "quality": (*METRICS, "coverage"),
+            "training": METRICS,
             "drift": None if self.columns is None else ("share", *self.columns),
             "prediction_drift": ("score",),
             "traffic": ("rows",),
@@ -221,6 +222,8 @@ class _Reader:
             kind = str(match.lastgroup)
             found.append(_Token(kind, match[kind], match.start(kind)))
             at = match.end()
+            if len(found) > MOST_TOKENS:
+                raise InputError(self._shown(at, f"A rule has at most {MOST_TOKENS} words and signs."), hint=EXAMPLE)
         return [*found, _Token("end", "", len(self.text.rstrip()))]
 
     def _wrong(self, expected: str, names: Collection[str] = ()) -> InputError:

@@ -1,8 +1,8 @@
 """Triggers: when a rule has held for long enough, or the calendar says so, a job is put down, once.
 
-A rule over windows starts one job in a *breach episode*: the run of windows in which "k of n" holds without a break, for
-the version that serves. Another one starts only in another episode, after the cooldown, and not while a job of the
-trigger waits or runs. The calendar is kept by `cronsim` (cron expressions, UTC).
+A rule over windows starts one job in a *breach episode*: the run of windows in which "k of n" holds without a break,
+for the version that serves. Another one starts only in another episode, after the cooldown, and not while a job of
+the trigger waits or runs. The calendar is kept by `cronsim` (cron expressions, UTC).
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from bascule.catalog import now as clock
 from bascule.catalog.schema import jobs, settings
 from bascule.errors import InputError, suggestion
 from bascule.history import Workspace
-from bascule.monitoring.durations import duration_us
 from bascule.monitoring.measurement import release_metrics
 from bascule.monitoring.monitors import read_monitor
 from bascule.monitoring.points import Point, read_points, take_turns
 from bascule.monitoring.reference import decode_profile
 from bascule.monitoring.rules import Rule, read_rule
+from bascule.store import digest_of
+from bascule.training import parse_duration
 
 ACTOR = "trigger"
 MICROSECONDS = 1_000_000
+LONGEST_PREFIX = 150
 
 
 class TriggerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -98,7 +100,7 @@ def read_trigger(source: Mapping[str, Any], columns: Sequence[str] | None = None
         read_rule(found.rule.when, columns)
     if found.rule.schedule is not None:
         _previous_due(found.rule.schedule, 0)
-    duration_us(found.rule.cooldown)
+    parse_duration(found.rule.cooldown, key="cooldown")
     return found
 
 
@@ -108,8 +110,8 @@ def evaluate_trigger(
     """Put a job down when the trigger fires. Asking again gives no second job for the same cause.
 
     Args:
-        now: microseconds since the epoch, for the calendar; None takes the clock. What was due before the first time that
-            a trigger is evaluated is not made up for; what was missed later is made up for once.
+        now: microseconds since the epoch, for the calendar; None takes the clock. What was due before a trigger is
+            evaluated for the first time is not made up for; what was missed later is made up for once.
 
     Returns:
         The job, or None.
@@ -160,27 +162,29 @@ def _by_rule(ws: Workspace, branch: str, trigger: Trigger) -> Job | None:
     }
     key = f"{_prefix(branch, trigger)}v{version}:{_moment(first)}"
     reason = _reason(rule, spec, judged)
-    return _put(ws, branch, trigger, key, reason, spec, last)
+    with ws.catalog.write() as conn:
+        return _put(conn, branch, trigger, key, reason, spec, last)
 
 
 def _by_calendar(ws: Workspace, branch: str, trigger: Trigger, now: int) -> Job | None:
     """Put a job down for the last time that was due since this trigger was looked at before."""
-    key = f"trigger:{branch}:{trigger.name}:{trigger.rule.schedule}"
+    key = f"trigger:{digest_of(f'{_prefix(branch, trigger)}{trigger.rule.schedule}'.encode())}"
     due = _previous_due(str(trigger.rule.schedule), now)
     with ws.catalog.write() as conn:
         take_turns(conn)
         seen = conn.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
         conn.execute(delete(settings).where(settings.c.key == key))
         conn.execute(insert(settings).values(key=key, value=str(max(now, int(seen or now)))))
-    if seen is None or due <= int(seen):
-        return None
-    spec = {"trigger": trigger.name, "monitor": trigger.monitor, "schedule": trigger.rule.schedule, "due": due}
-    reason = f"The schedule {trigger.rule.schedule!r} was due at {_moment(due)}Z."
-    return _put(ws, branch, trigger, f"{_prefix(branch, trigger)}schedule:{_moment(due)}", reason, spec, None)
+        if seen is None or due <= int(seen):
+            return None
+        spec = {"trigger": trigger.name, "monitor": trigger.monitor, "schedule": trigger.rule.schedule, "due": due}
+        reason = f"The schedule {trigger.rule.schedule!r} was due at {_moment(due)}Z."
+        cause = f"{_prefix(branch, trigger)}schedule:{_moment(due)}"
+        return _put(conn, branch, trigger, cause, reason, spec, None)
 
 
 def _put(
-    ws: Workspace,
+    conn: Connection,
     branch: str,
     trigger: Trigger,
     key: str,
@@ -190,24 +194,23 @@ def _put(
 ) -> Job | None:
     """Put a job down unless there is one for this cause, one is under way, or (for windows) it is too soon."""
     job = Job(new_id("job"), trigger.action, branch, reason, key, spec)
-    with ws.catalog.write() as conn:
-        take_turns(conn)
-        if not _free(conn, _prefix(branch, trigger), key, last_window, duration_us(trigger.rule.cooldown)):
-            return None
-        conn.execute(
-            insert(jobs).values(
-                id=job.id,
-                kind=job.kind,
-                branch=branch,
-                spec_json=msgspec.json.encode(spec).decode(),
-                reason=reason,
-                dedupe_key=key,
-                status="waiting",
-                created_at=clock(),
-            )
+    take_turns(conn)
+    if not _free(conn, _prefix(branch, trigger), key, last_window, parse_duration(trigger.rule.cooldown)):
+        return None
+    conn.execute(
+        insert(jobs).values(
+            id=job.id,
+            kind=job.kind,
+            branch=branch,
+            spec_json=msgspec.json.encode(spec).decode(),
+            reason=reason,
+            dedupe_key=key,
+            status="waiting",
+            created_at=clock(),
         )
-        detail = {"job": job.id, "kind": job.kind, "branch": branch, "reason": reason}
-        audit.append(conn, actor=ACTOR, action="trigger", subject=f"triggers/{trigger.name}", detail=detail)
+    )
+    detail = {"job": job.id, "kind": job.kind, "branch": branch, "reason": reason}
+    audit.append(conn, actor=ACTOR, action="trigger", subject=f"triggers/{trigger.name}", detail=detail)
     return job
 
 
@@ -234,7 +237,7 @@ def _values(points: Sequence[Point], version: int) -> dict[tuple[int, int], dict
 
 
 def _episode(flags: Sequence[bool], k: int, n: int) -> int | None:
-    """Where the run of windows begins in which k of n hold, without a break up to the last one; None when it does not."""
+    """Where the run of windows with k of n begins that lasts, without a break, up to the last one; None for no run."""
     start = None
     for at in range(len(flags) - 1, -1, -1):
         if sum(flags[max(0, at - n + 1) : at + 1]) < k:
@@ -244,14 +247,16 @@ def _episode(flags: Sequence[bool], k: int, n: int) -> int | None:
 
 
 def _reason(rule: Rule, spec: Mapping[str, Any], judged: Sequence[tuple[tuple[int, int], bool]]) -> str:
-    k, n = rule.persistence
+    n = rule.persistence[1]
     held = sum(flag for _, flag in judged[-n:])
     shown = ", ".join(f"{name} = {value:.4g}" for name, value in spec["values"].items() if value is not None)
     return f"{rule.text}: held in {held} of the last {n} windows to {_moment(spec['window_end'])}Z (last: {shown})."
 
 
 def _prefix(branch: str, trigger: Trigger) -> str:
-    return f"{trigger.action}:{branch}:{trigger.name}:"
+    """What the keys of a trigger's jobs begin with. Long names are cut to fit, and told apart by a digest."""
+    whole = f"{trigger.action}:{branch}:{trigger.name}:"
+    return whole if len(whole) <= LONGEST_PREFIX else f"{whole[:100]}~{digest_of(whole.encode())[:32]}:"
 
 
 def _previous_due(schedule: str, now: int) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bascule.contracts import Contract, Report, render_text, run_checks
-from bascule.lake import Lake
-from bascule.lake.engine import opened
 from sqlalchemy import insert
 
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
+from bascule.contracts import Contract, Report, render_text, run_checks
 from bascule.errors import CheckFailed
 from bascule.history import Workspace
 from bascule.history.commits import Object
+from bascule.lake import Lake
+from bascule.lake.engine import opened
 
 Reader = Callable[[str], Object | None]
 
@@ -49,7 +49,7 @@ def check_table(
             connection,
             batch or lake.scan(table or {}),
             Contract.parse(contract["text"], file=contract.get("file", f"contracts/{name}.yaml")),
-            related=_related(lake, read),
+            related=relations(lake, read),
             existing=lake.scan(table) if batch and table is not None else None,
         )
     keep(workspace, report, commit, run)
@@ -96,7 +96,9 @@ def problems(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _related(lake: Lake, read: Reader) -> Callable[[str], str | None]:
+def relations(lake: Lake, read: Reader) -> Callable[[str], str | None]:
+    """Return what gives the relation of a table of some state by name, for checks that look at other tables."""
+
     def relation(name: str) -> str | None:
         other = read(f"tables/{name}")
         return lake.scan(other) if other is not None else None

@@ -276,7 +276,7 @@ def _write_approval(conn: Connection, subject: str, decision: str, who: str, rea
 
 
 def _checked_alias(alias: str) -> None:
-    checked(alias, "alias")
+    checked(alias, "an alias")
     if alias == LATEST:
         raise InputError(f"{alias!r} always means the youngest version.", hint="Choose another name for the alias.")
 

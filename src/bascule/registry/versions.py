@@ -77,14 +77,14 @@ def path_of(model: str) -> str:
     Raises:
         InputError: the name holds something other than letters, digits, dot, dash and underscore.
     """
-    return PREFIX + checked(model, "model name")
+    return PREFIX + checked(model, "a model name")
 
 
 def checked(name: str, what: str) -> str:
     """Return a name that may be used, or raise `InputError`."""
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} cannot be a {what}.",
+            f"{name!r} cannot be used as {what}.",
             hint="Use letters, digits, dot, dash and underscore, a letter first, at most 128 characters.",
         )
     return name

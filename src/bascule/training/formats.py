@@ -17,12 +17,12 @@ import numpy as np
 from bascule.errors import InputError, MissingExtra, NotFound
 from bascule.training.linear import read_linear
 from bascule.training.signature import Signature
+from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
 }
-THREADS = 2
 
 
 class Predictor(Protocol):
@@ -91,6 +91,7 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
 
     LightGBM's parser trusts its input, so the outline is compared with the signature first.
     """
+    calm_threads()
     try:
         import lightgbm
     except ImportError:

@@ -77,6 +77,9 @@ def read_frame(rows: ArrowStream, spec: TrainingSpec, feature_names: Sequence[st
         connection.execute("set TimeZone = 'UTC'")
         connection.register("rows", table)
         _refuse_unknown_columns(table, spec, feature_names)
+        for column, nullable in ((spec.prediction_time, False), (spec.label_time, True)):
+            if column is not None:
+                _refuse_bad_times(connection, table, column, nullable=nullable)
         read = _label_columns(connection, spec.label)
         used = {name for name in table.column_names if name.casefold() in read}
         _bind_label(connection, spec.label, table.column_names)
@@ -91,7 +94,6 @@ def _settle(
     extra = [f"({spec.label}) as {LABEL}"]
     for column, alias in ((spec.prediction_time, PREDICTION), (spec.label_time, KNOWN)):
         if column is not None:
-            _refuse_bad_times(connection, table, column, nullable=alias == KNOWN)
             extra.append(f"epoch_us(try_cast({_quoted(column)} as timestamptz)) as {alias}")
     if spec.prediction_time is None:
         hashed = f"{_quoted(spec.split.group)}::varchar" if spec.split.group else f"{ROW}::varchar"

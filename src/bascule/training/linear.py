@@ -103,7 +103,7 @@ def fit_linear(matrix: np.ndarray, label: np.ndarray, signature: Signature, *, s
     weights, intercept = _solve(np.hstack(columns), label, signature)
     return LinearModel(
         task=signature.output.task,
-        intercept=tuple(float(one) for one in intercept),
+        intercept=tuple(_short(one) for one in intercept),
         terms=tuple(_with_weights(terms, columns, weights)),
         prior=_prior(label, signature),
     )
@@ -149,7 +149,7 @@ def _standardised(name: str, values: np.ndarray) -> tuple[Term, np.ndarray]:
     finite = values[np.isfinite(values)]
     median = float(np.median(finite)) if len(finite) else 0.0
     filled = np.where(np.isfinite(values), values, median)
-    mean, scale = float(filled.mean()), float(filled.std())
+    mean, scale = _short(filled.mean()), _short(filled.std())
     scale = scale if scale > 1e-12 * max(1.0, abs(mean)) else 1.0
     return Term(name=name, weights=(), median=median, mean=mean, scale=scale), ((filled - mean) / scale)[:, None]
 
@@ -208,9 +208,14 @@ def _with_weights(terms: list[Term], columns: list[np.ndarray], weights: np.ndar
     ends = np.cumsum([block.shape[1] for block in columns])
     parts = np.split(weights, ends[:-1])
     return [
-        msgspec.structs.replace(term, weights=tuple(tuple(float(one) for one in row) for row in part))
+        msgspec.structs.replace(term, weights=tuple(tuple(_short(one) for one in row) for row in part))
         for term, part in zip(terms, parts, strict=True)
     ]
+
+
+def _short(value: float) -> float:
+    """Ten digits: what lies behind them is rounding, and may differ from one processor to the next."""
+    return float(f"{value:.10g}")
 
 
 def _prior(label: np.ndarray, signature: Signature) -> tuple[float, ...]:

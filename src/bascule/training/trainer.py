@@ -251,6 +251,12 @@ def _run(trainer: Trainer, name: str, data: TrainingData, settings: TrainerSetti
 def _refuse_impossible(model: TrainedModel, data: TrainingData, trainer: str) -> None:
     head = data.validation.rows.slice(0, 1_000)
     output = model.signature.output
+    if output != data.signature.output:
+        raise InputError(
+            f"The model of the trainer {trainer!r} answers a {output.task} and the label asks for "
+            f"{data.signature.output.task} with the classes {list(data.signature.output.classes)}.",
+            hint="Return TrainedModel(signature=data.signature, …).",
+        )
     predicted = model.predict(head)
     shape = (head.num_rows, len(output.classes)) if output.task == "multiclass" else (head.num_rows,)
     wrong = ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra, NotFound
-from bascule.training.formats import THREADS
+from bascule.training.threads import THREADS, calm_threads
 from bascule.training.trainer import (
     MetricPoint,
     Progress,
@@ -35,6 +35,7 @@ FINAL_RATE = 0.05
 FINAL_PATIENCE = 40
 PRUNE_EVERY = 10
 START_TRIALS = 4
+MANY_ROWS = 10_000  # below, threads wait for each other longer than they work
 
 OBJECTIVES = {
     "binary": ("binary",),
@@ -128,6 +129,7 @@ def train(data: TrainingData, settings: TrainerSettings, progress: Progress) -> 
 
 
 def _libraries() -> tuple[Any, Any]:
+    calm_threads()
     try:
         import lightgbm
         import optuna
@@ -154,7 +156,7 @@ def _prepare(lightgbm: Any, data: TrainingData, settings: TrainerSettings) -> _F
         "objective": objective,
         "metric": metric,
         "verbosity": -1,
-        "num_threads": THREADS,
+        "num_threads": THREADS if rows >= MANY_ROWS else 1,
         "deterministic": True,
         "force_row_wise": True,
         "feature_pre_filter": False,
