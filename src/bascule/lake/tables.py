@@ -43,6 +43,14 @@ class Lake:
         """Return the Iceberg table that an object stands for."""
         return objects.load(value, self.folder, name)
 
+    def adopt(self, document: Path, name: str) -> Object:
+        """Return the object for a metadata document that another engine wrote into a table's folder.
+
+        Raises:
+            EnvironmentProblem: when it cannot be read.
+        """
+        return objects.describe(Table.load(document, name), self.folder)
+
     @contextmanager
     def writing(self, value: Object, name: str = "") -> Iterator[Table]:
         """Hold a table's folder for writing, beside other writers: nobody forgets rows in it meanwhile."""
