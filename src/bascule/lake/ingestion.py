@@ -164,11 +164,13 @@ class _Ingest:
     def replace_and_commit(self, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
         history, path = self.lake.workspace.history, objects.path_of(self.name)
         digest = history.digest(branch, path)
-        report = self.stage(history.object(digest) if digest else None, source)
+        before = history.object(digest) if digest else None
+        report = self.stage(before, source)
         if not report.changed:
             return report
         told = _with_files(told, report.files)
-        commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
+        with self.lake.discarded_on_conflict(report.value, before):
+            commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
         return replace(report, commit=commit)
 
     def append_and_commit(self, before: Object, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
