@@ -18,7 +18,7 @@ CLIP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class ServiceCount:
-    """Requests and failed requests of both arms while the canary had one share of the traffic.
+    """Requests and failed requests of both arms while the canary had one share of the traffic, as counted elsewhere.
 
     Attributes:
         share: the canary's share of requests, strictly between 0 and 1.
@@ -33,7 +33,7 @@ class ServiceCount:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One revision of the deployment during a rollout: answered requests and slow answers of both arms."""
+    """One revision of the deployment during a rollout: requests, slow and failed ones among them, of both arms."""
 
     revision: int
     share: float
@@ -41,6 +41,8 @@ class Phase:
     stable: int
     canary_slow: int
     stable_slow: int
+    canary_failed: int
+    stable_failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Losses:
 def read_phases(
     connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], slo_ms: float
 ) -> list[Phase]:
-    """Count the answered requests of a rollout by revision.
+    """Count the requests of a rollout by revision.
 
-    The share is the one that was logged with each prediction, so that it is what was really used.
+    A request of many rows is routed once, so it counts once: its rows have one `at`. The share is the one that was
+    logged with each prediction, so that it is what was really used.
 
     Args:
         connection: sees the relation `predictions`.
@@ -75,9 +78,15 @@ def read_phases(
         select revision,
             avg(case arm when 'canary' then probability else 1 - probability end) as share,
             count_if(arm = 'canary'), count_if(arm = 'stable'),
-            count_if(arm = 'canary' and latency_us > $slo), count_if(arm = 'stable' and latency_us > $slo)
-        from predictions
-        where branch = $branch and deployment = $name and revision >= $revision
+            count_if(arm = 'canary' and slow), count_if(arm = 'stable' and slow),
+            count_if(arm = 'canary' and failed), count_if(arm = 'stable' and failed)
+        from (
+            select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
+                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed
+            from predictions
+            where branch = $branch and deployment = $name and revision >= $revision
+            group by revision, arm, "at"
+        )
         group by revision having share > 0 and share < 1 order by revision"""
     settings = {
         "branch": branch,
