@@ -42,8 +42,8 @@ def find_leaks(
     joined = training_rows(connection, features, spine).to_arrow_table()
     connection.register("leak_rows", joined)
     try:
-        kind = connection.execute(f"SELECT typeof(({label})) FROM leak_rows LIMIT 1").fetchone()
-        if kind is None or kind[0] != "BOOLEAN":
+        kind = connection.execute(f"SELECT typeof(({label})) FROM leak_rows LIMIT 1").fetchall()
+        if not kind or kind[0][0] != "BOOLEAN":
             return []
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE leak_sample AS SELECT *, ({label}) AS __label FROM leak_rows "
@@ -63,8 +63,8 @@ def _judge(connection: duckdb.DuckDBPyConnection, features: FeatureSet, name: st
         f"WITH r AS (SELECT __label, rank() OVER (ORDER BY {value}) + (count(*) OVER (PARTITION BY {value}) - 1) / 2.0 "
         f"AS rank FROM leak_sample WHERE {value} IS NOT NULL) SELECT count(*) FILTER (__label), "
         "count(*) FILTER (NOT __label), sum(rank) FILTER (__label) FROM r"
-    ).fetchone()
-    positives, negatives, ranks = row or (0, 0, None)
+    ).fetchall()
+    positives, negatives, ranks = row[0]
     if not positives or not negatives or positives + negatives < FEWEST:
         return None
     auc = (float(ranks) - positives * (positives + 1) / 2) / (positives * negatives)
