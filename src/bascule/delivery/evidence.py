@@ -15,6 +15,24 @@ from bascule.delivery.sequential import Floats
 
 CLIP = 0.01
 
+# The scores of both arms and the first label, in the order of the labels.
+LOSSES = """
+    select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
+        label, probability
+    from (
+        select arm, score, shadow, probability, label, received_at, p.prediction_id
+        from predictions p join ground_truth g on g.prediction_id = p.prediction_id
+        where p.branch = $branch and p.deployment = $name and p.revision >= $revision
+            and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
+            and p.version = case p.arm when 'canary' then $canary else $stable end
+        qualify row_number() over (partition by p.prediction_id order by received_at) = 1
+    )
+    where not $shadow or (
+        other is not null
+        and cast(json_extract_string(shadow, '$.version') as integer) = if(canary, $stable, $canary)
+    )
+    order by received_at, prediction_id"""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceCount:
@@ -111,22 +129,6 @@ def read_losses(
         deployment: the object, with a rollout under way.
     """
     rollout = deployment["rollout"]
-    query = """
-        select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
-            label, probability
-        from (
-            select arm, score, shadow, probability, label, received_at, p.prediction_id
-            from predictions p join ground_truth g on g.prediction_id = p.prediction_id
-            where p.branch = $branch and p.deployment = $name and p.revision >= $revision
-                and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
-                and p.version = case p.arm when 'canary' then $canary else $stable end
-            qualify row_number() over (partition by p.prediction_id order by received_at) = 1
-        )
-        where not $shadow or (
-            other is not null
-            and cast(json_extract_string(shadow, '$.version') as integer) = if(canary, $stable, $canary)
-        )
-        order by received_at, prediction_id"""
     settings = {
         "branch": branch,
         "name": deployment["name"],
@@ -135,7 +137,7 @@ def read_losses(
         "stable": rollout["stable"],
         "shadow": rollout["shadow"],
     }
-    rows = connection.execute(query, settings).fetchnumpy()
+    rows = connection.execute(LOSSES, settings).fetchnumpy()
     read = {name: np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("score", "other", "label")}
     canary = np.asarray(rows["canary"], dtype=bool)
     own = loss(read["score"], read["label"], rule)
