@@ -1,12 +1,26 @@
 """The whole way: real log segments, the lake's record tables, and what monitors and rollouts read of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import duckdb
 import numpy as np
-import pyarrow as pa
-from bascule.serving.log import Context, PredictionLog, Served, Truth, TruthLog, move_segments
 
 from bascule import delivery, monitoring
 from bascule.history import Workspace
-from bascule.lake import Lake
+from bascule.lake import Session
+from bascule.serving.log import (
+    GROUND_TRUTH,
+    PREDICTIONS,
+    Context,
+    PredictionLog,
+    Served,
+    Truth,
+    TruthLog,
+    move_segments,
+    unmoved,
+)
 
 DAY = 86_400_000_000
 START = 15_887 * DAY
