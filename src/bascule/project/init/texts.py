@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bascule.project.init.design import ENOUGH_TO_JUDGE, Design
+from bascule.project.init.design import Design
 from bascule.project.init.sql import quoted, selected
 from bascule.project.init.tables import Column
 from bascule.project.init.views import View
 
+ENOUGH_TO_JUDGE = 500
 MOST_SLICES = 2
 FEW_NAMES = 20
 
@@ -67,10 +68,10 @@ def population_text(design: Design) -> str:
         return columns
 
     entity_names = {key for view in design.views for key in view.keys}
-    blocks: list[tuple[str, list[tuple[str, str]]]] = [("which one", fresh(design.keys))]
+    blocks: list[tuple[str, list[tuple[str, str]]]] = [("which one", fresh(table.key))]
     wanted = [one for one in table.columns if one.name in design.request or design.names[one.name] in entity_names]
     known = fresh(one.name for one in wanted)
-    if design.series:
+    if design.one_series:
         known.append(("'all'", "series"))
     if times is not None:
         known.append((times.prediction.time_sql or "", "prediction_time"))
