@@ -13,7 +13,7 @@ from bascule.project.init.findings import Findings
 from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
 from bascule.project.init.said import assumptions
-from bascule.project.init.spans import DAY, at_most
+from bascule.project.init.spans import DAY, Rhythm, at_most
 from bascule.project.init.sql import one_row, tidy
 from bascule.project.init.tables import Table
 from bascule.project.init.times import Times
@@ -72,7 +72,7 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
         request = tuple(one for one in request if one in found.table.key)
     elif times is not None and times.label is not None and found.label.task != "multiclass":
         past = _histories(connection, found, times, names)
-    expressions = _expressions(times, request)
+    expressions = _expressions(times, request, found.pace)
     if not (views or past or request):
         raise _nothing_to_learn(found)
     split, test_rows, how = _split(connection, found.label, times)
@@ -128,13 +128,14 @@ def _histories(
     return [one for one in views if one is not None]
 
 
-def _expressions(times: Times | None, request: tuple[str, ...]) -> dict[str, str]:
+def _expressions(times: Times | None, request: tuple[str, ...], pace: Rhythm | None) -> dict[str, str]:
     if times is None:
         return {}
     taken = {one.lower() for one in request}
+    daily = pace is None or pace.gap < 7 * DAY
     wanted = {
         "hour": ("hour(prediction_time)", times.has_clock),
-        "weekday": ("isodow(prediction_time)", times.span >= 14 * DAY),
+        "weekday": ("isodow(prediction_time)", daily and times.span >= 14 * DAY),
         "month": ("month(prediction_time)", times.span >= 730 * DAY),
     }
     return {name: text for name, (text, useful) in wanted.items() if useful and name not in taken}
@@ -147,8 +148,8 @@ def _split(
     rows = label.table.rows - label.unknown
     shares = (SHARE, SHARE)
     if times is None:
-        table = label.table.name
-        how = f"there is no time in {table}: rows are divided at random (by hash), {SHARE:.0%} each for validation and test"
+        how = f"rows are divided at random, by their hash: {SHARE:.0%} each for validation and test"
+        how = f"there is no time in {label.table.name}, so {how}"
         return shares, round(rows * SHARE), how
     size = at_most(times.span * SHARE)
     if size is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from bascule.project.init.findings import Findings
+from bascule.project.init.sql import quoted
 
 MOST_NAMED = 6
 
@@ -38,14 +39,15 @@ def _of_label(found: Findings) -> Iterator[str]:
 def _of_times(found: Findings, histories: bool) -> Iterator[str]:
     if found.times is None:
         return
-    yield f"a prediction is asked for at {found.times.prediction.name}; times without a zone are UTC"
+    asked = found.times.prediction
+    read = "" if asked.time_sql and asked.time_sql.startswith(quoted(asked.name)) else f", read as {asked.time_sql}"
+    yield f"a prediction is asked for at {asked.name}{read}; times without a zone are UTC"
     if found.pace is not None:
         yield "the rows follow each other at regular moments: a time series, predicted from its own past"
         entity = found.table.key
         measured = [one.name for one in found.request if one.name not in entity]
         if measured:
-            names = _some(measured)
-            yield f"{names}: measured together with the label, so only the past counts; add to request what is known before"
+            yield f"only the past counts of what is measured together with the label: {_some(measured)}"
     elif found.times.label is not None:
         yield f"the answer is known at {found.times.label.name}"
     elif found.label.task != "multiclass" and not histories:

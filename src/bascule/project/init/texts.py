@@ -44,7 +44,8 @@ def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
         parts += _title("What features are about")
         for entity, keys in {view.entity: view.keys for view in design.views}.items():
             parts += _section(f"entity.{entity}", {"keys": list(keys)})
-    parts += _title("Features")
+    if design.views or design.expressions:
+        parts += _title("Features")
     for view in design.views:
         parts += [f"# {view.comment}", *_section(f"features.{view.name}", _view_values(view))]
     if design.expressions:
@@ -114,8 +115,10 @@ def _training(design: Design) -> list[str]:
         values["prediction_time"] = "prediction_time"
         if times.label is not None:
             values["label_time"] = label_time_name(design)
-    values["features"] = features
-    values["request"] = [design.names[one] for one in design.request]
+    if features:
+        values["features"] = features
+    if design.request:
+        values["request"] = [design.names[one] for one in design.request]
     values["split"] = dict(zip(("validation", "test"), design.split, strict=True))
     notes = {"request": "columns of the population that are features themselves"}
     notes["split"] = (

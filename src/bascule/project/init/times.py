@@ -121,6 +121,7 @@ class Times:
 
     @property
     def span(self) -> int:
+        """From the first question to the last, in microseconds."""
         return self.end - self.start
 
 

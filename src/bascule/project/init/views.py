@@ -123,7 +123,8 @@ def _events(
     means = [(quoted(one.name), _fresh(tidy(one.name), taken)) for one in numbers]
     what = ", ".join(key for _, key in keys)
     comment = f"The rows of {join.table.name} about each {what}, counted and averaged over windows before the question."
-    sql = f"-- {comment}\nselect\n{selected([*keys, (join.time.time_sql or '', event_time), *means])}\nfrom {join.table.sql}\n"
+    columns_sql = selected([*keys, (join.time.time_sql or "", event_time), *means])
+    sql = f"-- {comment}\nselect\n{columns_sql}\nfrom {join.table.sql}\n"
     aggregates = {"count": "count(*)"} | {f"mean_{mean}": f"mean({quoted(mean)})" for _, mean in means}
     pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
     windows = _windows(pace.gap if pace else DAY)
@@ -133,7 +134,7 @@ def _events(
 def history_view(
     connection: duckdb.DuckDBPyConnection, label: Label, times: Times, entity: str, names: Mapping[str, str]
 ) -> View | None:
-    """Return the past of the label for one entity, as it was known at the moment of the question; None without a past."""
+    """Return the past of the label for one entity, as it was known when asked; None without a past."""
     assert times.label is not None
     pace = rhythm(connection, label.table, [entity], times.label)
     if pace is None or pace.gap * 4 > times.span:
