@@ -1,0 +1,84 @@
+"""Branch, commit, merge, rollback and read at 10, 1,000 and 100,000 paths, beside a bare SQLite transaction.
+
+    python benchmarks/history.py
+
+A commit is durable when it returns (fsync), so the limit is what one durable transaction costs on this disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bascule.history import Workspace
+
+SIZES = (10, 1_000, 100_000)
+ROUNDS = 40
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        limit = bare_transaction(Path(folder))
+        print(f"limit: one durable SQLite transaction that inserts one row: {limit:.2f} ms (median of {ROUNDS})\n")
+        print(f"{'paths':>8}  {'work':<10}{'median ms':>10}{'x limit':>9}")
+        for size in SIZES:
+            for name, taken in measure(Path(folder) / str(size), size).items():
+                print(f"{size:>8,}  {name:<10}{taken:>10.2f}{taken / limit:>9.1f}")
+
+
+def measure(folder: Path, size: int) -> dict[str, float]:
+    workspace = Workspace.create(folder)
+    h = workspace.history
+    paths = [f"tables/space{n % 97}.table{n}" for n in range(size)]
+    h.commit("main", {path: entry(0) for path in paths}, message="fill")
+    picked = [paths[n * 7919 % size] for n in range(ROUNDS)]
+    taken = {
+        "branch": median(lambda n: h.create_branch(f"b{n}")),
+        "commit": median(lambda n: h.commit("main", {picked[n]: entry(n + 1)}, message="one table")),
+        "read": median(lambda n: h.read("main", picked[n])),
+    }
+    for n in range(ROUNDS):
+        h.commit(f"b{n}", {f"tables/new{n}": entry(n)}, message="one table")
+    taken["merge"] = median(lambda n: h.merge(f"b{n}", "main"))
+    before = h.resolve("main~1")
+    # What a rollback of a deployment is to the history: one path gets an earlier object back.
+    taken["rollback"] = median(lambda n: h.restore("main", before if n % 2 else "main~1", [picked[n]], message="back"))
+    workspace.close()
+    return taken
+
+
+def bare_transaction(folder: Path) -> float:
+    db = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("CREATE TABLE t (x)")
+
+    def transaction(n: int) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO t VALUES (?)", (n,))
+        db.execute("COMMIT")
+
+    taken = median(transaction)
+    db.close()
+    return taken
+
+
+def entry(rows: int) -> dict[str, object]:
+    return {"kind": "table", "metadata_location": f"lake/t/metadata/{rows}.json", "snapshot_id": rows, "rows": rows}
+
+
+def median(work: Callable[[int], object]) -> float:
+    taken = []
+    for n in range(ROUNDS):
+        begun = time.perf_counter()
+        work(n)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken) * 1e3
+
+
+if __name__ == "__main__":
+    main()

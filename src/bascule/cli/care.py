@@ -1,0 +1,101 @@
+"""Commands that prove and take care: audit, doctor, forget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from bascule.cli.output import COMMON, Common, answer, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+audit = App(name="audit", help="The audit log: who changed what, and that nobody changed the log.")
+
+
+@audit.command
+def verify(*, common: Common = COMMON) -> int:
+    """Walk the hash chain of the audit log; ends with 1 when an entry is not the one that was written."""
+    from bascule.catalog import audit as chain
+
+    report = chain.verify(common.place().workspace.catalog)
+    document = {"entries": report.entries, "ok": report.ok, "first_bad": report.first_bad, "head": report.head}
+    text = (
+        f"The audit log is whole: {report.entries} entries, head {report.head[:16]}."
+        if report.ok
+        else f"Entry {report.first_bad} of {report.entries} is not what was written; what follows it proves nothing."
+    )
+    answer(common, document, text)
+    return 0 if report.ok else 1
+
+
+@audit.command(name="log")
+def audit_log(
+    *, limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 30, common: Common = COMMON
+) -> None:
+    """Show the last entries of the audit log."""
+    from datetime import UTC, datetime
+
+    from sqlalchemy import select
+
+    from bascule.catalog import schema
+
+    with common.place().workspace.catalog.read() as conn:
+        found = conn.execute(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(limit)).mappings().all()
+    rows: Sequence[dict[str, Any]] = [
+        {**row, "at": datetime.fromtimestamp(row["at"] / 1e6, UTC).isoformat(timespec="seconds")} for row in found
+    ]
+    lines = [(r["seq"], r["at"], r["actor"], r["action"], r["subject"]) for r in rows]
+    answer(common, rows, columns(lines, ("", "when", "who", "what", "subject")))
+
+
+def doctor(
+    *,
+    deep: Annotated[bool, Parameter(help="Also read every blob and compare it with its name.", negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Look whether everything that the workspace promises holds; ends with 1 when something is damaged."""
+    from dataclasses import asdict
+
+    from bascule.project.caring import examine
+
+    found = examine(common.place().workspace, deep)
+    mark = {"ok": "✓", "note": "·", "damage": "✗"}
+    text = columns([(mark[f.level], f.subject, f.message) for f in found])
+    damaged = any(f.level == "damage" for f in found)
+    answer(common, {"ok": not damaged, "findings": [asdict(f) for f in found]}, text)
+    return 1 if damaged else 0
+
+
+def forget(
+    table: str,
+    *subject: Annotated[str, Parameter(help="Who: COLUMN=VALUE, as many as name the subject.")],
+    dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.", negative="")] = False,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the proof.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
+
+    Args:
+        table: the table.
+    """
+    from dataclasses import asdict
+
+    from bascule.errors import InputError
+    from bascule.project.forgetting import forget_subject
+
+    pairs = [part.partition("=") for part in subject]
+    if not pairs or not all(column and equals for column, equals, _ in pairs):
+        raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
+    values = {column: value for column, _, value in pairs}
+    done = forget_subject(common.place().workspace, table, values, dry_run=dry_run, reason=reason)
+    verb = "would be" if dry_run else "were"
+    lines = [
+        f"{done.rows:,} rows in {done.files} files of {table} {verb} removed, over {done.states} states.",
+        f"{done.online} keys of the online store, {done.logged:,} rows of the logs {verb} removed.",
+        *(f"  learned from them: {name}" for name in done.models),
+    ]
+    if done.proof:
+        lines.append(f"Proof: {done.proof}")
+    answer(common, asdict(done), "\n".join(lines))

@@ -1,0 +1,45 @@
+"""The command that ships: merge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from bascule.cli.output import COMMON, Common, answer
+
+
+def merge(
+    source: str,
+    into: str | None = None,
+    *,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The merge commit's message.")] = None,
+    ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the target's side.")] = None,
+    theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the source's side.")] = None,
+    ship: Annotated[bool, Parameter(help="Roll out a new production version of a deployed model.")] = True,
+    common: Common = COMMON,
+) -> None:
+    """Merge a branch after its checks: contracts on changed tables, gates on changed models.
+
+    Args:
+        source: the branch (or tag, or commit) to merge.
+        into: the branch to merge into: main, or the current branch when that is not the source.
+    """
+    from bascule.project.publishing import publish
+
+    place = common.place()
+    target = into or common.branch or (place.branch if place.branch != source else "main")
+    done = publish(place.workspace, source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
+    document = {
+        "commit": done.commit.as_dict(),
+        "changes": [{"path": change.path, "kind": change.kind} for change in done.changes],
+        "checked": list(done.checked),
+        "shipped": [{"deployment": name, "version": version} for name, version in done.shipped],
+    }
+    if not done.changes:
+        answer(common, document, f"{target} has everything that {source} has.")
+        return
+    lines = [f"{done.commit.short}  {done.commit.message}", *(f"  {c.kind:8}{c.path}" for c in done.changes)]
+    lines += [f"  checked {path}" for path in done.checked]
+    lines += [f"  deployments/{name} rolls out version {version}" for name, version in done.shipped]
+    answer(common, document, "\n".join(lines))

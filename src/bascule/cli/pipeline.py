@@ -1,0 +1,107 @@
+"""Commands over the pipeline: run, plan, why, and one step for orchestrators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from bascule.cli.output import COMMON, Common, answer, columns
+
+step = App(name="step", help="Single steps, as orchestrators call them.")
+
+
+def run(
+    *,
+    force: Annotated[str, Parameter(help="Register the model even if gates refuse it; say why.")] = "",
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Bring the branch up to date: ingest, check, features, train, evaluate, register. Only what changed runs."""
+    _run(common, None, force, quiet)
+
+
+@step.command(name="run")
+def run_step(
+    name: str,
+    *,
+    force: Annotated[str, Parameter(help="Register the model even if gates refuse it; say why.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Run one step if its inputs changed, and print its receipt with --json.
+
+    Args:
+        name: the step, such as train; `bascule plan` lists them.
+    """
+    _run(common, name, force, quiet=common.json)
+
+
+def plan(*, common: Common = COMMON) -> None:
+    """Show the steps of the pipeline, which of them would run, and why."""
+    from bascule.project.why import outlook
+
+    place = common.place()
+    rows = outlook(place.file, place.workspace, place.branch)
+    document = [{"step": r.step, "after": list(r.after), "runs": r.runs, "reason": r.reason} for r in rows]
+    answer(common, document, columns([("▸" if r.runs else "=", r.step, r.reason) for r in rows]))
+
+
+def why(name: str | None = None, *, common: Common = COMMON) -> None:
+    """Say why a step would run, or why there is nothing to do: which term of its cache key differs.
+
+    Args:
+        name: the step; all are told when not given.
+    """
+    from bascule.errors import NotFound
+    from bascule.project.why import outlook
+
+    place = common.place()
+    rows = outlook(place.file, place.workspace, place.branch)
+    chosen = [r for r in rows if name in (None, r.step)]
+    if not chosen:
+        raise NotFound("step", name or "", [r.step for r in rows])
+    document = [
+        {
+            "step": r.step,
+            "runs": r.runs,
+            "reason": r.reason,
+            "differs": [{"term": d.term, "before": d.before, "after": d.after} for d in r.differences],
+        }
+        for r in chosen
+    ]
+    lines = []
+    for row in chosen:
+        lines.append(f"{row.step} {'would run' if row.runs else 'has nothing to do'}: {row.reason}.")
+        for difference in row.differences if name else ():
+            lines.append(f"    {difference.term}\n      was  {difference.before}\n      is   {difference.after}")
+    answer(common, document[0] if name else document, "\n".join(lines))
+
+
+def _run(common: Common, only: str | None, force: str, quiet: bool) -> None:
+    import msgspec
+
+    from bascule.cli.progress import TerminalWatcher
+    from bascule.project.runner import run_project
+
+    place = common.place()
+    watcher = TerminalWatcher(quiet)
+    try:
+        result = run_project(place.file, place.workspace, place.branch, watcher, only=only, force=force)
+    finally:
+        watcher.stop()
+    receipts = [msgspec.to_builtins(receipt) for receipt in result.receipts]
+    if only:
+        answer(common, receipts[0], f"{only}: {result.receipts[0].status}. {result.receipts[0].summary}")
+        return
+    ran = sum(receipt.status == "ran" for receipt in result.receipts)
+    text = (
+        f"{ran} of {len(receipts)} steps ran in {result.duration_s:.1f} s on branch {place.branch}."
+        if ran
+        else f"Nothing to do on branch {place.branch}: none of {len(receipts)} steps has a changed input "
+        f"({result.duration_s:.1f} s)."
+    )
+    answer(
+        common,
+        {"run_id": result.run_id, "status": result.status, "duration_s": result.duration_s, "steps": receipts},
+        text,
+    )

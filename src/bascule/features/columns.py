@@ -1,0 +1,101 @@
+"""The types of columns, as features see them.
+
+A feature has one of a few DuckDB types, the same offline and online. Wider ones are cast once, in both: DECIMAL and
+128-bit integers to DOUBLE, ENUM and UUID to VARCHAR, all timestamps to microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+
+from bascule.errors import InputError
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+FLOATS = ("FLOAT", "DOUBLE")
+TIMES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE")
+KEPT = (*INTEGERS, *FLOATS, *TIMES, "BOOLEAN", "VARCHAR")
+_CAST = {
+    "DECIMAL": "DOUBLE",
+    "HUGEINT": "DOUBLE",
+    "UHUGEINT": "DOUBLE",
+    "ENUM": "VARCHAR",
+    "UUID": "VARCHAR",
+    "TIMESTAMP_S": "TIMESTAMP",
+    "TIMESTAMP_MS": "TIMESTAMP",
+    "TIMESTAMP_NS": "TIMESTAMP",
+    "TIMESTAMPTZ_NS": "TIMESTAMP WITH TIME ZONE",
+    "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
+    "TIMESTAMP_NS WITH TIME ZONE": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def feature_type(column_type: str) -> str | None:
+    """Return the type that a column has as a feature, or None when it cannot be one (lists, structs, blobs)."""
+    if column_type in KEPT:
+        return column_type
+    return _CAST.get(column_type.split("(")[0].strip())
+
+
+def family(type_name: str) -> str:
+    """Return what a feature type is compared as: integer, number, boolean, time, date or text."""
+    if type_name in INTEGERS:
+        return "integer"
+    if type_name in FLOATS:
+        return "number"
+    return {"BOOLEAN": "boolean", "VARCHAR": "text", "DATE": "date"}.get(type_name, "time")
+
+
+def quoted(name: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def microseconds(expression: str, type_name: str) -> str:
+    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL."""
+    if type_name == "DATE":
+        expression = f"CAST({expression} AS TIMESTAMP)"
+    return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if type_name == 'DATE' else type_name}))"
+
+
+def from_microseconds(expression: str, type_name: str) -> str:
+    """SQL for the reverse of `microseconds`."""
+    return f"CAST(make_timestamp({expression}) AS {type_name})"
+
+
+def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:
+    """Return the columns of a query and their DuckDB types, in order, without running it.
+
+    Raises:
+        InputError: the SQL cannot be bound, or names a column twice; the message begins with `where`.
+    """
+    try:
+        rows = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE (\n{body(sql)}\n))").fetchall()
+    except duckdb.Error as error:
+        raise InputError(f"{where}: the SQL cannot be used: {first_line(error)}", hint="Correct the SQL.") from None
+    columns: dict[str, str] = {}
+    for name, column_type in rows:
+        if name in columns:
+            raise InputError(f"{where}: the SQL gives two columns named {name!r}.", hint="Rename one of them with AS.")
+        columns[name] = column_type
+    return columns
+
+
+def body(sql: str) -> str:
+    """A query without its closing semicolon, so that it can stand in parentheses."""
+    return sql.strip().rstrip(";").rstrip()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an engine's message, which says what is wrong; the rest repeats the query."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def same_name(name: str, columns: Mapping[str, str]) -> str | None:
+    """The column that SQL means by a name: names are compared without regard to case."""
+    if name in columns:
+        return name
+    folded = name.lower()
+    return next((column for column in columns if column.lower() == folded), None)

@@ -1,0 +1,106 @@
+"""Holding a table to its contract: run the checks, keep every result, and refuse what a critical check refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import insert
+
+from bascule.catalog import new_id
+from bascule.catalog.schema import check_results
+from bascule.contracts import Contract, Report, render_text, run_checks
+from bascule.errors import CheckFailed
+from bascule.history import Workspace
+from bascule.history.commits import Object
+from bascule.lake import Lake
+from bascule.lake.engine import opened
+
+Reader = Callable[[str], Object | None]
+
+
+def check_table(
+    workspace: Workspace,
+    name: str,
+    read: Reader,
+    *,
+    commit: str | None = None,
+    run: str | None = None,
+    batch: str | None = None,
+) -> Report | None:
+    """Check a table of some state against the contract of that state, and keep the results.
+
+    Args:
+        read: gives the objects of the state by path; it may be a state that no branch has yet.
+        commit: the commit whose state it is, or that it is based on.
+        run: the run that checks.
+        batch: text usable after FROM with the rows to be added; then these are checked, against what the table holds.
+
+    Returns:
+        The report, or None when the table has no contract or is not there.
+    """
+    contract = read(f"contracts/{name}")
+    table = read(f"tables/{name}")
+    if contract is None or (table is None and batch is None):
+        return None
+    lake = Lake(workspace)
+    with opened(workspace.temporary_folder) as connection:
+        report = run_checks(
+            connection,
+            batch or lake.scan(table or {}),
+            Contract.parse(contract["text"], file=contract.get("file", f"contracts/{name}.yaml")),
+            related=relations(lake, read),
+            existing=lake.scan(table) if batch and table is not None else None,
+        )
+    keep(workspace, report, commit, run)
+    return report
+
+
+def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None) -> None:
+    """Write a report's results into the records."""
+    rows = report.as_rows(new_id=new_id, commit_id=commit, run_id=run)
+    if rows:
+        with workspace.catalog.write() as conn:
+            conn.execute(insert(check_results), rows)
+
+
+def refuse(reports: Sequence[Report], what: str, hint: str) -> None:
+    """Raise `CheckFailed` with the failing rows of every report that did not pass; do nothing when all did."""
+    failed = [report for report in reports if not report.passed]
+    if not failed:
+        return
+    count = sum(result.blocks for report in failed for result in report.results)
+    text = "\n\n".join(render_text(report) for report in failed)
+    raise CheckFailed(
+        f"{what}: {count} critical check{'s' if count > 1 else ''} failed.\n\n{text}",
+        details=[row for report in failed for row in problems(report)],
+        hint=hint,
+    )
+
+
+def problems(report: Report) -> list[dict[str, Any]]:
+    """Return what did not pass, as JSON-able rows."""
+    return [
+        {
+            "table": report.table,
+            "check": result.name,
+            "column": result.column,
+            "severity": result.severity,
+            "status": result.status,
+            "observed": result.observed,
+            "expected": result.expected,
+            "failed_rows": result.failed_rows,
+            "sample": [dict(row) for row in result.sample],
+        }
+        for result in report.problems
+    ]
+
+
+def relations(lake: Lake, read: Reader) -> Callable[[str], str | None]:
+    """Return what gives the relation of a table of some state by name, for checks that look at other tables."""
+
+    def relation(name: str) -> str | None:
+        other = read(f"tables/{name}")
+        return lake.scan(other) if other is not None else None
+
+    return relation

@@ -1,0 +1,69 @@
+"""Whether a step has work to do, and why: one place for the runner, `plan` and `why`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from bascule.project import cache
+from bascule.project.receipt import Receipt
+from bascule.project.step import Context, Step
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done about a step.
+
+    Attributes:
+        action: `rest` (nothing to do), `restore` (an earlier run made exactly this, its outputs come back) or `work`.
+        reason: why, in words.
+        receipt: for `rest` and `restore`, what the step would say.
+        key: the cache key, where one was needed.
+        differences: for `work`, the terms that differ from the last run.
+    """
+
+    action: Literal["rest", "restore", "work"]
+    reason: str
+    receipt: Receipt | None = None
+    key: cache.Key | None = None
+    differences: tuple[cache.Difference, ...] = ()
+
+
+def decide(step: Step, context: Context) -> Decision:
+    """Return what is to be done about a step; the receipts of the steps before it must be in the context."""
+    idle = step.idle(context)
+    if idle is not None:
+        version = cache.code_version(step.code)
+        receipt = Receipt(
+            step=step.name, status="cached", code_version=version, outputs=idle.outputs, summary=idle.summary
+        )
+        return Decision("rest", idle.summary, receipt)
+    key = cache.key_of(step, context)
+    found = cache.find(context.workspace, key)
+    if found is not None:
+        cached = msgspec.structs.replace(found, status="cached", duration_s=0.0)
+        if step.settled(context, found):
+            return Decision("rest", "nothing that it reads has changed", cached, key)
+        if step.restore is not None:
+            return Decision("restore", "an earlier run made exactly this", cached, key)
+    differences = cache.differences(context.workspace, key)
+    return Decision("work", _explain(differences, found is not None), None, key, tuple(differences or ()))
+
+
+def _explain(differences: list[cache.Difference] | None, moved: bool) -> str:
+    if differences is None:
+        return "it never ran"
+    if not differences:
+        return "what it made is not there any more" if moved else "its last run did not end"
+    return "; ".join(_in_words(difference) for difference in differences)
+
+
+def _in_words(difference: cache.Difference) -> str:
+    if difference.before is None:
+        return f"{difference.term} is new"
+    if difference.after is None:
+        return f"{difference.term} is gone"
+    short = max(len(difference.before), len(difference.after)) <= 40
+    return f"{difference.term} changed" + (f" from {difference.before} to {difference.after}" if short else "")

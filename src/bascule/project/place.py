@@ -1,0 +1,93 @@
+"""Where a command works: the project's folder, its workspace, and the branch that is current."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bascule.errors import InputError, NotFound
+from bascule.history import Workspace
+from bascule.tracking.code import git_branch
+
+if TYPE_CHECKING:
+    from bascule.project.file import ProjectFile
+
+PROJECT_FILE = "bascule.toml"
+MAIN = "main"
+# What git calls its first branch where nobody chose: here it is main.
+GIT_DEFAULTS = {"master": MAIN, "main": MAIN}
+HEAD = "HEAD"
+
+
+class Place:
+    """The project, the workspace and the branch that a command works on. Each is found when it is first asked for."""
+
+    def __init__(self, start: Path | None = None, workspace: str | None = None, branch: str | None = None) -> None:
+        self.start = (start or Path.cwd()).resolve()
+        self._workspace = workspace or os.environ.get("BASCULE_WORKSPACE") or None
+        self._branch = branch or os.environ.get("BASCULE_BRANCH") or None
+
+    @cached_property
+    def folder(self) -> Path:
+        """The project's folder: the nearest one upwards with a bascule.toml or a workspace."""
+        for folder in (self.start, *self.start.parents):
+            if (folder / PROJECT_FILE).is_file() or (folder / ".bascule").is_dir():
+                return folder
+        raise NotFound(
+            "project", str(self.start), hint="Go into a project's folder, or make one with: bascule init DATA --label …"
+        )
+
+    @cached_property
+    def file(self) -> ProjectFile:
+        """The project file, read and checked."""
+        from bascule.project.file import load_project
+
+        return load_project(self.folder)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The workspace: BASCULE_WORKSPACE, else `[workspace]` of the project file, else `.bascule` beside it."""
+        if self._workspace:
+            return Workspace.open(self._workspace)
+        if (self.folder / PROJECT_FILE).is_file():
+            url = self.file.workspace.url
+            return Workspace.open(url if "://" in url else self.folder / url)
+        return Workspace.open(self.folder)
+
+    @property
+    def branch(self) -> str:
+        """The current branch; made at its parent's head when it is git's and not known here yet.
+
+        An explicit choice goes first (`--branch`, BASCULE_BRANCH), then the branch that `bascule switch` wrote down,
+        then git's.
+        """
+        name = self._branch or self._written() or self._git() or MAIN
+        known = {ref.name for ref in self.workspace.history.branches()}
+        if name not in known:
+            if self._branch:
+                raise NotFound("branch", name, known)
+            self.workspace.history.create_branch(name, MAIN)
+        return name
+
+    def switch(self, name: str) -> None:
+        """Make a branch current where there is no git to follow."""
+        (self.workspace.folder / HEAD).write_text(name + "\n", encoding="utf-8")
+
+    @property
+    def follows_git(self) -> bool:
+        """Whether the current branch is git's."""
+        return not self._branch and not self._written() and self._git() is not None
+
+    def _git(self) -> str | None:
+        found = git_branch(self.folder)
+        return GIT_DEFAULTS.get(found, found) if found else None
+
+    def _written(self) -> str | None:
+        try:
+            return (self.workspace.folder / HEAD).read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{self.workspace.folder / HEAD} cannot be read: {error}") from error

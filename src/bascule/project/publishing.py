@@ -1,0 +1,156 @@
+"""Merging as users mean it: the merged state is checked before anyone sees it, and a merge into production ships."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bascule.delivery import deploy
+from bascule.lake import Lake
+from bascule.registry import merge_models
+
+from bascule.catalog import actor
+from bascule.errors import CheckFailed, InputError
+from bascule.history import Change, Commit, Staged, Workspace
+from bascule.history.commits import Object
+from bascule.project.checking import check_table, refuse
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a merge did.
+
+    Attributes:
+        commit: the merge commit (or the target's head, when there was nothing to merge).
+        changes: what it changed on the target.
+        checked: the tables and models whose checks passed.
+        shipped: deployments that began to roll out a new version, with the version.
+    """
+
+    commit: Commit
+    changes: tuple[Change, ...]
+    checked: tuple[str, ...]
+    shipped: tuple[tuple[str, int], ...]
+
+
+def publish(
+    workspace: Workspace,
+    source: str,
+    into: str,
+    *,
+    ours: Iterable[str] = (),
+    theirs: Iterable[str] = (),
+    message: str | None = None,
+    ship: bool = True,
+    run: str | None = None,
+    meta: dict[str, Any] | None = None,
+) -> Published:
+    """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
+
+    Args:
+        ours: paths in conflict where the target's side is kept.
+        theirs: paths in conflict where the source's side is taken.
+        ship: start a rollout for deployments whose model has a new production version.
+        run: the run on whose behalf it is done.
+
+    Raises:
+        Conflict: names paths that both sides changed.
+        CheckFailed: a check refused the merged state; the target is unchanged.
+    """
+    seen: dict[str, Any] = {"changes": (), "checked": ()}
+
+    def check(staged: Staged) -> None:
+        seen["changes"] = staged.changes
+        seen["checked"] = _check(workspace, staged, source, into, run)
+
+    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
+    commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
+    shipped = _ship(workspace, into, seen["changes"]) if ship else ()
+    return Published(commit, seen["changes"], seen["checked"], shipped)
+
+
+class _Resolver:
+    """Settles paths that both sides changed: by the user's word, else by kind."""
+
+    def __init__(self, lake: Lake, ours: frozenset[str], theirs: frozenset[str]) -> None:
+        if both := ours & theirs:
+            raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
+        self.lake, self.ours, self.theirs = lake, ours, theirs
+
+    def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        if path in self.ours:
+            return ours
+        if path in self.theirs:
+            return theirs
+        if ours is None or theirs is None:
+            return None
+        if path.startswith("tables/"):
+            return self.lake.merge_appends(base, ours, theirs)
+        if path.startswith("models/"):
+            return merge_models(path, base, ours, theirs)
+        return None
+
+
+def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
+    paths = {change.path for change in staged.changes if change.after is not None}
+    names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
+    reports = [
+        report
+        for name in sorted(names)
+        if (report := check_table(workspace, name, staged.read, commit=staged.source.id, run=run)) is not None
+    ]
+    refuse(
+        reports,
+        f"{source!r} is not merged into {into!r}",
+        f"{into!r} is unchanged. Repair the data on {source!r}, or change the contract there, then merge again.",
+    )
+    for path in sorted(paths):
+        if path.startswith("models/"):
+            _check_model(staged, path, source, into)
+    return (*(f"tables/{report.table}" for report in reports), *sorted(p for p in paths if p.startswith("models/")))
+
+
+def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
+    model = staged.read(path) or {}
+    number = model.get("aliases", {}).get(PRODUCTION)
+    version = model.get("versions", {}).get(str(number))
+    if version is not None and not version["passed"] and not version.get("forced"):
+        raise CheckFailed(
+            f"{source!r} is not merged into {into!r}: version {number} of {path} did not pass its gates.",
+            details=[{"path": path, "version": number}],
+            hint=f"{into!r} is unchanged. See why with: bascule models {path.partition('/')[2]} {number}",
+        )
+
+
+def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[tuple[str, int], ...]:
+    """Start a rollout of every deployment whose model's production version is a new one."""
+    head = workspace.history.resolve(into)
+    models = {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
+    shipped = []
+    for path, deployment in workspace.history.entries(head, "deployments/"):
+        if deployment["model"] not in models:
+            continue
+        model = workspace.history.get(head, f"models/{deployment['model']}")
+        version = model["aliases"].get(PRODUCTION)
+        serving = {entry["version"] for entry in deployment["traffic"]}
+        if version is None or version in serving or deployment.get("rollout"):
+            continue
+        rules = deployment.get("rules") or {}
+        deploy(
+            workspace,
+            into,
+            path.partition("/")[2],
+            deployment["model"],
+            version,
+            strategy=deployment.get("strategy", "canary"),
+            steps=rules.get("steps", (10, 100)),
+            shadow=rules.get("shadow", True),
+            guardrails=rules.get("guardrails"),
+            by=actor(),
+            reason="merged",
+        )
+        shipped.append((path.partition("/")[2], int(version)))
+    return tuple(shipped)

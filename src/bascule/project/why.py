@@ -1,0 +1,44 @@
+"""Looking ahead: which steps would run now, and which term of a key makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.project.file import ProjectFile
+from bascule.project.plan import make_plan
+
+from bascule.catalog import actor
+from bascule.history import Workspace
+from bascule.project.cache import Difference
+from bascule.project.decision import decide
+from bascule.project.step import Context
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a step would do."""
+
+    step: str
+    after: tuple[str, ...]
+    runs: bool
+    reason: str
+    differences: tuple[Difference, ...] = ()
+
+
+def outlook(project: ProjectFile, workspace: Workspace, branch: str) -> list[Outlook]:
+    """Return for every step of the plan whether it would run, and why. Nothing is run or changed."""
+    context = Context(project, workspace, branch, actor())
+    found: list[Outlook] = []
+    running: set[str] = set()
+    for step in make_plan(project):
+        if blocked := sorted(set(step.after) & running):
+            row = Outlook(step.name, step.after, True, f"{', '.join(blocked)} would run before it")
+        else:
+            decision = decide(step, context)
+            if decision.receipt is not None:
+                context.receipts[step.name] = decision.receipt
+            row = Outlook(step.name, step.after, decision.action == "work", decision.reason, decision.differences)
+        if row.runs:
+            running.add(step.name)
+        found.append(row)
+    return found

@@ -1,0 +1,145 @@
+"""One run: opened, written to, closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bascule.catalog import actor, new_id, now
+from bascule.catalog.schema import metrics, params, run_io, runs, tags
+from bascule.errors import CheckFailed, NotFound
+from bascule.history import Workspace
+from bascule.tracking.code import Code
+from bascule.tracking.environment import capture_environment
+
+
+class Run:
+    """A run that is going on. Everything written is durable when the call returns."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.id = name
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record parameters. A parameter is written once; another value for it is ignored, as it was said first."""
+        rows = [{"run_id": self.id, "key": key, "value": _text(value)} for key, value in values.items()]
+        self._insert(params, rows)
+
+    def metric(self, key: str, value: float, step: int = 0) -> None:
+        """Record one point of a metric."""
+        self.metrics([(key, value, step)])
+
+    def metrics(self, points: list[tuple[str, float, int]]) -> None:
+        """Record many points, each (name, value, step), in one transaction."""
+        at = now()
+        rows = [{"run_id": self.id, "key": k, "step": s, "at": at, "value": float(v)} for k, v, s in points]
+        self._insert(metrics, rows)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record labels for people and tools."""
+        self._insert(tags, [{"run_id": self.id, "key": k, "value": v} for k, v in values.items()])
+
+    def reads(self, path: str, version: str, rows: int | None = None, size: int | None = None) -> None:
+        """Record an input: its path in the history (or a URI) and the version that was read."""
+        self._touch("in", path, version, rows, size)
+
+    def writes(self, path: str, version: str, rows: int | None = None, size: int | None = None) -> None:
+        """Record an output."""
+        self._touch("out", path, version, rows, size)
+
+    def finish(self, status: str, error: str | None = None, result_commit: str | None = None) -> None:
+        """Close the run: done, cached, failed or cancelled."""
+        values = {"status": status, "error": error, "finished_at": now()}
+        if result_commit:
+            values["result_commit_id"] = result_commit
+        with self.workspace.catalog.write() as conn:
+            conn.execute(update(runs).where(runs.c.id == self.id).values(**values))
+
+    def _touch(self, direction: str, path: str, version: str, rows: int | None, size: int | None) -> None:
+        row = {"run_id": self.id, "direction": direction, "path": path, "version": version, "rows": rows, "bytes": size}
+        self._insert(run_io, [row])
+
+    def _insert(self, table: Any, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            with self.workspace.catalog.write() as conn:
+                make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+                conn.execute(make(table).on_conflict_do_nothing(), rows)
+
+
+@contextmanager
+def recorded(
+    workspace: Workspace,
+    *,
+    name: str,
+    kind: str,
+    step: str | None = None,
+    branch: str | None = None,
+    commit: str | None = None,
+    parent: str | None = None,
+    code: Code | None = None,
+) -> Iterator[Run]:
+    """Open a run; it is closed as done, failed or cancelled when the block ends, with the error in one line."""
+    run = Run(workspace, new_id("run"))
+    place = {"pid": os.getpid(), "host": socket.gethostname()}
+    row = {
+        "id": run.id,
+        "name": name,
+        "kind": kind,
+        "step": step,
+        "status": "running",
+        "branch": branch,
+        "commit_id": commit,
+        "code_commit": code.commit if code else None,
+        "code_dirty": code.dirty if code else None,
+        "code_snapshot": code.snapshot if code else None,
+        "parent_id": parent,
+        "user_name": actor(),
+        "started_at": now(),
+        "environment_json": msgspec.json.encode({**capture_environment(), **place}).decode(),
+    }
+    with workspace.catalog.write() as conn:
+        conn.execute(insert(runs).values(**row))
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.finish("cancelled", "Interrupted.")
+        raise
+    except CheckFailed as error:
+        run.finish("failed", error.message)
+        raise
+    except BaseException as error:
+        run.finish("failed", f"{type(error).__name__}: {error}")
+        raise
+    _close(workspace, run.id)
+
+
+def find_run(workspace: Workspace, text: str) -> dict[str, Any]:
+    """Return a run's row by its id or the start of it.
+
+    Raises:
+        NotFound: when there is none, or more than one.
+    """
+    with workspace.catalog.read() as conn:
+        found = conn.execute(select(runs).where(runs.c.id.startswith(text)).limit(2)).all()
+        if len(found) == 1:
+            return dict(found[0]._mapping)
+        known = conn.execute(select(runs.c.id).order_by(runs.c.started_at.desc()).limit(8)).scalars().all()
+    raise NotFound("run", text, known, hint="Write more of the id." if found else "")
+
+
+def _close(workspace: Workspace, name: str) -> None:
+    """Close a run that its own block has not closed already."""
+    with workspace.catalog.write() as conn:
+        query = update(runs).where(runs.c.id == name, runs.c.status == "running")
+        conn.execute(query.values(status="done", finished_at=now()))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.history import Workspace
+
+Bascule = Callable[..., Any]
+
+
+@pytest.fixture
+def project(folder: Path) -> Workspace:
+    workspace = Workspace.create(folder)
+    workspace.history.commit("main", {"monitors/delays": {"kind": "monitor", "by": "day"}}, message="Watch delays")
+    return workspace
+
+
+def test_branch_switch_log_and_status(project: Workspace, bascule: Bascule) -> None:
+    assert bascule("switch", "-c", "dev").code == 0
+    project.history.commit("dev", {"monitors/delays": {"kind": "monitor", "by": "hour"}}, message="By the hour")
+
+    status = bascule("status", "--json").json()
+    assert status["branch"] == "dev"
+    assert status["ahead_of_main"] == [{"path": "monitors/delays", "kind": "changed"}]
+    log = bascule("log", "--json").json()
+    assert [commit["message"] for commit in log] == ["By the hour", "Watch delays", "Begin"]
+    assert "changed monitors/delays" in bascule("log", "-n", 1).out
+    assert "* dev" in bascule("branch").out
+
+
+def test_revert_and_tag(project: Workspace, bascule: Bascule) -> None:
+    assert bascule("tag", "v1").code == 0
+    assert bascule("revert", "main").code == 0
+    assert project.history.read("main", "monitors/delays") is None
+    assert project.history.read("v1", "monitors/delays") is not None
+    assert "v1" in bascule("tag").out
+
+
+def test_the_git_branch_is_the_default(project: Workspace, bascule: Bascule, folder: Path) -> None:
+    for command in ("init -q -b main", "commit -q --allow-empty -m x", "switch -q -c windier-features"):
+        identity = ["-c", "user.email=ana@example.org", "-c", "user.name=Ana"]
+        subprocess.run(["git", *identity, *command.split()], cwd=folder, check=True)
+    assert bascule("status", "--json").json()["branch"] == "windier-features"
+    assert "windier-features" in {ref.name for ref in project.history.branches()}
+    assert bascule("switch", "main").code == 0
+    assert bascule("status", "--json").json()["branch"] == "main"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("log", "nope"), 2, "There is no branch, tag or commit named 'nope'"),
+        (("log", "mian"), 2, "Did you mean 'main'?"),
+        (("lgo",), 2, 'Did you mean "log"'),
+        (("log", "--jsn"), 2, "Did you mean --json"),
+        (("branch", "a b"), 2, "cannot name a branch"),
+        (("branch", "main"), 2, "exists already"),
+        (("branch", "--delete", "main"), 2, "protected"),
+        (("revert", "main~1"), 2, "first commit"),
+        (("log", "--branch", "mian"), 2, "Did you mean 'main'?"),
+        (("log", "-n", "many"), 2, "many"),
+    ],
+)
+def test_mistakes_are_told(
+    project: Workspace, bascule: Bascule, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    said = bascule(*arguments)
+    assert said.code == code
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_an_error_with_json_is_one_document(project: Workspace, bascule: Bascule) -> None:
+    said = bascule("log", "mian", "--json")
+    assert said.json()["kind"] == "NotFound"
+    assert "Did you mean" in said.json()["hint"]
+
+
+def test_outside_a_project_the_way_in_is_told(folder: Path, bascule: Bascule) -> None:
+    said = bascule("status")
+    assert said.code == 2
+    assert "bascule init" in said.err
