@@ -1,4 +1,4 @@
-"""Markdown that others wrote, as HTML that can do no harm: no raw HTML, no images, links only to http, https and mail."""
+"""Markdown that others wrote, as HTML that can do no harm: no raw HTML, no images, no links that run."""
 
 from __future__ import annotations
 

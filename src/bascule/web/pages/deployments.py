@@ -60,9 +60,7 @@ def list_deployments(call: Call[View, None]) -> Response:
     """The deployments of a branch."""
     ws, ref = call.workspace, call.query.ref
     found = deployments.list_deployments(ws, ref)
-    return page(
-        call, "deployments.html", deployments=[(one, deployments.traffic(ws, ref, one.name)) for one in found]
-    )
+    return page(call, "deployments.html", deployments=[(one, deployments.traffic(ws, ref, one.name)) for one in found])
 
 
 def one_deployment(call: Call[DeploymentView, None]) -> Response:
@@ -190,7 +188,14 @@ def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
             )
         )
     # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
-    start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= _ROOM * (high[-1][1] - low[-1][1])), 0)
+    start = next(
+        (
+            at
+            for at, (a, b) in enumerate(zip(low, high, strict=True))
+            if b[1] - a[1] <= _ROOM * (high[-1][1] - low[-1][1])
+        ),
+        0,
+    )
     low, high = low[start:], high[start:]
     if low and high:
         middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
