@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -53,7 +54,7 @@ def materialise(
         digest = definition_digest(view, features.entity(view))
         if version and store.version(digest) == version:
             continue
-        entries = _entries(connection, view, keys, lambda rows, view=view: progress(view.name, rows))
+        entries = _entries(connection, view, keys, partial(progress, view.name))
         written[view.name] = store.replace(digest, entries, version)
     return MaterialiseReport(sum(written.values()), written)
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from bascule.errors import InputError, NotFound
 
-BINS = 16
-EXACT = 32  # a numeric column with at most this many values has one cell for each
-CATEGORIES = 30
+BINS = 10
+EXACT = 24  # a numeric column with at most this many values has one cell for each
+CATEGORIES = 20
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 NUMERIC = ("FLOAT", "DOUBLE", "DECIMAL", *INTEGERS, *(f"U{kind}" for kind in INTEGERS))
 TEMPORAL = ("DATE", "TIME", "TIMESTAMP", "INTERVAL")

@@ -97,6 +97,12 @@ def code_version(packages: tuple[str, ...]) -> str:
     return hasher.hexdigest()
 
 
+def file_version(folder: Path, module: str) -> str:
+    """Return a digest of a module's text in the project's folder, or of nothing when it is not there."""
+    path = folder.joinpath(*module.split(".")).with_suffix(".py")
+    return blake3(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _sources(package: str) -> Iterator[Path]:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:

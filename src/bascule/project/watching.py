@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ def _watch(workspace: Workspace, branch: str, obj: dict[str, Any]) -> Watched:
     )
 
 
-def judge_rollouts(workspace: Workspace, branch: str) -> list[tuple[str, str, str]]:
+def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str, str]]:
     """Judge every rollout that is under way on a branch and carry the decisions out: (deployment, action, reason)."""
     under_way = [
         path.partition("/")[2]

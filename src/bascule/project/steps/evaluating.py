@@ -65,11 +65,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
 
 def summary(report: EvaluationReport) -> str:
     """Say in one line how good the model is and what the gates say."""
-    shown = [
-        f"{name} {report.metrics[name].value:.4f}"
-        for name in dict.fromkeys((report.metric, *report.metrics))
-        if name in report.metrics
-    ]
+    values = {name: report.metrics[name].value for name in (report.metric, *report.metrics) if name in report.metrics}
+    shown = [f"{name} {value:.4f}" for name, value in values.items() if value is not None]
     failed = report.failed()
     verdict = f"refused by {', '.join(g.name for g in failed)}" if failed else f"{len(report.gates)} gates passed"
     return f"{', '.join(shown[:3])} on {report.rows:,} rows; {verdict}"

@@ -49,11 +49,12 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         best = ", ".join(f"{name} {value:.4f}" for name, value in step.metrics.items())
         progress(f"{step.phase} {best}".strip(), step.done, step.total)
 
-    trained = train(model.trainer, training_data(context.workspace, source), settings, tell, context.project.folder)
+    data = training_data(context.workspace, source)
+    trained = train(data, model.trainer, settings, progress=tell, folder=context.project.folder)
     run.params({"trainer": model.trainer, "seed": model.seed, "trials": model.search.trials, **trained.params})
     run.metrics([(point.key, point.value, point.step) for point in trained.metrics_history])
-    data = pack_model(trained, source.feature_set, {"training_set": source.id, "name": model.name})
-    artifact = context.workspace.store.put(data)
-    output = Output(name="model", version=artifact, uri=f"bascule:blobs/{artifact}", bytes=len(data))
+    packed = pack_model(trained, source.feature_set, {"training_set": source.id, "name": model.name})
+    artifact = context.workspace.store.put(packed)
+    output = Output(name="model", version=artifact, uri=f"bascule:blobs/{artifact}", bytes=len(packed))
     searched = f"{len(trained.trials)} settings tried, " if trained.trials else ""
-    return Outcome((output,), summary=f"{trained.format}, {searched}{len(data) / 1e6:.1f} MB, {artifact[:10]}")
+    return Outcome((output,), summary=f"{trained.format}, {searched}{len(packed) / 1e6:.1f} MB, {artifact[:10]}")

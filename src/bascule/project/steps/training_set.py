@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 import msgspec
-from bascule.features import FeatureSet, find_leaks, training_rows
 
 from bascule.errors import CheckFailed
+from bascule.features import FeatureSet, find_leaks, training_rows
 from bascule.project.definitions import feature_set, tables_read
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
