@@ -88,7 +88,7 @@ def up(
 
 def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:
     """Return the command of the inference worker, which listens on the port after the page's."""
-    where = ["--host", settings.host, "--port", str(settings.port + 1)]
+    where = ["--host", settings.inference_host, "--port", str(settings.port + 1)]
     return [sys.executable, "-m", "bascule.serving.worker", "--workspace", str(workspace.folder), *where]
 
 

@@ -92,7 +92,7 @@ def list_monitors(ws: Workspace, branch: str) -> list[MonitorInfo]:
         open_alerts = (
             select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
         )
-        firing: dict[str, int] = dict(conn.execute(open_alerts).tuples().all())
+        firing = {row[0]: row[1] for row in conn.execute(open_alerts)}
     found = []
     for path, value in ws.history.entries(branch, "monitors/"):
         name = path.partition("/")[2]
