@@ -18,6 +18,9 @@ from bascule.training import ModelBundle, Signature
 ReaderOf = Callable[[Mapping[str, Any]], FeatureReader | None]
 Output = float | list[float]
 
+# How many rows are scored where the request came in; more go to a thread, so that others need not wait for them.
+INLINE_ROWS, JOINED_INLINE_ROWS = 128, 8
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -62,6 +65,7 @@ class LoadedModel:
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
         self._single = self.task != "multiclass"
+        self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
 
     @property
@@ -79,6 +83,8 @@ class LoadedModel:
         """
         if rows.columns is None:
             assert rows.matrix is not None
+            if rows.matrix.shape[1] != self.width:
+                raise InputError(f"The model reads {self.width} inputs a row; the request has {rows.matrix.shape[1]}.")
             return Scored(self._predict(rows.matrix), None, None)
         columns = rows.columns
         if self._are_features(columns):

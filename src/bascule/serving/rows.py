@@ -10,6 +10,7 @@ import numpy as np
 from bascule.errors import InputError
 
 Columns = dict[str, list[Any]]
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 class Rows:
@@ -37,7 +38,7 @@ def rows_of_records(records: Sequence[Mapping[str, Any]]) -> Rows:
             if name not in columns:
                 columns[name] = [None] * len(records)
             columns[name][place] = value
-    return Rows(len(records), columns)
+    return Rows(len(records), _checked(columns))
 
 
 def rows_of_split(names: Sequence[str], data: Sequence[Sequence[Any]]) -> Rows:
@@ -52,4 +53,16 @@ def rows_of_split(names: Sequence[str], data: Sequence[Sequence[Any]]) -> Rows:
     for place, row in enumerate(data):
         if len(row) != len(names):
             raise InputError(f"Row {place} of the data has {len(row)} values; there are {len(names)} columns.")
-    return Rows(len(data), {name: [row[at] for row in data] for at, name in enumerate(names)})
+    return Rows(len(data), _checked({name: [row[at] for row in data] for at, name in enumerate(names)}))
+
+
+def _checked(columns: Columns) -> Columns:
+    """Refuse what no column can hold: lists, objects, and integers beyond 64 bits."""
+    for name, values in columns.items():
+        for place, value in enumerate(values):
+            kind = type(value)
+            if kind not in _SCALARS or (kind is int and not -(2**63) <= value < 2**63):
+                text = repr(value)
+                text = text if len(text) <= 40 else text[:37] + "…"
+                raise InputError(f"The column {name!r} has {text} in row {place}: that is no number, text or boolean.")
+    return columns

@@ -32,7 +32,7 @@ class Query:
         caller: who asks, as the request says.
         trace_id: of the W3C trace that the request belongs to.
         at: when it came, in microseconds since the epoch.
-        began_ns: when it came, on the performance counter.
+        began_ns: when it came, on the performance counter; now when it is not given.
     """
 
     __slots__ = ("at", "began_ns", "caller", "rows", "trace_id", "unit", "version")
@@ -44,6 +44,7 @@ class Query:
         unit: str | None = None,
         caller: str | None = None,
         trace_id: str | None = None,
+        began_ns: int | None = None,
     ) -> None:
         self.rows = rows
         self.version = version
@@ -51,7 +52,7 @@ class Query:
         self.caller = caller
         self.trace_id = trace_id
         self.at = time.time_ns() // 1000
-        self.began_ns = time.perf_counter_ns()
+        self.began_ns = time.perf_counter_ns() if began_ns is None else began_ns
 
 
 class Answer:
@@ -60,12 +61,25 @@ class Answer:
     Attributes:
         ids: the prediction ids, one a row; empty until it was recorded.
         infer_ns: how long the model took.
+        scored_ns: when it was done, on the performance counter.
         shadow: the other arm's version and its outputs; None when there is none, or it failed.
         shadow_failed: the other arm failed.
     """
 
-    __slots__ = ("arm", "deployment", "error", "ids", "infer_ns", "latency_us", "model", "query", "scored", "shadow",
-                 "shadow_failed")  # fmt: skip
+    __slots__ = (
+        "arm",
+        "deployment",
+        "error",
+        "ids",
+        "infer_ns",
+        "latency_us",
+        "model",
+        "query",
+        "scored",
+        "scored_ns",
+        "shadow",
+        "shadow_failed",
+    )
 
     def __init__(self, deployment: ServedDeployment, query: Query, arm: Arm, model: LoadedModel) -> None:
         self.deployment = deployment
@@ -76,6 +90,7 @@ class Answer:
         self.error: str | None = None
         self.ids: list[str] = []
         self.infer_ns = 0
+        self.scored_ns = 0
         self.latency_us = 0
         self.shadow: tuple[int, list[Output]] | None = None
         self.shadow_failed = False
@@ -119,6 +134,7 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
         answer.error = f"{type(error).__name__}: {error}"
     ended = time.perf_counter_ns()
     answer.infer_ns = ended - began
+    answer.scored_ns = ended
     answer.latency_us = (ended - query.began_ns) // 1000
     if deployment.shadows and arm.kind != "pinned" and answer.scored is not None:
         _score_unseen(deployment, answer)

@@ -60,7 +60,7 @@ class SourceScan:
         with engine.told(f"{names} cannot be read"):
             yield
             if self.rejects:
-                csvfiles.refuse_rejected(connection, self.rejects)
+                csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
 
 
 def read_source(

@@ -278,6 +278,7 @@ class Connection(asyncio.Protocol):
     def _put(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
         if b"accept-encoding" in request.headers:
             packed(response, request.headers[b"accept-encoding"])
+        self.server.statuses[response.status] += 1
         clock = self.server.clock
         data = wire.encode_response(response, clock, connection, request.method == b"HEAD")
         self.server.turn.add(self, data, response.kept, last)
@@ -303,7 +304,9 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, error: BaseException) -> None:
         if not self._transport.is_closing():
-            self.server.turn.add(self, self.encode(error_response(error), True), None, True)
+            response = error_response(error)
+            self.server.statuses[response.status] += 1
+            self.server.turn.add(self, self.encode(response, True), None, True)
         self._end()
 
     def _end(self) -> None:

@@ -69,11 +69,14 @@ class Response:
 
 
 class Deferred:
-    """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop."""
+    """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop.
+
+    `finish` may defer again.
+    """
 
     __slots__ = ("finish", "work")
 
-    def __init__(self, work: Callable[[], Any], finish: Callable[[Any], Response]) -> None:
+    def __init__(self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred]) -> None:
         self.work = work
         self.finish = finish
 

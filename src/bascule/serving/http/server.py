@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +29,7 @@ class HttpServer:
         now: the loop's time at the last sweep; deadlines are set by it, so they are true to a tenth of a second.
         buffered: bytes of request bodies that are being read, over all connections.
         draining: the server takes no more work.
+        statuses: how many answers had which code.
         ticks: called some ten times a second, on the event loop.
 
     Args:
@@ -45,6 +47,7 @@ class HttpServer:
         self.ticks: list[Callable[[], None]] = []
         self.connections: set[Connection] = set()
         self.deferred = 0
+        self.statuses: Counter[int] = Counter()
         self.turn: Turn
         self._loop: asyncio.AbstractEventLoop
         self._listening: asyncio.Server | None = None
@@ -114,7 +117,10 @@ class HttpServer:
                 response = deferred.finish(future.result())
             except Exception as error:  # every failure becomes an answer
                 response = error_response(error)
-            done(response)
+            if isinstance(response, Deferred):
+                self.defer(response, done)
+            else:
+                done(response)
 
         self._loop.run_in_executor(self._pool, deferred.work).add_done_callback(finished)
 

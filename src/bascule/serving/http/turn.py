@@ -44,12 +44,12 @@ class Turn:
             return
         self._answers = []
         failed: dict[Kept, EnvironmentProblem] = {}
-        for kept in {kept for _, _, kept, _ in answers if kept is not None}:
+        for journal in {kept for _, _, kept, _ in answers if kept is not None}:
             try:
-                kept.commit()
+                journal.commit()
             except EnvironmentProblem as problem:
-                failed[kept] = problem
+                failed[journal] = problem
         for outlet, data, kept, last in answers:
-            if failed and kept in failed:
+            if failed and kept is not None and kept in failed:
                 data = outlet.encode(error_response(failed[kept]), last)
             outlet.send(data)

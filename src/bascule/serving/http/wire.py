@@ -38,9 +38,9 @@ def encode_response(response: Response, clock: Clock, connection: bytes = b"", h
         head_only: leave the body out, as HEAD asks; its length is still told.
     """
     body = response.body
-    if response.status == 200 and not connection and not head_only and not response.extra:
-        if response.content_type is JSON:
-            return b"%b%d\r\n\r\n%b" % (clock.json_ok, len(body), body)
+    plain = response.status == 200 and response.content_type is JSON and not response.extra
+    if plain and not connection and not head_only:
+        return b"%b%d\r\n\r\n%b" % (clock.json_ok, len(body), body)
     head = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
         response.status,
         _REASONS.get(response.status, b"Unknown"),
