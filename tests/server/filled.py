@@ -12,8 +12,6 @@ import duckdb
 import msgspec
 import numpy as np
 import pyarrow as pa
-from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
-from bascule.serving.log.truths import SCHEMA as TRUTH
 from sqlalchemy import insert
 
 from bascule.catalog import new_id, now, schema
@@ -32,6 +30,8 @@ from bascule.evaluation import (
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable
 from bascule.registry import register
+from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
+from bascule.serving.log.truths import SCHEMA as TRUTH
 from bascule.tracking import Run, recorded
 
 ANN, BO = "ann@example.org", "bo@example.org"

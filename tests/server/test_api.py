@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from bascule.serving.log import move_segments
 from tests.server.conftest import Serve
 from tests.server.filled import Filled
 
@@ -13,7 +14,7 @@ BASE = "/api/bascule/v1"
 
 def test_branches_and_commits(client: TestClient, filled: Filled) -> None:
     branches = client.get(f"{BASE}/branches").json()
-    assert [branch["name"] for branch in branches][0] == "main"
+    assert branches[0]["name"] == "main"
     assert {branch["name"] for branch in branches} >= {"windier-features", "batch/2013-06"}
     assert [tag["name"] for tag in client.get(f"{BASE}/tags").json()] == ["v1.0"]
     log = client.get(f"{BASE}/log", params={"ref": "main", "limit": 3}).json()
@@ -244,3 +245,31 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert f"bascule_http_request_duration_seconds_count{{{labels}}} 1" in text
     assert f'bascule_http_request_duration_seconds_bucket{{{labels},le="+Inf"}} 1' in text
     assert "run_x" not in text
+
+
+def test_ground_truth_is_taken_once(copy: Filled, serve: Serve) -> None:
+    client = serve(copy.ws)
+    (last,) = client.get(f"{BASE}/predictions", params={"limit": 1}).json()
+    row = {"prediction_id": last["prediction_id"], "label": 1, "label_time": 1_400_000_000_000_000}
+    count = "SELECT count(*) FROM ground_truth WHERE label_time = make_timestamptz(1400000000000000)"
+    for _ in range(2):
+        assert client.post(f"{BASE}/ground-truth", json={"rows": [row]}).json() == {"rows": 1}
+        move_segments(copy.ws)
+    assert client.post(f"{BASE}/sql", json={"sql": count}).json()["rows"] == [[1]]
+    assert client.get(f"{BASE}/predictions/{last['prediction_id']}").json()["truth"]["label"] == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prediction_id": "nothing", "label": 1},
+        {"prediction_id": "pred_00000000000000000000000001", "label": "late"},
+        {"prediction_id": "pred_00000000000000000000000001"},
+        {"prediction_id": "pred_00000000000000000000000001", "label": 1, "lable_time": 3},
+    ],
+)
+def test_wrong_ground_truth_changes_nothing(copy: Filled, serve: Serve, row: dict[str, object]) -> None:
+    good = {"prediction_id": "pred_00000000000000000000000002", "label": 1}
+    answer = serve(copy.ws).post(f"{BASE}/ground-truth", json={"rows": [good, row]})
+    assert answer.status_code == 400
+    assert move_segments(copy.ws).segments == 0

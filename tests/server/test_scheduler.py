@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +20,8 @@ from bascule.server import Scheduler, Tick
 from bascule.server.child import Child
 from bascule.server.jobs import JobRunner
 from bascule.server.ticks import ticks
+
+SLEEP = "import time; time.sleep(600)"
 
 
 def wait_for(what: object, seconds: float = 20) -> None:
@@ -101,10 +105,7 @@ def test_stopping_interrupts_a_job_and_leaves_it_to_the_next_server(
     local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = waiting_job(local_workspace)
-    sleeper = tmp_path / "sleeper"
-    sleeper.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
-    sleeper.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(sleeper))
+    monkeypatch.setattr("bascule.server.jobs.tethered", lambda *_, **__: [sys.executable, "-c", SLEEP])
     runner = JobRunner(tmp_path)
     scheduler = Scheduler(local_workspace, [Tick("jobs", 0.01, runner.run, runner.stop)])
     scheduler.start()
@@ -113,10 +114,6 @@ def test_stopping_interrupts_a_job_and_leaves_it_to_the_next_server(
     assert runner._process is not None
     assert runner._process.poll() is not None
     assert status_of(local_workspace, job) == "running"
-
-
-SLEEP = "import time; time.sleep(600)"
-UNTIL_INPUT_ENDS = "import sys; sys.stdin.read()"
 
 
 def test_a_child_that_dies_is_started_again() -> None:
@@ -150,11 +147,49 @@ def test_a_child_that_keeps_dying_is_not_started_in_a_rush(caplog: pytest.LogCap
     assert "ended with code 7" in caplog.text
 
 
-def test_a_child_sees_the_end_of_its_parent() -> None:
+LASTING = """
+import signal, sys, time
+def end(*_):
+    print("told to end", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("ready", *sys.argv[1:], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed otherwise there")
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """A parent that is killed cannot stop its child; the pipe that ends with it can."""
-    child = Child("The worker", [sys.executable, "-c", UNTIL_INPUT_ENDS])
+    (tmp_path / "lasting.py").write_text(LASTING)
+    # The parent starts the child, passes on what it says, and waits for ever.
+    parent = f"""
+import subprocess, time
+from bascule.server.child import tethered
+subprocess.Popen(tethered("lasting", "an argument"), stdin=subprocess.PIPE, cwd={str(tmp_path)!r})
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready an argument\n"
+        process.kill()
+        process.wait(20)
+        assert process.stdout.read() == "told to end\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_child_is_ready_when_it_has_said_so() -> None:
+    child = Child("The worker", [sys.executable, "-c", "print('here'); import time; time.sleep(600)"])
     child.start()
-    assert child.process is not None
-    assert child.process.stdin is not None
-    child.process.stdin.close()
-    assert child.process.wait(20) == 0
+    try:
+        assert child.wait_until_ready(20)
+    finally:
+        child.stop()
+    dead = Child("The worker", [sys.executable, "-c", ""])
+    dead.start()
+    assert not dead.wait_until_ready(20)
+    dead.stop()

@@ -48,8 +48,8 @@ def test_rows_are_bounded(filled: Filled, serve: Serve) -> None:
 
 def test_all_types_are_json(client: TestClient) -> None:
     query = """SELECT TIMESTAMPTZ '2013-01-01 00:00+00' AS t, DATE '2013-01-01' AS d, 1.50::DECIMAL(5,2) AS n,
-        'nan'::DOUBLE AS nan, [1, NULL] AS l, {'a': 1} AS s, INTERVAL 2 DAY AS i, 'x'::BLOB AS b, NULL AS z, uuid() AS u,
-        18446744073709551615::UBIGINT AS big"""
+        'nan'::DOUBLE AS nan, [1, NULL] AS l, {'a': 1} AS s, INTERVAL 2 DAY AS i, 'x'::BLOB AS b, NULL AS z,
+        uuid() AS u, 18446744073709551615::UBIGINT AS big"""
     row = json.loads(post(client, query).text)["rows"][0]
     assert row[0].startswith("2013-01-01T00:00:00")
     assert row[2:6] == ["1.50", None, [1, None], {"a": 1}]

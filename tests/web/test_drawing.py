@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -143,7 +144,7 @@ def test_a_merge_opens_a_lane_that_ends_at_its_root() -> None:
     assert [one.x for one in drawn] == [7, 21, 7, 7]
     assert drawn[-1].width == 28
     # Every lane that leaves a row at its foot is there at the next one's head.
-    for above, below in zip(drawn, drawn[1:], strict=False):
+    for above, below in pairwise(drawn):
         foot = {lane for lane, path in above.lines if path.endswith("100")}
         head = {lane for lane, path in below.lines if path.endswith(" 0") or path.endswith("V0") or " 0V" in path}
         assert foot == head
@@ -155,7 +156,7 @@ def test_lanes_join_from_row_to_row(gaps: list[list[int]]) -> None:
     count = len(gaps)
     commits = [commit(str(i), *[str(i + gap) for gap in own if i + gap < count]) for i, own in enumerate(gaps)]
     drawn = lanes(commits)
-    for above, below in zip(drawn, drawn[1:], strict=False):
+    for above, below in pairwise(drawn):
         foot = {lane for lane, path in above.lines if path.endswith("100")}
         head = {lane for lane, path in below.lines if path.endswith(" 0") or path.endswith("V0") or " 0V" in path}
         assert foot == head

@@ -37,10 +37,8 @@ def lanes(commits: Sequence[CommitInfo]) -> list[Lanes]:
         targets = []
         for place, parent in enumerate(parents):
             # The first parent keeps the lane, so that a branch is one straight line; lanes of one parent meet at it.
-            if place == 0:
-                lane = own
-            else:
-                lane = open_lanes.index(parent) if parent in open_lanes else _free(open_lanes, own)
+            waits = parent in open_lanes
+            lane = own if place == 0 else open_lanes.index(parent) if waits else _free(open_lanes, own)
             _put(open_lanes, lane, parent)
             targets.append(lane)
         lines = [(at, _line(at, own, upper=True)) for at in waiting]
