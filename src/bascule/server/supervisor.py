@@ -68,13 +68,7 @@ def up(
         scheduler = Scheduler(workspace, ticks if settings.scheduler else ())
         web = _Web(app, sock)
         try:
-            if worker:
-                worker.start()
-            web.start()
-            web.wait_until_started()
-            if worker and not worker.wait_until_ready(START_SECONDS):
-                log.warning("The inference worker does not answer yet; the page does.")
-            scheduler.start()
+            _start(web, worker, scheduler)
             announce(settings.url)
             while not stopped.wait(CHECK_EVERY):
                 if worker:
@@ -85,6 +79,16 @@ def up(
             if worker:
                 worker.stop()
             web.stop()
+
+
+def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
+    if worker:
+        worker.start()
+    web.start()
+    web.wait_until_started()
+    if worker and not worker.wait_until_ready(START_SECONDS):
+        log.warning("The inference worker does not answer yet; the page does.")
+    scheduler.start()
 
 
 def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:

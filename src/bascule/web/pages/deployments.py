@@ -19,6 +19,7 @@ from bascule.web.pages.common import View
 from bascule.web.render import href, page
 
 SECOND = 1_000_000
+Path = list[list[float]]
 # How much wider than the last bounds the first ones that are drawn may be.
 _ROOM = 8
 
@@ -173,46 +174,32 @@ def _evidence(state: RolloutState | None) -> list[tuple[dict[str, Any], list[Cha
 
 
 def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
-    path, low, high = (finding.get(name) or [] for name in ("path", "low_path", "high_path"))
     charts = []
-    if path:
-        limit = math.log10(finding["threshold"]) if math.isfinite(finding["threshold"]) else None
-        charts.append(
-            chart(
-                "Evidence of harm",
-                [Line("log10 of the e-value", [x for x, _ in path], [y for _, y in path], tone=2)],
-                unit="powers of ten",
-                x_unit="labels",
-                time=False,
-                marks=[Mark("rolls back above", y=limit, tone="bad")] if limit is not None else [],
-            )
-        )
-    # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
-    start = next(
-        (
-            at
-            for at, (a, b) in enumerate(zip(low, high, strict=True))
-            if b[1] - a[1] <= _ROOM * (high[-1][1] - low[-1][1])
-        ),
-        0,
-    )
-    low, high = low[start:], high[start:]
-    if low and high:
-        middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
-        bounds = Line(
-            "canary less stable", [x for x, _ in low], middle, low=[y for _, y in low], high=[y for _, y in high]
-        )
-        charts.append(
-            chart(
-                f"Difference in {finding.get('loss', 'loss')}",
-                [bounds],
-                unit="canary less stable",
-                x_unit="labels",
-                time=False,
-                marks=[Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)],
-            )
-        )
+    if path := finding.get("path"):
+        charts.append(_harm(path, finding["threshold"]))
+    if (low := finding.get("low_path")) and (high := finding.get("high_path")):
+        charts.append(_difference(finding, low, high))
     return charts
+
+
+def _harm(path: Path, threshold: float) -> Chart:
+    """How the evidence grew, label by label, and where it rolls back."""
+    marks = [Mark("rolls back above", y=math.log10(threshold), tone="bad")] if math.isfinite(threshold) else []
+    line = Line("log10 of the e-value", [x for x, _ in path], [y for _, y in path], tone=2)
+    return chart("Evidence of harm", [line], unit="powers of ten", x_unit="labels", time=False, marks=marks)
+
+
+def _difference(finding: dict[str, Any], low: Path, high: Path) -> Chart:
+    """The bounds of the difference in loss, and what is allowed."""
+    # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
+    room = _ROOM * (high[-1][1] - low[-1][1])
+    start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= room), 0)
+    low, high = low[start:], high[start:]
+    middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
+    bounds = Line("canary less stable", [x for x, _ in low], middle, [y for _, y in low], [y for _, y in high])
+    marks = [Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)]
+    title = f"Difference in {finding.get('loss', 'loss')}"
+    return chart(title, [bounds], unit="canary less stable", x_unit="labels", time=False, marks=marks)
 
 
 ROUTES = [
