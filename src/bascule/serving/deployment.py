@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
@@ -51,8 +52,9 @@ class ServedDeployment:
         """Return a version if it is ready."""
         return self.models.get(version) or self.extra.get(version)
 
+    @cached_property
     def first(self) -> LoadedModel:
-        """Return the version that has most of the traffic.
+        """The version that has most of the traffic.
 
         Raises:
             EnvironmentProblem: nothing is loaded.
@@ -66,7 +68,7 @@ class ServedDeployment:
     def signature(self, version: int | None) -> Signature:
         """Return the signature of a version, loaded or not; of the one with most traffic for None."""
         if version is None:
-            return self.first().signature
+            return self.first.signature
         return read_signature(dict(self.entry(version)["signature"]))
 
     def entry(self, version: int) -> Mapping[str, Any]:

@@ -29,6 +29,10 @@ class Encoder:
         self._fields = tuple(_Slot(place, field) for place, field in enumerate(signature.inputs))
         self._steps = tuple((slot.name, slot.codes, slot.boolean, slot) for slot in self._fields)
 
+    def knows(self, columns: Columns) -> bool:
+        """Return whether the columns are the model's inputs, no more and no fewer."""
+        return columns.keys() == self.known
+
     def encode_one(self, columns: Columns) -> list[float]:
         """Return the inputs of a single row, from columns of one value each.
 

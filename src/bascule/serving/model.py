@@ -31,7 +31,7 @@ class Column:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
     """What a model says about rows.
 
@@ -81,12 +81,11 @@ class LoadedModel:
         Raises:
             InputError: a column is missing, not known, or has a value of the wrong type; the text names it.
         """
-        if rows.columns is None:
-            assert rows.matrix is not None
-            if rows.matrix.shape[1] != self.width:
-                raise InputError(f"The model reads {self.width} inputs a row; the request has {rows.matrix.shape[1]}.")
-            return Scored(self._predict(rows.matrix), None, None)
         columns = rows.columns
+        if columns is None:
+            return Scored(self._score_numbers(rows), None, None)
+        if rows.count == 1 and len(columns) == self.width and self.encoder.knows(columns):
+            return Scored([self._predict_one(self.encoder.encode_one(columns))], None, None)
         if self._are_features(columns):
             times = None
             if self.joiner is not None and self.joiner.prediction_time in columns:
@@ -108,6 +107,16 @@ class LoadedModel:
         names = (*self.joiner.keys, self.joiner.prediction_time)
         values = [rows.columns[name][0] for name in names if name in rows.columns]
         return repr(values) if values else None
+
+    def _score_numbers(self, rows: Rows) -> list[Output]:
+        width = len(rows.row) if rows.row is not None else rows.matrix.shape[1] if rows.matrix is not None else 0
+        if width != self.width or not self.numeric:
+            what = f"{self.width} inputs a row" if self.numeric else "texts too"
+            raise InputError(f"The model reads {what}; the request has rows of {width} numbers.")
+        if rows.row is not None:
+            return [self._predict_one(rows.row)]
+        assert rows.matrix is not None
+        return self._predict(rows.matrix)
 
     def _predict(self, matrix: np.ndarray) -> list[Output]:
         if len(matrix) == 1:

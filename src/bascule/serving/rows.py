@@ -19,15 +19,23 @@ class Rows:
     Attributes:
         count: how many.
         columns: column to one value a row; None when a matrix came.
-        matrix: float64 [count, inputs]; None when columns came.
+        matrix: float64 [count, inputs]; None when columns or a single row came.
+        row: the inputs of the only row.
     """
 
-    __slots__ = ("columns", "count", "matrix")
+    __slots__ = ("columns", "count", "matrix", "row")
 
-    def __init__(self, count: int, columns: Columns | None, matrix: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        columns: Columns | None,
+        matrix: np.ndarray | None = None,
+        row: list[float] | None = None,
+    ) -> None:
         self.count = count
         self.columns = columns
         self.matrix = matrix
+        self.row = row
 
 
 def rows_of_records(records: Sequence[Mapping[str, Any]]) -> Rows:

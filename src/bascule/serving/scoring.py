@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import struct
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
@@ -35,8 +37,6 @@ class Query:
         began_ns: when it came, on the performance counter; now when it is not given.
     """
 
-    __slots__ = ("at", "began_ns", "caller", "rows", "trace_id", "unit", "version")
-
     def __init__(
         self,
         rows: Rows,
@@ -66,34 +66,20 @@ class Answer:
         shadow_failed: the other arm failed.
     """
 
-    __slots__ = (
-        "arm",
-        "deployment",
-        "error",
-        "ids",
-        "infer_ns",
-        "latency_us",
-        "model",
-        "query",
-        "scored",
-        "scored_ns",
-        "shadow",
-        "shadow_failed",
-    )
+    scored: Scored | None = None
+    error: str | None = None
+    ids: Sequence[str] = ()
+    shadow: tuple[int, list[Output]] | None = None
+    shadow_failed = False
+    infer_ns = 0
+    scored_ns = 0
+    latency_us = 0
 
     def __init__(self, deployment: ServedDeployment, query: Query, arm: Arm, model: LoadedModel) -> None:
         self.deployment = deployment
         self.query = query
         self.arm = arm
         self.model = model
-        self.scored: Scored | None = None
-        self.error: str | None = None
-        self.ids: list[str] = []
-        self.infer_ns = 0
-        self.scored_ns = 0
-        self.latency_us = 0
-        self.shadow: tuple[int, list[Output]] | None = None
-        self.shadow_failed = False
 
     @property
     def outputs(self) -> list[Output]:
@@ -149,13 +135,14 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     """
     query, scored, model = answer.query, answer.scored, answer.model
     count = query.rows.count
-    answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
+    names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
     if count:
+        context = answer.deployment.context(model)
         log.append(
-            answer.deployment.context(model),
+            context,
             Served(
-                answer.deployment.context(model).number,
-                answer.ids,
+                context.number,
+                names,
                 query.at,
                 scored.event_time if scored else None,
                 answer.arm.kind,
@@ -181,7 +168,7 @@ def _arm(deployment: ServedDeployment, query: Query) -> Arm:
     only = deployment.split.only
     if only is not None:
         return only
-    return deployment.split.arm(query.unit or deployment.first().subject(query.rows) or secrets.token_hex(8))
+    return deployment.split.arm(query.unit or deployment.first.subject(query.rows) or secrets.token_hex(8))
 
 
 def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
@@ -196,6 +183,8 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
 
 
 def _inputs(rows: Rows) -> dict[str, list[Any]] | bytes:
+    if rows.row is not None:
+        return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:
         return rows.matrix.astype("<f8", copy=False).tobytes()
     assert rows.columns is not None

@@ -115,14 +115,14 @@ class Application:
 
     def _metadata(self, request: Request, route: Route, state: BranchState) -> Answered:
         def answer(deployment: ServedDeployment) -> Response:
-            model = deployment.first() if route.version is None else self._plane.load_version(deployment, route.version)
+            model = deployment.first if route.version is None else self._plane.load_version(deployment, route.version)
             return json_response(metadata.model_metadata(deployment, model))
 
         return self._with_version(route, state, answer)
 
     def _config(self, request: Request, route: Route, state: BranchState) -> Answered:
         def answer(deployment: ServedDeployment) -> Response:
-            model = deployment.first() if route.version is None else self._plane.load_version(deployment, route.version)
+            model = deployment.first if route.version is None else self._plane.load_version(deployment, route.version)
             return json_response(metadata.model_config(deployment, model))
 
         return self._with_version(route, state, answer)

@@ -33,7 +33,7 @@ def check_version(deployment: ServedDeployment, version: int) -> None:
 
 def demand_ready(plane: DataPlane, deployment: ServedDeployment) -> None:
     """Raise `EnvironmentProblem` when a deployment does not answer, saying why."""
-    if (deployment.branch, deployment.name) in plane.unloaded:
+    if plane.unloaded and (deployment.branch, deployment.name) in plane.unloaded:
         raise EnvironmentProblem(
             f"Deployment {deployment.name!r} was unloaded from this process.",
             hint=f"Load it with: POST /v2/repository/models/{deployment.name}/load",

@@ -86,7 +86,7 @@ class Inference:
                 lambda: self._plane.load_version(deployment, version),
                 lambda model: self._answer(request, deployment, model, version, form, began),
             )
-        model = deployment.first() if version is None else deployment.model(version)
+        model = deployment.first if version is None else deployment.model(version)
         assert model is not None
         return self._answer(request, deployment, model, version, form, began)
 
@@ -148,6 +148,7 @@ class Inference:
         scored = answer.scored_ns
         stats.succeeded(
             answer.query.rows.count,
+            answer.query.at,
             scored - answer.infer_ns - began,
             answer.infer_ns,
             time.perf_counter_ns() - scored,

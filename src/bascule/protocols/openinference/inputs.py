@@ -17,6 +17,16 @@ from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 
 INTEGERS = frozenset(("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"))
+_ONE, _ONE_BY_ONE = [1], [1, 1]
+_NAN = float("nan")
+_LOW, _HIGH = -(2**63), 2**63 - 1
+# What may stand in JSON for a datatype and is kept as it is.
+_PLAIN: dict[str, frozenset[type]] = {
+    "FP64": frozenset((float, type(None))),
+    "FP32": frozenset((float, type(None))),
+    "BOOL": frozenset((bool, type(None))),
+    "BYTES": frozenset((str, type(None))),
+}
 
 
 def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple[InferRequest, Rows]:
@@ -49,6 +59,10 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
         raise InputError("The request has no inputs.")
     if len(inputs) == 1 and _is_matrix(inputs[0], model):
         return _matrix(inputs[0], binary[0] if binary else None, model)
+    if binary is None:
+        single = _single_row(inputs)
+        if single is not None:
+            return Rows(1, single)
     columns: dict[str, list[Any]] = {}
     count = -1
     for place, tensor in enumerate(inputs):
@@ -65,6 +79,25 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
         part = binary.get(place) if binary else None
         columns[name] = _values(tensor, size) if part is None else _binary_values(tensor, part, size)
     return Rows(count, columns)
+
+
+def _single_row(inputs: list[Tensor]) -> dict[str, list[Any]] | None:
+    """Return the columns of one row that needs no conversion, as most requests are; None to look more closely."""
+    columns: dict[str, list[Any]] = {}
+    for tensor in inputs:
+        shape, data = tensor.shape, tensor.data
+        if (shape != _ONE and shape != _ONE_BY_ONE) or type(data) is not list or len(data) != 1:
+            return None
+        value = data[0]
+        kinds = _PLAIN.get(tensor.datatype)
+        if kinds is not None:
+            plain = value.__class__ in kinds
+        else:
+            plain = tensor.datatype == "INT64" and value.__class__ is int and _LOW <= value <= _HIGH
+        if not plain or tensor.parameters is not None:
+            return None
+        columns[tensor.name] = data
+    return columns if len(columns) == len(inputs) else None
 
 
 def _values(tensor: Tensor, count: int) -> list[Any]:
@@ -130,6 +163,8 @@ def _matrix(tensor: Tensor, part: memoryview | None, model: LoadedModel) -> Rows
     if datatype.dtype is None:
         raise InputError(f"The input {tensor.name!r} is BYTES; whole rows are numbers.")
     count = tensor.shape[0] * tensor.shape[1]
+    if part is None and tensor.shape[0] == 1:
+        return Rows(1, None, row=[_NAN if value is None else value for value in _values(tensor, count)])
     if part is not None:
         flat = _array(tensor, datatype, part, count).astype(np.float64)
     else:

@@ -110,7 +110,7 @@ def _statistics(name: str, version: int, stats: VersionStats) -> dict[str, Any]:
     return {
         "name": name,
         "version": str(version),
-        "last_inference": stats.last_ns // 1_000_000,
+        "last_inference": stats.last_us // 1_000,
         "inference_count": stats.rows,
         "execution_count": executions,
         "inference_stats": {
@@ -130,7 +130,7 @@ def _statistics(name: str, version: int, stats: VersionStats) -> dict[str, Any]:
                 "compute_infer": _duration(batch.count, batch.infer_ns),
                 "compute_output": _duration(batch.count, batch.output_ns),
             }
-            for size, batch in sorted(stats.batches.items())
+            for size, batch in stats.by_size()
         ],
     }
 

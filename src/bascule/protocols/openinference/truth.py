@@ -83,7 +83,7 @@ def _truth(place: int, row: TruthRow, find: Find, name: str | None, received: in
 
 
 def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float:
-    output = deployment.first().signature.output if deployment is not None and deployment.models else None
+    output = deployment.first.signature.output if deployment is not None and deployment.models else None
     classes = output.classes if output is not None and output.task != "regression" else ()
     if isinstance(value, str):
         if value not in classes:

@@ -99,6 +99,7 @@ async def _serve(
         await stop.wait()
         await server.stop()
     finally:
+        gc.unfreeze()
         plane.stop()
         for one in journals:
             with suppress(Exception):  # nothing that was answered waits here: answers leave after their records

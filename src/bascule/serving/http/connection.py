@@ -35,6 +35,19 @@ KEPT_HEADERS = frozenset(
 SINGLE_HEADERS = frozenset((b"content-length", b"host", b"inference-header-content-length", b"origin", b"expect"))
 
 
+_NAMES: dict[bytes, bytes] = {name: name for name in KEPT_HEADERS}  # as it was spelt: as we call it, or nothing
+_MOST_NAMES = 512
+
+
+def _remember(name: bytes) -> bytes:
+    """Return a header's name in lower case if anyone here reads it, else nothing."""
+    lower = name.lower()
+    found = lower if lower in KEPT_HEADERS else b""
+    if len(_NAMES) < _MOST_NAMES:
+        _NAMES[name] = found
+    return found
+
+
 class Connection(asyncio.Protocol):
     """Reads requests one after the other and answers them in order.
 
@@ -151,8 +164,11 @@ class Connection(asyncio.Protocol):
         self._header_bytes += len(name) + len(value) + PER_HEADER
         if self._header_bytes > self._limits.header_bytes:
             raise _headers_too_large(self._limits.header_bytes)
-        name = name.lower()
-        if name in KEPT_HEADERS and self._heading:  # a trailer changes nothing
+        known = _NAMES.get(name)
+        if known is None:
+            known = _remember(name)
+        if known and self._heading:  # a trailer changes nothing
+            name = known
             if name in self._headers:
                 if name in SINGLE_HEADERS:
                     raise HttpProblem(400, f"The header {name.decode()} was sent twice.")

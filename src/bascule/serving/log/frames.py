@@ -12,7 +12,6 @@ from pathlib import Path
 from zlib import crc32
 
 HEADER = struct.Struct("<II")
-_pack = HEADER.pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Reading:
 
 def frame(payload: bytes) -> bytes:
     """Return a record as a frame."""
-    return _pack(len(payload), crc32(payload)) + payload
+    return HEADER.pack(len(payload), crc32(payload)) + payload
 
 
 def read_segment(path: Path) -> Reading:

@@ -11,15 +11,17 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
 from bascule.catalog import new_id
 from bascule.errors import EnvironmentProblem
-from bascule.serving.log.frames import frame
+from bascule.serving.log.frames import HEADER
 from bascule.serving.log.segment import SUFFIX, Segment
 
 SEAL = "seal"
+_pack = HEADER.pack
 PROBE = 4096
 
 
@@ -61,7 +63,9 @@ class Journal:
 
     def append(self, payload: bytes) -> None:
         """Add a record to the turn. It is kept when `commit` has returned."""
-        self._buffer += frame(payload)
+        buffer = self._buffer
+        buffer += _pack(len(payload), crc32(payload))
+        buffer += payload
 
     def commit(self) -> None:
         """Write the turn's records.
