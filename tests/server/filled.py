@@ -29,6 +29,7 @@ from bascule.evaluation import (
 )
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable
+from bascule.monitoring.triggers import Trigger, TriggerRule
 from bascule.registry import register
 from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
 from bascule.serving.log.truths import SCHEMA as TRUTH
@@ -391,7 +392,7 @@ def _prediction(ws: Workspace, random: np.random.Generator, number: int, commit:
 def _watch(ws: Workspace, random: np.random.Generator, training_set: str) -> str:
     monitor = {"kind": "monitor", "name": "delays", "deployment": "delays", "reference": {"training_set": training_set}}
     rule = "quality.auc < training.auc - 0.03 for 3 of 5 days"
-    trigger = {"kind": "trigger", "name": "retrain", "monitor": "delays", "rule": rule, "action": "retrain"}
+    trigger = Trigger("retrain", "delays", TriggerRule(when=rule, schedule="0 3 * * 1")).as_object()
     objects = {"monitors/delays": monitor | {"by": "day"}, "triggers/retrain": trigger}
     ws.history.commit("main", objects, message="Watch delays by day", author=ANN)
     points = [row for day in range(60) for row in _day(random, day)]

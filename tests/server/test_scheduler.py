@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from bascule.catalog import new_id, now, schema
 from bascule.errors import InputError
@@ -20,6 +20,7 @@ from bascule.server import Scheduler, Tick
 from bascule.server.child import Child
 from bascule.server.jobs import JobRunner
 from bascule.server.ticks import ticks
+from tests.server.filled import Filled
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -76,6 +77,22 @@ def test_the_ticks_of_a_server(local_workspace: Workspace, tmp_path: Path) -> No
     assert [tick.name for tick in made] == ["log", "rollouts", "monitors", "jobs"]
     scheduler = Scheduler(local_workspace, made)
     assert all(scheduler.run_tick(tick) for tick in made)
+
+
+def test_the_ticks_look_at_every_branch(copy: Filled, tmp_path: Path) -> None:
+    made = {tick.name: tick for tick in ticks(tmp_path)}
+    scheduler = Scheduler(copy.ws, list(made.values()))
+    assert scheduler.run_tick(made["rollouts"])
+    judged = copy.ws.history.get("main", "deployments/delays")["rollout"] is None
+    with copy.ws.catalog.read() as conn:
+        last = conn.execute(select(schema.rollouts.c.action).order_by(schema.rollouts.c.id.desc())).scalar()
+    assert last == ("rollback" if judged else "hold")
+    with copy.ws.catalog.write() as conn:
+        conn.execute(delete(schema.monitor_points))
+    assert scheduler.run_tick(made["monitors"])
+    counted = select(schema.monitor_points.c.rows).where(schema.monitor_points.c.measure == "traffic")
+    with copy.ws.catalog.read() as conn:
+        assert 800 < sum(conn.execute(counted).scalars()) <= 1200
 
 
 def waiting_job(ws: Workspace) -> str:
