@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html import unescape
 from urllib.parse import urldefrag
 
@@ -10,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from bascule.catalog import audit
+from bascule.cli.main import application
 from bascule.history import Workspace
 from bascule.server import create_token
 from tests.server.conftest import Serve
@@ -194,12 +196,6 @@ def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
     assert client.get(f"/runs/compare?{many}").status_code == 400
 
 
-def token_of(page: str) -> str:
-    found = re.search(r'name="form_token" value="([^"]+)"', page)
-    assert found is not None
-    return found[1]
-
-
 def form_of(page: str) -> dict[str, str]:
     hidden = [e.attributes for e in read(page) if e.tag == "input" and e.attributes.get("type") == "hidden"]
     return {field["name"]: field["value"] for field in hidden}
@@ -258,3 +254,17 @@ def test_who_acts_is_who_is_written(copy: Filled, serve: Serve) -> None:
     client.post("/deployments/delays/rollback", data=form_of(client.get("/deployments/delays/rollback").text))
     assert copy.ws.history.resolve("main").author == "cy"
     assert ANN in client.get("/deployments/delays").text
+
+
+def test_every_command_that_is_shown_is_one(client: TestClient, filled: Filled) -> None:
+    shown: set[str] = set()
+    for address in pages(filled):
+        elements = read(client.get(address).text)
+        shown |= {
+            e.text.strip() for e in elements if e.tag == "code" and "p" in e.within and e.text.startswith("bascule")
+        }
+    assert len(shown) > 20
+    app = application()
+    for command in sorted(shown):
+        function, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+        assert function is not None, command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -86,7 +87,7 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         evidence=_evidence(state),
         versions={one.version: one for one in model.versions} if model else {},
         may_deploy=call.principal.may("deploy"),
-        command=command("rollback", name, ref),
+        command=command(call, "rollback", name, ref),
         done=call.query.done,
     )
 
@@ -95,7 +96,7 @@ def confirm(call: Call[View, None]) -> Response:
     """Ask once before a deployment is changed."""
     ref, name = call.query.ref, call.path["name"]
     history.demand_branch(call.workspace, ref)
-    act = _act(call.path["act"], name, ref)
+    act = _act(call, ref)
     found = deployments.get_deployment(call.workspace, ref, name)
     after = found.back_to if act.name == "rollback" else _after(found, act.name)
     return page(call, "confirm.html", found=found, act=act, after=after)
@@ -104,24 +105,27 @@ def confirm(call: Call[View, None]) -> Response:
 def change(call: Call[View, ChangeForm]) -> Response:
     """Change a deployment by the same function as the command line and the API."""
     form, name = call.body, call.path["name"]
-    act = _act(call.path["act"], name, form.branch)
+    act = _act(call, form.branch)
     ACTS[act.name][0](
         call.workspace, form.branch, name, by=call.principal.name, reason=form.reason.strip(), expect=form.expect
     )
     return RedirectResponse(href(f"/deployments/{name}", form.branch, done=act.name), 303)
 
 
-def command(act: str, name: str, branch: str) -> str:
+def command(call: Call[Any, Any], act: str, name: str, branch: str) -> str:
     """The same from a terminal."""
-    at = "" if branch == "main" else f" --branch {branch}"
-    return f"bascule rollback deployments/{name}{at}" if act == "rollback" else f"bascule deploy {name} --{act}{at}"
+    if act == "rollback":
+        return f"bascule rollback deployments/{name}{'' if branch == 'main' else f' --branch {branch}'}"
+    address = f"{call.settings.url}/api/bascule/v1/deployments/{quote(name)}/{act}"
+    return f'curl --json \'{{"branch": "{branch}"}}\' {address}'
 
 
-def _act(name: str, deployment: str, branch: str) -> Act:
+def _act(call: Call[Any, Any], branch: str) -> Act:
+    name, deployment = call.path["act"], call.path["name"]
     if name not in ACTS:
         raise NotFound("action", name, ACTS)
     _, title, button, danger = ACTS[name]
-    return Act(name, title, button, danger, command(name, deployment, branch))
+    return Act(name, title, button, danger, command(call, name, deployment, branch))
 
 
 def _after(found: deployments.DeploymentInfo, act: str) -> list[deployments.Share] | None:
