@@ -62,6 +62,11 @@ class _Watched:
 class DataPlane:
     """Everything that answers. `start` it, then ask for branches; states may be read from any thread.
 
+    Attributes:
+        current: what `branch` serves, once it is loaded.
+        unloaded: (branch, deployment) that were taken out of service in this process.
+        stats: the figures by (branch, deployment, version).
+
     Args:
         branch: the one that is always served; others are loaded when first asked for and dropped when nobody asks for
             ten minutes.
@@ -78,6 +83,7 @@ class DataPlane:
         self.stats: dict[tuple[str, str, int], VersionStats] = {}
         self.reloads = 0
         self.reload_failures = 0
+        self.current: BranchState | None = None
         self._watched: dict[str, _Watched] = {}
         self._loader = Loader(ws, reader_of or open_reader(ws))
         self._changing = threading.RLock()
@@ -130,6 +136,7 @@ class DataPlane:
                 )
             state = self._load(branch, head, None)
             self._watched[branch] = _Watched(state)
+            self._show(state)
             return state
 
     def reload(self, branch: str) -> BranchState:
@@ -145,6 +152,7 @@ class DataPlane:
                 raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
             if head != state.head or state.retry:
                 state = self._watched[branch].state = self._load(branch, head, state)
+                self._show(state)
             return state
 
     def load_version(self, deployment: ServedDeployment, version: int) -> LoadedModel:
@@ -232,6 +240,11 @@ class DataPlane:
             elif head is not None and (head != watched.state.head or 0 < watched.state.retry < time.monotonic()):
                 with self._changing:
                     watched.state = self._load(branch, head, watched.state)
+                    self._show(watched.state)
+
+    def _show(self, state: BranchState) -> None:
+        if state.branch == self.branch:
+            self.current = state
 
     def _complain(self, branch: str, text: str) -> None:
         self.reload_failures += 1

@@ -49,7 +49,10 @@ class Scored:
 class LoadedModel:
     """A bundle with its runtime, its encoder and, when it has a feature set, the way to join features.
 
-    It never changes, and may be used from several threads.
+    It may be used from several threads.
+
+    Attributes:
+        sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
     """
 
     def __init__(self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None) -> None:
@@ -62,6 +65,7 @@ class LoadedModel:
         self.encoder = Encoder(bundle.signature)
         self.width = len(self.encoder.names)
         self.joiner = joiner
+        self.sent_plainly = True
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
         self._single = self.task != "multiclass"

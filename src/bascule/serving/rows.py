@@ -9,7 +9,7 @@ import numpy as np
 
 from bascule.errors import InputError
 
-Columns = dict[str, list[Any]]
+Columns = Mapping[str, Sequence[Any]]
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 

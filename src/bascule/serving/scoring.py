@@ -182,10 +182,10 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
         answer.shadow_failed = True
 
 
-def _inputs(rows: Rows) -> dict[str, list[Any]] | bytes:
+def _inputs(rows: Rows) -> dict[str, Sequence[Any]] | bytes:
     if rows.row is not None:
         return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:
         return rows.matrix.astype("<f8", copy=False).tobytes()
     assert rows.columns is not None
-    return rows.columns
+    return rows.columns if type(rows.columns) is dict else dict(rows.columns)

@@ -20,6 +20,7 @@ from bascule.serving.metrics import CONTENT_TYPE
 
 REMEMBERED_PATHS = 1_024
 Answered = Response | Deferred
+Action = Callable[[Request, Route, BranchState], Answered]
 
 
 class Application:
@@ -47,8 +48,8 @@ class Application:
         self._metrics = metrics
         self._draining = draining
         self._inference = Inference(plane, predictions)
-        self._routes: dict[bytes, Route] = {}
-        self._of_branch: dict[str, Callable[[Request, Route, BranchState], Answered]] = {
+        self._routes: dict[bytes, tuple[Route, Action | None]] = {}
+        self._of_branch: dict[str, Action] = {
             "v2/models/stats": self._all_stats,
             "v2/repository/index": self._index,
             "ground-truth": self._truth,
@@ -69,12 +70,8 @@ class Application:
         Raises:
             BasculeError: the request cannot be answered; the server tells the client.
         """
-        route = self._routes.get(request.path)
-        if route is None:
-            route = resolve(request.path)
-            if len(self._routes) >= REMEMBERED_PATHS:
-                self._routes.clear()
-            self._routes[request.path] = route
+        known = self._routes.get(request.path)
+        route, action = known if known is not None else self._find(request.path)
         if request.method not in route.methods:
             allowed = b", ".join(route.methods)
             raise HttpProblem(
@@ -82,14 +79,20 @@ class Application:
                 f"{request.method.decode('latin-1')} is not for this path; it takes {allowed.decode()}.",
                 extra=b"allow: %b\r\n" % allowed,
             )
-        action = self._of_branch.get(route.action)
         if action is None:
             return self._server(route)
-        state = self._plane.state(route.branch)
+        state = self._plane.current if route.branch is None else self._plane.state(route.branch)
         if state is None:
             branch = route.branch or self._plane.branch
             return Deferred(lambda: self._plane.open(branch), lambda opened: action(request, route, opened))
         return action(request, route, state)
+
+    def _find(self, path: bytes) -> tuple[Route, Action | None]:
+        route = resolve(path)
+        if len(self._routes) >= REMEMBERED_PATHS:
+            self._routes.clear()
+        found = self._routes[path] = route, self._of_branch.get(route.action)
+        return found
 
     def _server(self, route: Route) -> Answered:
         if route.action == "metrics":

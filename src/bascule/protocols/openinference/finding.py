@@ -12,12 +12,17 @@ def find_deployment(state: BranchState, name: str) -> ServedDeployment:
     """Return a deployment, or raise `HttpProblem` 404 with the nearest one."""
     found = state.deployments.get(name)
     if found is None:
-        raise HttpProblem(
-            404,
-            f"Request for unknown model: {name[:80]!r} is not deployed on branch {state.branch!r}.",
-            hint=suggestion(name, sorted(state.deployments), "deployment"),
-        )
+        raise unknown_deployment(state, name)
     return found
+
+
+def unknown_deployment(state: BranchState, name: str) -> HttpProblem:
+    """The error for a deployment that there is not."""
+    return HttpProblem(
+        404,
+        f"Request for unknown model: {name[:80]!r} is not deployed on branch {state.branch!r}.",
+        hint=suggestion(name, sorted(state.deployments), "deployment"),
+    )
 
 
 def check_version(deployment: ServedDeployment, version: int) -> None:

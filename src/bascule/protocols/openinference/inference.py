@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bascule.errors import BasculeError
-from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
+from bascule.protocols.openinference.finding import check_version, demand_ready, unknown_deployment
 from bascule.protocols.openinference.inputs import read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
@@ -27,15 +27,18 @@ INLINE_BYTES = 128 << 10
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+Read = tuple[Any, Rows, str | None]  # the message, its rows, and what stays with one version
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to ask: how a body is read into a message, its rows and its unit, and how an answer is written."""
+    """One way to ask: how a body is read, and how an answer is written."""
 
-    read: Callable[[Request, LoadedModel], tuple[Any, Rows, str | None]]
+    read: Callable[[Request, LoadedModel], Read]
     write: Callable[[Any, Answer, str], Response]
 
 
-def _read_infer(request: Request, model: LoadedModel) -> tuple[Any, Rows, str | None]:
+def _read_infer(request: Request, model: LoadedModel) -> Read:
     message, rows = read_request(request.body, request.headers.get(b"inference-header-content-length"), model)
     if message.outputs:
         check_outputs(message, model)
@@ -44,7 +47,7 @@ def _read_infer(request: Request, model: LoadedModel) -> tuple[Any, Rows, str | 
     return message, rows, unit
 
 
-def _read_predict(request: Request, model: LoadedModel) -> tuple[Any, Rows, str | None]:
+def _read_predict(request: Request, model: LoadedModel) -> Read:
     message, rows = read_predict(request.body)
     return message, rows, message.unit or message.id
 
@@ -77,18 +80,23 @@ class Inference:
 
     def _begin(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
         began = time.perf_counter_ns()
-        deployment = find_deployment(state, route.name)
-        demand_ready(self._plane, deployment)
+        deployment = state.deployments.get(route.name)
+        if deployment is None:
+            raise unknown_deployment(state, route.name)
         version = route.version
-        if version is not None and deployment.model(version) is None:
-            check_version(deployment, version)
-            return Deferred(
-                lambda: self._plane.load_version(deployment, version),
-                lambda model: self._answer(request, deployment, model, version, form, began),
-            )
-        model = deployment.first if version is None else deployment.model(version)
-        assert model is not None
-        return self._answer(request, deployment, model, version, form, began)
+        if version is None and deployment.models and not self._plane.unloaded:
+            return self._answer(request, deployment, deployment.first, None, form, began)
+        demand_ready(self._plane, deployment)
+        if version is None:
+            return self._answer(request, deployment, deployment.first, None, form, began)
+        model = deployment.model(version)
+        if model is not None:
+            return self._answer(request, deployment, model, version, form, began)
+        check_version(deployment, version)
+        return Deferred(
+            lambda: self._plane.load_version(deployment, version),
+            lambda loaded: self._answer(request, deployment, loaded, version, form, began),
+        )
 
     def _answer(
         self,
@@ -98,41 +106,35 @@ class Inference:
         version: int | None,
         form: Form,
         began: int,
+        found: Read | None = None,
     ) -> Response | Deferred:
-        """Answer a request, here when it is small.
+        """Answer a request, here when it is small, else in threads.
 
         Args:
             model: the version that most likely answers; it tells the columns.
+            found: what the body says, when it was read already.
         """
         try:
-            if len(request.body) > INLINE_BYTES:
-                read = form.read
+            if found is None and len(request.body) > INLINE_BYTES:
                 return Deferred(
-                    lambda: read(request, model),
-                    lambda found: self._score(request, deployment, model, version, form, began, found),
+                    lambda: form.read(request, model),
+                    lambda read: self._answer(request, deployment, model, version, form, began, read),
                 )
-            return self._score(request, deployment, model, version, form, began, form.read(request, model))
+            message, rows, unit = found or form.read(request, model)
+            headers = request.headers
+            if b"traceparent" in headers or b"x-bascule-caller" in headers:
+                query = Query(rows, version, unit, *_origin(headers), began)
+            else:
+                query = Query(rows, version, unit, None, None, began)
+            if rows.count > model.inline_rows:
+                return Deferred(
+                    lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
+                )
+            answer = score(deployment, query)
         except BasculeError:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
             raise
-
-    def _score(
-        self,
-        request: Request,
-        deployment: ServedDeployment,
-        model: LoadedModel,
-        version: int | None,
-        form: Form,
-        began: int,
-        found: tuple[Any, Rows, str | None],
-    ) -> Response | Deferred:
-        message, rows, unit = found
-        query = Query(rows, version, unit, *_origin(request.headers), began)
-        if rows.count > model.inline_rows:
-            return Deferred(
-                lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
-            )
-        return self._finish(deployment, message, score(deployment, query), form)
+        return self._finish(deployment, message, answer, form)
 
     def _finish(self, deployment: ServedDeployment, message: Any, answer: Answer, form: Form) -> Response:
         """Log an answer and write it."""
@@ -162,8 +164,6 @@ def _origin(headers: dict[bytes, bytes]) -> tuple[str | None, str | None]:
     """Return who asks, as the request says, and the trace that it belongs to."""
     caller = headers.get(b"x-bascule-caller")
     trace = headers.get(b"traceparent")
-    if caller is None and trace is None:
-        return None, None
     match = _TRACE.fullmatch(trace.strip()) if trace is not None else None
     return (
         caller.decode("utf-8", "replace")[:200] if caller is not None else None,

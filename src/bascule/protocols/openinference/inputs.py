@@ -12,24 +12,15 @@ from msgspec import UNSET
 from bascule.errors import InputError
 from bascule.protocols.openinference.binary import header_length, split_texts, take_tensors
 from bascule.protocols.openinference.datatypes import Datatype, datatype_named, datatype_of, from_bfloat16
-from bascule.protocols.openinference.messages import InferRequest, Tensor, read_infer
+from bascule.protocols.openinference.messages import InferRequest, SingleRequest, Tensor, read_infer, read_single
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 
-INTEGERS = frozenset(("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"))
-_ONE, _ONE_BY_ONE = [1], [1, 1]
+AnyRequest = InferRequest | SingleRequest
 _NAN = float("nan")
-_LOW, _HIGH = -(2**63), 2**63 - 1
-# What may stand in JSON for a datatype and is kept as it is.
-_PLAIN: dict[str, frozenset[type]] = {
-    "FP64": frozenset((float, type(None))),
-    "FP32": frozenset((float, type(None))),
-    "BOOL": frozenset((bool, type(None))),
-    "BYTES": frozenset((str, type(None))),
-}
 
 
-def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple[InferRequest, Rows]:
+def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple[AnyRequest, Rows]:
     """Return a request and the rows that it asks about.
 
     Args:
@@ -40,8 +31,16 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
         InputError: the body is not a request, or a tensor is not what it says; the text names it.
     """
     if length is None:
+        if model.sent_plainly:
+            single = read_single(body)
+            if single is not None:
+                columns = {tensor.name: tensor.data for tensor in single.inputs}
+                if len(columns) == len(single.inputs) > 0:
+                    return single, Rows(1, columns)
         request = read_infer(body)
-        return request, _rows(request, model, None)
+        rows = _rows(request, model, None)
+        model.sent_plainly = rows.columns is not None and rows.count == 1
+        return request, rows
     size = header_length(length, len(body))
     whole = memoryview(body)
     if size == 0:
@@ -59,10 +58,6 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
         raise InputError("The request has no inputs.")
     if len(inputs) == 1 and _is_matrix(inputs[0], model):
         return _matrix(inputs[0], binary[0] if binary else None, model)
-    if binary is None:
-        single = _single_row(inputs)
-        if single is not None:
-            return Rows(1, single)
     columns: dict[str, list[Any]] = {}
     count = -1
     for place, tensor in enumerate(inputs):
@@ -81,25 +76,6 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
     return Rows(count, columns)
 
 
-def _single_row(inputs: list[Tensor]) -> dict[str, list[Any]] | None:
-    """Return the columns of one row that needs no conversion, as most requests are; None to look more closely."""
-    columns: dict[str, list[Any]] = {}
-    for tensor in inputs:
-        shape, data = tensor.shape, tensor.data
-        if (shape != _ONE and shape != _ONE_BY_ONE) or type(data) is not list or len(data) != 1:
-            return None
-        value = data[0]
-        kinds = _PLAIN.get(tensor.datatype)
-        if kinds is not None:
-            plain = value.__class__ in kinds
-        else:
-            plain = tensor.datatype == "INT64" and value.__class__ is int and _LOW <= value <= _HIGH
-        if not plain or tensor.parameters is not None:
-            return None
-        columns[tensor.name] = data
-    return columns if len(columns) == len(inputs) else None
-
-
 def _values(tensor: Tensor, count: int) -> list[Any]:
     """Return the elements of a tensor that came as JSON."""
     datatype = datatype_named(tensor.datatype)
@@ -114,14 +90,11 @@ def _values(tensor: Tensor, count: int) -> list[Any]:
         )
     if not datatype.json:
         raise InputError(f"The input {tensor.name!r} is {datatype.name}, which only comes as binary data.")
-    accepts = datatype.accepts
-    for value in data if count == 1 else set(map(type, data)):
-        if (type(value) if count == 1 else value) not in accepts:
-            raise _wrong_element(tensor, datatype, data)
-    if tensor.datatype in INTEGERS:
-        _check_range(tensor, datatype, data)
-    elif int in accepts:
-        data = _floats(tensor.name, data)
+    kinds = set(map(type, data))
+    if not kinds <= datatype.accepts:
+        raise _wrong_element(tensor, datatype, data)
+    if int in kinds:
+        data = _integers(tensor, datatype, data) if datatype.high else _floats(tensor.name, data)
     if tensor.parameters and tensor.parameters.get("content_type") == "base64":
         return [None if text is None else _base64(tensor.name, text) for text in data]
     return data
@@ -164,7 +137,8 @@ def _matrix(tensor: Tensor, part: memoryview | None, model: LoadedModel) -> Rows
         raise InputError(f"The input {tensor.name!r} is BYTES; whole rows are numbers.")
     count = tensor.shape[0] * tensor.shape[1]
     if part is None and tensor.shape[0] == 1:
-        return Rows(1, None, row=[_NAN if value is None else value for value in _values(tensor, count)])
+        row = _values(tensor, count)
+        return Rows(1, None, row=row if None not in row else [_NAN if value is None else value for value in row])
     if part is not None:
         flat = _array(tensor, datatype, part, count).astype(np.float64)
     else:
@@ -198,11 +172,12 @@ def _flat(name: str, data: list[Any], shape: list[int]) -> list[Any]:
     return parts
 
 
-def _check_range(tensor: Tensor, datatype: Datatype, data: list[Any]) -> None:
+def _integers(tensor: Tensor, datatype: Datatype, data: list[Any]) -> list[Any]:
     low, high = datatype.low, datatype.high
     for value in data:
         if value is not None and not low <= value <= high:
             raise InputError(f"The input {tensor.name!r} has {str(value)[:40]}, which {datatype.name} cannot hold.")
+    return data
 
 
 def _floats(name: str, data: list[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -51,7 +51,54 @@ class LoadRequest(msgspec.Struct):
     parameters: Parameters | None = None
 
 
+# One row, one value a column, all as their datatypes say: what most requests are. The decoder checks it all by itself.
+_OneRow = Annotated[list[Literal[1]], msgspec.Meta(min_length=1, max_length=2)]
+
+
+class _Single(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True):
+    name: str
+    shape: _OneRow
+
+
+class _Double(_Single, tag="FP64"):
+    data: tuple[float | None]
+
+
+class _Float(_Single, tag="FP32"):
+    data: tuple[float | None]
+
+
+class _Long(_Single, tag="INT64"):
+    data: tuple[Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None]
+
+
+class _Boolean(_Single, tag="BOOL"):
+    data: tuple[bool | None]
+
+
+class _Text(_Single, tag="BYTES"):
+    data: tuple[str | None]
+
+
+class SingleRequest(msgspec.Struct):
+    """A request to infer about one row whose columns need no conversion."""
+
+    inputs: list[_Double | _Float | _Long | _Boolean | _Text]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[Asked] | None = None
+
+
 _infer = msgspec.json.Decoder(InferRequest)
+_single = msgspec.json.Decoder(SingleRequest)
+
+
+def read_single(body: bytes) -> SingleRequest | None:
+    """Return a request if it is about one plain row, else None: then `read_infer` says what it is."""
+    try:
+        return _single.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def read_infer(body: bytes | memoryview) -> InferRequest:

@@ -11,7 +11,8 @@ import numpy as np
 
 from bascule.errors import InputError, NotFound
 from bascule.protocols.openinference.binary import join_texts
-from bascule.protocols.openinference.messages import Asked, InferRequest, Parameters
+from bascule.protocols.openinference.inputs import AnyRequest
+from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
 from bascule.serving.log.predictions import label
 from bascule.serving.model import LoadedModel, Output
@@ -35,7 +36,7 @@ def output_tensors(task: str, classes: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def check_outputs(request: InferRequest, model: LoadedModel) -> None:
+def check_outputs(request: AnyRequest, model: LoadedModel) -> None:
     """Refuse outputs that there are not, before anything is scored.
 
     Raises:
@@ -52,7 +53,7 @@ def check_outputs(request: InferRequest, model: LoadedModel) -> None:
         _classification(asked.name, parameters, model)
 
 
-def infer_response(request: InferRequest, answer: Answer, name: str) -> Response:
+def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
     """Return the answer to a request.
 
     Args:
@@ -84,7 +85,7 @@ def _single(name: str, answer: Answer) -> bytes:
             _pieces.clear()
         pieces = _pieces[key] = _cut(name, model)
     head, middle, tails = pieces
-    return f"{head}{answer.ids[0]}{middle}{output!r}{tails[output >= 0.5]}".encode()  # type: ignore[operator, call-overload]
+    return f"{head}{answer.ids[0]}{middle}{output!r}{tails[output >= 0.5]}".encode()  # type: ignore[operator]
 
 
 def _cut(name: str, model: LoadedModel) -> tuple[str, str, tuple[str, str]]:
@@ -119,7 +120,7 @@ def _plain(model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
     return [probability, {"name": "label", "datatype": "BYTES", "shape": [count], "data": labels}]
 
 
-def _selected(request: InferRequest, message: dict[str, Any], model: LoadedModel, outputs: list[Output]) -> Response:
+def _selected(request: AnyRequest, message: dict[str, Any], model: LoadedModel, outputs: list[Output]) -> Response:
     plain = {output["name"]: output for output in _plain(model, outputs)}
     binary_by_default = bool((request.parameters or {}).get("binary_data_output"))
     tensors, parts = [], []

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self.between = True  # no request is being read or answered
         self._limits = server.limits
+        self._right_hosts = server.hosts.right
         self._transport: Any = None
         self._parser: Any = None
         self._partial = False  # the first byte of a request came, its last did not
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
+        self._counting = False  # these bytes may hold more headers than are allowed
         self._body: bytes | list[bytes] = b""
         self._body_bytes = 0
         self._counted = 0  # bytes of this body in the server's count of all bodies
@@ -97,6 +99,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         partial, heading = self._partial, self._heading
+        self._counting = partial or len(data) > self._limits.header_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -155,25 +158,22 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """A part of the target came."""
         self._url += url
-        self._header_bytes += len(url)
-        if self._header_bytes > self._limits.header_bytes:
-            raise _headers_too_large(self._limits.header_bytes)
+        if self._counting:
+            self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole header came."""
-        self._header_bytes += len(name) + len(value) + PER_HEADER
-        if self._header_bytes > self._limits.header_bytes:
-            raise _headers_too_large(self._limits.header_bytes)
+        if self._counting:
+            self._count_header(len(name) + len(value) + PER_HEADER)
         known = _NAMES.get(name)
         if known is None:
             known = _remember(name)
         if known and self._heading:  # a trailer changes nothing
-            name = known
-            if name in self._headers:
-                if name in SINGLE_HEADERS:
-                    raise HttpProblem(400, f"The header {name.decode()} was sent twice.")
-                value = self._headers[name] + b"," + value
-            self._headers[name] = value
+            if known in self._headers:
+                if known in SINGLE_HEADERS:
+                    raise HttpProblem(400, f"The header {known.decode()} was sent twice.")
+                value = self._headers[known] + b"," + value
+            self._headers[known] = value
 
     def on_headers_complete(self) -> None:
         """All headers came: refuse now what need not be read."""
@@ -182,12 +182,13 @@ class Connection(asyncio.Protocol):
         host = headers.get(b"host")
         if host is None and self._parser.get_http_version() == "1.1":
             raise HttpProblem(400, "The request has no host header.")
-        self.server.hosts.check(host, headers.get(b"origin"))
+        if host not in self._right_hosts or b"origin" in headers:
+            self.server.hosts.check(host, headers.get(b"origin"))
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._limits.body_bytes:
+        if length is not None and len(length) > 4 and int(length) > self._limits.body_bytes:
             raise _body_too_large(self._limits.body_bytes)
-        expect = headers.get(b"expect")
-        if expect is not None:
+        if b"expect" in headers:
+            expect = headers[b"expect"]
             if expect.lower() != b"100-continue":
                 raise HttpProblem(417, "Only the expectation 100-continue can be met.")
             if self._parser.get_http_version() == "1.1" and not self._busy and not self._waiting:
@@ -197,7 +198,7 @@ class Connection(asyncio.Protocol):
         """A part of the body came."""
         self._body_bytes += len(data)
         if not self._body:
-            self._body = data
+            self._body = data  # most bodies come whole
             return
         if isinstance(self._body, bytes):
             self._body = [self._body]
@@ -212,8 +213,10 @@ class Connection(asyncio.Protocol):
         self._partial = False
         if self._deaf:
             return
-        body = self._body if isinstance(self._body, bytes) else b"".join(self._body)
-        self._uncount()
+        body = self._body
+        if not isinstance(body, bytes):
+            body = b"".join(body)
+            self._uncount()
         headers = self._headers
         if b"content-encoding" in headers:
             body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
@@ -224,8 +227,8 @@ class Connection(asyncio.Protocol):
         if self._busy or self._waiting:
             self._waiting.append((request, last, connection))
             self._regulate()
-        else:
-            self._answer(request, last, connection)
+            return
+        self._answer(request, last, connection)
 
     # Answering -------------------------------------------------------------------------------------------------------
 
@@ -378,6 +381,11 @@ class Connection(asyncio.Protocol):
         self._counted = self._body_bytes
         if self.server.buffered > self._limits.buffered_bytes:
             raise HttpProblem(503, "The server holds as many request bodies as it can.", extra=b"retry-after: 1\r\n")
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limits.header_bytes:
+            raise _headers_too_large(self._limits.header_bytes)
 
     def _uncount(self) -> None:
         self.server.buffered -= self._counted

@@ -15,16 +15,20 @@ _REMEMBERED = 256
 
 
 class HostCheck:
-    """Checks `host` and `origin`. What was found right is remembered, so the common case is one look-up."""
+    """Checks `host` and `origin`. What was found right is remembered, so the common case is one look-up.
+
+    Attributes:
+        right: values that were found right.
+    """
 
     def __init__(self) -> None:
-        self._right: set[bytes] = set()
+        self.right: set[bytes | None] = set()
 
     def check(self, host: bytes | None, origin: bytes | None) -> None:
         """Pass, or raise `HttpProblem` 403."""
-        if host is not None and host not in self._right:
+        if host is not None and host not in self.right:
             self._look(host, b"//" + host, "host")
-        if origin is not None and origin not in self._right:
+        if origin is not None and origin not in self.right:
             self._look(origin, origin, "origin")
 
     def _look(self, value: bytes, url: bytes, header: str) -> None:
@@ -35,8 +39,8 @@ class HostCheck:
                 f"This server listens on loopback and was asked with the {header} {shown!r}.",
                 hint="Ask it as localhost or 127.0.0.1, and not from a web page of another site.",
             )
-        if len(self._right) < _REMEMBERED:
-            self._right.add(value)
+        if len(self.right) < _REMEMBERED:
+            self.right.add(value)
 
 
 def is_loopback(host: str) -> bool:

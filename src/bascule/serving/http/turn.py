@@ -44,11 +44,14 @@ class Turn:
             return
         self._answers = []
         failed: dict[Kept, EnvironmentProblem] = {}
-        for journal in {kept for _, _, kept, _ in answers if kept is not None}:
-            try:
-                journal.commit()
-            except EnvironmentProblem as problem:
-                failed[journal] = problem
+        committed = None
+        for _, _, kept, _ in answers:
+            if kept is not None and kept is not committed:
+                committed = kept
+                try:
+                    kept.commit()  # of a journal that has nothing new this is a look
+                except EnvironmentProblem as problem:
+                    failed[kept] = problem
         for outlet, data, kept, last in answers:
             if failed and kept is not None and kept in failed:
                 data = outlet.encode(error_response(failed[kept]), last)

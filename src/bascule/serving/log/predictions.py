@@ -93,7 +93,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     caller: str | None
     trace_id: str | None
     latency_us: int
-    inputs: dict[str, list[Any]] | bytes
+    inputs: dict[str, Sequence[Any]] | bytes
     features: list[list[Any]] | None
     outputs: list[Any] | None
     error: str | None = None
