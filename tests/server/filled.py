@@ -17,10 +17,19 @@ from sqlalchemy import insert
 from bascule.catalog import new_id, now, schema
 from bascule.contracts import Contract, run_checks
 from bascule.delivery import advance, deploy, promote
-from bascule.evaluation import Calibration, CalibrationBin, Comparison, EvaluationReport, GateResult, Measure, Method
-from bascule.evaluation import SliceRow
+from bascule.evaluation import (
+    Calibration,
+    CalibrationBin,
+    Comparison,
+    EvaluationReport,
+    GateResult,
+    Measure,
+    Method,
+    SliceRow,
+)
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable
+from bascule.monitoring.triggers import Trigger, TriggerRule
 from bascule.registry import register
 from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
 from bascule.serving.log.truths import SCHEMA as TRUTH
@@ -79,7 +88,7 @@ class Filled:
 
 
 def fill(ws: Workspace, *, requests: int = 3000, rollout: bool = True) -> Filled:
-    """Fill a workspace: six months of flights, three model versions, a canary under way, traffic, drift and an alert."""
+    """Fill a workspace: six months of flights, three versions, a canary under way, traffic, drift and an alert."""
     random = np.random.default_rng(7)
     _tables(ws, random)
     _checks(ws)
@@ -280,7 +289,7 @@ def report(number: int, *, passed: bool = True) -> EvaluationReport:
         slices=slices,
         weakest=slices["carrier"][-3:],
         calibration=Calibration(ece=0.012, noise=0.009, bins=bins),
-        importance={"carrier_lateness__late_6h": 0.31, "hour": 0.22, "weather__wind_speed": 0.16, "carrier": 0.11, "distance": 0.08},
+        importance={"carrier_lateness__late_6h": 0.31, "hour": 0.22, "weather__wind_speed": 0.16, "carrier": 0.11},
         gates=gates,
         passed=passed,
         caveats=("The year has one summer only.",),
@@ -383,7 +392,7 @@ def _prediction(ws: Workspace, random: np.random.Generator, number: int, commit:
 def _watch(ws: Workspace, random: np.random.Generator, training_set: str) -> str:
     monitor = {"kind": "monitor", "name": "delays", "deployment": "delays", "reference": {"training_set": training_set}}
     rule = "quality.auc < training.auc - 0.03 for 3 of 5 days"
-    trigger = {"kind": "trigger", "name": "retrain", "monitor": "delays", "rule": rule, "action": "retrain"}
+    trigger = Trigger("retrain", "delays", TriggerRule(when=rule, schedule="0 3 * * 1")).as_object()
     objects = {"monitors/delays": monitor | {"by": "day"}, "triggers/retrain": trigger}
     ws.history.commit("main", objects, message="Watch delays by day", author=ANN)
     points = [row for day in range(60) for row in _day(random, day)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -66,15 +66,16 @@ def check_reach(workspace: Workspace, settings: ServerSettings) -> None:
         )
 
 
-def _unmatched(error_page: ErrorPage):  # type: ignore[no-untyped-def]
-    def answer(request: Request, error: HTTPException) -> Response:
+def _unmatched(error_page: ErrorPage) -> Callable[[Request, Exception], Response]:
+    def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        for_people = wants_page(request)
         if error.status_code == 405:
             said = InputError(f"{request.method} is not understood at {request.url.path}.")
         else:
-            said = InputError(
-                f"There is nothing at {request.url.path}.", hint="The API is described at /api/openapi.json."
-            )
-        page = error_page if wants_page(request) else None
+            hint = "Look it up on the overview by its name or id." if for_people else "See /api/openapi.json."
+            said = InputError(f"There is nothing at {request.url.path}.", hint=hint)
+        page = error_page if for_people else None
         return error_answer(request, error.status_code, said, page, error.headers)
 
     return answer

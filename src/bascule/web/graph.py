@@ -6,6 +6,7 @@ through places of their own so that they do not run under boxes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -191,8 +192,8 @@ def _edge_path(
     heights: Mapping[str, float],
     known: Mapping[str, Node],
 ) -> str:
-    parts = []
-    for source, target in zip(chain, chain[1:], strict=False):
+    parts: list[str] = []
+    for source, target in itertools.pairwise(chain):
         start = (x[source] + BOX_WIDTH, y[source] + heights[source] / 2)
         end = (x[target], y[target] + heights[target] / 2)
         bend = GAP_X / 2

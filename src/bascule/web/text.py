@@ -153,6 +153,7 @@ def breakable(text: str) -> Markup:
 FILTERS = {
     function.__name__: function
     for function in (
-        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable, plain, values_of,
+        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number,
+        breakable, plain, values_of,
     )
 }  # fmt: skip

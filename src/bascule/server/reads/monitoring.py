@@ -16,7 +16,7 @@ ALERTS = 200
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One measurement over one window (microseconds since the epoch). `low` and `high` bound it where they are known."""
+    """One measurement over one window (microseconds since the epoch), between `low` and `high` where known."""
 
     window_start: int
     window_end: int
@@ -92,7 +92,7 @@ def list_monitors(ws: Workspace, branch: str) -> list[MonitorInfo]:
         open_alerts = (
             select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
         )
-        firing = {name: total for name, total in conn.execute(open_alerts)}
+        firing = {row[0]: row[1] for row in conn.execute(open_alerts)}
     found = []
     for path, value in ws.history.entries(branch, "monitors/"):
         name = path.partition("/")[2]
