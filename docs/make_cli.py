@@ -22,7 +22,7 @@ Written from the command line itself by `python docs/make_cli.py`; a test fails 
 **Where a command works.** The project is the nearest folder upwards with a `bascule.toml` or a workspace. The workspace
 is the one of `--workspace`, else of `BASCULE_WORKSPACE`, else of `[workspace]` in the project file, else `.bascule/`
 beside it. The branch is the one of `--branch`, else of `BASCULE_BRANCH`, else the one that `bascule switch` wrote
-down, else git's. A git branch that Bascule does not know yet is made at the head of `main`; git's `master` is `main` here.
+down, else git's. A git branch that is not known here yet is made at the head of `main`; git's `master` is `main` here.
 
 **States.** Wherever a command takes a state, a branch, a tag, a commit (or the start of its id), `main~3` and
 `main@2026-03-01T00:00Z` will do; see [history](history.md).
