@@ -76,10 +76,8 @@ def weigh(interpreter: Path) -> None:
     packages = sum(name.endswith(".dist-info") for name in sizes)
     bytecode = sum(path.stat().st_size for path in site.rglob("*.pyc"))
     largest = sorted(sizes.items(), key=lambda one: -one[1])[:4]
-    total = sum(sizes.values())
-    print(
-        f"base install: {packages} packages, {(total - bytecode) / 1e6:.0f} MB, and {bytecode / 1e6:.0f} MB of byte code"
-    )
+    rest = sum(sizes.values()) - bytecode
+    print(f"base install: {packages} packages, {rest / 1e6:.0f} MB, and {bytecode / 1e6:.0f} MB of byte code")
     print("largest: " + ", ".join(f"{name} {amount / 1e6:.0f} MB" for name, amount in largest) + "\n")
 
 

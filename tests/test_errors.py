@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from bascule import errors
 from bascule.errors import BasculeError, NotFound, ProjectFileError, suggestion
 
 PUBLIC: dict[str, type[BasculeError]] = {
-    name: one for name, one in vars(errors).items() if inspect.isclass(one) and one.__module__ == errors.__name__
+    name: one
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, BasculeError) and not name.startswith("_")
 }
 EXAMPLES: list[BasculeError] = [
     BasculeError("It is so.", hint="Do this."),
