@@ -49,8 +49,10 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, f"({spec.population})")
-        refuse_leaks(connection, features, f"({spec.population})", spec)
+        rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        connection.register("joined_rows", rows)
+        progress("looking for leaks", 0, rows.num_rows)
+        refuse_leaks(connection, features, "joined_rows", spec)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
@@ -75,7 +77,7 @@ def refuse_leaks(connection: duckdb.DuckDBPyConnection, features: FeatureSet, ro
     Raises:
         CheckFailed: names the view, the feature and the evidence.
     """
-    leaks = find_leaks(connection, features, rows, spec.label, spec.prediction_time, spec.label_time)
+    leaks = find_leaks(connection, features, rows, spec.label)
     if leaks:
         lines = "\n".join(f"  {leak.view}.{leak.feature}: {leak.reason} ({leak.evidence})" for leak in leaks)
         raise CheckFailed(
