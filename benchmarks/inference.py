@@ -64,9 +64,12 @@ def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], lis
 
 def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> None:
     print(f"\none row, {kind}; median of {ROUNDS} rounds")
-    print(f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'of by hand':>12}{'of bare':>9}")
+    print(
+        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'of by hand':>12}{'of bare':>9}"
+    )
     middle = {
-        key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]} for key, rounds in found.items()
+        key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        for key, rounds in found.items()
     }
     for (name, connections), figures in middle.items():
         rate = figures["rate"]
@@ -104,7 +107,9 @@ def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
 
     if kind == "columns":
         fields = [
-            Field(name=name, type="varchar", categories=CARRIERS) if name in COLUMNS[10:] else Field(name=name, type="double")
+            Field(name=name, type="varchar", categories=CARRIERS)
+            if name in COLUMNS[10:]
+            else Field(name=name, type="double")
             for name in COLUMNS
         ]
     else:
@@ -289,7 +294,9 @@ def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> 
     async def work() -> float:
         loop = asyncio.get_running_loop()
         begun = time.perf_counter()
-        made = [await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)]
+        made = [
+            await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)
+        ]
         await asyncio.sleep(seconds)
         lasted = time.perf_counter() - begun
         for transport, _ in made:

@@ -69,7 +69,7 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
 def _prediction(workspace: Workspace, name: str) -> Link:
     found = query(workspace, "select * from predictions where prediction_id = $1", [name])
     if not found:
-        some = query(workspace, "select prediction_id from predictions order by at desc limit 3")
+        some = query(workspace, 'select prediction_id from predictions order by "at" desc limit 3')
         raise NotFound(
             "prediction",
             name,

@@ -14,9 +14,11 @@ from bascule.catalog import actor, audit
 from bascule.catalog.schema import training_sets
 from bascule.features.online import entity_key, open_online_store
 from bascule.history import Workspace
-from bascule.lake import ForgetReport, Forgotten, forget
+from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import Request
-from bascule.serving.log import forget_logged
+from bascule.lake.iceberg.types import literal, quoted
+from bascule.project.querying import query
+from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def forget_subject(
         subject,
         dry_run=dry_run,
         author=actor(),
-        hooks=(_training_sets, _online, lambda request: forget_logged(workspace, subject, dry_run=dry_run)),
+        hooks=(_training_sets, _online, _logged),
     )
     models = _models_from(workspace, {name for name, _ in learned})
     if not dry_run:
@@ -138,6 +140,26 @@ def _online(request: Request) -> list[Forgotten]:
                     else store.delete_entity(entity_key(values))
                 )
     return [Forgotten("online stores", removed)] if removed else []
+
+
+def _logged(request: Request) -> list[Forgotten]:
+    """Take the answers about the subject, and the truth about them, out of the logs."""
+    workspace = request.workspace
+    move_segments(workspace, sealing=True)
+    known = records.names(workspace)
+    if PREDICTIONS not in known:
+        return []
+    terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
+    where = " AND ".join(terms)
+    ids = [row["prediction_id"] for row in query(workspace, f"SELECT prediction_id FROM predictions WHERE {where}")]
+    if not ids:
+        return []
+    found = forget_rows(workspace, PREDICTIONS, where, dry_run=request.dry_run, author=actor()).rows
+    if GROUND_TRUTH in known:
+        listed = ", ".join(literal(name) for name in ids)
+        told = f"prediction_id IN ({listed})"
+        found += forget_rows(workspace, GROUND_TRUTH, told, dry_run=request.dry_run, author=actor()).rows
+    return [Forgotten("logs", found)]
 
 
 def _models_from(workspace: Workspace, sets: set[str]) -> tuple[str, ...]:
