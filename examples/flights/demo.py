@@ -93,7 +93,7 @@ class Story:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A year of flights, end to end.")
     parser.add_argument("--exit", action="store_true", help="end when the story is told")
     parser.add_argument("--folder", type=Path, help="the project's folder; a temporary one when not given")
     parser.add_argument("--port", type=int, default=7400)
