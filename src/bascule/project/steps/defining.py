@@ -11,6 +11,7 @@ from bascule.errors import ProjectFileError
 from bascule.project.definitions import entities, request_view, views
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.store import digest_of
 from bascule.tracking import Run
 
 NAME = "define"
@@ -19,8 +20,11 @@ OWNED = ("contracts/", "entities/", "features/")
 
 
 def inputs(context: Context) -> Terms:
-    """Not used: the step compares the branch with the files themselves; see `idle`."""
-    return {}
+    """What the files say, definition by definition."""
+    return {
+        f"definition:{path}": digest_of(msgspec.json.encode(definition, order="deterministic"))
+        for path, definition in objects(context).items()
+    }
 
 
 def idle(context: Context) -> Outcome | None:
