@@ -1,4 +1,4 @@
-"""What nobody expected: a bug of ours, a machine that gives no more, a Ctrl-C. Each is one sentence and an exit code."""
+"""What nobody expected: a bug of ours, a machine that gives no more, a Ctrl-C. Each is a sentence and an exit code."""
 
 from __future__ import annotations
 

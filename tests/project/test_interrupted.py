@@ -124,7 +124,12 @@ def test_after_ctrl_c_the_next_run_continues(held: Path, start: Callable[..., An
 
     (held / "hold").unlink()
     steps = {receipt["step"]: receipt["status"] for receipt in bascule("run", "--json").json()["steps"]}
-    assert (steps["define"], steps["training-set"], steps["train"], steps["register"]) == ("cached", "cached", "ran", "ran")
+    assert (steps["define"], steps["training-set"], steps["train"], steps["register"]) == (
+        "cached",
+        "cached",
+        "ran",
+        "ran",
+    )
 
 
 @pytest.mark.slow

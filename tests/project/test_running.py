@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bascule.history import Workspace
-from tests.project.parcels import HEAD, PROJECT, SQL, csv, write
+from bascule.project.steps import checking
+from tests.project.parcels import CONTRACT, HEAD, PROJECT, SQL, csv, write
 
 Bascule = Callable[..., Any]
 BATCH = csv(HEAD, [("p1", "north", "2025-04-30T08:00:00Z", "2025-04-30T09:00:00Z", 12.5, 3.5, 4)])
@@ -24,6 +28,8 @@ ALL = {
     "monitor",
     "materialise",
 }
+DEPOT = "      - name: depot\n        logicalType: string\n        required: true\n"
+RELATED = "        relationships:\n          - to: depots.depot\n"
 LEARNING = {"training-set", "train", "evaluate", "register", "monitor"}
 
 
@@ -144,8 +150,50 @@ def test_a_step_needs_those_before_it(trained: Path, refused: Callable[..., Any]
     )
 
 
-def rows_of(folder: Path) -> int:
+def test_a_check_that_reads_another_table_runs_when_that_one_changes(trained: Path, bascule: Bascule) -> None:
+    write(trained / "contracts/orders.yaml", CONTRACT.replace(DEPOT, DEPOT + RELATED))
+    assert ran(bascule) == {"define", "check:orders"}
+    depots = trained / "data/depots.csv"
+    write(depots, depots.read_text() + "west,2020\n")
+    assert "check:orders would run: ingest:depots would run before it." in bascule("why", "check:orders").out
+    assert "check:orders" in ran(bascule)
+
+    write(depots, "depot,opened\nnorth,1987\nsouth,2004\n")
+    said = bascule("run")
+    assert said.code == 1
+    assert "is not merged into 'main'" in said.err
+    assert "orders: 1 of " in said.err
+    assert "depots" in said.err
+    assert rows_of(trained, "depots") == 4
+
+
+def test_a_table_comes_after_those_that_its_contract_looks_at(parcels: Path, bascule: Bascule) -> None:
+    write(parcels / "contracts/orders.yaml", CONTRACT.replace(DEPOT, DEPOT + RELATED))
+    said = bascule("run", "--json")
+    assert said.code == 0, said.err
+    steps = [receipt["step"] for receipt in said.json()["steps"]]
+    assert steps.index("ingest:depots") < steps.index("ingest:orders") < steps.index("check:orders")
+
+
+def test_a_check_of_the_age_runs_again_as_time_goes_by(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age = "slaProperties:\n  - {property: latency, value: 100000, unit: d, element: orders.ordered_at}\n"
+    write(trained / "contracts/orders.yaml", CONTRACT + age)
+    assert "check:orders" in ran(bascule)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(zone) + timedelta(hours=2)
+
+    monkeypatch.setattr(checking, "datetime", Later)
+    assert "check:orders would run: clock:hour changed from " in bascule("why", "check:orders").out
+    assert ran(bascule) == {"check:orders"}
+
+
+def rows_of(folder: Path, table: str = "orders") -> int:
     workspace = Workspace.open(folder)
-    rows = workspace.history.get("main", "tables/orders")["rows"]
+    rows = workspace.history.get("main", f"tables/{table}")["rows"]
     workspace.close()
     return int(rows)

@@ -1,4 +1,4 @@
-"""What is not the user's mistake: a machine that gives no more, and bugs of ours, told in a sentence with a next step."""
+"""What is not the user's mistake: a machine that gives no more, and bugs of ours. Each is told in a sentence."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _written(error: BaseException, arguments: list[str]) -> Path | None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # The command line may hold what only its user may know.
-            with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(handle, "w", encoding="utf-8") as out:
                 out.write(text)
         except OSError:
             continue

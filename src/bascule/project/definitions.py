@@ -86,7 +86,7 @@ def tables_read(project: ProjectFile) -> tuple[str, ...]:
         ProjectFileError: a query cannot be read, or reads something else than tables.
     """
     chosen = set(project.training.features) if project.training else set()
-    keys = [("features", name, "sql") for name in project.views() if name in chosen]
+    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in project.views() if name in chosen]
     if project.training is not None:
         keys.append(("training", "population"))
     return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))

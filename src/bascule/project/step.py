@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from bascule.history import Commit, Workspace
 from bascule.lake import Lake
 from bascule.project.file import ProjectFile
-
-from bascule.history import Commit, Workspace
 from bascule.project.receipt import Output, Receipt
 from bascule.tracking import Run
 
@@ -94,8 +93,8 @@ class Step:
         settled: tells whether what a receipt says is still so on the branch; with `restore`, a receipt whose outputs
             have been moved away from is brought back without working again.
         restore: brings back what a receipt says.
-        idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or None.
-            Their inputs only tell why there is something to do.
+        idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or
+            None. Their inputs only tell why there is something to do.
     """
 
     name: str

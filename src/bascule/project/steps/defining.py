@@ -11,6 +11,7 @@ from bascule.errors import ProjectFileError
 from bascule.project.definitions import entities, request_view, views
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
 from bascule.store import digest_of
 from bascule.tracking import Run
 
@@ -43,7 +44,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     commit = context.workspace.history.commit(
         context.branch, differing, message=f"Define {names}", author=context.author, meta={"run": run.id}
     )
-    return Outcome(_outputs(context, wanted), summary=f"{len(differing)} definitions changed", commit=commit.id)
+    summary = f"{counted(len(differing), 'definition')} changed"
+    return Outcome(_outputs(context, wanted), summary=summary, commit=commit.id)
 
 
 def objects(context: Context) -> dict[str, dict[str, Any]]:

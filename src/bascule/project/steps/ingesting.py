@@ -10,6 +10,7 @@ from bascule.project.batches import bring_in
 from bascule.project.checking import problems
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
 from bascule.tracking import Run
 
 
@@ -63,7 +64,7 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
         (_output(context, source),),
         checks,
         {"rows": float(batch.report.rows)},
-        f"{batch.report.rows:,} rows of {files} file{'s' if files > 1 else ''}, {held}",
+        f"{counted(batch.report.rows, 'row')} of {counted(files, 'file')}, {held}",
         batch.commit.id if batch.commit else None,
     )
 
