@@ -68,9 +68,12 @@ def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], lis
 
 def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> None:
     print(f"\none row, {kind}; median of {ROUNDS} rounds")
-    print(f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of bare':>9}")
+    print(
+        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of bare':>9}"
+    )
     middle = {
-        key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]} for key, rounds in found.items()
+        key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        for key, rounds in found.items()
     }
     for (name, connections), figures in middle.items():
         rate = figures["rate"]
@@ -108,7 +111,9 @@ def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
 
     if kind == "columns":
         fields = [
-            Field(name=name, type="varchar", categories=CARRIERS) if name in COLUMNS[10:] else Field(name=name, type="double")
+            Field(name=name, type="varchar", categories=CARRIERS)
+            if name in COLUMNS[10:]
+            else Field(name=name, type="double")
             for name in COLUMNS
         ]
     else:
@@ -284,7 +289,12 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float) ->
     with spawn.Pool(1) as pool:
         taken, lasted = pool.apply(ask, (port, path, body, connections, seconds))
     times = np.array(taken) / 1e3
-    return {"count": len(times), "rate": len(times) / lasted, "p50": float(np.median(times)), "p99": float(np.quantile(times, 0.99))}
+    return {
+        "count": len(times),
+        "rate": len(times) / lasted,
+        "p50": float(np.median(times)),
+        "p99": float(np.quantile(times, 0.99)),
+    }
 
 
 def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> tuple[list[int], float]:
@@ -299,7 +309,9 @@ def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> 
     async def work() -> float:
         loop = asyncio.get_running_loop()
         begun = time.perf_counter()
-        made = [await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)]
+        made = [
+            await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)
+        ]
         await asyncio.sleep(seconds)
         lasted = time.perf_counter() - begun
         for transport, _ in made:

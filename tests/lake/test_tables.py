@@ -126,6 +126,23 @@ def test_overwrite_does_not_win_over_somebody_else(lake: Lake, monkeypatch: pyte
     with pytest.raises(Conflict, match="tables/people"):
         lake.overwrite("people", people("cyd"))
     assert names_in(lake, state(lake, "people")) == ["ann", "bob"]
+    assert not check(lake.workspace).orphans
+
+
+def test_a_table_that_two_make_at_once_is_made_by_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Lake.stage_append
+
+    def slow(self: Lake, *args: Any, **named: Any) -> Any:
+        staged = stage(self, *args, **named)
+        monkeypatch.setattr(Lake, "stage_append", stage)
+        Lake(lake.workspace).append("people", people("bob"))
+        return staged
+
+    monkeypatch.setattr(Lake, "stage_append", slow)
+    with pytest.raises(Conflict, match="tables/people"):
+        lake.append("people", people("ann"))
+    assert names_in(lake, state(lake, "people")) == ["bob"]
+    assert not check(lake.workspace).orphans
 
 
 def test_delete_rewrites_only_files_that_hold_such_rows(lake: Lake) -> None:

@@ -32,7 +32,11 @@ COLUMNS = (
     Field(name="carrier", type="varchar", categories=CARRIERS),
 )
 NUMBERS = tuple(Field(name=f"x{place}", type="double") for place in range(30))
-CLASSES: dict[str, tuple[str, ...]] = {"binary": ("0", "1"), "multiclass": ("early", "late", "on time"), "regression": ()}
+CLASSES: dict[str, tuple[str, ...]] = {
+    "binary": ("0", "1"),
+    "multiclass": ("early", "late", "on time"),
+    "regression": (),
+}
 
 
 def flights(count: int, seed: int = 0) -> pa.Table:
@@ -88,7 +92,12 @@ def bundle(task: str = "binary", seed: int = 0, fields: tuple[Field, ...] = COLU
 
 def put_versions(ws: Workspace, files: Mapping[int, bytes], model: str = "delays", branch: str = "main") -> None:
     """Register versions of a model as the registry does, without its records."""
-    found = ws.history.read(branch, f"models/{model}") or {"kind": "model", "name": model, "versions": {}, "aliases": {}}
+    found = ws.history.read(branch, f"models/{model}") or {
+        "kind": "model",
+        "name": model,
+        "versions": {},
+        "aliases": {},
+    }
     versions = dict(found["versions"])
     for version, data in files.items():
         versions[str(version)] = {

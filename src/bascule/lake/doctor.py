@@ -28,6 +28,9 @@ class Problem:
     path: str
     message: str
 
+    def __str__(self) -> str:
+        return f"Table {self.table}, {self.path}: {self.message}."
+
 
 @dataclass(frozen=True, slots=True)
 class Orphan:

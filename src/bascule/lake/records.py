@@ -8,6 +8,7 @@ states are kept: no commit points into a record table.
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -97,7 +98,9 @@ class RecordTable:
     def _write(self, rows: Rows, segment: str | None) -> int | None:
         path = FOLDER + self.name
         if self.object() is None:
-            self.swap(None, self._lake.stage_create(path, self.schema))
+            made = self._lake.stage_create(path, self.schema)
+            if not self.swap(None, made):  # another writer made it meanwhile
+                shutil.rmtree(objects.folder_of(made, self._lake.folder), ignore_errors=True)
         value = self.object()
         assert value is not None
         with self._lake.writing(value, self.name) as table:

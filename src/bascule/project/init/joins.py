@@ -42,6 +42,7 @@ class Join:
 
     @property
     def left(self) -> tuple[str, ...]:
+        """The columns of the examples."""
         return tuple(left for left, _ in self.pairs)
 
 
@@ -67,8 +68,8 @@ def find_joins(
     """Find how each other table is joined to the examples.
 
     A column matches another when the names are equal and the values overlap at all (30 % of the examples' distinct
-    values), when the name says so (`plane` or `plane_id` for `planes.id`; 50 %), or when the names differ and 90 % of at
-    least three distinct texts are found. Only keys are matched: `planes.year` is no key of `planes`, so it is not
+    values), when the name says so (`plane` or `plane_id` for `planes.id`; 50 %), or when the names differ and 90 % of
+    at least three distinct texts are found. Only keys are matched: `planes.year` is no key of `planes`, so it is not
     joined to a column `year` of the examples.
 
     Args:
@@ -166,7 +167,7 @@ def _family(column: Column) -> str:
 
 def _named_like(left: str, right: str, other: Table) -> bool:
     """Tell whether `left` is how one would call the column `right` of another table: `plane_id` for `planes.id`."""
-    names = {one for one in singulars(other.name)}
+    names = singulars(other.name)
     alike = {f"{one}_{right.lower()}" for one in names} | {f"{one}{right.lower()}" for one in names}
     return left.lower() in names | alike or left.lower().endswith(tuple(f"_{one}" for one in alike))
 
@@ -178,7 +179,8 @@ def _contained(
     a, b = quoted(left.name), quoted(right.name)
     row = one_row(
         connection,
-        f"with seen as (select distinct {a} as v from {examples.sql} where {a} is not null order by hash({a}) limit {SAMPLE}) "
+        f"with seen as (select distinct {a} as v from {examples.sql} where {a} is not null "
+        f"order by hash({a}) limit {SAMPLE}) "
         f"select count(*), count(*) filter (v in (select {b} from {other.sql} where {b} is not null)) from seen",
     )
     return float(row[1] / row[0]) if row[0] else 0.0
@@ -186,5 +188,5 @@ def _contained(
 
 def _why_not(other: Table) -> str:
     if not other.key:
-        return "it has several rows for everything that the examples could be joined by, and no time to choose between them"
+        return "it has several rows for what the examples could be joined by, and no time to choose between them"
     return f"no column of the examples has the values of its key ({', '.join(other.key)})"

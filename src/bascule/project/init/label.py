@@ -28,6 +28,7 @@ class Label:
 
     Attributes:
         table: the table whose rows are the examples.
+        type: the DuckDB type of the expression.
         expression: the label over that table's columns.
         columns: the columns it reads; they are never features.
         positive: the class whose probability a binary model gives; None for a boolean label.
@@ -37,6 +38,7 @@ class Label:
     """
 
     table: Table
+    type: str
     expression: str
     columns: tuple[str, ...]
     task: Task
@@ -44,6 +46,21 @@ class Label:
     unknown: int
     values: tuple[tuple[str, int], ...]
     said: tuple[str, ...]
+
+    @property
+    def as_number(self) -> str:
+        """The label as a number: 1 for the positive class of a binary label, the code of a class, or the value."""
+        if self.task == "regression":
+            return f"({self.expression})::double"
+        if self.positive is None:
+            return f"({self.expression})::integer"
+        value = self.positive if is_numeric(self.type) else "'" + self.positive.replace("'", "''") + "'"
+        return f"(({self.expression}) = {value})::integer"
+
+
+def is_numeric(kind: str) -> bool:
+    """Tell whether a DuckDB type is a number."""
+    return kind in WHOLE or kind.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
 
 
 def find_label(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], asked: str) -> Label:
@@ -69,14 +86,14 @@ def find_label(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], a
         expression = quoted(expression)
     kind, distribution = _values(connection, table, expression, asked)
     unknown = sum(count for value, count in distribution if value is None)
-    values = [(str(value), count) for value, count in distribution if value is not None]
+    values = [(_plain(str(value), kind), count) for value, count in distribution if value is not None]
     _refuse_constant(values, asked, table)
     task, why = _task(kind, values, table.rows - unknown, asked)
     positive = _positive(kind, values) if task == "binary" else None
     if positive is not None:
         why += f"; a model gives the probability of {positive!r}"
     shown = tuple(values[:MOST_CLASSES])
-    return Label(table, expression, columns, task, positive, unknown, shown, (*said, why))
+    return Label(table, kind, expression, columns, task, positive, unknown, shown, (*said, why))
 
 
 def _written_out(
@@ -85,15 +102,18 @@ def _written_out(
     """Return the expression that a short form stands for; anything else as it is."""
     if not asked:
         raise InputError("The label is empty.", hint="Write a column, or an expression such as delay > 15.")
+    column = next((one.named(asked) for one in tables if one.named(asked)), None)
+    if column is not None:
+        return quoted(column.name), ()
     match = _SHORTHAND.fullmatch(asked)
-    if match is None or any(one.named(asked) for one in tables):
+    if match is None:
         return asked, ()
     columns = {column.name for table in tables for column in table.columns}
-    column = next((one for one in columns if one.lower() == match["column"].lower()), None)
-    if column is None:
+    named = next((one for one in columns if one.lower() == match["column"].lower()), None)
+    if named is None:
         raise NotFound("column", match["column"], columns)
     sign, number = _SIGNS[match["sign"].lower()], match["number"].replace("_", ".")
-    expression = f"{quoted(column)} {sign} {number}"
+    expression = f"{quoted(named)} {sign} {number}"
     return expression, (f"{asked} is no column; it was read as {expression}",)
 
 
@@ -181,6 +201,11 @@ def _values(
     return str(rows[0][0]), [(row[1], int(row[2])) for row in rows]
 
 
+def _plain(value: str, kind: str) -> str:
+    """Return a value as training writes it: a whole number without a point, whatever its type."""
+    return str(int(float(value))) if is_numeric(kind) and float(value).is_integer() else value
+
+
 def _refuse_constant(values: list[tuple[str, int]], asked: str, table: Table) -> None:
     if not values:
         raise InputError(
@@ -210,7 +235,7 @@ def _task(kind: str, values: list[tuple[str, int]], rows: int, asked: str) -> tu
     if kind.startswith(("DATE", "TIME", "INTERVAL")):
         hint = "Write what should be predicted as a number, such as date_diff('day', ordered_at, delivered_at)."
         raise InputError(f"The label {asked!r} is a time.", hint=hint)
-    if kind not in WHOLE and not kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
+    if not is_numeric(kind):
         raise InputError(f"The label {asked!r} has the type {kind}, which cannot be learned.", hint="Choose a column.")
     if len(values) <= FEW_VALUES and all(float(value).is_integer() for value, _ in values):
         said = f"the label is one of {len(values)} whole numbers ({shown}): a multiclass classification"

@@ -15,6 +15,7 @@ from bascule.contracts import suggest
 from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
 from bascule.project.file import FILE_NAME, load_project
 from bascule.project.init.design import Design, make_design
+from bascule.project.init.findings import find_all
 from bascule.project.init.folder import look, tidy_name
 from bascule.project.init.keys import find_key
 from bascule.project.init.label import find_label
@@ -23,7 +24,6 @@ from bascule.project.init.sql import quoted
 from bascule.project.init.tables import load_tables
 from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
 from bascule.project.init.times import mark_times
-
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 
@@ -51,7 +51,7 @@ def init_project(data_folder: Path | str, label: str, into: Path | str, name: st
     with _connection() as connection:
         tables = [mark_times(connection, table) for table in load_tables(connection, folder)]
         tables = [table.with_key(find_key(connection, table)) for table in tables]
-        design = make_design(connection, tables, find_label(connection, tables, label))
+        design = make_design(connection, find_all(connection, tables, find_label(connection, tables, label)))
         said = list(design.said)
         if folder.images or folder.texts:
             said.append(f"{folder.images + folder.texts:,} images and texts in the folder are left alone")

@@ -41,22 +41,27 @@ class Column:
 
     @property
     def is_time(self) -> bool:
+        """Whether its values are moments."""
         return self.time_sql is not None
 
     @property
     def is_text(self) -> bool:
+        """Whether it holds texts that are no moments."""
         return self.type == "VARCHAR" and not self.is_time
 
     @property
     def is_whole(self) -> bool:
+        """Whether it holds whole numbers that are no moments."""
         return self.type in WHOLE and not self.is_time
 
     @property
     def is_number(self) -> bool:
+        """Whether it holds numbers."""
         return self.is_whole or self.type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
 
     @property
     def is_constant(self) -> bool:
+        """Whether all rows have the same value."""
         return self.distinct <= 1 and self.filled == self.rows
 
     @property
@@ -66,6 +71,7 @@ class Column:
 
     @property
     def is_nested(self) -> bool:
+        """Whether its values are lists or structures."""
         return self.type.startswith(("STRUCT", "MAP", "UNION")) or self.type.endswith("]")
 
 
@@ -96,9 +102,11 @@ class Table:
 
     @property
     def times(self) -> list[Column]:
+        """The columns that hold moments."""
         return [one for one in self.columns if one.is_time]
 
     def with_key(self, key: Iterable[str]) -> Table:
+        """Return the table with its key."""
         return replace(self, key=tuple(key))
 
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bascule.project.init.design import ENOUGH_TO_JUDGE, Design
+from bascule.project.init.design import Design
 from bascule.project.init.sql import quoted, selected
 from bascule.project.init.tables import Column
 from bascule.project.init.views import View
 
+ENOUGH_TO_JUDGE = 500
 MOST_SLICES = 2
 FEW_NAMES = 20
 
@@ -43,7 +44,8 @@ def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
         parts += _title("What features are about")
         for entity, keys in {view.entity: view.keys for view in design.views}.items():
             parts += _section(f"entity.{entity}", {"keys": list(keys)})
-    parts += _title("Features")
+    if design.views or design.expressions:
+        parts += _title("Features")
     for view in design.views:
         parts += [f"# {view.comment}", *_section(f"features.{view.name}", _view_values(view))]
     if design.expressions:
@@ -67,10 +69,10 @@ def population_text(design: Design) -> str:
         return columns
 
     entity_names = {key for view in design.views for key in view.keys}
-    blocks: list[tuple[str, list[tuple[str, str]]]] = [("which one", fresh(design.keys))]
+    blocks: list[tuple[str, list[tuple[str, str]]]] = [("which one", fresh(table.key))]
     wanted = [one for one in table.columns if one.name in design.request or design.names[one.name] in entity_names]
     known = fresh(one.name for one in wanted)
-    if design.series:
+    if design.one_series:
         known.append(("'all'", "series"))
     if times is not None:
         known.append((times.prediction.time_sql or "", "prediction_time"))
@@ -113,8 +115,10 @@ def _training(design: Design) -> list[str]:
         values["prediction_time"] = "prediction_time"
         if times.label is not None:
             values["label_time"] = label_time_name(design)
-    values["features"] = features
-    values["request"] = [design.names[one] for one in design.request]
+    if features:
+        values["features"] = features
+    if design.request:
+        values["request"] = [design.names[one] for one in design.request]
     values["split"] = dict(zip(("validation", "test"), design.split, strict=True))
     notes = {"request": "columns of the population that are features themselves"}
     notes["split"] = (

@@ -17,26 +17,40 @@ _LATER_NAME = re.compile(
     re.IGNORECASE,
 )
 _BORN = re.compile(r"birth|born|(^|_)dob($|_)", re.IGNORECASE)
-_MOMENT_LIKE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}.*)?$"
+_MOMENT_LIKE = (
+    r"^\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4})"
+    r"([ T]\d{1,2}:\d{2}.*)?$"
+)
+#: Ways to write a day that DuckDB doesn't read by itself; the American order is tried before the European one.
+_DAYS = (
+    *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y", "%d-%m-%Y"),
+    *("%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d-%b-%Y"),
+)
+_CLOCKS = ("", " %H:%M", " %H:%M:%S")
+_FORMATS = tuple(day + clock for clock in _CLOCKS for day in _DAYS)
 EPOCH_SECONDS = (315_532_800, 4_102_444_800)  # 1980 to 2100
 MICROS = 1_000_000
 
 
 def mark_times(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
-    """Return the table with its time columns marked: typed ones, texts that are moments, and epoch numbers.
+    """Return the table with its time columns marked.
+
+    Times are typed columns, texts that are moments, and whole numbers that are seconds or milliseconds since 1970 and
+    are called so. A table without any, but with `year`, `month` and `day`, has its time in these.
 
     Raises:
         InputError: nearly all texts of a column are moments and some cannot be read.
     """
-    return replace(table, columns=tuple(_marked(connection, table, one) for one in table.columns))
+    marked = replace(table, columns=tuple(_marked(connection, table, one) for one in table.columns))
+    return marked if marked.times else _marked_parts(connection, marked)
 
 
 def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> Column:
     name = quoted(column.name)
     if column.type in TIMES:
         return replace(column, time_sql=name if column.type == "TIMESTAMP WITH TIME ZONE" else f"{name}::timestamptz")
-    if column.type == "VARCHAR" and _is_moments(connection, table, column):
-        return replace(column, time_sql=f"{name}::timestamptz")
+    if column.type == "VARCHAR":
+        return replace(column, time_sql=_read_text(connection, table, column))
     if column.is_whole and _TIME_NAME.search(column.name) and column.low is not None and column.high is not None:
         for unit, function in ((1, f"to_timestamp({name})"), (1_000, f"to_timestamp({name} / 1000)")):
             if EPOCH_SECONDS[0] * unit <= column.low and column.high <= EPOCH_SECONDS[1] * unit:
@@ -44,23 +58,46 @@ def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column)
     return column
 
 
-def _is_moments(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> bool:
+def _marked_parts(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
+    parts = {part: table.named(part) for part in ("year", "month", "day", "hour", "minute")}
+    texts = [quoted(one.name) if one is not None and one.is_whole else None for one in parts.values()]
+    if None in texts[:3]:
+        return table
+    moment = f"make_timestamptz({', '.join(text or '0' for text in texts)}, 0)"
+    try:
+        one_row(connection, f"select count({moment}) from {table.sql}")
+    except duckdb.Error:  # 31 February, or numbers that are something else
+        return table
+    year = parts["year"]
+    return replace(table, columns=tuple(replace(one, time_sql=moment) if one is year else one for one in table.columns))
+
+
+def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> str | None:
+    """Return the expression that reads a text column as moments; None when it holds something else."""
     name = quoted(column.name)
-    if not column.filled or not 8 <= column.length <= 40:
-        return False
-    like, read, example = one_row(
+    if not column.filled or not 6 <= column.length <= 40:
+        return None
+    like, read = one_row(
         connection,
-        f"select count(*) filter (regexp_matches({name}, '{_MOMENT_LIKE}')), count(try_cast({name} as timestamptz)), "
-        f"any_value({name}) filter (try_cast({name} as timestamptz) is null) "
+        f"select count(*) filter (regexp_matches({name}, '{_MOMENT_LIKE}')), count(try_cast({name} as timestamptz)) "
         f"from {table.sql} where {name} is not null",
     )
     if read == column.filled:
-        return True
+        return f"{name}::timestamptz"
     if max(like, read) < 0.9 * column.filled:
-        return False
+        return None
+    formats = [f"try_strptime({name}, '{one}')" for one in _FORMATS]
+    counts = one_row(connection, f"select {', '.join(f'count({one})' for one in formats)} from {table.sql}")
+    most = max(counts)
+    if most == column.filled:
+        return f"strptime({name}, '{_FORMATS[counts.index(most)]}')::timestamptz"
+    reading = formats[counts.index(most)] if most > read else f"try_cast({name} as timestamptz)"
+    example = one_row(
+        connection, f"select any_value({name}) from {table.sql} where {name} is not null and {reading} is null"
+    )[0]
     raise InputError(
-        f"The column {column.name!r} of {table.group.pattern} looks like a time, but {column.filled - read:,} of its "
-        f"{column.filled:,} values cannot be read, such as {example!r}.",
+        f"The column {column.name!r} of {table.group.pattern} looks like a time, but "
+        f"{column.filled - max(most, read):,} of its {column.filled:,} values cannot be read, such as {example!r}.",
         hint="Write times as 2013-07-01 or 2013-07-01T09:30:00Z, and leave unknown ones empty.",
     )
 
@@ -84,6 +121,7 @@ class Times:
 
     @property
     def span(self) -> int:
+        """From the first question to the last, in microseconds."""
         return self.end - self.start
 
 

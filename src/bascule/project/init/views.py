@@ -12,7 +12,7 @@ from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
 from bascule.project.init.spans import DAY, at_least, rhythm
 from bascule.project.init.sql import quoted, selected, tidy
-from bascule.project.init.tables import Column, Table
+from bascule.project.init.tables import Column
 from bascule.project.init.times import Times
 
 MOST_NAMES = 1_000
@@ -123,7 +123,8 @@ def _events(
     means = [(quoted(one.name), _fresh(tidy(one.name), taken)) for one in numbers]
     what = ", ".join(key for _, key in keys)
     comment = f"The rows of {join.table.name} about each {what}, counted and averaged over windows before the question."
-    sql = f"-- {comment}\nselect\n{selected([*keys, (join.time.time_sql or '', event_time), *means])}\nfrom {join.table.sql}\n"
+    columns_sql = selected([*keys, (join.time.time_sql or "", event_time), *means])
+    sql = f"-- {comment}\nselect\n{columns_sql}\nfrom {join.table.sql}\n"
     aggregates = {"count": "count(*)"} | {f"mean_{mean}": f"mean({quoted(mean)})" for _, mean in means}
     pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
     windows = _windows(pace.gap if pace else DAY)
@@ -133,14 +134,14 @@ def _events(
 def history_view(
     connection: duckdb.DuckDBPyConnection, label: Label, times: Times, entity: str, names: Mapping[str, str]
 ) -> View | None:
-    """Return the past of the label for one entity, as it was known at the moment of the question; None without a past."""
+    """Return the past of the label for one entity, as it was known when asked; None without a past."""
     assert times.label is not None
     pace = rhythm(connection, label.table, [entity], times.label)
     if pace is None or pace.gap * 4 > times.span:
         return None
     event_time = _fresh(tidy(times.label.name), {names[entity], "outcome"})
     comment = f"How it turned out for each {names[entity]}: an outcome counts from the moment at which it was known."
-    columns = [(quoted(entity), names[entity]), (times.label.time_sql or "", event_time), (outcome(label), "outcome")]
+    columns = [(quoted(entity), names[entity]), (times.label.time_sql or "", event_time), (label.as_number, "outcome")]
     sql = f"-- {comment}\nselect\n{selected(columns)}\nfrom {label.table.sql}\nwhere ({label.expression}) is not null\n"
     windows = tuple(one for one in _windows(pace.gap))
     aggregates = {"mean": "mean(outcome)", "count": "count(*)"}
@@ -148,39 +149,25 @@ def history_view(
 
 
 def series_view(
-    label: Label,
-    time: Column,
-    entity: Sequence[str],
-    longest_gap: float,
-    names: Mapping[str, str],
-    others: list[Column],
+    label: Label, time: Column, longest_gap: float, names: Mapping[str, str], measured: Sequence[str]
 ) -> View:
-    """Return the past of a series: what was measured before the moment that is asked about."""
+    """Return the past of a series: what was measured before the moment that is asked about.
+
+    Args:
+        longest_gap: a span that nearly always holds the row before.
+        measured: other columns of the table whose past counts.
+    """
+    entity = [one for one in label.table.key if one != time.name]
     keys = [(quoted(one), names[one]) for one in entity] or [("'all'", "series")]
     event_time = _fresh(tidy(time.name), {key for _, key in keys})
     taken = {key for _, key in keys} | {event_time, "outcome"}
-    numbers = [(quoted(one.name), _fresh(tidy(one.name), taken)) for one in others if one.is_number][:MOST_MEANS]
+    numbers = [(quoted(one), _fresh(tidy(one), taken)) for one in measured][:MOST_MEANS]
     comment = "What was measured before the moment that is asked about; windows end before it."
-    columns = [*keys, (time.time_sql or "", event_time), (outcome(label), "outcome"), *numbers]
+    columns = [*keys, (time.time_sql or "", event_time), (label.as_number, "outcome"), *numbers]
     sql = f"-- {comment}\nselect\n{selected(columns)}\nfrom {label.table.sql}\n"
     windows = tuple(dict.fromkeys(at_least(longest_gap * steps) for steps in (1, 7, 28)))
     aggregates = {"mean": "mean(outcome)"} | {f"mean_{one}": f"mean({quoted(one)})" for _, one in numbers}
     return View("history", tuple(key for _, key in keys), sql, comment, event_time, None, windows, aggregates)
-
-
-def outcome(label: Label) -> str:
-    """Return the label as a number: 1 for the positive class of a binary label."""
-    if label.task == "regression":
-        return f"({label.expression})::double"
-    if label.positive is None:
-        return f"({label.expression})::integer"
-    positive = label.positive.replace("'", "''")
-    return f"(({label.expression})::varchar = '{positive}')::integer"
-
-
-def numeric_outcome(label: Label) -> bool:
-    """Tell whether a label can be averaged: several classes cannot."""
-    return label.task != "multiclass"
 
 
 def _windows(gap: float) -> tuple[str, ...]:
@@ -189,8 +176,3 @@ def _windows(gap: float) -> tuple[str, ...]:
 
 def _fresh(name: str, taken: set[str | None] | set[str]) -> str:
     return name if name.lower() not in {str(one).lower() for one in taken} else f"{name}_value"
-
-
-def table_columns(table: Table, names: set[str]) -> list[Column]:
-    """Return a table's columns of these names, in its order."""
-    return [one for one in table.columns if one.name in names]

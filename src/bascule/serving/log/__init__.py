@@ -6,22 +6,33 @@ long as the writer lives; after that anyone may move it, exactly once, into the 
 
 from bascule.serving.log.frames import Reading, read_segment
 from bascule.serving.log.journal import Journal, JournalLimits
-from bascule.serving.log.moving import MoveReport, find_prediction, move_segments, unmoved
+from bascule.serving.log.moving import (
+    TABLES,
+    LogReport,
+    MoveReport,
+    check_segments,
+    find_prediction,
+    move_segments,
+    unmoved,
+)
 from bascule.serving.log.predictions import PREDICTIONS, Context, PredictionLog, Served
 from bascule.serving.log.truths import GROUND_TRUTH, Truth, TruthLog
 
 __all__ = [
     "GROUND_TRUTH",
     "PREDICTIONS",
+    "TABLES",
     "Context",
     "Journal",
     "JournalLimits",
+    "LogReport",
     "MoveReport",
     "PredictionLog",
     "Reading",
     "Served",
     "Truth",
     "TruthLog",
+    "check_segments",
     "find_prediction",
     "move_segments",
     "read_segment",

@@ -96,6 +96,31 @@ def unmoved(ws: Workspace, name: str) -> pa.Table:
     return pa.concat_tables(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """What lies in the segments: how many there are, how many rows they hold, and which are damaged in the middle."""
+
+    segments: int
+    rows: int
+    damaged: tuple[str, ...]
+
+
+def check_segments(ws: Workspace) -> LogReport:
+    """Read every segment and tell whether each is whole up to the last record that was acknowledged."""
+    segments, rows, damaged = 0, 0, []
+    for name in TABLES:
+        for path in segment_paths(ws.log_folder / name):
+            try:
+                reading = read_segment(path)
+            except FileNotFoundError:  # moved meanwhile
+                continue
+            segments, rows = segments + 1, rows + len(reading.payloads)
+            if reading.damaged:
+                damaged.append(path.name)
+        damaged += [path.name for path in (ws.log_folder / name).glob(f"*{DAMAGED}")]
+    return LogReport(segments, rows, tuple(damaged))
+
+
 def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
     """Return one prediction as column to value, moved or not, or None when it is not known."""
     rows = unmoved(ws, predictions.PREDICTIONS)
@@ -103,8 +128,8 @@ def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
     if not rows.num_rows:
         with _session() as connection:
             scan = RecordTable(ws, predictions.PREDICTIONS, predictions.SCHEMA).scan()
-            found = connection.execute(f"select * from {scan} where prediction_id = $1", [prediction_id])
-            rows = found.to_arrow_table()
+            query = f"select * from {scan} where prediction_id = $1"
+            rows = connection.sql(query, params=[prediction_id]).to_arrow_table()
     return rows.to_pylist()[0] if rows.num_rows else None
 
 
@@ -145,7 +170,7 @@ def _put_away(path: Path, reading: Reading) -> tuple[str, ...]:
 def _new_truths(table: RecordTable, data: pa.Table) -> pa.Table:
     with _session() as connection:
         connection.register("coming", data)
-        return connection.execute(
+        return connection.sql(
             "select coming.* from coming anti join "
             f"(select prediction_id, label_time from {table.scan()}) using (prediction_id, label_time)"
         ).to_arrow_table()
