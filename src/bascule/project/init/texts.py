@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bascule.project.init.design import Design
@@ -171,7 +171,7 @@ def _title(text: str) -> list[str]:
     return [f"# --- {text} " + "-" * (100 - len(text)), ""]
 
 
-def _section(name: str, values: dict[str, object], notes: dict[str, str] | None = None) -> list[str]:
+def _section(name: str, values: Mapping[str, object], notes: dict[str, str] | None = None) -> list[str]:
     lines = [f"{key} = {toml(value)}" for key, value in values.items()]
     for place, key in enumerate(values):
         if notes and key in notes and "\n" not in lines[place]:
