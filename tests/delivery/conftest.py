@@ -11,6 +11,7 @@ import pytest
 from bascule.history import Workspace
 
 US = 1_000_000
+TIMESTAMP = pa.timestamp("us", "UTC")
 START = 1_372_636_800 * US  # 2013-07-01
 
 
@@ -36,10 +37,11 @@ class Traffic:
         *,
         latency_us: Mapping[int, int] | None = None,
         lost: Mapping[int, float] | None = None,
+        failed: Mapping[int, float] | None = None,
         labels: bool = True,
         shadow: bool = True,
     ) -> None:
-        """Send requests; `lost` is the share of requests that a version fails to answer."""
+        """Send requests; `lost` is the share that leaves no trace, `failed` the share that is logged as failed."""
         rollout = deployment["rollout"]
         for _ in range(requests):
             number = len(self.labels)
@@ -64,12 +66,14 @@ class Traffic:
             )
             if lost and self.rng.random() < lost.get(version, 0):
                 continue
+            wrong = bool(failed) and self.rng.random() < failed.get(version, 0)
             other = None
             if rollout and shadow:
                 other = rollout["stable"] if version == rollout["canary"] else rollout["canary"]
             self.rows.append(
                 {
                     "prediction_id": name,
+                    "at": at,
                     "event_time": at,
                     "branch": "main",
                     "deployment": "delays",
@@ -78,7 +82,8 @@ class Traffic:
                     "arm": "canary" if rollout and version == rollout["canary"] else "stable",
                     "probability": weight / 100,
                     "latency_us": int((latency_us or {}).get(version, 2000) * self.rng.exponential()),
-                    "score": self.score(label, version),
+                    "score": None if wrong else self.score(label, version),
+                    "output": '{"error":"out of memory"}' if wrong else "{}",
                     "shadow": f'{{"version":{other},"score":{self.score(label, other)}}}' if other else None,
                 }
             )
@@ -93,19 +98,21 @@ class Traffic:
                 ("prediction_id", pa.string()),
                 ("deployment", pa.string()),
                 ("label", pa.float64()),
-                ("received_at", pa.int64()),
+                ("received_at", TIMESTAMP),
             ]
         )
-        shapes = {"score": pa.float64(), "shadow": pa.string(), "event_time": pa.int64(), "probability": pa.float64()}
+        shapes = {
+            "score": pa.float64(),
+            "shadow": pa.string(),
+            "at": TIMESTAMP,
+            "event_time": TIMESTAMP,
+            "probability": pa.float64(),
+        }
         integers = dict.fromkeys(("revision", "version", "latency_us"), pa.int64())
-        columns = ("prediction_id", "branch", "deployment", "arm", *shapes, *integers)
+        columns = ("prediction_id", "branch", "deployment", "arm", "output", *shapes, *integers)
         predictions = pa.schema([(name, (shapes | integers).get(name, pa.string())) for name in columns])
-        connection.register("p", pa.Table.from_pylist(self.rows, schema=predictions))
-        connection.register("g", pa.Table.from_pylist(truth, schema=schema))
-        connection.execute(
-            "create view predictions as select * replace (make_timestamp(event_time) as event_time) from p;"
-            "create view ground_truth as select * replace (make_timestamp(received_at) as received_at) from g"
-        )
+        connection.register("predictions", pa.Table.from_pylist(self.rows, schema=predictions))
+        connection.register("ground_truth", pa.Table.from_pylist(truth, schema=schema))
         return connection
 
 

@@ -94,12 +94,12 @@ def test_without_traffic_it_holds(ws: Workspace, traffic_of) -> None:
 
 
 def test_no_rule_to_go_by_is_no_reason_to_promote(ws: Workspace, traffic_of) -> None:
-    deployment = start(ws, SAME, guardrails={"quality": None, "latency": None})
+    deployment = start(ws, SAME, guardrails={"quality": None, "latency": None, "errors": None})
     traffic = traffic_of(GOOD)
     traffic.send(deployment, 3000)
     decision = look(ws, traffic)
     assert decision.action == "hold"
-    assert "No rule has been measured" in decision.reason
+    assert "There is no rule" in decision.reason
 
 
 def test_every_step_needs_its_own_rows(ws: Workspace, traffic_of) -> None:
@@ -151,7 +151,40 @@ def test_a_slow_canary_is_rolled_back(ws: Workspace, traffic_of) -> None:
     assert "took more than 10 ms" in decision.reason
 
 
-def test_failed_requests_that_were_counted_roll_back(ws: Workspace, traffic_of) -> None:
+def test_failed_requests_in_the_log_roll_back(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME)
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 1500, failed={2: 0.2, 1: 0.01}, labels=False)
+    decision = look(ws, traffic)
+    assert decision.action == "rollback"
+    assert "canary requests failed" in decision.reason
+
+
+def test_a_request_of_many_rows_counts_once(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME, steps=[50, 100])
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 40)
+    row = next(row for row in traffic.rows if row["arm"] == "canary")
+    traffic.rows += [{**row, "prediction_id": f"more{i}"} for i in range(500)]
+    decision = look(ws, traffic)
+    assert finding(decision, "split").state == "fine"
+    assert decision.rows == sum(row["arm"] == "canary" for row in traffic.rows) - 500
+
+
+def test_requests_of_a_pinned_version_are_nobodys_evidence(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME)
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 300)
+    before = delivery.assess(traffic.connection(), "main", deployment)
+    pinned = {"arm": "pinned", "probability": None, "latency_us": 10**9}
+    for place, row in enumerate(list(traffic.rows[:200])):
+        at = row["at"] + 500_000
+        traffic.rows.append({**row, **pinned, "at": at, "prediction_id": f"pinned{place}"})
+        traffic.labels.append({**traffic.labels[place], "prediction_id": f"pinned{place}", "label": 1.0})
+    assert delivery.assess(traffic.connection(), "main", deployment) == before
+
+
+def test_failed_requests_that_were_counted_elsewhere_roll_back(ws: Workspace, traffic_of) -> None:
     deployment = start(ws, SAME)
     traffic = traffic_of(GOOD)
     traffic.send(deployment, 200, labels=False)

@@ -58,7 +58,7 @@ class Log:
             pa.table(
                 {
                     "prediction_id": ids,
-                    "event_time": pa.array(at, pa.timestamp("us")),
+                    "event_time": pa.array(at, pa.timestamp("us", "UTC")),
                     "branch": ["main"] * rows,
                     "deployment": ["delays"] * rows,
                     "version": pa.array([version] * rows, pa.int32()),
@@ -78,7 +78,7 @@ class Log:
                 {
                     "prediction_id": pa.array(ids, pa.string()),
                     "label": pa.array(labels, pa.float64()),
-                    "received_at": pa.array([received] * len(ids), pa.timestamp("us")),
+                    "received_at": pa.array([received] * len(ids), pa.timestamp("us", "UTC")),
                 }
             )
         )

@@ -17,10 +17,19 @@ from sqlalchemy import insert
 from bascule.catalog import new_id, now, schema
 from bascule.contracts import Contract, run_checks
 from bascule.delivery import advance, deploy, promote
-from bascule.evaluation import Calibration, CalibrationBin, Comparison, EvaluationReport, GateResult, Measure, Method
-from bascule.evaluation import SliceRow
+from bascule.evaluation import (
+    Calibration,
+    CalibrationBin,
+    Comparison,
+    EvaluationReport,
+    GateResult,
+    Measure,
+    Method,
+    SliceRow,
+)
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable
+from bascule.monitoring.triggers import Trigger, TriggerRule
 from bascule.registry import register
 from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
 from bascule.serving.log.truths import SCHEMA as TRUTH
@@ -64,6 +73,8 @@ schema:
           minimum: 20
           maximum: 5000
 """
+
+
 @dataclass
 class Filled:
     """A filled workspace and the names in it."""
@@ -77,7 +88,7 @@ class Filled:
 
 
 def fill(ws: Workspace, *, requests: int = 3000, rollout: bool = True) -> Filled:
-    """Fill a workspace: six months of flights, three model versions, a canary under way, traffic, drift and an alert."""
+    """Fill a workspace: six months of flights, three versions, a canary under way, traffic, drift and an alert."""
     random = np.random.default_rng(7)
     _tables(ws, random)
     _checks(ws)
@@ -189,7 +200,9 @@ def _old_run(ws: Workspace, number: int, random: np.random.Generator) -> None:
         conn.execute(insert(schema.runs).values(**values))
         if step == "train" and status == "done":
             metrics = {"test.auc": 0.69 + random.normal(0, 0.01), "test.log_loss": 0.49 + random.normal(0, 0.005)}
-            rows = [{"run_id": run_id, "key": k, "step": 0, "at": started, "value": float(v)} for k, v in metrics.items()]
+            rows = [
+                {"run_id": run_id, "key": k, "step": 0, "at": started, "value": float(v)} for k, v in metrics.items()
+            ]
             conn.execute(insert(schema.metrics), rows)
             params = {"learning_rate": f"{random.uniform(0.02, 0.1):.3f}", "seed": "7"}
             conn.execute(insert(schema.params), [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()])
@@ -252,9 +265,7 @@ def report(number: int, *, passed: bool = True) -> EvaluationReport:
             required="log_loss better than the baseline's, for sure",
             reason="better by 0.021 (0.014 to 0.028)" if passed else "better by -0.004 (-0.011 to 0.003)",
         ),
-        GateResult(
-            name="calibration", passed=True, observed=0.012, required="ece at most 0.05", reason="ece is 0.012"
-        ),
+        GateResult(name="calibration", passed=True, observed=0.012, required="ece at most 0.05", reason="ece is 0.012"),
         GateResult(name="signature", passed=True, observed=None, required="unchanged inputs", reason="the same"),
     )
     return EvaluationReport(
@@ -278,7 +289,7 @@ def report(number: int, *, passed: bool = True) -> EvaluationReport:
         slices=slices,
         weakest=slices["carrier"][-3:],
         calibration=Calibration(ece=0.012, noise=0.009, bins=bins),
-        importance={"carrier_lateness__late_6h": 0.31, "hour": 0.22, "weather__wind_speed": 0.16, "carrier": 0.11, "distance": 0.08},
+        importance={"carrier_lateness__late_6h": 0.31, "hour": 0.22, "weather__wind_speed": 0.16, "carrier": 0.11},
         gates=gates,
         passed=passed,
         caveats=("The year has one summer only.",),
@@ -307,8 +318,10 @@ def _version(ws: Workspace, number: int, run: str, training_set: str) -> None:
         evaluation=found.as_dict(),
         run_id=run,
         metrics=found.flat(),
-        card=lambda version: f"---\nmodel: delays\n---\n# delays version {version}\n\n## Details\n\n- **Task**: binary\n\n"
-        "| metric | value |\n| --- | ---: |\n| auc | 0.71 |\n\n<script>alert(1)</script> ![x](http://example.org/x.png)\n",
+        card=lambda version: (
+            f"---\nmodel: delays\n---\n# delays version {version}\n\n## Details\n\n- **Task**: binary\n\n"
+            "| metric | value |\n| --- | ---: |\n| auc | 0.71 |\n\n<script>alert(1)</script> ![x](http://example.org/x.png)\n"
+        ),
         alias="production" if number == 2 else None,
         force=None if passed else "a drill: the canary shall take it back",
         author=ANN,
@@ -342,9 +355,11 @@ def _serve(ws: Workspace, random: np.random.Generator, requests: int, rollout: b
 
 def _prediction(ws: Workspace, random: np.random.Generator, number: int, commit: str, at: int) -> dict[str, Any]:
     deployment = ws.history.get(commit, "deployments/delays")
-    share = deployment["traffic"][int(random.random() * 100 >= deployment["traffic"][0]["weight"])] if len(
-        deployment["traffic"]
-    ) > 1 else deployment["traffic"][0]
+    share = (
+        deployment["traffic"][int(random.random() * 100 >= deployment["traffic"][0]["weight"])]
+        if len(deployment["traffic"]) > 1
+        else deployment["traffic"][0]
+    )
     canary = bool(deployment["rollout"]) and share["version"] == deployment["rollout"]["canary"]
     score = float(np.clip(random.beta(2, 6), 0.001, 0.999))
     worse = float(np.clip(score + random.normal(0, 0.2), 0.001, 0.999))
@@ -377,7 +392,7 @@ def _prediction(ws: Workspace, random: np.random.Generator, number: int, commit:
 def _watch(ws: Workspace, random: np.random.Generator, training_set: str) -> str:
     monitor = {"kind": "monitor", "name": "delays", "deployment": "delays", "reference": {"training_set": training_set}}
     rule = "quality.auc < training.auc - 0.03 for 3 of 5 days"
-    trigger = {"kind": "trigger", "name": "retrain", "monitor": "delays", "rule": rule, "action": "retrain"}
+    trigger = Trigger("retrain", "delays", TriggerRule(when=rule, schedule="0 3 * * 1")).as_object()
     objects = {"monitors/delays": monitor | {"by": "day"}, "triggers/retrain": trigger}
     ws.history.commit("main", objects, message="Watch delays by day", author=ANN)
     points = [row for day in range(60) for row in _day(random, day)]
@@ -414,7 +429,13 @@ def _day(random: np.random.Generator, day: int) -> list[dict[str, Any]]:
     for place, column in enumerate(("weather__wind_speed", "hour", "carrier", "distance", "carrier_lateness__late_6h")):
         effect = max(0.0, (0.0028 * day if place == 0 else 0.02) + random.normal(0, 0.006))
         moved = {"cell": "16 to 24", "before": 0.08, "after": 0.08 + effect}
-        detail = {"breach": effect > 0.1, "threshold": 0.1, "moved": moved, "nulls": 0.01, "importance": 0.3 - 0.05 * place}
+        detail = {
+            "breach": effect > 0.1,
+            "threshold": 0.1,
+            "moved": moved,
+            "nulls": 0.01,
+            "importance": 0.3 - 0.05 * place,
+        }
         found.append(("drift", column, effect, max(0.0, effect - 0.02), effect + 0.02, detail))
     return [
         {

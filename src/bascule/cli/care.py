@@ -80,8 +80,6 @@ def forget(
     Args:
         table: the table.
     """
-    from dataclasses import asdict
-
     from bascule.errors import InputError
     from bascule.project.forgetting import forget_subject
 
@@ -90,12 +88,13 @@ def forget(
         raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
     values = {column: value for column, _, value in pairs}
     done = forget_subject(common.place().workspace, table, values, dry_run=dry_run, reason=reason)
-    verb = "would be" if dry_run else "were"
+    report, verb = done.report, "would be" if dry_run else "were"
     lines = [
-        f"{done.rows:,} rows in {done.files} files of {table} {verb} removed, over {done.states} states.",
-        f"{done.online} keys of the online store, {done.logged:,} rows of the logs {verb} removed.",
-        *(f"  learned from them: {name}" for name in done.models),
+        f"{report.rows:,} rows in {len(report.files)} files of {table} {verb} removed, "
+        f"from {len(report.commits)} commits.",
+        *(f"  {place.rows:,} rows or keys of {place.place} {verb} removed" for place in report.elsewhere),
+        *(f"  {name} learned from them" for name in done.models),
     ]
-    if done.proof:
-        lines.append(f"Proof: {done.proof}")
-    answer(common, asdict(done), "\n".join(lines))
+    if report.id:
+        lines.append(f"Proof: {report.id} in the audit log.")
+    answer(common, done.as_dict(), "\n".join(lines))

@@ -74,7 +74,11 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
         )
         for r in found
     ]
-    details = [f"  {alert['measure']} {alert['subject']}: {alert['message']}" for r in found for alert in r.firing]
+    details = [
+        f"  {alert.measure} {alert.subject}: {alert.value} against {alert.threshold}"
+        for r in found
+        for alert in r.firing
+    ]
     answer(common, document, "\n".join([columns(lines), *details]))
 
 

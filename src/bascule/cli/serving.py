@@ -48,7 +48,7 @@ def serve(
     common: Common = COMMON,
 ) -> None:
     """Answer predictions alone, in the Open Inference Protocol over HTTP, for what is deployed on the branch."""
-    from bascule.serving.worker import run_worker
+    from bascule.protocols.openinference import run_worker
 
     place = common.place()
     run_worker(place.workspace.folder, host=host, port=port, branch=place.branch)

@@ -20,7 +20,7 @@ from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.traffic import Deployment
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry import get_version
+from bascule.registry import ModelVersion, get_version
 
 STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
@@ -70,29 +70,18 @@ def deploy(
         raise NotFound("strategy", strategy, STRATEGIES)
     rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
     rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails))
-    chosen = get_version(ws, branch, model, version)
-    if not chosen.passed and not chosen.forced:
-        raise CheckFailed(
-            f"Version {chosen.version} of {model!r} did not pass its gates.",
-            hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
-        )
-    number = chosen.version
+    chosen = _fit_to_serve(ws, branch, model, version)
     before, digest = _state(ws, branch, name)
     if before is None:
-        after = traffic.first(name, model, number, strategy, rules)
+        after = traffic.first(name, model, chosen.version, strategy, rules)
         return _write(ws, branch, None, None, after, "deploy", who, reason, {})
-    _demand_deployable(before, model, number)
-    if strategy == "all_at_once":
-        if not chosen.passed:
-            raise InputError(
-                f"Version {number} of {model!r} was forced past its gates; it may go by canary only.",
-                hint="Use the canary strategy: it takes the version back by itself when it does harm.",
-            )
-        after = traffic.with_stable(before, [{"version": number, "weight": 100}])
-        after |= {"strategy": strategy, "rules": rules}
-        return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
-    after = traffic.with_rollout(before, number, rules)
-    return _write(ws, branch, before, digest, after, "start", who, reason, {})
+    _demand_deployable(before, chosen, strategy)
+    if strategy == "canary":
+        after = traffic.with_rollout(before, chosen.version, rules)
+        return _write(ws, branch, before, digest, after, "start", who, reason, {})
+    after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
+    after |= {"strategy": strategy, "rules": rules}
+    return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
 
 
 def set_traffic(
@@ -281,8 +270,18 @@ def _rollout(
     return before, expect or digest, before["rollout"]
 
 
-def _demand_deployable(before: Deployment, model: str, version: int) -> None:
-    name = before["name"]
+def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
+    found = get_version(ws, branch, model, version)
+    if not found.passed and not found.forced:
+        raise CheckFailed(
+            f"Version {found.version} of {model!r} did not pass its gates.",
+            hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
+        )
+    return found
+
+
+def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) -> None:
+    name, model = before["name"], chosen.model
     if before["model"] != model:
         raise InputError(
             f"Deployment {name!r} serves model {before['model']!r}, not {model!r}.",
@@ -294,8 +293,13 @@ def _demand_deployable(before: Deployment, model: str, version: int) -> None:
             paths=[f"deployments/{name}"],
             hint=f"Promote it or take it back first: bascule rollback deployments/{name}",
         )
-    if before["traffic"] == [{"version": version, "weight": 100}]:
-        raise InputError(f"Version {version} of {model!r} has all traffic of deployment {name!r} already.")
+    if before["traffic"] == [{"version": chosen.version, "weight": 100}]:
+        raise InputError(f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.")
+    if not chosen.passed and strategy != "canary":
+        raise InputError(
+            f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
+            hint="Use the canary strategy: it takes the version back by itself when it does harm.",
+        )
 
 
 def _json(value: Any) -> str:

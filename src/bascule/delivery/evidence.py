@@ -15,10 +15,28 @@ from bascule.delivery.sequential import Floats
 
 CLIP = 0.01
 
+# The scores of both arms and the first label, in the order of the labels.
+LOSSES = """
+    select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
+        label, probability
+    from (
+        select arm, score, shadow, probability, label, received_at, p.prediction_id
+        from predictions p join ground_truth g on g.prediction_id = p.prediction_id
+        where p.branch = $branch and p.deployment = $name and p.revision >= $revision
+            and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
+            and p.version = case p.arm when 'canary' then $canary else $stable end
+        qualify row_number() over (partition by p.prediction_id order by received_at) = 1
+    )
+    where not $shadow or (
+        other is not null
+        and cast(json_extract_string(shadow, '$.version') as integer) = if(canary, $stable, $canary)
+    )
+    order by received_at, prediction_id"""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceCount:
-    """Requests and failed requests of both arms while the canary had one share of the traffic.
+    """Requests and failed requests of both arms while the canary had one share of the traffic, as counted elsewhere.
 
     Attributes:
         share: the canary's share of requests, strictly between 0 and 1.
@@ -33,7 +51,7 @@ class ServiceCount:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One revision of the deployment during a rollout: answered requests and slow answers of both arms."""
+    """One revision of the deployment during a rollout: requests, slow and failed ones among them, of both arms."""
 
     revision: int
     share: float
@@ -41,6 +59,8 @@ class Phase:
     stable: int
     canary_slow: int
     stable_slow: int
+    canary_failed: int
+    stable_failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +81,10 @@ class Losses:
 def read_phases(
     connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], slo_ms: float
 ) -> list[Phase]:
-    """Count the answered requests of a rollout by revision.
+    """Count the requests of a rollout by revision.
 
-    The share is the one that was logged with each prediction, so that it is what was really used.
+    A request of many rows is routed once, so it counts once: its rows have one `at`. The share is the one that was
+    logged with each prediction, so that it is what was really used.
 
     Args:
         connection: sees the relation `predictions`.
@@ -75,9 +96,15 @@ def read_phases(
         select revision,
             avg(case arm when 'canary' then probability else 1 - probability end) as share,
             count_if(arm = 'canary'), count_if(arm = 'stable'),
-            count_if(arm = 'canary' and latency_us > $slo), count_if(arm = 'stable' and latency_us > $slo)
-        from predictions
-        where branch = $branch and deployment = $name and revision >= $revision
+            count_if(arm = 'canary' and slow), count_if(arm = 'stable' and slow),
+            count_if(arm = 'canary' and failed), count_if(arm = 'stable' and failed)
+        from (
+            select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
+                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed
+            from predictions
+            where branch = $branch and deployment = $name and revision >= $revision
+            group by revision, arm, "at"
+        )
         group by revision having share > 0 and share < 1 order by revision"""
     settings = {
         "branch": branch,
@@ -102,22 +129,6 @@ def read_losses(
         deployment: the object, with a rollout under way.
     """
     rollout = deployment["rollout"]
-    query = """
-        select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
-            label, probability
-        from (
-            select arm, score, shadow, probability, label, received_at, p.prediction_id
-            from predictions p join ground_truth g on g.prediction_id = p.prediction_id
-            where p.branch = $branch and p.deployment = $name and p.revision >= $revision
-                and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
-                and p.version = case p.arm when 'canary' then $canary else $stable end
-            qualify row_number() over (partition by p.prediction_id order by received_at) = 1
-        )
-        where not $shadow or (
-            other is not null
-            and cast(json_extract_string(shadow, '$.version') as integer) = if(canary, $stable, $canary)
-        )
-        order by received_at, prediction_id"""
     settings = {
         "branch": branch,
         "name": deployment["name"],
@@ -126,7 +137,7 @@ def read_losses(
         "stable": rollout["stable"],
         "shadow": rollout["shadow"],
     }
-    rows = connection.execute(query, settings).fetchnumpy()
+    rows = connection.execute(LOSSES, settings).fetchnumpy()
     read = {name: np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("score", "other", "label")}
     canary = np.asarray(rows["canary"], dtype=bool)
     own = loss(read["score"], read["label"], rule)

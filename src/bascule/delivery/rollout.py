@@ -31,7 +31,7 @@ CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
 NO_OBJECTIVE_MS = 1e9
 
-State = Literal["harm", "fine", "undecided", "unmeasured"]
+State = Literal["harm", "fine", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class Finding:
 
     Attributes:
         rule: split, errors, latency or quality.
-        state: `harm` rolls back; `fine` lets the rollout go on; `undecided` holds it; `unmeasured` says that nobody
-            handed in what the rule needs.
+        state: `harm` rolls back; `fine` lets the rollout go on; `undecided` holds it.
         reason: the finding as a sentence.
         e_value: the evidence of harm; `threshold` is where it rolls back.
         detail: counts, bounds and the path of the evidence, JSON-able, to be drawn.
@@ -101,8 +100,8 @@ def step(
     Args:
         connection: sees the relations `predictions` and `ground_truth`.
         now: microseconds since the epoch; None takes the clock.
-        service: requests and errors counted at the door, by phase. Without them the rule on errors is unmeasured: a
-            request that failed leaves no prediction, so its loss still shows in the split.
+        service: requests and errors as counted elsewhere (by a load balancer), by phase. Without them errors are those
+            in the prediction log.
 
     Raises:
         NotFound: unknown branch or deployment.
@@ -139,7 +138,7 @@ def assess(
         return Decision("idle", "No rollout is under way.")
     rules = read_guardrails(rollout["guardrails"])
     phases = read_phases(connection, branch, deployment, rules.latency.slo_ms if rules.latency else NO_OBJECTIVE_MS)
-    findings = [*_split(phases, rules), *_errors(service, rules), *_latency(phases, rules)]
+    findings = [*_split(phases, rules), *_errors(phases, service, rules), *_latency(phases, rules)]
     if rules.quality is not None:
         findings.append(_quality(read_losses(connection, branch, deployment, rules.quality), rules))
     rows = sum(phase.canary for phase in phases if phase.revision == deployment["revision"])
@@ -160,7 +159,7 @@ def _decide(
         text = f"This step has seen fewer than {rules.minimum_rows} canary requests."
         return Decision("hold", text + note, findings, rows)
     if not any(finding.state == "fine" and finding.rule != "split" for finding in findings):
-        return Decision("hold", "No rule has been measured that could show the canary to be no worse.", findings, rows)
+        return Decision("hold", "There is no rule that could show the canary to be no worse.", findings, rows)
     last = rollout["step"] + 1 >= len(rollout["steps"]) - 1
     told = " ".join(finding.reason for finding in findings if finding.state == "fine")
     return Decision("promote" if last else "advance", told, findings, rows)
@@ -184,13 +183,13 @@ def _split(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
     return [judged("undecided", f"{text}: stable loses requests, or the split is not what it should be.")]
 
 
-def _errors(service: Sequence[ServiceCount] | None, rules: Guardrails) -> list[Finding]:
+def _errors(phases: Sequence[Phase], service: Sequence[ServiceCount] | None, rules: Guardrails) -> list[Finding]:
     if rules.errors is None:
         return []
-    if not service:
-        return [Finding("errors", "unmeasured", "Failed requests were not counted.", threshold=rules.threshold)]
-    rows = [(c.share, c.canary_requests, c.canary_errors, c.stable_requests, c.stable_errors) for c in service]
-    return [_events("errors", "failed", np.array(rows, dtype=np.float64), rules.errors.margin, rules)]
+    rows: list[tuple[float, ...]] = [(p.share, p.canary, p.canary_failed, p.stable, p.stable_failed) for p in phases]
+    if service is not None:
+        rows = [(c.share, c.canary_requests, c.canary_errors, c.stable_requests, c.stable_errors) for c in service]
+    return [_events("errors", "failed", np.array(rows, dtype=np.float64).reshape(-1, 5), rules.errors.margin, rules)]
 
 
 def _latency(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:

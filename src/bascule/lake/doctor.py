@@ -15,6 +15,7 @@ from bascule.history import Workspace
 from bascule.lake import journal, objects, records, seen
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
+from bascule.lake.iceberg.metadata import Snapshot
 from bascule.lake.iceberg.tables import LOCK, Table
 from bascule.lake.objects import Object
 
@@ -26,6 +27,9 @@ class Problem:
     table: str
     path: str
     message: str
+
+    def __str__(self) -> str:
+        return f"Table {self.table}, {self.path}: {self.message}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class _Look:
     manifests: set[Path] = field(default_factory=set)
     problems: dict[Problem, None] = field(default_factory=dict)
 
-    def state(self, name: str, value: Object) -> None:
+    def state(self, name: str, value: Object, *, recent: bool = False) -> None:
+        """Look at a state of a table; with `recent`, also at those that its document still names."""
         try:
             table = objects.load(value, self.lake, name)
             self.file(name, table.path, None)
@@ -79,14 +84,19 @@ class _Look:
             for part in seen.paths(table):
                 self.file(name, table.folder / "metadata" / part, None)
             if snapshot is not None:
-                self.snapshot(name, table, snapshot.get("manifest-list"))
+                self.snapshot(name, table, snapshot)
+            if recent:
+                for past in table.metadata["snapshots"]:
+                    self.snapshot(name, table, past)
+                for entry in table.metadata["metadata-log"]:
+                    self.file(name, table.resolve(entry["metadata-file"]), None)
         except BasculeError as error:
             self.bad(name, objects.document_of(value, self.lake), error.message)
 
-    def snapshot(self, name: str, table: Table, listed: str | None) -> None:
-        if listed:
-            self.file(name, table.resolve(listed), None)
-        for manifest in table.manifests():
+    def snapshot(self, name: str, table: Table, snapshot: Snapshot) -> None:
+        if "manifest-list" in snapshot:
+            self.file(name, table.resolve(snapshot["manifest-list"]), None)
+        for manifest in table.manifests(snapshot):
             path = table.resolve(manifest["manifest_path"])
             if path in self.manifests:
                 continue
@@ -138,11 +148,15 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     states = list(_states(workspace))
     for name, value in states:
         look.state(name, value)
+    kept = [(name, records.object_of(workspace, name)) for name in records.names(workspace)]
+    for name, newest in kept:
+        if newest is not None:
+            look.state(name, newest, recent=True)
     for folder in _folders(workspace.lake_folder):
         if (folder / journal.FOLDER / journal.WAITING).exists():
             look.bad(folder.name, folder / journal.FOLDER, "a forgetting was interrupted; repeat it to finish it")
     orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
-    return LakeReport(len(states), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
+    return LakeReport(len(states) + len(kept), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
 
 
 def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
@@ -156,10 +170,6 @@ def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
             digests.setdefault(digest, path.removeprefix(objects.PREFIX))
     for digest, name in digests.items():
         yield name, history.object(digest)
-    for name in records.names(workspace):
-        value = records.object_of(workspace, name)
-        if value is not None:
-            yield name, value
 
 
 def _folders(lake: Path) -> list[Path]:

@@ -88,37 +88,12 @@ def ingest(
     Raises:
         NotFound, InputError: as `read_source` and `Lake.append` do. Nothing was changed then.
     """
-    path, history = objects.path_of(name), lake.workspace.history
-    digest = history.digest(branch, path)
-    staged = _Ingest(lake, name, mode, key, evolve, tuple(null_values))
-    before = history.object(digest) if digest else None
-    told: dict[str, Any] = {"author": author, "message": message or f"Ingest {source} into {name}"}
+    work = _Ingest(lake, name, mode, key, evolve, tuple(null_values))
+    told: dict[str, Any] = {"author": author, "message": message or f"Ingest {source} into {name}", "meta": meta or {}}
+    before = lake.workspace.history.read(branch, objects.path_of(name))
     if before is None or mode == "replace":
-        report = staged.stage(before, source)
-        if not report.changed:
-            return report
-        told["meta"] = {**(meta or {}), "ingest": _meta(report.files)}
-        commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
-        return replace(report, commit=commit)
-    with lake.writing(before, name) as table:
-        fresh, skipped = staged.split(table, source)
-        if not fresh:
-            return IngestReport(name, skipped, 0, before)
-        groups, schema, last = staged.write(table, fresh)
-        told["meta"] = {**(meta or {}), "ingest": _meta([group.file for group in groups])}
-
-        def stage(now: Table) -> Table:
-            left = [group for group in groups if group.file.digest not in seen.sources(now)]
-            if not left:
-                return now
-            written = staging.Written(table, schema, last, [r for group in left for r in group.records])
-            with staging.kept_if_done(written):
-                return staging.append(now, written, {}, _noted(now, left))
-
-        commit = lake.land(branch, path, stage, told, data_too=False)
-    done = tuple(group.file for group in groups)
-    value = history.get(commit, path)
-    return IngestReport(name, (*skipped, *done), sum(file.rows for file in done), value, commit)
+        return work.replace_and_commit(source, branch, told)
+    return work.append_and_commit(before, source, branch, told)
 
 
 def stage_ingest(
@@ -185,6 +160,40 @@ class _Ingest:
             if not fresh:
                 return IngestReport(self.name, skipped, 0, value)
             return self._finish(table, self.write(table, fresh), skipped)
+
+    def replace_and_commit(self, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+        history, path = self.lake.workspace.history, objects.path_of(self.name)
+        digest = history.digest(branch, path)
+        before = history.object(digest) if digest else None
+        report = self.stage(before, source)
+        if not report.changed:
+            return report
+        told = _with_files(told, report.files)
+        with self.lake.discarded_on_conflict(report.value, before):
+            commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
+        return replace(report, commit=commit)
+
+    def append_and_commit(self, before: Object, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+        path = objects.path_of(self.name)
+        with self.lake.writing(before, self.name) as table:
+            fresh, skipped = self.split(table, source)
+            if not fresh:
+                return IngestReport(self.name, skipped, 0, before)
+            groups, schema, last = self.write(table, fresh)
+
+            def stage(now: Table) -> Table:
+                known = seen.sources(now)  # another ingest may have taken some of the files meanwhile
+                left = [group for group in groups if group.file.digest not in known]
+                if not left:
+                    return now
+                written = staging.Written(table, schema, last, [r for group in left for r in group.records])
+                with staging.kept_if_done(written):
+                    return staging.append(now, written, {}, _noted(now, left))
+
+            done = tuple(group.file for group in groups)
+            commit = self.lake.land(branch, path, stage, _with_files(told, done), data_too=False)
+        value = self.lake.workspace.history.get(commit, path)
+        return IngestReport(self.name, (*skipped, *done), sum(file.rows for file in done), value, commit)
 
     def split(self, table: Table, source: str | Path) -> tuple[list[tuple[Path, str]], tuple[IngestedFile, ...]]:
         """Return the files to take in, with digests, and what is said of the others."""
@@ -277,7 +286,7 @@ def _noted(table: Table, groups: Sequence[_Group], *, afresh: bool = False) -> s
     return seen.note(table, new, afresh=afresh)
 
 
-def _meta(done: Sequence[IngestedFile]) -> list[dict[str, Any]]:
-    return [
-        {"file": file.path.name, "digest": file.digest, "rows": file.rows} for file in done if file.status == "ingested"
-    ]
+def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:
+    taken = [file for file in done if file.status == "ingested"]
+    listed = [{"file": file.path.name, "digest": file.digest, "rows": file.rows} for file in taken]
+    return {**told, "meta": {**told["meta"], "ingest": listed}}

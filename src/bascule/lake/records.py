@@ -1,12 +1,14 @@
 """Record tables: high-volume records that are Iceberg tables of their own, beside the branches.
 
 The catalog's row in `record_tables` holds the table's object and moves by compare-and-swap, so writers do not wait for
-each other's files. A log segment is moved in the same transaction that notes it, so exactly once.
+each other's files. A log segment is moved in the same transaction that notes it, so exactly once. Only the newest few
+states are kept: no commit points into a record table.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -96,7 +98,9 @@ class RecordTable:
     def _write(self, rows: Rows, segment: str | None) -> int | None:
         path = FOLDER + self.name
         if self.object() is None:
-            self.swap(None, self._lake.stage_create(path, self.schema))
+            made = self._lake.stage_create(path, self.schema)
+            if not self.swap(None, made):  # another writer made it meanwhile
+                shutil.rmtree(objects.folder_of(made, self._lake.folder), ignore_errors=True)
         value = self.object()
         assert value is not None
         with self._lake.writing(value, self.name) as table:
@@ -115,8 +119,9 @@ class RecordTable:
         """Return True when the rows landed, False when their segment was here before, None when another writer won."""
         value = self.object()
         assert value is not None
+        before = self._lake.table(value, self.name)
         with staging.kept_if_done(written):
-            after = staging.append(self._lake.table(value, self.name), written, {})
+            after = staging.append(before, written, {})
         here_before = False
 
         def note(conn: Connection) -> None:
@@ -132,7 +137,9 @@ class RecordTable:
             swapped = self.swap(value, objects.describe(after, self._lake.folder), note)
         except _HereBefore:
             swapped = False
-        if not swapped:
+        if swapped:
+            snapshots.expire(before, after)
+        else:
             snapshots.discard(after, data_too=here_before)
         return True if swapped else (False if here_before else None)
 

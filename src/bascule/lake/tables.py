@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,14 @@ class Lake:
     def table(self, value: Object, name: str = "") -> Table:
         """Return the Iceberg table that an object stands for."""
         return objects.load(value, self.folder, name)
+
+    def adopt(self, document: Path, name: str) -> Object:
+        """Return the object for a metadata document that another engine wrote into a table's folder.
+
+        Raises:
+            EnvironmentProblem: when it cannot be read.
+        """
+        return objects.describe(Table.load(document, name), self.folder)
 
     @contextmanager
     def writing(self, value: Object, name: str = "") -> Iterator[Table]:
@@ -204,7 +213,8 @@ class Lake:
         digest = history.digest(branch, path)
         if digest is None:
             made = self.stage_append(None, data, name=name, key=key)
-            return history.commit(branch, {path: made}, expect={path: None}, **told)
+            with self.discarded_on_conflict(made, None):
+                return history.commit(branch, {path: made}, expect={path: None}, **told)
         with self.writing(history.object(digest), name) as table:
             written = staging.write_rows(table, Rows(data), evolve=evolve)
 
@@ -235,7 +245,8 @@ class Lake:
         before = history.object(digest) if digest else None
         after = self.stage_overwrite(before, data, name=name, key=key)
         text = message or f"Overwrite {name}"
-        return history.commit(branch, {path: after}, expect={path: digest}, message=text, author=author, meta=meta)
+        with self.discarded_on_conflict(after, before):
+            return history.commit(branch, {path: after}, expect={path: digest}, message=text, author=author, meta=meta)
 
     def delete(
         self,
@@ -287,6 +298,23 @@ class Lake:
                 snapshots.discard(after, data_too=data_too)
                 time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
         raise Conflict(f"{path} changed on {branch!r} {TRIES} times while it was being written.", hint="Repeat.")
+
+    @contextmanager
+    def discarded_on_conflict(self, after: Object, before: Object | None) -> Iterator[None]:
+        """Delete what staging an object wrote when the block, which commits it, ends with a conflict.
+
+        Args:
+            after: the object; not one that `merge_appends` made, which shares its files.
+            before: what it was staged from; None when it is a new table.
+        """
+        try:
+            yield
+        except Conflict:
+            if before is None:
+                shutil.rmtree(objects.folder_of(after, self.folder), ignore_errors=True)
+            else:
+                snapshots.discard(self.table(after), data_too=True)
+            raise
 
     # Inside ----------------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from bascule.monitoring.monitors import Monitor
 
 FETCH_ROWS = 200_000
 
-# A prediction belongs to the window of the time that it is about. The monitor watches the stable arm: the canary is
-# judged by its rollout. Of several labels of one prediction the one received last is right.
-STABLE = "branch = $branch and deployment = $deployment and arm = 'stable'"
+# A prediction belongs to the window of the time that it is about. The monitor watches what the stable arm answered: the
+# canary is judged by its rollout, and a request that failed has no score. Of several labels the last received is right.
+STABLE = "branch = $branch and deployment = $deployment and arm = 'stable' and score is not null"
 LABELS = "(select prediction_id, arg_max(label, received_at) as label, max(received_at) as received_at "
 LABELS += "from ground_truth where label is not null group by prediction_id)"
 
@@ -115,7 +115,7 @@ def _windows(
         from (
             select date_trunc('{monitor.by}', cast(event_time as timestamp)) as w, prediction_id,
                 cast(score as double) as score
-            from predictions where {STABLE} and score is not null
+            from predictions where {STABLE}
         ) p join {LABELS} g on g.prediction_id = p.prediction_id
         where epoch_us(w) between $first and $last order by w, p.prediction_id"""
     settings = {"branch": branch, "deployment": monitor.deployment, "first": min(starts), "last": max(starts)}

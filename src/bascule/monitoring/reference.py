@@ -98,7 +98,7 @@ def build_profile(
 
     Args:
         relation: SQL usable in FROM.
-        columns: which ones; None means all but those of time, which always move on.
+        columns: which ones; None means all. Those of time are left out always: time moves on, and that is no drift.
         scores: SQL usable in FROM with one column `score`, best of rows that the model was not trained on.
         bins: cells of a numeric column, 2 to 64.
 
@@ -112,12 +112,11 @@ def build_profile(
     rows = int(_one(connection, f"select count(*) from {relation}")[0])
     if rows == 0:
         raise InputError("A reference profile needs rows, and there are none.", hint="Build the training set first.")
-    if columns is None:
-        columns = [name for name, kind in types.items() if not kind.startswith(TEMPORAL)]
-    for name in columns:
+    for name in columns or ():
         if name not in types:
             raise NotFound("column", name, types)
-    found = tuple(_profile_column(connection, relation, name, types[name], bins) for name in columns)
+    wanted = [name for name in (types if columns is None else columns) if not types[name].startswith(TEMPORAL)]
+    found = tuple(_profile_column(connection, relation, name, types[name], bins) for name in wanted)
     score = _numeric(connection, scores, "score", bins) if scores else None
     return Profile(training_set, rows, found, score, dict(importance or {}))
 

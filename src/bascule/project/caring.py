@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from bascule.serving.log import check_segments
 from sqlalchemy import select, update
 
 from bascule.catalog import audit, now
-from bascule.catalog.schema import evaluations, model_versions, runs, training_sets
+from bascule.catalog.schema import model_versions, runs, training_sets
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
+from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
 
@@ -82,13 +82,12 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
 def _tables(workspace: Workspace) -> Iterator[Finding]:
     report = lake_doctor.check(workspace)
     for problem in report.problems:
-        yield Finding("tables", "damage", str(problem))
-    if not report.problems:
-        yield Finding("tables", "ok", f"{report.tables} states of tables, {report.files} files")
+        yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
+    if report.ok:
+        yield Finding("tables", "ok", f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB")
     if report.orphans:
-        yield Finding(
-            "tables", "note", f"{len(report.orphans)} files belong to no state; interrupted writes leave them"
-        )
+        size = sum(orphan.bytes for orphan in report.orphans) / 1e6
+        yield Finding("tables", "note", f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state")
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
@@ -110,7 +109,6 @@ def _needed_blobs(workspace: Workspace) -> dict[str, str]:
         needed |= {row.blob: f"training_sets/{row.name}" for row in conn.execute(select(training_sets))}
         codes = conn.execute(select(runs.c.id, runs.c.code_snapshot).where(runs.c.code_snapshot.is_not(None)))
         needed |= {row.code_snapshot: f"run {row.id}" for row in codes}
-        conn.execute(select(evaluations.c.id).limit(1))
     return needed
 
 

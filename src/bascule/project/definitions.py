@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import duckdb
 import msgspec
-from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
 
 from bascule.errors import InputError
+from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
 from bascule.project.file import ProjectFile
 
 

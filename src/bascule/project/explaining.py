@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from bascule.project.querying import query
-from bascule.training import read_training_set
 from sqlalchemy import desc, or_, select
 
 from bascule.catalog.schema import approvals, check_results, evaluations, rollouts, runs
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
+from bascule.project.querying import query
+from bascule.training import read_training_set
 
 Link = dict[str, Any]
 
@@ -69,7 +69,7 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
 def _prediction(workspace: Workspace, name: str) -> Link:
     found = query(workspace, "select * from predictions where prediction_id = $1", [name])
     if not found:
-        some = query(workspace, "select prediction_id from predictions order by at desc limit 3")
+        some = query(workspace, 'select prediction_id from predictions order by "at" desc limit 3')
         raise NotFound(
             "prediction",
             name,

@@ -6,15 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bascule.delivery import deploy
-from bascule.lake import Lake
-from bascule.registry import merge_models
-
 from bascule.catalog import actor
+from bascule.delivery import deploy
 from bascule.errors import CheckFailed, InputError
 from bascule.history import Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
+from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
+from bascule.registry import merge_models
 
 PRODUCTION = "production"
 

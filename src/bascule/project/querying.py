@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import duckdb
-from bascule.serving.log import TABLES, unmoved
 
 from bascule.history import Workspace
 from bascule.lake import Session
+from bascule.serving.log import TABLES, unmoved
 
 MAIN = "main"
 Row = dict[str, Any]

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from bascule.project.file import load_project
-from bascule.training import read_training_set
 from sqlalchemy import select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import runs
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project.file import load_project
 from bascule.project.receipt import Receipt
 from bascule.project.step import Context, Progress
 from bascule.project.steps import training, training_set
 from bascule.tracking import capture_environment, recorded, restore_code
+from bascule.training import read_training_set
 
 
 @dataclass(frozen=True)

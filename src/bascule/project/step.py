@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from bascule.history import Commit, Workspace
 from bascule.lake import Lake
 from bascule.project.file import ProjectFile
-
-from bascule.history import Commit, Workspace
 from bascule.project.receipt import Output, Receipt
 from bascule.tracking import Run
 

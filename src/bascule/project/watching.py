@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bascule.project.querying import logged
-
 from bascule.delivery import step as judge
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
+from bascule.project.querying import logged
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.server.answers import ErrorPage, error_answer, plain_error_page, wants_page
 from bascule.server.api import API
@@ -21,7 +21,6 @@ from bascule.server.openapi import openapi_route
 from bascule.server.routes import Route, check_table, join
 from bascule.server.settings import ServerSettings
 from bascule.server.tokens import count_active
-from bascule.errors import EnvironmentProblem
 
 
 def create_app(
@@ -67,13 +66,16 @@ def check_reach(workspace: Workspace, settings: ServerSettings) -> None:
         )
 
 
-def _unmatched(error_page: ErrorPage):  # type: ignore[no-untyped-def]
-    def answer(request: Request, error: HTTPException) -> Response:
+def _unmatched(error_page: ErrorPage) -> Callable[[Request, Exception], Response]:
+    def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        for_people = wants_page(request)
         if error.status_code == 405:
             said = InputError(f"{request.method} is not understood at {request.url.path}.")
         else:
-            said = InputError(f"There is nothing at {request.url.path}.", hint="The API is described at /api/openapi.json.")
-        page = error_page if wants_page(request) else None
+            hint = "Look it up on the overview by its name or id." if for_people else "See /api/openapi.json."
+            said = InputError(f"There is nothing at {request.url.path}.", hint=hint)
+        page = error_page if for_people else None
         return error_answer(request, error.status_code, said, page, error.headers)
 
     return answer

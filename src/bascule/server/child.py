@@ -7,27 +7,67 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 log = logging.getLogger("bascule.server")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 SETTLED = 30.0
+TETHER = Path(__file__).with_name("tether.py")
+STOP = "SIGTERM"
+_STOP_NUMBER = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
+# As Ctrl-C does, so that what was running is recorded as cancelled.
+INTERRUPT = "SIGINT" if os.name != "nt" else STOP
+
+
+def tethered(module: str, *arguments: str, ends_with: str = STOP) -> list[str]:
+    """Return a command that runs a module and ends when its standard input does: see `tether`."""
+    return [sys.executable, str(TETHER), ends_with, module, *arguments]
+
+
+def start(
+    command: Sequence[str], *, cwd: Path | None = None, stderr: int | None = None, **environment: str
+) -> subprocess.Popen[str]:
+    """Start a process with pipes, in a group of its own: a Ctrl-C for this process is not one for that.
+
+    Args:
+        stderr: as `Popen` takes it; this process' own when None.
+        environment: variables to set.
+    """
+    group: dict[str, object] = {"start_new_session": True}
+    if sys.platform == "win32":  # pragma: no cover
+        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    made: subprocess.Popen[str] = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        **group,  # type: ignore[call-overload]
+    )
+    return made
 
 
 class Child:
     """One process, restarted when it dies, with a pause that doubles while it keeps dying young.
 
-    The child gets a pipe as its standard input that ends when this process does, however it does: a child that watches
-    for the end cannot be left behind. It does not see Ctrl-C; it is told to stop by `stop`.
+    Attributes:
+        ready: set when the process has printed its first line.
+        starts: how often it was started.
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self.command = list(command)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[str] | None = None
+        self.ready = threading.Event()
         self.starts = 0
         self._started_at = 0.0
         self._pause = FIRST_PAUSE
@@ -35,10 +75,10 @@ class Child:
 
     def start(self) -> None:
         """Start the process."""
-        group: dict[str, object] = {"start_new_session": True}
-        if sys.platform == "win32":  # pragma: no cover
-            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, **group)  # type: ignore[call-overload]
+        self.ready.clear()
+        self.process = start(self.command)
+        assert self.process.stdout is not None
+        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
         self.starts += 1
         self._started_at = time.monotonic()
 
@@ -46,6 +86,14 @@ class Child:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None
+
+    def wait_until_ready(self, seconds: float) -> bool:
+        """Wait for the first line; return False when it died before, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not self.ready.wait(0.02):
+            if not self.alive or time.monotonic() > deadline:
+                return False
+        return True
 
     def check(self) -> None:
         """Start it again if it died and its pause is over. To be called again and again."""
@@ -62,7 +110,7 @@ class Child:
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if moment >= self._not_before:
             self._not_before = 0.0
-            self._close_pipe()
+            self._let_go()
             self.start()
 
     def stop(self, timeout: float = 10) -> None:
@@ -70,8 +118,8 @@ class Child:
         if self.process is None:
             return
         if self.alive:
-            self.process.send_signal(_STOP)
-        self._close_pipe()
+            self.process.send_signal(_STOP_NUMBER)
+        self._let_go()
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -79,9 +127,12 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def _close_pipe(self) -> None:
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                self.ready.set()
+                log.debug("%s: %s", self.name, line.rstrip())
+
+    def _let_go(self) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
-
-
-_STOP = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM) if os.name == "nt" else signal.SIGTERM

@@ -58,9 +58,7 @@ def bind(route: Route, context: Context) -> Callable[[Request], Awaitable[Respon
             if found is None:
                 principal = identify(context.workspace.catalog, context.settings, None)
             else:
-                principal = await run_in_threadpool(
-                    identify, context.workspace.catalog, context.settings, found
-                )
+                principal = await run_in_threadpool(identify, context.workspace.catalog, context.settings, found)
             request.scope["bascule.principal"] = principal
             demand(principal, route)
             raw = b""
@@ -129,9 +127,7 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, error, {"connection": "close"})
 
 
-def _run(
-    route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes
-) -> Response:
+def _run(route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes) -> Response:
     secret = form_secret(context.workspace.catalog) if route.page else b""
     call: Call[Any, Any] = Call(
         workspace=context.workspace,
@@ -171,9 +167,7 @@ def read_query(request: Request, kind: Any, *, strict: bool) -> Any:
     return _convert({k: v for k, v in values.items() if v != ""}, kind, "query parameters")
 
 
-def _read_body_as(
-    request: Request, route: Route, kind: Any, raw: bytes, secret: bytes, principal: Principal
-) -> Any:
+def _read_body_as(request: Request, route: Route, kind: Any, raw: bytes, secret: bytes, principal: Principal) -> Any:
     if request.method in SAFE_METHODS:
         return None
     if route.page:

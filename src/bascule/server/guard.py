@@ -56,7 +56,7 @@ class Guard:
         self.error_page = error_page
         self.observe = observe
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -101,7 +101,7 @@ def check_host(headers: Headers, names: Iterable[str]) -> None:
     host = _host_name(found[0]) if len(found) == 1 else None
     if host is None or host not in names:
         shown = ", ".join(repr(name) for name in found) or "no name"
-        hint = "Open it by 127.0.0.1 or localhost, or allow the name: bascule up --allow-host NAME."
+        hint = f"Open it by one of its names: {', '.join(sorted(names))}."
         raise Refused(421, InputError(f"This server does not answer to {shown}.", hint=hint))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from bascule.errors import Busy
 from bascule.history import Workspace
 from bascule.project.retraining import Done, reclaim, run_next
+from bascule.server.child import INTERRUPT, start, tethered
 
 AUTHOR = "scheduler"
 
@@ -38,27 +37,33 @@ class JobRunner:
         with self._lock:
             self._stopped = True
             if self._process is not None and self._process.poll() is None:
-                self._process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
+                self._process.send_signal(getattr(signal, INTERRUPT))
 
     def _launch(self, workspace: Workspace, command: list[str]) -> subprocess.CompletedProcess[str]:
         where = ["--workspace", str(workspace.folder), "--project", str(self.folder)]
-        line = [sys.executable, "-m", "bascule", *command, *where]
+        line = tethered("bascule", *command, *where, ends_with=INTERRUPT)
         with self._lock:
             self._demand_running()
-            self._process = subprocess.Popen(
-                line,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=self.folder,
-                env={**os.environ, "BASCULE_USER": AUTHOR},
-                # A Ctrl-C for the server is not one for the job: the server passes it on in its own time.
-                start_new_session=os.name != "nt",
-            )
-        out, errors = self._process.communicate()
+            self._process = start(line, cwd=self.folder, stderr=subprocess.PIPE, BASCULE_USER=AUTHOR)
+        out, errors = _output(self._process)
         self._demand_running()
         return subprocess.CompletedProcess(line, self._process.returncode, out, errors)
 
     def _demand_running(self) -> None:
         if self._stopped:
             raise Busy("The server is stopping; the job is taken up again when it starts.")
+
+
+def _output(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Read what a process says until it ends, without closing its standard input: that would tell it to end."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors: list[str] = []
+    reading = threading.Thread(target=lambda: errors.append(process.stderr.read()))  # type: ignore[union-attr]
+    reading.start()
+    with process.stdin, process.stdout, process.stderr:
+        out = process.stdout.read()
+        reading.join()
+        process.wait()
+    return out, errors[0]

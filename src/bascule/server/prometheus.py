@@ -18,7 +18,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class RequestMeter:
-    """Counts requests and their durations by method, route and status. Routes, not addresses: their number is bounded."""
+    """Counts requests and their durations by method, route (so their number is bounded) and status."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
 """The route table: every way into the server, and the permission that each one asks for.
 
-A route's types come from its function: `def runs(call: Call[RunQuery, None]) -> RunPage` reads its query parameters into
-`RunQuery`, takes no body and answers with a `RunPage`. The same annotations give the OpenAPI document.
+A route's types come from its function: `def runs(call: Call[RunQuery, None]) -> RunPage` reads its query parameters
+into `RunQuery`, takes no body and answers with a `RunPage`. The same annotations give the OpenAPI document.
 """
 
 from __future__ import annotations

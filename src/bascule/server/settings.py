@@ -52,9 +52,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return f"http://{_bracketed(self.host)}:{self.port}"
 
     @property
+    def inference_host(self) -> str:
+        """Where the inference worker listens: it knows no tokens, so never where others can connect."""
+        return self.host if self.loopback else "127.0.0.1"
+
+    @property
     def inference_url(self) -> str:
         """The address of the inference worker."""
-        return f"http://{_bracketed(self.host)}:{self.port + 1}"
+        return f"http://{_bracketed(self.inference_host)}:{self.port + 1}"
 
 
 def is_loopback(host: str) -> bool:

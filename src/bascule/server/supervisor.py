@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from starlette.types import ASGIApp
 
 from bascule.errors import Busy, EnvironmentProblem
 from bascule.history import Workspace
-from bascule.server.child import Child
+from bascule.server.child import Child, tethered
 from bascule.server.ports import listen
 from bascule.server.scheduler import Scheduler, Tick
 from bascule.server.settings import ServerSettings
@@ -69,11 +68,7 @@ def up(
         scheduler = Scheduler(workspace, ticks if settings.scheduler else ())
         web = _Web(app, sock)
         try:
-            if worker:
-                worker.start()
-            web.start()
-            web.wait_until_started()
-            scheduler.start()
+            _start(web, worker, scheduler)
             announce(settings.url)
             while not stopped.wait(CHECK_EVERY):
                 if worker:
@@ -86,10 +81,20 @@ def up(
             web.stop()
 
 
+def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
+    if worker:
+        worker.start()
+    web.start()
+    web.wait_until_started()
+    if worker and not worker.wait_until_ready(START_SECONDS):
+        log.warning("The inference worker does not answer yet; the page does.")
+    scheduler.start()
+
+
 def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:
     """Return the command of the inference worker, which listens on the port after the page's."""
-    where = ["--host", settings.host, "--port", str(settings.port + 1)]
-    return [sys.executable, "-m", "bascule.serving.worker", "--workspace", str(workspace.folder), *where]
+    where = (str(workspace.folder), settings.inference_host, str(settings.port + 1))
+    return tethered("bascule.protocols.openinference", *where)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ through places of their own so that they do not run under boxes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,9 +106,7 @@ def _layers(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     return layers
 
 
-def _columns(
-    layers: Mapping[str, int], edges: Sequence[Edge]
-) -> tuple[list[list[str]], list[tuple[str, str, str]]]:
+def _columns(layers: Mapping[str, int], edges: Sequence[Edge]) -> tuple[list[list[str]], list[tuple[str, str, str]]]:
     """The names by layer, with places for edges that pass; and the links between neighbours (edge, from, to)."""
     columns: list[list[str]] = [[] for _ in range(max(layers.values(), default=-1) + 1)]
     for name, at in layers.items():
@@ -164,7 +163,9 @@ def _rows(
     return {name: at + shift for name, at in y.items()}
 
 
-def _settle(column: Sequence[str], heights: Mapping[str, float], wish: Mapping[str, float], y: dict[str, float]) -> None:
+def _settle(
+    column: Sequence[str], heights: Mapping[str, float], wish: Mapping[str, float], y: dict[str, float]
+) -> None:
     """Put each box as near to its wish as its neighbours in the column let it."""
     below = -float("inf")
     for name in column:
@@ -191,8 +192,8 @@ def _edge_path(
     heights: Mapping[str, float],
     known: Mapping[str, Node],
 ) -> str:
-    parts = []
-    for source, target in zip(chain, chain[1:], strict=False):
+    parts: list[str] = []
+    for source, target in itertools.pairwise(chain):
         start = (x[source] + BOX_WIDTH, y[source] + heights[source] / 2)
         end = (x[target], y[target] + heights[target] / 2)
         bend = GAP_X / 2

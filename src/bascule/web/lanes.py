@@ -36,7 +36,9 @@ def lanes(commits: Sequence[CommitInfo]) -> list[Lanes]:
         parents = list(commit.parents)
         targets = []
         for place, parent in enumerate(parents):
-            lane = open_lanes.index(parent) if parent in open_lanes else own if place == 0 else _free(open_lanes, own)
+            # The first parent keeps the lane, so that a branch is one straight line; lanes of one parent meet at it.
+            waits = parent in open_lanes
+            lane = own if place == 0 else open_lanes.index(parent) if waits else _free(open_lanes, own)
             _put(open_lanes, lane, parent)
             targets.append(lane)
         lines = [(at, _line(at, own, upper=True)) for at in waiting]

@@ -71,7 +71,12 @@ def _code(code: Link) -> Node:
     lines = ["with changes, kept"] if code.get("code_dirty") else []
     if code.get("code_snapshot"):
         lines.append(f"snapshot {short(code['code_snapshot'])}")
-    return Node("code", "code", f"git {short(code.get('code_commit'))}" if code.get("code_commit") else "not in git", tuple(lines))
+    return Node(
+        "code",
+        "code",
+        f"git {short(code.get('code_commit'))}" if code.get("code_commit") else "not in git",
+        tuple(lines),
+    )
 
 
 def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
@@ -81,7 +86,9 @@ def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
     lines.append(f"by {_who(version.get('created_by'))}")
     where = href(f"/models/{version['model']}/{version['version']}", deployment["commit"])
     tone = "ok" if version.get("passed") else "bad"
-    return Node("version", "model version", f"{version['model']}, version {version['version']}", tuple(lines), where, tone)
+    return Node(
+        "version", "model version", f"{version['model']}, version {version['version']}", tuple(lines), where, tone
+    )
 
 
 def _approval(place: int, decision: Link) -> Node:
@@ -103,4 +110,4 @@ def _deployment(deployment: Link) -> Node:
 def _prediction(prediction: Link, truth: Link) -> Node:
     lines = [f"score {metric(prediction.get('score'))}", f"by the {prediction['arm']} arm"]
     lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known yet")
-    return Node("prediction", "prediction", short(str(prediction["prediction_id"]), 14), tuple(lines), "", "focus")
+    return Node("prediction", "prediction", short(str(prediction["prediction_id"]), 10), tuple(lines), "", "focus")

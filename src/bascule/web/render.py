@@ -102,7 +102,9 @@ def error_page(request: Request, status: int, error: BasculeError) -> Response:
     """The page that tells an error: what was asked, what was found, and what to do next."""
     principal = request.scope.get("bascule.principal", NOBODY)
     details = getattr(error, "details", [])
-    text = environment().get_template("error.html").render(
-        status=status, error=error, details=details, here=request.url.path, person=principal
+    text = (
+        environment()
+        .get_template("error.html")
+        .render(status=status, error=error, details=details, here=request.url.path, person=principal)
     )
     return HTMLResponse(text, status)

@@ -123,7 +123,11 @@ def words(name: str) -> str:
 
 def plain(value: Any) -> str:
     """A value of a record as text: traffic as people say it, other lists and maps as JSON."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) and {*one} == {"version", "weight"} for one in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, dict) and {*one} == {"version", "weight"} for one in value)
+    ):
         return ", ".join(f"version {one['version']} {one['weight']} %" for one in value)
     return msgspec.json.encode(value).decode() if isinstance(value, (list, dict)) else cell(value)
 
@@ -149,6 +153,7 @@ def breakable(text: str) -> Markup:
 FILTERS = {
     function.__name__: function
     for function in (
-        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number, breakable, plain, values_of,
+        when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number,
+        breakable, plain, values_of,
     )
 }  # fmt: skip

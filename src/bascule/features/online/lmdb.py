@@ -72,6 +72,19 @@ class LmdbStore:
                     count += 1
         return count
 
+    def count_entity(self, key: bytes) -> int:
+        """Return how many entries an entity has over all views."""
+        count = 0
+        with self._environment.begin() as transaction:
+            cursor = transaction.cursor(self._timelines)
+            for name in list(transaction.cursor(self._versions).iternext(keys=True, values=False)):
+                start = prefix(bytes(name).decode()) + key
+                found = cursor.set_range(start)
+                while found and bytes(cursor.key()).startswith(start):
+                    count += 1
+                    found = cursor.next()
+        return count
+
     @contextmanager
     def reading(self, view: str) -> Iterator[Lookup]:
         """See `OnlineStore.reading`."""

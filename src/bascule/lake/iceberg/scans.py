@@ -36,7 +36,9 @@ def scan(
     schema: schemas.Schema | None = None,
     deleted_too: bool = False,
 ) -> str:
-    """Return SQL text for FROM that yields a table's rows.
+    """Return SQL text for FROM that yields a table's rows, in the order in which they came.
+
+    Rows of files that position deletes touch come last and in any order.
 
     Args:
         only: read just these of its data files.

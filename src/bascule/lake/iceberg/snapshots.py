@@ -90,6 +90,25 @@ def discard(table: Table, *, data_too: bool) -> None:
     table.path.unlink(missing_ok=True)
 
 
+def expire(before: Table, after: Table) -> None:
+    """Delete the metadata of states that the newer of two no longer names. Data files stay.
+
+    Only for tables that no history points into: there, every state that ever was is kept.
+    """
+    kept = {snapshot["snapshot-id"] for snapshot in after.metadata["snapshots"]}
+    named = {m["manifest_path"] for s in after.metadata["snapshots"] for m in after.manifests(s)}
+    for snapshot in before.metadata["snapshots"]:
+        if snapshot["snapshot-id"] not in kept:
+            for manifest in before.manifests(snapshot):
+                if manifest["manifest_path"] not in named:
+                    before.resolve(manifest["manifest_path"]).unlink(missing_ok=True)
+            before.resolve(snapshot["manifest-list"]).unlink(missing_ok=True)
+    log = {entry["metadata-file"] for entry in after.metadata["metadata-log"]}
+    for entry in before.metadata["metadata-log"]:
+        if entry["metadata-file"] not in log:
+            before.resolve(entry["metadata-file"]).unlink(missing_ok=True)
+
+
 @contextmanager
 def _making(table: Table) -> Iterator[_Making]:
     made = _Making(table)

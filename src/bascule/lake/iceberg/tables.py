@@ -76,9 +76,9 @@ class Table:
         former = self.properties.get(FORMER_LOCATIONS, "").split("\n")
         return [place.rstrip("/") for place in (self.metadata["location"], *former) if place]
 
-    def manifests(self) -> list[ManifestFile]:
-        """Return the current snapshot's manifest records."""
-        snapshot = self.snapshot
+    def manifests(self, snapshot: Snapshot | None = None) -> list[ManifestFile]:
+        """Return the manifest records of a snapshot, of the current one unless given."""
+        snapshot = snapshot or self.snapshot
         if snapshot is None:
             return []
         if "manifest-list" in snapshot:

@@ -89,8 +89,12 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     return CsvFile(path, head, types, "" if formats == "%Y-%m-%d" else formats, null_values)
 
 
-def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> None:
-    """Raise `InputError` when reading put anything into a rejects table, naming file, line, column and value."""
+def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:
+    """Raise `InputError` when reading put anything into a rejects table, naming file, line, column and value.
+
+    Args:
+        types: the columns' types as the user knows them.
+    """
     listed = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
     ).fetchall()
@@ -105,7 +109,7 @@ def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> None
     for name in (rejects, rejects + "_scans"):
         connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
     if found:
-        told = list(dict.fromkeys(_told(row) for row in found[:SHOWN]))
+        told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
 
@@ -117,9 +121,11 @@ def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: 
         return
     raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
     tests = ", ".join(f"count(*) FILTER ({c.lossy})" for c in risky)
-    counts = connection.execute(f"SELECT {tests} FROM {file.relation(raw, 'lossy')}").fetchall()[0]
-    refuse_rejected(connection, "lossy")
-    for column, count in zip(risky, counts, strict=True):
+    # All columns are counted too: DuckDB names the wrong column of a rejected line when it reads only some.
+    every = ", ".join(f"count({quoted(c.name)})" for c in columns)
+    counts = connection.execute(f"SELECT {tests}, {every} FROM {file.relation(raw, 'lossy')}").fetchall()[0]
+    refuse_rejected(connection, "lossy", {c.name: c.wanted for c in columns})
+    for column, count in zip(risky, counts, strict=False):
         if count:
             raise _lossy(file, column, int(count))
 
@@ -159,14 +165,14 @@ def _options(head: Head, null_values: tuple[str, ...]) -> str:
     )
 
 
-def _told(row: dict[str, Any]) -> str:
+def _told(row: dict[str, Any], types: Mapping[str, str]) -> str:
     path = Path(row["file_path"])
     where = f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}"
     kind, column, shown = row["error_type"], row["column_name"], str(row["csv_line"])[:200]
     if kind == "CAST":
         match = _VALUE.search(row["error_message"])
         value = match["value"] if match else shown
-        wanted = row["error_message"].rpartition(" to ")[2].strip("'")
+        wanted = types.get(column) or row["error_message"].rpartition(" to ")[2].strip("'")
         return f"{where}: column {column!r} is {wanted} and cannot hold {value!r}."
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
         numbers = re.findall(r"\d+", row["error_message"])
@@ -195,7 +201,7 @@ def _unreadable(
         connection.execute(
             f"SELECT count(COLUMNS(*)) FROM {file.relation(file.conversions({}), 'unreadable')}"
         ).fetchall()
-        refuse_rejected(connection, "unreadable")
+        refuse_rejected(connection, "unreadable", {})
     except InputError as found:
         return found
     except duckdb.Error as second:

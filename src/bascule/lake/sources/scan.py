@@ -60,7 +60,7 @@ class SourceScan:
         with engine.told(f"{names} cannot be read"):
             yield
             if self.rejects:
-                csvfiles.refuse_rejected(connection, self.rejects)
+                csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
 
 
 def read_source(
@@ -98,22 +98,34 @@ def read_source(
         csvfiles.look(connection, path, tuple(null_values)) if kind == "csv" else jsonfiles.look(connection, path)
         for path in paths
     ]
-    _same_columns([(file.path, file.names) for file in files])
-    if expected is not None:
-        compare_columns(str(paths[0]), files[0].names, expected.names, evolve)
-    wanted = _wanted(connection, files, expected)
-    rejects = f"rejects_{uuid.uuid4().hex[:12]}" if kind == "csv" else ""
-    columns = [file.conversions(wanted) for file in files]
-    for file, conversions in zip(files, columns, strict=True):
-        _refuse_lossy(connection, file, conversions)
-    relations = [f.relation(c, rejects) for f, c in zip(files, columns, strict=True)]
-    found = tuple(Column(c.name, c.wanted) for c in columns[0])
-    scan = SourceScan(_union(relations, found), kind, tuple(paths), found, None, tuple(relations), rejects)
+    scan, strict = _of_files(files, kind, connection, expected, evolve)
     if not checked:
         return scan
     rows = _check(connection, scan)
-    strict = [f.relation(c) for f, c in zip(files, columns, strict=True)]
-    return SourceScan(_union(strict, found), kind, tuple(paths), found, rows, tuple(strict))
+    return SourceScan(_union(strict, scan.columns), kind, scan.files, scan.columns, rows, tuple(strict))
+
+
+def _of_files(
+    files: Sequence[CsvFile | JsonFile],
+    kind: str,
+    connection: duckdb.DuckDBPyConnection,
+    expected: pa.Schema | None,
+    evolve: bool,
+) -> tuple[SourceScan, list[str]]:
+    """Return a scan that keeps what it cannot read, and the same relations failing instead."""
+    _same_columns([(file.path, file.names) for file in files])
+    if expected is not None:
+        compare_columns(str(files[0].path), files[0].names, expected.names, evolve)
+    wanted = _wanted(connection, files, expected)
+    columns = [file.conversions(wanted) for file in files]
+    for file, conversions in zip(files, columns, strict=True):
+        _refuse_lossy(connection, file, conversions)
+    rejects = f"rejects_{uuid.uuid4().hex[:12]}" if kind == "csv" else ""
+    relations = [f.relation(c, rejects) for f, c in zip(files, columns, strict=True)]
+    found = tuple(Column(c.name, c.wanted) for c in columns[0])
+    paths = tuple(file.path for file in files)
+    scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects)
+    return scan, [f.relation(c) for f, c in zip(files, columns, strict=True)]
 
 
 def compare_columns(where: str, found: Sequence[str], expected: Sequence[str], evolve: bool) -> None:

@@ -130,8 +130,8 @@ def _fields(text: str, delimiter: str) -> tuple[tuple[int, int], list[str]]:
         return (0, 0), []
     header = rows[0] if rows else []
     agreeing = sum(len(row) == len(header) for row in rows)
-    # Most rows must agree before the number of fields counts: a comma in a text must not win over the real delimiter.
-    return (int(agreeing * 2 > len(rows)) * len(header), agreeing), header
+    # Half of the rows must agree before their number of fields counts: a comma in a text must not win.
+    return (int(agreeing * 2 >= len(rows)) * len(header), agreeing), header
 
 
 def _header(cells: list[str], path: Path) -> tuple[str, ...]:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
-from bascule.features import FeatureSet
-from bascule.features import training_rows as join_features
-from bascule.project.file import ProjectFile
-from bascule.project.tables import opened_tables
 
 from bascule.errors import NotFound
 from bascule.evaluation import EvaluationReport, GateSettings, SliceFloor, evaluate
+from bascule.features import FeatureSet
+from bascule.features import training_rows as join_features
 from bascule.history import Commit
+from bascule.project.file import ProjectFile
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import training, training_set
+from bascule.project.tables import opened_tables
 from bascule.registry import ModelVersion, get_version
 from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from bascule.errors import NotFound
 from bascule.features import materialise
 from bascule.features.online import open_online_store
-
-from bascule.errors import NotFound
 from bascule.project.definitions import feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
 from bascule.project.step import Context, Outcome, Progress, Terms

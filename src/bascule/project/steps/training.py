@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+
+from bascule.project.cache import file_version
+from bascule.project.receipt import Output
+from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.steps import training_set
+from bascule.tracking import Run
 from bascule.training import (
     Step,
     TrainerSettings,
@@ -11,12 +17,6 @@ from bascule.training import (
     train,
     training_data,
 )
-
-from bascule.project.cache import file_version
-from bascule.project.receipt import Output
-from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.steps import training_set
-from bascule.tracking import Run
 
 NAME = "train"
 

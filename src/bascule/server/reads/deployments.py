@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -11,13 +12,25 @@ from bascule.catalog import schema
 from bascule.delivery import assess
 from bascule.history import Workspace
 from bascule.project.querying import logged
-from bascule.server.reads.asking import ask
+from bascule.server.reads.asking import Asker, asking
 
 HISTORY = 100
 BUCKETS = 60
 SECOND = 1_000_000
 WIDTHS = tuple(SECOND * n for n in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400))
 WINDOWS = {"5m": 300, "1h": 3600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
+
+_SPAN = """
+    SELECT min(epoch_us("at")), max(epoch_us("at")) FROM predictions WHERE branch = $branch AND deployment = $name"""
+# Each version in each bucket, and each version over all buckets.
+_SERVED = """
+    SELECT grouping(bucket), bucket, version, count(*),
+        quantile_cont(latency_us, 0.5), quantile_cont(latency_us, 0.95), quantile_cont(latency_us, 0.99)
+    FROM (
+        SELECT epoch_us("at") // {width} * {width} AS bucket, version, latency_us FROM predictions
+        WHERE branch = $branch AND deployment = $name AND epoch_us("at") >= $start
+    )
+    GROUP BY GROUPING SETS ((bucket, version), (version)) ORDER BY bucket, version"""
 
 Window = Literal["5m", "1h", "1d", "7d", "30d"]
 
@@ -116,29 +129,31 @@ def traffic(ws: Workspace, branch: str, name: str, window: str | None = None) ->
     """Return requests and latency by version over time, up to the last request.
 
     Args:
-        window: a key of `WINDOWS`; None takes the shortest that shows most of the last day.
+        window: a key of `WINDOWS`; None takes the shortest that shows all traffic, at most 30 days.
     """
-    span = _span(ws, branch, name)
-    if span is None:
+    return traffic_of(ws, branch, [name], window)[name]
+
+
+def traffic_of(ws: Workspace, branch: str, names: Sequence[str], window: str | None = None) -> dict[str, Traffic]:
+    """Return the traffic of several deployments."""
+    if not names:
+        return {}
+    with asking(ws, branch) as asker:
+        return {name: _traffic(asker, branch, name, window) for name in names}
+
+
+def _traffic(asker: Asker, branch: str, name: str, window: str | None) -> Traffic:
+    values = {"branch": branch, "name": name}
+    first, last = asker.ask(_SPAN, values).rows[0]
+    if last is None:
         return Traffic(window or "1d", SECOND, None, None, [], [])
-    first, last = span
     chosen = window or next((w for w, seconds in WINDOWS.items() if last - first <= seconds * SECOND), "30d")
     start = max(first, last - WINDOWS[chosen] * SECOND)
     width = next((w for w in WIDTHS if (last - start) / w <= BUCKETS), WIDTHS[-1])
-    values = {"branch": branch, "name": name, "start": start}
-    buckets = _served(ws, f'epoch_us("at") // {width} * {width}', "start, version", values)
-    totals = _served(ws, 'min(epoch_us("at"))', "version", values)
+    rows = asker.ask(_SERVED.format(width=width), values | {"start": start}).rows
+    buckets = [Served(*row[1:]) for row in rows if not row[0]]
+    totals = [Served(start, *row[2:]) for row in rows if row[0]]
     return Traffic(chosen, width, first, last, buckets, totals)
-
-
-def _served(ws: Workspace, start: str, group: str, values: dict[str, Any]) -> list[Served]:
-    query = f"""
-        SELECT {start} AS start, version, count(*) AS requests,
-            quantile_cont(latency_us, 0.5), quantile_cont(latency_us, 0.95), quantile_cont(latency_us, 0.99)
-        FROM predictions
-        WHERE branch = $branch AND deployment = $name AND epoch_us("at") >= $start
-        GROUP BY {group} ORDER BY {group}"""
-    return [Served(*row) for row in ask(ws, query, values, ref=values["branch"]).rows]
 
 
 def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
@@ -150,14 +165,6 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
         decision = assess(connection, branch, deployment)
     findings = [finding.as_dict() for finding in decision.findings]
     return RolloutState(decision.action, decision.reason, decision.rows, findings)
-
-
-def _span(ws: Workspace, branch: str, name: str) -> tuple[int, int] | None:
-    query = """
-        SELECT min(epoch_us("at")), max(epoch_us("at")) FROM predictions
-        WHERE branch = $branch AND deployment = $name"""
-    first, last = ask(ws, query, {"branch": branch, "name": name}, ref=branch).rows[0]
-    return None if last is None else (int(first), int(last))
 
 
 def _deployment(value: dict[str, Any], digest: str) -> DeploymentInfo:

@@ -16,7 +16,7 @@ ALERTS = 200
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One measurement over one window (microseconds since the epoch). `low` and `high` bound it where they are known."""
+    """One measurement over one window (microseconds since the epoch), between `low` and `high` where known."""
 
     window_start: int
     window_end: int
@@ -89,8 +89,10 @@ def list_monitors(ws: Workspace, branch: str) -> list[MonitorInfo]:
     with ws.catalog.read() as conn:
         counted = select(p.monitor, func.count(), func.max(p.window_end)).where(p.branch == branch).group_by(p.monitor)
         points = {name: (total, last) for name, total, last in conn.execute(counted)}
-        open_alerts = select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
-        firing = {name: total for name, total in conn.execute(open_alerts)}
+        open_alerts = (
+            select(a.monitor, func.count()).where(a.branch == branch, a.status == "firing").group_by(a.monitor)
+        )
+        firing = {row[0]: row[1] for row in conn.execute(open_alerts)}
     found = []
     for path, value in ws.history.entries(branch, "monitors/"):
         name = path.partition("/")[2]

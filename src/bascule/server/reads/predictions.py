@@ -11,6 +11,21 @@ from bascule.project.explaining import explain_prediction
 from bascule.server.reads.asking import ask
 
 PAGE = 50
+_LIST = """
+    WITH found AS (
+        SELECT * FROM predictions
+        WHERE branch = $branch AND ($deployment IS NULL OR deployment = $deployment)
+            AND ($since IS NULL OR epoch_us(event_time) >= $since)
+            AND ($until IS NULL OR epoch_us(event_time) < $until)
+            AND ($before IS NULL OR epoch_us("at") < $before)
+        ORDER BY "at" DESC LIMIT $limit
+    ), truth AS (
+        SELECT prediction_id, arg_max(label, received_at) AS label FROM ground_truth
+        WHERE prediction_id IN (SELECT prediction_id FROM found) GROUP BY prediction_id
+    )
+    SELECT f.prediction_id, epoch_us(f."at"), epoch_us(f.event_time), f.deployment, f.revision, f.model, f.version,
+        f.arm, f.score, f.latency_us, t.label
+    FROM found f LEFT JOIN truth t USING (prediction_id) ORDER BY f."at" DESC"""
 
 
 class PredictionInfo(msgspec.Struct, frozen=True):
@@ -46,21 +61,6 @@ def list_predictions(
         until: only those whose event time is before this one.
         before: only those made before this time.
     """
-    query = """
-        WITH found AS (
-            SELECT * FROM predictions
-            WHERE branch = $branch AND ($deployment IS NULL OR deployment = $deployment)
-                AND ($since IS NULL OR epoch_us(event_time) >= $since)
-                AND ($until IS NULL OR epoch_us(event_time) < $until)
-                AND ($before IS NULL OR epoch_us("at") < $before)
-            ORDER BY "at" DESC LIMIT $limit
-        ), truth AS (
-            SELECT prediction_id, arg_max(label, received_at) AS label FROM ground_truth
-            WHERE prediction_id IN (SELECT prediction_id FROM found) GROUP BY prediction_id
-        )
-        SELECT f.prediction_id, epoch_us(f."at"), epoch_us(f.event_time), f.deployment, f.revision, f.model, f.version,
-            f.arm, f.score, f.latency_us, t.label
-        FROM found f LEFT JOIN truth t USING (prediction_id) ORDER BY f."at" DESC"""
     values = {
         "branch": branch,
         "deployment": deployment,
@@ -69,7 +69,7 @@ def list_predictions(
         "before": before,
         "limit": limit,
     }
-    return [PredictionInfo(*row) for row in ask(ws, query, values, ref=branch).rows]
+    return [PredictionInfo(*row) for row in ask(ws, _LIST, values, ref=branch).rows]
 
 
 def explain(ws: Workspace, prediction_id: str) -> dict[str, Any]:

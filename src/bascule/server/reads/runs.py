@@ -130,7 +130,7 @@ def get_run(ws: Workspace, run_id: str) -> RunDetail:
         return RunDetail(
             run=run,
             params=run.params,
-            tags={key: value for key, value in tags},
+            tags={row.key: row.value for row in tags},
             series=_series(conn, run_id),
             io=_io(conn, run_id),
             children=children,

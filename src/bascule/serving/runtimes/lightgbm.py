@@ -75,7 +75,7 @@ class LightGbmRuntime:
             place = self._local.place = _RowPlace(self._threaded, self._booster, self._inputs, self._outputs)
         place.row[:] = row
         if self._call(*place.pointers):
-            raise _failure(self._threaded)
+            raise RuntimeError(_reason(self._threaded))
         return place.out[:]  # type: ignore[no-any-return]
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
@@ -89,23 +89,22 @@ class LightGbmRuntime:
         if matrix.shape != (rows, self._inputs):
             raise InputError(f"The model reads {self._inputs} inputs a row; the matrix has the shape {matrix.shape}.")
         written = ctypes.c_int64()
-        _check(
-            self._threaded,
-            self._threaded.LGBM_BoosterPredictForMat(
-                self._handle,
-                ctypes.c_void_p(matrix.ctypes.data),
-                FLOAT64,
-                ctypes.c_int32(rows),
-                ctypes.c_int32(self._inputs),
-                ROW_MAJOR,
-                NORMAL,
-                0,
-                ALL_ROUNDS,
-                f"num_threads={THREADS}".encode(),
-                ctypes.byref(written),
-                ctypes.c_void_p(out.ctypes.data),
-            ),
+        failed = self._threaded.LGBM_BoosterPredictForMat(
+            self._handle,
+            ctypes.c_void_p(matrix.ctypes.data),
+            FLOAT64,
+            ctypes.c_int32(rows),
+            ctypes.c_int32(self._inputs),
+            ROW_MAJOR,
+            NORMAL,
+            0,
+            ALL_ROUNDS,
+            f"num_threads={THREADS}".encode(),
+            ctypes.byref(written),
+            ctypes.c_void_p(out.ctypes.data),
         )
+        if failed:
+            raise RuntimeError(_reason(self._threaded))
         return out
 
 
@@ -162,8 +161,8 @@ def _libraries() -> tuple[Any, Any]:
 
 def _check(library: Any, code: int) -> None:
     if code:
-        raise _failure(library)
+        raise InputError(f"LightGBM cannot use this model: {_reason(library)}.")
 
 
-def _failure(library: Any) -> InputError:
-    return InputError(f"LightGBM cannot use this model: {library.LGBM_GetLastError().decode(errors='replace')}.")
+def _reason(library: Any) -> str:
+    return str(library.LGBM_GetLastError().decode(errors="replace"))

@@ -47,9 +47,7 @@ def rows(call: Call[RowsView, None]) -> Response:
     query, name = call.query, call.path["table"]
     found = tables.rows_between(call.workspace, query.before, query.after, name)
     columns = list(dict.fromkeys(key for change in found.sample for key in (change.after or change.before or {})))
-    return page(
-        call, "rows.html", name=name, found=found, before=query.before, after=query.after, columns=columns
-    )
+    return page(call, "rows.html", name=name, found=found, before=query.before, after=query.after, columns=columns)
 
 
 def checks(call: Call[View, None]) -> Response:

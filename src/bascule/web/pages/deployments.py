@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -19,6 +20,7 @@ from bascule.web.pages.common import View
 from bascule.web.render import href, page
 
 SECOND = 1_000_000
+Path = list[list[float]]
 # How much wider than the last bounds the first ones that are drawn may be.
 _ROOM = 8
 
@@ -60,9 +62,7 @@ def list_deployments(call: Call[View, None]) -> Response:
     """The deployments of a branch."""
     ws, ref = call.workspace, call.query.ref
     found = deployments.list_deployments(ws, ref)
-    return page(
-        call, "deployments.html", deployments=[(one, deployments.traffic(ws, ref, one.name)) for one in found]
-    )
+    return page(call, "deployments.html", deployments=[(one, deployments.traffic(ws, ref, one.name)) for one in found])
 
 
 def one_deployment(call: Call[DeploymentView, None]) -> Response:
@@ -87,7 +87,7 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         evidence=_evidence(state),
         versions={one.version: one for one in model.versions} if model else {},
         may_deploy=call.principal.may("deploy"),
-        command=command("rollback", name, ref),
+        command=command(call, "rollback", name, ref),
         done=call.query.done,
     )
 
@@ -96,7 +96,7 @@ def confirm(call: Call[View, None]) -> Response:
     """Ask once before a deployment is changed."""
     ref, name = call.query.ref, call.path["name"]
     history.demand_branch(call.workspace, ref)
-    act = _act(call.path["act"], name, ref)
+    act = _act(call, ref)
     found = deployments.get_deployment(call.workspace, ref, name)
     after = found.back_to if act.name == "rollback" else _after(found, act.name)
     return page(call, "confirm.html", found=found, act=act, after=after)
@@ -105,24 +105,27 @@ def confirm(call: Call[View, None]) -> Response:
 def change(call: Call[View, ChangeForm]) -> Response:
     """Change a deployment by the same function as the command line and the API."""
     form, name = call.body, call.path["name"]
-    act = _act(call.path["act"], name, form.branch)
+    act = _act(call, form.branch)
     ACTS[act.name][0](
         call.workspace, form.branch, name, by=call.principal.name, reason=form.reason.strip(), expect=form.expect
     )
     return RedirectResponse(href(f"/deployments/{name}", form.branch, done=act.name), 303)
 
 
-def command(act: str, name: str, branch: str) -> str:
+def command(call: Call[Any, Any], act: str, name: str, branch: str) -> str:
     """The same from a terminal."""
-    at = "" if branch == "main" else f" --branch {branch}"
-    return f"bascule rollback deployments/{name}{at}" if act == "rollback" else f"bascule deploy {name} --{act}{at}"
+    if act == "rollback":
+        return f"bascule rollback deployments/{name}{'' if branch == 'main' else f' --branch {branch}'}"
+    address = f"{call.settings.url}/api/bascule/v1/deployments/{quote(name)}/{act}"
+    return f'curl --json \'{{"branch": "{branch}"}}\' {address}'
 
 
-def _act(name: str, deployment: str, branch: str) -> Act:
+def _act(call: Call[Any, Any], branch: str) -> Act:
+    name, deployment = call.path["act"], call.path["name"]
     if name not in ACTS:
         raise NotFound("action", name, ACTS)
     _, title, button, danger = ACTS[name]
-    return Act(name, title, button, danger, command(name, deployment, branch))
+    return Act(name, title, button, danger, command(call, name, deployment, branch))
 
 
 def _after(found: deployments.DeploymentInfo, act: str) -> list[deployments.Share] | None:
@@ -175,39 +178,32 @@ def _evidence(state: RolloutState | None) -> list[tuple[dict[str, Any], list[Cha
 
 
 def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
-    path, low, high = (finding.get(name) or [] for name in ("path", "low_path", "high_path"))
     charts = []
-    if path:
-        limit = math.log10(finding["threshold"]) if math.isfinite(finding["threshold"]) else None
-        charts.append(
-            chart(
-                "Evidence of harm",
-                [Line("log10 of the e-value", [x for x, _ in path], [y for _, y in path], tone=2)],
-                unit="powers of ten",
-                x_unit="labels",
-                time=False,
-                marks=[Mark("rolls back above", y=limit, tone="bad")] if limit is not None else [],
-            )
-        )
-    # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
-    start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= _ROOM * (high[-1][1] - low[-1][1])), 0)
-    low, high = low[start:], high[start:]
-    if low and high:
-        middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
-        bounds = Line(
-            "canary less stable", [x for x, _ in low], middle, low=[y for _, y in low], high=[y for _, y in high]
-        )
-        charts.append(
-            chart(
-                f"Difference in {finding.get('loss', 'loss')}",
-                [bounds],
-                unit="canary less stable",
-                x_unit="labels",
-                time=False,
-                marks=[Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)],
-            )
-        )
+    if path := finding.get("path"):
+        charts.append(_harm(path, finding["threshold"]))
+    if (low := finding.get("low_path")) and (high := finding.get("high_path")):
+        charts.append(_difference(finding, low, high))
     return charts
+
+
+def _harm(path: Path, threshold: float) -> Chart:
+    """How the evidence grew, label by label, and where it rolls back."""
+    marks = [Mark("rolls back above", y=math.log10(threshold), tone="bad")] if math.isfinite(threshold) else []
+    line = Line("log10 of the e-value", [x for x, _ in path], [y for _, y in path], tone=2)
+    return chart("Evidence of harm", [line], unit="powers of ten", x_unit="labels", time=False, marks=marks)
+
+
+def _difference(finding: dict[str, Any], low: Path, high: Path) -> Chart:
+    """The bounds of the difference in loss, and what is allowed."""
+    # The first bounds are as wide as the loss itself; drawn to scale they would flatten all that follows.
+    room = _ROOM * (high[-1][1] - low[-1][1])
+    start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= room), 0)
+    low, high = low[start:], high[start:]
+    middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
+    bounds = Line("canary less stable", [x for x, _ in low], middle, [y for _, y in low], [y for _, y in high])
+    marks = [Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)]
+    title = f"Difference in {finding.get('loss', 'loss')}"
+    return chart(title, [bounds], unit="canary less stable", x_unit="labels", time=False, marks=marks)
 
 
 ROUTES = [

@@ -32,11 +32,12 @@ def home(call: Call[View, None]) -> Response:
     ws, ref = call.workspace, call.query.ref
     versions = [version for model in models.list_models(ws, ref) for version in model.versions]
     served = deployments.list_deployments(ws, ref)
+    traffic = deployments.traffic_of(ws, ref, [one.name for one in served])
     return page(
         call,
         "home.html",
         log=history.log(ws, ref, COMMITS),
-        deployments=[(one, deployments.traffic(ws, ref, one.name)) for one in served],
+        deployments=[(one, traffic[one.name]) for one in served],
         versions={(one.model, one.version): one for one in versions},
         alerts=[one for one in monitoring.list_alerts(ws, branch=ref, limit=ALERTS) if one.status == "firing"],
         runs=runs.list_runs(ws, limit=RUNS).runs,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
-from bascule.server.answers import Refused
 from bascule.errors import InputError
+from bascule.server.answers import Refused
 from bascule.server.identity import COOKIE
 from bascule.server.routes import Call, Route
 from bascule.server.tokens import find_token

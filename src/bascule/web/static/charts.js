@@ -111,7 +111,7 @@
     const options = {
       width: frame.clientWidth,
       height: frame.clientHeight + 8,
-      padding: [9, 4, 0, 0],
+      padding: [9, 18, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: said.time }, y: { range: [said.y[0], said.y[said.y.length - 1]] } },
       axes: [

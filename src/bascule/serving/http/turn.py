@@ -1,0 +1,58 @@
+"""The answers of one turn of the event loop: first all that must be kept is kept, with one write, then all are sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from bascule.errors import EnvironmentProblem
+from bascule.serving.http.message import Kept, Response, error_response
+
+
+class Outlet(Protocol):
+    """A connection, as a turn sees it."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the client."""
+        ...
+
+    def encode(self, response: Response, last: bool) -> bytes:
+        """Return an answer as bytes; `last` says that the connection closes after it."""
+        ...
+
+
+class Turn:
+    """Collects answers until the event loop comes round.
+
+    Answers of one connection leave in the order in which they were added.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._answers: list[tuple[Outlet, bytes, Kept | None, bool]] = []
+
+    def add(self, outlet: Outlet, data: bytes, kept: Kept | None = None, last: bool = False) -> None:
+        """Send bytes to a client once `kept` is safe."""
+        if not self._answers:
+            self._loop.call_soon(self.finish)
+        self._answers.append((outlet, data, kept, last))
+
+    def finish(self) -> None:
+        """Keep what must be kept and send the answers."""
+        answers = self._answers
+        if not answers:
+            return
+        self._answers = []
+        failed: dict[Kept, EnvironmentProblem] = {}
+        committed = None
+        for _, _, kept, _ in answers:
+            if kept is not None and kept is not committed:
+                committed = kept
+                try:
+                    kept.commit()  # of a journal that has nothing new this is a look
+                except EnvironmentProblem as problem:
+                    failed[kept] = problem
+        for outlet, data, kept, last in answers:
+            if failed and kept is not None and kept in failed:
+                data = outlet.encode(error_response(failed[kept]), last)
+            outlet.send(data)

@@ -1,0 +1,45 @@
+"""Where serving meets the features room: a reader for the feature set that a model was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bascule.errors import NotFound
+from bascule.features import FeatureSet
+from bascule.features.online import LmdbStore, OnlineReader, open_online_store
+from bascule.history import Workspace
+from bascule.serving.joining import FeatureReader
+from bascule.serving.model import ReaderOf
+
+MAIN = "main"
+
+
+def open_reader(ws: Workspace) -> ReaderOf:
+    """Return what gives readers over a workspace's online stores.
+
+    A feature set is read from the store of `main` when that has all of its views, else from the first branch's that has
+    them: a preview of new features reads where they were materialised.
+    """
+
+    # LMDB allows one opening of a file in a process: all models of a branch share it.
+    stores: dict[str, LmdbStore] = {}
+
+    def store_of(branch: str) -> LmdbStore:
+        if branch not in stores:
+            stores[branch] = open_online_store(ws.online_folder, branch, readonly=True)
+        return stores[branch]
+
+    def reader_of(feature_set: Mapping[str, Any]) -> FeatureReader | None:
+        features = msgspec.convert(dict(feature_set), FeatureSet)
+        names = [ref.name for ref in ws.history.branches()]
+        for name in sorted(names, key=lambda branch: branch != MAIN):
+            try:
+                return OnlineReader(features, store_of(name))
+            except NotFound:
+                continue
+        return None
+
+    return reader_of
