@@ -128,8 +128,11 @@ def _training(design: Design) -> list[str]:
 
 
 def _model(design: Design, name: str) -> list[str]:
-    values = {"name": name, "trainer": "lightgbm", "search": {"trials": 12}, "seed": 7}
-    return _section("model", values, {"trainer": "or module:function for one of your own"})
+    values: dict[str, object] = {"name": name, "trainer": design.trainer}
+    if design.trainer == "lightgbm":
+        values["search"] = {"trials": 12}
+    notes = {"trainer": "or lightgbm: trees, when there are more rows" if design.trainer == "linear" else "or linear"}
+    return _section("model", values | {"seed": 7}, notes)
 
 
 def _gates(design: Design) -> list[str]:
