@@ -48,15 +48,11 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-<<<<<<< HEAD
         rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        check_label(rows.schema, spec.label)
         connection.register("joined_rows", rows)
         progress("looking for leaks", 0, rows.num_rows)
         refuse_leaks(connection, features, "joined_rows", spec)
-=======
-        rows = training_rows(connection, features, f"({spec.population})")
-        check_label(rows.limit(0).to_arrow_table().schema, spec.label)
-        refuse_leaks(connection, features, f"({spec.population})", spec)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
