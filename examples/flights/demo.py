@@ -100,6 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     begun = time.monotonic()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bascule-flights-"))
+    folder.mkdir(parents=True, exist_ok=True)
     story = Story(folder, options.port)
     server = None
     try:
