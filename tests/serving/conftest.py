@@ -60,10 +60,8 @@ def bundle_bytes(task: str = "binary", seed: int = 0, fields: tuple[Field, ...] 
 
     signature = Signature(inputs=fields, output=Output(task=task, classes=CLASSES[task]))  # type: ignore[arg-type]
     random = np.random.default_rng(seed)
-    if fields is COLUMNS:
-        matrix = encode(signature, flights(2_000, seed))
-    else:
-        matrix = random.normal(size=(2_000, len(fields)))
+    shape = (2_000, len(fields))
+    matrix = encode(signature, flights(shape[0], seed)) if fields is COLUMNS else random.normal(size=shape)
     score = np.nan_to_num(matrix[:, 0]) / 500 + (matrix[:, 1] if len(fields) > 1 else 0) / 12
     score = score + random.normal(0, 0.5, len(score))
     score = (score - score.mean()) / score.std()
