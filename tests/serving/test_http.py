@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import threading
 import time
@@ -31,7 +32,11 @@ def handler(request: Request) -> Response | Deferred:
         raise ZeroDivisionError("secret detail")
     if request.path == b"/big":
         return Response(b"x" * 5_000_000, content_type=b"text/plain")
-    said = {"path": request.path.decode("latin-1"), "method": request.method.decode(), "body": request.body.decode("latin-1")}
+    said = {
+        "path": request.path.decode("latin-1"),
+        "method": request.method.decode(),
+        "body": request.body.decode("latin-1"),
+    }
     if request.path.startswith(b"/slow"):
         return Deferred(lambda: time.sleep(0.05), lambda _: json_response(said))
     if request.path == b"/later-crash":
@@ -92,7 +97,8 @@ def test_a_thousand_pipelined_requests(port: int) -> None:
 
 STREAM = (
     post("/one", b"alpha")
-    + b"POST /two HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbet\r\n1;x=y\r\na\r\n0\r\nT: v\r\n\r\n"
+    + b"POST /two HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"3\r\nbet\r\n1;x=y\r\na\r\n0\r\nT: v\r\n\r\n"
     + get("/three?q=1")
     + post("/four", gzip.compress(b"delta"), "Content-Encoding: gzip")
 )
@@ -103,7 +109,7 @@ STREAM = (
 def test_a_stream_may_be_cut_anywhere(port: int, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     with client(port) as c:
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             c.send(STREAM[start:end])
             time.sleep(0.001)
         found = [body_of(c) for _ in range(4)]
@@ -401,7 +407,9 @@ def test_other_hosts_are_refused(port: int, host: str) -> None:
         assert c.answer().status == 403
 
 
-@pytest.mark.parametrize(("origin", "status"), [("http://localhost:7400", 200), ("https://evil.example", 403), ("null", 403)])
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://localhost:7400", 200), ("https://evil.example", 403), ("null", 403)]
+)
 def test_pages_of_other_sites_are_refused(port: int, origin: str, status: int) -> None:
     with client(port) as c:
         c.send(post("/a", b"", f"Origin: {origin}"))
