@@ -99,11 +99,17 @@ def put_versions(ws: Workspace, files: Mapping[int, bytes], model: str = "delays
     versions = dict(found["versions"])
     for version, data in files.items():
         versions[str(version)] = {
+            "id": f"mv_{version}",
             "version": version,
             "artifact": ws.store.put(data),
             "format": "lightgbm",
             "signature": unpack_model(data).signature.as_dict(),
+            "training_set": "0" * 64,
+            "evaluation_id": "eval_0",
             "passed": True,
+            "metrics": {},
+            "created_at": 0,
+            "created_by": "ann",
         }
     ws.history.commit(branch, {f"models/{model}": {**found, "versions": versions}}, message="Register")
 
