@@ -41,7 +41,9 @@ def handler(request: Request) -> Response | Deferred:
         return Deferred(lambda: time.sleep(0.05), lambda _: json_response(said))
     if request.path == b"/later-crash":
         return Deferred(lambda: 1 // 0, lambda _: json_response(said))
-    return json_response(said)
+    response = json_response(said)
+    response.packable = path != "/unpackable"
+    return response
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +385,12 @@ def test_answers_are_compressed_when_asked(port: int, accepts: str, coding: str 
     assert answer.headers.get("content-encoding") == coding
     plain = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[coding](answer.body)
     assert json.loads(plain)["body"].encode() == text
+
+
+def test_answers_that_do_not_allow_it_are_not_compressed(port: int) -> None:
+    with client(port) as c:
+        c.send(post("/unpackable", b"z" * 3_000, "Accept-Encoding: gzip"))
+        assert "content-encoding" not in c.answer().headers
 
 
 def test_small_answers_are_not_worth_compressing(port: int) -> None:

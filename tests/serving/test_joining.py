@@ -247,24 +247,16 @@ def test_keys_without_materialised_features_are_explained_and_retried(joined: Jo
 
 
 def test_every_type_of_request_column() -> None:
-    types = {
-        "i": "INTEGER", "d": "DECIMAL(4,1)", "f": "DOUBLE", "b": "BOOLEAN", "day": "DATE", "t": "VARCHAR", "at": "TIMESTAMP",
-    }  # fmt: skip
+    types = {"i": "INTEGER", "d": "DECIMAL(4,1)", "f": "DOUBLE", "b": "BOOLEAN", "day": "DATE", "t": "VARCHAR"}
+    types["at"] = "TIMESTAMP"
 
     class Reader:
         def read(self, rows: Any, at: Any) -> list[list[Any]]:
             return [list(row.values()) for row in rows]
 
     joiner = Joiner(types, "at", (), Reader())
-    good: dict[str, list[Any]] = {
-        "i": [3.0],
-        "d": [2],
-        "f": [None],
-        "b": [1],
-        "day": ["2013-07-01"],
-        "t": ["x"],
-        "at": [0],
-    }
+    good: dict[str, list[Any]] = {"i": [3.0], "d": [2], "f": [None], "b": [1], "day": ["2013-07-01"], "t": ["x"]}
+    good["at"] = [0]
     (row,), at = joiner.join(good, 1, 5)
     assert row[:2] == [3, 2.0]
     assert row[3] is True

@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
             self._regulate()
 
     def _put(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
-        if b"accept-encoding" in request.headers:
+        if response.packable and b"accept-encoding" in request.headers:
             packed(response, request.headers[b"accept-encoding"])
         self.server.statuses[response.status] += 1
         clock = self.server.clock
