@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.encoding import Encoder, extra
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows
@@ -42,10 +42,13 @@ class LoadedModel:
     It may be used from several threads.
 
     Attributes:
+        unjoined: the model has a feature set, but the features were not materialised when it was loaded.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
     """
 
-    def __init__(self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None) -> None:
+    def __init__(
+        self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None = None
+    ) -> None:
         self.name = name
         self.version = version
         self.format = bundle.format
@@ -55,6 +58,7 @@ class LoadedModel:
         self.encoder = Encoder(bundle.signature)
         self.width = len(self.encoder.names)
         self.joiner = joiner
+        self.unjoined = joiner is None and bundle.feature_set is not None
         self.sent_plainly = True
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
@@ -132,6 +136,11 @@ class LoadedModel:
         if len(columns) == self.width and columns.keys() == known:
             return True
         unknown = columns.keys() - known - self._beside
+        if unknown and self.unjoined:
+            raise EnvironmentProblem(
+                f"The features of model {self.name!r} were not materialised here, so keys cannot be joined with them.",
+                hint="Fill the online store with: bascule run; or send the model's inputs themselves.",
+            )
         if unknown:
             raise extra(sorted(unknown), sorted(known | self._beside))
         if self.joiner is None:

@@ -114,7 +114,7 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     began = time.perf_counter_ns()
     try:
         answer.outputs, answer.features, answer.event_time = model.score(rows, query.at)
-    except InputError:
+    except (InputError, EnvironmentProblem):
         raise
     except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
         answer.error = f"{type(error).__name__}: {error}"

@@ -99,7 +99,7 @@ class Application:
 
     def _server(self, route: Route) -> Answered:
         if route.action == "metrics":
-            return Response(self._metrics().encode(), content_type=CONTENT_TYPE)
+            return Response(self._metrics().encode(), content_type=CONTENT_TYPE, packable=True)
         if route.action == "v2":
             return json_response(metadata.server_metadata())
         if route.action == "v2/health/live":

@@ -169,6 +169,7 @@ class Inference:
             return error_response(error, kept=self._journal)
         response = form.write(message, answer, deployment.name)
         response.kept = self._journal
+        response.packable = True
         scored = answer.scored_ns
         stats.succeeded(
             answer.query.rows.count,

@@ -29,6 +29,7 @@ KEPT_HEADERS = frozenset(
         b"inference-header-content-length",
         b"origin",
         b"traceparent",
+        b"transfer-encoding",
         b"x-bascule-caller",
     )
 )
@@ -62,6 +63,8 @@ class Connection(asyncio.Protocol):
         self._right_hosts = server.hosts.right
         self._transport: Any = None
         self._parser: Any = None
+        self._upgrading = False  # the client offers another protocol
+        self._method = b""
         self._partial = False  # the first byte of a request came, its last did not
         self._heading = False  # its headers are not whole
         self._url = b""
@@ -105,14 +108,37 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
             if partial and self._partial:
                 self._bound(heading, len(data))
-        except httptools.HttpParserUpgrade:
-            # The request was answered as plain HTTP; what follows would be another protocol.
-            self._refuse(None)
-        except httptools.HttpParserCallbackError as error:
-            self._refuse(error.__context__ or error)
-        except httptools.HttpParserError as error:
-            self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            self._stumble(error, data)
         turn.release(alone=len(self.server.connections) == 1)
+
+    def _stumble(self, error: Exception, data: bytes) -> None:
+        """The parser stopped in the midst of what came."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            try:
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(self._without_upgrade() + data[error.args[0] :])
+            except (httptools.HttpParserUpgrade, httptools.HttpParserError) as second:
+                self._stumble(second, b"")
+        elif isinstance(error, httptools.HttpParserCallbackError):
+            self._refuse(error.__context__ or error)
+        else:
+            self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head of the request that offered another protocol, without the offer: it is declined.
+
+        Java's client offers HTTP/2 with its first request, body and all. The parser would take that body for the other
+        protocol, so the request is read once more.
+        """
+        self._upgrading = False
+        closing = b"close" in self._headers.pop(b"connection", b"").lower()
+        head = [b"%b %b HTTP/1.1" % (self._method, self._url)]
+        head += [b"%b: %b" % header for header in self._headers.items()]
+        if closing:
+            head.append(b"connection: close")
+        self._url = b""
+        return b"\r\n".join(head) + b"\r\n\r\n"
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it asked, then close."""
@@ -176,6 +202,12 @@ class Connection(asyncio.Protocol):
         """All headers came: refuse now what need not be read."""
         self._heading = False
         headers = self._headers
+        if self._parser.should_upgrade():
+            self._method = self._parser.get_method()
+            if self._method == b"CONNECT":
+                raise HttpProblem(405, "This server is no proxy.", extra=b"allow: GET, HEAD, POST\r\n")
+            self._upgrading = True
+            return
         host = headers.get(b"host")
         if host is None and self._parser.get_http_version() == "1.1":
             raise HttpProblem(400, "The request has no host header.")
@@ -208,6 +240,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A request is whole."""
+        if self._upgrading:
+            return
         self._partial = False
         if self._deaf:
             return
@@ -294,7 +328,7 @@ class Connection(asyncio.Protocol):
             self._regulate()
 
     def _put(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
-        if b"accept-encoding" in request.headers:
+        if response.packable and b"accept-encoding" in request.headers:
             packed(response, request.headers[b"accept-encoding"])
         self.server.statuses[response.status] += 1
         clock = self.server.clock
@@ -335,7 +369,7 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self.deadline = self.server.now + self._limits.linger_s
         self._regulate()
-        self.server.end(self)
+        self.server.turn.end(self)
 
     def _regulate(self) -> None:
         """Read while there is room for what comes, or while it is thrown away."""
@@ -360,7 +394,8 @@ class Connection(asyncio.Protocol):
                 self._refuse(_headers_too_large(self._limits.header_bytes))
         elif not heading:
             self._raw += size
-            if self._raw > 8 * self._body_bytes + 4 * self._limits.header_bytes:
+            body = len(self._body) if isinstance(self._body, bytes) else self._body_bytes
+            if self._raw > 8 * body + 4 * self._limits.header_bytes:
                 self._refuse(HttpProblem(400, "The body is mostly chunk sizes or trailers."))
 
     def hang_up(self) -> None:

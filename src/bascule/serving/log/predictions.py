@@ -149,6 +149,11 @@ class PredictionLog:
         journal.append(_encode((1, *record)))
 
 
+def is_context(payload: bytes) -> bool:
+    """Return whether a record of the prediction log is a context: its tag, behind the array's length, is 0."""
+    return payload[1] == 0
+
+
 def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
     """Return a segment's records as rows, in the order in which they were written."""
     contexts: dict[int, Context] = {}
