@@ -6,7 +6,7 @@ import json
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.project.locate import KeyPath, key_lines, key_text, line_of
@@ -79,6 +79,7 @@ values = st.recursive(
 sections = st.dictionaries(names, st.dictionaries(names, values, max_size=4), max_size=4)
 
 
+@settings(deadline=None)
 @given(sections, st.data())
 def test_the_same_keys_as_tomllib(document: dict[str, dict[str, Any]], data: st.DataObject) -> None:
     text = "".join(
