@@ -90,7 +90,7 @@ def _left_out(
 ) -> dict[str, str]:
     reasons = {one.column: one.reason for one in leakage.left_out}
     for column in label.table.columns:
-        if column.name in label.columns or column.name in reasons:
+        if column.name in label.columns or column.name in reasons or column.is_time:
             continue
         reason = "it counts the rows" if _counts(connection, label.table, column) else _unfit(label.table, column)
         if not reason and times is not None and restates(connection, label.table, column, times.prediction):

@@ -147,9 +147,12 @@ def _gates(design: Design) -> list[str]:
         if slices:
             values["slices"] = slices
             values["slice_floor"] = {"metric": "auc", "minimum": 0.55, "rows": ENOUGH_TO_JUDGE}
-        values["calibration"] = 0.05
     values["signature"] = True
-    return _section("gates", values)
+    *lines, end = _section("gates", values)
+    if label.task == "binary":
+        # A fixed bound would refuse most first models on data whose level moves with the season.
+        lines.append("# calibration = 0.05  # refuse probabilities that are off by more than this on average")
+    return [*lines, end]
 
 
 def _monitoring(design: Design) -> list[str]:
@@ -187,7 +190,7 @@ def toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
     if isinstance(value, list | tuple):
