@@ -53,15 +53,13 @@ def quoted(name: str) -> str:
 
 
 def microseconds(expression: str, type_name: str) -> str:
-    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL."""
+    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL.
+
+    It does not depend on the session's time zone.
+    """
     if type_name == "DATE":
         expression = f"CAST({expression} AS TIMESTAMP)"
-    return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if type_name == 'DATE' else type_name}))"
-
-
-def from_microseconds(expression: str, type_name: str) -> str:
-    """SQL for the reverse of `microseconds`."""
-    return f"CAST(make_timestamp({expression}) AS {type_name})"
+    return f"epoch_us({expression})"
 
 
 def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:

@@ -1,0 +1,27 @@
+"""Entities, feature views, point-in-time joins and the online store.
+
+One definition of a feature, read two ways: as of any past moment for training, by one DuckDB query over tables; and as
+of now for serving, from a store that holds every key's timeline. Both give the same values, and tests hold them to it.
+The room owns the definitions, their compilation, leak detection and the online store's files. It works on any DuckDB
+connection on which the tables are visible and knows nothing of where they come from; training, serving and the project
+call it.
+"""
+
+from bascule.features.binding import bind_view, build_feature_set
+from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
+from bascule.features.durations import format_duration, parse_duration
+from bascule.features.point_in_time import training_rows
+
+__all__ = [
+    "Entity",
+    "FeatureSet",
+    "FeatureView",
+    "RequestView",
+    "bind_view",
+    "build_feature_set",
+    "definition_digest",
+    "feature_view",
+    "format_duration",
+    "parse_duration",
+    "training_rows",
+]

@@ -1,0 +1,120 @@
+"""Training rows: the features of each example as they were known at its prediction time.
+
+The one law: a row counts at t only if it was known at t. One SQL query does it, one common table expression a view,
+each an ASOF JOIN; the tests hold it to a double loop in plain Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+
+from bascule.errors import InputError, suggestion
+from bascule.features.binding import compile_request, output_types
+from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
+from bascule.features.definitions import ROW, SEPARATOR, Entity, FeatureSet, FeatureView
+from bascule.features.timelines import timeline_sql
+from bascule.features.windows import window_sql
+
+SPINE = "__spine"
+
+
+def training_rows(
+    connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, spine_sql: str
+) -> duckdb.DuckDBPyRelation:
+    """Join features to examples, each as of its prediction time.
+
+    Args:
+        spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
+
+    Returns:
+        A relation, not yet run, that streams (`.to_arrow_reader()`). Exactly one row for each row of the spine, in its
+        order: `_row` (BIGINT, from 0), the spine's columns, then the features, in the order and with the types of
+        `feature_set`. A feature without a row that counts is NULL (counts are 0); rows of other keys, rows from the
+        future and the order of the rows never change it.
+
+    Raises:
+        InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
+    """
+    columns = describe(connection, spine_sql, "The examples")
+    check_spine(feature_set, columns)
+    return connection.sql(training_sql(feature_set, spine_sql, columns))
+
+
+def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
+    """Raise `InputError` unless examples bring what the set needs."""
+    for column, wanted in feature_set.columns.items():
+        if column not in columns:
+            raise InputError(
+                f"The examples have no column {column!r}, which feature set {feature_set.name!r} needs.",
+                hint=suggestion(column, list(columns), "column"),
+            )
+        found, bound = feature_type(columns[column]), feature_type(wanted)
+        if found is None or bound is None or family(found) != family(bound):
+            raise InputError(
+                f"Column {column!r} of the examples is {columns[column]}; {feature_set.name!r} was bound to {wanted}.",
+                hint=f"CAST({column} AS {wanted}) in the SQL.",
+            )
+    for column in columns:
+        taken = column in feature_set.types and column not in feature_set.columns
+        if column == ROW or column.startswith(SEPARATOR) or taken:
+            raise InputError(f"The examples have a column {column!r}, a name that is taken.", hint="Rename it with AS.")
+
+
+def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str]) -> str:
+    """The query of `training_rows`, for examples with these columns and DuckDB types."""
+    at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
+    numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
+    steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
+    sources = [f"{SPINE} s"]
+    for place, view in enumerate(feature_set.views):
+        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view))})")
+        sources.append(f"JOIN __view{place} USING (__row)")
+    steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
+    return (
+        "WITH " + ",\n".join(steps) + f"\nSELECT __row AS {ROW}, {', '.join(_outputs(feature_set, columns))}"
+        "\nFROM __joined ORDER BY __row"
+    )
+
+
+def view_sql(view: FeatureView, entity: Entity) -> str:
+    """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
+    if view.windows:
+        names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
+        return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE)}"
+    same = " AND ".join(f"s.{quoted(key)} = v.{quoted(key)}" for key in entity.keys)
+    fields = ", ".join(f"{_held(view, field)} AS {_feature(view, field)}" for field in view.fields)
+    if view.event_time is None:
+        return f"SELECT s.__row, {fields} FROM {SPINE} s LEFT JOIN {timeline_sql(view, entity)} v ON {same}"
+    return (
+        f"SELECT s.__row, {fields} FROM {SPINE} s "
+        f"ASOF LEFT JOIN {timeline_sql(view, entity)} v ON {same} AND s.__at >= v.__from"
+    )
+
+
+def _held(view: FeatureView, field: str) -> str:
+    # The time to live masks after the join: an older row never stands in for one that has run out.
+    if view.ttl_us is None:
+        return f"v.{quoted(field)}"
+    return f"CASE WHEN v.__event >= s.__at - {view.ttl_us} THEN v.{quoted(field)} END"
+
+
+def _feature(view: FeatureView, field: str) -> str:
+    return quoted(f"{view.name}{SEPARATOR}{field}")
+
+
+def _outputs(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+    compiled = compile_request(feature_set)
+    outputs = []
+    for column, column_type in columns.items():
+        wanted = feature_set.types.get(column, column_type)
+        outputs.append(
+            quoted(column) if wanted == column_type else f"CAST({quoted(column)} AS {wanted}) AS {quoted(column)}"
+        )
+    for feature in feature_set.features:
+        if feature in compiled:
+            outputs.append(f"{compiled[feature].sql} AS {quoted(feature)}")
+        elif feature not in columns:
+            outputs.append(quoted(feature))
+    return outputs
