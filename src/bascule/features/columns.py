@@ -68,6 +68,8 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
     Raises:
         InputError: the SQL cannot be bound, or names a column twice; the message begins with `where`.
     """
+    if not body(sql):
+        raise InputError(f"{where}: the SQL is empty.", hint="Write one SELECT.")
     try:
         rows = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE (\n{body(sql)}\n))").fetchall()
     except duckdb.Error as error:
@@ -81,8 +83,16 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
 
 
 def body(sql: str) -> str:
-    """A query without its closing semicolon, so that it can stand in parentheses."""
-    return sql.strip().rstrip(";").rstrip()
+    """A query without its closing semicolon, so that it can stand in parentheses on lines of its own."""
+    text = sql.encode()
+    end = len(text)
+    for offset, kind in reversed(duckdb.tokenize(sql)):
+        if kind == duckdb.token_type.comment:
+            continue
+        if text[offset : offset + 1] != b";":
+            break
+        end = offset
+    return text[:end].decode().rstrip()
 
 
 def first_line(error: BaseException) -> str:
