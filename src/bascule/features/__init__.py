@@ -10,18 +10,26 @@ call it.
 from bascule.features.binding import bind_view, build_feature_set
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
 from bascule.features.durations import format_duration, parse_duration
+from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
+from bascule.features.online import LmdbStore, OnlineReader, OnlineStore
 from bascule.features.point_in_time import training_rows
 
 __all__ = [
     "Entity",
     "FeatureSet",
     "FeatureView",
+    "LmdbStore",
+    "MaterialiseReport",
+    "OnlineReader",
+    "OnlineStore",
     "RequestView",
+    "ViewReport",
     "bind_view",
     "build_feature_set",
     "definition_digest",
     "feature_view",
     "format_duration",
+    "materialise",
     "parse_duration",
     "training_rows",
 ]
