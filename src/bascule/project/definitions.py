@@ -12,6 +12,9 @@ from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build
 from bascule.lake import sqltext
 from bascule.project.file import ProjectFile
 
+# The prediction time of projects that have none. A training set leaves columns that begin with __ out.
+TIMELESS = "__prediction_time"
+
 
 def entities(project: ProjectFile) -> tuple[Entity, ...]:
     """Return the project's entities."""
@@ -60,18 +63,25 @@ def feature_set(project: ProjectFile, connection: duckdb.DuckDBPyConnection) -> 
     training, model = project.training, project.model
     if training is None or model is None:
         raise InputError("The project trains no model.", hint="Write [training] and [model] into bascule.toml.")
-    chosen = set(training.features)
-    request = request_view(project)
     return build_feature_set(
         connection,
         name=model.name,
         entities=entities(project),
-        views=tuple(view for view in views(project) if view.name in chosen),
-        request=request if request is not None and request.name in chosen else None,
-        population=population(project),
+        views=views(project),
+        request=request_view(project),
+        population=examples(project),
+        prediction_time=training.prediction_time or TIMELESS,
+        features=training.features,
         request_columns=training.request,
-        prediction_time=training.prediction_time,
     )
+
+
+def examples(project: ProjectFile) -> str:
+    """Return the population with a prediction time in any case: where the project has none, all are of one moment."""
+    text = population(project)
+    if project.training is not None and project.training.prediction_time:
+        return text
+    return f"SELECT *, TIMESTAMPTZ '1970-01-01 00:00:00+00' AS {TIMELESS} FROM (\n{text}\n)"
 
 
 def population(project: ProjectFile) -> str:

@@ -150,7 +150,8 @@ def input_term(given: Input) -> Term:
     if given.type in FLOATS:
         return Term("DOUBLE", finite_sql(f"CAST({given.sql} AS DOUBLE)"), _through(slot, finite))
     if family(given.type) in ("time", "date"):
-        return Term("TIMESTAMP", f"CAST({given.sql} AS TIMESTAMP)", _through(slot, _moment))
+        # By way of microseconds: a cast of a time with zone would depend on the session's zone.
+        return Term("TIMESTAMP", f"make_timestamp(epoch_us({given.sql}))", _through(slot, _moment))
     return Term(given.type, f"({given.sql})", lambda values: values[slot])
 
 

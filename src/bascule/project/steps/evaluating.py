@@ -12,6 +12,7 @@ from bascule.evaluation import EvaluationReport, GateSettings, SliceFloor, evalu
 from bascule.features import FeatureSet
 from bascule.features import training_rows as join_features
 from bascule.history import Commit
+from bascule.project.definitions import TIMELESS
 from bascule.project.file import ProjectFile
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -132,7 +133,9 @@ def _current_rows(context: Context, source: TrainingSet, rows: pa.Table) -> pa.T
     with opened_tables(context.workspace, source.commit_id, tables) as connection:
         keep = [name for name in rows.column_names if name not in set(features.features)]
         connection.register("test_rows", rows.select(keep))
-        return join_features(connection, features, "test_rows").to_arrow_table()
+        timeless = f", TIMESTAMPTZ '1970-01-01 00:00:00+00' AS {TIMELESS}" if TIMELESS in features.columns else ""
+        query = f"SELECT *{timeless} FROM test_rows"
+        return join_features(connection, features, query).to_arrow_table().drop(["_row"])
 
 
 def _has(rows: pa.Table, names: Sequence[str]) -> bool:

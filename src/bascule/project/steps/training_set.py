@@ -7,7 +7,7 @@ import msgspec
 
 from bascule.errors import CheckFailed, InputError
 from bascule.features import FeatureSet, find_leaks, training_rows
-from bascule.project.definitions import feature_set, tables_read
+from bascule.project.definitions import examples, feature_set, tables_read
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
@@ -48,7 +48,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        rows = training_rows(connection, features, examples(project)).to_arrow_table().drop(["_row"])
         check_label(rows.schema, spec.label)
         connection.register("joined_rows", rows)
         progress("looking for leaks", 0, rows.num_rows)
