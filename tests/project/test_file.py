@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.project.conftest import WriteProject
 
 from bascule.errors import InputError, ProjectFileError
 from bascule.project import (
@@ -22,6 +21,7 @@ from bascule.project import (
     load_project,
     parse_project,
 )
+from tests.project.conftest import WriteProject
 
 
 def test_a_project_is_read_whole(write_project: WriteProject) -> None:

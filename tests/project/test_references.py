@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.project.conftest import WriteProject
 
 from bascule.errors import ProjectFileError
 from bascule.evaluation import METRICS
@@ -15,6 +14,7 @@ from bascule.project import load_project
 from bascule.project.references import AGGREGATES, ALSO_CALLED, TRAINERS
 from bascule.project.sections import Metric
 from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
+from tests.project.conftest import WriteProject
 
 
 @pytest.mark.parametrize(
