@@ -13,9 +13,8 @@ from bascule.history import Workspace
 from bascule.lake import doctor
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.parcels import write_project
-from tests.project.shop import write_project
 
-__all__ = ["bascule", "folder", "write_project"]
+__all__ = ["bascule", "folder"]
 
 Bascule = Callable[..., Said]
 

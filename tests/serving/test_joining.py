@@ -79,7 +79,10 @@ def build(connection: duckdb.DuckDBPyConnection) -> FeatureSet:
             feature_view(
                 "lateness",
                 {
-                    "sql": "select * from landed", "entity": "carrier", "event_time": "landed_at", "windows": ["6h", "1d"],
+                    "sql": "select * from landed",
+                    "entity": "carrier",
+                    "event_time": "landed_at",
+                    "windows": ["6h", "1d"],
                     "aggregates": {"late": "mean(late)", "flights": "count(*)"},
                 },
             ),

@@ -150,12 +150,13 @@ def _verdict(done: Reproduction) -> str:
 
 def _chain(chain: dict[str, Any]) -> str:
     p, d, v = chain["prediction"], chain["deployment"], chain["version"]
+    place = f"{d['name']} revision {d['revision']} on {d['branch']}"
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
     lines = [
         f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {p['at']}  about {p['event_time']}",
         f"  truth       {truth['label']:g}, known {truth['label_time']}" if truth else "  truth       not known yet",
-        f"deployment    {d['name']} revision {d['revision']} on {d['branch']}, arm {p['arm']}, commit {d['commit'][:10]}",
+        f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
     if change := d["change"]:
         lines.append(f"  last change {change['action']} by {change['actor']} at {change['at']}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tests.project.file.conftest import WriteProject
 
 from bascule.errors import ProjectFileError
 from bascule.evaluation import METRICS
@@ -14,7 +15,6 @@ from bascule.project import load_project
 from bascule.project.references import AGGREGATES, ALSO_CALLED, TRAINERS
 from bascule.project.sections import Metric
 from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
-from tests.project.conftest import WriteProject
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.project.file.conftest import WriteProject
 
 from bascule.errors import InputError, ProjectFileError
 from bascule.project import (
@@ -21,7 +22,6 @@ from bascule.project import (
     load_project,
     parse_project,
 )
-from tests.project.conftest import WriteProject
 
 
 def test_a_project_is_read_whole(write_project: WriteProject) -> None:
