@@ -1,93 +1,77 @@
-"""A small project on disk, to be spoiled by the tests."""
+"""A small project, as it is written and as it is after its first run, and a way to say what a mistake must not do."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PROJECT = """\
-[project]
-name = "shop"
+from bascule.cli.main import run
+from bascule.history import Workspace
+from bascule.lake import doctor
+from tests.cli.conftest import Said, bascule, folder
+from tests.project.parcels import write_project
+from tests.project.shop import spoil as spoil
 
-[source.orders]
-path = "data/orders/*.csv"
-key = ["order_id"]
-mode = "append"
+__all__ = ["bascule", "folder"]
 
-[source.customers]
-path = "data/customers.csv"
-key = ["customer_id"]
-
-[contract.orders]
-file = "contracts/orders.yaml"
-
-[entity.customer]
-keys = ["customer_id"]
-
-[features.customer]
-sql = "features/customer.sql"
-entity = "customer"
-
-[features.spending]
-sql = "features/spending.sql"
-entity = "customer"
-event_time = "ordered_at"
-windows = ["6h", "7d"]
-aggregates = { spent = "mean(amount)", orders = "count(*)" }
-
-[features.request]
-expressions = { age = "year(asked_at) - customer.born", hour = "hour(asked_at)" }
-
-[training]
-population = "features/population.sql"
-label = "returned"
-prediction_time = "asked_at"
-label_time = "returned_at"
-features = ["customer", "spending", "request"]
-request = ["amount"]
-split = { validation = "30d", test = "30d" }
-
-[model]
-name = "returns"
-search = { trials = 4 }
-
-[gates]
-slice_floor = { metric = "auc", minimum = 0.5 }
-
-[deployment]
-name = "returns"
-steps = [10, 50, 100]
-
-[monitoring]
-drift = { persistence = [3, 5] }
-
-[retrain]
-when = "quality.auc < training.auc - 0.03 for 3 of 5 days"
-schedule = "0 3 * * 1"
-"""
-FILES = {
-    "contracts/orders.yaml": "kind: DataContract\n",
-    "features/customer.sql": "select customer_id, born from customers\n",
-    "features/spending.sql": "select customer_id, ordered_at, amount from orders\n",
-    "features/population.sql": "select * from orders\n",
-}
-
-WriteProject = Callable[..., Path]
+Bascule = Callable[..., Said]
 
 
 @pytest.fixture
-def write_project(tmp_path: Path) -> WriteProject:
-    """Write the project, with one text in `bascule.toml` replaced by another, and return the file."""
+def parcels(folder: Path) -> Path:
+    """The project as it is written, with an empty workspace; the test stands in it."""
+    Workspace.create(write_project(folder)).close()
+    return folder
 
-    def write(old: str = "", new: str = "") -> Path:
-        assert old in PROJECT
-        for name, text in FILES.items():
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(text)
-        file = tmp_path / "bascule.toml"
-        file.write_text(PROJECT.replace(old, new, 1) if old else PROJECT)
-        return file
 
-    return write
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("finished")
+    Workspace.create(write_project(place)).close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("BASCULE_USER", "ana@example.org")
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(place.parent))
+        assert run(["run", "--quiet"]) == 0
+    return place
+
+
+@pytest.fixture
+def trained(_finished: Path, folder: Path) -> Path:
+    """A copy of the project after its first run: version 1 of the model is in production on main."""
+    shutil.copytree(_finished, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def refused(bascule: Bascule, folder: Path) -> Callable[..., Said]:
+    """Run a command that must be refused: with this exit code and these words, and without changing anything.
+
+    Branches of refused batches may stay, since they are there to be looked at. No file of a table is left behind that
+    belongs to no state.
+    """
+
+    def call(*arguments: object, code: int, words: tuple[str, ...]) -> Said:
+        workspace = Workspace.open(folder)
+        before = heads(workspace)
+        said = bascule(*arguments)
+        assert said.code == code, said
+        for word in words:
+            assert word in said.err, f"{word!r} is not in: {said.err}"
+        assert heads(workspace) == before
+        report = doctor.check(workspace)
+        assert not report.problems
+        assert not report.orphans
+        workspace.close()
+        return said
+
+    return call
+
+
+def heads(workspace: Workspace) -> dict[str, str]:
+    """Return where every branch and tag is, but those of refused batches."""
+    refs = [*workspace.history.branches(), *workspace.history.tags()]
+    return {ref.name: ref.head for ref in refs if not ref.name.startswith("ingest/")}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.project.conftest import WriteProject
 
 from bascule.errors import InputError, ProjectFileError
 from bascule.project import (
@@ -22,10 +21,11 @@ from bascule.project import (
     load_project,
     parse_project,
 )
+from tests.project.shop import Spoil
 
 
-def test_a_project_is_read_whole(write_project: WriteProject) -> None:
-    project = load_project(write_project())
+def test_a_project_is_read_whole(spoil: Spoil) -> None:
+    project = load_project(spoil())
     assert project.project.name == "shop"
     assert project.source["orders"] == Source(path="data/orders/*.csv", key=("order_id",), mode="append")
     assert project.source["customers"].mode == "replace"
@@ -39,8 +39,8 @@ def test_a_project_is_read_whole(write_project: WriteProject) -> None:
     assert project.sql("features", "spending", "sql").startswith("select customer_id, ordered_at")
 
 
-def test_it_is_found_from_a_folder_below(write_project: WriteProject) -> None:
-    file = write_project()
+def test_it_is_found_from_a_folder_below(spoil: Spoil) -> None:
+    file = spoil()
     below = file.parent / "features"
     assert find_project_file(below) == file
     assert load_project(below).folder == file.parent
@@ -62,8 +62,8 @@ def test_a_moment_may_be_written_without_quotes() -> None:
     assert moment.training.cut_off == "2013-07-01"
 
 
-def test_the_same_project_in_python(write_project: WriteProject) -> None:
-    folder = write_project().parent
+def test_the_same_project_in_python(spoil: Spoil) -> None:
+    folder = spoil().parent
     project = ProjectFile(
         project=Project(name="shop"),
         source={"orders": Source(path="data/orders/*.csv")},
@@ -104,10 +104,8 @@ def test_the_same_project_in_python(write_project: WriteProject) -> None:
         ("[model]", '[model]\ntrainer = "my train"', "my train", "model.trainer", "module:function", ""),
     ],
 )
-def test_what_is_wrong_is_told(
-    write_project: WriteProject, old: str, new: str, at: str, key: str, said: str, hint: str
-) -> None:
-    file = write_project(old, new)
+def test_what_is_wrong_is_told(spoil: Spoil, old: str, new: str, at: str, key: str, said: str, hint: str) -> None:
+    file = spoil(old, new)
     line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if at in text)
     with pytest.raises(ProjectFileError) as told:
         load_project(file)
@@ -128,12 +126,12 @@ def test_what_is_not_toml_is_told(text: str, line: int | None) -> None:
     assert told.value.line == line
 
 
-def test_bytes_that_are_no_text_are_told(write_project: WriteProject) -> None:
-    file = write_project()
+def test_bytes_that_are_no_text_are_told(spoil: Spoil) -> None:
+    file = spoil()
     file.write_bytes(b'[project]\nname = "caf\xe9"\n')
     with pytest.raises(ProjectFileError, match="is not UTF-8 text"):
         load_project(file)
-    (write_project().parent / "features/customer.sql").write_bytes(b"select '\xe9'")
+    (spoil().parent / "features/customer.sql").write_bytes(b"select '\xe9'")
     with pytest.raises(ProjectFileError, match="not UTF-8") as told:
         load_project(file)
     assert told.value.key == "features.customer.sql"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.project.conftest import WriteProject
 
 from bascule.errors import ProjectFileError
 from bascule.evaluation import METRICS
@@ -15,6 +14,7 @@ from bascule.project import load_project
 from bascule.project.references import AGGREGATES, ALSO_CALLED, TRAINERS
 from bascule.project.sections import Metric
 from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
+from tests.project.shop import Spoil
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,8 @@ from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
         ("0 3 * * 1", "0 3 * *", "retrain.schedule", "not a cron expression", "five fields"),
     ],
 )
-def test_what_does_not_fit_is_told(
-    write_project: WriteProject, old: str, new: str, key: str, said: str, hint: str
-) -> None:
-    file = write_project(old, new)
+def test_what_does_not_fit_is_told(spoil: Spoil, old: str, new: str, key: str, said: str, hint: str) -> None:
+    file = spoil(old, new)
     with pytest.raises(ProjectFileError) as told:
         load_project(file)
     assert told.value.key == key
@@ -73,15 +71,15 @@ def test_what_does_not_fit_is_told(
     assert hint in told.value.message + told.value.hint
 
 
-def test_an_empty_query_is_told(write_project: WriteProject) -> None:
-    file = write_project()
+def test_an_empty_query_is_told(spoil: Spoil) -> None:
+    file = spoil()
     Path(file.parent / "features/customer.sql").write_text(" \n")
     with pytest.raises(ProjectFileError, match=r"features/customer\.sql is empty"):
         load_project(file)
 
 
-def test_texts_in_expressions_are_no_names(write_project: WriteProject) -> None:
-    load_project(write_project('hour = "hour(asked_at)"', "hour = \"amount || 'no.view'\""))
+def test_texts_in_expressions_are_no_names(spoil: Spoil) -> None:
+    load_project(spoil('hour = "hour(asked_at)"', "hour = \"amount || 'no.view'\""))
 
 
 def test_the_file_knows_what_the_rooms_know() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.project.conftest import PROJECT
 
 from bascule.project.schema import SCHEMA_FILE, json_schema, schema_text
+from tests.project.shop import PROJECT
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights" / "bascule.toml"
 

@@ -31,6 +31,7 @@ def ingest(
     """
     from bascule.project.batches import bring_in
     from bascule.project.checking import problems
+    from bascule.project.words import counted
     from bascule.tracking import recorded
 
     place = common.place()
@@ -66,7 +67,8 @@ def ingest(
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
     held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
-    answer(common, document, f"{batch.commit.short}  {batch.report.rows:,} rows into {table} on {into}, {held}.")
+    rows = counted(batch.report.rows, "row")
+    answer(common, document, f"{batch.commit.short}  {rows} into {table} on {into}, {held}.")
 
 
 @contract.command

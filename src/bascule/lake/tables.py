@@ -186,6 +186,10 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
+    def discard(self, value: Object) -> None:
+        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+        snapshots.discard(self.table(value), data_too=False)
+
     # Staging and committing ------------------------------------------------------------------------------------------
 
     def append(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bascule.catalog import actor, new_id
 from bascule.contracts import Contract, Report, run_checks
+from bascule.errors import Conflict
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
@@ -17,8 +19,10 @@ from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
 from bascule.project.checking import keep, refuse, relations
 from bascule.project.publishing import publish
+from bascule.project.words import counted
 
 Tell = Callable[[str], None]
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,9 @@ def bring_in(
 ) -> Batch:
     """Take files into a table of a branch, after its contract has seen them.
 
-    Each content is taken in once: bringing the same file again changes nothing. A batch that the contract refuses stays
-    on its own branch, `ingest/TABLE-…`, where it can be looked at and repaired; the target is unchanged.
+    Each content is taken in once: bringing the same file again changes nothing, also when two do it at once. A batch
+    that the contract refuses stays on its own branch, `ingest/TABLE-…`, where it can be looked at and repaired; the
+    target is unchanged.
 
     Args:
         source: a file, a folder or a glob.
@@ -66,7 +71,28 @@ def bring_in(
     Raises:
         NotFound, InputError: the files cannot be read; nothing was written.
         CheckFailed: the contract refuses the batch, with failing rows.
+        Conflict: the table was changed by others again and again; nothing was changed.
     """
+    attempt = partial(_bring, workspace, table, source, into, key, mode, message, run, tell)
+    for _ in range(TRIES - 1):
+        try:
+            return attempt()
+        except Conflict:  # another one changed the table meanwhile, so it is asked again which files are new
+            continue
+    return attempt()
+
+
+def _bring(
+    workspace: Workspace,
+    table: str,
+    source: str | Path,
+    into: str,
+    key: Sequence[str],
+    mode: Mode,
+    message: str | None,
+    run: str | None,
+    tell: Tell,
+) -> Batch:
     lake, history = Lake(workspace), workspace.history
     head = history.resolve(into)
     before = history.read(head, f"tables/{table}")
@@ -80,9 +106,13 @@ def bring_in(
     told = message or f"Bring {', '.join(files[:3])}{' …' if len(files) > 3 else ''} into {table}"
     meta: dict[str, Any] = {"ingest": [{"file": f.path.name, "digest": f.digest, "rows": f.rows} for f in staged.files]}
     written = history.commit(branch, {f"tables/{table}": staged.value}, message=told, meta=meta)
-    tell(f"checking {staged.rows:,} rows")
+    tell(f"checking {counted(staged.rows, 'row')}")
     report = _audit(workspace, table, staged, before, written, into, branch, run, mode)
-    done = publish(workspace, branch, into, message=told, ship=False, run=run, meta={**meta, "author": actor()})
+    try:
+        done = publish(workspace, branch, into, message=told, ship=False, run=run, meta={**meta, "author": actor()})
+    except Conflict:
+        history.delete_branch(branch, force=True)
+        raise
     history.delete_branch(branch, force=True)
     return Batch(table, staged, report, done.commit, branch)
 

@@ -77,13 +77,15 @@ def differences(workspace: Workspace, key: Key) -> list[Difference] | None:
     query = select(step_cache.c.terms_json).where(step_cache.c.step == key.terms["step"])
     with workspace.catalog.read() as conn:
         last = conn.execute(query.order_by(step_cache.c.created_at.desc()).limit(1)).scalar()
-    if last is None:
-        return None
-    before: Terms = msgspec.json.decode(last)
+    return None if last is None else compared(msgspec.json.decode(last), key.terms)
+
+
+def compared(before: Terms, after: Terms) -> list[Difference]:
+    """Return the terms that differ, by name."""
     return [
-        Difference(term, before.get(term), key.terms.get(term))
-        for term in sorted(before.keys() | key.terms.keys())
-        if before.get(term) != key.terms.get(term)
+        Difference(term, before.get(term), after.get(term))
+        for term in sorted(before.keys() | after.keys())
+        if before.get(term) != after.get(term)
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from bascule.history import Change, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, TableDiff
+from bascule.project.words import counted
 
 MOST_LINES = 40
 
@@ -103,7 +104,7 @@ def _model(change: Change) -> Comparison:
         for alias, number in after.get("aliases", {}).items()
         if before.get("aliases", {}).get(alias) != number
     ]
-    return Comparison(change.path, change.kind, ", ".join([f"{len(fresh)} new versions", *moved]), tuple(details))
+    return Comparison(change.path, change.kind, ", ".join([counted(len(fresh), "new version"), *moved]), tuple(details))
 
 
 def _deployment(change: Change) -> Comparison:

@@ -7,8 +7,9 @@ from functools import lru_cache
 import duckdb
 import msgspec
 
-from bascule.errors import InputError
+from bascule.errors import InputError, ProjectFileError
 from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
+from bascule.lake import sqltext
 from bascule.project.file import ProjectFile
 
 
@@ -82,13 +83,13 @@ def tables_read(project: ProjectFile) -> tuple[str, ...]:
     """Return the tables that the population and the chosen views read, by name.
 
     Raises:
-        InputError: a query cannot be parsed.
+        ProjectFileError: a query cannot be read, or reads something else than tables.
     """
     chosen = set(project.training.features) if project.training else set()
-    texts = [view.sql for view in views(project) if view.name in chosen]
+    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in project.views() if name in chosen]
     if project.training is not None:
-        texts.append(population(project))
-    return tuple(sorted({name for text in texts for name in _tables(text)}))
+        keys.append(("training", "population"))
+    return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))
 
 
 def plain(sql: str) -> str:
@@ -96,10 +97,19 @@ def plain(sql: str) -> str:
     return sql.strip().rstrip(";").rstrip()
 
 
+def _read_by(project: ProjectFile, *key: str) -> set[str]:
+    try:
+        named, defined = _named(plain(project.sql(*key)))
+    except ProjectFileError:
+        raise
+    except InputError as error:
+        raise project.problem(key, error.message, error.hint) from None
+    # A WITH clause may be called like the table that it reads, which is then an input all the same.
+    return {name for name in named if name.casefold() not in defined or name in project.source}
+
+
 @lru_cache(maxsize=256)
-def _tables(sql: str) -> frozenset[str]:
+def _named(sql: str) -> tuple[frozenset[str], frozenset[str]]:
     with duckdb.connect() as connection:
-        try:
-            return frozenset(connection.get_table_names(sql, qualified=True))
-        except duckdb.Error as error:
-            raise InputError(f"This query cannot be parsed: {error}\n\n{sql[:400]}") from None
+        statement = sqltext.parse(connection, sql)
+    return frozenset(table.text for table in statement.tables), statement.defined

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bascule.project.file import ProjectFile
+from bascule.project.related import ordered_sources, related_sources
 from bascule.project.step import Step
 from bascule.project.steps import (
     checking,
@@ -36,31 +37,32 @@ def _define() -> Step:
 
 
 def _tables(project: ProjectFile) -> list[Step]:
-    steps = []
-    for source in project.source:
-        steps.append(
-            Step(
-                ingesting.name_of(source),
-                (defining.NAME,),
-                ("bascule.project.steps.ingesting", *LAKE),
-                ("duckdb", "pyarrow"),
-                partial(ingesting.inputs, source),
-                partial(ingesting.work, source),
-                idle=partial(ingesting.idle, source),
-            )
-        )
-        if source in project.contract:
-            steps.append(
-                Step(
-                    checking.name_of(source),
-                    (ingesting.name_of(source),),
-                    ("bascule.project.steps.checking", "bascule.contracts"),
-                    ("duckdb",),
-                    partial(checking.inputs, source),
-                    partial(checking.work, source),
-                )
-            )
-    return steps
+    sources = ordered_sources(project)
+    # All tables come first: a check may compare two of them.
+    return [*map(_ingest, sources), *(_check(project, source) for source in sources if source in project.contract)]
+
+
+def _ingest(source: str) -> Step:
+    return Step(
+        ingesting.name_of(source),
+        (defining.NAME,),
+        ("bascule.project.steps.ingesting", *LAKE),
+        ("duckdb", "pyarrow"),
+        partial(ingesting.inputs, source),
+        partial(ingesting.work, source),
+        idle=partial(ingesting.idle, source),
+    )
+
+
+def _check(project: ProjectFile, source: str) -> Step:
+    return Step(
+        checking.name_of(source),
+        tuple(ingesting.name_of(name) for name in (source, *related_sources(project, source))),
+        ("bascule.project.steps.checking", "bascule.contracts"),
+        ("duckdb",),
+        partial(checking.inputs, source),
+        partial(checking.work, source),
+    )
 
 
 def _model(project: ProjectFile) -> list[Step]:
@@ -114,7 +116,7 @@ def _model(project: ProjectFile) -> list[Step]:
         )
     materialised = Step(
         materialising.NAME,
-        (defining.NAME, *tables, *checks),
+        (defining.NAME, *tables),
         ("bascule.project.steps.materialising", "bascule.features"),
         ("duckdb", "lmdb"),
         materialising.inputs,

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 
 from bascule.catalog import audit, now
 from bascule.catalog.schema import jobs
+from bascule.errors import BasculeError
 from bascule.history import Workspace
 
 Launch = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
@@ -35,8 +36,8 @@ class Done:
 def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -> Done | None:
     """Claim the oldest waiting job, do it, and say how it ended. None when no job waits.
 
-    A retraining runs `bascule run` on a new branch at the head of the job's branch, then `bascule merge`: the gates, the
-    checks and the canary decide, as for a person. Each is a process of its own, so a training that takes all memory
+    A retraining runs `bascule run` on a new branch at the head of the job's branch, then `bascule merge`: the gates,
+    the checks and the canary decide, as for a person. Each is a process of its own, so a training that takes all memory
     takes itself down and nothing else.
 
     Args:
@@ -48,7 +49,12 @@ def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -
         return None
     source = f"retrain/{job['id'].partition('_')[2][:12]}"
     launch = launch or _launcher(workspace, folder)
-    workspace.history.create_branch(source, job["branch"], author="scheduler")
+    try:
+        # A job that was put back continues on the branch of its first attempt: what was finished there is cached.
+        if source not in {ref.name for ref in workspace.history.branches()}:
+            workspace.history.create_branch(source, job["branch"], author="scheduler")
+    except BasculeError as error:
+        return _end(workspace, job, "failed", source, error.message)
     for command in (["run", "--branch", source], ["merge", source, job["branch"]]):
         done = launch(command)
         if done.returncode != 0:

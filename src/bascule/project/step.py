@@ -93,7 +93,8 @@ class Step:
         settled: tells whether what a receipt says is still so on the branch; with `restore`, a receipt whose outputs
             have been moved away from is brought back without working again.
         restore: brings back what a receipt says.
-        idle: returns why there is nothing to do without a cache, or None; for steps that look at the world.
+        idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or
+            None. Their inputs only tell why there is something to do.
     """
 
     name: str
@@ -104,4 +105,4 @@ class Step:
     work: Callable[[Context, Run, Progress], Outcome]
     settled: Callable[[Context, Receipt], bool] = lambda context, receipt: True
     restore: Callable[[Context, Receipt], None] | None = None
-    idle: Callable[[Context], Outcome | None] = lambda context: None
+    idle: Callable[[Context], Outcome | None] | None = None

@@ -31,19 +31,9 @@ class Column:
     type: str
 
 
-@dataclass(slots=True)
-class Scored:
-    """What a model says about rows.
-
-    Attributes:
-        outputs: for each row the positive class' probability, each class' probability, or the value.
-        features: the model's inputs row by row, when they were joined and not sent.
-        event_time: as of when, for each row (µs since the epoch); None when nothing says so.
-    """
-
-    outputs: list[Output]
-    features: list[list[Any]] | None
-    event_time: list[int] | None
+# What a model says about rows: for each the positive class' probability, each class' probability, or the value; then
+# the model's inputs row by row when they were joined and not sent; then as of when, for each row, if anything says so.
+Scored = tuple[list[Output], list[list[Any]] | None, list[int] | None]
 
 
 class LoadedModel:
@@ -87,22 +77,23 @@ class LoadedModel:
         """
         columns = rows.columns
         if columns is None:
-            return Scored(self._score_numbers(rows), None, None)
-        if rows.count == 1 and len(columns) == self.width and self.encoder.knows(columns):
-            return Scored([self._predict_one(self.encoder.encode_one(columns))], None, None)
+            return self._score_numbers(rows), None, None
+        if rows.count == 1 and len(columns) == self.width:
+            try:
+                return [self._predict_one(self.encoder.encode_one(columns))], None, None
+            except KeyError:
+                pass  # as many columns, but not these: below they are told apart
         if self._are_features(columns):
             times = None
             if self.joiner is not None and self.joiner.prediction_time in columns:
                 times = self.joiner.times(columns, rows.count, now)
-            if rows.count == 1:
-                return Scored([self._predict_one(self.encoder.encode_one(columns))], None, times)
-            return Scored(self._predict(self.encoder.encode(columns, rows.count)), None, times)
+            return self._predict(self.encoder.encode(columns, rows.count)), None, times
         assert self.joiner is not None
         joined, at = self.joiner.join(columns, rows.count, now)
         read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
         if rows.count == 1:
-            return Scored([self._predict_one(self.encoder.encode_one(read))], joined, at)
-        return Scored(self._predict(self.encoder.encode(read, rows.count)), joined, at)
+            return [self._predict_one(self.encoder.encode_one(read))], joined, at
+        return self._predict(self.encoder.encode(read, rows.count)), joined, at
 
     def subject(self, rows: Rows) -> str | None:
         """Return what the first row is about: its keys and the time asked for; None when the request brings no keys."""

@@ -9,6 +9,7 @@ traffic.
 from bascule.training.bundle import ModelBundle, pack_model, unpack_model
 from bascule.training.durations import parse_duration
 from bascule.training.formats import FORMATS, Predictor, load_predictor
+from bascule.training.frame import check_label
 from bascule.training.label import Target, encode_target, infer_target
 from bascule.training.linear import LinearModel, fit_linear
 from bascule.training.signature import (
@@ -67,6 +68,7 @@ __all__ = [
     "TrainingSpec",
     "Trial",
     "build_training_set",
+    "check_label",
     "differing_inputs",
     "encode",
     "encode_target",

@@ -87,6 +87,19 @@ def read_frame(rows: ArrowStream, spec: TrainingSpec, feature_names: Sequence[st
         return _settle(connection, table, spec, features)
 
 
+def check_label(columns: pa.Schema, label: str) -> None:
+    """Look whether a label can be evaluated over rows of these columns, before anything costly is done for it.
+
+    Raises:
+        InputError: it is no expression, or reads a column that there is not; the nearest name is offered.
+    """
+    with duckdb.connect(config={"threads": 1, "enable_external_access": False}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.register("rows", columns.empty_table())
+        _label_columns(connection, label)
+        _bind_label(connection, label, columns.names)
+
+
 def _settle(
     connection: duckdb.DuckDBPyConnection, table: pa.Table, spec: TrainingSpec, features: tuple[str, ...]
 ) -> Frame:

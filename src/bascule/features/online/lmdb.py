@@ -148,7 +148,10 @@ class LmdbStore:
         except lmdb.MapFullError:
             raise
         except lmdb.Error as error:
-            raise EnvironmentProblem(f"The online store {self.path} cannot be written: {error}") from error
+            raise EnvironmentProblem(
+                f"The online store {self.path} cannot be written: {error}. It is as it was before.",
+                hint="Free some space if the disk is full, then repeat.",
+            ) from error
         return len(entries)
 
     def _grow(self) -> None:

@@ -11,6 +11,8 @@ from bascule.errors import ProjectFileError
 from bascule.project.definitions import entities, request_view, views
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
+from bascule.store import digest_of
 from bascule.tracking import Run
 
 NAME = "define"
@@ -19,8 +21,11 @@ OWNED = ("contracts/", "entities/", "features/")
 
 
 def inputs(context: Context) -> Terms:
-    """Not used: the step compares the branch with the files themselves; see `idle`."""
-    return {}
+    """What the files say, definition by definition."""
+    return {
+        f"definition:{path}": digest_of(msgspec.json.encode(definition, order="deterministic"))
+        for path, definition in objects(context).items()
+    }
 
 
 def idle(context: Context) -> Outcome | None:
@@ -39,7 +44,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     commit = context.workspace.history.commit(
         context.branch, differing, message=f"Define {names}", author=context.author, meta={"run": run.id}
     )
-    return Outcome(_outputs(context, wanted), summary=f"{len(differing)} definitions changed", commit=commit.id)
+    summary = f"{counted(len(differing), 'definition')} changed"
+    return Outcome(_outputs(context, wanted), summary=summary, commit=commit.id)
 
 
 def objects(context: Context) -> dict[str, dict[str, Any]]:

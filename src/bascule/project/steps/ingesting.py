@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bascule.lake import Lake
+from bascule.lake import Lake, seen
 from bascule.lake.ingestion import pending
 from bascule.project.batches import bring_in
 from bascule.project.checking import problems
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
 from bascule.tracking import Run
 
 
@@ -19,9 +20,12 @@ def name_of(source: str) -> str:
 
 
 def inputs(source: str, context: Context) -> Terms:
-    """The files that are not in the table yet, by content, and the settings of the source."""
+    """The files that the table will hold, by content, and the settings of the source."""
     settings = context.project.source[source]
-    terms = {f"file:{path.name}": digest for path, digest in _pending(source, context)}
+    table = context.workspace.history.read(context.branch, f"tables/{source}")
+    held = seen.sources(context.lake.table(table)) if table is not None and settings.mode == "append" else {}
+    terms = {f"file:{found.file}": digest for digest, found in held.items()}
+    terms |= {f"file:{path.name}": digest for path, digest in _pending(source, context)}
     return {**terms, "source:key": ", ".join(settings.key), "source:mode": settings.mode}
 
 
@@ -60,7 +64,7 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
         (_output(context, source),),
         checks,
         {"rows": float(batch.report.rows)},
-        f"{batch.report.rows:,} rows of {files} file{'s' if files > 1 else ''}, {held}",
+        f"{counted(batch.report.rows, 'row')} of {counted(files, 'file')}, {held}",
         batch.commit.id if batch.commit else None,
     )
 

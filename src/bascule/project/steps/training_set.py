@@ -5,29 +5,30 @@ from __future__ import annotations
 import duckdb
 import msgspec
 
-from bascule.errors import CheckFailed
+from bascule.errors import CheckFailed, InputError
 from bascule.features import FeatureSet, find_leaks, training_rows
 from bascule.project.definitions import feature_set, tables_read
 from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
 from bascule.tracking import Run
-from bascule.training import Split, TrainingSpec, build_training_set
+from bascule.training import Split, TrainingSpec, build_training_set, check_label
 
 NAME = "training-set"
 
 
 def inputs(context: Context) -> Terms:
     """The versions of the tables that the SQL names, every definition, and how rows are chosen and divided."""
-    project = context.project
+    project, training = context.project, context.project.training
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.digest(f"tables/{name}") or "" for name in tables_read(project)}
-    chosen = project.training.features if project.training else ()
+    chosen = training.features if training else ()
     for name in chosen:
         terms[f"definition:features/{name}"] = context.digest(f"features/{name}") or ""
     for entity in project.entity:
         terms[f"definition:entities/{entity}"] = context.digest(f"entities/{entity}") or ""
-    for name, value in msgspec.to_builtins(spec).items():
+    settings = {**msgspec.to_builtins(spec), "features": chosen, "request": training.request if training else ()}
+    for name, value in settings.items():
         terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return terms
 
@@ -42,15 +43,16 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     project, head = context.project, context.head
     spec = training_spec(context)
     for name in tables_read(project):
-        version = context.workspace.history.digest(head, f"tables/{name}")
-        run.reads(
-            f"tables/{name}", version or "", (context.workspace.history.read(head, f"tables/{name}") or {})["rows"]
-        )
+        found = context.workspace.history.get(head, f"tables/{name}")
+        run.reads(f"tables/{name}", context.workspace.history.digest(head, f"tables/{name}") or "", found["rows"])
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, f"({spec.population})")
-        refuse_leaks(connection, features, f"({spec.population})", spec)
+        rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        check_label(rows.schema, spec.label)
+        connection.register("joined_rows", rows)
+        progress("looking for leaks", 0, rows.num_rows)
+        refuse_leaks(connection, features, "joined_rows", spec)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
@@ -75,7 +77,10 @@ def refuse_leaks(connection: duckdb.DuckDBPyConnection, features: FeatureSet, ro
     Raises:
         CheckFailed: names the view, the feature and the evidence.
     """
-    leaks = find_leaks(connection, features, rows, spec.label, spec.prediction_time, spec.label_time)
+    try:
+        leaks = find_leaks(connection, features, rows, spec.label)
+    except duckdb.Error as error:  # a value that the expression cannot take
+        raise InputError(f"The label {spec.label!r} cannot be evaluated: {str(error).splitlines()[0]}") from None
     if leaks:
         lines = "\n".join(f"  {leak.view}.{leak.feature}: {leak.reason} ({leak.evidence})" for leak in leaks)
         raise CheckFailed(
@@ -103,5 +108,5 @@ def training_spec(context: Context) -> TrainingSpec:
         split=Split(validation=split.validation, test=split.test, embargo=split.embargo, group=split.group),
         task=training.task,
         positive=training.positive,
-        seed=model.seed,
+        seed=0 if training.prediction_time else model.seed,  # a split by time draws nothing
     )

@@ -83,9 +83,12 @@ class Application:
             return self._server(route)
         state = self._plane.current if route.branch is None else self._plane.state(route.branch)
         if state is None:
-            branch = route.branch or self._plane.branch
-            return Deferred(lambda: self._plane.open(branch), lambda opened: action(request, route, opened))
+            return self._open_first(request, route, action)
         return action(request, route, state)
+
+    def _open_first(self, request: Request, route: Route, action: Action) -> Deferred:
+        branch = route.branch or self._plane.branch
+        return Deferred(lambda: self._plane.open(branch), lambda state: action(request, route, state))
 
     def _find(self, path: bytes) -> tuple[Route, Action | None]:
         route = resolve(path)

@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: HttpServer) -> None:
         self.server = server
         self.deadline = NEVER
-        self.between = True  # no request is being read or answered
         self._limits = server.limits
         self._right_hosts = server.hosts.right
         self._transport: Any = None
@@ -100,8 +99,12 @@ class Connection(asyncio.Protocol):
             return
         partial, heading = self._partial, self._heading
         self._counting = partial or len(data) > self._limits.header_bytes
+        turn = self.server.turn
+        turn.held = True
         try:
             self._parser.feed_data(data)
+            if partial and self._partial:
+                self._bound(heading, len(data))
         except httptools.HttpParserUpgrade:
             # The request was answered as plain HTTP; what follows would be another protocol.
             self._refuse(None)
@@ -109,9 +112,7 @@ class Connection(asyncio.Protocol):
             self._refuse(error.__context__ or error)
         except httptools.HttpParserError as error:
             self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
-        else:
-            if partial and self._partial:
-                self._bound(heading, len(data))
+        turn.release(alone=len(self.server.connections) == 1)
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it asked, then close."""
@@ -146,13 +147,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._url = b""
         self._headers = {}
-        self._header_bytes = 0
-        self._body = b""
-        self._body_bytes = self._raw = 0
+        self._header_bytes = self._body_bytes = self._raw = 0
         self._partial = self._heading = True
-        self.between = False
         self.deadline = self.server.now + self._limits.header_s
 
     def on_url(self, url: bytes) -> None:
@@ -196,14 +193,15 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of the body came."""
-        self._body_bytes += len(data)
         if not self._body:
             self._body = data  # most bodies come whole
             return
         if isinstance(self._body, bytes):
+            self._body_bytes = len(self._body)
             self._body = [self._body]
             self.deadline = self.server.now + self._limits.body_s
         self._body.append(data)
+        self._body_bytes += len(data)
         if self._body_bytes > self._limits.body_bytes:
             raise _body_too_large(self._limits.body_bytes)
         self._count()
@@ -213,7 +211,8 @@ class Connection(asyncio.Protocol):
         self._partial = False
         if self._deaf:
             return
-        body = self._body
+        body, self._body = self._body, b""
+        url, self._url = self._url, b""
         if not isinstance(body, bytes):
             body = b"".join(body)
             self._uncount()
@@ -221,7 +220,7 @@ class Connection(asyncio.Protocol):
         if b"content-encoding" in headers:
             body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
         parser = self._parser
-        request = Request(parser.get_method(), self._url, headers, body)
+        request = Request(parser.get_method(), url, headers, body)
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
         if self._busy or self._waiting:
@@ -256,7 +255,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server stops: close when nothing is under way."""
-        if self.between and not self._busy and not self._waiting:
+        if not self._partial and not self._busy and not self._waiting:
             self._deaf = self._closing = True
             self._transport.close()
 
@@ -304,7 +303,6 @@ class Connection(asyncio.Protocol):
         if last:
             self._end()
         elif not self._partial:
-            self.between = True
             self.deadline = self.server.now + self._limits.idle_s
 
     def _refuse(self, error: BaseException | None) -> None:

@@ -25,20 +25,37 @@ class Turn:
     """Collects answers until the event loop comes round.
 
     Answers of one connection leave in the order in which they were added.
+
+    Attributes:
+        held: a connection is reading; it calls `release` when it is done.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.held = False
+        self._scheduled = False
         self._loop = loop
         self._answers: list[tuple[Outlet, bytes, Kept | None, bool]] = []
 
     def add(self, outlet: Outlet, data: bytes, kept: Kept | None = None, last: bool = False) -> None:
         """Send bytes to a client once `kept` is safe."""
-        if not self._answers:
-            self._loop.call_soon(self.finish)
         self._answers.append((outlet, data, kept, last))
+        if not self.held and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.finish)
+
+    def release(self, alone: bool) -> None:
+        """A connection has read what came: send the answers now when it is alone, else when the loop comes round."""
+        self.held = False
+        if self._answers:
+            if alone:
+                self.finish()
+            elif not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self.finish)
 
     def finish(self) -> None:
         """Keep what must be kept and send the answers."""
+        self._scheduled = False
         answers = self._answers
         if not answers:
             return
