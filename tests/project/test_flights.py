@@ -129,7 +129,7 @@ def test_features_know_nothing_of_the_future(january: duckdb.DuckDBPyConnection,
     ).fetchall()[0]
     assert found == examples
     assert 0.05 < lateness < 0.6
-    assert not find_leaks(january, features, spine, training.label, training.prediction_time, training.label_time)
+    assert not find_leaks(january, features, "rows_of_two_days", training.label)
 
 
 def _checked(table: str, file: Path) -> Report:
