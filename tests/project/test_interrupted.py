@@ -119,7 +119,7 @@ def test_after_ctrl_c_the_next_run_continues(held: Path, start: Callable[..., An
     assert "Interrupted. What was finished is kept; the same command continues." in err
     assert out == ""
     assert state(held) == before
-    assert statuses(bascule) == {"cancelled"}
+    assert "cancelled" in statuses(bascule)  # the step before it may have ended
     assert bascule("doctor").code == 0
 
     (held / "hold").unlink()
