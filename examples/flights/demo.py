@@ -106,9 +106,11 @@ def main() -> None:
     try:
         history(story)
         server = start(story)
-        late_labels(story)
-        last = canaries(story)
-        proof(story, last, server)
+        last, retrained = late_labels(story)
+        if retrained:
+            last = canaries(story)
+            roll_back(story)
+        proof(story, last)
         print(f"\nWhat happened, in {time.monotonic() - begun:.0f} s:\n")
         width = max(len(what) for what, _ in story.told)
         print("\n".join(f"  {what:<{width}}  {result}" for what, result in story.told))
@@ -153,17 +155,21 @@ def start(story: Story) -> subprocess.Popen[str]:
     return server
 
 
-def late_labels(story: Story) -> None:
+def late_labels(story: Story) -> tuple[str, bool]:
     """July arrives, is asked about, and turns out; monitoring finds the season and starts a retraining."""
     bring(story, "incoming", 7)
-    story.send(7)
+    last = story.send(7)
     story.bascule("monitor")
     job = story.wait("a retraining", "select id, reason from jobs where kind = 'retrain'")
     print(f"\nA retraining was started: {job['reason']}", flush=True)
     story.note("monitoring", job["reason"])
-    story.wait("the retraining's end", "select id from jobs where status in ('done', 'failed')", 240)
+    ended = story.wait("the retraining's end", "select status from jobs where status in ('done', 'failed')", 240)
+    if ended["status"] == "failed":
+        story.note("retraining", "refused: its gates were not convinced that July's model is better; main unchanged")
+        return last, False
     rolled = story.wait("a canary", "select action from rollouts where action = 'start'")
     story.note("retraining", f"version 2 passed its gates and was merged: canary {rolled['action']}")
+    return last, True
 
 
 def canaries(story: Story) -> str:
@@ -189,8 +195,8 @@ def canaries(story: Story) -> str:
     return last
 
 
-def proof(story: Story, last: str, server: subprocess.Popen[str]) -> None:
-    """One manual rollback, timed to the first answer; the chain of one answer; the version trained again."""
+def roll_back(story: Story) -> None:
+    """One manual rollback, timed to the first answer of the version before."""
     before = serving(story)
     begun = time.monotonic()
     request = urllib.request.Request(
@@ -202,6 +208,10 @@ def proof(story: Story, last: str, server: subprocess.Popen[str]) -> None:
     while serving(story) == before:
         time.sleep(0.01)
     story.note("manual rollback", f"version {before} to {serving(story)} in {time.monotonic() - begun:.2f} s")
+
+
+def proof(story: Story, last: str) -> None:
+    """The chain of one answer; the version trained again; the audit log; everything looked at."""
     story.bascule("explain", last)
     story.bascule("reproduce", "delays@1")
     story.note("reproduce", "version 1 trained again, byte for byte the same")
