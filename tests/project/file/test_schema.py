@@ -12,7 +12,7 @@ from tests.project.file.conftest import PROJECT
 
 from bascule.project.schema import SCHEMA_FILE, json_schema, schema_text
 
-FLIGHTS = Path(__file__).parents[2] / "examples" / "flights" / "bascule.toml"
+FLIGHTS = Path(__file__).parents[3] / "examples" / "flights" / "bascule.toml"
 
 
 def test_the_published_schema_is_current() -> None:
