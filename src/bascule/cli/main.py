@@ -38,6 +38,8 @@ COMMANDS = {
     "serve": ("bascule.cli.serving:serve", SHIP),
     "deploy": ("bascule.cli.delivery:deploy", SHIP),
     "rollback": ("bascule.cli.delivery:rollback", SHIP),
+    "promote": ("bascule.cli.delivery:promote", SHIP),
+    "advance": ("bascule.cli.delivery:advance", SHIP),
     "monitor": ("bascule.cli.delivery:monitor", SHIP),
     "token": ("bascule.cli.serving:token", SHIP),
     "sql": ("bascule.cli.asking:sql", ASK),
