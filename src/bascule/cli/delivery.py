@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -37,6 +37,10 @@ def deploy(
 
     place = common.place()
     made = deploy_version(place, name, version, model=model, strategy=strategy, reason=reason)
+    if made is None:
+        head, text = place.workspace.history.resolve(place.branch), "It has all traffic already; nothing was changed."
+        answer(common, _document(place, place.branch, head), text)
+        return
     _told(place, common, place.branch, made)
 
 
@@ -129,8 +133,10 @@ def _move(common: Common, change: Callable[..., Commit], name: str, reason: str)
 
 
 def _told(place: Place, common: Common, branch: str, made: Commit) -> None:
-    deployments = {
-        path.partition("/")[2]: obj["traffic"] for path, obj in place.workspace.history.entries(made, "deployments/")
-    }
-    document = {"branch": branch, "commit": made.as_dict(), "deployments": deployments}
-    answer(common, document, f"{made.short}  {made.message}, on {branch}")
+    answer(common, _document(place, branch, made), f"{made.short}  {made.message}, on {branch}")
+
+
+def _document(place: Place, branch: str, commit: Commit) -> dict[str, Any]:
+    entries = place.workspace.history.entries(commit, "deployments/")
+    deployments = {path.partition("/")[2]: obj["traffic"] for path, obj in entries}
+    return {"branch": branch, "commit": commit.as_dict(), "deployments": deployments}

@@ -10,6 +10,7 @@ from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.sections import Deployment
+from bascule.registry import get_version
 
 STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
 
@@ -52,8 +53,8 @@ def deploy_version(
     model: str | None = None,
     strategy: str | None = None,
     reason: str = "",
-) -> Commit:
-    """Bring a version of a model into service on the current branch.
+) -> Commit | None:
+    """Bring a version of a model into service on the current branch; None when it has all traffic there already.
 
     Args:
         name: the deployment; the project's when None.
@@ -73,6 +74,8 @@ def deploy_version(
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
+    if _serves_alone(place, chosen, model, version):
+        return None
     return deploy(
         place.workspace,
         place.branch,
@@ -83,3 +86,13 @@ def deploy_version(
         steps=rules.steps,
         reason=reason,
     )
+
+
+def _serves_alone(place: Place, name: str, model: str, version: str) -> bool:
+    history = place.workspace.history
+    head = history.resolve(place.branch)
+    held = history.read(head, f"deployments/{name}")
+    if held is None or held["model"] != model or held["rollout"]:
+        return False
+    wanted = get_version(place.workspace, head.id, model, version).version
+    return bool(held["traffic"] == [{"version": wanted, "weight": 100}])
