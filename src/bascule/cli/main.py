@@ -40,6 +40,7 @@ COMMANDS = {
     "rollback": ("bascule.cli.delivery:rollback", SHIP),
     "promote": ("bascule.cli.delivery:promote", SHIP),
     "advance": ("bascule.cli.delivery:advance", SHIP),
+    "predict": ("bascule.cli.asking:predict", SHIP),
     "monitor": ("bascule.cli.delivery:monitor", SHIP),
     "token": ("bascule.cli.serving:token", SHIP),
     "sql": ("bascule.cli.asking:sql", ASK),

@@ -42,7 +42,7 @@ def serving_branch(place: Place, name: str) -> str:
         parted = history.common(current, MAIN)
         if parted is None or history.digest(parted, path) != history.digest(current, path):
             return current
-    return MAIN if history.digest(MAIN, path) else current
+    return MAIN if own is None or history.digest(MAIN, path) else current
 
 
 def deploy_version(
