@@ -1,4 +1,4 @@
-"""An ordinary training script, as one finds it: it knows nothing of Bascule. `bascule track` records it all the same."""
+"""An ordinary training script, as one finds it. It knows nothing of Bascule, and `bascule track` records it."""
 
 import csv
 from pathlib import Path

@@ -74,8 +74,9 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
         record(answer, IdSource(), log)
     finally:
         log.journal.close()
-    model, outputs = answer.model, answer.outputs or ()
-    output = shown(model.task, model.classes, outputs[0])
+    assert answer.outputs is not None  # `record` raises when the model failed
+    model = answer.model
+    output = shown(model.task, model.classes, answer.outputs[0])
     return Predicted(answer.ids[0], name, branch, model.version, answer.arm.kind, row, output)
 
 

@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.project.init.conftest import WriteCsv
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.project.beginning import begin_project
 from bascule.project.init import begin_repository
-from tests.project.init.conftest import WriteCsv
 
 ROWS = [(1.5, "x"), (2.5, "z"), (3.5, "x"), (4.5, "z")]
 
