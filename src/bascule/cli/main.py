@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 
 from cyclopts import App, CycloptsError, Group
 
 from bascule import __version__
+from bascule.cli.interruption import stopping_queries
 from bascule.errors import BasculeError
 
 HISTORY = Group("History", sort_key=1)
@@ -74,7 +76,9 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. No error shows a traceback; a bug of ours is written to a file."""
     as_json = "--json" in arguments
     try:
-        code = application()(arguments, exit_on_error=False, print_error=False)
+        # Servers answer signals in their own event loop.
+        with nullcontext() if arguments[:1] in (["up"], ["serve"]) else stopping_queries():
+            code = application()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
