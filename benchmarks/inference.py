@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -52,11 +53,14 @@ def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], lis
     body = request_body(kind)
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     names = ("bare", LIMIT, "bascule")
-    with running(place, kind, names) as ports:
+    with running(place, kind, names) as servers:
         for connections in CONNECTIONS:
             for round_number in range(ROUNDS + 1):
                 for name in names:
-                    figures = load(ports[name], f"/v2/models/{kind}/infer", body, connections, seconds)
+                    port, process = servers[name]
+                    before = cpu_seconds(process)
+                    figures = load(port, f"/v2/models/{kind}/infer", body, connections, seconds)
+                    figures["cpu"] = (cpu_seconds(process) - before) / figures["count"] * 1e6
                     if round_number:  # the first warms up
                         found.setdefault((name, connections), []).append(figures)
     return found
@@ -65,7 +69,7 @@ def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], lis
 def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> None:
     print(f"\none row, {kind}; median of {ROUNDS} rounds")
     print(
-        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'of by hand':>12}{'of bare':>9}"
+        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of bare':>9}"
     )
     middle = {
         key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
@@ -75,7 +79,7 @@ def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> N
         rate = figures["rate"]
         hand, bare = middle[LIMIT, connections]["rate"], middle["bare", connections]["rate"]
         print(
-            f"{name:<10}{connections:>12}{rate:>12,.0f}{figures['p50']:>9.0f}{figures['p99']:>9.0f}"
+            f"{name:<10}{connections:>12}{rate:>12,.0f}{figures['p50']:>9.0f}{figures['p99']:>9.0f}{figures['cpu']:>9.1f}"
             f"{rate / hand:>12.0%}{rate / bare:>9.0%}"
         )
 
@@ -144,19 +148,25 @@ def request_body(kind: str) -> bytes:
 
 
 @contextmanager
-def running(place: Path, kind: str, names: tuple[str, ...]) -> Iterator[dict[str, int]]:
+def running(place: Path, kind: str, names: tuple[str, ...]) -> Iterator[dict[str, tuple[int, int]]]:
     spawn = multiprocessing.get_context("spawn")
-    processes, ports = [], {}
+    processes, servers = [], {}
     for name in names:
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=serve, args=(name, str(place), kind, theirs), daemon=True)
         process.start()
         processes.append(process)
-        ports[name] = ours.recv()
-    yield ports
+        servers[name] = ours.recv(), process.pid or 0
+    yield servers
     for process in processes:
         process.terminate()
         process.join()
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process has used of the processors, itself and the kernel for it."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def serve(name: str, place: str, kind: str, pipe: Any) -> None:
@@ -279,7 +289,12 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float) ->
     with spawn.Pool(1) as pool:
         taken, lasted = pool.apply(ask, (port, path, body, connections, seconds))
     times = np.array(taken) / 1e3
-    return {"rate": len(times) / lasted, "p50": float(np.median(times)), "p99": float(np.quantile(times, 0.99))}
+    return {
+        "count": len(times),
+        "rate": len(times) / lasted,
+        "p50": float(np.median(times)),
+        "p99": float(np.quantile(times, 0.99)),
+    }
 
 
 def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> tuple[list[int], float]:

@@ -3,7 +3,7 @@
     python data.py
 
     data/flights/flights-2013-01.csv … -06.csv    the first half of the year
-    data/incoming/flights-2013-07.csv … -12.csv   the batches that arrive later, one a month; copy one into data/flights/
+    data/incoming/flights-2013-07.csv … -12.csv   the batches that arrive later; each is copied into data/flights/
     data/repaired/flights-2013-09.csv             September once more, as it should have been
     data/weather.csv, planes.csv, airports.csv, airlines.csv
 
@@ -32,7 +32,8 @@ def main(into: Path) -> None:
     """Write everything under a folder. Files that are there are written again."""
     package = package_folder()
     for name in ("weather", "planes", "airports", "airlines"):
-        header, *rows = read((package / f"{name}.csv").open(newline="", encoding="utf-8"))
+        with (package / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            header, *rows = read(file)
         write(into / f"{name}.csv", header, rows)
     header, months = flights_by_month(package / "flights.csv.zip")
     for month, rows in months.items():

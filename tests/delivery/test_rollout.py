@@ -181,7 +181,12 @@ def test_requests_of_a_pinned_version_are_nobodys_evidence(ws: Workspace, traffi
         at = row["at"] + 500_000
         traffic.rows.append({**row, **pinned, "at": at, "prediction_id": f"pinned{place}"})
         traffic.labels.append({**traffic.labels[place], "prediction_id": f"pinned{place}", "label": 1.0})
-    assert delivery.assess(traffic.connection(), "main", deployment) == before
+    after = delivery.assess(traffic.connection(), "main", deployment)
+    assert (after.action, after.rows) == (before.action, before.rows)
+    # Sums over a column may differ in their last digit from one scan to the next.
+    for one, other in zip(after.findings, before.findings, strict=True):
+        assert (one.rule, one.state, one.reason) == (other.rule, other.state, other.reason)
+        assert one.e_value == pytest.approx(other.e_value)
 
 
 def test_failed_requests_that_were_counted_elsewhere_roll_back(ws: Workspace, traffic_of) -> None:

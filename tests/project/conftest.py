@@ -13,6 +13,7 @@ from bascule.history import Workspace
 from bascule.lake import doctor
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.parcels import write_project
+from tests.project.shop import spoil as spoil
 
 __all__ = ["bascule", "folder"]
 

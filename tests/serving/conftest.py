@@ -60,10 +60,8 @@ def bundle_bytes(task: str = "binary", seed: int = 0, fields: tuple[Field, ...] 
 
     signature = Signature(inputs=fields, output=Output(task=task, classes=CLASSES[task]))  # type: ignore[arg-type]
     random = np.random.default_rng(seed)
-    if fields is COLUMNS:
-        matrix = encode(signature, flights(2_000, seed))
-    else:
-        matrix = random.normal(size=(2_000, len(fields)))
+    shape = (2_000, len(fields))
+    matrix = encode(signature, flights(shape[0], seed)) if fields is COLUMNS else random.normal(size=shape)
     score = np.nan_to_num(matrix[:, 0]) / 500 + (matrix[:, 1] if len(fields) > 1 else 0) / 12
     score = score + random.normal(0, 0.5, len(score))
     score = (score - score.mean()) / score.std()
@@ -101,11 +99,17 @@ def put_versions(ws: Workspace, files: Mapping[int, bytes], model: str = "delays
     versions = dict(found["versions"])
     for version, data in files.items():
         versions[str(version)] = {
+            "id": f"mv_{version}",
             "version": version,
             "artifact": ws.store.put(data),
             "format": "lightgbm",
             "signature": unpack_model(data).signature.as_dict(),
+            "training_set": "0" * 64,
+            "evaluation_id": "eval_0",
             "passed": True,
+            "metrics": {},
+            "created_at": 0,
+            "created_by": "ann",
         }
     ws.history.commit(branch, {f"models/{model}": {**found, "versions": versions}}, message="Register")
 

@@ -25,8 +25,8 @@ def sql(
     """Ask the lake at any state, the records and the log of predictions, in one query.
 
     Tables are read as they are on the branch; flights@v1.2 or flights@main~3 reads another state in the same query.
-    Records: runs, params, metrics, run_io, check_results, evaluations, model_versions, approvals, alerts, monitor_points,
-    rollouts, jobs, commits, refs, audit, training_sets, predictions, ground_truth.
+    Records: runs, params, metrics, run_io, check_results, evaluations, model_versions, approvals, alerts, jobs,
+    monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
 
     Args:
         query: one SELECT in DuckDB's SQL.
@@ -139,7 +139,8 @@ def reproduce(model: str, version: str | None = None, *, common: Common = COMMON
 
 def _verdict(done: Reproduction) -> str:
     if done.verdict == "identical":
-        return f"Identical: {done.model} version {done.version} came out byte for byte ({done.found[:16]}), run {done.run_id}."
+        what = f"{done.model} version {done.version}"
+        return f"Identical: {what} came out byte for byte ({done.found[:16]}), run {done.run_id}."
     lines = [f"Different: {done.model} version {done.version} was {done.expected[:16]}, and is {done.found[:16]} now."]
     lines += [f"  {term}: {before} then, {after} now" for term, before, after in done.differing]
     if not done.differing:
@@ -149,12 +150,13 @@ def _verdict(done: Reproduction) -> str:
 
 def _chain(chain: dict[str, Any]) -> str:
     p, d, v = chain["prediction"], chain["deployment"], chain["version"]
+    place = f"{d['name']} revision {d['revision']} on {d['branch']}"
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
     lines = [
         f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {p['at']}  about {p['event_time']}",
         f"  truth       {truth['label']:g}, known {truth['label_time']}" if truth else "  truth       not known yet",
-        f"deployment    {d['name']} revision {d['revision']} on {d['branch']}, commit {d['commit'][:10]}, arm {p['arm']}",
+        f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
     if change := d["change"]:
         lines.append(f"  last change {change['action']} by {change['actor']} at {change['at']}")

@@ -105,8 +105,8 @@ def suggest(
     )
 
 
-@contract.command
-def test(
+@contract.command(name="test")
+def check(
     table: str,
     *,
     junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,

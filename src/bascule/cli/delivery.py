@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from bascule.history import Commit
     from bascule.project.place import Place
 
+# The most important ones; --json has them all.
+MOST_ALERTS = 8
+
 
 def deploy(
     name: str | None = None,
@@ -74,11 +77,12 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
         )
         for r in found
     ]
-    details = [
-        f"  {alert.measure} {alert.subject}: {alert.value} against {alert.threshold}"
-        for r in found
-        for alert in r.firing
-    ]
+    details = []
+    for result in found:
+        shown = result.firing[:MOST_ALERTS]
+        details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
+        if len(result.firing) > len(shown):
+            details.append(f"  and {len(result.firing) - len(shown)} more alerts")
     answer(common, document, "\n".join([columns(lines), *details]))
 
 

@@ -63,7 +63,7 @@ def branch(
         lines = [("*" if r["current"] else " ", r["name"], str(r["head"])[:10]) for r in rows]
         answer(common, rows, columns(lines, gap=1))
     elif delete:
-        if name == place.branch != "main":  # main is protected, which says more
+        if name == place.branch:
             from bascule.errors import InputError
 
             hint = "Switch to another one first: bascule switch main"

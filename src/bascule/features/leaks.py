@@ -8,7 +8,6 @@ import duckdb
 
 from bascule.features.columns import INTEGERS, quoted
 from bascule.features.definitions import SEPARATOR, FeatureSet
-from bascule.features.point_in_time import training_rows
 
 # Nothing that is honestly known two hours, or a day, before an event tells it this well by itself.
 SUSPICIOUS_AUC = 0.95
@@ -29,29 +28,26 @@ class Leak:
 def find_leaks(
     connection: duckdb.DuckDBPyConnection,
     features: FeatureSet,
-    spine: str,
+    rows: str,
     label: str,
-    prediction_time: str | None = None,
-    label_time: str | None = None,
 ) -> list[Leak]:
     """Name the features that tell a binary label nearly by themselves.
 
     For each numeric feature the area under the ROC curve of the feature alone is computed, in either direction, over a
-    sample of examples; above 0.95 it is named. A feature that is null exactly when the label is one value counts too.
+    sample of examples; above 0.95 it is named. Labels of other kinds are not judged.
+
+    Args:
+        rows: text usable after FROM: the examples joined with their features.
+        label: an expression over them.
     """
-    joined = training_rows(connection, features, spine).to_arrow_table()
-    connection.register("leak_rows", joined)
-    try:
-        kind = connection.execute(f"SELECT typeof(({label})) FROM leak_rows LIMIT 1").fetchall()
-        if not kind or kind[0][0] != "BOOLEAN":
-            return []
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE leak_sample AS SELECT *, ({label}) AS __label FROM leak_rows "
-            f"WHERE ({label}) IS NOT NULL USING SAMPLE {SAMPLE} ROWS (reservoir, 7)"
-        )
-        return [leak for name in features.features if (leak := _judge(connection, features, name)) is not None]
-    finally:
-        connection.unregister("leak_rows")
+    kind = connection.execute(f"SELECT typeof(({label})) FROM {rows} LIMIT 1").fetchall()
+    if not kind or kind[0][0] != "BOOLEAN":
+        return []
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE leak_sample AS SELECT *, ({label}) AS __label FROM {rows} "
+        f"WHERE ({label}) IS NOT NULL USING SAMPLE {SAMPLE} ROWS (reservoir, 7)"
+    )
+    return [leak for name in features.features if (leak := _judge(connection, features, name)) is not None]
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, features: FeatureSet, name: str) -> Leak | None:

@@ -135,10 +135,8 @@ def events_sql(view: FeatureView, keys: tuple[str, ...]) -> str:
     sums = ["count(*) AS n"]
     for at, column in enumerate(columns):
         sums += [f"count({quoted(column)}) AS n{at}", f"coalesce(sum({quoted(column)}), 0)::DOUBLE AS s{at}"]
-    running = ", ".join(
-        f"sum({name})::DOUBLE OVER w AS {name}" if False else f"CAST(sum({name}) OVER w AS DOUBLE) AS {name}"
-        for name in ["n", *(f"{kind}{at}" for at in range(len(columns)) for kind in "ns")]
-    )
+    names_of_sums = ["n", *(f"{kind}{at}" for at in range(len(columns)) for kind in "ns")]
+    running = ", ".join(f"CAST(sum({name}) OVER w AS DOUBLE) AS {name}" for name in names_of_sums)
     each = f"SELECT {group}, {', '.join(sums)} FROM ({_events(view, keys)}) GROUP BY ALL"
     window = f"WINDOW w AS (PARTITION BY {', '.join(names)} ORDER BY {AT})"
     return f"SELECT {group}, {running} FROM ({each}) {window}"
@@ -173,7 +171,8 @@ def _windows(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
                 continue
             place = columns.index(aggregate.column) if aggregate.column else None
             fields.append(f"{_difference(aggregate.function, place, f'b{at}', view, aggregate.column)} AS {label}")
-    return f"WITH running AS MATERIALIZED ({running}) SELECT s.{ROW}, {', '.join(fields)} FROM {spine} AS s {' '.join(joins)}"
+    looked_up = f"SELECT s.{ROW}, {', '.join(fields)} FROM {spine} AS s {' '.join(joins)}"
+    return f"WITH running AS MATERIALIZED ({running}) {looked_up}"
 
 
 def _difference(function: str, place: int | None, begin: str, view: FeatureView, column: str | None) -> str:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 
-
 # What is open in this process, so that a Ctrl-C reaches what runs there.
 _opened: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 

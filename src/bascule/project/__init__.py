@@ -4,9 +4,7 @@ Owns the project file (`file`, its sections, its JSON Schema and every check of 
 The command line, the server and the web page may call it; the rooms below know nothing of it.
 """
 
-from bascule.project.cron import Cron, parse_cron
 from bascule.project.file import FILE_NAME, ProjectFile, find_project_file, load_project, parse_project
-from bascule.project.rules import RetrainRule, parse_rule
 from bascule.project.sections import (
     ContractRef,
     Deployment,
@@ -31,7 +29,6 @@ from bascule.project.sections import (
 __all__ = [
     "FILE_NAME",
     "ContractRef",
-    "Cron",
     "Deployment",
     "Drift",
     "Entity",
@@ -44,7 +41,6 @@ __all__ = [
     "Quality",
     "RequestView",
     "Retrain",
-    "RetrainRule",
     "Search",
     "SliceFloor",
     "Source",
@@ -53,7 +49,5 @@ __all__ = [
     "Workspace",
     "find_project_file",
     "load_project",
-    "parse_cron",
     "parse_project",
-    "parse_rule",
 ]

@@ -223,11 +223,3 @@ def _not_toml(message: str, text: str, file: Path | str) -> ProjectFileError:
     return ProjectFileError(
         f"is not TOML: {reason}.", file=file, line=line, hint="Look at this line and the one before."
     )
-
-
-def to_toml_values(project: ProjectFile) -> dict[str, Any]:
-    """Return the sections as plain values, without what is left at its default; `parse_project` reads them back."""
-    values: dict[str, Any] = msgspec.to_builtins(
-        {name: getattr(project, name) for name in (*SINGLE, *NAMED) if getattr(project, name) is not None}
-    )
-    return {name: value for name, value in values.items() if value}

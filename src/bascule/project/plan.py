@@ -116,7 +116,7 @@ def _model(project: ProjectFile) -> list[Step]:
         )
     materialised = Step(
         materialising.NAME,
-        (defining.NAME, *tables, *checks),
+        (defining.NAME, *tables),
         ("bascule.project.steps.materialising", "bascule.features"),
         ("duckdb", "lmdb"),
         materialising.inputs,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import get_args
 
 from bascule.errors import InputError, suggestion
-from bascule.project.cron import parse_cron
 from bascule.project.durations import microseconds
 from bascule.project.file import ProjectFile
-from bascule.project.rules import parse_rule
-from bascule.project.sections import FeatureView, Metric, Training
+from bascule.project.sections import FeatureView, Training
 
-AGGREGATES = ("mean", "sum", "count", "min", "max", "stddev")
-TRAINERS = ("lightgbm",)
+#: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
+AGGREGATES = ("count", "sum", "mean", "min", "max", "variance", "stddev")
+ALSO_CALLED = ("avg", "var", "var_samp", "std", "stddev_samp")
+TRAINERS = ("lightgbm", "linear")
 _AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
@@ -90,7 +89,7 @@ def _aggregates(project: ProjectFile, name: str, view: FeatureView) -> None:
             raise project.problem(
                 key, f"{text!r} is not an aggregate.", 'Write one of one column, such as "mean(late)".'
             )
-        if match[1].lower() not in AGGREGATES:
+        if match[1].lower() not in (*AGGREGATES, *ALSO_CALLED):
             raise project.problem(
                 key, f"there is no aggregate {match[1]!r}.", suggestion(match[1], AGGREGATES, "aggregate")
             )
@@ -195,21 +194,18 @@ def _monitoring(project: ProjectFile) -> None:
 def _retrain(project: ProjectFile) -> None:
     if project.retrain is None:
         return
-    try:
-        if project.retrain.schedule is not None:
-            setting = "schedule"
-            parse_cron(project.retrain.schedule)
-        if project.retrain.when is not None:
-            setting = "when"
-            rule = parse_rule(project.retrain.when)
-            for metric in (rule.name if rule.series == "quality" else None, rule.reference):
-                if metric is not None and metric not in get_args(Metric):
-                    hint = suggestion(metric, get_args(Metric), "metric")
-                    raise InputError(f"{metric!r} is not a metric.", hint=hint)
-    except InputError as error:
-        raise project.problem(("retrain", setting), error.message, error.hint) from None
     if project.retrain.when and project.monitoring is None:
         raise project.problem(("retrain", "when"), "needs the section [monitoring], which is missing.")
+    # What reads rules and calendars is the room that follows them; it is too heavy for projects without them.
+    from bascule.monitoring import read_trigger
+
+    for setting in ("when", "schedule"):
+        value = getattr(project.retrain, setting)
+        if value is not None:
+            try:
+                read_trigger({"name": "retrain", "monitor": "", "rule": {setting: value}})
+            except InputError as error:
+                raise project.problem(("retrain", setting), error.message, error.hint) from None
 
 
 CHECKS: tuple[Callable[[ProjectFile], None], ...] = (

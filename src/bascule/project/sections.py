@@ -204,7 +204,7 @@ class Model(Section, frozen=True, kw_only=True):
 
     Attributes:
         name: the name in the registry.
-        trainer: `lightgbm`, or `module:function` for one of your own.
+        trainer: `lightgbm`, `linear`, or `module:function` for one of your own.
         search: how settings are searched.
         seed: the seed of everything random.
     """
@@ -220,7 +220,7 @@ class Model(Section, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, description="The seed of everything random.")] = 0
 
 
-Metric = Literal["log_loss", "brier", "auc", "average_precision", "accuracy", "f1", "macro_f1", "rmse", "mae", "r2"]
+Metric = Literal["log_loss", "auc", "brier", "accuracy", "ece", "rmse", "mae", "r2"]
 
 
 class SliceFloor(Section, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ class BranchState:
 
     Attributes:
         head: the commit that was last looked at.
-        retry: when to look again though the head is the same, because something could not be loaded; 0 for never.
+        retry: when to look again though the head is the same, because something could not be loaded or joined; 0 for
+            never.
     """
 
     branch: str
@@ -209,7 +210,8 @@ class DataPlane:
             found[name] = serve_deployment(self.workspace, branch, commit, value, self._loader.load, old.get(name))
             if found[name].problem:
                 self._complain(branch, f"deployment {name!r}: {found[name].problem}")
-        retry = time.monotonic() + RETRY_S if any(one.problem for one in found.values()) else 0.0
+        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())
+        retry = time.monotonic() + RETRY_S if incomplete else 0.0
         self.reloads += 1
         return BranchState(branch, head, MappingProxyType(found), retry)
 

@@ -29,33 +29,22 @@ class Encoder:
         self._fields = tuple(_Slot(place, field) for place, field in enumerate(signature.inputs))
         self._steps = tuple((slot.name, slot.codes, slot.boolean, slot) for slot in self._fields)
 
-    def knows(self, columns: Columns) -> bool:
-        """Return whether the columns are the model's inputs, no more and no fewer."""
-        return columns.keys() == self.known
-
     def encode_one(self, columns: Columns) -> list[float]:
         """Return the inputs of a single row, from columns of one value each.
 
         Raises:
-            InputError: a column is missing, or its value has the wrong type.
+            KeyError: a column is missing.
+            InputError: a value has the wrong type.
         """
         row: list[float] = []
         append = row.append
-        try:
-            for name, codes, boolean, slot in self._steps:
-                value = columns[name][0]
-                kind = value.__class__
-                if codes is None:
-                    if kind is float and not boolean:
-                        append(value)
-                    else:
-                        append(slot.number(value, 0))
-                elif kind is str:
-                    append(codes.get(value, NAN))
-                else:
-                    append(slot.text(value, 0))
-        except KeyError:
-            raise missing([name for name in self.names if name not in columns], columns) from None
+        for name, codes, boolean, slot in self._steps:
+            value = columns[name][0]
+            kind = value.__class__
+            if codes is None:
+                append(value if kind is float and not boolean else slot.number(value, 0))
+            else:
+                append(codes.get(value, NAN) if kind is str else slot.text(value, 0))
         return row
 
     def encode(self, columns: Columns, count: int) -> np.ndarray:

@@ -31,7 +31,7 @@ class Joiner:
 
     Args:
         columns: request column to DuckDB type, the prediction time among them.
-        prediction_time: the column that says as of when; a request without it means now.
+        prediction_time: the column that says as of when; a request without it means now. "" when nothing depends on it.
         keys: the columns that name what the request is about, in order.
         reader: gives the inputs.
     """
@@ -64,7 +64,8 @@ class Joiner:
             raise extra(unknown, sorted(self.columns))
         read = {name: self._column(name, columns[name]) for name in columns}
         at = self.times(columns, count, now)
-        read[self.prediction_time] = [EPOCH + moment * MICROSECOND for moment in at]
+        if self.prediction_time:
+            read[self.prediction_time] = [EPOCH + moment * MICROSECOND for moment in at]
         names = list(read)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*read.values(), strict=True)]
         return self.reader.read(rows, at), at

@@ -37,7 +37,7 @@ class Loader:
         key = (name, version, artifact)
         with self._lock:
             found = self._models.get(key)
-            if found is None:
+            if found is None or found.unjoined:
                 bundle = unpack_model(self._ws.store.get(artifact))
                 found = self._models[key] = load_model(name, version, bundle, self._reader_of)
         return found

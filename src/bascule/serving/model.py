@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.encoding import Encoder, extra
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows
@@ -31,19 +31,9 @@ class Column:
     type: str
 
 
-@dataclass(slots=True)
-class Scored:
-    """What a model says about rows.
-
-    Attributes:
-        outputs: for each row the positive class' probability, each class' probability, or the value.
-        features: the model's inputs row by row, when they were joined and not sent.
-        event_time: as of when, for each row (µs since the epoch); None when nothing says so.
-    """
-
-    outputs: list[Output]
-    features: list[list[Any]] | None
-    event_time: list[int] | None
+# What a model says about rows: for each the positive class' probability, each class' probability, or the value; then
+# the model's inputs row by row when they were joined and not sent; then as of when, for each row, if anything says so.
+Scored = tuple[list[Output], list[list[Any]] | None, list[int] | None]
 
 
 class LoadedModel:
@@ -52,10 +42,13 @@ class LoadedModel:
     It may be used from several threads.
 
     Attributes:
+        unjoined: the model has a feature set, but the features were not materialised when it was loaded.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
     """
 
-    def __init__(self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None) -> None:
+    def __init__(
+        self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None = None
+    ) -> None:
         self.name = name
         self.version = version
         self.format = bundle.format
@@ -65,6 +58,7 @@ class LoadedModel:
         self.encoder = Encoder(bundle.signature)
         self.width = len(self.encoder.names)
         self.joiner = joiner
+        self.unjoined = joiner is None and bundle.feature_set is not None
         self.sent_plainly = True
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
@@ -87,22 +81,23 @@ class LoadedModel:
         """
         columns = rows.columns
         if columns is None:
-            return Scored(self._score_numbers(rows), None, None)
-        if rows.count == 1 and len(columns) == self.width and self.encoder.knows(columns):
-            return Scored([self._predict_one(self.encoder.encode_one(columns))], None, None)
+            return self._score_numbers(rows), None, None
+        if rows.count == 1 and len(columns) == self.width:
+            try:
+                return [self._predict_one(self.encoder.encode_one(columns))], None, None
+            except KeyError:
+                pass  # as many columns, but not these: below they are told apart
         if self._are_features(columns):
             times = None
             if self.joiner is not None and self.joiner.prediction_time in columns:
                 times = self.joiner.times(columns, rows.count, now)
-            if rows.count == 1:
-                return Scored([self._predict_one(self.encoder.encode_one(columns))], None, times)
-            return Scored(self._predict(self.encoder.encode(columns, rows.count)), None, times)
+            return self._predict(self.encoder.encode(columns, rows.count)), None, times
         assert self.joiner is not None
         joined, at = self.joiner.join(columns, rows.count, now)
         read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
         if rows.count == 1:
-            return Scored([self._predict_one(self.encoder.encode_one(read))], joined, at)
-        return Scored(self._predict(self.encoder.encode(read, rows.count)), joined, at)
+            return [self._predict_one(self.encoder.encode_one(read))], joined, at
+        return self._predict(self.encoder.encode(read, rows.count)), joined, at
 
     def subject(self, rows: Rows) -> str | None:
         """Return what the first row is about: its keys and the time asked for; None when the request brings no keys."""
@@ -141,6 +136,11 @@ class LoadedModel:
         if len(columns) == self.width and columns.keys() == known:
             return True
         unknown = columns.keys() - known - self._beside
+        if unknown and self.unjoined:
+            raise EnvironmentProblem(
+                f"The features of model {self.name!r} were not materialised here, so keys cannot be joined with them.",
+                hint="Fill the online store with: bascule run; or send the model's inputs themselves.",
+            )
         if unknown:
             raise extra(sorted(unknown), sorted(known | self._beside))
         if self.joiner is None:

@@ -11,8 +11,8 @@ from typing import Any
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.ids import IdSource
-from bascule.serving.log.predictions import PredictionLog, Served
-from bascule.serving.model import LoadedModel, Output, Scored
+from bascule.serving.log.predictions import PredictionLog
+from bascule.serving.model import LoadedModel, Output
 from bascule.serving.rows import Rows
 from bascule.serving.split import Arm
 
@@ -59,6 +59,10 @@ class Answer:
     """What was found out.
 
     Attributes:
+        outputs: for each row the positive class' probability, each class' probability, or the value; None when the
+            model failed.
+        features: the model's inputs row by row, when they were joined and not sent.
+        event_time: as of when, for each row (µs since the epoch); None when nothing says so.
         ids: the prediction ids, one a row; empty until it was recorded.
         infer_ns: how long the model took.
         scored_ns: when it was done, on the performance counter.
@@ -66,7 +70,9 @@ class Answer:
         shadow_failed: the other arm failed.
     """
 
-    scored: Scored | None = None
+    outputs: list[Output] | None = None
+    features: list[list[Any]] | None = None
+    event_time: list[int] | None = None
     error: str | None = None
     ids: Sequence[str] = ()
     shadow: tuple[int, list[Output]] | None = None
@@ -80,12 +86,6 @@ class Answer:
         self.query = query
         self.arm = arm
         self.model = model
-
-    @property
-    def outputs(self) -> list[Output]:
-        """For each row the positive class' probability, each class' probability, or the value."""
-        assert self.scored is not None
-        return self.scored.outputs
 
 
 def score(deployment: ServedDeployment, query: Query) -> Answer:
@@ -113,8 +113,8 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     answer = Answer(deployment, query, arm, model)
     began = time.perf_counter_ns()
     try:
-        answer.scored = model.score(rows, query.at)
-    except InputError:
+        answer.outputs, answer.features, answer.event_time = model.score(rows, query.at)
+    except (InputError, EnvironmentProblem):
         raise
     except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
         answer.error = f"{type(error).__name__}: {error}"
@@ -122,7 +122,7 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     answer.infer_ns = ended - began
     answer.scored_ns = ended
     answer.latency_us = (ended - query.began_ns) // 1000
-    if deployment.shadows and arm.kind != "pinned" and answer.scored is not None:
+    if deployment.shadows and arm.kind != "pinned" and answer.outputs is not None:
         _score_unseen(deployment, answer)
     return answer
 
@@ -133,26 +133,26 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     Raises:
         ScoringFailed: the model failed; that too is in the log.
     """
-    query, scored, model = answer.query, answer.scored, answer.model
+    query, model = answer.query, answer.model
     count = query.rows.count
     names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
     if count:
         context = answer.deployment.context(model)
         log.append(
             context,
-            Served(
+            (
                 context.number,
                 names,
                 query.at,
-                scored.event_time if scored else None,
+                answer.event_time,
                 answer.arm.kind,
                 answer.arm.probability,
                 query.caller,
                 query.trace_id,
                 answer.latency_us,
                 _inputs(query.rows),
-                scored.features if scored else None,
-                scored.outputs if scored else None,
+                answer.features,
+                answer.outputs,
                 answer.error,
                 answer.shadow,
             ),
@@ -177,7 +177,7 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
     if model is None:
         return
     try:
-        answer.shadow = model.version, model.score(answer.query.rows, answer.query.at).outputs
+        answer.shadow = model.version, model.score(answer.query.rows, answer.query.at)[0]
     except Exception:  # the caller must not feel what it does not see; the failure is counted
         answer.shadow_failed = True
 

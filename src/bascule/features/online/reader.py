@@ -94,7 +94,7 @@ def _window(view: FeatureView, keys: tuple[str, ...], first: int) -> Fill:
     extreme = next((name for name, aggregate in parsed.items() if not _subtractable(aggregate.function)), None)
     if extreme is not None:
         raise InputError(
-            f"[features.{view.name}] aggregates.{extreme}: {parsed[extreme].function} over a window is not kept online.",
+            f"[features.{view.name}] aggregates.{extreme}: {parsed[extreme].function} over a window is not served.",
             hint="Use count, sum or mean in features that are served.",
         )
     takes = [difference(aggregate, view) for aggregate in parsed.values()]

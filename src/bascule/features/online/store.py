@@ -19,8 +19,8 @@ Lookup = Callable[[bytes, int], bytes | None]
 class OnlineStore(Protocol):
     """Timelines of values by view and entity.
 
-    Guarantees: `replace` is one transaction, so a reader sees a view as it was before or after, never between; readers in
-    other processes are not held up by a writer; a killed writer leaves the state before.
+    Guarantees: `replace` is one transaction, so a reader sees a view as it was before or after, never between; readers
+    in other processes are not held up by a writer; a killed writer leaves the state before.
     """
 
     def replace(self, view: str, entries: Iterable[Entry], version: str) -> int:

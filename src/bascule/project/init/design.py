@@ -21,6 +21,8 @@ from bascule.project.init.views import View, history_view, joined_views, series_
 
 MOST_HISTORIES = 3
 SHARE = 0.15
+#: Below this many examples, and for series that grow beyond what was seen, trees seldom beat a linear model.
+FEW_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Design:
         request: its columns that are features themselves.
         expressions: features computed from the request.
         views: the feature views.
+        trainer: what makes the model.
         split: validation and test: spans of time, or shares of the rows.
         test_rows: about how many rows the test has.
         one_series: whether all rows are one series, so that the population needs a constant to join it by.
@@ -50,6 +53,7 @@ class Design:
     request: tuple[str, ...]
     expressions: Mapping[str, str]
     views: tuple[View, ...]
+    trainer: str
     split: tuple[str, str] | tuple[float, float]
     test_rows: int
     one_series: bool
@@ -76,6 +80,7 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
     if not (views or past or request):
         raise _nothing_to_learn(found)
     split, test_rows, how = _split(connection, found.label, times)
+    known = found.table.rows - found.label.unknown
     return Design(
         kind="time-series" if found.pace else "tabular",
         tables=found.tables,
@@ -85,6 +90,7 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
         request=request,
         expressions=expressions,
         views=(*views, *past),
+        trainer="linear" if found.pace or known < FEW_ROWS else "lightgbm",
         split=split,
         test_rows=test_rows,
         one_series=found.pace is not None and len(found.table.key) == 1,

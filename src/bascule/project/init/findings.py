@@ -12,11 +12,13 @@ from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
 from bascule.project.init.leakage import Leakage, find_leakage
 from bascule.project.init.spans import Rhythm, beat, rhythm
+from bascule.project.init.sql import one_row, quoted
 from bascule.project.init.tables import Column, Table
 from bascule.project.init.times import Times, find_times, restates
 
 MOST_NAMES = 1_000
 FEW_NUMBERS = 50
+FEW_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,22 @@ def _left_out(
 ) -> dict[str, str]:
     reasons = {one.column: one.reason for one in leakage.left_out}
     for column in label.table.columns:
-        if column.name in label.columns or column.name in reasons:
+        if column.name in label.columns or column.name in reasons or column.is_time:
             continue
-        reason = _unfit(label.table, column)
+        reason = "it counts the rows" if _counts(connection, label.table, column) else _unfit(label.table, column)
         if not reason and times is not None and restates(connection, label.table, column, times.prediction):
             reason = "it repeats the time of the question; what a month brought says nothing about the next"
         if reason:
             reasons[column.name] = reason
     return reasons
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> bool:
+    """Tell whether a whole-number column grows from row to row, as a counter does."""
+    if not column.is_whole or column.distinct != table.rows or table.rows < FEW_ROWS:
+        return False
+    steps = f"select {quoted(column.name)} - lag({quoted(column.name)}) over () as step from {table.sql}"
+    return bool(one_row(connection, f"select bool_and(step > 0) from ({steps})")[0])
 
 
 def _unfit(table: Table, column: Column) -> str:
@@ -108,8 +118,6 @@ def _unfit(table: Table, column: Column) -> str:
         return f"it is nested ({column.type.split('(')[0].lower()})"
     if column.is_prose:
         return "it is free text, which has no default features yet"
-    if column.is_whole and column.distinct == table.rows == (column.high or 0) - (column.low or 0) + 1:
-        return "it counts the rows"
     is_name = column.is_text and (column.distinct > MOST_NAMES or column.distinct > max(FEW_NUMBERS, column.filled / 2))
     is_number_of = column.is_whole and is_hinted(column, table) and column.distinct > FEW_NUMBERS
     if is_name or is_number_of or table.key == (column.name,):

@@ -117,6 +117,7 @@ def _assignments(
     matches = [_matches(connection, examples, columns, other, other[name]) for name in key]
     if not key or not all(matches):
         return []
+    ways: list[tuple[_Match, ...]]
     if len(key) == 1:
         ways = [(one,) for one in matches[0][:MOST_ALIASES]]
     else:

@@ -119,18 +119,26 @@ def _written_out(
 
 def _column_names(connection: duckdb.DuckDBPyConnection, expression: str) -> list[tuple[str, ...]]:
     """Return the columns that an expression reads, as DuckDB's own parser sees them."""
-    rows = connection.execute("select json_serialize_sql(?)", [f"select ({expression})"]).fetchall()
-    tree = json.loads(rows[0][0])
-    if tree["error"]:
-        message = str(tree.get("error_message", "")).splitlines()[0]
-        raise InputError(
-            f"The label {expression!r} is not SQL: {message}.", hint="Write it as a column or as delay > 15."
-        )
-    if len(tree["statements"]) != 1 or len(tree["statements"][0]["node"]["select_list"]) != 1:
+    node = _parsed(connection, f"select {expression}", expression)
+    if len(node["select_list"]) != 1 or node["from_table"]["type"] != "EMPTY":
         raise InputError(
             f"The label {expression!r} is more than one expression.", hint="Write one, such as delay > 15."
         )
-    return list(dict.fromkeys(_references(tree["statements"][0]["node"]["select_list"])))
+    return list(dict.fromkeys(_references(_parsed(connection, f"select ({expression})", expression)["select_list"])))
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, query: str, expression: str) -> dict[str, Any]:
+    tree = json.loads(connection.execute("select json_serialize_sql(?)", [query]).fetchall()[0][0])
+    if tree["error"]:
+        message = str(tree.get("error_message", "")).splitlines()[0].rstrip(".")
+        hint = "Write it as a column or as delay > 15."
+        raise InputError(f"The label {expression!r} is not SQL: {message}.", hint=hint)
+    if len(tree["statements"]) != 1:
+        raise InputError(
+            f"The label {expression!r} is more than one expression.", hint="Write one, such as delay > 15."
+        )
+    node: dict[str, Any] = tree["statements"][0]["node"]
+    return node
 
 
 def _references(node: Any) -> Iterator[tuple[str, ...]]:

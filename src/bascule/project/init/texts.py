@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bascule.project.init.design import Design
@@ -128,8 +128,11 @@ def _training(design: Design) -> list[str]:
 
 
 def _model(design: Design, name: str) -> list[str]:
-    values = {"name": name, "trainer": "lightgbm", "search": {"trials": 12}, "seed": 7}
-    return _section("model", values, {"trainer": "or module:function for one of your own"})
+    values: dict[str, object] = {"name": name, "trainer": design.trainer}
+    if design.trainer == "lightgbm":
+        values["search"] = {"trials": 12}
+    notes = {"trainer": "or lightgbm: trees, when there are more rows" if design.trainer == "linear" else "or linear"}
+    return _section("model", values | {"seed": 7}, notes)
 
 
 def _gates(design: Design) -> list[str]:
@@ -144,9 +147,12 @@ def _gates(design: Design) -> list[str]:
         if slices:
             values["slices"] = slices
             values["slice_floor"] = {"metric": "auc", "minimum": 0.55, "rows": ENOUGH_TO_JUDGE}
-        values["calibration"] = 0.05
     values["signature"] = True
-    return _section("gates", values)
+    *lines, end = _section("gates", values)
+    if label.task == "binary":
+        # A fixed bound would refuse most first models on data whose level moves with the season.
+        lines.append("# calibration = 0.05  # refuse probabilities that are off by more than this on average")
+    return [*lines, end]
 
 
 def _monitoring(design: Design) -> list[str]:
@@ -171,7 +177,7 @@ def _title(text: str) -> list[str]:
     return [f"# --- {text} " + "-" * (100 - len(text)), ""]
 
 
-def _section(name: str, values: dict[str, object], notes: dict[str, str] | None = None) -> list[str]:
+def _section(name: str, values: Mapping[str, object], notes: dict[str, str] | None = None) -> list[str]:
     lines = [f"{key} = {toml(value)}" for key, value in values.items()]
     for place, key in enumerate(values):
         if notes and key in notes and "\n" not in lines[place]:
@@ -184,7 +190,7 @@ def toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
     if isinstance(value, list | tuple):

@@ -63,9 +63,9 @@ def _marked_parts(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
     texts = [quoted(one.name) if one is not None and one.is_whole else None for one in parts.values()]
     if None in texts[:3]:
         return table
-    moment = f"make_timestamptz({', '.join(text or '0' for text in texts)}, 0)"
+    moment = f"make_timestamp({', '.join(text or '0' for text in texts)}, 0)::timestamptz"
     try:
-        one_row(connection, f"select count({moment}) from {table.sql}")
+        one_row(connection, f"select epoch_us(max({moment})) from {table.sql}")
     except duckdb.Error:  # 31 February, or numbers that are something else
         return table
     year = parts["year"]

@@ -48,9 +48,11 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, f"({spec.population})")
-        check_label(rows.limit(0).to_arrow_table().schema, spec.label)
-        refuse_leaks(connection, features, f"({spec.population})", spec)
+        rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        check_label(rows.schema, spec.label)
+        connection.register("joined_rows", rows)
+        progress("looking for leaks", 0, rows.num_rows)
+        refuse_leaks(connection, features, "joined_rows", spec)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
@@ -76,7 +78,7 @@ def refuse_leaks(connection: duckdb.DuckDBPyConnection, features: FeatureSet, ro
         CheckFailed: names the view, the feature and the evidence.
     """
     try:
-        leaks = find_leaks(connection, features, rows, spec.label, spec.prediction_time, spec.label_time)
+        leaks = find_leaks(connection, features, rows, spec.label)
     except duckdb.Error as error:  # a value that the expression cannot take
         raise InputError(f"The label {spec.label!r} cannot be evaluated: {str(error).splitlines()[0]}") from None
     if leaks:

@@ -83,9 +83,12 @@ class Application:
             return self._server(route)
         state = self._plane.current if route.branch is None else self._plane.state(route.branch)
         if state is None:
-            branch = route.branch or self._plane.branch
-            return Deferred(lambda: self._plane.open(branch), lambda opened: action(request, route, opened))
+            return self._open_first(request, route, action)
         return action(request, route, state)
+
+    def _open_first(self, request: Request, route: Route, action: Action) -> Deferred:
+        branch = route.branch or self._plane.branch
+        return Deferred(lambda: self._plane.open(branch), lambda state: action(request, route, state))
 
     def _find(self, path: bytes) -> tuple[Route, Action | None]:
         route = resolve(path)
@@ -96,7 +99,7 @@ class Application:
 
     def _server(self, route: Route) -> Answered:
         if route.action == "metrics":
-            return Response(self._metrics().encode(), content_type=CONTENT_TYPE)
+            return Response(self._metrics().encode(), content_type=CONTENT_TYPE, packable=True)
         if route.action == "v2":
             return json_response(metadata.server_metadata())
         if route.action == "v2/health/live":

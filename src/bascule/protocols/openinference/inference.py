@@ -83,20 +83,16 @@ class Inference:
         deployment = state.deployments.get(route.name)
         if deployment is None:
             raise unknown_deployment(state, route.name)
-        version = route.version
-        if version is None and deployment.models and not self._plane.unloaded:
+        if route.version is None and deployment.models and not self._plane.unloaded:
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)
-        if version is None:
-            return self._answer(request, deployment, deployment.first, None, form, began)
-        model = deployment.model(version)
+        version = route.version
+        model = deployment.first if version is None else deployment.model(version)
         if model is not None:
             return self._answer(request, deployment, model, version, form, began)
+        assert version is not None
         check_version(deployment, version)
-        return Deferred(
-            lambda: self._plane.load_version(deployment, version),
-            lambda loaded: self._answer(request, deployment, loaded, version, form, began),
-        )
+        return self._load_first(request, deployment, version, form, began)
 
     def _answer(
         self,
@@ -106,35 +102,61 @@ class Inference:
         version: int | None,
         form: Form,
         began: int,
-        found: Read | None = None,
+        read: Read | None = None,
     ) -> Response | Deferred:
         """Answer a request, here when it is small, else in threads.
 
         Args:
             model: the version that most likely answers; it tells the columns.
-            found: what the body says, when it was read already.
+            read: what the body says, when it was read already.
         """
         try:
-            if found is None and len(request.body) > INLINE_BYTES:
-                return Deferred(
-                    lambda: form.read(request, model),
-                    lambda read: self._answer(request, deployment, model, version, form, began, read),
-                )
-            message, rows, unit = found or form.read(request, model)
+            if read is None:
+                if len(request.body) > INLINE_BYTES:
+                    return self._read_first(request, deployment, model, version, form, began)
+                read = form.read(request, model)
+            message, rows, unit = read
             headers = request.headers
             if b"traceparent" in headers or b"x-bascule-caller" in headers:
                 query = Query(rows, version, unit, *_origin(headers), began)
             else:
                 query = Query(rows, version, unit, None, None, began)
             if rows.count > model.inline_rows:
-                return Deferred(
-                    lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
-                )
+                return self._score_first(deployment, query, message, form)
             answer = score(deployment, query)
         except BasculeError:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
             raise
         return self._finish(deployment, message, answer, form)
+
+    # In functions of their own: closures would make the names above slower for every request.
+
+    def _load_first(
+        self, request: Request, deployment: ServedDeployment, version: int, form: Form, began: int
+    ) -> Deferred:
+        return Deferred(
+            lambda: self._plane.load_version(deployment, version),
+            lambda model: self._answer(request, deployment, model, version, form, began),
+        )
+
+    def _read_first(
+        self,
+        request: Request,
+        deployment: ServedDeployment,
+        model: LoadedModel,
+        version: int | None,
+        form: Form,
+        began: int,
+    ) -> Deferred:
+        return Deferred(
+            lambda: form.read(request, model),
+            lambda read: self._answer(request, deployment, model, version, form, began, read),
+        )
+
+    def _score_first(self, deployment: ServedDeployment, query: Query, message: Any, form: Form) -> Deferred:
+        return Deferred(
+            lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
+        )
 
     def _finish(self, deployment: ServedDeployment, message: Any, answer: Answer, form: Form) -> Response:
         """Log an answer and write it."""
@@ -147,6 +169,7 @@ class Inference:
             return error_response(error, kept=self._journal)
         response = form.write(message, answer, deployment.name)
         response.kept = self._journal
+        response.packable = True
         scored = answer.scored_ns
         stats.succeeded(
             answer.query.rows.count,

@@ -60,10 +60,10 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
         name: the name under which the model was asked.
     """
     model = answer.model
-    outputs = answer.outputs
+    outputs = answer.outputs or []
     asks_nothing = request.id is None and not request.outputs and request.parameters is None
     if asks_nothing and len(outputs) == 1 and model.task == "binary" and 0.0 <= outputs[0] <= 1.0:  # type: ignore[operator]
-        return Response(_single(name, answer))
+        return Response(_single(name, model, answer.ids[0], outputs[0]))  # type: ignore[arg-type]
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if request.id is not None:
         message["id"] = request.id
@@ -74,10 +74,8 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
     return _selected(request, message, model, outputs)
 
 
-def _single(name: str, answer: Answer) -> bytes:
+def _single(name: str, model: LoadedModel, prediction_id: str, output: float) -> bytes:
     """Return the commonest answer, one row of a binary model, by filling in its text."""
-    model = answer.model
-    output = answer.outputs[0]
     key = (name, model.version, model.classes)
     pieces = _pieces.get(key)
     if pieces is None:
@@ -85,7 +83,7 @@ def _single(name: str, answer: Answer) -> bytes:
             _pieces.clear()
         pieces = _pieces[key] = _cut(name, model)
     head, middle, tails = pieces
-    return f"{head}{answer.ids[0]}{middle}{output!r}{tails[output >= 0.5]}".encode()  # type: ignore[operator]
+    return f"{head}{prediction_id}{middle}{output!r}{tails[output >= 0.5]}".encode()
 
 
 def _cut(name: str, model: LoadedModel) -> tuple[str, str, tuple[str, str]]:

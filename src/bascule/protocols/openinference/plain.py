@@ -70,7 +70,7 @@ def predict_response(request: PredictRequest, answer: Answer, name: str) -> Resp
     model = answer.model
     predictions = [
         {"prediction_id": prediction_id, **shown(model.task, model.classes, output)}
-        for prediction_id, output in zip(answer.ids, answer.outputs, strict=True)
+        for prediction_id, output in zip(answer.ids, answer.outputs or (), strict=True)
     ]
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if request.id is not None:

@@ -88,7 +88,7 @@ async def _serve(
     predictions, truths = PredictionLog(ws.log_folder, journal), TruthLog(ws.log_folder, journal)
     journals = (predictions.journal, truths.journal)
     try:
-        server = _server(plane, predictions, truths, limits)
+        server = build_server(plane, predictions, truths, limits)
         bound = await server.start(host, port)
         gc.collect()
         gc.freeze()
@@ -107,7 +107,10 @@ async def _serve(
         ws.close()
 
 
-def _server(plane: DataPlane, predictions: PredictionLog, truths: TruthLog, limits: Limits | None) -> HttpServer:
+def build_server(
+    plane: DataPlane, predictions: PredictionLog, truths: TruthLog, limits: Limits | None = None
+) -> HttpServer:
+    """Return a server that answers the protocol. It listens when it is started."""
     journals = (predictions.journal, truths.journal)
     application = Application(
         plane,

@@ -29,6 +29,7 @@ KEPT_HEADERS = frozenset(
         b"inference-header-content-length",
         b"origin",
         b"traceparent",
+        b"transfer-encoding",
         b"x-bascule-caller",
     )
 )
@@ -58,11 +59,12 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: HttpServer) -> None:
         self.server = server
         self.deadline = NEVER
-        self.between = True  # no request is being read or answered
         self._limits = server.limits
         self._right_hosts = server.hosts.right
         self._transport: Any = None
         self._parser: Any = None
+        self._upgrading = False  # the client offers another protocol
+        self._method = b""
         self._partial = False  # the first byte of a request came, its last did not
         self._heading = False  # its headers are not whole
         self._url = b""
@@ -100,18 +102,43 @@ class Connection(asyncio.Protocol):
             return
         partial, heading = self._partial, self._heading
         self._counting = partial or len(data) > self._limits.header_bytes
+        turn = self.server.turn
+        turn.held = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request was answered as plain HTTP; what follows would be another protocol.
-            self._refuse(None)
-        except httptools.HttpParserCallbackError as error:
-            self._refuse(error.__context__ or error)
-        except httptools.HttpParserError as error:
-            self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
-        else:
             if partial and self._partial:
                 self._bound(heading, len(data))
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            self._stumble(error, data)
+        turn.release(alone=len(self.server.connections) == 1)
+
+    def _stumble(self, error: Exception, data: bytes) -> None:
+        """The parser stopped in the midst of what came."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            try:
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(self._without_upgrade() + data[error.args[0] :])
+            except (httptools.HttpParserUpgrade, httptools.HttpParserError) as second:
+                self._stumble(second, b"")
+        elif isinstance(error, httptools.HttpParserCallbackError):
+            self._refuse(error.__context__ or error)
+        else:
+            self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head of the request that offered another protocol, without the offer: it is declined.
+
+        Java's client offers HTTP/2 with its first request, body and all. The parser would take that body for the other
+        protocol, so the request is read once more.
+        """
+        self._upgrading = False
+        closing = b"close" in self._headers.pop(b"connection", b"").lower()
+        head = [b"%b %b HTTP/1.1" % (self._method, self._url)]
+        head += [b"%b: %b" % header for header in self._headers.items()]
+        if closing:
+            head.append(b"connection: close")
+        self._url = b""
+        return b"\r\n".join(head) + b"\r\n\r\n"
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it asked, then close."""
@@ -146,13 +173,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._url = b""
         self._headers = {}
-        self._header_bytes = 0
-        self._body = b""
-        self._body_bytes = self._raw = 0
+        self._header_bytes = self._body_bytes = self._raw = 0
         self._partial = self._heading = True
-        self.between = False
         self.deadline = self.server.now + self._limits.header_s
 
     def on_url(self, url: bytes) -> None:
@@ -179,6 +202,12 @@ class Connection(asyncio.Protocol):
         """All headers came: refuse now what need not be read."""
         self._heading = False
         headers = self._headers
+        if self._parser.should_upgrade():
+            self._method = self._parser.get_method()
+            if self._method == b"CONNECT":
+                raise HttpProblem(405, "This server is no proxy.", extra=b"allow: GET, HEAD, POST\r\n")
+            self._upgrading = True
+            return
         host = headers.get(b"host")
         if host is None and self._parser.get_http_version() == "1.1":
             raise HttpProblem(400, "The request has no host header.")
@@ -196,24 +225,28 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of the body came."""
-        self._body_bytes += len(data)
         if not self._body:
             self._body = data  # most bodies come whole
             return
         if isinstance(self._body, bytes):
+            self._body_bytes = len(self._body)
             self._body = [self._body]
             self.deadline = self.server.now + self._limits.body_s
         self._body.append(data)
+        self._body_bytes += len(data)
         if self._body_bytes > self._limits.body_bytes:
             raise _body_too_large(self._limits.body_bytes)
         self._count()
 
     def on_message_complete(self) -> None:
         """A request is whole."""
+        if self._upgrading:
+            return
         self._partial = False
         if self._deaf:
             return
-        body = self._body
+        body, self._body = self._body, b""
+        url, self._url = self._url, b""
         if not isinstance(body, bytes):
             body = b"".join(body)
             self._uncount()
@@ -221,7 +254,7 @@ class Connection(asyncio.Protocol):
         if b"content-encoding" in headers:
             body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
         parser = self._parser
-        request = Request(parser.get_method(), self._url, headers, body)
+        request = Request(parser.get_method(), url, headers, body)
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
         if self._busy or self._waiting:
@@ -256,7 +289,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server stops: close when nothing is under way."""
-        if self.between and not self._busy and not self._waiting:
+        if not self._partial and not self._busy and not self._waiting:
             self._deaf = self._closing = True
             self._transport.close()
 
@@ -295,7 +328,7 @@ class Connection(asyncio.Protocol):
             self._regulate()
 
     def _put(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
-        if b"accept-encoding" in request.headers:
+        if response.packable and b"accept-encoding" in request.headers:
             packed(response, request.headers[b"accept-encoding"])
         self.server.statuses[response.status] += 1
         clock = self.server.clock
@@ -304,7 +337,6 @@ class Connection(asyncio.Protocol):
         if last:
             self._end()
         elif not self._partial:
-            self.between = True
             self.deadline = self.server.now + self._limits.idle_s
 
     def _refuse(self, error: BaseException | None) -> None:
@@ -337,7 +369,7 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self.deadline = self.server.now + self._limits.linger_s
         self._regulate()
-        self.server.end(self)
+        self.server.turn.end(self)
 
     def _regulate(self) -> None:
         """Read while there is room for what comes, or while it is thrown away."""
@@ -362,7 +394,8 @@ class Connection(asyncio.Protocol):
                 self._refuse(_headers_too_large(self._limits.header_bytes))
         elif not heading:
             self._raw += size
-            if self._raw > 8 * self._body_bytes + 4 * self._limits.header_bytes:
+            body = len(self._body) if isinstance(self._body, bytes) else self._body_bytes
+            if self._raw > 8 * body + 4 * self._limits.header_bytes:
                 self._refuse(HttpProblem(400, "The body is mostly chunk sizes or trailers."))
 
     def hang_up(self) -> None:

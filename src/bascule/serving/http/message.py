@@ -49,9 +49,11 @@ class Response:
     Attributes:
         extra: further header lines, each ended by CRLF.
         kept: what must be kept before this answer is sent; when that fails, the client is told so instead.
+        packable: it may be compressed for a client that takes that. Off unless said: Triton's asynchronous client asks
+            for compression everywhere and can read it in answers to inference only.
     """
 
-    __slots__ = ("body", "content_type", "extra", "kept", "status")
+    __slots__ = ("body", "content_type", "extra", "kept", "packable", "status")
 
     def __init__(
         self,
@@ -60,12 +62,14 @@ class Response:
         content_type: bytes = JSON,
         extra: bytes = b"",
         kept: Kept | None = None,
+        packable: bool = False,
     ) -> None:
         self.body = body
         self.status = status
         self.content_type = content_type
         self.extra = extra
         self.kept = kept
+        self.packable = packable
 
 
 class Deferred:

@@ -99,10 +99,6 @@ class HttpServer:
         if self.draining and not self.connections:
             self._empty.set()
 
-    def end(self, connection: Connection) -> None:
-        """Close a connection's sending side after this turn's answers."""
-        self._loop.call_soon(connection.hang_up)
-
     def defer(self, deferred: Deferred, done: Callable[[Response], None]) -> None:
         """Make an answer in a thread; `done` gets it on the event loop, or an error's answer."""
         if self.deferred >= self.limits.waiting:

@@ -81,18 +81,23 @@ def move_segments(ws: Workspace, *, sealing: bool = False) -> MoveReport:
     return report
 
 
-def unmoved(ws: Workspace, name: str) -> pa.Table:
+def unmoved(ws: Workspace, name: str, prediction_id: str | None = None) -> pa.Table:
     """Return the rows of a record table that are still in segments, those being written included.
 
     A row that is moved meanwhile is here too, so read this before the table to miss nothing.
+
+    Args:
+        prediction_id: read only the records that hold it; a record may hold other rows too.
     """
     schema, read = TABLES[name]
+    wanted = prediction_id.encode() if prediction_id is not None else b""
     parts = [schema.empty_table()]
     for path in segment_paths(ws.log_folder / name):
         try:
-            parts.append(read(read_segment(path).payloads))
+            payloads = read_segment(path).payloads
         except FileNotFoundError:
             continue
+        parts.append(read(one for one in payloads if wanted in one or predictions.is_context(one)))
     return pa.concat_tables(parts)
 
 
@@ -123,7 +128,7 @@ def check_segments(ws: Workspace) -> LogReport:
 
 def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
     """Return one prediction as column to value, moved or not, or None when it is not known."""
-    rows = unmoved(ws, predictions.PREDICTIONS)
+    rows = unmoved(ws, predictions.PREDICTIONS, prediction_id)
     rows = rows.filter(pc.equal(rows["prediction_id"], prediction_id))
     if not rows.num_rows:
         with _session() as connection:

@@ -7,7 +7,7 @@ segment and referred to by number, so that one record of one row costs a few hun
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,23 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     shadow: tuple[int, list[Any]] | None = None
 
 
+# `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
+ServedFields = tuple[
+    int,
+    list[str],
+    int,
+    list[int] | None,
+    str,
+    float | None,
+    str | None,
+    str | None,
+    int,
+    Mapping[str, Sequence[Any]] | bytes,
+    list[list[Any]] | None,
+    list[Any] | None,
+    str | None,
+    tuple[int, list[Any]] | None,
+]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
 
@@ -116,8 +133,12 @@ class PredictionLog:
         self._epoch = -1
         self._written: set[int] = set()
 
-    def append(self, context: Context, record: Served) -> None:
-        """Add a record to the turn; it is kept when the journal's `commit` has returned."""
+    def append(self, context: Context, record: ServedFields) -> None:
+        """Add a record to the turn; it is kept when the journal's `commit` has returned.
+
+        Args:
+            record: the fields of a `Served` in order.
+        """
         journal = self.journal
         if journal.epoch != self._epoch:
             self._epoch = journal.epoch
@@ -125,7 +146,12 @@ class PredictionLog:
         if context.number not in self._written:
             journal.append(_encode(context))
             self._written.add(context.number)
-        journal.append(_encode(record))
+        journal.append(_encode((1, *record)))
+
+
+def is_context(payload: bytes) -> bool:
+    """Return whether a record of the prediction log is a context: its tag, behind the array's length, is 0."""
+    return payload[1] == 0
 
 
 def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
