@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import duckdb
+import msgspec
 import numpy as np
 
 from bascule import delivery, monitoring
@@ -46,20 +47,22 @@ def serve(
         wind, origin, age = float(rng.normal(10, 3)), str(rng.choice(["EWR", "JFK", "LGA"])), float(rng.gamma(4, 3))
         log.append(
             context,
-            Served(
-                1,
-                [name],
-                at,
-                [at],
-                arm,
-                1.0,
-                None,
-                None,
-                1500,
-                {"wind": [wind], "origin": [origin], "age": [age]},
-                None,
-                None if failed else [0.2 + 0.5 * label],
-                "out of memory" if failed else None,
+            msgspec.structs.astuple(
+                Served(
+                    1,
+                    [name],
+                    at,
+                    [at],
+                    arm,
+                    1.0,
+                    None,
+                    None,
+                    1500,
+                    {"wind": [wind], "origin": [origin], "age": [age]},
+                    None,
+                    None if failed else [0.2 + 0.5 * label],
+                    "out of memory" if failed else None,
+                )
             ),
         )
         truths.append(Truth(name, "delays", label, at + DAY, at + DAY))
