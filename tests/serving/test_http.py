@@ -42,7 +42,7 @@ def handler(request: Request) -> Response | Deferred:
     if request.path == b"/later-crash":
         return Deferred(lambda: 1 // 0, lambda _: json_response(said))
     response = json_response(said)
-    response.packable = path != "/unpackable"
+    response.packable = request.path != b"/unpackable"
     return response
 
 

@@ -150,9 +150,7 @@ def test_one_tensor_of_whole_rows_in_any_number_type(client: Any, datatype: str,
 
 
 def test_classification(client: Any) -> None:
-    result = client(
-        "infer", "three", columns(True), outputs=[http.InferRequestedOutput("probability", class_count=2)]
-    )
+    result = client("infer", "three", columns(True), outputs=[http.InferRequestedOutput("probability", class_count=2)])
     found = result.as_numpy("probability")
     assert found.shape == (7, 2)
     expected = bundle("multiclass").predict(ROWS)
