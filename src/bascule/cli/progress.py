@@ -48,6 +48,7 @@ class TerminalWatcher:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.quiet = quiet
+        self.failed: Receipt | None = None
         self._bars: Bars | None = None
         self._width = 0
 
@@ -82,8 +83,10 @@ class TerminalWatcher:
         return progress
 
     def end(self, step: Step, receipt: Receipt, reason: str) -> None:
-        """See `runner.Watcher`."""
+        """See `runner.Watcher`. The receipt of a failed step is kept in `failed`."""
         self.stop()
+        if receipt.status == "failed":
+            self.failed = receipt
         if self.quiet:
             return
         if receipt.status == "cached":

@@ -152,7 +152,7 @@ def test_what_is_wrong_is_told_by_name(server: Served, change: dict[str, Any], t
         (b"\xff\xfe", "JSON"),
         (b'{"inputs": []}', "has no inputs"),
         (b'{"inputs": 5}', "$.inputs"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "does not fit"),
         (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": ' + b"[" * 50_000, "nested too deeply"),
         (b'{"inputs": NaN}', "does not fit"),
     ],
@@ -177,9 +177,8 @@ def test_whole_rows_need_numbers(server: Served) -> None:
         INFER, {"inputs": [tensor("all", "FP64", [1.0, 2.0, 0.0, 1.0], [1, 4])]}
     )
     numbers = "/v2/models/numbers/infer"
-    assert "does not know the column 'all'" in server.error(
-        numbers, {"inputs": [tensor("all", "FP64", [1.0] * 29, [1, 29])]}
-    )
+    narrow = {"inputs": [tensor("all", "FP64", [1.0] * 29, [1, 29])]}
+    assert "'all' has 29 values a row; the model reads 30 numbers" in server.error(numbers, narrow)
     assert "BYTES" in server.error(numbers, {"inputs": [tensor("all", "BYTES", ["a"] * 30, [1, 30])]})
     found = server.ask(numbers, {"inputs": [tensor("all", "FP64", [None, *[0.5] * 29], [1, 30])]})
     assert 0 < found["outputs"][0]["data"][0] < 1
@@ -194,7 +193,7 @@ def test_outputs_may_be_chosen(server: Served) -> None:
         ({"name": "probability", "parameters": {"classification": -1}}, "classification -1"),
         ({"name": "label", "parameters": {"shared_memory_region": "x"}}, "Shared memory is not supported"),
     ):
-        assert text in server.error(INFER, {**request(), "outputs": [asked]}, 404 if "mean" in text else 400)
+        assert text in server.error(INFER, {**request(), "outputs": [asked]})
 
 
 def binary_request(header: dict[str, Any], *parts: bytes, length: int | None = None) -> tuple[bytes, dict[str, str]]:
