@@ -34,7 +34,7 @@ class Watcher(Protocol):
         ...
 
     def end(self, step: Step, receipt: Receipt, reason: str) -> None:
-        """A step has ended; for a cached one `reason` says why there was nothing to do. None comes after a failed one."""
+        """A step has ended; for a cached one `reason` says why there was nothing to do. None follows a failed one."""
         ...
 
 
