@@ -11,19 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import bascule as package
 from bascule.history import Workspace
+from tests.cli.conftest import SOURCE
 from tests.project.parcels import PROJECT, SQL, write
 
 Bascule = Callable[..., Any]
 PATIENCE = 60
-SOURCE = Path(package.__file__).parent.parent
 # A trainer that waits as long as there is a file `hold` in the project.
 HELD = """\
 import time
@@ -38,36 +37,6 @@ def fit(data, settings, progress):
     return load_trainer("lightgbm")(data, settings, progress)
 """
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
-
-
-@pytest.fixture
-def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line as a process of its own, in the project; it does not outlive the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def call(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "BASCULE_USER": "ana@example.org",
-            "PYTHONUNBUFFERED": "1",
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bascule", *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
