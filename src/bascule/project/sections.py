@@ -283,7 +283,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         Literal["canary", "replace"], Meta(description="canary: a growing share. replace: everything at once.")
     ] = "canary"
     steps: Annotated[
-        tuple[Percent, ...], Meta(min_length=1, description="The canary's shares in percent.", examples=[[10, 100]])
+        tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
 
 
