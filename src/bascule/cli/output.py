@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from bascule.errors import BasculeError
     from bascule.project.place import Place
 
 
@@ -66,6 +67,11 @@ def say(text: str) -> None:
     """Tell a person what is going on, on standard error, so that standard output stays the answer."""
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
+
+
+def told(error: BasculeError) -> str:
+    """Return an error as a person reads it: the message, then the next step."""
+    return f"bascule: {error.message}" + (f"\n  {error.hint}" if error.hint else "")
 
 
 def columns(rows: Iterable[Sequence[object]], head: Sequence[str] = (), gap: int = 2) -> str:

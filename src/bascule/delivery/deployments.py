@@ -88,17 +88,19 @@ def planned(
     *,
     strategy: str = "canary",
     steps: Sequence[int] = DEFAULT_STEPS,
+    guardrails: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
     A new one serves nothing. It comes into service by `deploy`, or when a merge brings its model's first version.
 
     Raises:
-        InputError: the steps cannot be used.
+        InputError: the steps or guardrails cannot be used.
     """
     if before is None:
-        return traffic.planned(name, model, strategy, _rules(steps))
-    return before | {"strategy": strategy, "rules": before["rules"] | {"steps": traffic.checked_steps(steps)}}
+        return traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
+    given = {"steps": traffic.checked_steps(steps), "guardrails": msgspec.to_builtins(read_guardrails(guardrails))}
+    return before | {"strategy": strategy, "rules": before["rules"] | given}
 
 
 def set_traffic(

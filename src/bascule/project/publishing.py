@@ -64,6 +64,8 @@ def publish(
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
+    A table without a contract is held to its key.
+
     Args:
         ours: paths in conflict where the target's side is kept.
         theirs: paths in conflict where the source's side is taken.
@@ -143,10 +145,11 @@ def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: st
     for _, contract in staged.entries("contracts/") if tables else ():
         if related(Contract.parse(contract["text"]), tables):
             names.add(contract["table"])
+    commit = staged.source.id
     reports = [
         report
         for name in sorted(names)
-        if (report := check_table(workspace, name, staged.read, commit=staged.source.id, run=run)) is not None
+        if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
     refuse(
         reports,

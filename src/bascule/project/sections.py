@@ -228,12 +228,14 @@ class SliceFloor(Section, frozen=True, kw_only=True):
 
     Attributes:
         metric: what is measured.
-        minimum: the least that is accepted.
+        minimum: the least that is accepted, of a metric whose higher values are better.
+        maximum: the most that is accepted, of a metric whose lower values are better.
         rows: slices with fewer test rows are not judged.
     """
 
     metric: Metric = "auc"
-    minimum: Annotated[float, Meta(description="The least that is accepted.")]
+    minimum: Annotated[float | None, Meta(description="The least accepted, where higher is better.")] = None
+    maximum: Annotated[float | None, Meta(description="The most accepted, where lower is better.")] = None
     rows: Annotated[int, Meta(ge=1, description="Slices with fewer test rows are not judged.")] = 500
 
 
@@ -243,20 +245,81 @@ class Gates(Section, frozen=True, kw_only=True):
     Attributes:
         metric: the metric that models are compared by; chosen by the task when not given.
         better_than_baseline: the interval of the paired difference to the baseline must be on the good side.
-        better_than_current: the same against the version in production; passes when there is none.
+        better_than_current: must not be worse than the version in production; passes when there is none.
+        margin: how much worse the interval may end and still count as not worse, a share of the current metric.
+        minimum_skill: the least improvement over the best constant, a share of the constant's metric.
         slices: columns whose values are judged one by one.
         slice_floor: what each slice must reach.
         calibration: the greatest expected calibration error that is accepted.
         signature: the inputs must be the ones that are served now.
+        signature_change: why they need not be; a reason lets a changed signature pass.
     """
 
     metric: Annotated[Metric | None, Meta(description="The metric that models are compared by.")] = None
     better_than_baseline: Annotated[bool, Meta(description="Must beat the baseline, with its interval.")] = True
-    better_than_current: Annotated[bool, Meta(description="Must beat the version in production, if any.")] = True
+    better_than_current: Annotated[bool, Meta(description="Must not be worse than production, if any.")] = True
+    margin: Annotated[Fraction, Meta(description="How much worse still counts as not worse, as a share.")] = 0.01
+    minimum_skill: Annotated[Fraction, Meta(description="The least improvement over the best constant, a share.")] = (
+        0.005
+    )
     slices: Annotated[tuple[Column, ...], Meta(description="Columns whose values are judged one by one.")] = ()
     slice_floor: Annotated[SliceFloor | None, Meta(description="What each slice must reach.")] = None
     calibration: Annotated[Fraction | None, Meta(description="The greatest calibration error accepted.")] = None
     signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
+    signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
+
+
+class EventGuardrail(Section, frozen=True, kw_only=True):
+    """A share of requests that some event may have: `margin` is how far the canary's may exceed stable's."""
+
+    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.01
+
+
+class LatencyGuardrail(Section, frozen=True, kw_only=True):
+    """Answers slower than `slo_ms` are events, as in `EventGuardrail`."""
+
+    slo_ms: Annotated[float, Meta(gt=0, description="Slower answers count, in milliseconds.")] = 250.0
+    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.05
+
+
+class QualityGuardrail(Section, frozen=True, kw_only=True):
+    """The loss on arrived labels.
+
+    Attributes:
+        loss: what is measured; each lies between 0 and 1.
+        margin: how far the canary's mean loss may exceed stable's.
+        scale: the error that counts as a whole one, for `absolute_error`.
+        minimum_span: the least time that labelled requests must span before quality is judged.
+    """
+
+    loss: Annotated[Literal["brier", "log_loss", "absolute_error"], Meta(description="What is measured, 0 to 1.")] = (
+        "brier"
+    )
+    margin: Annotated[float, Meta(gt=0, lt=1, description="How far its mean may exceed stable's.")] = 0.005
+    scale: Annotated[float, Meta(gt=0, description="The error that counts as a whole one.")] = 1.0
+    minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
+
+
+class Guardrails(Section, frozen=True, kw_only=True):
+    """What a canary is judged by. A rule that is `false` is not applied.
+
+    Attributes:
+        alpha: the chance that a harmless canary is ever rolled back.
+        minimum_rows: canary requests that every step must have seen.
+        split: whether the canary must answer the share of requests that it was given.
+        errors: failed requests.
+        latency: slow answers.
+        quality: the loss on arrived labels.
+        time_limit: how long a rollout may be undecided before a person is asked.
+    """
+
+    alpha: Annotated[float, Meta(gt=0, lt=1, description="The chance of a needless rollback.")] = 0.05
+    minimum_rows: Annotated[int, Meta(ge=1, description="Canary requests that a step must have seen.")] = 200
+    split: Annotated[bool, Meta(description="Whether the canary must answer its share.")] = True
+    errors: EventGuardrail | bool = EventGuardrail()
+    latency: LatencyGuardrail | bool = LatencyGuardrail()
+    quality: QualityGuardrail | bool = QualityGuardrail()
+    time_limit: Annotated[Duration | None, Meta(description="Undecided for so long: a person is asked.")] = None
 
 
 class Deployment(Section, frozen=True, kw_only=True):
@@ -266,6 +329,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         name: the name under which it is served.
         strategy: `canary` sends a growing share, `replace` sends everything at once.
         steps: the canary's shares in percent, growing, ending at 100.
+        guardrails: what a canary is judged by.
     """
 
     name: Name
@@ -275,6 +339,7 @@ class Deployment(Section, frozen=True, kw_only=True):
     steps: Annotated[
         tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
+    guardrails: Guardrails = Guardrails()
 
 
 Persistence = Annotated[

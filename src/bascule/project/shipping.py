@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from bascule.delivery import deploy, planned
 from bascule.errors import InputError
 from bascule.history import Commit
@@ -24,7 +26,24 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
     assert project.deployment is not None
     assert project.model is not None
     rules = project.deployment
-    return planned(held, rules.name, project.model.name, strategy=STRATEGIES[rules.strategy], steps=rules.steps)
+    return planned(
+        held,
+        rules.name,
+        project.model.name,
+        strategy=STRATEGIES[rules.strategy],
+        steps=rules.steps,
+        guardrails=guardrails_of(rules),
+    )
+
+
+def guardrails_of(rules: Deployment) -> dict[str, Any]:
+    """Return `[deployment.guardrails]` as delivery reads it: a rule that is `false` is null, `true` is its defaults."""
+    settings = msgspec.structs.asdict(rules.guardrails)
+    for name in ("errors", "latency", "quality"):
+        rule = settings.pop(name)
+        if rule is not True:
+            settings[name] = msgspec.structs.asdict(rule) if rule else None
+    return settings
 
 
 def serving_branch(place: Place, name: str) -> str:
@@ -84,6 +103,7 @@ def deploy_version(
         version,
         strategy=strategy or STRATEGIES[rules.strategy],
         steps=rules.steps,
+        guardrails=guardrails_of(rules),
         reason=reason,
     )
 
