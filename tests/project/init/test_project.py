@@ -227,7 +227,7 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
         writer.writerow(["at", *words, *odd, "is late?"])
         for i in range(400):
             day = f"2024-{1 + i // 28 % 12:02}-{1 + i % 28:02}T{i % 24:02}:00:00Z"
-            writer.writerow([day, *(i * 31 % (7 + n) for n in range(len(words) + len(odd))), i % 3 == 0])
+            writer.writerow([day, *(i * 37 % (7 + n) for n in range(len(words) + len(odd))), i % 3 == 0])
     project = _works(init_project(tmp_path / "data", "is late?", tmp_path / "project"))
     assert project.training is not None
     assert len(project.training.request) == len(words) + len(odd)
