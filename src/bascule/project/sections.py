@@ -393,6 +393,7 @@ class Retrain(Section, frozen=True, kw_only=True):
     Attributes:
         when: a rule such as `quality.auc < training.auc - 0.03 for 3 of 5 days`.
         schedule: a cron expression in UTC, such as `0 3 * * 1`.
+        cooldown: the least time between two retrainings that `when` starts, by the days that were watched.
     """
 
     when: Annotated[
@@ -402,6 +403,7 @@ class Retrain(Section, frozen=True, kw_only=True):
         ),
     ] = None
     schedule: Annotated[str | None, Meta(description="A cron expression, UTC.", examples=["0 3 * * 1"])] = None
+    cooldown: Annotated[Duration, Meta(description="The least time between two that `when` starts.")] = "7d"
 
 
 class Workspace(Section, frozen=True, kw_only=True):
