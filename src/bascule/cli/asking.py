@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from bascule.cli.output import COMMON, Common, answer, columns, say
 
 if TYPE_CHECKING:
-    from bascule.project.predicting import Predicted
     from bascule.project.reproducing import Reproduction
+
+MOST_CLASSES = 5
 
 
 def sql(
@@ -126,9 +127,7 @@ def predict(
         raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")
     given = {column: value for column, _, value in pairs}
     done = ask_about(common.place(), name.removeprefix("deployments/"), given, example=example)
-    said = ", ".join(
-        f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}" for key, value in _flat(done)
-    )
+    said = _said(done.output)
     text = f"{said}\nby version {done.version} ({done.arm}) of {done.deployment} on {done.branch}; {done.prediction_id}"
     lines = [f"  {key} = {value}" for key, value in done.inputs.items() if key not in given]
     if lines:
@@ -169,11 +168,16 @@ def reproduce(model: str, version: str | None = None, *, common: Common = COMMON
     return 0 if done.verdict == "identical" else 1
 
 
-def _flat(done: Predicted) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in done.output.items():
-        found += [(f"{key} {n + 1}", one) for n, one in enumerate(value)] if isinstance(value, list) else [(key, value)]
-    return found
+def _said(output: dict[str, Any]) -> str:
+    """Return an answer in a line: the label and how likely, by class from the likeliest when there are many."""
+    if "value" in output:
+        return f"{output['value']:.6g}"
+    found = output["probability"]
+    if isinstance(found, float):
+        return f"{output['label']}, probability {found:.4f}"
+    best = sorted(found.items(), key=lambda one: -one[1])
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in best[:MOST_CLASSES])
+    return f"{output['label']}: {shown}" + (f" and {len(best) - MOST_CLASSES} more" if len(best) > MOST_CLASSES else "")
 
 
 def _verdict(done: Reproduction) -> str:

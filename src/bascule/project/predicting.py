@@ -33,7 +33,7 @@ class Predicted:
         branch: where the deployment that answered is.
         arm: `stable`, or `canary` while a version is rolled out.
         inputs: what was asked about.
-        output: `probability` and `label` of a classification, `value` of a regression.
+        output: `label` and `probability` of a classification (by class when there are more than two), or `value`.
     """
 
     prediction_id: str
@@ -77,6 +77,8 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
     assert answer.outputs is not None  # `record` raises when the model failed
     model = answer.model
     output = shown(model.task, model.classes, answer.outputs[0])
+    if model.task == "multiclass":
+        output["probability"] = dict(zip(model.classes, output["probability"], strict=True))
     return Predicted(answer.ids[0], name, branch, model.version, answer.arm.kind, row, output)
 
 

@@ -219,3 +219,10 @@ def test_files_that_are_not_there_are_named_with_the_nearest(tmp_path: Path, rea
     put(tmp_path, "b.json", "[]")
     with pytest.raises(InputError, match="several formats: csv, json"):
         reading(tmp_path)
+
+
+def test_mixed_line_ends_are_named(tmp_path: Path, reading: Reading) -> None:
+    lines = b"a,b\r\n" + b"1,x\r\n" * 5000 + b"2,y\n"
+    with pytest.raises(InputError, match=r"a\.csv:5002: this line does not end as the first one does") as told:
+        reading(put(tmp_path, "a.csv", lines))
+    assert "sed" in told.value.hint

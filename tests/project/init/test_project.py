@@ -50,7 +50,7 @@ def test_sets_without_time(name: str, task: str, features: int, tmp_path: Path) 
     assert project.training is not None
     assert project.model is not None
     assert len(project.training.request) == features
-    assert project.training.split.test == 0.15
+    assert project.training.split.test == 0.25
     assert project.model.trainer == "linear"
     assert any("rows are divided at random" in said for said in report.assumptions)
 
@@ -190,3 +190,27 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     found: Sequence[Iterable[int]] = connection.execute(query).fetchall()
     (count,) = found[0]
     return count
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "bound"),
+    [
+        (16_000, "0.4", 0.05),
+        (4_000, "0.4", 0.1),
+        (400, "0.4", None),
+        (8_000, "0.2 + 0.5 * i / 8000", None),
+    ],
+    ids=["many rows", "fewer rows", "few rows", "a share that moves"],
+)
+def test_calibration_is_a_gate_where_a_bound_is_fair(
+    rows: int, share: str, bound: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    query = (
+        f"select timestamp '2024-01-01' + interval (i) hours as asked_at, hash(i) % 100 as size, "
+        f"(hash(i, 1) % 1000) / 1000.0 < {share} as late from range({rows}) r(i)"
+    )
+    duckdb.sql(query).write_csv(str(tmp_path / "data" / "orders.csv"))
+    report = init_project(tmp_path / "data", "late", tmp_path / "project")
+    assert load_project(tmp_path / "project").gates.calibration == bound
+    assert any("calibration is no gate" in one for one in report.assumptions) == (bound is None)

@@ -208,4 +208,9 @@ def _unreadable(
         error = second
     if text.first_not_utf8(path):
         return text.not_utf8(path)
+    if other := text.first_other_ending(path):
+        return InputError(
+            f"{path}:{other}: this line does not end as the first one does: some end with CR LF, some with LF.",
+            hint="Make them one, for example: sed 's/\\r$//' OLD > NEW",
+        )
     return InputError(f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}")
