@@ -69,8 +69,10 @@ def deploy(
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
     rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
-    rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails))
+    read_guardrails(guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
+    task = chosen.signature.get("output", {}).get("task")
+    rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails, task, chosen.metrics))
     before, digest = _state(ws, branch, name)
     if before is None:
         after = traffic.first(name, model, chosen.version, strategy, rules)
