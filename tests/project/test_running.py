@@ -46,7 +46,7 @@ def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule)
     assert "Nothing to do on branch main: none of 11 steps has a changed input" in said.out
     assert "= train           nothing that it reads has changed" in said.err
     assert "= ingest:orders   every file is in it (2,400 rows)" in said.err
-    assert "= define          6 definitions are as the files say" in said.err
+    assert "= define          7 definitions are as the files say" in said.err
     why = bascule("why")
     assert "train has nothing to do: nothing that it reads has changed." in why.out
     assert ran(bascule) == set()

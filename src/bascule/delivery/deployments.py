@@ -68,22 +68,40 @@ def deploy(
     who = by or actor()
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
-    rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
-    read_guardrails(guardrails)
+    rules = _rules(steps, shadow, guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
-    task = chosen.signature.get("output", {}).get("task")
-    rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails, task, chosen.metrics))
-    before, digest = _state(ws, branch, name)
-    if before is None:
-        after = traffic.first(name, model, chosen.version, strategy, rules)
-        return _write(ws, branch, None, None, after, "deploy", who, reason, {})
+    limits = _limits(rules, chosen)
+    found, digest = _state(ws, branch, name)
+    before = found or traffic.planned(name, model, strategy, rules)
     _demand_deployable(before, chosen, strategy)
-    if strategy == "canary":
-        after = traffic.with_rollout(before, chosen.version, rules)
+    if strategy == "canary" and before["traffic"]:
+        after = traffic.with_rollout(before, chosen.version, rules, limits)
         return _write(ws, branch, before, digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
     return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
+
+
+def planned(
+    before: Deployment | None,
+    name: str,
+    model: str,
+    *,
+    strategy: str = "canary",
+    steps: Sequence[int] = DEFAULT_STEPS,
+    guardrails: Mapping[str, Any] | None = None,
+) -> Deployment:
+    """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
+
+    A new one serves nothing. It comes into service by `deploy`, or when a merge brings its model's first version.
+
+    Raises:
+        InputError: the steps or guardrails cannot be used.
+    """
+    if before is None:
+        return traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
+    rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
+    return before | {"strategy": strategy, "rules": rules}
 
 
 def set_traffic(
@@ -272,6 +290,19 @@ def _rollout(
     return before, expect or digest, before["rollout"]
 
 
+def _rules(steps: Sequence[int], shadow: bool = True, guardrails: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a deployment says of its rollouts. Of the guardrails only what was given: defaults depend on the version."""
+    read_guardrails(guardrails)
+    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+
+
+def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
+    """The guardrails of one rollout, whole: what was not given is as fits the version's answers."""
+    task = chosen.signature.get("output", {}).get("task")
+    found: dict[str, Any] = msgspec.to_builtins(read_guardrails(rules["guardrails"], task, chosen.metrics))
+    return found
+
+
 def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
     found = get_version(ws, branch, model, version)
     if not found.passed and not found.forced:
@@ -297,7 +328,7 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
         )
     if before["traffic"] == [{"version": chosen.version, "weight": 100}]:
         raise InputError(f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.")
-    if not chosen.passed and strategy != "canary":
+    if not chosen.passed and strategy != "canary" and before["traffic"]:
         raise InputError(
             f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
             hint="Use the canary strategy: it takes the version back by itself when it does harm.",
