@@ -286,17 +286,20 @@ class QualityGuardrail(Section, frozen=True, kw_only=True):
     """The loss on arrived labels.
 
     Attributes:
-        loss: what is measured; each lies between 0 and 1.
+        loss: what is measured; each lies between 0 and 1. By the task when not given.
         margin: how far the canary's mean loss may exceed stable's.
-        scale: the error that counts as a whole one, for `absolute_error`.
+        scale: the error that counts as a whole one, for `absolute_error`; by the test split's errors when not given.
         minimum_span: the least time that labelled requests must span before quality is judged.
     """
 
-    loss: Annotated[Literal["brier", "log_loss", "absolute_error"], Meta(description="What is measured, 0 to 1.")] = (
-        "brier"
-    )
+    loss: Annotated[
+        Literal["brier", "log_loss", "error", "absolute_error"] | None,
+        Meta(description="What is measured, 0 to 1; by the task when not given."),
+    ] = None
     margin: Annotated[float, Meta(gt=0, lt=1, description="How far its mean may exceed stable's.")] = 0.005
-    scale: Annotated[float, Meta(gt=0, description="The error that counts as a whole one.")] = 1.0
+    scale: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="The error that counts as a whole one.")] = (
+        None
+    )
     minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
 
 

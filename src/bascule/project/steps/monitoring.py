@@ -109,7 +109,7 @@ def _objects(
         ),
         quality=QualityRules(
             metric=watching.quality.metric or QUALITY[task],
-            task="regression" if task == "regression" else "binary",
+            task=task,
             minimum_coverage=watching.quality.minimum_coverage,
         ),
     )
