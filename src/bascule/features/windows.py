@@ -112,7 +112,7 @@ def _running(part: Component) -> str:
     if part.kind == "m":
         return f"coalesce(var_pop(CAST({column} AS DOUBLE)) OVER __so_far * count({column}) OVER __so_far, 0)"
     if part.exact:
-        return f"coalesce(sum(CAST({column} AS HUGEINT)) OVER __so_far, 0)"
+        return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)) OVER __so_far, 0) AS BIGINT)"
     # Compensated, so that the sum does not depend on how the engine cuts the rows into pieces.
     return f"coalesce(fsum(CAST({column} AS DOUBLE)) OVER __so_far, 0)"
 
@@ -148,46 +148,34 @@ def window_sql(view: FeatureView, entity: Entity, spine: str) -> str:
 
 
 def _subtracted_sql(view: FeatureView, entity: Entity, spine: str) -> str:
-    length, parts = bucket_length(view), components(view)
-    now = ", ".join(_reach("r", part, length, f"{part.name}_now") for part in parts)
-    then = "".join(
-        ", " + _reach(f"q{place}", part, length, f"{part.name}_{place}")
-        for place in range(len(view.windows))
-        for part in parts
-    )
-    joins = "\n".join(
-        f"  ASOF LEFT JOIN __timeline q{place} "
-        f"ON {_same_keys(entity, f'q{place}')} AND s.__at - {width} > q{place}.__event"
-        for place, width in enumerate(view.lengths.values())
-    )
+    keys = ", ".join(map(quoted, entity.keys))
+    # One look-up after another: each adds only what it found, so that no join carries more than it must.
+    looks = f"(SELECT __row, {keys}, __at, {bucket_sql('(__at - 1)', bucket_length(view))} AS __now FROM {spine})"
+    for place, width in enumerate((0, *view.lengths.values())):
+        found = ", ".join(_reach(part, bucket_length(view), f"{part.name}_at{place}") for part in components(view))
+        looks = f"""(
+  SELECT s.*, {found} FROM {looks} s
+  ASOF LEFT JOIN __timeline r ON {_same_keys(entity, "r")} AND s.__at - {width} > r.__event
+)"""
     outputs = ", ".join(
         f"{_difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
         for name, aggregate in view.parsed.items()
-        for place, window in enumerate(view.windows)
+        for place, window in enumerate(view.windows, 1)
         if aggregate.subtractable
     )
-    return f"""(
-WITH __timeline AS MATERIALIZED (SELECT * FROM {running_sql(view, entity)}),
-__probe AS (SELECT *, {bucket_sql("(__at - 1)", length)} AS __now FROM {spine}),
-__looked AS (
-  SELECT s.__row, {now}{then}
-  FROM __probe s
-  ASOF LEFT JOIN __timeline r ON {_same_keys(entity, "r")} AND s.__at > r.__event
-{joins}
-)
-SELECT __row, {outputs} FROM __looked
-)"""
+    timeline = f"__timeline AS MATERIALIZED (SELECT * FROM {running_sql(view, entity)})"
+    return f"(WITH {timeline} SELECT __row, {outputs} FROM {looks})"
 
 
 def _same_keys(entity: Entity, side: str) -> str:
     return " AND ".join(f"s.{quoted(key)} = {side}.{quoted(key)}" for key in entity.keys)
 
 
-def _reach(side: str, part: Component, length: int, name: str) -> str:
+def _reach(part: Component, length: int, name: str) -> str:
     """What a component had reached at an event, counted from the start of the bucket before the current one."""
     return (
-        f"CASE WHEN {side}.__bucket = s.__now THEN {side}.{part.name}_2 "
-        f"WHEN {side}.__bucket = s.__now - {length} THEN {side}.{part.name} ELSE 0 END AS {name}"
+        f"CASE WHEN r.__bucket = s.__now THEN r.{part.name}_2 "
+        f"WHEN r.__bucket = s.__now - {length} THEN r.{part.name} ELSE 0 END AS {name}"
     )
 
 
@@ -196,7 +184,7 @@ def _difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
 
     def taken(kind: str) -> str:
         name = parts[kind, aggregate.column].name
-        return f"({name}_now - {name}_{place})"
+        return f"({name}_at0 - {name}_at{place})"
 
     count = taken("n")
     if aggregate.function == "count":
@@ -209,9 +197,9 @@ def _difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
     if aggregate.function == "mean":
         return f"CASE WHEN {count} > 0 THEN {mean} END"
     n, s, m = (parts[kind, aggregate.column].name for kind in "nsm")
-    gone = f"CAST({s}_{place} AS DOUBLE) / {n}_{place}"
-    between = f"CASE WHEN {n}_{place} > 0 THEN pow({mean} - {gone}, 2) * {count} * {n}_{place} / {n}_now ELSE 0 END"
-    variance = f"greatest({m}_now - {m}_{place} - {between}, 0) / ({count} - 1)"
+    gone = f"CAST({s}_at{place} AS DOUBLE) / {n}_at{place}"
+    between = f"CASE WHEN {n}_at{place} > 0 THEN pow({mean} - {gone}, 2) * {count} * {n}_at{place} / {n}_at0 ELSE 0 END"
+    variance = f"greatest({m}_at0 - {m}_at{place} - {between}, 0) / ({count} - 1)"
     root = f"sqrt({variance})" if aggregate.function == "stddev" else variance
     return f"CASE WHEN {count} > 1 THEN {root} END"
 
