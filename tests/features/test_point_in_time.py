@@ -40,8 +40,12 @@ AGGREGATES = {
 EVENTS = "select k1, k2, happened, known, a, b, x, s from events"
 VIEWS = (
     FeatureView(name="latest", entity="pair", sql=EVENTS, event_time="happened", fields=("a", "x", "s")),
-    FeatureView(name="fresh", entity="pair", sql=EVENTS, event_time="happened", fields=("a", "x", "s"), ttl_us=7_200_000_000),
-    FeatureView(name="told", entity="pair", sql=EVENTS, event_time="happened", known_time="known", fields=("a", "x", "s")),
+    FeatureView(
+        name="fresh", entity="pair", sql=EVENTS, event_time="happened", fields=("a", "x", "s"), ttl_us=7_200_000_000
+    ),
+    FeatureView(
+        name="told", entity="pair", sql=EVENTS, event_time="happened", known_time="known", fields=("a", "x", "s")
+    ),
     FeatureView(
         name="brief",
         entity="pair",
@@ -155,7 +159,9 @@ KEYS = st.sampled_from([*PAIRS * 3, (1, None), (None, "1"), (None, None)])
 NUMBERS = st.one_of(
     st.none(), st.sampled_from([0.0, -0.0, 1e6, math.nan, math.inf]), st.floats(-100, 100, allow_subnormal=False)
 )
-EVENT = st.tuples(KEYS, TIMES, TIMES, st.one_of(st.none(), st.integers(-3, 3)), st.booleans(), NUMBERS, st.sampled_from("abc"))
+EVENT = st.tuples(
+    KEYS, TIMES, TIMES, st.one_of(st.none(), st.integers(-3, 3)), st.booleans(), NUMBERS, st.sampled_from("abc")
+)
 EVENT_LISTS = st.lists(
     EVENT.map(lambda e: dict(zip(EVENT_SCHEMA.names, (*e[0], *e[1:]), strict=True))), min_size=5, max_size=25
 ).flatmap(lambda rows: st.integers(0, 3).map(lambda again: rows + rows[:again]))
@@ -220,7 +226,9 @@ def assert_same(found: Row, expected: Row, where: Any) -> None:
             assert other == value, (where, name, other, value)
 
 
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @SLOW
@@ -384,7 +392,9 @@ def test_the_sql_may_end_in_a_semicolon_and_a_comment(connection: Any) -> None:
     rows = training_rows(connection, feature_set, "select * from spine -- all").fetchall()
     assert rows[0][5] == 7
     with pytest.raises(InputError, match="syntax"):
-        bind(connection, [FeatureView(name="v", entity="pair", sql="select 1; drop table events", event_time="happened")])
+        bind(
+            connection, [FeatureView(name="v", entity="pair", sql="select 1; drop table events", event_time="happened")]
+        )
 
 
 def test_examples_that_do_not_fit_are_refused(connection: Any, feature_set: FeatureSet) -> None:

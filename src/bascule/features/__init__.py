@@ -10,6 +10,7 @@ call it.
 from bascule.features.binding import bind_view, build_feature_set
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
 from bascule.features.durations import format_duration, parse_duration
+from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
 from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
 from bascule.features.online import LmdbStore, OnlineReader, OnlineStore
 from bascule.features.point_in_time import training_rows
@@ -18,6 +19,8 @@ __all__ = [
     "Entity",
     "FeatureSet",
     "FeatureView",
+    "Leak",
+    "LeakReport",
     "LmdbStore",
     "MaterialiseReport",
     "OnlineReader",
@@ -28,7 +31,9 @@ __all__ = [
     "build_feature_set",
     "definition_digest",
     "feature_view",
+    "find_leaks",
     "format_duration",
+    "leak_report",
     "materialise",
     "parse_duration",
     "training_rows",
