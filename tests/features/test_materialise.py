@@ -259,6 +259,18 @@ def test_older_data_never_replaces_newer(connection: Any, feature_set: FeatureSe
     assert online(feature_set, store, [ask(2)])[0]["told__a"] == 2
 
 
+def test_a_version_that_is_held_is_not_read_again(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    load(connection, [event(0, 1), event(1, 2)], [])
+    materialise(connection, feature_set, store, micros(START), version="one")
+    assert online(feature_set, store, [ask(2)])[0]["told__a"] == 1
+    materialise(connection, feature_set, store, version="one")
+    assert online(feature_set, store, [ask(2)])[0]["told__a"] == 2
+    load(connection, [event(0, 1), event(1, 3)], [])
+    assert materialise(connection, feature_set, store, version="one").written == 0
+    assert materialise(connection, feature_set, store, version="two").written > 0
+
+
 def test_through_holds_rows_back_and_never_takes_back(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     load(connection, [event(0, 1), event(1, 2), event(2, 3, known=9)], [])

@@ -33,21 +33,18 @@ def build_feature_set(
     entities: Sequence[Entity],
     views: Sequence[FeatureView],
     population: str,
-    prediction_time: str,
-    features: Sequence[str],
+    prediction_time: str | None = None,
+    features: Sequence[str] | None = None,
     request: RequestView | None = None,
     request_columns: Sequence[str] = (),
 ) -> FeatureSet:
-    """Choose features and bind them to the tables on a connection.
+    """Choose features and bind them to tables: exactly the views that are needed, with fields and types filled in.
 
     Args:
         population: one SELECT with a row per example: keys, request columns and the prediction time. It is not run.
-        prediction_time: the population's column that says as of when features are read.
-        features: views (all their fields), `view.field`, the request view, or `request.expression`, in order.
+        prediction_time: the population's column that says as of when features are read; needed by event times.
+        features: views (all fields), `view.field`, the request view or `request.expression`, in order; None: all.
         request_columns: columns of the population that are features themselves; they come last.
-
-    Returns:
-        A set with exactly the views that are needed, their fields and types filled in.
 
     Raises:
         InputError: an unknown view, column or function; a key that is missing or of another type; SQL that fails.
@@ -55,22 +52,20 @@ def build_feature_set(
     columns = _population_columns(connection, population, prediction_time)
     chosen = _choose(features, views, request)
     bound = _bind_needed(connection, chosen, tuple(views), tuple(entities), request)
-    for view in bound:
-        _check_keys(view, entity_of(view, tuple(entities)), columns)
+    about = [entity_of(view, tuple(entities)) for view in bound]
+    _check_fit(bound, about, columns, prediction_time)
     compiled = _compile_chosen(chosen, request, columns, bound)
     types, used = _outputs(chosen, bound, compiled, request_columns, columns)
-    for view in bound:
-        used.extend(entity_of(view, tuple(entities)).keys)
-    kept = {n: request.expressions[n] for n in compiled} if request and compiled else {}
+    used |= {prediction_time or "", *(key for entity in about for key in entity.keys)}
     return FeatureSet(
         name=name,
-        entities=tuple(entity for entity in entities if entity.name in {view.entity for view in bound}),
+        entities=tuple(entity for entity in entities if entity in about),
         views=bound,
-        request=RequestView(request.name, kept) if request and kept else None,
-        columns={column: columns[column] for column in columns if column in {prediction_time, *used}},
+        request=_reduced(request, compiled),
+        columns={column: columns[column] for column in columns if column in used},
         features=tuple(types),
         types=types,
-        prediction_time=prediction_time,
+        prediction_time=prediction_time or "",
     )
 
 
@@ -145,9 +140,12 @@ def output_types(view: FeatureView) -> dict[str, str]:
     }
 
 
-def _population_columns(connection: duckdb.DuckDBPyConnection, population: str, prediction_time: str) -> dict[str, str]:
+def _population_columns(
+    connection: duckdb.DuckDBPyConnection, population: str, prediction_time: str | None
+) -> dict[str, str]:
     columns = describe(connection, population, "[training] population")
-    _need_time(prediction_time, columns, "[training] prediction_time")
+    if prediction_time is not None:
+        _need_time(prediction_time, columns, "[training] prediction_time")
     for column in columns:
         if column == ROW or column.startswith(SEPARATOR):
             message = f"[training] population: the column name {column!r} is reserved."
@@ -156,12 +154,12 @@ def _population_columns(connection: duckdb.DuckDBPyConnection, population: str, 
 
 
 def _choose(
-    features: Sequence[str], views: Sequence[FeatureView], request: RequestView | None
+    features: Sequence[str] | None, views: Sequence[FeatureView], request: RequestView | None
 ) -> list[tuple[str, str | None]]:
     """`view`, `view.field` → (view, field or None), checked for existence of the view."""
     known = [view.name for view in views] + ([request.name] if request else [])
     chosen = []
-    for item in features:
+    for item in known if features is None else features:
         name, _, field = item.partition(".")
         if name not in known:
             raise InputError(
@@ -212,17 +210,23 @@ def _compile_chosen(
     return compiled
 
 
+def _reduced(request: RequestView | None, compiled: Mapping[str, Expression]) -> RequestView | None:
+    if request is None or not compiled:
+        return None
+    return RequestView(request.name, {name: request.expressions[name] for name in compiled})
+
+
 def _outputs(
     chosen: list[tuple[str, str | None]],
     views: tuple[FeatureView, ...],
     compiled: Mapping[str, Expression],
     request_columns: Sequence[str],
     columns: Mapping[str, str],
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], set[str]]:
     """Feature to type, in order, and the population's columns that they read."""
     known = {view.name for view in views}
     types: dict[str, str] = {}
-    used = [name for expression in compiled.values() for name in expression.names if "." not in name]
+    used = {name for expression in compiled.values() for name in expression.names if name in columns}
     for name, field in chosen:
         if name in known:
             given = output_types(named(name, views, "feature view"))
@@ -237,19 +241,28 @@ def _outputs(
     for column in request_columns:
         _need(column, columns, "[training] population", "request column")
         types[column] = _typed(column, columns, "[training] request")
-        used.append(column)
+        used.add(column)
     return types, used
 
 
-def _check_keys(view: FeatureView, entity: Entity, columns: Mapping[str, str]) -> None:
-    for key in entity.keys:
-        _need(key, columns, "[training] population", f"key of feature view {view.name!r}")
-        ours, theirs = view.types[key], feature_type(columns[key])
-        if theirs is None or family(ours) != family(theirs):
+def _check_fit(
+    views: Sequence[FeatureView], about: Sequence[Entity], columns: Mapping[str, str], prediction_time: str | None
+) -> None:
+    """Whether the population has each view's keys, in their types, and a time where a view has one."""
+    for view, entity in zip(views, about, strict=True):
+        if view.event_time is not None and prediction_time is None:
             raise InputError(
-                f"[features.{view.name}] key {key!r} is {ours}, and {columns[key]} in the population.",
-                hint=f"Cast one of them, as in CAST({key} AS {columns[key]}).",
+                f"[features.{view.name}] has an event time, but nothing says as of when features are read.",
+                hint='Name the population\'s column: [training] prediction_time = "COLUMN".',
             )
+        for key in entity.keys:
+            _need(key, columns, "[training] population", f"key of feature view {view.name!r}")
+            ours, theirs = view.types[key], feature_type(columns[key])
+            if theirs is None or family(ours) != family(theirs):
+                raise InputError(
+                    f"[features.{view.name}] key {key!r} is {ours}, and {columns[key]} in the population.",
+                    hint=f"Cast one of them, as in CAST({key} AS {columns[key]}).",
+                )
 
 
 def _check_aggregates(view: FeatureView, columns: Mapping[str, str], where: str) -> None:

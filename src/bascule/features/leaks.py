@@ -22,7 +22,7 @@ import duckdb
 import msgspec
 import numpy as np
 
-from bascule.errors import InputError
+from bascule.errors import InputError, suggestion
 from bascule.features.association import Floats, strength
 from bascule.features.columns import body, describe, first_line, quoted
 from bascule.features.definitions import SEPARATOR, FeatureSet
@@ -103,25 +103,26 @@ def leak_report(
     Raises:
         InputError: the SQL or the label cannot be used.
     """
-    columns = describe(connection, rows_sql, "[training] population")
-    at = prediction_time or feature_set.prediction_time
-    for name in (at, *([label_time] if label_time else [])):
-        if name not in columns:
-            raise InputError(f"The population has no column {name!r}.", hint=f"It has {', '.join(columns)}.")
+    at = prediction_time or feature_set.prediction_time or None
+    _check_times(connection, rows_sql, at, label_time)
     probing = Probing(connection, feature_set, body(rows_sql), label, at, label_time, tuple(outcomes))
     findings, unexamined = [], []
     for examine in (request_findings, outcome_findings, future_findings):
         found, missed = examine(probing)
         findings += found
         unexamined += missed
-    leaks = [
-        Leak(view=f.view, feature=f.feature, reason=f.reason, certain=True, message=f.message, evidence=f.evidence)
-        for f in findings
-    ]
+    leaks = [Leak(certain=True, **vars(finding)) for finding in findings]
     suspicions, missed = _suspicions(connection, feature_set, rows_sql, label, training)
     order = {feature: place for place, feature in enumerate(feature_set.features)}
     leaks = sorted(leaks + suspicions, key=lambda leak: (not leak.certain, order.get(leak.feature, len(order))))
     return LeakReport(tuple(leaks), tuple(dict.fromkeys(unexamined + missed)))
+
+
+def _check_times(connection: duckdb.DuckDBPyConnection, rows_sql: str, at: str | None, label_time: str | None) -> None:
+    columns = describe(connection, rows_sql, "[training] population")
+    for name in (at, label_time):
+        if name is not None and name not in columns:
+            raise InputError(f"The population has no column {name!r}.", hint=suggestion(name, list(columns), "column"))
 
 
 def _suspicions(

@@ -69,6 +69,7 @@ def materialise(
     progress: Progress | None = None,
     *,
     sequence: int | None = None,
+    version: str = "",
 ) -> MaterialiseReport:
     """Bring a store up to date with a feature set's source tables.
 
@@ -77,6 +78,8 @@ def materialise(
         progress: called with the view, the entries written and at most how many there will be.
         sequence: the data's place in the history (such as a commit's generation). Data older than what the store holds
             is left out, so that of two runs at once the newer wins, whichever ends last.
+        version: says what all source tables are now (such as a digest of theirs); a view that the store has at this
+            version is left alone, unread.
 
     Raises:
         InputError: a view's SQL fails on the data.
@@ -85,7 +88,7 @@ def materialise(
     """
     reports = []
     for view in feature_set.views:
-        run = _Run(connection, store, view, feature_set.entity(view), through, sequence, progress)
+        run = _Run(connection, store, view, feature_set.entity(view), through, sequence, version, progress)
         try:
             reports.append(store.write(run.work))
         except (duckdb.Error, pa.ArrowException) as error:
@@ -104,6 +107,7 @@ class _Run:
     entity: Entity
     through: int | None
     sequence: int | None
+    version: str
     progress: Progress | None
 
     def work(self, transaction: Transaction) -> ViewReport:
@@ -112,6 +116,8 @@ class _Run:
         record = transaction.view(digest)
         if record is not None and older(self.sequence, record.sequence):
             return ViewReport(view=self.view.name, rows=record.rows, through=record.through, stale=True)
+        if record is not None and self.version and record.version == self.version:
+            return ViewReport(view=self.view.name, rows=record.rows, through=record.through)
         held = record.through if record else None
         limit = self.through if self.through is None or held is None else max(self.through, held)
         view = limited(self.view, limit)
@@ -198,6 +204,8 @@ class _Run:
             through=through,
             rows=rows,
             sequence=held.sequence if held and self.sequence is None else self.sequence,
+            # A run that holds rows back does not have all of that version.
+            version="" if self.through is not None else self.version,
             updated_at=time.time_ns() // 1000,
         )
 

@@ -64,7 +64,9 @@ def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
 
 def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str]) -> str:
     """The query of `training_rows`, for examples with these columns and DuckDB types."""
-    at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
+    at = "CAST(NULL AS BIGINT)"
+    if feature_set.prediction_time:
+        at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
     numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
     sources = [f"{SPINE} s"]

@@ -53,7 +53,7 @@ class Probing:
     feature_set: FeatureSet
     rows_sql: str
     label: str
-    prediction_time: str
+    prediction_time: str | None
     label_time: str | None
     outcomes: tuple[str, ...]
 
@@ -78,6 +78,8 @@ class Probing:
     @cached_property
     def cuts(self) -> list[tuple[int, pa.Table]]:
         """Prediction times (µs), evenly spread over the examples, with the examples at and just before each."""
+        if self.prediction_time is None:
+            return []
         at = f"epoch_us({quoted(self.prediction_time)})"
         places = [(n + 0.5) / CUTS for n in range(CUTS)]
         sql = f"SELECT quantile_disc({at}, {places}) FROM (\n{self.rows_sql}\n)"
@@ -125,8 +127,10 @@ def request_findings(probing: Probing) -> Findings:
 def outcome_findings(probing: Probing) -> Findings:
     """Features that change when outcomes that were not known yet are hidden."""
     known, hidden = probing.known, probing.hidden
-    if known is None or not hidden:
-        reason = "label and label_time do not come from one table" if probing.label_time else "no label_time is given"
+    if known is None or not hidden or probing.prediction_time is None:
+        reason = "label and label_time do not come from one table"
+        if not probing.label_time or not probing.prediction_time:
+            reason = f"no {'prediction_time' if probing.label_time else 'label_time'} is given"
         return [], [f"Outcomes not known yet: {reason}, so they cannot be hidden."]
     found, missed = [], []
     for view in probing.feature_set.views:
@@ -262,5 +266,5 @@ def _example(
     probing: Probing, view: FeatureView, before: Mapping[str, Any], after: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
     keys = probing.feature_set.entity(view).keys
-    row = {key: str(before[key]) for key in (*keys, probing.prediction_time)}
+    row = {key: str(before[key]) for key in (*keys, probing.feature_set.prediction_time) if key}
     return {"row": row, "value": str(before[name]), "with the future hidden": str(after[name])}

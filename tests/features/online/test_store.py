@@ -116,7 +116,9 @@ def test_forgetting_removes_one_key_everywhere(tmp_path: Path) -> None:
         for key in ("JFK-secret", "LGA"):
             for part in ("rows", "running", "events", "prints"):
                 put(store, timeline(store, key, part), {1: b"the secret of " + key.encode(), 2: b"y"})
+    assert stores[0].count("origin", ["JFK-secret"]) == 16
     assert stores[0].forget("origin", ["JFK-secret"]) == 16
+    assert stores[0].count("origin", ["JFK-secret"]) == 0
     assert stores[0].forget("origin", ["JFK-secret"]) == 0
     assert stores[0].forget("route", ["LGA"]) == 0
     for store in stores:
@@ -303,3 +305,31 @@ def test_keys_of_every_type() -> None:
 def test_times_sort_backwards(a: int, b: int) -> None:
     assert (reversed_time(a) > reversed_time(b)) == (a < b)
     assert time_of(b"key" + reversed_time(a)) == a
+
+
+FILLER = """
+import resource, signal, sys
+from bascule.errors import EnvironmentProblem
+from bascule.features.online import LmdbStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+store = LmdbStore(sys.argv[1])
+prefix = store.track("d" * 64, "rows") + b"key"
+try:
+    store.write(lambda transaction: transaction.put(prefix, [(at, b"x" * 1000) for at in range(5000)]))
+except EnvironmentProblem as error:
+    print(error.message)
+"""
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    prefix = store.track("d" * 64, "rows") + b"key"
+    put(store, prefix, {1: b"kept"})
+    store.close()
+    command = [sys.executable, "-c", FILLER, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "could not be written" in said.stdout
+    with store.snapshot() as snapshot:
+        assert list(snapshot.between(prefix, NEW, LAST)) == [(1, b"kept")]
+    put(store, prefix, {2: b"more"})

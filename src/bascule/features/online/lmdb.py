@@ -19,6 +19,7 @@ from bascule.features.online.store import Entry, ViewRecord
 
 T = TypeVar("T")
 TRACK = 17
+_EVER = (-(2**63), 2**63 - 1)
 PARTS = ("rows", "running", "events", "prints")
 _VIEWS = b"v"
 
@@ -49,26 +50,34 @@ class LmdbStore:
         name = "\0".join((self.namespace, digest, part)).encode()
         return b"e" + hashlib.blake2b(name, digest_size=TRACK - 1).digest()
 
+    def count(self, entity: str, key: Sequence[object]) -> int:
+        """How many entries an entity has, in all namespaces."""
+        with self.snapshot() as snapshot:
+            return sum(1 for prefix in self._prefixes(snapshot, entity, key) for _ in snapshot.between(prefix, *_EVER))
+
     def forget(self, entity: str, key: Sequence[object]) -> int:
         """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
 
         Returns the number of entries removed.
         """
-
-        def remove(transaction: LmdbTransaction) -> int:
-            removed = 0
-            for name, record in transaction.records():
-                if record.entity == entity:
-                    encoded = encoder(record.key_types)(key)
-                    store = LmdbStore(self._environment.folder, name)
-                    tracks = [store.track(record.digest, part) for part in PARTS]
-                    removed += sum(transaction.cut(track + encoded, -(2**63)) for track in tracks if encoded)
-            return removed
-
-        removed = self.write(remove)
+        removed = self.write(
+            lambda transaction: sum(
+                transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, entity, key)
+            )
+        )
         if removed:
             self._environment.replace(_copy)
         return removed
+
+    def _prefixes(self, snapshot: LmdbSnapshot, entity: str, key: Sequence[object]) -> list[bytes]:
+        """All timelines of an entity."""
+        found = []
+        for name, record in snapshot.records():
+            encoded = encoder(record.key_types)(key) if record.entity == entity else None
+            if encoded is not None:
+                store = LmdbStore(self._environment.folder, name)
+                found += [store.track(record.digest, part) + encoded for part in PARTS]
+        return found
 
     def close(self) -> None:
         """Close the file for this process; the next use opens it again."""

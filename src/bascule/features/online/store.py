@@ -21,6 +21,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
         through: rows that became known up to then (µs) are in; None before the first row.
         rows: source rows that went in.
         sequence: the data's place in the history, when the caller gave one; older data never replaces newer.
+        version: what the source tables were, when the caller said so.
         updated_at: when (µs).
     """
 
@@ -32,6 +33,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     through: int | None = None
     rows: int = 0
     sequence: int | None = None
+    version: str = ""
     updated_at: int = 0
 
 
@@ -100,6 +102,10 @@ class OnlineStore(Protocol):
 
     def track(self, digest: str, part: str) -> bytes:
         """The bytes that begin all timelines of one part of a view definition."""
+        ...
+
+    def count(self, entity: str, key: Sequence[object]) -> int:
+        """Return how many entries `forget` would remove."""
         ...
 
     def forget(self, entity: str, key: Sequence[object]) -> int:
