@@ -126,6 +126,13 @@ class Busy(EnvironmentProblem):
     """Another process holds what is needed."""
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Tell whether an exception is a Ctrl-C. DuckDB raises a RuntimeError of its own when one comes during a query."""
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    )
+
+
 def suggestion(name: str, known: Sequence[str], kind: str = "name") -> str:
     """Return "Did you mean …?" for an unknown name, or the list of known ones when it is short."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)

@@ -59,7 +59,7 @@ def test_the_git_branch_is_the_default(project: Workspace, bascule: Bascule, fol
         (("log", "--jsn"), 2, "Did you mean --json"),
         (("branch", "a b"), 2, "cannot name a branch"),
         (("branch", "main"), 2, "exists already"),
-        (("branch", "--delete", "main"), 2, "protected"),
+        (("branch", "--delete", "main"), 2, "current branch"),
         (("revert", "main~1"), 2, "first commit"),
         (("log", "--branch", "mian"), 2, "Did you mean 'main'?"),
         (("log", "-n", "many"), 2, "many"),

@@ -186,7 +186,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ({"prediction_time": "asked"}, "no column 'asked'"),
         ({"prediction_time": "distance"}, "'distance' is INTEGER, not a time"),
         ({"population": "select * from flight"}, "flight"),
-        ({"population": "select *, 1 as _row from flights"}, "'_row' is reserved"),
+        ({"population": "select *, 1 as __row from flights"}, "'__row' is reserved"),
         ({"request": RequestView("r", {"x": "1"}), "features": ["r.y"]}, "'r' has no expression named 'y'"),
         ({"request": RequestView("weather", {"x": "1"})}, "'weather' is there twice"),
         ({"request": RequestView("r", {"x": "weather.tmp"}), "features": ["r"]}, "Did you mean 'weather.temp'"),

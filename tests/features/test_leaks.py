@@ -14,7 +14,7 @@ import pytest
 from bascule.errors import InputError
 from bascule.features import Entity, FeatureView, LeakReport, RequestView, build_feature_set, leak_report
 from bascule.features.association import gini, r_squared, strength
-from bascule.features.lineage import origin, tables_of, with_table
+from bascule.features.lineage import Origin, origin, tables_of, with_table
 
 START = datetime(2024, 1, 1)
 USER = Entity("user", ("user_id",))
@@ -126,17 +126,37 @@ def test_request_columns_that_are_the_outcome(connection: duckdb.DuckDBPyConnect
 
 
 def test_an_expression_that_is_too_good_is_suspected(connection: duckdb.DuckDBPyConnection) -> None:
-    request = RequestView("request", {"shift": "age * 3 + 1"})
-    found = report(connection, "select * from cities", "age", request=request, label_time=None)
+    # Nothing in the query's text says that a maximum over one row is that row's value.
+    population = "select *, max(age) over (partition by user_id, asked_at) as years from loans"
+    request = RequestView("request", {"shift": "years * 3 + 1"})
+    found = report(
+        connection,
+        "select * from cities",
+        "age",
+        request=request,
+        label_time=None,
+        population=population,
+        rows=population,
+    )
     assert reasons(found) == {("request__shift", "target", False)}
     assert found.leaks[0].view == "request"
     assert found.leaks[0].evidence["r2"] > 0.95
 
 
+def test_an_expression_that_reads_the_outcome_is_proven(connection: duckdb.DuckDBPyConnection) -> None:
+    request = RequestView("request", {"shift": "age * 3 + 1", "waited": "date_diff('hour', asked_at, settled_at)"})
+    found = report(connection, "select * from cities", "age > 20", request=request)
+    assert {leak.feature: leak.evidence["columns"] for leak in found.leaks if leak.certain} == {
+        "request__shift": ["age"],
+        "request__waited": ["settled_at"],
+    }
+
+
 def test_a_feature_far_above_the_rest_is_suspected(connection: duckdb.DuckDBPyConnection) -> None:
     # Right nine times of ten.
-    population = """select user_id, asked_at, amount, outcome, settled_at,
-      case when hash(asked_at) % 10 = 0 then 1 - (outcome > 0.5)::int else (outcome > 0.5)::int end as hint
+    population = """select user_id, asked_at, amount, outcome, settled_at, max(
+        case when hash(asked_at) % 10 = 0 then 1 - (outcome > 0.5)::int else (outcome > 0.5)::int end
+      ) over (partition by user_id, asked_at) as hint
       from (select *, asked_at + interval 3 hour as settled_at from loans)"""
     found = report(
         connection,
@@ -158,11 +178,11 @@ def test_what_cannot_be_examined_is_said(connection: duckdb.DuckDBPyConnection) 
     assert any("fewer than 200" in reason for reason in few.unexamined)
     joined = "select l.*, l.asked_at + interval 3 hour as settled_at, c.city from loans l join cities c using (user_id)"
     split = report(connection, sql, "city = 'x'", event_time="last", population=joined, rows=joined)
-    assert any("do not come from one table" in reason for reason in split.unexamined)
+    assert any("does not say which rows" in reason for reason in split.unexamined)
 
 
 def test_a_label_that_cannot_be_used_is_told(connection: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(InputError, match="label 'outcom > 1' cannot be used"):
+    with pytest.raises(InputError, match="label 'outcom > 1' cannot be evaluated"):
         report(connection, "select * from cities", "outcom > 1")
     with pytest.raises(InputError, match="no column 'settled'"):
         report(connection, "select * from cities", label_time="settled")
@@ -174,30 +194,42 @@ COLUMNS = {"flights": {"carrier": "", "delay": "", "at": ""}, "planes": {"tail":
 @pytest.mark.parametrize(
     ("sql", "column", "expected"),
     [
-        ("select at as t from flights", "t", ("flights", {"at"})),
-        ("select f.at + interval 1 day as t from flights f", "t", ("flights", {"at"})),
-        ("select * from flights", "delay", ("flights", {"delay"})),
+        ("select at as t from flights", "t", {"flights.at"}),
+        ("select f.at + interval 1 day as t from flights f", "t", {"flights.at"}),
+        ("select * from flights", "delay", {"flights.delay"}),
         (
             "with a as (select *, at + 1 as u from flights) select u + delay as t from a",
             "t",
-            ("flights", {"at", "delay"}),
+            {"flights.at", "flights.delay"},
         ),
-        ("select at + 1 as u, u + 2 as t from flights", "t", ("flights", {"at"})),
-        ("select date_trunc('day', at) as t from flights group by all", "t", ("flights", {"at"})),
-        ("select seats as t from flights join planes on true", "t", ("planes", {"seats"})),
-        ("with flights as (select tail as at from planes) select at as t from flights", "t", ("planes", {"tail"})),
+        ("select at + 1 as u, u + 2 as t from flights", "t", {"flights.at"}),
+        ("select date_trunc('day', at) as t from flights group by all", "t", {"flights.at"}),
+        ("select seats as t from flights join planes on true", "t", {"planes.seats"}),
+        ("with flights as (select tail as at from planes) select at as t from flights", "t", {"planes.tail"}),
         ("select max(at) as t from flights", "t", None),
         ("select lag(at) over () as t from flights", "t", None),
-        ("select at + seats as t from flights join planes on true", "t", None),
+        ("select at + seats as t from flights join planes on true", "t", {"flights.at", "planes.seats"}),
         ("select at as t from flights union all select seats from planes", "t", None),
         ("select at from flights", "t", None),
         ("select u + 1 as u from flights", "u", None),
         ("selec", "t", None),
     ],
 )
-def test_origins(sql: str, column: str, expected: tuple[str, set[str]] | None) -> None:
+def test_origins(sql: str, column: str, expected: set[str] | None) -> None:
     found = origin(sql, column, lambda table: COLUMNS[table])
-    assert (None if found is None else (found.table, set(found.columns))) == expected
+    assert (None if found is None else {f"{table}.{name}" for table, name in found.columns}) == expected
+
+
+def test_a_plain_origin_is_a_column_as_it_is() -> None:
+    def made(sql: str) -> Origin:
+        found = origin(sql, "t", lambda table: COLUMNS[table])
+        assert found is not None
+        return found
+
+    assert made("with a as (select at as u from flights) select u as t from a").plain
+    assert made("select delay as t from flights").table == "flights"
+    assert not made("select delay + 1 as t from flights").plain
+    assert made("select delay + seats as t from flights join planes on true").table is None
 
 
 def test_tables_are_replaced_and_names_of_expressions_are_not() -> None:

@@ -249,16 +249,6 @@ def test_a_key_without_rows_is_gone(connection: Any, feature_set: FeatureSet, tm
     assert [row["past__rows_3h"] for row in found] == [0, 1]
 
 
-def test_older_data_never_replaces_newer(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
-    store = LmdbStore(tmp_path)
-    load(connection, [event(0, 1), event(1, 2)], [])
-    materialise(connection, feature_set, store, sequence=7)
-    load(connection, [event(0, 1)], [])
-    report = materialise(connection, feature_set, store, sequence=6)
-    assert all(view.stale for view in report.views)
-    assert online(feature_set, store, [ask(2)])[0]["told__a"] == 2
-
-
 def test_a_version_that_is_held_is_not_read_again(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     load(connection, [event(0, 1), event(1, 2)], [])

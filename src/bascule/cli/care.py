@@ -48,3 +48,53 @@ def audit_log(
     ]
     lines = [(r["seq"], r["at"], r["actor"], r["action"], r["subject"]) for r in rows]
     answer(common, rows, columns(lines, ("", "when", "who", "what", "subject")))
+
+
+def doctor(
+    *,
+    deep: Annotated[bool, Parameter(help="Also read every blob and compare it with its name.", negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Look whether everything that the workspace promises holds; ends with 1 when something is damaged."""
+    from dataclasses import asdict
+
+    from bascule.project.caring import examine
+
+    found = examine(common.place().workspace, deep)
+    mark = {"ok": "✓", "note": "·", "damage": "✗"}
+    text = columns([(mark[f.level], f.subject, f.message) for f in found])
+    damaged = any(f.level == "damage" for f in found)
+    answer(common, {"ok": not damaged, "findings": [asdict(f) for f in found]}, text)
+    return 1 if damaged else 0
+
+
+def forget(
+    table: str,
+    *subject: Annotated[str, Parameter(help="Who: COLUMN=VALUE, as many as name the subject.")],
+    dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.", negative="")] = False,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the proof.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
+
+    Args:
+        table: the table.
+    """
+    from bascule.errors import InputError
+    from bascule.project.forgetting import forget_subject
+
+    pairs = [part.partition("=") for part in subject]
+    if not pairs or not all(column and equals for column, equals, _ in pairs):
+        raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
+    values = {column: value for column, _, value in pairs}
+    done = forget_subject(common.place().workspace, table, values, dry_run=dry_run, reason=reason)
+    report, verb = done.report, "would be" if dry_run else "were"
+    lines = [
+        f"{report.rows:,} rows in {len(report.files)} files of {table} {verb} removed, "
+        f"from {len(report.commits)} commits.",
+        *(f"  {place.rows:,} rows or keys of {place.place} {verb} removed" for place in report.elsewhere),
+        *(f"  {name} learned from them" for name in done.models),
+    ]
+    if report.id:
+        lines.append(f"Proof: {report.id} in the audit log.")
+    answer(common, done.as_dict(), "\n".join(lines))

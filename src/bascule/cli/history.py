@@ -63,6 +63,11 @@ def branch(
         lines = [("*" if r["current"] else " ", r["name"], str(r["head"])[:10]) for r in rows]
         answer(common, rows, columns(lines, gap=1))
     elif delete:
+        if name == place.branch:
+            from bascule.errors import InputError
+
+            hint = "Switch to another one first: bascule switch main"
+            raise InputError(f"{name!r} is the current branch.", hint=hint)
         history.delete_branch(name, force=force)
         answer(common, {"deleted": name}, f"Deleted branch {name}.")
     else:

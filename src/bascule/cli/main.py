@@ -58,6 +58,7 @@ def application() -> App:
         help="Git for the whole ML system: data, features, models, deployments and monitors in one history.",
         version=__version__,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     for name, (where, group) in COMMANDS.items():
         app.command(where, name=name, group=group)
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code. Errors of the user or the environment never show a traceback."""
+    """Run one command and return its exit code. No error shows a traceback; a bug of ours is written to a file."""
     as_json = "--json" in arguments
     try:
         code = application()(arguments, exit_on_error=False, print_error=False)
@@ -80,12 +81,13 @@ def run(arguments: list[str]) -> int:
         return _tell(BasculeError(str(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
     except BasculeError as error:
         return _tell(error, as_json)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What was finished is kept; the same command continues.\n")
-        return 130
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        from bascule.cli.failing import told
+
+        return _tell(told(error, arguments), as_json)
 
 
 def _tell(error: BasculeError, as_json: bool) -> int:

@@ -29,9 +29,7 @@ def merge(
 
     place = common.place()
     target = into or common.branch or (place.branch if place.branch != source else "main")
-    done = publish(
-        place.workspace, source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship
-    )
+    done = publish(place.workspace, source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
     document = {
         "commit": done.commit.as_dict(),
         "changes": [{"path": change.path, "kind": change.kind} for change in done.changes],

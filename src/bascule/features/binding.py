@@ -14,7 +14,6 @@ from bascule.errors import InputError, suggestion
 from bascule.features.aggregates import result_type, value_columns
 from bascule.features.columns import FLOATS, INTEGERS, describe, family, feature_type, quoted
 from bascule.features.definitions import (
-    ROW,
     SEPARATOR,
     Entity,
     FeatureSet,
@@ -147,7 +146,7 @@ def _population_columns(
     if prediction_time is not None:
         _need_time(prediction_time, columns, "[training] prediction_time")
     for column in columns:
-        if column == ROW or column.startswith(SEPARATOR):
+        if column.startswith(SEPARATOR):
             message = f"[training] population: the column name {column!r} is reserved."
             raise InputError(message, hint="Rename it with AS.")
     return columns

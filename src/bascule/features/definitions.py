@@ -25,7 +25,6 @@ from bascule.store import digest_of
 
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 SEPARATOR = "__"
-ROW = "_row"
 T = TypeVar("T", "Entity", "FeatureView")
 
 

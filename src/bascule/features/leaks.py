@@ -16,6 +16,7 @@ What cannot be examined is said, never passed over.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -44,7 +45,7 @@ class Leak(msgspec.Struct, frozen=True, kw_only=True):
         feature: its name in the feature set.
         reason: outcome, future, target or jump.
         certain: a proof, not a suspicion.
-        message: one sentence for people.
+        message: why, for people: what follows "the feature: ".
         evidence: the numbers behind it.
     """
 
@@ -54,6 +55,11 @@ class Leak(msgspec.Struct, frozen=True, kw_only=True):
     certain: bool
     message: str
     evidence: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The feature as a project file names it: `view.field`, or a request column."""
+        return self.feature.replace(SEPARATOR, ".", 1) if self.view else self.feature
 
 
 class LeakReport(msgspec.Struct, frozen=True):
@@ -131,10 +137,10 @@ def _suspicions(
     try:
         columns = _sample(connection, feature_set, rows_sql, label, training)
     except duckdb.Error as error:
-        raise InputError(f"The label {label!r} cannot be used: {first_line(error)}", hint="Correct it.") from None
+        raise InputError(f"The label {label!r} cannot be evaluated: {first_line(error)}", hint="Correct it.") from None
     targets = _targets(columns.pop("__label"))
     if not targets:
-        reason = f"fewer than {FEWEST} examples have a label, or all have the same one"
+        reason = f"fewer than {FEWEST} examples have a label, all have the same one, or it is no number and no text"
         return [], [f"Strength of single features: {reason}."]
     measure = "r2" if targets[0][1] == "r2" else "gini"
     found = {
@@ -154,13 +160,12 @@ def _judged(found: dict[str, float], measure: str, feature_set: FeatureSet) -> l
             evidence["auc"] = round((1 + value) / 2, 4)
             shown = f"AUC {(1 + value) / 2:.3f}"
         if value > NEARLY_PERFECT[measure]:
-            reason, message = "target", f"{feature} alone predicts the label nearly perfectly ({shown})"
+            reason, message = "target", f"it alone predicts the label nearly perfectly ({shown})"
         elif value >= FAR and value - next_best >= GAP:
-            reason, message = "jump", f"{feature} alone predicts the label far better than any other feature ({shown})"
+            reason, message = "jump", f"it alone predicts the label far better than any other feature ({shown})"
         else:
             continue
         view = feature.split(SEPARATOR)[0] if SEPARATOR in feature and feature not in feature_set.columns else ""
-        message += "; check when its value becomes known."
         leaks.append(Leak(view=view, feature=feature, reason=reason, certain=False, message=message, evidence=evidence))
     return leaks
 
@@ -182,7 +187,7 @@ def _sample(
 
 def _targets(label: list[Any]) -> list[tuple[Floats, str]]:
     """What is to be predicted: a 0/1 label, each class of a text, or numbers."""
-    if len(label) < FEWEST or len(set(label)) < 2:
+    if len(label) < FEWEST or len(set(label)) < 2 or not isinstance(label[0], str | int | float | Decimal):
         return []
     if isinstance(label[0], str):
         classes = sorted(set(label), key=lambda name: (-label.count(name), name))[:CLASSES]

@@ -1,4 +1,4 @@
-"""Where a column of a query comes from: the one base table and the expression over it, when there is such a one."""
+"""Where a column of a query comes from: the columns of base tables that make it, row by row."""
 
 from __future__ import annotations
 
@@ -15,34 +15,40 @@ Columns = Callable[[str], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Origin:
-    """An expression over one base table.
+    """An expression over the rows of base tables.
 
     Attributes:
-        table: the table as named in the query.
-        sql: the expression, over the table's columns.
-        columns: the columns that it reads.
+        sql: the expression, over columns without their tables.
+        columns: the columns that it reads, as (table as named in the query, column).
     """
 
-    table: str
     sql: str
-    columns: frozenset[str]
+    columns: frozenset[tuple[str, str]]
+
+    @property
+    def table(self) -> str | None:
+        """The table, when there is only one."""
+        tables = {table for table, _ in self.columns}
+        return tables.pop() if len(tables) == 1 else None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a column as it is."""
+        return any(self.sql == exp.column(name, quoted=True).sql(dialect="duckdb") for _, name in self.columns)
 
 
 def origin(sql: str, column: str, columns: Columns) -> Origin | None:
-    """Return what a query's column is over one base table.
+    """Return what a query's column is over base tables.
 
-    None when it is an aggregate, a window function, comes from several tables or a union, or the SQL is not understood.
+    None when it is an aggregate, a window function, comes from a union or nowhere, or the SQL is not understood.
     """
     try:
         scope = build_scope(parse_one(sql, dialect="duckdb"))
         found = None if scope is None else _expand(scope, column, columns, frozenset())
         if found is None:
             return None
-        expression, tables = found
-        if len(tables) != 1:
-            return None
-        names = frozenset(leaf.name for leaf in expression.find_all(exp.Column))
-        return Origin(tables.pop(), expression.sql(dialect="duckdb"), names)
+        expression, read = found
+        return Origin(expression.unnest().sql(dialect="duckdb"), frozenset(read)) if read else None
     except (SqlglotError, RecursionError, ValueError):
         return None
 
@@ -85,8 +91,8 @@ def _bare(table: exp.Table) -> str:
 
 def _expand(
     scope: Scope, name: str, columns: Columns, expanding: frozenset[tuple[int, str]]
-) -> tuple[exp.Expr, set[str]] | None:
-    """A select's column as an expression over base tables, and these tables."""
+) -> tuple[exp.Expr, set[tuple[str, str]]] | None:
+    """A select's column as an expression over base tables, in parentheses, and the columns that it reads."""
     if not isinstance(scope.expression, exp.Select) or (id(scope), name.lower()) in expanding:
         return None
     expanding = expanding | {(id(scope), name.lower())}
@@ -95,7 +101,7 @@ def _expand(
         return None
     if projection.find(exp.AggFunc, exp.Window, exp.Subquery):
         return None
-    tables: set[str] = set()
+    read: set[tuple[str, str]] = set()
     # A wrapper, so that the root itself can be replaced.
     wrapper = exp.Paren(this=projection.copy())
     for leaf in list(wrapper.find_all(exp.Column)):
@@ -103,9 +109,9 @@ def _expand(
         if found is None:
             return None
         expression, sources = found
-        tables |= sources
+        read |= sources
         leaf.replace(expression)
-    return wrapper, tables
+    return wrapper, read
 
 
 def _projection(scope: Scope, name: str) -> exp.Expr | None:
@@ -119,7 +125,7 @@ def _projection(scope: Scope, name: str) -> exp.Expr | None:
 
 def _leaf(
     scope: Scope, leaf: exp.Column, columns: Columns, expanding: frozenset[tuple[int, str]]
-) -> tuple[exp.Expr, set[str]] | None:
+) -> tuple[exp.Expr, set[tuple[str, str]]] | None:
     for alias, source in scope.sources.items():
         if leaf.table and alias.lower() != leaf.table.lower():
             continue
@@ -127,7 +133,8 @@ def _leaf(
             named = _bare(source)
             known = {column.lower(): column for column in columns(named)}
             if leaf.name.lower() in known:
-                return exp.column(known[leaf.name.lower()], quoted=True), {named}
+                name = known[leaf.name.lower()]
+                return exp.column(name, quoted=True), {(named, name)}
         elif isinstance(source, Scope):
             found = _expand(source, leaf.name, columns, expanding)
             if found is not None:

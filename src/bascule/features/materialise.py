@@ -37,7 +37,6 @@ class ViewReport(msgspec.Struct, frozen=True, kw_only=True):
         changed_keys: keys whose timeline changed, or that are gone.
         written, removed: entries.
         through: rows that became known up to then (µs) are in; None for a reference table, or when there is none.
-        stale: the store holds newer data (by `sequence`), so nothing was done.
     """
 
     view: str
@@ -47,7 +46,6 @@ class ViewReport(msgspec.Struct, frozen=True, kw_only=True):
     removed: int = 0
     through: int | None = None
     seconds: float = 0.0
-    stale: bool = False
 
 
 class MaterialiseReport(msgspec.Struct, frozen=True):
@@ -68,7 +66,6 @@ def materialise(
     through: int | None = None,
     progress: Progress | None = None,
     *,
-    sequence: int | None = None,
     version: str = "",
 ) -> MaterialiseReport:
     """Bring a store up to date with a feature set's source tables.
@@ -76,8 +73,6 @@ def materialise(
     Args:
         through: only rows that became known up to then (µs); None means all. It never takes back what is in.
         progress: called with the view, the entries written and at most how many there will be.
-        sequence: the data's place in the history (such as a commit's generation). Data older than what the store holds
-            is left out, so that of two runs at once the newer wins, whichever ends last.
         version: says what all source tables are now (such as a digest of theirs); a view that the store has at this
             version is left alone, unread.
 
@@ -88,7 +83,7 @@ def materialise(
     """
     reports = []
     for view in feature_set.views:
-        run = _Run(connection, store, view, feature_set.entity(view), through, sequence, version, progress)
+        run = _Run(connection, store, view, feature_set.entity(view), through, version, progress)
         try:
             reports.append(store.write(run.work))
         except (duckdb.Error, pa.ArrowException) as error:
@@ -106,7 +101,6 @@ class _Run:
     view: FeatureView
     entity: Entity
     through: int | None
-    sequence: int | None
     version: str
     progress: Progress | None
 
@@ -114,8 +108,6 @@ class _Run:
         begun = time.perf_counter()
         digest = definition_digest(self.view, self.entity)
         record = transaction.view(digest)
-        if record is not None and older(self.sequence, record.sequence):
-            return ViewReport(view=self.view.name, rows=record.rows, through=record.through, stale=True)
         if record is not None and self.version and record.version == self.version:
             return ViewReport(view=self.view.name, rows=record.rows, through=record.through)
         held = record.through if record else None
@@ -129,7 +121,7 @@ class _Run:
             written += self._fill(transaction, digest, part, changes, record is None, written)
         reached = [time for time in (held, limit, changes.newest) if time is not None]
         through = max(reached) if reached and view.event_time is not None else None
-        transaction.record(self._record(digest, through, changes.total, record))
+        transaction.record(self._record(digest, through, changes.total))
         return ViewReport(
             view=view.name,
             rows=changes.total,
@@ -194,7 +186,7 @@ class _Run:
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         yield from self.connection.sql(sql).to_arrow_reader(BATCH)
 
-    def _record(self, digest: str, through: int | None, rows: int, held: ViewRecord | None) -> ViewRecord:
+    def _record(self, digest: str, through: int | None, rows: int) -> ViewRecord:
         return ViewRecord(
             view=self.view.name,
             digest=digest,
@@ -203,16 +195,10 @@ class _Run:
             key_types=tuple(self.view.types[key] for key in self.entity.keys),
             through=through,
             rows=rows,
-            sequence=held.sequence if held and self.sequence is None else self.sequence,
             # A run that holds rows back does not have all of that version.
             version="" if self.through is not None else self.version,
             updated_at=time.time_ns() // 1000,
         )
-
-
-def older(sequence: int | None, held: int | None) -> bool:
-    """Whether data of one sequence is older than what is held; without numbers nobody can tell."""
-    return sequence is not None and held is not None and sequence < held
 
 
 def limited(view: FeatureView, through: int | None) -> FeatureView:

@@ -13,7 +13,7 @@ import duckdb
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
 from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
-from bascule.features.definitions import ROW, SEPARATOR, Entity, FeatureSet, FeatureView
+from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
@@ -30,15 +30,17 @@ def training_rows(
 
     Returns:
         A relation, not yet run, that streams (`.to_arrow_reader()`). Exactly one row for each row of the spine, in its
-        order: `_row` (BIGINT, from 0), the spine's columns, then the features, in the order and with the types of
-        `feature_set`. A feature without a row that counts is NULL (counts are 0); rows of other keys, rows from the
-        future and the order of the rows never change it.
+        order: the spine's columns, then the features, in the order and with the types of `feature_set`. A feature
+        without a row that counts is NULL (counts are 0); rows of other keys, rows from the future and the order of the
+        rows never change it.
 
     Raises:
         InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
     """
     columns = describe(connection, spine_sql, "The examples")
     check_spine(feature_set, columns)
+    # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
+    connection.execute("SET asof_loop_join_threshold = 0")
     return connection.sql(training_sql(feature_set, spine_sql, columns))
 
 
@@ -58,7 +60,7 @@ def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
             )
     for column in columns:
         taken = column in feature_set.types and column not in feature_set.columns
-        if column == ROW or column.startswith(SEPARATOR) or taken:
+        if column.startswith(SEPARATOR) or taken:
             raise InputError(f"The examples have a column {column!r}, a name that is taken.", hint="Rename it with AS.")
 
 
@@ -75,7 +77,7 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
         sources.append(f"JOIN __view{place} USING (__row)")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
-        "WITH " + ",\n".join(steps) + f"\nSELECT __row AS {ROW}, {', '.join(_outputs(feature_set, columns))}"
+        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(_outputs(feature_set, columns))}"
         "\nFROM __joined ORDER BY __row"
     )
 

@@ -63,17 +63,66 @@ class Probing:
         return references(self.label, "[training] label")
 
     @cached_property
-    def known(self) -> Origin | None:
-        """When a row's outcome becomes known, over the label's base table."""
-        return self.trace(self.rows_sql, self.label_time) if self.label_time else None
+    def table(self) -> str | None:
+        """The one base table that the label is made from."""
+        tables = {found.table if found else None for found in map(self._in_population, self.label_columns)}
+        return tables.pop() if len(tables) == 1 else None
 
     @cached_property
     def hidden(self) -> tuple[str, ...]:
         """The columns of the label's base table that hold the outcome; empty when they cannot be told."""
-        origins = [self.trace(self.rows_sql, column) for column in self.label_columns]
-        if self.known is None or not all(found and found.table == self.known.table for found in origins):
+        if self.table is None:
             return ()
-        return tuple(sorted({*self.outcomes, *(name for found in origins if found for name in found.columns)}))
+        origins = map(self._in_population, self.label_columns)
+        made = {name for found in origins if found for _, name in found.columns}
+        known = self.columns_of(self.table)
+        return tuple(sorted(made | {name for name in self.outcomes if name in known}))
+
+    @cached_property
+    def secret(self) -> set[tuple[str, str]]:
+        """The columns of base tables that are known only with the outcome."""
+        return {(str(self.table), name) for name in self.hidden}
+
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """The population's columns that are columns of the label's table as they are, outcomes aside."""
+        found = {name: self._in_population(name) for name in describe(self.connection, self.rows_sql, "[training]")}
+        return {
+            name: column
+            for name, source in found.items()
+            if source and source.plain and source.table == self.table
+            for _, column in source.columns
+            if column not in self.hidden
+        }
+
+    def without_outcomes(self, cut: int) -> str | None:
+        """A query for the label's table in which outcomes that were not known at a cut (µs) are null, or None.
+
+        When the time at which an outcome becomes known is not made from this table alone, its rows are found again by
+        the columns that the population passes on; rows that cannot be told from known ones are left as they are.
+        """
+        known = self._in_population(self.label_time) if self.label_time else None
+        if not self.hidden or self.label_time is None:
+            return None
+        if known is not None and known.table == self.table:
+            return f"SELECT * REPLACE ({self._nulls(f'epoch_us({known.sql}) > {cut}')}) FROM {self.table}"
+        if not self.marks:
+            return None
+        names = ", ".join(map(quoted, self.marks))
+        later = f"min(epoch_us({quoted(self.label_time)})) > {cut}"
+        same = " AND ".join(
+            f"t.{quoted(column)} IS NOT DISTINCT FROM h.{quoted(name)}" for name, column in self.marks.items()
+        )
+        return (
+            f"SELECT t.* REPLACE ({self._nulls('h.__later')}) FROM {self.table} t LEFT JOIN (SELECT {names}, TRUE AS "
+            f"__later FROM (\n{self.rows_sql}\n) GROUP BY {names} HAVING {later}) h ON {same}"
+        )
+
+    def _nulls(self, where: str) -> str:
+        return ", ".join(f"CASE WHEN {where} THEN NULL ELSE {quoted(n)} END AS {quoted(n)}" for n in self.hidden)
+
+    def _in_population(self, column: str) -> Origin | None:
+        return self.trace(self.rows_sql, column)
 
     @cached_property
     def cuts(self) -> list[tuple[int, pa.Table]]:
@@ -108,52 +157,44 @@ class Probing:
 
 def request_findings(probing: Probing) -> Findings:
     """Request columns that are the outcome, or are computed from it, by their origin in the population's query."""
-    found = []
-    known = probing.known
-    for feature in probing.feature_set.features:
-        if feature not in probing.feature_set.columns:
-            continue
-        source = probing.trace(probing.rows_sql, feature)
-        shared = (
-            set(source.columns) & set(probing.hidden) if source and known and source.table == known.table else set()
-        )
-        if feature in probing.label_columns or shared:
-            columns = sorted(shared) or [feature]
-            message = f"The request column {feature} is made from the outcome ({', '.join(columns)})."
-            found.append(Finding("", feature, "outcome", message, {"columns": columns}))
+    feature_set, found = probing.feature_set, []
+    reads: dict[str, tuple[str, ...]] = {name: (name,) for name in feature_set.features if name in feature_set.columns}
+    if feature_set.request is not None:
+        for name, text in feature_set.request.expressions.items():
+            reads[f"{feature_set.request.name}{SEPARATOR}{name}"] = references(text, name)
+    for feature, columns in reads.items():
+        told = {column for column in columns if column in (*probing.label_columns, probing.label_time)}
+        for column in columns:
+            source = probing.trace(probing.rows_sql, column) if "." not in column else None
+            told |= {name for table, name in source.columns & probing.secret} if source else set()
+        if told:
+            view = "" if feature in feature_set.columns else feature.split(SEPARATOR)[0]
+            made = ", ".join(sorted(told))
+            message = f"it is made from {made}, which nobody knows before the outcome"
+            found.append(Finding(view, feature, "outcome", message, {"columns": sorted(told)}))
     return found, []
 
 
 def outcome_findings(probing: Probing) -> Findings:
     """Features that change when outcomes that were not known yet are hidden."""
-    known, hidden = probing.known, probing.hidden
-    if known is None or not hidden or probing.prediction_time is None:
-        reason = "label and label_time do not come from one table"
-        if not probing.label_time or not probing.prediction_time:
-            reason = f"no {'prediction_time' if probing.label_time else 'label_time'} is given"
+    if probing.label_time is None or probing.prediction_time is None:
+        reason = f"no {'prediction_time' if probing.label_time else 'label_time'} is given"
+        return [], [f"Outcomes not known yet: {reason}, so they cannot be hidden."]
+    if probing.without_outcomes(0) is None:
+        reason = "the population does not say which rows of one table the label and label_time are made from"
         return [], [f"Outcomes not known yet: {reason}, so they cannot be hidden."]
     found, missed = [], []
     for view in probing.feature_set.views:
         tables = tables_of(body(view.sql))
         if not tables:
             missed.append(f"View {view.name}: its SQL is not understood, so outcomes cannot be hidden from it.")
-        if known.table not in tables:
+        if probing.table not in tables:
             continue
-
-        what = f"outcomes ({', '.join(hidden)}) that were not known yet"
-        hide = partial(_hidden_outcomes, known, hidden)
-        result, problem = _examine(probing, view, known.table, hide, "outcome", what)
+        what = f"outcomes ({', '.join(probing.hidden)}) that were not known yet"
+        result, problem = _examine(probing, view, str(probing.table), probing.without_outcomes, "outcome", what)
         found += result
         missed += problem
     return found, missed
-
-
-def _hidden_outcomes(known: Origin, hidden: tuple[str, ...], cut: int) -> str:
-    parts = ", ".join(
-        f"CASE WHEN epoch_us({known.sql}) > {cut} THEN NULL ELSE {quoted(name)} END AS {quoted(name)}"
-        for name in hidden
-    )
-    return f"SELECT * REPLACE ({parts}) FROM {known.table}"
 
 
 def future_findings(probing: Probing) -> Findings:
@@ -165,10 +206,10 @@ def future_findings(probing: Probing) -> Findings:
         times = [view.event_time, *([view.known_time] if view.known_time else [])]
         origins = [probing.trace(body(view.sql), name) for name in times]
         event = origins[0]
-        if event is None:
+        table = event.table if event else None
+        if table is None:
             missed.append(f"View {view.name}: {view.event_time} does not come from one table, so it may look ahead.")
             continue
-        table = event.table
         conditions = [f"epoch_us({o.sql})" for o in origins if o is not None and o.table == table]
         what = f"rows of {table} that the view itself dates later"
         hide = partial(_hidden_rows, table, conditions)
@@ -184,16 +225,17 @@ def _hidden_rows(table: str, times: list[str], cut: int) -> str:
 
 
 def _looks_around(view: FeatureView) -> bool:
-    """Whether a query can see other rows than the one it makes a row of."""
+    """Whether a query can see other rows of a table than the one it makes a row of."""
     try:
         tree = parse_one(body(view.sql), dialect="duckdb")
     except SqlglotError:
         return True
-    return tree.find(exp.Window, exp.AggFunc, exp.Join, exp.Subquery, exp.With, exp.SetOperation) is not None
+    named = [table.name.lower() for table in tree.find_all(exp.Table)]
+    return len(set(named)) < len(named) or tree.find(exp.Window, exp.AggFunc, exp.SetOperation) is not None
 
 
 def _examine(
-    probing: Probing, view: FeatureView, table: str, hide: Callable[[int], str], reason: str, what: str
+    probing: Probing, view: FeatureView, table: str, hide: Callable[[int], str | None], reason: str, what: str
 ) -> Findings:
     """Compute a view's features at each cut as they are and with something hidden, and report what changes."""
     changed: dict[str, dict[str, Any]] = {}
@@ -201,7 +243,7 @@ def _examine(
     for cut, examples in probing.cuts:
         try:
             plain, hidden = (
-                _features(probing, view, with_table(body(view.sql), table, shown), examples)
+                _features(probing, view, with_table(body(view.sql), table, str(shown)), examples)
                 for shown in (f"SELECT * FROM {table}", hide(cut))
             )
         except (duckdb.Error, SqlglotError, InputError) as error:
@@ -218,7 +260,7 @@ def _examine(
             view.name,
             name,
             reason,
-            f"{name} is made from {what}: hiding them changes {entry['changed']} of {examined} examples.",
+            f"it is made from {what}: hiding them changes {entry['changed']} of {examined} examples",
             {"examined": examined, **entry},
         )
         for name, entry in changed.items()

@@ -6,9 +6,9 @@ catalog and its blobs live together.
 """
 
 from bascule.history.commits import Change, Commit
-from bascule.history.merging import Resolver, Staged
+from bascule.history.merging import REMOVED, Resolver, Staged
 from bascule.history.refs import Ref
 from bascule.history.repository import History
 from bascule.history.workspace import Workspace
 
-__all__ = ["Change", "Commit", "History", "Ref", "Resolver", "Staged", "Workspace"]
+__all__ = ["REMOVED", "Change", "Commit", "History", "Ref", "Resolver", "Staged", "Workspace"]

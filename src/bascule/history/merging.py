@@ -12,8 +12,9 @@ from bascule.errors import Conflict
 from bascule.history.commits import Change, Commit, Object, canonical
 
 # Called for a path that both sides changed, with the object at the common ancestor and on each side (None: not there).
-# Returns the object that has both, or None when the two exclude each other.
+# Returns the object that has both, `REMOVED` to remove the path, or None when the two exclude each other.
 Resolver = Callable[[str, Object | None, Object | None, Object | None], Object | None]
+REMOVED: Object = {"kind": "removed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def settle(
         settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
         if settled is None:
             clashes.append(path)
+        elif settled is REMOVED:
+            digests[path] = None
         else:
             body = canonical(settled)
             name = blake3(body).hexdigest()

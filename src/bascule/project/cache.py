@@ -77,13 +77,15 @@ def differences(workspace: Workspace, key: Key) -> list[Difference] | None:
     query = select(step_cache.c.terms_json).where(step_cache.c.step == key.terms["step"])
     with workspace.catalog.read() as conn:
         last = conn.execute(query.order_by(step_cache.c.created_at.desc()).limit(1)).scalar()
-    if last is None:
-        return None
-    before: Terms = msgspec.json.decode(last)
+    return None if last is None else compared(msgspec.json.decode(last), key.terms)
+
+
+def compared(before: Terms, after: Terms) -> list[Difference]:
+    """Return the terms that differ, by name."""
     return [
-        Difference(term, before.get(term), key.terms.get(term))
-        for term in sorted(before.keys() | key.terms.keys())
-        if before.get(term) != key.terms.get(term)
+        Difference(term, before.get(term), after.get(term))
+        for term in sorted(before.keys() | after.keys())
+        if before.get(term) != after.get(term)
     ]
 
 
@@ -95,6 +97,12 @@ def code_version(packages: tuple[str, ...]) -> str:
         for path in _sources(package):
             hasher.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return hasher.hexdigest()
+
+
+def file_version(folder: Path, module: str) -> str:
+    """Return a digest of a module's text in the project's folder, or of nothing when it is not there."""
+    path = folder.joinpath(*module.split(".")).with_suffix(".py")
+    return blake3(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _sources(package: str) -> Iterator[Path]:

@@ -49,7 +49,7 @@ def check_table(
             connection,
             batch or lake.scan(table or {}),
             Contract.parse(contract["text"], file=contract.get("file", f"contracts/{name}.yaml")),
-            related=_related(lake, read),
+            related=relations(lake, read),
             existing=lake.scan(table) if batch and table is not None else None,
         )
     keep(workspace, report, commit, run)
@@ -96,11 +96,11 @@ def problems(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _related(lake: Lake, read: Reader) -> Callable[[str], str | None]:
+def relations(lake: Lake, read: Reader) -> Callable[[str], str | None]:
+    """Return what gives the relation of a table of some state by name, for checks that look at other tables."""
+
     def relation(name: str) -> str | None:
         other = read(f"tables/{name}")
         return lake.scan(other) if other is not None else None
 
     return relation
-
-

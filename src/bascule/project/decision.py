@@ -33,7 +33,7 @@ class Decision:
 
 def decide(step: Step, context: Context) -> Decision:
     """Return what is to be done about a step; the receipts of the steps before it must be in the context."""
-    idle = step.idle(context)
+    idle = step.idle(context) if step.idle is not None else None
     if idle is not None:
         version = cache.code_version(step.code)
         receipt = Receipt(
@@ -42,21 +42,21 @@ def decide(step: Step, context: Context) -> Decision:
         return Decision("rest", idle.summary, receipt)
     key = cache.key_of(step, context)
     found = cache.find(context.workspace, key)
-    if found is not None:
+    if found is not None and step.idle is None:
         cached = msgspec.structs.replace(found, status="cached", duration_s=0.0)
         if step.settled(context, found):
             return Decision("rest", "nothing that it reads has changed", cached, key)
         if step.restore is not None:
             return Decision("restore", "an earlier run made exactly this", cached, key)
     differences = cache.differences(context.workspace, key)
-    return Decision("work", _explain(differences, found is not None), None, key, tuple(differences or ()))
+    return Decision("work", _explain(differences, context.branch), None, key, tuple(differences or ()))
 
 
-def _explain(differences: list[cache.Difference] | None, moved: bool) -> str:
+def _explain(differences: list[cache.Difference] | None, branch: str) -> str:
     if differences is None:
         return "it never ran"
     if not differences:
-        return "what it made is not there any more" if moved else "its last run did not end"
+        return f"branch {branch!r} does not have what its last run made"
     return "; ".join(_in_words(difference) for difference in differences)
 
 

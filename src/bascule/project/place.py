@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bascule.errors import InputError, NotFound
+from bascule.errors import InputError, NotFound, suggestion
 from bascule.history import Workspace
 from bascule.tracking.code import git_branch
 
@@ -32,6 +32,9 @@ class Place:
     @cached_property
     def folder(self) -> Path:
         """The project's folder: the nearest one upwards with a bascule.toml or a workspace."""
+        if not self.start.exists():
+            known = [path.name for path in self.start.parent.iterdir()] if self.start.parent.is_dir() else []
+            raise NotFound("folder", str(self.start), hint=suggestion(self.start.name, sorted(known), "folder"))
         for folder in (self.start, *self.start.parents):
             if (folder / PROJECT_FILE).is_file() or (folder / ".bascule").is_dir():
                 return folder

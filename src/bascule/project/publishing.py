@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bascule.catalog import actor
+from bascule.contracts import Contract
 from bascule.delivery import deploy
-from bascule.errors import CheckFailed, InputError
-from bascule.history import Change, Commit, Staged, Workspace
+from bascule.errors import CheckFailed, Conflict, InputError, NotFound
+from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
+from bascule.project.related import related
 from bascule.registry import merge_models
 
 PRODUCTION = "production"
@@ -58,15 +60,22 @@ def publish(
     Raises:
         Conflict: names paths that both sides changed.
         CheckFailed: a check refused the merged state; the target is unchanged.
+        NotFound: `ours` or `theirs` names a path that only one side changed.
     """
     seen: dict[str, Any] = {"changes": (), "checked": ()}
+    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
 
     def check(staged: Staged) -> None:
+        resolve.refuse_unused()
         seen["changes"] = staged.changes
         seen["checked"] = _check(workspace, staged, source, into, run)
 
-    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
-    commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
+    try:
+        commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
+    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the merge landed
+        resolve.discard(None)
+        raise
+    resolve.discard(commit)
     shipped = _ship(workspace, into, seen["changes"]) if ship else ()
     return Published(commit, seen["changes"], seen["checked"], shipped)
 
@@ -78,24 +87,46 @@ class _Resolver:
         if both := ours & theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
         self.lake, self.ours, self.theirs = lake, ours, theirs
+        self.asked: set[str] = set()
+        self.made: list[tuple[str, Object]] = []
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        self.asked.add(path)
         if path in self.ours:
-            return ours
+            return ours or REMOVED
         if path in self.theirs:
-            return theirs
+            return theirs or REMOVED
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
-            return self.lake.merge_appends(base, ours, theirs)
+            merged = self.lake.merge_appends(base, ours, theirs)
+            if merged is not None:
+                self.made.append((path, merged))
+            return merged
         if path.startswith("models/"):
             return merge_models(path, base, ours, theirs)
         return None
+
+    def discard(self, landed: Commit | None) -> None:
+        """Delete what was written for merged tables that are not the ones which landed."""
+        for path, merged in self.made:
+            if landed is None or self.lake.workspace.history.read(landed, path) != merged:
+                self.lake.discard(merged)
+
+    def refuse_unused(self) -> None:
+        """Raise `NotFound` when a path was named that only one side changed: the user meant something else."""
+        for path in sorted((self.ours | self.theirs) - self.asked):
+            hint = "" if self.asked else "Both sides go together without a choice: leave --ours and --theirs out."
+            raise NotFound("path in conflict", path, self.asked, hint=hint)
 
 
 def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
+    tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
+    for _, contract in staged.entries("contracts/") if tables else ():
+        if related(Contract.parse(contract["text"]), tables):
+            names.add(contract["table"])
     reports = [
         report
         for name in sorted(names)

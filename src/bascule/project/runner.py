@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bascule.project.file import ProjectFile
-from bascule.project.plan import make_plan
-
 from bascule.catalog import actor
 from bascule.errors import Busy, NotFound
 from bascule.history import Workspace
 from bascule.project import cache
 from bascule.project.decision import Decision, decide
+from bascule.project.file import ProjectFile
+from bascule.project.plan import make_plan
 from bascule.project.receipt import Receipt
 from bascule.project.step import Context, Progress, Step
 from bascule.store.locking import FileLock, Locked

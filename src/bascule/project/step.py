@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from bascule.history import Commit, Workspace
 from bascule.lake import Lake
 from bascule.project.file import ProjectFile
-
-from bascule.history import Commit, Workspace
 from bascule.project.receipt import Output, Receipt
 from bascule.tracking import Run
 
@@ -94,7 +93,8 @@ class Step:
         settled: tells whether what a receipt says is still so on the branch; with `restore`, a receipt whose outputs
             have been moved away from is brought back without working again.
         restore: brings back what a receipt says.
-        idle: returns why there is nothing to do without a cache, or None; for steps that look at the world.
+        idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or
+            None. Their inputs only tell why there is something to do.
     """
 
     name: str
@@ -105,4 +105,4 @@ class Step:
     work: Callable[[Context, Run, Progress], Outcome]
     settled: Callable[[Context, Receipt], bool] = lambda context, receipt: True
     restore: Callable[[Context, Receipt], None] | None = None
-    idle: Callable[[Context], Outcome | None] = lambda context: None
+    idle: Callable[[Context], Outcome | None] | None = None

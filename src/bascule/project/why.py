@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bascule.project.file import ProjectFile
-from bascule.project.plan import make_plan
-
 from bascule.catalog import actor
 from bascule.history import Workspace
 from bascule.project.cache import Difference
 from bascule.project.decision import decide
+from bascule.project.file import ProjectFile
+from bascule.project.plan import make_plan
 from bascule.project.step import Context
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bascule.catalog import actor, new_id, now
 from bascule.catalog.schema import metrics, params, run_io, runs, tags
-from bascule.errors import CheckFailed, NotFound
+from bascule.errors import BasculeError, NotFound, is_interruption
 from bascule.history import Workspace
 from bascule.tracking.code import Code
 from bascule.tracking.environment import capture_environment
@@ -108,14 +109,8 @@ def recorded(
         conn.execute(insert(runs).values(**row))
     try:
         yield run
-    except KeyboardInterrupt:
-        run.finish("cancelled", "Interrupted.")
-        raise
-    except CheckFailed as error:
-        run.finish("failed", error.message)
-        raise
     except BaseException as error:
-        run.finish("failed", f"{type(error).__name__}: {error}")
+        _fail(run, error)
         raise
     _close(workspace, run.id)
 
@@ -132,6 +127,17 @@ def find_run(workspace: Workspace, text: str) -> dict[str, Any]:
             return dict(found[0]._mapping)
         known = conn.execute(select(runs.c.id).order_by(runs.c.started_at.desc()).limit(8)).scalars().all()
     raise NotFound("run", text, known, hint="Write more of the id." if found else "")
+
+
+def _fail(run: Run, error: BaseException) -> None:
+    """Close a run that raised. What went wrong first is what the user must be told, so nothing is raised here."""
+    if is_interruption(error):
+        status, text = "cancelled", "Interrupted."
+    else:
+        status = "failed"
+        text = error.message if isinstance(error, BasculeError) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(BasculeError):  # on a full disk the run stays open; `bascule doctor` closes it
+        run.finish(status, text)
 
 
 def _close(workspace: Workspace, name: str) -> None:

@@ -35,6 +35,18 @@ def converter(type_name: str) -> Converter:
     return _CONVERTERS[family(known)]
 
 
+def read_key(type_name: str, value: Any) -> Any:
+    """A key's value, given as itself or as its text; None when it cannot be a value of the type."""
+    try:
+        return converter(type_name)(value)
+    except Refused:
+        read = _READ.get(family(feature_type(type_name) or "VARCHAR"))
+    try:
+        return read(value) if read is not None and isinstance(value, str) else None
+    except (ValueError, KeyError):
+        return None
+
+
 def at_time(type_name: str) -> Callable[[int], Any]:
     """A function from µs to the value of the prediction time's column."""
     known = feature_type(type_name)
@@ -146,6 +158,11 @@ _CONVERTERS: dict[str, Converter] = {
     "boolean": _boolean,
     "text": _text,
     "date": _date,
+}
+_READ: dict[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
 }
 _WANTED = {
     "integer": "an integer",

@@ -6,7 +6,7 @@ Keys: `e` + track (16 bytes) + entity key + reversed time for entries; `v` + nam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bascule.features.online.environment import MAP_SIZE, MOVED, environment
+from bascule.features.online.inputs import read_key
 from bascule.features.online.keys import encoder, reversed_time, time_of
 from bascule.features.online.store import Entry, ViewRecord
 
@@ -50,30 +51,33 @@ class LmdbStore:
         name = "\0".join((self.namespace, digest, part)).encode()
         return b"e" + hashlib.blake2b(name, digest_size=TRACK - 1).digest()
 
-    def count(self, entity: str, key: Sequence[object]) -> int:
+    def count(self, subject: Mapping[str, object]) -> int:
         """How many entries an entity has, in all namespaces."""
         with self.snapshot() as snapshot:
-            return sum(1 for prefix in self._prefixes(snapshot, entity, key) for _ in snapshot.between(prefix, *_EVER))
+            return sum(1 for prefix in self._prefixes(snapshot, subject) for _ in snapshot.between(prefix, *_EVER))
 
-    def forget(self, entity: str, key: Sequence[object]) -> int:
+    def forget(self, subject: Mapping[str, object]) -> int:
         """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
 
         Returns the number of entries removed.
         """
         removed = self.write(
             lambda transaction: sum(
-                transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, entity, key)
+                transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, subject)
             )
         )
         if removed:
             self._environment.replace(_copy)
         return removed
 
-    def _prefixes(self, snapshot: LmdbSnapshot, entity: str, key: Sequence[object]) -> list[bytes]:
+    def _prefixes(self, snapshot: LmdbSnapshot, subject: Mapping[str, object]) -> list[bytes]:
         """All timelines of an entity."""
         found = []
         for name, record in snapshot.records():
-            encoded = encoder(record.key_types)(key) if record.entity == entity else None
+            if set(record.keys) != set(subject):
+                continue
+            types = dict(zip(record.keys, record.key_types, strict=True))
+            encoded = encoder(record.key_types)([read_key(types[key], subject[key]) for key in record.keys])
             if encoded is not None:
                 store = LmdbStore(self._environment.folder, name)
                 found += [store.track(record.digest, part) + encoded for part in PARTS]
@@ -187,18 +191,6 @@ class LmdbTransaction(LmdbSnapshot):
     def record(self, record: ViewRecord) -> None:
         """Write what is held of a definition."""
         self._transaction.put(self._view_key(record.digest), msgspec.msgpack.encode(record))
-
-    def drop(self, digest: str) -> int:
-        """Remove a definition and its timelines."""
-        removed = 0
-        for part in PARTS:
-            track = self._store.track(digest, part)
-            found = self._cursor.set_range(track)
-            while found and self._cursor.key()[:TRACK] == track:
-                found = self._cursor.delete() and self._cursor.key() != b""
-                removed += 1
-        self._transaction.delete(self._view_key(digest))
-        return removed
 
 
 def _copy(source: Any, target: Any) -> None:

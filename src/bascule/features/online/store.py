@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -20,7 +20,6 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
         keys, key_types: the entity's key columns and their DuckDB types.
         through: rows that became known up to then (µs) are in; None before the first row.
         rows: source rows that went in.
-        sequence: the data's place in the history, when the caller gave one; older data never replaces newer.
         version: what the source tables were, when the caller said so.
         updated_at: when (µs).
     """
@@ -32,7 +31,6 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     key_types: tuple[str, ...]
     through: int | None = None
     rows: int = 0
-    sequence: int | None = None
     version: str = ""
     updated_at: int = 0
 
@@ -80,10 +78,6 @@ class Transaction(Snapshot, Protocol):
         """Write what is held of a view definition."""
         ...
 
-    def drop(self, digest: str) -> int:
-        """Remove a view definition and all its timelines; return how many entries that were."""
-        ...
-
 
 class OnlineStore(Protocol):
     """Timelines for serving.
@@ -104,12 +98,16 @@ class OnlineStore(Protocol):
         """The bytes that begin all timelines of one part of a view definition."""
         ...
 
-    def count(self, entity: str, key: Sequence[object]) -> int:
+    def count(self, subject: Mapping[str, object]) -> int:
         """Return how many entries `forget` would remove."""
         ...
 
-    def forget(self, entity: str, key: Sequence[object]) -> int:
-        """Remove all timelines of one entity, of all view definitions and namespaces; return how many entries."""
+    def forget(self, subject: Mapping[str, object]) -> int:
+        """Remove all timelines of one entity, of all view definitions and namespaces; return how many entries.
+
+        Args:
+            subject: the entity's key columns to their values, or to what these look like as text.
+        """
         ...
 
     def close(self) -> None:

@@ -1,0 +1,325 @@
+"""One-row inference over HTTP, every answer logged before it is sent, beside what is possible at all.
+
+    python benchmarks/inference.py [SECONDS_PER_ROUND]
+
+Three servers, one process each, on the same model and the same request, in turn, several rounds in one run:
+
+- `bare`: uvloop + httptools that answers a fixed text;
+- `by hand`: the same that also reads the request, scores it by the same runtime and answers; no routes, no checks, no
+  log, no figures: what a careful person would write for this one model;
+- `bascule`: `bascule serve`, with its durable log.
+
+Other servers are measured too when they are installed. The client is a process of its own that keeps one request under
+way on each connection. Two requests: 12 columns by name, and one tensor of 30 numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+COLUMNS = [f"number_{n}" for n in range(10)] + ["carrier", "origin"]
+CARRIERS = ("AA", "B6", "DL", "UA", "WN")
+WIDTH = 30
+ROUNDS = 5
+CONNECTIONS = (1, 32)
+LIMIT = "by hand"
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        make_workspace(place)
+        for kind in ("columns", "tensor"):
+            found = measure(place, kind, seconds)
+            report(kind, found)
+
+
+def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], list[dict[str, float]]]:
+    body = request_body(kind)
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    names = ("bare", LIMIT, "bascule")
+    with running(place, kind, names) as servers:
+        for connections in CONNECTIONS:
+            for round_number in range(ROUNDS + 1):
+                for name in names:
+                    port, process = servers[name]
+                    before = cpu_seconds(process)
+                    figures = load(port, f"/v2/models/{kind}/infer", body, connections, seconds)
+                    figures["cpu"] = (cpu_seconds(process) - before) / figures["count"] * 1e6
+                    if round_number:  # the first warms up
+                        found.setdefault((name, connections), []).append(figures)
+    return found
+
+
+def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> None:
+    print(f"\none row, {kind}; median of {ROUNDS} rounds")
+    print(
+        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of bare':>9}"
+    )
+    middle = {
+        key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        for key, rounds in found.items()
+    }
+    for (name, connections), figures in middle.items():
+        rate = figures["rate"]
+        hand, bare = middle[LIMIT, connections]["rate"], middle["bare", connections]["rate"]
+        print(
+            f"{name:<10}{connections:>12}{rate:>12,.0f}{figures['p50']:>9.0f}{figures['p99']:>9.0f}{figures['cpu']:>9.1f}"
+            f"{rate / hand:>12.0%}{rate / bare:>9.0%}"
+        )
+
+
+# The workspace and the requests -----------------------------------------------------------------------------------
+
+
+def make_workspace(place: Path) -> None:
+    from bascule.history import Workspace
+
+    ws = Workspace.create(place)
+    changes: dict[str, dict[str, Any]] = {}
+    for kind in ("columns", "tensor"):
+        data, signature = bundle(kind)
+        entry = {"version": 1, "artifact": ws.store.put(data), "format": "lightgbm", "signature": signature}
+        changes[f"models/{kind}"] = {"kind": "model", "name": kind, "versions": {"1": entry}, "aliases": {}}
+        changes[f"deployments/{kind}"] = {
+            "kind": "deployment", "name": kind, "model": kind, "traffic": [{"version": 1, "weight": 100}],
+            "strategy": "all_at_once", "revision": 1, "rollout": None, "rules": {}, "trail": [],
+        }  # fmt: skip
+    ws.history.commit("main", changes, message="Two models")
+    ws.close()
+
+
+def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
+    import lightgbm
+
+    from bascule.training import Field, Output, Signature, TrainedModel, pack_model
+
+    if kind == "columns":
+        fields = [
+            Field(name=name, type="varchar", categories=CARRIERS)
+            if name in COLUMNS[10:]
+            else Field(name=name, type="double")
+            for name in COLUMNS
+        ]
+    else:
+        fields = [Field(name=f"x{n}", type="double") for n in range(WIDTH)]
+    signature = Signature(inputs=tuple(fields), output=Output(task="binary", classes=("0", "1")))
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(5_000, len(fields)))
+    for column in signature.categorical():
+        matrix[:, column] = random.integers(0, len(CARRIERS), 5_000)
+    label = matrix[:, :5].sum(axis=1) + random.normal(size=5_000) > 0
+    data = lightgbm.Dataset(matrix, label, categorical_feature=signature.categorical())
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 100)
+    model = TrainedModel(format="lightgbm", artifact=booster.model_to_string().encode(), signature=signature)
+    return pack_model(model), signature.as_dict()
+
+
+def request_body(kind: str) -> bytes:
+    random = np.random.default_rng(1)
+    if kind == "tensor":
+        row = random.normal(size=WIDTH).astype(np.float32).tolist()
+        inputs = [{"name": "input", "shape": [1, WIDTH], "datatype": "FP32", "data": row}]
+    else:
+        inputs = [
+            {"name": name, "shape": [1], "datatype": "FP64", "data": [round(float(random.normal()), 4)]}
+            for name in COLUMNS[:10]
+        ]
+        inputs += [{"name": name, "shape": [1], "datatype": "BYTES", "data": ["DL"]} for name in COLUMNS[10:]]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+# The servers ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(place: Path, kind: str, names: tuple[str, ...]) -> Iterator[dict[str, tuple[int, int]]]:
+    spawn = multiprocessing.get_context("spawn")
+    processes, servers = [], {}
+    for name in names:
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=serve, args=(name, str(place), kind, theirs), daemon=True)
+        process.start()
+        processes.append(process)
+        servers[name] = ours.recv(), process.pid or 0
+    yield servers
+    for process in processes:
+        process.terminate()
+        process.join()
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process has used of the processors, itself and the kernel for it."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def serve(name: str, place: str, kind: str, pipe: Any) -> None:
+    if name == "bascule":
+        from bascule.protocols.openinference import run_worker
+
+        run_worker(place, port=0, ready=lambda said: pipe.send(int(said.url.rpartition(":")[2])))
+        return
+    import uvloop
+
+    answer = (lambda body: b'{"model_name":"bare"}') if name == "bare" else by_hand(kind)
+
+    async def listen() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Bare(answer), "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    uvloop.run(listen())
+
+
+class Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float | str]
+
+
+class Infer(msgspec.Struct):
+    inputs: list[Tensor]
+
+
+class Bare(asyncio.Protocol):
+    """As little as HTTP takes."""
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        import httptools
+
+        self.answer = answer
+        self.parser = httptools.HttpRequestParser(self)
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        self.body = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        said = self.answer(self.body)
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said)
+        )
+
+
+def by_hand(kind: str) -> Callable[[bytes], bytes]:
+    from bascule.serving import load_runtime
+    from bascule.training import unpack_model
+
+    runtime = load_runtime(unpack_model(bundle(kind)[0]))
+    decode, encode = msgspec.json.Decoder(Infer).decode, msgspec.json.Encoder().encode
+    codes = {text: float(code) for code, text in enumerate(CARRIERS)}
+    nan = float("nan")
+
+    def answer(body: bytes) -> bytes:
+        asked = decode(body)
+        if kind == "tensor":
+            row: Any = asked.inputs[0].data
+        else:
+            sent = {tensor.name: tensor.data[0] for tensor in asked.inputs}
+            row = [sent[name] for name in COLUMNS[:10]] + [codes.get(sent[name], nan) for name in COLUMNS[10:]]  # type: ignore[call-overload]
+        share = runtime.predict_one(row)[0]
+        return encode(
+            {
+                "model_name": kind,
+                "model_version": "1",
+                "outputs": [
+                    {"name": "probability", "datatype": "FP64", "shape": [1], "data": [share]},
+                    {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["1" if share >= 0.5 else "0"]},
+                ],
+            }
+        )
+
+    return answer
+
+
+# The client -------------------------------------------------------------------------------------------------------
+
+
+class Client(asyncio.Protocol):
+    """Keeps one request under way."""
+
+    def __init__(self, request: bytes, taken: list[int]) -> None:
+        self.request = request
+        self.taken = taken
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.begun = time.perf_counter_ns()
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        assert data.startswith(b"HTTP/1.1 200") and data.endswith(b"}"), data
+        now = time.perf_counter_ns()
+        self.taken.append(now - self.begun)
+        self.begun = now
+        self.transport.write(self.request)
+
+
+def load(port: int, path: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+    """Ask for some seconds, in a process of its own, and return requests/s and latencies in µs."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(1) as pool:
+        taken, lasted = pool.apply(ask, (port, path, body, connections, seconds))
+    times = np.array(taken) / 1e3
+    return {
+        "count": len(times),
+        "rate": len(times) / lasted,
+        "p50": float(np.median(times)),
+        "p99": float(np.quantile(times, 0.99)),
+    }
+
+
+def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> tuple[list[int], float]:
+    import uvloop
+
+    request = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: load\r\naccept: */*\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    taken: list[int] = []
+
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        begun = time.perf_counter()
+        made = [
+            await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)
+        ]
+        await asyncio.sleep(seconds)
+        lasted = time.perf_counter() - begun
+        for transport, _ in made:
+            transport.abort()
+        return lasted
+
+    return taken, uvloop.run(work())
+
+
+if __name__ == "__main__":
+    main()

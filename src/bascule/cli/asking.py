@@ -1,0 +1,200 @@
+"""Commands that ask: sql, runs, models, explain, reproduce."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from bascule.cli.output import COMMON, Common, answer, columns, say
+
+if TYPE_CHECKING:
+    from bascule.project.reproducing import Reproduction
+
+
+def sql(
+    query: str,
+    *,
+    at: Annotated[
+        str | None, Parameter(help="The state whose tables are read; the current branch if not given.")
+    ] = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Print at most so many rows.")] = 100,
+    common: Common = COMMON,
+) -> None:
+    """Ask the lake at any state, the records and the log of predictions, in one query.
+
+    Tables are read as they are on the branch; flights@v1.2 or flights@main~3 reads another state in the same query.
+    Records: runs, params, metrics, run_io, check_results, evaluations, model_versions, approvals, alerts, jobs,
+    monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
+
+    Args:
+        query: one SELECT in DuckDB's SQL.
+    """
+    from bascule.project.querying import ask
+
+    place = common.place()
+    names, rows, more = ask(place.workspace, query, at or place.branch, limit)
+    document = [dict(zip(names, row, strict=True)) for row in rows]
+    text = columns(rows, names) if rows else "(no rows)"
+    answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
+
+
+def runs(
+    run: str | None = None,
+    *,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
+    common: Common = COMMON,
+) -> None:
+    """List the last runs, or show one: parameters, metrics, what it read and wrote.
+
+    Args:
+        run: the run's id or the start of it.
+    """
+    from bascule.tracking.reading import list_runs, read_run
+
+    workspace = common.place().workspace
+    if run is not None:
+        found = read_run(workspace, run)
+        lines = [f"{key:12} {value}" for key, value in found["run"].items() if value is not None]
+        for name in ("params", "metrics", "inputs", "outputs"):
+            lines += ["", name, *(f"  {key}  {value}" for key, value in found[name].items())]
+        answer(common, found, "\n".join(lines))
+        return
+    rows = list_runs(workspace, limit)
+    head = ("run", "kind", "name", "status", "branch", "started", "seconds")
+    answer(common, rows, columns([[row[key] for key in head] for row in rows], head))
+
+
+def models(name: str | None = None, version: str | None = None, *, common: Common = COMMON) -> None:
+    """List models, the versions of one, or show a version's card.
+
+    Args:
+        name: a model.
+        version: a number or an alias.
+    """
+    from bascule.registry import get_version, list_models, list_versions
+
+    place = common.place()
+    if name is None:
+        found = list_models(place.workspace, place.branch)
+        rows = [_plain(model) for model in found]
+        answer(
+            common,
+            rows,
+            columns([[str(value) for value in row.values()] for row in rows], list(rows[0]) if rows else ()),
+        )
+    elif version is None:
+        rows = [_plain(v) for v in list_versions(place.workspace, place.branch, name)]
+        lines = [
+            (
+                r["version"],
+                ", ".join(r["aliases"]),
+                "passed" if r["passed"] else f"forced: {r['forced']}",
+                _metric(r["metrics"]),
+                _time(r["created_at"]),
+                r["created_by"],
+            )
+            for r in rows
+        ]
+        answer(common, rows, columns(lines, ("", "alias", "gates", "test", "registered", "by")))
+    else:
+        one = get_version(place.workspace, place.branch, name, version)
+        card = place.workspace.store.get(one.card).decode() if one.card else ""
+        answer(common, {**_plain(one), "card": card}, card or f"{name} version {one.version}")
+
+
+def explain(prediction: str, *, common: Common = COMMON) -> None:
+    """Show which data, code, model, person and approval made an answer.
+
+    Args:
+        prediction: the id that came with the answer.
+    """
+    from bascule.project.explaining import explain_prediction
+
+    chain = explain_prediction(common.place().workspace, prediction)
+    answer(common, chain, _chain(chain))
+
+
+def reproduce(model: str, version: str | None = None, *, common: Common = COMMON) -> int:
+    """Train a version again from what was recorded, and compare byte by byte; ends with 1 when they differ.
+
+    Args:
+        model: the model, or MODEL@VERSION.
+        version: a number or an alias; production when not given.
+    """
+    from dataclasses import asdict
+
+    from bascule.project.reproducing import reproduce as repeat
+    from bascule.registry import get_version
+
+    place = common.place()
+    name, _, wanted = model.partition("@")
+    found = get_version(place.workspace, place.branch, name, version or wanted or "production")
+    say(f"Training {name} version {found.version} again …")
+    done = repeat(place.workspace, place.branch, name, found.version, lambda message, done=0, total=None: None)
+    answer(common, {**asdict(done), "differing": done.differing}, _verdict(done))
+    return 0 if done.verdict == "identical" else 1
+
+
+def _verdict(done: Reproduction) -> str:
+    if done.verdict == "identical":
+        what = f"{done.model} version {done.version}"
+        return f"Identical: {what} came out byte for byte ({done.found[:16]}), run {done.run_id}."
+    lines = [f"Different: {done.model} version {done.version} was {done.expected[:16]}, and is {done.found[:16]} now."]
+    lines += [f"  {term}: {before} then, {after} now" for term, before, after in done.differing]
+    if not done.differing:
+        lines.append("  Every recorded input is the same: the training is not deterministic.")
+    return "\n".join(lines)
+
+
+def _chain(chain: dict[str, Any]) -> str:
+    p, d, v = chain["prediction"], chain["deployment"], chain["version"]
+    place = f"{d['name']} revision {d['revision']} on {d['branch']}"
+    t, r, c = chain["training_set"], chain["run"], chain["code"]
+    truth = chain["truth"]
+    lines = [
+        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {p['at']}  about {p['event_time']}",
+        f"  truth       {truth['label']:g}, known {truth['label_time']}" if truth else "  truth       not known yet",
+        f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
+    ]
+    if change := d["change"]:
+        lines.append(f"  last change {change['action']} by {change['actor']} at {change['at']}")
+    lines.append(f"model         {v['model']} version {v['version']}, artifact {v['artifact'][:16]}, {v['format']}")
+    if evaluation := chain["evaluation"]:
+        gates = ", ".join(("" if g["passed"] else "NOT ") + g["name"] for g in evaluation["gates"])
+        lines.append(f"  gates       {'passed' if evaluation['passed'] else 'refused'}: {gates}")
+    lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
+    if r:
+        lines.append(f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {r['started_at']}")
+    if c:
+        git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
+        lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
+    lines.append(
+        f"training set  {t['name']}, {t['rows']:,} rows, {len(t['features'])} features, commit {t['commit'][:10]}"
+    )
+    for path, table in chain["tables"].items():
+        checks = chain["contracts"].get(path) or {"checks": 0, "passed": 0}
+        held = f"contract {checks['passed']}/{checks['checks']}" if checks["checks"] else "no contract"
+        lines.append(
+            f"  {path:20} {table['rows']:>9,} rows  snapshot {table['snapshot']}  commit {table['commit'][:10]}  {held}"
+        )
+    lines += ["people", *(f"  {who}" for who in chain["people"]["names"])]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    import msgspec
+
+    found: dict[str, Any] = msgspec.to_builtins(value)
+    return found
+
+
+def _metric(metrics: dict[str, float]) -> str:
+    return ", ".join(
+        f"{k.removeprefix('test.')} {v:.4f}" for k, v in list(metrics.items())[:3] if k.startswith("test.")
+    )
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,136 @@
+"""Commands over data: ingest, contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from bascule.cli.output import COMMON, Common, answer, say
+
+contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
+
+
+def ingest(
+    table: str,
+    source: str,
+    *,
+    key: Annotated[list[str] | None, Parameter(help="A key column of a table that is made now.")] = None,
+    mode: Annotated[Literal["append", "replace"] | None, Parameter(help="The project's when not given.")] = None,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The commit's message.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Bring files into a table: written on a branch of their own, checked there, merged when they pass.
+
+    The same content is taken in once. A refused batch stays on its branch; the current branch is unchanged.
+
+    Args:
+        table: the table.
+        source: a file, a folder or a pattern such as 'data/flights/*.csv'.
+    """
+    from bascule.project.batches import bring_in
+    from bascule.project.checking import problems
+    from bascule.project.words import counted
+    from bascule.tracking import recorded
+
+    place = common.place()
+    into = place.branch
+    settings = place.file.source.get(table) if (place.folder / "bascule.toml").is_file() else None
+    with recorded(
+        place.workspace,
+        name=f"ingest {table}",
+        kind="ingest",
+        branch=into,
+        commit=place.workspace.history.resolve(into).id,
+    ) as run:
+        batch = bring_in(
+            place.workspace,
+            table,
+            source,
+            into,
+            key=key or (settings.key if settings else ()),
+            mode=mode or (settings.mode if settings else "append"),
+            message=message,
+            run=run.id,
+            tell=say if not common.json else lambda text: None,
+        )
+    document = {
+        "table": table,
+        "rows": batch.report.rows,
+        "files": [{"file": f.path.name, "rows": f.rows, "status": f.status} for f in batch.report.files],
+        "commit": batch.commit.id if batch.commit else None,
+        "checks": len(batch.checks.results) if batch.checks else 0,
+        "problems": problems(batch.checks) if batch.checks else [],
+    }
+    if batch.commit is None:
+        answer(common, document, f"{table} has all of it already; nothing was changed.")
+        return
+    held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
+    rows = counted(batch.report.rows, "row")
+    answer(common, document, f"{batch.commit.short}  {rows} into {table} on {into}, {held}.")
+
+
+@contract.command
+def suggest(
+    table: str,
+    *,
+    write: Annotated[Path | None, Parameter(help="Write it to this file instead of printing it.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Suggest a contract that the table of the current branch keeps, as commented text to review.
+
+    Args:
+        table: the table.
+    """
+    from bascule.contracts import suggest as propose
+    from bascule.lake import Lake
+    from bascule.lake.engine import opened
+
+    place = common.place()
+    obj = place.workspace.history.get(place.branch, f"tables/{table}")
+    with opened(place.workspace.temporary_folder) as connection:
+        text = propose(connection, Lake(place.workspace).scan(obj), table, tuple(obj["key"]))
+    if write is None:
+        answer(common, {"table": table, "contract": text}, text)
+        return
+    from bascule.errors import AlreadyExists
+
+    if write.exists():
+        raise AlreadyExists("file", str(write), hint="Choose another name, or compare the two yourself.")
+    write.parent.mkdir(parents=True, exist_ok=True)
+    write.write_text(text, encoding="utf-8")
+    answer(
+        common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}]."
+    )
+
+
+@contract.command(name="test")
+def check(
+    table: str,
+    *,
+    junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
+
+    Args:
+        table: the table.
+    """
+    from bascule.contracts import render_junit, render_text
+    from bascule.errors import NotFound
+    from bascule.project.checking import check_table, problems
+
+    place = common.place()
+    history = place.workspace.history
+    head = history.resolve(place.branch)
+    history.get(head, f"tables/{table}")
+    report = check_table(place.workspace, table, lambda path: history.read(head, path), commit=head.id)
+    if report is None:
+        known = [path.partition("/")[2] for path in history.digests(head, "contracts/")]
+        raise NotFound("contract", table, known)
+    if junit is not None:
+        junit.write_text(render_junit(report), encoding="utf-8")
+    document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}
+    answer(common, document, render_text(report))
+    return 0 if report.passed else 1

@@ -1,0 +1,93 @@
+"""Commands that move traffic: deploy, rollback, monitor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bascule.cli.output import COMMON, Common, answer, columns
+
+if TYPE_CHECKING:
+    from bascule.history import Commit
+    from bascule.project.place import Place
+
+# The most important ones; --json has them all.
+MOST_ALERTS = 8
+
+
+def deploy(
+    name: str | None = None,
+    version: str = "production",
+    *,
+    model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
+    strategy: Annotated[str | None, Parameter(help="canary or all_at_once; the project's when not given.")] = None,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Bring a version into service: the first at once, a later one by canary steps that judge it.
+
+    Args:
+        name: the deployment; the project's when not given.
+        version: a number or an alias.
+    """
+    from bascule.project.shipping import deploy_version
+
+    place = common.place()
+    made = deploy_version(place, name, version, model=model, strategy=strategy, reason=reason)
+    _told(place, common, made, made.message)
+
+
+def rollback(
+    name: str,
+    *,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Give a deployment the stable traffic that it had before. Workers follow within a fraction of a second.
+
+    Args:
+        name: the deployment, as delays or deployments/delays.
+    """
+    from bascule.delivery import rollback as go_back
+
+    place = common.place()
+    made = go_back(place.workspace, place.branch, name.removeprefix("deployments/"), reason=reason)
+    _told(place, common, made, made.message)
+
+
+def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
+    """Measure drift and quality of what is served, period by period; open and close alerts; fire triggers.
+
+    Args:
+        name: the monitor; all of the branch when not given.
+    """
+    from bascule.project.watching import watch
+
+    place = common.place()
+    found = watch(place.workspace, place.branch, name)
+    document = [result.as_dict() for result in found]
+    lines = [
+        (
+            r.monitor,
+            f"{r.windows} periods",
+            f"{r.predictions:,} predictions",
+            f"{len(r.firing)} alerts",
+            r.triggered or "",
+        )
+        for r in found
+    ]
+    details = []
+    for result in found:
+        shown = result.firing[:MOST_ALERTS]
+        details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
+        if len(result.firing) > len(shown):
+            details.append(f"  and {len(result.firing) - len(shown)} more alerts")
+    answer(common, document, "\n".join([columns(lines), *details]))
+
+
+def _told(place: Place, common: Common, made: Commit, text: str) -> None:
+    deployments = {
+        path.partition("/")[2]: obj["traffic"] for path, obj in place.workspace.history.entries(made, "deployments/")
+    }
+    answer(common, {"commit": made.as_dict(), "deployments": deployments}, f"{made.short}  {text}")

@@ -1,0 +1,91 @@
+"""Commands that serve: up, serve, token."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from bascule.cli.output import COMMON, Common, answer, columns, say
+
+token = App(name="token", help="Access tokens of servers that others may reach.")
+Role = Literal["reader", "writer", "deployer", "admin"]
+
+
+def up(
+    *,
+    port: Annotated[int, Parameter(help="The page and the API; inference listens on the next port.")] = 7400,
+    host: Annotated[
+        str, Parameter(help="The address to listen on; anything but loopback needs a token.")
+    ] = "127.0.0.1",
+    common: Common = COMMON,
+) -> None:
+    """Start everything in the foreground: page, API, inference, scheduler. Ctrl-C ends it cleanly."""
+    from bascule.server.settings import ServerSettings
+    from bascule.server.supervisor import up as serve_all
+    from bascule.server.ticks import ticks
+    from bascule.web import create_app
+
+    place = common.place()
+
+    def announce(url: str) -> None:
+        answer(common, {"url": url, "inference": f"port {port + 1}"}, f"Bascule is up: {url}  (Ctrl-C ends it)")
+
+    serve_all(
+        place.workspace,
+        ServerSettings(host=host, port=port),
+        create_app,
+        ticks=ticks(place.folder),
+        announce=announce,
+    )
+    say("Stopped.")
+
+
+def serve(
+    *,
+    port: Annotated[int, Parameter(help="The port to listen on.")] = 7401,
+    host: Annotated[str, Parameter(help="The address to listen on.")] = "127.0.0.1",
+    common: Common = COMMON,
+) -> None:
+    """Answer predictions alone, in the Open Inference Protocol over HTTP, for what is deployed on the branch."""
+    from bascule.protocols.openinference import run_worker
+
+    place = common.place()
+    run_worker(place.workspace.folder, host=host, port=port, branch=place.branch)
+
+
+@token.command
+def create(name: str, *, role: Role = "reader", common: Common = COMMON) -> None:
+    """Make a token. It is shown once; the workspace keeps its hash.
+
+    Args:
+        name: whom or what it is for.
+        role: what it may do.
+    """
+    from bascule.server.tokens import create_token
+
+    made, secret = create_token(common.place().workspace.catalog, name, role)
+    answer(common, {"id": made.id, "name": name, "role": role, "token": secret}, secret)
+
+
+@token.command(name="list")
+def list_all(*, common: Common = COMMON) -> None:
+    """List tokens: names and roles, never the tokens themselves."""
+    from bascule.server.tokens import list_tokens
+
+    found = list_tokens(common.place().workspace.catalog)
+    rows = [{"id": t.id, "name": t.name, "role": t.role, "revoked": t.revoked_at is not None} for t in found]
+    answer(common, rows, columns([(r["id"], r["name"], r["role"], "revoked" if r["revoked"] else "") for r in rows]))
+
+
+@token.command
+def revoke(name: str, *, common: Common = COMMON) -> None:
+    """Take a token back; it is refused from then on.
+
+    Args:
+        name: the token's name or id.
+    """
+    from bascule.server.tokens import revoke_token
+
+    gone = revoke_token(common.place().workspace.catalog, name)
+    answer(common, {"id": gone.id, "name": gone.name}, f"Revoked {gone.name}.")

@@ -1,0 +1,60 @@
+"""The command that begins a project: init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bascule.cli.output import COMMON, Common, answer
+from bascule.errors import InputError
+
+if TYPE_CHECKING:
+    from bascule.project.init import InitReport
+
+
+def init(
+    data: Path | None = None,
+    *,
+    label: Annotated[str | None, Parameter(help="What is to be learned: a column or an expression.")] = None,
+    template: Annotated[str | None, Parameter(help="Begin with a project that comes with Bascule: flights.")] = None,
+    into: Annotated[Path, Parameter(help="The project's folder.")] = Path("."),
+    name: Annotated[str | None, Parameter(help="The project's name; its folder's when not given.")] = None,
+    catalog: Annotated[str, Parameter(help="PostgreSQL for a team: postgresql://user@host/name.")] = "",
+    storage: Annotated[str, Parameter(help="Object storage for a team: s3://bucket/prefix.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Look at a folder of data, write a project in plain text, and make its workspace.
+
+    Args:
+        data: a folder of CSV, Parquet or JSON files, or one file.
+    """
+    from bascule.history import Workspace
+    from bascule.project.init import copy_template, init_project
+
+    if (data is None) == (template is None):
+        raise InputError(
+            "Give a folder of data with --label, or a --template.",
+            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights",
+        )
+    if template is not None:
+        report = copy_template(template, into)
+    elif label is None:
+        raise InputError("What is to be learned is not said.", hint="Name a column or an expression with --label.")
+    else:
+        report = init_project(data or Path("."), label, into, name)
+    workspace = into / ".bascule"
+    if not (workspace / "workspace.toml").exists():
+        Workspace.create(into, catalog=catalog, storage=storage)
+    answer(common, report.as_dict(), _told(report))
+
+
+def _told(report: InitReport) -> str:
+    lines = [f"A project in {report.folder}:", *(f"  {path.as_posix()}" for path in report.files)]
+    if report.label:
+        lines += ["", f"It learns {report.label} ({report.task}, {report.kind} data)."]
+    if report.assumptions:
+        lines += ["", "What was assumed; the files say it too, and are yours to change:"]
+        lines += [f"  - {assumption}" for assumption in report.assumptions]
+    return "\n".join([*lines, "", "Next: bascule run"])

@@ -1,0 +1,213 @@
+"""Running a contract over a relation: one scan, narrow queries, and failing rows of failed checks only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from bascule.contracts import checks
+from bascule.contracts.checks import Check, shown_number
+from bascule.contracts.compile import Measured
+from bascule.contracts.contract import Contract
+from bascule.contracts.families import family_of
+from bascule.contracts.plan import Plan, Related, make_plan
+from bascule.contracts.renames import Lookalike, find_renames
+from bascule.contracts.report import CheckResult, Report
+from bascule.contracts.sql import error_text, quoted, rows_of
+from bascule.contracts.words import expected_text, observed_count, observed_value
+from bascule.errors import InputError
+
+
+def run_checks(
+    connection: duckdb.DuckDBPyConnection,
+    relation_sql: str,
+    contract: Contract,
+    *,
+    sample: int = 20,
+    related: Related | None = None,
+    existing: str | None = None,
+    now: int | None = None,
+) -> Report:
+    """Check a relation against a contract.
+
+    All checks that merge are measured in one streaming scan; uniqueness, quantiles, distinct counts, relationships and
+    written queries take one narrow query each; failing rows are fetched for failed checks only. What is wrong with the
+    data, the columns or a single check is a result, never an exception.
+
+    Args:
+        connection: a DuckDB connection whose time zone is UTC. Nothing is written.
+        relation_sql: text usable after FROM: a name, `read_parquet(…)` or a query in parentheses.
+        contract: what is asked.
+        sample: at most so many failing rows are kept for each failed check.
+        related: gives the relation of another table by name, or None when there is none.
+        existing: the rows that the table holds already, when `relation_sql` is a batch to be added: a key that is
+            there already makes the batch's row a duplicate.
+        now: microseconds since the epoch, against which freshness is measured; by default the clock.
+
+    Returns:
+        A report with one result for each check of the contract, in its order.
+
+    Raises:
+        InputError: the relation itself cannot be read.
+    """
+    at = time.time_ns() // 1000 if now is None else now
+    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
+    run = _Run(connection, plan, contract, sample, at)
+    results = tuple(run.result(check) for check in contract.checks)
+    return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
+
+
+def explain(
+    connection: duckdb.DuckDBPyConnection,
+    relation_sql: str,
+    contract: Contract,
+    *,
+    related: Related | None = None,
+    existing: str | None = None,
+) -> str:
+    """The queries that `run_checks` would make, as text; nothing is scanned."""
+    return make_plan(connection, relation_sql, contract, related=related, existing=existing).text()
+
+
+class _Run:
+    """One run: the scan's numbers, and the way from a check to its result."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, plan: Plan, contract: Contract, sample: int, at: int
+    ) -> None:
+        self.connection = connection
+        self.plan = plan
+        self.contract = contract
+        self.sample = sample
+        self.at = at
+        self.measured = {item.check.name: item for item in plan.measured}
+        self.scanned = self._scan()
+        self.rows = int(self.scanned["count(*)"])
+        lost = any(finding == "missing" for finding in plan.schema.values())
+        self.renames = find_renames(connection, plan.relation, contract, plan.types) if lost else {}
+
+    def _scan(self) -> Mapping[str, Any]:
+        """The scan's aggregates by their text. When one of them cannot be computed, only the row count is there."""
+        wanted = self.plan.aggregates()
+        try:
+            return self._aggregates(wanted)
+        except duckdb.Error:
+            pass
+        try:
+            return self._aggregates(["count(*)"])
+        except duckdb.Error as error:
+            raise InputError(f"The rows of {self.contract.table} cannot be read: {error_text(error)}") from error
+
+    def _aggregates(self, wanted: list[str]) -> dict[str, Any]:
+        row = self.connection.execute(f"SELECT {', '.join(wanted)} FROM {self.plan.relation} AS t").fetchone()
+        return dict(zip(wanted, row or (), strict=True))
+
+    def result(self, check: Check) -> CheckResult:
+        if check.name in self.plan.schema:
+            return self._schema_result(check)
+        if check.name in self.plan.refused:
+            return self._made(check, "error", f"not run: {self.plan.refused[check.name]}")
+        item = self.measured[check.name]
+        try:
+            value, total = self._measure(item)
+        except (duckdb.Error, InputError) as error:
+            text = error.message if isinstance(error, InputError) else error_text(error)
+            return self._made(check, "error", f"not run: {text}")
+        if total < check.minimum_rows:
+            few = f"{shown_number(total)} rows, too few to judge (at least {shown_number(check.minimum_rows)})"
+            return self._made(check, "passed", few, total_rows=total)
+        if isinstance(check.rule, checks.RowCount | checks.Aggregate | checks.Freshness | checks.Answer):
+            return self._value_result(check, value, total)
+        return self._count_result(item, int(value or 0), total)
+
+    def _measure(self, item: Measured) -> tuple[Any, int]:
+        """A check's measure and the rows it looked at."""
+        wanted = [item.total] if item.value is None else [item.total, item.value]
+        numbers = self.scanned if all(text in self.scanned for text in wanted) else self._aggregates(wanted)
+        total = int(numbers[item.total] or 0)
+        if item.query is None:
+            # Over no rows at all DuckDB's count_if answers NULL.
+            counts = isinstance(item.check.rule, checks.RowCount)
+            return (total if counts else numbers[str(item.value)]), total
+        rows = self.connection.execute(item.query).fetchall()
+        if len(rows) != 1 or len(rows[0]) != 1:
+            raise InputError(f"the query answers {len(rows)} rows; one row with one value is read")
+        return rows[0][0], total
+
+    def _value_result(self, check: Check, value: Any, total: int) -> CheckResult:
+        if value is None or value != value:
+            # Nothing was there to be measured. Of no rows nothing is asked but that a newest time be fresh.
+            idle = total == 0 and not isinstance(check.rule, checks.Answer)
+            text = "no rows" if total == 0 else "no values"
+            return self._made(check, "passed" if idle else "failed", text, total_rows=total)
+        if not isinstance(value, int | float):
+            return self._made(check, "error", f"not run: the query answers {type(value).__name__}, not a number")
+        number = (self.at - value) / 1e6 if isinstance(check.rule, checks.Freshness) else float(value)
+        hidden = isinstance(check.rule, checks.Aggregate) and check.rule.function in ("min", "max")
+        shown = "hidden" if hidden and check.columns[0] in self.contract.masked else observed_value(check, number)
+        return self._made(check, "passed" if check.bound.holds(number) else "failed", shown, total_rows=total)
+
+    def _count_result(self, item: Measured, failing: int, total: int) -> CheckResult:
+        check = item.check
+        share = 100 * failing / total if total else 0.0
+        holds = check.bound.holds(share if check.bound.unit == "percent" else failing)
+        observed = observed_count(check, failing, total)
+        rows: list[dict[str, Any]] = []
+        if not holds and failing and item.failing and self.sample:
+            observed += self._detail(item)
+            first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
+            rows = rows_of(self.connection, item.failing, list(dict.fromkeys(first)), self.contract.masked, self.sample)
+        status = "passed" if holds else "failed"
+        return self._made(check, status, observed, failed_rows=failing, total_rows=total, sample=tuple(rows))
+
+    def _detail(self, item: Measured) -> str:
+        """What the failing values are, when they may be shown: the commonest ones, or their extremes."""
+        rule = item.check.rule
+        if not isinstance(rule, checks.OneOf | checks.Between | checks.Matches) or rule.column in self.contract.masked:
+            return ""
+        column = quoted(rule.column)
+        if isinstance(rule, checks.Between):
+            numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
+            ends = ", ".join(f"CAST({end}({column}) AS {'DOUBLE' if numeric else 'VARCHAR'})" for end in ("min", "max"))
+            found = self.connection.execute(f"SELECT {ends} FROM ({item.failing}) AS t").fetchall()[0]
+            low, high = (shown_number(value) if numeric else value for value in found)
+            return f": {low}" if low == high else f": {low} to {high}"
+        query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "
+        commonest = self.connection.execute(query + "GROUP BY 1 ORDER BY n DESC, 1 LIMIT 4").fetchall()
+        listed = ", ".join(f"{value!r} × {shown_number(count)}" for value, count in commonest[:3])
+        return f": {listed}{', …' if len(commonest) > 3 else ''}"
+
+    def _schema_result(self, check: Check) -> CheckResult:
+        finding = self.plan.schema[check.name]
+        if finding is None:
+            shown = self.plan.types.get(check.columns[0], "") if check.columns else "none"
+            return self._made(check, "passed", shown)
+        if isinstance(check.rule, checks.Declared):
+            if finding != "missing":
+                return self._made(check, "failed", f"{finding} column")
+            alike = self.renames.get(check.rule.column)
+            return self._made(check, "failed", f"missing; {alike.text()}" if alike else "missing")
+        return self._made(check, "failed", finding + self._renamed(self.renames))
+
+    @staticmethod
+    def _renamed(renames: Mapping[str, Lookalike]) -> str:
+        pairs = [f"{alike.column} looks like {lost}" for lost, alike in renames.items()]
+        return f"; {', '.join(pairs)}" if pairs else ""
+
+    def _made(self, check: Check, status: Any, observed: str, **more: Any) -> CheckResult:
+        return CheckResult(
+            name=check.name,
+            column=", ".join(check.columns) or None,
+            kind=check.kind,
+            severity=check.severity,
+            status=status,
+            observed=observed,
+            expected=expected_text(check, self.contract),
+            description=check.description,
+            dimension=check.quality,
+            line=check.line,
+            **more,
+        )

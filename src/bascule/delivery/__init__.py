@@ -1,0 +1,27 @@
+"""How versions come into service and leave it: deployments, canaries with always-valid guardrails, rollback.
+
+Delivery owns the objects `deployments/NAME`, the records `rollouts` and the decision when a canary goes on or back. It
+reads the prediction log through a connection that it is handed. The command line, the server's scheduler and the page
+call it; it calls the history, the catalog and nothing of how a model is served.
+"""
+
+from bascule.delivery.deployments import advance, deploy, promote, read_deployment, rollback, set_traffic
+from bascule.delivery.evidence import ServiceCount
+from bascule.delivery.guardrails import Guardrails, read_guardrails
+from bascule.delivery.rollout import Decision, Finding, assess, step
+
+__all__ = [
+    "Decision",
+    "Finding",
+    "Guardrails",
+    "ServiceCount",
+    "advance",
+    "assess",
+    "deploy",
+    "promote",
+    "read_deployment",
+    "read_guardrails",
+    "rollback",
+    "set_traffic",
+    "step",
+]

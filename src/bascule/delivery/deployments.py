@@ -1,0 +1,306 @@
+"""Which versions of a model get which traffic, and every change of it.
+
+Each change is one commit with its `rollouts` record and its audit entry, in one transaction: all of it happened, or
+none. A deployment object holds what serving needs to know (`traffic`, `rollout`) and a short trail of the stable
+traffic before, so that rolling back needs no search and can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert
+
+from bascule.catalog import actor, audit, new_id, now
+from bascule.catalog.schema import rollouts
+from bascule.delivery import traffic
+from bascule.delivery.guardrails import read_guardrails
+from bascule.delivery.traffic import Deployment
+from bascule.errors import CheckFailed, Conflict, InputError, NotFound
+from bascule.history import Commit, Workspace
+from bascule.registry import ModelVersion, get_version
+
+STRATEGIES = ("canary", "all_at_once")
+DEFAULT_STEPS = (10, 100)
+TRIES = 20
+
+
+def read_deployment(ws: Workspace, ref: str, name: str) -> Deployment:
+    """Return the deployment of that name on a ref.
+
+    Raises:
+        NotFound: when there is none, with the nearest name.
+    """
+    return ws.history.get(ref, f"deployments/{name}")
+
+
+def deploy(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    model: str,
+    version: int | str,
+    *,
+    strategy: str = "canary",
+    steps: Sequence[int] = DEFAULT_STEPS,
+    shadow: bool = True,
+    guardrails: Mapping[str, Any] | None = None,
+    by: str | None = None,
+    reason: str = "",
+) -> Commit:
+    """Bring a version into service. The first one of a deployment gets all traffic; a later one goes by the strategy.
+
+    Args:
+        version: a number, or an alias such as `production`.
+        strategy: `canary` takes `steps` under `guardrails`; `all_at_once` gives the version all traffic now.
+        steps: the canary's percentages, rising integers that end with 100.
+        shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
+            comparison paired and needs far fewer requests.
+
+    Raises:
+        NotFound: unknown branch, model or version, with the nearest name.
+        InputError: the version serves already, or the steps or guardrails cannot be used.
+        CheckFailed: the version did not pass its gates and nobody forced it.
+        Conflict: another rollout of this deployment is under way.
+    """
+    who = by or actor()
+    if strategy not in STRATEGIES:
+        raise NotFound("strategy", strategy, STRATEGIES)
+    rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
+    rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails))
+    chosen = _fit_to_serve(ws, branch, model, version)
+    before, digest = _state(ws, branch, name)
+    if before is None:
+        after = traffic.first(name, model, chosen.version, strategy, rules)
+        return _write(ws, branch, None, None, after, "deploy", who, reason, {})
+    _demand_deployable(before, chosen, strategy)
+    if strategy == "canary":
+        after = traffic.with_rollout(before, chosen.version, rules)
+        return _write(ws, branch, before, digest, after, "start", who, reason, {})
+    after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
+    after |= {"strategy": strategy, "rules": rules}
+    return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
+
+
+def set_traffic(
+    ws: Workspace, branch: str, name: str, weights: Mapping[int, int], *, by: str | None = None, reason: str = ""
+) -> Commit:
+    """Share the traffic among versions by hand. It ends a rollout that is under way.
+
+    Args:
+        weights: version to percentage; integers that sum to 100.
+
+    Raises:
+        NotFound: unknown deployment or version.
+        InputError: the weights cannot be used.
+    """
+    before = read_deployment(ws, branch, name)
+    shares = traffic.checked_traffic(weights)
+    for entry in shares:
+        get_version(ws, branch, before["model"], entry["version"])
+    digest = ws.history.digest(branch, f"deployments/{name}")
+    after = traffic.with_stable(before, shares)
+    return _write(ws, branch, before, digest, after, "traffic", by or actor(), reason, {})
+
+
+def advance(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    *,
+    by: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    expect: str | None = None,
+) -> Commit:
+    """Give the canary its next percentage; the last step promotes it.
+
+    Args:
+        evidence: what the decision rests on, JSON-able; kept with the record.
+        expect: the digest of the deployment that was judged; None takes the present one.
+
+    Raises:
+        NotFound: unknown deployment.
+        InputError: no rollout is under way.
+        Conflict: the deployment is not the one that was judged any more.
+    """
+    before, digest, rollout = _rollout(ws, branch, name, expect)
+    if rollout["step"] + 1 >= len(rollout["steps"]) - 1:
+        return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
+    after = traffic.advanced(before)
+    return _write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
+
+
+def promote(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    *,
+    by: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    expect: str | None = None,
+) -> Commit:
+    """Give the canary all traffic and end the rollout. Arguments and errors are those of `advance`."""
+    before, digest, rollout = _rollout(ws, branch, name, expect)
+    after = traffic.with_stable(before, [{"version": rollout["canary"], "weight": 100}])
+    return _write(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
+
+
+def rollback(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    *,
+    by: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    expect: str | None = None,
+) -> Commit:
+    """Go back to the stable traffic before: out of a rollout, or to what served before the present version.
+
+    May be repeated: each time goes one further back, up to ten. A change that lands at the same moment does not stop
+    it: it reads again and rolls that back.
+
+    Raises:
+        NotFound: unknown branch or deployment.
+        InputError: there is nothing before the present traffic.
+        Conflict: only with `expect`: the deployment is not the one that was judged any more.
+    """
+    for _ in range(TRIES):
+        before, digest = _state(ws, branch, name)
+        if before is None:
+            read_deployment(ws, branch, name)
+            continue
+        after = traffic.rolled_back(before)
+        try:
+            return _write(
+                ws, branch, before, expect or digest, after, "rollback", by or actor(), reason, evidence or {}
+            )
+        except Conflict:
+            if expect is not None:
+                raise
+    raise Conflict(
+        f"Deployment {name!r} changed {TRIES} times while it was being rolled back.",
+        paths=[f"deployments/{name}"],
+        hint="Stop what is changing it, then repeat.",
+    )
+
+
+def record(
+    conn: Connection,
+    branch: str,
+    before: Deployment | None,
+    after: Deployment,
+    action: str,
+    who: str,
+    evidence: Mapping[str, Any],
+    commit: str | None = None,
+) -> str:
+    """Write a `rollouts` record inside the caller's transaction and return its id."""
+    name = new_id("rollout")
+    conn.execute(
+        insert(rollouts).values(
+            id=name,
+            branch=branch,
+            deployment=after["name"],
+            action=action,
+            actor=who,
+            from_json=_json(before["traffic"] if before else []),
+            to_json=_json(after["traffic"]),
+            evidence_json=_json(evidence),
+            commit_id=commit,
+            at=now(),
+        )
+    )
+    return name
+
+
+def _write(
+    ws: Workspace,
+    branch: str,
+    before: Deployment | None,
+    digest: str | None,
+    after: Deployment,
+    action: str,
+    who: str,
+    reason: str,
+    evidence: Mapping[str, Any],
+) -> Commit:
+    path = f"deployments/{after['name']}"
+    shares = traffic.shown(after["traffic"])
+
+    def also(conn: Connection, commit: Commit) -> None:
+        record(conn, branch, before, after, action, who, {"reason": reason, **evidence}, commit.id)
+        detail = {"branch": branch, "reason": reason, "revision": after["revision"], "to": after["traffic"]}
+        audit.append(
+            conn,
+            actor=who,
+            action="deploy" if action == "start" else action,
+            subject=path,
+            detail=detail | {"from": before["traffic"] if before else [], "commit": commit.id},
+        )
+
+    verb = {"deploy": "Deploy", "start": "Start a canary of", "rollback": "Roll back", "traffic": "Set traffic of"}
+    message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
+    return ws.history.commit(
+        branch, {path: after}, message=message, author=who, expect={path: digest}, action=action, also=also
+    )
+
+
+def _state(ws: Workspace, branch: str, name: str) -> tuple[Deployment | None, str | None]:
+    """The deployment and its digest, of one state of the branch."""
+    head = ws.history.resolve(branch)
+    return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
+
+
+def _rollout(
+    ws: Workspace, branch: str, name: str, expect: str | None
+) -> tuple[Deployment, str | None, dict[str, Any]]:
+    before, digest = _state(ws, branch, name)
+    if before is None:
+        before = read_deployment(ws, branch, name)
+    if before["rollout"] is None:
+        raise InputError(
+            f"Deployment {name!r} on {branch!r} has no rollout under way: {traffic.shown(before['traffic'])}.",
+            hint="Start one by deploying another version.",
+        )
+    return before, expect or digest, before["rollout"]
+
+
+def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
+    found = get_version(ws, branch, model, version)
+    if not found.passed and not found.forced:
+        raise CheckFailed(
+            f"Version {found.version} of {model!r} did not pass its gates.",
+            hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
+        )
+    return found
+
+
+def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) -> None:
+    name, model = before["name"], chosen.model
+    if before["model"] != model:
+        raise InputError(
+            f"Deployment {name!r} serves model {before['model']!r}, not {model!r}.",
+            hint="Deploy the other model under a name of its own.",
+        )
+    if before["rollout"]:
+        raise Conflict(
+            f"Deployment {name!r} is rolling out a version already: {traffic.shown(before['traffic'])}.",
+            paths=[f"deployments/{name}"],
+            hint=f"Promote it or take it back first: bascule rollback deployments/{name}",
+        )
+    if before["traffic"] == [{"version": chosen.version, "weight": 100}]:
+        raise InputError(f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.")
+    if not chosen.passed and strategy != "canary":
+        raise InputError(
+            f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
+            hint="Use the canary strategy: it takes the version back by itself when it does harm.",
+        )
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

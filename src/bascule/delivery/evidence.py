@@ -1,0 +1,170 @@
+"""What a rollout has shown so far, read from the prediction log: counts by phase, and losses on arrived labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from bascule.delivery.guardrails import QualityRule
+from bascule.delivery.sequential import Floats
+
+CLIP = 0.01
+
+# The scores of both arms and the first label, in the order of the labels.
+LOSSES = """
+    select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
+        label, probability
+    from (
+        select arm, score, shadow, probability, label, received_at, p.prediction_id
+        from predictions p join ground_truth g on g.prediction_id = p.prediction_id
+        where p.branch = $branch and p.deployment = $name and p.revision >= $revision
+            and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
+            and p.version = case p.arm when 'canary' then $canary else $stable end
+        qualify row_number() over (partition by p.prediction_id order by received_at) = 1
+    )
+    where not $shadow or (
+        other is not null
+        and cast(json_extract_string(shadow, '$.version') as integer) = if(canary, $stable, $canary)
+    )
+    order by received_at, prediction_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCount:
+    """Requests and failed requests of both arms while the canary had one share of the traffic, as counted elsewhere.
+
+    Attributes:
+        share: the canary's share of requests, strictly between 0 and 1.
+    """
+
+    share: float
+    canary_requests: int
+    canary_errors: int
+    stable_requests: int
+    stable_errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One revision of the deployment during a rollout: requests, slow and failed ones among them, of both arms."""
+
+    revision: int
+    share: float
+    canary: int
+    stable: int
+    canary_slow: int
+    stable_slow: int
+    canary_failed: int
+    stable_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Loss differences, canary less stable, in the order in which the labels arrived.
+
+    Attributes:
+        differences: each between `low` and `high`; their mean is the difference of the mean losses.
+        paired: whether both models scored each of these requests; else inverse-propensity weights make the mean right.
+    """
+
+    differences: Floats
+    low: float
+    high: float
+    paired: bool
+
+
+def read_phases(
+    connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], slo_ms: float
+) -> list[Phase]:
+    """Count the requests of a rollout by revision.
+
+    A request of many rows is routed once, so it counts once: its rows have one `at`. The share is the one that was
+    logged with each prediction, so that it is what was really used.
+
+    Args:
+        connection: sees the relation `predictions`.
+        deployment: the object, with a rollout under way.
+        slo_ms: answers slower than this are slow.
+    """
+    rollout = deployment["rollout"]
+    query = """
+        select revision,
+            avg(case arm when 'canary' then probability else 1 - probability end) as share,
+            count_if(arm = 'canary'), count_if(arm = 'stable'),
+            count_if(arm = 'canary' and slow), count_if(arm = 'stable' and slow),
+            count_if(arm = 'canary' and failed), count_if(arm = 'stable' and failed)
+        from (
+            select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
+                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed
+            from predictions
+            where branch = $branch and deployment = $name and revision >= $revision
+            group by revision, arm, "at"
+        )
+        group by revision having share > 0 and share < 1 order by revision"""
+    settings = {
+        "branch": branch,
+        "name": deployment["name"],
+        "revision": rollout["revision"],
+        "slo": slo_ms * 1000,
+    }
+    return [Phase(*row) for row in connection.execute(query, settings).fetchall()]
+
+
+def read_losses(
+    connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], rule: QualityRule
+) -> Losses:
+    """Read the losses of a rollout on the labels that have arrived.
+
+    With shadow scores each request gives a pair. Without, each gives one loss, weighted by the inverse of the chance of
+    its arm (as in Karampatziakis, Mineiro & Ramdas, Off-policy confidence sequences, ICML 2021). The first label of a
+    prediction counts: a later correction would change evidence that was already looked at.
+
+    Args:
+        connection: sees the relations `predictions` and `ground_truth`.
+        deployment: the object, with a rollout under way.
+    """
+    rollout = deployment["rollout"]
+    settings = {
+        "branch": branch,
+        "name": deployment["name"],
+        "revision": rollout["revision"],
+        "canary": rollout["canary"],
+        "stable": rollout["stable"],
+        "shadow": rollout["shadow"],
+    }
+    rows = connection.execute(LOSSES, settings).fetchnumpy()
+    read = {name: np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("score", "other", "label")}
+    canary = np.asarray(rows["canary"], dtype=bool)
+    own = loss(read["score"], read["label"], rule)
+    if rollout["shadow"]:
+        gap = own - loss(read["other"], read["label"], rule)
+        return Losses(np.where(canary, gap, -gap), -1.0, 1.0, paired=True)
+    chance = np.asarray(rows["probability"], dtype=np.float64)
+    values = np.where(canary, own, -own) / chance
+    least = chance.min(initial=1.0)
+    return Losses(values, -1.0 / least, 1.0 / least, paired=False)
+
+
+def loss(scores: Floats, labels: Floats, rule: QualityRule) -> Floats:
+    """The loss of each score against its label, between 0 and 1."""
+    if rule.loss == "brier":
+        found = (np.clip(scores, 0, 1) - labels) ** 2
+    elif rule.loss == "log_loss":
+        p = np.clip(scores, CLIP, 1 - CLIP)
+        found = -(labels * np.log(p) + (1 - labels) * np.log1p(-p)) / -math.log(CLIP)
+    else:
+        found = np.abs(scores - labels) / rule.scale
+    return np.clip(found, 0.0, 1.0)
+
+
+def shortened(path: Sequence[float] | Floats, points: int = 120) -> list[list[float]]:
+    """A path as [index, value] pairs, at most `points` of them with the last one, to be drawn."""
+    if len(path) == 0:
+        return []
+    at = np.unique(np.linspace(0, len(path) - 1, min(points, len(path))).round().astype(int))
+    return [[int(i) + 1, round(float(path[i]), 4)] for i in at]

@@ -1,0 +1,118 @@
+"""What a rollout must not hurt, and by how much at most: the rules that a canary is judged by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from bascule.errors import InputError, suggestion
+from bascule.training import parse_duration
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of requests that some event may have.
+
+    Attributes:
+        margin: by how much the canary's share of events may exceed stable's and still be promoted, between 0 and 1.
+    """
+
+    margin: float = 0.01
+
+
+class LatencyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Answers slower than the objective are events.
+
+    Attributes:
+        slo_ms: the objective, in milliseconds.
+        margin: by how much the canary's share of slow answers may exceed stable's.
+    """
+
+    slo_ms: float = 250.0
+    margin: float = 0.05
+
+
+class QualityRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The loss on arrived labels.
+
+    Attributes:
+        loss: `brier` and `log_loss` for a probability (log loss is clipped at 0.01 and 0.99 and divided by ln 100),
+            `absolute_error` for a number, divided by `scale` and clipped at 1. All lie between 0 and 1.
+        margin: by how much the canary's mean loss may exceed stable's and still be promoted, in the loss's units.
+        scale: the error that counts as a whole one, for `absolute_error`.
+    """
+
+    loss: Literal["brier", "log_loss", "absolute_error"] = "brier"
+    margin: float = 0.005
+    scale: float = 1.0
+
+
+class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rules of one rollout. A rule that is null is not applied.
+
+    Attributes:
+        alpha: the chance that a canary that does no harm is ever rolled back, over all rules together.
+        minimum_rows: canary requests that every step must have seen before the next one begins.
+        split: whether the canary must get (and answer) the share of requests that it was given.
+        time_limit: how long a rollout may be undecided before it is called inconclusive, such as `14d`. It is then
+            held for a person to decide, never promoted.
+    """
+
+    alpha: float = 0.05
+    minimum_rows: int = 200
+    split: bool = True
+    errors: Rule | None = Rule()
+    latency: LatencyRule | None = LatencyRule()
+    quality: QualityRule | None = QualityRule()
+    time_limit: str | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The e-value at which one rule rolls back: 1/alpha, with alpha shared equally among the rules (Bonferroni)."""
+        return max(1, self.applied) / self.alpha
+
+    @property
+    def applied(self) -> int:
+        """How many rules there are."""
+        return self.split + sum(rule is not None for rule in (self.errors, self.latency, self.quality))
+
+
+def read_guardrails(settings: Mapping[str, Any] | None) -> Guardrails:
+    """Read rules from plain settings; what is not given has its default.
+
+    Raises:
+        InputError: for an unknown key, with the nearest right one, or for a value that cannot be used.
+    """
+    try:
+        found = msgspec.convert(dict(settings or {}), Guardrails)
+    except msgspec.ValidationError as error:
+        raise InputError(f"The rollout's guardrails cannot be used: {error}", hint=_hint(str(error))) from error
+    _check(found)
+    return found
+
+
+def _check(found: Guardrails) -> None:
+    if not 0 < found.alpha < 1:
+        raise InputError(f"guardrails.alpha is {found.alpha}; it must lie between 0 and 1.")
+    if found.minimum_rows < 1:
+        raise InputError(f"guardrails.minimum_rows is {found.minimum_rows}; it must be at least 1.")
+    for name in ("errors", "latency", "quality"):
+        rule = getattr(found, name)
+        if rule is not None and not 0 < rule.margin < 1:
+            raise InputError(f"guardrails.{name}.margin is {rule.margin}; it must lie between 0 and 1.")
+    if found.latency is not None and found.latency.slo_ms <= 0:
+        raise InputError(f"guardrails.latency.slo_ms is {found.latency.slo_ms}; it must be more than 0.")
+    if found.quality is not None and found.quality.scale <= 0:
+        raise InputError(f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.")
+    if found.time_limit is not None:
+        parse_duration(found.time_limit, key="guardrails.time_limit")
+
+
+def _hint(message: str) -> str:
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    place = re.search(r"\$\.(\w+)", message)
+    kinds = {"errors": Rule, "latency": LatencyRule, "quality": QualityRule}
+    kind = kinds.get(place[1] if place else "", Guardrails)
+    return suggestion(unknown[1], kind.__struct_fields__, "key") if unknown else ""

@@ -1,0 +1,120 @@
+"""How a deployment object changes: pure steps from one state to the next. Nothing here reads or writes a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bascule.catalog import new_id, now
+from bascule.errors import InputError
+
+Deployment = dict[str, Any]
+
+TRAIL = 10
+
+
+def first(name: str, model: str, version: int, strategy: str, rules: Mapping[str, Any]) -> Deployment:
+    """A new deployment: its first version has all traffic."""
+    return {
+        "kind": "deployment",
+        "name": name,
+        "model": model,
+        "traffic": [{"version": version, "weight": 100}],
+        "strategy": strategy,
+        "revision": 1,
+        "rollout": None,
+        "rules": dict(rules),
+        "trail": [],
+    }
+
+
+def with_rollout(before: Deployment, version: int, rules: Mapping[str, Any]) -> Deployment:
+    """The deployment with a canary of a version at the first step."""
+    if len(before["traffic"]) != 1:
+        raise InputError(
+            f"Deployment {before['name']!r} shares its traffic ({shown(before['traffic'])}); "
+            "a canary is compared with one stable version.",
+            hint="Give one version all traffic first.",
+        )
+    after = _next(before)
+    rollout = {
+        "id": new_id("canary"),
+        "stable": before["traffic"][0]["version"],
+        "canary": version,
+        "steps": rules["steps"],
+        "step": 0,
+        "started_at": now(),
+        "revision": after["revision"],
+        "shadow": rules["shadow"],
+        "guardrails": rules["guardrails"],
+    }
+    return after | {"strategy": "canary", "rules": dict(rules), "rollout": rollout, "traffic": _split(rollout)}
+
+
+def advanced(before: Deployment) -> Deployment:
+    """The deployment at the rollout's next step."""
+    rollout = before["rollout"] | {"step": before["rollout"]["step"] + 1}
+    return _next(before) | {"rollout": rollout, "traffic": _split(rollout)}
+
+
+def with_stable(before: Deployment, traffic: list[dict[str, int]]) -> Deployment:
+    """The deployment with new stable traffic; the one before joins the trail."""
+    entry = {"traffic": _stable_traffic(before), "revision": before["revision"]}
+    return _next(before) | {"traffic": traffic, "rollout": None, "trail": [*before["trail"], entry][-TRAIL:]}
+
+
+def rolled_back(before: Deployment) -> Deployment:
+    """The deployment with the stable traffic before: out of its rollout, or one further back along its trail."""
+    if before["rollout"] is not None:
+        return _next(before) | {"traffic": _stable_traffic(before), "rollout": None}
+    if not before["trail"]:
+        raise InputError(
+            f"Deployment {before['name']!r} has nothing to roll back to: "
+            f"{shown(before['traffic'])} is the first that served.",
+            hint="Deploy another version instead.",
+        )
+    *trail, last = before["trail"]
+    return _next(before) | {"traffic": last["traffic"], "trail": trail}
+
+
+def checked_steps(steps: Sequence[int]) -> list[int]:
+    """Return the steps of a rollout, or raise `InputError`."""
+    found = list(steps)
+    whole = all(isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= 100 for step in found)
+    if len(found) < 2 or not whole or found != sorted(set(found)) or found[-1] != 100:
+        raise InputError(
+            f"The steps of a rollout cannot be {found!r}.",
+            hint="Write rising percentages that end with 100: [10, 50, 100]",
+        )
+    return found
+
+
+def checked_traffic(weights: Mapping[int, int]) -> list[dict[str, int]]:
+    """Return traffic from weights by version, or raise `InputError`."""
+    whole = all(isinstance(w, int) and not isinstance(w, bool) and 0 <= w <= 100 for w in weights.values())
+    if not whole or sum(weights.values()) != 100:
+        raise InputError(
+            f"Traffic cannot be {dict(weights)!r}.", hint="Give each version a whole percentage; they sum to 100."
+        )
+    return [{"version": int(version), "weight": weight} for version, weight in sorted(weights.items()) if weight]
+
+
+def shown(traffic: Sequence[Mapping[str, int]]) -> str:
+    """Traffic as a person reads it."""
+    return ", ".join(f"version {entry['version']} at {entry['weight']} %" for entry in traffic)
+
+
+def _next(before: Deployment) -> Deployment:
+    return before | {"revision": before["revision"] + 1}
+
+
+def _stable_traffic(deployment: Deployment) -> list[dict[str, int]]:
+    rollout = deployment["rollout"]
+    traffic: list[dict[str, int]] = deployment["traffic"]
+    return [{"version": rollout["stable"], "weight": 100}] if rollout else traffic
+
+
+def _split(rollout: Mapping[str, Any]) -> list[dict[str, int]]:
+    share = rollout["steps"][rollout["step"]]
+    shares = {"stable": 100 - share, "canary": share}
+    return [{"version": rollout[arm], "weight": weight} for arm, weight in shares.items() if weight]

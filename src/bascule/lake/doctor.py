@@ -1,0 +1,184 @@
+"""Whether everything that the history says of tables is there, and what is there that nothing says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+from sqlalchemy import select
+
+from bascule.catalog.schema import commits
+from bascule.errors import BasculeError
+from bascule.history import Workspace
+from bascule.lake import journal, objects, records, seen
+from bascule.lake.iceberg.datafiles import content_of
+from bascule.lake.iceberg.manifests import DATA, DELETED
+from bascule.lake.iceberg.metadata import Snapshot
+from bascule.lake.iceberg.tables import LOCK, Table
+from bascule.lake.objects import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is missing or damaged: the table, the file, and what is wrong with it."""
+
+    table: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"Table {self.table}, {self.path}: {self.message}."
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A file in the lake that no state refers to: a killed writer's, or one's that is writing now."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LakeReport:
+    """What a look through the lake found.
+
+    Attributes:
+        states: how many states of tables were looked at.
+        files: how many files they refer to.
+        bytes: how large those are.
+        problems: what is wrong; none when the lake is whole.
+        orphans: what could be deleted.
+    """
+
+    states: int
+    files: int
+    bytes: int
+    problems: tuple[Problem, ...]
+    orphans: tuple[Orphan, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong. Orphans are nothing wrong."""
+        return not self.problems
+
+
+@dataclass(slots=True)
+class _Look:
+    lake: Path
+    deep: bool
+    sizes: dict[Path, int] = field(default_factory=dict)
+    manifests: set[Path] = field(default_factory=set)
+    problems: dict[Problem, None] = field(default_factory=dict)
+
+    def state(self, name: str, value: Object, *, recent: bool = False) -> None:
+        """Look at a state of a table; with `recent`, also at those that its document still names."""
+        try:
+            table = objects.load(value, self.lake, name)
+            self.file(name, table.path, None)
+            snapshot = table.snapshot
+            number = snapshot["snapshot-id"] if snapshot else None
+            if number != value["snapshot_id"] or table.metadata["table-uuid"] != value["uuid"]:
+                self.bad(name, table.path, "it describes another state than the history says")
+            for part in seen.paths(table):
+                self.file(name, table.folder / "metadata" / part, None)
+            if snapshot is not None:
+                self.snapshot(name, table, snapshot)
+            if recent:
+                for past in table.metadata["snapshots"]:
+                    self.snapshot(name, table, past)
+                for entry in table.metadata["metadata-log"]:
+                    self.file(name, table.resolve(entry["metadata-file"]), None)
+        except BasculeError as error:
+            self.bad(name, objects.document_of(value, self.lake), error.message)
+
+    def snapshot(self, name: str, table: Table, snapshot: Snapshot) -> None:
+        if "manifest-list" in snapshot:
+            self.file(name, table.resolve(snapshot["manifest-list"]), None)
+        for manifest in table.manifests(snapshot):
+            path = table.resolve(manifest["manifest_path"])
+            if path in self.manifests:
+                continue
+            self.manifests.add(path)
+            self.file(name, path, manifest.get("manifest_length"))
+            try:
+                entries = table.entries(manifest)
+            except BasculeError as error:
+                self.bad(name, path, error.message)
+                continue
+            for entry in entries:
+                if entry["status"] != DELETED:
+                    record = entry["data_file"]
+                    place = table.resolve(record["file_path"])
+                    self.file(name, place, record["file_size_in_bytes"])
+                    if self.deep and record["content"] == DATA:
+                        self.digest(name, place, content_of(record))
+
+    def file(self, name: str, path: Path, size: int | None) -> None:
+        if path not in self.sizes:
+            try:
+                self.sizes[path] = path.stat().st_size
+            except OSError as error:
+                self.sizes[path] = 0
+                self.bad(name, path, f"it is missing or cannot be read: {error.strerror}")
+                return
+        if size is not None and self.sizes[path] not in (0, size):
+            self.bad(name, path, f"it should have {size} bytes and has {self.sizes[path]}")
+
+    def digest(self, name: str, path: Path, content: str) -> None:
+        if len(content) == 64 and self.sizes.get(path):
+            hasher = blake3()
+            hasher.update_mmap(path)
+            if hasher.hexdigest() != content:
+                self.bad(name, path, "its content is not what its name says: the disk changed it")
+
+    def bad(self, name: str, path: Path, message: str) -> None:
+        place = path.relative_to(self.lake).as_posix() if path.is_relative_to(self.lake) else str(path)
+        self.problems[Problem(name, place, message)] = None
+
+
+def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
+    """Look whether every table of every commit, and every record table, is whole, and list what nothing refers to.
+
+    Args:
+        deep: also read every data file that Bascule wrote and compare its content with its name.
+    """
+    look = _Look(workspace.lake_folder, deep)
+    states = list(_states(workspace))
+    for name, value in states:
+        look.state(name, value)
+    kept = [(name, records.object_of(workspace, name)) for name in records.names(workspace)]
+    for name, newest in kept:
+        if newest is not None:
+            look.state(name, newest, recent=True)
+    for folder in _folders(workspace.lake_folder):
+        if (folder / journal.FOLDER / journal.WAITING).exists():
+            look.bad(folder.name, folder / journal.FOLDER, "a forgetting was interrupted; repeat it to finish it")
+    orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
+    return LakeReport(len(states) + len(kept), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
+
+
+def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
+    history = workspace.history
+    with workspace.catalog.read() as conn:
+        found = conn.execute(select(commits.c.id, commits.c.root)).all()
+    roots = {row.root: row.id for row in found}
+    digests: dict[str, str] = {}
+    for commit in roots.values():
+        for path, digest in history.digests(history.commit_by_id(commit), objects.PREFIX).items():
+            digests.setdefault(digest, path.removeprefix(objects.PREFIX))
+    for digest, name in digests.items():
+        yield name, history.object(digest)
+
+
+def _folders(lake: Path) -> list[Path]:
+    return sorted(folder for folder in lake.iterdir() if folder.is_dir()) if lake.exists() else []
+
+
+def _orphans(lake: Path, known: Iterable[Path]) -> Iterator[Orphan]:
+    expected = set(known)
+    for folder in _folders(lake):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path not in expected and path.name != LOCK:
+                yield Orphan(path.relative_to(lake).as_posix(), path.stat().st_size)

@@ -1,0 +1,74 @@
+"""DuckDB as the lake uses it: always in UTC, never fetching extensions, spilling into the workspace's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
+
+
+def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory connection that may read any file of this machine: for ingestion and the lake's own work.
+
+    What a user types goes to a `Session`, which may not.
+
+    Args:
+        temporary: where it may spill what does not fit in memory.
+    """
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET python_enable_replacements = false")
+    if temporary is not None:
+        connection.execute(f"SET temp_directory = '{str(temporary).replace(chr(39), chr(39) * 2)}'")
+    return connection
+
+
+def confine(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """Let a connection read files below some folders only, and let nothing change that any more."""
+    listed = ", ".join("'" + str(folder).replace("'", "''") + "'" for folder in folders)
+    connection.execute(f"SET allowed_directories = [{listed}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+@contextmanager
+def opened(temporary: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection for the length of a block."""
+    connection = connect(temporary)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn what DuckDB says into an error that a user can act on, without its traceback.
+
+    Args:
+        what: what was being done, as the start of a sentence.
+    """
+    try:
+        yield
+    except BasculeError:
+        raise
+    except duckdb.OutOfMemoryException as error:
+        raise EnvironmentProblem(
+            f"{what}: {message(error)}", hint="Ask for fewer rows or columns at once, or use a larger machine."
+        ) from error
+    except (duckdb.IOException, duckdb.InternalException, duckdb.FatalException) as error:
+        raise EnvironmentProblem(
+            f"{what}: {message(error)}", hint="`bascule doctor` tells whether a file is damaged."
+        ) from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise InputError(f"{what}: {message(error)}") from error
+
+
+def message(error: Exception) -> str:
+    """Return what DuckDB said, as it says it, without its advice for developers."""
+    return str(error).split("\n\nStack Trace", maxsplit=1)[0].strip()

@@ -1,0 +1,147 @@
+"""One table's folder as forgetting sees it: every file on disk, whether any state still refers to it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import InputError, NotFound
+from bascule.lake import engine
+from bascule.lake.iceberg import scans, schemas
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.manifests import AvroFile
+from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.types import literal, may_widen, quoted, to_duckdb
+from bascule.lake.staging import by_file
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A table's files.
+
+    Attributes:
+        path: the folder.
+        documents: all its metadata documents, oldest version first.
+        manifests: all its manifests, by path.
+        lists: all its manifest lists, by path.
+        delete_files: its position delete files.
+    """
+
+    path: Path
+    documents: tuple[Table, ...]
+    manifests: Mapping[Path, AvroFile]
+    lists: Mapping[Path, AvroFile]
+    delete_files: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> Folder:
+        """Read all metadata of a table's folder.
+
+        Raises:
+            InputError: when the table holds what forgetting cannot rewrite.
+            EnvironmentProblem: when a file is damaged.
+        """
+        places = sorted((path / "metadata").glob("*.metadata.json"))
+        documents = tuple(Table(name, path, t.path, t.metadata) for t in (Table.load(p, name) for p in places))
+        avro = {place: AvroFile(place) for place in sorted((path / "metadata").glob("*.avro"))}
+        kinds = {place: file.schema["name"].rpartition(".")[2] for place, file in avro.items()}
+        manifests = {place: file for place, file in avro.items() if kinds[place] == "manifest_entry"}
+        lists = {place: file for place, file in avro.items() if kinds[place] == "manifest_file"}
+        folder = cls(path, documents, manifests, lists, _delete_files(documents, manifests))
+        folder._refuse_outside()
+        return folder
+
+    @property
+    def newest(self) -> Table:
+        """The newest document: the one that knows all former locations."""
+        return self.documents[-1]
+
+    def data_files(self) -> list[DataFile]:
+        """Return every data file on disk."""
+        found = sorted((self.path / "data").rglob("*.parquet"))
+        return [DataFile(p, 0, p.stat().st_size, {"file_path": str(p)}, 0) for p in found if p not in self.delete_files]
+
+    def matching(self, key: Mapping[str, Any], temporary: Path) -> dict[Path, np.ndarray]:
+        """Return the rows of a subject by file: those whose key columns, by whatever name they had, hold its values.
+
+        Raises:
+            NotFound: when the table never had such columns.
+            InputError: when a value is none of its column's type.
+        """
+        found: dict[Path, np.ndarray] = {}
+        for fields in self._keyed(list(key)):
+            schema = {"schema-id": 0, "type": "struct", "fields": fields}
+            tests = [
+                f"{quoted(field['name'])} = {literal(str(value))}::{to_duckdb(field['type'])}"
+                for field, value in zip(fields, key.values(), strict=True)
+            ]
+            for path, rows in self.where(" AND ".join(tests), temporary, schema).items():
+                found[path] = np.union1d(found[path], rows) if path in found else rows
+        return found
+
+    def where(self, condition: str, temporary: Path, schema: schemas.Schema | None = None) -> dict[Path, np.ndarray]:
+        """Return the rows for which a SQL condition is true, by file, also those that deletes take out."""
+        data = self.data_files()
+        source = scans.scan(self.newest, only=data, positions=True, schema=schema, deleted_too=True)
+        with engine.opened(temporary) as connection, engine.told(f"Rows of {self.newest.name!r} cannot be found"):
+            engine.confine(connection, [self.path])
+            query = f"SELECT __file, __row FROM {source} WHERE (\n{condition}\n)"
+            found = by_file(connection.sql(query).to_arrow_table())
+        return {Path(path): rows for path, rows in found.items()}
+
+    def _keyed(self, columns: list[str]) -> list[list[schemas.Field]]:
+        # A name may have been another column's before: every column that ever had it is looked at, in its widest type.
+        every = [s for d in self.documents for s in d.metadata.get("schemas", [d.schema])]
+        widest: dict[int, schemas.Field] = {}
+        keyed: set[tuple[int, ...]] = set()
+        for schema in every:
+            named = {field["name"].casefold(): field for field in schema["fields"]}
+            for field in schema["fields"]:
+                known = widest.get(field["id"])
+                if known is None or may_widen(known["type"], field["type"]):
+                    widest[field["id"]] = field
+            if all(column.casefold() in named for column in columns):
+                keyed.add(tuple(named[column.casefold()]["id"] for column in columns))
+        if not keyed:
+            known_names = schemas.names(self.newest.schema)
+            folded = {name.casefold() for name in known_names}
+            missing = next((c for c in columns if c.casefold() not in folded), columns[0])
+            raise NotFound("column", missing, known_names)
+        return [[widest[number] for number in ids] for ids in sorted(keyed)]
+
+    def _refuse_outside(self) -> None:
+        for document in self.documents:
+            for spec in document.metadata.get("partition-specs", []):
+                if spec["fields"]:
+                    raise InputError(
+                        f"Table {document.name!r} is partitioned: values also stand in its paths and partitions.",
+                        hint="Rewrite it without partitions, then forget.",
+                    )
+        for file in self.manifests.values():
+            for entry in file.records:
+                if not self.newest.resolve(entry["data_file"]["file_path"]).is_relative_to(self.path):
+                    raise InputError(
+                        f"Table {self.newest.name!r} has files outside of the lake, which Bascule does not rewrite: "
+                        f"{entry['data_file']['file_path']}.",
+                        hint="Copy the table into the lake, then forget.",
+                    )
+
+
+def _delete_files(documents: tuple[Table, ...], manifests: Mapping[Path, AvroFile]) -> tuple[Path, ...]:
+    found = {
+        documents[-1].resolve(entry["data_file"]["file_path"]): entry["data_file"]["content"]
+        for file in manifests.values()
+        for entry in file.records
+        if entry["data_file"].get("content")
+    }
+    for content in found.values():
+        if content != 1:
+            raise InputError(
+                f"Table {documents[-1].name!r} has equality deletes, whose files hold values themselves.",
+                hint="Rewrite its data files with the engine that wrote them, then forget.",
+            )
+    return tuple(sorted(path for path in found if path.exists()))

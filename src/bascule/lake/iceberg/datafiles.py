@@ -1,0 +1,349 @@
+"""Data files: Parquet written as a stream, with the field ids and the statistics that Iceberg keeps of each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from bascule.errors import InputError
+from bascule.lake.iceberg import bounds, files, manifests, schemas
+from bascule.lake.iceberg.types import FIELD_ID, primitive_from_arrow
+
+ROWS_PER_GROUP = 122_880  # what DuckDB gives one thread
+CHUNK = 8_192
+GROUP_BYTES = 64 << 20
+FILE_BYTES = 256 << 20
+COMPRESSION_LEVEL = 3
+
+# A data file as a manifest holds it.
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of a table.
+
+    Attributes:
+        path: where it is.
+        rows, bytes: how much is in it.
+        record: what the manifest says of it.
+        snapshot_id: the snapshot that brought it.
+    """
+
+    path: Path
+    rows: int
+    bytes: int
+    record: Record
+    snapshot_id: int
+
+    @property
+    def digest(self) -> str:
+        """What stands for its content: the BLAKE3 in the name of a file that Bascule wrote, else name and size."""
+        return content_of(self.record)
+
+
+def content_of(record: Record) -> str:
+    """Return what stands for a data file's content."""
+    name = str(record["file_path"]).rpartition("/")[2]
+    digest, _, _ = name.partition("-")
+    if len(digest) == 64 and name.endswith(".parquet"):
+        return digest
+    return f"{name}:{record['file_size_in_bytes']}"
+
+
+def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Path) -> list[Record]:
+    """Write rows as Parquet files in a folder, and return what manifests say of them.
+
+    Memory is bounded by one row group, whatever the length of the stream. The same rows in the same order give files
+    with the same bytes, however they were cut into batches. When the stream raises, no file is left.
+
+    Args:
+        batches: the rows, in the schema's columns and types.
+        schema: the table's schema.
+        folder: the table's `data` folder.
+    """
+    arrow = schemas.to_arrow(schema)
+    groups = _groups(batches, arrow)
+    written: list[Record] = []
+    try:
+        first = next(groups, None)
+        while first is not None:
+            record, first = _write_file(first, groups, arrow, folder)
+            written.append(record)
+    except BaseException:
+        remove(written)
+        raise
+    return written
+
+
+def remove(records: Iterable[Record]) -> None:
+    """Delete files that no snapshot was made of."""
+    for record in records:
+        Path(record["file_path"]).unlink(missing_ok=True)
+
+
+def rewrite_without(source: Path, positions: np.ndarray, target: Path, place: str) -> Record:
+    """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
+
+    Args:
+        source: the file.
+        positions: row numbers from 0, sorted.
+        target: the path to write; the caller decides how it becomes visible.
+        place: the path that manifests will say.
+
+    Returns:
+        What manifests say of the new file.
+    """
+    with pq.ParquetFile(source) as old:
+        schema = old.schema_arrow.remove_metadata()
+        groups = _groups(_without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
+            nans = _NaNs(schema)
+            for group in groups:
+                out.write_table(group, row_group_size=group.num_rows)
+                nans.count(group)
+    return measure(target, schema, nans, place)
+
+
+def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
+    """Return what a manifest says of a Parquet file: its size and the statistics from its footer.
+
+    Args:
+        schema: the file's, with field ids; a column without one has no statistics.
+        place: the path to say.
+    """
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(g) for g in range(footer.num_row_groups)]
+    parts = [(i, n, kind, repeats) for i, (n, kind, repeats) in enumerate(_parts(schema)) if n is not None]
+    columns = {number: [group.column(i) for group in groups] for i, number, _, _ in parts}
+    flat = [(number, kind) for _, number, kind, repeats in parts if not repeats]
+    nulls = {number: _nulls(columns[number]) for number, _ in flat}
+    low, high = _bounds(columns, flat)
+    return {
+        "content": manifests.DATA,
+        "file_path": place,
+        "file_format": "PARQUET",
+        "partition": {},
+        "record_count": footer.num_rows,
+        "file_size_in_bytes": path.stat().st_size,
+        "column_sizes": _pairs({n: sum(c.total_compressed_size for c in chunks) for n, chunks in columns.items()}),
+        "value_counts": _pairs({number: sum(c.num_values for c in columns[number]) for number, _ in flat}),
+        "null_value_counts": _pairs({n: count for n, count in nulls.items() if count is not None}),
+        "nan_value_counts": _pairs(nans.found),
+        "lower_bounds": _pairs(low),
+        "upper_bounds": _pairs(high),
+        "key_metadata": None,
+        "split_offsets": [_offset(group) for group in groups],
+        "equality_ids": None,
+        "sort_order_id": None,
+    }
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "compression": "zstd",
+        "compression_level": COMPRESSION_LEVEL,
+        # The Arrow schema in the footer would only repeat what the Parquet schema says.
+        "store_schema": False,
+        "write_page_index": False,
+        "version": "2.6",
+    }
+
+
+class _NaNs:
+    """How many NaN the float columns of a file have, by field id: a Parquet footer does not tell."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        floats = [field for field in schema if pa.types.is_floating(field.type)]
+        self._names = {field.name: number for field in floats if (number := _id(field)) is not None}
+        self.found = dict.fromkeys(self._names.values(), 0)
+
+    def count(self, rows: pa.Table) -> None:
+        for name, number in self._names.items():
+            self.found[number] += pc.sum(pc.is_nan(rows[name])).as_py() or 0
+
+
+def _write_file(
+    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Path
+) -> tuple[Record, pa.Table | None]:
+    nans = _NaNs(schema)
+    working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
+    try:
+        with files.told(working), open(working, "xb") as sink:
+            group: pa.Table | None = first
+            with pq.ParquetWriter(sink, schema, **_options()) as out:
+                while group is not None:
+                    out.write_table(group, row_group_size=group.num_rows)
+                    nans.count(group)
+                    group = next(groups, None)
+                    if sink.tell() >= FILE_BYTES:
+                        break
+        record = measure(working, schema, nans, named_by_content(working, folder))
+        files.publish(working, Path(record["file_path"]))
+    finally:
+        working.unlink(missing_ok=True)
+    return record, group
+
+
+def named_by_content(path: Path, folder: Path) -> str:
+    """Return the place for a data file: its name says its content.
+
+    The ending keeps two appends of equal rows apart: Iceberg wants a path at most once in a snapshot.
+    """
+    hasher = blake3()
+    hasher.update_mmap(path)
+    return str(folder / f"{hasher.hexdigest()}-{uuid.uuid4().hex[:8]}.parquet")
+
+
+def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    # Cut at multiples of CHUNK rows and copied into one piece: where batches happened to end must not show in the file.
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for chunk in _chunks(batches, schema):
+        waiting.append(chunk)
+        rows += chunk.num_rows
+        size += chunk.nbytes
+        if rows >= ROWS_PER_GROUP or size >= GROUP_BYTES:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows < CHUNK:
+            continue
+        table = pa.Table.from_batches(waiting, schema)
+        whole = rows - rows % CHUNK
+        for start in range(0, whole, CHUNK):
+            yield table.slice(start, CHUNK).combine_chunks()
+        rest = table.slice(whole)
+        waiting, rows = rest.to_batches(), rest.num_rows
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema).combine_chunks()
+
+
+def _without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
+    start = 0
+    for batch in batches:
+        low, high = np.searchsorted(positions, [start, start + batch.num_rows])
+        if low < high:
+            keep = np.ones(batch.num_rows, dtype=bool)
+            keep[positions[low:high] - start] = False
+            start += batch.num_rows
+            yield batch.filter(pa.array(keep))
+        else:
+            start += batch.num_rows
+            yield batch
+
+
+def _id(field: pa.Field) -> int | None:
+    number = (field.metadata or {}).get(FIELD_ID)
+    return int(number) if number is not None else None
+
+
+def _parts(fields: Iterable[pa.Field], repeats: bool = False) -> Iterator[tuple[int | None, str, bool]]:
+    # The leaf columns in Parquet's order: id, Iceberg type, whether one row may hold several values.
+    for field in fields:
+        kind = field.type
+        if pa.types.is_struct(kind):
+            yield from _parts([kind.field(i) for i in range(kind.num_fields)], repeats)
+        elif pa.types.is_map(kind):
+            yield from _parts([kind.key_field, kind.item_field], True)
+        elif pa.types.is_nested(kind):
+            yield from _parts([kind.value_field], True)
+        else:
+            storage = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+            yield _id(field), primitive_from_arrow(storage, field.name), repeats
+
+
+def _nulls(chunks: list[Any]) -> int | None:
+    found = [c.statistics.null_count for c in chunks if c.is_stats_set and c.statistics.has_null_count]
+    return sum(found) if len(found) == len(chunks) else None
+
+
+def _bounds(columns: dict[int, list[Any]], flat: list[tuple[int, str]]) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    low: dict[int, bytes] = {}
+    high: dict[int, bytes] = {}
+    for number, kind in flat:
+        limits = _limits(kind, columns[number])
+        if limits is None:
+            continue
+        least, most = bounds.lower(kind, limits[0]), bounds.upper(kind, limits[1])
+        if least is not None:
+            low[number] = least
+        if most is not None:
+            high[number] = most
+    return low, high
+
+
+def _limits(kind: str, chunks: list[Any]) -> tuple[Any, Any] | None:
+    found = []
+    for chunk in chunks:
+        statistics = chunk.statistics if chunk.is_stats_set else None
+        if statistics is None:
+            return None
+        limits = bounds.from_statistics(kind, statistics)
+        if limits is not None:
+            found.append(limits)
+        elif not (statistics.has_null_count and statistics.null_count == chunk.num_values):
+            return None  # it has values, and the footer does not say between what
+    if not found:
+        return None
+    return min(limit[0] for limit in found), max(limit[1] for limit in found)
+
+
+def _offset(group: Any) -> int:
+    column = group.column(0)
+    dictionary = column.dictionary_page_offset
+    data = column.data_page_offset
+    return int(min(dictionary, data) if dictionary else data)
+
+
+def _pairs(values: dict[int, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value} for key, value in sorted(values.items())]
+
+
+def aligned(batches: Iterable[pa.RecordBatch], arrow: pa.Schema, table: str) -> Iterator[pa.RecordBatch]:
+    """Bring batches to a schema's columns, order and types. A column that is not there is filled with nulls.
+
+    Raises:
+        InputError: for a value that does not fit without loss, or a missing one where none may be, naming the column.
+    """
+    for batch in batches:
+        columns = [_column(batch, field, table) for field in arrow]
+        yield pa.RecordBatch.from_arrays(columns, schema=arrow)
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
+    index = batch.schema.get_field_index(field.name)
+    found = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, field.type)
+    if isinstance(found, pa.ExtensionArray):
+        found = found.storage
+    if found.type != field.type:
+        try:
+            found = pc.cast(found, field.type, safe=True)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"Column {field.name!r} of table {table!r} is {field.type}; {found.type} does not fit in it: {error}.",
+                hint="Cast the column, or widen the table's.",
+            ) from error
+    if not field.nullable and found.null_count:
+        raise InputError(f"Column {field.name!r} of table {table!r} must have a value; {found.null_count} rows do not.")
+    return found

@@ -1,0 +1,219 @@
+"""Reading a table with DuckDB: the SQL text that returns exactly the rows of a snapshot.
+
+`read_parquet` is told which field id becomes which column and type, so renamed, added, dropped and widened columns come
+out right whatever the file calls them. Rows that a position delete names are taken out by an anti-join on file and row
+number. What DuckDB could only read wrong is refused. `docs/decisions/0001-reading-iceberg.md` says why this way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from bascule.errors import InputError
+from bascule.lake.iceberg import bounds, manifests, schemas, types
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.types import FIELD_ID, literal, quoted
+
+NAME_MAPPING = "schema.name-mapping.default"
+
+# Column name → the least and the greatest value that is wanted, either of them None.
+Between = Mapping[str, tuple[Any, Any]]
+
+
+def scan(
+    table: Table,
+    *,
+    only: Sequence[DataFile] | None = None,
+    positions: bool = False,
+    schema: schemas.Schema | None = None,
+    deleted_too: bool = False,
+) -> str:
+    """Return SQL text for FROM that yields a table's rows, in the order in which they came.
+
+    Rows of files that position deletes touch come last and in any order.
+
+    Args:
+        only: read just these of its data files.
+        positions: two columns more, first: `__file` (its path) and `__row` (its number in the file, from 0).
+        schema: read the rows as another of the table's schemas has them; the current one unless given.
+        deleted_too: also the rows that position deletes take out.
+
+    Raises:
+        InputError: when the table holds what DuckDB cannot read rightly here: equality deletes, deletion vectors,
+            renamed fields inside a struct, or defaults for rows written before a column.
+    """
+    refuse_unreadable(table)
+    reading = _Reading(table, schema or table.schema, positions)
+    data = list(table.data_files() if only is None else only)
+    deletes = [] if deleted_too else [entry["data_file"] for entry in table.live(manifests.DELETES)]
+    for record in deletes:
+        _refuse_delete(table, record)
+    if not data:
+        return nothing(reading.schema, positions)
+    touched = _touched(table, data, deletes)
+    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
+    for group in _by_naming(table, [f for f in data if f.path in touched]):
+        parts.append(reading.files(group) + reading.without(deletes))
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def nothing(schema: schemas.Schema, positions: bool = False) -> str:
+    """Return SQL text for FROM that yields no rows, with a schema's columns."""
+    columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in schema["fields"]]
+    if positions:
+        columns = ["NULL::VARCHAR AS __file", "NULL::BIGINT AS __row", *columns]
+    return f"(SELECT {', '.join(columns)} WHERE false)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    table: Table
+    schema: schemas.Schema
+    positions: bool
+
+    def files(self, group: Sequence[DataFile]) -> str:
+        # Read under their ids and named last, so that no name can clash with one of DuckDB's own.
+        columns = [f"c{f['id']} AS {quoted(f['name'])}" for f in self.schema["fields"]]
+        if self.positions:
+            columns = ["filename AS __file", "file_row_number AS __row", *columns]
+        paths = ", ".join(literal(str(f.path)) for f in group)
+        by_id = _named_by_id(group[0].path, self.table)
+        source = self._by_id(paths) if by_id else self._by_name(group[0].path, paths)
+        return f"SELECT {', '.join(columns)} FROM {source} AS data"
+
+    def without(self, deletes: Sequence[dict[str, Any]]) -> str:
+        # A delete names its file, and files never share a path, so sequence numbers need not be compared.
+        gone = f"SELECT {_moved(self.table)} AS file, pos AS row FROM read_parquet({_paths(self.table, deletes)})"
+        return f" ANTI JOIN ({gone}) AS gone ON data.filename = gone.file AND data.file_row_number = gone.row"
+
+    def _by_id(self, paths: str) -> str:
+        wanted = ", ".join(
+            f"{f['id']}: {{name: 'c{f['id']}', type: {literal(types.to_duckdb(f['type']))}, default_value: NULL}}"
+            for f in self.schema["fields"]
+        )
+        return f"read_parquet([{paths}], schema = MAP {{{wanted}}})"
+
+    def _by_name(self, example: Path, paths: str) -> str:
+        # Files that were adopted as they were: the table's name mapping says which of their columns is which field.
+        there = set(pq.read_schema(example).names)
+        mapping = json.loads(self.table.properties.get(NAME_MAPPING, "[]"))
+        aliases = {entry["field-id"]: entry["names"] for entry in mapping if "field-id" in entry}
+        columns = []
+        for field in self.schema["fields"]:
+            found = next((name for name in aliases.get(field["id"], [field["name"]]) if name in there), None)
+            value = quoted(found) if found else "NULL"
+            columns.append(f"{value}::{types.to_duckdb(field['type'])} AS c{field['id']}")
+        return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
+
+
+def pruned(table: Table, files: Sequence[DataFile], between: Between) -> list[DataFile]:
+    """Return the files that may hold a row with every column within its limits, by the bounds in the manifests."""
+    wanted = [(schemas.find(table.schema, name), limits) for name, limits in between.items()]
+    return [f for f in files if all(_overlaps(f, field, limits) for field, limits in wanted)]
+
+
+def refuse_unreadable(table: Table) -> None:
+    """Raise `InputError` when reading by this way could be wrong, saying what stands against it."""
+    names: dict[int, str] = {}
+    for schema in table.metadata.get("schemas", [table.schema]):
+        for field in schema["fields"]:
+            if field.get("initial-default") is not None:
+                raise _refused(table, f"a default for rows older than column {field['name']!r}")
+            for number, name in _inner(field["type"]):
+                if names.setdefault(number, name) != name:
+                    raise _refused(table, f"field {names[number]!r} inside a struct, later renamed to {name!r}")
+
+
+def _refused(table: Table, what: str) -> InputError:
+    return InputError(
+        f"Table {table.name!r} has {what}, which Bascule does not read.",
+        hint="Rewrite its data files with the engine that wrote them (in Spark: CALL system.rewrite_data_files).",
+    )
+
+
+def _refuse_delete(table: Table, record: dict[str, Any]) -> None:
+    if record["content"] == manifests.EQUALITY_DELETES:
+        raise _refused(table, "equality deletes")
+    if record["file_format"].upper() != "PARQUET":
+        raise _refused(table, f"deletes in {record['file_format']} files (deletion vectors)")
+
+
+def _by_naming(table: Table, data: Sequence[DataFile]) -> list[list[DataFile]]:
+    if NAME_MAPPING not in table.properties or not data:
+        return [list(data)] if data else []
+    groups: dict[tuple[str, ...], list[DataFile]] = defaultdict(list)
+    for file in data:
+        ids = _named_by_id(file.path, table)
+        groups[() if ids else tuple(pq.read_schema(file.path).names)].append(file)
+    return list(groups.values())
+
+
+def _named_by_id(path: Path, table: Table) -> bool:
+    if NAME_MAPPING not in table.properties:
+        return True
+    return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
+
+
+def _touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Path]:
+    found: set[Path] = set()
+    for record in deletes:
+        named = {p["key"]: p["value"] for p in record.get("lower_bounds") or []}.get(2147483546)
+        upper = {p["key"]: p["value"] for p in record.get("upper_bounds") or []}.get(2147483546)
+        if named is not None and named == upper:  # the whole file is about one data file, and says which
+            found.add(table.resolve(named.decode()))
+        else:
+            return {f.path for f in data}
+    return found & {f.path for f in data}
+
+
+def _paths(table: Table, records: Sequence[dict[str, Any]]) -> str:
+    return "[" + ", ".join(literal(str(table.resolve(r["file_path"]))) for r in records) + "]"
+
+
+def _moved(table: Table) -> str:
+    text = "file_path"
+    for place in table.locations():
+        if place != str(table.folder):
+            head = literal(f"{place}/")
+            text = (
+                f"CASE WHEN starts_with(file_path, {head}) "
+                f"THEN {literal(str(table.folder) + '/')} || substr(file_path, {len(place) + 2}) ELSE {text} END"
+            )
+    return text if text != "file_path" else "regexp_replace(file_path, '^file://', '')"
+
+
+def _overlaps(file: DataFile, field: schemas.Field, limits: tuple[Any, Any]) -> bool:
+    kind = field["type"]
+    if not isinstance(kind, str):
+        return True
+    low, high = (None if v is None else bounds.comparable(kind, v) for v in limits)
+    least, most = _bound(file, "lower_bounds", field["id"]), _bound(file, "upper_bounds", field["id"])
+    if least is not None and high is not None and bounds.decode(kind, least) > high:
+        return False
+    return not (most is not None and low is not None and bounds.decode(kind, most) < low)
+
+
+def _bound(file: DataFile, which: str, number: int) -> bytes | None:
+    for pair in file.record.get(which) or ():
+        if pair["key"] == number:
+            found: bytes = pair["value"]
+            return found
+    return None
+
+
+def _inner(kind: types.Type) -> list[tuple[int, str]]:
+    if isinstance(kind, str):
+        return []
+    if kind["type"] == "struct":
+        found = [(field["id"], field["name"]) for field in kind["fields"]]
+        return found + [pair for field in kind["fields"] for pair in _inner(field["type"])]
+    parts = [kind["element"]] if kind["type"] == "list" else [kind["key"], kind["value"]]
+    return [pair for part in parts for pair in _inner(part)]

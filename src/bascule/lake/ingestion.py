@@ -1,0 +1,292 @@
+"""Ingestion: files become rows of a table, each file once, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+from blake3 import blake3
+
+from bascule.errors import InputError
+from bascule.history import Commit
+from bascule.lake import engine, objects, seen, staging
+from bascule.lake.iceberg import datafiles, files, metadata, schemas
+from bascule.lake.iceberg.datafiles import Record
+from bascule.lake.iceberg.tables import Table
+from bascule.lake.objects import Object
+from bascule.lake.rows import Rows
+from bascule.lake.sources import SourceScan, discovery, read_source
+from bascule.lake.sources.scan import NULL_VALUES
+from bascule.lake.tables import Lake
+
+Mode = Literal["append", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedFile:
+    """What became of one file: its rows were taken in, or it was skipped because its content was taken in before."""
+
+    path: Path
+    digest: str
+    rows: int
+    status: Literal["ingested", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        table: the table's name.
+        files: what became of each file.
+        rows: how many rows were taken in.
+        value: the table's object afterwards.
+        commit: the commit that it made; None when there was nothing to do, or it was only staged.
+    """
+
+    table: str
+    files: tuple[IngestedFile, ...]
+    rows: int
+    value: Object
+    commit: Commit | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was taken in."""
+        return any(file.status == "ingested" for file in self.files)
+
+
+def ingest(
+    lake: Lake,
+    name: str,
+    source: str | Path,
+    *,
+    branch: str = "main",
+    mode: Mode = "append",
+    key: Sequence[str] = (),
+    evolve: bool = False,
+    null_values: Sequence[str] = NULL_VALUES,
+    message: str | None = None,
+    author: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> IngestReport:
+    """Take files into a table of a branch and commit: each content once, however often and by whatever name it comes.
+
+    The digests of the files are kept with the table's state (`bascule.lake.seen`), so a merge brings them along and a
+    revert takes them back. Two ingests at once, even of the same files, end as if one came after the other.
+
+    Args:
+        source: a file, a folder or a glob.
+        mode: `append` adds the files that are new; `replace` puts all files in the place of the table, unless they are
+            the ones that it holds already.
+        key: the key of a table that is made now.
+        evolve: let new columns be added, and missing ones be null.
+
+    Raises:
+        NotFound, InputError: as `read_source` and `Lake.append` do. Nothing was changed then.
+    """
+    work = _Ingest(lake, name, mode, key, evolve, tuple(null_values))
+    told: dict[str, Any] = {"author": author, "message": message or f"Ingest {source} into {name}", "meta": meta or {}}
+    before = lake.workspace.history.read(branch, objects.path_of(name))
+    if before is None or mode == "replace":
+        return work.replace_and_commit(source, branch, told)
+    return work.append_and_commit(before, source, branch, told)
+
+
+def stage_ingest(
+    lake: Lake,
+    value: Object | None,
+    name: str,
+    source: str | Path,
+    *,
+    mode: Mode = "append",
+    key: Sequence[str] = (),
+    evolve: bool = False,
+    null_values: Sequence[str] = NULL_VALUES,
+) -> IngestReport:
+    """Do what `ingest` does, short of committing: `report.value` is the table's next state."""
+    return _Ingest(lake, name, mode, key, evolve, tuple(null_values)).stage(value, source)
+
+
+def pending(lake: Lake, value: Object | None, source: str | Path, *, mode: Mode = "append") -> list[tuple[Path, str]]:
+    """Return the files that an ingest would take in now, each with the digest of its content.
+
+    Args:
+        value: the table's object, or None when there is no table yet.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    digests = [(path, digest_of_file(path)) for path in discovery.find(source)]
+    known = seen.sources(lake.table(value)) if value is not None else {}
+    if mode == "replace" and {digest for _, digest in digests} != set(known):
+        return digests
+    return [(path, digest) for path, digest in digests if digest not in known]
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the BLAKE3 of a file's content, as 64 hexadecimal characters."""
+    hasher = blake3()
+    with files.told(path):
+        hasher.update_mmap(path)
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A file and the data files that its rows became."""
+
+    file: IngestedFile
+    records: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingest:
+    lake: Lake
+    name: str
+    mode: Mode
+    key: Sequence[str]
+    evolve: bool
+    null_values: tuple[str, ...]
+
+    def stage(self, value: Object | None, source: str | Path) -> IngestReport:
+        if value is None:
+            return self._stage_new(source)
+        with self.lake.writing(value, self.name) as table:
+            fresh, skipped = self.split(table, source)
+            if not fresh:
+                return IngestReport(self.name, skipped, 0, value)
+            return self._finish(table, self.write(table, fresh), skipped)
+
+    def replace_and_commit(self, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+        history, path = self.lake.workspace.history, objects.path_of(self.name)
+        digest = history.digest(branch, path)
+        before = history.object(digest) if digest else None
+        report = self.stage(before, source)
+        if not report.changed:
+            return report
+        told = _with_files(told, report.files)
+        with self.lake.discarded_on_conflict(report.value, before):
+            commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
+        return replace(report, commit=commit)
+
+    def append_and_commit(self, before: Object, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+        path = objects.path_of(self.name)
+        with self.lake.writing(before, self.name) as table:
+            fresh, skipped = self.split(table, source)
+            if not fresh:
+                return IngestReport(self.name, skipped, 0, before)
+            groups, schema, last = self.write(table, fresh)
+
+            def stage(now: Table) -> Table:
+                known = seen.sources(now)  # another ingest may have taken some of the files meanwhile
+                left = [group for group in groups if group.file.digest not in known]
+                if not left:
+                    return now
+                written = staging.Written(table, schema, last, [r for group in left for r in group.records])
+                with staging.kept_if_done(written):
+                    return staging.append(now, written, {}, _noted(now, left))
+
+            done = tuple(group.file for group in groups)
+            commit = self.lake.land(branch, path, stage, _with_files(told, done), data_too=False)
+        value = self.lake.workspace.history.get(commit, path)
+        return IngestReport(self.name, (*skipped, *done), sum(file.rows for file in done), value, commit)
+
+    def split(self, table: Table, source: str | Path) -> tuple[list[tuple[Path, str]], tuple[IngestedFile, ...]]:
+        """Return the files to take in, with digests, and what is said of the others."""
+        known = seen.sources(table)
+        found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
+        ordered = [(path, digest) for digest, path in reversed(found.items())]
+        if self.mode == "replace" and set(found) != set(known):
+            return ordered, ()
+        skipped = [IngestedFile(path, d, known[d].rows, "skipped") for path, d in ordered if d in known]
+        return [(path, d) for path, d in ordered if d not in known], tuple(skipped)
+
+    def write(self, table: Table, fresh: Sequence[tuple[Path, str]]) -> tuple[list[_Group], schemas.Schema, int]:
+        """Write the files' rows as data files of a table; return them with the schema that they were written with."""
+        with engine.opened(self.lake.workspace.temporary_folder) as connection:
+            return self._write(connection, table, fresh, None)
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        fresh: Sequence[tuple[Path, str]],
+        scan: SourceScan | None,
+    ) -> tuple[list[_Group], schemas.Schema, int]:
+        groups: list[_Group] = []
+        current = table.for_writing()
+        try:
+            for path, digest in fresh:
+                written = self._write_one(connection, current, path, scan)
+                document = metadata.with_schema(current.metadata, written.schema, written.last_column)
+                current = Table(current.name, current.folder, current.path, document)
+                rows = sum(record["record_count"] for record in written.records)
+                groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records))
+                if not rows:
+                    raise InputError(f"{path} has a header and no rows.", hint="Give a file with rows.")
+        except BaseException:
+            datafiles.remove(record for group in groups for record in group.records)
+            raise
+        return groups, current.schema, current.metadata[metadata.LAST_COLUMN]
+
+    def _write_one(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, path: Path, scan: SourceScan | None
+    ) -> staging.Written:
+        evolve = self.evolve or self.mode == "replace"
+        if scan is None:
+            expected = schemas.to_arrow(table.schema)
+            nulls = self.null_values
+            scan = read_source(path, connection, expected=expected, evolve=evolve, null_values=nulls, checked=False)
+        relation = scan.parts[scan.files.index(path)]
+        written: staging.Written | None = None
+        try:
+            with scan.told(connection):
+                written = staging.write_rows(table, Rows(connection.sql(f"FROM {relation}")), evolve=evolve)
+        except BaseException:
+            # Lines that cannot be read show only when all are read.
+            datafiles.remove(written.records if written else ())
+            raise
+        return written
+
+    def _stage_new(self, source: str | Path) -> IngestReport:
+        found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
+        fresh = [(path, digest) for digest, path in reversed(found.items())]
+        with engine.opened(self.lake.workspace.temporary_folder) as connection:
+            # All files at once, so that a column that is whole in the first and fractional in the last is a double.
+            scan = read_source(source, connection, null_values=self.null_values, checked=False)
+            with scan.told(connection):
+                schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
+            with staging.created(self.lake.folder, self.name, schema, self.key) as table:
+                return self._finish(table, self._write(connection, table, fresh, scan), ())
+
+    def _finish(
+        self,
+        table: Table,
+        result: tuple[list[_Group], schemas.Schema, int],
+        skipped: tuple[IngestedFile, ...],
+    ) -> IngestReport:
+        groups, schema, last = result
+        written = staging.Written(table, schema, last, [record for group in groups for record in group.records])
+        with staging.kept_if_done(written):
+            if self.mode == "replace":
+                after = staging.overwrite(table, written, {}, _noted(table, groups, afresh=True))
+            else:
+                after = staging.append(table, written, {}, _noted(table, groups))
+            value = objects.describe(after, self.lake.folder)
+        done = tuple(group.file for group in groups)
+        return IngestReport(self.name, (*skipped, *done), sum(file.rows for file in done), value)
+
+
+def _noted(table: Table, groups: Sequence[_Group], *, afresh: bool = False) -> str:
+    new = [seen.Source(group.file.digest, group.file.path.name, group.file.rows) for group in groups]
+    return seen.note(table, new, afresh=afresh)
+
+
+def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:
+    taken = [file for file in done if file.status == "ingested"]
+    listed = [{"file": file.path.name, "digest": file.digest, "rows": file.rows} for file in taken]
+    return {**told, "meta": {**told["meta"], "ingest": listed}}

@@ -1,0 +1,81 @@
+"""Which sources a table has ingested, so that no file is taken in twice.
+
+The list belongs to the table's state and so follows it through branches, merges and reverts. It is kept in small JSON
+files beside the metadata, each of up to 256 sources and never changed; the table's property `bascule.sources` names
+them. So an ingest writes one small file, however many sources there were before. Deleting rows does not touch the list:
+what was deleted or forgotten does not come back when its file is met again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from bascule.errors import EnvironmentProblem
+from bascule.lake.iceberg import files
+from bascule.lake.iceberg.tables import Table
+
+SOURCES = "bascule.sources"
+PART = 256
+SPARE_PARTS = 8
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file that was ingested: the BLAKE3 of its content, its name then, and how many rows came of it."""
+
+    digest: str
+    file: str
+    rows: int
+
+
+def sources(table: Table) -> dict[str, Source]:
+    """Return the sources of a table by digest, in the order in which they came."""
+    return {source.digest: source for part in _parts(table) for source in _read(table, part)}
+
+
+def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
+    """Write down more sources of a table, or with `afresh` only these, and return the property's new value."""
+    parts = [] if afresh else _parts(table)
+    known = [] if afresh else list(sources(table).values())
+    if len(parts) > SPARE_PARTS + len(known) // PART:  # merges leave parts that are not full
+        parts, tail = [], known
+    else:
+        last = list(_read(table, parts[-1])) if parts else []
+        parts, tail = (parts[:-1], last) if len(last) < PART else (parts, [])
+    tail = [*tail, *new]
+    for start in range(0, len(tail), PART):
+        name = f"sources-{uuid.uuid4()}.json"
+        files.write(table.folder / "metadata" / name, msgspec.json.encode(tail[start : start + PART]))
+        parts = [*parts, name]
+    return "\n".join(parts)
+
+
+def joined(base: Table, ours: Table, theirs: Table) -> str | None:
+    """Return the property's value for both sides' sources, or None when both ingested the same one since `base`."""
+    old, mine, other = (set(sources(table)) for table in (base, ours, theirs))
+    if (mine - old) & (other - old):
+        return None
+    parts = _parts(ours)
+    return "\n".join([*parts, *(part for part in _parts(theirs) if part not in parts)])
+
+
+def paths(table: Table) -> list[str]:
+    """Return the names of the files that hold the list, below the table's `metadata` folder."""
+    return _parts(table)
+
+
+def _parts(table: Table) -> list[str]:
+    return [part for part in table.properties.get(SOURCES, "").split("\n") if part]
+
+
+def _read(table: Table, part: str) -> list[Source]:
+    path = table.folder / "metadata" / part
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Source])
+    except (OSError, msgspec.DecodeError) as error:
+        raise EnvironmentProblem(
+            f"{path}, which lists the sources of table {table.name!r}, cannot be read.",
+            hint="`bascule doctor` lists everything damaged.",
+        ) from error

@@ -1,0 +1,169 @@
+"""SQL over the whole workspace: the lake at any ref, and the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from bascule.errors import NotFound
+from bascule.history import Commit, Workspace
+from bascule.lake import engine, objects, records, views
+from bascule.lake.iceberg.types import literal, quoted
+from bascule.lake.sqltext import Statement, TableName, parse
+from bascule.lake.tables import Lake
+
+RECORDS_SCHEMA = "records"
+
+# Gives rows of a record table that are not in the lake yet: log segments that have not been moved.
+Extra = Callable[[], pa.RecordBatchReader | pa.Table]
+
+
+class Session:
+    """A DuckDB connection that reads one workspace and nothing else, in UTC.
+
+    `flights` is the table at the session's ref, which is resolved once; `flights@v1`, `flights@main~3` and
+    `flights@main@2026-03-01T00:00Z` name others. Records (`runs`, `metrics`, `predictions`, …) are tables too, as they
+    are when the query starts; a table of the same name hides one, and then `records.runs` names it. Only what a query
+    names is loaded. A session is for one thread; it is closed by `close` or as a context manager.
+
+    Args:
+        workspace: what to query.
+        ref: a branch, a tag or a commit.
+        extra: rows to add to record tables, by name; called when a query names one.
+
+    Raises:
+        NotFound: when there is no such ref.
+    """
+
+    def __init__(self, workspace: Workspace, ref: str = "main", *, extra: Mapping[str, Extra] | None = None) -> None:
+        self.workspace = workspace
+        self.commit: Commit = workspace.history.resolve(ref)
+        self.connection: duckdb.DuckDBPyConnection = engine.connect(workspace.temporary_folder)
+        self._lake = Lake(workspace)
+        self._extra = dict(extra or {})
+        engine.confine(self.connection, [workspace.lake_folder, workspace.folder / "blobs"])
+
+    def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
+        """Return the relation that a query yields; it runs when it is read.
+
+        Args:
+            query: one SELECT, DESCRIBE, SUMMARIZE, EXPLAIN or SHOW TABLES.
+            params: values for `?` or `$name` in it.
+
+        Raises:
+            InputError: when it is not one statement that reads, or DuckDB says that it is wrong.
+            NotFound: for a table, a record or a ref that does not exist, with the nearest name.
+        """
+        statement = parse(self.connection, query)
+        if statement.lists:
+            return self.connection.sql(self._listing())
+        self._prepare(statement)
+        with engine.told("This SQL cannot run"):
+            return self.connection.sql(statement.text, params=params)
+
+    def arrow(self, query: str, params: Any = None) -> pa.Table:
+        """Run a query and return all its rows. Errors while it runs are told as those of `sql` are."""
+        relation = self.sql(query, params)
+        with engine.told("This SQL cannot run"):
+            return relation.to_arrow_table()
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables at the session's ref."""
+        paths = self.workspace.history.digests(self.commit, objects.PREFIX)
+        return sorted(path.removeprefix(objects.PREFIX) for path in paths)
+
+    def records(self) -> list[str]:
+        """Return the names of the records."""
+        return sorted({*views.RECORDS, *self._extra, *records.names(self.workspace)})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, statement: Statement) -> None:
+        for name in statement.tables:
+            if not self._provide(name) and not (not name.schema and name.name.casefold() in statement.defined):
+                raise self._unknown(name)
+
+    def _provide(self, name: TableName) -> bool:
+        if name.schema.casefold() == RECORDS_SCHEMA:
+            return self._provide_record(name)
+        plain, _, ref = name.text.partition("@")
+        history = self.workspace.history
+        state = history.resolve(ref) if ref else self.commit
+        digest = history.digest(state, objects.PREFIX + plain) or self._spelt_otherwise(state, plain)
+        if digest is None:
+            return not ref and not name.schema and self._provide_record(name)
+        self._view(name, f"SELECT * FROM {self._lake.scan(history.object(digest))}")
+        return True
+
+    def _spelt_otherwise(self, state: Commit, name: str) -> str | None:
+        wanted = (objects.PREFIX + name).casefold()
+        paths = self.workspace.history.digests(state, objects.PREFIX)
+        return next((digest for path, digest in paths.items() if path.casefold() == wanted), None)
+
+    def _provide_record(self, name: TableName) -> bool:
+        known = name.name.casefold()
+        if known in views.RECORDS:
+            self._register(name, views.load(self.workspace.catalog, known))
+            return True
+        if known not in self._extra and known not in records.names(self.workspace):
+            return False
+        value, more = self._record_table(known)
+        parts = [f"SELECT * FROM {self._lake.scan(value)}"] if value is not None else []
+        if more is not None:
+            self.connection.register(f"unmoved {known}", more)
+            parts.append(f"SELECT * FROM {quoted(f'unmoved {known}')}")
+        self._view(name, " UNION ALL BY NAME ".join(parts))
+        return True
+
+    def _record_table(self, name: str) -> tuple[objects.Object | None, pa.Table | None]:
+        # A segment that is moved while its rows are read would be seen twice or not at all: then read again.
+        while True:
+            before = records.object_of(self.workspace, name)
+            more = _as_table(self._extra[name]()) if name in self._extra else None
+            if records.object_of(self.workspace, name) == before:
+                return before, more
+
+    def _register(self, name: TableName, data: pa.Table) -> None:
+        hidden = f"record {name.name.casefold()}"
+        self.connection.register(hidden, data)
+        self._view(name, f"SELECT * FROM {quoted(hidden)}")
+
+    def _view(self, name: TableName, query: str) -> None:
+        place = quoted(name.name)
+        if name.schema:
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(name.schema)}")
+            place = f"{quoted(name.schema)}.{place}"
+        with engine.told(f"Table {name.text!r} cannot be read"):
+            self.connection.execute(f"CREATE OR REPLACE VIEW {place} AS {query}")
+
+    def _listing(self) -> str:
+        rows = [(name, "table") for name in self.tables()] + [(name, "record") for name in self.records()]
+        values = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in rows)
+        return f"SELECT * FROM (VALUES {values}) AS listed(name, kind)"
+
+    def _unknown(self, name: TableName) -> NotFound:
+        plain, _, ref = name.text.partition("@")
+        known = self._at(ref) if ref else [*self.tables(), *self.records()]
+        error = NotFound("table", plain, known)
+        return NotFound("table", plain, known, hint=f"At {ref or self.commit.short}: {error.hint}")
+
+    def _at(self, ref: str) -> list[str]:
+        paths = self.workspace.history.digests(ref, objects.PREFIX)
+        return [path.removeprefix(objects.PREFIX) for path in paths]
+
+
+def _as_table(data: pa.RecordBatchReader | pa.Table) -> pa.Table:
+    return data.read_all() if isinstance(data, pa.RecordBatchReader) else data

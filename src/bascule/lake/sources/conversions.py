@@ -1,0 +1,85 @@
+"""Reading a column as another type than it seems to have, without losing anything.
+
+DuckDB's casts round `1.5` to the integer 2, cut the time off a date and drop a time's offset; a batch with a changed
+unit or clock would slip through. Here each such step has a test that finds the first value it would change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.lake.iceberg.types import quoted
+
+WHOLE = ("BIGINT", "INTEGER", "HUGEINT", "UBIGINT", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
+ZONED = "TIMESTAMP WITH TIME ZONE"
+NAIVE = "TIMESTAMP"
+# The greatest integer up to which a double holds every integer.
+EXACT = 9_007_199_254_740_992
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How one column is read.
+
+    Attributes:
+        name: the column.
+        read: the DuckDB type in which it is read from the file.
+        wanted: the type that it becomes.
+        expression: SQL that makes the one of the other.
+        lossy: SQL that is true for a value that would change; empty when none can.
+    """
+
+    name: str
+    read: str
+    wanted: str
+    expression: str
+    lossy: str = ""
+
+
+def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversion:
+    """Return how to read a column that seems to be of one type as another.
+
+    Args:
+        from_text: the file holds text, which can be parsed as any type; JSON holds values that have types.
+    """
+    column = quoted(name)
+    if wanted in (NAIVE, ZONED, "DATE") and (seems in (NAIVE, ZONED) or (from_text and seems == "VARCHAR")):
+        return _moment(name, column, seems, wanted, from_text)
+    if seems == "DATE" and wanted in (NAIVE, ZONED):
+        zone = " AT TIME ZONE 'UTC'" if wanted == ZONED else ""
+        return Conversion(name, seems, wanted, f"({column}::TIMESTAMP{zone})")
+    if wanted in WHOLE and (seems == "DOUBLE" or (from_text and seems == "VARCHAR")):
+        lossy = f"{column} <> trunc({column}) OR abs({column}) > {EXACT} OR isnan({column})"
+        return Conversion(name, "DOUBLE", wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+    if wanted.startswith("DECIMAL") and from_text and seems != wanted:
+        lossy = f"TRY_CAST({column} AS {wanted}) IS DISTINCT FROM {column}"
+        return Conversion(name, "DECIMAL(38, 18)", wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+    if from_text or seems == wanted:
+        return Conversion(name, wanted, wanted, column)
+    lossy = f"{column} IS NOT NULL AND TRY_CAST({column} AS {wanted}) IS NULL"
+    return Conversion(name, seems, wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+
+
+def common(types: list[str]) -> str:
+    """Return a type that holds the values of columns of several types: the same column in several files."""
+    kinds = set(types)
+    if len(kinds) == 1:
+        return types[0]
+    if kinds <= {"DOUBLE", *WHOLE}:
+        return "DOUBLE" if "DOUBLE" in kinds else "BIGINT"
+    if kinds <= {"DATE", NAIVE}:
+        return NAIVE
+    if kinds <= {"DATE", NAIVE, ZONED}:
+        return ZONED
+    return "VARCHAR"
+
+
+def _moment(name: str, column: str, seems: str, wanted: str, from_text: bool) -> Conversion:
+    # Text is read with its offset even where most values have none: what has none is UTC, what has one is moved to it.
+    read = ZONED if from_text else seems
+    naive = f"({column} AT TIME ZONE 'UTC')" if read == ZONED else column
+    if wanted == "DATE":
+        return Conversion(name, read, wanted, f"{naive}::DATE", f"{naive} <> date_trunc('day', {naive})")
+    if wanted == NAIVE:
+        return Conversion(name, read, wanted, naive)
+    return Conversion(name, read, wanted, column if read == ZONED else f"({column} AT TIME ZONE 'UTC')")

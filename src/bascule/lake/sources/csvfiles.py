@@ -1,0 +1,211 @@
+"""CSV and TSV files: strict, with types taken from every value and not from a sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bascule.errors import InputError
+from bascule.lake import engine
+from bascule.lake.iceberg.types import literal, quoted
+from bascule.lake.sources import text
+from bascule.lake.sources.conversions import WHOLE, Conversion, convert
+from bascule.lake.sources.text import Head
+
+_VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """One CSV file, looked through once: its head, and the type that all of a column's values have."""
+
+    path: Path
+    head: Head
+    types: Mapping[str, str]
+    date_format: str
+    null_values: tuple[str, ...]
+
+    def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
+        """Return SQL for FROM that reads the columns, in their order.
+
+        Args:
+            rejects: keep what cannot be read in the connection's temporary table of this name, instead of failing.
+        """
+        named = {c.name.casefold(): c for c in columns}
+        read = [(name, named[name.casefold()].read if name.casefold() in named else "VARCHAR") for name in self.names]
+        listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in read)
+        options = [self._options(), "auto_detect = false", f"columns = {{{listed}}}"]
+        if self.date_format:
+            options.append(f"dateformat = {literal(self.date_format)}")
+        if rejects:
+            options.append(f"store_rejects = true, rejects_limit = 100, rejects_table = {literal(rejects)}")
+            options.append(f"rejects_scan = {literal(rejects + '_scans')}")
+        chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
+        return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}))"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names in order."""
+        return self.head.columns
+
+    def conversions(self, wanted: Mapping[str, str]) -> list[Conversion]:
+        """Return how to read each column, as the type wanted for its name or else as what it is."""
+        return [
+            convert(name, self.types[name], wanted.get(name.casefold(), self.types[name]), from_text=True)
+            for name in self.names
+        ]
+
+    def _options(self) -> str:
+        return _options(self.head, self.null_values)
+
+
+def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[str, ...]) -> CsvFile:
+    """Look a CSV file through.
+
+    Raises:
+        InputError: when it is empty, not UTF-8, has no usable header, or cannot be cut into fields at all.
+    """
+    head = text.read_head(path)
+    options = f"{_options(head, null_values)}, ignore_errors = true, sample_size = -1"
+    try:
+        rows = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
+    except duckdb.Error as error:
+        raise _unreadable(connection, path, head, null_values, error) from error
+    kinds = [column["type"] for column in rows[0]["Columns"]]
+    if len(kinds) != len(head.columns):
+        raise InputError(
+            f"{path}: the header names {len(head.columns)} columns, the rows have {len(kinds)}.",
+            hint="Check the delimiter and the quotes in the first lines.",
+        )
+    formats = rows[0]["DateFormat"] or ""
+    types = dict(zip(head.columns, kinds, strict=True))
+    return CsvFile(path, head, types, "" if formats == "%Y-%m-%d" else formats, null_values)
+
+
+def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:
+    """Raise `InputError` when reading put anything into a rejects table, naming file, line, column and value.
+
+    Args:
+        types: the columns' types as the user knows them.
+    """
+    listed = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
+    ).fetchall()
+    if not listed[0][0]:
+        return
+    query = (
+        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
+        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
+        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL"
+    )
+    found = connection.sql(query).to_arrow_table().to_pylist()
+    for name in (rejects, rejects + "_scans"):
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+    if found:
+        told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
+
+
+def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion]) -> None:
+    """Raise `InputError` when a column of a file holds a value that its wanted type does not."""
+    risky = [c for c in columns if c.lossy]
+    if not risky:
+        return
+    raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
+    tests = ", ".join(f"count(*) FILTER ({c.lossy})" for c in risky)
+    # All columns are counted too: DuckDB names the wrong column of a rejected line when it reads only some.
+    every = ", ".join(f"count({quoted(c.name)})" for c in columns)
+    counts = connection.execute(f"SELECT {tests}, {every} FROM {file.relation(raw, 'lossy')}").fetchall()[0]
+    refuse_rejected(connection, "lossy", {c.name: c.wanted for c in columns})
+    for column, count in zip(risky, counts, strict=False):
+        if count:
+            raise _lossy(file, column, int(count))
+
+
+def _lossy(file: CsvFile, column: Conversion, count: int) -> InputError:
+    index = [name.casefold() for name in file.names].index(column.name.casefold())
+    found = text.first_value(file.path, file.head, index, lambda value: _does_not_fit(value, column, file.null_values))
+    line, value = found or (0, "a value")
+    more = f" ({count - 1} more like it)" if count > 1 else ""
+    return InputError(
+        f"{file.path}:{line}: column {column.name!r} is {column.wanted} and cannot hold {value!r}{more}.",
+        hint="If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
+    )
+
+
+def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) -> bool:
+    if value in null_values:
+        return False
+    if column.wanted == "DATE":
+        clock = re.search(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", value)
+        return clock is not None and any(float(part or 0) for part in clock.groups())
+    try:
+        number = Decimal(value)
+        if column.wanted in WHOLE:
+            return number != number.to_integral_value()
+        scale = int(column.wanted.rstrip(")").rpartition(",")[2])
+        return number != round(number, scale)
+    except (InvalidOperation, OverflowError, ValueError):
+        return True
+
+
+def _options(head: Head, null_values: tuple[str, ...]) -> str:
+    nulls = ", ".join(literal(value) for value in null_values)
+    return (
+        f"delim = {literal(head.delimiter)}, quote = '\"', escape = '\"', header = true, skip = 0, "
+        f"nullstr = [{nulls}], allow_quoted_nulls = false, strict_mode = true, null_padding = false"
+    )
+
+
+def _told(row: dict[str, Any], types: Mapping[str, str]) -> str:
+    path = Path(row["file_path"])
+    where = f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}"
+    kind, column, shown = row["error_type"], row["column_name"], str(row["csv_line"])[:200]
+    if kind == "CAST":
+        match = _VALUE.search(row["error_message"])
+        value = match["value"] if match else shown
+        wanted = types.get(column) or row["error_message"].rpartition(" to ")[2].strip("'")
+        return f"{where}: column {column!r} is {wanted} and cannot hold {value!r}."
+    if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
+        numbers = re.findall(r"\d+", row["error_message"])
+        return f"{where}: the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
+    if kind == "INVALID ENCODING":
+        return f"{where}: this is not UTF-8 text: {shown}"
+    if kind == "UNQUOTED VALUE":
+        return f"{where}: a quote in column {column!r} is not closed or not escaped: {shown}"
+    return f"{where}: {row['error_message']}"
+
+
+def _hint(kind: str) -> str:
+    hints: Mapping[str, str] = {
+        "INVALID ENCODING": "Convert the file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+        "CAST": "If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
+    }
+    return hints.get(kind, "Repair the lines; nothing of the file was taken.")
+
+
+def _unreadable(
+    connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], error: duckdb.Error
+) -> InputError:
+    # Read as text alone, the lines that are wrong can be named.
+    file = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), "", null_values)
+    try:
+        connection.execute(
+            f"SELECT count(COLUMNS(*)) FROM {file.relation(file.conversions({}), 'unreadable')}"
+        ).fetchall()
+        refuse_rejected(connection, "unreadable", {})
+    except InputError as found:
+        return found
+    except duckdb.Error as second:
+        error = second
+    if text.first_not_utf8(path):
+        return text.not_utf8(path)
+    return InputError(f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}")

@@ -1,0 +1,242 @@
+"""Reading a source: what it holds, and the SQL text that yields its rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bascule.errors import InputError, suggestion
+from bascule.lake import engine
+from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb
+from bascule.lake.sources import csvfiles, discovery, jsonfiles
+from bascule.lake.sources.conversions import Conversion, common, convert
+from bascule.lake.sources.csvfiles import CsvFile
+from bascule.lake.sources.jsonfiles import JsonFile
+
+NULL_VALUES = ("", "NA")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a source, and the DuckDB type that it is read as."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceScan:
+    """A source that can be read.
+
+    Attributes:
+        relation: SQL text for FROM, in the connection that it was made for.
+        format: `csv`, `parquet` or `json`.
+        files: where the rows come from.
+        columns: what comes.
+        rows: how many rows there are; None when they were not counted.
+        parts: the same as `relation`, one text for each of `files`.
+        rejects: the temporary table that lines which cannot be read go to, when the source was not checked before.
+    """
+
+    relation: str
+    format: str
+    files: tuple[Path, ...]
+    columns: tuple[Column, ...]
+    rows: int | None
+    parts: tuple[str, ...] = ()
+    rejects: str = ""
+
+    @contextmanager
+    def told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Read the relation within this block: what goes wrong comes out as `InputError` with file, line and value."""
+        names = ", ".join(str(file) for file in self.files[:3])
+        with engine.told(f"{names} cannot be read"):
+            yield
+            if self.rejects:
+                csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
+
+
+def read_source(
+    source: str | Path,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    expected: pa.Schema | None = None,
+    evolve: bool = False,
+    null_values: Sequence[str] = NULL_VALUES,
+    checked: bool = True,
+) -> SourceScan:
+    """Look a source through and return how to read it.
+
+    Types are taken from all values of a column, not from a sample: whole numbers, doubles, booleans, dates, timestamps
+    (with an offset: in UTC), else text. A column of a CSV file that looks like numbers with leading zeros is text.
+
+    Args:
+        source: a file, a folder or a glob of CSV, TSV, Parquet or JSON files of one format.
+        connection: one that may read these files, in UTC: `bascule.lake.engine.connect` gives one.
+        expected: the columns that must come, with their types; then values are held to those types without loss.
+        evolve: let columns be new or missing against `expected`.
+        null_values: texts in CSV files that mean "no value" where they are not quoted.
+        checked: read everything once, now, so that reading it later cannot fail. Else read it inside `told`.
+
+    Raises:
+        NotFound: when there is no such file.
+        InputError: for anything in the files that cannot be read rightly: empty, no rows, not UTF-8, ragged lines,
+            values that do not fit; with file, line, column and value.
+    """
+    paths = discovery.find(source)
+    kind = discovery.format_of(paths[0])
+    if kind == "parquet":
+        return _parquet(paths, connection, expected, evolve)
+    files: list[CsvFile | JsonFile] = [
+        csvfiles.look(connection, path, tuple(null_values)) if kind == "csv" else jsonfiles.look(connection, path)
+        for path in paths
+    ]
+    scan, strict = _of_files(files, kind, connection, expected, evolve)
+    if not checked:
+        return scan
+    rows = _check(connection, scan)
+    return SourceScan(_union(strict, scan.columns), kind, scan.files, scan.columns, rows, tuple(strict))
+
+
+def _of_files(
+    files: Sequence[CsvFile | JsonFile],
+    kind: str,
+    connection: duckdb.DuckDBPyConnection,
+    expected: pa.Schema | None,
+    evolve: bool,
+) -> tuple[SourceScan, list[str]]:
+    """Return a scan that keeps what it cannot read, and the same relations failing instead."""
+    _same_columns([(file.path, file.names) for file in files])
+    if expected is not None:
+        compare_columns(str(files[0].path), files[0].names, expected.names, evolve)
+    wanted = _wanted(connection, files, expected)
+    columns = [file.conversions(wanted) for file in files]
+    for file, conversions in zip(files, columns, strict=True):
+        _refuse_lossy(connection, file, conversions)
+    rejects = f"rejects_{uuid.uuid4().hex[:12]}" if kind == "csv" else ""
+    relations = [f.relation(c, rejects) for f, c in zip(files, columns, strict=True)]
+    found = tuple(Column(c.name, c.wanted) for c in columns[0])
+    paths = tuple(file.path for file in files)
+    scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects)
+    return scan, [f.relation(c) for f, c in zip(files, columns, strict=True)]
+
+
+def compare_columns(where: str, found: Sequence[str], expected: Sequence[str], evolve: bool) -> None:
+    """Raise `InputError` when columns are missing or new, unless they may be; a new name is put beside a lost one."""
+    known, coming = ({name.casefold() for name in names} for names in (expected, found))
+    missing = [name for name in expected if name.casefold() not in coming]
+    new = [name for name in found if name.casefold() not in known]
+    if evolve or not (missing or new):
+        return
+    said = [f"lacks {_listed(missing)}"] if missing else []
+    said += [f"has the new {_listed(new)}"] if new else []
+    near = suggestion(new[0], missing) if new and missing else ""
+    hint = (
+        f"Was {new[0]!r} renamed? {near}" if near.startswith("Did") else "Let the table's columns change, or repair it."
+    )
+    raise InputError(f"{where} {' and '.join(said)}.", hint=hint)
+
+
+def _wanted(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[CsvFile | JsonFile], expected: pa.Schema | None
+) -> Mapping[str, str]:
+    wanted: dict[str, str] = {}
+    for name in files[0].names:
+        kinds = [(file, _type_of(file, name)) for file in files]
+        if len({kind for _, kind in kinds}) > 1:  # a column without any value looks like text: it has no say
+            kinds = [(f, kind) for f, kind in kinds if kind != "VARCHAR" or _has_values(connection, f, name)] or kinds
+        wanted[name.casefold()] = common([kind for _, kind in kinds])
+    for field in expected or ():
+        if not pa.types.is_nested(field.type):
+            wanted[field.name.casefold()] = _long(to_duckdb(primitive_from_arrow(field.type, field.name)))
+    return wanted
+
+
+def _type_of(file: CsvFile | JsonFile, name: str) -> str:
+    return next(kind for known, kind in file.types.items() if known.casefold() == name.casefold())
+
+
+def _has_values(connection: duckdb.DuckDBPyConnection, file: CsvFile | JsonFile, name: str) -> bool:
+    column = convert(name, "VARCHAR", "VARCHAR", from_text=True)
+    found = connection.execute(f"SELECT count(*) FROM {file.relation([column])} WHERE {quoted(name)} IS NOT NULL")
+    return bool(found.fetchall()[0][0])
+
+
+def _long(kind: str) -> str:
+    return "TIMESTAMP WITH TIME ZONE" if kind == "TIMESTAMPTZ" else kind
+
+
+def _refuse_lossy(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile | JsonFile, columns: Sequence[Conversion]
+) -> None:
+    if isinstance(file, CsvFile):
+        csvfiles.refuse_lossy(connection, file, columns)
+        return
+    for column in (c for c in columns if c.lossy):
+        raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
+        query = f"SELECT {quoted(column.name)}::VARCHAR FROM {file.relation(raw)} WHERE {column.lossy} LIMIT 1"
+        if found := connection.execute(query).fetchall():
+            raise InputError(
+                f"{file.path}: column {column.name!r} is {column.wanted} and cannot hold {found[0][0]!r}.",
+                hint="If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
+            )
+
+
+def _check(connection: duckdb.DuckDBPyConnection, scan: SourceScan) -> int:
+    counted = ", ".join(f"count({quoted(column.name)})" for column in scan.columns)
+    with scan.told(connection):
+        rows = int(connection.execute(f"SELECT count(*), {counted} FROM {scan.relation}").fetchall()[0][0])
+    if not rows:
+        raise InputError(f"{scan.files[0]} has a header and no rows.", hint="Give a file with rows.")
+    return rows
+
+
+def _parquet(
+    paths: Sequence[Path], connection: duckdb.DuckDBPyConnection, expected: pa.Schema | None, evolve: bool
+) -> SourceScan:
+    described = []
+    rows = 0
+    for path in paths:
+        try:
+            relation = connection.sql(f"SELECT * FROM read_parquet({literal(str(path))})")
+            described.append((path, tuple(relation.columns), [str(kind) for kind in relation.types]))
+            rows += connection.execute(f"SELECT count(*) FROM read_parquet({literal(str(path))})").fetchall()[0][0]
+        except duckdb.Error as error:
+            raise InputError(f"{path} cannot be read as Parquet: {engine.message(error).splitlines()[0]}") from error
+    _same_columns([(path, names) for path, names, _ in described])
+    names = described[0][1]
+    if expected is not None:
+        compare_columns(str(paths[0]), names, expected.names, evolve)
+    if not rows:
+        raise InputError(f"{paths[0]} has no rows.", hint="Give a file with rows.")
+    kinds = [common([types[file_names.index(name)] for _, file_names, types in described]) for name in names]
+    chosen = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in zip(names, kinds, strict=True))
+    columns = tuple(Column(name, kind) for name, kind in zip(names, kinds, strict=True))
+    parts = [f"(SELECT {chosen} FROM read_parquet({literal(str(path))}))" for path in paths]
+    return SourceScan(_union(parts, columns), "parquet", tuple(paths), columns, rows, tuple(parts))
+
+
+def _same_columns(files: Sequence[tuple[Path, tuple[str, ...]]]) -> None:
+    first, names = files[0]
+    for path, others in files[1:]:
+        if Counter(name.casefold() for name in others) != Counter(name.casefold() for name in names):
+            compare_columns(f"{path}, beside {first},", others, names, False)
+
+
+def _union(relations: Sequence[str], columns: Sequence[Column]) -> str:
+    if len(relations) == 1:
+        return relations[0]
+    names = ", ".join(quoted(column.name) for column in columns)
+    return "(" + " UNION ALL ".join(f"SELECT {names} FROM {relation}" for relation in relations) + ")"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return f"{'column' if len(names) == 1 else 'columns'} {shown}{', …' if len(names) > 8 else ''}"

@@ -1,0 +1,200 @@
+"""Staging: writing the files of a table's next state. Nothing of it is visible until an object is committed.
+
+When anything fails on the way, what was written is deleted again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bascule.errors import Conflict, InputError
+from bascule.lake import engine, objects
+from bascule.lake.iceberg import datafiles, files, metadata, scans, schemas, snapshots, tables
+from bascule.lake.iceberg.datafiles import DataFile, Record
+from bascule.lake.iceberg.tables import Table
+from bascule.lake.rows import Rows, compared, renamed
+from bascule.lake.seen import SOURCES
+
+# Changes a schema: takes it and the greatest field id so far, gives the new ones.
+Change = Callable[[schemas.Schema, int], tuple[schemas.Schema, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Data files that are written and belong to no snapshot yet.
+
+    Attributes:
+        table: the table that they were written for, as it was then.
+        schema: the schema that they were written with, and its greatest field id.
+        records: what manifests will say of them.
+    """
+
+    table: Table
+    schema: schemas.Schema
+    last_column: int
+    records: list[Record]
+
+
+def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
+    """Return an empty table in a folder of its own, with no document yet."""
+    objects.checked_name(name)
+    columns, last = schemas.from_arrow(schema)
+    properties = {objects.NAME: name}
+    if key:
+        properties[objects.KEY] = objects.checked_key(key, columns)
+    return tables.create(name, lake / f"{name}-{uuid.uuid4().hex[:12]}", columns, last, properties)
+
+
+@contextmanager
+def created(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
+    """Make an empty table that is removed again when the block raises."""
+    table = create(lake, name, schema, key)
+    try:
+        yield table
+    except BaseException:
+        shutil.rmtree(table.folder, ignore_errors=True)
+        raise
+
+
+def write_rows(table: Table, rows: Rows, *, evolve: bool) -> Written:
+    """Write rows as data files of a table. With `evolve`, new columns are added and missing ones are null."""
+    table = table.for_writing()
+    schema, last = table.schema, table.metadata[metadata.LAST_COLUMN]
+    new = compared(rows.schema, schema, table.name, evolve=evolve)
+    if new:
+        schema, last = schemas.add_columns(schema, new, last)
+    arrow = schemas.to_arrow(schema)
+    batches = datafiles.aligned(renamed(iter(rows), arrow), arrow, table.name)
+    return Written(table, schema, last, datafiles.write(batches, schema, table.folder / "data"))
+
+
+@contextmanager
+def kept_if_done(written: Written) -> Iterator[None]:
+    """Delete data files again when the block, which makes a snapshot of them and commits it, raises."""
+    try:
+        yield
+    except BaseException:
+        datafiles.remove(written.records)
+        raise
+
+
+def append(table: Table, written: Written, facts: Mapping[str, str], sources: str | None = None) -> Table:
+    """Return a table with files that were written for it, or for an earlier state of it, appended.
+
+    Args:
+        sources: the new value of the property that lists the ingested sources, if it changes.
+
+    Raises:
+        Conflict: when its columns changed meanwhile in a way that does not go with the files'.
+    """
+    table = table.for_writing()
+    if table.metadata["table-uuid"] != written.table.metadata["table-uuid"]:
+        raise Conflict(f"Table {table.name!r} was replaced by another one meanwhile.", hint="Repeat.")
+    schema = schemas.merged(written.table.schema, table.schema, written.schema)
+    if schema is None:
+        raise Conflict(f"The columns of table {table.name!r} changed meanwhile.", hint="Repeat.")
+    document = metadata.with_schema(table.metadata, schema, written.last_column)
+    if sources is not None:
+        document = metadata.with_properties(document, {SOURCES: sources})
+    return snapshots.append(_with(table, document), written.records, facts)
+
+
+def overwrite(table: Table, written: Written, facts: Mapping[str, str], sources: str | None = None) -> Table:
+    """Return a table with files that were written for it in the place of all that it had."""
+    document = metadata.with_schema(table.for_writing().metadata, written.schema, written.last_column)
+    document = metadata.with_properties(document, {SOURCES: sources})
+    return snapshots.replace(_with(table, document), None, written.records, "overwrite", facts)
+
+
+def delete(table: Table, where: str, temporary: Path) -> Table:
+    """Return a table without the rows for which a condition is true. Only files that hold such rows are rewritten.
+
+    Args:
+        where: a SQL condition over the table's columns.
+        temporary: where DuckDB may spill.
+
+    Raises:
+        InputError: when the condition cannot be run.
+    """
+    table = table.for_writing()
+    data = {str(f.path): f for f in table.data_files()}
+    found = _matching(table, where, temporary)
+    dropped = frozenset(data[path].record["file_path"] for path in found)
+    if not dropped:
+        return table
+    written: list[Record] = []
+    try:
+        for path, matched in found.items():
+            gone = _gone(table, data[path], matched, temporary)
+            if len(gone) < data[path].rows:
+                written.append(_rewritten(data[path], gone, table))
+        return snapshots.replace(table, dropped, written, "overwrite" if written else "delete")
+    except BaseException:
+        datafiles.remove(written)
+        raise
+
+
+def evolve(table: Table, change: Change) -> Table:
+    """Return a table with another schema over the same files."""
+    table = table.for_writing()
+    schema, last = change(table.schema, table.metadata[metadata.LAST_COLUMN])
+    document = metadata.with_schema(table.metadata, schema, last)
+    names = {f["id"]: f["name"] for f in schema["fields"]}
+    key = [f["id"] for f in table.schema["fields"] if f["name"] in table.properties.get(objects.KEY, "").split("\n")]
+    kept = "\n".join(names[number] for number in key if number in names)
+    return table.written(metadata.with_properties(document, {objects.KEY: kept or None}))
+
+
+def _with(table: Table, document: metadata.Metadata) -> Table:
+    return Table(table.name, table.folder, table.path, document)
+
+
+def _matching(table: Table, where: str, temporary: Path) -> dict[str, np.ndarray]:
+    with engine.opened(temporary) as connection, engine.told(f"Cannot delete from {table.name!r}"):
+        engine.confine(connection, [table.folder])
+        source = scans.scan(table, positions=True)
+        # On lines of its own, so that a comment in the condition ends where the condition does.
+        query = f"SELECT __file, __row FROM {source} WHERE (\n{where}\n)"
+        if len(connection.extract_statements(query)) != 1:
+            raise InputError(f"Cannot delete from {table.name!r}: {where!r} is not one condition.")
+        return by_file(connection.sql(query).to_arrow_table())
+
+
+def by_file(found: pa.Table) -> dict[str, np.ndarray]:
+    """Return sorted row numbers by file, from a table of (file, row number)."""
+    if not found.num_rows:
+        return {}
+    names = found.column(0).combine_chunks().dictionary_encode()
+    codes, rows = names.indices.to_numpy(), found.column(1).to_numpy()
+    return {name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())}
+
+
+def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
+    if table.summary.get("total-delete-files", "0") == "0":
+        return matched
+    # Rows that position deletes took out must not come back in the new file, which no delete file names.
+    with engine.opened(temporary) as connection:
+        source = scans.scan(table, only=[file], positions=True)
+        live = connection.sql(f"SELECT __file, __row FROM {source}").to_arrow_table()
+    kept = by_file(live).get(str(file.path), np.empty(0, dtype=np.int64))
+    return np.setdiff1d(np.arange(file.rows), np.setdiff1d(kept, matched))
+
+
+def _rewritten(file: DataFile, positions: np.ndarray, table: Table) -> Record:
+    folder = table.folder / "data"
+    working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
+    try:
+        record = datafiles.rewrite_without(file.path, positions, working, "")
+        record["file_path"] = datafiles.named_by_content(working, folder)
+        files.publish(working, Path(record["file_path"]))
+    finally:
+        working.unlink(missing_ok=True)
+    return record

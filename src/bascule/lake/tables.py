@@ -1,0 +1,342 @@
+"""The lake: tables whose states are objects in the history."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bascule.errors import Conflict, NotFound
+from bascule.history import Commit, Workspace
+from bascule.lake import journal, merging, objects, staging
+from bascule.lake.diffs import TableDiff, compare
+from bascule.lake.iceberg import scans, schemas, snapshots, types
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.tables import Table
+from bascule.lake.objects import Object
+from bascule.lake.rows import Rows
+
+TRIES = 60
+
+
+class Lake:
+    """The tables of one workspace.
+
+    `stage_*` methods write files and return the object of the table's next state; nothing of it is visible until
+    somebody commits it, and when one raises nothing is left behind. `append`, `overwrite` and `delete` stage and
+    commit. Rows may be an Arrow table or reader, a DuckDB relation, or anything that speaks Arrow's C stream; they are
+    streamed, so memory is bounded.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.folder: Path = workspace.lake_folder
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def table(self, value: Object, name: str = "") -> Table:
+        """Return the Iceberg table that an object stands for."""
+        return objects.load(value, self.folder, name)
+
+    def adopt(self, document: Path, name: str) -> Object:
+        """Return the object for a metadata document that another engine wrote into a table's folder.
+
+        Raises:
+            EnvironmentProblem: when it cannot be read.
+        """
+        return objects.describe(Table.load(document, name), self.folder)
+
+    @contextmanager
+    def writing(self, value: Object, name: str = "") -> Iterator[Table]:
+        """Hold a table's folder for writing, beside other writers: nobody forgets rows in it meanwhile."""
+        with journal.writing(objects.folder_of(value, self.folder)):
+            yield self.table(value, name)
+
+    def location(self, value: Object) -> Path:
+        """Return where an object's metadata document is, for engines that read Iceberg themselves."""
+        return self.table(value).path
+
+    def schema(self, value: Object) -> pa.Schema:
+        """Return the columns, in Arrow's words."""
+        return schemas.to_arrow(self.table(value).schema)
+
+    def files(self, value: Object) -> list[DataFile]:
+        """Return the data files, in the order in which they came."""
+        return self.table(value).data_files()
+
+    def snapshots(self, value: Object) -> list[dict[str, Any]]:
+        """Return the newest few snapshots, oldest first, as Iceberg's metadata holds them. The history has them all."""
+        return list(self.table(value).metadata.get("snapshots", []))
+
+    def scan(self, value: Object, *, between: scans.Between | None = None) -> str:
+        """Return SQL text for FROM that yields the rows of a table, in any DuckDB connection that may read the lake.
+
+        Args:
+            between: column to its least and greatest wanted value, both included, either of them None. Files that
+                cannot hold such rows are not opened.
+        """
+        table = self.table(value)
+        if not between:
+            return scans.scan(table)
+        source = scans.scan(table, only=scans.pruned(table, table.data_files(), between))
+        terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
+        return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
+
+    def diff(self, before: Object | None, after: Object | None, limit: int = 20) -> TableDiff:
+        """Compare two states of a table: columns and rows, with a sample of at most `limit` rows.
+
+        Only files that one of the two lacks are read. Rows are matched by the table's key when it has one that is
+        unique there, else as a multiset.
+        """
+        sides = [None if side is None else self.table(side) for side in (before, after)]
+        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder)
+
+    # Staging ---------------------------------------------------------------------------------------------------------
+
+    def stage_create(self, name: str, schema: pa.Schema, key: Sequence[str] = ()) -> Object:
+        """Make an empty table.
+
+        Raises:
+            InputError: for a name or a column type that no table can have.
+            NotFound: for a key column that the schema does not have.
+        """
+        with staging.created(self.folder, name, schema, key) as table:
+            return objects.describe(table.written(table.metadata), self.folder)
+
+    def stage_append(
+        self, value: Object | None, data: Any, *, name: str, key: Sequence[str] = (), evolve: bool = False
+    ) -> Object:
+        """Add rows to a table; None makes it, with the rows' columns.
+
+        Args:
+            key: the new table's key; a table that exists keeps its own.
+            evolve: let new columns be added, and missing ones be null.
+
+        Raises:
+            InputError: when the rows' columns or values do not fit the table's.
+        """
+        rows = Rows(data)
+        if value is None:
+            return self._stage_new(name, rows, key)
+        with self.writing(value, name) as table:
+            written = staging.write_rows(table, rows, evolve=evolve)
+            with staging.kept_if_done(written):
+                return objects.describe(staging.append(table, written, {}), self.folder)
+
+    def stage_overwrite(self, value: Object | None, data: Any, *, name: str, key: Sequence[str] = ()) -> Object:
+        """Put rows in the place of all that a table has. New columns are added; ones that are gone are null."""
+        rows = Rows(data)
+        if value is None:
+            return self._stage_new(name, rows, key)
+        with self.writing(value, name) as table:
+            written = staging.write_rows(table, rows, evolve=True)
+            with staging.kept_if_done(written):
+                return objects.describe(staging.overwrite(table, written, {}), self.folder)
+
+    def stage_delete(self, value: Object, where: str) -> Object:
+        """Take out the rows for which a SQL condition is true. Only files that hold such rows are rewritten."""
+        with self.writing(value) as table:
+            after = staging.delete(table, where, self.workspace.temporary_folder)
+            return value if after is table else objects.describe(after, self.folder)
+
+    def stage_columns(
+        self,
+        value: Object,
+        *,
+        add: Sequence[pa.Field] = (),
+        rename: Mapping[str, str] | None = None,
+        drop: Sequence[str] = (),
+        widen: Mapping[str, pa.DataType] | None = None,
+    ) -> Object:
+        """Change a table's columns without touching its data: rename, then drop, widen and add.
+
+        Raises:
+            NotFound: for a column that there is not.
+            InputError: for a type that does not hold every value of the present one, or a name that is taken.
+        """
+
+        def change(schema: schemas.Schema, last: int) -> tuple[schemas.Schema, int]:
+            for old, new in (rename or {}).items():
+                schema = schemas.rename_column(schema, old, new)
+            for name in drop:
+                schema = schemas.drop_column(schema, name)
+            for name, kind in (widen or {}).items():
+                schema = schemas.widen_column(schema, name, types.primitive_from_arrow(kind, name))
+            return schemas.add_columns(schema, add, last)
+
+        with self.writing(value) as table:
+            return objects.describe(staging.evolve(table, change), self.folder)
+
+    def merge_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        """Settle a table that two sides changed, when both did nothing but append: no data file is copied.
+
+        Returns:
+            The object that has both sides' rows, or None when one side did something else, both changed the columns
+            differently, or both ingested the same source.
+        """
+        if base is None or ours is None or theirs is None:
+            return None
+        with self.writing(ours) as table:
+            merged = merging.merge(self.table(base), table, self.table(theirs))
+        return objects.describe(merged, self.folder) if merged else None
+
+    def discard(self, value: Object) -> None:
+        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+        snapshots.discard(self.table(value), data_too=False)
+
+    # Staging and committing ------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        name: str,
+        data: Any,
+        *,
+        branch: str = "main",
+        message: str | None = None,
+        author: str | None = None,
+        key: Sequence[str] = (),
+        evolve: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Add rows to a table of a branch and commit; a table that does not exist is made.
+
+        Two appends at once are both kept: the later one repeats its metadata, not its data.
+
+        Raises:
+            InputError: when the rows do not fit the table.
+            Conflict: when somebody changed the table's columns, or made or replaced it, meanwhile.
+        """
+        path, history = objects.path_of(name), self.workspace.history
+        told: dict[str, Any] = {"message": message or f"Append to {name}", "author": author, "meta": meta}
+        digest = history.digest(branch, path)
+        if digest is None:
+            made = self.stage_append(None, data, name=name, key=key)
+            with self.discarded_on_conflict(made, None):
+                return history.commit(branch, {path: made}, expect={path: None}, **told)
+        with self.writing(history.object(digest), name) as table:
+            written = staging.write_rows(table, Rows(data), evolve=evolve)
+
+            def stage(now: Table) -> Table:
+                with staging.kept_if_done(written):
+                    return staging.append(now, written, {})
+
+            return self.land(branch, path, stage, told, data_too=False)
+
+    def overwrite(
+        self,
+        name: str,
+        data: Any,
+        *,
+        branch: str = "main",
+        message: str | None = None,
+        author: str | None = None,
+        key: Sequence[str] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Put rows in the place of all that a table of a branch has, and commit.
+
+        Raises:
+            Conflict: when somebody changed the table meanwhile; nothing was changed.
+        """
+        path, history = objects.path_of(name), self.workspace.history
+        digest = history.digest(branch, path)
+        before = history.object(digest) if digest else None
+        after = self.stage_overwrite(before, data, name=name, key=key)
+        text = message or f"Overwrite {name}"
+        with self.discarded_on_conflict(after, before):
+            return history.commit(branch, {path: after}, expect={path: digest}, message=text, author=author, meta=meta)
+
+    def delete(
+        self,
+        name: str,
+        where: str,
+        *,
+        branch: str = "main",
+        message: str | None = None,
+        author: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Take out the rows of a branch's table for which a SQL condition is true, and commit.
+
+        Rows that somebody else appends meanwhile are looked at too.
+        """
+        path = objects.path_of(name)
+        told: dict[str, Any] = {
+            "message": message or f"Delete rows from {name}",
+            "author": author,
+            "meta": meta,
+        }
+        with self.writing(self.workspace.history.get(branch, path), name):
+            return self.land(branch, path, lambda t: staging.delete(t, where, self._temporary), told, data_too=True)
+
+    def land(
+        self, branch: str, path: str, stage: Callable[[Table], Table], told: dict[str, Any], *, data_too: bool
+    ) -> Commit:
+        """Stage a change of a branch's table and commit it, again from the table's newest state when another won.
+
+        Args:
+            stage: makes the next state from the present one, or returns that when there is nothing to do.
+            told: what `History.commit` is told besides.
+            data_too: delete the data files that an attempt wrote when it did not land.
+        """
+        # Only what certainly did not land is deleted: when a commit fails otherwise than by a conflict, nobody knows.
+        history = self.workspace.history
+        for attempt in range(TRIES):
+            digest = history.digest(branch, path)
+            if digest is None:
+                raise NotFound("table", path.removeprefix(objects.PREFIX), hint=f"It was removed from {branch!r}.")
+            before = self.table(history.object(digest), path.removeprefix(objects.PREFIX))
+            after = stage(before)
+            if after is before:
+                return history.resolve(branch)
+            try:
+                landed = objects.describe(after, self.folder)
+                return history.commit(branch, {path: landed}, expect={path: digest}, **told)
+            except Conflict:
+                snapshots.discard(after, data_too=data_too)
+                time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+        raise Conflict(f"{path} changed on {branch!r} {TRIES} times while it was being written.", hint="Repeat.")
+
+    @contextmanager
+    def discarded_on_conflict(self, after: Object, before: Object | None) -> Iterator[None]:
+        """Delete what staging an object wrote when the block, which commits it, ends with a conflict.
+
+        Args:
+            after: the object; not one that `merge_appends` made, which shares its files.
+            before: what it was staged from; None when it is a new table.
+        """
+        try:
+            yield
+        except Conflict:
+            if before is None:
+                shutil.rmtree(objects.folder_of(after, self.folder), ignore_errors=True)
+            else:
+                snapshots.discard(self.table(after), data_too=True)
+            raise
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _temporary(self) -> Path:
+        return self.workspace.temporary_folder
+
+    def _stage_new(self, name: str, rows: Rows, key: Sequence[str]) -> Object:
+        with staging.created(self.folder, name, rows.schema, key) as table:
+            written = staging.write_rows(table, rows, evolve=False)
+            return objects.describe(staging.append(table, written, {}), self.folder)
+
+
+def _terms(table: Table, name: str, limits: tuple[Any, Any]) -> list[str]:
+    field = schemas.find(table.schema, name)
+    column, kind = types.quoted(field["name"]), types.to_duckdb(field["type"])
+    return [
+        f"{column} {sign} {types.literal(str(value))}::{kind}"
+        for sign, value in zip((">=", "<="), limits, strict=True)
+        if value is not None
+    ]

@@ -1,0 +1,263 @@
+"""Measuring a monitor: new windows, and those whose labels have arrived since; then points and alerts, in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import msgspec
+from sqlalchemy import Connection
+
+from bascule.history import Workspace
+from bascule.monitoring.alerts import Alert, Changes, update_alerts
+from bascule.monitoring.drift import ColumnDrift, WindowCounts, count_windows, drift_share, measure_drift
+from bascule.monitoring.monitors import Monitor, read_monitor
+from bascule.monitoring.points import (
+    COVERAGE,
+    DRIFT,
+    DRIFT_SHARE,
+    PREDICTION_DRIFT,
+    QUALITY,
+    TRAFFIC,
+    Point,
+    newest_windows,
+    read_points,
+    take_turns,
+    write_points,
+)
+from bascule.monitoring.quality import STABLE, Volume, count_volumes, is_worse, measure_quality, worst_allowed
+from bascule.monitoring.reference import Column, Numeric, Profile, decode_profile, literal, quoted
+
+# The score's cells go through the same scan as the features'; no feature can have this name.
+SCORE = "\N{BULLET}score"
+NO_PROFILE = Profile("", 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What measuring a monitor found.
+
+    Attributes:
+        windows: how many windows were measured, anew or again.
+        points: what was written.
+        opened: alerts that were opened, the most important first.
+        resolved: ids of the alerts that were resolved.
+    """
+
+    windows: int
+    points: tuple[Point, ...]
+    opened: tuple[Alert, ...]
+    resolved: tuple[str, ...]
+
+
+def measure(
+    ws: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    branch: str,
+    monitor: Monitor | Mapping[str, Any],
+    since: int | None = None,
+) -> Measurement:
+    """Measure what is new for a monitor. Doing it twice changes nothing the second time.
+
+    A window is measured again when it has more predictions, or more or later labels, than when it was measured last.
+    Drift is counted in one scan for all windows and columns; windows keep the reference they were measured against.
+
+    Args:
+        connection: sees the relations `predictions` and `ground_truth`.
+        since: microseconds since the epoch; earlier windows are left as they are.
+
+    Raises:
+        InputError: the monitor or its profile cannot be used.
+        NotFound: the profile's blob is not in the store.
+    """
+    watched = monitor if isinstance(monitor, Monitor) else read_monitor(monitor)
+    profile = decode_profile(ws.store.get(watched.reference.profile)) if watched.reference.profile else NO_PROFILE
+    volumes = count_volumes(connection, branch, watched, since)
+    with ws.catalog.read() as conn:
+        known = {point.start: point for point in read_points(conn, branch, watched.name, [TRAFFIC], since)}
+    grown = [v for v in volumes if v.start not in known or known[v.start].rows != v.rows]
+    changed = [v for v in volumes if v.start not in known or known[v.start].detail != _labelled(v)]
+    fresh = {volume.start: volume for volume in (*grown, *changed)}
+    points = [
+        *(point for volume in fresh.values() for point in _traffic(volume)),
+        *_drift(connection, branch, watched, profile, grown),
+        *_quality(ws, connection, branch, watched, list(fresh.values())),
+    ]
+    changes = Changes((), ())
+    if fresh:
+        with ws.catalog.write() as conn:
+            changes = _write(conn, branch, watched, profile, points, [v.start for v in grown], list(fresh))
+    return Measurement(len(fresh), tuple(points), changes.opened, changes.resolved)
+
+
+def release_metrics(ws: Workspace, branch: str, deployment: str, version: int) -> dict[str, float]:
+    """The metrics that a version of a deployment's model had on its test data at release; empty when not known."""
+    served = ws.history.read(branch, f"deployments/{deployment}") or {}
+    model = ws.history.read(branch, f"models/{served.get('model', '')}") or {}
+    found = model.get("versions", {}).get(str(version), {}).get("metrics", {})
+    return {
+        name.removeprefix("test."): float(value)
+        for name, value in found.items()
+        if "." not in name.removeprefix("test.")
+    }
+
+
+def predictions_relation(branch: str, monitor: Monitor, columns: Sequence[Column], windows: Sequence[Volume]) -> str:
+    """The predictions of some windows, their features unpacked once into one struct `f`, as SQL usable in FROM."""
+    kinds = {c.name: "DOUBLE" if isinstance(c, Numeric) else "VARCHAR" for c in columns if c.name != SCORE}
+    shape = msgspec.json.encode(kinds).decode()
+    unpacked = f"json_transform(features, {literal(shape)})" if kinds else "null"
+    where = STABLE.replace("$branch", literal(branch)).replace("$deployment", literal(monitor.deployment))
+    first, last = min(v.start for v in windows), max(v.end for v in windows)
+    return (
+        f"(select event_time, score, {unpacked} as f from predictions where {where} "
+        f"and cast(event_time as timestamp) >= make_timestamp({first}) "
+        f"and cast(event_time as timestamp) < make_timestamp({last}))"
+    )
+
+
+def _drift(
+    connection: duckdb.DuckDBPyConnection,
+    branch: str,
+    monitor: Monitor,
+    profile: Profile,
+    windows: Sequence[Volume],
+) -> list[Point]:
+    columns: list[Column] = list(profile.columns)
+    if profile.score is not None:
+        columns.append(msgspec.structs.replace(profile.score, name=SCORE))
+    if not columns or not windows:
+        return []
+    relation = predictions_relation(branch, monitor, columns, windows)
+    expressions = {column.name: f"f.{quoted(column.name)}" for column in columns} | {SCORE: "score"}
+    wanted = {volume.start: volume for volume in windows}
+    found: list[Point] = []
+    for counts in count_windows(connection, relation, columns, by=monitor.by, expressions=expressions):
+        if counts.start in wanted:
+            found += _drift_points(counts, wanted[counts.start].version, columns, monitor, profile)
+    return found
+
+
+def _drift_points(
+    counts: WindowCounts, version: int, columns: Sequence[Column], monitor: Monitor, profile: Profile
+) -> list[Point]:
+    features = measure_drift(counts, [c for c in columns if c.name != SCORE], monitor.drift)
+    scores = measure_drift(counts, [c for c in columns if c.name == SCORE], monitor.drift)
+    found = [
+        *(
+            _column_point(DRIFT, one.column, one, counts, version, monitor, profile.weight(one.column))
+            for one in features
+        ),
+        *(_column_point(PREDICTION_DRIFT, "score", one, counts, version, monitor, 1.0) for one in scores),
+    ]
+    if features:
+        detail = {"drifted": [one.column for one in features if one.drifted], "columns": len(features)}
+        share = drift_share(features)
+        found.append(
+            Point(DRIFT_SHARE, "share", counts.start, counts.end, share, None, None, counts.rows, version, detail)
+        )
+    return found
+
+
+def _column_point(
+    measure: str,
+    subject: str,
+    one: ColumnDrift,
+    counts: WindowCounts,
+    version: int,
+    monitor: Monitor,
+    importance: float,
+) -> Point:
+    found = one.difference
+    cell, before, after = one.moved
+    detail = {
+        "breach": one.drifted,
+        "threshold": monitor.drift.effect,
+        "p": found.p,
+        "q": one.q,
+        "distance": found.distance,
+        "null_level": found.null_level,
+        "nulls": one.nulls,
+        "reference_nulls": one.reference_nulls,
+        "moved": {"cell": cell, "before": before, "after": after},
+        "importance": importance,
+    }
+    return Point(
+        measure, subject, counts.start, counts.end, found.effect, found.low, found.high, one.rows, version, detail
+    )
+
+
+def _quality(
+    ws: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, monitor: Monitor, windows: Sequence[Volume]
+) -> list[Point]:
+    by_start = {volume.start: volume for volume in windows}
+    release = {v: release_metrics(ws, branch, monitor.deployment, v) for v in {w.version for w in windows}}
+    rules, found = monitor.quality, []
+    for measured in measure_quality(connection, branch, monitor, windows):
+        volume = by_start[measured.start]
+        for metric, estimate in measured.metrics.items():
+            detail: dict[str, Any] = {"coverage": volume.coverage, "predictions": volume.rows}
+            at_release = release[volume.version].get(metric)
+            if at_release is not None:
+                limit = worst_allowed(metric, at_release, rules.tolerance)
+                detail |= {"release": at_release, "threshold": limit}
+                if metric == rules.metric:
+                    detail["breach"] = is_worse(metric, estimate, limit)
+            found.append(
+                Point(
+                    QUALITY,
+                    metric,
+                    volume.start,
+                    volume.end,
+                    estimate.value,
+                    estimate.low,
+                    estimate.high,
+                    measured.rows,
+                    volume.version,
+                    detail,
+                )
+            )
+    return found
+
+
+def _traffic(volume: Volume) -> list[Point]:
+    base = (volume.start, volume.end)
+    return [
+        Point(TRAFFIC, "rows", *base, volume.rows, None, None, volume.rows, volume.version, _labelled(volume)),
+        Point(COVERAGE, "labels", *base, volume.coverage, None, None, volume.rows, volume.version),
+    ]
+
+
+def _labelled(volume: Volume) -> dict[str, int]:
+    """What tells that a window's labels are still those that were measured."""
+    return {"labels": volume.labels, "received": volume.received}
+
+
+def _write(
+    conn: Connection,
+    branch: str,
+    monitor: Monitor,
+    profile: Profile,
+    points: Sequence[Point],
+    grown: Sequence[int],
+    fresh: Sequence[int],
+) -> Changes:
+    take_turns(conn)
+    newest = newest_windows(conn, branch, monitor.name)
+    windows = dict.fromkeys((TRAFFIC, COVERAGE, QUALITY), fresh) | dict.fromkeys(
+        (DRIFT, DRIFT_SHARE, PREDICTION_DRIFT), grown
+    )
+    write_points(conn, branch, monitor.name, points, windows)
+    return update_alerts(conn, branch, monitor, newest, lambda point: _weight(point, profile))
+
+
+def _weight(point: Point, profile: Profile) -> float:
+    """What an alert is ranked by: effect times importance, or how far quality is below what is allowed."""
+    value = point.value or 0.0
+    if point.measure == DRIFT:
+        return value * profile.weight(point.subject)
+    if point.measure == QUALITY:
+        return abs(value - float(point.detail["threshold"]))
+    return value

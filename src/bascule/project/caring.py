@@ -1,0 +1,146 @@
+"""`bascule doctor`: everything that is promised about a workspace's state, looked at."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from sqlalchemy import select, update
+
+from bascule.catalog import audit, now
+from bascule.catalog.schema import model_versions, runs, training_sets
+from bascule.errors import BasculeError
+from bascule.history import Workspace
+from bascule.lake import doctor as lake_doctor
+from bascule.serving.log import check_segments
+
+Level = Literal["ok", "note", "damage"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found.
+
+    Attributes:
+        subject: what was looked at.
+        level: `ok`, `note` (untidy, harmless) or `damage` (something promised does not hold).
+        message: what was found, with what to do.
+    """
+
+    subject: str
+    level: Level
+    message: str
+
+
+def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
+    """Look at the audit chain, the history, the tables, the blobs, the logs and the runs.
+
+    Runs whose process is gone are closed as failed: the one thing that is changed.
+
+    Args:
+        deep: also read every blob and compare it with its name.
+    """
+    looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("audit log", lambda: _audit(workspace)),
+        ("history", lambda: _history(workspace)),
+        ("tables", lambda: _tables(workspace)),
+        ("blobs", lambda: _blobs(workspace, deep)),
+        ("prediction log", lambda: _logs(workspace)),
+        ("runs", lambda: _runs(workspace)),
+    )
+    found: list[Finding] = []
+    for subject, look in looks:
+        try:
+            found += list(look())
+        except BasculeError as error:
+            found.append(Finding(subject, "damage", error.message))
+    return found
+
+
+def _audit(workspace: Workspace) -> Iterator[Finding]:
+    report = audit.verify(workspace.catalog)
+    if report.ok:
+        yield Finding("audit log", "ok", f"{report.entries} entries, the chain is whole")
+    else:
+        yield Finding("audit log", "damage", f"entry {report.first_bad} of {report.entries} was changed")
+
+
+def _history(workspace: Workspace) -> Iterator[Finding]:
+    history, paths = workspace.history, 0
+    heads = [*history.branches(), *history.tags()]
+    for ref in heads:
+        for _ in history.entries(ref.head):
+            paths += 1
+    count = sum(1 for _ in history.log(heads[0].head)) if heads else 0
+    yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {heads[0].name}")
+
+
+def _tables(workspace: Workspace) -> Iterator[Finding]:
+    report = lake_doctor.check(workspace)
+    for problem in report.problems:
+        yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
+    if report.ok:
+        yield Finding("tables", "ok", f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB")
+    if report.orphans:
+        size = sum(orphan.bytes for orphan in report.orphans) / 1e6
+        yield Finding("tables", "note", f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state")
+
+
+def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
+    needed = _needed_blobs(workspace)
+    missing = sorted(name for name in needed if not workspace.store.has(name))
+    for name in missing:
+        yield Finding("blobs", "damage", f"{name[:16]} is missing: {needed[name]} needs it")
+    checked = 0
+    for name in workspace.store.digests() if deep else ():
+        workspace.store.get(name)
+        checked += 1
+    if not missing:
+        yield Finding("blobs", "ok", f"{len(needed)} are needed and there" + (f", {checked} read" if deep else ""))
+
+
+def _needed_blobs(workspace: Workspace) -> dict[str, str]:
+    with workspace.catalog.read() as conn:
+        needed = {row.artifact: f"models/{row.model}@{row.version}" for row in conn.execute(select(model_versions))}
+        needed |= {row.blob: f"training_sets/{row.name}" for row in conn.execute(select(training_sets))}
+        codes = conn.execute(select(runs.c.id, runs.c.code_snapshot).where(runs.c.code_snapshot.is_not(None)))
+        needed |= {row.code_snapshot: f"run {row.id}" for row in codes}
+    return needed
+
+
+def _logs(workspace: Workspace) -> Iterator[Finding]:
+    report = check_segments(workspace)
+    if report.damaged:
+        for name in report.damaged:
+            yield Finding("prediction log", "damage", f"{name} is broken in the middle; what follows is lost")
+    else:
+        yield Finding("prediction log", "ok", f"{report.segments} segments, {report.rows:,} rows not moved yet")
+
+
+def _runs(workspace: Workspace) -> Iterator[Finding]:
+    host, closed = socket.gethostname(), 0
+    with workspace.catalog.write() as conn:
+        for row in conn.execute(select(runs).where(runs.c.status == "running")).all():
+            place = msgspec.json.decode(row.environment_json)
+            if place.get("host") == host and not _alive(int(place.get("pid", 0))):
+                values = {"status": "failed", "error": "Its process ended without a word.", "finished_at": now()}
+                conn.execute(update(runs).where(runs.c.id == row.id).values(**values))
+                closed += 1
+    if closed:
+        yield Finding("runs", "note", f"{closed} runs had died and were closed as failed")
+    else:
+        yield Finding("runs", "ok", "none is left open by a dead process")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0

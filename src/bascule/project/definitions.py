@@ -1,0 +1,133 @@
+"""From the sections of a project file to the objects of the features room."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import duckdb
+import msgspec
+
+from bascule.errors import InputError, ProjectFileError
+from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
+from bascule.features.expressions import references
+from bascule.lake import sqltext
+from bascule.project.file import ProjectFile
+
+
+def entities(project: ProjectFile) -> tuple[Entity, ...]:
+    """Return the project's entities."""
+    return tuple(Entity(name, settings.keys) for name, settings in project.entity.items())
+
+
+def views(project: ProjectFile) -> tuple[FeatureView, ...]:
+    """Return the project's views over tables, with the text of their SQL.
+
+    Raises:
+        ProjectFileError, InputError: a file or a setting cannot be used.
+    """
+    found = []
+    for name, settings in project.views().items():
+        values = {key: value for key, value in msgspec.to_builtins(settings).items() if value not in (None, (), [], {})}
+        values["sql"] = plain(project.sql("features", name, "sql"))
+        found.append(feature_view(name, values))
+    return tuple(found)
+
+
+def request_view(project: ProjectFile) -> RequestView | None:
+    """Return the project's features that are computed from a request, or None.
+
+    Raises:
+        ProjectFileError: there is more than one such view.
+    """
+    found = list(project.request_views().items())
+    if len(found) > 1:
+        raise project.problem(
+            ("features", found[1][0]),
+            f"there is a view of expressions already: [features.{found[0][0]}].",
+            "Put all expressions into one view.",
+        )
+    return RequestView(found[0][0], dict(found[0][1].expressions)) if found else None
+
+
+def feature_set(project: ProjectFile, connection: duckdb.DuckDBPyConnection) -> FeatureSet:
+    """Return the features that the project's model reads, bound to the types that the tables give.
+
+    Args:
+        connection: sees the tables.
+
+    Raises:
+        InputError: a view's SQL cannot be run, or lacks a column that it names.
+    """
+    training, model = project.training, project.model
+    if training is None or model is None:
+        raise InputError("The project trains no model.", hint="Write [training] and [model] into bascule.toml.")
+    return build_feature_set(
+        connection,
+        name=model.name,
+        entities=entities(project),
+        views=views(project),
+        population=population(project),
+        prediction_time=training.prediction_time,
+        features=training.features,
+        request=request_view(project),
+        request_columns=training.request,
+    )
+
+
+def population(project: ProjectFile) -> str:
+    """Return the text of the query that gives the examples."""
+    return plain(project.sql("training", "population"))
+
+
+def definitions_read(project: ProjectFile) -> tuple[str, ...]:
+    """Return the paths in the history of the feature views that the model reads, and of their entities."""
+    known, read = project.views(), _features_read(project)
+    about = dict.fromkeys(known[name].entity for name in read if name in known)
+    return (*(f"features/{name}" for name in read), *(f"entities/{name}" for name in about))
+
+
+def _features_read(project: ProjectFile) -> tuple[str, ...]:
+    """The views that are chosen, and those that their expressions read."""
+    chosen = dict.fromkeys(project.training.features if project.training else ())
+    for name, view in project.request_views().items():
+        if name in chosen:
+            for feature, text in view.expressions.items():
+                read = references(text, f"[features.{name}] expressions.{feature}")
+                chosen |= dict.fromkeys(column.split(".")[0] for column in read if "." in column)
+    return tuple(chosen)
+
+
+def tables_read(project: ProjectFile) -> tuple[str, ...]:
+    """Return the tables that the population and the views read, by name.
+
+    Raises:
+        ProjectFileError: a query cannot be read, or reads something else than tables.
+    """
+    chosen, known = _features_read(project), project.views()
+    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in chosen if name in known]
+    if project.training is not None:
+        keys.append(("training", "population"))
+    return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))
+
+
+def plain(sql: str) -> str:
+    """Return a query without what would not do inside parentheses: the closing semicolon."""
+    return sql.strip().rstrip(";").rstrip()
+
+
+def _read_by(project: ProjectFile, *key: str) -> set[str]:
+    try:
+        named, defined = _named(plain(project.sql(*key)))
+    except ProjectFileError:
+        raise
+    except InputError as error:
+        raise project.problem(key, error.message, error.hint) from None
+    # A WITH clause may be called like the table that it reads, which is then an input all the same.
+    return {name for name in named if name.casefold() not in defined or name in project.source}
+
+
+@lru_cache(maxsize=256)
+def _named(sql: str) -> tuple[frozenset[str], frozenset[str]]:
+    with duckdb.connect() as connection:
+        statement = sqltext.parse(connection, sql)
+    return frozenset(table.text for table in statement.tables), statement.defined

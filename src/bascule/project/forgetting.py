@@ -1,0 +1,159 @@
+"""Forgetting a subject everywhere: every state of the table, training sets, the online store, the logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlalchemy import select, update
+
+from bascule.catalog import actor, audit
+from bascule.catalog.schema import training_sets
+from bascule.features import LmdbStore
+from bascule.history import Workspace
+from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
+from bascule.lake.forgetting import Request
+from bascule.lake.iceberg.types import literal, quoted
+from bascule.project.querying import query
+from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What was removed, or would be.
+
+    Attributes:
+        report: what left the table and the places beside it.
+        models: versions that learned from the subject's rows, as `delays@3`; they are named, not removed.
+    """
+
+    report: ForgetReport
+    models: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The forgetting as one JSON object."""
+        return {**self.report.as_dict(), "models": list(self.models)}
+
+
+def forget_subject(
+    workspace: Workspace, table: str, subject: dict[str, str], *, dry_run: bool = False, reason: str = ""
+) -> Forgetting:
+    """Remove every row of a table that belongs to a subject, from every branch, tag and earlier commit.
+
+    Its rows leave training sets, online stores and the logs of answers too. The audit log keeps what was removed, from
+    where and why, without the value. Killed half-way, the same command finishes the work.
+
+    Args:
+        subject: column to value; all of them name the subject.
+        dry_run: say what would be removed, and change nothing.
+
+    Raises:
+        NotFound: no state has such a table, or the table never had such a column.
+    """
+    learned = _sets_with(workspace, subject)
+    report = forget(
+        workspace,
+        table,
+        subject,
+        dry_run=dry_run,
+        author=actor(),
+        hooks=(_training_sets, _online, _logged),
+    )
+    models = _models_from(workspace, {name for name, _ in learned})
+    if not dry_run:
+        detail = {"id": report.id, "reason": reason, "models": list(models), "elsewhere": _counted(report)}
+        with workspace.catalog.write() as conn:
+            audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
+    return Forgetting(report, models)
+
+
+def _counted(report: ForgetReport) -> dict[str, int]:
+    return {place.place: place.rows for place in report.elsewhere}
+
+
+def _training_sets(request: Request) -> list[Forgotten]:
+    """Write the training sets without the subject's rows; the set keeps its id, and so the models theirs."""
+    removed = 0
+    for name, rows in _sets_with(request.workspace, dict(request.key)):
+        removed += rows
+        if not request.dry_run:
+            _rewrite(request.workspace, name, dict(request.key))
+    return [Forgotten("training sets", removed)] if removed else []
+
+
+def _rewrite(workspace: Workspace, name: str, subject: dict[str, Any]) -> None:
+    with workspace.catalog.read() as conn:
+        old = conn.execute(select(training_sets.c.blob).where(training_sets.c.id == name)).scalar_one()
+    table = pq.read_table(pa.BufferReader(workspace.store.get(old)))
+    kept = table.filter(pc.invert(_belongs(table, subject)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(kept, sink, compression="zstd")
+    fresh = workspace.store.put(sink.getvalue().to_pybytes())
+    with workspace.catalog.write() as conn:
+        conn.execute(update(training_sets).where(training_sets.c.id == name).values(blob=fresh, rows=kept.num_rows))
+    workspace.store.delete(old)
+
+
+def _sets_with(workspace: Workspace, subject: dict[str, Any]) -> list[tuple[str, int]]:
+    """The training sets that hold rows of a subject, with how many."""
+    found = []
+    with workspace.catalog.read() as conn:
+        sets = conn.execute(select(training_sets.c.id, training_sets.c.blob)).all()
+    for row in sets:
+        file = pq.ParquetFile(pa.BufferReader(workspace.store.get(row.blob)))
+        if not set(subject) <= set(file.schema_arrow.names):
+            continue
+        count = pc.sum(_belongs(file.read(columns=list(subject)), subject)).as_py() or 0
+        if count:
+            found.append((row.id, int(count)))
+    return found
+
+
+def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.ChunkedArray:
+    mask = None
+    for column, value in subject.items():
+        same = pc.fill_null(pc.equal(pc.cast(table.column(column), pa.string()), str(value)), False)
+        mask = same if mask is None else pc.and_(mask, same)
+    return mask
+
+
+def _online(request: Request) -> list[Forgotten]:
+    """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
+    if not request.workspace.online_folder.exists():
+        return []
+    store = LmdbStore(request.workspace.online_folder)
+    removed = store.count(request.key) if request.dry_run else store.forget(request.key)
+    return [Forgotten("online stores", removed)] if removed else []
+
+
+def _logged(request: Request) -> list[Forgotten]:
+    """Take the answers about the subject, and the truth about them, out of the logs."""
+    workspace = request.workspace
+    move_segments(workspace, sealing=True)
+    known = records.names(workspace)
+    if PREDICTIONS not in known:
+        return []
+    terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
+    where = " AND ".join(terms)
+    ids = [row["prediction_id"] for row in query(workspace, f"SELECT prediction_id FROM predictions WHERE {where}")]
+    if not ids:
+        return []
+    found = forget_rows(workspace, PREDICTIONS, where, dry_run=request.dry_run, author=actor()).rows
+    if GROUND_TRUTH in known:
+        listed = ", ".join(literal(name) for name in ids)
+        told = f"prediction_id IN ({listed})"
+        found += forget_rows(workspace, GROUND_TRUTH, told, dry_run=request.dry_run, author=actor()).rows
+    return [Forgotten("logs", found)]
+
+
+def _models_from(workspace: Workspace, sets: set[str]) -> tuple[str, ...]:
+    found = set()
+    for branch in workspace.history.branches():
+        for path, model in workspace.history.entries(branch.head, "models/"):
+            for version in model["versions"].values():
+                if version["training_set"] in sets:
+                    found.add(f"{path.partition('/')[2]}@{version['version']}")
+    return tuple(sorted(found))

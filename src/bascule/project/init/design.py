@@ -1,0 +1,186 @@
+"""What a project is made of, decided from what the data show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from bascule.errors import InputError
+from bascule.project.durations import microseconds
+from bascule.project.init.findings import Findings
+from bascule.project.init.keys import is_hinted
+from bascule.project.init.label import Label
+from bascule.project.init.said import assumptions
+from bascule.project.init.spans import DAY, Rhythm, at_most
+from bascule.project.init.sql import one_row, tidy
+from bascule.project.init.tables import Table
+from bascule.project.init.times import Times
+from bascule.project.init.views import View, history_view, joined_views, series_view
+
+MOST_HISTORIES = 3
+SHARE = 0.15
+#: Below this many examples, and for series that grow beyond what was seen, trees seldom beat a linear model.
+FEW_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Design:
+    """A project, before it is written as text.
+
+    Attributes:
+        kind: the kind of data.
+        tables: all tables, keys known.
+        label: what is learned.
+        times: when it is asked and answered; None when the data have no time.
+        names: the population's name for each column of the label's table.
+        request: its columns that are features themselves.
+        expressions: features computed from the request.
+        views: the feature views.
+        trainer: what makes the model.
+        split: validation and test: spans of time, or shares of the rows.
+        test_rows: about how many rows the test has.
+        one_series: whether all rows are one series, so that the population needs a constant to join it by.
+        said: what was assumed.
+    """
+
+    kind: str
+    tables: tuple[Table, ...]
+    label: Label
+    times: Times | None
+    names: Mapping[str, str]
+    request: tuple[str, ...]
+    expressions: Mapping[str, str]
+    views: tuple[View, ...]
+    trainer: str
+    split: tuple[str, str] | tuple[float, float]
+    test_rows: int
+    one_series: bool
+    said: tuple[str, ...]
+
+
+def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Design:
+    """Decide what a project is made of.
+
+    Raises:
+        InputError: nothing is left that a model could learn from.
+    """
+    names = _names(found.label)
+    views, silent = joined_views(connection, found.joins, names)
+    request = tuple(one.name for one in found.request)
+    times, past = found.times, []
+    if times is not None and found.pace is not None:
+        times = Times(times.prediction, times.prediction, times.start, times.end, times.has_clock)
+        past = [series_view(found.label, times.prediction, found.pace.long_gap, names, _measured(found))]
+        request = tuple(one for one in request if one in found.table.key)
+    elif times is not None and times.label is not None and found.label.task != "multiclass":
+        past = _histories(connection, found, times, names)
+    expressions = _expressions(times, request, found.pace)
+    if not (views or past or request):
+        raise _nothing_to_learn(found)
+    split, test_rows, how = _split(connection, found.label, times)
+    known = found.table.rows - found.label.unknown
+    return Design(
+        kind="time-series" if found.pace else "tabular",
+        tables=found.tables,
+        label=found.label,
+        times=times,
+        names=names,
+        request=request,
+        expressions=expressions,
+        views=(*views, *past),
+        trainer="linear" if found.pace or known < FEW_ROWS else "lightgbm",
+        split=split,
+        test_rows=test_rows,
+        one_series=found.pace is not None and len(found.table.key) == 1,
+        said=assumptions(found, silent, bool(past), how),
+    )
+
+
+def _names(label: Label) -> dict[str, str]:
+    """Return the population's name for each column: tidy, different, and as it is where the label reads it."""
+    names = {name: name for name in label.columns}
+    taken = {name.lower() for name in names}
+    for column in label.table.columns:
+        if column.name in names:
+            continue
+        name = tidy(column.name)
+        while name.lower() in taken:
+            name += "_"
+        names[column.name] = name
+        taken.add(name.lower())
+    return names
+
+
+def _measured(found: Findings) -> list[str]:
+    """Return the numbers of a series: what was measured together with the label, and what the label is made from."""
+    columns = [found.table[one] for one in found.label.columns] if found.label.expression not in found.table else []
+    return [one.name for one in (*columns, *found.request) if one.is_number and one.name not in found.table.key]
+
+
+def _histories(
+    connection: duckdb.DuckDBPyConnection, found: Findings, times: Times, names: Mapping[str, str]
+) -> list[View]:
+    """Return views of the label's past, for what the examples are joined by and for what they name."""
+    table = found.table
+    joined = [one.left[0] for one in found.joins if len(one.left) == 1]
+    chosen = [
+        one
+        for one in dict.fromkeys([*joined, *(column.name for column in found.request)])
+        if (table[one].is_text or is_hinted(table[one], table)) and 2 <= table[one].distinct <= table.rows / 10
+    ]
+    views = [history_view(connection, found.label, times, one, names) for one in chosen[:MOST_HISTORIES]]
+    return [one for one in views if one is not None]
+
+
+def _expressions(times: Times | None, request: tuple[str, ...], pace: Rhythm | None) -> dict[str, str]:
+    if times is None:
+        return {}
+    taken = {one.lower() for one in request}
+    daily = pace is None or pace.gap < 7 * DAY
+    wanted = {
+        "hour": ("hour(prediction_time)", times.has_clock),
+        "weekday": ("isodow(prediction_time)", daily and times.span >= 14 * DAY),
+        "month": ("month(prediction_time)", times.span >= 730 * DAY),
+    }
+    return {name: text for name, (text, useful) in wanted.items() if useful and name not in taken}
+
+
+def _split(
+    connection: duckdb.DuckDBPyConnection, label: Label, times: Times | None
+) -> tuple[tuple[str, str] | tuple[float, float], int, str]:
+    """Return validation and test, about how many rows the test has, and how that is said."""
+    rows = label.table.rows - label.unknown
+    shares = (SHARE, SHARE)
+    if times is None:
+        how = f"rows are divided at random, by their hash: {SHARE:.0%} each for validation and test"
+        how = f"there is no time in {label.table.name}, so {how}"
+        return shares, round(rows * SHARE), how
+    size = at_most(times.span * SHARE)
+    if size is not None:
+        tested, values = one_row(
+            connection,
+            f"select count(*), count(distinct {label.expression}) from {label.table.sql} "
+            f"where ({label.expression}) is not null "
+            f"and epoch_us({times.prediction.time_sql}) > {times.end - microseconds(size)}",
+        )
+        if values > 1 and 0.03 * rows <= tested <= 0.4 * rows:
+            return (size, size), int(tested), f"the last {size} are the test, the {size} before them the validation"
+    how = f"the newest {SHARE:.0%} of the rows are the test, the {SHARE:.0%} before them the validation"
+    return shares, round(rows * SHARE), how
+
+
+def _nothing_to_learn(found: Findings) -> InputError:
+    table, label = found.table, found.label
+    prose = [one.name for one in table.columns if one.is_prose and one.name not in label.columns]
+    if prose:
+        return InputError(
+            f"{table.name} has only free text ({', '.join(prose)}) to learn {label.expression} from.",
+            hint="Texts have no default features yet. Add columns with numbers or categories.",
+        )
+    reasons = "; ".join(f"{column}: {reason}" for column, reason in found.left_out.items())
+    return InputError(
+        f"Nothing is left in {table.name} to learn {label.expression} from. {reasons}".strip(),
+        hint="Add columns that are known when the question is asked.",
+    )

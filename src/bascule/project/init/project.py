@@ -1,0 +1,140 @@
+"""From a folder of data to a project in plain text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from bascule.contracts import suggest
+from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
+from bascule.project.file import FILE_NAME, load_project
+from bascule.project.init.design import Design, make_design
+from bascule.project.init.findings import find_all
+from bascule.project.init.folder import look, tidy_name
+from bascule.project.init.keys import find_key
+from bascule.project.init.label import find_label
+from bascule.project.init.report import InitReport
+from bascule.project.init.sql import quoted
+from bascule.project.init.tables import load_tables
+from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
+from bascule.project.init.times import mark_times
+
+MEMORY = "2GB"  # beyond it DuckDB works on disk
+
+
+def init_project(data_folder: Path | str, label: str, into: Path | str, name: str | None = None) -> InitReport:
+    """Look at a folder of CSV, Parquet or JSON files and write a project that learns `label` from them.
+
+    Everything that is decided is written as plain text that the user owns, and said in the report. Either all files are
+    written or none.
+
+    Args:
+        data_folder: the folder with the data, or one file.
+        label: a column or an SQL expression; see `find_label`.
+        into: the folder of the project; it is made when it does not exist.
+        name: the project's name; the folder's name when not given.
+
+    Raises:
+        InputError: the data cannot be read, or the label cannot be found or learned.
+        NotFound: a column or a table of the label does not exist.
+        AlreadyExists: there is a project in the folder already.
+    """
+    target = Path(into)
+    _refuse_project(target)
+    folder = look(Path(data_folder))
+    with _connection() as connection:
+        tables = [mark_times(connection, table) for table in load_tables(connection, folder)]
+        tables = [table.with_key(find_key(connection, table)) for table in tables]
+        design = make_design(connection, find_all(connection, tables, find_label(connection, tables, label)))
+        said = list(design.said)
+        if folder.images or folder.texts:
+            said.append(f"{folder.images + folder.texts:,} images and texts in the folder are left alone")
+        files = _texts(connection, design, name or project_name(target), folder.root, target)
+    written = write_files(target, files)
+    return InitReport(target, written, tuple(said), design.kind, design.label.task, design.label.expression)
+
+
+def project_name(folder: Path) -> str:
+    """Return a folder's name as the name of a project."""
+    return tidy_name(folder.resolve().name)
+
+
+def write_files(target: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write the texts of a project, all or none, after reading them back as a project.
+
+    Raises:
+        AlreadyExists: one of the files exists; a `.gitignore` is left as it is instead.
+        EnvironmentProblem: the disk does not take them.
+    """
+    taken = [one for one in files if (target / one).exists() and one != ".gitignore"]
+    if taken:
+        raise AlreadyExists("file", str(target / taken[0]), hint="Choose another folder, or move it away.")
+    wanted = {one: text for one, text in files.items() if not (target / one).exists()}
+    with tempfile.TemporaryDirectory(prefix="bascule-init-") as draft:
+        _write(Path(draft), files)
+        load_project(Path(draft) / FILE_NAME)
+    made: list[Path] = []
+    try:
+        _write(target, wanted, made)
+    except OSError as error:
+        for path in reversed(made):
+            path.rmdir() if path.is_dir() else path.unlink()
+        raise EnvironmentProblem(
+            f"The project could not be written to {target}: {error.strerror}.", hint="Nothing was left there."
+        ) from None
+    return tuple(Path(one) for one in wanted)
+
+
+def _write(target: Path, files: Mapping[str, str], made: list[Path] | None = None) -> None:
+    """Write texts under a folder; what is made, folders too, is added to `made` in order."""
+    made = [] if made is None else made
+    for name, text in files.items():
+        path = target / name
+        missing = [one for one in (path.parent, *path.parent.parents) if not one.exists()]
+        for folder in reversed(missing):
+            folder.mkdir()
+            made.append(folder)
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            made.append(path)
+            file.write(text)
+
+
+def _texts(
+    connection: duckdb.DuckDBPyConnection, design: Design, name: str, data: Path, target: Path
+) -> dict[str, str]:
+    root = Path(os.path.abspath(target))
+    paths = {one.name: relative_to(Path(os.path.abspath(data)) / one.group.pattern, root) for one in design.tables}
+    queries = {"features/population.sql": population_text(design)}
+    queries |= {f"features/{view.name}.sql": view.sql for view in design.views}
+    for query in queries.values():
+        connection.sql(f"select * from ({query}) limit 1").to_arrow_table()
+    contracts = {
+        f"contracts/{one.name}.yaml": suggest(connection, quoted(one.name), one.name, key=one.key)
+        for one in design.tables
+    }
+    return {FILE_NAME: project_text(design, name, paths)} | queries | contracts | {".gitignore": ignore_text()}
+
+
+@contextmanager
+def _connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database on disk, so that data larger than memory can be looked at, and remove it afterwards."""
+    folder = tempfile.mkdtemp(prefix="bascule-init-")
+    try:
+        with duckdb.connect(str(Path(folder) / "look.db")) as connection:
+            connection.execute(f"set TimeZone = 'UTC'; set memory_limit = '{MEMORY}'")
+            yield connection
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_project(target: Path) -> None:
+    if target.is_file():
+        raise InputError(f"{target} is a file.", hint="Give the folder that the project should be written to.")
+    if (target / FILE_NAME).exists():
+        raise AlreadyExists("project", str(target / FILE_NAME), hint="Choose another folder, or move it away.")

@@ -1,0 +1,155 @@
+"""The tables of a folder as `init` sees them: types, counts, and how the columns are filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from bascule.errors import InputError
+from bascule.lake import read_source
+from bascule.project.init.folder import FileGroup, Folder
+from bascule.project.init.sql import one_row, quoted
+
+TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S")
+WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+LONG_TEXT = 60
+MANY_ROWS = 2_000_000
+AT_ONCE = 32  # columns counted in one scan: distinct values are held in memory
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its DuckDB type and what a scan found.
+
+    Attributes:
+        time_sql: the expression that gives its values as moments; None when it is no time.
+        low, high: the least and the greatest value, for whole numbers only.
+        length: the mean length of a text.
+    """
+
+    name: str
+    type: str
+    rows: int
+    filled: int
+    distinct: int
+    low: int | None = None
+    high: int | None = None
+    length: float = 0.0
+    time_sql: str | None = None
+
+    @property
+    def is_time(self) -> bool:
+        """Whether its values are moments."""
+        return self.time_sql is not None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds texts that are no moments."""
+        return self.type == "VARCHAR" and not self.is_time
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds whole numbers that are no moments."""
+        return self.type in WHOLE and not self.is_time
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds numbers."""
+        return self.is_whole or self.type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all rows have the same value."""
+        return self.distinct <= 1 and self.filled == self.rows
+
+    @property
+    def is_prose(self) -> bool:
+        """Texts that people wrote, rather than names or codes."""
+        return self.is_text and self.length > LONG_TEXT
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether its values are lists or structures."""
+        return self.type.startswith(("STRUCT", "MAP", "UNION")) or self.type.endswith("]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, loaded under its own name into the connection that `init` works with."""
+
+    name: str
+    group: FileGroup
+    rows: int
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """The table's name as SQL."""
+        return quoted(self.name)
+
+    def __getitem__(self, name: str) -> Column:
+        return next(one for one in self.columns if one.name == name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(one.name == name for one in self.columns)
+
+    def named(self, name: str) -> Column | None:
+        """Return the column of this name, whatever its case; None when there is none."""
+        return next((one for one in self.columns if one.name.lower() == name.lower()), None)
+
+    @property
+    def times(self) -> list[Column]:
+        """The columns that hold moments."""
+        return [one for one in self.columns if one.is_time]
+
+    def with_key(self, key: Iterable[str]) -> Table:
+        """Return the table with its key."""
+        return replace(self, key=tuple(key))
+
+
+def load_tables(connection: duckdb.DuckDBPyConnection, folder: Folder) -> list[Table]:
+    """Load every table of a folder into the connection and describe it.
+
+    Raises:
+        InputError: a file cannot be read, or a table has no rows.
+    """
+    tables = []
+    for group in folder.groups:
+        scan = read_source(str(folder.root / group.pattern), connection)
+        connection.execute(f"create table {quoted(group.name)} as select * from {scan.relation}")
+        tables.append(describe(connection, group))
+    return tables
+
+
+def describe(connection: duckdb.DuckDBPyConnection, group: FileGroup) -> Table:
+    """Count a loaded table: rows, and for each column values, distinct values and limits."""
+    name = quoted(group.name)
+    types = [(row[0], str(row[1])) for row in connection.execute(f"describe {name}").fetchall()]
+    rows: int = one_row(connection, f"select count(*) from {name}")[0]
+    if not rows:
+        raise InputError(f"{group.pattern} has a header and no rows.", hint="Give a file with data.")
+    columns: list[Column] = []
+    for first in range(0, len(types), AT_ONCE):
+        columns += _described(connection, name, rows, types[first : first + AT_ONCE])
+    return Table(group.name, group, rows, tuple(columns))
+
+
+def _described(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: int, types: list[tuple[str, str]]
+) -> list[Column]:
+    parts = []
+    for column, kind in types:
+        text = quoted(column)
+        distinct = f"approx_count_distinct({text})" if rows > MANY_ROWS else f"count(distinct {text})"
+        limits = f"min({text}), max({text})" if kind in WHOLE else "null, null"
+        length = f"avg(length({text}))" if kind == "VARCHAR" else "0"
+        parts.append(f"count({text}), {distinct}, {limits}, {length}")
+    values = one_row(connection, f"select {', '.join(parts)} from {name}")
+    found = []
+    for place, (column, kind) in enumerate(types):
+        filled, distinct_values, low, high, mean = values[5 * place : 5 * place + 5]
+        found.append(Column(column, kind, rows, filled, distinct_values, low, high, float(mean or 0)))
+    return found

@@ -1,0 +1,126 @@
+"""The plan: the steps that a project file asks for, in an order in which they can run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bascule.project.file import ProjectFile
+from bascule.project.related import ordered_sources, related_sources
+from bascule.project.step import Step
+from bascule.project.steps import (
+    checking,
+    defining,
+    evaluating,
+    ingesting,
+    materialising,
+    monitoring,
+    registering,
+    training,
+    training_set,
+)
+
+LAKE = ("bascule.lake", "bascule.contracts", "bascule.project.batches")
+LEARNING = ("lightgbm", "scikit-learn", "optuna", "numpy")
+
+
+def make_plan(project: ProjectFile) -> tuple[Step, ...]:
+    """Return the steps of a project. A project without `[training]` ends with checked tables."""
+    steps = [_define(), *_tables(project)]
+    if project.training is not None and project.model is not None:
+        steps += _model(project)
+    return tuple(steps)
+
+
+def _define() -> Step:
+    module = "bascule.project.steps.defining"
+    return Step(defining.NAME, (), (module,), (), defining.inputs, defining.work, idle=defining.idle)
+
+
+def _tables(project: ProjectFile) -> list[Step]:
+    sources = ordered_sources(project)
+    # All tables come first: a check may compare two of them.
+    return [*map(_ingest, sources), *(_check(project, source) for source in sources if source in project.contract)]
+
+
+def _ingest(source: str) -> Step:
+    return Step(
+        ingesting.name_of(source),
+        (defining.NAME,),
+        ("bascule.project.steps.ingesting", *LAKE),
+        ("duckdb", "pyarrow"),
+        partial(ingesting.inputs, source),
+        partial(ingesting.work, source),
+        idle=partial(ingesting.idle, source),
+    )
+
+
+def _check(project: ProjectFile, source: str) -> Step:
+    return Step(
+        checking.name_of(source),
+        tuple(ingesting.name_of(name) for name in (source, *related_sources(project, source))),
+        ("bascule.project.steps.checking", "bascule.contracts"),
+        ("duckdb",),
+        partial(checking.inputs, source),
+        partial(checking.work, source),
+    )
+
+
+def _model(project: ProjectFile) -> list[Step]:
+    tables = tuple(ingesting.name_of(source) for source in project.source)
+    checks = tuple(checking.name_of(source) for source in project.source if source in project.contract)
+    joined = Step(
+        training_set.NAME,
+        (defining.NAME, *tables, *checks),
+        ("bascule.project.steps.training_set", "bascule.features", "bascule.training.training_set"),
+        ("duckdb", "pyarrow", "numpy"),
+        training_set.inputs,
+        training_set.work,
+    )
+    learnt = Step(
+        training.NAME,
+        (training_set.NAME,),
+        ("bascule.project.steps.training", "bascule.training"),
+        LEARNING,
+        training.inputs,
+        training.work,
+    )
+    judged = Step(
+        evaluating.NAME,
+        (training.NAME,),
+        ("bascule.project.steps.evaluating", "bascule.evaluation"),
+        ("numpy",),
+        evaluating.inputs,
+        evaluating.work,
+    )
+    registered = Step(
+        registering.NAME,
+        (evaluating.NAME,),
+        ("bascule.project.steps.registering", "bascule.registry"),
+        (),
+        registering.inputs,
+        registering.work,
+        idle=registering.idle,
+    )
+    steps = [joined, learnt, judged, registered]
+    if project.deployment is not None and project.monitoring is not None:
+        steps.append(
+            Step(
+                monitoring.NAME,
+                (registering.NAME,),
+                ("bascule.project.steps.monitoring", "bascule.monitoring.reference"),
+                (),
+                monitoring.inputs,
+                monitoring.work,
+                settled=monitoring.settled,
+            )
+        )
+    materialised = Step(
+        materialising.NAME,
+        (defining.NAME, *tables),
+        ("bascule.project.steps.materialising", "bascule.features"),
+        ("duckdb", "lmdb"),
+        materialising.inputs,
+        materialising.work,
+        settled=materialising.settled,
+    )
+    return [*steps, materialised]

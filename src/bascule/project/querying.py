@@ -1,0 +1,54 @@
+"""SQL over everything: the lake at any state, the records, and the answers that are still in the workers' logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import duckdb
+
+from bascule.history import Workspace
+from bascule.lake import Session
+from bascule.serving.log import TABLES, unmoved
+
+MAIN = "main"
+Row = dict[str, Any]
+
+
+@contextmanager
+def session(workspace: Workspace, ref: str = MAIN) -> Iterator[Session]:
+    """Open a session that sees the record tables whole: what is in the lake and what is still in log segments."""
+    extra = {name: partial(unmoved, workspace, name) for name in TABLES}
+    with Session(workspace, ref, extra=extra) as opened:
+        yield opened
+
+
+@contextmanager
+def logged(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection in which `predictions` and `ground_truth` are relations, as they are now."""
+    with session(workspace) as opened:
+        for name in TABLES:
+            opened.sql(f"SELECT * FROM records.{name} LIMIT 0")
+            opened.connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM records.{name}")
+        yield opened.connection
+
+
+def query(workspace: Workspace, sql: str, params: Sequence[Any] | None = None, ref: str = MAIN) -> list[Row]:
+    """Return the rows of a query as dicts.
+
+    Raises:
+        InputError, NotFound: as `Session.sql`.
+    """
+    with session(workspace, ref) as opened:
+        rows: list[Row] = opened.arrow(sql, params).to_pylist()
+    return rows
+
+
+def ask(workspace: Workspace, sql: str, ref: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]], bool]:
+    """Return the columns and the first rows of a query, and whether there are more."""
+    with session(workspace, ref) as opened:
+        table = opened.sql(sql).limit(limit + 1).to_arrow_table()
+    rows = [tuple(row.values()) for row in table.slice(0, limit).to_pylist()]
+    return table.column_names, rows, table.num_rows > limit

@@ -1,0 +1,222 @@
+"""What the sections of a project say about one another and about files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from bascule.errors import InputError, suggestion
+from bascule.project.durations import microseconds
+from bascule.project.file import ProjectFile
+from bascule.project.sections import FeatureView, Training
+
+#: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
+AGGREGATES = ("count", "sum", "mean", "min", "max", "variance", "stddev")
+ALSO_CALLED = ("avg", "var", "var_samp", "std", "stddev_samp")
+TRAINERS = ("lightgbm", "linear")
+_AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
+_QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+
+
+def check_references(project: ProjectFile) -> None:
+    """Check names against what they name, files against the disk, and settings against each other.
+
+    Raises:
+        ProjectFileError: at the first thing that does not hold, in the order of the sections.
+    """
+    for check in CHECKS:
+        check(project)
+
+
+def _contracts(project: ProjectFile) -> None:
+    for table, contract in project.contract.items():
+        key = ("contract", table)
+        if table not in project.source:
+            raise project.problem(
+                key, f"there is no [source.{table}].", suggestion(table, list(project.source), "source")
+            )
+        if not project.path(contract.file).is_file():
+            hint = "Write one, or remove the section."
+            raise project.problem((*key, "file"), f"there is no file {contract.file}.", hint)
+
+
+def _keys(project: ProjectFile) -> None:
+    lists = [(("source", name, "key"), source.key) for name, source in project.source.items()]
+    lists += [(("entity", name, "keys"), entity.keys) for name, entity in project.entity.items()]
+    for key, columns in lists:
+        doubled = next((one for one in columns if columns.count(one) > 1), None)
+        if doubled:
+            raise project.problem(key, f"names the column {doubled!r} twice.")
+
+
+def _feature_views(project: ProjectFile) -> None:
+    for name, view in project.views().items():
+        key = ("features", name)
+        if view.entity not in project.entity:
+            raise project.problem(
+                (*key, "entity"),
+                f"there is no [entity.{view.entity}].",
+                suggestion(view.entity, list(project.entity), "entity"),
+            )
+        for setting, message, hint in _view_problems(view):
+            raise project.problem((*key, setting), message, hint)
+        project.sql("features", name, "sql")
+        _aggregates(project, name, view)
+
+
+def _view_problems(view: FeatureView) -> Iterator[tuple[str, str, str]]:
+    if view.event_time is None:
+        for setting in ("known_time", "ttl", "windows", "aggregates"):
+            if getattr(view, setting):
+                yield setting, "means nothing without event_time.", "Name the column with the moment of each row."
+    if view.windows and not view.aggregates:
+        yield "windows", "there is nothing to aggregate.", 'Write aggregates = { late = "mean(late)" }.'
+    if view.aggregates and not view.windows:
+        yield "aggregates", "there are no windows to aggregate over.", 'Write windows = ["1d", "7d"].'
+    if view.windows and view.ttl:
+        yield "ttl", "means nothing beside windows, which forget by themselves.", "Remove ttl."
+    if view.windows and view.fields:
+        yield "fields", "means nothing beside windows: the aggregates are the features.", "Remove fields."
+
+
+def _aggregates(project: ProjectFile, name: str, view: FeatureView) -> None:
+    for feature, text in view.aggregates.items():
+        key = ("features", name, "aggregates", feature)
+        match = _AGGREGATE.fullmatch(text)
+        if match is None:
+            raise project.problem(
+                key, f"{text!r} is not an aggregate.", 'Write one of one column, such as "mean(late)".'
+            )
+        if match[1].lower() not in (*AGGREGATES, *ALSO_CALLED):
+            raise project.problem(
+                key, f"there is no aggregate {match[1]!r}.", suggestion(match[1], AGGREGATES, "aggregate")
+            )
+
+
+def _request_views(project: ProjectFile) -> None:
+    views = project.views()
+    for name, view in project.request_views().items():
+        for feature, text in view.expressions.items():
+            for named in _QUALIFIED.findall(_TEXT.sub("''", text)):
+                if named not in views:
+                    raise project.problem(
+                        ("features", name, "expressions", feature),
+                        f"{text!r} reads from {named!r}, which is not a feature view.",
+                        suggestion(named, list(views), "feature view"),
+                    )
+
+
+def _training(project: ProjectFile) -> None:
+    training = project.training
+    if training is None:
+        return
+    for place, name in enumerate(training.features):
+        if name not in project.features:
+            raise project.problem(
+                ("training", "features", place),
+                f"there is no [features.{name}].",
+                suggestion(name, list(project.features), "feature view"),
+            )
+    if not training.features and not training.request:
+        raise project.problem(
+            ("training",), "names neither features nor request columns.", "Write features = […] or request = […]."
+        )
+    project.sql("training", "population")
+    if training.label_time and not training.prediction_time:
+        raise project.problem(("training", "label_time"), "means nothing without prediction_time.")
+    if training.cut_off:
+        try:
+            datetime.fromisoformat(training.cut_off)
+        except ValueError:
+            hint = "Write it as 2013-07-01 or 2013-07-01T00:00:00Z."
+            raise project.problem(("training", "cut_off"), f"{training.cut_off!r} is not a time.", hint) from None
+    for setting, message, hint in _split_problems(training):
+        raise project.problem(("training", "split", setting), message, hint)
+
+
+def _split_problems(training: Training) -> Iterator[tuple[str, str, str]]:
+    sizes = {"validation": training.split.validation, "test": training.split.test}
+    spans = [name for name, size in sizes.items() if isinstance(size, str)]
+    if len(spans) == 1:
+        yield spans[0], "is a span of time, the other part is a share.", "Write both as spans or both as shares."
+    for name, size in sizes.items():
+        if isinstance(size, str) and not training.prediction_time:
+            yield name, "is a span of time, but there is no prediction_time.", "Write a share such as 0.15."
+        if isinstance(size, str) and microseconds(size) == 0:
+            yield name, "is empty.", 'Write a span such as "30d".'
+    if sum(size for size in sizes.values() if isinstance(size, float)) >= 1:
+        yield "test", "and validation leave nothing to train on.", "Make them smaller; 0.15 each is usual."
+    if training.split.group and training.prediction_time:
+        yield "group", "is for splits without prediction_time.", "Remove it: the split goes by time."
+
+
+def _needs(project: ProjectFile) -> None:
+    for name, needed in (
+        ("model", "training"),
+        ("training", "model"),
+        ("deployment", "model"),
+        ("monitoring", "deployment"),
+        ("retrain", "training"),
+    ):
+        if getattr(project, name) is not None and getattr(project, needed) is None:
+            raise project.problem((name,), f"needs the section [{needed}], which is missing.")
+
+
+def _trainer(project: ProjectFile) -> None:
+    if project.model is None or ":" in project.model.trainer or project.model.trainer in TRAINERS:
+        return
+    hint = suggestion(project.model.trainer, TRAINERS, "trainer")
+    message = f"there is no trainer {project.model.trainer!r}."
+    raise project.problem(("model", "trainer"), message, f"{hint} Or write module:function for one of your own.")
+
+
+def _delivery(project: ProjectFile) -> None:
+    if project.deployment is None:
+        return
+    steps = project.deployment.steps
+    if steps[-1] != 100 or list(steps) != sorted(set(steps)):
+        raise project.problem(
+            ("deployment", "steps"), f"{list(steps)} must grow and end at 100.", "Write steps = [10, 100]."
+        )
+
+
+def _monitoring(project: ProjectFile) -> None:
+    if project.monitoring is None:
+        return
+    k, n = project.monitoring.drift.persistence
+    if k > n:
+        key = ("monitoring", "drift", "persistence")
+        raise project.problem(key, f"asks for {k} of {n} periods.", "The first number may not exceed the second.")
+
+
+def _retrain(project: ProjectFile) -> None:
+    if project.retrain is None:
+        return
+    if project.retrain.when and project.monitoring is None:
+        raise project.problem(("retrain", "when"), "needs the section [monitoring], which is missing.")
+    # What reads rules and calendars is the room that follows them; it is too heavy for projects without them.
+    from bascule.monitoring import read_trigger
+
+    for setting in ("when", "schedule"):
+        value = getattr(project.retrain, setting)
+        if value is not None:
+            try:
+                read_trigger({"name": "retrain", "monitor": "", "rule": {setting: value}})
+            except InputError as error:
+                raise project.problem(("retrain", setting), error.message, error.hint) from None
+
+
+CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
+    _contracts,
+    _keys,
+    _feature_views,
+    _request_views,
+    _needs,
+    _training,
+    _trainer,
+    _delivery,
+    _monitoring,
+    _retrain,
+)

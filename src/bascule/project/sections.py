@@ -1,0 +1,374 @@
+"""The sections of a project file, as types.
+
+Every section of `bascule.toml` is one frozen class here with the same field names, so that a project can be written in
+Python as well. The descriptions go into the published JSON Schema, where editors show them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DURATION_PATTERN = r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d|w)\s*$"
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+
+Duration = Annotated[
+    str,
+    Meta(pattern=DURATION_PATTERN, description="A span of time: a number and a unit.", examples=["30d", "6h", "90m"]),
+]
+Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, between 0 and 1.", examples=[0.15])]
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]
+Column = Annotated[str, Meta(min_length=1, description="The name of a column.")]
+RelativePath = Annotated[str, Meta(min_length=1, description="A path, relative to the project file.")]
+Expression = Annotated[str, Meta(min_length=1, description="An SQL expression over one row.")]
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Percent = Annotated[int, Meta(ge=1, le=100, description="A share of the traffic in percent.")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all sections share: they cannot change, and they refuse keys that they do not know."""
+
+
+class Project(Section, frozen=True, kw_only=True):
+    """What the project is called and what kind of data it is about.
+
+    Attributes:
+        name: how the project is called in messages and pages.
+        kind: the kind of data; it chooses the defaults of the other sections.
+        description: one or two sentences for the people who meet the project.
+    """
+
+    name: Name
+    kind: Annotated[
+        Literal["tabular", "time-series", "text", "images"],
+        Meta(description="The kind of data; it chooses the defaults."),
+    ] = "tabular"
+    description: Annotated[str, Meta(description="One or two sentences for the people who meet the project.")] = ""
+
+
+class Source(Section, frozen=True, kw_only=True):
+    """Where a table comes from: `[source.TABLE]`.
+
+    Attributes:
+        path: a file or a pattern such as `data/flights/*.csv`, relative to the project file.
+        key: the columns that name a row; rows are compared and deleted by it.
+        mode: `append` when each new file is a batch of new rows, `replace` when the files are the whole table.
+    """
+
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="A file or a pattern, relative to the project file.",
+            examples=["data/flights/*.csv"],
+        ),
+    ]
+    key: Annotated[tuple[Column, ...], Meta(description="The columns that name a row.")] = ()
+    mode: Annotated[
+        Literal["append", "replace"],
+        Meta(description="append: each new file is a batch of new rows. replace: the files are the whole table."),
+    ] = "replace"
+
+
+class ContractRef(Section, frozen=True, kw_only=True):
+    """Which data contract guards a table: `[contract.TABLE]`.
+
+    Attributes:
+        file: an Open Data Contract Standard file, relative to the project file.
+    """
+
+    file: Annotated[
+        str,
+        Meta(
+            min_length=1, description="An Open Data Contract Standard file (YAML).", examples=["contracts/flights.yaml"]
+        ),
+    ]
+
+
+class Entity(Section, frozen=True, kw_only=True):
+    """What features are about: `[entity.NAME]`.
+
+    Attributes:
+        keys: the columns that name one, in the feature tables and in the population alike.
+    """
+
+    keys: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns that name one of it.")]
+
+
+class FeatureView(Section, frozen=True, kw_only=True):
+    """Features from an SQL file: `[features.NAME]`.
+
+    Without `event_time` it is a reference table with one row for each entity. With it, the newest row at or before
+    the prediction time counts; with `windows`, the rows in `[time - window, time)` are aggregated.
+
+    Attributes:
+        sql: the file with one SELECT; it gives the entity's keys, the times and the features.
+        entity: the entity that the rows are about.
+        event_time: the column with the moment from which a row is true.
+        known_time: the column with the moment from which a row is known, when that is later.
+        ttl: how old a row may be to count.
+        fields: the columns that are features; all but keys and times when empty.
+        windows: the spans over which `aggregates` are taken.
+        aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
+    """
+
+    sql: Annotated[str, Meta(min_length=1, description="A file with one SELECT.", examples=["features/weather.sql"])]
+    entity: Annotated[str, Meta(min_length=1, description="The entity that the rows are about.")]
+    event_time: Annotated[str | None, Meta(description="The column with the moment from which a row is true.")] = None
+    known_time: Annotated[str | None, Meta(description="The column with the moment from which a row is known.")] = None
+    ttl: Annotated[Duration | None, Meta(description="How old a row may be to count.")] = None
+    fields: Annotated[tuple[Column, ...], Meta(description="The columns that are features; all when empty.")] = ()
+    windows: Annotated[tuple[Duration, ...], Meta(description="The spans that aggregates are taken over.")] = ()
+    aggregates: Annotated[
+        dict[str, Expression],
+        Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
+    ] = {}
+
+
+class RequestView(Section, frozen=True, kw_only=True):
+    """Features computed from the request itself: `[features.NAME]` with `expressions`.
+
+    Attributes:
+        expressions: name to SQL expression over columns of the population and features written `view.field`.
+    """
+
+    expressions: Annotated[
+        dict[str, Expression],
+        Meta(min_length=1, description="Name to expression over request columns and features written view.field."),
+    ]
+
+
+class Split(Section, frozen=True, kw_only=True):
+    """How rows are divided: spans of time (the last ones), or shares of the rows.
+
+    Attributes:
+        validation: what is set aside for choosing.
+        test: what is set aside for judging.
+        embargo: time that must lie between a label becoming known and the next part.
+        group: the column whose values stay together when there is no prediction time.
+    """
+
+    validation: Annotated[Duration | Share, Meta(description="Set aside for choosing: a span or a share.")] = 0.15
+    test: Annotated[Duration | Share, Meta(description="Set aside for judging: a span or a share.")] = 0.15
+    embargo: Annotated[Duration, Meta(description="Time between a label becoming known and the next part.")] = "0s"
+    group: Annotated[str | None, Meta(description="Rows of one group stay together when there is no time.")] = None
+
+
+class Training(Section, frozen=True, kw_only=True):
+    """What is learned, from which examples.
+
+    Attributes:
+        population: an SQL file with one row for each example: keys, request columns, times, and what the label needs.
+        label: a column or an expression over the population's columns.
+        task: what kind of question the label answers; inferred from its values when `auto`.
+        positive: the class whose probability a binary model gives.
+        prediction_time: the column with the moment at which the question is asked; without it the split is by hash.
+        label_time: the column with the moment at which the answer becomes known.
+        cut_off: nothing learned after this moment is used.
+        features: the feature views that the model reads.
+        request: columns of the population that are features themselves.
+        outcomes: columns of the label's table, beside its own, that nobody knows before `label_time`; a feature that
+            is made from one of them too early is a leak.
+        trusted: features that may tell the label nearly by themselves: they are honest, however good they look.
+        split: how rows are divided.
+    """
+
+    population: Annotated[str, Meta(min_length=1, description="An SQL file with one row for each example.")]
+    label: Annotated[str, Meta(min_length=1, description="A column or an expression.", examples=["arr_delay > 15"])]
+    task: Annotated[
+        Literal["auto", "binary", "multiclass", "regression"],
+        Meta(description="What kind of question the label answers."),
+    ] = "auto"
+    positive: Annotated[str | None, Meta(description="The class whose probability a binary model gives.")] = None
+    prediction_time: Annotated[str | None, Meta(description="The column with the moment of the question.")] = None
+    label_time: Annotated[str | None, Meta(description="The column with the moment the answer is known.")] = None
+    cut_off: Annotated[str | None, Meta(description="Nothing learned after this ISO 8601 moment is used.")] = None
+    features: Annotated[tuple[str, ...], Meta(description="The feature views that the model reads.")] = ()
+    request: Annotated[tuple[Column, ...], Meta(description="Population columns that are features themselves.")] = ()
+    outcomes: Annotated[tuple[Column, ...], Meta(description="More columns that are unknown before label_time.")] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(description="Features that are honest, however good they look.", examples=[["plane.built", "distance"]]),
+    ] = ()
+    split: Split = Split()
+
+
+class Search(Section, frozen=True, kw_only=True):
+    """How settings of the model are searched.
+
+    Attributes:
+        trials: how many settings are tried; 1 tries the defaults only.
+    """
+
+    trials: Annotated[int, Meta(ge=1, description="How many settings are tried; 1 tries the defaults only.")] = 12
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """How the model is made.
+
+    Attributes:
+        name: the name in the registry.
+        trainer: `lightgbm`, `linear`, or `module:function` for one of your own.
+        search: how settings are searched.
+        seed: the seed of everything random.
+    """
+
+    name: Name
+    trainer: Annotated[
+        str,
+        Meta(
+            pattern=TRAINER_PATTERN, description="lightgbm, or module:function.", examples=["lightgbm", "my.train:fit"]
+        ),
+    ] = "lightgbm"
+    search: Search = Search()
+    seed: Annotated[int, Meta(ge=0, description="The seed of everything random.")] = 0
+
+
+Metric = Literal["log_loss", "auc", "brier", "accuracy", "ece", "rmse", "mae", "r2"]
+
+
+class SliceFloor(Section, frozen=True, kw_only=True):
+    """What each slice must reach.
+
+    Attributes:
+        metric: what is measured.
+        minimum: the least that is accepted.
+        rows: slices with fewer test rows are not judged.
+    """
+
+    metric: Metric = "auc"
+    minimum: Annotated[float, Meta(description="The least that is accepted.")]
+    rows: Annotated[int, Meta(ge=1, description="Slices with fewer test rows are not judged.")] = 500
+
+
+class Gates(Section, frozen=True, kw_only=True):
+    """What a model must pass to be registered as passed.
+
+    Attributes:
+        metric: the metric that models are compared by; chosen by the task when not given.
+        better_than_baseline: the interval of the paired difference to the baseline must be on the good side.
+        better_than_current: the same against the version in production; passes when there is none.
+        slices: columns whose values are judged one by one.
+        slice_floor: what each slice must reach.
+        calibration: the greatest expected calibration error that is accepted.
+        signature: the inputs must be the ones that are served now.
+    """
+
+    metric: Annotated[Metric | None, Meta(description="The metric that models are compared by.")] = None
+    better_than_baseline: Annotated[bool, Meta(description="Must beat the baseline, with its interval.")] = True
+    better_than_current: Annotated[bool, Meta(description="Must beat the version in production, if any.")] = True
+    slices: Annotated[tuple[Column, ...], Meta(description="Columns whose values are judged one by one.")] = ()
+    slice_floor: Annotated[SliceFloor | None, Meta(description="What each slice must reach.")] = None
+    calibration: Annotated[Fraction | None, Meta(description="The greatest calibration error accepted.")] = None
+    signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
+
+
+class Deployment(Section, frozen=True, kw_only=True):
+    """How a registered version reaches its callers.
+
+    Attributes:
+        name: the name under which it is served.
+        strategy: `canary` sends a growing share, `replace` sends everything at once.
+        steps: the canary's shares in percent, growing, ending at 100.
+    """
+
+    name: Name
+    strategy: Annotated[
+        Literal["canary", "replace"], Meta(description="canary: a growing share. replace: everything at once.")
+    ] = "canary"
+    steps: Annotated[
+        tuple[Percent, ...], Meta(min_length=1, description="The canary's shares in percent.", examples=[[10, 100]])
+    ] = (10, 100)
+
+
+Persistence = Annotated[
+    tuple[Positive, Positive], Meta(description="[k, n]: in k of the last n periods.", examples=[[3, 5]])
+]
+
+
+class Drift(Section, frozen=True, kw_only=True):
+    """When a changed distribution is an alert.
+
+    Attributes:
+        minimum_rows: periods with fewer rows are not judged.
+        effect: the least distance that matters, 0 to 1.
+        persistence: `[k, n]`: in k of the last n periods.
+    """
+
+    minimum_rows: Annotated[int, Meta(ge=1, description="Periods with fewer rows are not judged.")] = 200
+    effect: Annotated[Fraction, Meta(description="The least distance that matters.")] = 0.1
+    persistence: Persistence = (3, 5)
+
+
+class Quality(Section, frozen=True, kw_only=True):
+    """How quality on arrived labels is measured.
+
+    Attributes:
+        metric: what is measured; chosen by the task when not given.
+        minimum_coverage: the share of predictions whose label must have arrived before a period is judged.
+    """
+
+    metric: Annotated[Metric | None, Meta(description="What is measured; chosen by the task when not given.")] = None
+    minimum_coverage: Annotated[Fraction, Meta(description="Share of labels that must have arrived.")] = 0.8
+
+
+class Monitoring(Section, frozen=True, kw_only=True):
+    """What is watched.
+
+    Attributes:
+        by: the length of a period.
+        drift: when a changed distribution is an alert.
+        quality: how quality is measured.
+    """
+
+    by: Annotated[Literal["hour", "day", "week"], Meta(description="The length of a period.")] = "day"
+    drift: Drift = Drift()
+    quality: Quality = Quality()
+
+
+class Retrain(Section, frozen=True, kw_only=True):
+    """What starts a retraining.
+
+    Attributes:
+        when: a rule such as `quality.auc < training.auc - 0.03 for 3 of 5 days`.
+        schedule: a cron expression in UTC, such as `0 3 * * 1`.
+    """
+
+    when: Annotated[
+        str | None,
+        Meta(
+            description="A rule over what is watched.", examples=["quality.auc < training.auc - 0.03 for 3 of 5 days"]
+        ),
+    ] = None
+    schedule: Annotated[str | None, Meta(description="A cron expression, UTC.", examples=["0 3 * * 1"])] = None
+
+
+class Workspace(Section, frozen=True, kw_only=True):
+    """Where the history, the data and the records live.
+
+    Attributes:
+        url: a folder, relative to the project file, or a URL; `BASCULE_WORKSPACE` goes before it.
+    """
+
+    url: Annotated[str, Meta(min_length=1, description="A folder or a URL.")] = ".bascule"
+
+
+class ProjectSections(Section, frozen=True, kw_only=True):
+    """A project file (bascule.toml). Each table is one section."""
+
+    project: Project
+    source: Annotated[dict[str, Source], Meta(description="Where each table comes from.")] = {}
+    contract: Annotated[dict[str, ContractRef], Meta(description="The data contract of each table.")] = {}
+    entity: Annotated[dict[str, Entity], Meta(description="What features are about.")] = {}
+    features: Annotated[dict[str, FeatureView | RequestView], Meta(description="The features, view by view.")] = {}
+    training: Training | None = None
+    model: Model | None = None
+    gates: Gates = Gates()
+    deployment: Deployment | None = None
+    monitoring: Monitoring | None = None
+    retrain: Retrain | None = None
+    workspace: Workspace = Workspace()

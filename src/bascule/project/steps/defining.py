@@ -1,0 +1,94 @@
+"""Step `define`: contracts, entities and feature views of the project file become objects of the branch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bascule.contracts import Contract
+from bascule.errors import ProjectFileError
+from bascule.project.definitions import entities, request_view, views
+from bascule.project.receipt import Output
+from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
+from bascule.store import digest_of
+from bascule.tracking import Run
+
+NAME = "define"
+# The rest of the history is written by those who make it: tables by ingestion, models by training.
+OWNED = ("contracts/", "entities/", "features/")
+
+
+def inputs(context: Context) -> Terms:
+    """What the files say, definition by definition."""
+    return {
+        f"definition:{path}": digest_of(msgspec.json.encode(definition, order="deterministic"))
+        for path, definition in objects(context).items()
+    }
+
+
+def idle(context: Context) -> Outcome | None:
+    """Tell that the branch holds exactly what the files say, or None."""
+    wanted = objects(context)
+    if changes(context, wanted):
+        return None
+    return Outcome(_outputs(context, wanted), summary=f"{len(wanted)} definitions are as the files say")
+
+
+def work(context: Context, run: Run, progress: Progress) -> Outcome:
+    """Commit what differs; a definition that is in no file any more is removed."""
+    wanted = objects(context)
+    differing = changes(context, wanted)
+    names = ", ".join(sorted(differing)[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+    commit = context.workspace.history.commit(
+        context.branch, differing, message=f"Define {names}", author=context.author, meta={"run": run.id}
+    )
+    summary = f"{counted(len(differing), 'definition')} changed"
+    return Outcome(_outputs(context, wanted), summary=summary, commit=commit.id)
+
+
+def objects(context: Context) -> dict[str, dict[str, Any]]:
+    """Return every definition of the project's files by its path in the history.
+
+    Raises:
+        ProjectFileError, InputError: a file is missing or says something that cannot be.
+    """
+    project = context.project
+    found: dict[str, dict[str, Any]] = {}
+    for table, settings in project.contract.items():
+        text = _text(context, table, settings.file)
+        Contract.parse(text, file=settings.file)
+        found[f"contracts/{table}"] = {"kind": "contract", "table": table, "text": text, "file": settings.file}
+    for entity in entities(project):
+        found[f"entities/{entity.name}"] = msgspec.to_builtins(entity)
+    for view in views(project):
+        found[f"features/{view.name}"] = msgspec.to_builtins(view)
+    if (request := request_view(project)) is not None:
+        found[f"features/{request.name}"] = msgspec.to_builtins(request)
+    return found
+
+
+def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """Return what must be set (object) or removed (None) for the branch to hold the wanted definitions."""
+    head = context.head
+    held = {path: obj for prefix in OWNED for path, obj in context.workspace.history.entries(head, prefix)}
+    differing: dict[str, dict[str, Any] | None] = {
+        path: obj for path, obj in wanted.items() if held.get(path) != msgspec.json.decode(msgspec.json.encode(obj))
+    }
+    return differing | {path: None for path in held if path not in wanted}
+
+
+def _outputs(context: Context, wanted: dict[str, dict[str, Any]]) -> tuple[Output, ...]:
+    versions = {path: context.digest(path) or "" for path in sorted(wanted)}
+    return tuple(Output(name=path, version=version, uri=f"bascule:{path}") for path, version in versions.items())
+
+
+def _text(context: Context, table: str, name: str) -> str:
+    path = context.project.path(name)
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise context.project.problem(("contract", table, "file"), f"there is no file {name}.") from None
+    except UnicodeDecodeError as error:
+        raise ProjectFileError(f"is not UTF-8 text (byte {error.start}).", file=path) from None

@@ -1,0 +1,89 @@
+"""Step `ingest:TABLE`: the files of a source that are not in the table yet, written, audited and published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bascule.lake import Lake, seen
+from bascule.lake.ingestion import pending
+from bascule.project.batches import bring_in
+from bascule.project.checking import problems
+from bascule.project.receipt import Output
+from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.words import counted
+from bascule.tracking import Run
+
+
+def name_of(source: str) -> str:
+    """Return the name of the step that brings a source in."""
+    return f"ingest:{source}"
+
+
+def inputs(source: str, context: Context) -> Terms:
+    """The files that the table will hold, by content, and the settings of the source."""
+    settings = context.project.source[source]
+    table = context.workspace.history.read(context.branch, f"tables/{source}")
+    held = seen.sources(context.lake.table(table)) if table is not None and settings.mode == "append" else {}
+    terms = {f"file:{found.file}": digest for digest, found in held.items()}
+    terms |= {f"file:{path.name}": digest for path, digest in _pending(source, context)}
+    return {**terms, "source:key": ", ".join(settings.key), "source:mode": settings.mode}
+
+
+def idle(source: str, context: Context) -> Outcome | None:
+    """Tell that every file is in the table already, or None."""
+    if _pending(source, context):
+        return None
+    found = context.workspace.history.get(context.branch, f"tables/{source}")
+    return Outcome((_output(context, source),), summary=f"every file is in it ({found['rows']:,} rows)")
+
+
+def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome:
+    """Bring them in.
+
+    Raises:
+        NotFound, InputError: a file cannot be read.
+        CheckFailed: the contract refuses them; the branch is unchanged.
+    """
+    settings = context.project.source[source]
+    for path, digest in _pending(source, context):
+        run.reads(path.as_uri(), digest, size=path.stat().st_size)
+    batch = bring_in(
+        context.workspace,
+        source,
+        context.project.path(settings.path),
+        context.branch,
+        key=settings.key,
+        mode=settings.mode,
+        run=run.id,
+        tell=lambda text: progress(text),
+    )
+    checks = tuple(problems(batch.checks)) if batch.checks else ()
+    held = f"contract kept ({len(batch.checks.results)} checks)" if batch.checks else "no contract"
+    files = sum(file.status == "ingested" for file in batch.report.files)
+    return Outcome(
+        (_output(context, source),),
+        checks,
+        {"rows": float(batch.report.rows)},
+        f"{counted(batch.report.rows, 'row')} of {counted(files, 'file')}, {held}",
+        batch.commit.id if batch.commit else None,
+    )
+
+
+def _pending(source: str, context: Context) -> list[tuple[Path, str]]:
+    settings = context.project.source[source]
+    table = context.workspace.history.read(context.branch, f"tables/{source}")
+    return pending(Lake(context.workspace), table, context.project.path(settings.path), mode=settings.mode)
+
+
+def _output(context: Context, source: str) -> Output:
+    path = f"tables/{source}"
+    found = context.workspace.history.get(context.branch, path)
+    schema = Lake(context.workspace).schema(found)
+    return Output(
+        name=source,
+        version=context.digest(path) or "",
+        uri=f"bascule:{path}",
+        rows=found["rows"],
+        bytes=found["bytes"],
+        schema={field.name: str(field.type) for field in schema},
+    )

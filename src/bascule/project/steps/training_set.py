@@ -1,0 +1,146 @@
+"""Step `training-set`: the population joined with its features, as it was known then, as an immutable object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import duckdb
+import msgspec
+
+from bascule.errors import CheckFailed
+from bascule.features import FeatureSet, Leak, leak_report, training_rows
+from bascule.project.definitions import definitions_read, feature_set, tables_read
+from bascule.project.receipt import Output
+from bascule.project.sections import Training
+from bascule.project.step import Context, Outcome, Progress, Terms
+from bascule.project.tables import opened_tables
+from bascule.project.words import counted
+from bascule.tracking import Run
+from bascule.training import Split, TrainingSpec, build_training_set, check_label
+
+NAME = "training-set"
+
+
+def inputs(context: Context) -> Terms:
+    """The versions of the tables that the SQL names, every definition, and how rows are chosen and divided."""
+    project, training = context.project, context.project.training
+    spec = training_spec(context)
+    terms = {f"input:tables/{name}": context.digest(f"tables/{name}") or "" for name in tables_read(project)}
+    terms |= {f"definition:{path}": context.digest(path) or "" for path in definitions_read(project)}
+    chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
+    for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
+        terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return terms
+
+
+def work(context: Context, run: Run, progress: Progress) -> Outcome:
+    """Join, look for leaks, divide, and keep.
+
+    Raises:
+        CheckFailed: a feature knows what it could not have known; it is named with the evidence.
+        InputError: the label, the times or the split cannot be used.
+    """
+    project, head, settings = context.project, context.head, context.project.training
+    assert settings is not None
+    spec = training_spec(context)
+    for name in tables_read(project):
+        found = context.workspace.history.get(head, f"tables/{name}")
+        run.reads(f"tables/{name}", context.workspace.history.digest(head, f"tables/{name}") or "", found["rows"])
+    with opened_tables(context.workspace, head, tables_read(project)) as connection:
+        features = feature_set(project, connection)
+        progress("joining features as they were known then")
+        rows = training_rows(connection, features, spec.population).to_arrow_table()
+        check_label(rows.schema, spec.label)
+        connection.register("joined_rows", rows)
+        progress("looking for leaks", 0, rows.num_rows)
+        suspected = refuse_leaks(connection, features, "joined_rows", spec, settings)
+        progress("writing the training set")
+        made = build_training_set(
+            context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
+        )
+    parts = made.split
+    shares = f"{parts.train.rows:,} train, {parts.validation.rows:,} validation, {parts.test.rows:,} test"
+    output = Output(
+        name=NAME,
+        version=made.id,
+        uri=f"bascule:training_sets/{made.name}",
+        rows=made.rows,
+        schema=dict(made.columns.types),
+    )
+    told = "".join(f"; look at {leak.name}: {leak.message}" for leak in suspected)
+    summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features{told}"
+    return Outcome((output,), tuple(msgspec.to_builtins(leak) for leak in suspected), summary=summary)
+
+
+def refuse_leaks(
+    connection: duckdb.DuckDBPyConnection, features: FeatureSet, rows: str, spec: TrainingSpec, settings: Training
+) -> tuple[Leak, ...]:
+    """Stop when a feature knows what could not be known at the prediction time.
+
+    Proofs stop, and so does a feature that predicts the label nearly perfectly by itself, unless it is trusted or the
+    project knows no times: then a good measurement looks the same.
+
+    Args:
+        rows: a relation with the features joined.
+
+    Returns:
+        What is suspicious and does not stop.
+
+    Raises:
+        CheckFailed: names each view, feature and the evidence.
+    """
+    report = leak_report(
+        connection,
+        features,
+        spec.population,
+        spec.label,
+        spec.prediction_time,
+        spec.label_time,
+        outcomes=settings.outcomes,
+        training=rows,
+    )
+    strict = spec.prediction_time is not None
+    refused = [
+        leak
+        for leak in report.leaks
+        if leak.certain or (strict and leak.reason == "target" and leak.name not in settings.trusted)
+    ]
+    if refused:
+        _refuse(refused)
+    return tuple(leak for leak in report.leaks if leak.name not in settings.trusted)
+
+
+def _refuse(leaks: Sequence[Leak]) -> NoReturn:
+    names = sorted({leak.name for leak in leaks})
+    told = "\n".join(f"  {leak.name}: {leak.message}" for leak in leaks)
+    hint = "Give the view the time at which its rows became known (event_time or known_time), or leave it out."
+    if not any(leak.certain for leak in leaks):
+        hint += f" If that is honest: [training] trusted = {msgspec.json.encode(names).decode()}."
+    know = f"{counted(len(names), 'feature')} know{'s' * (len(names) == 1)} the answer"
+    raise CheckFailed(
+        f"The training set is not built: {know}.\n{told}",
+        details=[msgspec.to_builtins(leak) for leak in leaks],
+        hint=hint,
+    )
+
+
+def training_spec(context: Context) -> TrainingSpec:
+    """Return the definition of the training set that the project file gives."""
+    project = context.project
+    training, model = project.training, project.model
+    assert training is not None
+    assert model is not None
+    split = training.split
+    return TrainingSpec(
+        name=model.name,
+        label=training.label,
+        population=project.sql("training", "population").strip().rstrip(";"),
+        prediction_time=training.prediction_time,
+        label_time=training.label_time,
+        cut_off=training.cut_off,
+        split=Split(validation=split.validation, test=split.test, embargo=split.embargo, group=split.group),
+        task=training.task,
+        positive=training.positive,
+        seed=0 if training.prediction_time else model.seed,  # a split by time draws nothing
+    )

@@ -1,0 +1,194 @@
+"""Requests to infer: read the rows, score them here or in a thread, log, answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bascule.errors import BasculeError
+from bascule.protocols.openinference.finding import check_version, demand_ready, unknown_deployment
+from bascule.protocols.openinference.inputs import read_request
+from bascule.protocols.openinference.outputs import check_outputs, infer_response
+from bascule.protocols.openinference.plain import predict_response, read_predict
+from bascule.protocols.openinference.routes import Route
+from bascule.serving.dataplane import BranchState, DataPlane
+from bascule.serving.deployment import ServedDeployment
+from bascule.serving.http import Deferred, Request, Response, error_response
+from bascule.serving.ids import IdSource
+from bascule.serving.log import PredictionLog
+from bascule.serving.model import LoadedModel
+from bascule.serving.rows import Rows
+from bascule.serving.scoring import Answer, Query, ScoringFailed, record, score
+
+INLINE_BYTES = 128 << 10
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+Read = tuple[Any, Rows, str | None]  # the message, its rows, and what stays with one version
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to ask: how a body is read, and how an answer is written."""
+
+    read: Callable[[Request, LoadedModel], Read]
+    write: Callable[[Any, Answer, str], Response]
+
+
+def _read_infer(request: Request, model: LoadedModel) -> Read:
+    message, rows = read_request(request.body, request.headers.get(b"inference-header-content-length"), model)
+    if message.outputs:
+        check_outputs(message, model)
+    parameters = message.parameters
+    unit = message.id if not parameters or "unit" not in parameters else str(parameters["unit"])
+    return message, rows, unit
+
+
+def _read_predict(request: Request, model: LoadedModel) -> Read:
+    message, rows = read_predict(request.body)
+    return message, rows, message.unit or message.id
+
+
+INFER = Form(_read_infer, infer_response)
+PREDICT = Form(_read_predict, predict_response)
+
+
+class Inference:
+    """Scores for the protocol. It belongs to the event loop.
+
+    Args:
+        plane: what is served.
+        log: where each answer goes before it is sent.
+    """
+
+    def __init__(self, plane: DataPlane, log: PredictionLog) -> None:
+        self._plane = plane
+        self._log = log
+        self._journal = log.journal
+        self._ids = IdSource()
+
+    def infer(self, request: Request, route: Route, state: BranchState) -> Response | Deferred:
+        """Answer a request in the protocol's own form."""
+        return self._begin(request, route, state, INFER)
+
+    def predict(self, request: Request, route: Route, state: BranchState) -> Response | Deferred:
+        """Answer a request in the plain form."""
+        return self._begin(request, route, state, PREDICT)
+
+    def _begin(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
+        began = time.perf_counter_ns()
+        deployment = state.deployments.get(route.name)
+        if deployment is None:
+            raise unknown_deployment(state, route.name)
+        if route.version is None and deployment.models and not self._plane.unloaded:
+            return self._answer(request, deployment, deployment.first, None, form, began)
+        demand_ready(self._plane, deployment)
+        version = route.version
+        model = deployment.first if version is None else deployment.model(version)
+        if model is not None:
+            return self._answer(request, deployment, model, version, form, began)
+        assert version is not None
+        check_version(deployment, version)
+        return self._load_first(request, deployment, version, form, began)
+
+    def _answer(
+        self,
+        request: Request,
+        deployment: ServedDeployment,
+        model: LoadedModel,
+        version: int | None,
+        form: Form,
+        began: int,
+        read: Read | None = None,
+    ) -> Response | Deferred:
+        """Answer a request, here when it is small, else in threads.
+
+        Args:
+            model: the version that most likely answers; it tells the columns.
+            read: what the body says, when it was read already.
+        """
+        try:
+            if read is None:
+                if len(request.body) > INLINE_BYTES:
+                    return self._read_first(request, deployment, model, version, form, began)
+                read = form.read(request, model)
+            message, rows, unit = read
+            headers = request.headers
+            if b"traceparent" in headers or b"x-bascule-caller" in headers:
+                query = Query(rows, version, unit, *_origin(headers), began)
+            else:
+                query = Query(rows, version, unit, None, None, began)
+            if rows.count > model.inline_rows:
+                return self._score_first(deployment, query, message, form)
+            answer = score(deployment, query)
+        except BasculeError:
+            self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
+            raise
+        return self._finish(deployment, message, answer, form)
+
+    # In functions of their own: closures would make the names above slower for every request.
+
+    def _load_first(
+        self, request: Request, deployment: ServedDeployment, version: int, form: Form, began: int
+    ) -> Deferred:
+        return Deferred(
+            lambda: self._plane.load_version(deployment, version),
+            lambda model: self._answer(request, deployment, model, version, form, began),
+        )
+
+    def _read_first(
+        self,
+        request: Request,
+        deployment: ServedDeployment,
+        model: LoadedModel,
+        version: int | None,
+        form: Form,
+        began: int,
+    ) -> Deferred:
+        return Deferred(
+            lambda: form.read(request, model),
+            lambda read: self._answer(request, deployment, model, version, form, began, read),
+        )
+
+    def _score_first(self, deployment: ServedDeployment, query: Query, message: Any, form: Form) -> Deferred:
+        return Deferred(
+            lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
+        )
+
+    def _finish(self, deployment: ServedDeployment, message: Any, answer: Answer, form: Form) -> Response:
+        """Log an answer and write it."""
+        stats = self._plane.stats_of(deployment, answer.model.version)
+        began = answer.query.began_ns
+        try:
+            record(answer, self._ids, self._log)
+        except ScoringFailed as error:
+            stats.failed(time.perf_counter_ns() - began)
+            return error_response(error, kept=self._journal)
+        response = form.write(message, answer, deployment.name)
+        response.kept = self._journal
+        response.packable = True
+        scored = answer.scored_ns
+        stats.succeeded(
+            answer.query.rows.count,
+            answer.query.at,
+            scored - answer.infer_ns - began,
+            answer.infer_ns,
+            time.perf_counter_ns() - scored,
+        )
+        if answer.shadow_failed:
+            stats.shadow_failures += 1
+        return response
+
+
+def _origin(headers: dict[bytes, bytes]) -> tuple[str | None, str | None]:
+    """Return who asks, as the request says, and the trace that it belongs to."""
+    caller = headers.get(b"x-bascule-caller")
+    trace = headers.get(b"traceparent")
+    match = _TRACE.fullmatch(trace.strip()) if trace is not None else None
+    return (
+        caller.decode("utf-8", "replace")[:200] if caller is not None else None,
+        match[1].decode() if match is not None else None,
+    )

@@ -1,0 +1,212 @@
+"""Tensors into rows: a column for each input by its name, or one matrix whose columns are the model's inputs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+from msgspec import UNSET
+
+from bascule.errors import InputError
+from bascule.protocols.openinference.binary import header_length, split_texts, take_tensors
+from bascule.protocols.openinference.datatypes import Datatype, datatype_named, datatype_of, from_bfloat16
+from bascule.protocols.openinference.messages import InferRequest, SingleRequest, Tensor, read_infer, read_single
+from bascule.serving.model import LoadedModel
+from bascule.serving.rows import Rows
+
+AnyRequest = InferRequest | SingleRequest
+_NAN = float("nan")
+
+
+def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple[AnyRequest, Rows]:
+    """Return a request and the rows that it asks about.
+
+    Args:
+        length: the header `inference-header-content-length`, if there was one.
+        model: tells which names are columns, and what a raw body holds.
+
+    Raises:
+        InputError: the body is not a request, or a tensor is not what it says; the text names it.
+    """
+    if length is None:
+        if model.sent_plainly:
+            single = read_single(body)
+            if single is not None:
+                columns = {tensor.name: tensor.data for tensor in single.inputs}
+                if len(columns) == len(single.inputs) > 0:
+                    return single, Rows(1, columns)
+        request = read_infer(body)
+        rows = _rows(request, model, None)
+        model.sent_plainly = rows.columns is not None and rows.count == 1
+        return request, rows
+    size = header_length(length, len(body))
+    whole = memoryview(body)
+    if size == 0:
+        request = _raw_request(len(body), model)
+        if request.inputs[0].datatype == "BYTES":
+            whole = memoryview(len(body).to_bytes(4, "little") + body)  # a raw text comes without its length
+        return request, _rows(request, model, {0: whole})
+    request = read_infer(whole[:size])
+    return request, _rows(request, model, take_tensors(request, whole[size:]))
+
+
+def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryview] | None) -> Rows:
+    inputs = request.inputs
+    if not inputs:
+        raise InputError("The request has no inputs.")
+    if len(inputs) == 1 and _is_matrix(inputs[0], model):
+        return _matrix(inputs[0], binary[0] if binary else None, model)
+    columns: dict[str, list[Any]] = {}
+    count = -1
+    for place, tensor in enumerate(inputs):
+        name, shape = tensor.name, tensor.shape
+        if name in columns:
+            raise InputError(f"The input {name!r} was sent twice.")
+        size = shape[0] if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else -1
+        if size < 0:
+            raise InputError(f"The input {name!r} has the shape {_shown(shape)}; a column has [rows] or [rows, 1].")
+        if size != count:
+            if count >= 0:
+                raise InputError(f"The input {name!r} has {size} rows; {inputs[0].name!r} has {count}.")
+            count = size
+        part = binary.get(place) if binary else None
+        columns[name] = _values(tensor, size) if part is None else _binary_values(tensor, part, size)
+    return Rows(count, columns)
+
+
+def _values(tensor: Tensor, count: int) -> list[Any]:
+    """Return the elements of a tensor that came as JSON."""
+    datatype = datatype_named(tensor.datatype)
+    data = tensor.data
+    if type(data) is not list:
+        raise _without_data(tensor)
+    if count and data and type(data[0]) is list:
+        data = _flat(tensor.name, data, tensor.shape)
+    if len(data) != count:
+        raise InputError(
+            f"The input {tensor.name!r} has {len(data)} elements; its shape {_shown(tensor.shape)} says {count}."
+        )
+    if not datatype.json:
+        raise InputError(f"The input {tensor.name!r} is {datatype.name}, which only comes as binary data.")
+    kinds = set(map(type, data))
+    if not kinds <= datatype.accepts:
+        raise _wrong_element(tensor, datatype, data)
+    if int in kinds:
+        data = _integers(tensor, datatype, data) if datatype.high else _floats(tensor.name, data)
+    if tensor.parameters and tensor.parameters.get("content_type") == "base64":
+        return [None if text is None else _base64(tensor.name, text) for text in data]
+    return data
+
+
+def _binary_values(tensor: Tensor, data: memoryview, count: int) -> list[Any]:
+    """Return the elements of a tensor whose bytes followed the JSON."""
+    datatype = datatype_named(tensor.datatype)
+    if datatype.dtype is None:
+        return split_texts(tensor.name, data, count)
+    found: list[Any] = _array(tensor, datatype, data, count).tolist()
+    return found
+
+
+def _array(tensor: Tensor, datatype: Datatype, data: memoryview, count: int) -> np.ndarray:
+    if len(data) != count * datatype.size:
+        raise InputError(
+            f"The input {tensor.name!r} of {count} {datatype.name} needs {count * datatype.size} bytes; "
+            f"{len(data)} came."
+        )
+    found = np.frombuffer(data, dtype=datatype.dtype)
+    return from_bfloat16(found) if datatype.name == "BF16" else found
+
+
+def _is_matrix(tensor: Tensor, model: LoadedModel) -> bool:
+    """Whether a request's only input holds whole rows: it is no column's name, and has a place for each input."""
+    if tensor.name in model.encoder.known or (model.joiner and tensor.name in model.joiner.columns):
+        return False
+    return len(tensor.shape) == 2 and tensor.shape[1] == model.width and tensor.shape[0] >= 0
+
+
+def _matrix(tensor: Tensor, part: memoryview | None, model: LoadedModel) -> Rows:
+    if not model.numeric:
+        raise InputError(
+            f"The input {tensor.name!r} holds whole rows, but the model reads texts too.",
+            hint="Send one input for each column, by its name.",
+        )
+    datatype = datatype_named(tensor.datatype)
+    if datatype.dtype is None:
+        raise InputError(f"The input {tensor.name!r} is BYTES; whole rows are numbers.")
+    count = tensor.shape[0] * tensor.shape[1]
+    if part is None and tensor.shape[0] == 1:
+        row = _values(tensor, count)
+        return Rows(1, None, row=row if None not in row else [_NAN if value is None else value for value in row])
+    if part is not None:
+        flat = _array(tensor, datatype, part, count).astype(np.float64)
+    else:
+        flat = np.array(_values(tensor, count), dtype=np.float64)
+    return Rows(tensor.shape[0], None, flat.reshape(tensor.shape))
+
+
+def _raw_request(size: int, model: LoadedModel) -> InferRequest:
+    """The request that a body without JSON stands for: one tensor, its shape deduced, its answer binary."""
+    columns = model.columns
+    if len(columns) == 1:
+        datatype = datatype_named(datatype_of(columns[0].type))
+        tensor = Tensor(columns[0].name, [size // datatype.size if datatype.size else 1], datatype.name)
+    elif model.numeric and model.joiner is None:
+        tensor = Tensor("input", [size // (8 * model.width), model.width], "FP64")
+    else:
+        raise InputError(
+            f"A raw request feeds a model of one input; this one takes {len(columns)}.",
+            hint="Send the JSON header too, with its length in Inference-Header-Content-Length.",
+        )
+    return InferRequest([tensor], parameters={"binary_data_output": True})
+
+
+def _flat(name: str, data: list[Any], shape: list[int]) -> list[Any]:
+    """Return nested lists as one list; each level must be as long as the shape says."""
+    parts: list[Any] = [data]
+    for size in shape:
+        if not all(type(part) is list and len(part) == size for part in parts):
+            raise InputError(f"The data of the input {name!r} is not nested as its shape {_shown(shape)} says.")
+        parts = [value for part in parts for value in part]
+    return parts
+
+
+def _integers(tensor: Tensor, datatype: Datatype, data: list[Any]) -> list[Any]:
+    low, high = datatype.low, datatype.high
+    for value in data:
+        if value is not None and not low <= value <= high:
+            raise InputError(f"The input {tensor.name!r} has {str(value)[:40]}, which {datatype.name} cannot hold.")
+    return data
+
+
+def _floats(name: str, data: list[Any]) -> list[Any]:
+    """Return numbers as floats: a client may write 3 where it means 3.0."""
+    try:
+        return [float(value) if type(value) is int else value for value in data]
+    except OverflowError:
+        raise InputError(f"The input {name!r} has a number that no float can hold.") from None
+
+
+def _wrong_element(tensor: Tensor, datatype: Datatype, data: list[Any]) -> InputError:
+    place = next(at for at, value in enumerate(data) if type(value) not in datatype.accepts)
+    text = repr(data[place])
+    text = text if len(text) <= 40 else text[:37] + "…"
+    return InputError(f"The input {tensor.name!r} is {datatype.name}; element {place} is {text}.")
+
+
+def _without_data(tensor: Tensor) -> InputError:
+    if tensor.data is UNSET:
+        return InputError(f"The input {tensor.name!r} has no data.")
+    return InputError(f"The data of the input {tensor.name!r} is not a list.")
+
+
+def _base64(name: str, text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise InputError(f"The input {name!r} has an element that is not the base64 of a text.") from None
+
+
+def _shown(shape: list[int]) -> str:
+    return str(shape) if len(shape) <= 8 else f"of {len(shape)} dimensions"

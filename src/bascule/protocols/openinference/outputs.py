@@ -1,0 +1,169 @@
+"""Outputs as tensors: which ones, how many classes of them, and as JSON or bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bascule.errors import InputError, NotFound
+from bascule.protocols.openinference.binary import join_texts
+from bascule.protocols.openinference.inputs import AnyRequest
+from bascule.protocols.openinference.messages import Asked, Parameters
+from bascule.serving.http import Response
+from bascule.serving.log.predictions import label
+from bascule.serving.model import LoadedModel, Output
+from bascule.serving.scoring import Answer
+
+OCTETS = b"application/octet-stream"
+_ID = "pred_" + 26 * "0"
+_MOST_PIECES = 256
+_pieces: dict[tuple[str, int, tuple[str, ...]], tuple[str, str, tuple[str, str]]] = {}
+_encode = msgspec.json.Encoder().encode
+
+
+def output_tensors(task: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the outputs of a model as the metadata tells them."""
+    if task == "regression":
+        return [{"name": "value", "datatype": "FP64", "shape": [-1]}]
+    shape = [-1] if task == "binary" else [-1, len(classes)]
+    return [
+        {"name": "probability", "datatype": "FP64", "shape": shape},
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+    ]
+
+
+def check_outputs(request: AnyRequest, model: LoadedModel) -> None:
+    """Refuse outputs that there are not, before anything is scored.
+
+    Raises:
+        NotFound: there is no output of that name.
+        InputError: a parameter asks for what is not there.
+    """
+    names = [output["name"] for output in output_tensors(model.task, model.classes)]
+    for asked in request.outputs or ():
+        if asked.name not in names:
+            raise NotFound("output", asked.name, names)
+        parameters = asked.parameters or {}
+        if any(name.startswith("shared_memory") for name in parameters):
+            raise InputError("Shared memory is not supported.", hint="Leave the shared_memory parameters out.")
+        _classification(asked.name, parameters, model)
+
+
+def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
+    """Return the answer to a request.
+
+    Args:
+        name: the name under which the model was asked.
+    """
+    model = answer.model
+    outputs = answer.outputs or []
+    asks_nothing = request.id is None and not request.outputs and request.parameters is None
+    if asks_nothing and len(outputs) == 1 and model.task == "binary" and 0.0 <= outputs[0] <= 1.0:  # type: ignore[operator]
+        return Response(_single(name, model, answer.ids[0], outputs[0]))  # type: ignore[arg-type]
+    message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
+    if request.id is not None:
+        message["id"] = request.id
+    message["parameters"] = {"prediction_ids": _encode(answer.ids).decode()}
+    if not request.outputs and not (request.parameters and request.parameters.get("binary_data_output")):
+        message["outputs"] = _plain(model, outputs)
+        return Response(_encode(message))
+    return _selected(request, message, model, outputs)
+
+
+def _single(name: str, model: LoadedModel, prediction_id: str, output: float) -> bytes:
+    """Return the commonest answer, one row of a binary model, by filling in its text."""
+    key = (name, model.version, model.classes)
+    pieces = _pieces.get(key)
+    if pieces is None:
+        if len(_pieces) >= _MOST_PIECES:
+            _pieces.clear()
+        pieces = _pieces[key] = _cut(name, model)
+    head, middle, tails = pieces
+    return f"{head}{prediction_id}{middle}{output!r}{tails[output >= 0.5]}".encode()
+
+
+def _cut(name: str, model: LoadedModel) -> tuple[str, str, tuple[str, str]]:
+    """Return the texts before and between the id and the probability of an answer, and after it for either class."""
+    pieces = []
+    for output in (0.25, 0.75):
+        message = {
+            "model_name": name,
+            "model_version": str(model.version),
+            "parameters": {"prediction_ids": _encode([_ID]).decode()},
+            "outputs": _plain(model, [output]),
+        }
+        # Neither mark can stand in a name: there its quotes would be escaped.
+        head, _, rest = _encode(message).decode().partition(f'"prediction_ids":"[\\"{_ID}')
+        middle, _, tail = rest.partition(f'"data":[{output}]')
+        pieces.append((f'{head}"prediction_ids":"[\\"', f'{middle}"data":[', f"]{tail}"))
+    return pieces[0][0], pieces[0][1], (pieces[0][2], pieces[1][2])
+
+
+def _plain(model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
+    """Return all outputs as JSON, as most requests want them."""
+    count = len(outputs)
+    if model.task == "regression":
+        return [{"name": "value", "datatype": "FP64", "shape": [count], "data": outputs}]
+    classes = model.classes
+    if model.task == "binary":
+        probability: dict[str, Any] = {"name": "probability", "datatype": "FP64", "shape": [count], "data": outputs}
+    else:
+        flat = [value for row in outputs for value in row]  # type: ignore[union-attr]
+        probability = {"name": "probability", "datatype": "FP64", "shape": [count, len(classes)], "data": flat}
+    labels = [label(classes, output) for output in outputs]
+    return [probability, {"name": "label", "datatype": "BYTES", "shape": [count], "data": labels}]
+
+
+def _selected(request: AnyRequest, message: dict[str, Any], model: LoadedModel, outputs: list[Output]) -> Response:
+    plain = {output["name"]: output for output in _plain(model, outputs)}
+    binary_by_default = bool((request.parameters or {}).get("binary_data_output"))
+    tensors, parts = [], []
+    for asked in request.outputs or [Asked(name) for name in plain]:
+        parameters = asked.parameters or {}
+        top = _classification(asked.name, parameters, model)
+        tensor = plain[asked.name] if top is None else _top(asked.name, top, model, outputs)
+        if parameters.get("binary_data", binary_by_default):
+            data = _bytes(tensor)
+            parts.append(data)
+            tensor = {key: value for key, value in tensor.items() if key != "data"}
+            tensor["parameters"] = {"binary_data_size": len(data)}
+        tensors.append(tensor)
+    message["outputs"] = tensors
+    header = _encode(message)
+    if not parts:
+        return Response(header)
+    extra = b"inference-header-content-length: %d\r\n" % len(header)
+    return Response(b"".join((header, *parts)), content_type=OCTETS, extra=extra)
+
+
+def _classification(name: str, parameters: Parameters, model: LoadedModel) -> int | None:
+    """Return how many of the likeliest classes an output should tell, None for the output as it is."""
+    top = parameters.get("classification")
+    if top is None or top == 0:
+        return None
+    if type(top) is not int or top < 0:
+        raise InputError(f"The output {name!r} asks for classification {top!r}; it must be a count of classes.")
+    if name != "probability" or model.task == "regression":
+        raise InputError(f"The output {name!r} has no classes.", hint="Ask for the classification of 'probability'.")
+    return min(top, len(model.classes))
+
+
+def _top(name: str, count: int, model: LoadedModel, outputs: list[Output]) -> dict[str, Any]:
+    """Return the likeliest classes of each row as "probability:place:class", likeliest first."""
+    found = []
+    for output in outputs:
+        shares = output if isinstance(output, list) else [1.0 - output, output]
+        places = sorted(range(len(shares)), key=lambda place: -shares[place])[:count]
+        found += [f"{shares[place]:.6f}:{place}:{model.classes[place]}" for place in places]
+    return {"name": name, "datatype": "BYTES", "shape": [len(outputs), count], "data": found}
+
+
+def _bytes(tensor: dict[str, Any]) -> bytes:
+    if tensor["datatype"] == "BYTES":
+        return join_texts(tensor["data"])
+    values = [math.nan if value is None else value for value in tensor["data"]]
+    return np.array(values, dtype="<f8").tobytes()

@@ -1,0 +1,104 @@
+"""Which path means what. A branch other than the server's is named in front: `/branch/NAME/v2/…`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from bascule.errors import InputError, NotFound
+
+# Path below a model, with or without a version: the methods that it takes.
+OF_MODEL = {
+    "": ("GET",),
+    "ready": ("GET",),
+    "config": ("GET",),
+    "stats": ("GET",),
+    "infer": ("POST",),
+    "predict": ("POST",),
+    "ground-truth": ("POST",),
+}
+OF_SERVER = {
+    "v2": ("GET",),
+    "v2/health/live": ("GET",),
+    "v2/health/ready": ("GET",),
+    "v2/models/stats": ("GET",),
+    "v2/repository/index": ("POST",),
+    "ground-truth": ("POST",),
+    "metrics": ("GET",),
+}
+OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
+_EXAMPLES = ["/v2", "/v2/health/ready", "/v2/models/NAME/infer", "/v2/models/NAME/predict", "/ground-truth", "/metrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path means.
+
+    Attributes:
+        action: `v2/health/live`, … for the server; `model:infer`, … and `repository:load`, … for one deployment.
+        methods: those that it takes, HEAD beside GET.
+        branch: None for the server's own.
+        name: of the deployment; "" for the server's actions.
+    """
+
+    action: str
+    methods: tuple[bytes, ...]
+    branch: str | None = None
+    name: str = ""
+    version: int | None = None
+
+
+def resolve(path: bytes) -> Route:
+    """Return what a path means.
+
+    Raises:
+        NotFound: nothing.
+        InputError: the path holds a version that is no number, or a name that is not UTF-8.
+    """
+    parts = _parts(path)
+    branch = None
+    if len(parts) > 2 and parts[0] == "branch":
+        branch, parts = parts[1], parts[2:]
+    whole = "/".join(parts)
+    if whole in OF_SERVER and not (branch and whole == "metrics"):
+        return Route(whole, _methods(OF_SERVER[whole]), branch)
+    if parts[:2] == ["v2", "models"] and len(parts) > 2:
+        return _model_route(path, branch, parts[2], parts[3:])
+    if parts[:3] == ["v2", "repository", "models"] and len(parts) == 5 and parts[4] in OF_REPOSITORY:
+        return Route(f"repository:{parts[4]}", _methods(OF_REPOSITORY[parts[4]]), branch, parts[3])
+    raise _unknown(path)
+
+
+def _model_route(path: bytes, branch: str | None, name: str, rest: list[str]) -> Route:
+    version = None
+    if len(rest) >= 2 and rest[0] == "versions":
+        version, rest = _version(rest[1]), rest[2:]
+    action = rest[0] if rest else ""
+    if len(rest) > 1 or action not in OF_MODEL:
+        raise _unknown(path)
+    return Route(f"model:{action}", _methods(OF_MODEL[action]), branch, name, version)
+
+
+def _parts(path: bytes) -> list[str]:
+    path = path.partition(b"?")[0].partition(b"#")[0]
+    if not path.startswith(b"/"):  # the absolute form that proxies send: http://HOST/PATH
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    try:
+        return [unquote_to_bytes(part).decode() for part in path.strip(b"/").split(b"/")]
+    except UnicodeDecodeError:
+        raise InputError("The path is not UTF-8.") from None
+
+
+def _version(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InputError(f"The version {text[:40]!r} is not a number.", hint="Versions count from 1.")
+    return int(text)
+
+
+def _methods(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    found = [name.encode() for name in names]
+    return (*found, b"HEAD") if b"GET" in found else tuple(found)
+
+
+def _unknown(path: bytes) -> NotFound:
+    return NotFound("path", path[:80].decode("latin-1"), hint=f"There are: {', '.join(_EXAMPLES)}.")

@@ -1,0 +1,108 @@
+"""Ground truth over HTTP: what became true about predictions, as it arrives. All rows of a request, or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bascule.catalog import now
+from bascule.errors import InputError, NotFound
+from bascule.protocols.openinference.messages import read_message
+from bascule.serving.deployment import ServedDeployment
+from bascule.serving.ids import is_prediction_id
+from bascule.serving.joining import time_of
+from bascule.serving.log.truths import Truth
+
+MOST_ROWS = 100_000
+SHOWN = 5
+HINT = 'Send {"prediction_id": "pred_…", "label": 1, "label_time": "2026-03-01T12:00:00Z"}, or {"rows": [those, …]}.'
+Find = Callable[[str], ServedDeployment]
+
+
+class TruthRow(msgspec.Struct, forbid_unknown_fields=True):
+    """The truth about one prediction.
+
+    Attributes:
+        label: 0, 1, true or false for a binary model; a class' place or name; or the value.
+        label_time: when it became true, ISO 8601 or microseconds since 1970; now when it is not said.
+    """
+
+    prediction_id: str
+    label: bool | int | float | str | None
+    label_time: str | int | None = None
+    deployment: str | None = None
+
+
+class TruthRows(msgspec.Struct, forbid_unknown_fields=True):
+    """Many at once."""
+
+    rows: list[TruthRow]
+
+
+def read_truths(body: bytes, find: Find, deployment: str | None, only: str | None) -> list[Truth]:
+    """Return what a request says became true.
+
+    Args:
+        find: gives a deployment by name, or raises `NotFound`.
+        deployment: the one in the URL, for rows that name none.
+        only: the branch's only deployment; taken when nothing names one.
+
+    Raises:
+        InputError: a row is not right; the text names the first of them, and nothing is kept.
+    """
+    received = now()
+    rows = _rows(body)
+    if len(rows) > MOST_ROWS:
+        raise InputError(f"The request has {len(rows):,} rows; at most {MOST_ROWS:,} are taken at once.")
+    wrong = [row.prediction_id[:60] for row in rows if not is_prediction_id(row.prediction_id)]
+    if wrong:
+        shown = ", ".join(repr(one) for one in wrong[:SHOWN])
+        raise InputError(f"{len(wrong)} rows name no prediction of this system: {shown}.", hint=HINT)
+    return [_truth(place, row, find, row.deployment or deployment or only, received) for place, row in enumerate(rows)]
+
+
+def _rows(body: bytes) -> list[TruthRow]:
+    try:
+        found = read_message(body, Any)
+        if isinstance(found, list):
+            return msgspec.convert(found, list[TruthRow])
+        if isinstance(found, dict) and "rows" in found:
+            return msgspec.convert(found, TruthRows).rows
+        return [msgspec.convert(found, TruthRow)]
+    except msgspec.ValidationError as error:
+        raise InputError(f"The body does not fit: {error}.", hint=HINT) from None
+
+
+def _truth(place: int, row: TruthRow, find: Find, name: str | None, received: int) -> Truth:
+    deployment = find(name) if name is not None else None
+    moment = received if row.label_time is None else time_of("label_time", row.label_time)
+    return Truth(row.prediction_id, name, _label(place, row.label, deployment), moment, received)
+
+
+def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float:
+    output = deployment.first.signature.output if deployment is not None and deployment.models else None
+    classes = output.classes if output is not None and output.task != "regression" else ()
+    if isinstance(value, str):
+        if value not in classes:
+            raise NotFound(
+                "class", value[:60], classes, hint="" if classes else "Name the deployment, or send a number."
+            )
+        return float(classes.index(value))
+    number = _number(value)
+    if not math.isfinite(number):
+        raise InputError(f"Row {place} has the label {value!r}; it must be a number or a class.", hint=HINT)
+    if classes and number not in range(len(classes)):
+        raise InputError(
+            f"Row {place} has the label {value!r}; the classes are 0 to {len(classes) - 1}: {', '.join(classes[:10])}."
+        )
+    return number
+
+
+def _number(value: bool | int | float | None) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf

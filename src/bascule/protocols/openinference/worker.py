@@ -1,0 +1,128 @@
+"""The inference process: it loads what is deployed, listens, and answers until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from bascule.history import Workspace
+from bascule.protocols.openinference.application import Application
+from bascule.serving.dataplane import DataPlane
+from bascule.serving.http import HttpServer, Limits
+from bascule.serving.log import JournalLimits, PredictionLog, TruthLog
+from bascule.serving.metrics import exposition
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The hot path makes few cycles; the youngest generation is looked at rarely, and what was loaded never again.
+GC_THRESHOLD = (20_000, 20, 100)
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a worker says when it answers.
+
+    Attributes:
+        url: where.
+        branch: what it serves at `/v2`.
+        deployments: their names.
+    """
+
+    url: str
+    branch: str
+    deployments: list[str]
+    event: str = "ready"
+
+
+def run_worker(
+    workspace: Path | str,
+    host: str = "127.0.0.1",
+    port: int = 7401,
+    branch: str = "main",
+    *,
+    limits: Limits | None = None,
+    journal: JournalLimits | None = None,
+    ready: Callable[[Ready], None] | None = None,
+) -> None:
+    """Serve a workspace's deployments until SIGTERM or SIGINT; then answer what was asked and return.
+
+    Args:
+        workspace: its folder, or the project's.
+        host: a name or address of this machine's loopback.
+        port: 0 takes a free one.
+        branch: what is served at `/v2`; others are at `/branch/NAME/v2`.
+        limits: of the HTTP server.
+        journal: of the prediction log.
+        ready: called once when requests are answered; without it one line of JSON is printed.
+
+    Raises:
+        NotFound: there is no such workspace or branch.
+        InputError: the host is not loopback.
+        EnvironmentProblem: the port is taken.
+    """
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(workspace, host, port, branch, limits, journal, ready or _print))
+
+
+async def _serve(
+    workspace: Path | str,
+    host: str,
+    port: int,
+    branch: str,
+    limits: Limits | None,
+    journal: JournalLimits | None,
+    ready: Callable[[Ready], None],
+) -> None:
+    ws = Workspace.open(workspace)
+    plane = DataPlane(ws, branch)
+    stop = asyncio.Event()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    plane.start()
+    predictions, truths = PredictionLog(ws.log_folder, journal), TruthLog(ws.log_folder, journal)
+    journals = (predictions.journal, truths.journal)
+    try:
+        server = build_server(plane, predictions, truths, limits)
+        bound = await server.start(host, port)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
+        state = plane.state(branch)
+        shown = f"[{host}]" if ":" in host else host
+        ready(Ready(f"http://{shown}:{bound}", branch, sorted(state.deployments) if state else []))
+        await stop.wait()
+        await server.stop()
+    finally:
+        gc.unfreeze()
+        plane.stop()
+        for one in journals:
+            with suppress(Exception):  # nothing that was answered waits here: answers leave after their records
+                one.close()
+        ws.close()
+
+
+def build_server(
+    plane: DataPlane, predictions: PredictionLog, truths: TruthLog, limits: Limits | None = None
+) -> HttpServer:
+    """Return a server that answers the protocol. It listens when it is started."""
+    journals = (predictions.journal, truths.journal)
+    application = Application(
+        plane,
+        predictions,
+        truths,
+        metrics=lambda: exposition(plane, server, journals),
+        draining=lambda: server.draining,
+    )
+    server = HttpServer(application.handle, limits)
+    server.ticks += [journal.tick for journal in journals]
+    return server
+
+
+def _print(ready: Ready) -> None:
+    print(msgspec.json.encode(ready).decode(), flush=True)

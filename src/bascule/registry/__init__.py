@@ -1,0 +1,35 @@
+"""Models and their versions on a branch: registered once, immutable, pointed to by aliases.
+
+The room owns the `models/` objects of the history and the `model_versions`, `evaluations` and `approvals` records that
+go with them. It takes what training and evaluation found as plain values and judges nothing itself: a version that a
+gate refused is registered only with a reason. All rooms above may call it.
+"""
+
+from bascule.registry.compare import MetricChange, VersionDiff, compare
+from bascule.registry.merging import merge_models
+from bascule.registry.register import register, set_alias
+from bascule.registry.versions import (
+    ModelSummary,
+    ModelVersion,
+    get_version,
+    list_models,
+    list_versions,
+    read_evaluation,
+    split_name,
+)
+
+__all__ = [
+    "MetricChange",
+    "ModelSummary",
+    "ModelVersion",
+    "VersionDiff",
+    "compare",
+    "get_version",
+    "list_models",
+    "list_versions",
+    "merge_models",
+    "read_evaluation",
+    "register",
+    "set_alias",
+    "split_name",
+]

@@ -1,0 +1,168 @@
+"""A model's versions as the history holds them, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from bascule.catalog import schema
+from bascule.errors import InputError, NotFound
+from bascule.history import Commit, Workspace
+
+PREFIX = "models/"
+LATEST = "latest"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model. It never changes; only aliases move.
+
+    Attributes:
+        model: the model's name.
+        version: its number, counted once per model over all branches and never used again.
+        id: `mv_…`.
+        artifact: digest of the model's file in the store.
+        format: such as `lightgbm`.
+        signature: inputs and output, as `bascule.training.Signature.as_dict` gives them.
+        features: digest of the feature set's definition, or None.
+        training_set: id of the training set.
+        run_id: the run that trained it, or None.
+        evaluation_id: the record of its evaluation.
+        passed: whether all gates passed.
+        metrics: such as `test.auc`.
+        card: digest of its card in the store, or None.
+        created_at: microseconds since 1970 UTC.
+        created_by: who registered it.
+        forced: why it was registered although a gate refused it; empty when none did.
+        aliases: those that point to it on the branch it was read from.
+    """
+
+    model: str
+    version: int
+    id: str
+    artifact: str
+    format: str
+    signature: dict[str, Any]
+    training_set: str
+    evaluation_id: str
+    passed: bool
+    metrics: dict[str, float]
+    created_at: int
+    created_by: str
+    features: str | None = None
+    run_id: str | None = None
+    card: str | None = None
+    forced: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def name(self) -> str:
+        """Return it as people write it: `delays@3`."""
+        return f"{self.model}@{self.version}"
+
+
+class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on a branch: its versions, youngest first, and what its aliases point to."""
+
+    name: str
+    versions: tuple[int, ...]
+    aliases: dict[str, int]
+
+
+def path_of(model: str) -> str:
+    """Return the history path of a model, after checking its name.
+
+    Raises:
+        InputError: the name holds something other than letters, digits, dot, dash and underscore.
+    """
+    return PREFIX + checked(model, "a model name")
+
+
+def checked(name: str, what: str) -> str:
+    """Return a name that may be used, or raise `InputError`."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot be used as {what}.",
+            hint="Use letters, digits, dot, dash and underscore, a letter first, at most 128 characters.",
+        )
+    return name
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Return the model and the version or alias of `delays@3`, `delays@production` or `delays` (the latest)."""
+    model, _, which = text.partition("@")
+    return model, which or LATEST
+
+
+def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str = LATEST) -> ModelVersion:
+    """Return one version of a model at a ref.
+
+    Args:
+        ws: the workspace.
+        ref: branch, tag, commit or time.
+        model: its name.
+        which: a number, an alias, or `latest`.
+
+    Raises:
+        NotFound: there is no such ref, model, version or alias; the nearest name is offered.
+    """
+    found = ws.history.get(ref, path_of(model))
+    number = _number(found, model, which)
+    return _version(found, number)
+
+
+def list_versions(ws: Workspace, ref: str | Commit, model: str) -> list[ModelVersion]:
+    """Return all versions of a model at a ref, youngest first.
+
+    Raises:
+        NotFound: there is no such ref or model.
+    """
+    found = ws.history.get(ref, path_of(model))
+    return [_version(found, number) for number in _numbers(found)]
+
+
+def list_models(ws: Workspace, ref: str | Commit) -> list[ModelSummary]:
+    """Return the models at a ref by name."""
+    return [
+        ModelSummary(name=found["name"], versions=tuple(_numbers(found)), aliases=dict(found["aliases"]))
+        for _, found in ws.history.entries(ref, PREFIX)
+    ]
+
+
+def read_evaluation(ws: Workspace, evaluation_id: str) -> dict[str, Any]:
+    """Return the report of an evaluation, as it was registered.
+
+    Raises:
+        NotFound: there is none of that id.
+    """
+    table = schema.evaluations
+    with ws.catalog.read() as conn:
+        text = conn.execute(select(table.c.report_json).where(table.c.id == evaluation_id)).scalar()
+    if text is None:
+        raise NotFound("evaluation", evaluation_id, hint="List a model's versions to see their evaluations.")
+    report: dict[str, Any] = msgspec.json.decode(text)
+    return report
+
+
+def _number(found: dict[str, Any], model: str, which: int | str) -> int:
+    numbers = _numbers(found)
+    if which == LATEST and numbers:
+        return numbers[0]
+    text = str(which)
+    number = int(text) if text.isdecimal() else found["aliases"].get(text)
+    if number is None or number not in numbers:
+        known = [*(str(one) for one in numbers), *found["aliases"]]
+        kind = f"version of {model!r}" if text.isdecimal() else f"version or alias of {model!r}"
+        raise NotFound(kind, text, known)
+    return int(number)
+
+
+def _numbers(found: dict[str, Any]) -> list[int]:
+    return sorted((int(one) for one in found["versions"]), reverse=True)
+
+
+def _version(found: dict[str, Any], number: int) -> ModelVersion:
+    aliases = tuple(sorted(name for name, target in found["aliases"].items() if target == number))
+    return msgspec.convert({**found["versions"][str(number)], "model": found["name"], "aliases": aliases}, ModelVersion)

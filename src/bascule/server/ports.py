@@ -1,0 +1,80 @@
+"""Listening on a port, and what to say when it is taken."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from bascule.errors import EnvironmentProblem
+
+BACKLOG = 1024
+TRIES = 50
+
+
+def listen(host: str, port: int, *, with_next: bool = False) -> socket.socket:
+    """Return a listening socket.
+
+    Args:
+        port: 0 takes any free port.
+        with_next: the following port must be free as well.
+
+    Raises:
+        EnvironmentProblem: the port is taken; it names the port and a free one.
+    """
+    for _ in range(TRIES if port == 0 else 1):
+        sock = _bound(host, port)
+        if not with_next or is_free(host, sock.getsockname()[1] + 1):
+            return sock
+        taken = sock.getsockname()[1] + 1
+        sock.close()
+    raise _taken(host, taken, with_next)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether one could listen there now."""
+    if not 0 < port < 1 << 16:
+        return False
+    try:
+        with _open(host, port):
+            return True
+    except OSError:
+        return False
+
+
+def free_port(host: str, *, with_next: bool = False) -> int:
+    """Return a port on which one could listen now."""
+    with listen(host, 0, with_next=with_next) as sock:
+        return int(sock.getsockname()[1])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return _open(host, port)
+    except socket.gaierror as error:
+        raise EnvironmentProblem(f"{host!r} is no address of this machine: {error.strerror}.") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _taken(host, port, True) from error
+        raise EnvironmentProblem(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+
+
+def _open(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Lets a restarted server take its port back at once. Windows gives the option another meaning.
+        if hasattr(socket, "SO_REUSEPORT"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _taken(host: str, port: int, with_next: bool) -> EnvironmentProblem:
+    free = free_port(host, with_next=with_next)
+    return EnvironmentProblem(
+        f"Port {port} on {host} is taken by another program.", hint=f"Take a free one: bascule up --port {free}"
+    )

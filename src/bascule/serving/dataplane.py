@@ -1,0 +1,258 @@
+"""The data plane: what is deployed on each branch, in memory, always as the branch's head says.
+
+A thread looks at the heads and makes the new state ready beside the old one; then one assignment swaps them. A request
+takes the state once and keeps it, so it never sees half of each.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sqlalchemy import select
+
+from bascule.catalog.schema import refs
+from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFound
+from bascule.history import Workspace
+from bascule.serving.deployment import ServedDeployment, serve_deployment
+from bascule.serving.loading import Loader
+from bascule.serving.model import LoadedModel, ReaderOf
+from bascule.serving.online import open_reader
+from bascule.serving.stats import VersionStats
+
+POLL_S = 0.1
+RETRY_S = 5.0
+IDLE_S = 600.0
+MOST_BRANCHES = 32
+MOST_EXTRA = 8
+
+
+@dataclass(frozen=True)
+class BranchState:
+    """What one branch serves.
+
+    Attributes:
+        head: the commit that was last looked at.
+        retry: when to look again though the head is the same, because something could not be loaded or joined; 0 for
+            never.
+    """
+
+    branch: str
+    head: str
+    deployments: Mapping[str, ServedDeployment]
+    retry: float = 0.0
+
+    def deployment(self, name: str) -> ServedDeployment:
+        """Return a deployment by name, or raise `NotFound` with the nearest one."""
+        found = self.deployments.get(name)
+        if found is None:
+            raise NotFound("deployment", name, list(self.deployments))
+        return found
+
+
+@dataclass
+class _Watched:
+    state: BranchState
+    used: float = field(default_factory=time.monotonic)
+
+
+class DataPlane:
+    """Everything that answers. `start` it, then ask for branches; states may be read from any thread.
+
+    Attributes:
+        current: what `branch` serves, once it is loaded.
+        unloaded: (branch, deployment) that were taken out of service in this process.
+        stats: the figures by (branch, deployment, version).
+
+    Args:
+        branch: the one that is always served; others are loaded when first asked for and dropped when nobody asks for
+            ten minutes.
+        reader_of: how features are joined; the default reads the workspace's online store.
+        poll_s: how often the heads are looked at.
+    """
+
+    def __init__(
+        self, ws: Workspace, branch: str = "main", *, reader_of: ReaderOf | None = None, poll_s: float = POLL_S
+    ) -> None:
+        self.workspace = ws
+        self.branch = branch
+        self.unloaded: set[tuple[str, str]] = set()
+        self.stats: dict[tuple[str, str, int], VersionStats] = {}
+        self.reloads = 0
+        self.reload_failures = 0
+        self.current: BranchState | None = None
+        self._watched: dict[str, _Watched] = {}
+        self._loader = Loader(ws, reader_of or open_reader(ws))
+        self._changing = threading.RLock()
+        self._poll_s = poll_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch-branches", daemon=True)
+
+    def start(self) -> None:
+        """Load the branch and begin to follow the heads.
+
+        Raises:
+            NotFound: there is no such branch.
+        """
+        self.open(self.branch)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no longer. What is loaded goes on answering."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def state(self, branch: str | None = None) -> BranchState | None:
+        """Return what a branch serves if it is loaded, at once."""
+        found = self._watched.get(branch or self.branch)
+        if found is None:
+            return None
+        if branch is not None:
+            found.used = time.monotonic()
+        return found.state
+
+    def open(self, branch: str) -> BranchState:
+        """Return what a branch serves; load it first when need be, which blocks.
+
+        Raises:
+            NotFound: there is no such branch.
+            EnvironmentProblem: as many branches are served as one process may.
+        """
+        with self._changing:
+            found = self.state(branch)
+            if found is not None:
+                return found
+            head = self._heads([branch]).get(branch)
+            if head is None:
+                raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
+            if len(self._watched) >= MOST_BRANCHES:
+                raise EnvironmentProblem(
+                    f"This process serves {MOST_BRANCHES} branches already.",
+                    hint="Those that nobody asks for leave after ten minutes; or serve this one by another process.",
+                )
+            state = self._load(branch, head, None)
+            self._watched[branch] = _Watched(state)
+            self._show(state)
+            return state
+
+    def reload(self, branch: str) -> BranchState:
+        """Look at a branch's head now and serve it.
+
+        Raises:
+            NotFound: there is no such branch.
+        """
+        with self._changing:
+            state = self.open(branch)
+            head = self._heads([branch]).get(branch)
+            if head is None:
+                raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
+            if head != state.head or state.retry:
+                state = self._watched[branch].state = self._load(branch, head, state)
+                self._show(state)
+            return state
+
+    def load_version(self, deployment: ServedDeployment, version: int) -> LoadedModel:
+        """Return a version that somebody asked for by number, loading it first when need be, which blocks.
+
+        Raises:
+            NotFound: the model has no such version on this branch.
+            InputError: the version cannot be used.
+        """
+        found = deployment.model(version)
+        if found is None:
+            artifact = str(deployment.entry(version)["artifact"])
+            found = self._loader.load(deployment.model_name, version, artifact)
+            with self._changing:
+                deployment.extra[version] = found
+                while len(deployment.extra) > MOST_EXTRA:
+                    del deployment.extra[next(iter(deployment.extra))]
+        return found
+
+    def set_loaded(self, branch: str, name: str, loaded: bool) -> None:
+        """Take a deployment out of this process' service, or put it back in.
+
+        Raises:
+            NotFound: there is no such branch or deployment.
+        """
+        state = self.reload(branch) if loaded else self.open(branch)
+        deployment = state.deployment(name)
+        if loaded and deployment.problem:
+            raise InputError(f"Deployment {name!r} cannot be loaded: {deployment.problem}")
+        if loaded:
+            self.unloaded.discard((branch, name))
+        else:
+            self.unloaded.add((branch, name))
+
+    def is_ready(self, deployment: ServedDeployment) -> bool:
+        """Return whether a deployment answers."""
+        return bool(deployment.models) and (deployment.branch, deployment.name) not in self.unloaded
+
+    def stats_of(self, deployment: ServedDeployment, version: int) -> VersionStats:
+        """Return the figures of a version; begun when it is first asked for."""
+        key = (deployment.branch, deployment.name, version)
+        found = self.stats.get(key)
+        if found is None:
+            found = self.stats[key] = VersionStats()
+        return found
+
+    def _load(self, branch: str, head: str, before: BranchState | None) -> BranchState:
+        history = self.workspace.history
+        commit = history.commit_by_id(head)
+        old: Mapping[str, ServedDeployment] = before.deployments if before else {}
+        found = {}
+        for path, value in history.entries(commit, "deployments/"):
+            name = path.partition("/")[2]
+            found[name] = serve_deployment(self.workspace, branch, commit, value, self._loader.load, old.get(name))
+            if found[name].problem:
+                self._complain(branch, f"deployment {name!r}: {found[name].problem}")
+        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())
+        retry = time.monotonic() + RETRY_S if incomplete else 0.0
+        self.reloads += 1
+        return BranchState(branch, head, MappingProxyType(found), retry)
+
+    def _heads(self, branches: list[str]) -> dict[str, str]:
+        query = select(refs.c.name, refs.c.head).where(refs.c.name.in_(branches), refs.c.kind == "branch")
+        with self.workspace.catalog.read() as conn:
+            return {row.name: row.head for row in conn.execute(query)}
+
+    def _watch(self) -> None:
+        failing = ""
+        while not self._stopped.wait(self._poll_s):
+            try:
+                self._look()
+                failing = ""
+            except Exception as error:  # the catalog may be away for a while: what is loaded goes on answering
+                if str(error) != failing:
+                    failing = str(error)
+                    self._complain("*", f"the heads could not be read: {failing}")
+
+    def _look(self) -> None:
+        heads = self._heads(list(self._watched))
+        for branch, watched in list(self._watched.items()):
+            head = heads.get(branch)
+            idle = time.monotonic() - watched.used > IDLE_S
+            if branch != self.branch and (head is None or idle):
+                with self._changing:
+                    del self._watched[branch]
+            elif head is not None and (head != watched.state.head or 0 < watched.state.retry < time.monotonic()):
+                with self._changing:
+                    watched.state = self._load(branch, head, watched.state)
+                    self._show(watched.state)
+
+    def _show(self, state: BranchState) -> None:
+        if state.branch == self.branch:
+            self.current = state
+
+    def _complain(self, branch: str, text: str) -> None:
+        self.reload_failures += 1
+        print(f"bascule serve: branch {branch}: {text}", file=sys.stderr, flush=True)
+
+
+def describe(error: BasculeError) -> str:
+    """Return an error as one text: what is wrong, then what to do."""
+    return f"{error.message} {error.hint}".strip()

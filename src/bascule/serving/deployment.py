@@ -1,0 +1,160 @@
+"""A deployment in memory: its split, its versions, and what each record of it has in common."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from bascule.errors import BasculeError, EnvironmentProblem, NotFound
+from bascule.history import Commit, Workspace
+from bascule.serving.log.predictions import Context
+from bascule.serving.model import LoadedModel
+from bascule.serving.split import Split
+from bascule.training import Signature, read_signature
+
+LoadVersion = Callable[[str, int, str], LoadedModel]
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class ServedDeployment:
+    """What answers under one name. It is made for one state of the branch and never changes but for `extra`.
+
+    Attributes:
+        object: the deployment, as the history holds it.
+        registered: version to its entry in the model's object, all that may be asked for by number.
+        models: the versions that are ready: those with traffic, those of the rollout, and what served before.
+        problem: why the branch's present state could not be loaded; what served before answers then, or nothing.
+        extra: versions that were loaded because somebody asked for them by number, newest last.
+    """
+
+    branch: str
+    commit_id: str
+    name: str
+    object: Mapping[str, Any]
+    registered: Mapping[str, Mapping[str, Any]]
+    models: Mapping[int, LoadedModel]
+    split: Split
+    shadows: Mapping[int, int]
+    contexts: dict[int, Context]
+    problem: str = ""
+    extra: dict[int, LoadedModel] = field(default_factory=dict)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return str(self.object["model"])
+
+    def model(self, version: int) -> LoadedModel | None:
+        """Return a version if it is ready."""
+        return self.models.get(version) or self.extra.get(version)
+
+    @cached_property
+    def first(self) -> LoadedModel:
+        """The version that has most of the traffic.
+
+        Raises:
+            EnvironmentProblem: nothing is loaded.
+        """
+        share = max(self.object["traffic"], key=lambda one: one["weight"])
+        found = self.model(share["version"])
+        if found is None:
+            raise EnvironmentProblem(f"Deployment {self.name!r} is not ready: {self.problem}")
+        return found
+
+    def signature(self, version: int | None) -> Signature:
+        """Return the signature of a version, loaded or not; of the one with most traffic for None."""
+        if version is None:
+            return self.first.signature
+        return read_signature(dict(self.entry(version)["signature"]))
+
+    def entry(self, version: int) -> Mapping[str, Any]:
+        """Return what the registry says about a version.
+
+        Raises:
+            NotFound: there is none of that number on this branch.
+        """
+        found = self.registered.get(str(version))
+        if found is None:
+            raise NotFound(f"version of model {self.model_name!r}", str(version), list(self.registered))
+        return found
+
+    def context(self, model: LoadedModel) -> Context:
+        """Return what the records of a version have in common."""
+        found = self.contexts.get(model.version)
+        if found is None:
+            found = self.contexts[model.version] = Context(
+                next(_numbers),
+                self.branch,
+                self.commit_id,
+                self.name,
+                int(self.object["revision"]),
+                model.name,
+                model.version,
+                model.encoder.names,
+                model.task,
+                tuple(model.classes),
+            )
+        return found
+
+
+def serve_deployment(
+    ws: Workspace,
+    branch: str,
+    commit: Commit,
+    value: Mapping[str, Any],
+    load: LoadVersion,
+    before: ServedDeployment | None,
+) -> ServedDeployment:
+    """Make a deployment ready to answer.
+
+    When a version with traffic cannot be loaded, what served before goes on, with the problem noted.
+
+    Args:
+        value: the deployment's object at the commit.
+        load: loads a version from its artifact.
+        before: what answers under this name now.
+    """
+    name = str(value["name"])
+    model = ws.history.read(commit, f"models/{value['model']}") or {"versions": {}}
+    registered = dict(model["versions"])
+    models: dict[int, LoadedModel] = {}
+    problem = ""
+    for version, needed in _wanted(value).items():
+        try:
+            entry = registered.get(str(version))
+            if entry is None:
+                raise NotFound(f"version of model {value['model']!r}", str(version), list(registered))
+            models[version] = load(str(value["model"]), version, str(entry["artifact"]))
+        except (BasculeError, OSError) as error:
+            if needed:
+                problem = f"version {version} of model {value['model']!r} cannot be loaded: {error}"
+    if problem and before is not None and before.models:
+        return replace(before, problem=problem)
+    return ServedDeployment(
+        branch, commit.id, name, value, registered, models, Split(value), _shadows(value), {}, problem
+    )
+
+
+def _wanted(value: Mapping[str, Any]) -> dict[int, bool]:
+    """Return the versions to have in memory: True for those that must answer, False for what served before them."""
+    wanted = {int(share["version"]): True for share in value["traffic"]}
+    rollout = value.get("rollout")
+    if rollout:
+        wanted |= {int(rollout["stable"]): True, int(rollout["canary"]): True}
+    for entry in (value.get("trail") or [])[-1:]:
+        for share in entry["traffic"]:
+            wanted.setdefault(int(share["version"]), False)
+    return wanted
+
+
+def _shadows(value: Mapping[str, Any]) -> dict[int, int]:
+    """Return for each version of a rollout the one that scores the same requests unseen."""
+    rollout = value.get("rollout")
+    if not rollout or not rollout.get("shadow"):
+        return {}
+    stable, canary = int(rollout["stable"]), int(rollout["canary"])
+    return {stable: canary, canary: stable}

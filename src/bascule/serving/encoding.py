@@ -1,0 +1,141 @@
+"""Rows into the floats that a model reads, with what is wrong said by the column's name.
+
+Equal to `training.encode` on what both accept: a category becomes its code, an unseen or missing one NaN; a boolean 0
+or 1; a number itself; None NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import InputError, suggestion
+from bascule.serving.rows import Columns
+from bascule.training import Field, Signature
+
+NAN = float("nan")
+_SHOWN = 5
+_WANTED = {"double": "a number", "bigint": "a number", "boolean": "true or false", "varchar": "a text"}
+
+
+class Encoder:
+    """Encodes rows for one signature. It may be used from several threads."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.names = signature.names()
+        self.known = frozenset(self.names)
+        self._fields = tuple(_Slot(place, field) for place, field in enumerate(signature.inputs))
+        self._steps = tuple((slot.name, slot.codes, slot.boolean, slot) for slot in self._fields)
+
+    def encode_one(self, columns: Columns) -> list[float]:
+        """Return the inputs of a single row, from columns of one value each.
+
+        Raises:
+            KeyError: a column is missing.
+            InputError: a value has the wrong type.
+        """
+        row: list[float] = []
+        append = row.append
+        for name, codes, boolean, slot in self._steps:
+            value = columns[name][0]
+            kind = value.__class__
+            if codes is None:
+                append(value if kind is float and not boolean else slot.number(value, 0))
+            else:
+                append(codes.get(value, NAN) if kind is str else slot.text(value, 0))
+        return row
+
+    def encode(self, columns: Columns, count: int) -> np.ndarray:
+        """Return the inputs of many rows as float64 [count, inputs].
+
+        Raises:
+            InputError: a column is missing, or a value has the wrong type.
+        """
+        absent = [name for name in self.names if name not in columns]
+        if absent:
+            raise missing(absent, columns)
+        matrix = np.empty((count, len(self._fields)), dtype=np.float64)
+        for place, slot in enumerate(self._fields):
+            matrix[:, place] = slot.column(columns[slot.name])
+        return matrix
+
+
+class _Slot:
+    """One input: its place, and how its values become floats."""
+
+    __slots__ = ("boolean", "codes", "name", "place", "type")
+
+    def __init__(self, place: int, field: Field) -> None:
+        self.place = place
+        self.name = field.name
+        self.type = field.type
+        self.boolean = field.type == "boolean"
+        self.codes: dict[str, float] | None = None
+        if field.categories is not None:
+            self.codes = {text: float(code) for code, text in enumerate(field.categories)}
+
+    def number(self, value: Any, row: int) -> float:
+        if value is None:
+            return NAN
+        kind = type(value)
+        if kind is float or kind is int:
+            if self.boolean and value == value and value not in (0, 1):
+                raise self.wrong(value, row)
+            try:
+                return float(value)
+            except OverflowError:
+                raise self.wrong(value, row) from None
+        if kind is bool and self.boolean:
+            return 1.0 if value else 0.0
+        raise self.wrong(value, row)
+
+    def text(self, value: Any, row: int) -> float:
+        if value is None or value != value:
+            return NAN
+        if type(value) is not str or self.codes is None:
+            raise self.wrong(value, row)
+        return self.codes.get(value, NAN)
+
+    def column(self, values: Sequence[Any]) -> np.ndarray:
+        one = self.number if self.codes is None else self.text
+        if self.codes is None and not self.boolean and set(map(type, values)) <= {float}:
+            return np.array(values, dtype=np.float64)
+        return np.array([one(value, row) for row, value in enumerate(values)], dtype=np.float64)
+
+    def wrong(self, value: Any, row: int) -> InputError:
+        return wrong_type(self.name, _WANTED[self.type], value, row)
+
+
+def wrong_type(name: str, wanted: str, value: Any, row: int) -> InputError:
+    """The error for a value that a column cannot hold. The value is shown shortened."""
+    text = repr(value)
+    text = text if len(text) <= 40 else text[:37] + "…"
+    return InputError(f"The column {name!r} needs {wanted}; row {row} has {text}.")
+
+
+def missing(names: Sequence[str], given: Iterable[str]) -> InputError:
+    """The error for columns that are not there; the nearest given name that is not needed is offered."""
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    plural = "columns" if len(names) > 1 else "column"
+    return InputError(f"The request has no {plural} {shown}{more}.", hint=_nearest(names[0], sorted(given)))
+
+
+def extra(names: Sequence[str], known: Sequence[str]) -> InputError:
+    """The error for columns that nobody knows."""
+    shown = ", ".join(repr(name[:60]) for name in names[:_SHOWN])
+    plural = "columns" if len(names) > 1 else "column"
+    hint = suggestion(names[0], known, "column")
+    return InputError(f"The model does not know the {plural} {shown}.", hint=hint)
+
+
+def _nearest(name: str, given: Sequence[str]) -> str:
+    if not given:
+        return "Send one input for each column."
+    near = suggestion(name, given, "column")
+    if near.startswith("Did you mean"):
+        return f"It has {near.removeprefix('Did you mean ').removesuffix('?')}: is that the same?"
+    shown = ", ".join(given[:8])
+    return f"It has: {shown}{', …' if len(given) > 8 else ''}."

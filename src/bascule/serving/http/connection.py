@@ -1,0 +1,433 @@
+"""One client's connection: bytes in, requests to the handler, answers out in the order of the questions."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from bascule.serving.http import wire
+from bascule.serving.http.codings import packed, unpacked
+from bascule.serving.http.message import Deferred, HttpProblem, Request, Response, error_response
+
+if TYPE_CHECKING:
+    from bascule.serving.http.server import HttpServer
+
+NEVER = math.inf
+PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
+KEPT_HEADERS = frozenset(
+    (
+        b"accept-encoding",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"inference-header-content-length",
+        b"origin",
+        b"traceparent",
+        b"transfer-encoding",
+        b"x-bascule-caller",
+    )
+)
+SINGLE_HEADERS = frozenset((b"content-length", b"host", b"inference-header-content-length", b"origin", b"expect"))
+
+
+_NAMES: dict[bytes, bytes] = {name: name for name in KEPT_HEADERS}  # as it was spelt: as we call it, or nothing
+_MOST_NAMES = 512
+
+
+def _remember(name: bytes) -> bytes:
+    """Return a header's name in lower case if anyone here reads it, else nothing."""
+    lower = name.lower()
+    found = lower if lower in KEPT_HEADERS else b""
+    if len(_NAMES) < _MOST_NAMES:
+        _NAMES[name] = found
+    return found
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests one after the other and answers them in order.
+
+    Args:
+        server: whose handler answers, and whose limits hold.
+    """
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self.deadline = NEVER
+        self._limits = server.limits
+        self._right_hosts = server.hosts.right
+        self._transport: Any = None
+        self._parser: Any = None
+        self._upgrading = False  # the client offers another protocol
+        self._method = b""
+        self._partial = False  # the first byte of a request came, its last did not
+        self._heading = False  # its headers are not whole
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+        self._counting = False  # these bytes may hold more headers than are allowed
+        self._body: bytes | list[bytes] = b""
+        self._body_bytes = 0
+        self._counted = 0  # bytes of this body in the server's count of all bodies
+        self._raw = 0  # bytes since the headers
+        self._waiting: deque[tuple[Request, bool, bytes]] = deque()
+        self._busy = False  # an answer is being made in a thread
+        self._stalled = False  # the client does not read
+        self._reading = True
+        self._deaf = False  # what comes is thrown away
+        self._closing = False  # no more answers; what was said is being sent
+        self._eof = False  # the client sends no more
+        self._epilogue: BaseException | None = None  # told after the answers that are due
+
+    # The transport's side --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or turn the client away when there are too many."""
+        self._transport = transport
+        self._parser = httptools.HttpRequestParser(self)
+        self.deadline = self.server.now + self._limits.header_s
+        if not self.server.admit(self):
+            self._refuse(
+                HttpProblem(503, "The server has as many connections as it takes.", extra=b"retry-after: 1\r\n")
+            )
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        if self._deaf:
+            return
+        partial, heading = self._partial, self._heading
+        self._counting = partial or len(data) > self._limits.header_bytes
+        turn = self.server.turn
+        turn.held = True
+        try:
+            self._parser.feed_data(data)
+            if partial and self._partial:
+                self._bound(heading, len(data))
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            self._stumble(error, data)
+        turn.release(alone=len(self.server.connections) == 1)
+
+    def _stumble(self, error: Exception, data: bytes) -> None:
+        """The parser stopped in the midst of what came."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            try:
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(self._without_upgrade() + data[error.args[0] :])
+            except (httptools.HttpParserUpgrade, httptools.HttpParserError) as second:
+                self._stumble(second, b"")
+        elif isinstance(error, httptools.HttpParserCallbackError):
+            self._refuse(error.__context__ or error)
+        else:
+            self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head of the request that offered another protocol, without the offer: it is declined.
+
+        Java's client offers HTTP/2 with its first request, body and all. The parser would take that body for the other
+        protocol, so the request is read once more.
+        """
+        self._upgrading = False
+        closing = b"close" in self._headers.pop(b"connection", b"").lower()
+        head = [b"%b %b HTTP/1.1" % (self._method, self._url)]
+        head += [b"%b: %b" % header for header in self._headers.items()]
+        if closing:
+            head.append(b"connection: close")
+        self._url = b""
+        return b"\r\n".join(head) + b"\r\n\r\n"
+
+    def eof_received(self) -> bool:
+        """The client sends no more: answer what it asked, then close."""
+        self._deaf = True
+        self._eof = True
+        if self._busy or self._waiting:
+            return True
+        self.server.turn.finish()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
+        self._deaf = self._closing = True
+        self._parser = None  # it points back here
+        self._waiting.clear()
+        self._uncount()
+        self.server.forget(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: do not read its questions."""
+        self._stalled = True
+        self._regulate()
+        self.deadline = self.server.now + self._limits.write_s
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._stalled = False
+        self.deadline = self.server.now + (self._limits.linger_s if self._closing else self._limits.idle_s)
+        self._regulate()
+
+    # The parser's side -----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._headers = {}
+        self._header_bytes = self._body_bytes = self._raw = 0
+        self._partial = self._heading = True
+        self.deadline = self.server.now + self._limits.header_s
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target came."""
+        self._url += url
+        if self._counting:
+            self._count_header(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole header came."""
+        if self._counting:
+            self._count_header(len(name) + len(value) + PER_HEADER)
+        known = _NAMES.get(name)
+        if known is None:
+            known = _remember(name)
+        if known and self._heading:  # a trailer changes nothing
+            if known in self._headers:
+                if known in SINGLE_HEADERS:
+                    raise HttpProblem(400, f"The header {known.decode()} was sent twice.")
+                value = self._headers[known] + b"," + value
+            self._headers[known] = value
+
+    def on_headers_complete(self) -> None:
+        """All headers came: refuse now what need not be read."""
+        self._heading = False
+        headers = self._headers
+        if self._parser.should_upgrade():
+            self._method = self._parser.get_method()
+            if self._method == b"CONNECT":
+                raise HttpProblem(405, "This server is no proxy.", extra=b"allow: GET, HEAD, POST\r\n")
+            self._upgrading = True
+            return
+        host = headers.get(b"host")
+        if host is None and self._parser.get_http_version() == "1.1":
+            raise HttpProblem(400, "The request has no host header.")
+        if host not in self._right_hosts or b"origin" in headers:
+            self.server.hosts.check(host, headers.get(b"origin"))
+        length = headers.get(b"content-length")
+        if length is not None and len(length) > 4 and int(length) > self._limits.body_bytes:
+            raise _body_too_large(self._limits.body_bytes)
+        if b"expect" in headers:
+            expect = headers[b"expect"]
+            if expect.lower() != b"100-continue":
+                raise HttpProblem(417, "Only the expectation 100-continue can be met.")
+            if self._parser.get_http_version() == "1.1" and not self._busy and not self._waiting:
+                self.server.turn.add(self, wire.CONTINUE)
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body came."""
+        if not self._body:
+            self._body = data  # most bodies come whole
+            return
+        if isinstance(self._body, bytes):
+            self._body_bytes = len(self._body)
+            self._body = [self._body]
+            self.deadline = self.server.now + self._limits.body_s
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes > self._limits.body_bytes:
+            raise _body_too_large(self._limits.body_bytes)
+        self._count()
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._upgrading:
+            return
+        self._partial = False
+        if self._deaf:
+            return
+        body, self._body = self._body, b""
+        url, self._url = self._url, b""
+        if not isinstance(body, bytes):
+            body = b"".join(body)
+            self._uncount()
+        headers = self._headers
+        if b"content-encoding" in headers:
+            body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
+        parser = self._parser
+        request = Request(parser.get_method(), url, headers, body)
+        last = not parser.should_keep_alive() or self.server.draining
+        connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
+        if self._busy or self._waiting:
+            self._waiting.append((request, last, connection))
+            self._regulate()
+            return
+        self._answer(request, last, connection)
+
+    # Answering -------------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the client, if it is still there."""
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(data)
+
+    def encode(self, response: Response, last: bool) -> bytes:
+        """Return an answer as bytes."""
+        return wire.encode_response(response, self.server.clock, wire.CLOSE if last else b"")
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._stalled or self._closing:
+            self._deaf = self._closing = True
+            self._transport.abort()
+        elif self._partial:
+            what = "headers" if self._heading else "body"
+            self._refuse(HttpProblem(408, f"The request's {what} did not come in time."))
+        else:
+            self._deaf = self._closing = True
+            self._transport.close()
+
+    def drain(self) -> None:
+        """The server stops: close when nothing is under way."""
+        if not self._partial and not self._busy and not self._waiting:
+            self._deaf = self._closing = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, whatever is under way."""
+        self._deaf = self._closing = True
+        self._transport.abort()
+
+    def _answer(self, request: Request, last: bool, connection: bytes) -> None:
+        try:
+            found = self.server.handler(request)
+        except Exception as error:  # every failure becomes an answer: a client never waits for one that will not come
+            found = error_response(error)
+        if isinstance(found, Deferred):
+            self._busy = True
+            self.deadline = NEVER
+            self.server.defer(found, lambda response: self._finish(request, response, last, connection))
+        else:
+            self._put(request, found, last, connection)
+
+    def _finish(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
+        """Give an answer that was made in a thread, then go on with what was asked meanwhile."""
+        self._busy = False
+        if self._closing or self._transport.is_closing():
+            return
+        self._put(request, response, last, connection)
+        while self._waiting and not self._busy and not self._closing:
+            self._answer(*self._waiting.popleft())
+        if self._busy or self._closing:
+            return
+        if self._epilogue is not None:
+            self._tell(self._epilogue)
+        elif self._eof:
+            self._end()
+        else:
+            self._regulate()
+
+    def _put(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
+        if response.packable and b"accept-encoding" in request.headers:
+            packed(response, request.headers[b"accept-encoding"])
+        self.server.statuses[response.status] += 1
+        clock = self.server.clock
+        data = wire.encode_response(response, clock, connection, request.method == b"HEAD")
+        self.server.turn.add(self, data, response.kept, last)
+        if last:
+            self._end()
+        elif not self._partial:
+            self.deadline = self.server.now + self._limits.idle_s
+
+    def _refuse(self, error: BaseException | None) -> None:
+        """Stop listening: what the client sends next cannot be understood. Answers that are due come first."""
+        self._uncount()
+        if self._deaf:
+            return
+        self._deaf = True
+        if self._busy or self._waiting:
+            self._epilogue = error
+            self._eof = True
+        elif error is None:
+            self._end()
+        else:
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        if not self._transport.is_closing():
+            response = error_response(error)
+            self.server.statuses[response.status] += 1
+            self.server.turn.add(self, self.encode(response, True), None, True)
+        self._end()
+
+    def _end(self) -> None:
+        """Close once everything was sent, reading on for a while so that the client sees the answer."""
+        if self._closing:
+            return
+        self._deaf = self._closing = True
+        self._partial = False
+        self._waiting.clear()
+        self.deadline = self.server.now + self._limits.linger_s
+        self._regulate()
+        self.server.turn.end(self)
+
+    def _regulate(self) -> None:
+        """Read while there is room for what comes, or while it is thrown away."""
+        reading = not self._stalled and (self._closing or not self._waiting)
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _bound(self, heading: bool, size: int) -> None:
+        """Bound what the parser keeps of a request without showing it: half a header, chunk sizes, trailers.
+
+        Args:
+            heading: the headers were not whole before these bytes.
+            size: how many came.
+        """
+        if heading and self._heading:
+            self._header_bytes += size
+            if self._header_bytes > 2 * self._limits.header_bytes:
+                self._refuse(_headers_too_large(self._limits.header_bytes))
+        elif not heading:
+            self._raw += size
+            body = len(self._body) if isinstance(self._body, bytes) else self._body_bytes
+            if self._raw > 8 * body + 4 * self._limits.header_bytes:
+                self._refuse(HttpProblem(400, "The body is mostly chunk sizes or trailers."))
+
+    def hang_up(self) -> None:
+        """Say that nothing more will be sent."""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def _count(self) -> None:
+        """Count a body that comes in parts among all bodies that are in memory."""
+        self.server.buffered += self._body_bytes - self._counted
+        self._counted = self._body_bytes
+        if self.server.buffered > self._limits.buffered_bytes:
+            raise HttpProblem(503, "The server holds as many request bodies as it can.", extra=b"retry-after: 1\r\n")
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limits.header_bytes:
+            raise _headers_too_large(self._limits.header_bytes)
+
+    def _uncount(self) -> None:
+        self.server.buffered -= self._counted
+        self._counted = 0
+
+
+def _headers_too_large(most: int) -> HttpProblem:
+    return HttpProblem(431, f"The request line and headers are longer than {most:,} bytes.")
+
+
+def _body_too_large(most: int) -> HttpProblem:
+    return HttpProblem(413, f"The body is longer than {most:,} bytes.", hint="Send fewer rows at once.")

@@ -1,0 +1,139 @@
+"""Requests, answers, and what stands between them."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from bascule.errors import BasculeError, CheckFailed, Conflict, EnvironmentProblem, InputError, NotFound
+
+JSON = b"application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+class Request:
+    """A whole request.
+
+    Attributes:
+        method: in capitals.
+        path: the target without its query, still percent-encoded.
+        headers: those that anyone here reads, by lower-case name.
+        body: decompressed.
+    """
+
+    __slots__ = ("body", "headers", "method", "path")
+
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+
+
+class Kept(Protocol):
+    """Something that must be kept before an answer may be sent."""
+
+    def commit(self) -> None:
+        """Keep what was appended, or raise `EnvironmentProblem` and keep nothing of it."""
+        ...
+
+
+class Response:
+    """An answer.
+
+    Attributes:
+        extra: further header lines, each ended by CRLF.
+        kept: what must be kept before this answer is sent; when that fails, the client is told so instead.
+        packable: it may be compressed for a client that takes that. Off unless said: Triton's asynchronous client asks
+            for compression everywhere and can read it in answers to inference only.
+    """
+
+    __slots__ = ("body", "content_type", "extra", "kept", "packable", "status")
+
+    def __init__(
+        self,
+        body: bytes,
+        status: int = 200,
+        content_type: bytes = JSON,
+        extra: bytes = b"",
+        kept: Kept | None = None,
+        packable: bool = False,
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.content_type = content_type
+        self.extra = extra
+        self.kept = kept
+        self.packable = packable
+
+
+class Deferred:
+    """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop.
+
+    `finish` may defer again.
+    """
+
+    __slots__ = ("finish", "work")
+
+    def __init__(self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred]) -> None:
+        self.work = work
+        self.finish = finish
+
+
+Handler = Callable[[Request], Response | Deferred]
+
+
+class HttpProblem(BasculeError):
+    """A request that HTTP itself refuses.
+
+    Args:
+        status: the answer's code.
+        extra: further header lines.
+    """
+
+    def __init__(self, status: int, message: str, *, hint: str = "", extra: bytes = b"") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.extra = extra
+
+
+_STATUS: tuple[tuple[type[BasculeError], int], ...] = (
+    (NotFound, 404),
+    (InputError, 400),
+    (Conflict, 409),
+    (CheckFailed, 409),
+    (EnvironmentProblem, 503),
+)
+
+
+def json_response(value: Any, status: int = 200, *, kept: Kept | None = None) -> Response:
+    """Return an answer that is a JSON document."""
+    return Response(_encode(value), status, kept=kept)
+
+
+def error_response(error: BaseException, kept: Kept | None = None) -> Response:
+    """Return the answer for an error: `{"error": text}` and a code. It never shows a traceback.
+
+    An error that nobody foresaw is told by a number that stands beside its traceback on standard error.
+    """
+    if isinstance(error, HttpProblem):
+        return Response(_envelope(error), error.status, extra=error.extra, kept=kept)
+    if isinstance(error, BasculeError):
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        return Response(_envelope(error), status, kept=kept)
+    incident = secrets.token_hex(6)
+    print(f"bascule serve: incident {incident}", file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    text = f"The server failed on this request; its log tells more at incident {incident}."
+    return Response(_encode({"error": text}), 500, kept=kept)
+
+
+def _envelope(error: BasculeError) -> bytes:
+    text = f"{error.message} {error.hint}".strip()
+    return _encode({"error": text.encode("utf-8", "replace").decode()})

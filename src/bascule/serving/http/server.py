@@ -1,0 +1,160 @@
+"""The server: a socket, its connections, the clock they share, and the threads for what takes long."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.http.connection import Connection
+from bascule.serving.http.hosts import HostCheck, is_loopback
+from bascule.serving.http.limits import Limits
+from bascule.serving.http.message import Deferred, Handler, HttpProblem, Response, error_response
+from bascule.serving.http.turn import Turn
+from bascule.serving.http.wire import Clock
+
+SWEEP_S = 0.1
+THREADS = 4
+BACKLOG = 1_024
+
+
+class HttpServer:
+    """Answers HTTP/1.1 on one loopback address.
+
+    Attributes:
+        now: the loop's time at the last sweep; deadlines are set by it, so they are true to a tenth of a second.
+        buffered: bytes of request bodies that are being read, over all connections.
+        draining: the server takes no more work.
+        statuses: how many answers had which code.
+        ticks: called some ten times a second, on the event loop.
+
+    Args:
+        handler: answers a request; it runs on the event loop, so it must be quick or give a `Deferred`.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+        self.handler = handler
+        self.limits = limits or Limits()
+        self.hosts = HostCheck()
+        self.clock = Clock()
+        self.now = 0.0
+        self.buffered = 0
+        self.draining = False
+        self.ticks: list[Callable[[], None]] = []
+        self.connections: set[Connection] = set()
+        self.deferred = 0
+        self.statuses: Counter[int] = Counter()
+        self.turn: Turn
+        self._loop: asyncio.AbstractEventLoop
+        self._listening: asyncio.Server | None = None
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port: the given one, or a free one for 0.
+
+        Raises:
+            InputError: the host is not this machine's loopback.
+            EnvironmentProblem: the port is taken, or may not be used.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._empty = asyncio.Event()
+        self.turn = Turn(self._loop)
+        listener = _listener(host, port)
+        self._listening = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        self._sweep()
+        return int(listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no more connections, answer what was asked, and close; after `drain_s` close all the same."""
+        self.draining = True
+        if self._listening is not None:
+            self._listening.close()
+        for connection in list(self.connections):
+            connection.drain()
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), self.limits.drain_s)
+            except TimeoutError:
+                for connection in list(self.connections):
+                    connection.abort()
+        self.turn.finish()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection; False when there are as many as may be."""
+        self.connections.add(connection)
+        return len(self.connections) <= self.limits.connections
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has gone."""
+        self.connections.discard(connection)
+        if self.draining and not self.connections:
+            self._empty.set()
+
+    def defer(self, deferred: Deferred, done: Callable[[Response], None]) -> None:
+        """Make an answer in a thread; `done` gets it on the event loop, or an error's answer."""
+        if self.deferred >= self.limits.waiting:
+            busy = HttpProblem(503, "The server has as much work as it takes.", extra=b"retry-after: 1\r\n")
+            self._loop.call_soon(done, error_response(busy))
+            return
+        self.deferred += 1
+
+        def finished(future: asyncio.Future[object]) -> None:
+            self.deferred -= 1
+            try:
+                response = deferred.finish(future.result())
+            except Exception as error:  # every failure becomes an answer
+                response = error_response(error)
+            if isinstance(response, Deferred):
+                self.defer(response, done)
+            else:
+                done(response)
+
+        self._loop.run_in_executor(self._pool, deferred.work).add_done_callback(finished)
+
+    def _sweep(self) -> None:
+        self.now = self._loop.time()
+        self.clock.tick()
+        for tick in self.ticks:
+            tick()
+        late = [connection for connection in self.connections if connection.deadline < self.now]
+        for connection in late:
+            connection.expire()
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    if not is_loopback(host):
+        raise InputError(
+            f"Inference listens on loopback only; {host!r} is reachable from elsewhere.",
+            hint="Use --host 127.0.0.1 and put a gateway that authenticates in front of it.",
+        )
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> EnvironmentProblem:
+    if error.errno == errno.EADDRINUSE:
+        return EnvironmentProblem(
+            f"Port {port} on {host} is in use by another process.",
+            hint="Choose another with --port, or --port 0 for any free one; `ss -ltnp` shows who holds it.",
+        )
+    return EnvironmentProblem(
+        f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another port with --port."
+    )

@@ -1,0 +1,40 @@
+"""What the inference process writes before it answers: predictions, and the truth about them when it comes.
+
+Both are journals of framed, checked records in segment files below `.bascule/log/`. A segment belongs to its writer as
+long as the writer lives; after that anyone may move it, exactly once, into the record table of its name.
+"""
+
+from bascule.serving.log.frames import Reading, read_segment
+from bascule.serving.log.journal import Journal, JournalLimits
+from bascule.serving.log.moving import (
+    TABLES,
+    LogReport,
+    MoveReport,
+    check_segments,
+    find_prediction,
+    move_segments,
+    unmoved,
+)
+from bascule.serving.log.predictions import PREDICTIONS, Context, PredictionLog, Served
+from bascule.serving.log.truths import GROUND_TRUTH, Truth, TruthLog
+
+__all__ = [
+    "GROUND_TRUTH",
+    "PREDICTIONS",
+    "TABLES",
+    "Context",
+    "Journal",
+    "JournalLimits",
+    "LogReport",
+    "MoveReport",
+    "PredictionLog",
+    "Reading",
+    "Served",
+    "Truth",
+    "TruthLog",
+    "check_segments",
+    "find_prediction",
+    "move_segments",
+    "read_segment",
+    "unmoved",
+]

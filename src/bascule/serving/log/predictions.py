@@ -1,0 +1,244 @@
+"""The prediction log: one record for each request that was scored, with everything that explains its answer.
+
+What many records share (branch, commit, deployment, model, names of the features) is a `Context`, written once in a
+segment and referred to by number, so that one record of one row costs a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from bascule.serving.log.journal import Journal, JournalLimits
+
+PREDICTIONS = "predictions"
+TIMESTAMP = pa.timestamp("us", "UTC")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("prediction_id", pa.string(), nullable=False),
+        pa.field("at", TIMESTAMP, nullable=False),
+        pa.field("event_time", TIMESTAMP, nullable=False),
+        pa.field("branch", pa.string(), nullable=False),
+        pa.field("commit_id", pa.string(), nullable=False),
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("revision", pa.int64(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("probability", pa.float64()),
+        pa.field("caller", pa.string()),
+        pa.field("trace_id", pa.string()),
+        pa.field("latency_us", pa.int64(), nullable=False),
+        pa.field("inputs", pa.string(), nullable=False),
+        pa.field("features", pa.string(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("output", pa.string(), nullable=False),
+        pa.field("shadow", pa.string()),
+    ]
+)
+
+
+class Context(msgspec.Struct, array_like=True, frozen=True, tag=0):
+    """What the records that name it have in common.
+
+    Attributes:
+        number: how records refer to it, within a segment.
+        features: the names of the model's inputs in order.
+        task: `binary`, `multiclass` or `regression`.
+        classes: the names of the classes in the order of their probabilities.
+    """
+
+    number: int
+    branch: str
+    commit_id: str
+    deployment: str
+    revision: int
+    model: str
+    version: int
+    features: tuple[str, ...]
+    task: str
+    classes: tuple[str, ...]
+
+
+class Served(msgspec.Struct, array_like=True, tag=1):
+    """One request that was scored, of one row or many.
+
+    Attributes:
+        ids: one prediction id for each row.
+        at: when it was asked, in microseconds since the epoch.
+        event_time: as of when, for each row; None means `at`.
+        arm: `stable`, `canary`, or `pinned` when the caller chose the version.
+        probability: the chance with which this arm was chosen; None when it was pinned.
+        latency_us: from the request's last byte to its scores.
+        inputs: what came: column to values; or rows of float64 one after the other, in the order of the features.
+        features: the inputs of the model, row by row, when they were not what came.
+        outputs: for each row the positive class' probability, each class' probability, or the value; None when
+            scoring failed.
+        error: why, when scoring failed.
+        shadow: the version of the other arm and its outputs.
+    """
+
+    context: int
+    ids: list[str]
+    at: int
+    event_time: list[int] | None
+    arm: str
+    probability: float | None
+    caller: str | None
+    trace_id: str | None
+    latency_us: int
+    inputs: dict[str, Sequence[Any]] | bytes
+    features: list[list[Any]] | None
+    outputs: list[Any] | None
+    error: str | None = None
+    shadow: tuple[int, list[Any]] | None = None
+
+
+# `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
+ServedFields = tuple[
+    int,
+    list[str],
+    int,
+    list[int] | None,
+    str,
+    float | None,
+    str | None,
+    str | None,
+    int,
+    Mapping[str, Sequence[Any]] | bytes,
+    list[list[Any]] | None,
+    list[Any] | None,
+    str | None,
+    tuple[int, list[Any]] | None,
+]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Context | Served).decode
+
+
+class PredictionLog:
+    """Writes predictions. It belongs to one thread, as its journal does.
+
+    Args:
+        folder: the workspace's log folder.
+    """
+
+    def __init__(self, folder: Path, limits: JournalLimits | None = None) -> None:
+        self.journal = Journal(folder / PREDICTIONS, limits)
+        self._epoch = -1
+        self._written: set[int] = set()
+
+    def append(self, context: Context, record: ServedFields) -> None:
+        """Add a record to the turn; it is kept when the journal's `commit` has returned.
+
+        Args:
+            record: the fields of a `Served` in order.
+        """
+        journal = self.journal
+        if journal.epoch != self._epoch:
+            self._epoch = journal.epoch
+            self._written.clear()
+        if context.number not in self._written:
+            journal.append(_encode(context))
+            self._written.add(context.number)
+        journal.append(_encode((1, *record)))
+
+
+def is_context(payload: bytes) -> bool:
+    """Return whether a record of the prediction log is a context: its tag, behind the array's length, is 0."""
+    return payload[1] == 0
+
+
+def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
+    """Return a segment's records as rows, in the order in which they were written."""
+    contexts: dict[int, Context] = {}
+    rows: list[tuple[Any, ...]] = []
+    for payload in payloads:
+        record = _decode(payload)
+        if isinstance(record, Context):
+            contexts[record.number] = record
+        else:
+            rows.extend(_rows(contexts[record.context], record))
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
+    inputs = _inputs(context, record)
+    for place, prediction_id in enumerate(record.ids):
+        features = inputs[place]
+        if record.features is not None:
+            features = dict(zip(context.features, record.features[place], strict=True))
+        elif not isinstance(record.inputs, bytes):
+            features = {name: features.get(name) for name in context.features}
+        output = record.outputs[place] if record.outputs is not None else None
+        yield (
+            prediction_id,
+            record.at,
+            record.event_time[place] if record.event_time is not None else record.at,
+            context.branch,
+            context.commit_id,
+            context.deployment,
+            context.revision,
+            context.model,
+            context.version,
+            record.arm,
+            record.probability,
+            record.caller,
+            record.trace_id,
+            record.latency_us,
+            _json(inputs[place]),
+            _json(features),
+            score(output),
+            _json({"error": record.error}) if output is None else _json(shown(context.task, context.classes, output)),
+            _shadow(record, place),
+        )
+
+
+def _inputs(context: Context, record: Served) -> list[dict[str, Any]]:
+    if isinstance(record.inputs, bytes):
+        width = len(context.features)
+        flat = struct.unpack(f"<{len(record.inputs) // 8}d", record.inputs)
+        spans = (flat[at : at + width] for at in range(0, len(flat), width))
+        return [dict(zip(context.features, row, strict=True)) for row in spans]
+    names = list(record.inputs)
+    if not names:
+        return [{} for _ in record.ids]
+    return [dict(zip(names, row, strict=True)) for row in zip(*record.inputs.values(), strict=True)]
+
+
+def score(output: float | Sequence[float] | None) -> float | None:
+    """Return the number that stands for an output: the probability or value, or the likeliest class' probability."""
+    if isinstance(output, int | float) or output is None:
+        return output
+    return max(output)
+
+
+def shown(task: str, classes: Sequence[str], output: float | Sequence[float]) -> dict[str, Any]:
+    """Return an output by its names, as it is answered and logged."""
+    if task == "regression":
+        return {"value": output}
+    return {"probability": output, "label": label(classes, output)}
+
+
+def label(classes: Sequence[str], output: float | Sequence[float]) -> str:
+    """Return the likeliest class; of a binary's two the second from one half on."""
+    if isinstance(output, int | float):
+        return classes[1 if output >= 0.5 else 0]
+    return classes[max(range(len(output)), key=output.__getitem__)]
+
+
+def _shadow(record: Served, place: int) -> str | None:
+    if record.shadow is None:
+        return None
+    version, outputs = record.shadow
+    return _json({"version": version, "score": score(outputs[place])})
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

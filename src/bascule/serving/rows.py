@@ -1,0 +1,76 @@
+"""What a request asks about: rows by column name, or a matrix whose columns are the model's inputs in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import InputError
+
+Columns = Mapping[str, Sequence[Any]]
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+class Rows:
+    """Rows of one request.
+
+    Attributes:
+        count: how many.
+        columns: column to one value a row; None when a matrix came.
+        matrix: float64 [count, inputs]; None when columns or a single row came.
+        row: the inputs of the only row.
+    """
+
+    __slots__ = ("columns", "count", "matrix", "row")
+
+    def __init__(
+        self,
+        count: int,
+        columns: Columns | None,
+        matrix: np.ndarray | None = None,
+        row: list[float] | None = None,
+    ) -> None:
+        self.count = count
+        self.columns = columns
+        self.matrix = matrix
+        self.row = row
+
+
+def rows_of_records(records: Sequence[Mapping[str, Any]]) -> Rows:
+    """Return rows from one mapping a row. A column that only some rows have is missing (None) in the others."""
+    columns: dict[str, list[Any]] = {}
+    for place, record in enumerate(records):
+        for name, value in record.items():
+            if name not in columns:
+                columns[name] = [None] * len(records)
+            columns[name][place] = value
+    return Rows(len(records), _checked(columns))
+
+
+def rows_of_split(names: Sequence[str], data: Sequence[Sequence[Any]]) -> Rows:
+    """Return rows from column names and one list of values a row.
+
+    Raises:
+        InputError: a row has more or fewer values than there are names, or a name occurs twice.
+    """
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InputError(f"The column {twice!r} is named twice.")
+    for place, row in enumerate(data):
+        if len(row) != len(names):
+            raise InputError(f"Row {place} of the data has {len(row)} values; there are {len(names)} columns.")
+    return Rows(len(data), _checked({name: [row[at] for row in data] for at, name in enumerate(names)}))
+
+
+def _checked(columns: Columns) -> Columns:
+    """Refuse what no column can hold: lists, objects, and integers beyond 64 bits."""
+    for name, values in columns.items():
+        for place, value in enumerate(values):
+            kind = type(value)
+            if kind not in _SCALARS or (kind is int and not -(2**63) <= value < 2**63):
+                text = repr(value)
+                text = text if len(text) <= 40 else text[:37] + "…"
+                raise InputError(f"The column {name!r} has {text} in row {place}: that is no number, text or boolean.")
+    return columns

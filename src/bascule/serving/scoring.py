@@ -1,0 +1,191 @@
+"""One request from rows to answer: choose the arm, score, score unseen beside it, and say what to log."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
+from bascule.serving.deployment import ServedDeployment
+from bascule.serving.ids import IdSource
+from bascule.serving.log.predictions import PredictionLog
+from bascule.serving.model import LoadedModel, Output
+from bascule.serving.rows import Rows
+from bascule.serving.split import Arm
+
+MOST_ROWS = 10_000
+
+
+class ScoringFailed(BasculeError):
+    """The model itself failed on rows that fit its signature. The failure is in the prediction log."""
+
+
+class Query:
+    """What is asked.
+
+    Attributes:
+        rows: what it is about.
+        version: the version that must answer; None leaves it to the split.
+        unit: what stays with one version: what the caller named, or the request's id; None takes the keys of the
+            first row and, when there are none, chance.
+        caller: who asks, as the request says.
+        trace_id: of the W3C trace that the request belongs to.
+        at: when it came, in microseconds since the epoch.
+        began_ns: when it came, on the performance counter; now when it is not given.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        version: int | None = None,
+        unit: str | None = None,
+        caller: str | None = None,
+        trace_id: str | None = None,
+        began_ns: int | None = None,
+    ) -> None:
+        self.rows = rows
+        self.version = version
+        self.unit = unit
+        self.caller = caller
+        self.trace_id = trace_id
+        self.at = time.time_ns() // 1000
+        self.began_ns = time.perf_counter_ns() if began_ns is None else began_ns
+
+
+class Answer:
+    """What was found out.
+
+    Attributes:
+        outputs: for each row the positive class' probability, each class' probability, or the value; None when the
+            model failed.
+        features: the model's inputs row by row, when they were joined and not sent.
+        event_time: as of when, for each row (µs since the epoch); None when nothing says so.
+        ids: the prediction ids, one a row; empty until it was recorded.
+        infer_ns: how long the model took.
+        scored_ns: when it was done, on the performance counter.
+        shadow: the other arm's version and its outputs; None when there is none, or it failed.
+        shadow_failed: the other arm failed.
+    """
+
+    outputs: list[Output] | None = None
+    features: list[list[Any]] | None = None
+    event_time: list[int] | None = None
+    error: str | None = None
+    ids: Sequence[str] = ()
+    shadow: tuple[int, list[Output]] | None = None
+    shadow_failed = False
+    infer_ns = 0
+    scored_ns = 0
+    latency_us = 0
+
+    def __init__(self, deployment: ServedDeployment, query: Query, arm: Arm, model: LoadedModel) -> None:
+        self.deployment = deployment
+        self.query = query
+        self.arm = arm
+        self.model = model
+
+
+def score(deployment: ServedDeployment, query: Query) -> Answer:
+    """Score a query. Nothing is written; it may run in any thread.
+
+    Returns:
+        The answer; when the model itself failed, `error` says so, and it must still be recorded.
+
+    Raises:
+        InputError: the rows do not fit the model; the text names the column.
+        EnvironmentProblem: the version is not in memory.
+    """
+    rows = query.rows
+    if rows.count > MOST_ROWS:
+        raise InputError(
+            f"The request has {rows.count:,} rows; at most {MOST_ROWS:,} are answered at once.",
+            hint="Send it in parts.",
+        )
+    arm = _arm(deployment, query)
+    model = deployment.model(arm.version)
+    if model is None:
+        raise EnvironmentProblem(
+            f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip()
+        )
+    answer = Answer(deployment, query, arm, model)
+    began = time.perf_counter_ns()
+    try:
+        answer.outputs, answer.features, answer.event_time = model.score(rows, query.at)
+    except (InputError, EnvironmentProblem):
+        raise
+    except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
+        answer.error = f"{type(error).__name__}: {error}"
+    ended = time.perf_counter_ns()
+    answer.infer_ns = ended - began
+    answer.scored_ns = ended
+    answer.latency_us = (ended - query.began_ns) // 1000
+    if deployment.shadows and arm.kind != "pinned" and answer.outputs is not None:
+        _score_unseen(deployment, answer)
+    return answer
+
+
+def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
+    """Give an answer its prediction ids and put it into the log's turn.
+
+    Raises:
+        ScoringFailed: the model failed; that too is in the log.
+    """
+    query, model = answer.query, answer.model
+    count = query.rows.count
+    names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
+    if count:
+        context = answer.deployment.context(model)
+        log.append(
+            context,
+            (
+                context.number,
+                names,
+                query.at,
+                answer.event_time,
+                answer.arm.kind,
+                answer.arm.probability,
+                query.caller,
+                query.trace_id,
+                answer.latency_us,
+                _inputs(query.rows),
+                answer.features,
+                answer.outputs,
+                answer.error,
+                answer.shadow,
+            ),
+        )
+    if answer.error is not None:
+        raise ScoringFailed(f"Version {model.version} of model {model.name!r} failed: {answer.error}")
+
+
+def _arm(deployment: ServedDeployment, query: Query) -> Arm:
+    if query.version is not None:
+        deployment.entry(query.version)
+        return Arm(query.version, "pinned", None)
+    only = deployment.split.only
+    if only is not None:
+        return only
+    return deployment.split.arm(query.unit or deployment.first.subject(query.rows) or secrets.token_hex(8))
+
+
+def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
+    version = deployment.shadows.get(answer.arm.version)
+    model = deployment.model(version) if version is not None else None
+    if model is None:
+        return
+    try:
+        answer.shadow = model.version, model.score(answer.query.rows, answer.query.at)[0]
+    except Exception:  # the caller must not feel what it does not see; the failure is counted
+        answer.shadow_failed = True
+
+
+def _inputs(rows: Rows) -> dict[str, Sequence[Any]] | bytes:
+    if rows.row is not None:
+        return struct.pack(f"<{len(rows.row)}d", *rows.row)
+    if rows.matrix is not None:
+        return rows.matrix.astype("<f8", copy=False).tobytes()
+    assert rows.columns is not None
+    return rows.columns if type(rows.columns) is dict else dict(rows.columns)

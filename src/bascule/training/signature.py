@@ -1,0 +1,191 @@
+"""What a model takes and gives, and how rows become the matrix that it reads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bascule.errors import InputError, suggestion
+from bascule.training.label import Target
+from bascule.training.spec import Task
+
+FieldType = Literal["double", "bigint", "boolean", "varchar"]
+MOST_CATEGORIES = 1_024
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """One input. `categories` holds the known texts of a `varchar` in the order of their codes, else None."""
+
+    name: str
+    type: FieldType
+    nullable: bool = True
+    categories: tuple[str, ...] | None = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes out: the task and the classes in the order of their codes (the second is a binary's positive one)."""
+
+    task: Task
+    classes: tuple[str, ...] = ()
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs in the order in which the model reads them, and the output."""
+
+    inputs: tuple[Field, ...]
+    output: Output
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the inputs in order."""
+        return tuple(field.name for field in self.inputs)
+
+    def categorical(self) -> list[int]:
+        """Return the positions of the inputs that are categories."""
+        return [place for place, field in enumerate(self.inputs) if field.categories is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the signature as JSON-able values, as the history and the bundle hold it."""
+        return dict(msgspec.to_builtins(self))
+
+
+def read_signature(value: dict[str, Any]) -> Signature:
+    """Return the signature that `as_dict` wrote.
+
+    Raises:
+        InputError: the value is not a signature.
+    """
+    try:
+        return msgspec.convert(value, Signature)
+    except msgspec.ValidationError as error:
+        raise InputError(f"This is not a model signature: {error}.") from None
+
+
+def infer_signature(rows: pa.Table, target: Target) -> Signature:
+    """Infer the signature from the features of the training split.
+
+    Categories are the texts that occur in these rows, in alphabetical order; of a column with more than 1,024 the most
+    frequent are kept. What does not occur here is unseen to the model.
+
+    Args:
+        rows: the features of the training split, one column each.
+        target: what is predicted.
+
+    Raises:
+        InputError: a column has a type that a model cannot read.
+    """
+    inputs = tuple(_field(name, rows.column(name)) for name in rows.column_names)
+    if not inputs:
+        raise InputError("There are no features to train on.", hint="Name at least one in [training] features.")
+    return Signature(inputs=inputs, output=Output(task=target.task, classes=target.classes))
+
+
+def field_type(kind: pa.DataType, name: str) -> FieldType:
+    """Return the type of an input for a column type.
+
+    Raises:
+        InputError: the type cannot be a feature; the hint says what to derive from it.
+    """
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "bigint"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        return "double"
+    if _is_text(kind):
+        return "varchar"
+    hint = "Derive a number, a boolean or a text from it, or leave it out of the features."
+    if pa.types.is_temporal(kind):
+        hint = f"Derive a number from it, such as hour({name}) or date_diff('day', {name}, prediction_time)."
+    raise InputError(f"The feature {name!r} has the type {kind}, which a model cannot read.", hint=hint)
+
+
+def encode(signature: Signature, rows: pa.Table | pa.RecordBatch) -> np.ndarray:
+    """Return the matrix that the model reads.
+
+    A category becomes its code, an unseen or missing one NaN; a boolean 0 or 1; a number itself; null NaN. The order of
+    the columns in `rows` does not matter and further columns are ignored.
+
+    Returns:
+        float64 [rows, inputs], in column-major order.
+
+    Raises:
+        InputError: an input is missing or has another type than the model was trained on.
+    """
+    present = rows.schema.names
+    missing = [field.name for field in signature.inputs if field.name not in present]
+    if missing:
+        shown = ", ".join(repr(name) for name in missing[:5])
+        raise InputError(
+            f"The rows have no column for {len(missing)} of the model's {len(signature.inputs)} inputs: {shown}.",
+            hint=suggestion(missing[0], present, "column"),
+        )
+    matrix = np.empty((rows.num_rows, len(signature.inputs)), dtype=np.float64, order="F")
+    for place, field in enumerate(signature.inputs):
+        matrix[:, place] = _encode_column(field, rows.column(field.name))
+    return matrix
+
+
+def _field(name: str, column: pa.ChunkedArray) -> Field:
+    kind = field_type(column.type, name)
+    categories = _categories(column) if kind == "varchar" else None
+    return Field(name=name, type=kind, nullable=column.null_count > 0, categories=categories)
+
+
+def _categories(column: pa.ChunkedArray) -> tuple[str, ...]:
+    counted = pc.value_counts(_plain_text(column).drop_null()).to_pylist()
+    counted.sort(key=lambda one: (-one["counts"], one["values"]))
+    return tuple(sorted(one["values"] for one in counted[:MOST_CATEGORIES]))
+
+
+def _encode_column(field: Field, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if field.categories is not None:
+        if not _is_text(kind):
+            raise _wrong_type(field, kind)
+        known = pa.array(field.categories, pa.string())
+        return _to_floats(pc.index_in(_plain_text(column), value_set=known))
+    if field.type == "boolean":
+        if not pa.types.is_boolean(kind):
+            raise _wrong_type(field, kind)
+        return _to_floats(pc.cast(column, pa.int8()))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise _wrong_type(field, kind)
+    return _to_floats(column)
+
+
+def _to_floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    numbers = column if pa.types.is_float64(column.type) else pc.cast(column, pa.float64(), safe=False)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _plain_text(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    return column if column.type == pa.string() else pc.cast(column, pa.string())
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _wrong_type(field: Field, kind: pa.DataType) -> InputError:
+    return InputError(
+        f"The input {field.name!r} has the type {kind}; the model was trained on {field.type}.",
+        hint="Cast the column, or train a new version on the new type.",
+    )
+
+
+def differing_inputs(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return what differs between two sets of named, typed inputs, as sentences. `theirs` came first."""
+    found = [f"{name!r} is new" for name in ours if name not in theirs]
+    found += [f"{name!r} is gone" for name in theirs if name not in ours]
+    found += [
+        f"{name!r} was {theirs[name]} and is {kind}" for name, kind in ours.items() if theirs.get(name, kind) != kind
+    ]
+    return found

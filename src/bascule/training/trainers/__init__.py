@@ -1,0 +1,1 @@
+"""The trainers in the box, each one module that fulfils `bascule.training.Trainer`."""

@@ -1,0 +1,1 @@
+"""The pages: one module a section, each with a table of its routes."""

@@ -1,0 +1,114 @@
+"""What nobody expected: a bug of ours, a machine that gives no more, a Ctrl-C. Each is a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.cli import history
+from bascule.cli.output import COMMON, Common
+from bascule.history import Workspace
+
+Bascule = Callable[..., Any]
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Make `bascule status` raise."""
+
+    def call(error: BaseException) -> None:
+        def fail(*, common: Common = COMMON) -> None:
+            raise error
+
+        monkeypatch.setattr(history, "status", fail)
+
+    return call
+
+
+def test_a_bug_is_one_sentence_and_a_file(folder: Path, bascule: Bascule, broken: Callable[..., None]) -> None:
+    Workspace.create(folder).close()
+    broken(KeyError("rows"))
+    said = bascule("status")
+    assert said.code == 70
+    assert said.out == ""
+    assert said.err.startswith("bascule: This is a bug in Bascule: KeyError: 'rows'; the full traceback is in ")
+    assert "BASCULE_DEBUG=1" in said.err
+    (report,) = (folder / ".bascule" / "tmp").glob("bascule-bug-*.txt")
+    assert str(report) in said.err
+    text = report.read_text()
+    assert "bascule status" in text
+    assert "Traceback (most recent call last)" in text
+    assert "KeyError: 'rows'" in text
+    assert report.stat().st_mode & 0o077 == 0
+
+
+def test_with_json_a_bug_is_one_document(folder: Path, bascule: Bascule, broken: Callable[..., None]) -> None:
+    Workspace.create(folder).close()
+    broken(ZeroDivisionError("division by zero"))
+    said = bascule("status", "--json")
+    document = said.json()
+    assert (said.code, document["kind"]) == (70, "Bug")
+    assert Path(document["report"]).is_file()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workspace", "elsewhere"), ("--workspace=elsewhere",)])
+def test_outside_a_workspace_the_system_keeps_the_traceback(
+    folder: Path,
+    bascule: Bascule,
+    broken: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    (folder / "system").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "system"))
+    broken(RuntimeError("no"))
+    assert bascule("status", *arguments).code == 70
+    place = folder / "elsewhere" / ".bascule" / "tmp" if arguments else folder / "system"
+    assert len(list(place.glob("bascule-bug-*.txt"))) == 1
+
+
+def test_a_traceback_is_shown_when_asked_for(
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    broken: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bascule.cli.main import run
+
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setenv("BASCULE_DEBUG", "1")
+    broken(KeyError("rows"))
+    assert run(["status"]) == 70
+    said = capfd.readouterr()
+    assert "Traceback (most recent call last)" in said.err
+    assert "This is a bug in Bascule: KeyError: 'rows'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.db"), 3, ("Cannot write x.db: the disk is full", "Free")),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), 3, ("Cannot write: the disk is full",)),
+        (PermissionError(errno.EACCES, "Permission denied", "x.db"), 3, ("Cannot use x.db: Permission denied",)),
+        (OSError(errno.EMFILE, "Too many open files"), 3, ("The machine refuses: Too many open files",)),
+        (MemoryError(), 3, ("no memory left",)),
+        (KeyboardInterrupt(), 130, ("Interrupted.", "the same command continues")),
+        (RuntimeError("Query interrupted"), 130, ("Interrupted.",)),
+    ],
+)
+def test_the_machine_and_the_user_are_no_bugs(
+    folder: Path, bascule: Bascule, broken: Callable[..., None], error: BaseException, code: int, words: tuple[str, ...]
+) -> None:
+    Workspace.create(folder).close()
+    broken(error)
+    said = bascule("status")
+    assert said.code == code
+    for word in words:
+        assert word in said.err
+    assert not list((folder / ".bascule").rglob("bascule-bug-*"))
+    assert bascule("status", "--json").json()["error"]

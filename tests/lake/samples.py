@@ -1,0 +1,39 @@
+"""Small tables, and ways to look into a lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bascule.lake import Lake, engine
+from bascule.lake.objects import Object
+
+
+def people(*names: str, start: int = 0) -> pa.Table:
+    """A small table: an id, a name and a score."""
+    return pa.table(
+        {
+            "id": pa.array(range(start, start + len(names)), pa.int64()),
+            "name": pa.array(names, pa.string()),
+            "score": pa.array([float(len(name)) for name in names], pa.float64()),
+        }
+    )
+
+
+def state(lake: Lake, name: str, ref: str = "main") -> Object:
+    """The object of a table at a ref."""
+    return lake.workspace.history.get(ref, f"tables/{name}")
+
+
+def names_in(lake: Lake, value: Object, column: str = "name") -> list[Any]:
+    """One column of a table in scan order."""
+    with engine.opened() as connection:
+        return connection.sql(f"SELECT {column} FROM {lake.scan(value)}").to_arrow_table().column(0).to_pylist()
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes, but for the locks."""
+    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}

@@ -1,0 +1,192 @@
+"""SQL over the lake at any ref and over the records, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import insert
+from tests.lake.samples import people, state
+
+from bascule.catalog import new_id, now
+from bascule.catalog.schema import metrics, runs
+from bascule.errors import InputError, NotFound
+from bascule.history import Workspace
+from bascule.lake import Lake, RecordTable, Session
+from bascule.lake.iceberg import files
+
+
+@pytest.fixture
+def session(lake: Lake) -> Iterator[Session]:
+    lake.append("people", people("ann", "bob"))
+    lake.workspace.history.tag("v1")
+    lake.append("people", people("cyd", start=2))
+    lake.append("ops.weather", pa.table({"x": [1.5]}))
+    with Session(lake.workspace) as opened:
+        yield opened
+
+
+def test_tables_at_any_ref_in_one_query(session: Session) -> None:
+    found = session.arrow(
+        "select (select count(*) from people) n, (select count(*) from people@v1) o, "
+        "(select count(*) from people@main~2) p, (select x from ops.weather) w, (select x from ops.weather@main) v"
+    )
+    assert found.to_pylist() == [{"n": 3, "o": 2, "p": 2, "w": 1.5, "v": 1.5}]
+    moment = dt.datetime.now(dt.UTC).isoformat()
+    assert session.arrow(f"select count(*) n from people@main@{moment}")["n"].to_pylist() == [3]
+    assert session.arrow("select count(*) n from PEOPLE")["n"].to_pylist() == [3]
+
+
+def test_the_session_stays_at_its_state_and_other_refs_move(session: Session, lake: Lake) -> None:
+    lake.append("people", people("dot"))
+    assert session.arrow("select count(*) n from people")["n"].to_pylist() == [3]
+    assert session.arrow("select count(*) n from people@main")["n"].to_pylist() == [4]
+    with Session(lake.workspace, "v1") as old:
+        assert old.arrow("select count(*) n from people")["n"].to_pylist() == [2]
+        assert old.tables() == ["people"]
+
+
+def test_times_are_in_utc(session: Session, lake: Lake) -> None:
+    moment = dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC)
+    lake.append("events", pa.table({"at": pa.array([moment], pa.timestamp("us", "UTC"))}))
+    with Session(lake.workspace) as fresh:
+        assert fresh.arrow("select at, hour(at) h from events").to_pylist() == [{"at": moment, "h": 5}]
+
+
+def test_records_are_tables_with_times(session: Session, lake: Lake) -> None:
+    run = {"id": new_id("run"), "name": "r", "kind": "step", "status": "done", "user_name": "me", "started_at": now()}
+    with lake.workspace.catalog.write() as conn:
+        conn.execute(insert(runs).values(**run, code_dirty=True))
+        conn.execute(insert(metrics).values(run_id=run["id"], key="auc", step=0, at=now(), value=0.5))
+    row = session.arrow("select r.*, m.value from runs r join metrics m on m.run_id = r.id").to_pylist()[0]
+    assert (row["code_dirty"], row["value"], row["finished_at"]) == (True, 0.5, None)
+    assert abs((row["started_at"] - dt.datetime.now(dt.UTC)).total_seconds()) < 600
+    assert session.arrow("select max(at) t from audit")["t"][0].as_py().tzinfo is not None
+    assert len(session.arrow("select * from commits")) == 4
+    lake.append("runs", people("mine"))
+    with Session(lake.workspace) as fresh:
+        assert fresh.arrow("select name from runs")["name"].to_pylist() == ["mine"]  # a table hides a record
+        assert fresh.arrow("select name from records.runs")["name"].to_pylist() == ["r"]
+
+
+def test_record_tables_and_what_has_not_been_moved_yet(session: Session, lake: Lake) -> None:
+    schema = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])
+    table = RecordTable(lake.workspace, "predictions", schema)
+    live = pa.table({"id": ["live"], "at": pa.array([2], schema.field("at").type)})
+    extra = {"predictions": lambda: live, "ground_truth": lambda: live.to_reader()}
+    with Session(lake.workspace, extra=extra) as opened:
+        assert opened.arrow("select id from predictions")["id"].to_pylist() == ["live"]
+        table.append(pa.table({"id": ["moved"], "at": pa.array([1], schema.field("at").type)}))
+        assert sorted(opened.arrow("select id from predictions")["id"].to_pylist()) == ["live", "moved"]
+        assert opened.arrow("select count(*) n from ground_truth")["n"].to_pylist() == [1]
+        assert "ground_truth" in opened.records()
+
+
+def test_a_segment_that_is_moved_while_it_is_read_is_seen_once(lake: Lake) -> None:
+    schema = pa.schema([("id", pa.string())])
+    table = RecordTable(lake.workspace, "predictions", schema)
+    waiting = [pa.table({"id": ["x"]})]
+
+    def unmoved() -> pa.Table:
+        if waiting:
+            rows = waiting.pop()
+            table.move_segment("s", rows)  # the mover comes in between
+            return rows
+        return schema.empty_table()
+
+    with Session(lake.workspace, extra={"predictions": unmoved}) as opened:
+        assert opened.arrow("select id from predictions")["id"].to_pylist() == ["x"]
+
+
+def test_show_describe_summarize_explain_and_parameters(session: Session) -> None:
+    listed = session.arrow("show tables").to_pylist()
+    assert {"name": "people", "kind": "table"} in listed
+    assert {"name": "audit", "kind": "record"} in listed
+    assert session.arrow("describe people@v1")["column_name"].to_pylist() == ["id", "name", "score"]
+    assert len(session.arrow("summarize people")) == 3
+    assert len(session.arrow("explain select * from people")) >= 1
+    assert session.arrow("select name from people where id = ?", [1])["name"].to_pylist() == ["bob"]
+    assert session.arrow("select name from people where id = $id", {"id": 1})["name"].to_pylist() == ["bob"]
+    assert session.arrow("with people as (select 7 as x) select * from people")["x"].to_pylist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("query", "missing", "hint"),
+    [
+        ("from peple", "peple", "Did you mean 'people'?"),
+        ("from metrcs", "metrcs", "Did you mean 'metrics'?"),
+        ("from weather@v1", "weather", "At v1"),
+        ("from people@v2", "v2", "v1"),
+        ("from tokens", "tokens", "At "),
+        ("from settings", "settings", "At "),
+        ("from '/etc/passwd'", "/etc/passwd", "At "),
+        ("from information_schema.tables", "information_schema.tables", "At "),
+    ],
+)
+def test_what_does_not_exist_is_named_with_the_nearest(session: Session, query: str, missing: str, hint: str) -> None:
+    with pytest.raises(NotFound, match=f"named '{missing}'") as raised:
+        session.arrow(query)
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("select nope from people", 'column "nope" not found'),
+        ("select name::int from people", r"Could not convert string '(ann|bob|cyd)'"),
+        ("select error('boom') from people", "boom"),
+        ("drop table people", "something else than read"),
+        ("select * from read_parquet('x')", "read_parquet"),
+    ],
+)
+def test_errors_are_told_in_words(session: Session, query: str, what: str) -> None:
+    with pytest.raises(InputError, match=what) as raised:
+        session.arrow(query)
+    assert "Traceback" not in raised.value.message
+
+
+def test_the_connection_reads_the_workspace_and_nothing_else(session: Session, lake: Lake, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    run = session.connection.execute
+    for statement in (
+        f"select * from read_csv('{secret}')",
+        f"select * from read_text('{lake.workspace.folder}/lake/../catalog.db')",
+        f"copy (select 1) to '{tmp_path}/out.csv'",
+        f"attach '{tmp_path}/x.db'",
+        "set enable_external_access = true",
+        "set lock_configuration = false",
+        "install httpfs",
+    ):
+        with pytest.raises(Exception, match=r"disabled by configuration|locked"):
+            run(statement)
+    source = lake.scan(state(lake, "people"))
+    assert run(f"select count(*) from {source}").fetchall() == [(3,)]  # rooms above use it so
+
+
+def test_a_ref_that_does_not_exist_opens_no_session(lake: Lake) -> None:
+    with pytest.raises(NotFound, match="mian"):
+        Session(lake.workspace, "mian")
+
+
+def test_on_postgresql_too(workspace: Workspace) -> None:
+    Lake(workspace).append("people", people("ann"))
+    with Session(workspace) as opened:
+        assert opened.arrow("select count(*) n from people")["n"].to_pylist() == [1]
+        assert opened.arrow("select protected from refs")["protected"].to_pylist() == [True]
+        assert opened.arrow("select at from audit")["at"].type == pa.timestamp("us", "UTC")
+        assert len(opened.arrow("from commits")) == 2
+
+
+def test_only_what_is_named_is_loaded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bascule.lake import views
+
+    loaded: list[str] = []
+    load = views.load
+    monkeypatch.setattr(views, "load", lambda catalog, name: loaded.append(name) or load(catalog, name))
+    session.arrow("select 1 from people, refs")
+    assert loaded == ["refs"]
+    assert files.UNFINISHED not in session.arrow("from refs").to_string()

@@ -1,0 +1,236 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from sqlalchemy import select
+
+from bascule import monitoring
+from bascule.catalog.schema import monitor_points
+from bascule.history import Workspace
+
+DAY = 86_400_000_000
+START = 15_887 * DAY
+
+
+def points(ws: Workspace, measure: str | None = None) -> list[monitoring.Point]:
+    with ws.catalog.read() as conn:
+        return monitoring.read_points(conn, "main", "delays", [measure] if measure else None)
+
+
+def alerts(ws: Workspace, firing: bool = False) -> list[monitoring.Alert]:
+    with ws.catalog.read() as conn:
+        return monitoring.read_alerts(conn, "main", "delays", firing=firing)
+
+
+def measure(ws: Workspace, log, monitor: dict) -> monitoring.Measurement:
+    return monitoring.measure(ws, log.connection(), "main", monitor)
+
+
+def table(ws: Workspace) -> list[tuple]:
+    columns = [c for c in monitor_points.c if c.name != "computed_at"]
+    with ws.catalog.read() as conn:
+        return sorted(map(tuple, conn.execute(select(*columns))))
+
+
+def test_quiet_days_give_points_and_no_alert(workspace: Workspace, log, watch) -> None:
+    monitor = watch(workspace)
+    for day in range(5):
+        log.day(day)
+    found = measure(workspace, log, monitor)
+    assert found.windows == 5
+    assert found.opened == ()
+    kinds = {(p.measure, p.subject) for p in points(workspace)}
+    assert kinds == {
+        ("traffic", "rows"),
+        ("coverage", "labels"),
+        ("drift", "wind"),
+        ("drift", "origin"),
+        ("drift", "age"),
+        ("drift_share", "share"),
+        ("prediction_drift", "score"),
+        *(("quality", metric) for metric in ("auc", "log_loss", "brier", "ece", "accuracy")),
+    }
+    auc = [p for p in points(workspace, "quality") if p.subject == "auc"]
+    assert all(p.low < p.value < p.high for p in auc)
+    assert all(p.detail["release"] == 0.84 and p.breach is False for p in auc)
+    assert [p.start for p in auc] == [START + day * DAY for day in range(5)]
+
+
+def test_measuring_again_changes_nothing(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    for day in range(3):
+        log.day(day)
+    measure(local_workspace, log, monitor)
+    before = table(local_workspace)
+    again = measure(local_workspace, log, monitor)
+    assert (again.windows, again.points) == (0, ())
+    assert table(local_workspace) == before
+
+
+def test_measuring_day_by_day_is_measuring_at_once(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    other = {**monitor, "name": "once"}
+    worn = {"change": {"wind": lambda rng, n: rng.normal(12, 3, n)}}
+    for day in range(12):
+        log.day(day, **(worn if 3 <= day < 7 else {}))
+        measure(local_workspace, log, monitor)
+    monitoring.measure(local_workspace, log.connection(), "main", other)
+    with local_workspace.catalog.read() as conn:
+        daily, once = (monitoring.read_points(conn, "main", name) for name in ("delays", "once"))
+        episodes = [
+            [(a.subject, a.window_start, a.status) for a in monitoring.read_alerts(conn, "main", name)]
+            for name in ("delays", "once")
+        ]
+    assert daily == once
+    assert episodes[0] == episodes[1] == [("wind", START + 5 * DAY, "resolved")]
+
+
+def test_drift_opens_one_alert_and_resolves(workspace: Workspace, log, watch) -> None:
+    monitor = watch(workspace)
+    story = []
+    for day in range(14):
+        shifted = 2 <= day < 9
+        log.day(day, change={"wind": lambda rng, n: rng.normal(11.5, 3, n)} if shifted else None)
+        found = measure(workspace, log, monitor)
+        story += [(day, "open", a.subject) for a in found.opened] + [(day, "resolve", len(found.resolved))] * bool(
+            found.resolved
+        )
+    assert story == [(4, "open", "wind"), (11, "resolve", 1)]
+    (alert,) = alerts(workspace)
+    assert (alert.measure, alert.severity, alert.status) == ("drift", "warning", "resolved")
+    assert alert.value >= alert.threshold == 0.1
+    assert alert.closed_at >= alert.opened_at
+
+
+@pytest.mark.parametrize(
+    ("subject", "change"),
+    [
+        ("wind", lambda rng, n: rng.normal(11.5, 3, n)),
+        ("origin", lambda rng, n: rng.choice(["EWR", "JFK", "LGA"], n, p=[0.2, 0.35, 0.45])),
+        ("origin", lambda rng, n: rng.choice(["EWR", "JFK", "SWF"], n, p=[0.4, 0.35, 0.25])),
+        ("age", lambda rng, n: np.where(rng.random(n) < 0.15, np.nan, rng.gamma(4, 3, n))),
+    ],
+)
+def test_known_shifts_are_paged(local_workspace: Workspace, log, watch, subject: str, change) -> None:
+    monitor = watch(local_workspace)
+    for day in range(5):
+        log.day(day, change={subject: change})
+    found = measure(local_workspace, log, monitor)
+    assert [alert.subject for alert in found.opened] == [subject]
+    assert found.opened[0].detail["moved"]["cell"]
+
+
+def test_a_feature_that_is_not_sent_any_more_is_paged(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    del log.columns["age"]
+    for day in range(4):
+        log.day(day)
+    found = measure(local_workspace, log, monitor)
+    assert [(alert.subject, alert.detail["nulls"]) for alert in found.opened] == [("age", 1.0)]
+
+
+def test_scores_that_shift_are_prediction_drift(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    for day in range(4):
+        log.day(day, score_shift=0.8, labelled=0.0)
+    found = measure(local_workspace, log, monitor)
+    assert [(alert.measure, alert.subject) for alert in found.opened] == [("prediction_drift", "score")]
+
+
+def test_alerts_are_ranked_by_severity_and_then_effect_times_importance(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    change = {"wind": lambda rng, n: rng.normal(11.5, 3, n), "age": lambda rng, n: rng.gamma(4, 9, n)}
+    for day in range(4):
+        log.day(day, change=change, skill=0.1)
+    opened = measure(local_workspace, log, monitor).opened
+    assert opened[0].subject == "auc"
+    drifted = [alert for alert in opened if alert.measure == "drift"]
+    assert [alert.subject for alert in drifted] == ["wind", "age"]
+    assert drifted[1].value > drifted[0].value  # the larger effect is on the feature that matters least
+    assert [a.id for a in alerts(local_workspace, firing=True)] == [a.id for a in opened]
+
+
+def test_quality_waits_for_labels_and_is_measured_when_they_arrive(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    for day in range(4):
+        log.day(day, labelled=0.5, skill=0.0)
+    measure(local_workspace, log, monitor)
+    assert points(local_workspace, "quality") == []
+    assert all(0.4 < p.value < 0.6 for p in points(local_workspace, "coverage"))
+    have = {i for t in log.truth for i in t.column("prediction_id").to_pylist()}
+    late = [i for t in log.predictions[:2] for i in t.column("prediction_id").to_pylist() if i not in have]
+    log.label(late, (np.random.default_rng(5).random(len(late)) < 0.3).astype(float), START + 9 * DAY)
+    found = measure(local_workspace, log, monitor)
+    assert found.windows == 2
+    assert {p.start for p in points(local_workspace, "quality")} == {START, START + DAY}
+    assert {p.measure for p in found.points} == {"traffic", "coverage", "quality"}
+
+
+def test_a_corrected_label_is_measured_again(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    log.day(0)
+    measure(local_workspace, log, monitor)
+    (before,) = [p.value for p in points(local_workspace, "quality") if p.subject == "brier"]
+    ids = log.predictions[0].column("prediction_id").to_pylist()
+    log.label(ids, np.ones(len(ids)), START + 3 * DAY)
+    assert measure(local_workspace, log, monitor).windows == 1
+    (after,) = [p.value for p in points(local_workspace, "quality") if p.subject == "brier"]
+    scores = log.predictions[0].column("score").to_numpy()
+    assert after == pytest.approx(((1 - scores) ** 2).mean())
+    assert after != before
+
+
+def test_worse_quality_is_critical(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace, quality={"metric": "auc", "tolerance": 0.03})
+    for day in range(6):
+        log.day(day, 800, skill=0.2)
+    (alert,) = (a for a in measure(local_workspace, log, monitor).opened if a.measure == "quality")
+    assert (alert.subject, alert.severity) == ("auc", "critical")
+    assert alert.value < alert.threshold == pytest.approx(0.81)
+
+
+def test_small_windows_are_counted_and_not_judged(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    log.day(0, 50, change={"wind": lambda rng, n: rng.normal(100, 1, n)})
+    measure(local_workspace, log, monitor)
+    assert {p.measure for p in points(local_workspace)} == {"traffic", "coverage"}
+
+
+def test_the_canary_is_left_to_its_rollout(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    log.day(0)
+    log.day(0, arm="canary", change={"wind": lambda rng, n: rng.normal(100, 1, n)})
+    measure(local_workspace, log, monitor)
+    (traffic,) = points(local_workspace, "traffic")
+    assert traffic.value == 400
+    assert not any(p.breach for p in points(local_workspace, "drift"))
+
+
+def test_drift_is_the_naive_computation(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace)
+    log.day(0, 1000)
+    measure(local_workspace, log, monitor)
+    profile = monitoring.decode_profile(local_workspace.store.get(monitor["reference"]["profile"]))
+    column = next(c for c in profile.columns if c.name == "origin")
+    sent = [json.loads(text)["origin"] for text in log.predictions[0].column("features").to_pylist()]
+    counts = [sent.count(category) for category in column.categories]
+    (point,) = [p for p in points(local_workspace, "drift") if p.subject == "origin"]
+    distance = jensenshannon(counts, column.counts[:3], base=2)
+    assert point.detail["distance"] == pytest.approx(distance)
+    null = 2 * (1 / 1000 + 1 / 20_000) / (8 * np.log(2))
+    assert point.detail["null_level"] == pytest.approx(null)
+    assert point.value == pytest.approx(np.sqrt(max(0, distance**2 - null)))
+
+
+def test_a_quiet_year_on_100_features_gives_at_most_one_page(local_workspace: Workspace, log_of, watch) -> None:
+    columns = {f"x{i}": lambda rng, n: rng.normal(size=n) for i in range(60)}
+    columns |= {f"c{i}": lambda rng, n: rng.choice(list("abcdefgh"), n) for i in range(30)}
+    columns |= {f"h{i}": lambda rng, n: np.where(rng.random(n) < 0.01, np.nan, rng.pareto(2, n)) for i in range(10)}
+    monitor = watch(local_workspace, columns)
+    log = log_of(columns, seed=4)
+    log.day(0, 365 * 280, days=365)
+    found = measure(local_workspace, log, monitor)
+    assert found.windows == 365
+    assert len([p for p in found.points if p.measure == "drift"]) == 36_500
+    assert len(found.opened) <= 1

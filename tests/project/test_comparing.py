@@ -1,0 +1,99 @@
+"""Differences, each kind in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.history import Workspace
+from bascule.project.comparing import MOST_LINES, Comparison, compare
+from tests.project.parcels import HEAD, PROJECT, SQL, csv, write
+
+Bascule = Callable[..., Any]
+
+
+def test_rows_of_a_table(trained: Path, bascule: Bascule) -> None:
+    row = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
+    file = write(trained / "april.csv", csv(HEAD, [row]))
+    assert bascule("ingest", "orders", file).code == 0
+    (found,) = bascule("diff", "main~1", "main", "--json").json()
+    assert (found["path"], found["change"]) == ("tables/orders", "changed")
+    assert found["summary"] == "2,400 → 2,401 rows, 1 added"
+    assert found["data"]["added"] == 1
+    (sample,) = found["sample"]
+    assert (sample[""], sample["order_id"]) == ("+", "p1")
+    text = bascule("diff", "main~1", "main").out
+    assert text.startswith("~ tables/orders  2,400 → 2,401 rows, 1 added\n")
+    assert "p1" in text
+    assert "p1" not in bascule("diff", "main~1", "main", "--rows", 0).out
+    assert bascule("diff", "main~1", "main", "--path", "models/").out == "Nothing differs.\n"
+    assert bascule("diff", "main").out == "Nothing differs.\n"
+
+
+def test_a_row_that_changed_shows_both_values_and_a_column_its_fate(trained: Path, bascule: Bascule) -> None:
+    lines = (trained / "data/depots.csv").read_text().splitlines()
+    changed = [f"{line},{'size' if at == 0 else at}" for at, line in enumerate(lines)]
+    write(trained / "data/depots.csv", "\n".join(changed).replace("1987", "1988") + "\n")
+    assert bascule("ingest", "depots", trained / "data/depots.csv").code == 0
+    (found,) = bascule("diff", "main~1", "main", "--json").json()
+    assert "column size: added" in found["details"]
+    assert "3 changed" in found["summary"]
+    assert "1987 → 1988" in {row["opened"] for row in found["sample"]}
+
+
+def test_a_new_version_tells_its_metrics_beside_those_of_the_served_one(trained: Path, bascule: Bascule) -> None:
+    bascule("branch", "before")
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
+    assert bascule("run").code == 0
+    found = {one["path"]: one for one in bascule("diff", "before", "--json").json()}
+    assert found["models/delays"]["summary"] == "1 new version, production: 1 → 2"
+    details = found["models/delays"]["details"]
+    assert details[0] == "version 2: gates passed"
+    assert any(line.startswith("  auc 0.") and "(was 0." in line for line in details)
+
+
+def test_traffic_of_a_deployment(trained: Path, bascule: Bascule) -> None:
+    bascule("branch", "before")
+    assert bascule("deploy", "delays").code == 0
+    (found,) = bascule("diff", "before", "--json").json()
+    assert (found["change"], found["summary"]) == ("added", "nothing → version 1 100 %")
+
+
+def test_definitions_are_told_as_lines(trained: Path, bascule: Bascule) -> None:
+    bascule("branch", "before")
+    write(trained / "features/weather.sql", SQL["weather"].replace(", wind", ""))
+    assert bascule("step", "run", "define").code == 0
+    (found,) = bascule("diff", "before", "--json").json()
+    assert found["summary"] == "feature view"
+    assert "-select depot, observed_at, rain, wind from weather" in found["details"]
+    assert "+select depot, observed_at, rain from weather" in found["details"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (None, {"kind": "monitor", "by": "day"}, "added"),
+        ({"kind": "monitor", "by": "day"}, None, "removed"),
+    ],
+)
+def test_what_came_or_went_is_one_line(
+    local_workspace: Workspace, before: dict[str, Any] | None, after: dict[str, Any] | None, change: str
+) -> None:
+    history = local_workspace.history
+    for value in (before, after):
+        history.commit("main", {"monitors/m": value, "tags/x": {"kind": "x", "is": str(value)}}, message="one")
+    found = compare(local_workspace, "main~1", "main", "monitors/")
+    assert found == [Comparison("monitors/m", change, "monitor")]
+
+
+def test_a_long_text_is_cut(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    for word in ("a", "b"):
+        text = "\n".join(f"{word}{line}" for line in range(100))
+        history.commit("main", {"contracts/t": {"kind": "contract", "text": text}}, message=word)
+    (found,) = compare(local_workspace, "main~1", "main")
+    assert len(found.details) == MOST_LINES + 1
+    assert found.details[-1] == "… and 161 lines more"

@@ -1,0 +1,133 @@
+"""Merging into production: the gates of a changed model, the contracts of changed tables, and the rollout after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import CheckFailed, Conflict, NotFound
+from bascule.history import Workspace
+from bascule.lake import Lake
+from bascule.lake.doctor import check
+from bascule.project.publishing import publish
+from tests.project.parcels import CONTRACT, HEAD, PROJECT, csv, write
+
+Bascule = Callable[..., Any]
+CONTRACTED = {"kind": "contract", "table": "orders", "text": CONTRACT, "file": "contracts/orders.yaml"}
+
+
+def model(**versions: bool | str) -> dict[str, Any]:
+    """Return a model whose last version is in production: `v1=True` passed, `v1="why"` was forced."""
+    made = {
+        name[1:]: {
+            "version": int(name[1:]),
+            "passed": passed is True,
+            "forced": passed if isinstance(passed, str) else "",
+            "metrics": {},
+        }
+        for name, passed in versions.items()
+    }
+    last = max(int(number) for number in made)
+    return {"kind": "model", "name": "delays", "versions": made, "aliases": {"production": last}}
+
+
+def test_a_model_that_failed_its_gates_is_not_merged(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    history.commit("main", {"models/delays": model(v1=True)}, message="one")
+    history.create_branch("dev")
+    history.commit("dev", {"models/delays": model(v1=True, v2=False)}, message="two")
+    head = history.resolve("main").id
+    with pytest.raises(CheckFailed, match="version 2 of models/delays did not pass its gates") as refused:
+        publish(local_workspace, "dev", "main")
+    assert "bascule models delays 2" in refused.value.hint
+    assert history.resolve("main").id == head
+
+    history.commit("dev", {"models/delays": model(v1=True, v2="a drill")}, message="forced")
+    done = publish(local_workspace, "dev", "main")
+    assert done.checked == ("models/delays",)
+    assert [change.path for change in done.changes] == ["models/delays"]
+    assert done.shipped == ()
+    assert publish(local_workspace, "dev", "main").changes == ()
+
+
+def test_versions_of_both_sides_are_kept_and_aliases_are_not_guessed(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    history.commit("main", {"models/delays": model(v1=True)}, message="one")
+    for name, versions in (("left", {"v1": True, "v2": True}), ("right", {"v1": True, "v3": True})):
+        history.create_branch(name)
+        history.commit(name, {"models/delays": model(**versions)}, message=name)
+    publish(local_workspace, "left", "main")
+    with pytest.raises(Conflict, match="both changed models/delays") as clash:
+        publish(local_workspace, "right", "main")
+    assert clash.value.paths == ["models/delays"]
+    publish(local_workspace, "right", "main", theirs=["models/delays"])
+    assert history.get("main", "models/delays")["aliases"] == {"production": 3}
+
+
+def test_a_changed_contract_is_held_against_the_table(local_workspace: Workspace, tmp_path: Path) -> None:
+    """The data did not change, what is asked of them did."""
+    from bascule.project.batches import bring_in
+
+    row = ("p1", "moon", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
+    bring_in(local_workspace, "orders", write(tmp_path / "1.csv", csv(HEAD, [row])), "main")
+    history = local_workspace.history
+    history.create_branch("strict")
+    history.commit("strict", {"contracts/orders": CONTRACTED}, message="Define contracts/orders")
+    head = history.resolve("main").id
+    with pytest.raises(CheckFailed, match="'strict' is not merged into 'main'") as refused:
+        publish(local_workspace, "strict", "main")
+    assert {row["column"] for row in refused.value.details if row["severity"] == "critical"} == {"depot"}
+    assert history.resolve("main").id == head
+
+    wider = {**CONTRACTED, "text": CONTRACT.replace("south, east", "south, east, moon")}
+    history.commit("strict", {"contracts/orders": wider}, message="The moon is a depot")
+    assert publish(local_workspace, "strict", "main").checked == ("tables/orders",)
+
+
+def test_a_refused_merge_of_appends_leaves_no_file(local_workspace: Workspace, tmp_path: Path) -> None:
+    from bascule.project.batches import bring_in
+
+    history = local_workspace.history
+    history.commit("main", {"contracts/orders": CONTRACTED}, message="Define contracts/orders")
+    row = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
+    bring_in(local_workspace, "orders", write(tmp_path / "1.csv", csv(HEAD, [row])), "main", key=["order_id"])
+    for name in ("left", "right"):
+        history.create_branch(name)
+        rows = [("same", "north", *row[2:6], len(name))]
+        bring_in(local_workspace, "orders", write(tmp_path / f"{name}.csv", csv(HEAD, rows)), name)
+    publish(local_workspace, "left", "main")
+    with pytest.raises(CheckFailed, match="same"):
+        publish(local_workspace, "right", "main")
+    report = check(local_workspace)
+    assert (report.problems, report.orphans) == ((), ())
+    assert Lake(local_workspace).files(history.get("main", "tables/orders"))
+
+    with pytest.raises(NotFound, match="There is no path in conflict named 'tables/depots'"):
+        publish(local_workspace, "right", "main", ours=["tables/depots"])
+    assert check(local_workspace).orphans == ()
+
+
+def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    assert bascule("switch", "-c", "dev").code == 0
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
+    assert bascule("run").code == 0
+    said = bascule("merge", "dev", "main")
+    assert said.code == 0, said.err
+    assert "checked models/delays" in said.out
+    assert "deployments/delays rolls out version 2" in said.out
+    status = bascule("status", "--branch", "main", "--json").json()
+    assert status["deployments"]["delays"] == [{"version": 1, "weight": 90}, {"version": 2, "weight": 10}]
+
+
+def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    assert bascule("switch", "-c", "dev").code == 0
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
+    assert bascule("run").code == 0
+    assert bascule("merge", "dev", "main", "--no-ship", "--json").json()["shipped"] == []
+    status = bascule("status", "--branch", "main", "--json").json()
+    assert status["deployments"]["delays"] == [{"version": 1, "weight": 100}]

@@ -1,0 +1,42 @@
+"""Prediction ids sort by time and never repeat."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.catalog import now
+from bascule.serving.ids import IdSource, is_prediction_id, made_at
+
+
+@given(st.lists(st.integers(0, 2**54), min_size=1, max_size=50))
+def test_ids_increase_whatever_the_clock_does(moments: list[int]) -> None:
+    source = IdSource()
+    ids = [source.next(moment) for moment in moments]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    assert all(is_prediction_id(one) for one in ids)
+
+
+@given(st.integers(0, 2**54))
+def test_an_id_holds_its_moment(moment: int) -> None:
+    assert made_at(IdSource().next(moment)) == moment
+
+
+def test_the_counter_wraps_in_order() -> None:
+    source = IdSource()
+    source._count = (1 << 30) - 3
+    ids = source.many(now(), 6)
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 6
+
+
+def test_two_processes_do_not_meet() -> None:
+    moment = now()
+    assert not set(IdSource().many(moment, 1_000)) & set(IdSource().many(moment, 1_000))
+
+
+def test_other_texts_are_not_ids() -> None:
+    good = IdSource().next(now())
+    for text in ("", "pred_", good[:-1], good + "0", good.upper(), "run_" + good[5:], good[:-1] + "l"):
+        assert not is_prediction_id(text)

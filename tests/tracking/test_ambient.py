@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bascule.catalog.schema import metrics, params, run_io
+from bascule.errors import InputError
+from bascule.history import Workspace
+from bascule.store import digest_of
+from bascule.tracking import find_run
+from bascule.tracking.ambient import track
+
+SCRIPT = """
+import csv, sys
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+import lightgbm
+
+with open("data.csv") as source:
+    rows = [[float(x) for x in row] for row in csv.reader(source)]
+x, y = [row[:-1] for row in rows], [int(row[-1]) for row in rows]
+model = LogisticRegression(C=0.5).fit(x, y)
+print("accuracy", accuracy_score(y, model.predict(x)))
+import numpy
+lightgbm.train({"objective": "binary", "verbosity": -1, "min_data_in_leaf": 1}, lightgbm.Dataset(numpy.array(x), y), 3)
+with open("out.txt", "w") as out:
+    out.write("done")
+if len(sys.argv) > 1:
+    raise RuntimeError("on purpose")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "project"
+    (place / "train.py").write_text(SCRIPT)
+    (place / "data.csv").write_text("".join(f"{n},{n % 7},{int(n > 20)}\n" for n in range(40)))
+    monkeypatch.chdir(place)
+    return place
+
+
+def rows_of(workspace: Workspace, table: Any, run: str) -> list[Any]:
+    with workspace.catalog.read() as conn:
+        return list(conn.execute(select(table).where(table.c.run_id == run)))
+
+
+def test_an_unchanged_script_is_recorded(local_workspace: Workspace, folder: Path) -> None:
+    done = track(local_workspace, folder, [sys.executable, "train.py"], "main")
+
+    assert done.exit_code == 0
+    assert done.inputs == {"data.csv": digest_of((folder / "data.csv").read_bytes())}
+    assert done.outputs == {"out.txt": digest_of(b"done")}
+    assert done.metrics["accuracy_score"] > 0.9
+    assert local_workspace.store.get(done.models[0]).startswith(b"tree")
+    recorded = {row.key: row.value for row in rows_of(local_workspace, params, done.run_id)}
+    assert recorded["LogisticRegression.C"] == "0.5"
+    assert recorded["LogisticRegression.fit_rows"] == "40"
+    assert recorded["lightgbm.objective"] == "binary"
+    assert [row.key for row in rows_of(local_workspace, metrics, done.run_id)] == ["accuracy_score"]
+    assert {row.direction for row in rows_of(local_workspace, run_io, done.run_id)} == {"in", "out"}
+    run = find_run(local_workspace, done.run_id)
+    assert (run["status"], run["kind"], run["name"]) == ("done", "track", "train.py")
+    assert run["code_snapshot"]
+    assert list(local_workspace.temporary_folder.glob("track-*")) == []
+
+
+def test_a_script_that_fails_keeps_its_exit_code_and_says_why(local_workspace: Workspace, folder: Path) -> None:
+    done = track(local_workspace, folder, [sys.executable, "train.py", "fail"], "main")
+    assert done.exit_code == 1
+    assert done.error == "RuntimeError: on purpose"
+    assert find_run(local_workspace, done.run_id)["status"] == "failed"
+
+
+def test_a_script_that_is_killed_leaves_what_it_did(local_workspace: Workspace, folder: Path) -> None:
+    (folder / "die.py").write_text("open('data.csv').close()\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    done = track(local_workspace, folder, [sys.executable, "die.py"], "main")
+    assert done.exit_code == -9
+    assert list(done.inputs) == ["data.csv"]
+
+
+def test_a_command_that_cannot_start_is_told(local_workspace: Workspace, folder: Path) -> None:
+    with pytest.raises(InputError, match="cannot be started"):
+        track(local_workspace, folder, ["no-such-program"], "main")

@@ -1,0 +1,270 @@
+"""All pages as documents: they answer, lead somewhere, escape what others wrote, and need no script to be read."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from html import unescape
+from urllib.parse import urldefrag
+
+import pytest
+from starlette.testclient import TestClient
+
+from bascule.catalog import audit
+from bascule.cli.main import application
+from bascule.history import Workspace
+from bascule.server import create_token
+from tests.server.conftest import Serve
+from tests.server.filled import ANN, Filled
+from tests.web.addresses import pages
+from tests.web.markup import Element, read
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_every_page_answers_and_is_whole(client: TestClient, filled: Filled) -> None:
+    for address in pages(filled):
+        answer = client.get(address, headers={"accept": "text/html"})
+        assert answer.status_code == (404 if address == "/nothing-here" else 200), address
+        elements = read(answer.text)
+        check_document(address, elements)
+
+
+def check_document(address: str, elements: list[Element]) -> None:
+    tags = [element.tag for element in elements]
+    assert tags.count("h1") == 1, address
+    assert tags.count("main") == 1, address
+    ids = [element.attributes["id"] for element in elements if "id" in element.attributes]
+    assert len(ids) == len(set(ids)), (address, "an id is there twice")
+    for element in elements:
+        attributes = element.attributes
+        assert "style" not in attributes, (address, "the policy forbids style attributes")
+        assert not any(name.startswith("on") for name in attributes), (address, "nor handlers in attributes")
+        if element.tag == "script":
+            assert "src" in attributes or attributes.get("type") == "application/json", address
+        for name in ("aria-labelledby", "aria-describedby", "list", "for"):
+            if name in attributes:
+                assert attributes[name] in ids, (address, element.tag, attributes[name])
+        # A link that a model card's author wrote may lead elsewhere when it is clicked; nothing may be fetched there.
+        for name in ("src", "action", "hx-get", *(() if element.tag == "a" else ("href",))):
+            assert not attributes.get(name, "").startswith(("http:", "https:", "//")), (address, element)
+        assert not attributes.get("href", "").startswith("javascript:"), (address, element)
+        if element.tag in ("a", "button") and not element.text.strip():
+            assert attributes.get("aria-label"), (address, "a link without words", element)
+        if element.tag == "input" and attributes.get("type") not in ("hidden", "checkbox"):
+            assert "label" in element.within or attributes.get("id"), (address, "a field without a label", element)
+        if element.tag == "input" and attributes.get("type") == "checkbox":
+            assert attributes.get("aria-label"), address
+        if element.tag == "th":
+            assert attributes.get("scope") or element.text.strip() in ("", "Compare"), (address, element.text)
+
+
+def test_no_link_is_dead(client: TestClient, filled: Filled) -> None:
+    """Follow every link from every page, until there are no new ones."""
+    waiting, seen, checked = pages(filled), set[str](), 0
+    while waiting:
+        address = urldefrag(waiting.pop()).url
+        if address in seen or address == "/nothing-here":
+            continue
+        seen.add(address)
+        answer = client.get(address, headers={"accept": "text/html"})
+        assert answer.status_code in (200, 303), address
+        checked += 1
+        # One level deep is enough for pages of one kind: there are thousands of predictions and commits.
+        if checked > len(pages(filled)):
+            continue
+        for element in read(answer.text):
+            link = element.attributes.get("href", "")
+            if element.tag == "a" and link.startswith("/"):
+                waiting.insert(0, link)
+    assert checked > 120
+
+
+def test_links_stay_on_the_chosen_state(client: TestClient) -> None:
+    for element in read(client.get("/data?ref=windier-features").text):
+        link = element.attributes.get("href", "")
+        inside = element.tag == "a" and link.startswith("/") and "nav" in element.within
+        if inside:
+            assert "ref=windier-features" in link
+    assert "Nothing is deployed on this branch" in client.get("/deployments?ref=windier-features").text
+    assert client.get("/data?ref=no-such-branch").status_code == 404
+
+
+def test_the_past_can_be_read_and_not_changed(client: TestClient, filled: Filled) -> None:
+    page = client.get("/deployments/delays?ref=v1.0").text
+    assert "This is a state of the past" in page
+    assert "deployments/delays/rollback" not in page.replace("rollback deployments/delays", "")
+    assert client.get(f"/data/flights?ref={filled.commit}").status_code == 200
+
+
+def test_what_others_wrote_is_text(local_workspace: Workspace, serve: Serve) -> None:
+    ws = local_workspace
+    model = {"kind": "model", "name": HOSTILE, "versions": {}, "aliases": {HOSTILE: 1}}
+    contract = {"kind": "contract", "table": "x", "text": HOSTILE}
+    ws.history.commit("main", {"models/x": model, "contracts/x": contract}, message=HOSTILE, author=HOSTILE)
+    with ws.catalog.write() as conn:
+        audit.append(conn, actor=HOSTILE, action="x", subject=HOSTILE, detail={HOSTILE: HOSTILE, "list": [HOSTILE]})
+    client = serve(ws)
+    head = ws.history.resolve("main").id
+    for address in (
+        "/",
+        "/history",
+        f"/commits/{head}",
+        "/models",
+        "/audit",
+        "/go?q=%3Cscript%3E",
+        f"/runs?text={HOSTILE}",
+    ):
+        text = client.get(address).text
+        assert "<script>alert" not in text, address
+        assert "<img" not in text, address
+    assert HOSTILE in unescape(client.get("/history").text)
+
+
+def test_a_model_card_can_do_no_harm(client: TestClient) -> None:
+    page = client.get("/models/delays/2").text
+    assert "<script>alert" not in page
+    assert "example.org/x.png" in page
+    assert "<img" not in page
+    assert '<td class="num">0.71</td>' in page
+
+
+def test_an_empty_workspace_says_how_to_begin(local_workspace: Workspace, serve: Serve) -> None:
+    client = serve(local_workspace)
+    for address in (
+        "/",
+        "/history",
+        "/data",
+        "/runs",
+        "/models",
+        "/deployments",
+        "/monitoring",
+        "/predictions",
+        "/audit",
+    ):
+        answer = client.get(address)
+        assert answer.status_code == 200, address
+        check_document(address, read(answer.text))
+    assert "bascule run" in client.get("/runs").text
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("flights", "/data/flights"),
+        ("tables/flights", "/data/flights"),
+        ("models/delays", "/models/delays"),
+        ("main~1", "/commits/"),
+        ("v1.0", "/commits/"),
+        ("", "/"),
+    ],
+)
+def test_going_to_a_name(client: TestClient, asked: str, expected: str) -> None:
+    answer = client.get("/go", params={"q": asked})
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith(expected)
+
+
+def test_going_to_an_id(client: TestClient, filled: Filled) -> None:
+    for asked, page in (
+        (filled.train_run, f"/runs/{filled.train_run}"),
+        (filled.alert, f"/alerts/{filled.alert}"),
+        (filled.prediction, f"/predictions/{filled.prediction}"),
+        (filled.commit[:8], f"/commits/{filled.commit}"),
+    ):
+        assert client.get("/go", params={"q": asked}).headers["location"] == page
+    missing = client.get("/go", params={"q": "fligths"})
+    assert missing.status_code == 404
+    assert "Did you mean &#39;flights&#39;?" in missing.text
+
+
+def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
+    link = re.search(r'href="(/data/flights/checks/\d+)"', client.get("/data/flights").text)
+    assert link is not None
+    page = client.get(link[1]).text
+    assert "Failing rows of distance: range" in page
+    assert client.get("/data/flights/checks/12345").status_code == 404
+    assert client.get("/data/flights/checks/x").status_code == 404
+
+
+def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
+    page = client.get(f"/runs/compare?run={filled.train_run}&run={filled.pipeline_run}").text
+    assert "num_leaves" in page
+    assert "differs" in page
+    assert client.get("/runs/compare").status_code == 400
+    many = "&".join(["run=x"] * 13)
+    assert client.get(f"/runs/compare?{many}").status_code == 400
+
+
+def form_of(page: str) -> dict[str, str]:
+    hidden = [e.attributes for e in read(page) if e.tag == "input" and e.attributes.get("type") == "hidden"]
+    return {field["name"]: field["value"] for field in hidden}
+
+
+def test_rolling_back_asks_once_and_works_without_script(copy: Filled, serve: Serve) -> None:
+    client = serve(copy.ws)
+    page = client.get("/deployments/delays").text
+    assert 'href="/deployments/delays/rollback"' in page
+    assert "bascule rollback deployments/delays" in page
+    question = client.get("/deployments/delays/rollback").text
+    assert "version 2 at 100 %" in question
+    assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5
+    form = {**form_of(question), "reason": "it is slow"}
+    answer = client.post("/deployments/delays/rollback", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/deployments/delays?done=rollback")
+    after = copy.ws.history.get("main", "deployments/delays")
+    assert after["traffic"] == [{"version": 2, "weight": 100}]
+    done = client.get(answer.headers["location"]).text
+    assert "Done: rollback." in done
+    assert "it is slow" in done
+    again = client.post("/deployments/delays/rollback", data=form)
+    assert again.status_code == 409, "the same form must not roll back twice"
+    assert copy.ws.history.get("main", "deployments/delays") == after
+
+
+def test_a_form_of_another_making_changes_nothing(copy: Filled, serve: Serve) -> None:
+    client = serve(copy.ws)
+    form = form_of(client.get("/deployments/delays/rollback").text)
+    for broken in ({**form, "form_token": "x.y"}, {k: v for k, v in form.items() if k != "form_token"}):
+        assert client.post("/deployments/delays/rollback", data=broken).status_code == 403
+    assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5
+
+
+def test_promoting_from_the_page(copy: Filled, serve: Serve) -> None:
+    client = serve(copy.ws)
+    form = form_of(client.get("/deployments/delays/promote").text)
+    client.post("/deployments/delays/promote", data=form)
+    assert copy.ws.history.get("main", "deployments/delays")["traffic"] == [{"version": 3, "weight": 100}]
+    assert "No rollout is under way" in client.get("/deployments/delays/promote").text
+    assert client.get("/deployments/delays/explode").status_code == 404
+
+
+def test_a_reader_sees_no_button(copy: Filled, serve: Serve) -> None:
+    _, secret = create_token(copy.ws.catalog, "reader", "reader")
+    client = serve(copy.ws, secret, require_tokens=True)
+    assert "/deployments/delays/rollback" not in client.get("/deployments/delays").text
+    refused = client.get("/deployments/delays/rollback")
+    assert refused.status_code == 403
+    assert "deployer or admin" in refused.text
+
+
+def test_who_acts_is_who_is_written(copy: Filled, serve: Serve) -> None:
+    _, secret = create_token(copy.ws.catalog, "cy", "deployer")
+    client = serve(copy.ws, secret, require_tokens=True)
+    client.post("/deployments/delays/rollback", data=form_of(client.get("/deployments/delays/rollback").text))
+    assert copy.ws.history.resolve("main").author == "cy"
+    assert ANN in client.get("/deployments/delays").text
+
+
+def test_every_command_that_is_shown_is_one(client: TestClient, filled: Filled) -> None:
+    shown: set[str] = set()
+    for address in pages(filled):
+        elements = read(client.get(address).text)
+        shown |= {
+            e.text.strip() for e in elements if e.tag == "code" and "p" in e.within and e.text.startswith("bascule")
+        }
+    assert len(shown) > 20
+    app = application()
+    for command in sorted(shown):
+        function, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+        assert function is not None, command
