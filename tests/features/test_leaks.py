@@ -143,6 +143,40 @@ def test_an_expression_that_is_too_good_is_suspected(connection: duckdb.DuckDBPy
     assert found.leaks[0].evidence["r2"] > 0.95
 
 
+def test_of_several_columns_that_make_the_label_some_may_be_known(connection: duckdb.DuckDBPyConnection) -> None:
+    """Grown by more than half: the size before is an honest feature, the size after is not."""
+    more: dict[str, Any] = {"label": "outcome > amount * 1.5", "request_columns": ["amount"]}
+    found = report(connection, "select * from cities", **more)
+    assert ("amount", "outcome", False) in reasons(found)
+    assert not any(leak.certain for leak in found.leaks)
+    told = report(connection, "select * from cities", outcomes=["outcome"], **more)
+    assert not any(leak.reason == "outcome" for leak in told.leaks)
+    sql = "select user_id, asked_at as known, outcome, amount from loans"
+    assert reasons(report(connection, sql, event_time="known", outcomes=["outcome"], **more)) >= {
+        ("view__outcome", "outcome", True)
+    }
+
+
+def test_what_makes_the_prediction_time_is_known_by_then(connection: duckdb.DuckDBPyConnection) -> None:
+    request = RequestView("request", {"hour": "hour(asked_at)"})
+    more: dict[str, Any] = {"label": "date_diff('minute', asked_at, settled_at) > 200", "request": request}
+    assert report(connection, "select * from cities", **more).leaks == ()
+
+
+def test_outcomes_are_hidden_when_two_tables_say_when_they_are_known(connection: duckdb.DuckDBPyConnection) -> None:
+    """The time of settling needs the user's city, so that it is no column of the loans."""
+    population = """select l.*, l.asked_at + to_hours(length(c.city)) as settled_at
+      from loans l join cities c using (user_id)"""
+    both: dict[str, Any] = {"population": population, "rows": population, "event_time": "known"}
+    early = "select user_id, asked_at as known, outcome, amount from loans"
+    found = report(connection, early, **both)
+    assert ("view__outcome", "outcome", True) in reasons(found)
+    assert not any(leak.feature == "view__amount" for leak in found.leaks)
+    settled = """select l.user_id, l.asked_at + to_hours(length(c.city)) as known, l.outcome
+      from loans l join cities c using (user_id)"""
+    assert report(connection, settled, **both) == LeakReport((), ())
+
+
 def test_an_expression_that_reads_the_outcome_is_proven(connection: duckdb.DuckDBPyConnection) -> None:
     request = RequestView("request", {"shift": "age * 3 + 1", "waited": "date_diff('hour', asked_at, settled_at)"})
     found = report(connection, "select * from cities", "age > 20", request=request)

@@ -117,7 +117,7 @@ def leak_report(
         found, missed = examine(probing)
         findings += found
         unexamined += missed
-    leaks = [Leak(certain=True, **vars(finding)) for finding in findings]
+    leaks = [Leak(**vars(finding)) for finding in findings]
     suspicions, missed = _suspicions(connection, feature_set, rows_sql, label, training)
     order = {feature: place for place, feature in enumerate(feature_set.features)}
     leaks = sorted(leaks + suspicions, key=lambda leak: (not leak.certain, order.get(leak.feature, len(order))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from bascule.features.lineage import Origin, origin, tables_of, with_table
 from bascule.features.point_in_time import training_rows
 from bascule.features.windows import bucket_length
 
-CUTS = 4
+CUTS = 3
 PROBES = 100
 PROBE_TABLE = "__leak_probes"
 Findings = tuple[list["Finding"], list[str]]
@@ -36,11 +36,12 @@ Findings = tuple[list["Finding"], list[str]]
 
 @dataclass(frozen=True)
 class Finding:
-    """A proof: the feature, why, and the numbers."""
+    """The feature, why, whether that is a proof, and the numbers."""
 
     view: str
     feature: str
     reason: str
+    certain: bool
     message: str
     evidence: dict[str, Any]
 
@@ -56,6 +57,7 @@ class Probing:
     prediction_time: str | None
     label_time: str | None
     outcomes: tuple[str, ...]
+    _columns: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
     def label_columns(self) -> tuple[str, ...]:
@@ -70,18 +72,35 @@ class Probing:
 
     @cached_property
     def hidden(self) -> tuple[str, ...]:
-        """The columns of the label's base table that hold the outcome; empty when they cannot be told."""
+        """The columns of the label's base table that hold the outcome; empty when they cannot be told.
+
+        A column that also makes the prediction time is known by then.
+        """
         if self.table is None:
             return ()
-        origins = map(self._in_population, self.label_columns)
-        made = {name for found in origins if found for _, name in found.columns}
         known = self.columns_of(self.table)
-        return tuple(sorted(made | {name for name in self.outcomes if name in known}))
+        named = {name for name in self.outcomes if name in known}
+        return tuple(sorted((self._made & named or self._made) | named))
 
     @cached_property
-    def secret(self) -> set[tuple[str, str]]:
-        """The columns of base tables that are known only with the outcome."""
-        return {(str(self.table), name) for name in self.hidden}
+    def certain(self) -> bool:
+        """Whether the hidden columns are outcomes for sure: of several that make a label, some may be known before."""
+        return len(self._made) <= 1 or bool(self._made & set(self.outcomes))
+
+    @cached_property
+    def _made(self) -> set[str]:
+        """The columns of the label's base table that make the label, without those that make the prediction time."""
+        origins = map(self._in_population, self.label_columns)
+        made = {name for found in origins if found for table, name in found.columns if table == self.table}
+        asked = self._in_population(self.prediction_time) if self.prediction_time else None
+        return made - {name for table, name in (asked.columns if asked else ()) if table == self.table}
+
+    def tells(self, column: str) -> set[str]:
+        """What a column of the population knows of the outcome: columns of base tables, or of the population."""
+        source = self._in_population(column)
+        found = {name for table, name in source.columns if table == self.table} if source else set()
+        unknown = column == self.label_time or (column in self.label_columns and (source is None or not source.table))
+        return found & set(self.hidden) or ({column} if unknown else set())
 
     @cached_property
     def marks(self) -> dict[str, str]:
@@ -149,10 +168,12 @@ class Probing:
 
     def columns_of(self, table: str) -> Mapping[str, str]:
         """The columns of a base table, as named in a query; none when it cannot be read."""
-        try:
-            return describe(self.connection, f"SELECT * FROM {table}", table)
-        except InputError:
-            return {}
+        if table not in self._columns:
+            try:
+                self._columns[table] = describe(self.connection, f"SELECT * FROM {table}", table)
+            except InputError:
+                self._columns[table] = {}
+        return self._columns[table]
 
 
 def request_findings(probing: Probing) -> Findings:
@@ -163,15 +184,11 @@ def request_findings(probing: Probing) -> Findings:
         for name, text in feature_set.request.expressions.items():
             reads[f"{feature_set.request.name}{SEPARATOR}{name}"] = references(text, name)
     for feature, columns in reads.items():
-        told = {column for column in columns if column in (*probing.label_columns, probing.label_time)}
-        for column in columns:
-            source = probing.trace(probing.rows_sql, column) if "." not in column else None
-            told |= {name for table, name in source.columns & probing.secret} if source else set()
+        told = sorted({name for column in columns if "." not in column for name in probing.tells(column)})
         if told:
             view = "" if feature in feature_set.columns else feature.split(SEPARATOR)[0]
-            made = ", ".join(sorted(told))
-            message = f"it is made from {made}, which nobody knows before the outcome"
-            found.append(Finding(view, feature, "outcome", message, {"columns": sorted(told)}))
+            message = f"it is made from the outcome ({', '.join(told)})"
+            found.append(Finding(view, feature, "outcome", probing.certain, message, {"columns": told}))
     return found, []
 
 
@@ -238,33 +255,41 @@ def _examine(
     probing: Probing, view: FeatureView, table: str, hide: Callable[[int], str | None], reason: str, what: str
 ) -> Findings:
     """Compute a view's features at each cut as they are and with something hidden, and report what changes."""
-    changed: dict[str, dict[str, Any]] = {}
-    examined = 0
-    for cut, examples in probing.cuts:
-        try:
-            plain, hidden = (
-                _features(probing, view, with_table(body(view.sql), table, str(shown)), examples)
-                for shown in (f"SELECT * FROM {table}", hide(cut))
+    try:
+        pairs = _compared(probing, view, table, hide)
+    except (duckdb.Error, SqlglotError, InputError) as error:
+        return [], [f"View {view.name}: hiding {what} failed: {first_line(error)}"]
+    found = []
+    for output in output_types(view):
+        name = f"{view.name}{SEPARATOR}{output}"
+        changed = [pair for pair in pairs if not _same(pair[0][name], pair[1][name])]
+        if changed:
+            example = _example(probing, view, name, *changed[0])
+            shown = ", ".join(f"{key} {value}" for key, value in example["row"].items())
+            message = (
+                f"it is made from {what}: hiding them changes {len(changed)} of {len(pairs)} examples, such as {shown} "
+                f"from {example['value']} to {example['with the future hidden']}"
             )
-        except (duckdb.Error, SqlglotError, InputError) as error:
-            return [], [f"View {view.name}: hiding {what} failed: {first_line(error)}"]
-        examined += len(plain)
-        for before, after in zip(plain, hidden, strict=True):
-            for field in output_types(view):
-                name = f"{view.name}{SEPARATOR}{field}"
-                if not _same(before[name], after[name]):
-                    example = _example(probing, view, before, after, name)
-                    changed.setdefault(name, {"changed": 0, "example": example})["changed"] += 1
-    return [
-        Finding(
-            view.name,
-            name,
-            reason,
-            f"it is made from {what}: hiding them changes {entry['changed']} of {examined} examples",
-            {"examined": examined, **entry},
-        )
-        for name, entry in changed.items()
-    ], []
+            evidence = {"examined": len(pairs), "changed": len(changed), "example": example}
+            certain = reason != "outcome" or probing.certain
+            found.append(Finding(view.name, name, reason, certain, message, evidence))
+    return found, []
+
+
+def _compared(
+    probing: Probing, view: FeatureView, table: str, hide: Callable[[int], str | None]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The features of each example as they are, and with something hidden."""
+    sql = body(view.sql)
+    examples = [rows for _, rows in probing.cuts]
+    plain = with_table(sql, table, f"SELECT * FROM {table}")
+    before = _features(probing, view, plain, pa.concat_tables(examples)) if examples else []
+    after = [
+        row
+        for cut, rows in probing.cuts
+        for row in _features(probing, view, with_table(sql, table, str(hide(cut))), rows)
+    ]
+    return list(zip(before, after, strict=True))
 
 
 def _features(probing: Probing, view: FeatureView, sql: str, examples: pa.Table) -> list[dict[str, Any]]:
@@ -305,7 +330,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _example(
-    probing: Probing, view: FeatureView, before: Mapping[str, Any], after: Mapping[str, Any], name: str
+    probing: Probing, view: FeatureView, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, Any]:
     keys = probing.feature_set.entity(view).keys
     row = {key: str(before[key]) for key in (*keys, probing.feature_set.prediction_time) if key}

@@ -78,8 +78,8 @@ def refuse_leaks(
 ) -> tuple[Leak, ...]:
     """Stop when a feature knows what could not be known at the prediction time.
 
-    Proofs stop, and so does a feature that predicts the label nearly perfectly by itself, unless it is trusted or the
-    project knows no times: then a good measurement looks the same.
+    Proofs stop. So does what looks like the outcome, or predicts it nearly perfectly by itself, unless it is trusted or
+    the project knows no times: then a good measurement looks the same.
 
     Args:
         rows: a relation with the features joined.
@@ -104,7 +104,7 @@ def refuse_leaks(
     refused = [
         leak
         for leak in report.leaks
-        if leak.certain or (strict and leak.reason == "target" and leak.name not in settings.trusted)
+        if leak.certain or (strict and leak.reason != "jump" and leak.name not in settings.trusted)
     ]
     if refused:
         _refuse(refused)
