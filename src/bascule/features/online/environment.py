@@ -223,7 +223,7 @@ class Environment:
     def _problem(self, verb: str, error: Exception) -> EnvironmentProblem:
         return EnvironmentProblem(
             f"The online store at {self.folder} could not be {verb}: {error}.",
-            hint="Check the disk's space and the folder's permissions.",
+            hint="Free some space if the disk is full, or check the folder's permissions; then repeat.",
         )
 
 
