@@ -20,6 +20,9 @@ from bascule.training import read_training_set
 
 Link = dict[str, Any]
 
+# The truth may be corrected: what was heard last holds, as it does in monitoring.
+_TRUTH = "select * from ground_truth where prediction_id = $1 order by received_at desc limit 1"
+
 
 def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
     """Return what made an answer, link by link, in the order of DESIGN section 2.
@@ -42,7 +45,7 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
     subject = f"models/{prediction['model']}@{prediction['version']}"
     chain: dict[str, Link] = {
         "prediction": prediction,
-        "truth": _first(query(workspace, "select * from ground_truth where prediction_id = $1", [name])),
+        "truth": _first(query(workspace, _TRUTH, [name])),
         "deployment": {
             "name": prediction["deployment"],
             "revision": prediction["revision"],

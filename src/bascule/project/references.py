@@ -15,6 +15,7 @@ from bascule.project.sections import FeatureView, Training
 AGGREGATES = ("count", "sum", "mean", "min", "max", "variance", "stddev")
 ALSO_CALLED = ("avg", "var", "var_samp", "std", "stddev_samp")
 TRAINERS = ("lightgbm", "linear")
+HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
 _AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
@@ -172,6 +173,22 @@ def _trainer(project: ProjectFile) -> None:
     raise project.problem(("model", "trainer"), message, f"{hint} Or write module:function for one of your own.")
 
 
+def _gates(project: ProjectFile) -> None:
+    floor = project.gates.slice_floor
+    if floor is None:
+        return
+    key = ("gates", "slice_floor")
+    if not project.gates.slices:
+        raise project.problem(key, "means nothing without slices.", 'Write slices = ["a column"].')
+    higher = floor.metric in HIGHER_IS_BETTER
+    wanted, unfit = ("minimum", "maximum") if higher else ("maximum", "minimum")
+    if getattr(floor, wanted) is None or getattr(floor, unfit) is not None:
+        better = "higher" if higher else "lower"
+        raise project.problem(
+            key, f"of {floor.metric} needs {wanted} and no {unfit}: {better} is better.", f"Write {wanted} = a number."
+        )
+
+
 def _delivery(project: ProjectFile) -> None:
     if project.deployment is None:
         return
@@ -216,6 +233,7 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _needs,
     _training,
     _trainer,
+    _gates,
     _delivery,
     _monitoring,
     _retrain,

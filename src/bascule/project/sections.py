@@ -236,12 +236,14 @@ class SliceFloor(Section, frozen=True, kw_only=True):
 
     Attributes:
         metric: what is measured.
-        minimum: the least that is accepted.
+        minimum: the least that is accepted, of a metric whose higher values are better.
+        maximum: the most that is accepted, of a metric whose lower values are better.
         rows: slices with fewer test rows are not judged.
     """
 
     metric: Metric = "auc"
-    minimum: Annotated[float, Meta(description="The least that is accepted.")]
+    minimum: Annotated[float | None, Meta(description="The least accepted, where higher is better.")] = None
+    maximum: Annotated[float | None, Meta(description="The most accepted, where lower is better.")] = None
     rows: Annotated[int, Meta(ge=1, description="Slices with fewer test rows are not judged.")] = 500
 
 
@@ -251,20 +253,28 @@ class Gates(Section, frozen=True, kw_only=True):
     Attributes:
         metric: the metric that models are compared by; chosen by the task when not given.
         better_than_baseline: the interval of the paired difference to the baseline must be on the good side.
-        better_than_current: the same against the version in production; passes when there is none.
+        better_than_current: must not be worse than the version in production; passes when there is none.
+        margin: how much worse the interval may end and still count as not worse, a share of the current metric.
+        minimum_skill: the least improvement over the best constant, a share of the constant's metric.
         slices: columns whose values are judged one by one.
         slice_floor: what each slice must reach.
         calibration: the greatest expected calibration error that is accepted.
         signature: the inputs must be the ones that are served now.
+        signature_change: why they need not be; a reason lets a changed signature pass.
     """
 
     metric: Annotated[Metric | None, Meta(description="The metric that models are compared by.")] = None
     better_than_baseline: Annotated[bool, Meta(description="Must beat the baseline, with its interval.")] = True
-    better_than_current: Annotated[bool, Meta(description="Must beat the version in production, if any.")] = True
+    better_than_current: Annotated[bool, Meta(description="Must not be worse than production, if any.")] = True
+    margin: Annotated[Fraction, Meta(description="How much worse still counts as not worse, as a share.")] = 0.01
+    minimum_skill: Annotated[Fraction, Meta(description="The least improvement over the best constant, a share.")] = (
+        0.005
+    )
     slices: Annotated[tuple[Column, ...], Meta(description="Columns whose values are judged one by one.")] = ()
     slice_floor: Annotated[SliceFloor | None, Meta(description="What each slice must reach.")] = None
     calibration: Annotated[Fraction | None, Meta(description="The greatest calibration error accepted.")] = None
     signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
+    signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
 
 
 class Deployment(Section, frozen=True, kw_only=True):

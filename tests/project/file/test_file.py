@@ -99,7 +99,7 @@ def test_the_same_project_in_python(write_project: WriteProject) -> None:
         ('"30d" }', "30 }", "30 }", "training.split.test", "or a number between 0 and 1", ""),
         ("[10, 50, 100]", '[10, "50"]', '"50"', "deployment.steps[1]", "whole number from 1 to 100", ""),
         ("trials = 4", "trails = 4", "trails", "model.search.trails", "not a key", "'trials'"),
-        (", minimum = 0.5", "", "slice_floor", "gates.slice_floor", "lacks the key 'minimum'", "a number"),
+        (", minimum = 0.5", "", "slice_floor", "gates.slice_floor", "of auc needs minimum and no", "a number"),
         ("[entity.customer]", '[entity."my customer"]', "my customer", 'entity."my customer"', "not a name", "letter"),
         ("[model]", '[model]\ntrainer = "my train"', "my train", "model.trainer", "module:function", ""),
     ],

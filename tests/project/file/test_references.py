@@ -12,7 +12,7 @@ from bascule.errors import ProjectFileError
 from bascule.evaluation import METRICS
 from bascule.features.aggregates import FUNCTIONS
 from bascule.project import load_project
-from bascule.project.references import AGGREGATES, ALSO_CALLED, TRAINERS
+from bascule.project.references import AGGREGATES, ALSO_CALLED, HIGHER_IS_BETTER, TRAINERS
 from bascule.project.sections import Metric
 from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
 
@@ -88,4 +88,5 @@ def test_the_file_knows_what_the_rooms_know() -> None:
     assert set(AGGREGATES) == set(FUNCTIONS.values())
     assert {*AGGREGATES, *ALSO_CALLED} == set(FUNCTIONS)
     assert set(TRAINERS) == set(KNOWN_TRAINERS)
+    assert set(HIGHER_IS_BETTER) == {name for name, metric in METRICS.items() if metric.higher_is_better}
     assert set(get_args(Metric)) == set(METRICS)

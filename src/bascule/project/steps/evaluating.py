@@ -75,15 +75,18 @@ def summary(report: EvaluationReport) -> str:
 def gate_settings(project: ProjectFile) -> GateSettings:
     """Return the gates of the project file as evaluation takes them."""
     gates = project.gates
-    floor = gates.slice_floor
+    floor = SliceFloor(**msgspec.structs.asdict(gates.slice_floor)) if gates.slice_floor else None
     return GateSettings(
         metric=gates.metric,
         better_than_baseline=gates.better_than_baseline,
+        minimum_skill=gates.minimum_skill,
         better_than_current=gates.better_than_current,
+        margin=gates.margin,
         slices=gates.slices,
-        slice_floor=SliceFloor(metric=floor.metric, minimum=floor.minimum, rows=floor.rows) if floor else None,
+        slice_floor=floor,
         calibration=gates.calibration,
         signature=gates.signature,
+        signature_change=gates.signature_change,
     )
 
 
