@@ -39,6 +39,7 @@ def test_a_label_that_cannot_be_learned_is_refused(
     [
         ('time = "prediction_time"', 'time = "predicted_time"', ("predicted_time", "prediction_time")),
         ('label_time = "delivered_at"', 'label_time = "deliverd_at"', ("'deliverd_at'", "'delivered_at'?")),
+        ('label_time = "', 'outcomes = ["minute_late"]\nlabel_time = "', ("outcomes: orders", "'minutes_late'?")),
         ('request = ["depot",', 'request = ["dpot",', ("no column 'dpot'", "Did you mean 'depot'?")),
         ('features = ["weather",', 'features = ["wether",', ("bascule.toml:", "[features.wether]", "'weather'?")),
         ("hour(prediction_time)", "hour(order_time)", ("order_time",)),

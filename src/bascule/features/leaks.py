@@ -107,11 +107,12 @@ def leak_report(
         Each leak once for each reason, proofs first, in the order of the features; deterministic.
 
     Raises:
-        InputError: the SQL or the label cannot be used.
+        InputError: the SQL or the label cannot be used, or an outcome is no column of the label's table.
     """
     at = prediction_time or feature_set.prediction_time or None
     _check_times(connection, rows_sql, at, label_time)
     probing = Probing(connection, feature_set, body(rows_sql), label, at, label_time, tuple(outcomes))
+    _check_outcomes(probing)
     findings, unexamined = [], []
     for examine in (request_findings, outcome_findings, future_findings):
         found, missed = examine(probing)
@@ -129,6 +130,16 @@ def _check_times(connection: duckdb.DuckDBPyConnection, rows_sql: str, at: str |
     for name in (at, label_time):
         if name is not None and name not in columns:
             raise InputError(f"The population has no column {name!r}.", hint=suggestion(name, list(columns), "column"))
+
+
+def _check_outcomes(probing: Probing) -> None:
+    known = list(probing.columns_of(probing.table)) if probing.table else []
+    for name in probing.outcomes:
+        if known and name not in known:
+            raise InputError(
+                f"[training] outcomes: {probing.table}, which the label is made from, has no column {name!r}.",
+                hint=suggestion(name, known, "column"),
+            )
 
 
 def _suspicions(

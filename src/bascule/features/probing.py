@@ -78,9 +78,7 @@ class Probing:
         """
         if self.table is None:
             return ()
-        known = self.columns_of(self.table)
-        named = {name for name in self.outcomes if name in known}
-        return tuple(sorted((self._made & named or self._made) | named))
+        return tuple(sorted((self._made & set(self.outcomes) or self._made) | set(self.outcomes)))
 
     @cached_property
     def certain(self) -> bool:

@@ -9,7 +9,7 @@ import duckdb
 import msgspec
 
 from bascule.errors import CheckFailed
-from bascule.features import FeatureSet, Leak, leak_report, training_rows
+from bascule.features import FeatureSet, Leak, LeakReport, leak_report, training_rows
 from bascule.project.definitions import definitions_read, feature_set, tables_read
 from bascule.project.receipt import Output
 from bascule.project.sections import Training
@@ -54,7 +54,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         check_label(rows.schema, spec.label)
         connection.register("joined_rows", rows)
         progress("looking for leaks", 0, rows.num_rows)
-        suspected = refuse_leaks(connection, features, "joined_rows", spec, settings)
+        leaks = refuse_leaks(connection, features, "joined_rows", spec, settings)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
@@ -68,14 +68,15 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         rows=made.rows,
         schema=dict(made.columns.types),
     )
-    told = "".join(f"; look at {leak.name}: {leak.message}" for leak in suspected)
-    summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features{told}"
-    return Outcome((output,), tuple(msgspec.to_builtins(leak) for leak in suspected), summary=summary)
+    told = [f"Look at {leak.name}: {leak.message}." for leak in leaks.leaks] + list(leaks.unexamined)
+    summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features"
+    checks = tuple(msgspec.to_builtins(leak) for leak in leaks.leaks)
+    return Outcome((output,), checks, summary=". ".join([summary, *told]).rstrip("."))
 
 
 def refuse_leaks(
     connection: duckdb.DuckDBPyConnection, features: FeatureSet, rows: str, spec: TrainingSpec, settings: Training
-) -> tuple[Leak, ...]:
+) -> LeakReport:
     """Stop when a feature knows what could not be known at the prediction time.
 
     Proofs stop. So does what looks like the outcome, or predicts it nearly perfectly by itself, unless it is trusted or
@@ -85,7 +86,8 @@ def refuse_leaks(
         rows: a relation with the features joined.
 
     Returns:
-        What is suspicious and does not stop.
+        What is suspicious and does not stop, and what could not be examined (in a project that knows no times, that
+        goes without saying).
 
     Raises:
         CheckFailed: names each view, feature and the evidence.
@@ -108,7 +110,8 @@ def refuse_leaks(
     ]
     if refused:
         _refuse(refused)
-    return tuple(leak for leak in report.leaks if leak.name not in settings.trusted)
+    suspected = tuple(leak for leak in report.leaks if leak.name not in settings.trusted)
+    return LeakReport(suspected, report.unexamined if strict else ())
 
 
 def _refuse(leaks: Sequence[Leak]) -> NoReturn:
