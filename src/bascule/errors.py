@@ -127,10 +127,10 @@ class Busy(EnvironmentProblem):
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Tell whether an exception is a Ctrl-C. DuckDB raises a RuntimeError of its own when one comes during a query."""
-    return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
-    )
+    """Tell whether an exception is a Ctrl-C. DuckDB has two of its own for one that comes during a query."""
+    if isinstance(error, RuntimeError):
+        return str(error) == "Query interrupted"
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "InterruptException"
 
 
 def suggestion(name: str, known: Sequence[str], kind: str = "name") -> str:

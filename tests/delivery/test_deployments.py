@@ -96,6 +96,41 @@ def test_the_trail_is_bounded(ws: Workspace) -> None:
     assert len(delivery.read_deployment(ws, "main", "delays")["trail"]) == 10
 
 
+def test_taking_the_first_version_back_leaves_nothing_in_service(ws: Workspace) -> None:
+    deploy(ws, 1)
+    commit = delivery.rollback(ws, "main", "delays", reason="harm")
+    found = delivery.read_deployment(ws, "main", "delays")
+    assert (found["traffic"], found["revision"]) == ([], 2)
+    assert commit.message == "Roll back delays: not in service (harm)"
+    with pytest.raises(InputError, match="not in service: there is nothing to roll back"):
+        delivery.rollback(ws, "main", "delays")
+    deploy(ws, 2)
+    assert now_serving(ws) == {2: 100}
+    assert [row.action for row in records(ws)] == ["deploy", "rollback", "deploy"]
+
+
+def test_pressing_twice_ends_in_no_outage(ws: Workspace) -> None:
+    deploy(ws, 1)
+    deploy(ws, 2, strategy="all_at_once")
+    delivery.rollback(ws, "main", "delays")
+    with pytest.raises(InputError, match="nothing to roll back to"):
+        delivery.rollback(ws, "main", "delays")
+    assert now_serving(ws) == {1: 100}
+
+
+def test_a_planned_deployment_serves_nothing_until_its_first_version(ws: Workspace) -> None:
+    plan = delivery.planned(None, "delays", "delays", strategy="canary", steps=[25, 100])
+    ws.history.commit("main", {"deployments/delays": plan}, message="Define", author=WHO)
+    assert now_serving(ws) == {}
+    deploy(ws, 1)
+    assert now_serving(ws) == {1: 100}
+    again = delivery.planned(
+        delivery.read_deployment(ws, "main", "delays"), "delays", "delays", strategy="all_at_once", steps=[50, 100]
+    )
+    assert (again["traffic"], again["strategy"]) == ([{"version": 1, "weight": 100}], "all_at_once")
+    assert again["rules"] == plan["rules"] | {"steps": [50, 100]}
+
+
 def test_traffic_by_hand_ends_a_rollout_and_can_be_rolled_back(ws: Workspace) -> None:
     deploy(ws, 1)
     deploy(ws, 2)

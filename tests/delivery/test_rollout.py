@@ -209,6 +209,27 @@ def test_without_shadow_the_arms_are_compared(ws: Workspace, traffic_of) -> None
     assert finding(decision, "quality").detail["difference"] > 0.05
 
 
+def test_one_day_is_no_evidence(ws: Workspace, traffic_of) -> None:
+    """However clear the labels are, quality waits until they span what the rules ask for."""
+    deployment = start(ws, SHUFFLED, guardrails={"quality": {"minimum_span": "1h"}})
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 3000)  # one request a second
+    decision = look(ws, traffic)
+    assert decision.action == "hold"
+    assert "0.0 of 1h" in finding(decision, "quality").reason
+    traffic.send(deployment, 700)
+    assert look(ws, traffic).action == "rollback"
+
+
+def test_what_is_worse_by_less_than_the_margin_is_not_taken_back(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME, guardrails={"quality": {"margin": 0.2}})
+    traffic = traffic_of({1: 0.2, 2: 0.5})
+    traffic.send(deployment, 4000)
+    quality = finding(look(ws, traffic), "quality")
+    assert quality.state == "fine"
+    assert 0 < quality.detail["low"] < quality.detail["difference"] < 0.2
+
+
 @pytest.mark.parametrize("loss", ["log_loss", "absolute_error"])
 def test_other_losses(ws: Workspace, traffic_of, loss: str) -> None:
     deployment = start(ws, SHUFFLED, guardrails={"quality": {"loss": loss}})

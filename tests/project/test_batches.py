@@ -155,3 +155,54 @@ def test_a_table_that_never_rests_is_given_up(held: Workspace, files: Callable[.
         bring_in(held, "orders", files("2.csv", "b"), "main", tell=meanwhile)
     assert tries == batches.TRIES
     assert branches(held) == ["main"]
+
+
+def test_without_a_contract_a_key_names_one_row(local_workspace: Workspace, files: Callable[..., Path]) -> None:
+    ws = local_workspace
+    with pytest.raises(CheckFailed, match="order_id: key is unique"):
+        bring_in(ws, "orders", files("0.csv", "a", "a"), "main", key=["order_id"])
+    assert ws.history.read("main", "tables/orders") is None
+    done = bring_in(ws, "orders", files("1.csv", "a", "b"), "main", key=["order_id"])
+    assert done.checks is None
+    for name, keys in (("2.csv", ("c", "c")), ("3.csv", ("b", "c")), ("4.csv", ("c", ""))):
+        with pytest.raises(CheckFailed, match="order_id") as refused:
+            bring_in(ws, "orders", files(name, *keys), "main")
+        assert "bascule contract suggest orders" in refused.value.hint
+    assert keys_of(ws) == ["a", "b"]
+
+
+def test_two_batches_at_once_with_one_key_are_not_both_kept(
+    local_workspace: Workspace, files: Callable[..., Path]
+) -> None:
+    bring_in(local_workspace, "orders", files("1.csv", "a"), "main", key=["order_id"])
+
+    def meanwhile(text: str) -> None:
+        if text.startswith("checking"):
+            bring_in(local_workspace, "orders", files("3.csv", "b", depot="south"), "main")
+
+    with pytest.raises(CheckFailed, match="order_id: key is unique"):
+        bring_in(local_workspace, "orders", files("2.csv", "b"), "main", tell=meanwhile)
+    assert keys_of(local_workspace) == ["a", "b"]
+
+
+def test_without_a_contract_a_column_keeps_coming(local_workspace: Workspace, tmp_path: Path) -> None:
+    ws, names = local_workspace, list(HEAD)
+    bring_in(ws, "orders", write(tmp_path / "1.csv", csv(names, [ROW])), "main", key=["order_id"])
+    for place, renamed in ((4, []), (4, ["distanze"])):
+        left = [n for n in names if n != names[place]] + renamed
+        values = dict(zip(names, ("p2", *ROW[1:]), strict=True)) | {"distanze": 12.5}
+        batch = write(tmp_path / "2.csv", csv(left, [[values[name] for name in left]]))
+        for mode in ("append", "replace"):
+            with pytest.raises(CheckFailed, match="distance: column") as refused:
+                bring_in(ws, "orders", batch, "main", mode=mode)  # type: ignore[arg-type]
+            assert ("distanze is new and looks like it" in refused.value.message) == bool(renamed)
+    assert keys_of(ws) == ["p1"]
+    more = write(tmp_path / "3.csv", csv([*names, "fragile"], [("p3", *ROW[1:], True)]))
+    assert bring_in(ws, "orders", more, "main").commit is not None
+
+
+def test_the_rows_of_a_batch_are_read_as_the_table_has_them(held: Workspace, files: Callable[..., Path]) -> None:
+    """Keys that are numbers by chance are texts where the table has texts."""
+    bring_in(held, "orders", files("1.csv", "a"), "main", key=["order_id"])
+    bring_in(held, "orders", files("2.csv", "17", "18"), "main")
+    assert keys_of(held) == ["17", "18", "a"]

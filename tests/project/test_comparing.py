@@ -59,7 +59,7 @@ def test_traffic_of_a_deployment(trained: Path, bascule: Bascule) -> None:
     bascule("branch", "before")
     assert bascule("deploy", "delays").code == 0
     (found,) = bascule("diff", "before", "--json").json()
-    assert (found["change"], found["summary"]) == ("added", "nothing → version 1 100 %")
+    assert (found["change"], found["summary"]) == ("changed", "nothing → version 1 100 %")
 
 
 def test_definitions_are_told_as_lines(trained: Path, bascule: Bascule) -> None:

@@ -9,20 +9,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import bascule as package
 from bascule.history import Workspace
+from tests.cli.conftest import SOURCE
 from tests.project.parcels import PROJECT, SQL, write
 
 Bascule = Callable[..., Any]
 PATIENCE = 60
-SOURCE = Path(package.__file__).parent.parent
 # A trainer that waits as long as there is a file `hold` in the project.
 HELD = """\
 import time
@@ -37,36 +37,6 @@ def fit(data, settings, progress):
     return load_trainer("lightgbm")(data, settings, progress)
 """
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
-
-
-@pytest.fixture
-def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line as a process of its own, in the project; it does not outlive the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def call(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "BASCULE_USER": "ana@example.org",
-            "PYTHONUNBUFFERED": "1",
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bascule", *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -119,7 +89,7 @@ def test_after_ctrl_c_the_next_run_continues(held: Path, start: Callable[..., An
     assert "Interrupted. What was finished is kept; the same command continues." in err
     assert out == ""
     assert state(held) == before
-    assert "cancelled" in statuses(bascule)  # the step before it may have ended
+    assert statuses(bascule) == {"parcels": "cancelled", "train": "cancelled"}
     assert bascule("doctor").code == 0
 
     (held / "hold").unlink()
@@ -130,6 +100,16 @@ def test_after_ctrl_c_the_next_run_continues(held: Path, start: Callable[..., An
         "ran",
         "ran",
     )
+
+
+def test_ctrl_c_ends_a_query(trained: Path, bascule: Bascule) -> None:
+    """DuckDB says so in its own way, in the middle of its work."""
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    said = bascule("sql", "select count(*) from range(1000000000000) as rows(n) where hash(n) = 3")
+    timer.join()
+    assert said.code == 130
+    assert said.err == "bascule: Interrupted. What was finished is kept; the same command continues.\n"
 
 
 @pytest.mark.slow
@@ -143,7 +123,7 @@ def test_after_a_kill_the_next_run_continues(held: Path, start: Callable[..., An
     doctor = bascule("doctor")
     assert doctor.code == 0
     assert "2 runs had died and were closed as failed" in doctor.out
-    assert statuses(bascule) == {"failed"}
+    assert statuses(bascule) == {"parcels": "failed", "train": "failed"}
 
     (held / "hold").unlink()
     assert bascule("run").code == 0
@@ -248,9 +228,10 @@ def test_a_file_that_may_not_grow_stops_a_run(parcels: Path, start: Callable[...
     assert bascule("run").code == 0
 
 
-def statuses(bascule: Bascule) -> set[str]:
-    """Return how the last run and its step ended."""
-    return {row["status"] for row in bascule("runs", "--limit", 2, "--json").json()}
+def statuses(bascule: Bascule) -> dict[str, str]:
+    """Return how the last run and its step `train` ended."""
+    rows = bascule("runs", "--limit", 4, "--json").json()
+    return {row["name"]: row["status"] for row in reversed(rows) if row["name"] in ("parcels", "train")}
 
 
 def state(folder: Path) -> dict[str, str]:

@@ -23,6 +23,15 @@ LABEL = 'label = "minutes_late > 15"'
         ("minutes_late + 'a'", ("The label", "cannot be evaluated")),
         ("cast(null as boolean)", ("is null in all 2,4", "Look at the label expression")),
         ("minutes_late > 1000", ("has one class only: 'false' in every row", "constant")),
+        ("minutes_late > 15 and delivered_at > '2025-04-10'", ("has one class only in the train split: 'false'",)),
+        (
+            "minutes_late > 15 and delivered_at < '2025-04-10'",
+            ("one class only in the test split", "split.test larger"),
+        ),
+        (
+            "minutes_late > 15 and (delivered_at < '2025-04-01' or delivered_at > '2025-04-16')",
+            ("the validation split",),
+        ),
         ("prediction_time", ("has the type", "cannot be learned")),
         ("order_id", ("classes; the most that can be learned is 100", "identifier")),
     ],

@@ -110,6 +110,75 @@ def test_a_refused_merge_of_appends_leaves_no_file(local_workspace: Workspace, t
     assert check(local_workspace).orphans == ()
 
 
+def stepping(*steps: int) -> str:
+    """Return the project with other steps of its canary, and another model."""
+    text = PROJECT.replace("seed = 7", "seed = 8")
+    return text.replace("[deployment]", f"[deployment]\nsteps = {list(steps)}")
+
+
+def traffic(bascule: Bascule, branch: str = "main") -> list[dict[str, int]]:
+    return bascule("status", "--branch", branch, "--json").json()["deployments"]["delays"]
+
+
+def test_the_first_model_that_is_merged_serves_at_once(parcels: Path, bascule: Bascule) -> None:
+    """No command but init, run and merge is needed to get from files to answers."""
+    assert bascule("switch", "-c", "first").code == 0
+    assert bascule("run").code == 0
+    assert traffic(bascule, "first") == []
+    assert "deployments/delays serves version 1" in bascule("merge", "first").out
+    assert traffic(bascule) == [{"version": 1, "weight": 100}]
+    # Still on the branch, which serves nothing: main is what is meant.
+    said = bascule("rollback", "deployments/delays")
+    assert "Roll back delays: not in service, on main" in said.out
+    assert traffic(bascule) == []
+    for words in ("version 1 at 100 %", "It has all traffic already"):
+        said = bascule("deploy", "delays", "--branch", "main")
+        assert (said.code, words in said.out) == (0, True)
+        assert traffic(bascule) == [{"version": 1, "weight": 100}]
+
+
+def test_a_refused_model_ships_nothing(parcels: Path, bascule: Bascule) -> None:
+    """A branch whose model the gates refuse brings tables and rules to main, and no traffic."""
+    text = (parcels / "bascule.toml").read_text()
+    write(parcels / "bascule.toml", text.replace("[gates]", "[gates]\ncalibration = 0.0"))
+    assert bascule("switch", "-c", "first").code == 0
+    assert bascule("run").code == 1
+    assert bascule("merge", "first", "--json").json()["shipped"] == []
+    assert traffic(bascule) == []
+
+
+def test_rules_of_the_file_reach_the_deployment_and_leave_its_traffic(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    assert bascule("switch", "-c", "dev").code == 0
+    write(trained / "bascule.toml", stepping(25, 100))
+    assert bascule("run").code == 0
+    assert bascule("merge", "dev").code == 0
+    assert traffic(bascule) == [{"version": 1, "weight": 75}, {"version": 2, "weight": 25}]
+
+
+def test_the_current_branch_is_meant_once_it_deployed_something(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    assert bascule("switch", "-c", "dev").code == 0
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
+    assert bascule("run").code == 0
+    assert bascule("deploy").code == 0  # a canary on dev alone
+    assert bascule("promote", "delays", "--json").json()["branch"] == "dev"
+    assert traffic(bascule, "dev") == [{"version": 2, "weight": 100}]
+    assert bascule("rollback", "delays", "--json").json()["branch"] == "dev"
+    assert bascule("rollback", "delays", "--branch", "main", "--json").json()["branch"] == "main"
+    assert traffic(bascule) == []
+
+
+def test_a_canary_goes_on_by_hand(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    write(trained / "bascule.toml", stepping(10, 40, 100))
+    assert bascule("run").code == 0
+    assert bascule("deploy").code == 0
+    assert "version 1 at 60 %, version 2 at 40 %" in bascule("advance", "deployments/delays").out
+    assert "version 2 at 100 %" in bascule("promote", "delays", "-m", "it is good").out
+    assert bascule("promote", "delays").code == 2
+
+
 def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     assert bascule("switch", "-c", "dev").code == 0

@@ -46,7 +46,7 @@ def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule)
     assert "Nothing to do on branch main: none of 11 steps has a changed input" in said.out
     assert "= train           nothing that it reads has changed" in said.err
     assert "= ingest:orders   every file is in it (2,400 rows)" in said.err
-    assert "= define          6 definitions are as the files say" in said.err
+    assert "= define          7 definitions are as the files say" in said.err
     why = bascule("why")
     assert "train has nothing to do: nothing that it reads has changed." in why.out
     assert ran(bascule) == set()
@@ -148,6 +148,24 @@ def test_a_step_needs_those_before_it(trained: Path, refused: Callable[..., Any]
         code=3,
         words=("train reads what ingest:orders makes", "file:3.csv is new", "bascule step run ingest:orders"),
     )
+
+
+def test_a_step_that_fails_has_a_receipt_too(trained: Path, bascule: Bascule) -> None:
+    write(trained / "data/orders/3.csv", BATCH.replace("north", "[/moon]"))
+    said = bascule("step", "run", "ingest:orders", "--json")
+    assert said.code == 1
+    receipt = said.json()
+    assert (receipt["step"], receipt["status"], receipt["outputs"]) == ("ingest:orders", "failed", [])
+    assert [check["sample"] for check in receipt["checks"] if check["column"] == "depot"]
+    assert bascule("runs", receipt["run_id"], "--json").json()["run"]["status"] == "failed"
+    assert "is not merged into 'main'" in receipt["summary"]
+    assert said.err.startswith(f"bascule: {receipt['summary']}")
+
+    write(trained / "bascule.toml", PROJECT.replace("data/orders/*.csv", "data/[/order]/*.csv"))
+    said = bascule("run")
+    assert said.code == 2
+    assert "✗ ingest:orders" in said.err
+    assert said.err.count("data/[/order]/*.csv") == 2
 
 
 def test_a_check_that_reads_another_table_runs_when_that_one_changes(trained: Path, bascule: Bascule) -> None:

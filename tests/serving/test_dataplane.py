@@ -45,6 +45,15 @@ def test_it_follows_the_head(plane: DataPlane) -> None:
     eventually(lambda: answered(plane) == 2)
 
 
+def test_what_is_not_in_service_does_not_answer(plane: DataPlane) -> None:
+    ws = plane.workspace
+    deploy(ws, "main", "trial", "delays", 1, by="ann")
+    eventually(lambda: "trial" in plane.state().deployments)
+    rollback(ws, "main", "trial", by="ann")
+    eventually(lambda: "trial" not in plane.state().deployments)
+    assert answered(plane) == 1
+
+
 def test_a_rollback_by_delivery_reaches_it_and_needs_no_loading(plane: DataPlane) -> None:
     ws = plane.workspace
     deploy(ws, "main", "delays", "delays", 2, strategy="all_at_once", by="ann")

@@ -1,4 +1,4 @@
-"""Commands that ask: sql, runs, models, explain, reproduce."""
+"""Commands that ask: sql, runs, models, predict, explain, reproduce."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from bascule.cli.output import COMMON, Common, answer, columns, say
 
 if TYPE_CHECKING:
+    from bascule.project.predicting import Predicted
     from bascule.project.reproducing import Reproduction
 
 
@@ -104,6 +105,37 @@ def models(name: str | None = None, version: str | None = None, *, common: Commo
         answer(common, {**_plain(one), "card": card}, card or f"{name} version {one.version}")
 
 
+def predict(
+    name: str,
+    *values: Annotated[str, Parameter(help="What is asked about: COLUMN=VALUE, as many as the model wants.")],
+    example: Annotated[
+        bool, Parameter(help="Take what is not given from the newest example of the project.", negative="")
+    ] = False,
+    common: Common = COMMON,
+) -> None:
+    """Ask a deployment about one row, here, without a server. The answer is logged like any other.
+
+    Args:
+        name: the deployment, as delays or deployments/delays; on main, as for rollback.
+    """
+    from bascule.errors import InputError
+    from bascule.project.predicting import predict as ask_about
+
+    pairs = [part.partition("=") for part in values]
+    if wrong := next((column for column, equals, _ in pairs if not column or not equals), None):
+        raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")
+    given = {column: value for column, _, value in pairs}
+    done = ask_about(common.place(), name.removeprefix("deployments/"), given, example=example)
+    said = ", ".join(
+        f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}" for key, value in _flat(done)
+    )
+    text = f"{said}\nby version {done.version} ({done.arm}) of {done.deployment} on {done.branch}; {done.prediction_id}"
+    lines = [f"  {key} = {value}" for key, value in done.inputs.items() if key not in given]
+    if lines:
+        text += "\n" + "\n".join(["not given, and taken from the newest example:", *lines])
+    answer(common, done.as_dict(), text)
+
+
 def explain(prediction: str, *, common: Common = COMMON) -> None:
     """Show which data, code, model, person and approval made an answer.
 
@@ -135,6 +167,13 @@ def reproduce(model: str, version: str | None = None, *, common: Common = COMMON
     done = repeat(place.workspace, place.branch, name, found.version, lambda message, done=0, total=None: None)
     answer(common, {**asdict(done), "differing": done.differing}, _verdict(done))
     return 0 if done.verdict == "identical" else 1
+
+
+def _flat(done: Predicted) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in done.output.items():
+        found += [(f"{key} {n + 1}", one) for n, one in enumerate(value)] if isinstance(value, list) else [(key, value)]
+    return found
 
 
 def _verdict(done: Reproduction) -> str:

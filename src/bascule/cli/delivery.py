@@ -1,14 +1,16 @@
-"""Commands that move traffic: deploy, rollback, monitor."""
+"""Commands that move traffic: deploy, rollback, promote, advance; and the one that watches it: monitor."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from bascule.cli.output import COMMON, Common, answer, columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.history import Commit
     from bascule.project.place import Place
 
@@ -35,7 +37,11 @@ def deploy(
 
     place = common.place()
     made = deploy_version(place, name, version, model=model, strategy=strategy, reason=reason)
-    _told(place, common, made, made.message)
+    if made is None:
+        head, text = place.workspace.history.resolve(place.branch), "It has all traffic already; nothing was changed."
+        answer(common, _document(place, place.branch, head), text)
+        return
+    _told(place, common, place.branch, made)
 
 
 def rollback(
@@ -46,14 +52,46 @@ def rollback(
 ) -> None:
     """Give a deployment the stable traffic that it had before. Workers follow within a fraction of a second.
 
+    It is the deployment on main that is rolled back, unless --branch says another or the current branch deployed it.
+
     Args:
         name: the deployment, as delays or deployments/delays.
     """
     from bascule.delivery import rollback as go_back
 
-    place = common.place()
-    made = go_back(place.workspace, place.branch, name.removeprefix("deployments/"), reason=reason)
-    _told(place, common, made, made.message)
+    _move(common, go_back, name, reason)
+
+
+def promote(
+    name: str,
+    *,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Give a canary all traffic now. The controller does that by itself when the evidence is there.
+
+    Args:
+        name: the deployment, as delays or deployments/delays; on main, as for rollback.
+    """
+    from bascule.delivery import promote as give_all
+
+    _move(common, give_all, name, reason)
+
+
+def advance(
+    name: str,
+    *,
+    reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Give a canary its next share of the traffic now; after the last step it has all.
+
+    Args:
+        name: the deployment, as delays or deployments/delays; on main, as for rollback.
+    """
+    from bascule.delivery import advance as give_more
+
+    _move(common, give_more, name, reason)
 
 
 def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
@@ -86,8 +124,19 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
     answer(common, document, "\n".join([columns(lines), *details]))
 
 
-def _told(place: Place, common: Common, made: Commit, text: str) -> None:
-    deployments = {
-        path.partition("/")[2]: obj["traffic"] for path, obj in place.workspace.history.entries(made, "deployments/")
-    }
-    answer(common, {"commit": made.as_dict(), "deployments": deployments}, f"{made.short}  {text}")
+def _move(common: Common, change: Callable[..., Commit], name: str, reason: str) -> None:
+    from bascule.project.shipping import serving_branch
+
+    place, deployment = common.place(), name.removeprefix("deployments/")
+    branch = serving_branch(place, deployment)
+    _told(place, common, branch, change(place.workspace, branch, deployment, reason=reason))
+
+
+def _told(place: Place, common: Common, branch: str, made: Commit) -> None:
+    answer(common, _document(place, branch, made), f"{made.short}  {made.message}, on {branch}")
+
+
+def _document(place: Place, branch: str, commit: Commit) -> dict[str, Any]:
+    entries = place.workspace.history.entries(commit, "deployments/")
+    deployments = {path.partition("/")[2]: obj["traffic"] for path, obj in entries}
+    return {"branch": branch, "commit": commit.as_dict(), "deployments": deployments}

@@ -48,7 +48,7 @@ class Interrupted(BasculeError):
         super().__init__("Interrupted. What was finished is kept; the same command continues.")
 
 
-def told(error: BaseException, arguments: list[str]) -> BasculeError:
+def recognised(error: BaseException, arguments: list[str]) -> BasculeError:
     """Return what to tell a user about an exception that no room has told about."""
     if is_interruption(error):
         return Interrupted()

@@ -152,7 +152,8 @@ def status(*, common: Common = COMMON) -> None:
         "  " + (", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "nothing in it yet; try: bascule run"),
     ]
     for name, traffic in deployed.items():
-        lines.append(f"  {name} serves " + ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic))
+        serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
+        lines.append(f"  {name} serves {serves}" if serves else f"  {name} is not in service on this branch")
     if changes:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in changes)]
     answer(common, document, "\n".join(lines))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 
 from cyclopts import App, CycloptsError, Group
 
 from bascule import __version__
+from bascule.cli.interruption import stopping_queries
+from bascule.cli.output import say, told
 from bascule.errors import BasculeError
 
 HISTORY = Group("History", sort_key=1)
@@ -38,6 +41,9 @@ COMMANDS = {
     "serve": ("bascule.cli.serving:serve", SHIP),
     "deploy": ("bascule.cli.delivery:deploy", SHIP),
     "rollback": ("bascule.cli.delivery:rollback", SHIP),
+    "promote": ("bascule.cli.delivery:promote", SHIP),
+    "advance": ("bascule.cli.delivery:advance", SHIP),
+    "predict": ("bascule.cli.asking:predict", SHIP),
     "monitor": ("bascule.cli.delivery:monitor", SHIP),
     "token": ("bascule.cli.serving:token", SHIP),
     "sql": ("bascule.cli.asking:sql", ASK),
@@ -74,7 +80,9 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. No error shows a traceback; a bug of ours is written to a file."""
     as_json = "--json" in arguments
     try:
-        code = application()(arguments, exit_on_error=False, print_error=False)
+        # Servers answer signals in their own event loop.
+        with nullcontext() if arguments[:1] in (["up"], ["serve"]) else stopping_queries():
+            code = application()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
@@ -85,15 +93,15 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        from bascule.cli.failing import told
+        from bascule.cli.failing import recognised
 
-        return _tell(told(error, arguments), as_json)
+        return _tell(recognised(error, arguments), as_json)
 
 
 def _tell(error: BasculeError, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(error.as_dict(), indent=2, default=str) + "\n")
-    sys.stderr.write(f"bascule: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+    say(told(error))
     return error.exit_code
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from bascule.cli.output import COMMON, Common, answer
+
+if TYPE_CHECKING:
+    from bascule.project.publishing import Shipped
 
 
 def merge(
@@ -16,15 +19,17 @@ def merge(
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The merge commit's message.")] = None,
     ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the target's side.")] = None,
     theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the source's side.")] = None,
-    ship: Annotated[bool, Parameter(help="Roll out a new production version of a deployed model.")] = True,
+    ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
     common: Common = COMMON,
 ) -> None:
-    """Merge a branch after its checks: contracts on changed tables, gates on changed models.
+    """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
 
     Args:
         source: the branch (or tag, or commit) to merge.
         into: the branch to merge into: main, or the current branch when that is not the source.
     """
+    from dataclasses import asdict
+
     from bascule.project.publishing import publish
 
     place = common.place()
@@ -34,12 +39,18 @@ def merge(
         "commit": done.commit.as_dict(),
         "changes": [{"path": change.path, "kind": change.kind} for change in done.changes],
         "checked": list(done.checked),
-        "shipped": [{"deployment": name, "version": version} for name, version in done.shipped],
+        "shipped": [asdict(one) for one in done.shipped],
     }
     if not done.changes:
         answer(common, document, f"{target} has everything that {source} has.")
         return
     lines = [f"{done.commit.short}  {done.commit.message}", *(f"  {c.kind:8}{c.path}" for c in done.changes)]
     lines += [f"  checked {path}" for path in done.checked]
-    lines += [f"  deployments/{name} rolls out version {version}" for name, version in done.shipped]
+    lines += [_shipped(one) for one in done.shipped]
     answer(common, document, "\n".join(lines))
+
+
+def _shipped(one: Shipped) -> str:
+    if one.share == 100:
+        return f"  deployments/{one.deployment} serves version {one.version}"
+    return f"  deployments/{one.deployment} rolls out version {one.version}: {one.share} % of the traffic now"

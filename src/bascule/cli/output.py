@@ -12,22 +12,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from bascule.errors import BasculeError
     from bascule.project.place import Place
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Common:
-    """Options that every command has.
+class Form:
+    """The one option that every command has.
 
     Attributes:
         json: print one JSON document on standard output and nothing else there.
+    """
+
+    json: Annotated[bool, Parameter(help="Print one JSON document and nothing else.", negative="")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common(Form):
+    """Options of every command that works on a project.
+
+    Attributes:
         project: the project's folder, when it is not the one you stand in.
         workspace: the workspace's folder; BASCULE_WORKSPACE does the same.
         branch: the branch to work on, when it is not the current one; BASCULE_BRANCH does the same.
     """
 
-    json: Annotated[bool, Parameter(help="Print one JSON document and nothing else.", negative="")] = False
     project: Annotated[Path | None, Parameter(help="The project's folder, if not this one.")] = None
     workspace: Annotated[str | None, Parameter(help="The workspace's folder.")] = None
     branch: Annotated[str | None, Parameter(name=["--branch", "-b"], help="The branch, if not the current one.")] = None
@@ -40,9 +51,10 @@ class Common:
 
 
 COMMON = Common()
+FORM = Form()
 
 
-def answer(common: Common, document: Any, text: str) -> None:
+def answer(common: Form, document: Any, text: str) -> None:
     """Print the answer: the document with `--json`, else the text."""
     if common.json:
         sys.stdout.write(json_module.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -55,6 +67,11 @@ def say(text: str) -> None:
     """Tell a person what is going on, on standard error, so that standard output stays the answer."""
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
+
+
+def told(error: BasculeError) -> str:
+    """Return an error as a person reads it: the message, then the next step."""
+    return f"bascule: {error.message}" + (f"\n  {error.hint}" if error.hint else "")
 
 
 def columns(rows: Iterable[Sequence[object]], head: Sequence[str] = (), gap: int = 2) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.output import COMMON, Common, answer, columns, say, told
 
 step = App(name="step", help="Single steps, as orchestrators call them.")
 
@@ -27,13 +27,13 @@ def run_step(
     *,
     force: Annotated[str, Parameter(help="Register the model even if gates refuse it; say why.")] = "",
     common: Common = COMMON,
-) -> None:
-    """Run one step if its inputs changed, and print its receipt with --json.
+) -> int:
+    """Run one step if its inputs changed, and print its receipt with --json, also when it fails.
 
     Args:
         name: the step, such as train; `bascule plan` lists them.
     """
-    _run(common, name, force, quiet=common.json)
+    return _run(common, name, force, quiet=common.json)
 
 
 def plan(*, common: Common = COMMON) -> None:
@@ -77,22 +77,29 @@ def why(name: str | None = None, *, common: Common = COMMON) -> None:
     answer(common, document[0] if name else document, "\n".join(lines))
 
 
-def _run(common: Common, only: str | None, force: str, quiet: bool) -> None:
+def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
     import msgspec
 
     from bascule.cli.progress import TerminalWatcher
+    from bascule.errors import BasculeError
     from bascule.project.runner import run_project
 
     place = common.place()
     watcher = TerminalWatcher(quiet)
     try:
         result = run_project(place.file, place.workspace, place.branch, watcher, only=only, force=force)
+    except BasculeError as error:
+        if watcher.failed is None or not only or not common.json:
+            raise
+        answer(common, msgspec.to_builtins(watcher.failed), "")
+        say(told(error))
+        return error.exit_code
     finally:
         watcher.stop()
     receipts = [msgspec.to_builtins(receipt) for receipt in result.receipts]
     if only:
         answer(common, receipts[0], f"{only}: {result.receipts[0].status}. {result.receipts[0].summary}")
-        return
+        return 0
     ran = sum(receipt.status == "ran" for receipt in result.receipts)
     text = (
         f"{ran} of {len(receipts)} steps ran in {result.duration_s:.1f} s on branch {place.branch}."
@@ -105,3 +112,4 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> None:
         {"run_id": result.run_id, "status": result.status, "duration_s": result.duration_s, "steps": receipts},
         text,
     )
+    return 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     ProgressColumn,
@@ -48,6 +49,7 @@ class TerminalWatcher:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.quiet = quiet
+        self.failed: Receipt | None = None
         self._bars: Bars | None = None
         self._width = 0
 
@@ -60,13 +62,13 @@ class TerminalWatcher:
         if self.quiet:
             return lambda message, done=0, total=None: None
         if not self.console.is_terminal:
-            self.console.print(f"  ▸ {step.name:<{self._width}}  {reason}")
+            self.console.print(f"  ▸ {step.name:<{self._width}}  {escape(reason)}")
             return _Lines(self.console, step.name, self._width)
         columns = (
             SpinnerColumn(),
             TextColumn("{task.fields[step]}"),
             BarColumn(20),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             Amount(),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
@@ -82,16 +84,18 @@ class TerminalWatcher:
         return progress
 
     def end(self, step: Step, receipt: Receipt, reason: str) -> None:
-        """See `runner.Watcher`."""
+        """See `runner.Watcher`. The receipt of a failed step is kept in `failed`."""
         self.stop()
+        if receipt.status == "failed":
+            self.failed = receipt
         if self.quiet:
             return
         if receipt.status == "cached":
-            self.console.print(f"  [dim]= {step.name:<{self._width}}  {reason}[/dim]")
+            self.console.print(f"  [dim]= {step.name:<{self._width}}  {escape(reason)}[/dim]")
         else:
             mark = "[red]✗[/red]" if receipt.status == "failed" else "[green]✓[/green]"
-            took = f"{receipt.duration_s:.1f} s"
-            self.console.print(f"  {mark} {step.name:<{self._width}}  {receipt.summary}  [dim]{took}[/dim]")
+            said, took = escape(receipt.summary), f"{receipt.duration_s:.1f} s"
+            self.console.print(f"  {mark} {step.name:<{self._width}}  {said}  [dim]{took}[/dim]")
 
     def stop(self) -> None:
         """Take the moving line away; needed when a step raises."""
@@ -112,7 +116,7 @@ class _Lines:
             return
         self.last = time.monotonic()
         amount = f"  {done:,}" + (f" of {total:,}" if total else "") if done else ""
-        self.console.print(f"    {self.step:<{self.width}}  {message}{amount}")
+        self.console.print(f"    {self.step:<{self.width}}  {escape(message)}{amount}")
 
 
 def is_interactive() -> bool:

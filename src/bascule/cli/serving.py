@@ -18,9 +18,15 @@ def up(
     host: Annotated[
         str, Parameter(help="The address to listen on; anything but loopback needs a token.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        Parameter(help="A further name that browsers may call the page by, as a proxy passes it on."),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Start everything in the foreground: page, API, inference, scheduler. Ctrl-C ends it cleanly."""
+    import msgspec
+
     from bascule.server.settings import ServerSettings
     from bascule.server.supervisor import up as serve_all
     from bascule.server.ticks import ticks
@@ -28,12 +34,15 @@ def up(
 
     place = common.place()
 
+    settings = ServerSettings(host=host, port=port, allowed_hosts=tuple(allow_host or ()))
+
     def announce(url: str) -> None:
-        answer(common, {"url": url, "inference": f"port {port + 1}"}, f"Bascule is up: {url}  (Ctrl-C ends it)")
+        found = msgspec.structs.replace(settings, port=int(url.rpartition(":")[2]))
+        answer(common, {"url": url, "inference": found.inference_url}, f"Bascule is up: {url}  (Ctrl-C ends it)")
 
     serve_all(
         place.workspace,
-        ServerSettings(host=host, port=port),
+        settings,
         create_app,
         ticks=ticks(place.folder),
         announce=announce,
@@ -48,10 +57,18 @@ def serve(
     common: Common = COMMON,
 ) -> None:
     """Answer predictions alone, in the Open Inference Protocol over HTTP, for what is deployed on the branch."""
-    from bascule.protocols.openinference import run_worker
+    import msgspec
+
+    from bascule.protocols.openinference import Ready, run_worker
 
     place = common.place()
-    run_worker(place.workspace.folder, host=host, port=port, branch=place.branch)
+
+    def announce(ready: Ready) -> None:
+        served = ", ".join(ready.deployments) or "no deployment yet"
+        text = f"Inference is up: {ready.url}, branch {ready.branch}: {served}  (Ctrl-C ends it)"
+        answer(common, msgspec.to_builtins(ready), text)
+
+    run_worker(place.workspace.folder, host=host, port=port, branch=place.branch, ready=announce)
 
 
 @token.command

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer
-from bascule.errors import InputError
+from bascule.cli.output import FORM, Form, answer
 
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
@@ -23,31 +22,18 @@ def init(
     name: Annotated[str | None, Parameter(help="The project's name; its folder's when not given.")] = None,
     catalog: Annotated[str, Parameter(help="PostgreSQL for a team: postgresql://user@host/name.")] = "",
     storage: Annotated[str, Parameter(help="Object storage for a team: s3://bucket/prefix.")] = "",
-    common: Common = COMMON,
+    git: Annotated[bool, Parameter(help="Make a git repository, if the folder is in none.")] = True,
+    form: Form = FORM,
 ) -> None:
     """Look at a folder of data, write a project in plain text, and make its workspace.
 
     Args:
         data: a folder of CSV, Parquet or JSON files, or one file.
     """
-    from bascule.history import Workspace
-    from bascule.project.init import copy_template, init_project
+    from bascule.project.beginning import begin_project
 
-    if (data is None) == (template is None):
-        raise InputError(
-            "Give a folder of data with --label, or a --template.",
-            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights",
-        )
-    if template is not None:
-        report = copy_template(template, into)
-    elif label is None:
-        raise InputError("What is to be learned is not said.", hint="Name a column or an expression with --label.")
-    else:
-        report = init_project(data or Path("."), label, into, name)
-    workspace = into / ".bascule"
-    if not (workspace / "workspace.toml").exists():
-        Workspace.create(into, catalog=catalog, storage=storage)
-    answer(common, report.as_dict(), _told(report))
+    report = begin_project(data, label, into, template=template, name=name, catalog=catalog, storage=storage, git=git)
+    answer(form, report.as_dict(), _told(report))
 
 
 def _told(report: InitReport) -> str:

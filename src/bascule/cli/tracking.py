@@ -16,14 +16,15 @@ def track(
 ) -> int:
     """Run any script, unchanged, and record what it read, set, measured and made.
 
-    The exit code is the command's own.
+    The exit code is the command's own. With --json what it prints goes to standard error.
     """
     import dataclasses
 
     from bascule.tracking.ambient import track as launch
 
     place = common.place()
-    done = launch(place.workspace, place.folder, command, place.branch)
+    output = sys.stderr.buffer if common.json else None
+    done = launch(place.workspace, place.folder, command, place.branch, output=output)
     lines = [
         f"{done.run_id}  exit {done.exit_code}  {done.duration_s:.1f} s",
         f"  read   {', '.join(done.inputs) or 'no files'}",

@@ -8,6 +8,7 @@ project and the pages may call it.
 
 from bascule.contracts.checks import Check
 from bascule.contracts.contract import Column, Contract
+from bascule.contracts.implied import implied
 from bascule.contracts.junit import render_junit
 from bascule.contracts.profiling import ColumnProfile, Profile, profile
 from bascule.contracts.render import render_json, render_markdown, render_text
@@ -24,6 +25,7 @@ __all__ = [
     "Profile",
     "Report",
     "explain",
+    "implied",
     "profile",
     "render_json",
     "render_junit",

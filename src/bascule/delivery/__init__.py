@@ -5,9 +5,10 @@ reads the prediction log through a connection that it is handed. The command lin
 call it; it calls the history, the catalog and nothing of how a model is served.
 """
 
-from bascule.delivery.deployments import advance, deploy, promote, read_deployment, rollback, set_traffic
+from bascule.delivery.deployments import advance, deploy, planned, promote, read_deployment, rollback, set_traffic
 from bascule.delivery.evidence import ServiceCount
 from bascule.delivery.guardrails import Guardrails, read_guardrails
+from bascule.delivery.merging import merge_deployments
 from bascule.delivery.rollout import Decision, Finding, assess, step
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "advance",
     "assess",
     "deploy",
+    "merge_deployments",
+    "planned",
     "promote",
     "read_deployment",
     "read_guardrails",

@@ -68,20 +68,39 @@ def deploy(
     who = by or actor()
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
-    rules = {"steps": traffic.checked_steps(steps), "shadow": shadow}
-    rules["guardrails"] = msgspec.to_builtins(read_guardrails(guardrails))
+    rules = _rules(steps, shadow, guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
-    before, digest = _state(ws, branch, name)
-    if before is None:
-        after = traffic.first(name, model, chosen.version, strategy, rules)
-        return _write(ws, branch, None, None, after, "deploy", who, reason, {})
+    found, digest = _state(ws, branch, name)
+    before = found or traffic.planned(name, model, strategy, rules)
     _demand_deployable(before, chosen, strategy)
-    if strategy == "canary":
+    if strategy == "canary" and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, rules)
         return _write(ws, branch, before, digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
     return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
+
+
+def planned(
+    before: Deployment | None,
+    name: str,
+    model: str,
+    *,
+    strategy: str = "canary",
+    steps: Sequence[int] = DEFAULT_STEPS,
+    guardrails: Mapping[str, Any] | None = None,
+) -> Deployment:
+    """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
+
+    A new one serves nothing. It comes into service by `deploy`, or when a merge brings its model's first version.
+
+    Raises:
+        InputError: the steps or guardrails cannot be used.
+    """
+    if before is None:
+        return traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
+    given = {"steps": traffic.checked_steps(steps), "guardrails": msgspec.to_builtins(read_guardrails(guardrails))}
+    return before | {"strategy": strategy, "rules": before["rules"] | given}
 
 
 def set_traffic(
@@ -270,6 +289,11 @@ def _rollout(
     return before, expect or digest, before["rollout"]
 
 
+def _rules(steps: Sequence[int], shadow: bool = True, guardrails: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    limits = msgspec.to_builtins(read_guardrails(guardrails))
+    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": limits}
+
+
 def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
     found = get_version(ws, branch, model, version)
     if not found.passed and not found.forced:
@@ -295,7 +319,7 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
         )
     if before["traffic"] == [{"version": chosen.version, "weight": 100}]:
         raise InputError(f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.")
-    if not chosen.passed and strategy != "canary":
+    if not chosen.passed and strategy != "canary" and before["traffic"]:
         raise InputError(
             f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
             hint="Use the canary strategy: it takes the version back by itself when it does harm.",

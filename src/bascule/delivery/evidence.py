@@ -18,9 +18,9 @@ CLIP = 0.01
 # The scores of both arms and the first label, in the order of the labels.
 LOSSES = """
     select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
-        label, probability
+        label, probability, epoch_us(event_time) as event_time
     from (
-        select arm, score, shadow, probability, label, received_at, p.prediction_id
+        select arm, score, shadow, probability, label, received_at, p.prediction_id, p.event_time
         from predictions p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
             and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
@@ -69,12 +69,14 @@ class Losses:
 
     Attributes:
         differences: each between `low` and `high`; their mean is the difference of the mean losses.
+        span: the time from the first labelled request to the last, in microseconds.
         paired: whether both models scored each of these requests; else inverse-propensity weights make the mean right.
     """
 
     differences: Floats
     low: float
     high: float
+    span: int
     paired: bool
 
 
@@ -140,14 +142,15 @@ def read_losses(
     rows = connection.execute(LOSSES, settings).fetchnumpy()
     read = {name: np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("score", "other", "label")}
     canary = np.asarray(rows["canary"], dtype=bool)
+    span = int(np.ptp(rows["event_time"])) if len(rows["event_time"]) else 0
     own = loss(read["score"], read["label"], rule)
     if rollout["shadow"]:
         gap = own - loss(read["other"], read["label"], rule)
-        return Losses(np.where(canary, gap, -gap), -1.0, 1.0, paired=True)
+        return Losses(np.where(canary, gap, -gap), -1.0, 1.0, span, paired=True)
     chance = np.asarray(rows["probability"], dtype=np.float64)
     values = np.where(canary, own, -own) / chance
     least = chance.min(initial=1.0)
-    return Losses(values, -1.0 / least, 1.0 / least, paired=False)
+    return Losses(values, -1.0 / least, 1.0 / least, span, paired=False)
 
 
 def loss(scores: Floats, labels: Floats, rule: QualityRule) -> Floats:

@@ -40,13 +40,17 @@ class QualityRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         loss: `brier` and `log_loss` for a probability (log loss is clipped at 0.01 and 0.99 and divided by ln 100),
             `absolute_error` for a number, divided by `scale` and clipped at 1. All lie between 0 and 1.
-        margin: by how much the canary's mean loss may exceed stable's and still be promoted, in the loss's units.
+        margin: by how much the canary's mean loss may exceed stable's, in the loss's units: below it the canary is no
+            worse, above it is harm.
+        minimum_span: the least time, such as `7d`, that the labelled requests must span before quality is judged either
+            way. What happens on one day is alike (weather, a holiday), so a thousand rows of it are little evidence.
         scale: the error that counts as a whole one, for `absolute_error`.
     """
 
     loss: Literal["brier", "log_loss", "absolute_error"] = "brier"
     margin: float = 0.005
     scale: float = 1.0
+    minimum_span: str | None = None
 
 
 class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +110,8 @@ def _check(found: Guardrails) -> None:
         raise InputError(f"guardrails.latency.slo_ms is {found.latency.slo_ms}; it must be more than 0.")
     if found.quality is not None and found.quality.scale <= 0:
         raise InputError(f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.")
+    if found.quality is not None and found.quality.minimum_span is not None:
+        parse_duration(found.quality.minimum_span, key="guardrails.quality.minimum_span")
     if found.time_limit is not None:
         parse_duration(found.time_limit, key="guardrails.time_limit")
 

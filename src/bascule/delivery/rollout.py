@@ -25,7 +25,7 @@ from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.traffic import Deployment
 from bascule.errors import Conflict
 from bascule.history import Workspace
-from bascule.training import parse_duration
+from bascule.training.durations import DAY, parse_duration
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
@@ -226,12 +226,12 @@ def _events(rule: str, what: str, rows: sequential.Floats, margin: float, rules:
 
 
 def _quality(losses: Losses, rules: Guardrails) -> Finding:
-    """Judge the loss on arrived labels: harm is a mean above 0, no harm a mean below the margin."""
+    """Judge the loss on arrived labels: harm is a mean above the margin, no harm one below it."""
     assert rules.quality is not None
     rule, values = rules.quality, losses.differences
     if len(values) == 0:
         return Finding("quality", "undecided", "No labels have arrived yet.", threshold=rules.threshold)
-    worse = np.maximum.accumulate(sequential.log_e_mean(values, 0.0, losses.low, losses.high))
+    worse = np.maximum.accumulate(sequential.log_e_mean(values, rule.margin, losses.low, losses.high))
     no_worse = sequential.log_e_mean_below(values, rule.margin, losses.low, losses.high)[-1]
     low, high = sequential.confidence_sequence(values, rules.alpha, losses.low, losses.high)
     mean, log_e = float(values.mean()), float(worse[-1])
@@ -249,11 +249,13 @@ def _quality(losses: Losses, rules: Guardrails) -> Finding:
     }
     judged = _judge("quality", log_e, rules, detail)
     told = f"On {len(values)} labelled requests the canary's {rule.loss} is {mean:+.4f} against stable's"
+    if rule.minimum_span is not None and losses.span < parse_duration(rule.minimum_span):
+        return judged("undecided", f"{told}: they span {losses.span / DAY:.1f} of {rule.minimum_span}.")
     if no_worse >= math.log(1 / rules.alpha):
         return judged("fine", f"{told}: shown to be less than {rule.margin:g} worse.")
     if log_e >= math.log(rules.threshold):
-        return judged("harm", f"{told}: evidence {_shown(log_e)} to 1 that it is worse.")
-    return judged("undecided", f"{told}: neither worse nor within {rule.margin:g} for sure.")
+        return judged("harm", f"{told}: evidence {_shown(log_e)} to 1 that it is more than {rule.margin:g} worse.")
+    return judged("undecided", f"{told}: neither beyond nor within {rule.margin:g} for sure.")
 
 
 def _judge(rule: str, log_e: float, rules: Guardrails, detail: Mapping[str, Any]) -> Callable[[State, str], Finding]:

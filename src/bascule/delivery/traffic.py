@@ -13,15 +13,15 @@ Deployment = dict[str, Any]
 TRAIL = 10
 
 
-def first(name: str, model: str, version: int, strategy: str, rules: Mapping[str, Any]) -> Deployment:
-    """A new deployment: its first version has all traffic."""
+def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> Deployment:
+    """A new deployment that serves nothing yet: it says how versions of the model come into service."""
     return {
         "kind": "deployment",
         "name": name,
         "model": model,
-        "traffic": [{"version": version, "weight": 100}],
+        "traffic": [],
         "strategy": strategy,
-        "revision": 1,
+        "revision": 0,
         "rollout": None,
         "rules": dict(rules),
         "trail": [],
@@ -64,9 +64,18 @@ def with_stable(before: Deployment, traffic: list[dict[str, int]]) -> Deployment
 
 
 def rolled_back(before: Deployment) -> Deployment:
-    """The deployment with the stable traffic before: out of its rollout, or one further back along its trail."""
+    """The deployment with the stable traffic before: out of its rollout, or one further back along its trail.
+
+    Before the first version nothing was served, and taking the first one back leads there. Once an older version serves
+    again it does not: in an incident people press twice, and that must not end in an outage.
+    """
     if before["rollout"] is not None:
         return _next(before) | {"traffic": _stable_traffic(before), "rollout": None}
+    if not before["traffic"]:
+        raise InputError(
+            f"Deployment {before['name']!r} is not in service: there is nothing to roll back.",
+            hint=f"Bring a version into service: bascule deploy {before['name']} VERSION",
+        )
     if not before["trail"]:
         raise InputError(
             f"Deployment {before['name']!r} has nothing to roll back to: "
@@ -74,6 +83,8 @@ def rolled_back(before: Deployment) -> Deployment:
             hint="Deploy another version instead.",
         )
     *trail, last = before["trail"]
+    if last["traffic"]:
+        trail = [entry for entry in trail if entry["traffic"]]
     return _next(before) | {"traffic": last["traffic"], "trail": trail}
 
 
@@ -101,7 +112,7 @@ def checked_traffic(weights: Mapping[int, int]) -> list[dict[str, int]]:
 
 def shown(traffic: Sequence[Mapping[str, int]]) -> str:
     """Traffic as a person reads it."""
-    return ", ".join(f"version {entry['version']} at {entry['weight']} %" for entry in traffic)
+    return ", ".join(f"version {entry['version']} at {entry['weight']} %" for entry in traffic) or "not in service"
 
 
 def _next(before: Deployment) -> Deployment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -46,7 +47,7 @@ class Workspace:
 
         Raises:
             AlreadyExists: when there is one.
-            EnvironmentProblem: when the folder cannot be written.
+            EnvironmentProblem: when the folder cannot be written or the database does not answer; nothing stays.
         """
         folder = _folder(where)
         if (folder / FILE).exists():
@@ -56,6 +57,7 @@ class Workspace:
             f'catalog = "{catalog}"  # for a team: postgresql://user@host/name\n'
             f'storage = "{storage}"  # for a team: s3://bucket/prefix\n'
         )
+        fresh = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -64,8 +66,12 @@ class Workspace:
             workspace.history.begin()
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / FILE)
-        except OSError as error:
-            raise EnvironmentProblem(f"Cannot make a workspace in {folder}: {error.strerror}.") from error
+        except BaseException as error:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise EnvironmentProblem(f"Cannot make a workspace in {folder}: {error.strerror}.") from error
+            raise
         return workspace
 
     @classmethod

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
+
+# What is open in this process, so that a Ctrl-C reaches what runs there.
+_opened: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
 
 def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -21,6 +25,7 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
         temporary: where it may spill what does not fit in memory.
     """
     connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    _opened.add(connection)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
     if temporary is not None:
@@ -46,6 +51,13 @@ def opened(temporary: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]
         connection.close()
 
 
+def interrupt() -> None:
+    """Stop what runs on any connection of this process; it raises `duckdb.InterruptException`. For another thread."""
+    for connection in tuple(_opened):
+        with suppress(duckdb.ConnectionException):  # it was closed already
+            connection.interrupt()
+
+
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """Turn what DuckDB says into an error that a user can act on, without its traceback.
@@ -57,6 +69,8 @@ def told(what: str) -> Iterator[None]:
         yield
     except BasculeError:
         raise
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
     except duckdb.OutOfMemoryException as error:
         raise EnvironmentProblem(
             f"{what}: {message(error)}", hint="Ask for fewer rows or columns at once, or use a larger machine."

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bascule.catalog import actor, new_id
-from bascule.contracts import Contract, Report, run_checks
+from bascule.contracts import Contract, Report, implied, run_checks
+from bascule.contracts.sql import columns_of
 from bascule.errors import Conflict
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
@@ -20,6 +21,9 @@ from bascule.lake.sources import read_source
 from bascule.project.checking import keep, refuse, relations
 from bascule.project.publishing import publish
 from bascule.project.words import counted
+
+if TYPE_CHECKING:
+    import duckdb
 
 Tell = Callable[[str], None]
 TRIES = 5
@@ -57,6 +61,8 @@ def bring_in(
     tell: Tell = lambda text: None,
 ) -> Batch:
     """Take files into a table of a branch, after its contract has seen them.
+
+    A table without a contract still promises two things: its key names one row, and its columns keep coming.
 
     Each content is taken in once: bringing the same file again changes nothing, also when two do it at once. A batch
     that the contract refuses stays on its own branch, `ingest/TABLE-…`, where it can be looked at and repaired; the
@@ -129,19 +135,19 @@ def _audit(
     mode: Mode,
 ) -> Report | None:
     """Check the rows of the batch alone: a mean that a thousand good rows would hide shows here."""
-    contract = workspace.history.read(written, f"contracts/{table}")
-    if contract is None:
-        return None
+    obj = workspace.history.read(written, f"contracts/{table}")
     lake = Lake(workspace)
     existing = lake.scan(before) if before is not None and mode == "append" else None
     with opened(workspace.temporary_folder) as connection:
-        fresh = [file.path for file in staged.files if file.status == "ingested"]
-        parts = [read_source(path, connection, checked=False) for path in fresh]
-        relation = " union all by name ".join(f"select * from {part.relation}" for part in parts)
+        if obj is not None:
+            contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{table}.yaml"))
+        else:
+            held = columns_of(connection, lake.scan(before)) if before is not None else {}
+            contract = implied(table, staged.value["key"], held)
         report = run_checks(
             connection,
-            f"({relation})",
-            Contract.parse(contract["text"], file=contract.get("file", f"contracts/{table}.yaml")),
+            _rows(lake, staged, connection),
+            contract,
             related=relations(lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
         )
@@ -150,6 +156,15 @@ def _audit(
         [report],
         f"The batch is not merged into {into!r}",
         f"{into!r} is unchanged. The batch is on branch {branch!r}: look at it with "
-        f"`bascule sql --at {branch} …`, repair the file and bring it again, then drop the branch.",
+        f"`bascule sql --at {branch} …`, repair the file and bring it again, then drop the branch."
+        + ("" if obj else f" What may differ, a contract says: bascule contract suggest {table}"),
     )
-    return report
+    return report if obj is not None else None
+
+
+def _rows(lake: Lake, staged: IngestReport, connection: duckdb.DuckDBPyConnection) -> str:
+    """Return text usable after FROM with the batch's rows, in the types that the table has for them."""
+    fresh = [file.path for file in staged.files if file.status == "ingested"]
+    types = lake.schema(staged.value)
+    parts = [read_source(path, connection, expected=types, evolve=True, checked=False) for path in fresh]
+    return f"({' union all by name '.join(f'select * from {part.relation}' for part in parts)})"

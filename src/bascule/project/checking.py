@@ -9,7 +9,7 @@ from sqlalchemy import insert
 
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
-from bascule.contracts import Contract, Report, render_text, run_checks
+from bascule.contracts import Contract, Report, implied, render_text, run_checks
 from bascule.errors import CheckFailed
 from bascule.history import Workspace
 from bascule.history.commits import Object
@@ -26,7 +26,7 @@ def check_table(
     *,
     commit: str | None = None,
     run: str | None = None,
-    batch: str | None = None,
+    key_at_least: bool = False,
 ) -> Report | None:
     """Check a table of some state against the contract of that state, and keep the results.
 
@@ -34,24 +34,23 @@ def check_table(
         read: gives the objects of the state by path; it may be a state that no branch has yet.
         commit: the commit whose state it is, or that it is based on.
         run: the run that checks.
-        batch: text usable after FROM with the rows to be added; then these are checked, against what the table holds.
+        key_at_least: without a contract, check that the table's key names one row.
 
     Returns:
-        The report, or None when the table has no contract or is not there.
+        The report, or None when the table is not there or nothing is promised.
     """
-    contract = read(f"contracts/{name}")
-    table = read(f"tables/{name}")
-    if contract is None or (table is None and batch is None):
+    obj, table = read(f"contracts/{name}"), read(f"tables/{name}")
+    if table is None:
+        return None
+    if obj is not None:
+        contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{name}.yaml"))
+    elif key_at_least and table["key"]:
+        contract = implied(name, table["key"])
+    else:
         return None
     lake = Lake(workspace)
     with opened(workspace.temporary_folder) as connection:
-        report = run_checks(
-            connection,
-            batch or lake.scan(table or {}),
-            Contract.parse(contract["text"], file=contract.get("file", f"contracts/{name}.yaml")),
-            related=relations(lake, read),
-            existing=lake.scan(table) if batch and table is not None else None,
-        )
+        report = run_checks(connection, lake.scan(table), contract, related=relations(lake, read))
     keep(workspace, report, commit, run)
     return report
 

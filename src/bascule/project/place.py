@@ -79,6 +79,11 @@ class Place:
         (self.workspace.folder / HEAD).write_text(name + "\n", encoding="utf-8")
 
     @property
+    def has_chosen_branch(self) -> bool:
+        """Whether a branch was named for this command, by --branch or BASCULE_BRANCH."""
+        return self._branch is not None
+
+    @property
     def follows_git(self) -> bool:
         """Whether the current branch is git's."""
         return not self._branch and not self._written() and self._git() is not None

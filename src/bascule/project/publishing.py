@@ -8,7 +8,7 @@ from typing import Any
 
 from bascule.catalog import actor
 from bascule.contracts import Contract
-from bascule.delivery import deploy
+from bascule.delivery import deploy, merge_deployments
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
@@ -21,6 +21,19 @@ PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A deployment that a merge brought a new version to.
+
+    Attributes:
+        share: the percentage of the traffic that it has now: all of it for the first version, else a canary's.
+    """
+
+    deployment: str
+    version: int
+    share: int
+
+
+@dataclass(frozen=True)
 class Published:
     """What a merge did.
 
@@ -28,13 +41,13 @@ class Published:
         commit: the merge commit (or the target's head, when there was nothing to merge).
         changes: what it changed on the target.
         checked: the tables and models whose checks passed.
-        shipped: deployments that began to roll out a new version, with the version.
+        shipped: the new versions that came into service.
     """
 
     commit: Commit
     changes: tuple[Change, ...]
     checked: tuple[str, ...]
-    shipped: tuple[tuple[str, int], ...]
+    shipped: tuple[Shipped, ...]
 
 
 def publish(
@@ -51,10 +64,13 @@ def publish(
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
+    A table without a contract is held to its key.
+
     Args:
         ours: paths in conflict where the target's side is kept.
         theirs: paths in conflict where the source's side is taken.
-        ship: start a rollout for deployments whose model has a new production version.
+        ship: bring a new production version of a model into its deployments: the first one at once, a later one by
+            the strategy that the deployment says.
         run: the run on whose behalf it is done.
 
     Raises:
@@ -105,6 +121,8 @@ class _Resolver:
             return merged
         if path.startswith("models/"):
             return merge_models(path, base, ours, theirs)
+        if path.startswith("deployments/"):
+            return merge_deployments(path, base, ours, theirs)
         return None
 
     def discard(self, landed: Commit | None) -> None:
@@ -127,10 +145,11 @@ def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: st
     for _, contract in staged.entries("contracts/") if tables else ():
         if related(Contract.parse(contract["text"]), tables):
             names.add(contract["table"])
+    commit = staged.source.id
     reports = [
         report
         for name in sorted(names)
-        if (report := check_table(workspace, name, staged.read, commit=staged.source.id, run=run)) is not None
+        if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
     refuse(
         reports,
@@ -155,8 +174,8 @@ def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
         )
 
 
-def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[tuple[str, int], ...]:
-    """Start a rollout of every deployment whose model's production version is a new one."""
+def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[Shipped, ...]:
+    """Bring the production version of every model that changed into its deployments, where it is a new one."""
     head = workspace.history.resolve(into)
     models = {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
     shipped = []
@@ -169,10 +188,11 @@ def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[t
         if version is None or version in serving or deployment.get("rollout"):
             continue
         rules = deployment.get("rules") or {}
-        deploy(
+        name = path.partition("/")[2]
+        commit = deploy(
             workspace,
             into,
-            path.partition("/")[2],
+            name,
             deployment["model"],
             version,
             strategy=deployment.get("strategy", "canary"),
@@ -182,5 +202,7 @@ def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[t
             by=actor(),
             reason="merged",
         )
-        shipped.append((path.partition("/")[2], int(version)))
+        traffic = workspace.history.get(commit, path)["traffic"]
+        share = next((entry["weight"] for entry in traffic if entry["version"] == version), 0)
+        shipped.append(Shipped(name, int(version), share))
     return tuple(shipped)

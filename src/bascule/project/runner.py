@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bascule.catalog import actor
-from bascule.errors import Busy, NotFound
+from bascule.errors import BasculeError, Busy, CheckFailed, NotFound
 from bascule.history import Workspace
 from bascule.project import cache
 from bascule.project.decision import Decision, decide
@@ -34,7 +34,7 @@ class Watcher(Protocol):
         ...
 
     def end(self, step: Step, receipt: Receipt, reason: str) -> None:
-        """A step has ended; for a cached one `reason` says why there was nothing to do."""
+        """A step has ended; for a cached one `reason` says why there was nothing to do. None follows a failed one."""
         ...
 
 
@@ -95,7 +95,12 @@ def run_project(
 
 
 def _run_step(step: Step, context: Context, code: Code, parent: str, watcher: Watcher) -> Receipt:
-    decision = decide(step, context)
+    begun = time.monotonic()
+    try:
+        decision = decide(step, context)
+    except BasculeError as error:
+        watcher.end(step, _failed(step, error, parent, begun), "")
+        raise
     if decision.action == "work" or decision.receipt is None:
         receipt = _work(step, context, decision, code, parent, watcher)
     else:
@@ -121,7 +126,11 @@ def _work(step: Step, context: Context, decision: Decision, code: Code, parent: 
         parent=parent,
         code=code,
     ) as run:
-        outcome = step.work(context, run, progress)
+        try:
+            outcome = step.work(context, run, progress)
+        except BasculeError as error:
+            watcher.end(step, _failed(step, error, run.id, begun), decision.reason)
+            raise
         for made in outcome.outputs:
             run.writes(made.uri.removeprefix("bascule:"), made.version, made.rows, made.bytes)
         run.metrics([(name, value, 0) for name, value in outcome.metrics.items()])
@@ -140,6 +149,18 @@ def _work(step: Step, context: Context, decision: Decision, code: Code, parent: 
     # The key was taken before the work: were an input to change meanwhile, the step runs again next time.
     cache.keep(context.workspace, key, receipt)
     return receipt
+
+
+def _failed(step: Step, error: BasculeError, run: str, begun: float) -> Receipt:
+    return Receipt(
+        step=step.name,
+        status="failed",
+        code_version=cache.code_version(step.code),
+        checks=tuple(error.details) if isinstance(error, CheckFailed) else (),
+        duration_s=round(time.monotonic() - begun, 3),
+        run_id=run,
+        summary=error.message.partition("\n")[0],
+    )
 
 
 def _recall(context: Context, steps: Sequence[Step], only: str) -> None:

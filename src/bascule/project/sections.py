@@ -277,6 +277,59 @@ class Gates(Section, frozen=True, kw_only=True):
     signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
 
 
+class EventGuardrail(Section, frozen=True, kw_only=True):
+    """A share of requests that some event may have: `margin` is how far the canary's may exceed stable's."""
+
+    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.01
+
+
+class LatencyGuardrail(Section, frozen=True, kw_only=True):
+    """Answers slower than `slo_ms` are events, as in `EventGuardrail`."""
+
+    slo_ms: Annotated[float, Meta(gt=0, description="Slower answers count, in milliseconds.")] = 250.0
+    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.05
+
+
+class QualityGuardrail(Section, frozen=True, kw_only=True):
+    """The loss on arrived labels.
+
+    Attributes:
+        loss: what is measured; each lies between 0 and 1.
+        margin: how far the canary's mean loss may exceed stable's.
+        scale: the error that counts as a whole one, for `absolute_error`.
+        minimum_span: the least time that labelled requests must span before quality is judged.
+    """
+
+    loss: Annotated[Literal["brier", "log_loss", "absolute_error"], Meta(description="What is measured, 0 to 1.")] = (
+        "brier"
+    )
+    margin: Annotated[float, Meta(gt=0, lt=1, description="How far its mean may exceed stable's.")] = 0.005
+    scale: Annotated[float, Meta(gt=0, description="The error that counts as a whole one.")] = 1.0
+    minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
+
+
+class Guardrails(Section, frozen=True, kw_only=True):
+    """What a canary is judged by. A rule that is `false` is not applied.
+
+    Attributes:
+        alpha: the chance that a harmless canary is ever rolled back.
+        minimum_rows: canary requests that every step must have seen.
+        split: whether the canary must answer the share of requests that it was given.
+        errors: failed requests.
+        latency: slow answers.
+        quality: the loss on arrived labels.
+        time_limit: how long a rollout may be undecided before a person is asked.
+    """
+
+    alpha: Annotated[float, Meta(gt=0, lt=1, description="The chance of a needless rollback.")] = 0.05
+    minimum_rows: Annotated[int, Meta(ge=1, description="Canary requests that a step must have seen.")] = 200
+    split: Annotated[bool, Meta(description="Whether the canary must answer its share.")] = True
+    errors: EventGuardrail | bool = EventGuardrail()
+    latency: LatencyGuardrail | bool = LatencyGuardrail()
+    quality: QualityGuardrail | bool = QualityGuardrail()
+    time_limit: Annotated[Duration | None, Meta(description="Undecided for so long: a person is asked.")] = None
+
+
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
@@ -284,6 +337,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         name: the name under which it is served.
         strategy: `canary` sends a growing share, `replace` sends everything at once.
         steps: the canary's shares in percent, growing, ending at 100.
+        guardrails: what a canary is judged by.
     """
 
     name: Name
@@ -291,8 +345,9 @@ class Deployment(Section, frozen=True, kw_only=True):
         Literal["canary", "replace"], Meta(description="canary: a growing share. replace: everything at once.")
     ] = "canary"
     steps: Annotated[
-        tuple[Percent, ...], Meta(min_length=1, description="The canary's shares in percent.", examples=[[10, 100]])
+        tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
+    guardrails: Guardrails = Guardrails()
 
 
 Persistence = Annotated[

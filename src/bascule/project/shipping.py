@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
-from bascule.delivery import deploy
+from typing import Any
+
+import msgspec
+
+from bascule.delivery import deploy, planned
 from bascule.errors import InputError
 from bascule.history import Commit
-from bascule.project.place import PROJECT_FILE, Place
+from bascule.project.file import ProjectFile
+from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.sections import Deployment
+from bascule.registry import get_version
 
 STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
+
+
+def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str, Any]:
+    """Return the project's deployment as the history holds it, by the rules of `[deployment]`.
+
+    Args:
+        held: what is there now, whose traffic and model stay; a new one serves nothing yet.
+    """
+    assert project.deployment is not None
+    assert project.model is not None
+    rules = project.deployment
+    return planned(
+        held,
+        rules.name,
+        project.model.name,
+        strategy=STRATEGIES[rules.strategy],
+        steps=rules.steps,
+        guardrails=guardrails_of(rules),
+    )
+
+
+def guardrails_of(rules: Deployment) -> dict[str, Any]:
+    """Return `[deployment.guardrails]` as delivery reads it: a rule that is `false` is null, `true` is its defaults."""
+    settings = msgspec.structs.asdict(rules.guardrails)
+    for name in ("errors", "latency", "quality"):
+        rule = settings.pop(name)
+        if rule is not True:
+            settings[name] = msgspec.structs.asdict(rule) if rule else None
+    return settings
+
+
+def serving_branch(place: Place, name: str) -> str:
+    """Return the branch whose deployment is meant by its name alone: the current one when it deployed it itself.
+
+    Work goes on on branches that begin with what `main` serves; who rolls back from there means what people get. So
+    `main` it is, unless a branch was named, or the current one has changed the deployment since it left `main`.
+    """
+    current = place.branch
+    if current == MAIN or place.has_chosen_branch:
+        return current
+    history, path = place.workspace.history, f"deployments/{name}"
+    own = history.read(current, path)
+    if own is not None and own["traffic"]:
+        parted = history.common(current, MAIN)
+        if parted is None or history.digest(parted, path) != history.digest(current, path):
+            return current
+    return MAIN if own is None or history.digest(MAIN, path) else current
 
 
 def deploy_version(
@@ -19,8 +72,8 @@ def deploy_version(
     model: str | None = None,
     strategy: str | None = None,
     reason: str = "",
-) -> Commit:
-    """Bring a version of a model into service on the current branch.
+) -> Commit | None:
+    """Bring a version of a model into service on the current branch; None when it has all traffic there already.
 
     Args:
         name: the deployment; the project's when None.
@@ -40,6 +93,8 @@ def deploy_version(
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
+    if _serves_alone(place, chosen, model, version):
+        return None
     return deploy(
         place.workspace,
         place.branch,
@@ -48,5 +103,16 @@ def deploy_version(
         version,
         strategy=strategy or STRATEGIES[rules.strategy],
         steps=rules.steps,
+        guardrails=guardrails_of(rules),
         reason=reason,
     )
+
+
+def _serves_alone(place: Place, name: str, model: str, version: str) -> bool:
+    history = place.workspace.history
+    head = history.resolve(place.branch)
+    held = history.read(head, f"deployments/{name}")
+    if held is None or held["model"] != model or held["rollout"]:
+        return False
+    wanted = get_version(place.workspace, head.id, model, version).version
+    return bool(held["traffic"] == [{"version": wanted, "weight": 100}])

@@ -101,7 +101,8 @@ def check_host(headers: Headers, names: Iterable[str]) -> None:
     host = _host_name(found[0]) if len(found) == 1 else None
     if host is None or host not in names:
         shown = ", ".join(repr(name) for name in found) or "no name"
-        hint = f"Open it by one of its names: {', '.join(sorted(names))}."
+        known = ", ".join(sorted(names))
+        hint = f"Open it by one of its names: {known}. `bascule up --allow-host NAME` gives it another."
         raise Refused(421, InputError(f"This server does not answer to {shown}.", hint=hint))
 
 

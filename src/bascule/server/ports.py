@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 
-from bascule.errors import EnvironmentProblem
+from bascule.errors import EnvironmentProblem, InputError
 
 BACKLOG = 1024
+LAST_PORT = (1 << 16) - 1
 TRIES = 50
 
 
@@ -19,8 +20,14 @@ def listen(host: str, port: int, *, with_next: bool = False) -> socket.socket:
         with_next: the following port must be free as well.
 
     Raises:
+        InputError: there is no such port.
         EnvironmentProblem: the port is taken; it names the port and a free one.
     """
+    last = LAST_PORT - with_next
+    if not 0 <= port <= last:
+        raise InputError(
+            f"There is no port {port} to listen on.", hint=f"Take one from 1 to {last}; 0 is any free one."
+        )
     for _ in range(TRIES if port == 0 else 1):
         sock = _bound(host, port)
         if not with_next or is_free(host, sock.getsockname()[1] + 1):
@@ -32,7 +39,7 @@ def listen(host: str, port: int, *, with_next: bool = False) -> socket.socket:
 
 def is_free(host: str, port: int) -> bool:
     """Return whether one could listen there now."""
-    if not 0 < port < 1 << 16:
+    if not 0 < port <= LAST_PORT:
         return False
     try:
         with _open(host, port):

@@ -206,6 +206,8 @@ class DataPlane:
         old: Mapping[str, ServedDeployment] = before.deployments if before else {}
         found = {}
         for path, value in history.entries(commit, "deployments/"):
+            if not value["traffic"]:
+                continue  # written down, and not in service yet or any more
             name = path.partition("/")[2]
             found[name] = serve_deployment(self.workspace, branch, commit, value, self._loader.load, old.get(name))
             if found[name].problem:

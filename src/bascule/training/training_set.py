@@ -284,21 +284,30 @@ def _refuse_unlearnable(label: np.ndarray, sides: np.ndarray, target: Target, na
     learned = label[sides == TRAIN]
     if target.task == "regression":
         if learned.min() == learned.max():
-            raise InputError(f"The label {name!r} is {learned[0]:g} in every row of the train split.")
+            raise InputError(
+                f"The label {name!r} is {learned[0]:g} in every row of the train split.",
+                hint="Look at the label expression, or make split.validation and split.test smaller.",
+            )
         return
-    taught = {target.classes[int(code)] for code in np.unique(learned)}
-    if len(taught) == 1:
-        raise InputError(
-            f"The label {name!r} has one class only in the train split: {taught.pop()!r}.",
-            hint="Bring more rows, or make split.validation and split.test smaller.",
-        )
+    taught = _classes_of(label, sides, TRAIN, target, name, "Bring more rows, or make the other splits smaller.")
     for code, side in enumerate(NAMES[1:], start=1):
-        unseen = {target.classes[int(one)] for one in np.unique(label[sides == code])} - taught
+        hint = f"A model cannot be judged by one class: make split.{side} larger, or bring more rows."
+        unseen = _classes_of(label, sides, code, target, name, hint) - taught
         if unseen:
             raise InputError(
                 f"The {side} split has classes that the train split does not: {', '.join(sorted(unseen)[:5])}.",
                 hint="Merge rare classes in the label expression, or leave their rows out of the population.",
             )
+
+
+def _classes_of(label: np.ndarray, sides: np.ndarray, code: int, target: Target, name: str, hint: str) -> set[str]:
+    """Return the classes in a split, after refusing a split of one class."""
+    found = {target.classes[int(one)] for one in np.unique(label[sides == code])}
+    if len(found) == 1:
+        raise InputError(
+            f"The label {name!r} has one class only in the {NAMES[code]} split: {found.pop()!r}.", hint=hint
+        )
+    return found
 
 
 def _table(frame: Frame, label: np.ndarray, sides: np.ndarray) -> pa.Table:

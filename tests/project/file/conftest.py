@@ -54,6 +54,7 @@ name = "returns"
 search = { trials = 4 }
 
 [gates]
+slices = ["amount"]
 slice_floor = { metric = "auc", minimum = 0.5 }
 
 [deployment]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import Said
 
 from bascule.errors import AlreadyExists, BasculeError, InputError
 from bascule.project.init import init_project
@@ -56,15 +57,20 @@ def _file(name: str, text: str | bytes) -> Prepare:
         (_file("reviews.csv", "text,good\n" + f"{'word ' * 20},1\n{'other ' * 20},0\n" * 20), "good", "free text", ""),
     ],
 )
-def test_it_is_told_and_nothing_is_written(prepare: Prepare, label: str, said: str, hint: str, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    prepare(tmp_path / "data")
-    with pytest.raises(BasculeError) as told:
-        init_project(tmp_path / "data", label, tmp_path / "project")
-    assert told.value.exit_code == 2
-    assert said in told.value.message
-    assert hint in told.value.hint
-    assert not (tmp_path / "project").exists()
+def test_it_is_told_and_nothing_is_written(
+    prepare: Prepare, label: str, said: str, hint: str, folder: Path, bascule: Callable[..., Said]
+) -> None:
+    (folder / "data").mkdir()
+    prepare(folder / "data")
+    before = sorted(folder.rglob("*"))
+    told = bascule("init", "data", "--label", label, "--into", "project")
+    assert (told.code, told.out) == (2, "")
+    message, _, advice = told.err.removeprefix("bascule: ").partition("\n  ")
+    assert said in message
+    assert hint in advice
+    assert sorted(folder.rglob("*")) == before
+    document = bascule("init", "data", "--label", label, "--into", "project", "--json").json()
+    assert document["error"] == message.rstrip("\n")
 
 
 def test_a_label_that_two_tables_have(tmp_path: Path) -> None:

@@ -134,3 +134,12 @@ def worker(folder: Path, *arguments: str) -> Iterator[Worker]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Workspace:
+    """A workspace with versions 1 and 2 of `delays`; version 1 has all traffic."""
+    ws = Workspace.create(tmp_path / "project")
+    put_versions(ws, {1: bundle_bytes(seed=0), 2: bundle_bytes(seed=1)})
+    put_deployment(ws, {1: 100})
+    return ws

@@ -118,7 +118,12 @@ def _texts(
         f"contracts/{one.name}.yaml": suggest(connection, quoted(one.name), one.name, key=one.key)
         for one in design.tables
     }
-    return {FILE_NAME: project_text(design, name, paths)} | queries | contracts | {".gitignore": ignore_text()}
+    return (
+        {FILE_NAME: project_text(design, name, paths)}
+        | queries
+        | contracts
+        | {".gitignore": ignore_text(paths.values())}
+    )
 
 
 @contextmanager

@@ -200,9 +200,14 @@ def toml(value: object) -> str:
     return str(value)
 
 
-def ignore_text() -> str:
-    """Return the `.gitignore` of a project: the workspace is no text."""
-    return ".bascule/\n"
+def ignore_text(paths: Iterable[str]) -> str:
+    """Return the `.gitignore` of a project: the workspace is no text, and data are versioned by Bascule.
+
+    Args:
+        paths: of the tables' files, relative to the project.
+    """
+    data = sorted(f"/{path}" for path in paths if not path.startswith(("../", "/")))
+    return "\n".join([".bascule/", *data]) + "\n"
 
 
 def relative_to(path: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Step `define`: contracts, entities and feature views of the project file become objects of the branch."""
+"""Step `define`: contracts, entities, feature views and how a deployment rolls out become objects of the branch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from bascule.contracts import Contract
 from bascule.errors import ProjectFileError
 from bascule.project.definitions import entities, request_view, views
 from bascule.project.receipt import Output
+from bascule.project.shipping import deployment_of
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.words import counted
 from bascule.store import digest_of
 from bascule.tracking import Run
 
 NAME = "define"
-# The rest of the history is written by those who make it: tables by ingestion, models by training.
+# The rest of the history is written by those who make it: tables by ingestion, models by training, the traffic of a
+# deployment by delivery.
 OWNED = ("contracts/", "entities/", "features/")
 
 
@@ -66,17 +68,21 @@ def objects(context: Context) -> dict[str, dict[str, Any]]:
         found[f"features/{view.name}"] = msgspec.to_builtins(view)
     if (request := request_view(project)) is not None:
         found[f"features/{request.name}"] = msgspec.to_builtins(request)
+    if project.deployment is not None and project.model is not None:
+        path = f"deployments/{project.deployment.name}"
+        found[path] = deployment_of(context.workspace.history.read(context.head, path), project)
     return found
 
 
 def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
     """Return what must be set (object) or removed (None) for the branch to hold the wanted definitions."""
     head = context.head
-    held = {path: obj for prefix in OWNED for path, obj in context.workspace.history.entries(head, prefix)}
+    history = context.workspace.history
+    held = {path: obj for prefix in (*OWNED, "deployments/") for path, obj in history.entries(head, prefix)}
     differing: dict[str, dict[str, Any] | None] = {
         path: obj for path, obj in wanted.items() if held.get(path) != msgspec.json.decode(msgspec.json.encode(obj))
     }
-    return differing | {path: None for path in held if path not in wanted}
+    return differing | {path: None for path in held if path not in wanted and path.startswith(OWNED)}
 
 
 def _outputs(context: Context, wanted: dict[str, dict[str, Any]]) -> tuple[Output, ...]:

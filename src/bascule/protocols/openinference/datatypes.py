@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bascule.errors import NotFound
+from bascule.errors import InputError, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,12 @@ _OF_COLUMN = {
 
 
 def datatype_named(name: str) -> Datatype:
-    """Return a datatype, or raise `NotFound` with the nearest one."""
+    """Return a datatype, or raise `InputError` with the nearest one."""
     found = DATATYPES.get(name)
     if found is None:
-        raise NotFound("datatype", name, list(DATATYPES))
+        raise InputError(
+            f"There is no datatype named {name[:40]!r}.", hint=suggestion(name, list(DATATYPES), "datatype")
+        )
     return found
 
 

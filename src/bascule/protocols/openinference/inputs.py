@@ -66,6 +66,10 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
             raise InputError(f"The input {name!r} was sent twice.")
         size = shape[0] if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else -1
         if size < 0:
+            if len(shape) == 2 and len(inputs) == 1 and model.numeric:
+                raise InputError(
+                    f"The input {name!r} has {shape[1]} values a row; the model reads {model.width} numbers."
+                )
             raise InputError(f"The input {name!r} has the shape {_shown(shape)}; a column has [rows] or [rows, 1].")
         if size != count:
             if count >= 0:

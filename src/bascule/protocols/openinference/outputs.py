@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bascule.errors import InputError, NotFound
+from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.binary import join_texts
 from bascule.protocols.openinference.inputs import AnyRequest
 from bascule.protocols.openinference.messages import Asked, Parameters
@@ -40,13 +40,14 @@ def check_outputs(request: AnyRequest, model: LoadedModel) -> None:
     """Refuse outputs that there are not, before anything is scored.
 
     Raises:
-        NotFound: there is no output of that name.
-        InputError: a parameter asks for what is not there.
+        InputError: there is no output of that name, or a parameter asks for what is not there.
     """
     names = [output["name"] for output in output_tensors(model.task, model.classes)]
     for asked in request.outputs or ():
         if asked.name not in names:
-            raise NotFound("output", asked.name, names)
+            raise InputError(
+                f"There is no output named {asked.name[:80]!r}.", hint=suggestion(asked.name, names, "output")
+            )
         parameters = asked.parameters or {}
         if any(name.startswith("shared_memory") for name in parameters):
             raise InputError("Shared memory is not supported.", hint="Leave the shared_memory parameters out.")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bascule.catalog import now
-from bascule.errors import InputError, NotFound
+from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.messages import read_message
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.ids import is_prediction_id
@@ -87,9 +87,8 @@ def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float
     classes = output.classes if output is not None and output.task != "regression" else ()
     if isinstance(value, str):
         if value not in classes:
-            raise NotFound(
-                "class", value[:60], classes, hint="" if classes else "Name the deployment, or send a number."
-            )
+            hint = suggestion(value, classes, "class") if classes else "Name the deployment, or send a number."
+            raise InputError(f"Row {place} has the label {value[:60]!r}, which is no class.", hint=hint)
         return float(classes.index(value))
     number = _number(value)
     if not math.isfinite(number):

@@ -179,7 +179,7 @@ def _deployment(value: dict[str, Any], digest: str) -> DeploymentInfo:
         rollout=rollout,
         rules=value.get("rules") or {},
         digest=digest,
-        back_to=_shares(back) if back else None,
+        back_to=None if back is None else _shares(back),
     )
 
 

@@ -20,6 +20,7 @@ from bascule.serving.http.wire import Clock
 SWEEP_S = 0.1
 THREADS = 4
 BACKLOG = 1_024
+LAST_PORT = (1 << 16) - 1
 
 
 class HttpServer:
@@ -59,7 +60,7 @@ class HttpServer:
         """Listen, and return the port: the given one, or a free one for 0.
 
         Raises:
-            InputError: the host is not this machine's loopback.
+            InputError: the host is not this machine's loopback, or there is no such port.
             EnvironmentProblem: the port is taken, or may not be used.
         """
         self._loop = asyncio.get_running_loop()
@@ -137,6 +138,8 @@ def _listener(host: str, port: int) -> socket.socket:
             f"Inference listens on loopback only; {host!r} is reachable from elsewhere.",
             hint="Use --host 127.0.0.1 and put a gateway that authenticates in front of it.",
         )
+    if not 0 <= port <= LAST_PORT:
+        raise InputError(f"There is no port {port} to listen on.", hint=f"Take one from 1 to {LAST_PORT}.")
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, proto)
     try:

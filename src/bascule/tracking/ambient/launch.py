@@ -55,12 +55,15 @@ class Tracked:
     duration_s: float
 
 
-def track(workspace: Workspace, folder: Path, command: Sequence[str], branch: str) -> Tracked:
+def track(
+    workspace: Workspace, folder: Path, command: Sequence[str], branch: str, *, output: IO[bytes] | None = None
+) -> Tracked:
     """Run a command as it is and record what it did. Its output goes where it would have gone.
 
     Args:
         folder: the project's folder: its code is captured, and paths below it are written relative to it.
         command: the program and its arguments.
+        output: takes the command's standard output instead.
 
     Raises:
         InputError: when the command cannot be started. What the command itself does wrong is its exit code.
@@ -74,7 +77,7 @@ def track(workspace: Workspace, folder: Path, command: Sequence[str], branch: st
     with recorded(workspace, name=_name(command), kind="track", branch=branch, commit=head.id, code=code) as run:
         run.tags({"command": " ".join(command)})
         try:
-            exit_code, printed = _execute(command, journal)
+            exit_code, printed = _execute(command, journal, output or sys.stdout.buffer)
             entries = list(_entries(journal))
             tracked = _record(run, workspace.store, folder, entries, exit_code, time.monotonic() - begun)
             run.tags({"output": workspace.store.put(printed), "exit_code": str(exit_code)})
@@ -85,7 +88,7 @@ def track(workspace: Workspace, folder: Path, command: Sequence[str], branch: st
     return tracked
 
 
-def _execute(command: Sequence[str], journal: Path) -> tuple[int, bytes]:
+def _execute(command: Sequence[str], journal: Path, output: IO[bytes]) -> tuple[int, bytes]:
     path = os.pathsep.join(p for p in (str(CHILD), os.environ.get("PYTHONPATH", "")) if p)
     environment = {**os.environ, "PYTHONPATH": path, "BASCULE_JOURNAL": str(journal)}
     try:
@@ -95,7 +98,7 @@ def _execute(command: Sequence[str], journal: Path) -> tuple[int, bytes]:
             f"{command[0]!r} cannot be started: {error.strerror}.", hint="Write the command as in a shell."
         ) from error
     kept = bytearray()
-    pairs = ((process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer))
+    pairs = ((process.stdout, output), (process.stderr, sys.stderr.buffer))
     copies = [threading.Thread(target=_copy, args=(*pair, kept)) for pair in pairs]
     for copy in copies:
         copy.start()

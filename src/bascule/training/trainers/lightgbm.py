@@ -186,9 +186,11 @@ def _draw(sample: _Sample, settings: TrainerSettings) -> _Sample:
 
 def _suggest(trial: Any, fixed: dict[str, Any], rows: int) -> dict[str, float | int]:
     most_leaves, most_in_leaf = min(95, max(4, rows // 5)), max(3, min(400, rows // 10))
+    # A leaf of two among thousands of rows can only be noise, which validation rows of a few days don't punish.
+    least_in_leaf = max(2, min(20, rows // 1_000))
     space: dict[str, Callable[[], float | int]] = {
         "num_leaves": lambda: trial.suggest_int("num_leaves", 4, most_leaves, log=True),
-        "min_data_in_leaf": lambda: trial.suggest_int("min_data_in_leaf", 2, most_in_leaf, log=True),
+        "min_data_in_leaf": lambda: trial.suggest_int("min_data_in_leaf", least_in_leaf, most_in_leaf, log=True),
         "feature_fraction": lambda: trial.suggest_float("feature_fraction", 0.4, 1.0),
         "bagging_fraction": lambda: trial.suggest_float("bagging_fraction", 0.5, 1.0),
         "lambda_l2": lambda: trial.suggest_float("lambda_l2", 0.001, 50.0, log=True),

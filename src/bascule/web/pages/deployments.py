@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -87,7 +86,7 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         evidence=_evidence(state),
         versions={one.version: one for one in model.versions} if model else {},
         may_deploy=call.principal.may("deploy"),
-        command=command(call, "rollback", name, ref),
+        command=command("rollback", name, ref),
         done=call.query.done,
     )
 
@@ -112,12 +111,9 @@ def change(call: Call[View, ChangeForm]) -> Response:
     return RedirectResponse(href(f"/deployments/{name}", form.branch, done=act.name), 303)
 
 
-def command(call: Call[Any, Any], act: str, name: str, branch: str) -> str:
+def command(act: str, name: str, branch: str) -> str:
     """The same from a terminal."""
-    if act == "rollback":
-        return f"bascule rollback deployments/{name}{'' if branch == 'main' else f' --branch {branch}'}"
-    address = f"{call.settings.url}/api/bascule/v1/deployments/{quote(name)}/{act}"
-    return f'curl --json \'{{"branch": "{branch}"}}\' {address}'
+    return f"bascule {act} deployments/{name}{'' if branch == 'main' else f' --branch {branch}'}"
 
 
 def _act(call: Call[Any, Any], branch: str) -> Act:
@@ -125,7 +121,7 @@ def _act(call: Call[Any, Any], branch: str) -> Act:
     if name not in ACTS:
         raise NotFound("action", name, ACTS)
     _, title, button, danger = ACTS[name]
-    return Act(name, title, button, danger, command(call, name, deployment, branch))
+    return Act(name, title, button, danger, command(name, deployment, branch))
 
 
 def _after(found: deployments.DeploymentInfo, act: str) -> list[deployments.Share] | None:

@@ -1,0 +1,73 @@
+"""How a project begins, whole: its files, its workspace, its git repository. All of it or nothing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from bascule.errors import InputError
+from bascule.history import Workspace
+from bascule.project.init import InitReport, begin_repository, copy_template, init_project
+
+WORKSPACE = ".bascule"
+
+
+def begin_project(
+    data: Path | str | None,
+    label: str | None,
+    into: Path | str,
+    *,
+    template: str | None = None,
+    name: str | None = None,
+    catalog: str = "",
+    storage: str = "",
+    git: bool = True,
+) -> InitReport:
+    """Write a project from a look at a folder of data, or from a template, and make its workspace.
+
+    Args:
+        data: a folder of CSV, Parquet or JSON files, or one file.
+        label: what is to be learned: a column or an expression; see `init_project`.
+        into: the project's folder.
+        template: a project that comes with Bascule, instead of data and a label.
+        catalog, storage: a team's database and object storage; in the workspace's folder when empty.
+        git: also make a git repository, if the folder lies in none.
+
+    Raises:
+        InputError: the data or the label cannot be used, or not exactly one of data and a template is given.
+        NotFound: a column, a table or a template that does not exist.
+        AlreadyExists: there is a project in the folder already.
+        EnvironmentProblem: the disk, the database or the storage does not answer. Nothing is left behind.
+    """
+    target = Path(into)
+    if (data is None) == (template is None):
+        raise InputError(
+            "Give a folder of data with --label, or a --template.",
+            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights",
+        )
+    if data is not None and label is None:
+        raise InputError("What is to be learned is not said.", hint="Name a column or an expression with --label.")
+    if template is not None:
+        report = copy_template(template, target)
+    else:
+        report = init_project(data or Path("."), label or "", target, name)
+    if not (target / WORKSPACE / "workspace.toml").exists():
+        try:
+            Workspace.create(target, catalog=catalog, storage=storage).close()
+        except BaseException:
+            _take_back(report)
+            raise
+    if git and (done := begin_repository(target, report.files)):
+        report = replace(report, assumptions=(*report.assumptions, done))
+    return report
+
+
+def _take_back(report: InitReport) -> None:
+    """Remove the files that were written, and the folders that this leaves empty."""
+    for file in report.files:
+        (report.folder / file).unlink(missing_ok=True)
+    folders = {report.folder / parent for file in report.files for parent in file.parents[:-1]}
+    for folder in sorted(folders, key=lambda one: -len(one.parts)):
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder)

@@ -1,0 +1,43 @@
+"""`bascule track` as a user calls it: the script's output and exit code, and one document with --json."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Said
+
+from bascule.history import Workspace
+
+SCRIPT = "import sys; print('hello'); print('careful', file=sys.stderr); sys.exit(4)"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_output_of_a_script_and_its_exit_code_are_its_own(
+    folder: Path, start: Callable[..., subprocess.Popen[str]], bascule: Callable[..., Said], as_json: bool
+) -> None:
+    Workspace.create(folder).close()
+    process = start("track", *(["--json"] if as_json else []), sys.executable, "-c", SCRIPT)
+    out, err = process.communicate(timeout=60)
+    said = Said(process.returncode, out, err)
+    assert said.code == 4
+    assert "careful\n" in said.err
+    if as_json:
+        assert "hello\n" in said.err
+        run = said.json()["run_id"]
+        assert said.json()["exit_code"] == 4
+        assert bascule("runs", run, "--json").json()["run"]["status"] == "failed"
+    else:
+        assert said.out == "hello\n"
+        assert "exit 4" in said.err
+
+
+def test_what_cannot_be_started_is_told(folder: Path, bascule: Callable[..., Said]) -> None:
+    Workspace.create(folder).close()
+    said = bascule("track", "--json", "no-such-program")
+    assert said.code == 2
+    assert "'no-such-program' cannot be started" in said.json()["error"]
+    assert bascule("track").code == 2

@@ -1,0 +1,91 @@
+"""A project begins whole, with its workspace and its repository, or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.project.init.conftest import WriteCsv
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.history import Workspace
+from bascule.project.beginning import begin_project
+from bascule.project.init import begin_repository
+
+ROWS = [(1.5, "x"), (2.5, "z"), (3.5, "x"), (4.5, "z")]
+
+
+@pytest.fixture
+def data(write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for key, value in {
+        "GIT_CEILING_DIRECTORIES": str(tmp_path.parent),
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Ana",
+        "GIT_AUTHOR_EMAIL": "ana@example.org",
+        "GIT_COMMITTER_NAME": "Ana",
+        "GIT_COMMITTER_EMAIL": "ana@example.org",
+    }.items():
+        monkeypatch.setenv(key, value)
+    return write_csv("t.csv", "a y", ROWS)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_repository_is_made_and_holds_the_text_only(data: Path, tmp_path: Path) -> None:
+    report = begin_project(data, "y", tmp_path)
+    assert "a git repository was made here, on branch main, and the files were committed" in report.assumptions
+    assert git(tmp_path, "branch", "--show-current") == "main"
+    assert git(tmp_path, "status", "--porcelain") == ""
+    held = set(git(tmp_path, "ls-files").splitlines())
+    assert held == {".gitignore", "bascule.toml", "contracts/t.yaml", "features/population.sql"}
+    Workspace.open(tmp_path).close()
+
+
+def test_a_repository_that_is_there_is_left_alone(data: Path, tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "trunk")
+    report = begin_project(data, "y", tmp_path)
+    assert not any("git" in one for one in report.assumptions)
+    assert "bascule.toml" in git(tmp_path, "status", "--porcelain")
+
+
+def test_without_a_name_nothing_is_committed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(key)
+    for key, value in {"COUNT": "1", "KEY_0": "user.useConfigOnly", "VALUE_0": "true"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{key}", value)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "a.txt").write_text("a")
+    assert begin_repository(tmp_path / "project", [Path("a.txt")]).endswith("with nothing committed yet")
+    assert (tmp_path / "project" / ".git").is_dir()
+
+
+def test_without_git_there_is_no_repository(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    begin_project(data, "y", tmp_path)
+    assert not (tmp_path / ".git").exists()
+
+
+def test_git_may_be_left_out(data: Path, tmp_path: Path) -> None:
+    begin_project(data, "y", tmp_path, git=False)
+    assert not (tmp_path / ".git").exists()
+
+
+def test_a_database_that_does_not_answer_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "mine.sql").write_text("select 1")
+    with pytest.raises(EnvironmentProblem, match="cannot be used"):
+        begin_project(data, "y", tmp_path, catalog="postgresql://nobody@127.0.0.1:1/x")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {"data", "data/t.csv", "features", "features/mine.sql"}
+    assert begin_project(data, "y", tmp_path).task == "binary"
+
+
+@pytest.mark.parametrize(("asked", "words"), [((None, None), "Give a folder"), (("data", None), "not said")])
+def test_what_is_missing_is_asked_for(asked: tuple[str | None, str | None], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        begin_project(*asked, tmp_path)
