@@ -165,8 +165,3 @@ def _through(slot: int, function: Callable[[Any], Any]) -> Run:
         return None if value is None else function(value)
 
     return run
-
-
-def moment_of(at: int) -> datetime:
-    """Microseconds since 1970 as a time in UTC."""
-    return datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000)
