@@ -171,6 +171,9 @@ class Training(Section, frozen=True, kw_only=True):
         cut_off: nothing learned after this moment is used.
         features: the feature views that the model reads.
         request: columns of the population that are features themselves.
+        outcomes: columns of the label's table, beside its own, that nobody knows before `label_time`; a feature that
+            is made from one of them too early is a leak.
+        trusted: features that may tell the label nearly by themselves: they are honest, however good they look.
         split: how rows are divided.
     """
 
@@ -186,6 +189,11 @@ class Training(Section, frozen=True, kw_only=True):
     cut_off: Annotated[str | None, Meta(description="Nothing learned after this ISO 8601 moment is used.")] = None
     features: Annotated[tuple[str, ...], Meta(description="The feature views that the model reads.")] = ()
     request: Annotated[tuple[Column, ...], Meta(description="Population columns that are features themselves.")] = ()
+    outcomes: Annotated[tuple[Column, ...], Meta(description="More columns that are unknown before label_time.")] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(description="Features that are honest, however good they look.", examples=[["plane.built", "distance"]]),
+    ] = ()
     split: Split = Split()
 
 
