@@ -40,6 +40,31 @@ def test_intervals_cover(name: str, task: str) -> None:
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
+def classes(rng: np.random.Generator, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    scores = rng.dirichlet([3.0, 2.0, 1.5], n)
+    return scores, (rng.random((n, 1)) > scores.cumsum(axis=1)).sum(axis=1).astype(float)
+
+
+def test_values_of_several_classes_are_scikit_learns() -> None:
+    scores, labels = classes(np.random.default_rng(4))
+    found = estimate(scores, labels, "multiclass")
+    assert set(found) == {"log_loss", "auc", "accuracy", "ece"}
+    assert found["auc"].value == pytest.approx(oracle.roc_auc_score(labels, scores, multi_class="ovr"))
+    assert found["log_loss"].value == pytest.approx(oracle.log_loss(labels, scores))
+    assert found["accuracy"].value == pytest.approx(oracle.accuracy_score(labels, scores.argmax(axis=1)))
+
+
+@pytest.mark.parametrize("name", ["log_loss", "accuracy", "auc"])
+def test_intervals_of_several_classes_cover(name: str) -> None:
+    rng = np.random.default_rng(5)
+    truth = estimate(*classes(rng, 400_000), "multiclass")[name].value
+    covered = [
+        (e := estimate(*classes(rng), "multiclass")[name]).low <= truth <= e.high and e.low < e.value < e.high
+        for _ in range(300)
+    ]
+    assert np.mean(covered) >= (0.95 if name == "auc" else 0.92)
+
+
 def test_the_calibration_interval_knows_that_a_calibrated_model_may_be_perfect() -> None:
     rng = np.random.default_rng(3)
     calibrated = [estimate(*sample(rng))["ece"].low for _ in range(100)]

@@ -12,6 +12,7 @@ from bascule.errors import CheckFailed, Conflict, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.lake.doctor import check
+from bascule.project import publishing
 from bascule.project.publishing import publish
 from tests.project.parcels import CONTRACT, HEAD, PROJECT, csv, write
 
@@ -200,3 +201,28 @@ def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> Non
     assert bascule("merge", "dev", "main", "--no-ship", "--json").json()["shipped"] == []
     status = bascule("status", "--branch", "main", "--json").json()
     assert status["deployments"]["delays"] == [{"version": 1, "weight": 100}]
+
+
+def test_a_merge_that_was_cut_off_before_it_shipped_ships_when_it_is_repeated(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bascule("deploy").code == 0
+    assert bascule("branch", "next").code == 0
+    write(trained / "bascule.toml", stepping(10, 100))
+    assert bascule("run", "--branch", "next", "--force", "a drill").code == 0
+
+    def cut(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "_ship", cut)
+        assert bascule("merge", "next", "main").code == 130
+    assert bascule("log", "--json").json()[0]["message"] == "Merge next into main"
+    assert traffic(bascule) == [{"version": 1, "weight": 100}]
+    assert "version 2" in bascule("merge", "next", "main").out
+    assert traffic(bascule) == [{"version": 1, "weight": 90}, {"version": 2, "weight": 10}]
+
+    # Taken out of service by a person, it stays out.
+    assert bascule("rollback", "delays").code == 0
+    assert bascule("merge", "next", "main").code == 0
+    assert traffic(bascule) == [{"version": 1, "weight": 100}]

@@ -43,10 +43,9 @@ def merge(
         "checked": list(done.checked),
         "shipped": [asdict(one) for one in done.shipped],
     }
-    if not done.changes:
-        answer(common, document, f"{target} has everything that {source} has.")
-        return
-    lines = [f"{done.commit.short}  {done.commit.message}", *(f"  {c.kind:8}{c.path}" for c in done.changes)]
+    told = f"{target} has everything that {source} has."
+    lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
+    lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
     answer(common, document, "\n".join(lines))

@@ -70,11 +70,12 @@ def deploy(
         raise NotFound("strategy", strategy, STRATEGIES)
     rules = _rules(steps, shadow, guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
+    limits = _limits(rules, chosen)
     found, digest = _state(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules)
     _demand_deployable(before, chosen, strategy)
     if strategy == "canary" and before["traffic"]:
-        after = traffic.with_rollout(before, chosen.version, rules)
+        after = traffic.with_rollout(before, chosen.version, rules, limits)
         return _write(ws, branch, before, digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
@@ -99,8 +100,8 @@ def planned(
     """
     if before is None:
         return traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
-    given = {"steps": traffic.checked_steps(steps), "guardrails": msgspec.to_builtins(read_guardrails(guardrails))}
-    return before | {"strategy": strategy, "rules": before["rules"] | given}
+    rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
+    return before | {"strategy": strategy, "rules": rules}
 
 
 def set_traffic(
@@ -290,8 +291,16 @@ def _rollout(
 
 
 def _rules(steps: Sequence[int], shadow: bool = True, guardrails: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    limits = msgspec.to_builtins(read_guardrails(guardrails))
-    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": limits}
+    """What a deployment says of its rollouts. Of the guardrails only what was given: defaults depend on the version."""
+    read_guardrails(guardrails)
+    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+
+
+def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
+    """The guardrails of one rollout, whole: what was not given is as fits the version's answers."""
+    task = chosen.signature.get("output", {}).get("task")
+    found: dict[str, Any] = msgspec.to_builtins(read_guardrails(rules["guardrails"], task, chosen.metrics))
+    return found
 
 
 def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:

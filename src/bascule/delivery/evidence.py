@@ -15,12 +15,15 @@ from bascule.delivery.sequential import Floats
 
 CLIP = 0.01
 
-# The scores of both arms and the first label, in the order of the labels.
-LOSSES = """
-    select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
-        label, probability, epoch_us(event_time) as event_time
+# The scores of both arms, the classes that they found likeliest, and the first label, in the order of the labels.
+LIKELIEST = """coalesce(list_position(cast(if(json_type({0}, '$.probability') = 'ARRAY',
+            json_extract({0}, '$.probability'), '[]') as double[]), {1}) - 1, if({1} >= 0.5, 1, 0))"""
+LOSSES = f"""
+    select canary, score, other, label, probability, {LIKELIEST.format("output", "score")} as class,
+        {LIKELIEST.format("shadow", "other")} as other_class, epoch_us(event_time) as event_time
     from (
-        select arm, score, shadow, probability, label, received_at, p.prediction_id, p.event_time
+        select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
+            output, shadow, probability, label, received_at, p.prediction_id, p.event_time
         from predictions p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
             and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
@@ -140,12 +143,13 @@ def read_losses(
         "shadow": rollout["shadow"],
     }
     rows = connection.execute(LOSSES, settings).fetchnumpy()
-    read = {name: np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("score", "other", "label")}
+    names = ("class", "other_class") if rule.loss == "error" else ("score", "other")
+    label, mine, others = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("label", *names))
     canary = np.asarray(rows["canary"], dtype=bool)
     span = int(np.ptp(rows["event_time"])) if len(rows["event_time"]) else 0
-    own = loss(read["score"], read["label"], rule)
+    own = loss(mine, label, rule)
     if rollout["shadow"]:
-        gap = own - loss(read["other"], read["label"], rule)
+        gap = own - loss(others, label, rule)
         return Losses(np.where(canary, gap, -gap), -1.0, 1.0, span, paired=True)
     chance = np.asarray(rows["probability"], dtype=np.float64)
     values = np.where(canary, own, -own) / chance
@@ -154,15 +158,18 @@ def read_losses(
 
 
 def loss(scores: Floats, labels: Floats, rule: QualityRule) -> Floats:
-    """The loss of each score against its label, between 0 and 1."""
-    if rule.loss == "brier":
+    """The loss of each score against its label, between 0 and 1; of each class against the right one for `error`."""
+    if rule.loss == "error":
+        found = np.where(scores == labels, 0.0, 1.0)
+    elif rule.loss == "brier":
         found = (np.clip(scores, 0, 1) - labels) ** 2
     elif rule.loss == "log_loss":
         p = np.clip(scores, CLIP, 1 - CLIP)
         found = -(labels * np.log(p) + (1 - labels) * np.log1p(-p)) / -math.log(CLIP)
     else:
         found = np.abs(scores - labels) / rule.scale
-    return np.clip(found, 0.0, 1.0)
+    clipped: Floats = np.clip(found, 0.0, 1.0)
+    return clipped
 
 
 def shortened(path: Sequence[float] | Floats, points: int = 120) -> list[list[float]]:

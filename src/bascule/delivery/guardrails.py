@@ -39,7 +39,8 @@ class QualityRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         loss: `brier` and `log_loss` for a probability (log loss is clipped at 0.01 and 0.99 and divided by ln 100),
-            `absolute_error` for a number, divided by `scale` and clipped at 1. All lie between 0 and 1.
+            `error` for a class (1 when the likeliest one is not the right one), `absolute_error` for a number, divided
+            by `scale` and clipped at 1. All lie between 0 and 1.
         margin: by how much the canary's mean loss may exceed stable's, in the loss's units: below it the canary is no
             worse, above it is harm.
         minimum_span: the least time, such as `7d`, that the labelled requests must span before quality is judged either
@@ -47,7 +48,7 @@ class QualityRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scale: the error that counts as a whole one, for `absolute_error`.
     """
 
-    loss: Literal["brier", "log_loss", "absolute_error"] = "brier"
+    loss: Literal["brier", "log_loss", "error", "absolute_error"] = "brier"
     margin: float = 0.005
     scale: float = 1.0
     minimum_span: str | None = None
@@ -83,18 +84,47 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.split + sum(rule is not None for rule in (self.errors, self.latency, self.quality))
 
 
-def read_guardrails(settings: Mapping[str, Any] | None) -> Guardrails:
+# What a task's answers can be judged by, the default first.
+LOSSES = {"binary": ("brier", "log_loss", "error"), "multiclass": ("error",), "regression": ("absolute_error",)}
+# Errors of this many mean absolute errors count as whole ones.
+WHOLE_ERROR = 4.0
+
+
+def read_guardrails(
+    settings: Mapping[str, Any] | None, task: str | None = None, metrics: Mapping[str, float] | None = None
+) -> Guardrails:
     """Read rules from plain settings; what is not given has its default.
+
+    Args:
+        task: binary, multiclass or regression: the loss has the default that fits it. None takes the rules as they are.
+        metrics: of the version, such as `test.mae`, which says how large an error of a regression is.
 
     Raises:
         InputError: for an unknown key, with the nearest right one, or for a value that cannot be used.
     """
+    plain = dict(settings or {})
+    if task in LOSSES and (quality := plain.get("quality", {})) is not None:
+        plain["quality"] = _fit_to(task, quality, metrics or {}) if isinstance(quality, Mapping) else quality
     try:
-        found = msgspec.convert(dict(settings or {}), Guardrails)
+        found = msgspec.convert(plain, Guardrails)
     except msgspec.ValidationError as error:
         raise InputError(f"The rollout's guardrails cannot be used: {error}", hint=_hint(str(error))) from error
     _check(found)
+    if task in LOSSES and found.quality is not None and found.quality.loss not in LOSSES[task]:
+        raise InputError(
+            f"guardrails.quality.loss is {found.quality.loss!r}, which a {task} model's answers do not have.",
+            hint=f"Take one of: {', '.join(LOSSES[task])}.",
+        )
     return found
+
+
+def _fit_to(task: str, quality: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any] | None:
+    """Return a rule with the loss of the task; None for a regression of which nothing says how large an error is."""
+    error = metrics.get("test.mae")
+    if task == "regression" and not quality and not error:
+        return None
+    scale = {"scale": WHOLE_ERROR * error} if task == "regression" and error else {}
+    return {"loss": LOSSES[task][0], **scale, **quality}
 
 
 def _check(found: Guardrails) -> None:

@@ -28,8 +28,10 @@ def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> D
     }
 
 
-def with_rollout(before: Deployment, version: int, rules: Mapping[str, Any]) -> Deployment:
-    """The deployment with a canary of a version at the first step."""
+def with_rollout(
+    before: Deployment, version: int, rules: Mapping[str, Any], guardrails: Mapping[str, Any]
+) -> Deployment:
+    """The deployment with a canary of a version at the first step, under whole guardrails."""
     if len(before["traffic"]) != 1:
         raise InputError(
             f"Deployment {before['name']!r} shares its traffic ({shown(before['traffic'])}); "
@@ -46,7 +48,7 @@ def with_rollout(before: Deployment, version: int, rules: Mapping[str, Any]) -> 
         "started_at": now(),
         "revision": after["revision"],
         "shadow": rules["shadow"],
-        "guardrails": rules["guardrails"],
+        "guardrails": dict(guardrails),
     }
     return after | {"strategy": "canary", "rules": dict(rules), "rollout": rollout, "traffic": _split(rollout)}
 

@@ -135,7 +135,7 @@ class FeatureSet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
             prediction time).
         features: the ordered names of the model's inputs: `view__field`, `request__name`, or a request column.
         types: feature to DuckDB type.
-        prediction_time: the request column that says as of when features are read.
+        prediction_time: the request column that says as of when features are read; empty when nothing has a time.
     """
 
     name: str

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule.evaluation import measure, metrics_of, wilson
-from bascule.evaluation.metrics import Task, equal_mass_bins, log_loss_of_rows
+from bascule.evaluation.metrics import Task, confidences, equal_mass_bins, log_loss_of_rows
 from bascule.monitoring.statistics import Z95
 
 Floats = NDArray[np.float64]
@@ -39,24 +39,35 @@ def estimate_metrics(task: Task, scores: Floats, labels: Floats) -> dict[str, Es
     """All metrics of a task that are defined on these rows, as `evaluation` defines them.
 
     Args:
-        task: `binary` scores are probabilities of the positive class, `regression` scores are values.
-        scores: shape [n].
-        labels: 0 or 1, or values, shape [n].
+        scores: probabilities of the positive class (`binary`) or values (`regression`), shape [n]; probabilities of
+            each class, shape [n, classes] (`multiclass`).
+        labels: 0 or 1, class codes, or values, shape [n].
     """
     found = {metric.name: measure(metric.name, task, labels, scores) for metric in metrics_of(task)}
     return {name: _INTERVALS[name](value, scores, labels) for name, value in found.items() if value is not None}
 
 
 def _auc(value: float, scores: Floats, labels: Floats) -> Estimate:
-    """DeLong's interval. Ties count one half."""
-    positive, negative = scores[labels == 1], scores[labels != 1]
+    """DeLong's interval. Ties count one half.
+
+    Of several classes the mean of their radii, which is the radius of the mean if they went together: no narrower one.
+    """
+    if scores.ndim == 2:
+        radii = [_auc_radius(scores[:, code], labels == code) for code in range(scores.shape[1])]
+        radius = sum(radii) / len(radii)
+    else:
+        radius = _auc_radius(scores, labels == 1)
+    return Estimate(value, max(0.0, value - radius), min(1.0, value + radius))
+
+
+def _auc_radius(scores: Floats, happened: NDArray[np.bool_]) -> float:
+    positive, negative = scores[happened], scores[~happened]
     n1, n0 = len(positive), len(negative)
     ranks = _midranks(np.concatenate([positive, negative]))
     above = (ranks[:n1] - _midranks(positive)) / n0
     below = 1.0 - (ranks[n1:] - _midranks(negative)) / n1
     variance = (above.var(ddof=1) / n1 if n1 > 1 else 0.25) + (below.var(ddof=1) / n0 if n0 > 1 else 0.25)
-    radius = Z95 * math.sqrt(variance)
-    return Estimate(value, max(0.0, value - radius), min(1.0, value + radius))
+    return Z95 * math.sqrt(variance)
 
 
 def _ece(value: float, scores: Floats, labels: Floats) -> Estimate:
@@ -65,7 +76,8 @@ def _ece(value: float, scores: Floats, labels: Floats) -> Estimate:
     It is seeded by the rows' number, so that the same rows give the same interval. The error is biased upward by
     chance; the basic bootstrap takes that out of the interval.
     """
-    n, gaps, place = len(scores), scores - labels, equal_mass_bins(scores)
+    hit, confidence = confidences(labels, scores)
+    n, gaps, place = len(hit), confidence - hit, equal_mass_bins(confidence)
     count = np.bincount(place)
     total, squares = np.bincount(place, weights=gaps), np.bincount(place, weights=gaps**2)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -47,7 +47,7 @@ class QualityRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         metric: the one that alerts; all of the task are measured.
-        task: `binary` scores are probabilities of the positive class, `regression` scores are values.
+        task: what the predictions are: the probability of the positive class, of each class, or a value.
         minimum_rows: windows with fewer labelled predictions are not judged.
         minimum_coverage: the least share of a window's predictions whose labels must have arrived.
         tolerance: how much worse than at release is still right, in the metric's units. A window is in breach when
@@ -56,7 +56,7 @@ class QualityRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     metric: str = "auc"
-    task: Literal["binary", "regression"] = "binary"
+    task: Literal["binary", "multiclass", "regression"] = "binary"
     minimum_rows: int = 100
     minimum_coverage: float = 0.8
     tolerance: float = 0.02

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bascule.evaluation import METRICS
 from bascule.monitoring.metrics import Estimate, Floats, estimate_metrics
 from bascule.monitoring.monitors import Monitor
 
 FETCH_ROWS = 200_000
+Part = tuple[int, pa.Array, Floats]  # a window's start, the scores of some of its rows, and their labels
 
 # A prediction belongs to the window of the time that it is about. The monitor watches what the stable arm answered: the
 # canary is judged by its rollout, and a request that failed has no score. Of several labels the last received is right.
@@ -92,6 +94,8 @@ def measure_quality(
         if volume.labels >= max(2, rules.minimum_rows) and volume.coverage >= rules.minimum_coverage
     }
     for start, scores, labels in _windows(connection, branch, monitor, measured):
+        if len(labels) == 0:
+            continue
         yield WindowQuality(start, len(labels), estimate_metrics(rules.task, scores, labels))
 
 
@@ -110,22 +114,24 @@ def _windows(
 ) -> Iterator[tuple[int, Floats, Floats]]:
     if not starts:
         return
+    several = monitor.quality.task == "multiclass"
+    score = "cast(json_extract(output, '$.probability') as double[])" if several else "cast(score as double)"
     query = f"""
         select epoch_us(w) as w, score, label
         from (
-            select date_trunc('{monitor.by}', cast(event_time as timestamp)) as w, prediction_id,
-                cast(score as double) as score
+            select date_trunc('{monitor.by}', cast(event_time as timestamp)) as w, prediction_id, {score} as score
             from predictions where {STABLE}
         ) p join {LABELS} g on g.prediction_id = p.prediction_id
         where epoch_us(w) between $first and $last order by w, p.prediction_id"""
     settings = {"branch": branch, "deployment": monitor.deployment, "first": min(starts), "last": max(starts)}
     reader: pa.RecordBatchReader = connection.sql(query, params=settings).to_arrow_reader(FETCH_ROWS)
-    pending: list[tuple[int, Floats, Floats]] = []
+    pending: list[Part] = []
     for batch in reader:
-        columns = [np.asarray(batch.column(i).to_numpy(zero_copy_only=False)) for i in range(3)]
-        bounds = np.flatnonzero(np.diff(columns[0], prepend=columns[0][:1] - 1))
-        for first, last in zip(bounds, [*bounds[1:], len(columns[0])], strict=True):
-            part = (int(columns[0][first]), columns[1][first:last], columns[2][first:last].astype(np.float64))
+        times = np.asarray(batch.column(0).to_numpy(zero_copy_only=False))
+        labels = np.asarray(batch.column(2).to_numpy(zero_copy_only=False), dtype=np.float64)
+        bounds = np.flatnonzero(np.diff(times, prepend=times[:1] - 1))
+        for first, last in zip(bounds, [*bounds[1:], len(times)], strict=True):
+            part = (int(times[first]), batch.column(1).slice(first, last - first), labels[first:last])
             if pending and pending[0][0] != part[0]:
                 yield from _whole(pending, starts)
                 pending = []
@@ -134,6 +140,24 @@ def _windows(
         yield from _whole(pending, starts)
 
 
-def _whole(parts: list[tuple[int, Floats, Floats]], starts: Collection[int]) -> Iterator[tuple[int, Floats, Floats]]:
-    if parts[0][0] in starts:
-        yield parts[0][0], np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts])
+def _whole(parts: list[Part], starts: Collection[int]) -> Iterator[tuple[int, Floats, Floats]]:
+    start = parts[0][0]
+    if start not in starts:
+        return
+    scores, labels = pa.chunked_array([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
+    if pa.types.is_list(scores.type):
+        yield start, *_of_classes(scores, labels)
+    else:
+        yield start, np.asarray(scores.to_numpy(), dtype=np.float64), labels
+
+
+def _of_classes(scores: pa.ChunkedArray, labels: Floats) -> tuple[Floats, Floats]:
+    """Return probabilities [n, classes] and codes [n] of the rows that have the commonest number of classes.
+
+    Versions that were trained on other classes may have answered in the same window; their codes mean other things.
+    """
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(scores), 0).to_numpy(), dtype=np.int64)
+    width = int(np.bincount(sizes).argmax())
+    right = (sizes == width) & (labels >= 0) & (labels < width)
+    flat = pc.list_flatten(scores.filter(pa.array(right))).to_numpy()
+    return np.asarray(flat, dtype=np.float64).reshape(-1, max(width, 1)), labels[right]

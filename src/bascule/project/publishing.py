@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+from sqlalchemy import select
+
 from bascule.catalog import actor
+from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
 from bascule.delivery import deploy, merge_deployments
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
@@ -92,7 +96,8 @@ def publish(
         resolve.discard(None)
         raise
     resolve.discard(commit)
-    shipped = _ship(workspace, into, seen["changes"]) if ship else ()
+    models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
+    shipped = _ship(workspace, into, models) if ship else ()
     return Published(commit, seen["changes"], seen["checked"], shipped)
 
 
@@ -174,16 +179,47 @@ def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
         )
 
 
-def _ship(workspace: Workspace, into: str, changes: Iterable[Change]) -> tuple[Shipped, ...]:
-    """Bring the production version of every model that changed into its deployments, where it is a new one."""
+def _changed_models(changes: Iterable[Change]) -> set[str]:
+    return {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
+
+
+def _left_over(workspace: Workspace, source: str, into: str) -> set[str]:
+    """Return the models that an earlier merge of the same state brought, and that it was killed before shipping."""
+    history, head = workspace.history, workspace.history.resolve(into)
+    theirs = history.resolve(source).id
+    found = set()
+    for path, deployment in history.entries(head, "deployments/"):
+        last = history.log(head, limit=1, path=f"models/{deployment['model']}")
+        version = _production(workspace, head, deployment["model"])
+        if last and theirs in last[0].parents[1:] and version is not None:
+            name = path.partition("/")[2]
+            if not _has_served(workspace, into, name, version):
+                found.add(deployment["model"])
+    return found
+
+
+def _has_served(workspace: Workspace, branch: str, deployment: str, version: int) -> bool:
+    """Tell whether a version was ever given traffic: then whoever took it out of service meant it."""
+    query = select(rollouts.c.to_json).where(rollouts.c.branch == branch, rollouts.c.deployment == deployment)
+    with workspace.catalog.read() as conn:
+        served = [msgspec.json.decode(text) for text in conn.execute(query).scalars()]
+    return any(entry["version"] == version for traffic in served for entry in traffic)
+
+
+def _production(workspace: Workspace, head: Commit, model: str) -> int | None:
+    found = workspace.history.read(head, f"models/{model}") or {}
+    version: int | None = found.get("aliases", {}).get(PRODUCTION)
+    return version
+
+
+def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[Shipped, ...]:
+    """Bring the production version of models into their deployments, where it is a new one."""
     head = workspace.history.resolve(into)
-    models = {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
     shipped = []
     for path, deployment in workspace.history.entries(head, "deployments/"):
         if deployment["model"] not in models:
             continue
-        model = workspace.history.get(head, f"models/{deployment['model']}")
-        version = model["aliases"].get(PRODUCTION)
+        version = _production(workspace, head, deployment["model"])
         serving = {entry["version"] for entry in deployment["traffic"]}
         if version is None or version in serving or deployment.get("rollout"):
             continue

@@ -120,6 +120,14 @@ def _training(project: ProjectFile) -> None:
                 f"there is no [features.{name}].",
                 suggestion(name, list(project.features), "feature view"),
             )
+    known = [*project.features, *training.request]
+    for place, name in enumerate(training.trusted):
+        if name.split(".")[0] not in known:
+            raise project.problem(
+                ("training", "trusted", place),
+                f"there is no feature view and no request column {name.split('.')[0]!r}.",
+                suggestion(name.split(".")[0], known, "feature"),
+            )
     if not training.features and not training.request:
         raise project.problem(
             ("training",), "names neither features nor request columns.", "Write features = […] or request = […]."

@@ -171,6 +171,9 @@ class Training(Section, frozen=True, kw_only=True):
         cut_off: nothing learned after this moment is used.
         features: the feature views that the model reads.
         request: columns of the population that are features themselves.
+        outcomes: columns of the label's table, beside its own, that nobody knows before `label_time`; a feature that
+            is made from one of them too early is a leak.
+        trusted: features that may tell the label nearly by themselves: they are honest, however good they look.
         split: how rows are divided.
     """
 
@@ -186,6 +189,11 @@ class Training(Section, frozen=True, kw_only=True):
     cut_off: Annotated[str | None, Meta(description="Nothing learned after this ISO 8601 moment is used.")] = None
     features: Annotated[tuple[str, ...], Meta(description="The feature views that the model reads.")] = ()
     request: Annotated[tuple[Column, ...], Meta(description="Population columns that are features themselves.")] = ()
+    outcomes: Annotated[tuple[Column, ...], Meta(description="More columns that are unknown before label_time.")] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(description="Features that are honest, however good they look.", examples=[["plane.built", "distance"]]),
+    ] = ()
     split: Split = Split()
 
 
@@ -286,17 +294,20 @@ class QualityGuardrail(Section, frozen=True, kw_only=True):
     """The loss on arrived labels.
 
     Attributes:
-        loss: what is measured; each lies between 0 and 1.
+        loss: what is measured; each lies between 0 and 1. By the task when not given.
         margin: how far the canary's mean loss may exceed stable's.
-        scale: the error that counts as a whole one, for `absolute_error`.
+        scale: the error that counts as a whole one, for `absolute_error`; by the test split's errors when not given.
         minimum_span: the least time that labelled requests must span before quality is judged.
     """
 
-    loss: Annotated[Literal["brier", "log_loss", "absolute_error"], Meta(description="What is measured, 0 to 1.")] = (
-        "brier"
-    )
+    loss: Annotated[
+        Literal["brier", "log_loss", "error", "absolute_error"] | None,
+        Meta(description="What is measured, 0 to 1; by the task when not given."),
+    ] = None
     margin: Annotated[float, Meta(gt=0, lt=1, description="How far its mean may exceed stable's.")] = 0.005
-    scale: Annotated[float, Meta(gt=0, description="The error that counts as a whole one.")] = 1.0
+    scale: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="The error that counts as a whole one.")] = (
+        None
+    )
     minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
 
 
@@ -393,6 +404,7 @@ class Retrain(Section, frozen=True, kw_only=True):
     Attributes:
         when: a rule such as `quality.auc < training.auc - 0.03 for 3 of 5 days`.
         schedule: a cron expression in UTC, such as `0 3 * * 1`.
+        cooldown: the least time between two retrainings that `when` starts, by the days that were watched.
     """
 
     when: Annotated[
@@ -402,6 +414,7 @@ class Retrain(Section, frozen=True, kw_only=True):
         ),
     ] = None
     schedule: Annotated[str | None, Meta(description="A cron expression, UTC.", examples=["0 3 * * 1"])] = None
+    cooldown: Annotated[Duration, Meta(description="The least time between two that `when` starts.")] = "7d"
 
 
 class Workspace(Section, frozen=True, kw_only=True):

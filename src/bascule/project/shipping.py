@@ -42,7 +42,8 @@ def guardrails_of(rules: Deployment) -> dict[str, Any]:
     for name in ("errors", "latency", "quality"):
         rule = settings.pop(name)
         if rule is not True:
-            settings[name] = msgspec.structs.asdict(rule) if rule else None
+            given = msgspec.structs.asdict(rule) if rule else {}
+            settings[name] = {key: value for key, value in given.items() if value is not None} if rule else None
     return settings
 
 

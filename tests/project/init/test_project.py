@@ -179,8 +179,8 @@ def _works(report: InitReport) -> ProjectFile:
             text = project.path(project.contract[table].file).read_text("utf-8")
             assert run_checks(connection, f'"{table}"', Contract.parse(text, file=table)).passed, table
         features = feature_set(project, connection)
-        spine = f"({project.sql('training', 'population')})"
-        examples = _count(connection, f"select count(*) from {spine}")
+        spine = project.sql("training", "population")
+        examples = _count(connection, f"select count(*) from ({spine})")
         rows = training_rows(connection, features, spine)
         assert rows.aggregate("count(*)").fetchall() == [(examples,)]
         assert features.features

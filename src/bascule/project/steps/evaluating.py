@@ -135,7 +135,7 @@ def _current_rows(context: Context, source: TrainingSet, rows: pa.Table) -> pa.T
     with opened_tables(context.workspace, source.commit_id, tables) as connection:
         keep = [name for name in rows.column_names if name not in set(features.features)]
         connection.register("test_rows", rows.select(keep))
-        return join_features(connection, features, "test_rows").to_arrow_table()
+        return join_features(connection, features, "SELECT * FROM test_rows").to_arrow_table()
 
 
 def _has(rows: pa.Table, names: Sequence[str]) -> bool:

@@ -109,7 +109,7 @@ def _objects(
         ),
         quality=QualityRules(
             metric=watching.quality.metric or QUALITY[task],
-            task="regression" if task == "regression" else "binary",
+            task=task,
             minimum_coverage=watching.quality.minimum_coverage,
         ),
     )
@@ -120,7 +120,7 @@ def _objects(
         trigger = Trigger(
             name=f"retrain-{monitor.name}",
             monitor=monitor.name,
-            rule=TriggerRule(when=retrain.when, schedule=retrain.schedule),
+            rule=TriggerRule(when=retrain.when, schedule=retrain.schedule, cooldown=retrain.cooldown),
         )
         read_trigger(trigger.as_object(), list(bundle.signature.names()))
         objects[f"triggers/{trigger.name}"] = trigger.as_object()

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import duckdb
 import msgspec
 
-from bascule.errors import InputError
+from bascule.errors import InputError, is_interruption
 from bascule.history import Workspace
 from bascule.lake import Session
 from bascule.lake.engine import told
@@ -48,18 +47,24 @@ class Asker:
             InputError: the query is wrong, would write, or took too long.
             NotFound: it names a table that there is not.
         """
-        timer = threading.Timer(seconds, self._session.connection.interrupt)
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._session.connection.interrupt()
+
+        timer = threading.Timer(seconds, stop)
         timer.start()
         try:
             relation = self._session.sql(sql, params)
             with told("This SQL cannot run"):
                 # Through Arrow, because DuckDB's own rows need another package for times with a zone.
                 found = relation.limit(rows + 1).to_arrow_table()
-        except InputError as error:
-            if isinstance(error.__cause__, duckdb.InterruptException):
+        except BaseException as error:
+            if late.is_set() and is_interruption(error):
                 raise InputError(
                     f"The query took more than {seconds:g} s and was ended.", hint="Ask for less, or use: bascule sql"
-                ) from error
+                ) from None
             raise
         finally:
             timer.cancel()

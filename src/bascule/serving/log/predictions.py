@@ -237,7 +237,9 @@ def _shadow(record: Served, place: int) -> str | None:
     if record.shadow is None:
         return None
     version, outputs = record.shadow
-    return _json({"version": version, "score": score(outputs[place])})
+    output = outputs[place]
+    classes = {} if isinstance(output, int | float) else {"probability": output}
+    return _json({"version": version, "score": score(output), **classes})
 
 
 def _json(value: Any) -> str:
