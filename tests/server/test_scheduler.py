@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select
 from bascule.catalog import new_id, now, schema
 from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.project.watching import watch_all
+from bascule.project.watching import judge_all, watch_all
 from bascule.server import Scheduler, Tick
 from bascule.server.child import Child
 from bascule.server.jobs import JobRunner
@@ -223,3 +223,13 @@ def test_only_branches_that_answer_are_watched(copy: Filled) -> None:
     with copy.ws.catalog.read() as conn:
         branches = conn.execute(select(schema.monitor_points.c.branch).distinct()).scalars().all()
     assert branches == ["main"]
+
+
+def test_only_rollouts_that_get_traffic_are_judged(copy: Filled) -> None:
+    copy.ws.history.create_branch("work", "main")
+    judge_all(copy.ws)
+    with copy.ws.catalog.read() as conn:
+        judged = conn.execute(
+            select(schema.rollouts.c.branch).where(schema.rollouts.c.actor == "rollout controller").distinct()
+        )
+        assert set(judged.scalars()) == {"main"}

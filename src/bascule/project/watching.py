@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,17 +63,14 @@ def watch_all(workspace: Workspace) -> list[Watched]:
     A branch that was made for some work has inherited monitors and triggers; that it is there is no reason to measure,
     let alone to retrain.
     """
-    history = workspace.history
-    watched = [ref.name for ref in history.branches() if history.digests(ref.head, "monitors/")]
+    watched = _holding(workspace, "monitors/")
     if not watched:
         return []
     with logged(workspace) as connection:
-        served = {row[0] for row in connection.execute("select distinct branch from predictions").fetchall()}
         return [
             _watch(workspace, connection, branch, obj)
-            for branch in watched
-            if branch == MAIN or branch in served
-            for _, obj in history.entries(branch, "monitors/")
+            for branch in _answering(connection, watched)
+            for _, obj in watched[branch]
         ]
 
 
@@ -100,16 +97,43 @@ def _watch(workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: 
 
 def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str, str]]:
     """Judge every rollout that is under way on a branch and carry the decisions out: (deployment, action, reason)."""
-    under_way = [
-        path.partition("/")[2]
-        for path, obj in workspace.history.entries(branch, "deployments/")
-        if obj.get("rollout") is not None
-    ]
+    under_way = _rolling(workspace.history.entries(branch, "deployments/"))
     if not under_way:
         return []
-    found = []
     with logged(workspace) as connection:
-        for name in under_way:
-            decision = judge(connection, workspace, branch, name)
-            found.append((name, decision.action, decision.reason))
-    return found
+        return _judged(workspace, connection, branch, under_way)
+
+
+def judge_all(workspace: Workspace) -> None:
+    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them."""
+    under_way = {
+        branch: names for branch, held in _holding(workspace, "deployments/").items() if (names := _rolling(held))
+    }
+    if not under_way:
+        return
+    with logged(workspace) as connection:
+        for branch in _answering(connection, under_way):
+            _judged(workspace, connection, branch, under_way[branch])
+
+
+def _judged(
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, names: Iterable[str]
+) -> list[tuple[str, str, str]]:
+    decisions = [(name, judge(connection, workspace, branch, name)) for name in names]
+    return [(name, decision.action, decision.reason) for name, decision in decisions]
+
+
+def _rolling(deployments: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") is not None]
+
+
+def _holding(workspace: Workspace, prefix: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """The objects below a prefix by branch. They are read at heads: a branch may be deleted meanwhile."""
+    history = workspace.history
+    found = {ref.name: list(history.entries(ref.head, prefix)) for ref in history.branches()}
+    return {branch: held for branch, held in found.items() if held}
+
+
+def _answering(connection: duckdb.DuckDBPyConnection, branches: Iterable[str]) -> list[str]:
+    served = {row[0] for row in connection.execute("select distinct branch from predictions").fetchall()}
+    return [branch for branch in branches if branch == MAIN or branch in served]
