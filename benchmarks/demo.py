@@ -47,7 +47,9 @@ def main() -> None:
     memory, processes = max(peak)
     print(f"wall time       {wall:6.0f} s   (aim 180 s on two quiet cores; load average now {os.getloadavg()[0]:.1f})")
     print(f"processor time  {used.ru_utime + used.ru_stime:6.0f} s")
-    print(f"peak memory     {memory / GIB:6.2f} GiB in {processes} processes, the largest {used.ru_maxrss / GIB:.2f} GiB")
+    print(
+        f"peak memory     {memory / GIB:6.2f} GiB in {processes} processes, the largest {used.ru_maxrss / GIB:.2f} GiB"
+    )
     print("\n" + told[told.find("What happened") :].partition("The page")[0].rstrip())
 
 

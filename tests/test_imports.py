@@ -30,7 +30,8 @@ def test_nothing_heavy_is_imported(code: str) -> None:
 
 
 def test_every_command_has_help_and_its_options_too() -> None:
-    from bascule.cli.main import COMMANDS, application
+    from bascule.cli.commands import COMMANDS
+    from bascule.cli.main import application
 
     app = application()
     for name in COMMANDS:

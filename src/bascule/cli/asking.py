@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns, say
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, moment, say
 
 if TYPE_CHECKING:
     from bascule.project.reproducing import Reproduction
 
 MOST_CLASSES = 5
+MOST_METRICS = 3
+SQL_DIGITS = 12
 
 
 def sql(
     query: str,
+    /,
     *,
     at: Annotated[
         str | None, Parameter(help="The state whose tables are read; the current branch if not given.")
@@ -38,12 +41,13 @@ def sql(
     place = common.place()
     names, rows, more = ask(place.workspace, query, at or place.branch, limit)
     document = [dict(zip(names, row, strict=True)) for row in rows]
-    text = columns(rows, names) if rows else "(no rows)"
+    text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
 
 
 def runs(
     run: str | None = None,
+    /,
     *,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
     common: Common = COMMON,
@@ -58,17 +62,18 @@ def runs(
     workspace = common.place().workspace
     if run is not None:
         found = read_run(workspace, run)
-        lines = [f"{key:12} {value}" for key, value in found["run"].items() if value is not None]
+        parts = [columns([(key, value) for key, value in found["run"].items() if value is not None])]
         for name in ("params", "metrics", "inputs", "outputs"):
-            lines += ["", name, *(f"  {key}  {value}" for key, value in found[name].items())]
-        answer(common, found, "\n".join(lines))
+            rows = [("", key, value) for key, value in found[name].items()]
+            parts += [f"{name}\n{columns(rows)}"] if rows else []
+        answer(common, found, "\n\n".join(parts))
         return
-    rows = list_runs(workspace, limit)
+    listed = list_runs(workspace, limit)
     head = ("run", "kind", "name", "status", "branch", "started", "seconds")
-    answer(common, rows, columns([[row[key] for key in head] for row in rows], head))
+    answer(common, listed, columns([[row[key] for key in head] for row in listed], head, none="No runs yet."))
 
 
-def models(name: str | None = None, version: str | None = None, *, common: Common = COMMON) -> None:
+def models(name: str | None = None, version: str | None = None, /, *, common: Common = COMMON) -> None:
     """List models, the versions of one, or show a version's card.
 
     Args:
@@ -81,25 +86,26 @@ def models(name: str | None = None, version: str | None = None, *, common: Commo
     if name is None:
         found = list_models(place.workspace, place.branch)
         rows = [_plain(model) for model in found]
-        answer(
-            common,
-            rows,
-            columns([[str(value) for value in row.values()] for row in rows], list(rows[0]) if rows else ()),
-        )
+        shown = [
+            (r["name"], len(r["versions"]), [f"{alias} {number}" for alias, number in r["aliases"].items()])
+            for r in rows
+        ]
+        none = f"No models on branch {place.branch} yet; bascule run makes one."
+        answer(common, rows, columns(shown, ("model", "versions", "aliases"), none=none))
     elif version is None:
         rows = [_plain(v) for v in list_versions(place.workspace, place.branch, name)]
         lines = [
             (
                 r["version"],
-                ", ".join(r["aliases"]),
+                r["aliases"],
                 "passed" if r["passed"] else f"forced: {r['forced']}",
                 _metric(r["metrics"]),
-                _time(r["created_at"]),
+                moment(r["created_at"]),
                 r["created_by"],
             )
             for r in rows
         ]
-        answer(common, rows, columns(lines, ("", "alias", "gates", "test", "registered", "by")))
+        answer(common, rows, columns(lines, ("version", "alias", "gates", "test", "registered", "by")))
     else:
         one = get_version(place.workspace, place.branch, name, version)
         card = place.workspace.store.get(one.card).decode() if one.card else ""
@@ -108,6 +114,7 @@ def models(name: str | None = None, version: str | None = None, *, common: Commo
 
 def predict(
     name: str,
+    /,
     *values: Annotated[str, Parameter(help="What is asked about: COLUMN=VALUE, as many as the model wants.")],
     example: Annotated[
         bool, Parameter(help="Take what is not given from the newest example of the project.", negative="")
@@ -135,7 +142,7 @@ def predict(
     answer(common, done.as_dict(), text)
 
 
-def explain(prediction: str, *, common: Common = COMMON) -> None:
+def explain(prediction: str, /, *, common: Common = COMMON) -> None:
     """Show which data, code, model, person and approval made an answer.
 
     Args:
@@ -147,7 +154,7 @@ def explain(prediction: str, *, common: Common = COMMON) -> None:
     answer(common, chain, _chain(chain))
 
 
-def reproduce(model: str, version: str | None = None, *, common: Common = COMMON) -> int:
+def reproduce(model: str, version: str | None = None, /, *, common: Common = COMMON) -> int:
     """Train a version again from what was recorded, and compare byte by byte; ends with 1 when they differ.
 
     Args:
@@ -234,10 +241,5 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _metric(metrics: dict[str, float]) -> str:
-    return ", ".join(
-        f"{k.removeprefix('test.')} {v:.4f}" for k, v in list(metrics.items())[:3] if k.startswith("test.")
-    )
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(sep=" ", timespec="seconds")
+    tested = {name.removeprefix("test."): value for name, value in metrics.items() if name.startswith("test.")}
+    return ", ".join(f"{name} {value:.4f}" for name, value in list(tested.items())[:MOST_METRICS])

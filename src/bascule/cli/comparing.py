@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
     from bascule.project.comparing import Comparison
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def diff(
     before: str,
     after: str | None = None,
+    /,
     *,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
     rows: Annotated[int, Parameter(help="Show so many changed rows of a table.")] = 5,

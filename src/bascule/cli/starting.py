@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.output import FORM, Form, answer
+from bascule.cli.options import FORM, Form
+from bascule.cli.output import answer
 
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def init(
     data: Path | None = None,
+    /,
     *,
     label: Annotated[str | None, Parameter(help="What is to be learned: a column or an expression.")] = None,
     template: Annotated[str | None, Parameter(help="Begin with a project that comes with Bascule: flights.")] = None,
@@ -26,6 +28,8 @@ def init(
     form: Form = FORM,
 ) -> None:
     """Look at a folder of data, write a project in plain text, and make its workspace.
+
+    In a project that has no workspace yet, such as a clone, it makes that and nothing else.
 
     Args:
         data: a folder of CSV, Parquet or JSON files, or one file.

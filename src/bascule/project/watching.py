@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import duckdb
+
 from bascule.delivery import step as judge
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
-from bascule.project.querying import logged
+from bascule.project.querying import MAIN, logged
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,33 @@ def watch(workspace: Workspace, branch: str, name: str | None = None) -> list[Wa
     if name is not None and f"monitors/{name}" not in monitors:
         raise NotFound("monitor", name, [path.partition("/")[2] for path in monitors])
     chosen = [obj for path, obj in monitors.items() if name in (None, path.partition("/")[2])]
-    return [_watch(workspace, branch, obj) for obj in chosen]
-
-
-def _watch(workspace: Workspace, branch: str, obj: dict[str, Any]) -> Watched:
-    monitor = read_monitor(obj)
     with logged(workspace) as connection:
-        found = measure(workspace, connection, branch, monitor)
+        return [_watch(workspace, connection, branch, obj) for obj in chosen]
+
+
+def watch_all(workspace: Workspace) -> list[Watched]:
+    """Watch every branch that people get answers from: `main`, and those whose own deployments have answered.
+
+    A branch that was made for some work has inherited monitors and triggers; that it is there is no reason to measure,
+    let alone to retrain.
+    """
+    history = workspace.history
+    watched = [ref.name for ref in history.branches() if history.digests(ref.head, "monitors/")]
+    if not watched:
+        return []
+    with logged(workspace) as connection:
+        served = {row[0] for row in connection.execute("select distinct branch from predictions").fetchall()}
+        return [
+            _watch(workspace, connection, branch, obj)
+            for branch in watched
+            if branch == MAIN or branch in served
+            for _, obj in history.entries(branch, "monitors/")
+        ]
+
+
+def _watch(workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, obj: dict[str, Any]) -> Watched:
+    monitor = read_monitor(obj)
+    found = measure(workspace, connection, branch, monitor)
     reasons = [
         job.reason
         for _, trigger in workspace.history.entries(branch, "triggers/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bascule.history import Workspace
-from bascule.project.watching import judge_rollouts, watch
+from bascule.project.watching import judge_rollouts, watch_all
 from bascule.server.jobs import JobRunner
 from bascule.server.scheduler import Tick
 from bascule.serving.log import move_segments
@@ -34,8 +34,7 @@ def _judge(workspace: Workspace) -> None:
 
 
 def _measure(workspace: Workspace) -> None:
-    for branch in _branches_with(workspace, "monitors/"):
-        watch(workspace, branch)
+    watch_all(workspace)
 
 
 def _branches_with(workspace: Workspace, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -214,3 +215,19 @@ def test_calibration_is_a_gate_where_a_bound_is_fair(
     report = init_project(tmp_path / "data", "late", tmp_path / "project")
     assert load_project(tmp_path / "project").gates.calibration == bound
     assert any("calibration is no gate" in one for one in report.assumptions) == (bound is None)
+
+
+def test_names_of_all_kinds(tmp_path: Path) -> None:
+    """Columns called like words of SQL, like columns of our own, and like nothing at all."""
+    words = ["select", "order", "from", "type", "row", "index", "count", "label", "split", "prediction_time", "series"]
+    odd = ['we"ird', "naïve ☃", "2B", "date part", "1; --", *"abvnkrtwx"]
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "t.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["at", *words, *odd, "is late?"])
+        for i in range(400):
+            day = f"2024-{1 + i // 28 % 12:02}-{1 + i % 28:02}T{i % 24:02}:00:00Z"
+            writer.writerow([day, *(i * 37 % (7 + n) for n in range(len(words) + len(odd))), i % 3 == 0])
+    project = _works(init_project(tmp_path / "data", "is late?", tmp_path / "project"))
+    assert project.training is not None
+    assert len(project.training.request) == len(words) + len(odd)

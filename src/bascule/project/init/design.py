@@ -22,8 +22,8 @@ from bascule.project.init.views import View, history_view, joined_views, series_
 MOST_HISTORIES = 3
 SHARE, LARGER_SHARE = 0.15, 0.25
 MANY_ROWS = 1_000
-#: What the population calls columns of its own.
-OWN_NAMES = frozenset({"prediction_time", "label_time", "answered_at", "series"})
+#: What the population and the training set call columns of their own.
+OWN_NAMES = frozenset({"prediction_time", "label_time", "answered_at", "series", "label", "split"})
 #: From so many test rows on, the greatest calibration error that is asked for.
 CALIBRATION = ((1_000, 0.05), (200, 0.1))
 #: Below this many examples, and for series that grow beyond what was seen, trees seldom beat a linear model.

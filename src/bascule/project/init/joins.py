@@ -73,8 +73,8 @@ def find_joins(
 
     A column matches another when the names are equal and the values overlap at all (30 % of the examples' distinct
     values), when the name says so (`plane` or `plane_id` for `planes.id`; 50 %), or when the names differ and 90 % of
-    at least three distinct texts, or of twenty whole numbers with gaps between them, are found. Only keys are matched: `planes.year` is no key of `planes`, so it is not
-    joined to a column `year` of the examples.
+    at least three distinct texts, or of twenty whole numbers with gaps between them, are found. Only keys are matched:
+    `planes.year` is no key of `planes`, so it is not joined to a column `year` of the examples.
 
     Args:
         usable: columns of the examples that may be joined on; what tells the answer may not.

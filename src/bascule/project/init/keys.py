@@ -25,10 +25,10 @@ _ROW_NUMBER = re.compile(
 def find_key(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[str, ...]:
     """Return the columns that name a row of a loaded table; empty when there are none.
 
-    Tried are columns without nulls that are no measurements and no row numbers: first alone, then in twos, threes and fours, those named
-    like keys first. A combination must be unique in all rows, and it must be surprising that it is: had the values
-    been drawn independently, repeats would be expected (the birthday problem: rows² / (2 · combinations)
-    of them). Otherwise any two wide columns would be a "key".
+    Tried are columns without nulls that are no measurements and no row numbers: first alone, then in twos, threes and
+    fours, those named like keys first. A combination must be unique in all rows, and it must be surprising that it is:
+    had the values been drawn independently, repeats would be expected (the birthday problem: rows² / (2 ·
+    combinations) of them). Otherwise any two wide columns would be a "key".
     """
     candidates = sorted(
         (one for one in table.columns if _may_be_key(one)),

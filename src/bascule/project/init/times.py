@@ -38,8 +38,9 @@ MICROS = 1_000_000
 def mark_times(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
     """Return the table with its time columns marked.
 
-    Times are typed columns, texts that are moments, and whole numbers that are called so and are seconds or milliseconds
-    since 1970, or days written as 20130401. A table without any, but with `year`, `month` and `day`, has its time in these.
+    Times are typed columns, texts that are moments, and whole numbers that are called so and are seconds or
+    milliseconds since 1970, or days written as 20130401. A table without any, but with `year`, `month` and `day`, has
+    its time in these.
 
     Raises:
         InputError: nearly all texts of a column are moments and some cannot be read.
@@ -49,7 +50,7 @@ def mark_times(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
 
 
 def mark_years(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
-    """Return the table with its time in whole years (and months, or quarters) when these name its rows, and no time does.
+    """Return the table with its time in whole years (and months, or quarters), when these name its rows.
 
     A year that only describes a row, such as the one in which a plane was built, is a number.
     """
