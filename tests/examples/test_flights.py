@@ -97,7 +97,17 @@ def test_the_broken_batch_left_nothing(told: Told) -> None:
 
 
 def test_one_answer_is_explained_and_its_model_made_again(told: Told) -> None:
-    for link in ("prediction ", "truth ", "deployment ", "model ", "gates ", "run ", "code ", "training set ", "people"):
+    for link in (
+        "prediction ",
+        "truth ",
+        "deployment ",
+        "model ",
+        "gates ",
+        "run ",
+        "code ",
+        "training set ",
+        "people",
+    ):
         assert link in told.text
     assert "Identical: delays version 1 came out byte for byte" in told.text
     assert "manual rollback" in told.text

@@ -21,10 +21,8 @@ from bascule.features import (
     build_feature_set,
     definition_digest,
     feature_view,
-    format_duration,
     leak_report,
     materialise,
-    parse_duration,
     training_rows,
 )
 
@@ -127,9 +125,9 @@ def test_the_digest_follows_what_is_computed(connection: duckdb.DuckDBPyConnecti
     ("changes", "says"),
     [
         ({"tll": "6h"}, r"\[features.weather\] tll: there is no such key.*Did you mean 'ttl'"),
-        ({"ttl": "six hours"}, r"\[features.weather\] ttl: 'six hours' is not a length of time.*6h"),
+        ({"ttl": "six hours"}, r"\[features.weather\] ttl is 'six hours', which is not a span of time.*6h"),
         ({"ttl": "0h"}, "no time at all"),
-        ({"ttl": 6}, "6 is not a length of time"),
+        ({"ttl": 6}, "6, which is not a span of time"),
         ({"sql": " "}, "the query is empty"),
         ({"sql": 7}, r"\[features.weather\]: Expected `str`"),
         ({"event_time": None}, "ttl needs event_time"),
@@ -211,15 +209,12 @@ def test_aggregates_need_numbers(connection: duckdb.DuckDBPyConnection) -> None:
         build(connection, views=[bad], features=["past"])
 
 
-def test_durations() -> None:
-    assert parse_duration("1d12h") == 36 * 3_600_000_000
-    assert parse_duration("90m") == 5_400_000_000
-    assert parse_duration("250ms") == 250_000
-    for text in ("6h", "1d12h", "2w", "45s", "1ms", "7us"):
-        assert format_duration(parse_duration(text)) == text
-    for text in ("", "6", "h", "6 h", "-6h", "6h!", "6x"):
-        with pytest.raises(InputError, match="not a length of time"):
-            parse_duration(text)
+@pytest.mark.parametrize(("window", "words"), [("0s", "no time at all"), ("1.5d", "whole"), ("6 h", "not a span of")])
+def test_windows_are_whole_spans(window: str, words: str) -> None:
+    settings = {"sql": "select 1", "entity": "origin", "event_time": "t", "aggregates": {"n": "count(*)"}}
+    with pytest.raises(InputError, match=words) as told:
+        feature_view("past", {**settings, "windows": [window]})
+    assert "[features.past] windows" in told.value.message
 
 
 def test_a_view_made_in_python_is_checked_too() -> None:

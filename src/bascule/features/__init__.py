@@ -9,7 +9,6 @@ call it.
 
 from bascule.features.binding import bind_view, build_feature_set
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
-from bascule.features.durations import format_duration, parse_duration
 from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
 from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
 from bascule.features.online import LmdbStore, OnlineReader, OnlineStore
@@ -32,9 +31,7 @@ __all__ = [
     "definition_digest",
     "feature_view",
     "find_leaks",
-    "format_duration",
     "leak_report",
     "materialise",
-    "parse_duration",
     "training_rows",
 ]

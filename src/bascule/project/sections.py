@@ -11,13 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-DURATION_PATTERN = r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d|w)\s*$"
+from bascule.durations import PATTERN as DURATION_PATTERN
+
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
 TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 
 Duration = Annotated[
     str,
-    Meta(pattern=DURATION_PATTERN, description="A span of time: a number and a unit.", examples=["30d", "6h", "90m"]),
+    Meta(pattern=DURATION_PATTERN, description="A span of time: numbers with units.", examples=["30d", "6h", "1d12h"]),
 ]
 Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, between 0 and 1.", examples=[0.15])]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import duckdb
 
+from bascule.durations import DAY, parse_duration
 from bascule.errors import InputError
-from bascule.project.durations import microseconds
 from bascule.project.init.findings import Findings
 from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
 from bascule.project.init.said import assumptions
-from bascule.project.init.spans import DAY, Rhythm, at_most
+from bascule.project.init.spans import Rhythm, at_most
 from bascule.project.init.sql import one_row, tidy
 from bascule.project.init.tables import Table
 from bascule.project.init.times import Times
@@ -170,7 +170,7 @@ def _split(
         return shares, test, how
     size = at_most(times.span * SHARE)
     if size is not None:
-        validated, tested = _in_spans(connection, label, times, microseconds(size))
+        validated, tested = _in_spans(connection, label, times, parse_duration(size))
         least = (0.03 if rows >= MANY_ROWS else 0.1) * rows
         parts = (validated, tested)
         if all(part.values > 1 and least <= part.rows <= 0.4 * rows for part in parts):

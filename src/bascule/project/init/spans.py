@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from bascule.project.durations import UNITS, microseconds
+from bascule.durations import parse_duration
 from bascule.project.init.sql import listed, one_row
 from bascule.project.init.tables import Column, Table
 
@@ -37,17 +37,16 @@ NICE = (
 )
 #: A month, a quarter and a year at their longest, so that a window of one always holds the row before.
 LONGEST = ("31d", "92d", "366d")
-DAY = UNITS["d"]
 
 
 def at_least(span: float) -> str:
     """Return the shortest round span that is not shorter; the longest one when all are."""
-    return next((one for one in NICE if microseconds(one) >= span), NICE[-1])
+    return next((one for one in NICE if parse_duration(one) >= span), NICE[-1])
 
 
 def at_most(span: float) -> str | None:
     """Return the longest round span that is not longer; None when all are."""
-    return next((one for one in reversed(NICE) if one not in LONGEST and microseconds(one) <= span), None)
+    return next((one for one in reversed(NICE) if one not in LONGEST and parse_duration(one) <= span), None)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from bascule.durations import DAY
 from bascule.project.init.joins import Join
 from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
-from bascule.project.init.spans import DAY, at_least, rhythm
+from bascule.project.init.spans import at_least, rhythm
 from bascule.project.init.sql import quoted, selected, tidy
 from bascule.project.init.tables import Column
 from bascule.project.init.times import Times
