@@ -7,5 +7,6 @@ and write its tables inside the transactions that it hands out; it knows nothing
 from bascule.catalog import audit, schema
 from bascule.catalog.database import Catalog
 from bascule.catalog.ids import actor, new_id, now
+from bascule.catalog.upsert import upsert
 
-__all__ = ["Catalog", "actor", "audit", "new_id", "now", "schema"]
+__all__ = ["Catalog", "actor", "audit", "new_id", "now", "schema", "upsert"]

@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bascule.catalog import actor, new_id, now
+from bascule.catalog import actor, new_id, now, upsert
 from bascule.catalog.schema import metrics, params, run_io, runs, tags
 from bascule.errors import BasculeError, NotFound, is_interruption
 from bascule.history import Workspace
@@ -70,8 +69,7 @@ class Run:
     def _insert(self, table: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             with self.workspace.catalog.write() as conn:
-                make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-                conn.execute(make(table).on_conflict_do_nothing(), rows)
+                conn.execute(upsert(conn, table).on_conflict_do_nothing(), rows)
 
 
 @contextmanager
