@@ -1,4 +1,4 @@
-"""`kill -9` of any command at any moment: nothing is half done, nothing that was done is lost, and it can be repeated."""
+"""`kill -9` of any command at any moment: nothing is half done, nothing is lost, and the command can be repeated."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.kills.forked import Commands, Ended
-from tests.project.parcels import HEAD, PROJECT, csv, hourly, orders, write, write_project
 
 from bascule.history import Workspace
+from tests.kills.forked import Commands, Ended
+from tests.project.parcels import HEAD, csv, hourly, orders, write, write_project
 
 SEEDS = (1, 2)
 KILLS = 2  # of each command, at most: one that was quicker than its kill is done

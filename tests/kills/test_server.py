@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bascule.server.ports import free_port, is_free
 from tests.kills.forked import SOURCE, Commands
 from tests.kills.traffic import Traffic
 from tests.project.parcels import HEAD, PROJECT, csv, hourly, orders, write
-
-from bascule.server.ports import free_port, is_free
 
 SEED = 5
 PATIENCE = 60
 WORKER, JOB = "bascule.protocols.openinference", "bascule"
 RETRAIN = '\n[retrain]\nwhen = "traffic.rows > 20"\n'
-ROLLBACK = "/api/bascule/v1/deployments/delays/rollback"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
 
 
@@ -161,7 +163,35 @@ def test_a_killed_worker_comes_back_and_has_lost_nothing(site: Site) -> None:
     assert site.server.process.poll() is None
 
 
+class Branches:
+    """Makes branches over the native API, one after the other, and remembers those that were acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/api/bascule/v1/branches"
+        self.made: list[str] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._make)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _make(self) -> None:
+        for number in itertools.count():
+            if self._stopped.wait(0.05):
+                return
+            body = json.dumps({"name": f"try-{number}"}).encode()
+            asked = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(asked, timeout=20) as answer:
+                    self.made.append(json.loads(answer.read())["name"])
+            except (OSError, http.client.HTTPException):
+                continue
+
+
 def test_a_killed_server_takes_its_processes_with_it_and_the_next_one_goes_on(site: Site) -> None:
+    branches = Branches(site.port)
     for number in range(6):
         site.traffic.wait_for(30)
         children = site.server.below()
@@ -171,6 +201,35 @@ def test_a_killed_server_takes_its_processes_with_it_and_the_next_one_goes_on(si
         assert is_free("127.0.0.1", site.port)
         assert is_free("127.0.0.1", site.port + 1)
         site.look(f"server {number}")
+        held = {row["name"] for row in site.commands.done("branch", "--json").json()}
+        assert set(branches.made) <= held
         site.start()
     site.traffic.wait_for(30)
+    branches.stop()
+    assert branches.made
+    site.look("the end")
+
+
+def test_a_killed_retraining_is_done_again(site: Site) -> None:
+    """New rows have come, so the job has something to train on."""
+    site.commands.done("ingest", "orders", "more/1.csv")
+    site.traffic.wait_for(900)
+    site.commands.done("monitor")
+    (asked,) = site.ask("select id, status from jobs")
+    for victims in ("job", "server", "all"):
+        wait_until(lambda: bool(site.server.below(JOB)), "the job does not run")
+        (job,) = site.server.below(JOB)
+        pids = {"job": [job], "server": [site.server.process.pid], "all": [job, site.server.process.pid]}[victims]
+        site.kill(*pids)
+        wait_until(lambda pid=job: is_gone(pid), "the job has outlived its server")
+        site.look(victims)
+        if victims != "job":
+            site.start()
+    ended = f"select status, result_json, finished_at from jobs where id = '{asked['id']}' and finished_at is not null"
+    wait_until(lambda: bool(site.ask(ended)), "the job does not end")
+    (job_row,) = site.ask(ended)
+    result = json.loads(job_row["result_json"])
+    assert job_row["status"] == "done" or "The gates refuse this version" in result["message"], result
+    steps = site.ask(f"select distinct step from runs where branch = '{result['branch']}' and status = 'done'")
+    assert {"training-set", "train", "evaluate"} <= {row["step"] for row in steps}
     site.look("the end")

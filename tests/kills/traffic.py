@@ -61,7 +61,9 @@ class Traffic:
                 connection.close()
 
     def _ask_once(self, connection: http.client.HTTPConnection, chance: random.Random) -> None:
-        answer = self._post(connection, PREDICT, {"instances": [question(chance) for _ in range(chance.choice((1, 1, 3)))]})
+        answer = self._post(
+            connection, PREDICT, {"instances": [question(chance) for _ in range(chance.choice((1, 1, 3)))]}
+        )
         if answer is None:
             time.sleep(PAUSE)
             return
