@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -204,19 +205,23 @@ def _chain(chain: dict[str, Any]) -> str:
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
     lines = [
-        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {p['at']}  about {p['event_time']}",
-        f"  truth       {truth['label']:g}, known {truth['label_time']}" if truth else "  truth       not known yet",
+        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {_at(p['at'])}  about {_at(p['event_time'])}",
+        f"  truth       {truth['label']:g}, known {_at(truth['label_time'])}"
+        if truth
+        else "  truth       not known yet",
         f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
     if change := d["change"]:
-        lines.append(f"  last change {change['action']} by {change['actor']} at {change['at']}")
+        lines.append(f"  last change {change['action']} by {change['actor']} at {_at(change['at'])}")
     lines.append(f"model         {v['model']} version {v['version']}, artifact {v['artifact'][:16]}, {v['format']}")
     if evaluation := chain["evaluation"]:
         gates = ", ".join(("" if g["passed"] else "NOT ") + g["name"] for g in evaluation["gates"])
         lines.append(f"  gates       {'passed' if evaluation['passed'] else 'refused'}: {gates}")
     lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
     if r:
-        lines.append(f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {r['started_at']}")
+        lines.append(
+            f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}"
+        )
     if c:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
         lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
@@ -231,6 +236,11 @@ def _chain(chain: dict[str, Any]) -> str:
         )
     lines += ["people", *(f"  {who}" for who in chain["people"]["names"])]
     return "\n".join(lines)
+
+
+def _at(value: datetime | str) -> str:
+    """Return a moment to the second."""
+    return moment((datetime.fromisoformat(value) if isinstance(value, str) else value).replace(microsecond=0))
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bascule.cli.output import document_text, say, told
 from bascule.errors import BasculeError
 
 if TYPE_CHECKING:
-    from cyclopts import App, Parameter
+    from cyclopts import App, CycloptsError, Parameter
 
 
 def application() -> App:
@@ -75,7 +75,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        return _tell(BasculeError(str(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
+        return _tell(BasculeError(_misused(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
     except BasculeError as error:
         return _tell(error, as_json)
     except BrokenPipeError:  # the reader went away, as `| head` does
@@ -85,6 +85,14 @@ def _run(arguments: list[str]) -> int:
         from bascule.cli.failing import recognised
 
         return _tell(recognised(error, arguments), as_json)
+
+
+def _misused(error: CycloptsError) -> str:
+    from cyclopts import UnusedCliTokensError
+
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"Nothing is done with {', '.join(map(repr, error.unused_tokens))}."
+    return str(error)
 
 
 def _tell(error: BasculeError, as_json: bool) -> int:

@@ -123,8 +123,7 @@ def find_run(workspace: Workspace, text: str) -> dict[str, Any]:
         found = conn.execute(select(runs).where(runs.c.id.startswith(text)).limit(2)).all()
         if len(found) == 1:
             return dict(found[0]._mapping)
-        known = conn.execute(select(runs.c.id).order_by(runs.c.started_at.desc()).limit(8)).scalars().all()
-    raise NotFound("run", text, known, hint="Write more of the id." if found else "")
+    raise NotFound("run", text, hint="Write more of the id." if found else "List them with: bascule runs")
 
 
 def _fail(run: Run, error: BaseException) -> None:
