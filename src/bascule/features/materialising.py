@@ -78,7 +78,10 @@ def _entries(
             done += batch.num_rows
             tell(done)
     except duckdb.Error as error:
-        raise InputError(f"[features.{view.name}]: its SQL cannot run: {first_line(error)}") from None
+        raise InputError(
+            f"[features.{view.name}]: its SQL cannot run: {first_line(error)}",
+            hint="Try the view's SQL by itself with: bascule sql",
+        ) from None
 
 
 def _sums(batch: Any, view: FeatureView) -> Iterator[bytes]:

@@ -42,7 +42,10 @@ def training_rows(connection: duckdb.DuckDBPyConnection, features: FeatureSet, s
         parts = [_joined(features, view, name, f"v{at}") for at, view in enumerate(features.views)]
         return connection.sql(_assembled(features, name, parts))
     except duckdb.Error as error:
-        raise InputError(f"The features cannot be joined: {first_line(error)}") from None
+        raise InputError(
+            f"The features cannot be joined: {first_line(error)}",
+            hint="Try the views' SQL one by one with: bascule sql",
+        ) from None
 
 
 def _spine(features: FeatureSet) -> str:

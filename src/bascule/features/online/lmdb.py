@@ -133,7 +133,10 @@ class LmdbStore:
         except lmdb.NotFoundError:
             raise NotFound("online store", self.path.stem, hint="Fill it with: bascule run") from None
         except lmdb.Error as error:
-            raise EnvironmentProblem(f"The online store {self.path} cannot be opened: {error}") from error
+            raise EnvironmentProblem(
+                f"The online store {self.path} cannot be opened: {error}",
+                hint="Check the rights of the folder; `bascule step run materialise` fills an empty one again.",
+            ) from error
         return made
 
     def _replace(self, view: str, entries: list[tuple[bytes, bytes]], version: str) -> int:
@@ -157,7 +160,10 @@ class LmdbStore:
     def _grow(self) -> None:
         size = self._environment.info()["map_size"] * 2
         if size > LARGEST:
-            raise EnvironmentProblem(f"The online store {self.path} would grow beyond {LARGEST >> 30} GiB.")
+            raise EnvironmentProblem(
+                f"The online store {self.path} would grow beyond {LARGEST >> 30} GiB.",
+                hint="Materialise fewer views or a shorter past, or use a store of another kind.",
+            )
         self._environment.set_mapsize(size)
 
 

@@ -208,4 +208,7 @@ def _unreadable(
         error = second
     if text.first_not_utf8(path):
         return text.not_utf8(path)
-    return InputError(f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}")
+    return InputError(
+        f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}",
+        hint="Look at the file's separators and quotes; a field with a line break needs quotes.",
+    )

@@ -80,7 +80,10 @@ def refuse_leaks(connection: duckdb.DuckDBPyConnection, features: FeatureSet, ro
     try:
         leaks = find_leaks(connection, features, rows, spec.label)
     except duckdb.Error as error:  # a value that the expression cannot take
-        raise InputError(f"The label {spec.label!r} cannot be evaluated: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"The label {spec.label!r} cannot be evaluated: {str(error).splitlines()[0]}",
+            hint='Try it in the population: bascule sql "select … from (the population)"',
+        ) from None
     if leaks:
         lines = "\n".join(f"  {leak.view}.{leak.feature}: {leak.reason} ({leak.evidence})" for leak in leaks)
         raise CheckFailed(
