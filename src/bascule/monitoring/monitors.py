@@ -137,7 +137,10 @@ def _check(monitor: Monitor) -> None:
     }
     for where, share in shares.items():
         if not 0 <= share <= 1:
-            raise InputError(f"{where} of monitor {monitor.name!r} is {share:g}; it must lie between 0 and 1.")
+            raise InputError(
+                f"{where} of monitor {monitor.name!r} is {share:g}; it must lie between 0 and 1.",
+                hint="0.1 is a tenth.",
+            )
 
 
 def _hint(message: str) -> str:
