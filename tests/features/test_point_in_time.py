@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from bascule.errors import InputError
 from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, training_rows
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 HOUR = timedelta(hours=1)
 START = datetime(1970, 1, 1, 2)  # near the epoch, so that buckets on both sides of it are met

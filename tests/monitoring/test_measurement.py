@@ -89,6 +89,7 @@ def test_measuring_day_by_day_is_measuring_at_once(
     assert episodes[0] == episodes[1] == [("wind", START + opened * DAY, "resolved")]
 
 
+@pytest.mark.slow
 def test_drift_opens_one_alert_and_resolves(workspace: Workspace, log, watch) -> None:
     monitor = watch(workspace)
     story = []
@@ -253,6 +254,7 @@ def test_windows_are_counted_together_while_one_version_serves(local_workspace: 
     assert rows == {START + 1 * DAY: 201, START + 2 * DAY: 303, START + 4 * DAY: 207}
 
 
+@pytest.mark.slow
 def test_a_quiet_year_on_100_features_gives_at_most_one_page(local_workspace: Workspace, log_of, watch) -> None:
     columns = {f"x{i}": lambda rng, n: rng.normal(size=n) for i in range(60)}
     columns |= {f"c{i}": lambda rng, n: rng.choice(list("abcdefgh"), n) for i in range(30)}
