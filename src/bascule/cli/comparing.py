@@ -38,7 +38,8 @@ def diff(
 
 def _told(one: Comparison) -> str:
     sign = {"added": "+", "removed": "-", "changed": "~"}[one.change]
-    lines = [f"{sign} {one.path}  {one.summary}", *(f"    {line}" for line in one.details)]
+    what = one.info.kind.replace("_", " ") if one.summary == one.change else one.summary
+    lines = [f"{sign} {one.path}  {what}", *(f"    {line}" for line in one.details)]
     if one.sample:
         head = list(one.sample[0])
         body: list[list[Any]] = [[row[name] for name in head] for row in one.sample]
