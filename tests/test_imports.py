@@ -45,6 +45,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert loaded(code) & HEAVY == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["status"], ["branch"], ["log"], ["rollback", "delays"], ["models"], ["runs"]])
 def test_simple_commands_wait_for_nothing_that_learns_or_scans(arguments: list[str], tmp_path: Path) -> None:
     """A rollback in an incident must not first import what trains."""

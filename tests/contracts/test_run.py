@@ -98,7 +98,10 @@ def test_relationships_see_the_other_table(connection: duckdb.DuckDBPyConnection
     found = one(connection, prop, related={"airlines": "(SELECT 'UA' AS carrier)"}.get)
     assert (found.failed_rows, [row["carrier"] for row in found.sample]) == (2, ["ua", "DL"])
     alone = one(connection, prop)
-    assert (alone.status, alone.observed) == ("error", "not run: The table airlines is not here.")
+    assert (alone.status, alone.observed) == (
+        "error",
+        "not run: The table airlines is not here. Bring it in first with: bascule ingest",
+    )
 
 
 def test_written_queries(connection: duckdb.DuckDBPyConnection) -> None:

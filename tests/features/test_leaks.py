@@ -210,6 +210,9 @@ def test_what_cannot_be_examined_is_said(connection: duckdb.DuckDBPyConnection) 
     assert any("View view: last does not come from one table" in reason for reason in found.unexamined)
     few = report(connection, sql, event_time="last", rows=f"select * from ({POPULATION}) limit 10")
     assert any("fewer than 200" in reason for reason in few.unexamined)
+    text = "select *, strftime(asked_at, '%d.%m.%Y') as settled_at from loans"
+    unread = report(connection, "select user_id, asked_at, amount from loans", rows=text, population=text)
+    assert any("settled_at is no time" in reason for reason in unread.unexamined)
     joined = "select l.*, l.asked_at + interval 3 hour as settled_at, c.city from loans l join cities c using (user_id)"
     split = report(connection, sql, "city = 'x'", event_time="last", population=joined, rows=joined)
     assert any("does not say which rows" in reason for reason in split.unexamined)

@@ -170,6 +170,7 @@ def contents(store: LmdbStore) -> dict[bytes, bytes]:
         return {key: value for key, value in snapshot._transaction.cursor() if key[:1] == b"e"}
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, min_size=5, max_size=30), EXAMPLES, st.randoms(use_true_random=False))
 def test_online_is_offline_however_rows_arrive(

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from bascule.errors import InputError
 from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, training_rows
+
+pytestmark = pytest.mark.slow
 
 Row = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -231,7 +234,7 @@ SLOW = settings(
 )
 
 
-@SLOW
+@settings(SLOW, max_examples=60)
 @given(EVENT_LISTS, EXAMPLES)
 def test_every_row_is_what_the_double_loop_says(
     connection: Any, feature_set: FeatureSet, events: list[Row], examples: list[Row]
@@ -407,3 +410,16 @@ def test_examples_that_do_not_fit_are_refused(connection: Any, feature_set: Feat
         training_rows(connection, feature_set, "select *, 1 as latest__a from spine")
     with pytest.raises(InputError, match="cannot be used"):
         training_rows(connection, feature_set, "select * from nowhere")
+
+
+def test_examples_are_sorted_and_merged_however_few_the_engine_expects(connection: Any, tmp_path: Path) -> None:
+    """A lake's files come without statistics: the engine takes them for one row and would compare each with each."""
+    load(connection, [], [ask(START)])
+    file = tmp_path / "spine.parquet"
+    connection.sql("select * from spine").write_parquet(str(file))
+    given = ("k1", "BIGINT"), ("k2", "VARCHAR"), ("t", "TIMESTAMP"), ("note", "BIGINT")
+    fields = ", ".join(f"'{name}': {{name: '{name}', type: '{kind}', default_value: NULL}}" for name, kind in given)
+    scan = f"select * from read_parquet('{file}', schema = MAP {{{fields}}})"
+    view = FeatureView(name="latest", entity="pair", sql=EVENTS, event_time="happened", fields=("a",))
+    plan = training_rows(connection, bind(connection, [view]), scan).explain()
+    assert "ASOF" in plan.upper(), plan

@@ -36,6 +36,8 @@ from bascule.serving.dataplane import DataPlane
 from bascule.training import Field, Output, Signature, TrainedModel, encode, pack_model
 from tests.serving.conftest import put_deployment, put_versions
 
+pytestmark = pytest.mark.slow
+
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 MONTHS = ("flights/flights-2013-01.csv", "incoming/flights-2013-07.csv", "incoming/flights-2013-12.csv")
 

@@ -210,6 +210,35 @@ def test_a_full_disk_stops_a_run_and_the_next_one_continues(parcels: Path, tmp_p
     assert "steps ran" in (out / "second.out").read_text()
 
 
+BEGUN = """\
+mount -t tmpfs -o size="$SIZE"k small "$PLACE"
+"$PYTHON" -m bascule init data --label "orders.minutes_late > 15" --into "$PLACE" > "$OUT/first.out" 2> "$OUT/first.err"
+echo $? > "$OUT/first"
+find "$PLACE" -mindepth 1 > "$OUT/left"
+mount -o remount,size=20m "$PLACE"
+"$PYTHON" -m bascule init data --label "orders.minutes_late > 15" --into "$PLACE" > /dev/null 2> "$OUT/second.err"
+echo $? > "$OUT/second"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
+@pytest.mark.parametrize("size", [8, 40, 200])
+def test_a_full_disk_leaves_no_half_project(parcels: Path, tmp_path_factory: Any, size: int) -> None:
+    """`size` is what the project's disk has, in KiB: too little for its files, or for its workspace."""
+    out, place = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("small")
+    paths = {"PLACE": str(place), "OUT": str(out), "PYTHONPATH": str(SOURCE), "PYTHON": sys.executable}
+    command = ["unshare", "-Urm", "sh", "-c", BEGUN]
+    environment = {**os.environ, **paths, "SIZE": str(size)}
+    subprocess.run(command, cwd=parcels, env=environment, check=True, capture_output=True)
+    said = (out / "first.err").read_text()
+    assert (out / "first").read_text() == "3\n", said
+    assert (out / "left").read_text() == ""
+    assert "No space left" in said or "full" in said
+    assert "Traceback" not in said
+    assert (out / "second").read_text() == "0\n", (out / "second.err").read_text()
+
+
 @pytest.mark.slow
 def test_a_file_that_may_not_grow_stops_a_run(parcels: Path, start: Callable[..., Any], bascule: Bascule) -> None:
     """What a quota does, where no file system can be mounted."""

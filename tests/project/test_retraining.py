@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, update
 
-from bascule.catalog import new_id, now
+from bascule.catalog import new_id, now, this_process
 from bascule.catalog.schema import audit, jobs
 from bascule.history import Workspace
 from bascule.project.retraining import reclaim, run_next
@@ -71,7 +71,7 @@ def test_a_job_runs_and_merges_on_a_branch_of_its_own(workspace: Workspace, tmp_
     assert workspace.history.resolve(done.branch).id == workspace.history.resolve("main").id
 
     row = job(workspace, name)
-    assert (row.status, row.claimed_by) == ("done", f"{socket.gethostname()}:{os.getpid()}")
+    assert (row.status, row.claimed_by) == ("done", this_process())
     assert row.started_at <= row.finished_at
     assert msgspec.json.decode(row.result_json) == {"branch": done.branch, "message": "version 2 rolls out"}
     with workspace.catalog.read() as conn:
@@ -89,7 +89,7 @@ def test_a_job_runs_and_merges_on_a_branch_of_its_own(workspace: Workspace, tmp_
     [
         ([(1, "", "bascule: The gates refuse it.\n")], 1, "bascule: The gates refuse it."),
         ([(0, "", ""), (1, "", "both changed models/delays")], 2, "both changed models/delays"),
-        ([(-9, "", "")], 1, "ended with -9"),
+        ([(70, "", "")], 1, "ended with 70"),
     ],
 )
 def test_a_job_that_fails_says_why(
@@ -103,6 +103,20 @@ def test_a_job_that_fails_says_why(
     assert len(launch.lines) == started
     assert job(workspace, name).status == "failed"
     assert run_next(workspace, tmp_path, launch) is None
+
+
+def test_a_job_whose_process_is_killed_is_done_again_three_times(workspace: Workspace, tmp_path: Path) -> None:
+    name = put(workspace)
+    for _ in range(2):
+        done = run_next(workspace, tmp_path, Launcher((-9, "", "")))
+        assert done is not None
+        assert (done.status, done.message) == ("waiting", "Its process was ended by signal 9.")
+        assert (job(workspace, name).status, job(workspace, name).claimed_by) == ("waiting", None)
+    last = run_next(workspace, tmp_path, Launcher((0, "", ""), (-11, "", "")))
+    assert last is not None
+    assert (last.status, last.branch) == ("failed", done.branch)
+    assert last.message == "Its process was ended by signal 11. That was attempt 3."
+    assert run_next(workspace, tmp_path, Launcher()) is None
 
 
 def test_a_job_of_a_branch_that_is_gone_fails(workspace: Workspace, tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "postgresql":
             return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise InputError(f"{url!r} names no database: {error}") from error
+        raise InputError(
+            f"{url!r} names no database: {error}", hint="Write sqlite:///PATH or postgresql://USER@HOST/NAME."
+        ) from error
     except ModuleNotFoundError as error:
         raise MissingExtra("PostgreSQL", "postgres") from error
     raise InputError(

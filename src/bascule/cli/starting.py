@@ -29,6 +29,8 @@ def init(
 ) -> None:
     """Look at a folder of data, write a project in plain text, and make its workspace.
 
+    In a project that has no workspace yet, such as a clone, it makes that and nothing else.
+
     Args:
         data: a folder of CSV, Parquet or JSON files, or one file.
     """

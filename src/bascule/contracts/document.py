@@ -138,18 +138,33 @@ def parse_document(text: str, file: Path | str) -> Node:
     name = str(file)
     if len(text) > MAX_CHARACTERS:
         raise ProjectFileError(
-            f"The file has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read.", file=name
+            f"The file has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read.",
+            file=name,
+            hint="Split it: one contract for each table.",
         )
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        raise ProjectFileError(f"Not valid YAML: {error.problem or error.context}.", file=name, line=line) from error
+        raise ProjectFileError(
+            f"Not valid YAML: {error.problem or error.context}.",
+            file=name,
+            line=line,
+            hint="Repair the YAML at that line.",
+        ) from error
     except yaml.reader.ReaderError as error:
-        raise ProjectFileError(f"Not valid YAML: {error.reason} at character {error.position}.", file=name) from error
+        raise ProjectFileError(
+            f"Not valid YAML: {error.reason} at character {error.position}.",
+            file=name,
+            hint="Save the file as UTF-8 text.",
+        ) from error
     except RecursionError as error:
-        raise ProjectFileError(f"Nested more than {MAX_DEPTH} levels deep.", file=name) from error
+        raise ProjectFileError(
+            f"Nested more than {MAX_DEPTH} levels deep.",
+            file=name,
+            hint="A contract is not that deep: look for a wrong indentation.",
+        ) from error
     if root is None:
         raise ProjectFileError("The file is empty.", file=name, hint="Write a contract, or let Bascule suggest one.")
     return _Reader(name).read(root, "", 0)

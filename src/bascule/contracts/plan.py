@@ -81,7 +81,10 @@ def make_plan(
     try:
         plan = Plan(relation, columns_of(connection, relation))
     except duckdb.Error as error:
-        raise InputError(f"The rows of {contract.table} cannot be read: {error_text(error)}") from error
+        raise InputError(
+            f"The rows of {contract.table} cannot be read: {error_text(error)}",
+            hint="Look at the table with: bascule sql",
+        ) from error
     declared = {column.name for column in contract.columns}
     for check in contract.checks:
         if isinstance(check.rule, checks.Declared | checks.NoOthers):
@@ -138,7 +141,7 @@ def _add(
 def _related(table: str, contract: Contract, relation: str, related: Related | None) -> str:
     found = relation if table.lower() == contract.table.lower() else related(table) if related else None
     if found is None:
-        raise InputError(f"The table {table} is not here.")
+        raise InputError(f"The table {table} is not here.", hint="Bring it in first with: bascule ingest")
     return found
 
 

@@ -96,7 +96,9 @@ def profile(connection: duckdb.DuckDBPyConnection, relation_sql: str, *, top: in
             _column(connection, relation_sql, name, types[name], scanned[name], rows, top) for name in names
         )
     except duckdb.Error as error:
-        raise InputError(f"The rows cannot be read: {error_text(error)}") from error
+        raise InputError(
+            f"The rows cannot be read: {error_text(error)}", hint="Look at the rows with: bascule sql"
+        ) from error
     return Profile(rows=rows, columns=columns)
 
 

@@ -99,7 +99,10 @@ class _Run:
         try:
             return self._aggregates(["count(*)"])
         except duckdb.Error as error:
-            raise InputError(f"The rows of {self.contract.table} cannot be read: {error_text(error)}") from error
+            raise InputError(
+                f"The rows of {self.contract.table} cannot be read: {error_text(error)}",
+                hint="Look at the table with: bascule sql",
+            ) from error
 
     def _aggregates(self, wanted: list[str]) -> dict[str, Any]:
         row = self.connection.execute(f"SELECT {', '.join(wanted)} FROM {self.plan.relation} AS t").fetchone()

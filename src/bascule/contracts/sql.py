@@ -59,7 +59,9 @@ def check_expression(connection: duckdb.DuckDBPyConnection, text: str) -> set[st
     select = _parsed(connection, f"SELECT (\n{text}\n)")
     plain = len(select["select_list"]) == 1 and select["from_table"]["type"] == "EMPTY" and not select["modifiers"]
     if not plain or any(select[part] for part in ("where_clause", "group_expressions", "having", "qualify", "sample")):
-        raise InputError(f"{_short(text)!r} is more than one SQL expression.")
+        raise InputError(
+            f"{_short(text)!r} is more than one SQL expression.", hint="Write one condition; join several with AND."
+        )
     for node in _nodes(select):
         if node.get("class") == "SUBQUERY":
             raise InputError(
@@ -79,7 +81,10 @@ def tables_of(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:
         _refuse_side_effects(node)
         if node.get("type") == "TABLE_FUNCTION":
             name = node["function"]["function_name"]
-            raise InputError(f"The query reads {name}(…); a contract's query may read tables only.")
+            raise InputError(
+                f"The query reads {name}(…); a contract's query may read tables only.",
+                hint="Bring the file in as a table, and name the table.",
+            )
         if "cte_map" in node:
             common |= {entry["key"] for entry in node["cte_map"]["map"]}
         if node.get("type") == "BASE_TABLE":
@@ -91,9 +96,14 @@ def _parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     row = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
     parsed: Any = json.loads(row[0]) if row else {"error": True, "error_message": "no answer"}
     if parsed["error"]:
-        raise InputError(f"{_short(text)!r} is not SQL that only reads: {parsed['error_message']}")
+        raise InputError(
+            f"{_short(text)!r} is not SQL that only reads: {parsed['error_message']}",
+            hint="Write one SELECT, as in: select * from orders where amount < 0",
+        )
     if len(parsed["statements"]) != 1:
-        raise InputError(f"{_short(text)!r} is more than one SQL statement.")
+        raise InputError(
+            f"{_short(text)!r} is more than one SQL statement.", hint="Write one SELECT; leave the semicolon out."
+        )
     node: dict[str, Any] = parsed["statements"][0]["node"]
     if parsed["statements"][0].get("named_param_map"):
         raise InputError(f"{_short(text)!r} holds a parameter; write the value.")
@@ -113,7 +123,10 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 def _refuse_side_effects(node: dict[str, Any]) -> None:
     if node.get("class") == "FUNCTION" and str(node.get("function_name", "")).lower() in _REFUSED_FUNCTIONS:
-        raise InputError(f"{node['function_name']}() is not allowed in a contract; its SQL may only read rows.")
+        raise InputError(
+            f"{node['function_name']}() is not allowed in a contract; its SQL may only read rows.",
+            hint="Write the value into the contract, or compute it in a view.",
+        )
 
 
 def _short(text: str) -> str:

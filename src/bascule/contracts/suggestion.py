@@ -58,7 +58,9 @@ def suggest(
         found = profile if profile is not None else profile_relation(connection, relation_sql)
         return _Suggestion(connection, relation_sql, table, tuple(key), found).text()
     except duckdb.Error as error:
-        raise InputError(f"The rows of {table} cannot be read: {error_text(error)}") from error
+        raise InputError(
+            f"The rows of {table} cannot be read: {error_text(error)}", hint="Look at the table with: bascule sql"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,7 +327,10 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
             hint=f"Promote it or take it back first: bascule rollback deployments/{name}",
         )
     if before["traffic"] == [{"version": chosen.version, "weight": 100}]:
-        raise InputError(f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.")
+        raise InputError(
+            f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.",
+            hint="There is nothing to do; another version may be deployed.",
+        )
     if not chosen.passed and strategy != "canary" and before["traffic"]:
         raise InputError(
             f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",

@@ -129,17 +129,31 @@ def _fit_to(task: str, quality: Mapping[str, Any], metrics: Mapping[str, float])
 
 def _check(found: Guardrails) -> None:
     if not 0 < found.alpha < 1:
-        raise InputError(f"guardrails.alpha is {found.alpha}; it must lie between 0 and 1.")
+        raise InputError(
+            f"guardrails.alpha is {found.alpha}; it must lie between 0 and 1.",
+            hint="0.05 rolls one harmless canary in twenty back.",
+        )
     if found.minimum_rows < 1:
-        raise InputError(f"guardrails.minimum_rows is {found.minimum_rows}; it must be at least 1.")
+        raise InputError(
+            f"guardrails.minimum_rows is {found.minimum_rows}; it must be at least 1.", hint="200 is the default."
+        )
     for name in ("errors", "latency", "quality"):
         rule = getattr(found, name)
         if rule is not None and not 0 < rule.margin < 1:
-            raise InputError(f"guardrails.{name}.margin is {rule.margin}; it must lie between 0 and 1.")
+            raise InputError(
+                f"guardrails.{name}.margin is {rule.margin}; it must lie between 0 and 1.",
+                hint="0.01 accepts one event more in a hundred requests.",
+            )
     if found.latency is not None and found.latency.slo_ms <= 0:
-        raise InputError(f"guardrails.latency.slo_ms is {found.latency.slo_ms}; it must be more than 0.")
+        raise InputError(
+            f"guardrails.latency.slo_ms is {found.latency.slo_ms}; it must be more than 0.",
+            hint="Write the objective in milliseconds, such as 250.",
+        )
     if found.quality is not None and found.quality.scale <= 0:
-        raise InputError(f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.")
+        raise InputError(
+            f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.",
+            hint="Write the error that counts as a whole one, in the label's unit.",
+        )
     if found.quality is not None and found.quality.minimum_span is not None:
         parse_duration(found.quality.minimum_span, key="guardrails.quality.minimum_span")
     if found.time_limit is not None:

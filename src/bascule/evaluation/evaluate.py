@@ -155,7 +155,10 @@ def _times(rows: pa.Table, time: str | None) -> np.ndarray | None:
         raise NotFound("time column", time, rows.column_names)
     column = rows.column(time)
     if not pa.types.is_timestamp(column.type) or column.null_count:
-        raise InputError(f"The time column {time!r} must be a timestamp without nulls; it is {column.type}.")
+        raise InputError(
+            f"The time column {time!r} must be a timestamp without nulls; it is {column.type}.",
+            hint="Cast it in the population's SQL, and leave rows without a time out.",
+        )
     micros = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
     return np.asarray(micros.to_numpy(), dtype=np.int64)
 

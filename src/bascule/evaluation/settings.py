@@ -79,9 +79,11 @@ def refuse_unfit(settings: GateSettings, task: Task) -> None:
     if not 0.5 <= settings.level < 1:
         raise InputError(f"[gates] level is {settings.level}; it lies between 0.5 and 1.", hint="0.95 is usual.")
     if settings.resamples < 100:
-        raise InputError(f"[gates] resamples is {settings.resamples}; an interval needs at least 100.")
+        raise InputError(
+            f"[gates] resamples is {settings.resamples}; an interval needs at least 100.", hint="1000 is the default."
+        )
     if settings.margin < 0 or settings.minimum_skill < 0:
-        raise InputError("[gates] margin and minimum_skill cannot be negative.")
+        raise InputError("[gates] margin and minimum_skill cannot be negative.", hint="0 asks for no margin.")
     if settings.slice_floor is not None:
         _refuse_unfit_floor(settings.slice_floor, settings.slices, task)
 

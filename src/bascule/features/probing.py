@@ -8,7 +8,8 @@ that was known by then is touched, so a value that differs was made from the fut
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -31,6 +32,7 @@ from bascule.features.windows import bucket_length
 CUTS = 3
 PROBES = 100
 PROBE_TABLE = "__leak_probes"
+KNOWN_TABLE = "__leak_known"
 Findings = tuple[list["Finding"], list[str]]
 
 
@@ -116,7 +118,8 @@ class Probing:
         """A query for the label's table in which outcomes that were not known at a cut (µs) are null, or None.
 
         When the time at which an outcome becomes known is not made from this table alone, its rows are found again by
-        the columns that the population passes on; rows that cannot be told from known ones are left as they are.
+        the columns that the population passes on, in `settled` as `KNOWN_TABLE`; rows that cannot be told from known
+        ones are left as they are.
         """
         known = self._in_population(self.label_time) if self.label_time else None
         if not self.hidden or self.label_time is None:
@@ -125,15 +128,19 @@ class Probing:
             return f"SELECT * REPLACE ({self._nulls(f'epoch_us({known.sql}) > {cut}')}) FROM {self.table}"
         if not self.marks:
             return None
-        names = ", ".join(map(quoted, self.marks))
-        later = f"min(epoch_us({quoted(self.label_time)})) > {cut}"
         same = " AND ".join(
             f"t.{quoted(column)} IS NOT DISTINCT FROM h.{quoted(name)}" for name, column in self.marks.items()
         )
         return (
-            f"SELECT t.* REPLACE ({self._nulls('h.__later')}) FROM {self.table} t LEFT JOIN (SELECT {names}, TRUE AS "
-            f"__later FROM (\n{self.rows_sql}\n) GROUP BY {names} HAVING {later}) h ON {same}"
+            f"SELECT t.* REPLACE ({self._nulls('h.__known IS NOT NULL')}) FROM {self.table} t "
+            f"LEFT JOIN (SELECT * FROM {KNOWN_TABLE} WHERE __known > {cut}) h ON {same}"
         )
+
+    def settled(self) -> pa.Table:
+        """When each row that the population passes on became known: its columns, and `__known` (µs)."""
+        names = "".join(f"{quoted(name)}, " for name in self.marks)
+        known = f"min(epoch_us({quoted(self.label_time or '')})) AS __known"
+        return self.connection.sql(f"SELECT {names}{known} FROM (\n{self.rows_sql}\n) GROUP BY ALL").to_arrow_table()
 
     def _nulls(self, where: str) -> str:
         return ", ".join(f"CASE WHEN {where} THEN NULL ELSE {quoted(n)} END AS {quoted(n)}" for n in self.hidden)
@@ -199,16 +206,21 @@ def outcome_findings(probing: Probing) -> Findings:
         reason = "the population does not say which rows of one table the label and label_time are made from"
         return [], [f"Outcomes not known yet: {reason}, so they cannot be hidden."]
     found, missed = [], []
-    for view in probing.feature_set.views:
-        tables = tables_of(body(view.sql))
-        if not tables:
-            missed.append(f"View {view.name}: its SQL is not understood, so outcomes cannot be hidden from it.")
-        if probing.table not in tables:
-            continue
-        what = f"outcomes ({', '.join(probing.hidden)}) that were not known yet"
-        result, problem = _examine(probing, view, str(probing.table), probing.without_outcomes, "outcome", what)
-        found += result
-        missed += problem
+    what = f"outcomes ({', '.join(probing.hidden)}) that were not known yet"
+    try:
+        settled = probing.settled()
+    except duckdb.Error as error:
+        return [], [f"Outcomes not known yet: {probing.label_time} is no time: {first_line(error)}"]
+    with _registered(probing.connection, KNOWN_TABLE, settled):
+        for view in probing.feature_set.views:
+            tables = tables_of(body(view.sql))
+            if not tables:
+                missed.append(f"View {view.name}: its SQL is not understood, so outcomes cannot be hidden from it.")
+            if probing.table not in tables:
+                continue
+            result, problem = _examine(probing, view, str(probing.table), probing.without_outcomes, "outcome", what)
+            found += result
+            missed += problem
     return found, missed
 
 
@@ -310,14 +322,19 @@ def _features(probing: Probing, view: FeatureView, sql: str, examples: pa.Table)
         features=tuple(types),
         types=types,
     )
-    probing.connection.register(PROBE_TABLE, examples)
+    with _registered(probing.connection, PROBE_TABLE, examples):
+        rows = training_rows(probing.connection, alone, f"SELECT * FROM {PROBE_TABLE}").to_arrow_table()
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    connection.register(name, table)
     try:
-        rows: list[dict[str, Any]] = (
-            training_rows(probing.connection, alone, f"SELECT * FROM {PROBE_TABLE}").to_arrow_table().to_pylist()
-        )
-        return rows
+        yield
     finally:
-        probing.connection.unregister(PROBE_TABLE)
+        connection.unregister(name)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -74,7 +74,7 @@ class History:
                     return self.commit_by_id(name, opened)
             row = conn.execute(select(commits).where(commits.c.id == name)).first()
             if row is None:
-                raise NotFound("commit", name)
+                raise NotFound("commit", name, hint="bascule log lists commits.")
             self._commits[name] = from_row(row)
         return self._commits[name]
 
@@ -159,7 +159,9 @@ class History:
         with self.catalog.write() as conn:
             found = self._branch(conn, name)
             if found.protected:
-                raise InputError(f"Branch {name!r} is protected and is not deleted.")
+                raise InputError(
+                    f"Branch {name!r} is protected and is not deleted.", hint="Delete another branch; main stays."
+                )
             if not force and not self._is_ancestor(found.head, MAIN, conn):
                 raise InputError(
                     f"Branch {name!r} has commits that {MAIN!r} does not have.",
@@ -264,7 +266,10 @@ class History:
         """
         commit = self.resolve(ref)
         if not commit.parents:
-            raise InputError(f"{commit.short} is the first commit; there is nothing before it to go back to.")
+            raise InputError(
+                f"{commit.short} is the first commit; there is nothing before it to go back to.",
+                hint="Revert a later one: bascule log shows them.",
+            )
         parent, head = self.commit_by_id(commit.parents[0]), self.resolve(on)
         changes: dict[str, Object | None] = {}
         expect: dict[str, str | None] = {}
@@ -424,7 +429,11 @@ class History:
         commit, author = self._state(at), author or actor()
         with self.catalog.write() as conn:
             if found := rows.find_ref(conn, name):
-                raise AlreadyExists(found.kind, name)
+                raise AlreadyExists(
+                    found.kind,
+                    name,
+                    hint="Take another name; bascule branch and bascule tag list those that are taken.",
+                )
             moment = now()
             values = {
                 "name": name,

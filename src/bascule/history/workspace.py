@@ -51,7 +51,7 @@ class Workspace:
         """
         folder = _folder(where)
         if (folder / FILE).exists():
-            raise AlreadyExists("workspace", str(folder))
+            raise AlreadyExists("workspace", str(folder), hint="Use it as it is, or choose another folder.")
         text = (
             "# The workspace's two settings. Empty means: in this folder.\n"
             f'catalog = "{catalog}"  # for a team: postgresql://user@host/name\n'
@@ -70,7 +70,10 @@ class Workspace:
             if fresh:
                 shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
-                raise EnvironmentProblem(f"Cannot make a workspace in {folder}: {error.strerror}.") from error
+                raise EnvironmentProblem(
+                    f"Cannot make a workspace in {folder}: {error.strerror}.",
+                    hint="Check the rights and the space of the folder, then repeat.",
+                ) from error
             raise
         return workspace
 
@@ -83,7 +86,10 @@ class Workspace:
             InputError: when its settings cannot be read.
         """
         if "://" in str(where):
-            raise InputError(f"{where!s} is a server's address; this command works on a workspace's folder.")
+            raise InputError(
+                f"{where!s} is a server's address; this command works on a workspace's folder.",
+                hint="Give the folder that holds workspace.toml.",
+            )
         folder = _folder(where)
         try:
             raw = tomllib.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -91,7 +97,10 @@ class Workspace:
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound("workspace", str(folder), hint="Make one with: bascule init") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-            raise InputError(f"{folder / FILE} cannot be read: {error}") from error
+            raise InputError(
+                f"{folder / FILE} cannot be read: {error}",
+                hint="It has two settings, catalog and storage, each a text in quotes.",
+            ) from error
         return cls(folder, settings)
 
     @cached_property

@@ -13,6 +13,7 @@ from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import journal, objects, records, seen
+from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
 from bascule.lake.iceberg.metadata import Snapshot
@@ -152,11 +153,29 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     for name, newest in kept:
         if newest is not None:
             look.state(name, newest, recent=True)
-    for folder in _folders(workspace.lake_folder):
-        if (folder / journal.FOLDER / journal.WAITING).exists():
-            look.bad(folder.name, folder / journal.FOLDER, "a forgetting was interrupted; repeat it to finish it")
     orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
     return LakeReport(len(states) + len(kept), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
+
+
+def settle(workspace: Workspace) -> tuple[str, ...]:
+    """Finish what killed forgettings had begun to rename and delete, so that every state is whole again.
+
+    Returns:
+        The folders of tables whose forgetting has yet to be repeated: only that reaches the places beside the table
+        and leaves the proof. One that runs now is left alone.
+    """
+    unfinished = []
+    for folder in _folders(workspace.lake_folder):
+        if journal.found(folder) is None:
+            continue
+        try:
+            with files.locked(folder / LOCK, exclusive=True, wait=False):
+                journal.replay(folder)
+                if journal.found(folder) is not None:
+                    unfinished.append(folder.name)
+        except BlockingIOError:
+            continue
+    return tuple(unfinished)
 
 
 def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:

@@ -192,7 +192,10 @@ def table_of(workspace: Workspace, name: str) -> Table:
     """Return a record table as an Iceberg table, or raise `InputError` when it has no rows yet."""
     value = object_of(workspace, name)
     if value is None:
-        raise InputError(f"The record table {name!r} has no rows yet.")
+        raise InputError(
+            f"The record table {name!r} has no rows yet.",
+            hint="It gets its first rows when something happens: a run, a prediction, an outcome.",
+        )
     return objects.load(value, workspace.lake_folder, name)
 
 

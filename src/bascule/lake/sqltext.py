@@ -189,7 +189,10 @@ def _tree(connection: duckdb.DuckDBPyConnection, text: str) -> Any:
                 "This SQL does something else than read.",
                 hint="Write one SELECT. Tables change by `bascule run`, `bascule merge` and the Python API.",
             )
-        raise InputError(f"This SQL cannot be read: {tree['error_message']}.")
+        raise InputError(
+            f"This SQL cannot be read: {tree['error_message']}.",
+            hint='Write one SELECT; `bascule sql "show tables"` lists what can be read.',
+        )
     return tree
 
 

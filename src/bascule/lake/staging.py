@@ -164,7 +164,10 @@ def _matching(table: Table, where: str, temporary: Path) -> dict[str, np.ndarray
         # On lines of its own, so that a comment in the condition ends where the condition does.
         query = f"SELECT __file, __row FROM {source} WHERE (\n{where}\n)"
         if len(connection.extract_statements(query)) != 1:
-            raise InputError(f"Cannot delete from {table.name!r}: {where!r} is not one condition.")
+            raise InputError(
+                f"Cannot delete from {table.name!r}: {where!r} is not one condition.",
+                hint="Write it as after WHERE, such as: amount < 0 and depot = 'north'",
+            )
         return by_file(connection.sql(query).to_arrow_table())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project.file import FILE_NAME, load_project
 from bascule.project.init import InitReport, begin_repository, copy_template, init_project
 
 WORKSPACE = ".bascule"
@@ -26,6 +27,9 @@ def begin_project(
 ) -> InitReport:
     """Write a project from a look at a folder of data, or from a template, and make its workspace.
 
+    Where there is a project without a workspace, as after `git clone` or in a folder that an attempt left when it was
+    killed, only the workspace is made, whatever else was asked for.
+
     Args:
         data: a folder of CSV, Parquet or JSON files, or one file.
         label: what is to be learned: a column or an expression; see `init_project`.
@@ -41,6 +45,12 @@ def begin_project(
         EnvironmentProblem: the disk, the database or the storage does not answer. Nothing is left behind.
     """
     target = Path(into)
+    here = (target / FILE_NAME).is_file()
+    place = target / (load_project(target).workspace.url if here else WORKSPACE)
+    missing = not (place / "workspace.toml").exists()
+    if here and missing:
+        Workspace.create(place, catalog=catalog, storage=storage).close()
+        return InitReport(target, (), ("the project was here already; its workspace was made",))
     if (data is None) == (template is None):
         raise InputError(
             "Give a folder of data with --label, or a --template.",
@@ -52,7 +62,7 @@ def begin_project(
         report = copy_template(template, target)
     else:
         report = init_project(data or Path("."), label or "", target, name)
-    if not (target / WORKSPACE / "workspace.toml").exists():
+    if missing:
         try:
             Workspace.create(target, catalog=catalog, storage=storage).close()
         except BaseException:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +9,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import select, update
 
-from bascule.catalog import audit, now
+from bascule.catalog import audit, has_ended, now
 from bascule.catalog.schema import model_versions, runs, training_sets
 from bascule.errors import BasculeError
 from bascule.history import Workspace
@@ -39,7 +37,8 @@ class Finding:
 def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
     """Look at the audit chain, the history, the tables, the blobs, the logs and the runs.
 
-    Runs whose process is gone are closed as failed: the one thing that is changed.
+    Two things are changed: runs whose process is gone are closed as failed, and a forgetting that was killed while it
+    put files in the place of others goes on to where every state is whole.
 
     Args:
         deep: also read every blob and compare it with its name.
@@ -80,6 +79,9 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _tables(workspace: Workspace) -> Iterator[Finding]:
+    for folder in lake_doctor.settle(workspace):
+        told = f"a forgetting in {folder} was killed after its rows had left the table; repeat it to finish it"
+        yield Finding("tables", "note", told)
     report = lake_doctor.check(workspace)
     for problem in report.problems:
         yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
@@ -122,11 +124,11 @@ def _logs(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _runs(workspace: Workspace) -> Iterator[Finding]:
-    host, closed = socket.gethostname(), 0
+    closed = 0
     with workspace.catalog.write() as conn:
         for row in conn.execute(select(runs).where(runs.c.status == "running")).all():
             place = msgspec.json.decode(row.environment_json)
-            if place.get("host") == host and not _alive(int(place.get("pid", 0))):
+            if has_ended(place.get("process") or f"{place.get('host')}:{place.get('pid')}"):
                 values = {"status": "failed", "error": "Its process ended without a word.", "finished_at": now()}
                 conn.execute(update(runs).where(runs.c.id == row.id).values(**values))
                 closed += 1
@@ -134,13 +136,3 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("runs", "note", f"{closed} runs had died and were closed as failed")
     else:
         yield Finding("runs", "ok", "none is left open by a dead process")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0

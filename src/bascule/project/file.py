@@ -161,7 +161,9 @@ def load_project(path: Path | str | None = None) -> ProjectFile:
             f"is not UTF-8 text (byte {error.start}).", file=file, hint="Save it as UTF-8."
         ) from None
     except OSError as error:
-        raise ProjectFileError(f"cannot be read: {error.strerror}.", file=file) from None
+        raise ProjectFileError(
+            f"cannot be read: {error.strerror}.", file=file, hint="Check the file's rights."
+        ) from None
     project = parse_project(text, file)
     project.check()
     return project

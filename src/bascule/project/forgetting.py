@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
 
 from bascule.catalog import actor, audit
-from bascule.catalog.schema import training_sets
+from bascule.catalog.schema import settings, training_sets
 from bascule.features import LmdbStore
 from bascule.history import Workspace
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
@@ -19,6 +21,7 @@ from bascule.lake.forgetting import Request
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.querying import query
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
+from bascule.store import digest_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,10 @@ def forget_subject(
     Raises:
         NotFound: no state has such a table, or the table never had such a column.
     """
-    learned = _sets_with(workspace, subject)
+    learned = {name for name, _ in _sets_with(workspace, subject)}
+    models = _models_from(workspace, learned)
+    if not dry_run:
+        models = _noted(workspace, _note_of(table, subject), models)
     report = forget(
         workspace,
         table,
@@ -62,12 +68,30 @@ def forget_subject(
         author=actor(),
         hooks=(_training_sets, _online, _logged),
     )
-    models = _models_from(workspace, {name for name, _ in learned})
     if not dry_run:
         detail = {"id": report.id, "reason": reason, "models": list(models), "elsewhere": _counted(report)}
         with workspace.catalog.write() as conn:
+            conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
             audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
     return Forgetting(report, models)
+
+
+def _note_of(table: str, subject: Iterable[str]) -> str:
+    """Return what a forgetting that is under way is noted as. It names columns, and no values."""
+    return f"forgetting:{digest_of(','.join((table, *sorted(subject))).encode())}"
+
+
+def _noted(workspace: Workspace, key: str, models: tuple[str, ...]) -> tuple[str, ...]:
+    """Note which models learned from the subject, with those that an attempt noted which was killed.
+
+    Later nobody could tell: their training sets are rewritten.
+    """
+    with workspace.catalog.write() as conn:
+        held = conn.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
+        found = tuple(sorted({*models, *msgspec.json.decode(held or "[]", type=list[str])}))
+        conn.execute(delete(settings).where(settings.c.key == key))
+        conn.execute(insert(settings).values(key=key, value=msgspec.json.encode(found).decode()))
+    return found
 
 
 def _counted(report: ForgetReport) -> dict[str, int]:

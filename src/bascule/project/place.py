@@ -98,4 +98,7 @@ class Place:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{self.workspace.folder / HEAD} cannot be read: {error}") from error
+            raise InputError(
+                f"{self.workspace.folder / HEAD} cannot be read: {error}",
+                hint="Choose a branch anew with: bascule switch main",
+            ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,11 +13,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import select, update
 
-from bascule.catalog import audit, now
+from bascule.catalog import audit, has_ended, now, this_process
 from bascule.catalog.schema import jobs
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 
+MOST_ATTEMPTS = 3
 Launch = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -40,6 +40,8 @@ def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -
     the checks and the canary decide, as for a person. Each is a process of its own, so a training that takes all memory
     takes itself down and nothing else.
 
+    A job whose process is killed (as by a system that is out of memory) waits to be done again, three times at most.
+
     Args:
         folder: the project's folder.
         launch: starts a command line of ours and waits for it; tests hand in their own.
@@ -57,6 +59,8 @@ def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -
         return _end(workspace, job, "failed", source, error.message)
     for command in (["run", "--branch", source], ["merge", source, job["branch"]]):
         done = launch(command)
+        if done.returncode < 0:
+            return _cut_short(workspace, job, source, -done.returncode)
         if done.returncode != 0:
             return _end(workspace, job, "failed", source, done.stderr.strip() or f"ended with {done.returncode}")
     return _end(workspace, job, "done", source, done.stdout.strip())
@@ -64,12 +68,10 @@ def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -
 
 def reclaim(workspace: Workspace) -> int:
     """Put jobs back whose process is gone, as after a power cut. Called once when the scheduler starts."""
-    host = socket.gethostname()
     count = 0
     with workspace.catalog.write() as conn:
         for row in conn.execute(select(jobs).where(jobs.c.status == "running")).all():
-            owner, _, pid = (row.claimed_by or "").rpartition(":")
-            if owner == host and not _alive(int(pid or 0)):
+            if has_ended(row.claimed_by or ""):
                 conn.execute(update(jobs).where(jobs.c.id == row.id).values(status="waiting", claimed_by=None))
                 count += 1
     return count
@@ -81,11 +83,22 @@ def _claim(workspace: Workspace) -> dict[str, Any] | None:
         row = conn.execute(waiting.with_for_update(skip_locked=True)).mappings().first()
         if row is None:
             return None
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        conn.execute(
-            update(jobs).where(jobs.c.id == row["id"]).values(status="running", claimed_by=owner, started_at=now())
-        )
+        taken = {"status": "running", "claimed_by": this_process(), "started_at": now()}
+        conn.execute(update(jobs).where(jobs.c.id == row["id"]).values(**taken))
         return dict(row)
+
+
+def _cut_short(workspace: Workspace, job: dict[str, Any], branch: str, signal: int) -> Done:
+    """Put a job back whose process a signal has ended, unless that has happened often enough."""
+    attempts = 1 + msgspec.json.decode(job["result_json"] or "{}").get("attempts", 0)
+    message = f"Its process was ended by signal {signal}."
+    if attempts >= MOST_ATTEMPTS:
+        return _end(workspace, job, "failed", branch, f"{message} That was attempt {attempts}.")
+    result = msgspec.json.encode({"branch": branch, "message": message, "attempts": attempts}).decode()
+    with workspace.catalog.write() as conn:
+        values = {"status": "waiting", "claimed_by": None, "result_json": result}
+        conn.execute(update(jobs).where(jobs.c.id == job["id"]).values(**values))
+    return Done(job["id"], job["kind"], "waiting", branch, message)
 
 
 def _end(workspace: Workspace, job: dict[str, Any], status: str, branch: str, message: str) -> Done:
@@ -120,15 +133,3 @@ def _launcher(workspace: Workspace, folder: Path) -> Launch:
         return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=folder)
 
     return launch
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

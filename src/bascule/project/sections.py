@@ -365,11 +365,13 @@ class Drift(Section, frozen=True, kw_only=True):
     Attributes:
         minimum_rows: periods with fewer rows are not judged.
         effect: the least distance that matters, 0 to 1.
+        over: how many periods are counted together, the judged one last: 24 hours, 7 days or 1 when not given.
         persistence: `[k, n]`: in k of the last n periods.
     """
 
     minimum_rows: Annotated[int, Meta(ge=1, description="Periods with fewer rows are not judged.")] = 200
     effect: Annotated[Fraction, Meta(description="The least distance that matters.")] = 0.1
+    over: Annotated[Positive | None, Meta(description="Periods counted together: 24 hours, 7 days, else 1.")] = None
     persistence: Persistence = (3, 5)
 
 

@@ -71,7 +71,9 @@ def _unmatched(error_page: ErrorPage) -> Callable[[Request, Exception], Response
         assert isinstance(error, HTTPException)
         for_people = wants_page(request)
         if error.status_code == 405:
-            said = InputError(f"{request.method} is not understood at {request.url.path}.")
+            said = InputError(
+                f"{request.method} is not understood at {request.url.path}.", hint="/api/openapi.json lists what is."
+            )
         else:
             hint = "Look it up on the overview by its name or id." if for_people else "See /api/openapi.json."
             said = InputError(f"There is nothing at {request.url.path}.", hint=hint)

@@ -58,11 +58,16 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         return _open(host, port)
     except socket.gaierror as error:
-        raise EnvironmentProblem(f"{host!r} is no address of this machine: {error.strerror}.") from error
+        raise EnvironmentProblem(
+            f"{host!r} is no address of this machine: {error.strerror}.",
+            hint="Use 127.0.0.1, or an address that this machine has.",
+        ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _taken(host, port, True) from error
-        raise EnvironmentProblem(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+        raise EnvironmentProblem(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another port or host."
+        ) from error
 
 
 def _open(host: str, port: int) -> socket.socket:

@@ -136,7 +136,10 @@ class _Web(threading.Thread):
         while not self.server.started:
             self.demand_alive()
             if time.monotonic() > deadline:
-                raise EnvironmentProblem(f"The server did not start within {START_SECONDS} s.")
+                raise EnvironmentProblem(
+                    f"The server did not start within {START_SECONDS} s.",
+                    hint="The machine may be busy: repeat. What it logged says more.",
+                )
             time.sleep(0.01)
 
     def demand_alive(self) -> None:

@@ -182,7 +182,10 @@ class DataPlane:
         state = self.reload(branch) if loaded else self.open(branch)
         deployment = state.deployment(name)
         if loaded and deployment.problem:
-            raise InputError(f"Deployment {name!r} cannot be loaded: {deployment.problem}")
+            raise InputError(
+                f"Deployment {name!r} cannot be loaded: {deployment.problem}",
+                hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
+            )
         if loaded:
             self.unloaded.discard((branch, name))
         else:

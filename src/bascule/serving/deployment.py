@@ -62,7 +62,10 @@ class ServedDeployment:
         share = max(self.object["traffic"], key=lambda one: one["weight"])
         found = self.model(share["version"])
         if found is None:
-            raise EnvironmentProblem(f"Deployment {self.name!r} is not ready: {self.problem}")
+            raise EnvironmentProblem(
+                f"Deployment {self.name!r} is not ready: {self.problem}",
+                hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
+            )
         return found
 
     def signature(self, version: int | None) -> Signature:

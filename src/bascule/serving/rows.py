@@ -57,7 +57,7 @@ def rows_of_split(names: Sequence[str], data: Sequence[Sequence[Any]]) -> Rows:
     """
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
-        raise InputError(f"The column {twice!r} is named twice.")
+        raise InputError(f"The column {twice!r} is named twice.", hint="Name each column once.")
     for place, row in enumerate(data):
         if len(row) != len(names):
             raise InputError(f"Row {place} of the data has {len(row)} values; there are {len(names)} columns.")

@@ -108,7 +108,8 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     model = deployment.model(arm.version)
     if model is None:
         raise EnvironmentProblem(
-            f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip()
+            f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip(),
+            hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
         )
     answer = Answer(deployment, query, arm, model)
     began = time.perf_counter_ns()

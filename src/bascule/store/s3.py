@@ -24,7 +24,10 @@ class S3Store:
         try:
             self._files, self._prefix = fs.FileSystem.from_uri(url)
         except (ArrowException, OSError) as error:
-            raise InputError(f"Cannot use {url!r} as object storage: {error}") from error
+            raise InputError(
+                f"Cannot use {url!r} as object storage: {error}",
+                hint="Write s3://BUCKET/PREFIX, with endpoint_override=URL for a service of your own.",
+            ) from error
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -48,7 +51,10 @@ class S3Store:
         with self.open(digest) as blob:
             data = blob.read()
         if digest_of(data) != digest:
-            raise EnvironmentProblem(f"The blob {digest[:12]} in {self.url} does not hold what its name says.")
+            raise EnvironmentProblem(
+                f"The blob {digest[:12]} in {self.url} does not hold what its name says.",
+                hint="Restore it from a copy; `bascule doctor --deep` lists all such blobs.",
+            )
         return data
 
     def open(self, digest: str) -> BinaryIO:

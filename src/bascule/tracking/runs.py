@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import insert, select, update
 
-from bascule.catalog import actor, new_id, now, upsert
+from bascule.catalog import actor, new_id, now, this_process, upsert
 from bascule.catalog.schema import metrics, params, run_io, runs, tags
 from bascule.errors import BasculeError, NotFound, is_interruption
 from bascule.history import Workspace
@@ -86,7 +86,7 @@ def recorded(
 ) -> Iterator[Run]:
     """Open a run; it is closed as done, failed or cancelled when the block ends, with the error in one line."""
     run = Run(workspace, new_id("run"))
-    place = {"pid": os.getpid(), "host": socket.gethostname()}
+    place = {"pid": os.getpid(), "host": socket.gethostname(), "process": this_process()}
     row = {
         "id": run.id,
         "name": name,

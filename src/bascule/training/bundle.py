@@ -136,9 +136,14 @@ def unpack_model(data: bytes) -> ModelBundle:
     try:
         file = msgspec.convert(head, _File)
     except msgspec.ValidationError as error:
-        raise InputError(f"This model file is damaged: {error}.") from None
+        raise InputError(
+            f"This model file is damaged: {error}.", hint="Restore the blob from a copy, or train again: bascule run"
+        ) from None
     if digest_of(file.model) != file.model_digest:
-        raise InputError("This model file is damaged: the model differs from its digest.")
+        raise InputError(
+            "This model file is damaged: the model differs from its digest.",
+            hint="Restore the blob from a copy, or train again: bascule run",
+        )
     return ModelBundle(
         format=file.format,
         model=file.model,

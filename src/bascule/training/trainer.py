@@ -267,7 +267,10 @@ def _refuse_impossible(model: TrainedModel, data: TrainingData, trainer: str) ->
     elif output.task != "regression" and (predicted.min() < 0 or predicted.max() > 1):
         wrong = f"probabilities between {predicted.min():.3g} and {predicted.max():.3g}"
     if wrong:
-        raise InputError(f"The model of the trainer {trainer!r} gives {wrong} for a {output.task} task.")
+        raise InputError(
+            f"The model of the trainer {trainer!r} gives {wrong} for a {output.task} task.",
+            hint="`predict` returns one number a row, or one row of class probabilities.",
+        )
 
 
 def _baseline(data: TrainingData, model: TrainedModel, settings: TrainerSettings) -> LinearModel:

@@ -18,7 +18,7 @@ from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable, Session, engine, forget, forget_rows, ingest
 from bascule.lake import journal as journals
-from bascule.lake.doctor import check
+from bascule.lake.doctor import check, settle
 from bascule.lake.forgetting import Forgotten, Request
 
 SUBJECT = "zebra-subject@example.com"
@@ -26,6 +26,8 @@ OTHER = "zebra-another@example.com"
 
 pyiceberg = pytest.importorskip("pyiceberg")
 from pyiceberg.table import StaticTable  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 
 def people(*emails: str | None, start: int = 0) -> pa.Table:
@@ -172,6 +174,8 @@ def test_killed_at_any_step_and_called_again(
             left = -1
     for commit, was in before.items():
         assert [row for row in rows(lake, commit) if row[0] != SUBJECT] == [row for row in was if row[0] != SUBJECT]
+    settle(lake.workspace)  # what the doctor does first
+    assert check(lake.workspace, deep=True).problems == ()
     lake.append("people", pa.table({"address": ["meanwhile"], "n": [3]}))  # a writer in between does no harm
     forget(lake.workspace, "people", {"email": SUBJECT})
     assert traces(lake, SUBJECT) == []

@@ -112,7 +112,7 @@ def test_a_disk_that_takes_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     target, opened = tmp_path / "project", Path.open
 
     def full(path: Path, *args: object, **settings: object) -> object:
-        if path == target / "contracts" / "orders.yaml":
+        if path == target / "contracts" / "orders.yaml.new":
             raise OSError(28, "No space left on device")
         return opened(path, *args, **settings)  # type: ignore[call-overload]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.project.init.conftest import WriteCsv
 
-from bascule.errors import EnvironmentProblem, InputError
+from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.project.beginning import begin_project
 from bascule.project.init import begin_repository
@@ -89,3 +90,32 @@ def test_a_database_that_does_not_answer_leaves_nothing(data: Path, tmp_path: Pa
 def test_what_is_missing_is_asked_for(asked: tuple[str | None, str | None], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         begin_project(*asked, tmp_path)
+
+
+def test_what_a_killed_attempt_left_is_finished(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `kill -9` leaves it: some files, one of them half written, and no workspace."""
+    begin_project(data, "y", tmp_path / "whole", git=False)
+    texts = {path.relative_to(tmp_path / "whole"): path for path in (tmp_path / "whole").rglob("*.*ml")}
+    for name in (Path("contracts/t.yaml"),):
+        (tmp_path / "cut" / name).parent.mkdir(parents=True)
+        (tmp_path / "cut" / name).write_bytes(texts[name].read_bytes()[:100])
+    begin_project(data, "y", tmp_path / "cut", git=False)
+    assert (tmp_path / "cut/contracts/t.yaml").read_bytes() == texts[Path("contracts/t.yaml")].read_bytes()
+
+    shutil.rmtree(tmp_path / "cut" / ".bascule")
+    (tmp_path / "cut" / ".bascule").mkdir()
+    report = begin_project(data, "y", tmp_path / "cut", git=False)
+    assert report.assumptions == ("the project was here already; its workspace was made",)
+    Workspace.open(tmp_path / "cut").close()
+    with pytest.raises(AlreadyExists):
+        begin_project(data, "y", tmp_path / "cut", git=False)
+
+
+def test_a_project_that_was_cloned_gets_its_workspace(data: Path, tmp_path: Path) -> None:
+    begin_project(data, "y", tmp_path / "first", git=False)
+    shutil.copytree(tmp_path / "first", tmp_path / "clone", ignore=shutil.ignore_patterns(".bascule"))
+    file = tmp_path / "clone" / "bascule.toml"
+    file.write_text(file.read_text() + '\n[workspace]\nurl = "../shared/.bascule"\n')
+    begin_project(None, None, tmp_path / "clone")
+    Workspace.open(tmp_path / "shared").close()
+    assert not (tmp_path / "clone" / ".bascule").exists()

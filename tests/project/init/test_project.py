@@ -56,6 +56,7 @@ def test_sets_without_time(name: str, task: str, features: int, tmp_path: Path) 
     assert any("rows are divided at random" in said for said in report.assumptions)
 
 
+@pytest.mark.slow
 def test_flights_in_many_files(two_months: Path, tmp_path: Path) -> None:
     report = init_project(two_months, "arr_delay_over_15", tmp_path, name="delays")
     project = _works(report)

@@ -206,7 +206,10 @@ def _folders(workspace: Workspace, name: str, states: Mapping[str, Sequence[str]
             found.add(folder)
     for folder in found:
         if not folder.is_relative_to(lake):
-            raise InputError(f"Table {name!r} lies outside of the lake ({folder}), where Bascule rewrites nothing.")
+            raise InputError(
+                f"Table {name!r} lies outside of the lake ({folder}), where Bascule rewrites nothing.",
+                hint="Remove the subject there with the engine that writes it.",
+            )
     return sorted(folder for folder in found if any((folder / "metadata").glob("*.metadata.json")))
 
 

@@ -345,5 +345,8 @@ def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
                 hint="Cast the column, or widen the table's.",
             ) from error
     if not field.nullable and found.null_count:
-        raise InputError(f"Column {field.name!r} of table {table!r} must have a value; {found.null_count} rows do not.")
+        raise InputError(
+            f"Column {field.name!r} of table {table!r} must have a value; {found.null_count} rows do not.",
+            hint="Fill the column, or leave those rows out.",
+        )
     return found

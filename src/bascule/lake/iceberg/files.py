@@ -75,10 +75,13 @@ def told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+def locked(path: Path, *, exclusive: bool, wait: bool = True) -> Iterator[None]:
     """Hold a lock on a file for the length of a block: many may share it, or one has it alone.
 
     The operating system gives it back when the process ends, however it ends.
+
+    Args:
+        wait: for whoever holds it; else `BlockingIOError` is raised at once.
     """
     try:
         import fcntl
@@ -89,7 +92,7 @@ def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     with told(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(handle)

@@ -144,7 +144,10 @@ def read(path: Path) -> Metadata:
             f"The table metadata {path} cannot be read: {reason}.", hint="`bascule doctor` lists everything damaged."
         ) from error
     if version not in (1, 2, 3):
-        raise InputError(f"{path} is an Iceberg table of format version {version}; Bascule reads 1, 2 and 3.")
+        raise InputError(
+            f"{path} is an Iceberg table of format version {version}; Bascule reads 1, 2 and 3.",
+            hint="Write the table in version 2 with the engine that owns it.",
+        )
     return found
 
 

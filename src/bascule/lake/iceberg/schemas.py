@@ -75,7 +75,10 @@ def drop_column(schema: Schema, name: str) -> Schema:
     field = find(schema, name)
     kept = [other for other in schema["fields"] if other["id"] != field["id"]]
     if not kept:
-        raise InputError(f"Column {name!r} is the table's only one and cannot be dropped.")
+        raise InputError(
+            f"Column {name!r} is the table's only one and cannot be dropped.",
+            hint="Drop the table, or add another column first.",
+        )
     return {**schema, "fields": kept}
 
 

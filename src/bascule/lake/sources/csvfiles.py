@@ -239,4 +239,7 @@ def _unreadable(
             f"{path}:{other}: this line does not end as the first one does: some end with CR LF, some with LF.",
             hint="Make them one, for example: sed 's/\\r$//' OLD > NEW",
         )
-    return InputError(f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}")
+    return InputError(
+        f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}",
+        hint="Look at the file's separators and quotes; a field with a line break needs quotes.",
+    )

@@ -71,7 +71,10 @@ def told(path: Path, error: duckdb.Error) -> InputError:
     line, what = _first_bad(path)
     if line:
         return InputError(f"{path}:{line}: {what}.", hint="Repair the line; nothing of the file was taken.")
-    return InputError(f"{path} cannot be read as JSON: {engine.message(error).splitlines()[0]}")
+    return InputError(
+        f"{path} cannot be read as JSON: {engine.message(error).splitlines()[0]}",
+        hint="Write one object a line, or one list of objects.",
+    )
 
 
 def _first_bad(path: Path) -> tuple[int, str]:

@@ -209,7 +209,10 @@ def _parquet(
             described.append((path, tuple(relation.columns), [str(kind) for kind in relation.types]))
             rows += connection.execute(f"SELECT count(*) FROM read_parquet({literal(str(path))})").fetchall()[0][0]
         except duckdb.Error as error:
-            raise InputError(f"{path} cannot be read as Parquet: {engine.message(error).splitlines()[0]}") from error
+            raise InputError(
+                f"{path} cannot be read as Parquet: {engine.message(error).splitlines()[0]}",
+                hint="The file is damaged, or no Parquet file: bring it again, or give it its right ending.",
+            ) from error
     _same_columns([(path, names) for path, names, _ in described])
     names = described[0][1]
     if expected is not None:

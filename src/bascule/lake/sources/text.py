@@ -54,7 +54,7 @@ def opened(path: Path) -> pa.NativeFile:
     try:
         return pa.input_stream(str(path), compression="detect")
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
+        raise InputError(f"{path} cannot be read: {error}.", hint="Check the file and its rights.") from error
 
 
 def line_at(path: Path, position: int) -> int:

@@ -69,14 +69,17 @@ def project_name(folder: Path) -> str:
 def write_files(target: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
     """Write the texts of a project, all or none, after reading them back as a project.
 
+    The project file comes last: where it is, all others are. What an attempt that was killed left is written over.
+
     Raises:
         AlreadyExists: one of the files exists; a `.gitignore` is left as it is instead.
         EnvironmentProblem: the disk does not take them.
     """
-    taken = [one for one in files if (target / one).exists() and one != ".gitignore"]
+    taken = [one for one, text in files.items() if one != ".gitignore" and not _is_left_over(target / one, text)]
     if taken:
         raise AlreadyExists("file", str(target / taken[0]), hint="Choose another folder, or move it away.")
-    wanted = {one: text for one, text in files.items() if not (target / one).exists()}
+    wanted = {one: text for one, text in files.items() if one != ".gitignore" or not (target / one).exists()}
+    wanted[FILE_NAME] = wanted.pop(FILE_NAME)
     with tempfile.TemporaryDirectory(prefix="bascule-init-") as draft:
         _write(Path(draft), files)
         load_project(Path(draft) / FILE_NAME)
@@ -85,15 +88,25 @@ def write_files(target: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
         _write(target, wanted, made)
     except OSError as error:
         for path in reversed(made):
-            path.rmdir() if path.is_dir() else path.unlink()
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         raise EnvironmentProblem(
             f"The project could not be written to {target}: {error.strerror}.", hint="Nothing was left there."
         ) from None
     return tuple(Path(one) for one in wanted)
 
 
+def _is_left_over(path: Path, text: str) -> bool:
+    """Tell whether a file is not there, or holds the text as far as it had been written."""
+    try:
+        return text.encode().startswith(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def _write(target: Path, files: Mapping[str, str], made: list[Path] | None = None) -> None:
-    """Write texts under a folder; what is made, folders too, is added to `made` in order."""
+    """Write texts under a folder, each whole or not; what is made, folders too, is added to `made` in order."""
     made = [] if made is None else made
     for name, text in files.items():
         path = target / name
@@ -101,9 +114,11 @@ def _write(target: Path, files: Mapping[str, str], made: list[Path] | None = Non
         for folder in reversed(missing):
             folder.mkdir()
             made.append(folder)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            made.append(path)
+        draft = path.with_name(f"{path.name}.new")
+        made += [path, draft]
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+        os.replace(draft, path)
 
 
 def _texts(

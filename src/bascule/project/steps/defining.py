@@ -97,4 +97,6 @@ def _text(context: Context, table: str, name: str) -> str:
     except FileNotFoundError:
         raise context.project.problem(("contract", table, "file"), f"there is no file {name}.") from None
     except UnicodeDecodeError as error:
-        raise ProjectFileError(f"is not UTF-8 text (byte {error.start}).", file=path) from None
+        raise ProjectFileError(
+            f"is not UTF-8 text (byte {error.start}).", file=path, hint="Save the file as UTF-8 text."
+        ) from None

@@ -28,6 +28,8 @@ from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
 NAME = "monitor"
+# How many periods make one round of the rhythm that most data have: a day of hours, a week of days.
+RHYTHM = {"hour": 24, "day": 7}
 QUALITY = {"binary": "auc", "multiclass": "accuracy", "regression": "mae"}
 
 
@@ -105,6 +107,7 @@ def _objects(
         drift=DriftRules(
             minimum_rows=watching.drift.minimum_rows,
             effect=watching.drift.effect,
+            over=watching.drift.over or RHYTHM.get(watching.by, 1),
             persistence=watching.drift.persistence,
         ),
         quality=QualityRules(

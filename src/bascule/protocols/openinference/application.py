@@ -112,9 +112,9 @@ class Application:
             return Deferred(lambda: self._plane.open(branch), lambda _: self._server_ready(route))
         state = self._plane.state(route.branch)
         if self._draining():
-            raise EnvironmentProblem("The server is stopping.")
+            raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment: another worker takes over.")
         if state is None:
-            raise EnvironmentProblem("The server is starting.")
+            raise EnvironmentProblem("The server is starting.", hint="Repeat in a moment.")
         if not all(journal.works() for journal in self._journals):
             raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
         return json_response({"ready": True})

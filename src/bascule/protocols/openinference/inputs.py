@@ -55,7 +55,9 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
 def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryview] | None) -> Rows:
     inputs = request.inputs
     if not inputs:
-        raise InputError("The request has no inputs.")
+        raise InputError(
+            "The request has no inputs.", hint="Send one input for each column; GET /v2/models/NAME lists them."
+        )
     if len(inputs) == 1 and _is_matrix(inputs[0], model):
         return _matrix(inputs[0], binary[0] if binary else None, model)
     columns: dict[str, list[Any]] = {}
@@ -63,7 +65,9 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
     for place, tensor in enumerate(inputs):
         name, shape = tensor.name, tensor.shape
         if name in columns:
-            raise InputError(f"The input {name!r} was sent twice.")
+            raise InputError(
+                f"The input {name!r} was sent twice.", hint="Send each column once, with all rows in its data."
+            )
         size = shape[0] if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else -1
         if size < 0:
             if len(shape) == 2 and len(inputs) == 1 and model.numeric:
@@ -201,8 +205,12 @@ def _wrong_element(tensor: Tensor, datatype: Datatype, data: list[Any]) -> Input
 
 def _without_data(tensor: Tensor) -> InputError:
     if tensor.data is UNSET:
-        return InputError(f"The input {tensor.name!r} has no data.")
-    return InputError(f"The data of the input {tensor.name!r} is not a list.")
+        return InputError(
+            f"The input {tensor.name!r} has no data.", hint="Write its values as a list, one for each row."
+        )
+    return InputError(
+        f"The data of the input {tensor.name!r} is not a list.", hint="Write its values as a list, one for each row."
+    )
 
 
 def _base64(name: str, text: str) -> str:

@@ -137,4 +137,6 @@ def _again(body: bytes, kind: type[T], first: Exception) -> T:
     if isinstance(first, RecursionError):
         raise InputError("The body's JSON is nested too deeply.") from None
     what = "does not fit" if isinstance(first, msgspec.ValidationError) else "is not JSON"
-    raise InputError(f"The body {what}: {first}.") from None
+    raise InputError(
+        f"The body {what}: {first}.", hint="The body is one JSON object; GET /v2/models/NAME lists its inputs."
+    ) from None

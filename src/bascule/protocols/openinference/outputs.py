@@ -147,7 +147,10 @@ def _classification(name: str, parameters: Parameters, model: LoadedModel) -> in
     if top is None or top == 0:
         return None
     if type(top) is not int or top < 0:
-        raise InputError(f"The output {name!r} asks for classification {top!r}; it must be a count of classes.")
+        raise InputError(
+            f"The output {name!r} asks for classification {top!r}; it must be a count of classes.",
+            hint="Write a whole number from 1 on.",
+        )
     if name != "probability" or model.task == "regression":
         raise InputError(f"The output {name!r} has no classes.", hint="Ask for the classification of 'probability'.")
     return min(top, len(model.classes))

@@ -56,7 +56,9 @@ def read_truths(body: bytes, find: Find, deployment: str | None, only: str | Non
     received = now()
     rows = _rows(body)
     if len(rows) > MOST_ROWS:
-        raise InputError(f"The request has {len(rows):,} rows; at most {MOST_ROWS:,} are taken at once.")
+        raise InputError(
+            f"The request has {len(rows):,} rows; at most {MOST_ROWS:,} are taken at once.", hint="Send them in parts."
+        )
     wrong = [row.prediction_id[:60] for row in rows if not is_prediction_id(row.prediction_id)]
     if wrong:
         shown = ", ".join(repr(one) for one in wrong[:SHOWN])

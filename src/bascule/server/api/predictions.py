@@ -90,10 +90,16 @@ def ground_truth(call: Call[None, TruthRows]) -> Received:
 
 def _truth(place: int, row: TruthRow, received: int) -> Truth:
     if not is_prediction_id(row.prediction_id):
-        raise InputError(f"Row {place} names no prediction of this system: {row.prediction_id[:60]!r}.")
+        raise InputError(
+            f"Row {place} names no prediction of this system: {row.prediction_id[:60]!r}.",
+            hint="Send the prediction_id that came with the answer: pred_…",
+        )
     label = float(row.label)
     if not math.isfinite(label):
-        raise InputError(f"Row {place} has the label {row.label!r}; it must be a number.")
+        raise InputError(
+            f"Row {place} has the label {row.label!r}; it must be a number.",
+            hint="Send 0 or 1, the class' place, or the value.",
+        )
     moment = received if row.label_time is None else row.label_time
     return Truth(row.prediction_id, row.deployment, label, moment, received)
 

@@ -202,7 +202,10 @@ def _alone(ws: Workspace) -> Iterator[None]:
             break
         except Locked as held:
             if time.monotonic() > deadline:
-                raise Busy(f"The prediction log is being moved by {held.note or 'another process'}.") from None
+                raise Busy(
+                    f"The prediction log is being moved by {held.note or 'another process'}.",
+                    hint="Repeat in a moment.",
+                ) from None
             time.sleep(PAUSE_S)
     try:
         yield
