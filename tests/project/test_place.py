@@ -90,7 +90,7 @@ def test_the_branch_is_the_callers_then_the_written_one_then_gits(
     git(folder, "commit -q --allow-empty -m x")
     assert Place(folder).branch == "trunk"
     assert Place(folder).follows_git
-    Place(folder).switch("written")
+    Place(folder).write_down("written")
     assert Place(folder).branch == "written"
     assert not Place(folder).follows_git
     monkeypatch.setenv("BASCULE_BRANCH", "environment")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,6 +71,13 @@ def verify(catalog: Catalog) -> AuditReport:
                     return AuditReport(total, False, row.seq, previous)
                 previous = row.hash
     return AuditReport(total, True, None, previous)
+
+
+def last(catalog: Catalog, limit: int) -> list[dict[str, Any]]:
+    """Return the last entries, youngest first; `at` is a time in UTC, to the second."""
+    with catalog.read() as conn:
+        rows = conn.execute(select(audit).order_by(audit.c.seq.desc()).limit(limit)).mappings().all()
+    return [{**row, "at": datetime.fromtimestamp(row["at"] // 1_000_000, UTC)} for row in rows]
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def sql(
     """
     from bascule.project.querying import ask
 
-    place = common.place()
+    place = common.open().place
     names, rows, more = ask(place.workspace, query, at or place.branch, limit)
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
@@ -58,18 +58,16 @@ def runs(
     Args:
         run: the run's id or the start of it.
     """
-    from bascule.tracking.reading import list_runs, read_run
-
-    workspace = common.place().workspace
+    project = common.open()
     if run is not None:
-        found = read_run(workspace, run)
+        found = project.read_run(run)
         parts = [columns([(key, value) for key, value in found["run"].items() if value is not None])]
         for name in ("params", "metrics", "inputs", "outputs"):
             rows = [("", key, value) for key, value in found[name].items()]
             parts += [f"{name}\n{columns(rows)}"] if rows else []
         answer(common, found, "\n\n".join(parts))
         return
-    listed = list_runs(workspace, limit)
+    listed = project.runs(limit)
     head = ("run", "kind", "name", "status", "branch", "started", "seconds")
     answer(common, listed, columns([[row[key] for key in head] for row in listed], head, none="No runs yet."))
 
@@ -81,20 +79,17 @@ def models(name: str | None = None, version: str | None = None, /, *, common: Co
         name: a model.
         version: a number or an alias.
     """
-    from bascule.registry import get_version, list_models, list_versions
-
-    place = common.place()
+    project = common.open()
     if name is None:
-        found = list_models(place.workspace, place.branch)
-        rows = [_plain(model) for model in found]
+        rows = [_plain(model) for model in project.models()]
         shown = [
             (r["name"], len(r["versions"]), [f"{alias} {number}" for alias, number in r["aliases"].items()])
             for r in rows
         ]
-        none = f"No models on branch {place.branch} yet; bascule run makes one."
+        none = f"No models on branch {project.place.branch} yet; bascule run makes one."
         answer(common, rows, columns(shown, ("model", "versions", "aliases"), none=none))
     elif version is None:
-        rows = [_plain(v) for v in list_versions(place.workspace, place.branch, name)]
+        rows = [_plain(v) for v in project.versions(name)]
         lines = [
             (
                 r["version"],
@@ -108,8 +103,7 @@ def models(name: str | None = None, version: str | None = None, /, *, common: Co
         ]
         answer(common, rows, columns(lines, ("version", "alias", "gates", "test", "registered", "by")))
     else:
-        one = get_version(place.workspace, place.branch, name, version)
-        card = place.workspace.store.get(one.card).decode() if one.card else ""
+        one, card = project.version(name, version), project.card(name, version)
         answer(common, {**_plain(one), "card": card}, card or f"{name} version {one.version}")
 
 
@@ -128,13 +122,12 @@ def predict(
         name: the deployment, as delays or deployments/delays; on main, as for rollback.
     """
     from bascule.errors import InputError
-    from bascule.project.predicting import predict as ask_about
 
     pairs = [part.partition("=") for part in values]
     if wrong := next((column for column, equals, _ in pairs if not column or not equals), None):
         raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")
     given = {column: value for column, _, value in pairs}
-    done = ask_about(common.place(), name.removeprefix("deployments/"), given, example=example)
+    done = common.open().predict(name, given, example=example)
     said = _said(done.output)
     text = f"{said}\nby version {done.version} ({done.arm}) of {done.deployment} on {done.branch}; {done.prediction_id}"
     lines = [f"  {key} = {value}" for key, value in done.inputs.items() if key not in given]
@@ -149,9 +142,7 @@ def explain(prediction: str, /, *, common: Common = COMMON) -> None:
     Args:
         prediction: the id that came with the answer.
     """
-    from bascule.project.explaining import explain_prediction
-
-    chain = explain_prediction(common.place().workspace, prediction)
+    chain = common.open().explain(prediction)
     answer(common, chain, _chain(chain))
 
 
@@ -164,14 +155,11 @@ def reproduce(model: str, version: str | None = None, /, *, common: Common = COM
     """
     from dataclasses import asdict
 
-    from bascule.project.reproducing import reproduce as repeat
-    from bascule.registry import get_version
-
-    place = common.place()
+    project = common.open()
     name, _, wanted = model.partition("@")
-    found = get_version(place.workspace, place.branch, name, version or wanted or "production")
+    found = project.version(name, version or wanted or "production")
     say(f"Training {name} version {found.version} again …")
-    done = repeat(place.workspace, place.branch, name, found.version, lambda message, done=0, total=None: None)
+    done = project.reproduce(name, found.version)
     answer(common, {**asdict(done), "differing": done.differing}, _verdict(done))
     return 0 if done.verdict == "identical" else 1
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, moment
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 audit = App(name="audit", help="The audit log: who changed what, and that nobody changed the log.")
 
@@ -18,9 +15,7 @@ audit = App(name="audit", help="The audit log: who changed what, and that nobody
 @audit.command
 def verify(*, common: Common = COMMON) -> int:
     """Walk the hash chain of the audit log; ends with 1 when an entry is not the one that was written."""
-    from bascule.catalog import audit as chain
-
-    report = chain.verify(common.place().workspace.catalog)
+    report = common.open().verify_audit()
     document = {"entries": report.entries, "ok": report.ok, "first_bad": report.first_bad, "head": report.head}
     text = (
         f"The audit log is whole: {report.entries} entries, head {report.head[:16]}."
@@ -36,17 +31,7 @@ def audit_log(
     *, limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 30, common: Common = COMMON
 ) -> None:
     """Show the last entries of the audit log."""
-    from datetime import UTC, datetime
-
-    from sqlalchemy import select
-
-    from bascule.catalog import schema
-
-    with common.place().workspace.catalog.read() as conn:
-        found = conn.execute(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(limit)).mappings().all()
-    rows: Sequence[dict[str, Any]] = [
-        {**row, "at": datetime.fromtimestamp(row["at"] // 1_000_000, UTC)} for row in found
-    ]
+    rows = common.open().audit_log(limit)
     lines = [(r["seq"], moment(r["at"]), r["actor"], r["action"], r["subject"]) for r in rows]
     answer(common, rows, columns(lines, ("entry", "when", "who", "what", "subject")))
 
@@ -59,9 +44,7 @@ def doctor(
     """Look whether everything that the workspace promises holds; ends with 1 when something is damaged."""
     from dataclasses import asdict
 
-    from bascule.project.caring import examine
-
-    found = examine(common.place().workspace, deep)
+    found = common.open().doctor(deep=deep)
     mark = {"ok": "✓", "note": "·", "damage": "✗"}
     text = columns([(mark[f.level], f.subject, f.message) for f in found])
     damaged = any(f.level == "damage" for f in found)
@@ -83,13 +66,12 @@ def forget(
         table: the table.
     """
     from bascule.errors import InputError
-    from bascule.project.forgetting import forget_subject
 
     pairs = [part.partition("=") for part in subject]
     if not pairs or not all(column and equals for column, equals, _ in pairs):
         raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
     values = {column: value for column, _, value in pairs}
-    done = forget_subject(common.place().workspace, table, values, dry_run=dry_run, reason=reason)
+    done = common.open().forget(table, values, dry_run=dry_run, reason=reason)
     report, verb = done.report, "would be" if dry_run else "were"
     lines = [
         f"{report.rows:,} rows in {len(report.files)} files of {table} {verb} removed, "

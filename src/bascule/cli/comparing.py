@@ -28,10 +28,7 @@ def diff(
         before: a branch, a tag or a commit.
         after: another one; the current branch when not given.
     """
-    from bascule.project.comparing import compare
-
-    place = common.place()
-    found = compare(place.workspace, before, after or place.branch, path, rows)
+    found = common.open().diff(before, after, path=path, rows=rows)
     document = [one.as_dict() for one in found]
     answer(common, document, "\n".join(_told(one) for one in found) or "Nothing differs.")
 

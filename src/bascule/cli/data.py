@@ -31,46 +31,18 @@ def ingest(
         table: the table.
         source: a file, a folder or a pattern such as 'data/flights/*.csv'.
     """
-    from bascule.project.batches import bring_in
-    from bascule.project.checking import problems
     from bascule.project.words import counted
-    from bascule.tracking import recorded
 
-    place = common.place()
-    into = place.branch
-    settings = place.file.source.get(table) if (place.folder / "bascule.toml").is_file() else None
-    with recorded(
-        place.workspace,
-        name=f"ingest {table}",
-        kind="ingest",
-        branch=into,
-        commit=place.workspace.history.resolve(into).id,
-    ) as run:
-        batch = bring_in(
-            place.workspace,
-            table,
-            source,
-            into,
-            key=key or (settings.key if settings else ()),
-            mode=mode or (settings.mode if settings else "append"),
-            message=message,
-            run=run.id,
-            tell=say if not common.json else lambda text: None,
-        )
-    document = {
-        "table": table,
-        "rows": batch.report.rows,
-        "files": [{"file": f.path.name, "rows": f.rows, "status": f.status} for f in batch.report.files],
-        "commit": batch.commit.id if batch.commit else None,
-        "checks": len(batch.checks.results) if batch.checks else 0,
-        "problems": problems(batch.checks) if batch.checks else [],
-    }
+    project = common.open()
+    tell = say if not common.json else lambda text: None
+    batch = project.ingest(table, source, key=key or (), mode=mode, message=message, tell=tell)
+    document = batch.as_dict()
     if batch.commit is None:
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
     held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
     rows = counted(batch.report.rows, "row")
-    answer(common, document, f"{batch.commit.short}  {rows} into {table} on {into}, {held}.")
+    answer(common, document, f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}.")
 
 
 @contract.command
@@ -86,14 +58,7 @@ def suggest(
     Args:
         table: the table.
     """
-    from bascule.contracts import suggest as propose
-    from bascule.lake import Lake
-    from bascule.lake.engine import opened
-
-    place = common.place()
-    obj = place.workspace.history.get(place.branch, f"tables/{table}")
-    with opened(place.workspace.temporary_folder) as connection:
-        text = propose(connection, Lake(place.workspace).scan(obj), table, tuple(obj["key"]))
+    text = common.open().suggest_contract(table)
     if write is None:
         answer(common, {"table": table, "contract": text}, text)
         return
@@ -122,17 +87,9 @@ def check(
         table: the table.
     """
     from bascule.contracts import render_junit, render_text
-    from bascule.errors import NotFound
-    from bascule.project.checking import check_table, problems
+    from bascule.project.checking import problems
 
-    place = common.place()
-    history = place.workspace.history
-    head = history.resolve(place.branch)
-    history.get(head, f"tables/{table}")
-    report = check_table(place.workspace, table, lambda path: history.read(head, path), commit=head.id)
-    if report is None:
-        known = [path.partition("/")[2] for path in history.digests(head, "contracts/")]
-        raise NotFound("contract", table, known)
+    report = common.open().check_contract(table)
     if junit is not None:
         junit.write_text(render_junit(report), encoding="utf-8")
     document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}

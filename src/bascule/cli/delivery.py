@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -10,10 +10,7 @@ from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bascule.history import Commit
-    from bascule.project.place import Place
+    from bascule.project.shipping import Moved
 
 # The most important ones; --json has them all.
 MOST_ALERTS = 8
@@ -35,15 +32,8 @@ def deploy(
         name: the deployment; the project's when not given.
         version: a number or an alias.
     """
-    from bascule.project.shipping import deploy_version
-
-    place = common.place()
-    made = deploy_version(place, name, version, model=model, strategy=strategy, reason=reason)
-    if made is None:
-        head, text = place.workspace.history.resolve(place.branch), "It has all traffic already; nothing was changed."
-        answer(common, _document(place, place.branch, head), text)
-        return
-    _told(place, common, place.branch, made)
+    moved = common.open().deploy(name, version, model=model, strategy=strategy, reason=reason)
+    _told(common, moved)
 
 
 def rollback(
@@ -60,9 +50,7 @@ def rollback(
     Args:
         name: the deployment, as delays or deployments/delays.
     """
-    from bascule.delivery import rollback as go_back
-
-    _move(common, go_back, name, reason)
+    _told(common, common.open().rollback(name, reason=reason))
 
 
 def promote(
@@ -77,9 +65,7 @@ def promote(
     Args:
         name: the deployment, as delays or deployments/delays; on main, as for rollback.
     """
-    from bascule.delivery import promote as give_all
-
-    _move(common, give_all, name, reason)
+    _told(common, common.open().promote(name, reason=reason))
 
 
 def advance(
@@ -94,9 +80,7 @@ def advance(
     Args:
         name: the deployment, as delays or deployments/delays; on main, as for rollback.
     """
-    from bascule.delivery import advance as give_more
-
-    _move(common, give_more, name, reason)
+    _told(common, common.open().advance(name, reason=reason))
 
 
 def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
@@ -105,11 +89,9 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     Args:
         name: the monitor; all of the branch when not given.
     """
-    from bascule.project.watching import watch
     from bascule.project.words import counted
 
-    place = common.place()
-    found = watch(place.workspace, place.branch, name)
+    found = common.open().monitor(name)
     document = [result.as_dict() for result in found]
     lines = [
         (
@@ -130,19 +112,6 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     answer(common, document, "\n".join([columns(lines, none="Nothing is watched on this branch."), *details]))
 
 
-def _move(common: Common, change: Callable[..., Commit], name: str, reason: str) -> None:
-    from bascule.project.shipping import serving_branch
-
-    place, deployment = common.place(), name.removeprefix("deployments/")
-    branch = serving_branch(place, deployment)
-    _told(place, common, branch, change(place.workspace, branch, deployment, reason=reason))
-
-
-def _told(place: Place, common: Common, branch: str, made: Commit) -> None:
-    answer(common, _document(place, branch, made), f"{made.short}  {made.message}, on {branch}")
-
-
-def _document(place: Place, branch: str, commit: Commit) -> dict[str, Any]:
-    entries = place.workspace.history.entries(commit, "deployments/")
-    deployments = {path.partition("/")[2]: obj["traffic"] for path, obj in entries}
-    return {"branch": branch, "commit": commit.as_dict(), "deployments": deployments}
+def _told(common: Common, moved: Moved) -> None:
+    text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
+    answer(common, moved.as_dict(), text if moved.changed else "It has all traffic already; nothing was changed.")

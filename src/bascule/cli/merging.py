@@ -30,25 +30,15 @@ def merge(
         source: the branch (or tag, or commit) to merge.
         into: the branch to merge into: main, or the current branch when that is not the source.
     """
-    from dataclasses import asdict
-
-    from bascule.project.publishing import publish
-
-    place = common.place()
-    target = into or common.branch or (place.branch if place.branch != source else "main")
-    done = publish(place.workspace, source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
-    document = {
-        "commit": done.commit.as_dict(),
-        "changes": [{"path": change.path, "kind": change.kind} for change in done.changes],
-        "checked": list(done.checked),
-        "shipped": [asdict(one) for one in done.shipped],
-    }
+    project = common.open()
+    target = into or project.place.target(source)
+    done = project.merge(source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
     told = f"{target} has everything that {source} has."
     lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
-    answer(common, document, "\n".join(lines))
+    answer(common, done.as_dict(), "\n".join(lines))
 
 
 def _shipped(one: Shipped) -> str:

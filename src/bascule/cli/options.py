@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from bascule.project.place import Place
+    from bascule.verbs import OpenProject
 
 
 @Parameter(name="*")
@@ -39,11 +39,11 @@ class Common(Form):
     workspace: Annotated[str | None, Parameter(help="The workspace's folder.")] = None
     branch: Annotated[str | None, Parameter(name=["--branch", "-b"], help="The branch, if not the current one.")] = None
 
-    def place(self) -> Place:
-        """Find the project, the workspace and the branch."""
-        from bascule.project.place import Place
+    def open(self) -> OpenProject:
+        """Open the project, on the workspace and the branch that were named."""
+        from bascule.verbs import open as open_project
 
-        return Place(self.project, self.workspace, self.branch)
+        return open_project(self.project, workspace=self.workspace, branch=self.branch)
 
 
 COMMON = Common()

@@ -40,12 +40,9 @@ def run_step(
 
 def plan(*, common: Common = COMMON) -> None:
     """Show the steps of the pipeline, which of them would run, and why."""
-    from bascule.project.why import outlook
-
-    place = common.place()
-    rows = outlook(place.file, place.workspace, place.branch)
-    document = [{"step": r.step, "after": list(r.after), "runs": r.runs, "reason": r.reason} for r in rows]
-    answer(common, document, columns([("▸" if r.runs else "=", r.step, r.reason) for r in rows]))
+    rows = common.open().plan()
+    text = columns([("▸" if r.runs else "=", r.step, r.reason) for r in rows])
+    answer(common, [row.as_dict() for row in rows], text)
 
 
 def why(name: str | None = None, /, *, common: Common = COMMON) -> None:
@@ -54,28 +51,14 @@ def why(name: str | None = None, /, *, common: Common = COMMON) -> None:
     Args:
         name: the step; all are told when not given.
     """
-    from bascule.errors import NotFound
-    from bascule.project.why import outlook
-
-    place = common.place()
-    rows = outlook(place.file, place.workspace, place.branch)
-    chosen = [r for r in rows if name in (None, r.step)]
-    if not chosen:
-        raise NotFound("step", name or "", [r.step for r in rows])
-    document = [
-        {
-            "step": r.step,
-            "runs": r.runs,
-            "reason": r.reason,
-            "differs": [{"term": d.term, "before": d.before, "after": d.after} for d in r.differences],
-        }
-        for r in chosen
-    ]
+    project = common.open()
+    chosen = [project.why(name)] if name else project.plan()
     lines = []
     for row in chosen:
         lines.append(f"{row.step} {'would run' if row.runs else 'has nothing to do'}: {row.reason}.")
         for difference in row.differences if name else ():
             lines.append(f"    {difference.term}\n      was  {difference.before}\n      is   {difference.after}")
+    document = [row.as_dict() for row in chosen]
     answer(common, document[0] if name else document, "\n".join(lines))
 
 
@@ -86,10 +69,10 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
     from bascule.errors import BasculeError
     from bascule.project.runner import run_project
 
-    place = common.place()
-    watcher = TerminalWatcher(quiet)
+    project = common.open()
+    branch, watcher = project.place.branch, TerminalWatcher(quiet)
     try:
-        result = run_project(place.file, place.workspace, place.branch, watcher, only=only, force=force)
+        result = run_project(project.file, project.workspace, branch, watcher, only=only, force=force)
     except BasculeError as error:
         if watcher.failed is None or not only or not common.json:
             raise
@@ -98,20 +81,15 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
         return error.exit_code
     finally:
         watcher.stop()
-    receipts = [msgspec.to_builtins(receipt) for receipt in result.receipts]
+    first = result.receipts[0]
     if only:
-        answer(common, receipts[0], f"{only}: {result.receipts[0].status}. {result.receipts[0].summary}")
+        answer(common, msgspec.to_builtins(first), f"{only}: {first.status}. {first.summary}")
         return 0
-    ran = sum(receipt.status == "ran" for receipt in result.receipts)
+    ran, steps = sum(receipt.status == "ran" for receipt in result.receipts), len(result.receipts)
     text = (
-        f"{ran} of {len(receipts)} steps ran in {result.duration_s:.1f} s on branch {place.branch}."
+        f"{ran} of {steps} steps ran in {result.duration_s:.1f} s on branch {branch}."
         if ran
-        else f"Nothing to do on branch {place.branch}: none of {len(receipts)} steps has a changed input "
-        f"({result.duration_s:.1f} s)."
+        else f"Nothing to do on branch {branch}: none of {steps} steps has a changed input ({result.duration_s:.1f} s)."
     )
-    answer(
-        common,
-        {"run_id": result.run_id, "status": result.status, "duration_s": result.duration_s, "steps": receipts},
-        text,
-    )
+    answer(common, result.as_dict(), text)
     return 0

@@ -33,7 +33,7 @@ def up(
     from bascule.server.ticks import ticks
     from bascule.web import create_app
 
-    place = common.place()
+    place = common.open().place
 
     settings = ServerSettings(host=host, port=port, allowed_hosts=tuple(allow_host or ()))
 
@@ -62,7 +62,7 @@ def serve(
 
     from bascule.protocols.openinference import Ready, run_worker
 
-    place = common.place()
+    place = common.open().place
 
     def announce(ready: Ready) -> None:
         served = ", ".join(ready.deployments) or "no deployment yet"
@@ -80,18 +80,14 @@ def create(name: str, /, *, role: Role = "reader", common: Common = COMMON) -> N
         name: whom or what it is for.
         role: what it may do.
     """
-    from bascule.server.tokens import create_token
-
-    made, secret = create_token(common.place().workspace.catalog, name, role)
+    made, secret = common.open().create_token(name, role)
     answer(common, {"id": made.id, "name": name, "role": role, "token": secret}, secret)
 
 
 @token.command(name="list")
 def list_all(*, common: Common = COMMON) -> None:
     """List tokens: names and roles, never the tokens themselves."""
-    from bascule.server.tokens import list_tokens
-
-    found = list_tokens(common.place().workspace.catalog)
+    found = common.open().tokens()
     lines = [(t.id, t.name, t.role, "revoked" if t.revoked_at is not None else "") for t in found]
     rows = [{"id": t.id, "name": t.name, "role": t.role, "revoked": t.revoked_at is not None} for t in found]
     answer(common, rows, columns(lines, ("token", "name", "role", ""), none="No tokens yet."))
@@ -104,7 +100,5 @@ def revoke(name: str, /, *, common: Common = COMMON) -> None:
     Args:
         name: the token's name or id.
     """
-    from bascule.server.tokens import revoke_token
-
-    gone = revoke_token(common.place().workspace.catalog, name)
+    gone = common.open().revoke_token(name)
     answer(common, {"id": gone.id, "name": gone.name}, f"Revoked {gone.name}.")

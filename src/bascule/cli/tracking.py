@@ -21,11 +21,7 @@ def track(
     """
     import dataclasses
 
-    from bascule.tracking.ambient import track as launch
-
-    place = common.place()
-    output = sys.stderr.buffer if common.json else None
-    done = launch(place.workspace, place.folder, command, place.branch, output=output)
+    done = common.open().track(command, output=sys.stderr.buffer if common.json else None)
     lines = [
         f"{done.run_id}  exit {done.exit_code}  {done.duration_s:.1f} s",
         f"  read   {', '.join(done.inputs) or 'no files'}",

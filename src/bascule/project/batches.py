@@ -18,7 +18,7 @@ from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
-from bascule.project.checking import keep, refuse, relations
+from bascule.project.checking import keep, problems, refuse, relations
 from bascule.project.publishing import publish
 from bascule.project.words import counted
 
@@ -46,6 +46,17 @@ class Batch:
     checks: Report | None
     commit: Commit | None
     branch: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The batch as one JSON object."""
+        return {
+            "table": self.table,
+            "rows": self.report.rows,
+            "files": [{"file": f.path.name, "rows": f.rows, "status": f.status} for f in self.report.files],
+            "commit": self.commit.id if self.commit else None,
+            "checks": len(self.checks.results) if self.checks else 0,
+            "problems": problems(self.checks) if self.checks else [],
+        }
 
 
 def bring_in(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,9 +75,38 @@ class Place:
             self.workspace.history.create_branch(name, MAIN)
         return name
 
-    def switch(self, name: str) -> None:
-        """Make a branch current where there is no git to follow."""
+    def switch(self, name: str, *, create: bool = False) -> None:
+        """Make a branch the current one: by git where it is followed, else by writing it down.
+
+        Args:
+            create: make it first, at the current one's head, if there is none of that name.
+
+        Raises:
+            NotFound: there is no such branch.
+            InputError: git does not switch to it.
+        """
+        history = self.workspace.history
+        if create and name not in {ref.name for ref in history.branches()}:
+            history.create_branch(name, self.branch)
+        history.resolve(name)
+        if self.follows_git:
+            self._git_switch(name, create)
+        else:
+            self.write_down(name)
+
+    def write_down(self, name: str) -> None:
+        """Make a branch current by a note in the workspace, which goes before git's."""
         (self.workspace.folder / HEAD).write_text(name + "\n", encoding="utf-8")
+
+    def target(self, source: str) -> str:
+        """Return the branch that something is merged into when nobody says: the current one, or main from itself."""
+        return self.branch if self.branch != source else MAIN
+
+    def close(self) -> None:
+        """Give back what the workspace has open; it is opened anew when it is asked for again."""
+        if "workspace" in self.__dict__:
+            self.workspace.close()
+            del self.workspace
 
     @property
     def has_chosen_branch(self) -> bool:
@@ -87,6 +117,20 @@ class Place:
     def follows_git(self) -> bool:
         """Whether the current branch is git's."""
         return not self._branch and not self._written() and self._git() is not None
+
+    def _git_switch(self, name: str, create: bool) -> None:
+        flags = ["--create"] if create else []
+        done = subprocess.run(
+            ["git", "-C", str(self.folder), "switch", "--quiet", *flags, name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise InputError(
+                f"git does not switch to {name!r}: {done.stderr.strip()}",
+                hint=f"Make git's branch too with: bascule switch --create {name}",
+            )
 
     def _git(self) -> str | None:
         found = git_branch(self.folder)

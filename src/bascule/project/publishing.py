@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -52,6 +52,15 @@ class Published:
     changes: tuple[Change, ...]
     checked: tuple[str, ...]
     shipped: tuple[Shipped, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The merge as one JSON object."""
+        return {
+            "commit": self.commit.as_dict(),
+            "changes": [{"path": change.path, "kind": change.kind} for change in self.changes],
+            "checked": list(self.checked),
+            "shipped": [asdict(one) for one in self.shipped],
+        }
 
 
 def publish(

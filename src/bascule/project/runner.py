@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import msgspec
 
 from bascule.catalog import actor
 from bascule.errors import BasculeError, Busy, CheckFailed, NotFound
@@ -38,6 +40,20 @@ class Watcher(Protocol):
         ...
 
 
+class Unwatched:
+    """Nobody looks: a run in a script or a notebook."""
+
+    def begin(self, steps: Sequence[Step]) -> None:
+        """See `Watcher`."""
+
+    def start(self, step: Step, reason: str) -> Progress:
+        """See `Watcher`."""
+        return lambda message, done=0, total=None: None
+
+    def end(self, step: Step, receipt: Receipt, reason: str) -> None:
+        """See `Watcher`."""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run ended."""
@@ -47,12 +63,17 @@ class Result:
     receipts: tuple[Receipt, ...]
     duration_s: float
 
+    def as_dict(self) -> dict[str, Any]:
+        """The run as one JSON object."""
+        steps = [msgspec.to_builtins(receipt) for receipt in self.receipts]
+        return {"run_id": self.run_id, "status": self.status, "duration_s": self.duration_s, "steps": steps}
+
 
 def run_project(
     project: ProjectFile,
     workspace: Workspace,
     branch: str,
-    watcher: Watcher,
+    watcher: Watcher | None = None,
     *,
     only: str | None = None,
     force: str = "",
@@ -69,7 +90,7 @@ def run_project(
         Busy: when another process is running this branch.
         CheckFailed: when data or a model is refused; what came before is kept.
     """
-    begun = time.monotonic()
+    begun, watcher = time.monotonic(), watcher or Unwatched()
     context = Context(project, workspace, branch, actor(), force=force)
     steps = make_plan(project)
     chosen = [step for step in steps if only in (None, step.name)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,6 +17,47 @@ from bascule.project.sections import Deployment
 from bascule.registry import get_version
 
 STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What became of the traffic.
+
+    Attributes:
+        branch: where.
+        commit: the change, or the branch's head when there was nothing to do.
+        deployments: the traffic of every deployment of the branch.
+        changed: whether anything was.
+    """
+
+    branch: str
+    commit: Commit
+    deployments: dict[str, list[dict[str, int]]]
+    changed: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """The change as one JSON object."""
+        return {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
+
+
+def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
+    """Roll a deployment back, promote its canary or advance it, on the branch that is meant by its name.
+
+    Args:
+        how: `delivery.rollback`, `promote` or `advance`.
+        name: the deployment, with or without `deployments/` before it.
+
+    Raises:
+        NotFound, InputError, Conflict: as `how`.
+    """
+    deployment = name.removeprefix("deployments/")
+    branch = serving_branch(place, deployment)
+    return _moved(place, branch, how(place.workspace, branch, deployment, reason=reason))
+
+
+def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:
+    entries = place.workspace.history.entries(commit, "deployments/")
+    return Moved(branch, commit, {path.partition("/")[2]: obj["traffic"] for path, obj in entries}, changed)
 
 
 def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str, Any]:
@@ -73,8 +116,8 @@ def deploy_version(
     model: str | None = None,
     strategy: str | None = None,
     reason: str = "",
-) -> Commit | None:
-    """Bring a version of a model into service on the current branch; None when it has all traffic there already.
+) -> Moved:
+    """Bring a version of a model into service on the current branch; nothing changes when it has all traffic already.
 
     Args:
         name: the deployment; the project's when None.
@@ -95,8 +138,8 @@ def deploy_version(
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
     if _serves_alone(place, chosen, model, version):
-        return None
-    return deploy(
+        return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
+    commit = deploy(
         place.workspace,
         place.branch,
         chosen,
@@ -107,6 +150,7 @@ def deploy_version(
         guardrails=guardrails_of(rules),
         reason=reason,
     )
+    return _moved(place, place.branch, commit)
 
 
 def _serves_alone(place: Place, name: str, model: str, version: str) -> bool:

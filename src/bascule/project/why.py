@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bascule.catalog import actor
 from bascule.history import Workspace
@@ -22,6 +23,12 @@ class Outlook:
     runs: bool
     reason: str
     differences: tuple[Difference, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outlook as one JSON object."""
+        differs = [{"term": d.term, "before": d.before, "after": d.after} for d in self.differences]
+        named = {"step": self.step, "after": list(self.after), "runs": self.runs, "reason": self.reason}
+        return {**named, "differs": differs}
 
 
 def outlook(project: ProjectFile, workspace: Workspace, branch: str) -> list[Outlook]:

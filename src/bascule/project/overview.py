@@ -1,0 +1,83 @@
+"""Where one stands: the state of a branch at a glance, and what its commits changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from bascule.history import Change, Commit
+from bascule.project.place import MAIN, Place
+
+
+@dataclass(frozen=True)
+class Status:
+    """A branch at a glance.
+
+    Attributes:
+        objects: how many objects of each kind it holds: `{"tables": 3, …}`.
+        ahead_of_main: what differs from `main`; empty on `main` itself.
+        deployments: the traffic of each deployment.
+        follows_git: whether the branch is git's.
+    """
+
+    branch: str
+    commit: Commit
+    objects: dict[str, int]
+    ahead_of_main: tuple[Change, ...]
+    deployments: dict[str, list[dict[str, int]]]
+    follows_git: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The status as one JSON object."""
+        return {
+            "branch": self.branch,
+            "commit": self.commit.as_dict(),
+            "objects": self.objects,
+            "ahead_of_main": _paths(self.ahead_of_main),
+            "deployments": self.deployments,
+            "follows_git": self.follows_git,
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A commit and what it changed against its first parent; nothing for the first commit of all."""
+
+    commit: Commit
+    changes: tuple[Change, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry as one JSON object."""
+        return {**self.commit.as_dict(), "changes": _paths(self.changes)}
+
+
+def status(place: Place) -> Status:
+    """Return the status of the current branch."""
+    history, current = place.workspace.history, place.branch
+    head = history.resolve(current)
+    kinds = Counter(path.partition("/")[0] for path in history.digests(head))
+    ahead = history.diff(MAIN, head) if current != MAIN else []
+    deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in history.entries(head, "deployments/")}
+    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git)
+
+
+def log(place: Place, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
+    """Return the commits of a state, youngest first, with what each changed.
+
+    Args:
+        ref: a branch, a tag or a commit; the current branch when None.
+        path: only commits that changed it.
+
+    Raises:
+        NotFound: there is no such state.
+    """
+    history = place.workspace.history
+    commits = history.log(ref or place.branch, limit=limit, path=path)
+    return [
+        Entry(commit, tuple(history.diff(commit.parents[0], commit.id)) if commit.parents else ()) for commit in commits
+    ]
+
+
+def _paths(changes: tuple[Change, ...]) -> list[dict[str, str]]:
+    return [{"path": change.path, "kind": change.kind} for change in changes]
