@@ -25,10 +25,10 @@ demo: install ## A year of flights, end to end, in about three minutes (ARGS=--e
 	@$(BIN)/python examples/flights/demo.py $(ARGS)
 
 test: install lint ## Everything: lint, types, layers and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: install ## The everyday tests, under two minutes
-	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 lint: install ## Style, types and layers
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pytest
 DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
 JULY_TO_SEPTEMBER = 29_428 + 29_381 + 27_529
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 class Told:

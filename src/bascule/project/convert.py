@@ -20,7 +20,7 @@ from bascule.durations import HOW
 from bascule.durations import PATTERN as DURATION_PATTERN
 from bascule.errors import suggestion
 from bascule.project.locate import KeyPath
-from bascule.project.sections import NAME_PATTERN, TRAINER_PATTERN, Section
+from bascule.project.section import NAME_PATTERN, TRAINER_PATTERN, Section
 
 S = TypeVar("S", bound=Section)
 
