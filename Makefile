@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Bascule needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=…")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
@@ -25,10 +25,10 @@ demo: install ## A year of flights, end to end, in about three minutes (ARGS=--e
 	@$(BIN)/python examples/flights/demo.py $(ARGS)
 
 test: install lint ## Everything: lint, types, layers and all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: install ## The everyday tests, under two minutes
-	@$(BIN)/python -m pytest -m 'not slow' -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 lint: install ## Style, types and layers
 	@$(BIN)/ruff check .

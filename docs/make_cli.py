@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import App
 
-from bascule.cli.main import COMMANDS, application
+from bascule.cli.commands import COMMANDS
+from bascule.cli.main import application, plain
 
 PAGE = Path(__file__).parent / "cli.md"
 INTRODUCTION = """\
@@ -57,10 +58,10 @@ def page() -> str:
         "`bascule --version` prints the version.\n",
     ]
     shown = None
-    for name, (_, group) in COMMANDS.items():
-        if group is not shown:
-            parts.append(f"## {group.name}\n")
-            shown = group
+    for name, listed in COMMANDS.items():
+        if listed.group != shown:
+            parts.append(f"## {listed.group}\n")
+            shown = listed.group
         for words, command in commands(app, name):
             parts.append(_section(words, command))
     return "\n".join(parts)
@@ -78,17 +79,17 @@ def commands(app: App, name: str) -> Iterator[tuple[str, App]]:
 
 def options(command: App) -> list[Any]:
     """Return a command's own arguments and options, without those that every command has."""
-    found = command.assemble_argument_collection(parse_docstring=True)
+    found = command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True)
     return [argument for argument in found if argument.show and argument.field_info.name not in _shared()]
 
 
 def _common(app: App) -> list[Any]:
-    found = app[next(iter(COMMANDS))].assemble_argument_collection(parse_docstring=True)
+    found = app[next(iter(COMMANDS))].assemble_argument_collection(default_parameter=plain(), parse_docstring=True)
     return [argument for argument in found if argument.show and argument.field_info.name in _shared()]
 
 
 def _shared() -> set[str]:
-    from bascule.cli.output import Common
+    from bascule.cli.options import Common
 
     return set(Common.__dataclass_fields__)
 
@@ -120,9 +121,8 @@ def _place(argument: Any) -> str:
 def _names(argument: Any) -> str:
     if _positional(argument):
         return f"`{argument.name.lstrip('-').upper()}`"
-    # A list option can also be emptied (--empty-NAME): it is empty when it is not given, so nobody needs to know.
-    names = [name for name in argument.names if not name.startswith("--empty-")]
-    return ", ".join(f"`{name}`" for name in names) + (f" `{value}`" if (value := _value(argument.hint)) else "")
+    names = ", ".join(f"`{name}`" for name in argument.names)
+    return names + (f" `{value}`" if (value := _value(argument.hint)) else "")
 
 
 def _value(hint: Any) -> str:

@@ -14,7 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from bascule.cli.main import COMMANDS, application
+from bascule.cli.commands import COMMANDS
+from bascule.cli.main import application, plain
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -92,7 +93,7 @@ def test_every_option_is_on_the_page(name: str) -> None:
         _, found, rest = page.partition(f"\n### bascule {words}\n")
         assert found, f"bascule {words} is not on the page"
         section = page.partition("## History")[0] + re.split(r"\n##", rest)[0]
-        for argument in command.assemble_argument_collection():
+        for argument in command.assemble_argument_collection(default_parameter=plain()):
             long = argument.name
             if argument.show:
                 assert f"`{long}`" in section or f"`{long.lstrip('-').upper()}`" in section, f"{words}: {long}"

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-HEAVY = {"numpy", "pandas", "duckdb", "pyarrow", "sqlalchemy", "starlette", "lightgbm", "sklearn", "scipy", "lmdb"}
+from bascule.delivery import planned
+from bascule.history import Workspace
+
+HEAVY = {
+    "numpy",
+    "pandas",
+    "duckdb",
+    "pyarrow",
+    "sqlalchemy",
+    "sqlglot",
+    "starlette",
+    "lightgbm",
+    "sklearn",
+    "scipy",
+    "lmdb",
+}
 
 
-def loaded(code: str) -> set[str]:
+def loaded(code: str, folder: Path | None = None) -> set[str]:
     program = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
     return set(done.stderr.split())
 
 
@@ -29,10 +45,30 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert loaded(code) & HEAVY == set()
 
 
-def test_every_command_has_help_and_its_options_too() -> None:
-    from bascule.cli.main import COMMANDS, application
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["status"], ["branch"], ["log"], ["rollback", "delays"], ["models"], ["runs"]])
+def test_simple_commands_wait_for_nothing_that_learns_or_scans(arguments: list[str], tmp_path: Path) -> None:
+    """A rollback in an incident must not first import what trains."""
+    workspace = Workspace.create(tmp_path)
+    plan = planned(None, "delays", "delays")
+    serving = plan | {"traffic": [{"version": 1, "weight": 100}], "trail": [{"traffic": [], "revision": 0}]}
+    workspace.history.commit("main", {"deployments/delays": serving}, message="Serve")
+    workspace.close()
+    code = f"from bascule.cli.main import run\nassert run({[*arguments, '--workspace', str(tmp_path)]}) == 0"
+    assert loaded(code, tmp_path) & (HEAVY - {"sqlalchemy"}) == set()
 
-    app = application()
-    for name in COMMANDS:
-        command = app[name]
-        assert command.help, f"{name} has no help"
+
+def test_help_and_version_do_not_import_the_library_that_parses() -> None:
+    code = "from bascule.cli.main import run\nrun(['--help'])\nrun(['--version'])\nrun([])"
+    assert loaded(code) & {"cyclopts", "rich", "msgspec"} == set()
+
+
+def test_every_command_has_help_and_is_listed() -> None:
+    from bascule.cli.commands import COMMANDS, overview
+    from bascule.cli.main import application
+
+    app, text = application(), overview()
+    for name, command in COMMANDS.items():
+        assert app[name].help, f"{name} has no help"
+        assert f"  {name} " in text
+        assert " ".join(command.text.split()[:3]) in text

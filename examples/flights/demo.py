@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,10 +38,15 @@ class Story:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
         self.told: list[tuple[str, str]] = []
+        self.begun = time.monotonic()
+
+    def show(self, command: str) -> None:
+        """Print a command as it would be typed, and when."""
+        print(f"\n[{time.monotonic() - self.begun:3.0f} s] \033[1m$ bascule {command}\033[0m", flush=True)
 
     def bascule(self, *arguments: str, fails: int = 0) -> str:
         """Run a command, show it, and return what it printed; `fails` is the exit code that the story expects."""
-        print(f"\n\033[1m$ bascule {' '.join(arguments)}\033[0m", flush=True)
+        self.show(shlex.join(arguments))
         done = self.run("-m", "bascule", *arguments)
         if "--json" not in arguments:
             print((done.stdout + (done.stderr if done.returncode else "")).rstrip()[:3000], flush=True)
@@ -55,11 +61,16 @@ class Story:
         )
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
-        """Ask with `bascule sql --json`, without showing it."""
-        done = self.run("-m", "bascule", "sql", sql, "--json", "--limit", "100000")
-        if done.returncode:
-            sys.exit(done.stderr)
-        return list(json.loads(done.stdout))
+        """Ask the server in SQL, as `bascule sql` does without a server."""
+        answer = self.post("sql", {"sql": sql})
+        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send one request to the native API."""
+        url = f"http://127.0.0.1:{self.port}/api/bascule/v1/{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return dict(json.load(answer))
 
     def note(self, what: str, result: str) -> None:
         """Keep a line for the table at the end."""
@@ -68,7 +79,9 @@ class Story:
     def send(self, month: int) -> str:
         """Send a month of requests and outcomes; return the last prediction's id."""
         population = (self.folder / "features" / "population.sql").read_text("utf-8")
-        rows = self.ask(QUERY.format(population=population, month=month))
+        question = QUERY.format(population=population, month=month)
+        found = self.run("-m", "bascule", "sql", question, "--json", "--limit", "100000")
+        rows = json.loads(found.stdout) if found.returncode == 0 else sys.exit(found.stderr)
         begun = time.monotonic()
         sent = replay(rows, f"http://127.0.0.1:{self.port + 1}", "delays")
         rate = len(rows) / (time.monotonic() - begun)
@@ -98,7 +111,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="the project's folder; a temporary one when not given")
     parser.add_argument("--port", type=int, default=7400)
     options = parser.parse_args()
-    begun = time.monotonic()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bascule-flights-"))
     folder.mkdir(parents=True, exist_ok=True)
     story = Story(folder, options.port)
@@ -111,7 +123,7 @@ def main() -> None:
             last = canaries(story)
             roll_back(story)
         proof(story, last)
-        print(f"\nWhat happened, in {time.monotonic() - begun:.0f} s:\n")
+        print(f"\nWhat happened, in {time.monotonic() - story.begun:.0f} s:\n")
         width = max(len(what) for what, _ in story.told)
         print("\n".join(f"  {what:<{width}}  {result}" for what, result in story.told))
         print(f"\nThe page: http://127.0.0.1:{options.port}    the project: {folder}", flush=True)
@@ -139,13 +151,12 @@ def history(story: Story) -> None:
     story.note("second run", f"nothing to do, {time.monotonic() - again:.1f} s")
     story.bascule("merge", "first-half", "main")
     story.bascule("step", "run", "materialise")
-    story.bascule("deploy")
-    story.note("first half", "ingested, checked, trained and merged; version 1 deployed")
+    story.note("first half", "ingested, checked, trained and merged; version 1 serves")
 
 
 def start(story: Story) -> subprocess.Popen[str]:
     """Start everything, and wait for its line."""
-    print(f"\n\033[1m$ bascule up --port {story.port}\033[0m", flush=True)
+    story.show(f"up --port {story.port}")
     command = [sys.executable, "-m", "bascule", "up", "--port", str(story.port)]
     server = subprocess.Popen(command, cwd=story.folder, stdout=subprocess.PIPE, text=True)
     line = server.stdout.readline() if server.stdout else ""
@@ -199,12 +210,7 @@ def roll_back(story: Story) -> None:
     """One manual rollback, timed to the first answer of the version before."""
     before = serving(story)
     begun = time.monotonic()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{story.port}/api/bascule/v1/deployments/delays/rollback",
-        data=b'{"reason": "to see how fast it is"}',
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request).read()
+    story.post("deployments/delays/rollback", {"reason": "to see how fast it is"})
     while serving(story) == before:
         time.sleep(0.01)
     story.note("manual rollback", f"version {before} to {serving(story)} in {time.monotonic() - begun:.2f} s")

@@ -48,13 +48,18 @@ class InputError(BasculeError):
 
 
 class NotFound(InputError):
-    """A name that does not exist. The nearest known name is offered."""
+    """A name that does not exist. The nearest known name is offered.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, hint: str = "") -> None:
+    Args:
+        where: the state that was looked at, if that is not plain.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, where: str = "", hint: str = "") -> None:
         self.kind = kind
         self.name = name
         names = sorted(known)
-        super().__init__(f"There is no {kind} named {name!r}.", hint=hint or suggestion(name, names, kind))
+        place = f" on {where}" if where else ""
+        super().__init__(f"There is no {kind} named {name!r}{place}.", hint=hint or suggestion(name, names, kind))
 
 
 class AlreadyExists(InputError):

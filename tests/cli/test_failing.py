@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.cli import history
-from bascule.cli.output import COMMON, Common
+from bascule.cli.options import COMMON, Common
 from bascule.history import Workspace
 
 Bascule = Callable[..., Any]

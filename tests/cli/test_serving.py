@@ -21,7 +21,7 @@ from bascule.server.ports import free_port, is_free
 
 Bascule = Callable[..., Said]
 Start = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")]
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def contract_with(found: Sequence[c.Check]) -> Contract:
 CONNECTION = duckdb.connect()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(found=some_checks(), rows=tables, other=tables, existing=st.none() | tables)
 def test_verdicts_equal_a_row_loop(

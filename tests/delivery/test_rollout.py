@@ -56,6 +56,7 @@ def test_a_forced_version_is_rolled_back_by_itself(ws: Workspace, traffic_of) ->
     assert path[-1][1] >= math.log10(80)
 
 
+@pytest.mark.slow
 def test_an_equal_version_is_taken_through_all_steps(ws: Workspace, traffic_of) -> None:
     deployment = start(ws, SAME, steps=[10, 50, 100], guardrails={"quality": {"margin": 0.02}})
     traffic = traffic_of(GOOD)
@@ -248,6 +249,7 @@ def test_a_change_by_a_person_meanwhile_wins(ws: Workspace, traffic_of) -> None:
     assert serving(ws) == again
 
 
+@pytest.mark.slow
 def test_equal_canaries_are_seldom_rolled_back(ws: Workspace, traffic_of) -> None:
     deployment = start(ws, SAME)
     wrong = 0

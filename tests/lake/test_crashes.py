@@ -18,6 +18,8 @@ from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable, engine
 from bascule.lake.doctor import check
 
+pytestmark = pytest.mark.slow
+
 WRITER = """
 import sys
 import pyarrow as pa

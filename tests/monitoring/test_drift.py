@@ -1,10 +1,12 @@
+import math
+import sys
 from collections.abc import Callable
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bascule.errors import InputError, NotFound
@@ -129,6 +131,8 @@ def test_counts_are_those_of_the_definition_for_every_window(connection: duckdb.
         st.one_of(st.none(), st.floats(width=64), st.sampled_from([0.1, 1e300, -0.0, 5e-324])), min_size=1, max_size=60
     ),
 )
+@example(training=[-sys.float_info.max], window=[None])
+@example(training=[-sys.float_info.max], window=[-math.inf, -sys.float_info.max, 0.0])
 @settings(max_examples=60, deadline=None)
 def test_any_numbers_fall_into_the_right_cells(training: list, window: list) -> None:
     connection = duckdb.connect()

@@ -68,8 +68,11 @@ def test_measuring_again_changes_nothing(local_workspace: Workspace, log, watch)
     assert table(local_workspace) == before
 
 
-def test_measuring_day_by_day_is_measuring_at_once(local_workspace: Workspace, log, watch) -> None:
-    monitor = watch(local_workspace)
+@pytest.mark.parametrize(("over", "opened"), [(1, 5), (3, 6)])
+def test_measuring_day_by_day_is_measuring_at_once(
+    local_workspace: Workspace, log, watch, over: int, opened: int
+) -> None:
+    monitor = watch(local_workspace, drift={"over": over})
     other = {**monitor, "name": "once"}
     worn = {"change": {"wind": lambda rng, n: rng.normal(12, 3, n)}}
     for day in range(12):
@@ -83,9 +86,10 @@ def test_measuring_day_by_day_is_measuring_at_once(local_workspace: Workspace, l
             for name in ("delays", "once")
         ]
     assert daily == once
-    assert episodes[0] == episodes[1] == [("wind", START + 5 * DAY, "resolved")]
+    assert episodes[0] == episodes[1] == [("wind", START + opened * DAY, "resolved")]
 
 
+@pytest.mark.slow
 def test_drift_opens_one_alert_and_resolves(workspace: Workspace, log, watch) -> None:
     monitor = watch(workspace)
     story = []
@@ -223,6 +227,34 @@ def test_drift_is_the_naive_computation(local_workspace: Workspace, log, watch) 
     assert point.value == pytest.approx(np.sqrt(max(0, distance**2 - null)))
 
 
+def weekday(day: int) -> dict:
+    """What `wind` is like on a day of the week: half of its variance is between days."""
+    return {"change": {"wind": lambda rng, n: rng.normal(10 + 3 * (day % 7 - 3) / 2, 2, n)}}
+
+
+def test_the_rhythm_of_the_week_is_no_drift(local_workspace: Workspace, log_of, watch) -> None:
+    week = {"wind": lambda rng, n: rng.normal(10 + 3 * (rng.integers(0, 7, n) - 3) / 2, 2, n)}
+    daily = watch(local_workspace, week)
+    weekly = watch(local_workspace, week, drift={"over": 7}) | {"name": "weekly"}
+    log = log_of(week)
+    for day in range(21):
+        log.day(day, **weekday(day))
+    assert [alert.subject for alert in measure(local_workspace, log, daily).opened] == ["wind"]
+    found = measure(local_workspace, log, weekly)
+    assert not [p for p in found.points if p.measure == "drift" and p.breach and p.start >= START + 6 * DAY]
+
+
+def test_windows_are_counted_together_while_one_version_serves(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace, drift={"over": 3})
+    for day, version in enumerate((1, 1, 1, 2, 2)):
+        log.day(day, 100 + day, version=version)
+    measure(local_workspace, log, monitor)
+    rows = {p.start: p.rows for p in points(local_workspace, "drift") if p.subject == "wind"}
+    # Fewer than 200 rows are not judged: the first day, and the first of version 2.
+    assert rows == {START + 1 * DAY: 201, START + 2 * DAY: 303, START + 4 * DAY: 207}
+
+
+@pytest.mark.slow
 def test_a_quiet_year_on_100_features_gives_at_most_one_page(local_workspace: Workspace, log_of, watch) -> None:
     columns = {f"x{i}": lambda rng, n: rng.normal(size=n) for i in range(60)}
     columns |= {f"c{i}": lambda rng, n: rng.choice(list("abcdefgh"), n) for i in range(30)}

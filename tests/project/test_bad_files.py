@@ -11,6 +11,8 @@ import pytest
 from bascule.history import Workspace
 from tests.project.parcels import HEAD, csv, write
 
+pytestmark = pytest.mark.slow
+
 Bascule = Callable[..., Any]
 
 ROW = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bascule.history import Workspace
-from bascule.project.comparing import MOST_LINES, Comparison, compare
+from bascule.project.comparing import MOST_LINES, compare
 from tests.project.parcels import HEAD, PROJECT, SQL, csv, write
 
 Bascule = Callable[..., Any]
@@ -49,17 +49,33 @@ def test_a_new_version_tells_its_metrics_beside_those_of_the_served_one(trained:
     write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
     assert bascule("run").code == 0
     found = {one["path"]: one for one in bascule("diff", "before", "--json").json()}
-    assert found["models/delays"]["summary"] == "1 new version, production: 1 → 2"
+    assert found["models/delays"]["summary"].startswith("version 2 (accuracy 0.")
+    assert found["models/delays"]["summary"].endswith("), production 1 → 2")
     details = found["models/delays"]["details"]
     assert details[0] == "version 2: gates passed"
     assert any(line.startswith("  auc 0.") and "(was 0." in line for line in details)
+    shift = found["models/delays"]["data"]["predictions"]
+    assert shift["rows"] > 500
+    assert 0 <= shift["mean"] <= shift["largest"] < 1
+    assert f"{shift['moved']:.1%} of {shift['rows']} test rows get another label" in details[-1]
+
+
+def test_predictions_of_a_model_that_reads_other_features(trained: Path, bascule: Bascule) -> None:
+    """The version before is asked about the same rows, with the features that it reads joined to them."""
+    bascule("branch", "before")
+    text = (trained / "bascule.toml").read_text().replace('features = ["weather", ', "features = [")
+    write(trained / "bascule.toml", text)
+    assert bascule("run").code == 0
+    found = {one["path"]: one for one in bascule("diff", "before", "--path", "models/", "--json").json()}
+    assert found["models/delays"]["data"]["predictions"]["mean"] > 0
+    assert "predictions of version 2 against version 1:" in bascule("diff", "before", "--path", "models/").out
 
 
 def test_traffic_of_a_deployment(trained: Path, bascule: Bascule) -> None:
     bascule("branch", "before")
     assert bascule("deploy", "delays").code == 0
     (found,) = bascule("diff", "before", "--json").json()
-    assert (found["change"], found["summary"]) == ("changed", "nothing → version 1 100 %")
+    assert (found["change"], found["summary"]) == ("changed", "traffic v1 100 %")
 
 
 def test_definitions_are_told_as_lines(trained: Path, bascule: Bascule) -> None:
@@ -67,7 +83,7 @@ def test_definitions_are_told_as_lines(trained: Path, bascule: Bascule) -> None:
     write(trained / "features/weather.sql", SQL["weather"].replace(", wind", ""))
     assert bascule("step", "run", "define").code == 0
     (found,) = bascule("diff", "before", "--json").json()
-    assert found["summary"] == "feature view"
+    assert (found["kind"], found["summary"]) == ("feature_view", "+1 −1 lines")
     assert "-select depot, observed_at, rain, wind from weather" in found["details"]
     assert "+select depot, observed_at, rain from weather" in found["details"]
 
@@ -85,8 +101,8 @@ def test_what_came_or_went_is_one_line(
     history = local_workspace.history
     for value in (before, after):
         history.commit("main", {"monitors/m": value, "tags/x": {"kind": "x", "is": str(value)}}, message="one")
-    found = compare(local_workspace, "main~1", "main", "monitors/")
-    assert found == [Comparison("monitors/m", change, "monitor")]
+    (found,) = compare(local_workspace, "main~1", "main", "monitors/")
+    assert (found.path, found.change, found.info.kind, found.details) == ("monitors/m", change, "monitor", ())
 
 
 def test_a_long_text_is_cut(local_workspace: Workspace) -> None:
@@ -96,4 +112,4 @@ def test_a_long_text_is_cut(local_workspace: Workspace) -> None:
         history.commit("main", {"contracts/t": {"kind": "contract", "text": text}}, message=word)
     (found,) = compare(local_workspace, "main~1", "main")
     assert len(found.details) == MOST_LINES + 1
-    assert found.details[-1] == "… and 161 lines more"
+    assert found.details[-1] == "… and 160 lines more"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bascule.history import Workspace
-from tests.project.parcels import PROJECT, SQL, write
+from tests.project.parcels import PROJECT, SQL, csv, write
 
 Bascule = Callable[..., Any]
 LABEL = 'label = "minutes_late > 15"'
@@ -48,6 +48,7 @@ def test_a_label_that_cannot_be_learned_is_refused(
     [
         ('time = "prediction_time"', 'time = "predicted_time"', ("predicted_time", "prediction_time")),
         ('label_time = "delivered_at"', 'label_time = "deliverd_at"', ("'deliverd_at'", "'delivered_at'?")),
+        ('label_time = "', 'outcomes = ["minute_late"]\nlabel_time = "', ("outcomes: orders", "'minutes_late'?")),
         ('request = ["depot",', 'request = ["dpot",', ("no column 'dpot'", "Did you mean 'depot'?")),
         ('features = ["weather",', 'features = ["wether",', ("bascule.toml:", "[features.wether]", "'weather'?")),
         ("hour(prediction_time)", "hour(order_time)", ("order_time",)),
@@ -104,7 +105,50 @@ def test_a_feature_that_knows_the_answer_is_named(trained: Path, bascule: Bascul
     assert "event_time or known_time" in said.err
     assert state(trained) == before
     details = bascule("run", "--json").json()["details"]
-    assert [(leak["view"], leak["feature"]) for leak in details] == [("hint", "hint")]
+    assert {(leak["view"], leak["feature"]) for leak in details} == {("hint", "hint__hint")}
+    assert {leak["reason"] for leak in details} == {"outcome", "target"}
+
+
+def test_lateness_of_parcels_that_have_not_arrived_is_named(trained: Path, bascule: Bascule) -> None:
+    sql = "select depot, ordered_at, cast(minutes_late > 15 as integer) as late from orders"
+    write(trained / "features/arrived.sql", sql)
+    write(trained / "bascule.toml", PROJECT.replace('event_time = "delivered_at"', 'event_time = "ordered_at"'))
+    before = state(trained)
+    said = bascule("run")
+    assert said.code == 1
+    # How many parcels were ordered was known; how late they would be was not.
+    assert "The training set is not built: 2 features know the answer." in said.err
+    for window in ("1d", "7d"):
+        assert f"lateness.late_{window}: it is made from outcomes (minutes_late) that were not known yet" in said.err
+    assert "such as depot" in said.err
+    assert state(trained) == before
+
+
+def test_a_feature_that_is_too_good_is_refused_until_it_is_trusted(trained: Path, bascule: Bascule) -> None:
+    """Another table that tells the answer: nothing says when it was written."""
+    lines = [line.split(",") for path in (trained / "data/orders").glob("*.csv") for line in path.read_text().split()]
+    late = [(line[0], int(int(line[-1]) > 15)) for line in lines if line[0] != "order_id"]
+    write(trained / "data/calls.csv", csv(("order_id", "calls"), late))
+    write(trained / "features/calls.sql", "select order_id, calls from calls\n")
+    added = """
+        [source.calls]
+        path = "data/calls.csv"
+        [entity.parcel]
+        keys = ["order_id"]
+        [features.calls]
+        sql = "features/calls.sql"
+        entity = "parcel"
+
+        [training]
+        """
+    settings = PROJECT.replace("[training]", added).replace('features = ["weather",', 'features = ["calls", "weather",')
+    write(trained / "bascule.toml", settings)
+    said = bascule("run")
+    assert said.code == 1
+    assert "calls.calls: it alone predicts the label nearly perfectly (AUC 1.000)" in said.err
+    assert '[training] trusted = ["calls.calls"]' in said.err
+    write(trained / "bascule.toml", settings.replace("population =", 'trusted = ["calls.calls"]\npopulation ='))
+    assert "✓ training-set" in bascule("run").err
 
 
 SHUFFLED = (

@@ -98,6 +98,7 @@ def test_switching_a_change_back_does_not_train_again(trained: Path, bascule: Ba
     assert "train" not in ran(bascule)
 
 
+@pytest.mark.slow
 def test_another_branch_takes_in_what_this_one_has(trained: Path, bascule: Bascule) -> None:
     """A batch that one branch has taken in is new to every other one."""
     assert bascule("branch", "other").code == 0
@@ -115,6 +116,7 @@ def test_another_branch_takes_in_what_this_one_has(trained: Path, bascule: Bascu
     assert rows == {"main": 2401, "other": 2401}
 
 
+@pytest.mark.slow
 def test_what_was_reverted_comes_in_again(trained: Path, bascule: Bascule) -> None:
     write(trained / "data/orders/3.csv", BATCH)
     ran(bascule)

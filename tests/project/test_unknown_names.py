@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MAIN, DELAYS, ORDERS = "Did you mean 'main'?", "Did you mean 'delays'?", "Did you mean 'orders'?"
 
 

@@ -121,7 +121,7 @@ def test_writers_at_the_same_time_get_numbers_of_their_own(workspace: Workspace)
 
 
 def test_what_a_gate_refused_is_not_registered_but_remembered(workspace: Workspace) -> None:
-    with pytest.raises(CheckFailed, match=r"better_than_constant\. .*It has not learned") as error:
+    with pytest.raises(CheckFailed, match=r"better_than_constant: .*It has not learned") as error:
         add(workspace, evaluation=REFUSED)
     assert error.value.details == [REFUSED["gates"][1]]
     assert error.value.exit_code == 1

@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, select
 from bascule.catalog import new_id, now, schema
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project.watching import judge_all, watch_all
 from bascule.server import Scheduler, Tick
 from bascule.server.child import Child
 from bascule.server.jobs import JobRunner
@@ -210,3 +211,25 @@ def test_a_child_is_ready_when_it_has_said_so() -> None:
     dead.start()
     assert not dead.wait_until_ready(20)
     dead.stop()
+
+
+def test_only_branches_that_answer_are_watched(copy: Filled) -> None:
+    """A branch has its parent's monitors; that is no reason to measure it, or to retrain by its schedule."""
+    copy.ws.history.create_branch("work", "main")
+    with copy.ws.catalog.write() as conn:
+        conn.execute(delete(schema.monitor_points))
+    watched = watch_all(copy.ws)
+    assert [one.monitor for one in watched] == ["delays"]
+    with copy.ws.catalog.read() as conn:
+        branches = conn.execute(select(schema.monitor_points.c.branch).distinct()).scalars().all()
+    assert branches == ["main"]
+
+
+def test_only_rollouts_that_get_traffic_are_judged(copy: Filled) -> None:
+    copy.ws.history.create_branch("work", "main")
+    judge_all(copy.ws)
+    with copy.ws.catalog.read() as conn:
+        judged = conn.execute(
+            select(schema.rollouts.c.branch).where(schema.rollouts.c.actor == "rollout controller").distinct()
+        )
+        assert set(judged.scalars()) == {"main"}

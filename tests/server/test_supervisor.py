@@ -139,6 +139,7 @@ up(Workspace.open(sys.argv[1]), ServerSettings(port=0, inference=False), create_
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(local_workspace: Workspace, number: signal.Signals, tmp_path: Path) -> None:

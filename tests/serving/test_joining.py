@@ -17,13 +17,13 @@ from bascule.errors import EnvironmentProblem, InputError
 from bascule.features import (
     Entity,
     FeatureSet,
+    LmdbStore,
     RequestView,
     build_feature_set,
     feature_view,
     materialise,
     training_rows,
 )
-from bascule.features.online import open_online_store
 from bascule.history import Workspace
 from bascule.serving import IdSource, LoadedModel, PredictionLog, Query, Rows, ServedDeployment, record, score
 from bascule.serving.dataplane import DataPlane
@@ -102,9 +102,12 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
     with duckdb.connect() as connection:
         tables(connection)
         features = build(connection)
-        with open_online_store(ws.online_folder, "main") as store:
-            materialise(connection, features, store)
-        rows = training_rows(connection, features, "population").to_arrow_table().select(list(features.features))
+        materialise(connection, features, LmdbStore(ws.online_folder))
+        rows = (
+            training_rows(connection, features, "select * from population")
+            .to_arrow_table()
+            .select(list(features.features))
+        )
         signature = Signature(
             inputs=tuple(
                 Field(name=name, type="varchar", categories=CARRIERS)
@@ -133,7 +136,7 @@ def population(joined: Joined) -> dict[str, list[Any]]:
 
 
 def test_online_answers_equal_offline_ones(joined: Joined) -> None:
-    rows = training_rows(joined.connection, joined.features, "population").to_arrow_table()
+    rows = training_rows(joined.connection, joined.features, "select * from population").to_arrow_table()
     expected = joined.model._runtime.predict(encode(joined.model.signature, rows)).tolist()
     columns = population(joined)
     outputs, features, times = joined.model.score(Rows(200, columns), 0)

@@ -200,6 +200,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.02, 0.05, 0.11, 0.2])
 def test_what_was_committed_survives_kill_9(tmp_path: Path, delay: float) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path)], stdout=subprocess.PIPE)

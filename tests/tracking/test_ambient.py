@@ -48,6 +48,7 @@ def rows_of(workspace: Workspace, table: Any, run: str) -> list[Any]:
         return list(conn.execute(select(table).where(table.c.run_id == run)))
 
 
+@pytest.mark.slow
 def test_an_unchanged_script_is_recorded(local_workspace: Workspace, folder: Path) -> None:
     done = track(local_workspace, folder, [sys.executable, "train.py"], "main")
 
@@ -68,6 +69,7 @@ def test_an_unchanged_script_is_recorded(local_workspace: Workspace, folder: Pat
     assert list(local_workspace.temporary_folder.glob("track-*")) == []
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_keeps_its_exit_code_and_says_why(local_workspace: Workspace, folder: Path) -> None:
     done = track(local_workspace, folder, [sys.executable, "train.py", "fail"], "main")
     assert done.exit_code == 1

@@ -34,6 +34,7 @@ packed = pack_model(model, {"name": "f"}, {"training_set": "t"})
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_model_byte_by_byte() -> None:
     script = f"{SCRIPT}sys.stdout.buffer.write(packed)"
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bascule.durations import DAY
 from bascule.errors import InputError
-from bascule.training import Split, parse_duration, split_by_hash, split_by_time
+from bascule.training import Split, split_by_hash, split_by_time
 from bascule.training.split import EMBARGOED, TEST, TRAIN, VALIDATION
 
-DAY = parse_duration("1d")
 ROWS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), min_size=5, max_size=60)
 
 
@@ -90,8 +90,3 @@ def test_a_split_that_cannot_be_is_refused(split: Split, message: str) -> None:
 def test_a_span_without_a_time_column_is_refused() -> None:
     with pytest.raises(InputError, match="no prediction_time was declared"):
         split_by_hash(np.linspace(0, 0.99, 50), Split(validation="30d", test="30d"))
-
-
-@pytest.mark.parametrize(("text", "micros"), [("30d", 30 * DAY), ("1.5h", 5_400_000_000), (" 250 ms ", 250_000)])
-def test_spans_of_time(text: str, micros: int) -> None:
-    assert parse_duration(text) == micros

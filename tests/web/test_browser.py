@@ -17,6 +17,8 @@ from tests.server.filled import Filled
 from tests.web.addresses import pages
 from tests.web.conftest import Open
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (320, 768, 1440)
 
 

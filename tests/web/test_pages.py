@@ -59,6 +59,7 @@ def check_document(address: str, elements: list[Element]) -> None:
             assert attributes.get("scope") or element.text.strip() in ("", "Compare"), (address, element.text)
 
 
+@pytest.mark.slow
 def test_no_link_is_dead(client: TestClient, filled: Filled) -> None:
     """Follow every link from every page, until there are no new ones."""
     waiting, seen, checked = pages(filled), set[str](), 0
@@ -80,6 +81,7 @@ def test_no_link_is_dead(client: TestClient, filled: Filled) -> None:
     assert checked > 120
 
 
+@pytest.mark.slow
 def test_links_stay_on_the_chosen_state(client: TestClient) -> None:
     for element in read(client.get("/data?ref=windier-features").text):
         link = element.attributes.get("href", "")

@@ -8,5 +8,6 @@ from bascule.catalog import audit, schema
 from bascule.catalog.database import Catalog
 from bascule.catalog.ids import actor, new_id, now
 from bascule.catalog.processes import has_ended, this_process
+from bascule.catalog.upsert import upsert
 
-__all__ = ["Catalog", "actor", "audit", "has_ended", "new_id", "now", "schema", "this_process"]
+__all__ = ["Catalog", "actor", "audit", "has_ended", "new_id", "now", "schema", "this_process", "upsert"]

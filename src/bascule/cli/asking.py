@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns, say
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, moment, say
 
 if TYPE_CHECKING:
-    from bascule.project.predicting import Predicted
     from bascule.project.reproducing import Reproduction
+
+MOST_CLASSES = 5
+MOST_METRICS = 3
+SQL_DIGITS = 12
 
 
 def sql(
     query: str,
+    /,
     *,
     at: Annotated[
         str | None, Parameter(help="The state whose tables are read; the current branch if not given.")
@@ -37,12 +42,13 @@ def sql(
     place = common.place()
     names, rows, more = ask(place.workspace, query, at or place.branch, limit)
     document = [dict(zip(names, row, strict=True)) for row in rows]
-    text = columns(rows, names) if rows else "(no rows)"
+    text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
 
 
 def runs(
     run: str | None = None,
+    /,
     *,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
     common: Common = COMMON,
@@ -57,17 +63,18 @@ def runs(
     workspace = common.place().workspace
     if run is not None:
         found = read_run(workspace, run)
-        lines = [f"{key:12} {value}" for key, value in found["run"].items() if value is not None]
+        parts = [columns([(key, value) for key, value in found["run"].items() if value is not None])]
         for name in ("params", "metrics", "inputs", "outputs"):
-            lines += ["", name, *(f"  {key}  {value}" for key, value in found[name].items())]
-        answer(common, found, "\n".join(lines))
+            rows = [("", key, value) for key, value in found[name].items()]
+            parts += [f"{name}\n{columns(rows)}"] if rows else []
+        answer(common, found, "\n\n".join(parts))
         return
-    rows = list_runs(workspace, limit)
+    listed = list_runs(workspace, limit)
     head = ("run", "kind", "name", "status", "branch", "started", "seconds")
-    answer(common, rows, columns([[row[key] for key in head] for row in rows], head))
+    answer(common, listed, columns([[row[key] for key in head] for row in listed], head, none="No runs yet."))
 
 
-def models(name: str | None = None, version: str | None = None, *, common: Common = COMMON) -> None:
+def models(name: str | None = None, version: str | None = None, /, *, common: Common = COMMON) -> None:
     """List models, the versions of one, or show a version's card.
 
     Args:
@@ -80,25 +87,26 @@ def models(name: str | None = None, version: str | None = None, *, common: Commo
     if name is None:
         found = list_models(place.workspace, place.branch)
         rows = [_plain(model) for model in found]
-        answer(
-            common,
-            rows,
-            columns([[str(value) for value in row.values()] for row in rows], list(rows[0]) if rows else ()),
-        )
+        shown = [
+            (r["name"], len(r["versions"]), [f"{alias} {number}" for alias, number in r["aliases"].items()])
+            for r in rows
+        ]
+        none = f"No models on branch {place.branch} yet; bascule run makes one."
+        answer(common, rows, columns(shown, ("model", "versions", "aliases"), none=none))
     elif version is None:
         rows = [_plain(v) for v in list_versions(place.workspace, place.branch, name)]
         lines = [
             (
                 r["version"],
-                ", ".join(r["aliases"]),
+                r["aliases"],
                 "passed" if r["passed"] else f"forced: {r['forced']}",
                 _metric(r["metrics"]),
-                _time(r["created_at"]),
+                moment(r["created_at"]),
                 r["created_by"],
             )
             for r in rows
         ]
-        answer(common, rows, columns(lines, ("", "alias", "gates", "test", "registered", "by")))
+        answer(common, rows, columns(lines, ("version", "alias", "gates", "test", "registered", "by")))
     else:
         one = get_version(place.workspace, place.branch, name, version)
         card = place.workspace.store.get(one.card).decode() if one.card else ""
@@ -107,6 +115,7 @@ def models(name: str | None = None, version: str | None = None, *, common: Commo
 
 def predict(
     name: str,
+    /,
     *values: Annotated[str, Parameter(help="What is asked about: COLUMN=VALUE, as many as the model wants.")],
     example: Annotated[
         bool, Parameter(help="Take what is not given from the newest example of the project.", negative="")
@@ -126,9 +135,7 @@ def predict(
         raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")
     given = {column: value for column, _, value in pairs}
     done = ask_about(common.place(), name.removeprefix("deployments/"), given, example=example)
-    said = ", ".join(
-        f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}" for key, value in _flat(done)
-    )
+    said = _said(done.output)
     text = f"{said}\nby version {done.version} ({done.arm}) of {done.deployment} on {done.branch}; {done.prediction_id}"
     lines = [f"  {key} = {value}" for key, value in done.inputs.items() if key not in given]
     if lines:
@@ -136,7 +143,7 @@ def predict(
     answer(common, done.as_dict(), text)
 
 
-def explain(prediction: str, *, common: Common = COMMON) -> None:
+def explain(prediction: str, /, *, common: Common = COMMON) -> None:
     """Show which data, code, model, person and approval made an answer.
 
     Args:
@@ -148,7 +155,7 @@ def explain(prediction: str, *, common: Common = COMMON) -> None:
     answer(common, chain, _chain(chain))
 
 
-def reproduce(model: str, version: str | None = None, *, common: Common = COMMON) -> int:
+def reproduce(model: str, version: str | None = None, /, *, common: Common = COMMON) -> int:
     """Train a version again from what was recorded, and compare byte by byte; ends with 1 when they differ.
 
     Args:
@@ -169,11 +176,16 @@ def reproduce(model: str, version: str | None = None, *, common: Common = COMMON
     return 0 if done.verdict == "identical" else 1
 
 
-def _flat(done: Predicted) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in done.output.items():
-        found += [(f"{key} {n + 1}", one) for n, one in enumerate(value)] if isinstance(value, list) else [(key, value)]
-    return found
+def _said(output: dict[str, Any]) -> str:
+    """Return an answer in a line: the label and how likely, by class from the likeliest when there are many."""
+    if "value" in output:
+        return f"{output['value']:.6g}"
+    found = output["probability"]
+    if isinstance(found, float):
+        return f"{output['label']}, probability {found:.4f}"
+    best = sorted(found.items(), key=lambda one: -one[1])
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in best[:MOST_CLASSES])
+    return f"{output['label']}: {shown}" + (f" and {len(best) - MOST_CLASSES} more" if len(best) > MOST_CLASSES else "")
 
 
 def _verdict(done: Reproduction) -> str:
@@ -193,19 +205,23 @@ def _chain(chain: dict[str, Any]) -> str:
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
     lines = [
-        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {p['at']}  about {p['event_time']}",
-        f"  truth       {truth['label']:g}, known {truth['label_time']}" if truth else "  truth       not known yet",
+        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {_at(p['at'])}  about {_at(p['event_time'])}",
+        f"  truth       {truth['label']:g}, known {_at(truth['label_time'])}"
+        if truth
+        else "  truth       not known yet",
         f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
     if change := d["change"]:
-        lines.append(f"  last change {change['action']} by {change['actor']} at {change['at']}")
+        lines.append(f"  last change {change['action']} by {change['actor']} at {_at(change['at'])}")
     lines.append(f"model         {v['model']} version {v['version']}, artifact {v['artifact'][:16]}, {v['format']}")
     if evaluation := chain["evaluation"]:
         gates = ", ".join(("" if g["passed"] else "NOT ") + g["name"] for g in evaluation["gates"])
         lines.append(f"  gates       {'passed' if evaluation['passed'] else 'refused'}: {gates}")
     lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
     if r:
-        lines.append(f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {r['started_at']}")
+        lines.append(
+            f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}"
+        )
     if c:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
         lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
@@ -222,6 +238,11 @@ def _chain(chain: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _at(value: datetime | str) -> str:
+    """Return a moment to the second."""
+    return moment((datetime.fromisoformat(value) if isinstance(value, str) else value).replace(microsecond=0))
+
+
 def _plain(value: Any) -> dict[str, Any]:
     import msgspec
 
@@ -230,10 +251,5 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _metric(metrics: dict[str, float]) -> str:
-    return ", ".join(
-        f"{k.removeprefix('test.')} {v:.4f}" for k, v in list(metrics.items())[:3] if k.startswith("test.")
-    )
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(sep=" ", timespec="seconds")
+    tested = {name.removeprefix("test."): value for name, value in metrics.items() if name.startswith("test.")}
+    return ", ".join(f"{name} {value:.4f}" for name, value in list(tested.items())[:MOST_METRICS])

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +45,10 @@ def audit_log(
     with common.place().workspace.catalog.read() as conn:
         found = conn.execute(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(limit)).mappings().all()
     rows: Sequence[dict[str, Any]] = [
-        {**row, "at": datetime.fromtimestamp(row["at"] / 1e6, UTC).isoformat(timespec="seconds")} for row in found
+        {**row, "at": datetime.fromtimestamp(row["at"] // 1_000_000, UTC)} for row in found
     ]
-    lines = [(r["seq"], r["at"], r["actor"], r["action"], r["subject"]) for r in rows]
-    answer(common, rows, columns(lines, ("", "when", "who", "what", "subject")))
+    lines = [(r["seq"], moment(r["at"]), r["actor"], r["action"], r["subject"]) for r in rows]
+    answer(common, rows, columns(lines, ("entry", "when", "who", "what", "subject")))
 
 
 def doctor(
@@ -70,6 +71,7 @@ def doctor(
 
 def forget(
     table: str,
+    /,
     *subject: Annotated[str, Parameter(help="Who: COLUMN=VALUE, as many as name the subject.")],
     dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.", negative="")] = False,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the proof.")] = "",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
     from bascule.project.comparing import Comparison
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def diff(
     before: str,
     after: str | None = None,
+    /,
     *,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
     rows: Annotated[int, Parameter(help="Show so many changed rows of a table.")] = 5,
@@ -36,7 +38,8 @@ def diff(
 
 def _told(one: Comparison) -> str:
     sign = {"added": "+", "removed": "-", "changed": "~"}[one.change]
-    lines = [f"{sign} {one.path}  {one.summary}", *(f"    {line}" for line in one.details)]
+    what = one.info.kind.replace("_", " ") if one.summary == one.change else one.summary
+    lines = [f"{sign} {one.path}  {what}", *(f"    {line}" for line in one.details)]
     if one.sample:
         head = list(one.sample[0])
         body: list[list[Any]] = [[row[name] for name in head] for row in one.sample]

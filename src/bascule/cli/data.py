@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bascule.cli.output import COMMON, Common, answer, say
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, say
 
 contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
 
@@ -15,6 +16,7 @@ contract = App(name="contract", help="Data contracts: suggest one from a table, 
 def ingest(
     table: str,
     source: str,
+    /,
     *,
     key: Annotated[list[str] | None, Parameter(help="A key column of a table that is made now.")] = None,
     mode: Annotated[Literal["append", "replace"] | None, Parameter(help="The project's when not given.")] = None,
@@ -74,6 +76,7 @@ def ingest(
 @contract.command
 def suggest(
     table: str,
+    /,
     *,
     write: Annotated[Path | None, Parameter(help="Write it to this file instead of printing it.")] = None,
     common: Common = COMMON,
@@ -108,6 +111,7 @@ def suggest(
 @contract.command(name="test")
 def check(
     table: str,
+    /,
     *,
     junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
     common: Common = COMMON,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ MOST_ALERTS = 8
 def deploy(
     name: str | None = None,
     version: str = "production",
+    /,
     *,
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
     strategy: Annotated[str | None, Parameter(help="canary or all_at_once; the project's when not given.")] = None,
@@ -46,6 +48,7 @@ def deploy(
 
 def rollback(
     name: str,
+    /,
     *,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
@@ -64,6 +67,7 @@ def rollback(
 
 def promote(
     name: str,
+    /,
     *,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
@@ -80,6 +84,7 @@ def promote(
 
 def advance(
     name: str,
+    /,
     *,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
@@ -94,13 +99,14 @@ def advance(
     _move(common, give_more, name, reason)
 
 
-def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
+def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     """Measure drift and quality of what is served, period by period; open and close alerts; fire triggers.
 
     Args:
         name: the monitor; all of the branch when not given.
     """
     from bascule.project.watching import watch
+    from bascule.project.words import counted
 
     place = common.place()
     found = watch(place.workspace, place.branch, name)
@@ -108,9 +114,9 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
     lines = [
         (
             r.monitor,
-            f"{r.windows} periods",
-            f"{r.predictions:,} predictions",
-            f"{len(r.firing)} alerts",
+            counted(r.windows, "period"),
+            counted(r.predictions, "prediction"),
+            counted(len(r.firing), "alert"),
             r.triggered or "",
         )
         for r in found
@@ -121,7 +127,7 @@ def monitor(name: str | None = None, *, common: Common = COMMON) -> None:
         details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
         if len(result.firing) > len(shown):
             details.append(f"  and {len(result.firing) - len(shown)} more alerts")
-    answer(common, document, "\n".join([columns(lines), *details]))
+    answer(common, document, "\n".join([columns(lines, none="Nothing is watched on this branch."), *details]))
 
 
 def _move(common: Common, change: Callable[..., Commit], name: str, reason: str) -> None:

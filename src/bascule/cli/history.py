@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
     from bascule.history import Commit, History
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def log(
     ref: str | None = None,
+    /,
     *,
     path: Annotated[str | None, Parameter(help="Only commits that changed this path, such as tables/flights.")] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
@@ -41,6 +43,7 @@ def log(
 
 def branch(
     name: str | None = None,
+    /,
     *,
     at: Annotated[str | None, Parameter(help="The state to begin at; the current branch when not given.")] = None,
     delete: Annotated[bool, Parameter(help="Remove the branch's name.", negative="")] = False,
@@ -77,6 +80,7 @@ def branch(
 
 def switch(
     name: str,
+    /,
     *,
     create: Annotated[bool, Parameter(name=["--create", "-c"], help="Make the branch first.", negative="")] = False,
     common: Common = COMMON,
@@ -99,7 +103,11 @@ def switch(
 
 
 def revert(
-    ref: str, *, message: Annotated[str | None, Parameter(name=["--message", "-m"])] = None, common: Common = COMMON
+    ref: str,
+    /,
+    *,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    common: Common = COMMON,
 ) -> None:
     """Undo one commit on the current branch by a new commit.
 
@@ -112,7 +120,7 @@ def revert(
     answer(common, made.as_dict(), f"{made.short}  {made.message}")
 
 
-def tag(name: str | None = None, at: str | None = None, *, common: Common = COMMON) -> None:
+def tag(name: str | None = None, at: str | None = None, /, *, common: Common = COMMON) -> None:
     """List tags, or name a state for good.
 
     Args:
@@ -123,7 +131,7 @@ def tag(name: str | None = None, at: str | None = None, *, common: Common = COMM
     history = place.workspace.history
     if name is None:
         rows = [{"name": t.name, "commit": t.head} for t in history.tags()]
-        answer(common, rows, columns([(r["name"], r["commit"][:10]) for r in rows]))
+        answer(common, rows, columns([(r["name"], r["commit"][:10]) for r in rows], none="No tags yet."))
     else:
         made = history.tag(name, at or place.branch)
         answer(common, {"name": name, "commit": made.head}, f"Tag {name} at {made.head[:10]}.")
@@ -147,9 +155,10 @@ def status(*, common: Common = COMMON) -> None:
         "deployments": deployed,
         "follows_git": place.follows_git,
     }
+    held = ", ".join(f"{n} {_kind(kind, n)}" for kind, n in sorted(kinds.items()))
     lines = [
         f"On branch {current}{' (following git)' if place.follows_git else ''}, at {head.short}: {head.message}",
-        "  " + (", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "nothing in it yet; try: bascule run"),
+        f"  {held or 'nothing in it yet; try: bascule run'}",
     ]
     for name, traffic in deployed.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
@@ -157,6 +166,11 @@ def status(*, common: Common = COMMON) -> None:
     if changes:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in changes)]
     answer(common, document, "\n".join(lines))
+
+
+def _kind(name: str, count: int) -> str:
+    """Return what objects below a folder of the history are called, one or many."""
+    return name if count != 1 else {"entities": "entity"}.get(name, name.removesuffix("s"))
 
 
 def _changes(history: History, commit: Commit) -> list[dict[str, str]]:

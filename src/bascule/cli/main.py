@@ -2,73 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import nullcontext
-
-from cyclopts import App, CycloptsError, Group
+from typing import TYPE_CHECKING
 
 from bascule import __version__
+from bascule.cli.commands import ABOUT, COMMANDS, overview
 from bascule.cli.interruption import stopping_queries
-from bascule.cli.output import say, told
+from bascule.cli.output import document_text, say, told
 from bascule.errors import BasculeError
 
-HISTORY = Group("History", sort_key=1)
-WORK = Group("From data to a model", sort_key=2)
-SHIP = Group("Serve and ship", sort_key=3)
-ASK = Group("Ask and prove", sort_key=4)
-
-# name -> (where the function is, the group it is shown in). Modules load when their command runs or is helped.
-COMMANDS = {
-    "status": ("bascule.cli.history:status", HISTORY),
-    "log": ("bascule.cli.history:log", HISTORY),
-    "branch": ("bascule.cli.history:branch", HISTORY),
-    "switch": ("bascule.cli.history:switch", HISTORY),
-    "diff": ("bascule.cli.comparing:diff", HISTORY),
-    "merge": ("bascule.cli.merging:merge", HISTORY),
-    "revert": ("bascule.cli.history:revert", HISTORY),
-    "tag": ("bascule.cli.history:tag", HISTORY),
-    "init": ("bascule.cli.starting:init", WORK),
-    "ingest": ("bascule.cli.data:ingest", WORK),
-    "contract": ("bascule.cli.data:contract", WORK),
-    "run": ("bascule.cli.pipeline:run", WORK),
-    "step": ("bascule.cli.pipeline:step", WORK),
-    "plan": ("bascule.cli.pipeline:plan", WORK),
-    "why": ("bascule.cli.pipeline:why", WORK),
-    "track": ("bascule.cli.tracking:track", WORK),
-    "up": ("bascule.cli.serving:up", SHIP),
-    "serve": ("bascule.cli.serving:serve", SHIP),
-    "deploy": ("bascule.cli.delivery:deploy", SHIP),
-    "rollback": ("bascule.cli.delivery:rollback", SHIP),
-    "promote": ("bascule.cli.delivery:promote", SHIP),
-    "advance": ("bascule.cli.delivery:advance", SHIP),
-    "predict": ("bascule.cli.asking:predict", SHIP),
-    "monitor": ("bascule.cli.delivery:monitor", SHIP),
-    "token": ("bascule.cli.serving:token", SHIP),
-    "sql": ("bascule.cli.asking:sql", ASK),
-    "runs": ("bascule.cli.asking:runs", ASK),
-    "models": ("bascule.cli.asking:models", ASK),
-    "explain": ("bascule.cli.asking:explain", ASK),
-    "reproduce": ("bascule.cli.asking:reproduce", ASK),
-    "audit": ("bascule.cli.care:audit", ASK),
-    "doctor": ("bascule.cli.care:doctor", ASK),
-    "forget": ("bascule.cli.care:forget", ASK),
-}
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError, Parameter
 
 
 def application() -> App:
     """Return the command line as an object, with every command registered and none loaded."""
+    from cyclopts import App, Group
+
     app = App(
         name="bascule",
-        help="Git for the whole ML system: data, features, models, deployments and monitors in one history.",
+        help=ABOUT,
+        help_format="plaintext",
         version=__version__,
+        default_parameter=plain(),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for name, (where, group) in COMMANDS.items():
-        app.command(where, name=name, group=group)
+    groups = {name: Group(name) for name in dict.fromkeys(command.group for command in COMMANDS.values())}
+    for name, command in COMMANDS.items():
+        app.command(command.where, name=name, group=groups[command.group])
     return app
+
+
+def plain() -> Parameter:
+    """Return what holds for every option: a list is empty when it is not given, and defaults that say nothing hide."""
+    from cyclopts import Parameter
+
+    return Parameter(negative_iterable="", show_default=_default)
+
+
+def _default(value: object) -> str | None:
+    """Return a default as help shows it; None for what says nothing."""
+    return None if value is None or value == "" or isinstance(value, bool) else str(value)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,6 +55,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. No error shows a traceback; a bug of ours is written to a file."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    from cyclopts import CycloptsError
+
     as_json = "--json" in arguments
     try:
         # Servers answer signals in their own event loop.
@@ -86,7 +75,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        return _tell(BasculeError(str(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
+        return _tell(BasculeError(_misused(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
     except BasculeError as error:
         return _tell(error, as_json)
     except BrokenPipeError:  # the reader went away, as `| head` does
@@ -98,9 +87,17 @@ def run(arguments: list[str]) -> int:
         return _tell(recognised(error, arguments), as_json)
 
 
+def _misused(error: CycloptsError) -> str:
+    from cyclopts import UnusedCliTokensError
+
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"Nothing is done with {', '.join(map(repr, error.unused_tokens))}."
+    return str(error)
+
+
 def _tell(error: BasculeError, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(json.dumps(error.as_dict(), indent=2, default=str) + "\n")
+        sys.stdout.write(document_text(error.as_dict()))
     say(told(error))
     return error.exit_code
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer
 
 if TYPE_CHECKING:
     from bascule.project.publishing import Shipped
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def merge(
     source: str,
     into: str | None = None,
+    /,
     *,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The merge commit's message.")] = None,
     ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the target's side.")] = None,

@@ -1,66 +1,45 @@
-"""What all commands share: the common options, and how an answer is printed."""
+"""How an answer is printed: one JSON document, or text that a person reads; and what is said beside it."""
 
 from __future__ import annotations
 
-import json as json_module
+import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bascule.cli.options import Form
     from bascule.errors import BasculeError
-    from bascule.project.place import Place
 
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Form:
-    """The one option that every command has.
-
-    Attributes:
-        json: print one JSON document on standard output and nothing else there.
-    """
-
-    json: Annotated[bool, Parameter(help="Print one JSON document and nothing else.", negative="")] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Common(Form):
-    """Options of every command that works on a project.
-
-    Attributes:
-        project: the project's folder, when it is not the one you stand in.
-        workspace: the workspace's folder; BASCULE_WORKSPACE does the same.
-        branch: the branch to work on, when it is not the current one; BASCULE_BRANCH does the same.
-    """
-
-    project: Annotated[Path | None, Parameter(help="The project's folder, if not this one.")] = None
-    workspace: Annotated[str | None, Parameter(help="The workspace's folder.")] = None
-    branch: Annotated[str | None, Parameter(name=["--branch", "-b"], help="The branch, if not the current one.")] = None
-
-    def place(self) -> Place:
-        """Find the project, the workspace and the branch."""
-        from bascule.project.place import Place
-
-        return Place(self.project, self.workspace, self.branch)
-
-
-COMMON = Common()
-FORM = Form()
+DIGITS = 6
 
 
 def answer(common: Form, document: Any, text: str) -> None:
     """Print the answer: the document with `--json`, else the text."""
     if common.json:
-        sys.stdout.write(json_module.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(document_text(document))
     elif text:
         sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def document_text(document: Any) -> str:
+    """Return a document as JSON that every reader takes: a number that JSON does not have (NaN) is null."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, default=_text, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple | set | frozenset) else value
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def say(text: str) -> None:
@@ -74,19 +53,54 @@ def told(error: BasculeError) -> str:
     return f"bascule: {error.message}" + (f"\n  {error.hint}" if error.hint else "")
 
 
-def columns(rows: Iterable[Sequence[object]], head: Sequence[str] = (), gap: int = 2) -> str:
-    """Lay rows out in aligned columns; numbers to the right."""
-    body = [["" if cell is None else str(cell) for cell in row] for row in rows]
+def columns(
+    rows: Iterable[Sequence[object]], head: Sequence[str] = (), *, none: str = "", digits: int = DIGITS, gap: int = 2
+) -> str:
+    """Lay rows out in aligned columns; numbers to the right.
+
+    Args:
+        none: what is said when there are no rows.
+        digits: how many digits of a number with a point are shown.
+    """
+    body = [[cell(one, digits) for one in row] for row in rows]
+    if not body:
+        return none
     table = [list(head), *body] if head else body
-    if not table:
-        return ""
     widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
-    right = [bool(body) and all(_is_number(row[at]) for row in body) for at in range(len(table[0]))]
+    right = [all(_is_number(row[at]) for row in body) for at in range(len(table[0]))]
     lines = []
     for row in table:
-        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        cells = [one.rjust(w) if r else one.ljust(w) for one, w, r in zip(row, widths, right, strict=True)]
         lines.append((" " * gap).join(cells).rstrip())
     return "\n".join(lines)
+
+
+def cell(value: object, digits: int = DIGITS) -> str:
+    """Return a value as a table shows it, in one line."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {cell(one, digits)}" for key, one in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(cell(one, digits) for one in value)
+    return " ".join(str(value).split("\n"))
+
+
+def moment(at: datetime | int) -> str:
+    """Return a moment as `2026-03-01 12:00:00`, in UTC.
+
+    Args:
+        at: microseconds since 1970, to whole seconds; or a time, which is left as it is when it has no zone.
+    """
+    found = datetime.fromtimestamp(at // 1_000_000, UTC) if isinstance(at, int) else at
+    found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+    return found.isoformat(sep=" ")
 
 
 def _is_number(cell: str) -> bool:

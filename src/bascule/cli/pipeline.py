@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns, say, told
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, say, told
 
 step = App(name="step", help="Single steps, as orchestrators call them.")
 
@@ -24,6 +25,7 @@ def run(
 @step.command(name="run")
 def run_step(
     name: str,
+    /,
     *,
     force: Annotated[str, Parameter(help="Register the model even if gates refuse it; say why.")] = "",
     common: Common = COMMON,
@@ -46,7 +48,7 @@ def plan(*, common: Common = COMMON) -> None:
     answer(common, document, columns([("▸" if r.runs else "=", r.step, r.reason) for r in rows]))
 
 
-def why(name: str | None = None, *, common: Common = COMMON) -> None:
+def why(name: str | None = None, /, *, common: Common = COMMON) -> None:
     """Say why a step would run, or why there is nothing to do: which term of its cache key differs.
 
     Args:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bascule.cli.output import COMMON, Common, answer, columns, say
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, say
 
 token = App(name="token", help="Access tokens of servers that others may reach.")
 Role = Literal["reader", "writer", "deployer", "admin"]
@@ -72,7 +73,7 @@ def serve(
 
 
 @token.command
-def create(name: str, *, role: Role = "reader", common: Common = COMMON) -> None:
+def create(name: str, /, *, role: Role = "reader", common: Common = COMMON) -> None:
     """Make a token. It is shown once; the workspace keeps its hash.
 
     Args:
@@ -91,12 +92,13 @@ def list_all(*, common: Common = COMMON) -> None:
     from bascule.server.tokens import list_tokens
 
     found = list_tokens(common.place().workspace.catalog)
+    lines = [(t.id, t.name, t.role, "revoked" if t.revoked_at is not None else "") for t in found]
     rows = [{"id": t.id, "name": t.name, "role": t.role, "revoked": t.revoked_at is not None} for t in found]
-    answer(common, rows, columns([(r["id"], r["name"], r["role"], "revoked" if r["revoked"] else "") for r in rows]))
+    answer(common, rows, columns(lines, ("token", "name", "role", ""), none="No tokens yet."))
 
 
 @token.command
-def revoke(name: str, *, common: Common = COMMON) -> None:
+def revoke(name: str, /, *, common: Common = COMMON) -> None:
     """Take a token back; it is refused from then on.
 
     Args:

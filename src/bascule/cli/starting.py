@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.output import FORM, Form, answer
+from bascule.cli.options import FORM, Form
+from bascule.cli.output import answer
 
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def init(
     data: Path | None = None,
+    /,
     *,
     label: Annotated[str | None, Parameter(help="What is to be learned: a column or an expression.")] = None,
     template: Annotated[str | None, Parameter(help="Begin with a project that comes with Bascule: flights.")] = None,

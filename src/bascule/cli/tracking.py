@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.output import COMMON, Common, answer, say
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, say
 
 
 def track(

@@ -114,7 +114,7 @@ def measure_blocks(connection: duckdb.DuckDBPyConnection, grouping: Grouping, pr
     present = ", ".join(f"count({values[column.name]})" for column in profile.columns)
     query = (
         f"SELECT {grouping.block} AS b, count(*), {present}{', ' if means else ''}{means} "
-        f"FROM {grouping.relation} AS t WHERE {grouping.block} IS NOT NULL GROUP BY b ORDER BY b"
+        f"FROM {grouping.relation} AS t WHERE {grouping.block} IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
     found = connection.execute(query).fetchall()
     usual = statistics.median(row[1] for row in found) if found else 0
@@ -138,7 +138,7 @@ def count_blocks_of_values(
     value = value_of(name, type_name)
     query = (
         f"SELECT CAST({value} AS VARCHAR) AS v, count(*), count(DISTINCT {grouping.block}) "
-        f"FROM {grouping.relation} AS t WHERE {value} IS NOT NULL GROUP BY v ORDER BY v"
+        f"FROM {grouping.relation} AS t WHERE {value} IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
     return [(str(v), int(n), int(b)) for v, n, b in connection.execute(query).fetchall()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from bascule.contracts import checks
@@ -69,11 +70,7 @@ class Contract:
             ProjectFileError: with file, line and key of what cannot be read, and what is allowed there.
             NotFound: the document holds no such table.
         """
-        root = parse_document(text, file)
-        known_keys(root, TOP_KEYS, "key of a data contract")
-        _check_version(root)
-        node = _table_node(root, table, PurePath(str(file)).name.split(".")[0])
-        return _Builder(root, node).contract(text, str(file))
+        return _parsed(text, str(file), table)
 
     @property
     def masked(self) -> frozenset[str]:
@@ -104,6 +101,16 @@ def _table_node(root: Node, table: str | None, stem: str) -> Node:
 
 def _name(node: Node) -> str:
     return (node.get("physicalName") or node.require("name")).text()
+
+
+# A run reads the same text for the plan, the definitions, the checks and their keys.
+@lru_cache(maxsize=256)
+def _parsed(text: str, file: str, table: str | None) -> Contract:
+    root = parse_document(text, file)
+    known_keys(root, TOP_KEYS, "key of a data contract")
+    _check_version(root)
+    node = _table_node(root, table, PurePath(file).name.split(".")[0])
+    return _Builder(root, node).contract(text, file)
 
 
 class _Builder:

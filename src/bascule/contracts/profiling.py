@@ -172,6 +172,6 @@ def common_values(connection: duckdb.DuckDBPyConnection, relation: str, name: st
     """The commonest values of a column as text with their exact counts, ties by value."""
     query = (
         f"SELECT CAST({quoted(name)} AS VARCHAR) AS v, count(*) AS n FROM {relation} AS t "
-        f"WHERE {quoted(name)} IS NOT NULL GROUP BY v ORDER BY n DESC, v LIMIT {limit}"
+        f"WHERE {quoted(name)} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
     )
     return [(str(value), int(count)) for value, count in connection.execute(query).fetchall()]

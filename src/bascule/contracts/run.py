@@ -179,7 +179,7 @@ class _Run:
             low, high = (shown_number(value) if numeric else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "
-        commonest = self.connection.execute(query + "GROUP BY 1 ORDER BY n DESC, 1 LIMIT 4").fetchall()
+        commonest = self.connection.execute(query + "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 4").fetchall()
         listed = ", ".join(f"{value!r} × {shown_number(count)}" for value, count in commonest[:3])
         return f": {listed}{', …' if len(commonest) > 3 else ''}"
 

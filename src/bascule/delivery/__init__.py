@@ -5,11 +5,27 @@ reads the prediction log through a connection that it is handed. The command lin
 call it; it calls the history, the catalog and nothing of how a model is served.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bascule.delivery.deployments import advance, deploy, planned, promote, read_deployment, rollback, set_traffic
-from bascule.delivery.evidence import ServiceCount
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.merging import merge_deployments
-from bascule.delivery.rollout import Decision, Finding, assess, step
+
+if TYPE_CHECKING:
+    from bascule.delivery.evidence import ServiceCount
+    from bascule.delivery.rollout import Decision, Finding, assess, step
+
+# Judging evidence needs NumPy and DuckDB; moving traffic does not, and a rollback must not wait for them.
+_LATER = {
+    "ServiceCount": "evidence",
+    "Decision": "rollout",
+    "Finding": "rollout",
+    "assess": "rollout",
+    "step": "rollout",
+}
 
 __all__ = [
     "Decision",
@@ -28,3 +44,9 @@ __all__ = [
     "set_traffic",
     "step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

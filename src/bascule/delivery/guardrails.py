@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
-from bascule.training import parse_duration
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,9 +23,9 @@ from bascule.delivery import deployments, sequential
 from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.traffic import Deployment
+from bascule.durations import DAY, parse_duration
 from bascule.errors import Conflict
 from bascule.history import Workspace
-from bascule.training.durations import DAY, parse_duration
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.

@@ -35,14 +35,16 @@ def better_than_constant(found: Comparison, settings: GateSettings) -> GateResul
     """
     least = settings.minimum_skill * abs(found.reference_value)
     passed = found.low is not None and found.low > 0 and found.improvement >= least
-    advice = "" if passed else " It has not learned what decides the label: look at the label and the features."
+    advice = " It has not learned what decides the label: look at the label and the features."
+    if found.improvement >= least:
+        advice = " The test rows are too few to tell that from chance: bring more, or give the test a larger share."
     return GateResult(
         name="better_than_constant",
         passed=passed,
         observed=found.improvement,
         required=f"improvement of at least {least:.4g} ({settings.minimum_skill:.1%} of the constant's "
         f"{found.metric}) and above 0 at {settings.level:.0%}",
-        reason=_told(found, "the best constant") + advice,
+        reason=_told(found, "the best constant") + ("" if passed else advice),
     )
 
 

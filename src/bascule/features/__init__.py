@@ -1,13 +1,17 @@
-"""Entities, feature views, point-in-time joins, leak detection and the online store.
+"""Entities, feature views, point-in-time joins and the online store.
 
-The room owns what features mean: one definition, read the same in training and in serving. It reads any relation that
-DuckDB can read; training, serving and the project call it.
+One definition of a feature, read two ways: as of any past moment for training, by one DuckDB query over tables; and as
+of now for serving, from a store that holds every key's timeline. Both give the same values, and tests hold them to it.
+The room owns the definitions, their compilation, leak detection and the online store's files. It works on any DuckDB
+connection on which the tables are visible and knows nothing of where they come from; training, serving and the project
+call it.
 """
 
-from bascule.features.building import build_feature_set
-from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, feature_view
-from bascule.features.leaks import Leak, find_leaks
-from bascule.features.materialising import MaterialiseReport, materialise
+from bascule.features.binding import bind_view, build_feature_set
+from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
+from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
+from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
+from bascule.features.online import LmdbStore, OnlineReader, OnlineStore
 from bascule.features.point_in_time import training_rows
 
 __all__ = [
@@ -15,11 +19,19 @@ __all__ = [
     "FeatureSet",
     "FeatureView",
     "Leak",
+    "LeakReport",
+    "LmdbStore",
     "MaterialiseReport",
+    "OnlineReader",
+    "OnlineStore",
     "RequestView",
+    "ViewReport",
+    "bind_view",
     "build_feature_set",
+    "definition_digest",
     "feature_view",
     "find_leaks",
+    "leak_report",
     "materialise",
     "training_rows",
 ]

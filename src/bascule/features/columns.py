@@ -53,15 +53,13 @@ def quoted(name: str) -> str:
 
 
 def microseconds(expression: str, type_name: str) -> str:
-    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL."""
+    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL.
+
+    It does not depend on the session's time zone.
+    """
     if type_name == "DATE":
         expression = f"CAST({expression} AS TIMESTAMP)"
-    return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if type_name == 'DATE' else type_name}))"
-
-
-def from_microseconds(expression: str, type_name: str) -> str:
-    """SQL for the reverse of `microseconds`."""
-    return f"CAST(make_timestamp({expression}) AS {type_name})"
+    return f"epoch_us({expression})"
 
 
 def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:
@@ -70,6 +68,8 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
     Raises:
         InputError: the SQL cannot be bound, or names a column twice; the message begins with `where`.
     """
+    if not body(sql):
+        raise InputError(f"{where}: the SQL is empty.", hint="Write one SELECT.")
     try:
         rows = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE (\n{body(sql)}\n))").fetchall()
     except duckdb.Error as error:
@@ -83,8 +83,16 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
 
 
 def body(sql: str) -> str:
-    """A query without its closing semicolon, so that it can stand in parentheses."""
-    return sql.strip().rstrip(";").rstrip()
+    """A query without its closing semicolon, so that it can stand in parentheses on lines of its own."""
+    text = sql.encode()
+    end = len(text)
+    for offset, kind in reversed(duckdb.tokenize(sql)):
+        if kind == duckdb.token_type.comment:
+            continue
+        if text[offset : offset + 1] != b";":
+            break
+        end = offset
+    return text[:end].decode().rstrip()
 
 
 def first_line(error: BaseException) -> str:

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound, suggestion
 from bascule.features.aggregates import Aggregate, parse_aggregate
-from bascule.features.durations import parse_duration
 from bascule.store import digest_of
 
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
@@ -93,8 +93,7 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         if self.ttl_us is not None or self.fields:
             key = "ttl" if self.ttl_us is not None else "fields"
             raise InputError(f"{where} {key} has no meaning for window aggregates.", hint=f"Remove {key}.")
-        lengths = [parse_duration(window, where=f"{where} windows") for window in self.windows]
-        check_unique(lengths, f"{where} windows")
+        check_unique([_window(window, f"{where} windows") for window in self.windows], f"{where} windows")
         for name, text in self.aggregates.items():
             parse_aggregate(text, f"{where} aggregates.{name}")
         check_unique(self.outputs, f"{where} aggregates")
@@ -135,7 +134,7 @@ class FeatureSet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
             prediction time).
         features: the ordered names of the model's inputs: `view__field`, `request__name`, or a request column.
         types: feature to DuckDB type.
-        prediction_time: the request column that says as of when features are read.
+        prediction_time: the request column that says as of when features are read; empty when nothing has a time.
     """
 
     name: str
@@ -195,7 +194,7 @@ def feature_view(name: str, settings: Mapping[str, Any]) -> FeatureView:
             raise InputError(f"[features.{name}] {key}: there is no such key.", hint=suggestion(key, allowed, "key"))
     values = {key: value for key, value in settings.items() if key != "ttl"}
     if settings.get("ttl") is not None:
-        values["ttl_us"] = parse_duration(settings["ttl"], where=f"[features.{name}] ttl")
+        values["ttl_us"] = _window(settings["ttl"], f"[features.{name}] ttl")
     try:
         return msgspec.convert({"kind": "feature_view", "name": name, **values}, FeatureView)
     except msgspec.ValidationError as error:
@@ -219,6 +218,16 @@ def check_name(name: str, kind: str) -> None:
             f"{name!r} cannot be the name of a {kind}.",
             hint="Use letters, digits and single underscores, beginning with a letter.",
         )
+
+
+def _window(text: str, where: str) -> int:
+    """Return in microseconds how far back rows count; in whole numbers, because features are named by it."""
+    length = parse_duration(text, key=where)
+    if length == 0:
+        raise InputError(f"{where}: {text!r} is no time at all.", hint="Leave the setting out to mean no limit.")
+    if "." in text:
+        raise InputError(f"{where} is {text!r}; it must have whole numbers.", hint="Write 1.5d as 1d12h.")
+    return length
 
 
 def check_unique(names: Any, where: str) -> None:

@@ -1,204 +1,124 @@
-"""Point-in-time joins: every example with its features as they were known at its own moment.
+"""Training rows: the features of each example as they were known at its prediction time.
 
-For each row of the spine, in order, exactly one row. Per view the candidates are the rows with equal keys that are not
-null and `event_time <= t` (window aggregates: `t - w <= event_time < t`), and with a known time `known_time <= t`. Of
-them the one with the greatest event time counts, then the greatest known time, then the greatest hash of the row. The
-time to live masks after the join: an expired newest row is null, it does not give way to an older one.
+The one law: a row counts at t only if it was known at t. One SQL query does it, one common table expression a view,
+each an ASOF JOIN; the tests hold it to a double loop in plain Python.
 """
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Mapping
 
 import duckdb
 
-from bascule.errors import InputError
-from bascule.features.aggregates import EXTREMES, SPREADS
-from bascule.features.columns import body, first_line, microseconds, quoted
-from bascule.features.definitions import SEPARATOR, FeatureSet, FeatureView
-from bascule.features.expressions import Input, compile_expression
+from bascule.errors import InputError, suggestion
+from bascule.features.binding import compile_request, output_types
+from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
+from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
+from bascule.features.timelines import timeline_sql
+from bascule.features.windows import window_sql
 
-ROW = "__row"
-AT = "__at"
+SPINE = "__spine"
 
 
-def training_rows(connection: duckdb.DuckDBPyConnection, features: FeatureSet, spine: str) -> duckdb.DuckDBPyRelation:
-    """Join a spine with its features.
+def training_rows(
+    connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, spine_sql: str
+) -> duckdb.DuckDBPyRelation:
+    """Join features to examples, each as of its prediction time.
 
     Args:
-        connection: sees the tables that the views read.
-        spine: text usable after FROM, with the columns that the feature set names.
+        spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
 
     Returns:
-        A relation with the spine's columns and one column for each feature, one row for each row of the spine, in
-        its order.
+        A relation, not yet run, that streams (`.to_arrow_reader()`). Exactly one row for each row of the spine, in its
+        order: the spine's columns, then the features, in the order and with the types of `feature_set`. A feature
+        without a row that counts is NULL (counts are 0); rows of other keys, rows from the future and the order of the
+        rows never change it.
 
     Raises:
-        InputError: a query cannot run.
+        InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
     """
-    name = f"spine_{uuid.uuid4().hex[:12]}"
-    try:
-        connection.execute(f"CREATE TEMP TABLE {name} AS SELECT {_spine(features)} FROM {spine} AS s")
-        parts = [_joined(features, view, name, f"v{at}") for at, view in enumerate(features.views)]
-        return connection.sql(_assembled(features, name, parts))
-    except duckdb.Error as error:
-        raise InputError(
-            f"The features cannot be joined: {first_line(error)}",
-            hint="Try the views' SQL one by one with: bascule sql",
-        ) from None
+    columns = describe(connection, spine_sql, "The examples")
+    check_spine(feature_set, columns)
+    # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
+    connection.execute("SET asof_loop_join_threshold = 0")
+    return connection.sql(training_sql(feature_set, spine_sql, columns))
 
 
-def _spine(features: FeatureSet) -> str:
-    own = "row_number() OVER () AS " + ROW
-    if features.prediction_time:
-        kind = features.columns[features.prediction_time]
-        own += f", {microseconds(quoted(features.prediction_time), kind)} AS {AT}"
-    return f"{own}, s.*"
+def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
+    """Raise `InputError` unless examples bring what the set needs."""
+    for column, wanted in feature_set.columns.items():
+        if column not in columns:
+            raise InputError(
+                f"The examples have no column {column!r}, which feature set {feature_set.name!r} needs.",
+                hint=suggestion(column, list(columns), "column"),
+            )
+        found, bound = feature_type(columns[column]), feature_type(wanted)
+        if found is None or bound is None or family(found) != family(bound):
+            raise InputError(
+                f"Column {column!r} of the examples is {columns[column]}; {feature_set.name!r} was bound to {wanted}.",
+                hint=f"CAST({column} AS {wanted}) in the SQL.",
+            )
+    for column in columns:
+        taken = column in feature_set.types and column not in feature_set.columns
+        if column.startswith(SEPARATOR) or taken:
+            raise InputError(f"The examples have a column {column!r}, a name that is taken.", hint="Rename it with AS.")
 
 
-def _assembled(features: FeatureSet, spine: str, parts: list[str]) -> str:
-    columns = [f"s.* EXCLUDE ({ROW}{f', {AT}' if features.prediction_time else ''})"]
-    inputs = {name: Input(kind, 0, f"s.{quoted(name)}") for name, kind in features.columns.items()}
-    for at, view in enumerate(features.views):
-        for field in view.outputs:
-            feature = f"{view.name}{SEPARATOR}{field}"
-            columns.append(f"v{at}.{quoted(feature)} AS {quoted(feature)}")
-            inputs[f"{view.name}.{field}"] = Input(features.types[feature], 0, f"v{at}.{quoted(feature)}")
-    if features.request is not None:
-        for name, text in features.request.expressions.items():
-            where = f"[features.{features.request.name}] expressions.{name}"
-            made = compile_expression(text, inputs, where)
-            columns.append(f"{made.sql} AS {quoted(f'{features.request.name}{SEPARATOR}{name}')}")
-    joins = "".join(f" LEFT JOIN ({part}) AS v{at} USING ({ROW})" for at, part in enumerate(parts))
-    return f"SELECT {', '.join(columns)} FROM {spine} AS s{joins} ORDER BY s.{ROW}"
-
-
-def _joined(features: FeatureSet, view: FeatureView, spine: str, alias: str) -> str:
-    keys = features.entity(view).keys
-    if view.windows:
-        return _windows(view, keys, spine)
-    if view.event_time is None:
-        return _reference(view, keys, spine)
-    return _known(view, keys, spine) if view.known_time else _latest(view, keys, spine)
-
-
-def rows_sql(view: FeatureView, keys: tuple[str, ...]) -> str:
-    """SQL for the rows of a view that can ever count, one for each key and time: keys `k0…`, times, fields."""
-    columns = [f"{quoted(key)} AS k{at}" for at, key in enumerate(keys)]
-    order = "hash(r) DESC"
-    where = [f"{quoted(key)} IS NOT NULL" for key in keys]
-    partition = [f"k{at}" for at in range(len(keys))]
-    if view.event_time:
-        columns.append(f"{microseconds(quoted(view.event_time), view.types[view.event_time])} AS {AT}")
-        where.append(f"{AT} IS NOT NULL")
-        partition.append(AT)
-    if view.known_time:
-        columns.append(f"{microseconds(quoted(view.known_time), view.types[view.known_time])} AS known")
-        order = "known DESC NULLS LAST, " + order
-    columns += [f"CAST({quoted(field)} AS {view.types[field]}) AS {quoted(field)}" for field in view.fields]
-    inner = f"SELECT {', '.join(columns)}, r FROM ({body(view.sql)}) AS r WHERE {' AND '.join(where)}"
-    if view.known_time:  # an older statement about the same moment counts until the newer one is known
-        return f"SELECT * EXCLUDE (r), hash(r) AS tie FROM ({inner})"
-    ranked = f"row_number() OVER (PARTITION BY {', '.join(partition)} ORDER BY {order})"
-    return f"SELECT * EXCLUDE (r) FROM ({inner}) QUALIFY {ranked} = 1"
-
-
-def _reference(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
-    fields = ", ".join(f"v.{quoted(f)} AS {quoted(f'{view.name}{SEPARATOR}{f}')}" for f in view.fields)
-    return f"SELECT s.{ROW}, {fields} FROM {spine} AS s LEFT JOIN ({rows_sql(view, keys)}) AS v ON {_on(keys)}"
-
-
-def _latest(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
-    fields = ", ".join(f"{_fresh(view, f)} AS {quoted(f'{view.name}{SEPARATOR}{f}')}" for f in view.fields)
-    on = f"{_on(keys)} AND s.{AT} >= v.{AT}"
-    return f"SELECT s.{ROW}, {fields} FROM {spine} AS s ASOF LEFT JOIN ({rows_sql(view, keys)}) AS v ON {on}"
-
-
-def _fresh(view: FeatureView, field: str) -> str:
-    value = f"v.{quoted(field)}"
-    return value if view.ttl_us is None else f"CASE WHEN s.{AT} - v.{AT} <= {view.ttl_us} THEN {value} END"
-
-
-def _known(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
-    fields = ", ".join(f"{_fresh(view, f)} AS {quoted(f'{view.name}{SEPARATOR}{f}')}" for f in view.fields)
-    on = f"{_on(keys)} AND v.{AT} <= s.{AT} AND v.known <= s.{AT}"
-    best = (
-        f"row_number() OVER (PARTITION BY s.{ROW} ORDER BY v.{AT} DESC NULLS LAST, v.known DESC NULLS LAST, v.tie DESC)"
-    )
+def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str]) -> str:
+    """The query of `training_rows`, for examples with these columns and DuckDB types."""
+    at = "CAST(NULL AS BIGINT)"
+    if feature_set.prediction_time:
+        at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
+    numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
+    steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
+    sources = [f"{SPINE} s"]
+    for place, view in enumerate(feature_set.views):
+        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view))})")
+        sources.append(f"JOIN __view{place} USING (__row)")
+    steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
-        f"SELECT s.{ROW}, {fields} FROM {spine} AS s LEFT JOIN ({rows_sql(view, keys)}) AS v ON {on} QUALIFY {best} = 1"
+        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(_outputs(feature_set, columns))}"
+        "\nFROM __joined ORDER BY __row"
     )
 
 
-def events_sql(view: FeatureView, keys: tuple[str, ...]) -> str:
-    """SQL for the running sums of a window view: for each key and time, what all events up to it add up to."""
-    names = [f"k{at}" for at in range(len(keys))]
-    columns = sorted({a.column for a in view.parsed.values() if a.column and a.function not in (*EXTREMES, *SPREADS)})
-    group = ", ".join([*names, AT])
-    sums = ["count(*) AS n"]
-    for at, column in enumerate(columns):
-        sums += [f"count({quoted(column)}) AS n{at}", f"coalesce(sum({quoted(column)}), 0)::DOUBLE AS s{at}"]
-    names_of_sums = ["n", *(f"{kind}{at}" for at in range(len(columns)) for kind in "ns")]
-    running = ", ".join(f"CAST(sum({name}) OVER w AS DOUBLE) AS {name}" for name in names_of_sums)
-    each = f"SELECT {group}, {', '.join(sums)} FROM ({_events(view, keys)}) GROUP BY ALL"
-    window = f"WINDOW w AS (PARTITION BY {', '.join(names)} ORDER BY {AT})"
-    return f"SELECT {group}, {running} FROM ({each}) {window}"
+def view_sql(view: FeatureView, entity: Entity) -> str:
+    """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
+    if view.windows:
+        names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
+        return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE)}"
+    same = " AND ".join(f"s.{quoted(key)} = v.{quoted(key)}" for key in entity.keys)
+    fields = ", ".join(f"{_held(view, field)} AS {_feature(view, field)}" for field in view.fields)
+    if view.event_time is None:
+        return f"SELECT s.__row, {fields} FROM {SPINE} s LEFT JOIN {timeline_sql(view, entity)} v ON {same}"
+    return (
+        f"SELECT s.__row, {fields} FROM {SPINE} s "
+        f"ASOF LEFT JOIN {timeline_sql(view, entity)} v ON {same} AND s.__at >= v.__from"
+    )
 
 
-def _events(view: FeatureView, keys: tuple[str, ...]) -> str:
-    event = str(view.event_time)
-    moment = microseconds(quoted(event), view.types[event])
-    if view.known_time:
-        raise InputError(
-            f"[features.{view.name}] known_time cannot go with windows.",
-            hint="Let event_time be the moment at which the event became known.",
+def _held(view: FeatureView, field: str) -> str:
+    # The time to live masks after the join: an older row never stands in for one that has run out.
+    if view.ttl_us is None:
+        return f"v.{quoted(field)}"
+    return f"CASE WHEN v.__event >= s.__at - {view.ttl_us} THEN v.{quoted(field)} END"
+
+
+def _feature(view: FeatureView, field: str) -> str:
+    return quoted(f"{view.name}{SEPARATOR}{field}")
+
+
+def _outputs(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+    compiled = compile_request(feature_set)
+    outputs = []
+    for column, column_type in columns.items():
+        wanted = feature_set.types.get(column, column_type)
+        outputs.append(
+            quoted(column) if wanted == column_type else f"CAST({quoted(column)} AS {wanted}) AS {quoted(column)}"
         )
-    columns = [f"{quoted(key)} AS k{at}" for at, key in enumerate(keys)]
-    values = sorted({a.column for a in view.parsed.values() if a.column})
-    columns += [f"{moment} AS {AT}", *(quoted(column) for column in values)]
-    where = " AND ".join([*(f"{quoted(key)} IS NOT NULL" for key in keys), f"{AT} IS NOT NULL"])
-    return f"SELECT {', '.join(columns)} FROM ({body(view.sql)}) AS r WHERE {where}"
-
-
-def _windows(view: FeatureView, keys: tuple[str, ...], spine: str) -> str:
-    columns = sorted({a.column for a in view.parsed.values() if a.column and a.function not in (*EXTREMES, *SPREADS)})
-    running = events_sql(view, keys)
-    joins = [f"ASOF LEFT JOIN running AS e ON {_on(keys, 'e')} AND s.{AT} > e.{AT}"]
-    fields = []
-    for at, (window, length) in enumerate(view.lengths.items()):
-        joins.append(f"ASOF LEFT JOIN running AS b{at} ON {_on(keys, f'b{at}')} AND s.{AT} - {length} > b{at}.{AT}")
-        for name, aggregate in view.parsed.items():
-            label = quoted(f"{view.name}{SEPARATOR}{name}_{window}")
-            if aggregate.function in (*EXTREMES, *SPREADS):
-                fields.append(f"{_scanned(view, keys, name, length)} AS {label}")
-                continue
-            place = columns.index(aggregate.column) if aggregate.column else None
-            fields.append(f"{_difference(aggregate.function, place, f'b{at}', view, aggregate.column)} AS {label}")
-    looked_up = f"SELECT s.{ROW}, {', '.join(fields)} FROM {spine} AS s {' '.join(joins)}"
-    return f"WITH running AS MATERIALIZED ({running}) {looked_up}"
-
-
-def _difference(function: str, place: int | None, begin: str, view: FeatureView, column: str | None) -> str:
-    def gone(name: str) -> str:
-        return f"(coalesce(e.{name}, 0) - coalesce({begin}.{name}, 0))"
-
-    count = gone("n") if place is None else gone(f"n{place}")
-    if function == "count":
-        return f"CAST({count} AS BIGINT)"
-    total = gone(f"s{place}")
-    if function == "mean":
-        return f"{total} / nullif({count}, 0)"
-    whole = view.types.get(column or "") not in ("FLOAT", "DOUBLE")
-    return f"CASE WHEN {count} > 0 THEN {f'CAST({total} AS BIGINT)' if whole else total} END"
-
-
-def _scanned(view: FeatureView, keys: tuple[str, ...], name: str, length: int) -> str:
-    """An aggregate that cannot be taken back, over the events of the window themselves."""
-    aggregate = view.parsed[name]
-    function = {"variance": "var_samp", "stddev": "stddev_samp"}.get(aggregate.function, aggregate.function)
-    on = f"{_on(keys, 'r')} AND r.{AT} >= s.{AT} - {length} AND r.{AT} < s.{AT}"
-    return f"(SELECT {function}(r.{quoted(str(aggregate.column))}) FROM ({_events(view, keys)}) AS r WHERE {on})"
-
-
-def _on(keys: tuple[str, ...], alias: str = "v") -> str:
-    return " AND ".join(f"s.{quoted(key)} = {alias}.k{at}" for at, key in enumerate(keys))
+    for feature in feature_set.features:
+        if feature in compiled:
+            outputs.append(f"{compiled[feature].sql} AS {quoted(feature)}")
+        elif feature not in columns:
+            outputs.append(quoted(feature))
+    return outputs

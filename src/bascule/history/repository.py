@@ -91,8 +91,7 @@ class History:
             known = [p.partition("/")[2] for p, _ in self._paths(ref, f"{prefix}/")]
             kind = prefix[:-1] if prefix.endswith("s") else prefix
             where = ref if isinstance(ref, str) else ref.short
-            error = NotFound(kind, name, known)
-            raise NotFound(kind, name, known, hint=f"On {where}: {error.hint}")
+            raise NotFound(kind, name, known, where=where)
         return found
 
     def digest(self, ref: str | Commit, path: str) -> str | None:

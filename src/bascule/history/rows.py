@@ -7,9 +7,8 @@ from typing import Any
 
 from blake3 import blake3
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bascule.catalog import audit, now
+from bascule.catalog import audit, now, upsert
 from bascule.catalog.schema import commits, nodes, ref_log, refs
 from bascule.history.commits import Commit, Object, canonical, commit_id
 from bascule.history.refs import Ref
@@ -84,5 +83,4 @@ def write_object(conn: Connection, value: Object | None) -> str | None:
 
 def write_node(conn: Connection, name: str, body: bytes) -> None:
     """Write a content-addressed part; writing it again does nothing."""
-    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    conn.execute(make(nodes).values(hash=name, body=body).on_conflict_do_nothing())
+    conn.execute(upsert(conn, nodes).values(hash=name, body=body).on_conflict_do_nothing())

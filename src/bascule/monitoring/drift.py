@@ -86,6 +86,15 @@ def count_windows(
     return [WindowCounts(start, end, rows, counted) for start, (end, rows, counted) in sorted(found.items())]
 
 
+def joined(windows: Sequence[WindowCounts]) -> WindowCounts:
+    """Return the counts of several windows as those of the last one."""
+    last = windows[-1]
+    together: dict[str, Counts] = {
+        name: np.asarray(np.sum([window.cells[name] for window in windows], axis=0)) for name in last.cells
+    }
+    return WindowCounts(last.start, last.end, sum(window.rows for window in windows), together)
+
+
 def measure_drift(window: WindowCounts, columns: Sequence[Column], rules: DriftRules) -> list[ColumnDrift]:
     """Compare a window with the reference, column by column.
 

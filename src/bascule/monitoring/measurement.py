@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from bascule.history import Workspace
 from bascule.monitoring.alerts import Alert, Changes, update_alerts
-from bascule.monitoring.drift import ColumnDrift, WindowCounts, count_windows, drift_share, measure_drift
+from bascule.monitoring.drift import ColumnDrift, WindowCounts, count_windows, drift_share, joined, measure_drift
 from bascule.monitoring.monitors import Monitor, read_monitor
 from bascule.monitoring.points import (
     COVERAGE,
@@ -80,15 +80,16 @@ def measure(
     grown = [v for v in volumes if v.start not in known or known[v.start].rows != v.rows]
     changed = [v for v in volumes if v.start not in known or known[v.start].detail != _labelled(v)]
     fresh = {volume.start: volume for volume in (*grown, *changed)}
+    spans = _spans(volumes, grown, watched.drift.over)
     points = [
         *(point for volume in fresh.values() for point in _traffic(volume)),
-        *_drift(connection, branch, watched, profile, grown),
+        *_drift(connection, branch, watched, profile, spans),
         *_quality(ws, connection, branch, watched, list(fresh.values())),
     ]
     changes = Changes((), ())
     if fresh:
         with ws.catalog.write() as conn:
-            changes = _write(conn, branch, watched, profile, points, [v.start for v in grown], list(fresh))
+            changes = _write(conn, branch, watched, profile, points, list(spans), list(fresh))
     return Measurement(len(fresh), tuple(points), changes.opened, changes.resolved)
 
 
@@ -118,26 +119,42 @@ def predictions_relation(branch: str, monitor: Monitor, columns: Sequence[Column
     )
 
 
+def _spans(volumes: Sequence[Volume], grown: Sequence[Volume], over: int) -> dict[int, list[Volume]]:
+    """The windows whose drift is to be measured, by start, each with those it is counted together with, itself last."""
+    new, found = {volume.start for volume in grown}, {}
+    for place, volume in enumerate(volumes):
+        before = volumes[max(0, place - over + 1) : place + 1]
+        span = [one for one in before if one.version == volume.version]
+        if any(one.start in new for one in span):
+            found[volume.start] = span
+    return found
+
+
 def _drift(
     connection: duckdb.DuckDBPyConnection,
     branch: str,
     monitor: Monitor,
     profile: Profile,
-    windows: Sequence[Volume],
+    spans: Mapping[int, Sequence[Volume]],
 ) -> list[Point]:
     columns: list[Column] = list(profile.columns)
     if profile.score is not None:
         columns.append(msgspec.structs.replace(profile.score, name=SCORE))
-    if not columns or not windows:
+    if not columns or not spans:
         return []
-    relation = predictions_relation(branch, monitor, columns, windows)
+    read = {volume.start: volume for span in spans.values() for volume in span}
+    relation = predictions_relation(branch, monitor, columns, list(read.values()))
     expressions = {column.name: f"f.{quoted(column.name)}" for column in columns} | {SCORE: "score"}
-    wanted = {volume.start: volume for volume in windows}
-    found: list[Point] = []
-    for counts in count_windows(connection, relation, columns, by=monitor.by, expressions=expressions):
-        if counts.start in wanted:
-            found += _drift_points(counts, wanted[counts.start].version, columns, monitor, profile)
-    return found
+    counted = {
+        counts.start: counts
+        for counts in count_windows(connection, relation, columns, by=monitor.by, expressions=expressions)
+    }
+    return [
+        point
+        for span in spans.values()
+        if (counts := [counted[volume.start] for volume in span if volume.start in counted])
+        for point in _drift_points(joined(counts), span[-1].version, columns, monitor, profile)
+    ]
 
 
 def _drift_points(
@@ -241,13 +258,13 @@ def _write(
     monitor: Monitor,
     profile: Profile,
     points: Sequence[Point],
-    grown: Sequence[int],
+    drifting: Sequence[int],
     fresh: Sequence[int],
 ) -> Changes:
     take_turns(conn)
     newest = newest_windows(conn, branch, monitor.name)
     windows = dict.fromkeys((TRAFFIC, COVERAGE, QUALITY), fresh) | dict.fromkeys(
-        (DRIFT, DRIFT_SHARE, PREDICTION_DRIFT), grown
+        (DRIFT, DRIFT_SHARE, PREDICTION_DRIFT), drifting
     )
     write_points(conn, branch, monitor.name, points, windows)
     return update_alerts(conn, branch, monitor, newest, lambda point: _weight(point, profile))

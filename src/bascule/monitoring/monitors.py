@@ -32,12 +32,15 @@ class DriftRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         minimum_rows: windows with fewer predictions are not judged.
         effect: the least Jensen-Shannon distance beyond chance that matters.
+        over: how many windows are counted together: the one that is judged and those before it with rows of the same
+            version. By the day, 7 keep the rhythm of the week from being drift.
         alpha: the false discovery rate within a window, over its columns.
         persistence: [k, n]: an alert opens when k of the last n windows have drifted; None takes the monitor's.
     """
 
     minimum_rows: int = 200
     effect: float = 0.1
+    over: int = 1
     alpha: float = 0.05
     persistence: tuple[int, int] | None = None
 
@@ -122,6 +125,11 @@ def _check(monitor: Monitor) -> None:
             raise InputError(
                 f"{where} of monitor {monitor.name!r} is {list(pair)}.", hint="Write [k, n]: k of n windows."
             )
+    if monitor.drift.over < 1:
+        raise InputError(
+            f"drift.over of monitor {monitor.name!r} is {monitor.drift.over}.",
+            hint="Write how many windows, 1 or more.",
+        )
     shares = {
         "drift.effect": monitor.drift.effect,
         "drift.alpha": monitor.drift.alpha,

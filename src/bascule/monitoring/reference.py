@@ -7,6 +7,7 @@ and counts of any windows may be added.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -185,7 +186,8 @@ def _numeric(connection: duckdb.DuckDBPyConnection, relation: str, name: str, bi
     else:
         shares = [step / bins for step in range(1, bins)] + [1.0]
         upper = sorted(set(_one(connection, f"select quantile_disc(v, {shares}) from {source} where isfinite(v)")[0]))
-    edges = (float(np.nextafter(low, -math.inf)), *(float(edge) for edge in upper))
+    # JSON has no infinity, and below the least number there is nothing else.
+    edges = (max(math.nextafter(low, -math.inf), -sys.float_info.max), *(float(edge) for edge in upper))
     below = ", ".join(f"count_if(v <= {literal(edge)})" for edge in edges)
     upto = [count or 0 for count in _one(connection, f"select {below} from {source}")]
     counted = np.diff([0, *upto, present])

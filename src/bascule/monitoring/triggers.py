@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, insert, select
 from bascule.catalog import audit, new_id
 from bascule.catalog import now as clock
 from bascule.catalog.schema import jobs, settings
+from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 from bascule.history import Workspace
 from bascule.monitoring.measurement import release_metrics
@@ -28,7 +29,6 @@ from bascule.monitoring.points import Point, read_points, take_turns
 from bascule.monitoring.reference import decode_profile
 from bascule.monitoring.rules import Rule, read_rule
 from bascule.store import digest_of
-from bascule.training import parse_duration
 
 ACTOR = "trigger"
 MICROSECONDS = 1_000_000

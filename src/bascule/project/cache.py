@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bascule.catalog import now
+from bascule.catalog import now, upsert
 from bascule.catalog.schema import step_cache
 from bascule.history import Workspace
 from bascule.project.receipt import Receipt
@@ -67,9 +66,8 @@ def keep(workspace: Workspace, key: Key, receipt: Receipt) -> None:
         "created_at": now(),
     }
     with workspace.catalog.write() as conn:
-        make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
         changed = {name: value for name, value in row.items() if name != "key"}
-        conn.execute(make(step_cache).values(row).on_conflict_do_update(index_elements=["key"], set_=changed))
+        conn.execute(upsert(conn, step_cache).values(row).on_conflict_do_update(index_elements=["key"], set_=changed))
 
 
 def differences(workspace: Workspace, key: Key) -> list[Difference] | None:

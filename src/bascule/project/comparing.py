@@ -1,19 +1,20 @@
-"""What differs between two states, told by kind: rows of tables, metrics of models, traffic of deployments, text."""
+"""What differs between two states, as `changes` tells it, with what takes a look at the data: rows, and answers."""
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
+from bascule.errors import BasculeError
 from bascule.history import Change, Workspace
-from bascule.history.commits import Object
 from bascule.lake import Lake, TableDiff
-from bascule.project.words import counted
+from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
+PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,33 @@ class Comparison:
     """How one path differs.
 
     Attributes:
-        path: where.
-        change: added, removed or changed.
-        summary: one line.
-        details: more lines: columns, metrics, lines of text.
+        info: the change in the words of its kind.
+        summary: one line; for a table with the rows that came, went and changed.
+        details: more lines: columns, metrics, answers, lines of text.
         sample: some changed rows, for a table.
         data: the numbers behind it, JSON-able.
     """
 
-    path: str
-    change: str
+    info: ChangeInfo
     summary: str
     details: tuple[str, ...] = ()
     sample: tuple[dict[str, Any], ...] = ()
     data: dict[str, Any] | None = None
 
+    @property
+    def path(self) -> str:
+        """Where."""
+        return self.info.path
+
+    @property
+    def change(self) -> str:
+        """Whether the path was added, removed or changed."""
+        return self.info.change
+
     def as_dict(self) -> dict[str, Any]:
         """The comparison as one JSON object."""
-        return asdict(self)
+        more = {"summary": self.summary, "details": self.details, "sample": self.sample, "data": self.data}
+        return msgspec.structs.asdict(self.info) | {"facts": msgspec.to_builtins(self.info.facts)} | more
 
 
 def compare(workspace: Workspace, before: str, after: str, prefix: str = "", rows: int = 5) -> list[Comparison]:
@@ -47,17 +57,19 @@ def compare(workspace: Workspace, before: str, after: str, prefix: str = "", row
     Args:
         rows: show at most so many changed rows of a table.
     """
-    lake = Lake(workspace)
     found = []
     for change in workspace.history.diff(before, after, prefix):
+        info = describe(change)
         if change.path.startswith("tables/"):
-            found.append(_table(lake, change, rows))
+            found.append(_table(Lake(workspace), change, info, rows))
+        elif change.path.startswith("models/"):
+            found.append(_model(workspace, change, info))
         else:
-            found.append(KINDS.get(change.path.partition("/")[0], _text)(change))
+            found.append(Comparison(info, info.summary, _lines(info)))
     return found
 
 
-def _table(lake: Lake, change: Change, rows: int) -> Comparison:
+def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int) -> Comparison:
     diff = lake.diff(change.before, change.after, rows)
     words = [f"{diff.rows_before:,} → {diff.rows_after:,} rows"]
     for name in ("added", "removed", "changed"):
@@ -69,7 +81,7 @@ def _table(lake: Lake, change: Change, rows: int) -> Comparison:
         if change.kind == "changed"
     )
     sample = tuple(_row(one.kind, one.before, one.after) for one in diff.sample) if change.kind == "changed" else ()
-    return Comparison(change.path, change.kind, ", ".join(words), columns, sample, _numbers(diff))
+    return Comparison(info, ", ".join(words), columns, sample, _numbers(diff))
 
 
 def _row(kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
@@ -85,52 +97,59 @@ def _numbers(diff: TableDiff) -> dict[str, Any]:
     return {name: getattr(diff, name) for name in names} | {"columns": [asdict(c) for c in diff.columns]}
 
 
-def _model(change: Change) -> Comparison:
+def _model(workspace: Workspace, change: Change, info: ChangeInfo) -> Comparison:
+    """New versions with their metrics beside those of what served, and how far the answers moved."""
     before, after = change.before or {}, change.after or {}
     old, new = before.get("versions", {}), after.get("versions", {})
-    fresh = [new[number] for number in sorted(new.keys() - old.keys(), key=int)]
+    served, serving = old.get(_production(before)), new.get(_production(after))
     details = []
-    served = old.get(str(before.get("aliases", {}).get("production")))
-    for version in fresh:
-        gates = "gates passed" if version["passed"] else f"forced: {version['forced']}"
-        details.append(f"version {version['version']}: {gates}")
-        for name, value in version["metrics"].items():
-            if name.startswith("test."):
-                was = served["metrics"].get(name) if served else None
-                told = f" (was {was:.4f}, {value - was:+.4f})" if was is not None else ""
-                details.append(f"  {name.removeprefix('test.')} {value:.4f}{told}")
-    moved = [
-        f"{alias}: {before.get('aliases', {}).get(alias, '-')} → {number}"
-        for alias, number in after.get("aliases", {}).items()
-        if before.get("aliases", {}).get(alias) != number
-    ]
-    return Comparison(change.path, change.kind, ", ".join([counted(len(fresh), "new version"), *moved]), tuple(details))
+    for number in sorted(new.keys() - old.keys(), key=int):
+        version = new[number]
+        details.append(f"version {number}: {'gates passed' if version['passed'] else 'forced: ' + version['forced']}")
+        details += _metrics(version["metrics"], served["metrics"] if served else {})
+    data = None
+    if served and serving and served["artifact"] != serving["artifact"]:
+        data, line = _answers(workspace, served, serving)
+        details.append(line)
+    return Comparison(info, info.summary, tuple(details), data=data)
 
 
-def _deployment(change: Change) -> Comparison:
-    def traffic(obj: Object | None) -> str:
-        return ", ".join(f"version {t['version']} {t['weight']} %" for t in (obj or {}).get("traffic", [])) or "nothing"
-
-    return Comparison(change.path, change.kind, f"{traffic(change.before)} → {traffic(change.after)}")
+def _production(model: Mapping[str, Any]) -> str:
+    return str(model.get("aliases", {}).get(PRODUCTION))
 
 
-def _text(change: Change) -> Comparison:
-    old, new = (_lines(side) for side in (change.before, change.after))
-    lines = [
-        line for line in difflib.unified_diff(old, new, lineterm="", n=1) if not line.startswith(("---", "+++", "@@"))
-    ]
-    kind = (change.after or change.before or {}).get("kind", "object").replace("_", " ")
+def _metrics(metrics: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
+    lines = []
+    for name, value in metrics.items():
+        if name.startswith("test."):
+            was = before.get(name)
+            told = f" (was {was:.4f}, {value - was:+.4f})" if was is not None else ""
+            lines.append(f"  {name.removeprefix('test.')} {value:.4f}{told}")
+    return lines
+
+
+def _answers(
+    workspace: Workspace, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, str]:
+    from bascule.project.rereading import answers_shift  # it needs what trains; most comparisons do not
+
+    what = f"predictions of version {after['version']} against version {before['version']}"
+    try:
+        shift = answers_shift(workspace, before, after)
+    except BasculeError as error:
+        return None, f"{what}: not compared ({error.message})"
+    if shift is None:
+        return None, f"{what}: not compared, because they do not answer the same question about the same rows"
+    words = [f"{shift.moved:.1%} of {shift.rows:,} test rows get another label"] if shift.moved is not None else []
+    words.append(f"on average {shift.mean:.4g} apart, at most {shift.largest:.4g}")
+    return {"predictions": asdict(shift)}, f"{what}: {', '.join(words)}"
+
+
+def _lines(info: ChangeInfo) -> tuple[str, ...]:
+    """The lines of text that differ, or else the values; nothing of what came or went whole."""
+    if info.change != "changed":
+        return ()
+    lines = [line for line in info.text if not line.startswith("@@")]
+    lines = lines or [f"{fact.name}: {fact.before or 'none'} → {fact.after or 'none'}" for fact in info.facts]
     more = [f"… and {len(lines) - MOST_LINES} lines more"] if len(lines) > MOST_LINES else []
-    return Comparison(change.path, change.kind, kind, (*lines[:MOST_LINES], *more) if change.kind == "changed" else ())
-
-
-def _lines(obj: Object | None) -> list[str]:
-    """An object as lines: its text or SQL as it was written, and the rest as JSON."""
-    if obj is None:
-        return []
-    written = [line for key in ("text", "sql") for line in str(obj.get(key, "")).splitlines()]
-    rest = {key: value for key, value in obj.items() if key not in ("text", "sql", "kind")}
-    return [*json.dumps(rest, indent=1, sort_keys=True).splitlines(), *written]
-
-
-KINDS: dict[str, Callable[[Change], Comparison]] = {"models": _model, "deployments": _deployment}
+    return (*lines[:MOST_LINES], *more)

@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 
 import msgspec
 
+from bascule.durations import HOW
+from bascule.durations import PATTERN as DURATION_PATTERN
 from bascule.errors import suggestion
-from bascule.project.durations import HOW
 from bascule.project.locate import KeyPath
-from bascule.project.sections import DURATION_PATTERN, NAME_PATTERN, TRAINER_PATTERN, Section
+from bascule.project.section import NAME_PATTERN, TRAINER_PATTERN, Section
 
 S = TypeVar("S", bound=Section)
 

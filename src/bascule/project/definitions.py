@@ -9,6 +9,7 @@ import msgspec
 
 from bascule.errors import InputError, ProjectFileError
 from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
+from bascule.features.expressions import references
 from bascule.lake import sqltext
 from bascule.project.file import ProjectFile
 
@@ -60,17 +61,16 @@ def feature_set(project: ProjectFile, connection: duckdb.DuckDBPyConnection) -> 
     training, model = project.training, project.model
     if training is None or model is None:
         raise InputError("The project trains no model.", hint="Write [training] and [model] into bascule.toml.")
-    chosen = set(training.features)
-    request = request_view(project)
     return build_feature_set(
         connection,
         name=model.name,
         entities=entities(project),
-        views=tuple(view for view in views(project) if view.name in chosen),
-        request=request if request is not None and request.name in chosen else None,
+        views=views(project),
         population=population(project),
-        request_columns=training.request,
         prediction_time=training.prediction_time,
+        features=training.features,
+        request=request_view(project),
+        request_columns=training.request,
     )
 
 
@@ -79,14 +79,32 @@ def population(project: ProjectFile) -> str:
     return plain(project.sql("training", "population"))
 
 
+def definitions_read(project: ProjectFile) -> tuple[str, ...]:
+    """Return the paths in the history of the feature views that the model reads, and of their entities."""
+    known, read = project.views(), _features_read(project)
+    about = dict.fromkeys(known[name].entity for name in read if name in known)
+    return (*(f"features/{name}" for name in read), *(f"entities/{name}" for name in about))
+
+
+def _features_read(project: ProjectFile) -> tuple[str, ...]:
+    """The views that are chosen, and those that their expressions read."""
+    chosen = dict.fromkeys(project.training.features if project.training else ())
+    for name, view in project.request_views().items():
+        if name in chosen:
+            for feature, text in view.expressions.items():
+                read = references(text, f"[features.{name}] expressions.{feature}")
+                chosen |= dict.fromkeys(column.split(".")[0] for column in read if "." in column)
+    return tuple(chosen)
+
+
 def tables_read(project: ProjectFile) -> tuple[str, ...]:
-    """Return the tables that the population and the chosen views read, by name.
+    """Return the tables that the population and the views read, by name.
 
     Raises:
         ProjectFileError: a query cannot be read, or reads something else than tables.
     """
-    chosen = set(project.training.features) if project.training else set()
-    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in project.views() if name in chosen]
+    chosen, known = _features_read(project), project.views()
+    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in chosen if name in known]
     if project.training is not None:
         keys.append(("training", "population"))
     return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))

@@ -12,6 +12,7 @@ import msgspec
 from bascule.errors import InputError, ProjectFileError, suggestion
 from bascule.project import convert
 from bascule.project.locate import KeyPath, key_lines, key_text, line_of
+from bascule.project.section import Section
 from bascule.project.sections import (
     ContractRef,
     Deployment,
@@ -24,7 +25,6 @@ from bascule.project.sections import (
     ProjectSections,
     RequestView,
     Retrain,
-    Section,
     Source,
     Training,
     Workspace,

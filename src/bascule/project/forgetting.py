@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select, update
 
 from bascule.catalog import actor, audit
 from bascule.catalog.schema import settings, training_sets
-from bascule.features.online import entity_key, open_online_store
+from bascule.features import LmdbStore
 from bascule.history import Workspace
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import Request
@@ -145,24 +145,11 @@ def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.ChunkedArray:
 
 
 def _online(request: Request) -> list[Forgotten]:
-    """Take the subject's timelines out of every branch's store, for entities that are named by exactly its columns."""
-    removed = 0
-    workspace = request.workspace
-    for branch in workspace.history.branches():
-        if not (workspace.online_folder / (branch.name.replace("/", "%2F") + ".lmdb")).exists():
-            continue
-        keys = {
-            tuple(request.key[column] for column in obj["keys"])
-            for _, obj in workspace.history.entries(branch.head, "entities/")
-            if set(obj["keys"]) == set(request.key)
-        }
-        with open_online_store(workspace.online_folder, branch.name) as store:
-            for values in keys:
-                removed += (
-                    store.count_entity(entity_key(values))
-                    if request.dry_run
-                    else store.delete_entity(entity_key(values))
-                )
+    """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
+    if not request.workspace.online_folder.exists():
+        return []
+    store = LmdbStore(request.workspace.online_folder)
+    removed = store.count(request.key) if request.dry_run else store.forget(request.key)
     return [Forgotten("online stores", removed)] if removed else []
 
 

@@ -87,7 +87,7 @@ def _model(project: ProjectFile) -> list[Step]:
     judged = Step(
         evaluating.NAME,
         (training.NAME,),
-        ("bascule.project.steps.evaluating", "bascule.evaluation"),
+        ("bascule.project.steps.evaluating", "bascule.project.rereading", "bascule.evaluation"),
         ("numpy",),
         evaluating.inputs,
         evaluating.work,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from bascule.catalog import actor
-from bascule.errors import InputError, NotFound, suggestion
+from bascule.errors import InputError, NotFound
 from bascule.project.definitions import plain, tables_read
 from bascule.project.place import Place
 from bascule.project.shipping import serving_branch
@@ -33,7 +33,7 @@ class Predicted:
         branch: where the deployment that answered is.
         arm: `stable`, or `canary` while a version is rolled out.
         inputs: what was asked about.
-        output: `probability` and `label` of a classification, `value` of a regression.
+        output: `label` and `probability` of a classification (by class when there are more than two), or `value`.
     """
 
     prediction_id: str
@@ -65,7 +65,9 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
     plane = DataPlane(place.workspace, branch)
     state = plane.open(branch)
     if name not in state.deployments:
-        raise NotFound("deployment in service", name, state.deployments, hint=_way_in(name, list(state.deployments)))
+        planned = [path.partition("/")[2] for path in place.workspace.history.digests(branch, "deployments/")]
+        hint = f"Bring it there: bascule deploy {name}" if name in planned else ""
+        raise NotFound("deployment in service", name, planned, where=branch, hint=hint)
     deployment = state.deployments[name]
     row = {**(_example(place, branch, deployment) if example else {}), **_typed(deployment, values)}
     answer = score(deployment, Query(rows_of_records([row]), caller=actor()))
@@ -77,11 +79,9 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
     assert answer.outputs is not None  # `record` raises when the model failed
     model = answer.model
     output = shown(model.task, model.classes, answer.outputs[0])
+    if model.task == "multiclass":
+        output["probability"] = dict(zip(model.classes, output["probability"], strict=True))
     return Predicted(answer.ids[0], name, branch, model.version, answer.arm.kind, row, output)
-
-
-def _way_in(name: str, known: Sequence[str]) -> str:
-    return suggestion(name, known, "deployment in service") if known else f"Bring it there: bascule deploy {name}"
 
 
 def _typed(deployment: ServedDeployment, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
-from bascule.project.durations import microseconds
 from bascule.project.file import ProjectFile
 from bascule.project.sections import FeatureView, Training
 
@@ -120,6 +120,14 @@ def _training(project: ProjectFile) -> None:
                 f"there is no [features.{name}].",
                 suggestion(name, list(project.features), "feature view"),
             )
+    known = [*project.features, *training.request]
+    for place, name in enumerate(training.trusted):
+        if name.split(".")[0] not in known:
+            raise project.problem(
+                ("training", "trusted", place),
+                f"there is no feature view and no request column {name.split('.')[0]!r}.",
+                suggestion(name.split(".")[0], known, "feature"),
+            )
     if not training.features and not training.request:
         raise project.problem(
             ("training",), "names neither features nor request columns.", "Write features = […] or request = […]."
@@ -145,7 +153,7 @@ def _split_problems(training: Training) -> Iterator[tuple[str, str, str]]:
     for name, size in sizes.items():
         if isinstance(size, str) and not training.prediction_time:
             yield name, "is a span of time, but there is no prediction_time.", "Write a share such as 0.15."
-        if isinstance(size, str) and microseconds(size) == 0:
+        if isinstance(size, str) and parse_duration(size) == 0:
             yield name, "is empty.", 'Write a span such as "30d".'
     if sum(size for size in sizes.values() if isinstance(size, float)) >= 1:
         yield "test", "and validation leave nothing to train on.", "Make them smaller; 0.15 each is usual."

@@ -8,29 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-DURATION_PATTERN = r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d|w)\s*$"
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
-TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
-
-Duration = Annotated[
-    str,
-    Meta(pattern=DURATION_PATTERN, description="A span of time: a number and a unit.", examples=["30d", "6h", "90m"]),
-]
-Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, between 0 and 1.", examples=[0.15])]
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]
-Column = Annotated[str, Meta(min_length=1, description="The name of a column.")]
-RelativePath = Annotated[str, Meta(min_length=1, description="A path, relative to the project file.")]
-Expression = Annotated[str, Meta(min_length=1, description="An SQL expression over one row.")]
-Positive = Annotated[int, Meta(ge=1)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Percent = Annotated[int, Meta(ge=1, le=100, description="A share of the traffic in percent.")]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all sections share: they cannot change, and they refuse keys that they do not know."""
+from bascule.project.guardrails import Guardrails
+from bascule.project.section import (
+    TRAINER_PATTERN,
+    Column,
+    Duration,
+    Expression,
+    Fraction,
+    Name,
+    Percent,
+    Positive,
+    Section,
+    Share,
+)
 
 
 class Project(Section, frozen=True, kw_only=True):
@@ -171,6 +163,9 @@ class Training(Section, frozen=True, kw_only=True):
         cut_off: nothing learned after this moment is used.
         features: the feature views that the model reads.
         request: columns of the population that are features themselves.
+        outcomes: columns of the label's table, beside its own, that nobody knows before `label_time`; a feature that
+            is made from one of them too early is a leak.
+        trusted: features that may tell the label nearly by themselves: they are honest, however good they look.
         split: how rows are divided.
     """
 
@@ -186,6 +181,11 @@ class Training(Section, frozen=True, kw_only=True):
     cut_off: Annotated[str | None, Meta(description="Nothing learned after this ISO 8601 moment is used.")] = None
     features: Annotated[tuple[str, ...], Meta(description="The feature views that the model reads.")] = ()
     request: Annotated[tuple[Column, ...], Meta(description="Population columns that are features themselves.")] = ()
+    outcomes: Annotated[tuple[Column, ...], Meta(description="More columns that are unknown before label_time.")] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(description="Features that are honest, however good they look.", examples=[["plane.built", "distance"]]),
+    ] = ()
     split: Split = Split()
 
 
@@ -269,62 +269,6 @@ class Gates(Section, frozen=True, kw_only=True):
     signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
 
 
-class EventGuardrail(Section, frozen=True, kw_only=True):
-    """A share of requests that some event may have: `margin` is how far the canary's may exceed stable's."""
-
-    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.01
-
-
-class LatencyGuardrail(Section, frozen=True, kw_only=True):
-    """Answers slower than `slo_ms` are events, as in `EventGuardrail`."""
-
-    slo_ms: Annotated[float, Meta(gt=0, description="Slower answers count, in milliseconds.")] = 250.0
-    margin: Annotated[float, Meta(gt=0, lt=1, description="The excess share that is accepted.")] = 0.05
-
-
-class QualityGuardrail(Section, frozen=True, kw_only=True):
-    """The loss on arrived labels.
-
-    Attributes:
-        loss: what is measured; each lies between 0 and 1. By the task when not given.
-        margin: how far the canary's mean loss may exceed stable's.
-        scale: the error that counts as a whole one, for `absolute_error`; by the test split's errors when not given.
-        minimum_span: the least time that labelled requests must span before quality is judged.
-    """
-
-    loss: Annotated[
-        Literal["brier", "log_loss", "error", "absolute_error"] | None,
-        Meta(description="What is measured, 0 to 1; by the task when not given."),
-    ] = None
-    margin: Annotated[float, Meta(gt=0, lt=1, description="How far its mean may exceed stable's.")] = 0.005
-    scale: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="The error that counts as a whole one.")] = (
-        None
-    )
-    minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
-
-
-class Guardrails(Section, frozen=True, kw_only=True):
-    """What a canary is judged by. A rule that is `false` is not applied.
-
-    Attributes:
-        alpha: the chance that a harmless canary is ever rolled back.
-        minimum_rows: canary requests that every step must have seen.
-        split: whether the canary must answer the share of requests that it was given.
-        errors: failed requests.
-        latency: slow answers.
-        quality: the loss on arrived labels.
-        time_limit: how long a rollout may be undecided before a person is asked.
-    """
-
-    alpha: Annotated[float, Meta(gt=0, lt=1, description="The chance of a needless rollback.")] = 0.05
-    minimum_rows: Annotated[int, Meta(ge=1, description="Canary requests that a step must have seen.")] = 200
-    split: Annotated[bool, Meta(description="Whether the canary must answer its share.")] = True
-    errors: EventGuardrail | bool = EventGuardrail()
-    latency: LatencyGuardrail | bool = LatencyGuardrail()
-    quality: QualityGuardrail | bool = QualityGuardrail()
-    time_limit: Annotated[Duration | None, Meta(description="Undecided for so long: a person is asked.")] = None
-
-
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
@@ -356,11 +300,13 @@ class Drift(Section, frozen=True, kw_only=True):
     Attributes:
         minimum_rows: periods with fewer rows are not judged.
         effect: the least distance that matters, 0 to 1.
+        over: how many periods are counted together, the judged one last: 24 hours, 7 days or 1 when not given.
         persistence: `[k, n]`: in k of the last n periods.
     """
 
     minimum_rows: Annotated[int, Meta(ge=1, description="Periods with fewer rows are not judged.")] = 200
     effect: Annotated[Fraction, Meta(description="The least distance that matters.")] = 0.1
+    over: Annotated[Positive | None, Meta(description="Periods counted together: 24 hours, 7 days, else 1.")] = None
     persistence: Persistence = (3, 5)
 
 
@@ -396,6 +342,7 @@ class Retrain(Section, frozen=True, kw_only=True):
     Attributes:
         when: a rule such as `quality.auc < training.auc - 0.03 for 3 of 5 days`.
         schedule: a cron expression in UTC, such as `0 3 * * 1`.
+        cooldown: the least time between two retrainings that `when` starts, by the days that were watched.
     """
 
     when: Annotated[
@@ -405,6 +352,7 @@ class Retrain(Section, frozen=True, kw_only=True):
         ),
     ] = None
     schedule: Annotated[str | None, Meta(description="A cron expression, UTC.", examples=["0 3 * * 1"])] = None
+    cooldown: Annotated[Duration, Meta(description="The least time between two that `when` starts.")] = "7d"
 
 
 class Workspace(Section, frozen=True, kw_only=True):

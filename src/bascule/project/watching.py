@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import duckdb
 
 from bascule.delivery import step as judge
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
-from bascule.project.querying import logged
+from bascule.project.querying import MAIN, logged
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,30 @@ def watch(workspace: Workspace, branch: str, name: str | None = None) -> list[Wa
     if name is not None and f"monitors/{name}" not in monitors:
         raise NotFound("monitor", name, [path.partition("/")[2] for path in monitors])
     chosen = [obj for path, obj in monitors.items() if name in (None, path.partition("/")[2])]
-    return [_watch(workspace, branch, obj) for obj in chosen]
-
-
-def _watch(workspace: Workspace, branch: str, obj: dict[str, Any]) -> Watched:
-    monitor = read_monitor(obj)
     with logged(workspace) as connection:
-        found = measure(workspace, connection, branch, monitor)
+        return [_watch(workspace, connection, branch, obj) for obj in chosen]
+
+
+def watch_all(workspace: Workspace) -> list[Watched]:
+    """Watch every branch that people get answers from: `main`, and those whose own deployments have answered.
+
+    A branch that was made for some work has inherited monitors and triggers; that it is there is no reason to measure,
+    let alone to retrain.
+    """
+    watched = _holding(workspace, "monitors/")
+    if not watched:
+        return []
+    with logged(workspace) as connection:
+        return [
+            _watch(workspace, connection, branch, obj)
+            for branch in _answering(connection, watched)
+            for _, obj in watched[branch]
+        ]
+
+
+def _watch(workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, obj: dict[str, Any]) -> Watched:
+    monitor = read_monitor(obj)
+    found = measure(workspace, connection, branch, monitor)
     reasons = [
         job.reason
         for _, trigger in workspace.history.entries(branch, "triggers/")
@@ -78,16 +97,43 @@ def _watch(workspace: Workspace, branch: str, obj: dict[str, Any]) -> Watched:
 
 def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str, str]]:
     """Judge every rollout that is under way on a branch and carry the decisions out: (deployment, action, reason)."""
-    under_way = [
-        path.partition("/")[2]
-        for path, obj in workspace.history.entries(branch, "deployments/")
-        if obj.get("rollout") is not None
-    ]
+    under_way = _rolling(workspace.history.entries(branch, "deployments/"))
     if not under_way:
         return []
-    found = []
     with logged(workspace) as connection:
-        for name in under_way:
-            decision = judge(connection, workspace, branch, name)
-            found.append((name, decision.action, decision.reason))
-    return found
+        return _judged(workspace, connection, branch, under_way)
+
+
+def judge_all(workspace: Workspace) -> None:
+    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them."""
+    under_way = {
+        branch: names for branch, held in _holding(workspace, "deployments/").items() if (names := _rolling(held))
+    }
+    if not under_way:
+        return
+    with logged(workspace) as connection:
+        for branch in _answering(connection, under_way):
+            _judged(workspace, connection, branch, under_way[branch])
+
+
+def _judged(
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, names: Iterable[str]
+) -> list[tuple[str, str, str]]:
+    decisions = [(name, judge(connection, workspace, branch, name)) for name in names]
+    return [(name, decision.action, decision.reason) for name, decision in decisions]
+
+
+def _rolling(deployments: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") is not None]
+
+
+def _holding(workspace: Workspace, prefix: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """The objects below a prefix by branch. They are read at heads: a branch may be deleted meanwhile."""
+    history = workspace.history
+    found = {ref.name: list(history.entries(ref.head, prefix)) for ref in history.branches()}
+    return {branch: held for branch, held in found.items() if held}
+
+
+def _answering(connection: duckdb.DuckDBPyConnection, branches: Iterable[str]) -> list[str]:
+    served = {row[0] for row in connection.execute("select distinct branch from predictions").fetchall()}
+    return [branch for branch in branches if branch == MAIN or branch in served]

@@ -236,9 +236,9 @@ def _refused(
     with ws.catalog.write() as conn:
         _write_evaluation(conn, new_id("ev"), model, "", training_set, report, {"run_id": run_id, "created_at": now()})
         _write_approval(conn, f"models/{model}", "refused", "gates", reasons)
-    named = ", ".join(gate["name"] for gate in failed)
+    listed = "".join(f"\n  {gate['name']}: {gate['reason']}" for gate in failed)
     return CheckFailed(
-        f"The gates refuse this version of {model!r}: {named}. {reasons}",
+        f"The gates refuse this version of {model!r}:{listed}",
         details=failed,
         hint='Improve the model, or register it all the same with a reason: --force "why".',
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bascule.history import Workspace
-from bascule.project.watching import judge_rollouts, watch
+from bascule.project.watching import judge_all, watch_all
 from bascule.server.jobs import JobRunner
 from bascule.server.scheduler import Tick
 from bascule.serving.log import move_segments
@@ -22,22 +21,7 @@ def ticks(folder: Path) -> list[Tick]:
     jobs = JobRunner(folder)
     return [
         Tick("log", LOG_EVERY, move_segments),
-        Tick("rollouts", ROLLOUTS_EVERY, _judge),
-        Tick("monitors", MONITORS_EVERY, _measure),
+        Tick("rollouts", ROLLOUTS_EVERY, judge_all),
+        Tick("monitors", MONITORS_EVERY, watch_all),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
     ]
-
-
-def _judge(workspace: Workspace) -> None:
-    for branch in _branches_with(workspace, "deployments/"):
-        judge_rollouts(workspace, branch)
-
-
-def _measure(workspace: Workspace) -> None:
-    for branch in _branches_with(workspace, "monitors/"):
-        watch(workspace, branch)
-
-
-def _branches_with(workspace: Workspace, prefix: str) -> list[str]:
-    history = workspace.history
-    return [ref.name for ref in history.branches() if history.digests(ref.head, prefix)]

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from bascule.errors import NotFound
-from bascule.features import FeatureSet
-from bascule.features.online import LmdbStore, OnlineReader, open_online_store
+from bascule.features import FeatureSet, LmdbStore, OnlineReader
 from bascule.history import Workspace
 from bascule.serving.joining import FeatureReader
 from bascule.serving.model import ReaderOf
@@ -18,26 +17,18 @@ MAIN = "main"
 
 
 def open_reader(ws: Workspace) -> ReaderOf:
-    """Return what gives readers over a workspace's online stores.
+    """Return what gives readers over a workspace's online store.
 
-    A feature set is read from the store of `main` when that has all of its views, else from the first branch's that has
-    them: a preview of new features reads where they were materialised.
+    A feature set is read as materialised on `main` when all of its views were, else as on the first branch where they
+    were: a preview of new features.
     """
-
-    # LMDB allows one opening of a file in a process: all models of a branch share it.
-    stores: dict[str, LmdbStore] = {}
-
-    def store_of(branch: str) -> LmdbStore:
-        if branch not in stores:
-            stores[branch] = open_online_store(ws.online_folder, branch, readonly=True)
-        return stores[branch]
 
     def reader_of(feature_set: Mapping[str, Any]) -> FeatureReader | None:
         features = msgspec.convert(dict(feature_set), FeatureSet)
         names = [ref.name for ref in ws.history.branches()]
         for name in sorted(names, key=lambda branch: branch != MAIN):
             try:
-                return OnlineReader(features, store_of(name))
+                return OnlineReader(features, LmdbStore(ws.online_folder, name))
             except NotFound:
                 continue
         return None

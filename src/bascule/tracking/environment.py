@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from typing import Any
+
+_FIELD = re.compile(r"^(Name|Version):(.+)$", re.MULTILINE)
 
 
 @cache
@@ -22,8 +25,16 @@ def capture_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
-        "packages": dict(sorted({d.metadata["Name"].lower(): d.version for d in distributions()}.items())),
+        "packages": dict(sorted(map(_named, distributions()))),
     }
+
+
+def _named(package: Distribution) -> tuple[str, str]:
+    """Return a package's name and version. Its whole description need not be parsed for them, as `metadata` does."""
+    found = dict(_FIELD.findall((package.read_text("METADATA") or "").partition("\n\n")[0]))
+    if "Name" not in found or "Version" not in found:
+        return package.metadata["Name"].lower(), package.version
+    return found["Name"].strip().lower(), found["Version"].strip()
 
 
 def environment_class(packages: tuple[str, ...]) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bascule.catalog import actor, new_id, now, this_process
+from bascule.catalog import actor, new_id, now, this_process, upsert
 from bascule.catalog.schema import metrics, params, run_io, runs, tags
 from bascule.errors import BasculeError, NotFound, is_interruption
 from bascule.history import Workspace
@@ -70,8 +69,7 @@ class Run:
     def _insert(self, table: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             with self.workspace.catalog.write() as conn:
-                make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-                conn.execute(make(table).on_conflict_do_nothing(), rows)
+                conn.execute(upsert(conn, table).on_conflict_do_nothing(), rows)
 
 
 @contextmanager
@@ -125,8 +123,7 @@ def find_run(workspace: Workspace, text: str) -> dict[str, Any]:
         found = conn.execute(select(runs).where(runs.c.id.startswith(text)).limit(2)).all()
         if len(found) == 1:
             return dict(found[0]._mapping)
-        known = conn.execute(select(runs.c.id).order_by(runs.c.started_at.desc()).limit(8)).scalars().all()
-    raise NotFound("run", text, known, hint="Write more of the id." if found else "")
+    raise NotFound("run", text, hint="Write more of the id." if found else "List them with: bascule runs")
 
 
 def _fail(run: Run, error: BaseException) -> None:

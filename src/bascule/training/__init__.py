@@ -7,7 +7,6 @@ traffic.
 """
 
 from bascule.training.bundle import ModelBundle, pack_model, unpack_model
-from bascule.training.durations import parse_duration
 from bascule.training.formats import FORMATS, Predictor, load_predictor
 from bascule.training.frame import check_label
 from bascule.training.label import Target, encode_target, infer_target
@@ -78,7 +77,6 @@ __all__ = [
     "load_predictor",
     "load_trainer",
     "pack_model",
-    "parse_duration",
     "read_signature",
     "read_training_set",
     "split_by_hash",

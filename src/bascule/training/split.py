@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bascule.durations import parse_duration
 from bascule.errors import InputError
-from bascule.training.durations import parse_duration
 from bascule.training.spec import Split
 
 TRAIN, VALIDATION, TEST, EMBARGOED = 0, 1, 2, -1

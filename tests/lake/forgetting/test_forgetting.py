@@ -27,6 +27,8 @@ OTHER = "zebra-another@example.com"
 pyiceberg = pytest.importorskip("pyiceberg")
 from pyiceberg.table import StaticTable  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def people(*emails: str | None, start: int = 0) -> pa.Table:
     return pa.table(

@@ -277,6 +277,7 @@ def test_a_type_that_no_table_holds_is_refused_with_its_column() -> None:
         schemas.from_arrow(pa.schema([("gap", pa.duration("s"))]))
 
 
+@pytest.mark.slow
 def test_metadata_stays_small_and_manifests_few(tmp_path: Path) -> None:
     table = new_table(tmp_path / "t", pa.schema([("n", pa.int64())]))
     for number in range(300):
@@ -289,6 +290,7 @@ def test_metadata_stays_small_and_manifests_few(tmp_path: Path) -> None:
     assert table.summary["total-records"] == "300"
 
 
+@pytest.mark.slow
 def test_an_append_reads_no_old_manifest_but_when_a_rung_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

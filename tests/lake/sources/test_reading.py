@@ -219,3 +219,26 @@ def test_files_that_are_not_there_are_named_with_the_nearest(tmp_path: Path, rea
     put(tmp_path, "b.json", "[]")
     with pytest.raises(InputError, match="several formats: csv, json"):
         reading(tmp_path)
+
+
+def test_mixed_line_ends_are_named(tmp_path: Path, reading: Reading) -> None:
+    lines = b"a,b\r\n" + b"1,x\r\n" * 5000 + b"2,y\n"
+    with pytest.raises(InputError, match=r"a\.csv:5002: this line does not end as the first one does") as told:
+        reading(put(tmp_path, "a.csv", lines))
+    assert "sed" in told.value.hint
+
+
+def test_decimal_commas_where_they_part_no_fields(tmp_path: Path, reading: Reading) -> None:
+    rows = reading(put(tmp_path, "a.csv", "preis;menge;wann\n1,5;3;2024-01-01\n-2,25;4;2024-01-02\n7;5;2024-01-03\n"))
+    assert [row["preis"] for row in rows] == [1.5, -2.25, 7.0]
+    assert rows[0]["wann"] == dt.date(2024, 1, 1)
+    # Points and commas together are no numbers: nothing is guessed.
+    mixed = reading(put(tmp_path, "b.csv", "a;b\n1,5;2.5\n2,5;3.5\n"))
+    assert mixed == [{"a": "1,5", "b": 2.5}, {"a": "2,5", "b": 3.5}]
+
+
+def test_decimal_commas_of_a_batch_fit_the_table(tmp_path: Path, reading: Reading) -> None:
+    wanted = pa.schema([("a", pa.float64()), ("b", pa.int64())])
+    assert reading(put(tmp_path, "a.csv", "a;b\n1,5;2\n"), expected=wanted) == [{"a": 1.5, "b": 2}]
+    with pytest.raises(InputError, match=r"column 'b' is BIGINT and cannot hold '2,5'"):
+        reading(put(tmp_path, "b.csv", "a;b\n1,5;2,5\n"), expected=wanted)

@@ -33,6 +33,7 @@ from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
         ("mean(amount)", "amount + 1", "features.spending.aggregates.spent", "not an aggregate", "mean(late)"),
         ("customer.born", "custmer.born", "features.request.expressions.age", "'custmer'", "'customer'"),
         ('"spending", "request"]', '"spendin"]', "training.features[1]", "[features.spendin]", "'spending'"),
+        ('label = "returned"', 'label = "x"\ntrusted = ["custmer.born"]', "training.trusted[0]", "", "'customer'"),
         ("features/population.sql", "features/pop.sql", "training.population", "there is no file", ""),
         ('prediction_time = "asked_at"', "", "training.label_time", "without prediction_time", ""),
         (

@@ -14,7 +14,8 @@ from bascule.project.init.folder import FileGroup, look
 from bascule.project.init.keys import find_key, singulars
 from bascule.project.init.label import find_label
 from bascule.project.init.tables import Table, describe
-from bascule.project.init.times import mark_times
+from bascule.project.init.times import mark_times, mark_years
+from bascule.project.init.views import joined_views
 
 DAY = "timestamptz '2024-01-01' + interval (i) hours"
 
@@ -22,7 +23,7 @@ DAY = "timestamptz '2024-01-01' + interval (i) hours"
 def _table(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> Table:
     connection.execute(f'create or replace table "{name}" as {query}')
     table = mark_times(connection, describe(connection, FileGroup(name, (Path(f"{name}.csv"),), f"{name}.csv")))
-    return table.with_key(find_key(connection, table))
+    return mark_years(connection, table.with_key(find_key(connection, table)))
 
 
 def _found(connection: duckdb.DuckDBPyConnection, label: str, **queries: str) -> Findings:
@@ -45,8 +46,22 @@ def _found(connection: duckdb.DuckDBPyConnection, label: str, **queries: str) ->
         ("select (i * 7919) % 10007 as x, (i * 104729) % 1000003 as y from range(200) r(i)", ()),
         ("select i / 3.0 as x, i * 2.5 as y from range(100) r(i)", ()),
         ("select nullif(i, 3) as customer_id, i % 5 as x from range(100) r(i)", ()),
+        ("select i as rownames, i % 5 as x from range(1, 101) r(i)", ()),
+        ("select i as \"Unnamed: 0\", 'c' || i as code from range(100) r(i)", ("code",)),
     ],
-    ids=["id", "shorter", "chance", "pair", "time first", "triple", "accident", "measurements", "nulls"],
+    ids=[
+        "id",
+        "shorter",
+        "chance",
+        "pair",
+        "time first",
+        "triple",
+        "accident",
+        "measurements",
+        "nulls",
+        "row",
+        "index",
+    ],
 )
 def test_keys(connection: duckdb.DuckDBPyConnection, query: str, key: tuple[str, ...]) -> None:
     found = _table(connection, "t", query).key
@@ -67,6 +82,8 @@ def test_what_one_row_is_called() -> None:
         (f"strftime({DAY}, '%d.%m.%Y %H:%M')", True),
         ("1700000000 + i * 3600", True),
         ("1700000000000 + i * 3600000", True),
+        (f"strftime({DAY}, '%Y%m%d')::bigint", True),
+        ("20240101 + i", False),  # 20240132 is no day
         ("i * 3600", False),
         ("'order ' || i", False),
     ],
@@ -83,6 +100,55 @@ def test_a_time_in_parts(connection: duckdb.DuckDBPyConnection) -> None:
     table = _table(connection, "t", query)
     assert [one.time_sql for one in table.times] == ["make_timestamp(year, month, day, hour, 0, 0)::timestamptz"]
     assert not _table(connection, "t", query.replace("i % 28", "i % 31")).times  # 31 February
+
+
+@pytest.mark.parametrize(
+    ("query", "moment"),
+    [
+        ("select 1990 + i as year, i * 3 % 7 as x from range(30) r(i)", "make_timestamp(year, 1, 1, 0, 0, 0)"),
+        (
+            "select 'n' || n as land, 1990 + i as \"yearID\", n * i as x from range(9) s(n), range(30) r(i)",
+            'make_timestamp("yearID", 1, 1, 0, 0, 0)',
+        ),
+        (
+            "select 1990 + i // 4 as year, 1 + i % 4 as quarter, i * 3 % 7 as x from range(120) r(i)",
+            "make_timestamp(year, 3 * quarter - 2, 1, 0, 0, 0)",
+        ),
+        ("select 'p' || i as plane, 1990 + i % 20 as year from range(90) r(i)", ""),
+        ("select i as year, i * 3 % 7 as x from range(30) r(i)", ""),
+    ],
+    ids=["alone", "with an entity", "with quarters", "describes", "no years"],
+)
+def test_years_that_name_rows_are_times(connection: duckdb.DuckDBPyConnection, query: str, moment: str) -> None:
+    times = _table(connection, "t", query).times
+    assert [one.time_sql for one in times] == ([f"{moment}::timestamptz"] if moment else [])
+
+
+def test_a_year_of_another_table_counts_when_it_is_over(connection: duckdb.DuckDBPyConnection) -> None:
+    """How a team did in a year is known after it: in January of the next, not in January of the same."""
+    found = _found(
+        connection,
+        "pay",
+        pays="select 1990 + i % 30 as year, 'T' || (i // 30 % 9) as team, 'P' || (i // 270) as player, i % 77 as pay "
+        "from range(5400) r(i)",
+        teams="select 1990 + i as year, 'T' || t as team, (i * t) % 50 as won from range(9) s(t), range(30) r(i)",
+    )
+    names = {column.name: column.name for column in found.table.columns}
+    views, _ = joined_views(connection, found.joins, names)
+    first = connection.sql(f"select min(year)::varchar from ({views[0].sql})").fetchall()[0][0]
+    assert [(view.name, view.event_time) for view in views] == [("teams", "year")]
+    assert first.startswith("1991-01-01")
+
+
+def test_a_time_in_parts_makes_a_series(connection: duckdb.DuckDBPyConnection) -> None:
+    day = "date '2024-01-01' + i::integer"
+    found = _found(
+        connection,
+        "rain",
+        days=f"select year({day}) as year, month({day}) as month, day({day}) as day, i * 7 % 31 as rain "
+        "from range(400) r(i)",
+    )
+    assert found.pace is not None
 
 
 def test_unreadable_times_are_told(connection: duckdb.DuckDBPyConnection) -> None:
@@ -118,6 +184,40 @@ def test_joins_are_by_keys_not_by_chance(connection: duckdb.DuckDBPyConnection) 
         ("repairs", "events", (("plane", "plane"),)),
     }
     assert [one.table for one in found.apart] == ["numbers"]
+
+
+def test_each_table_numbers_its_own_rows(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _found(
+        connection,
+        "late",
+        orders="select i as id, i * 31 % 90 as customer_id, i % 5 = 0 as late, i % 9 as x from range(900) r(i)",
+        customers="select i as id, i % 4 as kind from range(90) r(i)",
+        rows="select i as rownames, i % 4 as kind, i % 7 as y from range(90) r(i)",
+    )
+    assert [(one.table.name, one.pairs) for one in found.joins] == [("customers", (("customer_id", "id"),))]
+
+
+def test_numbers_with_gaps_between_them_match_under_other_names(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _found(
+        connection,
+        "late",
+        trips="select i as trip_id, 3000 + i * 7 % 40 * 53 as origin, i % 3 as gate, i % 5 = 0 as late "
+        "from range(900) r(i)",
+        airports="select 3000 + i * 53 as airport_id, i % 4 as kind from range(60) r(i)",
+        halls="select i as hall_no, i % 4 as kind from range(60) r(i)",
+    )
+    assert [(one.table.name, one.pairs) for one in found.joins] == [("airports", (("origin", "airport_id"),))]
+
+
+def test_a_time_may_be_typed_here_and_a_text_there(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _found(
+        connection,
+        "late",
+        trips=f"select i as trip_id, strftime({DAY}, '%Y-%m-%d %H:%M:%S') as at, 'C' || (i % 9) as city, "
+        "i % 5 = 0 as late from range(900) r(i)",
+        weather=f"select {DAY} as at, 'C' || c as city, i * c % 30 as heat from range(9) s(c), range(900) r(i)",
+    )
+    assert [(one.table.name, one.how) for one in found.joins] == [("weather", "state")]
 
 
 def test_columns_that_tell_the_label(connection: duckdb.DuckDBPyConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -50,11 +51,12 @@ def test_sets_without_time(name: str, task: str, features: int, tmp_path: Path) 
     assert project.training is not None
     assert project.model is not None
     assert len(project.training.request) == features
-    assert project.training.split.test == 0.15
+    assert project.training.split.test == 0.25
     assert project.model.trainer == "linear"
     assert any("rows are divided at random" in said for said in report.assumptions)
 
 
+@pytest.mark.slow
 def test_flights_in_many_files(two_months: Path, tmp_path: Path) -> None:
     report = init_project(two_months, "arr_delay_over_15", tmp_path, name="delays")
     project = _works(report)
@@ -178,8 +180,8 @@ def _works(report: InitReport) -> ProjectFile:
             text = project.path(project.contract[table].file).read_text("utf-8")
             assert run_checks(connection, f'"{table}"', Contract.parse(text, file=table)).passed, table
         features = feature_set(project, connection)
-        spine = f"({project.sql('training', 'population')})"
-        examples = _count(connection, f"select count(*) from {spine}")
+        spine = project.sql("training", "population")
+        examples = _count(connection, f"select count(*) from ({spine})")
         rows = training_rows(connection, features, spine)
         assert rows.aggregate("count(*)").fetchall() == [(examples,)]
         assert features.features
@@ -190,3 +192,43 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     found: Sequence[Iterable[int]] = connection.execute(query).fetchall()
     (count,) = found[0]
     return count
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "bound"),
+    [
+        (16_000, "0.4", 0.05),
+        (4_000, "0.4", 0.1),
+        (400, "0.4", None),
+        (8_000, "0.2 + 0.5 * i / 8000", None),
+    ],
+    ids=["many rows", "fewer rows", "few rows", "a share that moves"],
+)
+def test_calibration_is_a_gate_where_a_bound_is_fair(
+    rows: int, share: str, bound: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    query = (
+        f"select timestamp '2024-01-01' + interval (i) hours as asked_at, hash(i) % 100 as size, "
+        f"(hash(i, 1) % 1000) / 1000.0 < {share} as late from range({rows}) r(i)"
+    )
+    duckdb.sql(query).write_csv(str(tmp_path / "data" / "orders.csv"))
+    report = init_project(tmp_path / "data", "late", tmp_path / "project")
+    assert load_project(tmp_path / "project").gates.calibration == bound
+    assert any("calibration is no gate" in one for one in report.assumptions) == (bound is None)
+
+
+def test_names_of_all_kinds(tmp_path: Path) -> None:
+    """Columns called like words of SQL, like columns of our own, and like nothing at all."""
+    words = ["select", "order", "from", "type", "row", "index", "count", "label", "split", "prediction_time", "series"]
+    odd = ['we"ird', "naïve ☃", "2B", "date part", "1; --", *"abvnkrtwx"]
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "t.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["at", *words, *odd, "is late?"])
+        for i in range(400):
+            day = f"2024-{1 + i // 28 % 12:02}-{1 + i % 28:02}T{i % 24:02}:00:00Z"
+            writer.writerow([day, *(i * 37 % (7 + n) for n in range(len(words) + len(odd))), i % 3 == 0])
+    project = _works(init_project(tmp_path / "data", "is late?", tmp_path / "project"))
+    assert project.training is not None
+    assert len(project.training.request) == len(words) + len(odd)

@@ -6,11 +6,14 @@ import json
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.protocols.openinference.conftest import Served
 from tests.protocols.openinference.test_infer import INFER, request
+
+pytestmark = pytest.mark.slow
 
 RELAXED = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -23,6 +23,8 @@ from tests.protocols.openinference.test_infer import request
 from tests.serving.servers import client, get, post
 from tests.serving.test_moving import moved
 
+pytestmark = pytest.mark.slow
+
 BODY = json.dumps(request()).encode()
 ASK = post("/v2/models/delays/infer", BODY)
 

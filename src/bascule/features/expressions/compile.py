@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import sqlglot
@@ -150,7 +150,8 @@ def input_term(given: Input) -> Term:
     if given.type in FLOATS:
         return Term("DOUBLE", finite_sql(f"CAST({given.sql} AS DOUBLE)"), _through(slot, finite))
     if family(given.type) in ("time", "date"):
-        return Term("TIMESTAMP", f"CAST({given.sql} AS TIMESTAMP)", _through(slot, _moment))
+        # By way of microseconds: a cast of a time with zone would depend on the session's zone.
+        return Term("TIMESTAMP", f"make_timestamp(epoch_us({given.sql}))", _through(slot, _moment))
     return Term(given.type, f"({given.sql})", lambda values: values[slot])
 
 
@@ -164,8 +165,3 @@ def _through(slot: int, function: Callable[[Any], Any]) -> Run:
         return None if value is None else function(value)
 
     return run
-
-
-def moment_of(at: int) -> datetime:
-    """Microseconds since 1970 as a time in UTC."""
-    return datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000)

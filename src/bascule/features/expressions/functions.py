@@ -46,7 +46,8 @@ def _log(compiled: Compile, node: exp.Log) -> Term:
     if node.expression is None:
         return _double("log10({0})", f.log10)(compiled, node)
     base, value = (as_type(compiled(part), "DOUBLE") for part in (node.this, node.expression))
-    return call2("DOUBLE", finite_sql("log10({1}) / nullif(log10({0}), 0)"), f.log, base, value)
+    sql = f"{finite_sql('log10({1})')} / {finite_sql('log10({0})')}"
+    return call2("DOUBLE", finite_sql(sql), f.log, base, value)
 
 
 def _power(compiled: Compile, node: exp.Pow) -> Term:

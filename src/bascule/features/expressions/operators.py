@@ -59,20 +59,20 @@ def _arithmetic_help(type_name: str, sql: str) -> str:
 
 def _divide(compiled: Compile, node: exp.Div) -> Term:
     a, b = (as_type(compiled(side), "DOUBLE") for side in (node.this, node.expression))
-    return call2("DOUBLE", finite_sql("{0} / nullif({1}, 0)"), f.divide, a, b)
+    return call2("DOUBLE", finite_sql("{0} / {1}"), f.divide, a, b)
 
 
 def _divide_integers(compiled: Compile, node: exp.IntDiv) -> Term:
     a, b = (as_type(compiled(side), "BIGINT") for side in (node.this, node.expression))
-    return call2("BIGINT", "TRY({0} // nullif({1}, 0))", f.divide_integers, a, b)
+    return call2("BIGINT", "TRY({0} // {1})", f.divide_integers, a, b)
 
 
 def _modulo(compiled: Compile, node: exp.Mod) -> Term:
     type_name, (a, b) = unified([compiled(node.this), compiled(node.expression)])
     if type_name == "BIGINT":
-        return call2("BIGINT", "TRY({0} % nullif({1}, 0))", f.modulo_integers, a, b)
+        return call2("BIGINT", "TRY({0} % {1})", f.modulo_integers, a, b)
     a, b = as_type(a, "DOUBLE"), as_type(b, "DOUBLE")
-    return call2("DOUBLE", finite_sql("{0} % nullif({1}, 0)"), f.modulo, a, b)
+    return call2("DOUBLE", finite_sql("TRY({0} % {1})"), f.modulo, a, b)
 
 
 def _negate(compiled: Compile, node: exp.Neg) -> Term:
@@ -110,9 +110,17 @@ def _distinct(same: bool) -> Handler:
 
 def _between(compiled: Compile, node: exp.Between) -> Term:
     _, (x, low, high) = unified([compiled(part) for part in (node.this, node.args["low"], node.args["high"])])
-    return _kleene(
-        "AND", call2("BOOLEAN", "{0} >= {1}", operator.ge, x, low), call2("BOOLEAN", "{0} <= {1}", operator.le, x, high)
-    )
+    run, first, last = x.run, low.run, high.run
+
+    def answer(values: Values) -> bool | None:
+        value, least, most = run(values), first(values), last(values)
+        if value is None:
+            return None
+        if (least is not None and value < least) or (most is not None and value > most):
+            return False
+        return None if least is None or most is None else True
+
+    return Term("BOOLEAN", f"({x.sql} BETWEEN {low.sql} AND {high.sql})", answer)
 
 
 def _kleene(word: str, a: Term, b: Term) -> Term:

@@ -39,8 +39,12 @@ def constant(type_name: str, sql: str, value: Any) -> Term:
 
 
 def finite_sql(sql: str) -> str:
-    """SQL of a double with NaN and infinities made NULL."""
-    return f"nullif(nullif(nullif({sql}, 'inf'::DOUBLE), '-inf'::DOUBLE), 'nan'::DOUBLE)"
+    """SQL of a double with NaN and infinities made NULL.
+
+    The lambda is a let: DuckDB writes CASE and nullif out with their argument repeated, and nesting would double the
+    plan at each step.
+    """
+    return f"list_filter([{sql}], lambda v: isfinite(v))[1]"
 
 
 def call1(type_name: str, sql: str, function: Callable[[Any], Any], a: Term) -> Term:

@@ -1,11 +1,12 @@
-"""The online store: what features were at any moment, read in microseconds.
+"""The online store: every key's timeline, read as of any moment.
 
-A store holds, for each view definition and entity, a timeline: rows by event time, or running sums of window
-aggregates. Reading seeks in it, so an answer about any moment is exactly what a training set says of that moment.
+A store holds what the point-in-time join would find, keyed so that one seek answers for one key at one time; the reader
+puts features together from it. It owns the files of a store and their format. Only `features` and the rooms above call
+it.
 """
 
-from bascule.features.online.lmdb import LmdbStore, open_online_store
-from bascule.features.online.reader import OnlineReader
-from bascule.features.online.store import OnlineStore, entity_key
+from bascule.features.online.lmdb import LmdbStore
+from bascule.features.online.reading import OnlineReader
+from bascule.features.online.store import OnlineStore, Snapshot, Transaction, ViewRecord
 
-__all__ = ["LmdbStore", "OnlineReader", "OnlineStore", "entity_key", "open_online_store"]
+__all__ = ["LmdbStore", "OnlineReader", "OnlineStore", "Snapshot", "Transaction", "ViewRecord"]

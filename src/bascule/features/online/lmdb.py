@@ -1,172 +1,198 @@
-"""The embedded online store: one LMDB file a branch, readable by any number of processes while one writes.
+"""Timelines in LMDB: one file in a folder, read by memory map from any number of processes.
 
-A key is the view (8 bytes of its definition's digest), the entity (16 bytes) and the time (8 bytes, big-endian), so a
-timeline lies together and "the last at or before t" is one seek.
+Keys: `e` + track (16 bytes) + entity key + reversed time for entries; `v` + namespace and digest for what is held.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
 
-import lmdb
+import msgspec
 
-from bascule.errors import EnvironmentProblem, NotFound
-from bascule.features.online.store import Entry, Lookup, moment_key
+from bascule.features.online.environment import MAP_SIZE, MOVED, environment
+from bascule.features.online.inputs import read_key
+from bascule.features.online.keys import encoder, reversed_time, time_of
+from bascule.features.online.store import Entry, ViewRecord
 
-VERSIONS = b"versions"
-TIMELINES = b"timelines"
-VIEW_BYTES = 8
-FIRST_SIZE = 1 << 28
-LARGEST = 1 << 40
-
-
-def open_online_store(folder: Path, branch: str, *, readonly: bool = False) -> LmdbStore:
-    """Open the online store of a branch; it is made when it is opened for writing.
-
-    Raises:
-        NotFound: it is opened for reading and there is none.
-    """
-    return LmdbStore(folder / (branch.replace("/", "%2F") + ".lmdb"), readonly=readonly)
+T = TypeVar("T")
+TRACK = 17
+_EVER = (-(2**63), 2**63 - 1)
+PARTS = ("rows", "running", "events", "prints")
+_VIEWS = b"v"
 
 
 class LmdbStore:
-    """See `OnlineStore`. Use it as a context manager, or call `close`."""
+    """An `OnlineStore` in a folder of its own.
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        if readonly and not (path / "data.mdb").exists():
-            raise NotFound("online store", path.stem, hint="Fill it with: bascule run")
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.readonly = readonly
-        self._pid = os.getpid()
-        self._environment = self._open()
+    Args:
+        folder: made when missing. Stores on one folder share one open file.
+        namespace: keeps the timelines of one branch apart from those of others.
+        map_size: address space to begin with, in bytes; it grows by itself.
+    """
 
-    def replace(self, view: str, entries: Iterable[Entry], version: str) -> int:
-        """See `OnlineStore.replace`. The file grows as needed."""
-        kept = [(prefix(view) + key + moment_key(at), value) for key, at, value in entries]
-        kept.sort()
-        while True:
-            try:
-                return self._replace(view, kept, version)
-            except lmdb.MapFullError:
-                self._grow()
+    def __init__(self, folder: Path | str, namespace: str = "main", *, map_size: int = MAP_SIZE) -> None:
+        self.namespace = namespace
+        self._environment = environment(Path(folder), map_size)
 
-    def version(self, view: str) -> str | None:
-        """See `OnlineStore.version`."""
-        with self._environment.begin(db=self._versions) as transaction:
-            found = transaction.get(view.encode())
-        return bytes(found).decode() if found is not None else None
+    def snapshot(self) -> LmdbSnapshot:
+        """Open a consistent state for reading; use it in a `with`."""
+        return LmdbSnapshot(self)
 
-    def delete_entity(self, key: bytes) -> int:
-        """See `OnlineStore.delete_entity`."""
-        count = 0
-        with self._environment.begin(write=True) as transaction:
-            cursor = transaction.cursor(self._timelines)
-            for name in list(transaction.cursor(self._versions).iternext(keys=True, values=False)):
-                start = prefix(bytes(name).decode()) + key
-                while cursor.set_range(start) and bytes(cursor.key()).startswith(start):
-                    cursor.delete()
-                    count += 1
-        return count
+    def write(self, work: Callable[[LmdbTransaction], T]) -> T:
+        """Run `work` in one durable transaction, from the start again when the file's map had to grow."""
+        return self._environment.write(lambda transaction: work(LmdbTransaction(self, transaction)))
 
-    def count_entity(self, key: bytes) -> int:
-        """Return how many entries an entity has over all views."""
-        count = 0
-        with self._environment.begin() as transaction:
-            cursor = transaction.cursor(self._timelines)
-            for name in list(transaction.cursor(self._versions).iternext(keys=True, values=False)):
-                start = prefix(bytes(name).decode()) + key
-                found = cursor.set_range(start)
-                while found and bytes(cursor.key()).startswith(start):
-                    count += 1
-                    found = cursor.next()
-        return count
+    def track(self, digest: str, part: str) -> bytes:
+        """`e` and 16 bytes that stand for the namespace, the definition and the part."""
+        name = "\0".join((self.namespace, digest, part)).encode()
+        return b"e" + hashlib.blake2b(name, digest_size=TRACK - 1).digest()
 
-    @contextmanager
-    def reading(self, view: str) -> Iterator[Lookup]:
-        """See `OnlineStore.reading`."""
-        start, length = prefix(view), VIEW_BYTES + 16
-        with self._environment.begin(db=self._timelines, buffers=False) as transaction:
-            cursor = transaction.cursor()
+    def count(self, subject: Mapping[str, object]) -> int:
+        """How many entries an entity has, in all namespaces."""
+        with self.snapshot() as snapshot:
+            return sum(1 for prefix in self._prefixes(snapshot, subject) for _ in snapshot.between(prefix, *_EVER))
 
-            def last(key: bytes, at: int) -> bytes | None:
-                wanted = start + key
-                found = cursor.set_range(wanted + moment_key(at + 1))
-                if not (cursor.prev() if found else cursor.last()):
-                    return None
-                held: bytes = cursor.key()
-                return cursor.value() if held[:length] == wanted else None
+    def forget(self, subject: Mapping[str, object]) -> int:
+        """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
 
-            yield last
+        Returns the number of entries removed.
+        """
+        removed = self.write(
+            lambda transaction: sum(
+                transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, subject)
+            )
+        )
+        if removed:
+            self._environment.replace(_copy)
+        return removed
+
+    def _prefixes(self, snapshot: LmdbSnapshot, subject: Mapping[str, object]) -> list[bytes]:
+        """All timelines of an entity."""
+        found = []
+        for name, record in snapshot.records():
+            if set(record.keys) != set(subject):
+                continue
+            types = dict(zip(record.keys, record.key_types, strict=True))
+            encoded = encoder(record.key_types)([read_key(types[key], subject[key]) for key in record.keys])
+            if encoded is not None:
+                store = LmdbStore(self._environment.folder, name)
+                found += [store.track(record.digest, part) + encoded for part in PARTS]
+        return found
 
     def close(self) -> None:
-        """Give the file back. A process that was forked from the one that opened it leaves it alone."""
-        if self._pid == os.getpid():
-            self._environment.close()
+        """Close the file for this process; the next use opens it again."""
+        self._environment.close()
 
-    def __enter__(self) -> LmdbStore:
+
+class LmdbSnapshot:
+    """A read transaction."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+        self._transaction: Any = None
+        self._cursor: Any = None
+
+    def __enter__(self) -> LmdbSnapshot:
+        self._transaction = self._store._environment.begin()
+        self._cursor = self._transaction.cursor()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store._environment.end(self._transaction)
 
-    def _open(self) -> lmdb.Environment:
-        try:
-            size = max(FIRST_SIZE, (self.path / "data.mdb").stat().st_size * 2) if not self.readonly else LARGEST
-        except FileNotFoundError:
-            size = FIRST_SIZE
-        try:
-            made = lmdb.open(
-                str(self.path),
-                map_size=size,
-                max_dbs=2,
-                max_readers=1024,
-                readonly=self.readonly,
-                lock=True,
-                readahead=False,
-            )
-            self._versions = made.open_db(VERSIONS, create=not self.readonly)
-            self._timelines = made.open_db(TIMELINES, create=not self.readonly)
-        except lmdb.NotFoundError:
-            raise NotFound("online store", self.path.stem, hint="Fill it with: bascule run") from None
-        except lmdb.Error as error:
-            raise EnvironmentProblem(
-                f"The online store {self.path} cannot be opened: {error}",
-                hint="Check the rights of the folder; `bascule step run materialise` fills an empty one again.",
-            ) from error
-        return made
+    def newest(self, prefix: bytes, at: int) -> bytes | None:
+        """The value of the newest entry not after `at`: one seek."""
+        cursor = self._cursor
+        if cursor.set_range(prefix + reversed_time(at)):
+            key: bytes
+            value: bytes
+            key, value = cursor.item()
+            if key[:-8] == prefix:
+                return value
+        return None
 
-    def _replace(self, view: str, entries: list[tuple[bytes, bytes]], version: str) -> int:
-        start = prefix(view)
-        try:
-            with self._environment.begin(write=True) as transaction:
-                cursor = transaction.cursor(self._timelines)
-                while cursor.set_range(start) and bytes(cursor.key()).startswith(start):
-                    cursor.delete()
-                cursor.putmulti(entries, dupdata=False)
-                transaction.put(view.encode(), version.encode(), db=self._versions)
-        except lmdb.MapFullError:
-            raise
-        except lmdb.Error as error:
-            raise EnvironmentProblem(
-                f"The online store {self.path} cannot be written: {error}. It is as it was before.",
-                hint="Free some space if the disk is full, then repeat.",
-            ) from error
-        return len(entries)
+    def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
+        """Entries with first <= time <= last, newest first: one seek, then steps."""
+        cursor = self._cursor
+        found = cursor.set_range(prefix + reversed_time(last))
+        while found:
+            key, value = cursor.item()
+            if key[:-8] != prefix or (at := time_of(key)) < first:
+                return
+            yield at, value
+            found = cursor.next()
 
-    def _grow(self) -> None:
-        size = self._environment.info()["map_size"] * 2
-        if size > LARGEST:
-            raise EnvironmentProblem(
-                f"The online store {self.path} would grow beyond {LARGEST >> 30} GiB.",
-                hint="Materialise fewer views or a shorter past, or use a store of another kind.",
-            )
-        self._environment.set_mapsize(size)
+    def view(self, digest: str) -> ViewRecord | None:
+        """What is held of a definition in this namespace."""
+        found = self._transaction.get(self._view_key(digest))
+        return None if found is None else msgspec.msgpack.decode(found, type=ViewRecord)
+
+    def views(self) -> list[ViewRecord]:
+        """What is held in this namespace."""
+        return sorted((r for name, r in self.records() if name == self._store.namespace), key=lambda r: r.view)
+
+    def records(self) -> Iterator[tuple[str, ViewRecord]]:
+        """What is held, with its namespace."""
+        with self._transaction.cursor() as cursor:
+            found = cursor.set_range(_VIEWS)
+            while found and cursor.key()[:1] == _VIEWS:
+                namespace = cursor.key()[1:].split(b"\0")[0].decode()
+                yield namespace, msgspec.msgpack.decode(cursor.value(), type=ViewRecord)
+                found = cursor.next()
+
+    def prefixes(self, track: bytes) -> Iterator[bytes]:
+        """The timelines of a track, in the order of their entity keys."""
+        with self._transaction.cursor() as cursor:
+            found = cursor.set_range(track)
+            while found:
+                prefix = cursor.key()[:-8]
+                if prefix[:TRACK] != track:
+                    return
+                yield prefix
+                # The oldest entry a timeline can have is the last of its keys.
+                found = cursor.set_range(prefix + b"\xff" * 9)
+
+    def _view_key(self, digest: str) -> bytes:
+        return _VIEWS + self._store.namespace.encode() + b"\0" + digest.encode()
 
 
-def prefix(view: str) -> bytes:
-    """Return the first bytes of a view's keys, from the digest of its definition."""
-    return bytes.fromhex(view[: 2 * VIEW_BYTES])
+class LmdbTransaction(LmdbSnapshot):
+    """A write transaction."""
+
+    def __init__(self, store: LmdbStore, transaction: Any) -> None:
+        super().__init__(store)
+        self._transaction = transaction
+        self._cursor = transaction.cursor()
+
+    def put(self, prefix: bytes, entries: Sequence[Entry]) -> None:
+        """Write entries to one timeline."""
+        self.put_many((prefix + reversed_time(at), value) for at, value in entries)
+
+    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write entries of any timelines."""
+        self._cursor.putmulti(items)
+
+    def cut(self, prefix: bytes, first: int) -> int:
+        """Remove entries with time >= first."""
+        cursor, removed = self._cursor, 0
+        found = cursor.set_range(prefix + reversed_time(2**63 - 1))
+        while found and cursor.key()[:-8] == prefix and time_of(cursor.key()) >= first:
+            # Deleting moves the cursor to the next entry.
+            found = cursor.delete() and cursor.key() != b""
+            removed += 1
+        return removed
+
+    def record(self, record: ViewRecord) -> None:
+        """Write what is held of a definition."""
+        self._transaction.put(self._view_key(record.digest), msgspec.msgpack.encode(record))
+
+
+def _copy(source: Any, target: Any) -> None:
+    with source.cursor() as cursor, target.cursor() as fresh:
+        fresh.putmulti((item for item in cursor if item[0] != MOVED), append=True)

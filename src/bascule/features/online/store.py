@@ -1,51 +1,115 @@
-"""What an online store promises, and how entities and moments become keys."""
+"""The protocol of an online store: timelines of bytes, written in transactions and read as of any time."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
-# Times are stored shifted, so that unsigned big-endian bytes sort as the times do.
-ZERO = 1 << 63
-KEY_BYTES = 16
-Entry = tuple[bytes, int, bytes]
-Lookup = Callable[[bytes, int], bytes | None]
+T = TypeVar("T")
+Entry = tuple[int, bytes]
+
+
+class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store holds of one view definition.
+
+    Attributes:
+        digest: of the view's definition; another definition is another set of timelines.
+        keys, key_types: the entity's key columns and their DuckDB types.
+        through: rows that became known up to then (µs) are in; None before the first row.
+        rows: source rows that went in.
+        version: what the source tables were, when the caller said so.
+        updated_at: when (µs).
+    """
+
+    view: str
+    digest: str
+    entity: str
+    keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    through: int | None = None
+    rows: int = 0
+    version: str = ""
+    updated_at: int = 0
+
+
+class Snapshot(Protocol):
+    """A consistent state of the store. Everything read from one snapshot was true at one moment."""
+
+    def newest(self, prefix: bytes, at: int) -> bytes | None:
+        """Return the value of the newest entry of a timeline that is not after `at` (µs), if any."""
+        ...
+
+    def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
+        """Give a timeline's entries with first <= time <= last, newest first."""
+        ...
+
+    def view(self, digest: str) -> ViewRecord | None:
+        """Return what is held of a view definition, if anything."""
+        ...
+
+    def views(self) -> list[ViewRecord]:
+        """Return what is held, by view name."""
+        ...
+
+
+class Transaction(Snapshot, Protocol):
+    """A snapshot that can be written to. Its writes are seen by others all at once, or never."""
+
+    def put(self, prefix: bytes, entries: Sequence[Entry]) -> None:
+        """Write entries to a timeline; the same time is overwritten."""
+        ...
+
+    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write entries of any timelines: (prefix + `reversed_time`, value). The fast way in."""
+        ...
+
+    def cut(self, prefix: bytes, first: int) -> int:
+        """Remove a timeline's entries with time >= first; return how many."""
+        ...
+
+    def prefixes(self, track: bytes) -> Iterator[bytes]:
+        """Give the prefixes (track + entity key) of all timelines in a track, in order."""
+        ...
+
+    def record(self, record: ViewRecord) -> None:
+        """Write what is held of a view definition."""
+        ...
 
 
 class OnlineStore(Protocol):
-    """Timelines of values by view and entity.
+    """Timelines for serving.
 
-    Guarantees: `replace` is one transaction, so a reader sees a view as it was before or after, never between; readers
-    in other processes are not held up by a writer; a killed writer leaves the state before.
+    Guarantees of every backend: a reader sees a transaction whole or not at all, in every process; when `write` has
+    returned, its changes are durable; a killed process leaves the state of before or after its transaction.
     """
 
-    def replace(self, view: str, entries: Iterable[Entry], version: str) -> int:
-        """Put entries (entity key, time in µs, value) in the place of all that a view has; return how many."""
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a consistent state for reading; cheap, for each request."""
         ...
 
-    def version(self, view: str) -> str | None:
-        """Return what `replace` was told of a view's content, or None when the store does not have the view."""
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction and commit it. It may be run again from the start; an exception undoes it."""
         ...
 
-    def delete_entity(self, key: bytes) -> int:
-        """Remove an entity's timelines from all views; return how many entries there were."""
+    def track(self, digest: str, part: str) -> bytes:
+        """The bytes that begin all timelines of one part of a view definition."""
         ...
 
-    def reading(self, view: str) -> AbstractContextManager[Lookup]:
-        """Open a snapshot of a view: a function from entity key and time to the last value at or before it."""
+    def count(self, subject: Mapping[str, object]) -> int:
+        """Return how many entries `forget` would remove."""
         ...
 
+    def forget(self, subject: Mapping[str, object]) -> int:
+        """Remove all timelines of one entity, of all view definitions and namespaces; return how many entries.
 
-def entity_key(values: Sequence[Any]) -> bytes:
-    """Return the key of an entity: a digest of its values with their lengths, so (1, 11) and (11, 1) differ."""
-    said = msgspec.msgpack.encode([value if isinstance(value, int | str) else str(value) for value in values])
-    return hashlib.blake2b(said, digest_size=KEY_BYTES).digest()
+        Args:
+            subject: the entity's key columns to their values, or to what these look like as text.
+        """
+        ...
 
-
-def moment_key(at: int) -> bytes:
-    """Return a time in microseconds as eight bytes that sort as times do."""
-    return (at + ZERO).to_bytes(8, "big")
+    def close(self) -> None:
+        """Release what is open. Reading again opens it again."""
+        ...

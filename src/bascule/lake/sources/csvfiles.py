@@ -24,13 +24,18 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """One CSV file, looked through once: its head, and the type that all of a column's values have."""
+    """One CSV file, looked through once: its head, and the type that all of a column's values have.
+
+    Attributes:
+        decimal: what stands before the decimals of a number: a point, or a comma where it does not part the fields.
+    """
 
     path: Path
     head: Head
     types: Mapping[str, str]
     date_format: str
     null_values: tuple[str, ...]
+    decimal: str = "."
 
     def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
         """Return SQL for FROM that reads the columns, in their order.
@@ -63,7 +68,7 @@ class CsvFile:
         ]
 
     def _options(self) -> str:
-        return _options(self.head, self.null_values)
+        return _options(self.head, self.null_values, self.decimal)
 
 
 def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[str, ...]) -> CsvFile:
@@ -73,7 +78,21 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
         InputError: when it is empty, not UTF-8, has no usable header, or cannot be cut into fields at all.
     """
     head = text.read_head(path)
-    options = f"{_options(head, null_values)}, ignore_errors = true, sample_size = -1"
+    kinds, date_format = _sniffed(connection, path, head, null_values, ".")
+    decimal = "."
+    if head.delimiter != "," and "VARCHAR" in kinds:
+        others, other_format = _sniffed(connection, path, head, null_values, ",")
+        if _is_better(kinds, others):
+            kinds, date_format, decimal = others, other_format, ","
+    types = dict(zip(head.columns, kinds, strict=True))
+    return CsvFile(path, head, types, "" if date_format == "%Y-%m-%d" else date_format, null_values, decimal)
+
+
+def _sniffed(
+    connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], decimal: str
+) -> tuple[list[str], str]:
+    """Return the type of each column, by all of its values, and how dates are written."""
+    options = f"{_options(head, null_values, decimal)}, ignore_errors = true, sample_size = -1"
     try:
         rows = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
     except duckdb.Error as error:
@@ -84,9 +103,15 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
             f"{path}: the header names {len(head.columns)} columns, the rows have {len(kinds)}.",
             hint="Check the delimiter and the quotes in the first lines.",
         )
-    formats = rows[0]["DateFormat"] or ""
-    types = dict(zip(head.columns, kinds, strict=True))
-    return CsvFile(path, head, types, "" if formats == "%Y-%m-%d" else formats, null_values)
+    return kinds, rows[0]["DateFormat"] or ""
+
+
+def _is_better(kinds: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether decimal commas make numbers out of texts, and texts out of no numbers."""
+    pairs = list(zip(kinds, others, strict=True))
+    return any(a == "VARCHAR" and b == "DOUBLE" for a, b in pairs) and not any(
+        a == "DOUBLE" and b != "DOUBLE" for a, b in pairs
+    )
 
 
 def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:
@@ -157,11 +182,12 @@ def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) 
         return True
 
 
-def _options(head: Head, null_values: tuple[str, ...]) -> str:
+def _options(head: Head, null_values: tuple[str, ...], decimal: str = ".") -> str:
     nulls = ", ".join(literal(value) for value in null_values)
     return (
         f"delim = {literal(head.delimiter)}, quote = '\"', escape = '\"', header = true, skip = 0, "
-        f"nullstr = [{nulls}], allow_quoted_nulls = false, strict_mode = true, null_padding = false"
+        f"nullstr = [{nulls}], allow_quoted_nulls = false, strict_mode = true, null_padding = false, "
+        f"decimal_separator = {literal(decimal)}"
     )
 
 
@@ -208,6 +234,11 @@ def _unreadable(
         error = second
     if text.first_not_utf8(path):
         return text.not_utf8(path)
+    if other := text.first_other_ending(path):
+        return InputError(
+            f"{path}:{other}: this line does not end as the first one does: some end with CR LF, some with LF.",
+            hint="Make them one, for example: sed 's/\\r$//' OLD > NEW",
+        )
     return InputError(
         f"{path} cannot be read as CSV: {engine.message(error).splitlines()[0]}",
         hint="Look at the file's separators and quotes; a field with a line break needs quotes.",

@@ -78,6 +78,17 @@ def first_not_utf8(path: Path) -> tuple[int, bytes] | None:
     return None
 
 
+def first_other_ending(path: Path) -> int | None:
+    """Return the number of the first line that does not end as the first one does, by CR LF or LF; None when all do."""
+    with opened(path) as source:
+        lines = _lines(source)
+        first = next(lines, b"").endswith(b"\r\n")
+        for number, line in enumerate(lines, 2):
+            if line.endswith(b"\n") and line.endswith(b"\r\n") != first:
+                return number
+    return None
+
+
 def first_value(path: Path, head: Head, column: int, test: Callable[[str], bool]) -> tuple[int, str] | None:
     """Return the line and the text of the first value in a column that a test holds for."""
     with opened(path) as source:

@@ -7,20 +7,25 @@ from dataclasses import dataclass
 
 import duckdb
 
+from bascule.durations import DAY, parse_duration
 from bascule.errors import InputError
-from bascule.project.durations import microseconds
 from bascule.project.init.findings import Findings
 from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
 from bascule.project.init.said import assumptions
-from bascule.project.init.spans import DAY, Rhythm, at_most
+from bascule.project.init.spans import Rhythm, at_most
 from bascule.project.init.sql import one_row, tidy
 from bascule.project.init.tables import Table
 from bascule.project.init.times import Times
 from bascule.project.init.views import View, history_view, joined_views, series_view
 
 MOST_HISTORIES = 3
-SHARE = 0.15
+SHARE, LARGER_SHARE = 0.15, 0.25
+MANY_ROWS = 1_000
+#: What the population and the training set call columns of their own.
+OWN_NAMES = frozenset({"prediction_time", "label_time", "answered_at", "series", "label", "split"})
+#: From so many test rows on, the greatest calibration error that is asked for.
+CALIBRATION = ((1_000, 0.05), (200, 0.1))
 #: Below this many examples, and for series that grow beyond what was seen, trees seldom beat a linear model.
 FEW_ROWS = 10_000
 
@@ -41,6 +46,7 @@ class Design:
         trainer: what makes the model.
         split: validation and test: spans of time, or shares of the rows.
         test_rows: about how many rows the test has.
+        calibration: how far probabilities may be off on average; None when no bound would be fair.
         one_series: whether all rows are one series, so that the population needs a constant to join it by.
         said: what was assumed.
     """
@@ -56,6 +62,7 @@ class Design:
     trainer: str
     split: tuple[str, str] | tuple[float, float]
     test_rows: int
+    calibration: float | None
     one_series: bool
     said: tuple[str, ...]
 
@@ -73,7 +80,7 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
     if times is not None and found.pace is not None:
         times = Times(times.prediction, times.prediction, times.start, times.end, times.has_clock)
         past = [series_view(found.label, times.prediction, found.pace.long_gap, names, _measured(found))]
-        request = tuple(one for one in request if one in found.table.key)
+        request = tuple(one for one in request if one in found.table.entity_key(times.prediction))
     elif times is not None and times.label is not None and found.label.task != "multiclass":
         past = _histories(connection, found, times, names)
     expressions = _expressions(times, request, found.pace)
@@ -81,6 +88,7 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
         raise _nothing_to_learn(found)
     split, test_rows, how = _split(connection, found.label, times)
     known = found.table.rows - found.label.unknown
+    calibration, off = _calibration(connection, found.label, times, test_rows)
     return Design(
         kind="time-series" if found.pace else "tabular",
         tables=found.tables,
@@ -93,15 +101,16 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
         trainer="linear" if found.pace or known < FEW_ROWS else "lightgbm",
         split=split,
         test_rows=test_rows,
-        one_series=found.pace is not None and len(found.table.key) == 1,
-        said=assumptions(found, silent, bool(past), how),
+        calibration=calibration,
+        one_series=found.pace is not None and times is not None and not found.table.entity_key(times.prediction),
+        said=(*assumptions(found, silent, bool(past), how), *off),
     )
 
 
 def _names(label: Label) -> dict[str, str]:
     """Return the population's name for each column: tidy, different, and as it is where the label reads it."""
     names = {name: name for name in label.columns}
-    taken = {name.lower() for name in names}
+    taken = {name.lower() for name in names} | OWN_NAMES
     for column in label.table.columns:
         if column.name in names:
             continue
@@ -152,23 +161,71 @@ def _split(
 ) -> tuple[tuple[str, str] | tuple[float, float], int, str]:
     """Return validation and test, about how many rows the test has, and how that is said."""
     rows = label.table.rows - label.unknown
-    shares = (SHARE, SHARE)
+    # With few rows a gate can tell little from the test, and a small validation does for a simple model.
+    shares = (SHARE, SHARE if rows >= MANY_ROWS else LARGER_SHARE)
+    test = round(rows * shares[1])
     if times is None:
-        how = f"rows are divided at random, by their hash: {SHARE:.0%} each for validation and test"
-        how = f"there is no time in {label.table.name}, so {how}"
-        return shares, round(rows * SHARE), how
+        how = f"{shares[0]:.0%} for validation and {shares[1]:.0%} for the test"
+        how = f"there is no time in {label.table.name}, so rows are divided at random, by their hash: {how}"
+        return shares, test, how
     size = at_most(times.span * SHARE)
     if size is not None:
-        tested, values = one_row(
+        validated, tested = _in_spans(connection, label, times, parse_duration(size))
+        least = (0.03 if rows >= MANY_ROWS else 0.1) * rows
+        parts = (validated, tested)
+        if all(part.values > 1 and least <= part.rows <= 0.4 * rows for part in parts):
+            return (size, size), tested.rows, f"the last {size} are the test, the {size} before them the validation"
+    how = f"the newest {shares[1]:.0%} of the rows are the test, the {shares[0]:.0%} before them the validation"
+    return shares, test, how
+
+
+@dataclass(frozen=True)
+class _Part:
+    """How many examples a part of the rows has, and how many different labels."""
+
+    rows: int
+    values: int
+
+
+def _in_spans(connection: duckdb.DuckDBPyConnection, label: Label, times: Times, size: int) -> tuple[_Part, _Part]:
+    """Return the validation and the test that two spans of `size` microseconds at the end would have."""
+    moment = f"epoch_us({times.prediction.time_sql})"
+    parts = []
+    for end in (times.end - size, times.end):
+        counted = one_row(
             connection,
             f"select count(*), count(distinct {label.expression}) from {label.table.sql} "
-            f"where ({label.expression}) is not null "
-            f"and epoch_us({times.prediction.time_sql}) > {times.end - microseconds(size)}",
+            f"where ({label.expression}) is not null and {moment} > {end - size} and {moment} <= {end}",
         )
-        if values > 1 and 0.03 * rows <= tested <= 0.4 * rows:
-            return (size, size), int(tested), f"the last {size} are the test, the {size} before them the validation"
-    how = f"the newest {SHARE:.0%} of the rows are the test, the {SHARE:.0%} before them the validation"
-    return shares, round(rows * SHARE), how
+        parts.append(_Part(*map(int, counted)))
+    return parts[0], parts[1]
+
+
+def _calibration(
+    connection: duckdb.DuckDBPyConnection, label: Label, times: Times | None, test_rows: int
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return a bound for the calibration error of a binary model, and why there is none.
+
+    Few rows are off by chance alone. And where the share of positives moves from the past to the test, as with the
+    seasons, every model that knows the past only is off by about as much.
+    """
+    if label.task != "binary":
+        return None, ()
+    bound = next((bound for rows, bound in CALIBRATION if test_rows >= rows), None)
+    if bound is None:
+        return None, ("calibration is no gate: the test has too few rows to measure it",)
+    if times is None:
+        return bound, ()
+    newest = f"(select {label.as_number} as y from {label.table.sql} where ({label.expression}) is not null "
+    newest += f"order by {times.prediction.time_sql} desc limit {{}})"
+    before, after = (
+        float(one_row(connection, f"select avg(y) from {newest.format(rows)}")[0])
+        for rows in (label.table.rows, test_rows)
+    )
+    if abs(after - before) <= bound / 2:
+        return bound, ()
+    shift = f"{before:.0%} of all rows are positive, and {after:.0%} of the newest {test_rows:,}"
+    return None, (f"calibration is no gate: {shift}; a model of the past is off by about that",)
 
 
 def _nothing_to_learn(found: Findings) -> InputError:

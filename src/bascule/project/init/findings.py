@@ -77,7 +77,7 @@ def _series_pace(connection: duckdb.DuckDBPyConnection, label: Label, times: Tim
         return None
     if label.task == "multiclass" or not all(table[one].is_number for one in label.columns):
         return None
-    entity = [one for one in table.key if one != times.prediction.name]
+    entity = table.entity_key(times.prediction)
     pace, all_moments = rhythm(connection, table, entity, times.prediction), beat(connection, table, times.prediction)
     if pace is None or all_moments is None or pace.gap > 1.5 * all_moments.gap:
         return None  # each entity comes back now and then, but not at every moment

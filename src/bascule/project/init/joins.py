@@ -18,7 +18,11 @@ SAME_NAME = 0.3
 LIKE_NAME = 0.5
 OTHER_NAME = 0.9
 FEWEST_VALUES = 3
+MANY_NUMBERS, GAPS = 20, 4
 MOST_ALIASES = 4
+
+#: Names of keys that say nothing about what they name.
+NO_NAMES = ("id", "key", "no", "nr", "num", "number", "code", "uuid", "guid")
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ def find_joins(
 
     A column matches another when the names are equal and the values overlap at all (30 % of the examples' distinct
     values), when the name says so (`plane` or `plane_id` for `planes.id`; 50 %), or when the names differ and 90 % of
-    at least three distinct texts are found. Only keys are matched: `planes.year` is no key of `planes`, so it is not
-    joined to a column `year` of the examples.
+    at least three distinct texts, or of twenty whole numbers with gaps between them, are found. Only keys are matched:
+    `planes.year` is no key of `planes`, so it is not joined to a column `year` of the examples.
 
     Args:
         usable: columns of the examples that may be joined on; what tells the answer may not.
@@ -91,7 +95,7 @@ def _joins(connection: duckdb.DuckDBPyConnection, examples: Table, columns: list
     whole_key = _assignments(connection, examples, columns, other, other.key, "reference", None)
     if time is None or (whole_key and time.name not in other.key):
         return whole_key
-    rest = tuple(name for name in other.key if name != time.name)
+    rest = other.entity_key(time)
     if time.name in other.key and rest:
         return _assignments(connection, examples, columns, other, rest, "state", time)
     return _event_joins(connection, examples, columns, other, time)
@@ -152,7 +156,9 @@ def _matches(
         if _family(left) != _family(right):
             continue
         same, like = left.name.lower() == right.name.lower(), _named_like(left.name, right.name, other)
-        if not (same or like or (left.is_text and left.distinct >= FEWEST_VALUES)):
+        if same and left.name.lower() in NO_NAMES and examples.key == (left.name,):
+            continue  # each table numbers its own rows
+        if not (same or like or (left.is_text and left.distinct >= FEWEST_VALUES) or _are_sparse(left, right)):
             continue
         needed = SAME_NAME if same else LIKE_NAME if like else OTHER_NAME
         share = _contained(connection, examples, left, other, right)
@@ -160,6 +166,13 @@ def _matches(
             found.append(_Match(left, right, share, same or like))
     by_name = [one for one in found if one.same_name]
     return sorted(by_name or found, key=lambda one: (-one.share, examples.columns.index(one.left)))
+
+
+def _are_sparse(left: Column, right: Column) -> bool:
+    """Tell whether whole numbers leave so many gaps that two columns do not hold the same ones by chance."""
+    if not (left.is_whole and right.is_whole) or right.low is None or right.high is None:
+        return False
+    return left.distinct >= MANY_NUMBERS and right.high - right.low + 1 >= GAPS * right.distinct
 
 
 def _family(column: Column) -> str:
@@ -177,7 +190,8 @@ def _contained(
     connection: duckdb.DuckDBPyConnection, examples: Table, left: Column, other: Table, right: Column
 ) -> float:
     """Return the share of the examples' distinct values, at most 10,000 of them, that the other column has."""
-    a, b = quoted(left.name), quoted(right.name)
+    # Times may be typed in one file and texts in another.
+    a, b = left.time_sql or quoted(left.name), right.time_sql or quoted(right.name)
     row = one_row(
         connection,
         f"with seen as (select distinct {a} as v from {examples.sql} where {a} is not null "

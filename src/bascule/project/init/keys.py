@@ -17,15 +17,18 @@ BLOCK = 20_000
 _HINT = re.compile(
     r"(^|_)(id|uuid|guid|key|code|no|num|number|nr|index|iata|icao|faa|sku|isbn)$|[a-z](Id|ID|Key|Code|No)$"
 )
+_ROW_NUMBER = re.compile(
+    r"(row_?(names?|num|number|no|id)?|index|level_0|x|column\d+|unnamed(:? ?\d+)?)", re.IGNORECASE
+)
 
 
 def find_key(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[str, ...]:
     """Return the columns that name a row of a loaded table; empty when there are none.
 
-    Tried are columns without nulls that are no measurements: first alone, then in twos, threes and fours, those named
-    like keys first. A combination must be unique in all rows, and it must be surprising that it is: had the values
-    been drawn independently, repeats would be expected (the birthday problem: rows² / (2 · combinations)
-    of them). Otherwise any two wide columns would be a "key".
+    Tried are columns without nulls that are no measurements and no row numbers: first alone, then in twos, threes and
+    fours, those named like keys first. A combination must be unique in all rows, and it must be surprising that it is:
+    had the values been drawn independently, repeats would be expected (the birthday problem: rows² / (2 ·
+    combinations) of them). Otherwise any two wide columns would be a "key".
     """
     candidates = sorted(
         (one for one in table.columns if _may_be_key(one)),
@@ -58,7 +61,15 @@ def _may_be_key(column: Column) -> bool:
         and column.distinct > 1
         and (column.is_text or column.is_whole or column.is_time)
         and not column.is_prose
+        and not is_row_number(column)
     )
+
+
+def is_row_number(column: Column) -> bool:
+    """Tell whether a column only numbers the rows of its file, as tools write it: another file numbers others alike."""
+    if column.low not in (0, 1) or column.high is None or column.distinct != column.rows:
+        return False
+    return column.high - column.low + 1 == column.rows and bool(_ROW_NUMBER.fullmatch(column.name))
 
 
 def _rank(column: Column, table: Table) -> int:

@@ -23,7 +23,7 @@ from bascule.project.init.report import InitReport
 from bascule.project.init.sql import quoted
 from bascule.project.init.tables import load_tables
 from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
-from bascule.project.init.times import mark_times
+from bascule.project.init.times import mark_times, mark_years
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 
@@ -51,6 +51,7 @@ def init_project(data_folder: Path | str, label: str, into: Path | str, name: st
     with _connection() as connection:
         tables = [mark_times(connection, table) for table in load_tables(connection, folder)]
         tables = [table.with_key(find_key(connection, table)) for table in tables]
+        tables = [mark_years(connection, table) for table in tables]
         design = make_design(connection, find_all(connection, tables, find_label(connection, tables, label)))
         said = list(design.said)
         if folder.images or folder.texts:

@@ -25,6 +25,8 @@ class Column:
 
     Attributes:
         time_sql: the expression that gives its values as moments; None when it is no time.
+        parts: other columns that `time_sql` reads, such as the month beside the year.
+        over_sql: for a time in whole years, the expression that gives the moment when a row's period is over.
         low, high: the least and the greatest value, for whole numbers only.
         length: the mean length of a text.
     """
@@ -38,11 +40,18 @@ class Column:
     high: int | None = None
     length: float = 0.0
     time_sql: str | None = None
+    parts: tuple[str, ...] = ()
+    over_sql: str | None = None
 
     @property
     def is_time(self) -> bool:
         """Whether its values are moments."""
         return self.time_sql is not None
+
+    @property
+    def known_sql(self) -> str:
+        """The expression that gives the moment from which a row is known: what a year brought is known after it."""
+        return self.over_sql or self.time_sql or ""
 
     @property
     def is_text(self) -> bool:
@@ -104,6 +113,10 @@ class Table:
     def times(self) -> list[Column]:
         """The columns that hold moments."""
         return [one for one in self.columns if one.is_time]
+
+    def entity_key(self, time: Column) -> tuple[str, ...]:
+        """Return what names a row beside its time: the thing that the row is about at that moment."""
+        return tuple(one for one in self.key if one != time.name and one not in time.parts)
 
     def with_key(self, key: Iterable[str]) -> Table:
         """Return the table with its key."""

@@ -147,11 +147,13 @@ def _gates(design: Design) -> list[str]:
         if slices:
             values["slices"] = slices
             values["slice_floor"] = {"metric": "auc", "minimum": 0.55, "rows": ENOUGH_TO_JUDGE}
+    if design.calibration is not None:
+        values["calibration"] = design.calibration
     values["signature"] = True
-    *lines, end = _section("gates", values)
-    if label.task == "binary":
-        # A fixed bound would refuse most first models on data whose level moves with the season.
-        lines.append("# calibration = 0.05  # refuse probabilities that are off by more than this on average")
+    note = "refuse probabilities that are off by more than this on average"
+    *lines, end = _section("gates", values, {"calibration": note})
+    if label.task == "binary" and design.calibration is None:
+        lines.append(f"# calibration = 0.05  # {note}")
     return [*lines, end]
 
 

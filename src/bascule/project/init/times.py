@@ -17,6 +17,9 @@ _LATER_NAME = re.compile(
     re.IGNORECASE,
 )
 _BORN = re.compile(r"birth|born|(^|_)dob($|_)", re.IGNORECASE)
+_YEAR_NAME = re.compile(r"(fiscal_?)?(year|yr|season)(_?id)?", re.IGNORECASE)
+YEARS = (1600, 2200)
+FEW_YEARS = 5
 _MOMENT_LIKE = (
     r"^\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4})"
     r"([ T]\d{1,2}:\d{2}.*)?$"
@@ -35,14 +38,49 @@ MICROS = 1_000_000
 def mark_times(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
     """Return the table with its time columns marked.
 
-    Times are typed columns, texts that are moments, and whole numbers that are seconds or milliseconds since 1970 and
-    are called so. A table without any, but with `year`, `month` and `day`, has its time in these.
+    Times are typed columns, texts that are moments, and whole numbers that are called so and are seconds or
+    milliseconds since 1970, or days written as 20130401. A table without any, but with `year`, `month` and `day`, has
+    its time in these.
 
     Raises:
         InputError: nearly all texts of a column are moments and some cannot be read.
     """
     marked = replace(table, columns=tuple(_marked(connection, table, one) for one in table.columns))
     return marked if marked.times else _marked_parts(connection, marked)
+
+
+def mark_years(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
+    """Return the table with its time in whole years (and months, or quarters), when these name its rows.
+
+    A year that only describes a row, such as the one in which a plane was built, is a number.
+    """
+    if table.times:
+        return table
+    for name in table.key:
+        year = table[name]
+        if not (year.is_whole and _YEAR_NAME.fullmatch(name) and year.distinct >= FEW_YEARS):
+            continue
+        if year.low is None or year.high is None or not YEARS[0] <= year.low <= year.high <= YEARS[1]:
+            continue
+        part, month, length = _month_of(table)
+        moment = f"make_timestamp({quoted(name)}, {month}, 1, 0, 0, 0)"
+        try:
+            one_row(connection, f"select epoch_us(max({moment})) from {table.sql}")
+        except duckdb.Error:  # a thirteenth month
+            continue
+        over = f"({moment} + interval {length} month)::timestamptz"
+        marked = replace(year, time_sql=f"{moment}::timestamptz", over_sql=over, parts=part)
+        return replace(table, columns=tuple(marked if one is year else one for one in table.columns))
+    return table
+
+
+def _month_of(table: Table) -> tuple[tuple[str, ...], str, int]:
+    """Return the column that divides the year, if one does, the month at which a row begins, and how many it has."""
+    for part, text, length in (("month", "{}", 1), ("quarter", "3 * {} - 2", 3)):
+        column = table.named(part)
+        if column is not None and column.name in table.key and column.is_whole:
+            return (column.name,), text.format(quoted(column.name)), length
+    return (), "1", 12
 
 
 def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> Column:
@@ -55,7 +93,19 @@ def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column)
         for unit, function in ((1, f"to_timestamp({name})"), (1_000, f"to_timestamp({name} / 1000)")):
             if EPOCH_SECONDS[0] * unit <= column.low and column.high <= EPOCH_SECONDS[1] * unit:
                 return replace(column, time_sql=function)
+        return replace(column, time_sql=_read_days(connection, table, column))
     return column
+
+
+def _read_days(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> str | None:
+    """Return the expression that reads whole numbers such as 20130401 as days; None when they are something else."""
+    assert column.low is not None
+    assert column.high is not None
+    if not YEARS[0] * 10_000 <= column.low <= column.high <= YEARS[1] * 10_000:
+        return None
+    text = f"{quoted(column.name)}::varchar"
+    read = one_row(connection, f"select count(try_strptime({text}, '%Y%m%d')) from {table.sql}")[0]
+    return f"strptime({text}, '%Y%m%d')::timestamptz" if read == column.filled else None
 
 
 def _marked_parts(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
@@ -69,7 +119,9 @@ def _marked_parts(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
     except duckdb.Error:  # 31 February, or numbers that are something else
         return table
     year = parts["year"]
-    return replace(table, columns=tuple(replace(one, time_sql=moment) if one is year else one for one in table.columns))
+    read = tuple(one.name for one in parts.values() if one is not None and one.is_whole and one is not year)
+    marked = (replace(one, time_sql=moment, parts=read) if one is year else one for one in table.columns)
+    return replace(table, columns=tuple(marked))
 
 
 def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> str | None:

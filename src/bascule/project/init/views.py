@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from bascule.durations import DAY
 from bascule.project.init.joins import Join
 from bascule.project.init.keys import is_hinted
 from bascule.project.init.label import Label
-from bascule.project.init.spans import DAY, at_least, rhythm
+from bascule.project.init.spans import at_least, rhythm
 from bascule.project.init.sql import quoted, selected, tidy
 from bascule.project.init.tables import Column
 from bascule.project.init.times import Times
@@ -98,7 +99,7 @@ def _rows(
     comment = f"What {join.table.name} says about each {what}; it is taken to be true at all times."
     if join.time is not None:
         event_time = tidy(join.time.name)
-        listed.append((join.time.time_sql or "", event_time))
+        listed.append((join.time.known_sql, event_time))
         pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
         ttl = at_least(6 * pace.gap) if pace else None
         comment = f"The newest row of {join.table.name} about each {what}, at or before the moment of the question."
@@ -123,7 +124,7 @@ def _events(
     means = [(quoted(one.name), _fresh(tidy(one.name), taken)) for one in numbers]
     what = ", ".join(key for _, key in keys)
     comment = f"The rows of {join.table.name} about each {what}, counted and averaged over windows before the question."
-    columns_sql = selected([*keys, (join.time.time_sql or "", event_time), *means])
+    columns_sql = selected([*keys, (join.time.known_sql, event_time), *means])
     sql = f"-- {comment}\nselect\n{columns_sql}\nfrom {join.table.sql}\n"
     aggregates = {"count": "count(*)"} | {f"mean_{mean}": f"mean({quoted(mean)})" for _, mean in means}
     pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
@@ -157,7 +158,7 @@ def series_view(
         longest_gap: a span that nearly always holds the row before.
         measured: other columns of the table whose past counts.
     """
-    entity = [one for one in label.table.key if one != time.name]
+    entity = label.table.entity_key(time)
     keys = [(quoted(one), names[one]) for one in entity] or [("'all'", "series")]
     event_time = _fresh(tidy(time.name), {key for _, key in keys})
     taken = {key for _, key in keys} | {event_time, "outcome"}

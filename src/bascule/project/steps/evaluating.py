@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import pyarrow as pa
 
 from bascule.errors import NotFound
 from bascule.evaluation import EvaluationReport, GateSettings, SliceFloor, evaluate
-from bascule.features import FeatureSet
-from bascule.features import training_rows as join_features
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.receipt import Output
+from bascule.project.rereading import rows_for
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import training, training_set
-from bascule.project.tables import opened_tables
 from bascule.registry import ModelVersion, get_version
 from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
@@ -126,17 +122,5 @@ def _current_bundle(context: Context) -> ModelBundle | None:
 def _current_rows(context: Context, source: TrainingSet, rows: pa.Table) -> pa.Table | None:
     """The test rows with the inputs of the current version, when it reads features that the new one does not."""
     bundle = _current_bundle(context)
-    if bundle is None or _has(rows, bundle.signature.names()) or bundle.feature_set is None:
-        return None
-    features = msgspec.convert(bundle.feature_set, FeatureSet)
-    tables = sorted(
-        name.removeprefix("tables/") for name in context.workspace.history.digests(source.commit_id, "tables/")
-    )
-    with opened_tables(context.workspace, source.commit_id, tables) as connection:
-        keep = [name for name in rows.column_names if name not in set(features.features)]
-        connection.register("test_rows", rows.select(keep))
-        return join_features(connection, features, "test_rows").to_arrow_table()
-
-
-def _has(rows: pa.Table, names: Sequence[str]) -> bool:
-    return set(names) <= set(rows.column_names)
+    found = rows if bundle is None else rows_for(context.workspace, source, rows, bundle)
+    return None if found is rows else found

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bascule.errors import NotFound
-from bascule.features import materialise
-from bascule.features.definitions import definition_digest
-from bascule.features.online import open_online_store
-from bascule.project.definitions import feature_set, tables_read
+from bascule.features import LmdbStore, definition_digest, materialise
+from bascule.project.definitions import definitions_read, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
@@ -20,11 +17,8 @@ NAME = "materialise"
 
 def inputs(context: Context) -> Terms:
     """The tables that the views read, the definitions, and the branch whose store it is."""
-    training = context.project.training
-    terms = _tables(context)
-    for name in training.features if training else ():
-        terms[f"definition:features/{name}"] = context.digest(f"features/{name}") or ""
-    return {**terms, "branch": context.branch}
+    definitions = {f"definition:{path}": context.digest(path) or "" for path in definitions_read(context.project)}
+    return {**_tables(context), **definitions, "branch": context.branch}
 
 
 def work(context: Context, run: Run, progress: Progress) -> Outcome:
@@ -32,28 +26,31 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     version = _version(_tables(context))
     with opened_tables(context.workspace, context.head, tables_read(context.project)) as connection:
         features = feature_set(context.project, connection)
-        with open_online_store(context.workspace.online_folder, context.branch) as store:
-            report = materialise(connection, features, store, version=version, progress=progress)
+        store = LmdbStore(context.workspace.online_folder, context.branch)
+        report = materialise(connection, features, store, version=version, progress=progress)
+    rows = {view.view: view.rows for view in report.views}
     outputs = tuple(
         Output(
             name=view.name,
             version=definition_digest(view, features.entity(view)),
             uri=f"bascule:online/{context.branch}/{view.name}",
-            rows=report.views.get(view.name),
+            rows=rows[view.name],
         )
         for view in features.views
     )
-    return Outcome(outputs, summary=f"{report.rows:,} rows of {len(report.views)} views")
+    return Outcome(
+        outputs, summary=f"{sum(rows.values()):,} rows of {len(rows)} views, {report.written:,} entries written"
+    )
 
 
 def settled(context: Context, receipt: Receipt) -> bool:
     """Tell whether the branch's store holds the views as they are in the tables now."""
-    version = _version(_tables(context))
-    try:
-        with open_online_store(context.workspace.online_folder, context.branch, readonly=True) as store:
-            return all(store.version(output.version) == version for output in receipt.outputs)
-    except NotFound:
+    if not context.workspace.online_folder.exists():
         return False
+    version = _version(_tables(context))
+    with LmdbStore(context.workspace.online_folder, context.branch).snapshot() as snapshot:
+        held = [snapshot.view(output.version) for output in receipt.outputs]
+    return all(record is not None and record.version == version for record in held)
 
 
 def _tables(context: Context) -> Terms:

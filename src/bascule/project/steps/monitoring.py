@@ -28,6 +28,8 @@ from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
 NAME = "monitor"
+# How many periods make one round of the rhythm that most data have: a day of hours, a week of days.
+RHYTHM = {"hour": 24, "day": 7}
 QUALITY = {"binary": "auc", "multiclass": "accuracy", "regression": "mae"}
 
 
@@ -105,6 +107,7 @@ def _objects(
         drift=DriftRules(
             minimum_rows=watching.drift.minimum_rows,
             effect=watching.drift.effect,
+            over=watching.drift.over or RHYTHM.get(watching.by, 1),
             persistence=watching.drift.persistence,
         ),
         quality=QualityRules(
@@ -120,7 +123,7 @@ def _objects(
         trigger = Trigger(
             name=f"retrain-{monitor.name}",
             monitor=monitor.name,
-            rule=TriggerRule(when=retrain.when, schedule=retrain.schedule),
+            rule=TriggerRule(when=retrain.when, schedule=retrain.schedule, cooldown=retrain.cooldown),
         )
         read_trigger(trigger.as_object(), list(bundle.signature.names()))
         objects[f"triggers/{trigger.name}"] = trigger.as_object()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 import duckdb
 import msgspec
 
-from bascule.errors import CheckFailed, InputError
-from bascule.features import FeatureSet, find_leaks, training_rows
-from bascule.project.definitions import feature_set, tables_read
+from bascule.errors import CheckFailed
+from bascule.features import FeatureSet, Leak, LeakReport, leak_report, training_rows
+from bascule.project.definitions import definitions_read, feature_set, tables_read
 from bascule.project.receipt import Output
+from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
+from bascule.project.words import counted
 from bascule.tracking import Run
 from bascule.training import Split, TrainingSpec, build_training_set, check_label
 
@@ -22,13 +27,9 @@ def inputs(context: Context) -> Terms:
     project, training = context.project, context.project.training
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.digest(f"tables/{name}") or "" for name in tables_read(project)}
-    chosen = training.features if training else ()
-    for name in chosen:
-        terms[f"definition:features/{name}"] = context.digest(f"features/{name}") or ""
-    for entity in project.entity:
-        terms[f"definition:entities/{entity}"] = context.digest(f"entities/{entity}") or ""
-    settings = {**msgspec.to_builtins(spec), "features": chosen, "request": training.request if training else ()}
-    for name, value in settings.items():
+    terms |= {f"definition:{path}": context.digest(path) or "" for path in definitions_read(project)}
+    chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
+    for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
         terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return terms
 
@@ -40,7 +41,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         CheckFailed: a feature knows what it could not have known; it is named with the evidence.
         InputError: the label, the times or the split cannot be used.
     """
-    project, head = context.project, context.head
+    project, head, settings = context.project, context.head, context.project.training
+    assert settings is not None
     spec = training_spec(context)
     for name in tables_read(project):
         found = context.workspace.history.get(head, f"tables/{name}")
@@ -48,11 +50,11 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, f"({spec.population})").to_arrow_table()
+        rows = training_rows(connection, features, spec.population).to_arrow_table()
         check_label(rows.schema, spec.label)
         connection.register("joined_rows", rows)
         progress("looking for leaks", 0, rows.num_rows)
-        refuse_leaks(connection, features, "joined_rows", spec)
+        leaks = refuse_leaks(connection, features, "joined_rows", spec, settings)
         progress("writing the training set")
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
@@ -66,32 +68,64 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         rows=made.rows,
         schema=dict(made.columns.types),
     )
-    return Outcome(
-        (output,), summary=f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features"
-    )
+    told = [f"Look at {leak.name}: {leak.message}." for leak in leaks.leaks] + list(leaks.unexamined)
+    summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features"
+    checks = tuple(msgspec.to_builtins(leak) for leak in leaks.leaks)
+    return Outcome((output,), checks, summary=". ".join([summary, *told]).rstrip("."))
 
 
-def refuse_leaks(connection: duckdb.DuckDBPyConnection, features: FeatureSet, rows: str, spec: TrainingSpec) -> None:
+def refuse_leaks(
+    connection: duckdb.DuckDBPyConnection, features: FeatureSet, rows: str, spec: TrainingSpec, settings: Training
+) -> LeakReport:
     """Stop when a feature knows what could not be known at the prediction time.
 
+    Proofs stop. So does what looks like the outcome, or predicts it nearly perfectly by itself, unless it is trusted or
+    the project knows no times: then a good measurement looks the same.
+
+    Args:
+        rows: a relation with the features joined.
+
+    Returns:
+        What is suspicious and does not stop, and what could not be examined (in a project that knows no times, that
+        goes without saying).
+
     Raises:
-        CheckFailed: names the view, the feature and the evidence.
+        CheckFailed: names each view, feature and the evidence.
     """
-    try:
-        leaks = find_leaks(connection, features, rows, spec.label)
-    except duckdb.Error as error:  # a value that the expression cannot take
-        raise InputError(
-            f"The label {spec.label!r} cannot be evaluated: {str(error).splitlines()[0]}",
-            hint='Try it in the population: bascule sql "select … from (the population)"',
-        ) from None
-    if leaks:
-        lines = "\n".join(f"  {leak.view}.{leak.feature}: {leak.reason} ({leak.evidence})" for leak in leaks)
-        raise CheckFailed(
-            f"The training set is not built: {len(leaks)} feature{'s know' if len(leaks) > 1 else ' knows'} the answer."
-            f"\n{lines}",
-            details=[msgspec.to_builtins(leak) for leak in leaks],
-            hint="Give the view the time at which its rows became known (event_time or known_time), or leave it out.",
-        )
+    report = leak_report(
+        connection,
+        features,
+        spec.population,
+        spec.label,
+        spec.prediction_time,
+        spec.label_time,
+        outcomes=settings.outcomes,
+        training=rows,
+    )
+    strict = spec.prediction_time is not None
+    refused = [
+        leak
+        for leak in report.leaks
+        if leak.certain or (strict and leak.reason != "jump" and leak.name not in settings.trusted)
+    ]
+    if refused:
+        _refuse(refused)
+    suspected = tuple(leak for leak in report.leaks if leak.name not in settings.trusted)
+    return LeakReport(suspected, report.unexamined if strict else ())
+
+
+def _refuse(leaks: Sequence[Leak]) -> NoReturn:
+    names = sorted({leak.name for leak in leaks})
+    told = "\n".join(f"  {leak.name}: {leak.message}" for leak in leaks)
+    hint = "Give the view the time at which its rows became known (event_time or known_time), or leave it out."
+    if not any(leak.certain for leak in leaks):
+        hint += f" If that is honest: [training] trusted = {msgspec.json.encode(names).decode()}."
+    know = f"{counted(len(names), 'feature')} know{'s' * (len(names) == 1)} the answer"
+    raise CheckFailed(
+        f"The training set is not built: {know}.\n{told}",
+        details=[msgspec.to_builtins(leak) for leak in leaks],
+        hint=hint,
+    )
 
 
 def training_spec(context: Context) -> TrainingSpec:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import ref_log
 from bascule.errors import NotFound
 from bascule.history import Commit, Ref, Workspace
-from bascule.server.reads.changes import ChangeInfo, describe
+from bascule.project.changes import ChangeInfo, describe
 
 LOG_LIMIT = 1000
 

@@ -89,8 +89,11 @@ def _version(number: str, version: Object) -> str:
 
 def _tell_deployment(before: Object, after: Object) -> str:
     parts = []
-    if before.get("traffic") != after.get("traffic"):
-        parts.append(f"traffic {_arrow(traffic_text(before), traffic_text(after))}")
+    old, new = traffic_text(before), traffic_text(after)
+    if old != new:
+        parts.append(f"traffic {_arrow(old, new)}" if new else f"taken out of service (was {old})")
+    elif not before and not new:
+        parts.append("not in service yet")
     was, now = before.get("rollout"), after.get("rollout")
     if was and not now:
         parts.append("rollout over")

@@ -1,0 +1,84 @@
+"""The list of commands, as data: nothing here imports a command, or the library that parses them.
+
+So `bascule --help` and `bascule --version` answer at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import NamedTuple
+
+ABOUT = "Git for the whole ML system: data, features, models, deployments and monitors in one history."
+HISTORY, WORK, SHIP, ASK = "History", "From data to a model", "Serve and ship", "Ask and prove"
+ENDING = (
+    "bascule COMMAND --help says more of each, and every command takes --json.",
+    "Begin with: bascule init DATA --label WHAT_IS_LEARNED",
+)
+WIDEST = 100
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        where: `module:attribute` of its function, or of the app that holds the commands below it.
+        group: the heading it is shown under.
+        text: what it does, in a line.
+    """
+
+    where: str
+    group: str
+    text: str
+
+
+COMMANDS = {
+    "status": Command("bascule.cli.history:status", HISTORY, "The current branch, what it holds, what is served."),
+    "log": Command("bascule.cli.history:log", HISTORY, "The commits of a branch, with what each changed."),
+    "branch": Command("bascule.cli.history:branch", HISTORY, "List branches, or make one: no copy, whatever the data."),
+    "switch": Command("bascule.cli.history:switch", HISTORY, "Make a branch the current one."),
+    "diff": Command("bascule.cli.comparing:diff", HISTORY, "Compare two states: rows, schema, metrics, traffic, text."),
+    "merge": Command("bascule.cli.merging:merge", HISTORY, "Merge a branch after its checks, and ship what is new."),
+    "revert": Command("bascule.cli.history:revert", HISTORY, "Undo one commit by a new one."),
+    "tag": Command("bascule.cli.history:tag", HISTORY, "List tags, or name a state for good."),
+    "init": Command("bascule.cli.starting:init", WORK, "Look at a folder of data and write a project for it."),
+    "ingest": Command("bascule.cli.data:ingest", WORK, "Bring files into a table, checked before they are seen."),
+    "contract": Command("bascule.cli.data:contract", WORK, "Suggest a data contract, or check a table against one."),
+    "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
+    "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),
+    "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),
+    "why": Command("bascule.cli.pipeline:why", WORK, "Which term of a step's cache key differs."),
+    "track": Command("bascule.cli.tracking:track", WORK, "Run any script, unchanged, and record what it does."),
+    "up": Command("bascule.cli.serving:up", SHIP, "Start the page, the API, inference and the scheduler."),
+    "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP."),
+    "deploy": Command("bascule.cli.delivery:deploy", SHIP, "Bring a version into service."),
+    "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment the traffic that it had before."),
+    "promote": Command("bascule.cli.delivery:promote", SHIP, "Give a canary all traffic now."),
+    "advance": Command("bascule.cli.delivery:advance", SHIP, "Give a canary its next share of the traffic now."),
+    "predict": Command("bascule.cli.asking:predict", SHIP, "Ask a deployment about one row, without a server."),
+    "monitor": Command("bascule.cli.delivery:monitor", SHIP, "Measure drift and quality of what is served."),
+    "token": Command("bascule.cli.serving:token", SHIP, "Access tokens of servers that others may reach."),
+    "sql": Command("bascule.cli.asking:sql", ASK, "Ask the lake at any state, and all records, in SQL."),
+    "runs": Command("bascule.cli.asking:runs", ASK, "List the last runs, or show one."),
+    "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
+    "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
+    "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Train a version again and compare byte by byte."),
+    "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),
+    "doctor": Command("bascule.cli.care:doctor", ASK, "Whether all that the workspace promises holds."),
+    "forget": Command("bascule.cli.care:forget", ASK, "Remove a subject everywhere, and leave a proof."),
+}
+
+
+def overview() -> str:
+    """Return what `bascule --help` says."""
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    longest = max(map(len, COMMANDS))
+    lines = ["Usage: bascule COMMAND …", "", *textwrap.wrap(ABOUT, width)]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines += ["", f"{group}:"]
+        for name, command in COMMANDS.items():
+            if command.group == group:
+                lines += textwrap.wrap(
+                    f"  {name:<{longest}}  {command.text}", width, subsequent_indent=" " * (longest + 4)
+                )
+    return "\n".join([*lines, "", *ENDING])

@@ -1,0 +1,143 @@
+"""Where a column of a query comes from: the columns of base tables that make it, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import Scope, build_scope, traverse_scope
+
+# A base table's columns, by the name that stands in the query.
+Columns = Callable[[str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An expression over the rows of base tables.
+
+    Attributes:
+        sql: the expression, over columns without their tables.
+        columns: the columns that it reads, as (table as named in the query, column).
+    """
+
+    sql: str
+    columns: frozenset[tuple[str, str]]
+
+    @property
+    def table(self) -> str | None:
+        """The table, when there is only one."""
+        tables = {table for table, _ in self.columns}
+        return tables.pop() if len(tables) == 1 else None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a column as it is."""
+        return any(self.sql == exp.column(name, quoted=True).sql(dialect="duckdb") for _, name in self.columns)
+
+
+def origin(sql: str, column: str, columns: Columns) -> Origin | None:
+    """Return what a query's column is over base tables.
+
+    None when it is an aggregate, a window function, comes from a union or nowhere, or the SQL is not understood.
+    """
+    try:
+        scope = build_scope(parse_one(sql, dialect="duckdb"))
+        found = None if scope is None else _expand(scope, column, columns, frozenset())
+        if found is None:
+            return None
+        expression, read = found
+        return Origin(expression.unnest().sql(dialect="duckdb"), frozenset(read)) if read else None
+    except (SqlglotError, RecursionError, ValueError):
+        return None
+
+
+def tables_of(sql: str) -> set[str]:
+    """The base tables that a query reads, as named in it; empty when the SQL is not understood."""
+    try:
+        return {_bare(table) for table in _base_tables(parse_one(sql, dialect="duckdb"))}
+    except (SqlglotError, RecursionError):
+        return set()
+
+
+def with_table(sql: str, name: str, replacement: str) -> str:
+    """A query that reads a replacement wherever it read a base table. Raises `SqlglotError` when not understood."""
+    tree = parse_one(sql, dialect="duckdb")
+    inner = parse_one(replacement, dialect="duckdb")
+    for table in _base_tables(tree):
+        if _bare(table) == name:
+            alias = exp.TableAlias(this=exp.to_identifier(table.alias_or_name, quoted=True))
+            table.replace(exp.Subquery(this=inner.copy(), alias=alias))
+    return tree.sql(dialect="duckdb")
+
+
+def _base_tables(tree: exp.Expr) -> list[exp.Table]:
+    # A scope's sources tell tables from common table expressions of the same name.
+    found: list[exp.Table] = []
+    for scope in traverse_scope(tree):
+        for source in scope.sources.values():
+            if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+                found.extend(node for node in scope.tables if node is source)
+    return found
+
+
+def _bare(table: exp.Table) -> str:
+    """A table's name without its alias."""
+    bare = table.copy()
+    bare.set("alias", None)
+    return str(bare.sql(dialect="duckdb"))
+
+
+def _expand(
+    scope: Scope, name: str, columns: Columns, expanding: frozenset[tuple[int, str]]
+) -> tuple[exp.Expr, set[tuple[str, str]]] | None:
+    """A select's column as an expression over base tables, in parentheses, and the columns that it reads."""
+    if not isinstance(scope.expression, exp.Select) or (id(scope), name.lower()) in expanding:
+        return None
+    expanding = expanding | {(id(scope), name.lower())}
+    projection = _projection(scope, name)
+    if projection is None:
+        return None
+    if projection.find(exp.AggFunc, exp.Window, exp.Subquery):
+        return None
+    read: set[tuple[str, str]] = set()
+    # A wrapper, so that the root itself can be replaced.
+    wrapper = exp.Paren(this=projection.copy())
+    for leaf in list(wrapper.find_all(exp.Column)):
+        found = _leaf(scope, leaf, columns, expanding)
+        if found is None:
+            return None
+        expression, sources = found
+        read |= sources
+        leaf.replace(expression)
+    return wrapper, read
+
+
+def _projection(scope: Scope, name: str) -> exp.Expr | None:
+    starred = False
+    for item in scope.expression.expressions:
+        if item.alias_or_name.lower() == name.lower() and not item.is_star:
+            return item.unalias()  # type: ignore[no-any-return]
+        starred = starred or item.is_star
+    return exp.column(name, quoted=True) if starred else None
+
+
+def _leaf(
+    scope: Scope, leaf: exp.Column, columns: Columns, expanding: frozenset[tuple[int, str]]
+) -> tuple[exp.Expr, set[tuple[str, str]]] | None:
+    for alias, source in scope.sources.items():
+        if leaf.table and alias.lower() != leaf.table.lower():
+            continue
+        if isinstance(source, exp.Table):
+            named = _bare(source)
+            known = {column.lower(): column for column in columns(named)}
+            if leaf.name.lower() in known:
+                name = known[leaf.name.lower()]
+                return exp.column(name, quoted=True), {(named, name)}
+        elif isinstance(source, Scope):
+            found = _expand(source, leaf.name, columns, expanding)
+            if found is not None:
+                return found
+    # Not a column of any source: DuckDB lets a select use its own earlier names.
+    return None if leaf.table else _expand(scope, leaf.name, columns, expanding)

@@ -1,0 +1,128 @@
+"""What a store keeps of a view, as bytes: which timelines, and how an entry's value is written and read.
+
+rows      one entry for each change of the answer: msgpack [event time µs, field, ...]
+running   one entry for each event time: the bucket, the running aggregates, and those with the bucket before, packed
+events    one entry for each event time: msgpack [[known µs, value, ...], ...], for aggregates that cannot be subtracted
+prints    one entry for each key: how many source rows it has and their hash, by which late and changed rows are found
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from bascule.features.aggregates import value_columns
+from bascule.features.columns import family, microseconds, quoted
+from bascule.features.definitions import Entity, FeatureView
+from bascule.features.timelines import timeline_sql
+from bascule.features.windows import Component, components, events_sql, running_sql
+
+PRINT = struct.Struct("<QQ")
+Encode = Callable[[pa.RecordBatch], Sequence[bytes]]
+
+
+class Part(NamedTuple):
+    """One kind of timeline of a view.
+
+    Attributes:
+        sql: gives the keys, `__time` (µs), and what `encode` wants; one row for each entry.
+        encode: the values of a batch of those rows.
+    """
+
+    name: str
+    sql: str
+    encode: Encode
+
+
+def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
+    """The timelines that a bound view needs."""
+    keys = ", ".join(map(quoted, entity.keys))
+    if not view.windows:
+        fields = "".join(f", {_stored(field, view)}" for field in view.fields)
+        sql = f"SELECT {keys}, __from AS __time, __event{fields} FROM {timeline_sql(view, entity)}"
+        return [Part("rows", sql, _packed_rows)]
+    parts = []
+    if subtracts(view):
+        shape = components(view)
+        numbers = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in _numbers(shape))
+        sql = f"SELECT {keys}, __event AS __time, __bucket, {numbers} FROM {running_sql(view, entity)}"
+        parts.append(Part("running", sql, _packed_running(shape)))
+    if scans(view):
+        values = "".join(f", {_name(place)}: {quoted(column)}" for place, column in enumerate(scanned_columns(view)))
+        item = f"{{'known': __known{values}}}"
+        sql = f"SELECT {keys}, __event AS __time, list({item}) AS __items FROM {events_sql(view, entity)} GROUP BY ALL"
+        parts.append(Part("events", sql, _packed_events))
+    return parts
+
+
+def subtracts(view: FeatureView) -> bool:
+    """Whether some of a window view's aggregates are read as differences of running ones."""
+    return view.known_time is None and any(a.subtractable for a in view.parsed.values())
+
+
+def scans(view: FeatureView) -> bool:
+    """Whether some of a window view's aggregates are read by going through the window's events."""
+    return view.known_time is not None or not all(a.subtractable for a in view.parsed.values())
+
+
+def scanned_columns(view: FeatureView) -> tuple[str, ...]:
+    """The columns kept with each event."""
+    return value_columns(a for a in view.parsed.values() if view.known_time is not None or not a.subtractable)
+
+
+def running_struct(shape: Sequence[Component]) -> struct.Struct:
+    """How an entry of `running` is packed: bucket, components, components with the bucket before."""
+    codes = "".join("q" if part.exact else "d" for part in shape)
+    return struct.Struct(f"<q{codes}{codes}")
+
+
+def _numbers(shape: Sequence[Component]) -> list[tuple[str, str]]:
+    return [(part.name + suffix, "BIGINT" if part.exact else "DOUBLE") for suffix in ("", "_2") for part in shape]
+
+
+def _name(place: int) -> str:
+    return f"'v{place}'"
+
+
+def _stored(field: str, view: FeatureView) -> str:
+    known = view.types[field]
+    if family(known) == "time":
+        return f"{microseconds(quoted(field), known)} AS {quoted(field)}"
+    if family(known) == "date":
+        return f"date_diff('day', DATE '1970-01-01', {quoted(field)}) AS {quoted(field)}"
+    return quoted(field)
+
+
+def _columns(batch: pa.RecordBatch, after: str) -> list[list[Any]]:
+    first = batch.schema.get_field_index(after) + 1
+    return [batch.column(place).to_pylist() for place in range(first, batch.num_columns)]
+
+
+def _packed_rows(batch: pa.RecordBatch) -> list[bytes]:
+    encode = msgspec.msgpack.Encoder().encode
+    return [encode(row) for row in zip(*_columns(batch, "__time"), strict=True)]
+
+
+def _packed_events(batch: pa.RecordBatch) -> list[bytes]:
+    encode = msgspec.msgpack.Encoder().encode
+    items: list[list[dict[str, Any]]] = batch.column("__items").to_pylist()
+    return [encode([tuple(item.values()) for item in entry]) for entry in items]
+
+
+def _packed_running(shape: Sequence[Component]) -> Encode:
+    names = [("__bucket", "<i8"), *((name, "<i8" if kind == "BIGINT" else "<f8") for name, kind in _numbers(shape))]
+    layout = np.dtype(names)
+
+    def packed(batch: pa.RecordBatch) -> list[bytes]:
+        rows = np.empty(batch.num_rows, layout)
+        for name, _ in names:
+            rows[name] = batch.column(name).to_numpy(zero_copy_only=False)
+        data, size = rows.tobytes(), layout.itemsize
+        return [data[at : at + size] for at in range(0, len(data), size)]
+
+    return packed

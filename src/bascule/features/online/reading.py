@@ -1,0 +1,182 @@
+"""Puts a feature set's values together from an online store: what `training_rows` would give, for requests.
+
+Everything that can be decided beforehand is decided when the reader is made; a read is seeks and arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bascule.errors import NotFound
+from bascule.features.binding import compile_request, expression_inputs, output_types
+from bascule.features.definitions import SEPARATOR, FeatureSet, FeatureView, definition_digest
+from bascule.features.online.inputs import Refused, at_time, converter, refusal, stored
+from bascule.features.online.keys import encoder
+from bascule.features.online.parts import scans, subtracts
+from bascule.features.online.store import OnlineStore, Snapshot
+from bascule.features.online.windows import Look, scanning, subtracting
+
+# Fills a view's slots for one key (None: there is no key) at one time.
+Fill = Callable[[Snapshot, bytes | None, int, list[Any]], None]
+
+
+class OnlineReader:
+    """Reads a feature set as of any time.
+
+    Args:
+        feature_set: as bound by `build_feature_set`.
+        store: filled by `materialise`.
+
+    Raises:
+        NotFound: a view of the set was never materialised in the store.
+    """
+
+    def __init__(self, feature_set: FeatureSet, store: OnlineStore) -> None:
+        self.feature_set = feature_set
+        self._store = store
+        self._digests = {v.name: definition_digest(v, feature_set.entity(v)) for v in feature_set.views}
+        self._check_filled()
+        inputs = expression_inputs(feature_set.columns, feature_set.views)
+        slots = {name: given.slot for name, given in inputs.items()}
+        self._blank: list[Any] = [None] * len(slots)
+        self._columns = [
+            (slots[name], name, converter(column_type), column_type)
+            for name, column_type in feature_set.columns.items()
+            if name in slots and name != feature_set.prediction_time
+        ]
+        compiled = compile_request(feature_set)
+        self._clock = self._clock_for(slots, [n for e in compiled.values() for n in e.names])
+        self._keys, places = self._key_encoders(slots)
+        self._views = [
+            (places[view.entity], self._fill_for(view, slots[f"{view.name}.{next(iter(output_types(view)))}"]))
+            for view in feature_set.views
+        ]
+        named = {name: slots[name] for name in feature_set.columns if name in slots}
+        for view in feature_set.views:
+            named |= {f"{view.name}{SEPARATOR}{f}": slots[f"{view.name}.{f}"] for f in output_types(view)}
+        self._outputs = [
+            compiled[feature].run if feature in compiled else _at(named[feature]) for feature in feature_set.features
+        ]
+
+    def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
+        """Return each row's feature values, in the order of `feature_set.features`.
+
+        Args:
+            rows: what requests bring, by column: entity keys and request columns; what is missing is null. The column
+                of the prediction time is taken from `at`.
+            at: for each row, as of when (µs since 1970 UTC).
+
+        Returns:
+            Values as in `training_rows` at that time: int, float, str, bool, date, datetime (with zone where the column
+            has one) or None. All of one call are from one state of the store.
+
+        Raises:
+            InputError: a value of another type than its column, with row and column named.
+        """
+        with self._store.snapshot() as snapshot:
+            return [self._read_row(snapshot, place, row, at[place]) for place, row in enumerate(rows)]
+
+    def freshness(self) -> dict[str, int | None]:
+        """For each view, until when (µs) rows that became known are in the store; None for reference tables."""
+        with self._store.snapshot() as snapshot:
+            found = {name: snapshot.view(digest) for name, digest in self._digests.items()}
+        return {name: record.through if record else None for name, record in found.items()}
+
+    def _read_row(self, snapshot: Snapshot, place: int, row: Mapping[str, Any], at: int) -> list[Any]:
+        values = self._blank.copy()
+        for slot, name, convert, column_type in self._columns:
+            value = row.get(name)
+            try:
+                values[slot] = convert(value)
+            except Refused:
+                raise refusal(place, name, column_type, value) from None
+        if self._clock is not None:
+            slot, now = self._clock
+            values[slot] = now(at)
+        keys = [encode([values[slot] for slot in slots]) for encode, slots in self._keys]
+        for entity, fill in self._views:
+            fill(snapshot, keys[entity], at, values)
+        return [output(values) for output in self._outputs]
+
+    def _check_filled(self) -> None:
+        with self._store.snapshot() as snapshot:
+            for name, digest in self._digests.items():
+                if snapshot.view(digest) is None:
+                    known = [record.view for record in snapshot.views()]
+                    raise NotFound(
+                        "materialised feature view",
+                        name,
+                        known,
+                        hint=f"Materialise feature set {self.feature_set.name!r} into this store first; "
+                        "a changed definition counts as a new one.",
+                    )
+
+    def _clock_for(self, slots: Mapping[str, int], used: Sequence[str]) -> tuple[int, Callable[[int], Any]] | None:
+        name = self.feature_set.prediction_time
+        if name not in used and name not in self.feature_set.features:
+            return None
+        return slots[name], at_time(self.feature_set.columns[name])
+
+    def _key_encoders(self, slots: Mapping[str, int]) -> tuple[list[tuple[Any, list[int]]], dict[str, int]]:
+        encoders: list[tuple[Any, list[int]]] = []
+        places: dict[str, int] = {}
+        for view in self.feature_set.views:
+            entity = self.feature_set.entity(view)
+            if entity.name not in places:
+                places[entity.name] = len(encoders)
+                types = [view.types[key] for key in entity.keys]
+                encoders.append((encoder(types), [slots[key] for key in entity.keys]))
+        return encoders, places
+
+    def _fill_for(self, view: FeatureView, first: int) -> Fill:
+        digest = self._digests[view.name]
+        if not view.windows:
+            return _rows(view, self._store.track(digest, "rows"), first)
+        order = {name: place for place, name in enumerate(output_types(view))}
+        looks: list[tuple[Look, list[int]]] = []
+        for needed, look_for, part in ((subtracts, subtracting, "running"), (scans, scanning, "events")):
+            if needed(view):
+                names, look = look_for(view, self._store.track(digest, part))
+                looks.append((look, [first + order[name] for name in names]))
+        empty = {f"{n}_{w}": 0 for n, a in view.parsed.items() if a.function == "count" for w in view.windows}
+        return _windows(looks, {first + order[name]: value for name, value in empty.items()})
+
+
+def _at(slot: int) -> Callable[[Sequence[Any]], Any]:
+    return lambda values: values[slot]
+
+
+def _rows(view: FeatureView, track: bytes, first: int) -> Fill:
+    decode = msgspec.msgpack.Decoder(list[Any]).decode
+    last, ttl = first + len(view.fields), view.ttl_us
+    changes = [(first + n, stored(view.types[field])) for n, field in enumerate(view.fields)]
+    restored = [(slot, change) for slot, change in changes if change is not None]
+
+    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> None:
+        found = None if key is None else snapshot.newest(track + key, at)
+        if found is None:
+            return
+        entry = decode(found)
+        if ttl is not None and entry[0] < at - ttl:
+            return
+        values[first:last] = entry[1:]
+        for slot, change in restored:
+            values[slot] = change(values[slot])
+
+    return fill
+
+
+def _windows(looks: Sequence[tuple[Look, list[int]]], empty: Mapping[int, int]) -> Fill:
+    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> None:
+        if key is None:
+            for slot, value in empty.items():
+                values[slot] = value
+            return
+        for look, slots in looks:
+            for slot, value in zip(slots, look(snapshot, key, at), strict=True):
+                values[slot] = value
+
+    return fill

@@ -1,0 +1,259 @@
+"""Window aggregates over [t - w, t), as SQL.
+
+Running aggregates. Time is cut into buckets as long as the view's longest window, so that a window touches at most two
+of them. Each event carries the aggregates of its bucket up to and including itself, and those with the bucket before.
+A window is then the difference of two events: the last one before t, and the last one before t - w. Sums stay small
+(a bucket's, not a lifetime's), so little is lost when they are subtracted; integers are exact. `online/reading.py` does
+the same arithmetic when serving.
+
+min and max cannot be subtracted: they are computed over a moving frame. When rows also say when they became known,
+which events count depends on two times; then events are joined by bucket, and aggregated as they are.
+
+Values that are NaN or infinite are left out of aggregates, as nulls are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bascule.features.aggregates import Aggregate, value_columns
+from bascule.features.columns import FLOATS, INTEGERS, quoted
+from bascule.features.definitions import Entity, FeatureView
+from bascule.features.timelines import rows_sql
+
+
+class Component(NamedTuple):
+    """One running number: rows (`n`), values (`n`), their sum (`s`) or their squared deviations from the mean (`m`).
+
+    Attributes:
+        kind: n, s or m.
+        column: the view's column; None for rows.
+        exact: whether it is an integer.
+    """
+
+    kind: str
+    column: str | None
+    exact: bool
+    name: str
+
+
+def components(view: FeatureView) -> tuple[Component, ...]:
+    """The running numbers that a bound view's subtractable aggregates need, in the order in which they are stored."""
+    wanted = [a for a in view.parsed.values() if a.subtractable]
+    found: list[Component] = []
+    if any(a.column is None for a in wanted):
+        found.append(Component("n", None, True, "__n"))
+    for place, column in enumerate(value_columns(wanted)):
+        functions = {a.function for a in wanted if a.column == column}
+        found.append(Component("n", column, True, f"__n{place}"))
+        if functions - {"count"}:
+            found.append(Component("s", column, view.types[column] not in FLOATS, f"__s{place}"))
+        if functions & {"variance", "stddev"}:
+            found.append(Component("m", column, False, f"__m{place}"))
+    return tuple(found)
+
+
+def bucket_length(view: FeatureView) -> int:
+    """The length of a bucket in µs: the longest window."""
+    return max(view.lengths.values())
+
+
+def events_sql(view: FeatureView, entity: Entity) -> str:
+    """SQL of a window view's events: keys, `__event`, `__known` (µs), `__bucket` (its start, µs), and the values."""
+    keys = ", ".join(map(quoted, entity.keys))
+    values = "".join(f", {_value(column, view)}" for column in value_columns(view.parsed.values()))
+    rows = rows_sql(view, entity, value_columns(view.parsed.values()))
+    bucket = bucket_sql("__event", bucket_length(view))
+    return f"(SELECT {keys}, __event, __known, {bucket} AS __bucket{values} FROM ({rows}))"
+
+
+def bucket_sql(time: str, length: int) -> str:
+    """SQL of the start of a time's bucket; times before 1970 are rounded down too."""
+    return f"({time} - ({time} % {length} + {length}) % {length})"
+
+
+def running_sql(view: FeatureView, entity: Entity) -> str:
+    """SQL of the running aggregates, one row for each key and event time.
+
+    Gives the keys, `__event`, `__bucket`, each component in the bucket so far, and each with the bucket before (`_2`).
+    """
+    keys = ", ".join(map(quoted, entity.keys))
+    parts = components(view)
+    values = "".join(f", {quoted(column)}" for column in value_columns(view.parsed.values()))
+    names = ", ".join(part.name for part in parts)
+    wide = ", ".join(_with_before(part) for part in parts)
+    return f"""(
+WITH __running AS MATERIALIZED (
+  SELECT {keys}, __event, __bucket, {", ".join(f"{_running(part)} AS {part.name}" for part in parts)}
+  FROM {events_sql(view, entity)}
+  WINDOW __so_far AS (PARTITION BY {keys}, __bucket ORDER BY __event{values} ROWS UNBOUNDED PRECEDING)
+  QUALIFY lead(__event) OVER (PARTITION BY {keys}, __bucket ORDER BY __event{values}) IS DISTINCT FROM __event
+),
+__before AS (
+  SELECT {keys}, __bucket + {bucket_length(view)} AS __bucket, {names} FROM __running
+  QUALIFY row_number() OVER (PARTITION BY {keys}, __bucket ORDER BY __event DESC) = 1
+)
+SELECT {keys}, __event, __bucket, {", ".join(f"r.{part.name}" for part in parts)}, {wide}
+FROM __running r LEFT JOIN __before b USING ({keys}, __bucket)
+)"""
+
+
+def _value(column: str, view: FeatureView) -> str:
+    name, known = quoted(column), view.types[column]
+    if known in FLOATS:
+        return f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+    return name
+
+
+def _running(part: Component) -> str:
+    if part.kind == "n":
+        return "count(*) OVER __so_far" if part.column is None else f"count({quoted(part.column)}) OVER __so_far"
+    column = quoted(str(part.column))
+    if part.kind == "m":
+        return f"coalesce(var_pop(CAST({column} AS DOUBLE)) OVER __so_far * count({column}) OVER __so_far, 0)"
+    if part.exact:
+        return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)) OVER __so_far, 0) AS BIGINT)"
+    # Compensated, so that the sum does not depend on how the engine cuts the rows into pieces.
+    return f"coalesce(fsum(CAST({column} AS DOUBLE)) OVER __so_far, 0)"
+
+
+def _with_before(part: Component) -> str:
+    if part.kind != "m":
+        return f"coalesce(b.{part.name}, 0) + r.{part.name} AS {part.name}_2"
+    n, s = part.name.replace("m", "n", 1), part.name.replace("m", "s", 1)
+    between = f"pow(b.{s} / b.{n} - r.{s} / r.{n}, 2) * b.{n} * r.{n} / (b.{n} + r.{n})"
+    return (
+        f"CASE WHEN coalesce(b.{n}, 0) = 0 THEN r.{part.name} WHEN r.{n} = 0 THEN b.{part.name} "
+        f"ELSE b.{part.name} + r.{part.name} + {between} END AS {part.name}_2"
+    )
+
+
+def window_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+    """SQL of a window view's features: `__row` and the outputs, one row for each row of the spine.
+
+    Args:
+        spine: a relation with `__row`, the entity's keys and `__at` (µs).
+    """
+    if view.known_time is not None:
+        return _joined_sql(view, entity, spine)
+    subtractable = any(a.subtractable for a in view.parsed.values())
+    extreme = not all(a.subtractable for a in view.parsed.values())
+    if not extreme:
+        return _subtracted_sql(view, entity, spine)
+    if not subtractable:
+        return _framed_sql(view, entity, spine)
+    return (
+        f"(SELECT * FROM {_subtracted_sql(view, entity, spine)} JOIN {_framed_sql(view, entity, spine)} USING (__row))"
+    )
+
+
+def _subtracted_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+    keys = ", ".join(map(quoted, entity.keys))
+    # One look-up after another: each adds only what it found, so that no join carries more than it must.
+    looks = f"(SELECT __row, {keys}, __at, {bucket_sql('(__at - 1)', bucket_length(view))} AS __now FROM {spine})"
+    for place, width in enumerate((0, *view.lengths.values())):
+        found = ", ".join(_reach(part, bucket_length(view), f"{part.name}_at{place}") for part in components(view))
+        looks = f"""(
+  SELECT s.*, {found} FROM {looks} s
+  ASOF LEFT JOIN __timeline r ON {_same_keys(entity, "r")} AND s.__at - {width} > r.__event
+)"""
+    outputs = ", ".join(
+        f"{_difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
+        for name, aggregate in view.parsed.items()
+        for place, window in enumerate(view.windows, 1)
+        if aggregate.subtractable
+    )
+    timeline = f"__timeline AS MATERIALIZED (SELECT * FROM {running_sql(view, entity)})"
+    return f"(WITH {timeline} SELECT __row, {outputs} FROM {looks})"
+
+
+def _same_keys(entity: Entity, side: str) -> str:
+    return " AND ".join(f"s.{quoted(key)} = {side}.{quoted(key)}" for key in entity.keys)
+
+
+def _reach(part: Component, length: int, name: str) -> str:
+    """What a component had reached at an event, counted from the start of the bucket before the current one."""
+    return (
+        f"CASE WHEN r.__bucket = s.__now THEN r.{part.name}_2 "
+        f"WHEN r.__bucket = s.__now - {length} THEN r.{part.name} ELSE 0 END AS {name}"
+    )
+
+
+def _difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
+    parts = {(part.kind, part.column): part for part in components(view)}
+
+    def taken(kind: str) -> str:
+        name = parts[kind, aggregate.column].name
+        return f"({name}_at0 - {name}_at{place})"
+
+    count = taken("n")
+    if aggregate.function == "count":
+        return f"CAST({count} AS BIGINT)"
+    total = taken("s")
+    if aggregate.function == "sum":
+        kind = "BIGINT" if parts["s", aggregate.column].exact else "DOUBLE"
+        return f"CASE WHEN {count} > 0 THEN CAST({total} AS {kind}) END"
+    mean = f"CAST({total} AS DOUBLE) / {count}"
+    if aggregate.function == "mean":
+        return f"CASE WHEN {count} > 0 THEN {mean} END"
+    n, s, m = (parts[kind, aggregate.column].name for kind in "nsm")
+    gone = f"CAST({s}_at{place} AS DOUBLE) / {n}_at{place}"
+    between = f"CASE WHEN {n}_at{place} > 0 THEN pow({mean} - {gone}, 2) * {count} * {n}_at{place} / {n}_at0 ELSE 0 END"
+    variance = f"greatest({m}_at0 - {m}_at{place} - {between}, 0) / ({count} - 1)"
+    root = f"sqrt({variance})" if aggregate.function == "stddev" else variance
+    return f"CASE WHEN {count} > 1 THEN {root} END"
+
+
+def _framed_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+    keys = ", ".join(map(quoted, entity.keys))
+    extremes = {name: a for name, a in view.parsed.items() if not a.subtractable}
+    columns = value_columns(extremes.values())
+    outputs = ", ".join(
+        f"{a.function}({quoted(str(a.column))}) OVER (PARTITION BY {keys} ORDER BY __time "
+        f"RANGE BETWEEN {width} PRECEDING AND 1 PRECEDING) AS {quoted(f'{name}_{window}')}"
+        for name, a in extremes.items()
+        for window, width in view.lengths.items()
+    )
+    return f"""(
+SELECT __row, {outputs} FROM (
+  SELECT {keys}, __event AS __time, NULL AS __row, {", ".join(map(quoted, columns))} FROM {events_sql(view, entity)}
+  UNION ALL
+  SELECT {keys}, __at, __row, {", ".join("NULL" for _ in columns)} FROM {spine}
+) QUALIFY __row IS NOT NULL
+)"""
+
+
+def _joined_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+    keys, length = ", ".join(map(quoted, entity.keys)), bucket_length(view)
+    outputs = ", ".join(
+        f"{_direct(a, view, f'e.__event >= s.__at - {width}')} AS {quoted(f'{name}_{window}')}"
+        for name, a in view.parsed.items()
+        for window, width in view.lengths.items()
+    )
+    now = bucket_sql("(__at - 1)", length)
+    return f"""(
+WITH __probe AS (SELECT __row, {keys}, __at, unnest([{now}, {now} - {length}]) AS __bucket FROM {spine})
+SELECT s.__row, {outputs}
+FROM __probe s LEFT JOIN {events_sql(view, entity)} e
+  ON {_same_keys(entity, "e")} AND s.__bucket = e.__bucket
+  AND e.__event < s.__at AND e.__event >= s.__at - {length} AND e.__known <= s.__at
+GROUP BY s.__row
+)"""
+
+
+def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> str:
+    if aggregate.column is None:
+        return f"count(e.__event) FILTER ({inside})"
+    column = f"e.{quoted(aggregate.column)}"
+    exact = view.types[aggregate.column] in (*INTEGERS, "BOOLEAN")
+    total = f"sum(CAST({column} AS HUGEINT))" if exact else f"fsum(CAST({column} AS DOUBLE))"
+    if aggregate.function == "count":
+        return f"count({column}) FILTER ({inside})"
+    if aggregate.function == "sum":
+        return f"CAST({total} FILTER ({inside}) AS {'BIGINT' if exact else 'DOUBLE'})"
+    if aggregate.function == "mean":
+        return f"CAST({total} FILTER ({inside}) AS DOUBLE) / nullif(count({column}) FILTER ({inside}), 0)"
+    if aggregate.subtractable:
+        name = "var_samp" if aggregate.function == "variance" else "stddev_samp"
+        return f"{name}(CAST({column} AS DOUBLE)) FILTER ({inside})"
+    return f"{aggregate.function}({column}) FILTER ({inside})"

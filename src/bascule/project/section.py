@@ -1,0 +1,30 @@
+"""What every section of a project file is made of: the base of their classes, and the types of their values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bascule.durations import PATTERN as DURATION_PATTERN
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+
+Duration = Annotated[
+    str,
+    Meta(pattern=DURATION_PATTERN, description="A span of time: numbers with units.", examples=["30d", "6h", "1d12h"]),
+]
+Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, between 0 and 1.", examples=[0.15])]
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]
+Column = Annotated[str, Meta(min_length=1, description="The name of a column.")]
+RelativePath = Annotated[str, Meta(min_length=1, description="A path, relative to the project file.")]
+Expression = Annotated[str, Meta(min_length=1, description="An SQL expression over one row.")]
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Percent = Annotated[int, Meta(ge=1, le=100, description="A share of the traffic in percent.")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all sections share: they cannot change, and they refuse keys that they do not know."""

@@ -1,0 +1,155 @@
+"""What holds for every command: one JSON document with --json, tables that people can read, no odd options."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+from bascule.cli.commands import COMMANDS
+from bascule.cli.main import application, plain
+from bascule.server.ports import free_port
+
+Bascule = Callable[..., Any]
+
+# How each command may be called on a project whose model serves; `{…}` is filled in by the test.
+CALLS = {
+    "status": "",
+    "log": "-n 3",
+    "branch": "trial",
+    "switch": "trial",
+    "diff": "main~1 main",
+    "merge": "trial main",
+    "revert": "main",
+    "tag": "v1",
+    "init": "more --label late --into elsewhere",
+    "ingest": "orders more/orders.csv",
+    "contract suggest": "weather",
+    "contract test": "orders",
+    "run": "",
+    "step run": "define",
+    "plan": "",
+    "why": "train",
+    "track": "{python} -c print('hello')",
+    "deploy": "",
+    "rollback": "delays",
+    "promote": "delays",
+    "advance": "delays",
+    "predict": "delays --example",
+    "monitor": "",
+    "token create": "ci",
+    "token list": "",
+    "token revoke": "ci",
+    "sql": "select_'nan'::double_as_x,_now()_as_t,_[1,2]_as_l",
+    "runs": "",
+    "models": "delays production",
+    "explain": "{prediction}",
+    "reproduce": "delays",
+    "audit verify": "",
+    "audit log": "",
+    "doctor": "--deep",
+    "forget": "orders order_id=p1 --dry-run",
+}
+SERVERS = ("up", "serve")
+# These ask for another state than the one that the others leave.
+REFUSED = {"promote": 2, "advance": 2}
+
+
+def words() -> Iterator[tuple[str, App]]:
+    """Yield every command with the words that call it."""
+    app = application()
+    for name in COMMANDS:
+        command = app[name]
+        if command.default_command:
+            yield name, command
+        for below in command:
+            if not below.startswith("-"):
+                yield f"{name} {below}", command[below]
+
+
+@pytest.fixture
+def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
+    """The project with a version in service and one answer; returns what stands for `{…}` in a call."""
+    assert bascule("deploy").code == 0
+    (trained / "more").mkdir()
+    head, row, *_ = (trained / "data" / "orders").glob("*.csv").__next__().read_text("utf-8").splitlines()
+    rows = [",".join([f"new{n}", *row.split(",")[1:]]) for n in range(50)]
+    (trained / "more" / "orders.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    (trained / "elsewhere").mkdir()
+    late = [f"{n},{n % 7},{n % 3 == 0}" for n in range(300)]
+    (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
+    answer = bascule("predict", "delays", "--example", "--json").json()
+    return {"python": sys.executable, "prediction": answer["prediction_id"]}
+
+
+def test_every_command_is_called_here() -> None:
+    assert {name for name, _ in words()} == {*CALLS, *SERVERS}
+
+
+def test_every_command_prints_one_document(serving: dict[str, str], bascule: Bascule) -> None:
+    for name, call in CALLS.items():
+        arguments = [one.replace("_", " ") if name == "sql" else one for one in call.format(**serving).split()]
+        said = bascule(*name.split(), "--json", *arguments)
+        document = json.loads(said.out, parse_constant=pytest.fail)  # NaN is not JSON
+        assert said.code == REFUSED.get(name, 0), (name, said)
+        assert isinstance(document, dict | list), name
+        assert ("hint" in document) == (name in REFUSED), name
+
+
+def test_every_mistake_is_one_document_too(serving: dict[str, str], bascule: Bascule) -> None:
+    for name, _ in words():
+        said = bascule(*name.split(), "--json", "--no-such-option")
+        if name == "track":  # the command that it runs may have any option
+            continue
+        assert said.code == 2, name
+        assert said.json()["error"].startswith("Unknown option"), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_prints_one_document_when_it_answers(name: str, trained: Path) -> None:
+    port = free_port("127.0.0.1", with_next=True)
+    command = [sys.executable, "-m", "bascule", name, "--json", "--port", str(port)]
+    with subprocess.Popen(command, cwd=trained, stdout=subprocess.PIPE, text=True, env={**os.environ}) as server:
+        assert server.stdout is not None
+        lines = [server.stdout.readline()]
+        while not _is_document("".join(lines)):
+            lines.append(server.stdout.readline())
+            assert lines[-1], "".join(lines)
+        server.send_signal(signal.SIGTERM)
+        assert "url" in json.loads("".join(lines) + server.stdout.read())
+        assert server.wait(30) == 0
+
+
+def _is_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def test_nothing_prints_a_python_object(serving: dict[str, str], bascule: Bascule) -> None:
+    for name, call in CALLS.items():
+        arguments = [one.replace("_", " ") if name == "sql" else one for one in call.format(**serving).split()]
+        said = bascule(*name.split(), *arguments)
+        text = said.out.replace("print('hello')", "")
+        assert said.code == REFUSED.get(name, 0), (name, said)
+        for sign in ("{'", "('", "['", "None", "datetime.", "Struct("):
+            assert sign not in text, (name, said.out)
+
+
+def test_every_option_is_explained_and_none_is_odd() -> None:
+    for name, command in words():
+        for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
+            if argument.show:
+                assert argument.parameter.help, f"bascule {name}: {argument.name} is not explained"
+                assert not [one for one in argument.names if one.startswith("--empty")], name
