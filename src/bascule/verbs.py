@@ -170,7 +170,9 @@ class OpenProject:
 
     def revert(self, ref: str, *, message: str | None = None) -> Commit:
         """Undo one commit on the current branch by a new one."""
-        return self.workspace.history.revert(ref, on=self.place.branch, message=message)
+        from bascule.project.reverting import revert
+
+        return revert(self.workspace, ref, self.place.branch, message)
 
     def tags(self) -> list[Ref]:
         """Return all tags."""

@@ -110,13 +110,19 @@ def test_gits_branch_is_made_when_it_is_new(folder: Path, named: str, known: str
     assert workspace.history.resolve(known).id == workspace.history.resolve("main").id
 
 
-def test_a_detached_head_is_main(folder: Path) -> None:
+def test_a_detached_head_means_no_branch(folder: Path) -> None:
+    """CI checks out commits; what it runs must not land on production by a guess."""
     Workspace.create(folder)
     git(folder, "init -q -b rain")
     git(folder, "commit -q --allow-empty -m x")
     git(folder, "checkout -q --detach")
-    assert Place(folder).branch == "main"
+    with pytest.raises(InputError, match="a detached HEAD") as told:
+        _ = Place(folder).branch
+    assert "--branch NAME" in told.value.hint
+    assert Place(folder, branch="main").branch == "main"
     assert not Place(folder).follows_git
+    Place(folder).switch("main")
+    assert Place(folder).branch == "main"
 
 
 def test_the_current_branch_is_not_deleted(folder: Path, bascule: Callable[..., Any]) -> None:

@@ -226,3 +226,28 @@ def test_a_merge_that_was_cut_off_before_it_shipped_ships_when_it_is_repeated(
     assert bascule("rollback", "delays").code == 0
     assert bascule("merge", "next", "main").code == 0
     assert traffic(bascule) == [{"version": 1, "weight": 100}]
+
+
+def test_reverting_what_serves_is_recorded_and_takes_no_old_revision(trained: Path, bascule: Bascule) -> None:
+    """A canary that begins after a revert is not judged on the requests of the one before."""
+    assert bascule("deploy").code == 0
+    write(trained / "bascule.toml", stepping(10, 100))
+    assert bascule("run").code == 0
+    assert bascule("deploy").code == 0
+    history = Workspace.open(trained).history
+    canary = history.get("main", "deployments/delays")
+    assert bascule("revert", "main").code == 0
+    back = Workspace.open(trained).history.get("main", "deployments/delays")
+    assert (back["traffic"], back["rollout"]) == ([{"version": 1, "weight": 100}], None)
+    assert back["revision"] > canary["revision"]
+    assert bascule("deploy").code == 0
+    again = Workspace.open(trained).history.get("main", "deployments/delays")
+    assert again["rollout"]["revision"] > back["revision"] > canary["rollout"]["revision"]
+    actions = bascule("sql", "select action from rollouts order by at", "--json").json()
+    assert [row["action"] for row in actions] == ["deploy", "start", "revert", "start"]
+    assert bascule("audit", "verify").code == 0
+    # A rollout that is brought back begins anew, too.
+    assert bascule("rollback", "delays").code == 0
+    assert bascule("revert", "main").code == 0
+    once_more = Workspace.open(trained).history.get("main", "deployments/delays")
+    assert once_more["rollout"]["revision"] == once_more["revision"] > again["revision"]

@@ -47,4 +47,4 @@ def _told(report: InitReport) -> str:
     if report.assumptions:
         lines += ["", "What was assumed; the files say it too, and are yours to change:"]
         lines += [f"  - {assumption}" for assumption in report.assumptions]
-    return "\n".join([*lines, "", "Next: bascule run"])
+    return "\n".join([*lines, "", f"Next: {', then '.join([*report.first, 'bascule run'])}"])

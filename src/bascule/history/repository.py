@@ -258,8 +258,22 @@ class History:
                 return landed
         raise Conflict(f"Branch {into!r} moved {MERGE_TRIES} times while {source!r} was being merged.", hint="Repeat.")
 
-    def revert(self, ref: str, on: str = MAIN, author: str | None = None, message: str | None = None) -> Commit:
+    def revert(
+        self,
+        ref: str,
+        on: str = MAIN,
+        author: str | None = None,
+        message: str | None = None,
+        *,
+        adapt: Callable[[str, Object | None, Object | None], Object | None] | None = None,
+        also: Callable[[Connection, Commit], None] | None = None,
+    ) -> Commit:
         """Undo one commit on a branch by a new commit.
+
+        Args:
+            adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
+                of objects in which something must never go back, such as a counter.
+            also: as `commit`.
 
         Raises:
             Conflict: when a path was changed again since; nothing was changed.
@@ -278,7 +292,8 @@ class History:
             current = self._tree.get(head.root, path)
             if current not in (before, after):
                 clashes.append(path)
-            changes[path] = self.object(before) if before else None
+            back = self.object(before) if before else None
+            changes[path] = adapt(path, self.object(current) if current else None, back) if adapt else back
             expect[path] = current
         if clashes:
             raise Conflict(
@@ -288,7 +303,9 @@ class History:
             )
         text = message or f"Revert {commit.short}: {commit.message}"
         meta = {"reverts": commit.id}
-        return self.commit(on, changes, message=text, author=author, expect=expect, meta=meta, action="revert")
+        return self.commit(
+            on, changes, message=text, author=author, expect=expect, meta=meta, action="revert", also=also
+        )
 
     def restore(
         self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bascule.errors import InputError, NotFound, suggestion
 from bascule.history import Workspace
-from bascule.tracking.code import git_branch
+from bascule.tracking.code import git_branch, is_detached
 
 if TYPE_CHECKING:
     from bascule.project.file import ProjectFile
@@ -66,6 +66,9 @@ class Place:
 
         An explicit choice goes first (`--branch`, BASCULE_BRANCH), then the branch that `bascule switch` wrote down,
         then git's.
+
+        Raises:
+            InputError: git is followed and stands on no branch; `main` is never written to by a guess.
         """
         name = self._branch or self._written() or self._git() or MAIN
         known = {ref.name for ref in self.workspace.history.branches()}
@@ -116,7 +119,7 @@ class Place:
     @property
     def follows_git(self) -> bool:
         """Whether the current branch is git's."""
-        return not self._branch and not self._written() and self._git() is not None
+        return not self._branch and not self._written() and git_branch(self.folder) is not None
 
     def _git_switch(self, name: str, create: bool) -> None:
         flags = ["--create"] if create else []
@@ -134,6 +137,11 @@ class Place:
 
     def _git(self) -> str | None:
         found = git_branch(self.folder)
+        if found is None and is_detached(self.folder):
+            raise InputError(
+                f"git stands on no branch in {self.folder} (a detached HEAD), so no branch is meant.",
+                hint="Name one: --branch NAME, BASCULE_BRANCH=NAME, or once for all: bascule switch NAME.",
+            )
         return GIT_DEFAULTS.get(found, found) if found else None
 
     def _written(self) -> str | None:

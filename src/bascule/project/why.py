@@ -35,16 +35,20 @@ def outlook(project: ProjectFile, workspace: Workspace, branch: str) -> list[Out
     """Return for every step of the plan whether it would run, and why. Nothing is run or changed."""
     context = Context(project, workspace, branch, actor())
     found: list[Outlook] = []
-    running: set[str] = set()
+    causes: dict[str, dict[str, Outlook]] = {}  # of every step that would run: the steps that begin it
     for step in make_plan(project):
-        if blocked := sorted(set(step.after) & running):
-            row = Outlook(step.name, step.after, True, f"{', '.join(blocked)} would run before it")
+        begun: dict[str, Outlook] = {}
+        if blocked := [name for name in step.after if name in causes]:
+            begun = {name: cause for before in blocked for name, cause in causes[before].items()}
+            told = "; ".join(f"{name}: {cause.reason}" for name, cause in begun.items())
+            differing = tuple(difference for cause in begun.values() for difference in cause.differences)
+            row = Outlook(step.name, step.after, True, f"what it reads may change ({told})", differing)
         else:
             decision = decide(step, context)
             if decision.receipt is not None:
                 context.receipts[step.name] = decision.receipt
             row = Outlook(step.name, step.after, decision.action == "work", decision.reason, decision.differences)
         if row.runs:
-            running.add(step.name)
+            causes[step.name] = begun if blocked else {step.name: row}
         found.append(row)
     return found

@@ -64,6 +64,11 @@ def git_branch(folder: Path) -> str | None:
     return _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD") or None
 
 
+def is_detached(folder: Path) -> bool:
+    """Whether git stands on a commit and on no branch, as in most CI checkouts."""
+    return git_branch(folder) is None and bool(_git(folder, "rev-parse", "--verify", "--quiet", "HEAD"))
+
+
 def _texts(folder: Path) -> list[str]:
     listed = _git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", ".")
     names = listed.split("\0") if listed is not None else _walk(folder)

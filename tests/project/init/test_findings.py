@@ -274,3 +274,12 @@ def test_batches_are_one_table(tmp_path: Path) -> None:
         "mixed2": "mixed2.csv",
         "deep": "deep/**/*.csv",
     }
+
+
+def test_names_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None:
+    for name in ("sales.csv", "Sales.csv", "SALES.csv"):
+        (tmp_path / name).write_text(f"id,{name[:5]}\n1,2\n", encoding="utf-8")
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("this file system does not tell them apart")
+    names = [group.name.lower() for group in look(tmp_path).groups]
+    assert len(set(names)) == 3

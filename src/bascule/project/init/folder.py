@@ -146,10 +146,14 @@ def _named(root: Path, groups: Iterable[list[Path]], *, whole: bool) -> list[Fil
         folder = _logical_folder(root, files[0])
         several = len(files) > 1
         name = tidy_name((_undated(files[0]) if several else _stem(files[0])) or folder.resolve().name)
-        if any(one.name == name for one in named):
+        taken = {one.name.lower() for one in named}  # SQL does not tell `Sales` from `sales`
+        if name.lower() in taken:
             name = tidy_name(f"{folder.name}_{name}")
-        if any(one.name == name for one in named):
+        if name.lower() in taken:
             name = f"{name}_{_format(files[0])[1:]}"
+        base, number = name, 2
+        while name.lower() in taken:
+            name, number = f"{base}_{number}", number + 1
         pattern = _pattern(root, folder, files) if several and whole else files[0].relative_to(root).as_posix()
         named.append(FileGroup(name, tuple(files), pattern))
     return sorted(named, key=lambda one: one.name)

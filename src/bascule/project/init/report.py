@@ -17,6 +17,7 @@ class InitReport:
         kind: the kind of data.
         task: `binary`, `multiclass` or `regression`; empty for a template.
         label: the label's expression; empty for a template.
+        first: commands to be typed before the first `bascule run`, such as the one that gets a template's data.
     """
 
     folder: Path
@@ -25,6 +26,7 @@ class InitReport:
     kind: str = "tabular"
     task: str = ""
     label: str = ""
+    first: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The report as a JSON object."""
@@ -32,6 +34,7 @@ class InitReport:
             "folder": str(self.folder),
             "files": [one.as_posix() for one in self.files],
             "assumptions": list(self.assumptions),
+            "first": list(self.first),
             "kind": self.kind,
             "task": self.task,
             "label": self.label,

@@ -45,5 +45,5 @@ def copy_template(name: str, into: Path | str) -> InitReport:
         if one.is_file() and not _NO_TEXT & set(one.relative_to(source).parts)
     }
     written = write_files(target, {FILE_NAME: files.pop(FILE_NAME), **files})
-    said = ("get its data with: python data.py",) if "data.py" in files else ()
-    return InitReport(target, written, said)
+    first = ("python data.py",) if "data.py" in files else ()
+    return InitReport(target, written, first=first)
