@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from bascule.server.ports import free_port, is_free
+from bascule.server.ports import is_free
 from tests.kills.forked import SOURCE, Commands
 from tests.kills.traffic import Traffic
 from tests.project.parcels import HEAD, PROJECT, csv, hourly, orders, write
@@ -93,6 +93,17 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def quiet_port(chance: random.Random) -> int:
+    """Return a port that is free, with the next one, and that the system gives to no client.
+
+    A client that connects to a port where nobody listens may be given that very port, and then talks to itself.
+    """
+    while True:
+        port = chance.randrange(15_000, 30_000)
+        if is_free("127.0.0.1", port) and is_free("127.0.0.1", port + 1):
+            return port
+
+
 class Site:
     """A project that is served, killed and served again on the same ports."""
 
@@ -100,7 +111,7 @@ class Site:
         self.folder = folder
         self.chance = random.Random(seed)
         self.commands = Commands(folder)
-        self.port = free_port("127.0.0.1", with_next=True)
+        self.port = quiet_port(self.chance)
         self.traffic = Traffic(self.port + 1, seed)
         self.server = Server(folder, self.port)
         self.kills = 0
