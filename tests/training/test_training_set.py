@@ -147,9 +147,10 @@ def test_rows_without_time_are_split_by_group(local_workspace: Workspace) -> Non
     assert made.split.test.start is None
 
 
-def test_equal_rows_stay_together_without_a_group(local_workspace: Workspace) -> None:
-    rows = pa.table({"x": np.repeat(np.arange(40), 2), "y": np.repeat(np.arange(40) % 2, 2)})
-    made = build_training_set(local_workspace, rows, TrainingSpec(name="s", label="y"), commit_id=COMMIT)
+def test_rows_of_a_group_stay_together(local_workspace: Workspace) -> None:
+    rows = pa.table({"x": np.repeat(np.arange(40), 2), "z": np.arange(80), "y": np.repeat(np.arange(40) % 2, 2)})
+    wanted = TrainingSpec(name="s", label="y", split=Split(group="x"))
+    made = build_training_set(local_workspace, rows, wanted, commit_id=COMMIT)
     sides = training_rows(local_workspace, made).group_by("x").aggregate([("split", "count_distinct")])
     assert set(sides["split_count_distinct"].to_pylist()) == {1}
 
@@ -229,3 +230,22 @@ def test_an_unknown_set_or_split_is_answered_with_the_nearest(local_workspace: W
     assert made.name in error.value.hint
     with pytest.raises(NotFound, match="no split named 'tset'"):
         training_rows(local_workspace, made, "tset")
+
+
+def test_equal_rows_are_divided_one_by_one(local_workspace: Workspace) -> None:
+    """Where few values make many equal rows, each kind of row is on every side, whatever its label."""
+    draw = np.random.default_rng(3)
+    cases = pa.table({"sex": draw.choice(["m", "f"], 2_000), "class": draw.integers(1, 4, 2_000)})
+    cases = cases.append_column("survived", pa.array(draw.random(2_000) < 0.4))
+    wanted = TrainingSpec(name="survivors", label="survived", features=("sex", "class"))
+    made = build_training_set(local_workspace, cases, wanted, commit_id=COMMIT)
+    counts = (
+        training_rows(local_workspace, made).group_by(["sex", "class", "label", "split"]).aggregate([("sex", "count")])
+    )
+    assert counts.num_rows == 2 * 3 * 2 * 3
+    shares = {
+        name: part.rows / 2_000 for name, part in (("validation", made.split.validation), ("test", made.split.test))
+    }
+    assert all(0.11 < share < 0.19 for share in shares.values())
+    turned = cases.take(np.random.default_rng(5).permutation(2_000))
+    assert build_training_set(local_workspace, turned, wanted, commit_id=COMMIT) == made

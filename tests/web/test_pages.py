@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from bascule.catalog import audit
 from bascule.cli.main import application
+from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
 from bascule.server import create_token
 from tests.server.conftest import Serve
@@ -201,6 +202,21 @@ def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
 def form_of(page: str) -> dict[str, str]:
     hidden = [e.attributes for e in read(page) if e.tag == "input" and e.attributes.get("type") == "hidden"]
     return {field["name"]: field["value"] for field in hidden}
+
+
+def test_a_deployment_out_of_service_is_told_and_offers_no_way_back(copy: Filled, serve: Serve) -> None:
+    deploy(copy.ws, "main", "trial", "delays", 1, by=ANN)
+    client = serve(copy.ws)
+    asked = client.get("/deployments/trial/rollback").text
+    assert "nothing: it is taken out of service" in asked
+    rollback(copy.ws, "main", "trial", by=ANN)
+    for address in ("/", "/deployments", "/deployments/trial"):
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert "not in service" in answer.text
+        check_document(address, read(answer.text))
+    assert "Roll back" not in client.get("/deployments/trial").text
+    assert "There is nothing before the present traffic" in client.get("/deployments/trial/rollback").text
 
 
 def test_rolling_back_asks_once_and_works_without_script(copy: Filled, serve: Serve) -> None:

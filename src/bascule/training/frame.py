@@ -109,14 +109,14 @@ def _settle(
         if column is not None:
             extra.append(f"epoch_us(try_cast({_quoted(column)} as timestamptz)) as {alias}")
     if spec.prediction_time is None:
-        hashed = f"{_quoted(spec.split.group)}::varchar" if spec.split.group else f"{ROW}::varchar"
-        extra.append(f"(md5_number_upper('{spec.seed}:' || coalesce({hashed}, '')) >> 12)::bigint as {HASH}")
+        extra.append(f"({_hashed(spec)} >> 12)::bigint as {HASH}")
     times = {spec.prediction_time, spec.label_time}
     chosen = [
         f"try_cast({_quoted(one)} as timestamptz) as {_quoted(one)}" if one in times else _quoted(one) for one in kept
     ]
     order = [PREDICTION] if spec.prediction_time else []
     order += [_quoted(one) for one in sorted(kept)]
+    order += [] if spec.prediction_time else [HASH]
     query = f"with prepared as (select {', '.join(chosen)}, {', '.join(extra)} from rows as {ROW})\n"
     query += f"select * from prepared order by {', '.join(f'{one} nulls last' for one in order)}, {LABEL} nulls last"
     try:
@@ -131,6 +131,19 @@ def _settle(
         label_time=_micros(found, KNOWN),
         uniform=None if spec.prediction_time else found.column(HASH).to_numpy() / HASH_RANGE,
     )
+
+
+def _hashed(spec: TrainingSpec) -> str:
+    """Return SQL for what a row is divided by: its group, or else the row itself.
+
+    Rows that are equal are different observations all the same, so each is counted: were they hashed alike, all young
+    men of third class who survived would fall on one side, and the test would ask about those who are not there.
+    """
+    if spec.split.group:
+        return f"md5_number_upper('{spec.seed}:' || coalesce({_quoted(spec.split.group)}::varchar, ''))"
+    row = f"md5_number_upper('{spec.seed}:' || coalesce({ROW}::varchar, ''))"
+    nth = f"row_number() over (partition by {row})"
+    return f"case when {nth} = 1 then {row} else md5_number_upper({row}::varchar || ':' || {nth}) end"
 
 
 def _micros(found: pa.Table, name: str) -> np.ndarray | None:

@@ -71,7 +71,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     told = [f"Look at {leak.name}: {leak.message}." for leak in leaks.leaks] + list(leaks.unexamined)
     summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features"
     checks = tuple(msgspec.to_builtins(leak) for leak in leaks.leaks)
-    return Outcome((output,), checks, summary=". ".join([summary, *told]).rstrip("."))
+    return Outcome((output,), checks, summary=". ".join(part.rstrip(".") for part in (summary, *told)))
 
 
 def refuse_leaks(
