@@ -209,8 +209,8 @@ def test_a_killed_server_takes_its_processes_with_it_and_the_next_one_goes_on(si
         together = children if number % 2 else []
         site.kill(site.server.process.pid, *together)
         wait_until(lambda c=children: all(is_gone(pid) for pid in c), "a process has outlived its server")
-        assert is_free("127.0.0.1", site.port)
-        assert is_free("127.0.0.1", site.port + 1)
+        for port in (site.port, site.port + 1):
+            wait_until(lambda p=port: is_free("127.0.0.1", p), f"port {port} is still taken")
         site.look(f"server {number}")
         held = {row["name"] for row in site.commands.done("branch", "--json").json()}
         assert set(branches.made) <= held
