@@ -13,7 +13,6 @@ from bascule.history import Workspace
 from bascule.lake import doctor
 from tests.cli.conftest import Said, bascule, folder, start
 from tests.project.parcels import write_project
-from tests.project.shop import spoil as spoil
 
 __all__ = ["bascule", "folder", "start"]
 
