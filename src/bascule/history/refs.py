@@ -13,6 +13,7 @@ NAME_LIMIT = 250
 # As git's, and for git's reasons: these characters have a meaning in a ref, a URL, a shell or SQL.
 _BAD = re.compile(r"[\x00-\x20\x7f~^:?*\[\]\\@'\"`;]|\.\.|//|^[-/.]|[/.]$|\.lock$")
 _PARENT = re.compile(r"^(?P<name>.+)~(?P<count>\d*)$")
+Kind = Literal["branch", "tag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Ref:
     """A branch or a tag. Times are microseconds since the epoch."""
 
     name: str
-    kind: Literal["branch", "tag"]
+    kind: Kind
     head: str
     protected: bool
     created_at: int

@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, select
 
-from bascule.catalog import Catalog, actor, now
-from bascule.catalog.schema import commits, nodes, ref_log, refs
-from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
-from bascule.history import rows
+from bascule.catalog import Catalog, actor
+from bascule.catalog.schema import commits, nodes
+from bascule.errors import Conflict, InputError, NotFound
+from bascule.history import names, rows
 from bascule.history.commits import Change, Commit, Object, from_row
 from bascule.history.merging import Resolver, Staged, clash, merge_base, plan, settle
-from bascule.history.refs import Ref, checked_name, parse_ref
+from bascule.history.refs import Kind, Ref, checked_name, parse_ref
 from bascule.history.tree import EMPTY, Tree
 
 MAIN = "main"
 MERGE_TRIES = 20
-ID_PREFIX = 4
 
 
 class History:
@@ -42,7 +41,7 @@ class History:
                 return self.commit_by_id(found.head, conn)
             first = self._record(conn, (), EMPTY, author, "Begin", {})
             rows.move(conn, MAIN, None, first, author, "create")
-            conn.execute(update(refs).where(refs.c.name == MAIN).values(protected=True))
+            names.protect(conn, MAIN, True)
         return first
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -56,9 +55,9 @@ class History:
         parsed = parse_ref(ref)
         with self.catalog.read() as conn:
             if isinstance(parsed.at, int):
-                head = self._head_at(conn, parsed.name, parsed.at)
+                head = names.head_at(conn, parsed.name, parsed.at)
             else:
-                head = self._head(conn, parsed.at or parsed.name, ref)
+                head = names.head(conn, parsed.at or parsed.name, ref)
             commit = self.commit_by_id(head, conn)
             for _ in range(parsed.back):
                 if not commit.parents:
@@ -135,11 +134,11 @@ class History:
 
     def branches(self) -> list[Ref]:
         """Return all branches by name."""
-        return self._refs("branch")
+        return self._named("branch")
 
     def tags(self) -> list[Ref]:
         """Return all tags by name."""
-        return self._refs("tag")
+        return self._named("tag")
 
     def create_branch(self, name: str, at: str | Commit = MAIN, author: str | None = None) -> Ref:
         """Name a state, so that it can move on by itself. Copies nothing: the cost is one row."""
@@ -157,24 +156,19 @@ class History:
         """
         author = author or actor()
         with self.catalog.write() as conn:
-            found = self._branch(conn, name)
-            if found.protected:
-                raise InputError(
-                    f"Branch {name!r} is protected and is not deleted.", hint="Delete another branch; main stays."
-                )
+            found = names.branch(conn, name)
+            names.deletable(found)
             if not force and not self._is_ancestor(found.head, MAIN, conn):
                 raise InputError(
                     f"Branch {name!r} has commits that {MAIN!r} does not have.",
                     hint=f"Merge it first, or delete it all the same with: bascule branch --delete --force {name}",
                 )
-            conn.execute(delete(refs).where(refs.c.name == name))
-            rows.log_move(conn, name, found.head, None, author, "delete")
+            names.remove(conn, found, author)
 
     def protect(self, name: str, protected: bool = True) -> None:
         """Set whether a branch can only be merged into and never deleted."""
         with self.catalog.write() as conn:
-            self._branch(conn, name)
-            conn.execute(update(refs).where(refs.c.name == name).values(protected=protected))
+            names.protect(conn, names.branch(conn, name).name, protected)
 
     # Moving forward --------------------------------------------------------------------------------------------------
 
@@ -206,7 +200,7 @@ class History:
         """
         author = author or actor()
         with self.catalog.write() as conn:
-            head = self.commit_by_id(self._branch(conn, branch).head, conn)
+            head = self.commit_by_id(names.branch(conn, branch).head, conn)
             self._demand(head, branch, expect or {})
             digests = {path: rows.write_object(conn, value) for path, value in changes.items()}
             root = self._tree.update(head.root, digests, lambda name, body: rows.write_node(conn, name, body))
@@ -318,13 +312,13 @@ class History:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _settle(
-        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, names: tuple[str, str]
+        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, sides: tuple[str, str]
     ) -> tuple[dict[str, str | None], dict[str, bytes]]:
         root = base.root if base else EMPTY
         split = plan(self._tree.diff(root, target.root), self._tree.diff(root, theirs.root))
         digests, fresh, clashes = settle(split, self.object, resolve)
         if clashes:
-            raise clash(clashes, names, base)
+            raise clash(clashes, sides, base)
         return digests, fresh
 
     def _stage(
@@ -356,7 +350,7 @@ class History:
         meta: Mapping[str, Any],
     ) -> Commit | None:
         with self.catalog.write() as conn:
-            if self._branch(conn, into).head != target.id:
+            if names.branch(conn, into).head != target.id:
                 return None  # it moved: what was checked is not what would land
             for name, body in fresh.items():
                 rows.write_node(conn, name, body)
@@ -392,32 +386,8 @@ class History:
         return any(key == path or key.startswith(below) for key, _, _ in self._tree.diff(parent, commit.root))
 
     def _is_ancestor(self, name: str, of: str, conn: Connection) -> bool:
-        target = self.commit_by_id(self._branch(conn, of).head, conn)
+        target = self.commit_by_id(names.branch(conn, of).head, conn)
         return merge_base(lambda n: self.commit_by_id(n, conn), name, target.id) == name
-
-    def _head(self, conn: Connection, name: str, asked: str) -> str:
-        if found := rows.find_ref(conn, name):
-            return found.head
-        if len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name):
-            ids = conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(2)).scalars().all()
-            if len(ids) == 1:
-                return str(ids[0])
-            if ids:
-                raise InputError(f"{name!r} begins more than one commit.", hint="Write more of the id.")
-        raise NotFound("branch, tag or commit", asked, [ref.name for ref in (*self.branches(), *self.tags())])
-
-    def _head_at(self, conn: Connection, name: str, at: int) -> str:
-        self._head(conn, name, name)
-        found = conn.execute(
-            select(ref_log.c.after)
-            .where(ref_log.c.ref == name, ref_log.c.at <= at, ref_log.c.after.is_not(None))
-            .order_by(ref_log.c.seq.desc())
-            .limit(1)
-        ).scalar()
-        if found is None:
-            first = conn.execute(select(ref_log.c.at).where(ref_log.c.ref == name).order_by(ref_log.c.seq)).scalar()
-            raise NotFound("state", f"{name} at that time", hint=f"{name!r} begins at {first} µs since the epoch.")
-        return str(found)
 
     def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
         moved = [path for path, digest in expect.items() if self._tree.get(head.root, path) != digest]
@@ -428,41 +398,15 @@ class History:
                 hint="Read it again and repeat.",
             )
 
-    def _refs(self, kind: str) -> list[Ref]:
+    def _named(self, kind: Kind) -> list[Ref]:
         with self.catalog.read() as conn:
-            found = conn.execute(select(refs).where(refs.c.kind == kind).order_by(refs.c.name))
-            return [Ref(**row._mapping) for row in found]
+            return names.listed(conn, kind)
 
-    def _branch(self, conn: Connection, name: str) -> Ref:
-        found = rows.find_ref(conn, name, lock=True)
-        if found is None:
-            raise NotFound("branch", name, [ref.name for ref in self.branches()])
-        if found.kind != "branch":
-            raise InputError(f"{name!r} is a tag: it names one commit for good.", hint="Make a branch at it first.")
-        return found
-
-    def _create(self, name: str, kind: str, at: str | Commit, author: str | None) -> Ref:
+    def _create(self, name: str, kind: Kind, at: str | Commit, author: str | None) -> Ref:
         checked_name(name)
         commit, author = self._state(at), author or actor()
         with self.catalog.write() as conn:
-            if found := rows.find_ref(conn, name):
-                raise AlreadyExists(
-                    found.kind,
-                    name,
-                    hint="Take another name; bascule branch and bascule tag list those that are taken.",
-                )
-            moment = now()
-            values = {
-                "name": name,
-                "kind": kind,
-                "head": commit.id,
-                "protected": False,
-                "created_at": moment,
-                "updated_at": moment,
-            }
-            conn.execute(insert(refs).values(**values))
-            rows.log_move(conn, name, None, commit.id, author, "create")
-        return Ref(**values)  # type: ignore[arg-type]
+            return names.create(conn, name, kind, commit.id, author)
 
     def _record(
         self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]

@@ -1,0 +1,102 @@
+"""Branches and tags in the catalog: found, listed, made and removed inside the caller's transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from bascule.catalog import now
+from bascule.catalog.schema import commits, ref_log, refs
+from bascule.errors import AlreadyExists, InputError, NotFound
+from bascule.history import rows
+from bascule.history.refs import Kind, Ref
+
+ID_PREFIX = 4
+
+
+def listed(conn: Connection, kind: Kind | None = None) -> list[Ref]:
+    """Return all branches or all tags (None: both) by name."""
+    query = select(refs).order_by(refs.c.name)
+    found = conn.execute(query.where(refs.c.kind == kind) if kind else query)
+    return [Ref(**row._mapping) for row in found]
+
+
+def branch(conn: Connection, name: str) -> Ref:
+    """Return a branch, which nobody else moves until the transaction ends.
+
+    Raises:
+        NotFound: when there is none, with the nearest name.
+        InputError: when the name is a tag's.
+    """
+    found = rows.find_ref(conn, name, lock=True)
+    if found is None:
+        raise NotFound("branch", name, [ref.name for ref in listed(conn, "branch")])
+    if found.kind != "branch":
+        raise InputError(f"{name!r} is a tag: it names one commit for good.", hint="Make a branch at it first.")
+    return found
+
+
+def head(conn: Connection, name: str, asked: str) -> str:
+    """Return the commit's id that a branch, a tag, an id or its start means; `asked` is what the user wrote."""
+    if found := rows.find_ref(conn, name):
+        return found.head
+    if len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name):
+        ids = conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(2)).scalars().all()
+        if len(ids) == 1:
+            return str(ids[0])
+        if ids:
+            raise InputError(f"{name!r} begins more than one commit.", hint="Write more of the id.")
+    raise NotFound("branch, tag or commit", asked, [ref.name for ref in listed(conn)])
+
+
+def head_at(conn: Connection, name: str, at: int) -> str:
+    """Return the commit's id that a branch or a tag named at a time (microseconds since the epoch)."""
+    head(conn, name, name)
+    moves = ref_log.c.ref == name, ref_log.c.after.is_not(None)
+    past = select(ref_log.c.after).where(*moves, ref_log.c.at <= at).order_by(ref_log.c.seq.desc()).limit(1)
+    if found := conn.execute(past).scalar():
+        return str(found)
+    first = conn.execute(select(ref_log.c.at).where(*moves).order_by(ref_log.c.seq).limit(1)).scalar()
+    if first is None:
+        raise NotFound(
+            "state", f"{name} at that time", hint=f"{name!r} is a commit: only branches and tags have times."
+        )
+    begun = datetime.fromtimestamp(first / 1e6, UTC).isoformat(timespec="seconds")
+    raise NotFound("state", f"{name} at that time", hint=f"{name!r} begins at {begun.replace('+00:00', 'Z')}.")
+
+
+def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref:
+    """Name a commit, and say so in the reflog and the audit log.
+
+    Raises:
+        AlreadyExists: when a branch or a tag has the name.
+    """
+    if found := rows.find_ref(conn, name):
+        hint = "Take another name; bascule branch and bascule tag list those that are taken."
+        raise AlreadyExists(found.kind, name, hint=hint)
+    moment = now()
+    ref = Ref(name, kind, at, False, moment, moment)
+    row = {"name": name, "kind": kind, "head": at, "protected": False, "created_at": moment, "updated_at": moment}
+    conn.execute(insert(refs).values(**row))
+    rows.log_move(conn, name, None, at, author, "create")
+    return ref
+
+
+def deletable(ref: Ref) -> None:
+    """Raise `InputError` when a branch is protected."""
+    if ref.protected:
+        raise InputError(
+            f"Branch {ref.name!r} is protected and is not deleted.", hint="Delete another branch; main stays."
+        )
+
+
+def remove(conn: Connection, ref: Ref, author: str) -> None:
+    """Take a name away, and say so in the reflog and the audit log."""
+    conn.execute(delete(refs).where(refs.c.name == ref.name))
+    rows.log_move(conn, ref.name, ref.head, None, author, "delete")
+
+
+def protect(conn: Connection, name: str, protected: bool) -> None:
+    """Set whether a branch can only be merged into and never deleted."""
+    conn.execute(update(refs).where(refs.c.name == name).values(protected=protected))
