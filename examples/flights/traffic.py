@@ -2,7 +2,7 @@
 
     python traffic.py ROWS.json http://127.0.0.1:7401 delays
 
-ROWS.json is what `bascule sql --json` prints for the flights of a month (see `QUERY` in demo.py). Each flight is one
+ROWS.json is what `bascule sql --json` prints for the flights of a month (see `QUERY` in stage.py). Each flight is one
 HTTP request in the Open Inference Protocol, sent in the order in which the questions were asked; its outcome is posted
 after the requests that were asked before it landed.
 """
