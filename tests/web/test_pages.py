@@ -15,6 +15,8 @@ from bascule.cli.main import application
 from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
 from bascule.server import create_token
+from bascule.web.guess import near_pages
+from bascule.web.sections import SECTIONS
 from tests.server.conftest import Serve
 from tests.server.filled import ANN, Filled
 from tests.web.addresses import pages
@@ -91,6 +93,54 @@ def test_links_stay_on_the_chosen_state(client: TestClient) -> None:
             assert "ref=windier-features" in link
     assert "Nothing is deployed on this branch" in client.get("/deployments?ref=windier-features").text
     assert client.get("/data?ref=no-such-branch").status_code == 404
+
+
+def test_an_unknown_state_is_told_on_every_page(client: TestClient) -> None:
+    for path, _ in SECTIONS:
+        answer = client.get(f"{path}?ref=mian")
+        assert answer.status_code == 404, path
+        assert "There is no branch, tag or commit named &#39;mian&#39;" in answer.text
+        assert "Did you mean &#39;main&#39;?" in answer.text, path
+
+
+def test_unknown_names_in_an_address_are_told(client: TestClient) -> None:
+    page = client.get("/runs?sttaus=failed&utm=x")
+    assert page.status_code == 200
+    assert re.search(r"<code>sttaus</code> in its address, and ignored it. Did you mean <code>status</code>", page.text)
+    assert "<code>utm</code> in its address, and ignored it.</p>" in page.text
+    assert "ignored it" not in client.get("/runs?status=failed&ref=main").text
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("/model/delays/2", ["/models/delays/2"]),
+        ("/deploymets", ["/deployments"]),
+        ("/tables/flights", ["/data/flights"]),
+        ("/commit/abc", ["/commits/abc"]),
+        ("/commit", []),
+        ("/deployments/a/b/c", ["/deployments"]),
+        ("/model/<b>", ["/models/%3Cb%3E"]),
+        ("/qqqqqq", []),
+    ],
+)
+def test_an_address_that_leads_nowhere_offers_the_nearest(client: TestClient, asked: str, near: list[str]) -> None:
+    assert near_pages(asked)[:1] == near
+    answer = client.get(asked, headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    check_document(asked, read(answer.text))
+    for page in near:
+        assert f'Did you mean <a href="{page}">' in answer.text
+    assert ("Did you mean" in answer.text) == bool(near)
+    told = client.get(asked, headers={"accept": "application/json"})
+    assert (told.status_code, told.headers["content-type"]) == (404, "application/json")
+
+
+def test_who_asks_for_json_gets_errors_as_json(client: TestClient) -> None:
+    told = client.get("/data/fligths", headers={"accept": "application/json"})
+    assert told.status_code == 404
+    assert "flights" in told.json()["hint"]
+    assert client.get("/data/fligths").headers["content-type"].startswith("text/html")
 
 
 def test_the_past_can_be_read_and_not_changed(client: TestClient, filled: Filled) -> None:
