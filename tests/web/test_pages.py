@@ -240,6 +240,26 @@ def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     assert client.get("/data/flights/checks/x").status_code == 404
 
 
+def test_lists_name_people_shortly_and_pages_of_one_thing_in_full(client: TestClient, filled: Filled) -> None:
+    for address in ("/", "/history", "/data", "/runs", "/models/delays", "/deployments/delays", "/audit"):
+        page = client.get(address).text
+        shown = next(e.text for e in read(page) if e.tag == "main")
+        assert ANN in page, address
+        assert ANN not in shown, (address, "the whole address is a title, not repeated in each row")
+        assert ANN.partition("@")[0] in shown
+    assert "@example.org</dd>" in client.get(f"/commits/{filled.commit}").text
+    assert client.get("/audit", params={"text": ANN}).text.count(f'title="{ANN}"') > 1
+
+
+def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: Filled) -> None:
+    page = read(client.get(f"/predictions/{filled.prediction}").text)
+    named = [e.text for e in page if e.tag == "dt" and e.within[-2:] == ["section", "dl"] and "@" in e.text]
+    assert ANN in named
+    assert len(named) == len(set(named))
+    deeds = " ".join(e.text for e in page if e.tag == "dd")
+    assert "registered the version" in deeds
+
+
 def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
     page = client.get(f"/runs/compare?run={filled.train_run}&run={filled.pipeline_run}").text
     assert "num_leaves" in page

@@ -48,6 +48,14 @@ def test_long_names_may_break_and_stay_escaped() -> None:
     assert text.breakable("<a/b>") == "&lt;a/b&gt;"
 
 
+def test_people_are_named_shortly_in_lists() -> None:
+    assert text.who("ann@example.org") == '<span class="who" title="ann@example.org">ann</span>'
+    assert text.who("scheduler") == "scheduler"
+    assert text.who("@x") == "@x"
+    assert text.who(None) == "–"
+    assert text.who('"<b>@x') == '<span class="who" title="&#34;&lt;b&gt;@x">&#34;&lt;b&gt;</span>'
+
+
 def test_links_keep_the_state_and_quote() -> None:
     assert href("/data/a b", "main") == "/data/a%20b"
     assert href("/data", "feature/x", limit=5, path=None) == "/data?limit=5&ref=feature%2Fx"
