@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -20,6 +21,7 @@ from tests.web.conftest import Open
 pytestmark = pytest.mark.slow
 
 WIDTHS = (320, 768, 1440)
+WEAK_TEXT = (Path(__file__).parent / "contrast.js").read_text()
 
 
 class Served:
@@ -69,7 +71,9 @@ def test_a_click_on_roll_back_rolls_back(open_page: Open, copy: Filled) -> None:
     with Served(copy.ws) as served:
         page = open_page(f"{served.url}/deployments/delays")
         page.get_by_role("link", name="Roll back").click()
-        page.get_by_role("heading", name="Roll back?").wait_for()
+        page.get_by_role(
+            "heading", name="Roll back delays from version 2 at 50 % and version 3 at 50 % to version 2?"
+        ).wait_for()
         assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5, "it asks first"
         page.get_by_label("Why").fill("seen in the browser")
         page.get_by_role("button", name="Roll back").click()
@@ -84,6 +88,9 @@ def test_it_can_be_left_as_it_is(open_page: Open, copy: Filled) -> None:
     with Served(copy.ws) as served:
         page = open_page(f"{served.url}/deployments/delays/rollback")
         page.get_by_role("link", name="Leave it as it is").click()
+        page.wait_for_url("**/deployments/delays")
+        page.get_by_role("link", name="Roll back").click()
+        page.get_by_label("Why").press("Escape")
         page.wait_for_url("**/deployments/delays")
         assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5
 
@@ -111,6 +118,20 @@ def test_with_script_charts_tell_the_value_under_the_cursor(open_page: Open, sit
     assert "train 0." in readout.inner_text()
     assert "validation 0." in readout.inner_text()
     assert figure.locator(".frame").is_hidden()
+    label = figure.get_by_role("img").get_attribute("aria-label")
+    assert re.search(r"from 1 to \d+ \(step\); last: train 0\.\d+, validation 0\.", label)
+
+
+def test_text_has_contrast_where_it_stands(open_page: Open, site: str, filled: Filled) -> None:
+    """WCAG 2.2, level AA, of each text against what is painted behind it; the palette's pairs are in test_text.py."""
+    weak = []
+    for scheme in ("light", "dark"):
+        page = open_page(site, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        for address in pages(filled):
+            page.goto(site + address)
+            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            weak += [(scheme, address, *found) for found in page.evaluate(WEAK_TEXT)]
+    assert weak == []
 
 
 def test_all_can_be_reached_by_keyboard(open_page: Open, site: str) -> None:

@@ -113,7 +113,12 @@ def test_all_text_can_be_read(mode: int) -> None:
     pairs += [("text", f"{name}-soft") for name in ("accent", "ok", "warn", "bad")] + [("on-accent", "accent")]
     weak = [(a, b, round(contrast(found[a], found[b]), 2)) for a, b in pairs if contrast(found[a], found[b]) < 4.5]
     assert weak == []
+    # A legend is written in its line's colour, so the lines' colours are held to what text needs.
     series = [found[f"tone{n}"] for n in range(1, 7)]
-    assert min(contrast(tone, found["surface"]) for tone in series) >= 3
+    assert min(contrast(tone, found[paper]) for tone in series for paper in ("surface", "bg")) >= 4.5
+    assert contrast(found["surface"], found["bad"]) >= 4.5, "the button that rolls back"
+    # The ring around what has the focus, and the frames of fields, against what they stand on.
+    assert min(contrast(found["accent"], found[paper]) for paper in (*on_all, "accent-soft")) >= 3
+    assert min(contrast(found["field"], found[paper]) for paper in on_all) >= 3
     assert len(set(series)) == 6
     assert all(a != b for a, b in pairwise(series))

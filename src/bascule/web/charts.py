@@ -94,6 +94,24 @@ class Chart:
     head: list[str]
     empty: str = ""
 
+    @property
+    def said(self) -> str:
+        """The chart in words: what, from when to when, and the last value of each line."""
+        if not self.rows:
+            return self.title
+        last = []
+        for place, name in enumerate(self.head[1:], 1):
+            value = next((row[place] for row in reversed(self.rows) if row[place]), "")
+            last.append(f"{name} {value}")
+        unit = f", {self.unit}" if self.unit else ""
+        x = self.x_unit or self.head[0]
+        span = (
+            f"from {self.rows[0][0]} to {self.rows[-1][0]} ({x})"
+            if len(self.rows) > 1
+            else f"at {self.rows[0][0]} ({x})"
+        )
+        return f"{self.title}{unit}, {span}; last: {', '.join(last)}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
@@ -141,7 +159,7 @@ def chart(
         marks=[_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high],
         x_labels=_x_labels(x, x_text),
         y_labels=[Label(100 - 100 * y.share(tick), show(tick), "end") for tick in y.ticks],
-        data=_data(drawn, marks, unit, time, y),
+        data=_data(drawn, marks, unit, time, y, [show(tick) for tick in y.ticks]),
         rows=_rows(drawn, time, show),
         head=["Time (UTC)" if time else x_unit or "x", *(line.name for line in drawn)],
     )
@@ -280,7 +298,7 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y: _Scale) -> str:
+def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y: _Scale, ticks: Sequence[str]) -> str:
     scale = 1e-6 if time else 1.0
     xs = sorted({x for line in lines for x in line.xs})
     series = []
@@ -290,7 +308,15 @@ def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y
             found |= {"low": _aligned(xs, line.xs, line.low), "high": _aligned(xs, line.xs, line.high)}
         series.append(found)
     shown = [{"label": m.label, "tone": m.tone, "x": m.x * scale if m.x is not None else None, "y": m.y} for m in marks]
-    said = {"x": [x * scale for x in xs], "series": series, "marks": shown, "unit": unit, "time": time, "y": y.ticks}
+    said = {
+        "x": [x * scale for x in xs],
+        "series": series,
+        "marks": shown,
+        "unit": unit,
+        "time": time,
+        "y": y.ticks,
+        "shown": ticks,
+    }
     # "<" would let a name end the script element that holds this.
     return msgspec.json.encode(said).decode().replace("<", "\\u003c")
 

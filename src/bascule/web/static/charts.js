@@ -23,14 +23,6 @@
     return step < 60 ? `${clock}:${two(date.getUTCSeconds())}` : clock;
   });
 
-  const short = (value, said) => {
-    const shown = said.unit === "%" ? value * 100 : value;
-    const step = Math.abs(said.y[1] - said.y[0]) * (said.unit === "%" ? 100 : 1);
-    const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9) + (/^2.5|^25/.test(step.toPrecision(2)) ? 1 : 0)));
-    if (Math.abs(shown) >= 10000) return shown.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 });
-    return shown.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  };
-
   const marks = (found) => ({
     hooks: {
       draw: [(u) => {
@@ -108,6 +100,8 @@
     const axis = { stroke: style("--muted"), font: "11px system-ui", grid: { stroke: style("--line"), width: 1 }, ticks: { show: false } };
     const holder = document.createElement("div");
     holder.className = "live";
+    holder.setAttribute("role", "img");
+    holder.setAttribute("aria-label", frame.querySelector("[role=img]").getAttribute("aria-label"));
     const options = {
       width: frame.clientWidth,
       height: frame.clientHeight + 8,
@@ -116,7 +110,7 @@
       scales: { x: { time: said.time }, y: { range: [said.y[0], said.y[said.y.length - 1]] } },
       axes: [
         { ...axis, size: 24, gap: 4, grid: { show: false }, space: said.time ? 76 : 50, values: said.time ? times : undefined },
-        { ...axis, size: 44, gap: 4, splits: () => said.y, values: (u, splits) => splits.map((value) => short(value, said)) },
+        { ...axis, size: 44, gap: 4, splits: () => said.y, values: () => said.shown },
       ],
       series,
       bands,
