@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from tests.web.conftest import Open
 pytestmark = pytest.mark.slow
 
 WIDTHS = (320, 768, 1440)
+CUT = """() => [...document.querySelectorAll('.scroll:has(.cards)')]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.getAttribute('aria-label'))"""
 WEAK_TEXT = (Path(__file__).parent / "contrast.js").read_text()
 
 
@@ -65,6 +68,24 @@ def test_every_page_fits_and_fetches_nothing_elsewhere(
         if page.evaluate("document.documentElement.scrollWidth") > width:
             too_wide.append(address)
     assert too_wide == []
+
+
+def test_no_list_is_cut_on_a_phone(open_page: Open, site: str, filled: Filled) -> None:
+    page = open_page(site, viewport={"width": 390, "height": 800})
+    cut = []
+    for address in pages(filled):
+        page.goto(site + address)
+        cut += [(address, label) for label in page.evaluate(CUT) if label]
+    assert cut == []
+
+
+def test_words_in_charts_do_not_lie_on_each_other(open_page: Open, site: str) -> None:
+    page = open_page(f"{site}/deployments/delays", viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    words = [text.bounding_box() for text in page.locator(".words text").all() if text.inner_html()]
+    assert len(words) >= 2
+    for one, other in combinations(words, 2):
+        apart = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+        assert apart or abs(one["y"] - other["y"]) >= 11
 
 
 def test_a_click_on_roll_back_rolls_back(open_page: Open, copy: Filled) -> None:
@@ -189,7 +210,7 @@ def test_what_is_clicked_is_large_enough_on_a_phone(open_page: Open, site: str) 
 
 
 def test_the_boxes_of_a_lineage_hold_their_text(open_page: Open, site: str) -> None:
-    page = open_page(f"{site}/predictions", viewport={"width": 1440, "height": 900})
+    page = open_page(f"{site}/predictions", viewport={"width": 1280, "height": 900})
     page.locator("tbody th a").first.click()
     page.locator(".lineage svg").wait_for()
     spill = page.evaluate(
@@ -199,3 +220,8 @@ def test_the_boxes_of_a_lineage_hold_their_text(open_page: Open, site: str) -> N
         }).map(box => box.textContent)"""
     )
     assert spill == []
+    frame = page.locator(".lineage .scroll")
+    assert frame.evaluate("e => e.scrollWidth <= e.clientWidth"), "the whole of it is seen"
+    page.set_viewport_size({"width": 1000, "height": 900})
+    assert frame.is_hidden()
+    assert page.locator(".lineage .listed li").count() == page.locator(".lineage .box").count()

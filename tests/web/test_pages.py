@@ -276,6 +276,21 @@ def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: F
     assert "registered the version" in deeds
 
 
+def test_rows_that_become_cards_name_their_columns(client: TestClient, filled: Filled) -> None:
+    seen = 0
+    for address in pages(filled):
+        for table in re.findall(r'<table class="[^"]*cards.*?</table>', client.get(address).text, re.DOTALL):
+            elements = read(table)
+            heads = [e.text.strip() for e in elements if e.tag == "th" and "thead" in e.within]
+            cells = [e for e in elements if e.tag in ("td", "th") and "tbody" in e.within]
+            assert len(cells) % len(heads) == 0, address
+            for place, cell in enumerate(cells):
+                named = cell.attributes.get("data-label")
+                assert cell.tag == "th" or named == heads[place % len(heads)], (address, place)
+                seen += 1
+    assert seen > 200
+
+
 def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
     page = client.get(f"/runs/compare?run={filled.train_run}&run={filled.pipeline_run}").text
     assert "num_leaves" in page

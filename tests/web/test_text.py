@@ -48,6 +48,12 @@ def test_long_names_may_break_and_stay_escaped() -> None:
     assert text.breakable("<a/b>") == "&lt;a/b&gt;"
 
 
+def test_a_column_with_nulls_is_still_one_of_numbers() -> None:
+    rows = [[None, 1, "a", None, True], [2.5, None, "b", None, False]]
+    assert text.numeric_columns(rows) == [True, True, False, False, False]
+    assert text.numeric_columns([]) == []
+
+
 def test_people_are_named_shortly_in_lists() -> None:
     assert text.who("ann@example.org") == '<span class="who" title="ann@example.org">ann</span>'
     assert text.who("scheduler") == "scheduler"

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from bascule.web.text import metric
+
 WIDTH, HEIGHT = 1000.0, 100.0
+# In percent of the plot: a character of a mark's words at the narrowest, where they turn to the left of their line, and
+# how far apart the words of two limits must be. `charts.js` does the same in pixels.
+CHARACTER, LATE, NEAR_LIMITS, MARK_ROWS = 3.0, 70.0, 14.0, 4
 SECOND = 1_000_000
 TIME_STEPS = tuple(
     SECOND * seconds
@@ -69,13 +74,15 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class DrawnMark:
-    """A mark as an SVG path, and where its words go in percent."""
+    """A mark as an SVG path, and where its words go in percent: below those of near moments, left of a near limit's."""
 
     label: str
     tone: str
     path: str
     x: float | None
     y: float | None
+    row: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +163,11 @@ def chart(
         unit=unit,
         x_unit="UTC" if time else x_unit,
         lines=[_draw(line, x, y) for line in drawn],
-        marks=[_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high],
+        marks=_spread([_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high]),
         x_labels=_x_labels(x, x_text),
         y_labels=[Label(100 - 100 * y.share(tick), show(tick), "end") for tick in y.ticks],
         data=_data(drawn, marks, unit, time, y, [show(tick) for tick in y.ticks]),
-        rows=_rows(drawn, time, show),
+        rows=_rows(drawn, time, _share_text if unit == "%" else metric),
         head=["Time (UTC)" if time else x_unit or "x", *(line.name for line in drawn)],
     )
 
@@ -223,6 +230,26 @@ def _draw_mark(mark: Mark, x: _Scale, y: _Scale) -> DrawnMark:
         return DrawnMark(mark.label, mark.tone, f"M0 {place:.2f}H{WIDTH:.0f}", None, 100 * place / HEIGHT)
     place = WIDTH * x.share(mark.x or 0.0)
     return DrawnMark(mark.label, mark.tone, f"M{place:.1f} 0V{HEIGHT:.0f}", 100 * place / WIDTH, None)
+
+
+def _spread(marks: Sequence[DrawnMark]) -> list[DrawnMark]:
+    """Keep the marks' words off each other, also on a phone. What finds no room keeps its line and loses its words."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(MARK_ROWS)]
+    heights: list[float] = []
+    spread = []
+    for mark in marks:
+        if mark.y is not None:
+            near = [y for y in heights if abs(y - mark.y) < NEAR_LIMITS]
+            heights.append(mark.y)
+            spread.append(replace(mark, left=len(near) == 1, label=mark.label if len(near) < 2 else ""))
+        elif mark.x is not None:
+            width = CHARACTER * (len(mark.label) + 1)
+            span = (mark.x - width, mark.x) if mark.x > LATE else (mark.x, mark.x + width)
+            row = next((n for n, row in enumerate(taken) if all(span[1] <= a or b <= span[0] for a, b in row)), None)
+            if row is not None:
+                taken[row].append(span)
+            spread.append(replace(mark, row=row or 0, label="" if row is None else mark.label))
+    return spread
 
 
 def _extent(values: Sequence[float]) -> tuple[float, float]:

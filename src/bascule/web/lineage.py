@@ -68,7 +68,7 @@ def _table(path: str, table: Link, contract: Link | None) -> Node:
     name = path.partition("/")[2]
     lines = [f"{number(table.get('rows'))} rows"]
     if contract and contract.get("checks"):
-        lines.append(f"{contract['passed']} of {contract['checks']} checks passed")
+        lines.append(f"{contract['passed']} of {contract['checks']} checks ok")
     if table.get("author"):
         lines.append(f"by {short_name(table['author'])}")
     tone = "bad" if contract and contract.get("failed") else ""
@@ -83,7 +83,7 @@ def _training_set(training: Link) -> Node:
 
 
 def _run(run: Link) -> Node:
-    lines = (short(run["id"], 8), f"by {short_name(run.get('user_name'))}")
+    lines = (short(run["id"]), f"by {short_name(run.get('user_name'))}")
     return Node("run", "run", str(run.get("step") or run["name"]), lines, href(f"/runs/{run['id']}"))
 
 
@@ -131,5 +131,5 @@ def _deployment(deployment: Link) -> Node:
 
 def _prediction(prediction: Link, truth: Link) -> Node:
     lines = [f"score {metric(prediction.get('score'))}", f"by the {prediction['arm']} arm"]
-    lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known yet")
+    lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known")
     return Node("prediction", "prediction", short(str(prediction["prediction_id"]), 10), tuple(lines), "", "focus")

@@ -142,6 +142,14 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def numeric_columns(rows: list[list[Any]]) -> list[bool]:
+    """For each column of some rows, whether it holds numbers: at least one, and nothing else but nulls."""
+    return [
+        any(is_number(value) for value in column) and all(value is None or is_number(value) for value in column)
+        for column in zip(*rows, strict=True)
+    ]
+
+
 def short_name(person: object) -> str:
     """A person's short name: the part of a mail address before its host."""
     name = str(person or "")
@@ -168,6 +176,6 @@ FILTERS = {
     function.__name__: function
     for function in (
         when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number,
-        breakable, plain, values_of, who,
+        breakable, plain, values_of, who, numeric_columns,
     )
 }  # fmt: skip

@@ -33,6 +33,8 @@
         ctx.font = `${11 * ratio}px system-ui`;
         ctx.setLineDash([4 * ratio, 3 * ratio]);
         ctx.lineWidth = ratio;
+        const rows = [[], [], [], []];
+        const heights = [];
         for (const mark of found) {
           const colour = style(mark.tone === "bad" ? "--bad" : mark.tone === "ok" ? "--ok" : "--muted");
           ctx.strokeStyle = ctx.fillStyle = colour;
@@ -42,8 +44,11 @@
             if (y < top || y > top + height) continue;
             ctx.moveTo(left, y);
             ctx.lineTo(left + width, y);
-            ctx.textAlign = "right";
-            ctx.fillText(mark.label, left + width - 4 * ratio, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
+            const near = heights.filter((other) => Math.abs(other - y) < 14 * ratio).length;
+            heights.push(y);
+            ctx.textAlign = near ? "left" : "right";
+            const at = near ? left + 4 * ratio : left + width - 4 * ratio;
+            if (near < 2) ctx.fillText(mark.label, at, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
           } else {
             const x = u.valToPos(mark.x, "x", true);
             if (x < left || x > left + width) continue;
@@ -51,7 +56,13 @@
             ctx.moveTo(x, top);
             ctx.lineTo(x, top + height);
             ctx.textAlign = late ? "right" : "left";
-            ctx.fillText(mark.label, x + (late ? -4 : 4) * ratio, top + 11 * ratio);
+            const wide = ctx.measureText(mark.label).width + 8 * ratio;
+            const from = late ? x - wide : x;
+            const row = rows.findIndex((taken) => taken.every(([a, b]) => from + wide <= a || b <= from));
+            if (row >= 0) {
+              rows[row].push([from, from + wide]);
+              ctx.fillText(mark.label, x + (late ? -4 : 4) * ratio, top + (11 + 13 * row) * ratio);
+            }
           }
           ctx.stroke();
         }
