@@ -24,6 +24,8 @@ from bascule.web.static import static_url
 from bascule.web.text import FILTERS, plural
 
 MAIN = "main"
+# A table with more rows than this scrolls inside itself; a list of branches longer than that leaves out the stillest.
+MOST_ROWS, MOST_BRANCHES = 25, 200
 
 
 @cache
@@ -43,6 +45,7 @@ def environment() -> Environment:
         "bascule_version": __version__,
         "form_field": FORM_FIELD,
         "plural": plural,
+        "most_rows": MOST_ROWS,
     }
     return made
 
@@ -61,7 +64,8 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
         bare = environment().get_template(template)
         return HTMLResponse(bare.render(values, form_token=call.form_token), status)
     ws.history.resolve(ref)  # also where a page reads nothing of that state: an unknown one is told, not shown empty
-    known = [branch.name for branch in ws.history.branches()]
+    branches = sorted(ws.history.branches(), key=lambda one: (one.name not in (MAIN, ref), -one.updated_at))
+    known = [branch.name for branch in branches[:MOST_BRANCHES]]
     firing = monitoring.count_firing(ws, ref)
     frame = {
         "here": call.request.url.path,

@@ -74,7 +74,7 @@
   const build = (figure) => {
     const source = figure.querySelector('script[type="application/json"]');
     const frame = figure.querySelector(".frame");
-    if (!source || !frame) return;
+    if (!source || !frame || frame.closest("details:not([open])")) return;
     const said = JSON.parse(source.textContent);
     if (said.x.length < 2) return;
     const data = [said.x];
@@ -155,6 +155,8 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => all(document));
+  // What is folded is drawn when it is opened.
+  document.addEventListener("toggle", (event) => { if (event.target.open) all(event.target); }, true);
   document.addEventListener("htmx:after:swap", () => {
     for (const entry of [...live]) if (!document.contains(entry.figure)) clear(entry);
     all(document);
