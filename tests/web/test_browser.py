@@ -88,6 +88,29 @@ def test_words_in_charts_do_not_lie_on_each_other(open_page: Open, site: str) ->
         assert apart or abs(one["y"] - other["y"]) >= 11
 
 
+def test_pages_can_be_printed(open_page: Open, site: str, filled: Filled) -> None:
+    """On A4, from a dark screen: black on white, nothing cut at the edge, no buttons, and charts are drawn."""
+    page = open_page(site, viewport={"width": 718, "height": 1000}, color_scheme="dark")
+    wrong = []
+    for address in pages(filled):
+        page.goto(site + address)
+        page.emulate_media(media="print")
+        wrong += [(address, *found) for found in page.evaluate(WEAK_TEXT)]
+        wrong += [
+            (address, label) for label in page.evaluate(CUT.replace(".scroll:has(.cards)", ".scroll:not(.drawn)"))
+        ]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718, address
+        assert not page.locator(".side").is_visible()
+        page.emulate_media(media="screen")
+    assert wrong == []
+    page.goto(f"{site}/deployments/delays")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("figure.chart .frame").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.locator(".live canvas").first.wait_for()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
 def test_a_click_on_roll_back_rolls_back(open_page: Open, copy: Filled) -> None:
     with Served(copy.ws) as served:
         page = open_page(f"{served.url}/deployments/delays")

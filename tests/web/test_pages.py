@@ -166,6 +166,27 @@ def test_the_past_can_be_read_and_not_changed(client: TestClient, filled: Filled
     assert client.get(f"/data/flights?ref={filled.commit}").status_code == 200
 
 
+def test_an_empty_project_tells_what_will_be_where_and_how_it_comes(local_workspace: Workspace, serve: Serve) -> None:
+    client = serve(local_workspace)
+    app = application()
+    for path, name in SECTIONS:
+        page = client.get(path)
+        elements = read(page.text)
+        check_document(path, elements)
+        told = [e for e in elements if e.tag == "p" and set(e.within) & {"main"} and re.search(r"\bwill\b", e.text)]
+        assert told or path in ("/history", "/audit"), name
+        commands = [
+            e.text for e in elements if e.tag == "code" and "main" in e.within and e.text.startswith("bascule ")
+        ]
+        assert commands, name
+        for command in commands:
+            function, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+            assert function is not None, command
+    assert "bascule init DATA --label COLUMN" in client.get("/").text
+    (local_workspace.folder.parent / "bascule.toml").write_text("")
+    assert "bascule init DATA" not in client.get("/").text
+
+
 def test_what_others_wrote_is_text(local_workspace: Workspace, serve: Serve) -> None:
     ws = local_workspace
     model = {"kind": "model", "name": HOSTILE, "versions": {}, "aliases": {HOSTILE: 1}}

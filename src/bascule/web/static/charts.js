@@ -170,4 +170,5 @@
     }, 150);
   });
   addEventListener("beforeprint", () => { for (const entry of [...live]) clear(entry); });
+  addEventListener("afterprint", again);
 })();
