@@ -70,8 +70,9 @@ def test_every_page_fits_and_fetches_nothing_elsewhere(
     assert too_wide == []
 
 
-def test_no_list_is_cut_on_a_phone(open_page: Open, site: str, filled: Filled) -> None:
-    page = open_page(site, viewport={"width": 390, "height": 800})
+@pytest.mark.parametrize("width", [390, 768])
+def test_no_list_is_cut_on_a_phone(open_page: Open, site: str, filled: Filled, width: int) -> None:
+    page = open_page(site, viewport={"width": width, "height": 800})
     cut = []
     for address in pages(filled):
         page.goto(site + address)

@@ -33,6 +33,16 @@
         ctx.font = `${11 * ratio}px system-ui`;
         ctx.setLineDash([4 * ratio, 3 * ratio]);
         ctx.lineWidth = ratio;
+        // Words keep a rim of the ground's colour, so that a line behind them does not cross them out.
+        const write = (words, x, y) => {
+          ctx.save();
+          ctx.setLineDash([]);
+          ctx.lineWidth = 3 * ratio;
+          ctx.strokeStyle = style("--surface");
+          ctx.strokeText(words, x, y);
+          ctx.fillText(words, x, y);
+          ctx.restore();
+        };
         const rows = [[], [], [], []];
         const heights = [];
         for (const mark of found) {
@@ -48,7 +58,7 @@
             heights.push(y);
             ctx.textAlign = near ? "left" : "right";
             const at = near ? left + 4 * ratio : left + width - 4 * ratio;
-            if (near < 2) ctx.fillText(mark.label, at, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
+            if (near < 2) write(mark.label, at, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
           } else {
             const x = u.valToPos(mark.x, "x", true);
             if (x < left || x > left + width) continue;
@@ -61,7 +71,7 @@
             const row = rows.findIndex((taken) => taken.every(([a, b]) => from + wide <= a || b <= from));
             if (row >= 0) {
               rows[row].push([from, from + wide]);
-              ctx.fillText(mark.label, x + (late ? -4 : 4) * ratio, top + (11 + 13 * row) * ratio);
+              write(mark.label, x + (late ? -4 : 4) * ratio, top + (11 + 13 * row) * ratio);
             }
           }
           ctx.stroke();
@@ -116,7 +126,7 @@
     const options = {
       width: frame.clientWidth,
       height: frame.clientHeight + 8,
-      padding: [9, 18, 0, 0],
+      padding: [9, 28, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: said.time }, y: { range: [said.y[0], said.y[said.y.length - 1]] } },
       axes: [
