@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def log(
     /,
     *,
     path: Annotated[str | None, Parameter(help="Only commits that changed this path, such as tables/flights.")] = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
+    limit: Limit = 20,
     common: Common = COMMON,
 ) -> None:
     """Show the commits of a branch, youngest first, with what each changed.
