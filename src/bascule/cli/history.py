@@ -20,15 +20,16 @@ def log(
     *,
     path: Annotated[str | None, Parameter(help="Only commits that changed this path, such as tables/flights.")] = None,
     limit: Limit = 20,
+    full_history: Annotated[bool, Parameter(help="Also the commits that merges brought.", negative="")] = False,
     common: Common = COMMON,
 ) -> None:
-    """Show the commits of a branch, youngest first, with what each changed.
+    """Show the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
 
     Args:
         ref: a branch, a tag or a commit; the current branch when not given.
     """
     project = common.open()
-    entries = project.log(ref, path=path, limit=limit)
+    entries = project.log(ref, path=path, limit=limit, full_history=full_history)
     names = _names(project)
     blocks = []
     for entry in entries:
@@ -143,7 +144,9 @@ def _kind(name: str, count: int) -> str:
 
 def _summary(entry: Entry) -> str:
     shown = ", ".join(f"{c.kind} {c.path}" for c in entry.changes[:4])
-    return shown + (f" and {len(entry.changes) - 4} more" if len(entry.changes) > 4 else "")
+    shown += f" and {len(entry.changes) - 4} more" if len(entry.changes) > 4 else ""
+    merged = ", ".join(parent[:10] for parent in entry.commit.parents[1:])
+    return f"merges {merged}: {shown or 'nothing new'}" if merged else shown
 
 
 def _names(project: OpenProject) -> dict[str, list[str]]:
