@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cyclopts import App
 
-from bascule.cli.commands import COMMANDS
+from bascule.cli.commands import COMMANDS, SERVERS
 from bascule.cli.main import application, plain
 from bascule.server.ports import free_port
 
@@ -58,7 +58,6 @@ CALLS = {
     "doctor": "--deep",
     "forget": "orders order_id=p1 --dry-run",
 }
-SERVERS = ("up", "serve")
 # These ask for another state than the one that the others leave.
 REFUSED = {"promote": 2, "advance": 2}
 
