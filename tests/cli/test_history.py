@@ -105,6 +105,18 @@ def test_an_error_with_json_is_one_document(project: Workspace, bascule: Bascule
 
 
 def test_outside_a_project_the_way_in_is_told(folder: Path, bascule: Bascule) -> None:
-    said = bascule("status")
-    assert said.code == 2
-    assert "bascule init" in said.err
+    for arguments in (("status",), ("run",), ("status", "--project", "nowhere")):
+        said = bascule(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert str(folder) in said.err
+        assert "bascule init" in said.err
+    assert bascule("run", "--json").json()["kind"] == "NoProject"
+
+
+def test_below_a_project_its_folder_is_told(
+    project: Workspace, bascule: Bascule, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(folder) not in bascule("status").out
+    (folder / "notebooks").mkdir()
+    monkeypatch.chdir(folder / "notebooks")
+    assert f"On branch main, in the project {folder}, at " in bascule("status").out

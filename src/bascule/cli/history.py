@@ -122,11 +122,12 @@ def tag(name: str | None = None, at: str | None = None, /, *, common: Common = C
 
 def status(*, common: Common = COMMON) -> None:
     """Show the current branch, what it holds, what it has that main has not, and what is served."""
-    found = common.open().status()
+    project = common.open()
+    found = project.status()
     held = ", ".join(f"{n} {_kind(kind, n)}" for kind, n in found.objects.items())
     follows = " (following git)" if found.follows_git else ""
     lines = [
-        f"On branch {found.branch}{follows}, at {found.commit.short}: {found.commit.message}",
+        f"On branch {found.branch}{follows}{project.place.told}, at {found.commit.short}: {found.commit.message}",
         f"  {held or 'nothing in it yet; try: bascule run'}",
     ]
     for name, traffic in found.deployments.items():
