@@ -115,11 +115,17 @@ class OpenProject:
 
         return status(self.place)
 
-    def log(self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
-        """Return the commits of a branch, youngest first, with what each changed."""
+    def log(
+        self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20, full_history: bool = False
+    ) -> list[Entry]:
+        """Return the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
+
+        Args:
+            full_history: also the commits that merges brought.
+        """
         from bascule.project.overview import log
 
-        return log(self.place, ref, path=path, limit=limit)
+        return log(self.place, ref, path=path, limit=limit, full_history=full_history)
 
     def branches(self) -> list[Ref]:
         """Return all branches."""

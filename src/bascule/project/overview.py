@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from bascule.history import Change, Commit
+from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
 
 
@@ -47,6 +49,11 @@ class Entry:
     commit: Commit
     changes: tuple[Change, ...]
 
+    def touches(self, path: str) -> bool:
+        """Whether it changed a path or anything below it."""
+        below = path.rstrip("/") + "/"
+        return any(change.path == path or change.path.startswith(below) for change in self.changes)
+
     def as_dict(self) -> dict[str, Any]:
         """The entry as one JSON object."""
         return {**self.commit.as_dict(), "changes": _paths(self.changes)}
@@ -62,21 +69,42 @@ def status(place: Place) -> Status:
     return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git)
 
 
-def log(place: Place, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
+def log(
+    place: Place,
+    ref: str | None = None,
+    *,
+    path: str | None = None,
+    limit: int | None = 20,
+    full_history: bool = False,
+) -> list[Entry]:
     """Return the commits of a state, youngest first, with what each changed.
 
     Args:
         ref: a branch, a tag or a commit; the current branch when None.
-        path: only commits that changed it.
+        path: only commits that changed it or anything below it.
+        full_history: also the commits that came in by a merge; without them a merge stands for all that it brought,
+            as in `git log --first-parent`.
 
     Raises:
         NotFound: there is no such state.
     """
     history = place.workspace.history
-    commits = history.log(ref or place.branch, limit=limit, path=path)
-    return [
-        Entry(commit, tuple(history.diff(commit.parents[0], commit.id)) if commit.parents else ()) for commit in commits
-    ]
+    if full_history:
+        return [_entry(history, commit) for commit in history.log(ref or place.branch, limit=limit, path=path)]
+    own = (_entry(history, commit) for commit in _own_line(history, history.resolve(ref or place.branch)))
+    return list(islice((entry for entry in own if path is None or entry.touches(path)), limit))
+
+
+def _own_line(history: History, commit: Commit) -> Iterator[Commit]:
+    """Yield a commit and the ones that were its branch's head before: at a merge, the side that was merged into."""
+    yield commit
+    while commit.parents:
+        commit = history.commit_by_id(commit.parents[0])
+        yield commit
+
+
+def _entry(history: History, commit: Commit) -> Entry:
+    return Entry(commit, tuple(history.diff(commit.parents[0], commit)) if commit.parents else ())
 
 
 def _paths(changes: tuple[Change, ...]) -> list[dict[str, str]]:
