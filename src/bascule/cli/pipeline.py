@@ -57,9 +57,17 @@ def why(name: str | None = None, /, *, common: Common = COMMON) -> None:
     for row in chosen:
         lines.append(f"{row.step} {'would run' if row.runs else 'has nothing to do'}: {row.reason}.")
         for difference in row.differences if name else ():
-            lines.append(f"    {difference.term}\n      was  {difference.before}\n      is   {difference.after}")
+            lines += [
+                f"    {difference.term}",
+                f"      was  {_told(difference.before)}",
+                f"      is   {_told(difference.after)}",
+            ]
     document = [row.as_dict() for row in chosen]
     answer(common, document[0] if name else document, "\n".join(lines))
+
+
+def _told(value: object) -> object:
+    return "(not there)" if value is None else value
 
 
 def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from bascule.history import Change, Commit, History
@@ -49,11 +47,6 @@ class Entry:
     commit: Commit
     changes: tuple[Change, ...]
 
-    def touches(self, path: str) -> bool:
-        """Whether it changed a path or anything below it."""
-        below = path.rstrip("/") + "/"
-        return any(change.path == path or change.path.startswith(below) for change in self.changes)
-
     def as_dict(self) -> dict[str, Any]:
         """The entry as one JSON object."""
         return {**self.commit.as_dict(), "changes": _paths(self.changes)}
@@ -89,18 +82,8 @@ def log(
         NotFound: there is no such state.
     """
     history = place.workspace.history
-    if full_history:
-        return [_entry(history, commit) for commit in history.log(ref or place.branch, limit=limit, path=path)]
-    own = (_entry(history, commit) for commit in _own_line(history, history.resolve(ref or place.branch)))
-    return list(islice((entry for entry in own if path is None or entry.touches(path)), limit))
-
-
-def _own_line(history: History, commit: Commit) -> Iterator[Commit]:
-    """Yield a commit and the ones that were its branch's head before: at a merge, the side that was merged into."""
-    yield commit
-    while commit.parents:
-        commit = history.commit_by_id(commit.parents[0])
-        yield commit
+    found = history.log(ref or place.branch, limit, path, first_parent=not full_history)
+    return [_entry(history, commit) for commit in found]
 
 
 def _entry(history: History, commit: Commit) -> Entry:
