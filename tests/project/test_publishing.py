@@ -193,6 +193,27 @@ def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule
     assert status["deployments"]["delays"] == [{"version": 1, "weight": 90}, {"version": 2, "weight": 10}]
 
 
+def test_a_merge_during_a_rollout_says_what_waits_and_ships_it_at_its_end(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    for seed, name in ((8, "second"), (9, "third")):
+        assert bascule("switch", "-c", name).code == 0
+        write(trained / "bascule.toml", PROJECT.replace("seed = 7", f"seed = {seed}"))
+        assert bascule("run", "--force", "a drill").code == 0
+        said = bascule("merge", name, "main", "--json").json()
+    assert (said["shipped"], said["waiting"]) == (
+        [],
+        [{"deployment": "delays", "version": 3, "until": "the rollout of version 2 ends"}],
+    )
+    told = "version 3 waits until the rollout of version 2 ends"
+    assert told in bascule("status", "--branch", "main").out
+    assert bascule("status", "--branch", "main", "--json").json()["waiting"] == said["waiting"]
+    assert "version 3 waits" in bascule("diff", "main~1", "main").out
+    promoted = bascule("promote", "delays")
+    assert "version 3, which waited for it, rolls out: 10 % now" in promoted.out
+    assert traffic(bascule) == [{"version": 2, "weight": 90}, {"version": 3, "weight": 10}]
+    assert told not in bascule("status", "--branch", "main").out
+
+
 def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     assert bascule("switch", "-c", "dev").code == 0

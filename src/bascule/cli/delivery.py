@@ -114,4 +114,6 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
 
 def _told(common: Common, moved: Moved) -> None:
     text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
+    if moved.shipped:
+        text += f"\n  version {moved.shipped.version}, which waited for it, rolls out: {moved.shipped.share} % now"
     answer(common, moved.as_dict(), text if moved.changed else "It has all traffic already; nothing was changed.")

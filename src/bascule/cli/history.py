@@ -131,6 +131,7 @@ def status(*, common: Common = COMMON) -> None:
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
         lines.append(f"  {name} serves {serves}" if serves else f"  {name} is not in service on this branch")
+        lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]
     answer(common, found.as_dict(), "\n".join(lines))

@@ -22,6 +22,7 @@ from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments, sequential
 from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
 from bascule.delivery.guardrails import Guardrails, read_guardrails
+from bascule.delivery.records import record
 from bascule.delivery.traffic import Deployment
 from bascule.durations import DAY, parse_duration
 from bascule.errors import Conflict
@@ -286,4 +287,4 @@ def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: D
         ).first()
         if last is None or last.action != "hold" or msgspec.json.decode(last.evidence_json).get("states") != states:
             evidence = {"reason": decision.reason, "rollout": rollout, "states": states, **decision.evidence}
-            deployments.record(conn, branch, deployment, deployment, "hold", by, evidence)
+            record(conn, branch, deployment, deployment, "hold", by, evidence)

@@ -8,7 +8,9 @@ from typing import Any
 
 import duckdb
 
+from bascule.delivery import ship_waiting
 from bascule.delivery import step as judge
+from bascule.delivery.rollout import CONTROLLER
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
@@ -105,7 +107,10 @@ def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str
 
 
 def judge_all(workspace: Workspace) -> None:
-    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them."""
+    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them.
+
+    What waits for a rollout's end and was not shipped then, since a process was killed in between, is shipped now.
+    """
     under_way = {
         branch: names for branch, held in _holding(workspace, "deployments/").items() if (names := _rolling(held))
     }
@@ -120,11 +125,15 @@ def _judged(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, names: Iterable[str]
 ) -> list[tuple[str, str, str]]:
     decisions = [(name, judge(connection, workspace, branch, name)) for name in names]
+    for name, decision in decisions:
+        if decision.action == "idle":
+            ship_waiting(workspace, branch, name, by=CONTROLLER)
     return [(name, decision.action, decision.reason) for name, decision in decisions]
 
 
 def _rolling(deployments: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
-    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") is not None]
+    """The deployments with a rollout under way, or a version that waits for the end of one."""
+    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") or obj.get("waits")]
 
 
 def _holding(workspace: Workspace, prefix: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
