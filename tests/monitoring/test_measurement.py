@@ -1,5 +1,6 @@
 import json
 
+import duckdb
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
@@ -227,6 +228,19 @@ def test_drift_is_the_naive_computation(local_workspace: Workspace, log, watch) 
     assert point.value == pytest.approx(np.sqrt(max(0, distance**2 - null)))
 
 
+def log_nothing(log) -> duckdb.DuckDBPyConnection:
+    """The relations, without a row."""
+    log.day(0)
+    made = log.connection()
+    for name in ("predictions", "ground_truth"):
+        made.execute(f"create table none_{name} as select * from {name} limit 0")
+        made.unregister(name)
+        made.execute(f"create view {name} as select * from none_{name}")
+    log.predictions.clear()
+    log.truth.clear()
+    return made
+
+
 def weekday(day: int) -> dict:
     """What `wind` is like on a day of the week: half of its variance is between days."""
     return {"change": {"wind": lambda rng, n: rng.normal(10 + 3 * (day % 7 - 3) / 2, 2, n)}}
@@ -250,8 +264,38 @@ def test_windows_are_counted_together_while_one_version_serves(local_workspace: 
         log.day(day, 100 + day, version=version)
     measure(local_workspace, log, monitor)
     rows = {p.start: p.rows for p in points(local_workspace, "drift") if p.subject == "wind"}
-    # Fewer than 200 rows are not judged: the first day, and the first of version 2.
-    assert rows == {START + 1 * DAY: 201, START + 2 * DAY: 303, START + 4 * DAY: 207}
+    # Fewer than three windows of one version are not judged.
+    assert rows == {START + 2 * DAY: 303}
+
+
+def test_drift_is_not_judged_before_its_windows_have_come(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace, drift={"over": 3, "persistence": [1, 1]})
+    worn = {"change": {"wind": lambda rng, n: rng.normal(30, 3, n)}}
+    assert monitoring.measure(local_workspace, log_nothing(log), "main", monitor).waits == 3
+    said = []
+    for day in range(6):
+        log.day(day, version=1 if day < 4 else 2, **worn)
+        found = measure(local_workspace, log, monitor)
+        said.append((found.waits, len(found.opened), measure(local_workspace, log, monitor).waits))
+    assert said == [(2, 0, 2), (1, 0, 1), (0, 1, 0), (0, 0, 0), (2, 0, 2), (1, 0, 1)]
+    shares = points(local_workspace, "drift_share")
+    assert [p.detail.get("waits") for p in shares] == [2, 1, None, None, 2, 1]
+    assert [p.value is None for p in shares] == [True, True, False, False, True, True]
+    # That a new version is not judged yet is no end of what the one before had.
+    assert [alert.status for alert in alerts(local_workspace)] == ["firing"]
+
+
+def test_a_trigger_waits_as_drift_does(local_workspace: Workspace, log, watch) -> None:
+    watch(local_workspace, drift={"over": 3})
+    monitor = local_workspace.history.get("main", "monitors/delays")
+    rule = monitoring.TriggerRule(when="drift.share > 0.1 for 1 of 1 days")
+    trigger = monitoring.Trigger("retrain", "delays", rule).as_object()
+    jobs = []
+    for day in range(3):
+        log.day(day, change={"wind": lambda rng, n: rng.normal(30, 3, n)})
+        measure(local_workspace, log, monitor)
+        jobs.append(monitoring.evaluate_trigger(local_workspace, "main", trigger) is not None)
+    assert jobs == [False, False, True]
 
 
 @pytest.mark.slow

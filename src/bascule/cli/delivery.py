@@ -105,6 +105,8 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     ]
     details = []
     for result in found:
+        if result.waits:
+            details.append(f"  drift of {result.monitor} is not judged yet: it waits for {result.waits}")
         shown = result.firing[:MOST_ALERTS]
         details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
         if len(result.firing) > len(shown):

@@ -28,6 +28,7 @@ class Watched:
         firing: alerts that are open now, the most important first.
         opened: ids of those that were opened by this look.
         triggered: why a retraining was asked for, or None.
+        waits: how many more periods have to come before drift is judged, such as "3 more days"; empty when it is.
     """
 
     monitor: str
@@ -36,6 +37,7 @@ class Watched:
     firing: tuple[Alert, ...]
     opened: tuple[str, ...]
     triggered: str | None
+    waits: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The look as one JSON object."""
@@ -94,6 +96,7 @@ def _watch(workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: 
         firing,
         tuple(alert.id for alert in found.opened),
         reasons[0] if reasons else None,
+        f"{found.waits} more {monitor.by}{'s' if found.waits > 1 else ''}" if found.waits else "",
     )
 
 

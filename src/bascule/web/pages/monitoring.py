@@ -51,6 +51,7 @@ def one_monitor(call: Call[View, None]) -> Response:
         quality=[draw(one, alerts) for one in measures if one.measure == "quality"],
         overall=[draw(one, alerts) for one in measures if one.measure in TITLES and one.measure != "drift"],
         columns=_columns([one for one in measures if one.measure == "drift"], alerts),
+        waits=next((one.points[-1].detail.get("waits", 0) for one in measures if one.measure == "drift_share"), 0),
     )
 
 
