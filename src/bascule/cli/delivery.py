@@ -108,7 +108,7 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
         if result.waits:
             details.append(f"  drift of {result.monitor} is not judged yet: it waits for {result.waits}")
         shown = result.firing[:MOST_ALERTS]
-        details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
+        details += [f"  {a.measure} of {a.told}, against {a.threshold or 0:.3g}" for a in shown]
         if len(result.firing) > len(shown):
             details.append(f"  and {len(result.firing) - len(shown)} more alerts")
     answer(common, document, "\n".join([columns(lines, none="Nothing is watched on this branch."), *details]))

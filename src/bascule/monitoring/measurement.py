@@ -76,11 +76,12 @@ def measure(
     """
     watched = monitor if isinstance(monitor, Monitor) else read_monitor(monitor)
     profile = decode_profile(ws.store.get(watched.reference.profile)) if watched.reference.profile else NO_PROFILE
-    volumes = count_volumes(connection, branch, watched, since)
+    volumes = count_volumes(connection, branch, watched)
+    asked = [volume for volume in volumes if since is None or volume.start >= since]
     with ws.catalog.read() as conn:
         known = {point.start: point for point in read_points(conn, branch, watched.name, [TRAFFIC], since)}
-    grown = [v for v in volumes if v.start not in known or known[v.start].rows != v.rows]
-    changed = [v for v in volumes if v.start not in known or known[v.start].detail != _labelled(v)]
+    grown = [v for v in asked if v.start not in known or known[v.start].rows != v.rows]
+    changed = [v for v in asked if v.start not in known or known[v.start].detail != _labelled(v)]
     fresh = {volume.start: volume for volume in (*grown, *changed)}
     spans = _spans(volumes, grown, watched.drift.over)
     points = [

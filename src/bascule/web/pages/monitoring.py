@@ -80,7 +80,7 @@ def column(call: Call[View, None]) -> Response:
         column=subject,
         chart=draw(found[0], alerts) if found else None,
         points=points[::-1][:60],
-        alerts=[alert for alert in alerts if alert.subject == subject],
+        alerts=[alert for alert in alerts if alert.measure == "drift" and alert.since(subject) is not None],
     )
 
 
@@ -123,9 +123,9 @@ def _raised(measure: Measure, alerts: Sequence[AlertInfo], xs: Sequence[int]) ->
     if not xs:
         return []
     return [
-        Mark("alert", x=alert.window_start, tone="bad")
+        Mark("alert", x=since, tone="bad")
         for alert in alerts
-        if (alert.measure, alert.subject) == (measure.measure, measure.subject) and alert.window_start is not None
+        if alert.measure == measure.measure and (since := alert.since(measure.subject)) is not None
     ]
 
 
@@ -133,7 +133,12 @@ def _columns(
     measures: Sequence[Measure], alerts: Sequence[AlertInfo]
 ) -> list[tuple[str, float | None, float | None, float, str, bool]]:
     """(column, last effect, its limit, importance, sparkline, firing), the ones that matter most first."""
-    firing = {alert.subject for alert in alerts if alert.status == "firing" and alert.measure == "drift"}
+    firing = {
+        one["subject"]
+        for alert in alerts
+        if alert.status == "firing" and alert.measure == "drift"
+        for one in alert.detail.get("members") or [{"subject": alert.subject}]
+    }
     found = []
     for one in measures:
         last = one.points[-1]
