@@ -91,16 +91,22 @@ def revert(
     /,
     *,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    force: Annotated[str | None, Parameter(help="Land it although a check fails; say why, it is kept.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Undo one commit on the current branch by a new commit.
+
+    On main, a state that never was (an old commit is undone, later ones stay) is checked as a merge's is.
 
     Args:
         ref: the commit to undo.
         message: the new commit's message.
     """
-    made = common.open().revert(ref, message=message)
-    answer(common, made.as_dict(), f"{made.short}  {made.message}")
+    made = common.open().revert(ref, message=message, force=force)
+    text = f"{made.short}  {made.message}"
+    if "forced" in made.meta:
+        text += f"\n\nforced ({made.meta['forced']}) past what a check refused:\n{made.meta['refused']}"
+    answer(common, made.as_dict(), text)
 
 
 def tag(name: str | None = None, at: str | None = None, /, *, common: Common = COMMON) -> None:

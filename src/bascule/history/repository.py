@@ -23,6 +23,10 @@ MERGE_TRIES = 20
 ID_PREFIX = 4
 
 
+class _Moved(Exception):
+    """Rolls a transaction back whose branch is not where it was when its change was checked."""
+
+
 class History:
     """All branches, tags and commits of one workspace.
 
@@ -266,6 +270,8 @@ class History:
         message: str | None = None,
         *,
         adapt: Callable[[str, Object | None, Object | None], Object | None] | None = None,
+        check: Callable[[Staged], None] | None = None,
+        meta: Mapping[str, Any] | None = None,
         also: Callable[[Connection, Commit], None] | None = None,
     ) -> Commit:
         """Undo one commit on a branch by a new commit.
@@ -273,6 +279,9 @@ class History:
         Args:
             adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
                 of objects in which something must never go back, such as a counter.
+            check: sees the state with the commit undone before the branch moves, and raises to stop it. It runs again,
+                after `adapt`, when the branch moved meanwhile: what it approved is exactly what lands.
+            meta: what else is to be said of the new commit; it is read after `check`.
             also: as `commit`.
 
         Raises:
@@ -284,7 +293,53 @@ class History:
                 f"{commit.short} is the first commit; there is nothing before it to go back to.",
                 hint="Revert a later one: bascule log shows them.",
             )
-        parent, head = self.commit_by_id(commit.parents[0]), self.resolve(on)
+        text = message or f"Revert {commit.short}: {commit.message}"
+        for _ in range(MERGE_TRIES):
+            head = self.resolve(on)
+            changes, expect = self._undoing(commit, head, on, adapt)
+            if check is not None:
+                check(self._staged_changes(head, changes))
+
+            def landed(conn: Connection, made: Commit, head: Commit = head) -> None:
+                if check is not None and made.parents[0] != head.id:
+                    raise _Moved
+                if also is not None:
+                    also(conn, made)
+
+            try:
+                return self.commit(
+                    on,
+                    changes,
+                    message=text,
+                    author=author,
+                    expect=expect,
+                    meta={"reverts": commit.id, **(meta or {})},
+                    action="revert",
+                    also=landed if check is not None else also,
+                )
+            except _Moved:
+                continue
+        raise Conflict(f"Branch {on!r} moved {MERGE_TRIES} times while {commit.short} was reverted.", hint="Repeat.")
+
+    def restore(
+        self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
+    ) -> Commit:
+        """Give some paths of a branch the objects that they had at another state, by a new commit."""
+        state = self._state(to)
+        changes = {path: self.read(state, path) for path in paths}
+        return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _undoing(
+        self,
+        commit: Commit,
+        head: Commit,
+        on: str,
+        adapt: Callable[[str, Object | None, Object | None], Object | None] | None,
+    ) -> tuple[dict[str, Object | None], dict[str, str | None]]:
+        """What undoing a commit sets on a head, and the digests that it expects there; or `Conflict`."""
+        parent = self.commit_by_id(commit.parents[0])
         changes: dict[str, Object | None] = {}
         expect: dict[str, str | None] = {}
         clashes = []
@@ -301,21 +356,17 @@ class History:
                 paths=clashes,
                 hint="Revert the later commits first, youngest first, or restore single paths.",
             )
-        text = message or f"Revert {commit.short}: {commit.message}"
-        meta = {"reverts": commit.id}
-        return self.commit(
-            on, changes, message=text, author=author, expect=expect, meta=meta, action="revert", also=also
+        return changes, expect
+
+    def _staged_changes(self, target: Commit, changes: Mapping[str, Object | None]) -> Staged:
+        found = [Change.of(path, self.read(target, path), after) for path, after in sorted(changes.items())]
+        return Staged(
+            target,
+            target,
+            tuple(change for change in found if change.before != change.after),
+            lambda path: self.read(target, path),
+            lambda prefix: self.entries(target, prefix),
         )
-
-    def restore(
-        self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
-    ) -> Commit:
-        """Give some paths of a branch the objects that they had at another state, by a new commit."""
-        state = self._state(to)
-        changes = {path: self.read(state, path) for path in paths}
-        return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
-
-    # Inside ----------------------------------------------------------------------------------------------------------
 
     def _settle(
         self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, names: tuple[str, str]

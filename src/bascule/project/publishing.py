@@ -24,6 +24,7 @@ from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
 
 PRODUCTION = "production"
+MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def publish(
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        seen["checked"] = _check(workspace, staged, source, into, run)
+        refused = f"{source!r} is not merged into {into!r}"
+        seen["checked"] = check_staged(
+            workspace, staged, refused, f"{into!r} is unchanged.", MERGE_REPAIR.format(source), run
+        )
 
     try:
         commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
@@ -144,7 +148,22 @@ class _Resolver:
             raise NotFound("path in conflict", path, self.asked, hint=hint)
 
 
-def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
+def check_staged(
+    workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
+) -> tuple[str, ...]:
+    """Check a state that no branch has yet: contracts on changed tables, gates on changed models.
+
+    Args:
+        refused: what does not happen when a check fails, as the beginning of a sentence.
+        unchanged: what stays as it is then, as a sentence.
+        repair: what to do about a table that fails, as a sentence.
+
+    Returns:
+        The tables and models whose checks passed.
+
+    Raises:
+        CheckFailed: with the failing rows.
+    """
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
     tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
@@ -157,26 +176,22 @@ def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: st
         for name in sorted(names)
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
-    refuse(
-        reports,
-        f"{source!r} is not merged into {into!r}",
-        f"{into!r} is unchanged. Repair the data on {source!r}, or change the contract there, then merge again.",
-    )
-    for path in sorted(paths):
-        if path.startswith("models/"):
-            _check_model(staged, path, source, into)
-    return (*(f"tables/{report.table}" for report in reports), *sorted(p for p in paths if p.startswith("models/")))
+    refuse(reports, refused, f"{unchanged} {repair}")
+    models = sorted(path for path in paths if path.startswith("models/"))
+    for path in models:
+        _check_model(staged, path, refused, unchanged)
+    return (*(f"tables/{report.table}" for report in reports), *models)
 
 
-def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
+def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:
     model = staged.read(path) or {}
     number = model.get("aliases", {}).get(PRODUCTION)
     version = model.get("versions", {}).get(str(number))
     if version is not None and not version["passed"] and not version.get("forced"):
         raise CheckFailed(
-            f"{source!r} is not merged into {into!r}: version {number} of {path} did not pass its gates.",
+            f"{refused}: version {number} of {path} did not pass its gates.",
             details=[{"path": path, "version": number}],
-            hint=f"{into!r} is unchanged. See why with: bascule models {path.partition('/')[2]} {number}",
+            hint=f"{unchanged} See why with: bascule models {path.partition('/')[2]} {number}",
         )
 
 
