@@ -174,11 +174,15 @@ class OpenProject:
         target = into or self.place.target(source)
         return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
 
-    def revert(self, ref: str, *, message: str | None = None) -> Commit:
-        """Undo one commit on the current branch by a new one."""
+    def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
+        """Undo one commit on the current branch by a new one.
+
+        Args:
+            force: why to land it although a check refuses the state that comes out.
+        """
         from bascule.project.reverting import revert
 
-        return revert(self.workspace, ref, self.place.branch, message)
+        return revert(self.workspace, ref, self.place.branch, message, force=force)
 
     def tags(self) -> list[Ref]:
         """Return all tags."""

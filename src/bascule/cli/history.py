@@ -92,16 +92,22 @@ def revert(
     /,
     *,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    force: Annotated[str | None, Parameter(help="Land it although a check fails; say why, it is kept.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Undo one commit on the current branch by a new commit.
+
+    On main, a state that never was (an old commit is undone, later ones stay) is checked as a merge's is.
 
     Args:
         ref: the commit to undo.
         message: the new commit's message.
     """
-    made = common.open().revert(ref, message=message)
-    answer(common, made.as_dict(), f"{made.short}  {made.message}")
+    made = common.open().revert(ref, message=message, force=force)
+    text = f"{made.short}  {made.message}"
+    if "forced" in made.meta:
+        text += f"\n\nforced ({made.meta['forced']}) past what a check refused:\n{made.meta['refused']}"
+    answer(common, made.as_dict(), text)
 
 
 def tag(name: str | None = None, at: str | None = None, /, *, common: Common = COMMON) -> None:
@@ -133,6 +139,7 @@ def status(*, common: Common = COMMON) -> None:
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
         lines.append(f"  {name} serves {serves}" if serves else f"  {name} is not in service on this branch")
+        lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]
     answer(common, found.as_dict(), "\n".join(lines))

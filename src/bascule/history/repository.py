@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -301,6 +302,7 @@ class History:
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
         adapt: joining.Adapt | None = None,
+        meta: Mapping[str, Any] | None = None,
         also: joining.Also | None = None,
     ) -> Commit:
         """Undo one commit on a branch by a new commit.
@@ -309,16 +311,21 @@ class History:
             resolve, check: as in `merge`; a path's three objects are the commit's, the branch's and the one before.
             adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
                 of objects in which something must never go back, such as a counter.
+            meta: what else is to be said of the new commit; it is read after `check`.
             also: as `commit`.
 
         Raises:
             Conflict: when a path was changed again since; nothing was changed.
         """
         commit, parent = self._with_parent(ref, "reverted")
-        change = Incoming(commit, commit.root, parent.root, False, joining.undone(commit, on))
+
+        def incoming(target: Commit) -> Incoming:
+            return Incoming(target, commit.root, parent.root, False, joining.undone(commit, on))
+
         text = message or f"Revert {commit.short}: {commit.message}"
-        told = Told(text, author or actor(), "revert", {"reverts": commit.id})
-        return join(self, on, lambda _: change, Rules(resolve, check, adapt, also), told)
+        facts = ChainMap({"reverts": commit.id}, cast("dict[str, Any]", {} if meta is None else meta))
+        told = Told(text, author or actor(), "revert", facts)
+        return join(self, on, incoming, Rules(resolve, check, adapt, also), told)
 
     def restore(
         self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from bascule.delivery import Waiting, waiting_for
 from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
 
@@ -18,6 +19,7 @@ class Status:
         objects: how many objects of each kind it holds: `{"tables": 3, …}`.
         ahead_of_main: what differs from `main`; empty on `main` itself.
         deployments: the traffic of each deployment.
+        waiting: versions that were merged and come into service later, and what has to happen first.
         follows_git: whether the branch is git's.
     """
 
@@ -27,6 +29,7 @@ class Status:
     ahead_of_main: tuple[Change, ...]
     deployments: dict[str, list[dict[str, int]]]
     follows_git: bool
+    waiting: tuple[Waiting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The status as one JSON object."""
@@ -36,6 +39,7 @@ class Status:
             "objects": self.objects,
             "ahead_of_main": _paths(self.ahead_of_main),
             "deployments": self.deployments,
+            "waiting": [asdict(one) for one in self.waiting],
             "follows_git": self.follows_git,
         }
 
@@ -58,8 +62,10 @@ def status(place: Place) -> Status:
     head = history.resolve(current)
     kinds = Counter(path.partition("/")[0] for path in history.digests(head))
     ahead = history.diff(MAIN, head) if current != MAIN else []
-    deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in history.entries(head, "deployments/")}
-    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git)
+    deployments = history.entries(head, "deployments/")
+    deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in deployments}
+    later = tuple(one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj)) is not None)
+    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later)
 
 
 def log(

@@ -89,7 +89,7 @@ def rollout(call: Call[BranchQuery, None]) -> deployments.RolloutState | None:
 def deploy_version(call: Call[None, Deploy]) -> Changed:
     """Bring a version into service."""
     body, name = call.body, call.path["name"]
-    given = {"steps": body.steps} if body.steps is not None else {}
+    given: dict[str, Any] = {"steps": body.steps} if body.steps is not None else {}
     commit = deploy(
         call.workspace,
         body.branch,
