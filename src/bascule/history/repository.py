@@ -48,7 +48,7 @@ class History:
                 return self.commit_by_id(found.head, conn)
             first = self.record(conn, (), EMPTY, author, "Begin", {})
             rows.move(conn, MAIN, None, first, author, "create")
-            names.protect(conn, MAIN, True)
+            names.protect(conn, names.branch(conn, MAIN), True, author)
         return first
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -179,10 +179,10 @@ class History:
                 )
             names.remove(conn, found, author)
 
-    def protect(self, name: str, protected: bool = True) -> None:
-        """Set whether a branch can only be merged into and never deleted."""
+    def protect(self, name: str, protected: bool = True, author: str | None = None) -> None:
+        """Set whether a branch is one that checks hold and nobody deletes; the audit log keeps who did."""
         with self.catalog.write() as conn:
-            names.protect(conn, names.branch(conn, name).name, protected)
+            names.protect(conn, names.branch(conn, name), protected, author or actor())
 
     # Moving forward --------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
+from bascule.project.required import Required, check_required
 from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
 
@@ -67,6 +69,8 @@ def publish(
     ship: bool = True,
     run: str | None = None,
     meta: dict[str, Any] | None = None,
+    required: Required | None = None,
+    squash: bool = False,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
@@ -78,41 +82,82 @@ def publish(
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
             the strategy that the deployment says, when a rollout that is under way has ended.
         run: the run on whose behalf it is done.
+        required: the project's own checks, which are run when the target is protected.
+        squash: land as one commit that does not lead to those of the source.
 
     Raises:
         Conflict: names paths that both sides changed.
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
+    refused = f"{source!r} is not merged into {into!r}"
+    repair = MERGE_REPAIR.format(source)
+    done = _land(workspace, act, into, refused, repair, _Resolver(Lake(workspace), ours, theirs), run, required)
+    models = _changed_models(done.changes) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def pick(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    *,
+    ours: Iterable[str] = (),
+    theirs: Iterable[str] = (),
+    message: str | None = None,
+    ship: bool = True,
+    required: Required | None = None,
+) -> Published:
+    """Bring what one commit changed onto a branch, after a merge's checks. Arguments and errors are as `publish`."""
+    act = partial(workspace.history.cherry_pick, ref, on, message=message)
+    refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
+    repair = "Pick what it needs first, or change the data or the contract where it comes from."
+    resolve = _Resolver(Lake(workspace), ours, theirs, picks=True)
+    done = _land(workspace, act, on, refused, repair, resolve, None, required)
+    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def _land(
+    workspace: Workspace,
+    act: Callable[..., Commit],
+    into: str,
+    refused: str,
+    repair: str,
+    resolve: _Resolver,
+    run: str | None,
+    required: Required | None,
+) -> Published:
     seen: dict[str, Any] = {"changes": (), "checked": ()}
-    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        refused = f"{source!r} is not merged into {into!r}"
-        seen["checked"] = check_staged(
-            workspace, staged, refused, f"{into!r} is unchanged.", MERGE_REPAIR.format(source), run
-        )
+        checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
+        if required is not None:
+            checked = (*checked, *check_required(workspace, required, staged, into, refused, run))
+        seen["checked"] = checked
 
     try:
-        commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
-    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the merge landed
+        commit = act(resolve=resolve, check=check)
+    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether it landed
         resolve.discard(None)
         raise
     resolve.discard(commit)
-    models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
-    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
-    return Published(commit, seen["changes"], seen["checked"], shipped, waiting)
+    return Published(commit, seen["changes"], seen["checked"], (), ())
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, lake: Lake, ours: frozenset[str], theirs: frozenset[str]) -> None:
+    def __init__(self, lake: Lake, keep: Iterable[str], take: Iterable[str], *, picks: bool = False) -> None:
+        ours, theirs = frozenset(keep), frozenset(take)
         if both := ours & theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
         self.lake, self.ours, self.theirs = lake, ours, theirs
+        self.append = lake.pick_appends if picks else lake.merge_appends
         self.asked: set[str] = set()
         self.made: list[tuple[str, Object]] = []
 
@@ -127,8 +172,8 @@ class _Resolver:
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
-            merged = self.lake.merge_appends(base, ours, theirs)
-            if merged is not None:
+            merged = self.append(base, ours, theirs)
+            if merged is not None and merged is not ours:
                 self.made.append((path, merged))
             return merged
         if path.startswith("deployments/"):
