@@ -11,14 +11,12 @@ from sqlalchemy import select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
-from bascule.contracts import Contract
 from bascule.delivery import deploy, merge_deployments
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
-from bascule.project.checking import check_table, refuse
-from bascule.project.related import related
+from bascule.project.checking import check_changes, refuse
 from bascule.registry import merge_models
 
 PRODUCTION = "production"
@@ -154,17 +152,7 @@ class _Resolver:
 
 def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
     paths = {change.path for change in staged.changes if change.after is not None}
-    names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
-    tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
-    for _, contract in staged.entries("contracts/") if tables else ():
-        if related(Contract.parse(contract["text"]), tables):
-            names.add(contract["table"])
-    commit = staged.source.id
-    reports = [
-        report
-        for name in sorted(names)
-        if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
-    ]
+    reports = check_changes(workspace, staged, commit=staged.source.id, run=run)
     refuse(
         reports,
         f"{source!r} is not merged into {into!r}",

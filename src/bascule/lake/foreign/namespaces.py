@@ -19,6 +19,10 @@ KIND = "namespace"
 LOCATION = "location"
 
 
+class Contradiction(InputError):
+    """One update that both sets and removes a property."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What became of an update of properties: which were set, which removed, and which of those were not there."""
@@ -96,11 +100,13 @@ def update(
 
     Raises:
         NoSuchNamespace: when it is not there.
-        InputError: for a property that is both set and removed.
+        Contradiction: for a property that is both set and removed.
     """
     both = sorted(set(updates) & set(removals))
     if both:
-        raise InputError(f"Invalid property update: cannot set and remove {', '.join(both)}.", hint="Do one of them.")
+        raise Contradiction(
+            f"Invalid property update: cannot set and remove {', '.join(both)}.", hint="Do one of them."
+        )
     _check_properties(updates)
     history, gone = workspace.history, list(dict.fromkeys(removals))
     changed = Changed([], [], [])

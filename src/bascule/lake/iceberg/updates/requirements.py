@@ -24,14 +24,14 @@ def demand(metadata: Metadata | None, requirement: Requirement) -> None:
     kind = requirement.get("type")
     if kind == "assert-create":
         if metadata is not None:
-            raise _failed("table already exists")
+            raise failed("table already exists")
         return
     check = REQUIREMENTS.get(str(kind))
     if check is None:
         known = ", ".join(["assert-create", *REQUIREMENTS])
         raise InputError(f"There is no requirement of the type {kind!r}.", hint=f"Known: {known}.")
     if metadata is None:
-        raise _failed("table does not exist")
+        raise failed("table does not exist")
     try:
         check(metadata, requirement)
     except KeyError as missing:
@@ -41,7 +41,7 @@ def demand(metadata: Metadata | None, requirement: Requirement) -> None:
 def _uuid(metadata: Metadata, requirement: Requirement) -> None:
     found, wanted = str(metadata["table-uuid"]), str(requirement["uuid"])
     if found.lower() != wanted.lower():
-        raise _failed(f"UUID does not match: expected {found} != {wanted}")
+        raise failed(f"UUID does not match: expected {found} != {wanted}")
 
 
 def _ref(metadata: Metadata, requirement: Requirement) -> None:
@@ -49,18 +49,18 @@ def _ref(metadata: Metadata, requirement: Requirement) -> None:
     ref = metadata.get("refs", {}).get(name)
     if ref is None:
         if wanted is not None:
-            raise _failed(f"branch or tag {name} is missing, expected {wanted}")
+            raise failed(f"branch or tag {name} is missing, expected {wanted}")
     elif wanted is None:
-        raise _failed(f"{ref['type']} {name} was created concurrently")
+        raise failed(f"{ref['type']} {name} was created concurrently")
     elif wanted != ref["snapshot-id"]:
-        raise _failed(f"{ref['type']} {name} has changed: expected id {wanted} != {ref['snapshot-id']}")
+        raise failed(f"{ref['type']} {name} has changed: expected id {wanted} != {ref['snapshot-id']}")
 
 
 def _number(what: str, key: str, field: str) -> Callable[[Metadata, Requirement], None]:
     def check(metadata: Metadata, requirement: Requirement) -> None:
         wanted, found = requirement[key], metadata.get(field)
         if wanted != found:
-            raise _failed(f"{what} changed: expected id {wanted} != {found}")
+            raise failed(f"{what} changed: expected id {wanted} != {found}")
 
     return check
 
@@ -78,5 +78,6 @@ REQUIREMENTS: Mapping[str, Callable[[Metadata, Requirement], None]] = {
 }
 
 
-def _failed(what: str) -> RequirementFailed:
+def failed(what: str) -> RequirementFailed:
+    """Return the error for a requirement that does not hold."""
     return RequirementFailed(f"Requirement failed: {what}", hint="Load the table again, then repeat.")
