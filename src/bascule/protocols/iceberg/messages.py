@@ -11,7 +11,7 @@ import msgspec
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake
-from bascule.lake.foreign import State
+from bascule.lake.foreign import NoSuchNamespace, NoSuchTable, NoSuchView, State
 from bascule.lake.foreign.landing import Author
 from bascule.lake.foreign.names import Identifier, Namespace, checked, identifier
 from bascule.project.admitting import admission
@@ -20,6 +20,7 @@ from bascule.project.admitting import admission
 SEPARATOR = "\x1f"
 MESSAGE_HEADER = "x-bascule-message"
 MESSAGE_LIMIT = 1000
+SHOWN = 120
 
 T = TypeVar("T")
 
@@ -59,18 +60,32 @@ class Ask:
 
     @property
     def namespace(self) -> Namespace:
-        """The namespace in the path."""
-        return levels(self.path["namespace"])
+        """The namespace in the path; `NoSuchNamespace` for a name that none can have."""
+        try:
+            return levels(self.path["namespace"])
+        except InputError as error:
+            raise NoSuchNamespace(self.path["namespace"][:SHOWN]) from error
 
     @property
     def table(self) -> Identifier:
-        """The table in the path."""
-        return identifier(self.namespace, self.path["table"])
+        """The table in the path; `NoSuchTable` for a name that none can have."""
+        try:
+            return self.new_table
+        except InputError as error:
+            raise NoSuchTable(Identifier((self.path["namespace"][:SHOWN],), self.path["table"][:SHOWN])) from error
+
+    @property
+    def new_table(self) -> Identifier:
+        """The table in the path, which need not be there; `InputError` for a name that none can have."""
+        return identifier(levels(self.path["namespace"]), self.path["table"])
 
     @property
     def view(self) -> Identifier:
-        """The view in the path."""
-        return identifier(self.namespace, self.path["view"])
+        """The view in the path; `NoSuchView` for a name that none can have."""
+        try:
+            return identifier(levels(self.path["namespace"]), self.path["view"])
+        except InputError as error:
+            raise NoSuchView(Identifier((self.path["namespace"][:SHOWN],), self.path["view"][:SHOWN])) from error
 
     def state(self) -> State:
         """Return the state that the ref means.

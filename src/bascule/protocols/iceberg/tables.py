@@ -84,7 +84,7 @@ def exists(ask: Ask) -> Answer:
 def commit(ask: Ask) -> Answer:
     """Change one table, or make it."""
     told = ask.read(TableCommit)
-    change = TableChange(ask.table, told.requirements, told.updates)
+    change = TableChange(ask.new_table, told.requirements, told.updates)
     (table,) = commits.commit(ask.lake, ask.state(), [change], ask.author())
     return Answer({"metadata-location": str(table.path), "metadata": table.metadata})
 
