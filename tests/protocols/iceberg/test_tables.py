@@ -6,10 +6,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bascule.history import Workspace
-from bascule.lake import Lake, doctor
+from bascule.lake import Lake, Session, doctor
 from tests.lake.samples import people
 from tests.protocols.iceberg.conftest import COLUMNS, Catalog
 
@@ -27,6 +28,7 @@ def test_a_table_comes_and_goes(catalog: Catalog, local_workspace: Workspace) ->
     assert metadata["properties"] == {
         "a": "b",
         "bascule.name": "ns.t",
+        "bascule.shared": "true",
         "gc.enabled": "false",
         "write.parquet.compression-codec": "zstd",
     }
@@ -170,19 +172,13 @@ def test_a_creation_that_lacks_something(catalog: Catalog) -> None:
 def test_commits_that_come_late_are_told_to_repeat(catalog: Catalog, local_workspace: Workspace) -> None:
     catalog.table()
     lake = Lake(local_workspace)
-    lake.append("ns.t", {"id": [1], "name": ["x"]} and _rows(1))
+    lake.append("ns.t", pa.table({"id": pa.array([1], pa.int64()), "name": ["x"]}))
     late = {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": None}
     before = local_workspace.history.resolve("main")
     code, kind, said = catalog.error("POST", TABLE, {"requirements": [late], "updates": [set_property("a", "b")]})
     assert (code, kind) == (409, "CommitFailedException")
     assert said.startswith("Requirement failed: branch main was created concurrently")
     assert local_workspace.history.resolve("main") == before
-
-
-def _rows(*numbers: int) -> Any:
-    import pyarrow as pa
-
-    return pa.table({"id": pa.array(numbers, pa.int64()), "name": [f"n{n}" for n in numbers]})
 
 
 def test_a_commit_that_changes_nothing_is_no_commit(catalog: Catalog, local_workspace: Workspace) -> None:
@@ -237,7 +233,9 @@ def test_renames(catalog: Catalog, local_workspace: Workspace) -> None:
     assert local_workspace.history.read("main", "tables/plain") is not None
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../x", "a.b", "é", "e\u0301", "x" * 10_000, "1st", "a/b", "t\0"], ids=repr)
+@pytest.mark.parametrize(
+    "name", ["", "a b", "../x", "a.b", "é", "e\u0301", "x" * 10_000, "1st", "a/b", "t\0"], ids=repr
+)
 def test_names_that_no_table_has(catalog: Catalog, name: str, local_workspace: Workspace) -> None:
     catalog.post("namespaces", {"namespace": ["ns"]})
     before = local_workspace.history.resolve("main")
@@ -315,9 +313,7 @@ def test_a_table_comes_back_by_its_document(catalog: Catalog, local_workspace: W
     assert local_workspace.history.get("main", "tables/t")["rows"] == 2
 
 
-def test_documents_that_are_no_table_of_the_lake(
-    catalog: Catalog, local_workspace: Workspace, tmp_path: Path
-) -> None:
+def test_documents_that_are_no_table_of_the_lake(catalog: Catalog, local_workspace: Workspace, tmp_path: Path) -> None:
     made = catalog.table()
     lake = local_workspace.lake_folder
     outside = tmp_path / "x.metadata.json"
@@ -339,8 +335,6 @@ def test_documents_that_are_no_table_of_the_lake(
 
 
 def test_reports_are_kept(catalog: Catalog, local_workspace: Workspace) -> None:
-    from bascule.lake import Session
-
     catalog.table()
     report = {"report-type": "scan-report", "table-name": "ns.t", "snapshot-id": 3, "metrics": {"n": 1}}
     assert catalog.ask("POST", f"{TABLE}/metrics", report).status_code == 204

@@ -14,15 +14,14 @@ from bascule.lake.foreign import inspection, tables
 from bascule.lake.foreign.landing import Author, Staged, State, land
 from bascule.lake.foreign.names import Identifier
 from bascule.lake.foreign.refusals import NoSuchTable
-from bascule.lake.iceberg.metadata import ENFORCED, Metadata
+from bascule.lake.iceberg import metadata
+from bascule.lake.iceberg.metadata import ENFORCED, SHARED, Metadata
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.updates import apply, demand
 from bascule.lake.iceberg.updates.past import capped
 from bascule.lake.tables import Lake
 
-# How many snapshots a foreign engine finds in a table, besides those that a branch or a tag of it names. It looks
-# through the latest of them when it settles with other writers; what is older, the history has.
-KEPT_SNAPSHOTS = 50
+# A user may ask for more snapshots to be kept than Bascule does by itself.
 KEPT_PROPERTY = "history.expire.min-snapshots-to-keep"
 
 
@@ -127,12 +126,14 @@ def _written(lake: Lake, identifier: Identifier, before: Table | None, document:
                 f"The location of table {identifier} stays {before.metadata['location']}.",
                 hint="Make a new table to have its files elsewhere in the lake.",
             )
-    name_only = {"properties": {objects.NAME: identifier.local}}
-    inspection.check_properties(before.metadata if before else name_only, document)
+    document = {**document, "properties": {**document["properties"], SHARED: "true"}}
+    own = {objects.NAME: identifier.local, SHARED: "true"}
+    old = {**before.metadata, "properties": {**before.properties, SHARED: "true"}} if before else {"properties": own}
+    inspection.check_properties(old, document)
     after = Table(identifier.local, before_table.folder, before_table.path, document)
     checked = inspection.check_files(before, after)
     least = str(document["properties"].get(KEPT_PROPERTY, ""))
-    kept = max(KEPT_SNAPSHOTS, int(least) if least.isdecimal() and len(least) < 6 else 0)
+    kept = max(metadata.KEPT_FOR_OTHERS, int(least) if least.isdecimal() and len(least) < 6 else 0)
     written = before_table.written(capped(checked, kept))
     staged.undo.append(written.path.unlink)
     return written

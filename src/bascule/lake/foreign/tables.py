@@ -72,7 +72,7 @@ def described(
     inspection.check_enforced(properties or {})
     document = created(unique, str(folder), schema, spec=spec, order=order, properties=properties)
     inspection.check_properties(None, document)
-    document["properties"][objects.NAME] = identifier.local
+    document["properties"] |= {objects.NAME: identifier.local, metadata.SHARED: "true"}
     # Some engines write a table's first files without making its folders.
     for part in ("data", "metadata"):
         files.make_folder(folder / part)
