@@ -88,14 +88,16 @@ def test_columns_partitions_order_and_refs(catalog: Catalog, local_workspace: Wo
         manage.create_tag(table.metadata.snapshots[0].snapshot_id, "first")
     assert table.scan(snapshot_id=table.metadata.refs["first"].snapshot_id).to_arrow().num_rows == 1
     assert ids(local_workspace) == [1, 2, 3]
-    table.maintenance.expire_snapshots().by_id(table.metadata.snapshots[1].snapshot_id)
+    table.append(pa.table({"title": ["z"], "id": pa.array([9], pa.int64()), "score": [0.0]}))
+    table.maintenance.expire_snapshots().by_id(table.metadata.snapshots[1].snapshot_id).commit()
+    assert len(table.metadata.snapshots) == 2
     with table.transaction() as many:
         many.set_properties({"a": "b"})
         many.append(pa.table({"title": ["c"], "id": pa.array([4], pa.int64()), "score": [1.0]}))
     with table.update_schema(allow_incompatible_changes=True) as schema:
         schema.delete_column("score")
         schema.add_column("n", LongType())
-    assert table.scan().to_arrow().num_rows == len(ids(local_workspace)) == 4
+    assert table.scan().to_arrow().num_rows == len(ids(local_workspace)) == 5
 
 
 def test_names(catalog: Catalog, local_workspace: Workspace) -> None:

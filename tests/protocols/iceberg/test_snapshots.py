@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.lake import Lake, Session, doctor
 from bascule.lake.iceberg import content, datafiles, manifests, metadata
@@ -43,8 +44,9 @@ class Engine:
         sequence = self.metadata["last-sequence-number"] + 1
         entries = [{"status": 1, "snapshot_id": number, "data_file": record} for record in records]
         manifest = self.folder / "metadata" / f"m{number}.avro"
+        kind = manifests.DATA if records[0]["content"] == manifests.DATA else manifests.DELETES
         listed = manifests.write_manifest(
-            manifest, entries, table=self.metadata, snapshot_id=number, sequence_number=sequence
+            manifest, entries, table=self.metadata, snapshot_id=number, sequence_number=sequence, content=kind
         )
         listed = {**listed, **changes.pop("manifest", {})}
         place = self.folder / "metadata" / f"snap-{number}.avro"
@@ -182,6 +184,25 @@ def test_engines_find_many_snapshots_but_not_all(catalog: Catalog, monkeypatch: 
         engine = Engine(catalog)
         catalog.post(TABLE, body(engine.snapshot(engine.files(number), number)))
     assert len(catalog.get(TABLE)["metadata"]["snapshots"]) == 9
+
+
+def test_equality_deletes_are_kept_and_told(catalog: Catalog, local_workspace: Workspace) -> None:
+    catalog.table()
+    engine = Engine(catalog)
+    catalog.post(TABLE, body(engine.snapshot(engine.files(1, 2, 3), 101)))
+    engine = Engine(catalog)
+    (deletes,) = engine.files(2)
+    deletes |= {"content": manifests.EQUALITY_DELETES, "equality_ids": [1]}
+    before = local_workspace.history.get("main", "tables/ns.t")
+    catalog.post(TABLE, body(engine.snapshot([deletes], 102)))
+    after = local_workspace.history.get("main", "tables/ns.t")
+    assert after["digest"] != before["digest"]
+    with Session(local_workspace) as session, pytest.raises(InputError, match="has equality deletes, which Bascule"):
+        session.arrow("select * from ns.t")
+    # The commit before it is read as ever.
+    with Session(local_workspace) as session:
+        assert session.arrow('select count(*) from ns.t@"main~1"').to_pylist() == [{"count_star()": 3}]
+    assert doctor.check(local_workspace).problems == ()
 
 
 def test_damaged_metadata_is_named(catalog: Catalog) -> None:
