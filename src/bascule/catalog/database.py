@@ -6,17 +6,22 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
 from bascule.errors import BasculeError, Busy, EnvironmentProblem, InputError, MissingExtra
 
 LOCK_TIMEOUT_SECONDS = 30
+# Writers of one process that hold a connection at once, and connections beside theirs: a writer that reads on a second
+# connection while it writes always finds one, however many threads wait for their turn.
+WRITERS = 8
+CONNECTIONS = 24
 
 
 class Catalog:
@@ -24,10 +29,12 @@ class Catalog:
 
     `read()` gives a snapshot; `write()` gives one transaction that is committed when its block ends and rolled back
     when the block raises. Writers on SQLite take turns (BEGIN IMMEDIATE), so none of them sees "database is locked".
+    Any number of threads may use one catalog.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._turns = BoundedSemaphore(1 if engine.dialect.name == "sqlite" else WRITERS)
 
     @classmethod
     def open(cls, url: str) -> Catalog:
@@ -54,7 +61,7 @@ class Catalog:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. It is durable when the block has ended."""
-        with _told(str(self.engine.url)), self.engine.connect() as conn:
+        with _told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
             if conn.dialect.name == "sqlite":
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -75,7 +82,9 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(url, parsed.database)
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=CONNECTIONS - 5
+            )
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
             f"{url!r} names no database: {error}", hint="Write sqlite:///PATH or postgresql://USER@HOST/NAME."
@@ -91,7 +100,10 @@ def _sqlite(url: str, database: str | None) -> Engine:
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, poolclass=QueuePool, connect_args={"timeout": LOCK_TIMEOUT_SECONDS, "check_same_thread": False}
+        url,
+        poolclass=QueuePool,
+        max_overflow=-1,  # a connection is a file handle: readers never wait for one
+        connect_args={"timeout": LOCK_TIMEOUT_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -113,6 +125,8 @@ def _told(url: str) -> Iterator[None]:
         yield
     except BasculeError:
         raise
+    except TimeoutError as error:
+        raise Busy("All connections to the catalog were taken for 30 s.", hint="Repeat in a moment.") from error
     except OperationalError as error:
         reason = str(error.orig or error).strip()
         if "locked" in reason:

@@ -32,6 +32,7 @@ class Staged:
     changes: tuple[Change, ...]
     _read: Callable[[str], Object | None]
     _entries: Callable[[str], list[tuple[str, Object]]]
+    _depend: Callable[[str], None]
 
     def read(self, path: str) -> Object | None:
         """Return the object at a path of the merged state."""
@@ -39,6 +40,10 @@ class Staged:
             if change.path == path:
                 return change.after
         return self._read(path)
+
+    def depend(self, prefix: str) -> None:
+        """Say that what is concluded depends on all paths below a prefix, though they were not read here."""
+        self._depend(prefix)
 
     def entries(self, prefix: str = "") -> list[tuple[str, Object]]:
         """Return the merged state's paths below a prefix, with their objects."""
@@ -60,6 +65,15 @@ class Plan:
     both: tuple[tuple[str, str | None, str | None, str | None], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A plan carried through: digests to set (None removes), bodies of objects that are new, paths in conflict."""
+
+    digests: Mapping[str, str | None]
+    fresh: Mapping[str, bytes]
+    clashes: list[str]
+
+
 def plan(
     ours: Iterable[tuple[str, str | None, str | None]], theirs: Iterable[tuple[str, str | None, str | None]]
 ) -> Plan:
@@ -75,26 +89,28 @@ def plan(
     return Plan(take, tuple(both))
 
 
-def settle(
-    split: Plan, read: Callable[[str], Object], resolve: Resolver | None
-) -> tuple[dict[str, str | None], dict[str, bytes], list[str]]:
-    """Ask the resolver about every path that both sides changed.
-
-    Returns:
-        The digests to set on the target, the bodies of objects that the resolver made, and the paths in conflict.
-    """
-    digests, fresh, clashes = dict(split.take), {}, []
+def settle(split: Plan, read: Callable[[str], Object], resolve: Resolver | None) -> Settled:
+    """Ask the resolver about every path that both sides changed."""
+    digests: dict[str, str | None] = dict(split.take)
+    fresh: dict[str, bytes] = {}
+    clashes = []
     for path, *sides in split.both:
         settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
         if settled is None:
             clashes.append(path)
-        elif settled is REMOVED:
-            digests[path] = None
         else:
-            body = canonical(settled)
-            name = blake3(body).hexdigest()
-            digests[path], fresh[name] = name, body
-    return digests, fresh, clashes
+            digests[path] = kept(fresh, None if settled is REMOVED else settled)
+    return Settled(digests, fresh, clashes)
+
+
+def kept(fresh: dict[str, bytes], value: Object | None) -> str | None:
+    """Put an object's body among those that are to be written, and return its digest."""
+    if value is None:
+        return None
+    body = canonical(value)
+    name = blake3(body).hexdigest()
+    fresh[name] = body
+    return name
 
 
 def clash(paths: list[str], names: tuple[str, str], base: Commit | None) -> Conflict:

@@ -17,7 +17,7 @@ from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
 from bascule.lake.iceberg.metadata import Snapshot
-from bascule.lake.iceberg.tables import LOCK, Table
+from bascule.lake.iceberg.tables import LOCK, TURN, Table
 from bascule.lake.objects import Object
 
 
@@ -199,5 +199,5 @@ def _orphans(lake: Path, known: Iterable[Path]) -> Iterator[Orphan]:
     expected = set(known)
     for folder in _folders(lake):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path not in expected and path.name != LOCK:
+            if path.is_file() and path not in expected and path.name not in (LOCK, TURN):
                 yield Orphan(path.relative_to(lake).as_posix(), path.stat().st_size)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from bascule.history import Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.project.checking import check_changes, refuse
+from bascule.project.publishing import check_staged
 
 
 def admission(
@@ -32,10 +32,12 @@ def admission(
 
         told = tuple(Change.of(path, history.read(head, path), after) for path, after in sorted(changes.items()))
         staged = Staged(head, head, told, read, lambda prefix: history.entries(head, prefix))
-        refuse(
-            check_changes(workspace, staged, commit=head.id),
+        check_staged(
+            workspace,
+            staged,
             f"Nothing is written to {branch!r}",
-            f"{branch!r} is unchanged. Write to a branch of your own, repair the data there, and merge it.",
+            f"{branch!r} is unchanged.",
+            "Write to a branch of your own, repair the data there, and merge it.",
         )
         return looked_at
 

@@ -11,11 +11,10 @@ from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
 from bascule.contracts import Contract, Report, implied, render_text, run_checks
 from bascule.errors import CheckFailed
-from bascule.history import Staged, Workspace
+from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
-from bascule.project.related import related
 
 Reader = Callable[[str], Object | None]
 
@@ -54,27 +53,6 @@ def check_table(
         report = run_checks(connection, lake.scan(table), contract, related=relations(lake, read))
     keep(workspace, report, commit, run)
     return report
-
-
-def check_changes(workspace: Workspace, staged: Staged, *, commit: str, run: str | None = None) -> list[Report]:
-    """Check a state that is about to be: every table that changes, and every one whose contract looks at such a table.
-
-    A table without a contract is held to its key.
-
-    Args:
-        commit: the commit that the state is based on.
-        run: the run that checks.
-    """
-    paths = {change.path for change in staged.changes if change.after is not None}
-    names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
-    tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
-    for _, contract in staged.entries("contracts/") if tables else ():
-        if related(Contract.parse(contract["text"]), tables):
-            names.add(contract["table"])
-    found = (
-        check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True) for name in sorted(names)
-    )
-    return [report for report in found if report is not None]
 
 
 def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None) -> None:

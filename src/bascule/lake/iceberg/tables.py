@@ -18,6 +18,10 @@ from bascule.lake.iceberg.metadata import Metadata, Snapshot
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
 LOCK = "table.lock"
+# Held by whoever is the next to land on the table: see `Lake.land`.
+TURN = "turn.lock"
+# Whoever holds it is the next to land on the table: see `Lake.land`.
+TURN = "turn.lock"
 
 _VERSION = re.compile(r"^(\d+)-")
 
