@@ -30,8 +30,15 @@ def admission(
             looked_at[path] = history.digest(head, path)
             return history.read(head, path)
 
+        def depend(prefix: str) -> None:
+            looked_at.update(history.digests(head, prefix))
+
+        def entries(prefix: str) -> list[tuple[str, Object]]:
+            depend(prefix)
+            return history.entries(head, prefix)
+
         told = tuple(Change.of(path, history.read(head, path), after) for path, after in sorted(changes.items()))
-        staged = Staged(head, head, told, read, lambda prefix: history.entries(head, prefix))
+        staged = Staged(head, head, told, read, entries, depend)
         check_staged(
             workspace,
             staged,
