@@ -127,8 +127,16 @@ def _numbered(before: Table | None, after: Table, parents: dict[str, ManifestFil
     # A summary without an operation is one of format 1.
     told = {"operation": "append", **(snapshot.get("summary") or {}), **content.to_summary(number)}
     changed = {**snapshot, "summary": told}
-    snapshots = [changed if s["snapshot-id"] == snapshot["snapshot-id"] else s for s in after.metadata["snapshots"]]
+    snapshots = [changed if s is snapshot else _without_number(s) for s in after.metadata["snapshots"]]
     return {**after.metadata, "snapshots": snapshots}
+
+
+def _without_number(snapshot: Snapshot) -> Snapshot:
+    # Only the current one's is ever asked for, and it is long.
+    summary = snapshot.get("summary") or {}
+    if content.KEY not in summary:
+        return snapshot
+    return {**snapshot, "summary": {name: value for name, value in summary.items() if name != content.KEY}}
 
 
 def _records(table: Table, manifests: Iterable[ManifestFile]) -> list[dict[str, Any]]:
