@@ -242,7 +242,8 @@ def rollback(
     """Go back to the stable traffic before: out of a rollout, or to what served before the present version.
 
     May be repeated: each time goes one further back, up to ten. A change that lands at the same moment does not stop
-    it: it reads again and rolls that back. What waited for the end of the rollout is rolled out then, by canary.
+    it: it reads again and rolls that back. The alias `production` goes back too. What waited for the end of the rollout
+    is rolled out then, by canary.
 
     Raises:
         NotFound: unknown branch or deployment.
@@ -250,13 +251,14 @@ def rollback(
         Conflict: only with `expect`: the deployment is not the one that was judged any more.
     """
     for _ in range(TRIES):
-        before, digest = state_of(ws, branch, name)
+        head = ws.history.resolve(branch)
+        before, digest = state_of(ws, head, name)
         if before is None:
             read_deployment(ws, branch, name)
             continue
-        after = traffic.rolled_back(before)
+        after, who = traffic.rolled_back(before), by or actor()
         try:
-            return _end(ws, branch, before, expect or digest, after, "rollback", by or actor(), reason, evidence or {})
+            return _end(ws, branch, before, expect or digest, after, "rollback", who, reason, evidence or {}, head)
         except Conflict:
             if expect is not None:
                 raise
@@ -277,12 +279,13 @@ def _end(
     who: str,
     reason: str,
     evidence: Mapping[str, Any],
+    at: Commit | None = None,
 ) -> Commit:
     """Write traffic without a rollout, and then ship what waited for that. Returns the first commit."""
     waits = before.get("waits")
     if waits is not None and waits != production(ws, branch, before["model"]):
         after = after | {"waits": None}
-    commit = write(ws, branch, before, digest, after, action, who, reason, evidence)
+    commit = write(ws, branch, before, digest, after, action, who, reason, evidence, at)
     if after.get("waits") is not None:
         # The traffic was moved, which is what was asked for. What waits is looked at again by the server.
         with suppress(BasculeError):

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, insert
 
 from bascule.catalog import audit, new_id, now
 from bascule.catalog.schema import rollouts
-from bascule.delivery import traffic
+from bascule.delivery import aliasing, traffic
 from bascule.delivery.traffic import Deployment
 from bascule.history import Commit, Workspace
 
 
-def state_of(ws: Workspace, branch: str, name: str) -> tuple[Deployment | None, str | None]:
-    """Return the deployment and its digest, of one state of the branch; None for both when there is none."""
-    head = ws.history.resolve(branch)
+def state_of(ws: Workspace, ref: str | Commit, name: str) -> tuple[Deployment | None, str | None]:
+    """Return the deployment and its digest, of one state; None for both when there is none."""
+    head = ws.history.resolve(ref) if isinstance(ref, str) else ref
     return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
 
 
@@ -31,14 +31,16 @@ def write(
     who: str,
     reason: str,
     evidence: Mapping[str, Any],
+    at: Commit | None = None,
 ) -> Commit:
     """Commit a deployment's next state, with its record.
 
     Args:
         digest: of the state that the change is based on.
+        at: the commit that a rollback was planned on: the alias `production` follows it (`aliasing`).
 
     Raises:
-        Conflict: the deployment is not in that state any more.
+        Conflict: the deployment is not in that state any more, or its model when its alias is to move.
     """
     path = f"deployments/{after['name']}"
     after = traffic.without_needless_wait(after)
@@ -63,9 +65,10 @@ def write(
         "wait": f"Let version {after.get('waits')} wait for",
     }
     message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
-    return ws.history.commit(
-        branch, {path: after}, message=message, author=who, expect={path: digest}, action=action, also=also
-    )
+    changes, expect = {path: after}, {path: digest}
+    if at is not None and before is not None and (moved := aliasing.taken_back(ws, at, before, after)):
+        changes[moved[0]], expect[moved[0]] = moved[1], ws.history.digest(at, moved[0])
+    return ws.history.commit(branch, changes, message=message, author=who, expect=expect, action=action, also=also)
 
 
 def record(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -118,10 +118,12 @@ class _Resolver:
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         self.asked.add(path)
-        if path in self.ours:
-            return ours or REMOVED
-        if path in self.theirs:
-            return theirs or REMOVED
+        side: Literal["ours", "theirs"] | None
+        side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
+        if path.startswith("models/") and ours and theirs:
+            return merge_models(path, base, ours, theirs, prefer=side)
+        if side is not None:
+            return (ours if side == "ours" else theirs) or REMOVED
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
@@ -129,8 +131,6 @@ class _Resolver:
             if merged is not None:
                 self.made.append((path, merged))
             return merged
-        if path.startswith("models/"):
-            return merge_models(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
