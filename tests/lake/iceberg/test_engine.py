@@ -220,7 +220,7 @@ def test_position_deletes_are_taken_out_as_pyiceberg_does(tmp_path: Path) -> Non
         ({"file_format": "ORC"}, "deletes in ORC files"),
         ({"file_format": "PUFFIN"}, "a deletion vector that names no data file"),
         (
-            {"file_format": "PUFFIN", "referenced_data_file": "x", "record_count": 2_000_000},
+            {"file_format": "PUFFIN", "record_count": 2_000_000},
             "a deletion vector of 2,000,000 rows",
         ),
     ],

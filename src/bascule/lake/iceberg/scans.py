@@ -149,10 +149,10 @@ def _refuse_delete(table: Table, record: dict[str, Any]) -> None:
     if record["content"] == manifests.EQUALITY_DELETES:
         raise _refused(table, "equality deletes")
     if _is_vector(record):
-        if not record.get("referenced_data_file"):
-            raise _refused(table, "a deletion vector that names no data file")
         if record["record_count"] > MOST_IN_A_VECTOR:
             raise _refused(table, f"a deletion vector of {record['record_count']:,} rows")
+        if not record.get("referenced_data_file"):
+            raise _refused(table, "a deletion vector that names no data file")
     elif record["file_format"].upper() != "PARQUET":
         raise _refused(table, f"deletes in {record['file_format']} files")
 
