@@ -271,7 +271,14 @@ def test_bodies_that_are_none(catalog: Catalog) -> None:
         assert found.status_code == 400
         assert found.json()["error"]["type"] == "BadRequestException"
         assert catalog.error("POST", path, ["no"])[0] == 400
+        deep = catalog.http.post(f"/iceberg/v1/main/{path}", content=b'{"updates":' + b"[" * 100_000)
+        assert deep.status_code == 400
     assert catalog.error("POST", TABLE, {"requirements": [{}], "updates": []})[0] == 400
+    nested: Any = "int"
+    for number in range(300):
+        nested = {"type": "list", "element-id": 1000 + number, "element": nested, "element-required": False}
+    schema = {"type": "struct", "fields": [{"id": 1, "name": "x", "required": False, "type": nested}]}
+    assert catalog.error("POST", "namespaces/ns/tables", {"name": "deep", "schema": schema})[0] == 400
     assert catalog.error("POST", TABLE, {"requirements": [], "updates": [{"action": "dance"}]})[0] == 400
 
 

@@ -113,7 +113,7 @@ class Ask:
         """
         try:
             return msgspec.json.decode(self.body or b"{}", type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"The body cannot be used: {error}.", hint="It must be JSON as specified.") from error
 
     def flag(self, name: str) -> bool:

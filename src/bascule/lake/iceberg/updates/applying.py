@@ -14,10 +14,12 @@ from bascule.lake.iceberg.updates.draft import (
     NEWEST_FORMAT,
     Draft,
     Update,
+    each,
     empty,
     finished,
     normal,
     now,
+    understood,
     wanted,
 )
 
@@ -41,7 +43,8 @@ def apply(metadata: Metadata | None, updates: Sequence[Update]) -> Metadata:
         action = str(update.get("action"))
         if action not in UPDATES:
             raise InputError(f"There is no update {action!r}.", hint=f"Known: {', '.join(UPDATES)}.")
-        UPDATES[action](draft, update)
+        with understood(f"update {action!r}"):
+            UPDATES[action](draft, update)
     if metadata is not None and not draft.changed:
         return metadata
     past.settle_log(draft, metadata)
@@ -180,21 +183,21 @@ def _set_properties(draft: Draft, update: Update) -> None:
 
 
 def _remove_properties(draft: Draft, update: Update) -> None:
-    gone = set(wanted(update, "removals" if "removals" in update else "removed", list))
+    gone = set(each(update, "removals" if "removals" in update else "removed", str))
     before = draft.document["properties"]
     draft.changed |= bool(gone & before.keys())
     draft.document["properties"] = {name: value for name, value in before.items() if name not in gone}
 
 
 def _remove_schemas(draft: Draft, update: Update) -> None:
-    gone = set(wanted(update, "schema-ids", list))
+    gone = set(each(update, "schema-ids", int))
     if draft.document["current-schema-id"] in gone:
         raise InputError(f"Cannot remove the current schema: {draft.document['current-schema-id']}")
     _without(draft, "schemas", "schema-id", gone)
 
 
 def _remove_specs(draft: Draft, update: Update) -> None:
-    gone = set(wanted(update, "spec-ids", list))
+    gone = set(each(update, "spec-ids", int))
     if draft.document["default-spec-id"] in gone:
         raise InputError(f"Cannot remove the default partition spec: {draft.document['default-spec-id']}")
     _without(draft, "partition-specs", "spec-id", gone)

@@ -15,6 +15,7 @@ NESTED = ("struct", "list", "map")
 # Types and the first format version that has them.
 _LATE = re.compile(r"^(timestamp_ns|timestamptz_ns|unknown|variant|geometry|geography)(\(.*\))?$")
 LATE_VERSION = 3
+MOST_LEVELS = 100
 
 
 def fields_of(schema: Schema) -> Iterator[tuple[str, Field]]:
@@ -26,13 +27,15 @@ def fields_of(schema: Schema) -> Iterator[tuple[str, Field]]:
         yield from _walk("", field)
 
 
-def _walk(above: str, field: Field) -> Iterator[tuple[str, Field]]:
+def _walk(above: str, field: Field, level: int = 1) -> Iterator[tuple[str, Field]]:
+    if level > MOST_LEVELS:
+        raise InputError(f"A column has more than {MOST_LEVELS} levels, one in the other.", hint="Flatten it.")
     name = f"{above}{field['name']}"
     yield name, field
     kind = field["type"]
     if isinstance(kind, dict):
         for part in _parts(kind):
-            yield from _walk(f"{name}.", part)
+            yield from _walk(f"{name}.", part, level + 1)
 
 
 def _parts(kind: Mapping[str, Any]) -> list[Field]:
@@ -57,12 +60,12 @@ def checked(schema: Any, version: int) -> Schema:
     try:
         found = list(fields_of(schema))
         _check_columns(schema)
-    except (KeyError, TypeError, AttributeError) as error:
+        ids = [field["id"] for _, field in found]
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"The schema is not one: {type(error).__name__} {error}.",
             hint='Send {"type": "struct", "fields": [{"id", "name", "required", "type"}, …]}.',
         ) from error
-    ids = [field["id"] for _, field in found]
     for name, field in found:
         if not isinstance(field["id"], int) or isinstance(field["id"], bool) or ids.count(field["id"]) > 1:
             raise InputError(

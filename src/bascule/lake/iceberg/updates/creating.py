@@ -9,7 +9,7 @@ from bascule.errors import InputError
 from bascule.lake.iceberg.metadata import DEFAULTS, ENFORCED, LAST_COLUMN, Metadata
 from bascule.lake.iceberg.updates import columns, layout
 from bascule.lake.iceberg.updates.applying import DEFAULT_FORMAT
-from bascule.lake.iceberg.updates.draft import NEWEST_FORMAT, empty, finished
+from bascule.lake.iceberg.updates.draft import NEWEST_FORMAT, empty, finished, understood
 
 FORMAT_PROPERTY = "format-version"
 
@@ -32,7 +32,11 @@ def created(
     Raises:
         InputError: for columns, a spec or an order that a table of that format cannot have.
     """
-    told = dict(properties or {})
+    with understood("description of the table"):
+        return _created(uuid, location, schema, spec, order, dict(properties or {}))
+
+
+def _created(uuid: str, location: str, schema: Any, spec: Any, order: Any, told: dict[str, str]) -> Metadata:
     document = empty(_format(told.pop(FORMAT_PROPERTY, str(DEFAULT_FORMAT))))
     version = document["format-version"]
     fresh, ids = columns.freshened(columns.checked(schema, version))

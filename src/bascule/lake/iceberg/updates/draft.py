@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,6 +136,29 @@ def wanted(update: Update, key: str, kind: type | tuple[type, ...] = object) -> 
             hint=f"Wanted is {_told(kind)}.",
         )
     return found
+
+
+def each(update: Update, key: str, kind: type) -> list[Any]:
+    """Return the list that an update says under a key, all of one type.
+
+    Raises:
+        InputError: when it says something else there.
+    """
+    found: list[Any] = wanted(update, key, list)
+    for item in found:
+        wanted({"action": update.get("action"), key: item}, key, kind)
+    return found
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn what happens when a client's plain data is not what it should be into an error that says so."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"The {what} cannot be used: {type(error).__name__} {error}.", hint="Send what the specification says."
+        ) from error
 
 
 def _told(kind: type | tuple[type, ...]) -> str:

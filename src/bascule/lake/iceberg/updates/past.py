@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bascule.errors import InputError
 from bascule.lake.iceberg.metadata import Metadata
-from bascule.lake.iceberg.updates.draft import MAIN, Draft, Update, now, wanted
+from bascule.lake.iceberg.updates.draft import MAIN, Draft, Update, each, now, wanted
 
 _ONLY_BRANCHES = ("min-snapshots-to-keep", "max-snapshot-age-ms")
 
@@ -17,12 +17,13 @@ def add_snapshot(draft: Draft, update: Update) -> None:
     snapshot = wanted(update, "snapshot", dict)
     told = {**snapshot, "action": update["action"]}
     number, moment = wanted(told, "snapshot-id", int), wanted(told, "timestamp-ms", int)
+    _check_snapshot(told)
     for field, what in (("schemas", "schema"), ("partition-specs", "partition spec"), ("sort-orders", "sort order")):
         if not document[field]:
             raise InputError(f"Attempting to add a snapshot before a {what} is added")
     if any(other["snapshot-id"] == number for other in document["snapshots"]):
         raise InputError(f"Snapshot already exists for id: {number}")
-    sequence = int(snapshot.get("sequence-number") or 0)
+    sequence = snapshot.get("sequence-number") or 0
     last = document["last-sequence-number"]
     if draft.version > 1 and sequence <= last and snapshot.get("parent-snapshot-id") is not None:
         raise InputError(f"Cannot add snapshot with sequence number {sequence} older than last sequence number {last}")
@@ -47,7 +48,7 @@ def set_ref(draft: Draft, update: Update) -> None:
     if kind == "tag" and any(update.get(key) is not None for key in _ONLY_BRANCHES):
         raise InputError(f"Tags do not support setting {' or '.join(_ONLY_BRANCHES)}")
     extra = (key for key in (*_ONLY_BRANCHES, "max-ref-age-ms") if update.get(key) is not None)
-    ref = {"snapshot-id": number, "type": kind, **{key: update[key] for key in extra}}
+    ref = {"snapshot-id": number, "type": kind, **{key: wanted(update, key, int) for key in extra}}
     if document["refs"].get(name) == ref:
         return
     snapshot = next((s for s in document["snapshots"] if s["snapshot-id"] == number), None)
@@ -71,7 +72,7 @@ def remove_ref(draft: Draft, update: Update) -> None:
 
 def remove_snapshots(draft: Draft, update: Update) -> None:
     """Take snapshots away, with the refs and the statistics that are about them."""
-    drop(draft, wanted(update, "snapshot-ids", list))
+    drop(draft, each(update, "snapshot-ids", int))
 
 
 def drop(draft: Draft, numbers: Iterable[int]) -> None:
@@ -124,6 +125,19 @@ def _forget_ref(draft: Draft, name: str) -> None:
         draft.document.pop("current-snapshot-id", None)
         draft.document["snapshot-log"] = []
     draft.changed = True
+
+
+def _check_snapshot(told: Update) -> None:
+    for key in ("sequence-number", "parent-snapshot-id", "schema-id", "first-row-id", "added-rows"):
+        if told.get(key) is not None:
+            wanted(told, key, int)
+    if "manifest-list" in told or not told.get("manifests"):
+        wanted(told, "manifest-list", str)
+    else:
+        each(told, "manifests", str)
+    summary = wanted(told, "summary", dict) if told.get("summary") is not None else {}
+    if not all(isinstance(value, str) for value in summary.values()):
+        raise InputError("The values of a snapshot's summary are texts.", hint='Write "10".')
 
 
 def _count_rows(document: Metadata, snapshot: dict[str, object]) -> None:

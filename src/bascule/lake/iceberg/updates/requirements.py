@@ -36,6 +36,8 @@ def demand(metadata: Metadata | None, requirement: Requirement) -> None:
         check(metadata, requirement)
     except KeyError as missing:
         raise InputError(f"The requirement {kind} lacks the key {missing}.", hint="Send it.") from missing
+    except TypeError as error:
+        raise InputError(f"The requirement {kind} cannot be compared: {error}.") from error
 
 
 def _uuid(metadata: Metadata, requirement: Requirement) -> None:

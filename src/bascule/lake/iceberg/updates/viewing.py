@@ -9,7 +9,7 @@ from typing import Any
 
 from bascule.errors import InputError
 from bascule.lake.iceberg.updates import columns
-from bascule.lake.iceberg.updates.draft import LAST_ADDED, NEWEST_FORMAT, Update, now, wanted
+from bascule.lake.iceberg.updates.draft import LAST_ADDED, NEWEST_FORMAT, Update, each, now, understood, wanted
 from bascule.lake.iceberg.updates.requirements import Requirement, failed
 
 ViewMetadata = dict[str, Any]
@@ -64,7 +64,8 @@ def apply_to_view(metadata: ViewMetadata, updates: Sequence[Update]) -> ViewMeta
         action = str(update.get("action"))
         if action not in VIEW_UPDATES:
             raise InputError(f"There is no update {action!r} of a view.", hint=f"Known: {', '.join(VIEW_UPDATES)}.")
-        VIEW_UPDATES[action](draft, update)
+        with understood(f"update {action!r}"):
+            VIEW_UPDATES[action](draft, update)
     document = draft.document
     kept = document["versions"][-KEPT_VERSIONS:]
     if document["current-version-id"] not in [version["version-id"] for version in kept]:
@@ -140,11 +141,14 @@ def _set_location(draft: _Draft, update: Update) -> None:
 
 
 def _set_properties(draft: _Draft, update: Update) -> None:
-    draft.document["properties"] = {**draft.document["properties"], **wanted(update, "updates", dict)}
+    changes = wanted(update, "updates", dict)
+    if not all(isinstance(value, str) for value in changes.values()):
+        raise InputError("The values of a view's properties are texts.", hint='Write "true" or "10".')
+    draft.document["properties"] = {**draft.document["properties"], **changes}
 
 
 def _remove_properties(draft: _Draft, update: Update) -> None:
-    gone = set(wanted(update, "removals", list))
+    gone = set(each(update, "removals", str))
     draft.document["properties"] = {k: v for k, v in draft.document["properties"].items() if k not in gone}
 
 
