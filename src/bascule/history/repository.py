@@ -154,6 +154,11 @@ class History:
         """Return all tags by name."""
         return self._named("tag")
 
+    def named(self, name: str) -> Ref | None:
+        """Return the branch or the tag of a name, or None."""
+        with self.catalog.read() as conn:
+            return rows.find_ref(conn, name)
+
     def create_branch(self, name: str, at: str | Commit = MAIN, author: str | None = None) -> Ref:
         """Name a state, so that it can move on by itself. Copies nothing: the cost is one row."""
         return self._create(name, "branch", at, author)
