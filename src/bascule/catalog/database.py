@@ -5,18 +5,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from blake3 import blake3
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
 from bascule.errors import BasculeError, Busy, EnvironmentProblem, InputError, MissingExtra
+from bascule.store.locking import held
 
 LOCK_TIMEOUT_SECONDS = 30
+LOCKS = "locks"
+# Each lock that is held needs a connection of its own; who finds none free waits, and needs none of these to go on.
+LOCK_CONNECTIONS = 20
+LOCK_WAIT_SECONDS = 3600
+# A connection that only holds a lock is silent: so that no firewall forgets it, and a dead one is found out.
+KEPT_ALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 class Catalog:
@@ -64,9 +73,68 @@ class Catalog:
                 conn.rollback()
                 raise
 
+    @contextmanager
+    def locked(self, name: str, *, exclusive: bool, wait: bool = True) -> Iterator[None]:
+        """Hold a lock of all who share this catalog, for the length of a block: many hold it together, or one alone.
+
+        PostgreSQL has it when it is the catalog, else the operating system does, on a file beside SQLite's. Both give
+        it back when its process ends, however it ends.
+
+        Args:
+            wait: for whoever holds it; else `BlockingIOError` is raised at once.
+
+        Raises:
+            EnvironmentProblem: when the connection that held it was lost before the block ended.
+        """
+        number = int.from_bytes(blake3(name.encode()).digest(length=8), "big", signed=True)
+        if self.engine.dialect.name == "postgresql":
+            with _told(str(self.engine.url)), _advised(self._lockers, number, exclusive, wait):
+                yield
+            return
+        folder = Path(self.engine.url.database or "").parent / LOCKS
+        folder.mkdir(exist_ok=True)
+        with held(folder / f"{number & 0xFFFFFFFFFFFFFFFF:016x}", exclusive=exclusive, wait=wait):
+            yield
+
+    @cached_property
+    def _lockers(self) -> Engine:
+        return create_engine(
+            self.engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_pre_ping=True,
+            pool_size=LOCK_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=LOCK_WAIT_SECONDS,
+            connect_args=KEPT_ALIVE,
+        )
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+        if "_lockers" in self.__dict__:
+            self._lockers.dispose()
+
+
+@contextmanager
+def _advised(engine: Engine, number: int, exclusive: bool, wait: bool) -> Iterator[None]:
+    """Hold one of PostgreSQL's advisory locks on a connection of its own."""
+    kind = "" if exclusive else "_shared"
+    with engine.connect() as conn:
+        if wait:
+            conn.execute(text(f"SELECT pg_advisory_lock{kind}(:number)"), {"number": number})
+        elif not conn.execute(text(f"SELECT pg_try_advisory_lock{kind}(:number)"), {"number": number}).scalar():
+            raise BlockingIOError("Another process holds the lock.")
+        try:
+            yield
+        except BaseException:
+            conn.invalidate()  # closing the connection gives the lock back, whatever state it is in
+            raise
+        if not conn.execute(text(f"SELECT pg_advisory_unlock{kind}(:number)"), {"number": number}).scalar():
+            conn.invalidate()
+            raise EnvironmentProblem(
+                "The lock on a table was lost while it was being written: its connection to the catalog broke.",
+                hint="Repeat; `bascule doctor` tells whether all is whole.",
+            )
 
 
 def _engine(url: str) -> Engine:

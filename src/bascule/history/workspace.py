@@ -13,7 +13,8 @@ import msgspec
 from bascule.catalog import Catalog
 from bascule.errors import AlreadyExists, EnvironmentProblem, InputError, NotFound
 from bascule.history.repository import History
-from bascule.store import BlobStore, open_store
+from bascule.store import BlobStore, Place, open_place, open_store
+from bascule.store.places import expect_objects
 
 FOLDER = ".bascule"
 FILE = "workspace.toml"
@@ -24,7 +25,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         catalog: a SQLAlchemy URL; empty means SQLite in the workspace's folder.
-        storage: where blobs and tables live: empty means the workspace's folder, else `s3://bucket/prefix`.
+        storage: where blobs and tables live: empty means the workspace's folder, else another folder or
+            `s3://bucket/prefix`.
     """
 
     catalog: str = ""
@@ -40,6 +42,8 @@ class Workspace:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
+        if settings.storage.startswith("s3:"):
+            expect_objects()
 
     @classmethod
     def create(cls, where: Path | str, *, catalog: str = "", storage: str = "") -> Workspace:
@@ -109,9 +113,21 @@ class Workspace:
         return Catalog.open(self.settings.catalog or f"sqlite:///{self.folder / 'catalog.db'}")
 
     @cached_property
+    def storage(self) -> Place:
+        """Where blobs and tables live: a folder, or a prefix of a bucket."""
+        if not self.settings.storage:
+            return self.folder
+        return open_place(
+            self.settings.storage,
+            self.folder / "tmp",
+            cache=self.cache_folder,
+            locks=lambda name, *, exclusive, wait=True: self.catalog.locked(name, exclusive=exclusive, wait=wait),
+        )
+
+    @cached_property
     def store(self) -> BlobStore:
         """The blobs."""
-        return open_store(self.settings.storage or str(self.folder / "blobs"))
+        return open_store(self.storage / "blobs")
 
     @cached_property
     def history(self) -> History:
@@ -119,9 +135,14 @@ class Workspace:
         return History(self.catalog)
 
     @property
-    def lake_folder(self) -> Path:
+    def lake_folder(self) -> Place:
         """Where tables' files live."""
-        return self.folder / "lake"
+        return self.storage / "lake"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where blocks of tables in object storage are kept; it may be deleted at any time."""
+        return self.folder / "cache"
 
     @property
     def log_folder(self) -> Path:

@@ -44,7 +44,7 @@ class Session:
         self.connection: duckdb.DuckDBPyConnection = engine.connect(workspace.temporary_folder)
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
-        engine.confine(self.connection, [workspace.lake_folder, workspace.folder / "blobs"])
+        engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """Return the relation that a query yields; it runs when it is read.

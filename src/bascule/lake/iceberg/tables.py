@@ -6,7 +6,6 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bascule.errors import InputError
@@ -14,6 +13,8 @@ from bascule.lake.iceberg import files, manifests, metadata, schemas
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.manifests import Entry, ManifestFile
 from bascule.lake.iceberg.metadata import Metadata, Snapshot
+from bascule.store import Place
+from bascule.store.places import place_named
 
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
@@ -34,12 +35,12 @@ class Table:
     """
 
     name: str
-    folder: Path
-    path: Path
+    folder: Place
+    path: Place
     metadata: Metadata
 
     @classmethod
-    def load(cls, path: Path, name: str) -> Table:
+    def load(cls, path: Place, name: str) -> Table:
         """Read the table that a metadata document describes. Its folder is the one that the document lies in."""
         return cls(name, path.parent.parent, path, metadata.read(path))
 
@@ -64,12 +65,16 @@ class Table:
         found: Mapping[str, str] = self.metadata.get("properties", {})
         return found
 
-    def resolve(self, place: str) -> Path:
-        """Return where a file is that a manifest names: below this folder, even when the workspace was moved."""
+    def resolve(self, place: str) -> Place:
+        """Return where a file is that a manifest names: below this folder, even when the workspace was moved.
+
+        Raises:
+            InputError: when it lies in an object storage that is not open.
+        """
         for former in self.locations():
             if place.startswith(former + "/"):
                 return self.folder / place[len(former) + 1 :]
-        return Path(place.removeprefix("file://"))
+        return place_named(place.removeprefix("file://"))
 
     def locations(self) -> list[str]:
         """Return the places below which this table's files are or were, as manifests may write them."""
@@ -149,7 +154,7 @@ class Table:
         return Table(self.name, self.folder, path, document)
 
 
-def create(name: str, folder: Path, schema: schemas.Schema, last_column: int, properties: Mapping[str, str]) -> Table:
+def create(name: str, folder: Place, schema: schemas.Schema, last_column: int, properties: Mapping[str, str]) -> Table:
     """Return an empty table in a new folder. It has no document yet: its first state, or `written`, makes one."""
     for part in ("data", "metadata"):
         files.make_folder(folder / part)
