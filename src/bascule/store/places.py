@@ -60,7 +60,7 @@ class Shelf:
     locks: Locks | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class ObjectPath:
     """A file or a folder in object storage. `str` gives the address that other engines read: `s3://bucket/key`."""
 
@@ -165,8 +165,10 @@ class ObjectPath:
             yield ObjectPath(found.path, self.shelf)
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
-        """List what is in this folder and has a name that fits."""
-        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+        """List what is in this folder and has a name that fits; only the last part of a pattern may be one."""
+        below, _, last = pattern.rpartition("/")
+        folder = self / below if below else self
+        return (path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, last))
 
     def rglob(self, pattern: str) -> Iterator[ObjectPath]:
         """List the files anywhere below this folder that have a name that fits."""
