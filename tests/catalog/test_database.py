@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, literal, select, update
 
 from bascule.catalog import Catalog, new_id, schema
 from bascule.errors import EnvironmentProblem, InputError
@@ -69,3 +71,15 @@ def test_ids_sort_by_time() -> None:
     ids = [new_id("run") for _ in range(1000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == 1000
+
+
+def test_many_threads_read_while_they_write(workspace: Workspace) -> None:
+    begun = Barrier(40)
+
+    def write(number: int) -> int:
+        begun.wait()
+        with workspace.catalog.write(), workspace.catalog.read() as conn:
+            return int(conn.execute(select(literal(number))).scalar_one())
+
+    with ThreadPoolExecutor(40) as pool:
+        assert sorted(pool.map(write, range(40))) == list(range(40))

@@ -174,6 +174,33 @@ class AgainstANaiveModel(RuleBasedStateMachine):
         if state != self.states[self.heads[branch]][0]:
             self.heads[branch] = self.note(branch, state)
 
+    @rule(source=branches, into=branches, back=st.integers(0, 3))
+    def cherry_pick(self, source: str, into: str, back: int) -> None:
+        source, into = self.live(source), self.live(into)
+        log = self.h.log(source)
+        commit = log[min(back, len(log) - 1)]
+        if not commit.parents:
+            return
+        before, after = self.states[commit.parents[0]][0], self.states[commit.id][0]
+        state = dict(self.states[self.heads[into]][0])
+        conflict = False
+        for path in before.keys() | after.keys():
+            b, a = before.get(path), after.get(path)
+            if a == b:
+                continue
+            conflict |= state.get(path) not in (a, b)
+            state.pop(path, None)
+            if a is not None:
+                state[path] = a
+        try:
+            self.h.cherry_pick(commit.id, on=into)
+        except Conflict:
+            assert conflict
+            return
+        assert not conflict
+        if state != self.states[self.heads[into]][0]:
+            self.heads[into] = self.note(into, state)
+
     @rule(branch=consumes(branches))
     def delete(self, branch: str) -> None:
         if branch != "main" and branch in self.heads:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from blake3 import blake3
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
@@ -21,11 +22,16 @@ from bascule.store.locking import held
 
 LOCK_TIMEOUT_SECONDS = 30
 LOCKS = "locks"
-# Each lock that is held needs a connection of its own; who finds none free waits, and needs none of these to go on.
-LOCK_CONNECTIONS = 20
+# Each lock that is held needs a connection. Locks that many share and locks of one alone have their own, because who
+# holds one of the first may wait for one of the second; who holds one of the second waits for none.
+LOCK_CONNECTIONS = 10
 LOCK_WAIT_SECONDS = 3600
 # A connection that only holds a lock is silent: so that no firewall forgets it, and a dead one is found out.
 KEPT_ALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# Writers of one process that hold a connection at once, and connections beside theirs: a writer that reads on a second
+# connection while it writes always finds one, however many threads wait for their turn.
+WRITERS = 8
+CONNECTIONS = 24
 
 
 class Catalog:
@@ -33,10 +39,12 @@ class Catalog:
 
     `read()` gives a snapshot; `write()` gives one transaction that is committed when its block ends and rolled back
     when the block raises. Writers on SQLite take turns (BEGIN IMMEDIATE), so none of them sees "database is locked".
+    Any number of threads may use one catalog.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._turns = BoundedSemaphore(1 if engine.dialect.name == "sqlite" else WRITERS)
 
     @classmethod
     def open(cls, url: str) -> Catalog:
@@ -63,7 +71,7 @@ class Catalog:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. It is durable when the block has ended."""
-        with _told(str(self.engine.url)), self.engine.connect() as conn:
+        with _told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
             if conn.dialect.name == "sqlite":
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -88,7 +96,7 @@ class Catalog:
         """
         number = int.from_bytes(blake3(name.encode()).digest(length=8), "big", signed=True)
         if self.engine.dialect.name == "postgresql":
-            with _told(str(self.engine.url)), _advised(self._lockers, number, exclusive, wait):
+            with _told(str(self.engine.url)), _advised(self._lockers[exclusive], number, exclusive, wait):
                 yield
             return
         folder = Path(self.engine.url.database or "").parent / LOCKS
@@ -97,22 +105,26 @@ class Catalog:
             yield
 
     @cached_property
-    def _lockers(self) -> Engine:
-        return create_engine(
-            self.engine.url,
-            isolation_level="AUTOCOMMIT",
-            pool_pre_ping=True,
-            pool_size=LOCK_CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=LOCK_WAIT_SECONDS,
-            connect_args=KEPT_ALIVE,
-        )
+    def _lockers(self) -> dict[bool, Engine]:
+        return {exclusive: _locker(self.engine) for exclusive in (False, True)}
 
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
-        if "_lockers" in self.__dict__:
-            self._lockers.dispose()
+        for locker in self.__dict__.get("_lockers", {}).values():
+            locker.dispose()
+
+
+def _locker(engine: Engine) -> Engine:
+    return create_engine(
+        engine.url,
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+        pool_size=LOCK_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=LOCK_WAIT_SECONDS,
+        connect_args=KEPT_ALIVE,
+    )
 
 
 @contextmanager
@@ -143,7 +155,9 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(url, parsed.database)
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=CONNECTIONS - 5
+            )
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
             f"{url!r} names no database: {error}", hint="Write sqlite:///PATH or postgresql://USER@HOST/NAME."
@@ -159,7 +173,10 @@ def _sqlite(url: str, database: str | None) -> Engine:
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, poolclass=QueuePool, connect_args={"timeout": LOCK_TIMEOUT_SECONDS, "check_same_thread": False}
+        url,
+        poolclass=QueuePool,
+        max_overflow=-1,  # a connection is a file handle: readers never wait for one
+        connect_args={"timeout": LOCK_TIMEOUT_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -181,6 +198,8 @@ def _told(url: str) -> Iterator[None]:
         yield
     except BasculeError:
         raise
+    except TimeoutError as error:
+        raise Busy("All connections to the catalog were taken for 30 s.", hint="Repeat in a moment.") from error
     except OperationalError as error:
         reason = str(error.orig or error).strip()
         if "locked" in reason:

@@ -60,6 +60,15 @@ class Plan:
     both: tuple[tuple[str, str | None, str | None, str | None], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A plan carried through: digests to set (None removes), bodies of objects that are new, paths in conflict."""
+
+    digests: Mapping[str, str | None]
+    fresh: Mapping[str, bytes]
+    clashes: list[str]
+
+
 def plan(
     ours: Iterable[tuple[str, str | None, str | None]], theirs: Iterable[tuple[str, str | None, str | None]]
 ) -> Plan:
@@ -75,26 +84,28 @@ def plan(
     return Plan(take, tuple(both))
 
 
-def settle(
-    split: Plan, read: Callable[[str], Object], resolve: Resolver | None
-) -> tuple[dict[str, str | None], dict[str, bytes], list[str]]:
-    """Ask the resolver about every path that both sides changed.
-
-    Returns:
-        The digests to set on the target, the bodies of objects that the resolver made, and the paths in conflict.
-    """
-    digests, fresh, clashes = dict(split.take), {}, []
+def settle(split: Plan, read: Callable[[str], Object], resolve: Resolver | None) -> Settled:
+    """Ask the resolver about every path that both sides changed."""
+    digests: dict[str, str | None] = dict(split.take)
+    fresh: dict[str, bytes] = {}
+    clashes = []
     for path, *sides in split.both:
         settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
         if settled is None:
             clashes.append(path)
-        elif settled is REMOVED:
-            digests[path] = None
         else:
-            body = canonical(settled)
-            name = blake3(body).hexdigest()
-            digests[path], fresh[name] = name, body
-    return digests, fresh, clashes
+            digests[path] = kept(fresh, None if settled is REMOVED else settled)
+    return Settled(digests, fresh, clashes)
+
+
+def kept(fresh: dict[str, bytes], value: Object | None) -> str | None:
+    """Put an object's body among those that are to be written, and return its digest."""
+    if value is None:
+        return None
+    body = canonical(value)
+    name = blake3(body).hexdigest()
+    fresh[name] = body
+    return name
 
 
 def clash(paths: list[str], names: tuple[str, str], base: Commit | None) -> Conflict:

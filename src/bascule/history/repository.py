@@ -12,14 +12,18 @@ from sqlalchemy import Connection, select
 from bascule.catalog import Catalog, actor
 from bascule.catalog.schema import commits, nodes
 from bascule.errors import Conflict, InputError, NotFound
-from bascule.history import names, rows
+from bascule.history import joining, names, rows
 from bascule.history.commits import Change, Commit, Object, from_row
-from bascule.history.merging import Resolver, Staged, clash, merge_base, plan, settle
+from bascule.history.joining import Incoming, Rules, Told, join
+from bascule.history.merging import Resolver, Staged, merge_base
 from bascule.history.refs import Kind, Ref, checked_name, parse_ref
 from bascule.history.tree import EMPTY, Tree
 
 MAIN = "main"
-MERGE_TRIES = 20
+# How many commits are fetched at once by what walks the history.
+AHEAD = 64
+# How many objects are read in one query.
+AT_ONCE = 500
 
 
 class History:
@@ -30,7 +34,7 @@ class History:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._tree = Tree(self._read_node)
+        self.tree = Tree(self._read_node)
         self._commits: dict[str, Commit] = {}
 
     def begin(self, author: str | None = None) -> Commit:
@@ -39,7 +43,7 @@ class History:
         with self.catalog.write() as conn:
             if found := rows.find_ref(conn, MAIN):
                 return self.commit_by_id(found.head, conn)
-            first = self._record(conn, (), EMPTY, author, "Begin", {})
+            first = self.record(conn, (), EMPTY, author, "Begin", {})
             rows.move(conn, MAIN, None, first, author, "create")
             names.protect(conn, MAIN, True)
         return first
@@ -62,7 +66,7 @@ class History:
             for _ in range(parsed.back):
                 if not commit.parents:
                     raise NotFound("commit", ref, hint=f"The history of {parsed.name!r} has no more commits.")
-                commit = self.commit_by_id(commit.parents[0], conn)
+                commit = self._ancestor(commit.parents[0], conn)
         return commit
 
     def commit_by_id(self, name: str, conn: Connection | None = None) -> Commit:
@@ -95,11 +99,13 @@ class History:
 
     def digest(self, ref: str | Commit, path: str) -> str | None:
         """Return the digest of the object at a path of a state, or None."""
-        return self._tree.get(self._state(ref).root, path)
+        return self.tree.get(self._state(ref).root, path)
 
     def entries(self, ref: str | Commit, prefix: str = "") -> list[tuple[str, Object]]:
         """Return the paths below a prefix in order, with their objects."""
-        return [(path, self.object(digest)) for path, digest in self._paths(ref, prefix)]
+        found = list(self._paths(ref, prefix))
+        value = self._objects({digest for _, digest in found})
+        return [(path, value[digest]) for path, digest in found]
 
     def digests(self, ref: str | Commit, prefix: str = "") -> dict[str, str]:
         """Return the paths below a prefix with their objects' digests: what a state *is*, without reading it."""
@@ -123,11 +129,13 @@ class History:
     def diff(self, before: str | Commit, after: str | Commit, prefix: str = "") -> list[Change]:
         """Return what differs between two states, by path. Costs what differs, not what there is."""
         roots = self._state(before).root, self._state(after).root
-        return [self._change(*entry) for entry in self._tree.diff(*roots) if entry[0].startswith(prefix)]
+        found = [entry for entry in self.tree.diff(*roots) if entry[0].startswith(prefix)]
+        value = self._objects({digest for _, *sides in found for digest in sides if digest})
+        return [Change.of(path, value[one] if one else None, value[two] if two else None) for path, one, two in found]
 
     def common(self, a: str | Commit, b: str | Commit) -> Commit | None:
         """Return the youngest commit that both descend from."""
-        found = merge_base(self.commit_by_id, self._state(a).id, self._state(b).id)
+        found = merge_base(self._ancestor, self._state(a).id, self._state(b).id)
         return self.commit_by_id(found) if found else None
 
     # Names -----------------------------------------------------------------------------------------------------------
@@ -203,10 +211,10 @@ class History:
             head = self.commit_by_id(names.branch(conn, branch).head, conn)
             self._demand(head, branch, expect or {})
             digests = {path: rows.write_object(conn, value) for path, value in changes.items()}
-            root = self._tree.update(head.root, digests, lambda name, body: rows.write_node(conn, name, body))
+            root = self.tree.update(head.root, digests, lambda name, body: rows.write_node(conn, name, body))
             if root == head.root and also is None:
                 return head
-            commit = self._record(conn, (head.id,), root, author, message, meta or {})
+            commit = self.record(conn, (head.id,), root, author, message, meta or {})
             rows.move(conn, branch, head.id, commit, author, action)
             if also is not None:
                 also(conn, commit)
@@ -222,13 +230,15 @@ class History:
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
         meta: Mapping[str, Any] | None = None,
+        squash: bool = False,
     ) -> Commit:
         """Bring what a ref has into a branch, three-way by path.
 
         Args:
             resolve: settles a path that both sides changed.
             check: sees the merged state before the branch moves, and raises to stop the merge. It runs again when the
-                branch moved meanwhile, so what it approved is exactly what lands.
+                branch moved meanwhile in what is merged or in what the check read, so what it approved is what lands.
+            squash: land as one commit of `into`'s own, which does not lead to the commits of the source.
 
         Returns:
             The merge commit, or the branch's head when it has everything already.
@@ -236,21 +246,45 @@ class History:
         Raises:
             Conflict: names the paths that both sides changed. Nothing was changed.
         """
-        author = author or actor()
-        for _ in range(MERGE_TRIES):
-            theirs, target = self.resolve(source), self.resolve(into)
+        theirs = self.resolve(source)
+
+        def incoming(target: Commit) -> Incoming | None:
             base = self.common(theirs, target)
             if base is not None and base.id == theirs.id:
-                return target
-            digests, fresh = self._settle(base, target, theirs, resolve, (source, into))
-            staged = self._stage(target, theirs, digests, fresh)
-            if check is not None:
-                check(staged)
-            text = message or f"Merge {source} into {into}"
-            landed = self._land(into, target, theirs, digests, fresh, text, author, meta or {})
-            if landed is not None:
-                return landed
-        raise Conflict(f"Branch {into!r} moved {MERGE_TRIES} times while {source!r} was being merged.", hint="Repeat.")
+                return None
+            before = base.root if base else EMPTY
+            return Incoming(theirs, before, theirs.root, not squash, joining.merged((source, into), base))
+
+        text = message or (f"Squash {source} into {into}" if squash else f"Merge {source} into {into}")
+        facts = {**(meta or {}), **({"squashes": theirs.id} if squash else {})}
+        told = Told(text, author or actor(), "squash" if squash else "merge", facts)
+        return join(self, into, incoming, Rules(resolve, check), told)
+
+    def cherry_pick(
+        self,
+        ref: str,
+        on: str = MAIN,
+        *,
+        message: str | None = None,
+        author: str | None = None,
+        resolve: Resolver | None = None,
+        check: Callable[[Staged], None] | None = None,
+    ) -> Commit:
+        """Bring what one commit changed, and nothing else of its branch; of a merge, what it brought to its branch.
+
+        Args:
+            resolve, check: as in `merge`.
+
+        Returns:
+            The new commit, or the branch's head when it has the change already.
+
+        Raises:
+            Conflict: when the branch has other states of the same paths. Nothing was changed.
+        """
+        commit, parent = self._with_parent(ref, "picked")
+        change = Incoming(commit, parent.root, commit.root, False, joining.picked(commit, on))
+        told = Told(message or commit.message, author or actor(), "cherry-pick", {"picks": commit.id})
+        return join(self, on, lambda _: change, Rules(resolve, check), told)
 
     def revert(
         self,
@@ -259,12 +293,15 @@ class History:
         author: str | None = None,
         message: str | None = None,
         *,
-        adapt: Callable[[str, Object | None, Object | None], Object | None] | None = None,
-        also: Callable[[Connection, Commit], None] | None = None,
+        resolve: Resolver | None = None,
+        check: Callable[[Staged], None] | None = None,
+        adapt: joining.Adapt | None = None,
+        also: joining.Also | None = None,
     ) -> Commit:
         """Undo one commit on a branch by a new commit.
 
         Args:
+            resolve, check: as in `merge`; a path's three objects are the commit's, the branch's and the one before.
             adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
                 of objects in which something must never go back, such as a counter.
             also: as `commit`.
@@ -272,34 +309,11 @@ class History:
         Raises:
             Conflict: when a path was changed again since; nothing was changed.
         """
-        commit = self.resolve(ref)
-        if not commit.parents:
-            raise InputError(
-                f"{commit.short} is the first commit; there is nothing before it to go back to.",
-                hint="Revert a later one: bascule log shows them.",
-            )
-        parent, head = self.commit_by_id(commit.parents[0]), self.resolve(on)
-        changes: dict[str, Object | None] = {}
-        expect: dict[str, str | None] = {}
-        clashes = []
-        for path, before, after in self._tree.diff(parent.root, commit.root):
-            current = self._tree.get(head.root, path)
-            if current not in (before, after):
-                clashes.append(path)
-            back = self.object(before) if before else None
-            changes[path] = adapt(path, self.object(current) if current else None, back) if adapt else back
-            expect[path] = current
-        if clashes:
-            raise Conflict(
-                f"{commit.short} cannot be reverted on {on!r}: changed again since: {', '.join(clashes[:5])}.",
-                paths=clashes,
-                hint="Revert the later commits first, youngest first, or restore single paths.",
-            )
+        commit, parent = self._with_parent(ref, "reverted")
+        change = Incoming(commit, commit.root, parent.root, False, joining.undone(commit, on))
         text = message or f"Revert {commit.short}: {commit.message}"
-        meta = {"reverts": commit.id}
-        return self.commit(
-            on, changes, message=text, author=author, expect=expect, meta=meta, action="revert", also=also
-        )
+        told = Told(text, author or actor(), "revert", {"reverts": commit.id})
+        return join(self, on, lambda _: change, Rules(resolve, check, adapt, also), told)
 
     def restore(
         self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
@@ -309,88 +323,72 @@ class History:
         changes = {path: self.read(state, path) for path in paths}
         return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
 
+    def record(
+        self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]
+    ) -> Commit:
+        """Write a commit inside a transaction; whoever calls moves a branch to it in the same one."""
+        generation = 1 + max((self.commit_by_id(p, conn).generation for p in parents), default=-1)
+        return rows.write_commit(conn, parents, root, author, message, meta, generation)
+
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _settle(
-        self, base: Commit | None, target: Commit, theirs: Commit, resolve: Resolver | None, sides: tuple[str, str]
-    ) -> tuple[dict[str, str | None], dict[str, bytes]]:
-        root = base.root if base else EMPTY
-        split = plan(self._tree.diff(root, target.root), self._tree.diff(root, theirs.root))
-        digests, fresh, clashes = settle(split, self.object, resolve)
-        if clashes:
-            raise clash(clashes, sides, base)
-        return digests, fresh
-
-    def _stage(
-        self, target: Commit, source: Commit, digests: Mapping[str, str | None], fresh: Mapping[str, bytes]
-    ) -> Staged:
-        def value(digest: str | None) -> Object | None:
-            if digest is None:
-                return None
-            return msgspec.json.decode(fresh[digest]) if digest in fresh else self.object(digest)
-
-        changes = []
-        for path, after in sorted(digests.items()):
-            before = self._tree.get(target.root, path)
-            if before != after:
-                changes.append(Change.of(path, value(before), value(after)))
-        return Staged(
-            source, target, tuple(changes), lambda path: self.read(target, path), lambda p: self.entries(target, p)
-        )
-
-    def _land(
-        self,
-        into: str,
-        target: Commit,
-        theirs: Commit,
-        digests: dict[str, str | None],
-        fresh: dict[str, bytes],
-        message: str,
-        author: str,
-        meta: Mapping[str, Any],
-    ) -> Commit | None:
-        with self.catalog.write() as conn:
-            if names.branch(conn, into).head != target.id:
-                return None  # it moved: what was checked is not what would land
-            for name, body in fresh.items():
-                rows.write_node(conn, name, body)
-            root = self._tree.update(target.root, digests, lambda name, body: rows.write_node(conn, name, body))
-            commit = self._record(conn, (target.id, theirs.id), root, author, message, meta)
-            rows.move(conn, into, target.id, commit, author, "merge")
-        return commit
+    def _with_parent(self, ref: str, verb: str) -> tuple[Commit, Commit]:
+        commit = self.resolve(ref)
+        if not commit.parents:
+            raise InputError(
+                f"{commit.short} is the first commit and cannot be {verb}; there is nothing before it.",
+                hint="Take a later one: bascule log shows them.",
+            )
+        return commit, self.commit_by_id(commit.parents[0])
 
     def _state(self, ref: str | Commit) -> Commit:
         return ref if isinstance(ref, Commit) else self.resolve(ref)
 
     def _paths(self, ref: str | Commit, prefix: str) -> Iterator[tuple[str, str]]:
-        return self._tree.items(self._state(ref).root, prefix)
+        return self.tree.items(self._state(ref).root, prefix)
 
-    def _change(self, path: str, before: str | None, after: str | None) -> Change:
-        return Change.of(path, self.object(before) if before else None, self.object(after) if after else None)
+    def _objects(self, digests: set[str]) -> dict[str, Object]:
+        found: dict[str, Object] = {}
+        asked = sorted(digests)
+        with self.catalog.read() as conn:
+            for begin in range(0, len(asked), AT_ONCE):
+                query = select(nodes.c.hash, nodes.c.body).where(nodes.c.hash.in_(asked[begin : begin + AT_ONCE]))
+                found.update({name: msgspec.json.decode(body) for name, body in conn.execute(query)})
+        return found if len(found) == len(digests) else {digest: self.object(digest) for digest in digests}
 
     def _ancestors(self, start: Commit) -> Iterator[Commit]:
         queue, seen = [(-start.generation, -start.created_at, start.id)], {start.id}
         while queue:
             _, _, name = heapq.heappop(queue)
-            commit = self.commit_by_id(name)
+            commit = self._ancestor(name)
             yield commit
             for parent in commit.parents:
                 if parent not in seen:
                     seen.add(parent)
-                    found = self.commit_by_id(parent)
+                    found = self._ancestor(parent)
                     heapq.heappush(queue, (-found.generation, -found.created_at, parent))
+
+    def _ancestor(self, name: str, conn: Connection | None = None) -> Commit:
+        """Return a commit for whoever goes on to its parents: many are fetched at once."""
+        if name not in self._commits:
+            if conn is None:
+                with self.catalog.read() as opened:
+                    return self._ancestor(name, opened)
+            for row in rows.first_parents(conn, name, AHEAD):
+                self._commits.setdefault(row.id, from_row(row))
+        return self.commit_by_id(name, conn)
 
     def _touches(self, commit: Commit, path: str) -> bool:
         parent = self.commit_by_id(commit.parents[0]).root if commit.parents else EMPTY
         below = path.rstrip("/") + "/"
-        return any(key == path or key.startswith(below) for key, _, _ in self._tree.diff(parent, commit.root))
+        return any(key == path or key.startswith(below) for key, _, _ in self.tree.diff(parent, commit.root))
 
     def _is_ancestor(self, name: str, of: str, conn: Connection) -> bool:
         target = self.commit_by_id(names.branch(conn, of).head, conn)
-        return merge_base(lambda n: self.commit_by_id(n, conn), name, target.id) == name
+        return merge_base(lambda n: self._ancestor(n, conn), name, target.id) == name
 
     def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
-        moved = [path for path, digest in expect.items() if self._tree.get(head.root, path) != digest]
+        moved = [path for path, digest in expect.items() if self.tree.get(head.root, path) != digest]
         if moved:
             raise Conflict(
                 f"Someone else changed {', '.join(moved[:5])} on {branch!r} meanwhile. Nothing was changed.",
@@ -407,12 +405,6 @@ class History:
         commit, author = self._state(at), author or actor()
         with self.catalog.write() as conn:
             return names.create(conn, name, kind, commit.id, author)
-
-    def _record(
-        self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]
-    ) -> Commit:
-        generation = 1 + max((self.commit_by_id(p, conn).generation for p in parents), default=-1)
-        return rows.write_commit(conn, parents, root, author, message, meta, generation)
 
     def _read_node(self, name: str) -> bytes:
         with self.catalog.read() as conn:

@@ -15,7 +15,7 @@ from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
 from bascule.lake.iceberg.metadata import Snapshot
-from bascule.lake.iceberg.tables import LOCK, Table
+from bascule.lake.iceberg.tables import LOCK, TURN, Table
 from bascule.lake.objects import Object
 from bascule.store import Place
 from bascule.store.places import below, sizes
@@ -199,5 +199,5 @@ def _orphans(lake: Place, there: Mapping[Place, int], known: Iterable[Place]) ->
     expected = set(known)
     for path, size in sorted(there.items(), key=lambda pair: str(pair[0])):
         way = below(path, lake) or ""
-        if "/" in way and path not in expected and path.name != LOCK:
+        if "/" in way and path not in expected and path.name not in (LOCK, TURN):
             yield Orphan(way, size)

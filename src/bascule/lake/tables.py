@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bascule.lake import journal, merging, objects, staging
 from bascule.lake.diffs import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile
-from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
 from bascule.store import Place
@@ -285,23 +285,38 @@ class Lake:
             told: what `History.commit` is told besides.
             data_too: delete the data files that an attempt wrote when it did not land.
         """
-        # Only what certainly did not land is deleted: when a commit fails otherwise than by a conflict, nobody knows.
-        history = self.workspace.history
+        name = path.removeprefix(objects.PREFIX)
         for attempt in range(TRIES):
-            digest = history.digest(branch, path)
-            if digest is None:
-                raise NotFound("table", path.removeprefix(objects.PREFIX), hint=f"It was removed from {branch!r}.")
-            before = self.table(history.object(digest), path.removeprefix(objects.PREFIX))
-            after = stage(before)
-            if after is before:
-                return history.resolve(branch)
-            try:
-                landed = objects.describe(after, self.folder)
-                return history.commit(branch, {path: landed}, expect={path: digest}, **told)
-            except Conflict:
-                snapshots.discard(after, data_too=data_too)
-                time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+            # Writers of one table land one after the other, so that fifty of them do not spend their time on losing to
+            # each other. What may take long (rewriting files) first tries without keeping the others waiting.
+            folder = self._head(branch, name)[1].folder
+            taken = files.locked(folder / TURN, exclusive=True) if attempt or not data_too else nullcontext()
+            with taken:
+                landed = self._land_once(branch, name, stage, told, data_too)
+            if landed is not None:
+                return landed
+            time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
         raise Conflict(f"{path} changed on {branch!r} {TRIES} times while it was being written.", hint="Repeat.")
+
+    def _head(self, branch: str, name: str) -> tuple[str, Table]:
+        digest = self.workspace.history.digest(branch, objects.PREFIX + name)
+        if digest is None:
+            raise NotFound("table", name, hint=f"It was removed from {branch!r}.")
+        return digest, self.table(self.workspace.history.object(digest), name)
+
+    def _land_once(
+        self, branch: str, name: str, stage: Callable[[Table], Table], told: dict[str, Any], data_too: bool
+    ) -> Commit | None:
+        digest, before = self._head(branch, name)
+        after = stage(before)
+        if after is before:
+            return self.workspace.history.resolve(branch)
+        path, landed = objects.PREFIX + name, objects.describe(after, self.folder)
+        try:
+            return self.workspace.history.commit(branch, {path: landed}, expect={path: digest}, **told)
+        except Conflict:  # only what certainly did not land is deleted: of any other error nobody knows
+            snapshots.discard(after, data_too=data_too)
+            return None
 
     @contextmanager
     def discarded_on_conflict(self, after: Object, before: Object | None) -> Iterator[None]:

@@ -19,6 +19,8 @@ from bascule.store.places import place_named
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
 LOCK = "table.lock"
+# Whoever holds it is the next to land on the table: see `Lake.land`.
+TURN = "turn.lock"
 
 _VERSION = re.compile(r"^(\d+)-")
 
