@@ -13,7 +13,7 @@ from typing import Any
 from blake3 import blake3
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
@@ -22,6 +22,7 @@ from bascule.store.locking import held
 
 LOCK_TIMEOUT_SECONDS = 30
 LOCKS = "locks"
+MOVED = "The workspace was moved"
 # Each lock that is held needs a connection. Locks that many share and locks of one alone have their own, because who
 # holds one of the first may wait for one of the second; who holds one of the second waits for none.
 LOCK_CONNECTIONS = 10
@@ -57,21 +58,21 @@ class Catalog:
             InputError: for a URL that names no known database.
             EnvironmentProblem: when it cannot be reached, or was written by a newer Bascule.
         """
-        engine = _engine(url)
-        with _told(url):
+        engine = engine_of(url)
+        with told(url):
             migrate(engine)
         return cls(engine)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection whose reads see one state."""
-        with _told(str(self.engine.url)), self.engine.connect() as conn:
+        with told(str(self.engine.url)), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. It is durable when the block has ended."""
-        with _told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
+        with told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
             if conn.dialect.name == "sqlite":
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -96,7 +97,7 @@ class Catalog:
         """
         number = int.from_bytes(blake3(name.encode()).digest(length=8), "big", signed=True)
         if self.engine.dialect.name == "postgresql":
-            with _told(str(self.engine.url)), _advised(self._lockers[exclusive], number, exclusive, wait):
+            with told(str(self.engine.url)), _advised(self._lockers[exclusive], number, exclusive, wait):
                 yield
             return
         folder = Path(self.engine.url.database or "").parent / LOCKS
@@ -149,7 +150,8 @@ def _advised(engine: Engine, number: int, exclusive: bool, wait: bool) -> Iterat
             )
 
 
-def _engine(url: str) -> Engine:
+def engine_of(url: str) -> Engine:
+    """Return a database's engine, without a look at what is in it; `InputError` for a URL that names none."""
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -192,7 +194,7 @@ def _sqlite(url: str, database: str | None) -> Engine:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def told(url: str) -> Iterator[None]:
     """Turn what a database driver raises into what a user can act on."""
     try:
         yield
@@ -200,7 +202,14 @@ def _told(url: str) -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise Busy("All connections to the catalog were taken for 30 s.", hint="Repeat in a moment.") from error
-    except OperationalError as error:
+    except DBAPIError as error:
+        if MOVED in str(error.orig):
+            raise EnvironmentProblem(
+                f"{MOVED} while this process had it open. Nothing was changed.",
+                hint="Repeat; a process that runs for long has to be started anew.",
+            ) from error
+        if not isinstance(error, OperationalError):
+            raise
         reason = str(error.orig or error).strip()
         if "locked" in reason:
             raise Busy(

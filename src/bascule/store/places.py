@@ -7,15 +7,21 @@ the lake uses, with their meaning: what is not there raises `FileNotFoundError`,
 from __future__ import annotations
 
 import fnmatch
+import os
+import uuid
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from blake3 import blake3
+
 from bascule.errors import EnvironmentProblem, InputError
+
+CHUNK = 1 << 20
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -245,6 +251,45 @@ def below(path: Place, folder: Place) -> str | None:
     if isinstance(folder, ObjectPath) or not path.is_relative_to(folder):
         return None
     return path.relative_to(folder).as_posix()
+
+
+def copy(source: Place, target: Place) -> str:
+    """Give a file another's content, streamed, and return its BLAKE3. It appears whole or not at all.
+
+    Raises:
+        EnvironmentProblem: when a disk or a storage does not do it.
+    """
+    hasher = blake3()
+    try:
+        if isinstance(source, Path) and isinstance(target, ObjectPath):
+            hasher.update_mmap(source)
+            target.upload(source)
+            return hasher.hexdigest()
+        folder = target.parent if isinstance(target, Path) else target.shelf.temporary
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{target.name}.{uuid.uuid4().hex[:8]}.unfinished"
+        try:
+            with _reading(source) as given, open(temporary, "xb") as out:
+                while chunk := given.read(CHUNK):
+                    hasher.update(chunk)
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            if isinstance(target, ObjectPath):
+                target.upload(temporary)
+            else:
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"Cannot copy {source} to {target}: {error.strerror or error}.", hint="Free some space, then repeat."
+        ) from error
+    return hasher.hexdigest()
+
+
+def _reading(path: Place) -> BinaryIO | pa.NativeFile:
+    return path.opened() if isinstance(path, ObjectPath) else open(path, "rb")
 
 
 def named(folder: Place, pattern: str) -> list[Place]:

@@ -153,7 +153,12 @@ def read(path: Place) -> Metadata:
 
 def write(path: Place, metadata: Metadata) -> None:
     """Write a document durably. Equal documents have equal bytes."""
-    files.write(path, json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    files.write(path, encode(metadata))
+
+
+def encode(metadata: Metadata) -> bytes:
+    """Return a document's bytes. Equal documents have equal bytes."""
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _now() -> int:
