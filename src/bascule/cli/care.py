@@ -91,6 +91,7 @@ def migrate(
     )
     if done.left:
         lines.append(f"The old copy is still in {' and '.join(done.left)}: remove it when you are content.")
+        lines.append("Forgetting a subject does not reach it.")
     answer(common, done.as_dict(), "\n".join(lines))
 
 

@@ -277,6 +277,8 @@ class _Move:
             shutil.move(folder / name, kept / name)
         if there:
             yield str(kept)
+        if not isinstance(self.target.storage, ObjectPath):
+            shutil.rmtree(self.workspace.cache_folder, ignore_errors=True)
         if self._storage_moves and self.workspace.settings.storage:
             yield _shown(self.workspace.settings.storage)
         if self._catalog_moves and self.workspace.settings.catalog:
