@@ -22,8 +22,10 @@ from bascule.lake import Lake, RecordTable, Session, doctor, forget
 from bascule.project.migrating import MARK, migrate
 from bascule.store import ObjectPath
 from bascule.store.places import sizes
+from tests.kills.forked import Commands
 from tests.lake.iceberg.deleting import delete_file, with_deletes
 from tests.project.conftest import Bascule
+from tests.project.parcels import write
 
 StaticTable = pytest.importorskip("pyiceberg.table").StaticTable
 SCHEMA = pa.schema([("id", pa.string()), ("n", pa.int64())])
@@ -323,25 +325,29 @@ def test_used_between_two_attempts(filled: Workspace, s3: str, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_a_whole_project_goes_on_where_it_is(trained: Path, bascule: Bascule, database: str, s3: str) -> None:
-    before = bascule("log", "--json").json()
-    said = bascule("migrate", "--to-catalog", database, "--to-storage", s3, "--dry-run", "--json")
-    assert said.json()["dry_run"]
-    said = bascule("migrate", "--to-catalog", database, "--to-storage", s3)
-    assert said.code == 0, said
+def test_a_whole_project_goes_on_where_it_is(trained: Path, database: str, s3: str) -> None:
+    commands = Commands(trained)
+    done = commands.done
+    before = done("log", "--json").json()
+    assert done("migrate", "--to-catalog", database, "--to-storage", s3, "--dry-run", "--json").json()["dry_run"]
+    said = done("migrate", "--to-catalog", database, "--to-storage", s3)
     assert "proven to be the same" in said.out
-    assert bascule("log", "--json").json() == before
-    assert bascule("doctor", "--deep").code == 0
-    assert "none of" in bascule("run").out  # every step's cache holds: nothing has changed
-    assert bascule("reproduce", "delays").code == 0
-    assert bascule("switch", "-c", "dev").code == 0
-    (trained / "data" / "depots.csv").write_text("depot,opened\nnorth,1987\nsouth,2004\neast,2016\nwest,2020\n")
-    assert bascule("run").code == 0
-    assert bascule("switch", "main").code == 0
-    assert bascule("merge", "dev").code == 0
-    assert bascule("forget", "orders", "order_id=zz", "--dry-run").code == 0
-    assert bascule("migrate", "--to-catalog", "sqlite", "--to-storage", "disk").code == 0
-    assert bascule("doctor", "--deep").code == 0
+    assert done("log", "--json").json() == before
+    assert done("migrate", "--to-catalog", database, "--to-storage", s3, "--json").json()["moved"] is False
+    done("doctor", "--deep")
+    assert "none of" in done("run").out  # every step's cache holds: nothing has changed
+    done("reproduce", "delays")
+    done("switch", "--create", "dev")
+    write(trained / "data" / "depots.csv", "depot,opened\nnorth,1987\nsouth,2004\neast,2016\nwest,2020\n")
+    done("run")
+    done("switch", "main")
+    done("merge", "dev")
+    assert done("forget", "depots", "depot=west", "--json").json()["rows"] == 1
+    done("doctor", "--deep")
+    done("migrate", "--to-catalog", "sqlite", "--to-storage", "disk")
+    done("doctor", "--deep")
+    assert done("sql", "select count(*) n from depots", "--json").json()
+    commands.close()
 
 
 def test_without_a_target_the_command_says_what_to_write(parcels: Path, bascule: Bascule) -> None:

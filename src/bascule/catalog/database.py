@@ -142,7 +142,11 @@ def _advised(engine: Engine, number: int, exclusive: bool, wait: bool) -> Iterat
         except BaseException:
             conn.invalidate()  # closing the connection gives the lock back, whatever state it is in
             raise
-        if not conn.execute(text(f"SELECT pg_advisory_unlock{kind}(:number)"), {"number": number}).scalar():
+        try:
+            kept = conn.execute(text(f"SELECT pg_advisory_unlock{kind}(:number)"), {"number": number}).scalar()
+        except OperationalError:
+            kept = False
+        if not kept:
             conn.invalidate()
             raise EnvironmentProblem(
                 "The lock on a table was lost while it was being written: its connection to the catalog broke.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -146,6 +147,7 @@ class Workspace:
             Busy: when another process has it open, or another object of this one.
         """
         self.close()
+        gc.collect()  # objects of this process that nobody uses any more have it open no longer
         try:
             with held(self.folder / OPEN, exclusive=True, wait=False):
                 yield

@@ -14,6 +14,7 @@ import pyarrow as pa
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import journal, merging, objects, staging
+from bascule.lake.caching import let_go_of_the_forgotten
 from bascule.lake.diffs import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile
@@ -37,6 +38,7 @@ class Lake:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.folder: Place = workspace.lake_folder
+        let_go_of_the_forgotten(workspace)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from bascule.errors import EnvironmentProblem, InputError
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
-ATTEMPTS = 4
+ATTEMPTS = 3
 
 # What may stand after the `?` of an address.
 OPTIONS = ("endpoint_override", "region", "scheme")

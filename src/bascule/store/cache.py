@@ -50,6 +50,7 @@ class BlockCache:
         self.folder = folder
         self.bucket = bucket
         self.limit = limit if limit is not None else int(float(os.environ.get(GIGABYTES) or USUAL_GIGABYTES) * 1e9)
+        self.heeded = float("-inf")  # when it was last told what to let go of
         self._sizes: dict[str, int] = {}
         self._open: OrderedDict[str, pa.NativeFile] = OrderedDict()
         self._lock = threading.Lock()
