@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -74,24 +75,30 @@ class ReadOnlyObjects(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _Reader(io.RawIOBase):
-    """A position in an object; DuckDB seeks and reads."""
+    """An object that several threads read: DuckDB gives them one handle, and each seeks and then reads.
+
+    Every thread has its own position, because another one may come between its two calls.
+    """
 
     def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
         self.size = size
         self._read_at = read_at
-        self._at = 0
+        self._at: dict[int, int] = {}
 
     def read(self, count: int = -1) -> bytes:
-        data = self._read_at(self._at, count if count >= 0 else max(self.size - self._at, 0))
-        self._at += len(data)
+        thread = threading.get_ident()
+        start = self._at.get(thread, 0)
+        data = self._read_at(start, count if count >= 0 else max(self.size - start, 0))
+        self._at[thread] = start + len(data)
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self.size)[whence]
-        return self._at
+        thread = threading.get_ident()
+        found = self._at[thread] = offset + (0, self._at.get(thread, 0), self.size)[whence]
+        return found
 
     def tell(self) -> int:
-        return self._at
+        return self._at.get(threading.get_ident(), 0)
 
     def readable(self) -> bool:
         return True
