@@ -210,6 +210,35 @@ def test_blocks_are_fetched_once_and_only_those_that_are_read(remote: ObjectPath
     assert not any((tmp_path / "blocks").rglob("*-*"))
 
 
+def test_who_reads_on_is_given_more_at_once(
+    remote: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(40 * BLOCK)
+    (remote / NAME).write_bytes(data)
+    key, bucket = (remote / NAME).key, remote.shelf.bucket
+    cache, asked = BlockCache(tmp_path / "blocks", bucket), []
+
+    class Handle:
+        def __init__(self, key: str) -> None:
+            self.source = opened(key)
+
+        def size(self) -> int:
+            return int(self.source.size())
+
+        def read_at(self, count: int, start: int) -> bytes:
+            asked.append((start // BLOCK, count // BLOCK))
+            return bytes(self.source.read_at(count, start))
+
+    opened = bucket.opened
+    monkeypatch.setattr(bucket, "opened", Handle)
+    assert b"".join(cache.read(key, at, 70_000) for at in range(0, len(data), 70_000)) == data
+    assert asked == [(0, 1), (1, 2), (3, 4), (7, 8), (15, 16), (31, 9)]
+    other = BlockCache(tmp_path / "other", bucket)
+    for block in (30, 3, 17):
+        assert other.read(key, block * BLOCK, 10) == data[block * BLOCK : block * BLOCK + 10]
+    assert asked[6:] == [(30, 1), (3, 1), (17, 1)]
+
+
 def test_a_block_that_a_crash_cut_is_fetched_again(remote: ObjectPath, tmp_path: Path) -> None:
     (remote / NAME).write_bytes(b"x" * 100)
     cache = BlockCache(tmp_path / "blocks", remote.shelf.bucket)
@@ -233,6 +262,19 @@ def test_only_names_that_say_the_content_are_kept() -> None:
     assert is_immutable(f"lake/x/{NAME}")
     for name in ("lake/x/data/00000-0-uuid.parquet", "lake/x/metadata/00001-x.metadata.json", f"lake/{'0' * 64}"):
         assert not is_immutable(name)
+
+
+def test_threads_that_share_a_handle_do_not_move_each_other(remote: ObjectPath) -> None:
+    from bascule.store.reading import ReadOnlyObjects
+
+    (remote / NAME).write_bytes(bytes(range(256)))
+    shared = ReadOnlyObjects().open(str(remote / NAME))
+    shared.seek(10)
+    other = threading.Thread(target=lambda: (shared.seek(200), shared.read(5)))
+    other.start()
+    other.join()
+    assert shared.read(3) == bytes([10, 11, 12])
+    assert shared.tell() == 13
 
 
 # Services that misbehave ---------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ def let_go_of_the_forgotten(workspace: Workspace) -> None:
     for text in found:
         files = msgspec.json.decode(text).get("files") or []
         cache.drop_named(file["path"].rpartition("/")[2] for file in files)
+    if found:
+        cache.drop_wholes()  # manifests, whose bounds hold values
     if last < newest:
         with suppress(OSError):
             cache.folder.mkdir(parents=True, exist_ok=True)

@@ -98,14 +98,14 @@ class _Look:
     def snapshot(self, name: str, table: Table, snapshot: Snapshot) -> None:
         if "manifest-list" in snapshot:
             self.file(name, table.resolve(snapshot["manifest-list"]), None)
-        for manifest in table.manifests(snapshot):
+        for manifest in table.manifests(snapshot, fresh=True):
             path = table.resolve(manifest["manifest_path"])
             if path in self.manifests:
                 continue
             self.manifests.add(path)
             self.file(name, path, manifest.get("manifest_length"))
             try:
-                entries = table.entries(manifest)
+                entries = table.entries(manifest, fresh=True)
             except BasculeError as error:
                 self.bad(name, path, error.message)
                 continue

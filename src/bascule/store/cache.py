@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 AT_ONCE = 32  # blocks of one request, at most
 READERS = 16
+SMALL = 4 * BLOCK
 OPEN_FILES = 128
 FRESH_SECONDS = 600  # a block that is read again within this time is not noted anew as read
 GIGABYTES = "BASCULE_CACHE_GB"
@@ -52,6 +55,7 @@ class BlockCache:
         self.limit = limit if limit is not None else int(float(os.environ.get(GIGABYTES) or USUAL_GIGABYTES) * 1e9)
         self.heeded = float("-inf")  # when it was last told what to let go of
         self._sizes: dict[str, int] = {}
+        self._after: dict[str, tuple[int, int]] = {}  # where the last request of an object ended, and its blocks
         self._open: OrderedDict[str, pa.NativeFile] = OrderedDict()
         self._lock = threading.Lock()
         self._fetched: int | None = None  # bytes since the last look at what there is; None before the first
@@ -91,22 +95,38 @@ class BlockCache:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def warm(self, keys: Iterable[str]) -> None:
-        """Fetch the last block of each object, where Parquet has its footer, many at once. Failures show when read."""
+        """Fetch small objects, and of others the last block, where Parquet has its footer, many at once.
+
+        Failures show when they are read.
+        """
 
         def fetch(key: str) -> None:
             with suppress(Exception):
-                self.read(key, self.size(key) - 1, 1)
+                size = self.size(key)
+                self.read(key, 0 if size <= SMALL else size - 1, size)
 
         cold = [key for key in keys if is_immutable(key) and key not in self._sizes]
         if len(cold) > 1:
             with ThreadPoolExecutor(READERS, thread_name_prefix="bascule-cache") as readers:
                 list(readers.map(fetch, cold))
 
+    def whole(self, key: str, mark: str) -> bytes:
+        """Return the content of a small object that never changes while something else is `mark`."""
+        path = self._folder(key) / f"whole-{blake3(mark.encode()).hexdigest()[:16]}"
+        try:
+            return path.read_bytes()
+        except OSError:
+            data = self.bucket.read(key)
+        self._keep(path, data)
+        self._count(len(data))
+        return data
+
     def drop(self, key: str) -> None:
         """Forget an object that was deleted."""
         with self._lock:
             self._open.pop(key, None)
         self._sizes.pop(key, None)
+        self._after.pop(key, None)
         folder = self._folder(key)
         with suppress(OSError):
             for block in list(folder.iterdir()):
@@ -117,6 +137,11 @@ class BlockCache:
         """Forget objects by the last part of their keys, wherever they lay."""
         for name in names:
             self.drop(name)
+
+    def drop_wholes(self) -> None:
+        """Forget all objects that `whole` gave."""
+        for path in self.folder.glob("??/*/whole-*"):
+            path.unlink(missing_ok=True)
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -140,16 +165,22 @@ class BlockCache:
 
     def _fetch(self, key: str, first: int, last: int, size: int) -> Iterator[bytes]:
         folder = self._folder(key)
-        end = first + 1
-        while end <= last and end - first < AT_ONCE and not (folder / str(end)).exists():
+        end, until = first + 1, min(max(last, first + self._ahead(key, first) - 1), (size - 1) // BLOCK)
+        while end <= until and end - first < AT_ONCE and not (folder / str(end)).exists():
             end += 1
+        self._after[key] = (end, end - first)
         with self.bucket.told():
             data = bytes(self._handle(key).read_at(min(end * BLOCK, size) - first * BLOCK, first * BLOCK))
-        for number in range(first, end):
-            block = data[(number - first) * BLOCK : (number - first + 1) * BLOCK]
+        blocks = [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
+        for number, block in enumerate(blocks, first):
             self._keep(folder / str(number), block)
-            yield block
         self._count(len(data))
+        yield from blocks[: last - first + 1]
+
+    def _ahead(self, key: str, first: int) -> int:
+        """Return how many blocks to ask for: twice as many each time that one goes on where the last ended."""
+        end, count = self._after.get(key, (None, 0))
+        return min(2 * count, AT_ONCE) if end == first else 1
 
     def _handle(self, key: str) -> pa.NativeFile:
         with self._lock:

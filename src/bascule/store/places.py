@@ -142,6 +142,8 @@ class ObjectPath:
     def replace(self, target: ObjectPath) -> ObjectPath:
         """Let this file take another's place: readers see that one's old content or the new. Can be repeated."""
         self.shelf.bucket.copy(self.key, target.key)
+        if self.shelf.cache is not None:
+            self.shelf.cache.drop(target.key)
         self.unlink()
         return target
 

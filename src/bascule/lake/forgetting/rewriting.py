@@ -14,12 +14,10 @@ from bascule.lake.forgetting.folder import Folder
 from bascule.lake.iceberg import content, datafiles, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record, content_of
 from bascule.lake.iceberg.manifests import AvroFile, Entry
-from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.tables import FORGOTTEN, Table
 from bascule.lake.journal import Journal, Rewritten, begin, staging_folder
 from bascule.store import Place
 from bascule.store.places import below, place_named
-
-FORGOTTEN = "bascule.forgotten"
 
 # What a manifest says of a file that follows from its content.
 _MEASURED = (

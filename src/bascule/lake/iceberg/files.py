@@ -10,9 +10,11 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from blake3 import blake3
@@ -23,6 +25,10 @@ from bascule.store import ObjectPath, Place, locking, places
 # Nothing ever reads a file with this ending; `doctor` lists what a killed writer left behind.
 UNFINISHED = ".unfinished"
 CHUNK = 1 << 20
+READERS = 16
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def write(path: Place, data: bytes) -> None:
@@ -101,6 +107,26 @@ def digest(path: Place) -> str:
     else:
         hasher.update_mmap(path)
     return hasher.hexdigest()
+
+
+def read_unless(path: Place, mark: str | None) -> bytes:
+    """Return a file's content; from the cache when it was read while something else was `mark`, too.
+
+    Args:
+        mark: None to read the file itself.
+    """
+    if isinstance(path, ObjectPath) and path.shelf.cache is not None and mark is not None:
+        return path.shelf.cache.whole(path.key, mark)
+    return path.read_bytes()
+
+
+def at_once(work: Callable[[T], U], items: Sequence[T], place: Place) -> Iterator[U]:
+    """Do something with each of several files, in order; where every file is a way off, many at a time."""
+    if isinstance(place, Path) or len(items) < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(READERS, thread_name_prefix="bascule-read") as readers:
+        yield from readers.map(work, items)
 
 
 def warm(paths: Iterable[Place]) -> None:

@@ -121,9 +121,9 @@ _COUNTS = {
 class AvroFile:
     """An Avro file that was read: records, schema and key-value metadata, so that it can be written again."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: Place, mark: str | None = None) -> None:
         try:
-            with io.BytesIO(path.read_bytes()) as source:
+            with io.BytesIO(files.read_unless(path, mark)) as source:
                 reader = fastavro.reader(source)
                 self.records = cast(list[dict[str, Any]], list(reader))
                 self.schema = cast(dict[str, Any], reader.writer_schema)
@@ -138,14 +138,15 @@ class AvroFile:
             ) from error
 
 
-def read_manifest(manifest: ManifestFile, path: Place) -> list[Entry]:
+def read_manifest(manifest: ManifestFile, path: Place, mark: str | None = None) -> list[Entry]:
     """Return a manifest's entries, with what they inherit from its record in the manifest list filled in.
 
     Args:
         manifest: the record.
         path: where the file is.
+        mark: see `files.read_unless`.
     """
-    entries = AvroFile(path).records
+    entries = AvroFile(path, mark).records
     for entry in entries:
         if entry.get("snapshot_id") is None:
             entry["snapshot_id"] = manifest["added_snapshot_id"]
@@ -226,9 +227,9 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
     return found
 
 
-def read_list(path: Place) -> list[ManifestFile]:
-    """Return a manifest list's records."""
-    return AvroFile(path).records
+def read_list(path: Place, mark: str | None = None) -> list[ManifestFile]:
+    """Return a manifest list's records; `mark` is that of `files.read_unless`."""
+    return AvroFile(path, mark).records
 
 
 def write_list(

@@ -18,6 +18,8 @@ from bascule.store.places import place_named
 
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
+# The forgettings that rewrote the table's files, by id.
+FORGOTTEN = "bascule.forgotten"
 LOCK = "table.lock"
 # Whoever holds it is the next to land on the table: see `Lake.land`.
 TURN = "turn.lock"
@@ -83,24 +85,30 @@ class Table:
         former = self.properties.get(FORMER_LOCATIONS, "").split("\n")
         return [place.rstrip("/") for place in (self.metadata["location"], *former) if place]
 
-    def manifests(self, snapshot: Snapshot | None = None) -> list[ManifestFile]:
-        """Return the manifest records of a snapshot, of the current one unless given."""
+    def manifests(self, snapshot: Snapshot | None = None, *, fresh: bool = False) -> list[ManifestFile]:
+        """Return the manifest records of a snapshot, of the current one unless given; with `fresh`, from no cache."""
         snapshot = snapshot or self.snapshot
         if snapshot is None:
             return []
         if "manifest-list" in snapshot:
-            return manifests.read_list(self.resolve(snapshot["manifest-list"]))
+            return manifests.read_list(self.resolve(snapshot["manifest-list"]), None if fresh else self._mark)
         return [_bare(place, snapshot["snapshot-id"]) for place in snapshot.get("manifests", [])]
 
-    def entries(self, manifest: ManifestFile) -> list[Entry]:
-        """Return the entries of one manifest, inheritance applied."""
-        return manifests.read_manifest(manifest, self.resolve(manifest["manifest_path"]))
+    def entries(self, manifest: ManifestFile, *, fresh: bool = False) -> list[Entry]:
+        """Return the entries of one manifest, inheritance applied; with `fresh`, from no cache."""
+        path = self.resolve(manifest["manifest_path"])
+        return manifests.read_manifest(manifest, path, None if fresh else self._mark)
+
+    @property
+    def _mark(self) -> str:
+        # Nothing but a forgetting rewrites a manifest or a list, and it writes its id into every document after that.
+        return self.properties.get(FORGOTTEN, "")
 
     def live(self, content: int | None = None) -> Iterator[Entry]:
         """Yield the entries of files that the current snapshot has; with `content`, only data or only delete files."""
-        for manifest in self.manifests():
-            if content is None or (manifest.get("content") or 0) == content:
-                yield from (e for e in self.entries(manifest) if e["status"] != manifests.DELETED)
+        wanted = [m for m in self.manifests() if content is None or (m.get("content") or 0) == content]
+        for entries in files.at_once(self.entries, wanted, self.folder):
+            yield from (e for e in entries if e["status"] != manifests.DELETED)
 
     def data_files(self) -> list[DataFile]:
         """Return the current snapshot's data files, in the order in which they came."""
