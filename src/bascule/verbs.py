@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bascule.project.comparing import Comparison
     from bascule.project.forgetting import Forgetting
     from bascule.project.init import InitReport
+    from bascule.project.migrating import Migration
     from bascule.project.overview import Entry, Status
     from bascule.project.place import Place
     from bascule.project.predicting import Predicted
@@ -417,6 +418,29 @@ class OpenProject:
         from bascule.project.caring import examine
 
         return examine(self.workspace, deep)
+
+    def migrate(
+        self,
+        *,
+        catalog: str | None = None,
+        storage: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Migration:
+        """Move the workspace to another catalog and another storage, either way, with every id kept.
+
+        Args:
+            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            dry_run: say what would be moved, and whether it can be; change nothing.
+        """
+        from bascule.project.migrating import migrate
+
+        workspace = self.workspace
+        try:
+            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+        finally:
+            self.close()
 
     def forget(self, table: str, subject: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> Forgetting:
         """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.

@@ -70,6 +70,7 @@ COMMANDS = {
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Train a version again and compare byte by byte."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),
     "doctor": Command("bascule.cli.care:doctor", ASK, "Whether all that the workspace promises holds."),
+    "migrate": Command("bascule.cli.care:migrate", ASK, "Move the workspace to PostgreSQL and S3, or back."),
     "forget": Command("bascule.cli.care:forget", ASK, "Remove a subject everywhere, and leave a proof."),
 }
 

@@ -17,6 +17,8 @@ from bascule.lake import engine
 from bascule.lake.iceberg import content, scans, schemas
 from bascule.lake.iceberg.manifests import DATA, POSITION_DELETES
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
+from bascule.store.places import below, place_named
 
 Object = dict[str, Any]
 
@@ -43,7 +45,7 @@ def path_of(name: str) -> str:
     return PREFIX + checked_name(name)
 
 
-def describe(table: Table, lake: Path) -> Object:
+def describe(table: Table, lake: Place) -> Object:
     """Return the object that stands for a table in its present state."""
     summary = table.summary
     key = [name for name in table.properties.get(KEY, "").split("\n") if name]
@@ -63,25 +65,25 @@ def describe(table: Table, lake: Path) -> Object:
     }
 
 
-def location_of(path: Path, lake: Path) -> str:
+def location_of(path: Place, lake: Place) -> str:
     """Return a metadata document's place as objects write it: relative to the lake when it is in it."""
-    return path.relative_to(lake).as_posix() if path.is_relative_to(lake) else str(path)
+    return below(path, lake) or str(path)
 
 
-def load(value: Object, lake: Path, name: str = "") -> Table:
+def load(value: Object, lake: Place, name: str = "") -> Table:
     """Return the table that an object stands for."""
     path = document_of(value, lake)
     table = Table.load(path, name)
     return Table(name or table.properties.get(NAME, ""), table.folder, path, table.metadata)
 
 
-def document_of(value: Object, lake: Path) -> Path:
+def document_of(value: Object, lake: Place) -> Place:
     """Return where an object's metadata document is."""
-    place = Path(value["metadata_location"].removeprefix("file://"))
-    return place if place.is_absolute() else lake / place
+    place = value["metadata_location"].removeprefix("file://")
+    return place_named(place) if place.startswith(("/", "s3://")) or Path(place).is_absolute() else lake / place
 
 
-def folder_of(value: Object, lake: Path) -> Path:
+def folder_of(value: Object, lake: Place) -> Place:
     """Return a table's folder."""
     return document_of(value, lake).parent.parent
 

@@ -53,7 +53,7 @@ class Session:
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
-        engine.confine(self.connection, [workspace.lake_folder, workspace.folder / "blobs"])
+        engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """Return the relation that a query yields; it runs when it is read.

@@ -10,13 +10,13 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.lake.iceberg import files, schemas
+from bascule.store import Place
 
 Metadata = dict[str, Any]
 Snapshot = dict[str, Any]
@@ -132,7 +132,7 @@ def next_time(metadata: Metadata) -> int:
     return max(_now(), int(metadata["last-updated-ms"]) + 1)
 
 
-def read(path: Path) -> Metadata:
+def read(path: Place) -> Metadata:
     """Read a document.
 
     Raises:
@@ -155,9 +155,14 @@ def read(path: Path) -> Metadata:
     return found
 
 
-def write(path: Path, metadata: Metadata) -> None:
+def write(path: Place, metadata: Metadata) -> None:
     """Write a document durably. Equal documents have equal bytes."""
-    files.write(path, json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    files.write(path, encode(metadata))
+
+
+def encode(metadata: Metadata) -> bytes:
+    """Return a document's bytes. Equal documents have equal bytes."""
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _now() -> int:

@@ -12,16 +12,16 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from bascule.errors import InputError
-from bascule.lake.iceberg import bounds, manifests, schemas, types, vectors
+from bascule.lake.iceberg import bounds, files, manifests, schemas, types, vectors
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import FIELD_ID, literal, quoted
+from bascule.store import Place
 
 # The rows that a deletion vector takes out stand in the query itself.
 MOST_IN_A_VECTOR = 1_000_000
@@ -61,6 +61,7 @@ def scan(
         _refuse_delete(table, record)
     if not data:
         return nothing(reading.schema, positions)
+    files.warm(f.path for f in data)
     touched = _touched(table, data, deletes)
     parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
     for group in _by_naming(table, [f for f in data if f.path in touched]):
@@ -107,9 +108,9 @@ class _Reading:
         )
         return f"read_parquet([{paths}], schema = MAP {{{wanted}}})"
 
-    def _by_name(self, example: Path, paths: str) -> str:
+    def _by_name(self, example: Place, paths: str) -> str:
         # Files that were adopted as they were: the table's name mapping says which of their columns is which field.
-        there = set(pq.read_schema(example).names)
+        there = set(pq.read_schema(files.readable(example)).names)
         mapping = json.loads(self.table.properties.get(NAME_MAPPING, "[]"))
         aliases = {entry["field-id"]: entry["names"] for entry in mapping if "field-id" in entry}
         columns = []
@@ -120,10 +121,10 @@ class _Reading:
         return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
 
 
-def pruned(table: Table, files: Sequence[DataFile], between: Between) -> list[DataFile]:
+def pruned(table: Table, data: Sequence[DataFile], between: Between) -> list[DataFile]:
     """Return the files that may hold a row with every column within its limits, by the bounds in the manifests."""
     wanted = [(schemas.find(table.schema, name), limits) for name, limits in between.items()]
-    return [f for f in files if all(_overlaps(f, field, limits) for field, limits in wanted)]
+    return [f for f in data if all(_overlaps(f, field, limits) for field, limits in wanted)]
 
 
 def refuse_unreadable(table: Table) -> None:
@@ -174,18 +175,18 @@ def _by_naming(table: Table, data: Sequence[DataFile]) -> list[list[DataFile]]:
     groups: dict[tuple[str, ...], list[DataFile]] = defaultdict(list)
     for file in data:
         ids = _named_by_id(file.path, table)
-        groups[() if ids else tuple(pq.read_schema(file.path).names)].append(file)
+        groups[() if ids else tuple(pq.read_schema(files.readable(file.path)).names)].append(file)
     return list(groups.values())
 
 
-def _named_by_id(path: Path, table: Table) -> bool:
+def _named_by_id(path: Place, table: Table) -> bool:
     if NAME_MAPPING not in table.properties:
         return True
-    return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
+    return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(files.readable(path)))
 
 
-def _touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Path]:
-    found: set[Path] = set()
+def _touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Place]:
+    found: set[Place] = set()
     for record in deletes:
         if _is_vector(record):
             found.add(table.resolve(record["referenced_data_file"]))

@@ -6,12 +6,12 @@ A vector is a 64-bit Roaring bitmap in its portable form, between a length with 
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from bascule.errors import EnvironmentProblem
 from bascule.lake.iceberg.datafiles import Record
+from bascule.store import Place
 
 PUFFIN = "PUFFIN"
 MAGIC = b"\xd1\xd3\x39\x64"
@@ -22,7 +22,7 @@ _SPARSE = 4096
 _DENSE_BYTES = 8192
 
 
-def positions(record: Record, path: Path) -> np.ndarray:
+def positions(record: Record, path: Place) -> np.ndarray:
     """Return the numbers of the rows that a deletion vector takes out, sorted, from 0.
 
     Args:
