@@ -33,6 +33,8 @@ while True:
     rows = pa.table({"id": [number], "name": [f"n{number}"], "score": [0.5]})
     lake.append("people", rows)
     print("append", number, flush=True)
+    lake.upsert("people", pa.table({"id": [number], "name": [f"n{number}"], "score": [1.5]}), key=["id"])
+    print("upsert", number, flush=True)
     table.move_segment(f"s{number}", pa.table({"name": [f"n{number}"]}))
     print("segment", number, flush=True)
     if number % 3 == 0:

@@ -96,16 +96,25 @@ def append(table: Table, written: Written, facts: Mapping[str, str], sources: st
     Raises:
         Conflict: when its columns changed meanwhile in a way that does not go with the files'.
     """
+    table = with_columns_of(table, written)
+    if sources is not None:
+        table = _with(table, metadata.with_properties(table.metadata, {SOURCES: sources}))
+    return snapshots.append(table, written.records, facts)
+
+
+def with_columns_of(table: Table, written: Written) -> Table:
+    """Return a table with the columns that files were written with, for it or for an earlier state of it.
+
+    Raises:
+        Conflict: when its own changed meanwhile in a way that does not go with them.
+    """
     table = table.for_writing()
     if table.metadata["table-uuid"] != written.table.metadata["table-uuid"]:
         raise Conflict(f"Table {table.name!r} was replaced by another one meanwhile.", hint="Repeat.")
     schema = schemas.merged(written.table.schema, table.schema, written.schema)
     if schema is None:
         raise Conflict(f"The columns of table {table.name!r} changed meanwhile.", hint="Repeat.")
-    document = metadata.with_schema(table.metadata, schema, written.last_column)
-    if sources is not None:
-        document = metadata.with_properties(document, {SOURCES: sources})
-    return snapshots.append(_with(table, document), written.records, facts)
+    return _with(table, metadata.with_schema(table.metadata, schema, written.last_column))
 
 
 def overwrite(table: Table, written: Written, facts: Mapping[str, str], sources: str | None = None) -> Table:
@@ -134,13 +143,24 @@ def delete(table: Table, where: str, temporary: Path) -> Table:
     written: list[Record] = []
     try:
         for path, matched in found.items():
-            gone = _gone(table, data[path], matched, temporary)
-            if len(gone) < data[path].rows:
-                written.append(_rewritten(data[path], gone, table))
+            written += without_rows(table, data[path], matched, temporary)
         return snapshots.replace(table, dropped, written, "overwrite" if written else "delete")
     except BaseException:
         datafiles.remove(written)
         raise
+
+
+def without_rows(
+    table: Table, file: DataFile, matched: np.ndarray, temporary: Path, *, deleted_too: bool = False
+) -> list[Record]:
+    """Write a data file again without some of its rows; when none is left, nothing is written.
+
+    Args:
+        matched: the rows' numbers, sorted.
+        deleted_too: keep rows that position deletes name: the file is new, so they mean none of it.
+    """
+    gone = matched if deleted_too else _gone(table, file, matched, temporary)
+    return [_rewritten(file, gone, table)] if len(gone) < file.rows else []
 
 
 def evolve(table: Table, change: Change) -> Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import journal, merging, objects, staging
+from bascule.lake import journal, merging, objects, staging, upserting
 from bascule.lake.caching import let_go_of_the_forgotten
 from bascule.lake.diffs import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
@@ -21,6 +21,7 @@ from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
+from bascule.lake.upserting import Upserted
 from bascule.store import Place
 
 TRIES = 60
@@ -30,9 +31,9 @@ class Lake:
     """The tables of one workspace.
 
     `stage_*` methods write files and return the object of the table's next state; nothing of it is visible until
-    somebody commits it, and when one raises nothing is left behind. `append`, `overwrite` and `delete` stage and
-    commit. Rows may be an Arrow table or reader, a DuckDB relation, or anything that speaks Arrow's C stream; they are
-    streamed, so memory is bounded.
+    somebody commits it, and when one raises nothing is left behind. `append`, `overwrite`, `upsert` and `delete` stage
+    and commit. Rows may be an Arrow table or reader, a DuckDB relation, or anything that speaks Arrow's C stream; they
+    are streamed, so memory is bounded.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -146,6 +147,12 @@ class Lake:
         with self.writing(value) as table:
             after = staging.delete(table, where, self.workspace.temporary_folder)
             return value if after is table else objects.describe(after, self.folder)
+
+    def stage_upsert(
+        self, value: Object, data: Any, *, name: str = "", key: Sequence[str] = (), evolve: bool = False
+    ) -> Upserted:
+        """Put rows in by the key: see `upsert`. The result's `value` is the table's next state."""
+        return upserting.stage(self, value, Rows(data), name=name, key=key, evolve=evolve)
 
     def stage_columns(
         self,
@@ -289,8 +296,44 @@ class Lake:
         with self.writing(self.workspace.history.get(branch, path), name):
             return self.land(branch, path, lambda t: staging.delete(t, where, self._temporary), told, data_too=True)
 
+    def upsert(
+        self,
+        name: str,
+        data: Any,
+        *,
+        branch: str = "main",
+        message: str | None = None,
+        author: str | None = None,
+        key: Sequence[str] = (),
+        evolve: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Upserted:
+        """Put rows into a branch's table and commit: one with a known key takes the old one's place, others are added.
+
+        Only files that hold replaced rows are rewritten. Rows that the table has already, the same in every column,
+        stay as they are: to upsert the same rows again changes nothing. Rows that somebody else appends meanwhile are
+        looked at too. The rows may be more than memory holds.
+
+        Args:
+            key: the columns that tell rows apart; the table's key unless given.
+            evolve: let new columns be added, and missing ones be null.
+
+        Raises:
+            InputError: when there is no key, a row has no value in it, or two of the rows have the same one.
+            Conflict: when somebody changed the table's columns, or replaced it, meanwhile.
+        """
+        told: dict[str, Any] = {"message": message or f"Upsert into {name}", "author": author, "meta": meta}
+        return upserting.upsert(self, name, Rows(data), branch=branch, key=key, evolve=evolve, told=told)
+
     def land(
-        self, branch: str, path: str, stage: Callable[[Table], Table], told: dict[str, Any], *, data_too: bool
+        self,
+        branch: str,
+        path: str,
+        stage: Callable[[Table], Table],
+        told: dict[str, Any],
+        *,
+        data_too: bool,
+        kept: frozenset[str] = frozenset(),
     ) -> Commit:
         """Stage a change of a branch's table and commit it, again from the table's newest state when another won.
 
@@ -298,6 +341,7 @@ class Lake:
             stage: makes the next state from the present one, or returns that when there is nothing to do.
             told: what `History.commit` is told besides.
             data_too: delete the data files that an attempt wrote when it did not land.
+            kept: the paths of those that stay, because the next attempt has them too.
         """
         name = path.removeprefix(objects.PREFIX)
         for attempt in range(TRIES):
@@ -306,7 +350,7 @@ class Lake:
             folder = self._head(branch, name)[1].folder
             taken = files.locked(folder / TURN, exclusive=True) if attempt or not data_too else nullcontext()
             with taken:
-                landed = self._land_once(branch, name, stage, told, data_too)
+                landed = self._land_once(branch, name, stage, told, data_too, kept)
             if landed is not None:
                 return landed
             time.sleep(random.random() * 0.01 * min(attempt + 1, 10))
@@ -319,7 +363,13 @@ class Lake:
         return digest, self.table(self.workspace.history.object(digest), name)
 
     def _land_once(
-        self, branch: str, name: str, stage: Callable[[Table], Table], told: dict[str, Any], data_too: bool
+        self,
+        branch: str,
+        name: str,
+        stage: Callable[[Table], Table],
+        told: dict[str, Any],
+        data_too: bool,
+        kept: frozenset[str],
     ) -> Commit | None:
         digest, before = self._head(branch, name)
         after = stage(before)
@@ -329,7 +379,7 @@ class Lake:
         try:
             return self.workspace.history.commit(branch, {path: landed}, expect={path: digest}, **told)
         except Conflict:  # only what certainly did not land is deleted: of any other error nobody knows
-            snapshots.discard(after, data_too=data_too)
+            snapshots.discard(after, data_too=data_too, kept=kept)
             return None
 
     @contextmanager

@@ -70,11 +70,12 @@ def replace(
         return made.finish(listed, operation, {**_came(records), **_went(gone), **totals}, number, facts or {})
 
 
-def discard(table: Table, *, data_too: bool) -> None:
+def discard(table: Table, *, data_too: bool, kept: frozenset[str] = frozenset()) -> None:
     """Delete what `append` or `replace` wrote for a table that nobody will refer to.
 
     Args:
         data_too: also the data files that its snapshot added.
+        kept: the paths of data files that stay nevertheless, as manifests write them.
     """
     snapshot = table.snapshot
     if snapshot is not None:
@@ -83,8 +84,9 @@ def discard(table: Table, *, data_too: bool) -> None:
             if manifest["added_snapshot_id"] != number:
                 continue
             for entry in table.entries(manifest) if data_too else ():
-                if entry["status"] == ADDED and entry["snapshot_id"] == number:
-                    table.resolve(entry["data_file"]["file_path"]).unlink(missing_ok=True)
+                path = entry["data_file"]["file_path"]
+                if entry["status"] == ADDED and entry["snapshot_id"] == number and path not in kept:
+                    table.resolve(path).unlink(missing_ok=True)
             table.resolve(manifest["manifest_path"]).unlink(missing_ok=True)
         table.resolve(snapshot["manifest-list"]).unlink(missing_ok=True)
     table.path.unlink(missing_ok=True)
