@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bascule.lake import objects
-from bascule.lake.iceberg import metadata, schemas, snapshots
+from bascule.lake.iceberg import metadata, partitions, schemas, snapshots
 from bascule.lake.iceberg.manifests import DATA, Entry
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.seen import SOURCES, joined, note
@@ -27,7 +27,7 @@ def merge(base: Table, ours: Table, theirs: Table) -> Table | None:
     added = [entry for entry in added if _path(entry) not in both]
     once = not both or _contents(added).isdisjoint(_contents(entry for entry in mine if _path(entry) not in both))
     sources = joined(base, ours, theirs, picked=bool(both) and once)
-    return None if sources is None else _with(ours, theirs, added, schema, sources)
+    return None if sources is None else _with(base, ours, theirs, added, schema, sources)
 
 
 def pick(base: Table, ours: Table, theirs: Table) -> Table | None:
@@ -47,13 +47,18 @@ def pick(base: Table, ours: Table, theirs: Table) -> Table | None:
     if any(source.digest in known for source in new) or any(_path(entry) in there for entry in added):
         return None
     listed = note(ours, new) if new else ours.properties.get(SOURCES)
-    return _with(ours, theirs, added, schema, listed)
+    return _with(base, ours, theirs, added, schema, listed)
 
 
-def _with(ours: Table, theirs: Table, added: list[Entry], schema: schemas.Schema, sources: str | None) -> Table:
+def _with(
+    base: Table, ours: Table, theirs: Table, added: list[Entry], schema: schemas.Schema, sources: str | None
+) -> Table | None:
     ours = ours.for_writing()
     last = max(side.metadata[metadata.LAST_COLUMN] for side in (ours, theirs))
-    document = metadata.with_schema(ours.metadata, schema, last)
+    divided = partitions.merged(base.metadata, ours.metadata, theirs.metadata)
+    if divided is None:
+        return None
+    document = metadata.with_schema(divided, schema, last)
     document = metadata.with_properties({**document, metadata.LAST_COLUMN: last}, {SOURCES: sources or None})
     return snapshots.append(Table(ours.name, ours.folder, ours.path, document), [entry["data_file"] for entry in added])
 

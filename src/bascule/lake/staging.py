@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.errors import Conflict, InputError
-from bascule.lake import engine, objects
-from bascule.lake.iceberg import datafiles, files, metadata, scans, schemas, snapshots, tables
+from bascule.lake import arranging, engine, objects
+from bascule.lake.iceberg import datafiles, files, metadata, partitions, scans, schemas, snapshots, tables
 from bascule.lake.iceberg.datafiles import DataFile, Record
+from bascule.lake.iceberg.partitions import SPEC_ID
 from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.updates import Update, apply
 from bascule.lake.rows import Rows, compared, renamed
 from bascule.lake.seen import SOURCES
 from bascule.store import Place
@@ -44,20 +46,36 @@ class Written:
     records: list[Record]
 
 
-def create(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
+def create(
+    lake: Place,
+    name: str,
+    schema: pa.Schema,
+    key: Sequence[str],
+    partition_by: Sequence[str] = (),
+    sort_by: Sequence[str] = (),
+) -> Table:
     """Return an empty table in a folder of its own, with no document yet."""
     objects.checked_name(name)
     columns, last = schemas.from_arrow(schema)
     properties = {objects.NAME: name}
     if key:
         properties[objects.KEY] = objects.checked_key(key, columns)
-    return tables.create(name, lake / f"{name}-{uuid.uuid4().hex[:12]}", columns, last, properties)
+    told = layout(partition_by or None, sort_by or None, columns)
+    table = tables.create(name, lake / f"{name}-{uuid.uuid4().hex[:12]}", columns, last, properties)
+    return _with(table, apply(table.metadata, told)) if told else table
 
 
 @contextmanager
-def created(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
+def created(
+    lake: Place,
+    name: str,
+    schema: pa.Schema,
+    key: Sequence[str],
+    partition_by: Sequence[str] = (),
+    sort_by: Sequence[str] = (),
+) -> Iterator[Table]:
     """Make an empty table that is removed again when the block raises."""
-    table = create(lake, name, schema, key)
+    table = create(lake, name, schema, key, partition_by, sort_by)
     try:
         yield table
     except BaseException:
@@ -74,7 +92,8 @@ def write_rows(table: Table, rows: Rows, *, evolve: bool) -> Written:
         schema, last = schemas.add_columns(schema, new, last)
     arrow = schemas.to_arrow(schema)
     batches = datafiles.aligned(renamed(iter(rows), arrow), arrow, table.name)
-    return Written(table, schema, last, datafiles.write(batches, schema, table.folder / "data"))
+    now = _with(table, metadata.with_schema(table.metadata, schema, last))
+    return Written(table, schema, last, arranging.write(now, batches))
 
 
 @contextmanager
@@ -174,6 +193,30 @@ def evolve(table: Table, change: Change) -> Table:
     return table.written(metadata.with_properties(document, {objects.KEY: kept or None}))
 
 
+def arrange(table: Table, partition_by: Sequence[str] | None, sort_by: Sequence[str] | None) -> Table:
+    """Return a table whose new files are divided and sorted in another way; None leaves either as it is.
+
+    The files that it has stay as they are, and are read as before.
+    """
+    table = table.for_writing()
+    document = apply(table.metadata, layout(partition_by, sort_by, table.schema))
+    same = all(document[name] == table.metadata[name] for name in ("default-spec-id", "default-sort-order-id"))
+    return table if same else table.written(document)
+
+
+def layout(partition_by: Sequence[str] | None, sort_by: Sequence[str] | None, schema: schemas.Schema) -> list[Update]:
+    """Return the updates of a table's metadata that give it a layout."""
+    told: list[Update] = []
+    if partition_by is not None:
+        told.append({"action": "add-spec", "spec": {"spec-id": -1, **partitions.parse_spec(partition_by, schema)}})
+        told.append({"action": "set-default-spec", "spec-id": -1})
+    if sort_by is not None:
+        order = partitions.parse_order(sort_by, schema)
+        told.append({"action": "add-sort-order", "sort-order": {"order-id": 1 if sort_by else 0, **order}})
+        told.append({"action": "set-default-sort-order", "sort-order-id": -1})
+    return told
+
+
 def _with(table: Table, document: metadata.Metadata) -> Table:
     return Table(table.name, table.folder, table.path, document)
 
@@ -217,5 +260,7 @@ def _rewritten(file: DataFile, positions: np.ndarray, table: Table) -> Record:
     with files.working(folder, "writing.parquet") as working:
         record = datafiles.rewrite_without(file.path, positions, working, "")
         record["file_path"] = datafiles.named_by_content(working, folder)
+        # Rows that were taken out leave the others where and in the order in which they were.
+        record |= {name: file.record[name] for name in ("partition", SPEC_ID, "sort_order_id") if name in file.record}
         files.publish(working, place_named(record["file_path"]))
     return record

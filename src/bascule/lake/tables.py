@@ -87,7 +87,7 @@ class Lake:
         table = self.table(value)
         if not between:
             return scans.scan(table)
-        source = scans.scan(table, only=scans.pruned(table, table.data_files(), between))
+        source = scans.scan(table, only=scans.candidates(table, between))
         terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
 
@@ -102,14 +102,27 @@ class Lake:
 
     # Staging ---------------------------------------------------------------------------------------------------------
 
-    def stage_create(self, name: str, schema: pa.Schema, key: Sequence[str] = ()) -> Object:
+    def stage_create(
+        self,
+        name: str,
+        schema: pa.Schema,
+        key: Sequence[str] = (),
+        *,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Object:
         """Make an empty table.
 
+        Args:
+            partition_by: how its files are divided: columns, or `year(c)`, `month(c)`, `day(c)`, `hour(c)`,
+                `truncate(WIDTH, c)` and `bucket(COUNT, c)` of one.
+            sort_by: how the rows of a file are sorted: the same, with `desc` and `nulls first` or `nulls last`.
+
         Raises:
-            InputError: for a name or a column type that no table can have.
-            NotFound: for a key column that the schema does not have.
+            InputError: for a name, a column type or a layout that no table can have.
+            NotFound: for a column of the key or the layout that the schema does not have.
         """
-        with staging.created(self.folder, name, schema, key) as table:
+        with staging.created(self.folder, name, schema, key, partition_by, sort_by) as table:
             return objects.describe(table.written(table.metadata), self.folder)
 
     def stage_append(
@@ -162,8 +175,12 @@ class Lake:
         rename: Mapping[str, str] | None = None,
         drop: Sequence[str] = (),
         widen: Mapping[str, pa.DataType] | None = None,
+        order: Sequence[str] = (),
     ) -> Object:
-        """Change a table's columns without touching its data: rename, then drop, widen and add.
+        """Change a table's columns without touching its data: rename, then drop, widen, add and reorder.
+
+        Args:
+            order: the columns that come first, in that order; the others follow as they are.
 
         Raises:
             NotFound: for a column that there is not.
@@ -177,10 +194,23 @@ class Lake:
                 schema = schemas.drop_column(schema, name)
             for name, kind in (widen or {}).items():
                 schema = schemas.widen_column(schema, name, types.primitive_from_arrow(kind, name))
-            return schemas.add_columns(schema, add, last)
+            schema, last = schemas.add_columns(schema, add, last)
+            return schemas.reorder_columns(schema, order), last
 
         with self.writing(value) as table:
             return objects.describe(staging.evolve(table, change), self.folder)
+
+    def stage_layout(
+        self, value: Object, *, partition_by: Sequence[str] | None = None, sort_by: Sequence[str] | None = None
+    ) -> Object:
+        """Divide or sort the files that come from now on in another way; those that are there stay as they are.
+
+        Args:
+            partition_by, sort_by: as `stage_create` takes them; none of either is `()`, as it is now is None.
+        """
+        with self.writing(value) as table:
+            after = staging.arrange(table, partition_by, sort_by)
+        return value if after is table else objects.describe(after, self.folder)
 
     def merge_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         """Settle a table that two sides changed, when both did nothing but append: no data file is copied.

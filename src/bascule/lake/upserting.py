@@ -153,7 +153,7 @@ class _Upsert:
         if not self.written.records:
             return []
         between = {name: limits for name in self.key if (limits := _limits(table, name, self.written.records))}
-        return scans.pruned(table, table.data_files(), between)
+        return scans.candidates(table, between)
 
     def _match(self, connection: duckdb.DuckDBPyConnection, table: Table, data: Mapping[str, DataFile]) -> None:
         """Put what replaces what into `matched`, and rows that are the same into `same`; both may spill to disk."""

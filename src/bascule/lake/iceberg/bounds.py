@@ -48,7 +48,7 @@ def lower(kind: str, value: Any) -> bytes | None:
         return str(value)[:CUT].encode()
     if kind == "binary":
         return bytes(value[:CUT])
-    return _encode(kind, value)
+    return encode(kind, value)
 
 
 def upper(kind: str, value: Any) -> bytes | None:
@@ -57,7 +57,7 @@ def upper(kind: str, value: Any) -> bytes | None:
         return _next_text(str(value))
     if kind == "binary":
         return _next_bytes(bytes(value))
-    return _encode(kind, value)
+    return encode(kind, value)
 
 
 def decode(kind: str, data: bytes) -> Any:
@@ -92,20 +92,24 @@ def comparable(kind: str, value: Any) -> Any:
     return value
 
 
-def _encode(kind: str, value: Any) -> bytes | None:
+def encode(kind: str, value: Any) -> bytes | None:
+    """Return a value's bytes, whole, or None for a type that has none."""
+    if kind == "string":
+        return str(value).encode()
     if form := _PACKED.get(kind):
         return struct.pack(form, value)
     if kind == "boolean":
         return b"\x01" if value else b"\x00"
     if decimal := decimal_of(kind):
-        unscaled = _unscaled(Decimal(value), decimal[1])
-        return unscaled.to_bytes((unscaled + (unscaled < 0)).bit_length() // 8 + 1, "big", signed=True)
-    if kind.startswith("fixed") or kind == "uuid":
+        number = unscaled(Decimal(value), decimal[1])
+        return number.to_bytes((number + (number < 0)).bit_length() // 8 + 1, "big", signed=True)
+    if kind.startswith("fixed") or kind in ("uuid", "binary"):
         return bytes(value)
     return None
 
 
-def _unscaled(value: Decimal, scale: int) -> int:
+def unscaled(value: Decimal, scale: int) -> int:
+    """Return a decimal times ten to the power of a scale."""
     # Without arithmetic on Decimals: that rounds to the context's 28 digits.
     sign, digits, exponent = value.as_tuple()
     number = int("".join(map(str, digits))) * 10 ** (scale + int(exponent))

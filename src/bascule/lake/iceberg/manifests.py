@@ -16,7 +16,9 @@ from typing import Any, cast
 import fastavro
 
 from bascule.errors import EnvironmentProblem
-from bascule.lake.iceberg import files
+from bascule.lake.iceberg import files, partitions
+from bascule.lake.iceberg.metadata import schema_of
+from bascule.lake.iceberg.partitions import Part
 from bascule.store import Place
 
 Entry = dict[str, Any]
@@ -42,41 +44,24 @@ def _map(key: int, value: int, kind: str) -> dict[str, Any]:
     return {"type": "array", "logicalType": "map", "items": pair}
 
 
-# An unpartitioned table's: the partition has no fields.
-_DATA_FILE = {
-    "type": "record",
-    "name": "r2",
-    "fields": [
-        _field(134, "content", "int"),
-        _field(100, "file_path", "string"),
-        _field(101, "file_format", "string"),
-        _field(102, "partition", {"type": "record", "name": "r102", "fields": []}),
-        _field(103, "record_count", "long"),
-        _field(104, "file_size_in_bytes", "long"),
-        _field(108, "column_sizes", _map(117, 118, "long"), True),
-        _field(109, "value_counts", _map(119, 120, "long"), True),
-        _field(110, "null_value_counts", _map(121, 122, "long"), True),
-        _field(137, "nan_value_counts", _map(138, 139, "long"), True),
-        _field(125, "lower_bounds", _map(126, 127, "bytes"), True),
-        _field(128, "upper_bounds", _map(129, 130, "bytes"), True),
-        _field(131, "key_metadata", "bytes", True),
-        _field(132, "split_offsets", {"type": "array", "element-id": 133, "items": "long"}, True),
-        _field(135, "equality_ids", {"type": "array", "element-id": 136, "items": "int"}, True),
-        _field(140, "sort_order_id", "int", True),
-    ],
-}
-
-MANIFEST = {
-    "type": "record",
-    "name": "manifest_entry",
-    "fields": [
-        _field(0, "status", "int"),
-        _field(1, "snapshot_id", "long", True),
-        _field(3, "sequence_number", "long", True),
-        _field(4, "file_sequence_number", "long", True),
-        _field(2, "data_file", _DATA_FILE),
-    ],
-}
+# Without the partition, which is another record for every spec.
+_DATA_FILE: list[dict[str, Any]] = [
+    _field(134, "content", "int"),
+    _field(100, "file_path", "string"),
+    _field(101, "file_format", "string"),
+    _field(103, "record_count", "long"),
+    _field(104, "file_size_in_bytes", "long"),
+    _field(108, "column_sizes", _map(117, 118, "long"), True),
+    _field(109, "value_counts", _map(119, 120, "long"), True),
+    _field(110, "null_value_counts", _map(121, 122, "long"), True),
+    _field(137, "nan_value_counts", _map(138, 139, "long"), True),
+    _field(125, "lower_bounds", _map(126, 127, "bytes"), True),
+    _field(128, "upper_bounds", _map(129, 130, "bytes"), True),
+    _field(131, "key_metadata", "bytes", True),
+    _field(132, "split_offsets", {"type": "array", "element-id": 133, "items": "long"}, True),
+    _field(135, "equality_ids", {"type": "array", "element-id": 136, "items": "int"}, True),
+    _field(140, "sort_order_id", "int", True),
+]
 
 _SUMMARY = {
     "type": "record",
@@ -110,6 +95,8 @@ MANIFEST_LIST = {
         _field(519, "key_metadata", "bytes", True),
     ],
 }
+
+_PARTITION_PLACE = 3
 
 _COUNTS = {
     EXISTING: ("existing_files_count", "existing_rows_count"),
@@ -146,15 +133,19 @@ def read_manifest(manifest: ManifestFile, path: Place, mark: str | None = None) 
         path: where the file is.
         mark: see `files.read_unless`.
     """
-    entries = AvroFile(path, mark).records
+    file = AvroFile(path, mark)
+    entries, parts = file.records, _partition_fields(file.schema)
     for entry in entries:
+        record = entry["data_file"]
+        record["partition"] = partitions.from_avro(record.get("partition") or {}, parts)
+        record[partitions.SPEC_ID] = manifest.get("partition_spec_id") or 0
         if entry.get("snapshot_id") is None:
             entry["snapshot_id"] = manifest["added_snapshot_id"]
         for key in ("sequence_number", "file_sequence_number"):
             # Format 1 has no sequence numbers; there, and for entries it added itself, the manifest's counts.
             if entry.get(key) is None:
                 entry[key] = manifest.get("sequence_number") or 0
-        entry["data_file"].setdefault("content", DATA)
+        record.setdefault("content", DATA)
     return entries
 
 
@@ -162,20 +153,22 @@ def write_manifest(
     path: Place,
     entries: Sequence[Entry],
     *,
-    table: Mapping[str, Any],
+    table: dict[str, Any],
     snapshot_id: int,
     sequence_number: int,
     content: int = DATA,
 ) -> ManifestFile:
-    """Write a manifest of an unpartitioned table and return its record for a manifest list.
+    """Write a manifest and return its record for a manifest list.
 
     Args:
+        entries: of files that one spec divides.
         table: the table's metadata.
         snapshot_id: the snapshot that adds this manifest.
         sequence_number: that snapshot's.
     """
-    spec = next(s for s in table["partition-specs"] if s["spec-id"] == table["default-spec-id"])
-    schema = next(s for s in table["schemas"] if s["schema-id"] == table["current-schema-id"])
+    spec = partitions.spec_of(table, entries[0]["data_file"].get(partitions.SPEC_ID) if entries else None)
+    parts = partitions.parts(table, spec["spec-id"])
+    schema = schema_of(table)
     metadata = {
         "schema": json.dumps(schema),
         "schema-id": str(schema["schema-id"]),
@@ -184,8 +177,9 @@ def write_manifest(
         "format-version": "2",
         "content": "data" if content == DATA else "deletes",
     }
-    size = _write(path, MANIFEST, metadata, entries)
-    return describe(entries, path, size, spec["spec-id"], snapshot_id, sequence_number, content)
+    size = _write(path, _manifest(parts), metadata, [_as_written(entry, parts) for entry in entries])
+    told = describe(entries, path, size, spec["spec-id"], snapshot_id, sequence_number, content)
+    return {**told, "partitions": partitions.summaries([entry["data_file"] for entry in entries], parts)}
 
 
 def describe(
@@ -243,6 +237,38 @@ def write_list(
         "format-version": "2",
     }
     _write(path, MANIFEST_LIST, metadata, manifests)
+
+
+def _manifest(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the schema of a manifest of files that a spec divides."""
+    fields = list(_DATA_FILE)
+    fields.insert(_PARTITION_PLACE, _field(102, "partition", partitions.avro_record(parts)))
+    return {
+        "type": "record",
+        "name": "manifest_entry",
+        "fields": [
+            _field(0, "status", "int"),
+            _field(1, "snapshot_id", "long", True),
+            _field(3, "sequence_number", "long", True),
+            _field(4, "file_sequence_number", "long", True),
+            _field(2, "data_file", {"type": "record", "name": "r2", "fields": fields}),
+        ],
+    }
+
+
+def _as_written(entry: Entry, parts: Sequence[Part]) -> Entry:
+    record = entry["data_file"]
+    return {**entry, "data_file": {**record, "partition": partitions.to_avro(record["partition"], parts)}}
+
+
+def _partition_fields(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of the partition in a manifest's schema, whoever wrote it."""
+    found: Any = schema
+    for name in ("data_file", "partition"):
+        fields = found["fields"] if isinstance(found, dict) else []
+        kind = next((f["type"] for f in fields if f["name"] == name), None)
+        found = next((k for k in kind if isinstance(k, dict)), None) if isinstance(kind, list) else kind
+    return list(found["fields"]) if isinstance(found, dict) else []
 
 
 def encode(schema: dict[str, Any], metadata: Mapping[str, str], records: Sequence[dict[str, Any]]) -> bytes:

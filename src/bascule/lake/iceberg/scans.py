@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bascule.errors import InputError
-from bascule.lake.iceberg import bounds, files, manifests, schemas, types, vectors
+from bascule.lake.iceberg import bounds, files, manifests, partitions, schemas, types, vectors
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import FIELD_ID, literal, quoted
@@ -122,9 +122,48 @@ class _Reading:
 
 
 def pruned(table: Table, data: Sequence[DataFile], between: Between) -> list[DataFile]:
-    """Return the files that may hold a row with every column within its limits, by the bounds in the manifests."""
-    wanted = [(schemas.find(table.schema, name), limits) for name, limits in between.items()]
-    return [f for f in data if all(_overlaps(f, field, limits) for field, limits in wanted)]
+    """Return the files that may hold a row with every column within its limits, by what manifests say of them."""
+    wanted = _limits(table, between)
+    parts = _parts_of(table)
+    return [
+        file
+        for file in data
+        if all(
+            _overlaps(file, field, low, high) and _placed(file, parts, field, low, high) for field, low, high in wanted
+        )
+    ]
+
+
+def candidates(table: Table, between: Between) -> list[DataFile]:
+    """Return what `pruned` does of all files. Manifests of other partitions are not read."""
+    wanted, parts = _limits(table, between), _parts_of(table)
+
+    def matters(manifest: manifests.ManifestFile) -> bool:
+        of = parts.get(manifest.get("partition_spec_id") or 0, [])
+        summary = manifest.get("partitions") or []
+        return all(partitions.may_list(summary, of, field["id"], low, high) for field, low, high in wanted)
+
+    return pruned(table, table.data_files(matters), between)
+
+
+def _limits(table: Table, between: Between) -> list[tuple[schemas.Field, Any, Any]]:
+    found = []
+    for name, limits in between.items():
+        field = schemas.find(table.schema, name)
+        if isinstance(field["type"], str):
+            low, high = (None if v is None else bounds.comparable(field["type"], v) for v in limits)
+            found.append((field, low, high))
+    return found
+
+
+def _parts_of(table: Table) -> dict[int, list[partitions.Part]]:
+    specs = table.metadata.get("partition-specs", [])
+    return {spec["spec-id"]: partitions.parts(table.metadata, spec["spec-id"]) for spec in specs if spec["fields"]}
+
+
+def _placed(file: DataFile, parts: dict[int, list[partitions.Part]], field: schemas.Field, low: Any, high: Any) -> bool:
+    of = parts.get(file.record.get(partitions.SPEC_ID, 0), [])
+    return partitions.may_hold(file.record["partition"], of, field["id"], low, high)
 
 
 def refuse_unreadable(table: Table) -> None:
@@ -216,11 +255,8 @@ def _moved(table: Table) -> str:
     return text if text != "file_path" else "regexp_replace(file_path, '^file://', '')"
 
 
-def _overlaps(file: DataFile, field: schemas.Field, limits: tuple[Any, Any]) -> bool:
+def _overlaps(file: DataFile, field: schemas.Field, low: Any, high: Any) -> bool:
     kind = field["type"]
-    if not isinstance(kind, str):
-        return True
-    low, high = (None if v is None else bounds.comparable(kind, v) for v in limits)
     least, most = _bound(file, "lower_bounds", field["id"]), _bound(file, "upper_bounds", field["id"])
     if least is not None and high is not None and bounds.decode(kind, least) > high:
         return False

@@ -93,6 +93,16 @@ def widen_column(schema: Schema, name: str, kind: types.Type) -> Schema:
     return _replace(schema, field["id"], {**field, "type": kind})
 
 
+def reorder_columns(schema: Schema, order: Sequence[str]) -> Schema:
+    """Put columns in front, in an order; those that are not named follow as they are."""
+    first = [find(schema, name) for name in order]
+    numbers = [field["id"] for field in first]
+    for name, number in zip(order, numbers, strict=True):
+        if numbers.count(number) > 1:
+            raise InputError(f"Column {name!r} is named twice in the order.", hint="Name each column once.")
+    return {**schema, "fields": [*first, *(field for field in schema["fields"] if field["id"] not in numbers)]}
+
+
 def same(a: Schema, b: Schema) -> bool:
     """Tell whether two schemas have the same columns with the same ids, in the same order."""
     return bool(a["fields"] == b["fields"])

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from bascule.lake.iceberg import content, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.manifests import ADDED, DATA, DELETED, DELETES, EXISTING, Entry, ManifestFile
+from bascule.lake.iceberg.partitions import SPEC_ID
 from bascule.lake.iceberg.tables import Table
 from bascule.store import Place
 
@@ -60,7 +61,7 @@ def replace(
     with _making(table) as made:
         listed = _keep(made, removed, gone)
         if records:
-            listed.append(made.manifest([made.added(record) for record in records]))
+            listed += made.manifests([made.added(record) for record in records])
         totals = _totals(table)
         _count(totals, gone, -1)
         _count(totals, records, 1)
@@ -135,7 +136,11 @@ class _Making:
         self.written: list[Place] = []
 
     def added(self, record: Record) -> Entry:
-        return {"status": ADDED, "snapshot_id": self.number, "data_file": record}
+        return {"status": ADDED, "snapshot_id": self.number, "data_file": _placed(record, self.table)}
+
+    def manifests(self, entries: Sequence[Entry]) -> list[ManifestFile]:
+        """Write manifests of entries, one for each spec by which their files are divided."""
+        return [self.manifest(group) for group in _by_spec(entries).values()]
 
     def manifest(self, entries: Sequence[Entry]) -> ManifestFile:
         path = self._path(f"{self.key}-m{len(self.written)}.avro")
@@ -175,7 +180,11 @@ class _Making:
 
 
 def _climb(made: _Making, listed: list[ManifestFile], added: list[Entry]) -> list[ManifestFile]:
-    entries, rest = added, list(listed)
+    groups = _by_spec(added)
+    entries = groups.pop(made.table.metadata["default-spec-id"], [])
+    rest = [*listed, *(made.manifest(group) for group in groups.values())]
+    if not entries:
+        return rest
     while True:
         level = _level(len(entries))
         run = 0
@@ -214,6 +223,23 @@ def _without(
         for e in entries
     ]
     return [made.manifest(changed)]
+
+
+def _by_spec(entries: Sequence[Entry]) -> dict[int, list[Entry]]:
+    groups: dict[int, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry["data_file"][SPEC_ID], []).append(entry)
+    return groups
+
+
+def _placed(record: Record, table: Table) -> Record:
+    """Return a record with its spec; of a file that knows none, because it is of all rows, one without fields."""
+    if SPEC_ID in record:
+        return record
+    specs = table.metadata["partition-specs"]
+    plain = [spec["spec-id"] for spec in specs if not spec["fields"]]
+    default = table.metadata["default-spec-id"]
+    return {**record, SPEC_ID: default if default in plain or not plain else plain[0]}
 
 
 def _existing(entry: Entry) -> Entry:

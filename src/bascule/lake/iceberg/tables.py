@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bascule.errors import InputError
-from bascule.lake.iceberg import files, manifests, metadata, schemas
+from bascule.lake.iceberg import files, manifests, metadata, partitions, schemas
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.manifests import Entry, ManifestFile
 from bascule.lake.iceberg.metadata import Metadata, Snapshot
@@ -104,9 +104,17 @@ class Table:
         # Nothing but a forgetting rewrites a manifest or a list, and it writes its id into every document after that.
         return self.properties.get(FORGOTTEN, "")
 
-    def live(self, content: int | None = None) -> Iterator[Entry]:
-        """Yield the entries of files that the current snapshot has; with `content`, only data or only delete files."""
+    def live(
+        self, content: int | None = None, matters: Callable[[ManifestFile], bool] = lambda manifest: True
+    ) -> Iterator[Entry]:
+        """Yield the entries of files that the current snapshot has.
+
+        Args:
+            content: only data or only delete files.
+            matters: False for a manifest that need not be read.
+        """
         wanted = [m for m in self.manifests() if content is None or (m.get("content") or 0) == content]
+        wanted = [m for m in wanted if matters(m)]
         for entries in files.at_once(self.entries, wanted, self.folder):
             yield from (e for e in entries if e["status"] != manifests.DELETED)
 
@@ -116,9 +124,9 @@ class Table:
             return []
         return [entry["data_file"] for entry in self.live(manifests.DELETES)]
 
-    def data_files(self) -> list[DataFile]:
-        """Return the current snapshot's data files, in the order in which they came."""
-        entries = sorted(self.live(manifests.DATA), key=lambda entry: int(entry["sequence_number"]))
+    def data_files(self, matters: Callable[[ManifestFile], bool] = lambda manifest: True) -> list[DataFile]:
+        """Return the current snapshot's data files, in the order in which they came; `matters` is that of `live`."""
+        entries = sorted(self.live(manifests.DATA, matters), key=lambda entry: int(entry["sequence_number"]))
         return [self.data_file(entry) for entry in entries]
 
     def data_file(self, entry: Entry) -> DataFile:
@@ -144,10 +152,10 @@ class Table:
                 f"Bascule writes version {metadata.FORMAT_VERSION}.",
                 hint="Write it with the engine that made it.",
             )
-        spec = next(s for s in self.metadata["partition-specs"] if s["spec-id"] == self.metadata["default-spec-id"])
-        if spec["fields"]:
+        unknown = partitions.unknown_transform(self.metadata)
+        if unknown is not None:
             raise InputError(
-                f"Table {self.name!r} is partitioned; Bascule reads such tables and does not write them.",
+                f"Table {self.name!r} is divided or sorted by {unknown!r}, which Bascule does not know.",
                 hint="Write it with the engine that made it.",
             )
         return self.here()

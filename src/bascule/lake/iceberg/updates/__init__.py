@@ -7,6 +7,7 @@ Where the specification leaves something open, Java's library decides, because m
 
 from bascule.lake.iceberg.updates.applying import UPDATES, apply
 from bascule.lake.iceberg.updates.creating import created
+from bascule.lake.iceberg.updates.draft import Update
 from bascule.lake.iceberg.updates.requirements import REQUIREMENTS, RequirementFailed, demand
 
-__all__ = ["REQUIREMENTS", "UPDATES", "RequirementFailed", "apply", "created", "demand"]
+__all__ = ["REQUIREMENTS", "UPDATES", "RequirementFailed", "Update", "apply", "created", "demand"]
