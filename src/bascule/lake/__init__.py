@@ -5,7 +5,7 @@ ingests files, stages and compares states, answers SQL over any ref, and removes
 call it; it knows the history, the catalog and the store, and nothing of contracts, features or models.
 """
 
-from bascule.lake.diffs import ColumnChange, RowChange, TableDiff
+from bascule.lake.comparing import ColumnChange, ColumnDiff, Moved, Profile, RowChange, Shift, Sides, TableDiff
 from bascule.lake.forgetting import ForgetReport, Forgotten, forget, forget_rows
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.ingestion import IngestedFile, IngestReport, ingest, stage_ingest
@@ -16,15 +16,20 @@ from bascule.lake.tables import Lake
 
 __all__ = [
     "ColumnChange",
+    "ColumnDiff",
     "DataFile",
     "ForgetReport",
     "Forgotten",
     "IngestReport",
     "IngestedFile",
     "Lake",
+    "Moved",
+    "Profile",
     "RecordTable",
     "RowChange",
     "Session",
+    "Shift",
+    "Sides",
     "SourceScan",
     "TableDiff",
     "forget",

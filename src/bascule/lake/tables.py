@@ -15,7 +15,7 @@ import pyarrow as pa
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import journal, merging, objects, staging
-from bascule.lake.diffs import TableDiff, compare
+from bascule.lake.comparing import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import TURN, Table
@@ -88,14 +88,27 @@ class Lake:
         terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
 
-    def diff(self, before: Object | None, after: Object | None, limit: int = 20) -> TableDiff:
-        """Compare two states of a table: columns and rows, with a sample of at most `limit` rows.
+    def diff(
+        self,
+        before: Object | None,
+        after: Object | None,
+        limit: int = 20,
+        *,
+        profile: bool = True,
+        whole: bool | None = None,
+    ) -> TableDiff:
+        """Compare two states of a table: columns, rows, and the values in them.
 
-        Only files that one of the two lacks are read. Rows are matched by the table's key when it has one that is
-        unique there, else as a multiset.
+        Only files that one of the two lacks are read. Rows are matched by the table's key, else as a multiset.
+
+        Args:
+            limit: show at most so many of the rows that were added, removed and changed, each.
+            profile: also say what happened to each column's values.
+            whole: read all rows, so that each column's mean, quantiles and shift are told of the whole table too; None
+                does so for a small table.
         """
         sides = [None if side is None else self.table(side) for side in (before, after)]
-        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder)
+        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder, profile=profile, whole=whole)
 
     # Staging ---------------------------------------------------------------------------------------------------------
 
