@@ -229,9 +229,11 @@ class _Comparison:
             Relation(f"(SELECT * FROM {DIFFERING} WHERE {condition})", prefix, rows)
             for prefix, (condition, rows) in zip("on", sides, strict=True)
         ]
-        rows = values.measure(self.connection, relations[0], relations[1], self.columns)
-        table = self._whole(totals) if whole else self._recorded(totals)
         changed = values.changes(self.connection, self.columns) if matched.changed else {}
+        only_changed = not (matched.added or matched.removed)
+        still = [c for c in self.columns if only_changed and c.compared and not changed.get(c.place)]
+        rows = values.measure(self.connection, relations[0], relations[1], self.columns, still)
+        table = self._whole(totals) if whole else self._recorded(totals)
         return tuple(
             ColumnDiff(c.name, c.kind, changed.get(c.place, 0), rows[c.place], table[c.place]) for c in self.columns
         )

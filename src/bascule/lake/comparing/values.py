@@ -77,10 +77,20 @@ def changes(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) ->
 
 
 def measure(
-    connection: duckdb.DuckDBPyConnection, before: Relation, after: Relation, columns: Sequence[Column]
+    connection: duckdb.DuckDBPyConnection,
+    before: Relation,
+    after: Relation,
+    columns: Sequence[Column],
+    unchanged: Sequence[Column] = (),
 ) -> dict[int, Sides]:
-    """Profile the columns of two sides and say how far each lies from what it was, by the columns' places."""
-    olds, news = (profiles.measure(connection, r.source, columns, r.prefix, r.rows) for r in (before, after))
+    """Profile the columns of two sides and say how far each lies from what it was, by the columns' places.
+
+    Args:
+        unchanged: columns that have the same values on both sides, which are looked at once.
+    """
+    moving = [column for column in columns if column not in unchanged]
+    olds = profiles.measure(connection, before.source, columns, before.prefix, before.rows)
+    news = olds | profiles.measure(connection, after.source, moving, after.prefix, after.rows)
     found = {place: Sides(olds[place], news[place]) for place in olds}
     share = SAMPLE / max(before.rows, after.rows, 1)  # one for both sides: a row is drawn on both or on neither
     drawn = [_drawn(connection, relation, columns, share) for relation in (before, after)]
@@ -90,17 +100,22 @@ def measure(
         named = ", ".join(f"v{column.place}" for column in part)
         old, new = (connection.sql(f"SELECT {named} FROM {source}").to_arrow_table() for source in drawn)
         for column in part:
-            pair = [shift.ordered(table[f"v{column.place}"]) for table in (old, new)]
-            found[column.place] = _with_order(found[column.place], pair[0], pair[1], column)
+            values = shift.ordered(old[f"v{column.place}"])
+            later = values if column in unchanged else shift.ordered(new[f"v{column.place}"])
+            found[column.place] = _with_order(found[column.place], values, later, column)
     for column in columns:
-        if column not in ordered and before.rows and after.rows:
+        if column in ordered or not (before.rows and after.rows):
+            continue
+        if column in unchanged:
+            found[column.place] = replace(found[column.place], shift=Shift("total_variation", 0.0))
+        else:
             moved = shift.of_categories(connection, drawn[0], drawn[1], column)
             found[column.place] = replace(found[column.place], shift=moved)
     return found
 
 
 def _with_order(sides: Sides, old: NDArray[Any], new: NDArray[Any], column: Column) -> Sides:
-    value = shift.of_numbers(old, new)
+    value = shift.of_numbers(old, new) if new is not old else (0.0 if old.size else None)
     return Sides(
         replace(sides.before, quantiles=shift.quantiles(old, column)),
         replace(sides.after, quantiles=shift.quantiles(new, column)),
