@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import journal, merging, objects, staging
 from bascule.lake.comparing import TableDiff, compare
-from bascule.lake.iceberg import files, scans, schemas, snapshots, types
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg import datafiles, files, scans, schemas, snapshots, types
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
+from bascule.lake.rowmerge import RowConflict, RowMerge, Side, has_key, merge_rows
 from bascule.lake.rows import Rows
 
 TRIES = 60
@@ -199,9 +200,50 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
-    def discard(self, value: Object) -> None:
-        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+    def merge_rows(
+        self,
+        base: Object,
+        ours: Object,
+        theirs: Object,
+        *,
+        name: str = "",
+        settle: Side | None = None,
+        cells: bool = False,
+        tell: Callable[[RowConflict], None] | None = None,
+    ) -> tuple[Object | None, RowMerge]:
+        """Merge a table that two sides changed row by row, by its key.
+
+        A row that one side added, removed or changed is taken; what both did equally agrees. Only data files in which
+        both sides changed rows are written again.
+
+        Args:
+            settle: whose row is taken where both changed it differently.
+            cells: merge a row of which each side changed other columns; else that is a conflict too.
+            tell: is given every row in conflict, by key.
+
+        Returns:
+            The merged state, or None when rows are in conflict; and how it went.
+
+        Raises:
+            Unmergeable: when the table has no key, a key is there twice, or both sides changed the columns differently.
+        """
+        with self.writing(ours, name) as table:
+            sides = self.table(base, name), table, self.table(theirs, name)
+            done = merge_rows(*sides, self.workspace.temporary_folder, settle=settle, cells=cells, tell=tell)
+            return (objects.describe(done.table, self.folder) if done.table is not None else None), done
+
+    def row_mergeable(self, base: Object, ours: Object, theirs: Object) -> bool:
+        """Tell whether three states are of one table with one key, so that `merge_rows` could merge them."""
+        return has_key(self.table(base), self.table(ours), self.table(theirs))
+
+    def discard(self, value: Object, written: Iterable[Record] = ()) -> None:
+        """Delete what `merge_appends` or `merge_rows` wrote for a state that certainly was not committed.
+
+        Args:
+            written: `RowMerge.written`.
+        """
         snapshots.discard(self.table(value), data_too=False)
+        datafiles.remove(written)
 
     # Staging and committing ------------------------------------------------------------------------------------------
 

@@ -31,30 +31,30 @@ class Changed:
 
 
 def changed_files(before: Table, after: Table) -> Changed:
-    """Return the files that differ: those that one state lacks, and those of which it has other rows deleted.
+    """Return the files that hold all rows that differ. Files of equal content stand for each other."""
+    if same_table(before, after):
+        files = files_between(before, after)
+        alike = True
+    else:
+        files = Changed(before.data_files(), after.data_files())
+        alike = schemas.same(before.schema, after.schema)
+    if not alike or _deletes(before) or _deletes(after):
+        return files
+    contents = Counter(file.digest for file in files.went), Counter(file.digest for file in files.came)
+    return Changed(_more(files.went, contents[0] - contents[1]), _more(files.came, contents[1] - contents[0]))
 
-    Files of equal content stand for each other, whatever they are called.
-    """
-    if not same_table(before, after):
-        pair = before.data_files(), after.data_files()
-        alike = schemas.same(before.schema, after.schema) and not (_deletes(before) or _deletes(after))
-        return Changed(*_unequal(*pair)) if alike else Changed(*pair)
+
+def files_between(before: Table, after: Table) -> Changed:
+    """Return the files by which two states of one table differ: those that one lacks, or has other rows deleted of."""
     came, went = merging.changed(before, after)
     files = Changed([before.data_file(entry) for entry in went], [after.data_file(entry) for entry in came])
     old, new = _deletes(before), _deletes(after)
-    if not (old or new):
-        return Changed(*_unequal(files.went, files.came))
     touched = _named(before, [old[path] for path in old.keys() - new.keys()])
     touched |= _named(after, [new[path] for path in new.keys() - old.keys()])
-    both = {file.path: file for file in before.data_files()} if touched else {}
     there = {file.path for file in files.went}
+    both = {file.path: file for file in before.data_files()} if touched else {}
     shared = [both[path] for path in sorted(touched) if path in both and path not in there]
     return Changed([*files.went, *shared], [*files.came, *shared])
-
-
-def _unequal(went: Sequence[DataFile], came: Sequence[DataFile]) -> tuple[list[DataFile], list[DataFile]]:
-    contents = Counter(file.digest for file in went), Counter(file.digest for file in came)
-    return _more(went, contents[0] - contents[1]), _more(came, contents[1] - contents[0])
 
 
 def _more(files: Sequence[DataFile], wanted: Counter[str]) -> list[DataFile]:

@@ -7,6 +7,7 @@ one removed and one added. Rows are streamed, and what does not fit in memory is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ from bascule.lake.iceberg.types import quoted
 
 # A table of fewer values than this (rows × columns of both states) is read whole for its columns' figures.
 SMALL = 20_000_000
-# What one comparison may hold in memory; the rest is spilled to the workspace's temporary folder.
-MEMORY = "25%"
+# What one comparison may hold in memory, in bytes; the rest is spilled to the workspace's temporary folder.
+MEMORY = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def compare(
 @contextmanager
 def _opened(temporary: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with engine.opened(temporary) as connection, engine.told("The two states cannot be compared"):
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        most = min(MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+        connection.execute(f"SET memory_limit = '{most}B'")
         connection.execute("SET preserve_insertion_order = false")
         yield connection
 
@@ -146,7 +148,7 @@ class _Comparison:
             replaced=self.replaced,
             files_read=len(self.files.went) + len(self.files.came),
             files_shared=self._shared(),
-            whole=whole and differing and profile,
+            whole=differing and profile and (whole or self.before is None or self.after is None),
         )
 
     def _column_changes(self) -> tuple[ColumnChange, ...]:
@@ -166,9 +168,9 @@ class _Comparison:
     def _match(self, key: Sequence[Column]) -> Matched:
         went, came = self.files.went, self.files.came
         if not (went and came):  # rows only came or only went, so nothing needs matching
-            return matching.one_sided(
-                self.connection, self._side(bool(came)), self.columns, "added" if came else "removed"
-            )
+            side, kind = self._side(bool(came)), "added" if came else "removed"
+            copy = side.rows * len(self.columns) <= SMALL
+            return matching.one_sided(self.connection, side, self.columns, kind, copy=copy)
         old, new = self._side(False), self._side(True)
         if key:
             return matching.by_key(self.connection, old, new, self.columns, key)
@@ -233,18 +235,23 @@ class _Comparison:
         only_changed = not (matched.added or matched.removed)
         still = [c for c in self.columns if only_changed and c.compared and not changed.get(c.place)]
         rows = values.measure(self.connection, relations[0], relations[1], self.columns, still)
-        table = self._whole(totals) if whole else self._recorded(totals)
+        if self.before is None or self.after is None:
+            table = rows
+        else:
+            table = self._whole(totals) if whole else self._recorded(totals)
         return tuple(
             ColumnDiff(c.name, c.kind, changed.get(c.place, 0), rows[c.place], table[c.place]) for c in self.columns
         )
 
     def _whole(self, totals: Sequence[int]) -> dict[int, Sides]:
+        assert self.before is not None
+        assert self.after is not None
         relations = []
-        for table, rows, later in zip((self.before, self.after), totals, (False, True), strict=True):
-            there = table or self.after or self.before
-            assert there is not None
-            source = self._source(there, None if table is not None else [], later)
-            relations.append(Relation(f"(SELECT *, hash(row) AS pick FROM {source})", "c", rows))
+        for name, table, rows in (("before", self.before, totals[0]), ("after", self.after, totals[1])):
+            source = f"SELECT *, hash(row) AS pick FROM {self._source(table, None, table is self.after)}"
+            kind = "TABLE" if rows * len(self.columns) <= SMALL else "VIEW"
+            self.connection.execute(f"CREATE TEMP {kind} whole_{name} AS {source}")
+            relations.append(Relation(f"whole_{name}", "c", rows))
         return values.measure(self.connection, relations[0], relations[1], self.columns)
 
     def _recorded(self, totals: Sequence[int]) -> dict[int, Sides]:

@@ -42,18 +42,22 @@ class Matched:
     repeated_keys: int = 0
 
 
-def one_sided(connection: duckdb.DuckDBPyConnection, side: Side, columns: Sequence[Column], kind: str) -> Matched:
-    """Say that all rows of a side were added or removed: they are not copied anywhere.
+def one_sided(
+    connection: duckdb.DuckDBPyConnection, side: Side, columns: Sequence[Column], kind: str, *, copy: bool
+) -> Matched:
+    """Say that all rows of a side were added or removed.
 
     Args:
         side: with a column `row`, the row's number in its file.
+        copy: bring the rows together, so that the files are read once; else each question reads what it needs.
     """
     other = {c.place: f"NULL::{c.kind}" for c in columns}
     here = {c.place: f"c{c.place}" for c in columns}
     old, new = (other, here) if kind == "added" else (here, other)
     values = _values(columns, old, new)
     connection.execute(
-        f"CREATE TEMP VIEW {DIFFERING} AS SELECT '{kind}' AS kind, hash(row) AS pick, {values} FROM {side.source}"
+        f"CREATE TEMP {'TABLE' if copy else 'VIEW'} {DIFFERING} AS "
+        f"SELECT '{kind}' AS kind, hash(row) AS pick, {values} FROM {side.source}"
     )
     return Matched(side.rows if kind == "added" else 0, side.rows if kind == "removed" else 0, 0)
 
