@@ -148,11 +148,27 @@ class OpenProject:
         """Make a branch the current one; where git is followed this is `git switch`."""
         self.place.switch(name, create=create)
 
-    def diff(self, before: str, after: str | None = None, *, path: str = "", rows: int = 5) -> list[Comparison]:
-        """Compare two states, the second one by default the current branch, each kind of object in its own words."""
+    def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        path: str | Sequence[str] = "",
+        rows: int = 5,
+        stat: bool = False,
+        whole: bool | None = None,
+    ) -> list[Comparison]:
+        """Compare two states, the second one by default the current branch, each kind of object in its own words.
+
+        Args:
+            path: only paths that begin so, or so.
+            rows: show at most so many rows of a table that were added, removed and changed, each.
+            stat: only say which paths differ; no data is read.
+            whole: read whole tables for each column's figures; None does so for small ones.
+        """
         from bascule.project.comparing import compare
 
-        return compare(self.workspace, before, after or self.place.branch, path, rows)
+        return compare(self.workspace, before, after or self.place.branch, path, rows, stat=stat, whole=whole)
 
     def merge(
         self,

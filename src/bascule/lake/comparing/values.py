@@ -25,11 +25,17 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """A column's values before and after, in some rows. `shift` is None when a side has no value to compare."""
+    """A column's values before and after, in some rows.
+
+    Attributes:
+        shift: None when a side has no value to compare, or nobody looked.
+        exact: whether quantiles and shift were taken from all rows, and not from about 50,000 of each side.
+    """
 
     before: Profile
     after: Profile
     shift: Shift | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,8 @@ def measure(
     moving = [column for column in columns if column not in unchanged]
     olds = profiles.measure(connection, before.source, columns, before.prefix, before.rows)
     news = olds | profiles.measure(connection, after.source, moving, after.prefix, after.rows)
-    found = {place: Sides(olds[place], news[place]) for place in olds}
     share = SAMPLE / max(before.rows, after.rows, 1)  # one for both sides: a row is drawn on both or on neither
+    found = {place: Sides(olds[place], news[place], exact=share >= 1) for place in olds}
     drawn = [_drawn(connection, relation, columns, share) for relation in (before, after)]
     ordered = [column for column in columns if scale(column) in ("number", "time")]
     for first in range(0, len(ordered), profiles.COLUMNS_PER_SCAN):
@@ -116,10 +122,11 @@ def measure(
 
 def _with_order(sides: Sides, old: NDArray[Any], new: NDArray[Any], column: Column) -> Sides:
     value = shift.of_numbers(old, new) if new is not old else (0.0 if old.size else None)
-    return Sides(
-        replace(sides.before, quantiles=shift.quantiles(old, column)),
-        replace(sides.after, quantiles=shift.quantiles(new, column)),
-        None if value is None else Shift("kolmogorov_smirnov", value),
+    return replace(
+        sides,
+        before=replace(sides.before, quantiles=shift.quantiles(old, column)),
+        after=replace(sides.after, quantiles=shift.quantiles(new, column)),
+        shift=None if value is None else Shift("kolmogorov_smirnov", value),
     )
 
 
