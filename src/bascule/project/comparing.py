@@ -10,7 +10,7 @@ import msgspec
 
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
-from bascule.lake import ColumnChange, Lake, TableDiff
+from bascule.lake import ColumnChange, Lake, RowChange, TableDiff
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
@@ -107,6 +107,8 @@ def _refuse_unknown(
 def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool | None) -> Comparison:
     diff = lake.diff(change.before, change.after, rows, whole=whole)
     words = [f"{diff.rows_before:,} → {diff.rows_after:,} rows"]
+    if diff.rows_before == diff.rows_after and not (diff.added or diff.removed or diff.changed):
+        words = [f"{diff.rows_after:,} rows, {'columns changed' if diff.columns else 'the same'}"]
     for name in ("added", "removed", "changed"):
         if count := getattr(diff, name):
             words.append(f"{count:,} {name}")
@@ -115,7 +117,7 @@ def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool 
         details.append("another table has taken its name: columns were matched by their names")
     if diff.repeated_keys:
         details.append(f"{diff.repeated_keys:,} keys belong to several rows, which were matched by all their values")
-    sample = tuple(_row(one.kind, one.before, one.after) for one in diff.sample) if change.kind == "changed" else ()
+    sample = tuple(_row(one) for one in diff.sample) if change.kind == "changed" else ()
     return Comparison(info, ", ".join(words), tuple(details), sample, _numbers(diff), diff)
 
 
@@ -129,12 +131,12 @@ def column_text(one: ColumnChange) -> str:
     return f"column {one.column}: {word}{one.before} → {one.after}"
 
 
-def _row(kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
+def _row(one: RowChange) -> dict[str, Any]:
     """A changed row as one: a cell that differs shows both values."""
-    if before is None or after is None:
-        return {"": {"added": "+", "removed": "-"}.get(kind, "~"), **(after or before or {})}
-    cells = {k: after.get(k) if before.get(k) == after.get(k) else f"{before.get(k)} → {after.get(k)}" for k in after}
-    return {"": "~", **cells}
+    before, after = one.before or {}, one.after or {}
+    if one.kind != "changed":
+        return {"": {"added": "+", "removed": "-"}[one.kind], **(after or before)}
+    return {"": "~"} | {k: f"{before.get(k)} → {value}" if k in one.columns else value for k, value in after.items()}
 
 
 def _numbers(diff: TableDiff) -> dict[str, Any]:

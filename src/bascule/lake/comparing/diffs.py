@@ -126,10 +126,11 @@ class _Comparison:
         self.columns = columns(before, after)
         self.replaced = before is not None and after is not None and not same_table(before, after)
         self.files = _files(before, after)
+        self.key = self._key()
 
     def run(self, limit: int, profile: bool, whole: bool | None) -> TableDiff:
         totals = [_total(self.connection, table) for table in (self.before, self.after)]
-        key = self._key()
+        key = self.key
         matched = self._match(key)
         differing = bool(matched.added or matched.removed or matched.changed)
         if whole is None:
@@ -159,10 +160,11 @@ class _Comparison:
         return tuple(ColumnChange("dropped", c.name, c.kind, "") for c in self.columns)
 
     def _key(self) -> list[Column]:
-        if self.before is None or self.after is None:
-            return []
-        names = [name for name in self.after.properties.get(objects.KEY, "").split("\n") if name]
-        found = {c.name: c for c in self.columns if c.old is not None}
+        latest = self.after or self.before
+        assert latest is not None
+        names = [name for name in latest.properties.get(objects.KEY, "").split("\n") if name]
+        both = self.before is not None and self.after is not None
+        found = {c.name: c for c in self.columns if c.old is not None or not both}
         return [found[name] for name in names] if all(name in found for name in names) else []
 
     def _match(self, key: Sequence[Column]) -> Matched:
@@ -248,7 +250,9 @@ class _Comparison:
         assert self.after is not None
         relations = []
         for name, table, rows in (("before", self.before, totals[0]), ("after", self.after, totals[1])):
-            source = f"SELECT *, hash(row) AS pick FROM {self._source(table, None, table is self.after)}"
+            # A row is drawn by its key, if it has one: then it is drawn on both sides, or on neither.
+            pick = ", ".join(f"c{c.place}" for c in self.key) or "row"
+            source = f"SELECT *, hash({pick}) AS pick FROM {self._source(table, None, table is self.after)}"
             kind = "TABLE" if rows * len(self.columns) <= SMALL else "VIEW"
             self.connection.execute(f"CREATE TEMP {kind} whole_{name} AS {source}")
             relations.append(Relation(f"whole_{name}", "c", rows))

@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from functools import cache
 from typing import Any
 
-from bascule.lake import ColumnDiff, RowChange, Sides, TableDiff
+from bascule.lake import ColumnDiff, Sides, TableDiff
 from bascule.project.comparing import Comparison
 from bascule.project.reviewing import words
 
@@ -21,17 +21,12 @@ def html(
 
     Args:
         before, after: what the two states are called.
-        columns: show every column of a table, and not only those whose values tell something.
+        columns: also hold the columns of a table whose values tell nothing, folded away.
         written: when it was made, if that is to be said.
     """
-    return _template().render(
-        found=found,
-        before=before,
-        after=after,
-        columns=columns,
-        written=written,
-        notes=(words.SHIFT_NOTE, words.SAMPLE_NOTE),
-    )
+    notes = words.SHIFT_NOTE, words.SAMPLE_NOTE
+    page = _template().render(found=found, before=before, after=after, columns=columns, written=written, notes=notes)
+    return str(page)
 
 
 @cache
@@ -49,10 +44,11 @@ def _template() -> Any:
     made.globals |= {
         "words": words,
         "shown": _shown,
+        "others": _others,
         "strip": strip,
         "scopes": _scopes,
         "rows_of": lambda diff, kind: [row for row in diff.sample if row.kind == kind],
-        "names_of": _names,
+        "names_of": lambda diff, rows: words.first_columns(rows, diff.matched_by, MOST_COLUMNS)[0],
         "signs": words.SIGNS,
     }
     return made.get_template("page.html")
@@ -84,12 +80,13 @@ def _scopes(one: ColumnDiff, diff: TableDiff) -> list[tuple[str, Sides]]:
     return both[:1] if one.rows == one.table else both
 
 
-def _shown(diff: TableDiff, columns: bool) -> list[ColumnDiff]:
-    return list(diff.values)[:MOST_COLUMNS] if columns else words.telling(diff)[:MOST_COLUMNS]
+def _shown(diff: TableDiff) -> list[ColumnDiff]:
+    return words.telling(diff)[:MOST_COLUMNS]
 
 
-def _names(rows: Sequence[RowChange]) -> list[str]:
-    return list((rows[0].after or rows[0].before or {}) if rows else [])
+def _others(diff: TableDiff) -> list[ColumnDiff]:
+    shown = {one.column for one in _shown(diff)}
+    return [one for one in diff.values if one.column not in shown][:MOST_COLUMNS]
 
 
 def _numbers(quantiles: Sequence[Any]) -> list[float]:

@@ -98,9 +98,9 @@ def _values(diff: TableDiff, columns: bool) -> Iterator[str]:
     shown = list(diff.values) if columns else words.telling(diff)[:MOST_COLUMNS]
     if not shown:
         return
-    rest = len(diff.values) - len(shown)
+    rest = words.more_columns(diff, len(shown))
     lines = [
-        f"Values in {words.scope(diff)}{f' ({rest} more columns with `--columns`)' if rest else ''}:",
+        f"Values in {words.scope(diff)}{f' ({rest})' if rest else ''}:",
         "",
         "| column | type | changed | null | mean | median | shift | most moved |",
         "|---|---|--:|--:|--:|--:|--:|---|",
@@ -130,9 +130,8 @@ def _changed(rows: Sequence[RowChange], diff: TableDiff) -> str:
 
 
 def _whole(rows: Sequence[RowChange], diff: TableDiff, kind: str) -> str:
-    first = rows[0].after or rows[0].before or {}
-    names = list(first)[:MOST_CELLS]
-    more = [f"… {len(first) - len(names)} more columns"] if len(first) > len(names) else []
+    names, rest = words.first_columns(rows, diff.matched_by, MOST_CELLS)
+    more = [f"… {rest} more"] if rest else []
     lines = [
         f"{words.counts(rows, getattr(diff, kind), kind)}:",
         "",

@@ -64,8 +64,8 @@ def _values(console: Console, diff: TableDiff, columns: bool) -> None:
     shown = list(diff.values) if columns else words.telling(diff)[:MOST_COLUMNS]
     if not shown:
         return
-    rest = len(diff.values) - len(shown)
-    more = f"; {rest} more with --columns" if rest else ""
+    rest = words.more_columns(diff, len(shown))
+    more = f"; {rest}" if rest else ""
     whole = "" if diff.whole else "; --whole reads the whole table"
     _line(console, f"values in {words.scope(diff)}{more}{whole}:")
     head = ("column", "type", "changed", "null", "mean", "median", "shift")
@@ -92,7 +92,7 @@ def _rows(console: Console, diff: TableDiff) -> None:
         if kind == "changed":
             _changed(console, rows, diff.matched_by)
         else:
-            _whole(console, rows)
+            _whole(console, rows, diff.matched_by)
 
 
 def _changed(console: Console, rows: Sequence[RowChange], key: Sequence[str]) -> None:
@@ -106,11 +106,9 @@ def _changed(console: Console, rows: Sequence[RowChange], key: Sequence[str]) ->
     _table(console, [*map(words.spelt, key), "changes"], body)
 
 
-def _whole(console: Console, rows: Sequence[RowChange]) -> None:
-    first = rows[0].after or rows[0].before or {}
-    names = list(first)[:MOST_CELLS]
+def _whole(console: Console, rows: Sequence[RowChange], key: Sequence[str]) -> None:
+    names, more = words.first_columns(rows, key, MOST_CELLS)
     body = [[words.cell((row.after or row.before or {}).get(name), 30) for name in names] for row in rows]
-    more = len(first) - len(names)
     _table(console, [*map(words.spelt, names), *([f"… {more} more"] if more else [])], body)
 
 

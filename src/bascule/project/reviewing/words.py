@@ -13,7 +13,7 @@ from bascule.lake import ColumnDiff, RowChange, Sides, TableDiff
 LONGEST = 60
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 # A column whose distribution moved by less than this, and of which no value changed, is not worth a line.
-LEAST_SHIFT = 0.005
+LEAST_SHIFT = 0.01
 
 SHIFT_NOTE = (
     "Shift is the largest difference in the share of rows that any question about the value can show, from 0 (equal) "
@@ -63,10 +63,10 @@ def figure(value: Any) -> str:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return cell(value, 24)
-    if isinstance(value, int) or not math.isfinite(value):
-        return f"{value:,}"
-    if value == 0 or 1e-3 <= abs(value) < 1e9:
-        digits = 4 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
+    if isinstance(value, int) or not math.isfinite(value) or value == 0:
+        return f"{value + 0:,.0f}"
+    if 1e-3 <= abs(value) < 1e9:
+        digits = max(0, 3 - math.floor(math.log10(abs(value))))
         text = f"{value:,.{min(digits, 6)}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:.3g}"
@@ -103,13 +103,10 @@ def telling(diff: TableDiff) -> list[ColumnDiff]:
     """Return the columns whose values tell something: those that changed most first."""
 
     def shifted(one: ColumnDiff) -> float:
-        return max((s.shift.value for s in (one.rows, one.table) if s.shift is not None), default=0.0)
+        found = sides(one, diff).shift
+        return found.value if found is not None else 0.0
 
-    found = [
-        one
-        for one in diff.values
-        if one.changed or shifted(one) >= LEAST_SHIFT or _nulls_differ(one.table) or _nulls_differ(one.rows)
-    ]
+    found = [c for c in diff.values if c.changed or shifted(c) >= LEAST_SHIFT or _nulls_differ(sides(c, diff))]
     return sorted(found, key=lambda one: (-one.changed, -shifted(one))) if found else list(diff.values)
 
 
@@ -142,10 +139,14 @@ def shift(both: Sides) -> str:
 
 def moved(one: ColumnDiff, diff: TableDiff) -> str:
     """Return the values whose shares changed most, in a line; "" when none is known."""
-    found = sides(one, diff).shift
-    if found is None or not found.moved:
-        return ""
-    return ", ".join(f"{cell(m.value, 24)} {share(m.before)} → {share(m.after)}" for m in found.moved[:3])
+    return ", ".join(f"{value} {before} → {after}" for value, before, after in moves(sides(one, diff)))
+
+
+def moves(both: Sides) -> list[tuple[str, str, str]]:
+    """Return the three values whose shares changed most: the value, its share before and after."""
+    found = both.shift.moved if both.shift is not None else ()
+    telling = [m for m in found if abs(m.before - m.after) >= LEAST_SHIFT]
+    return [(cell(m.value, 24), share(m.before), share(m.after)) for m in telling[:3]]
 
 
 def cells(row: RowChange, key: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -157,6 +158,19 @@ def cells(row: RowChange, key: Sequence[str]) -> list[tuple[str, str, str]]:
 def matched(diff: TableDiff) -> str:
     """Return how rows were matched."""
     return f"matched by {', '.join(diff.matched_by)}" if diff.matched_by else "matched by all their values"
+
+
+def first_columns(rows: Sequence[RowChange], key: Sequence[str], most: int) -> tuple[list[str], int]:
+    """Return the columns to show of rows that came or went, the key's first, and how many more there are."""
+    names = list(rows[0].after or rows[0].before or {})
+    ordered = [*key, *(name for name in names if name not in key)]
+    return ordered[:most], max(0, len(ordered) - most)
+
+
+def more_columns(diff: TableDiff, shown: int) -> str:
+    """Return how many columns are not shown, and how to see them; "" when all are."""
+    rest = len(diff.values) - shown
+    return f"{rest} more column{'' if rest == 1 else 's'} with --columns" if rest else ""
 
 
 def counts(rows: Sequence[RowChange], total: int, kind: str) -> str:
