@@ -178,17 +178,25 @@ class OpenProject:
         message: str | None = None,
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
+        rows: Iterable[str] | None = None,
+        cells: bool = False,
+        conflicts: Path | None = None,
         ship: bool = True,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            rows: merge tables that both sides changed row by row, by their keys: these, or all when none is named.
+            cells: with `rows`, merge a row of which each side changed other columns.
+            conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
         """
         from bascule.project.publishing import publish
+        from bascule.project.settling import RowRules
 
+        rules = RowRules.of(rows, cells, conflicts) if rows is not None else None
         target = into or self.place.target(source)
-        return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
+        return publish(self.workspace, source, target, ours=ours, theirs=theirs, rows=rules, message=message, ship=ship)
 
     def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
         """Undo one commit on the current branch by a new one.

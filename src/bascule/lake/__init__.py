@@ -10,6 +10,7 @@ from bascule.lake.forgetting import ForgetReport, Forgotten, forget, forget_rows
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.ingestion import IngestedFile, IngestReport, ingest, stage_ingest
 from bascule.lake.records import RecordTable
+from bascule.lake.rowmerge import RowConflict, RowMerge, Unmergeable
 from bascule.lake.session import Session
 from bascule.lake.sources import SourceScan, read_source
 from bascule.lake.tables import Lake
@@ -27,11 +28,14 @@ __all__ = [
     "Profile",
     "RecordTable",
     "RowChange",
+    "RowConflict",
+    "RowMerge",
     "Session",
     "Shift",
     "Sides",
     "SourceScan",
     "TableDiff",
+    "Unmergeable",
     "forget",
     "forget_rows",
     "ingest",

@@ -77,6 +77,12 @@ def without(table: Table, gone: Container[str]) -> str:
     return note(table, [source for digest, source in sources(table).items() if digest not in gone], afresh=True)
 
 
+def fresh(table: Table, *others: Table) -> list[dict[str, str]]:
+    """Return the files of a table's list that other states do not have, as records of files that were written."""
+    known = {part for other in others for part in _parts(other)}
+    return [{"file_path": str(table.folder / "metadata" / part)} for part in _parts(table) if part not in known]
+
+
 def paths(table: Table) -> list[str]:
     """Return the names of the files that hold the list, below the table's `metadata` folder."""
     return _parts(table)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import journal, merging, objects, staging
+from bascule.lake import journal, merging, objects, seen, staging
 from bascule.lake.comparing import TableDiff, compare
 from bascule.lake.iceberg import datafiles, files, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile, Record
@@ -200,6 +200,25 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
+    def revert_append(
+        self, added: Object | None, now: Object | None, before: Object | None
+    ) -> tuple[Object, list[Record]] | None:
+        """Take back an append on top of which others were made: its files go, and its sources may be ingested again.
+
+        Args:
+            added, before: the states with the append and before it.
+            now: the state from which it is taken.
+
+        Returns:
+            The state without it and the files to name to `discard`; or None when something else was done in it, or its
+            files are not all there any more.
+        """
+        if added is None or now is None or before is None:
+            return None
+        with self.writing(now) as table:
+            done = merging.without_append(self.table(before), self.table(added), table)
+            return (objects.describe(done, self.folder), seen.fresh(done, table)) if done is not None else None
+
     def merge_rows(
         self,
         base: Object,
@@ -237,10 +256,10 @@ class Lake:
         return has_key(self.table(base), self.table(ours), self.table(theirs))
 
     def discard(self, value: Object, written: Iterable[Record] = ()) -> None:
-        """Delete what `merge_appends` or `merge_rows` wrote for a state that certainly was not committed.
+        """Delete what merging or reverting wrote for a state that certainly was not committed.
 
         Args:
-            written: `RowMerge.written`.
+            written: files besides the state's documents, as `merge_rows` and `revert_append` name them.
         """
         snapshots.discard(self.table(value), data_too=False)
         datafiles.remove(written)

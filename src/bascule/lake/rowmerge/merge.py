@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -38,7 +39,7 @@ class RowMerge:
         sample: the first of them, by key.
         incoming: what was done to our rows; None when rows are in conflict.
         taken, rewritten: how many files of theirs came as they are, and how many of ours were written again.
-        written: data files that were made for it, which go again when it is not committed.
+        written: files that were made for it, which go again when it is not committed.
     """
 
     table: Table | None
@@ -48,6 +49,11 @@ class RowMerge:
     taken: int = 0
     rewritten: int = 0
     written: tuple[Record, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The merge's figures as one JSON object."""
+        done = asdict(self.incoming) if self.incoming is not None else {}
+        return {**done, "conflicts": self.conflicts, "files_taken": self.taken, "files_rewritten": self.rewritten}
 
 
 def has_key(base: Table, ours: Table, theirs: Table) -> bool:
@@ -154,10 +160,12 @@ class _Merging:
         return read  # type: ignore[return-value]
 
     def _written(self, plan: files.FilePlan, done: Incoming) -> RowMerge:
-        table = self._with_their_facts()
         ours = {str(file.path): file for file in self.mine.came}
         written: list[Record] = []
         try:
+            table = self._with_their_facts()
+            written += seen.fresh(table, self.ours, self.theirs)
+            noted = len(written)
             for path, rows in plan.rewritten.items():
                 written += staging.without_rows(self.ours, ours[path], rows, self.temporary)
             if plan.fresh is not None:
@@ -165,7 +173,7 @@ class _Merging:
                 written += staging.write_rows(table, stream, evolve=False).records
             gone = [*plan.dropped, *(ours[path] for path in plan.rewritten)]
             removed = frozenset(file.record["file_path"] for file in gone)
-            records = [*(file.record for file in plan.taken), *written]
+            records = [*(file.record for file in plan.taken), *written[noted:]]
             merged = snapshots.replace(table, removed, records, "overwrite")
         except BaseException:
             datafiles.remove(written)
