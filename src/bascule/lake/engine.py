@@ -28,6 +28,7 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     _opened.add(connection)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_progress_bar = false")  # it would write into what is printed
     if temporary is not None:
         connection.execute(f"SET temp_directory = '{str(temporary).replace(chr(39), chr(39) * 2)}'")
     return connection
