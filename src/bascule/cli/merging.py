@@ -1,4 +1,4 @@
-"""The command that ships: merge."""
+"""The commands that ship: merge and cherry-pick."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bascule.errors import InputError
 
 if TYPE_CHECKING:
     from bascule.lake import RowMerge
+    from bascule.project.publishing import Published
     from bascule.project.shipping import Shipped
 
 
@@ -38,6 +39,9 @@ def merge(
         Path | None, Parameter(help="With --rows: write every row in conflict to this file, as JSON lines.")
     ] = None,
     ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    squash: Annotated[
+        bool, Parameter(help="Land as one commit that does not lead to the source's commits.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
@@ -52,11 +56,42 @@ def merge(
         raise InputError(
             "--cells and --conflicts say how rows are merged, and --rows is not there.", hint="Add --rows."
         )
-    sides = {"ours": ours or (), "theirs": theirs or ()}
     done = project.merge(
-        source, target, **sides, rows=rows, cells=cells, conflicts=conflicts, message=message, ship=ship
+        source,
+        target,
+        message=message,
+        ours=ours or (),
+        theirs=theirs or (),
+        rows=rows,
+        cells=cells,
+        conflicts=conflicts,
+        ship=ship,
+        squash=squash,
     )
-    told = f"{target} has everything that {source} has."
+    _answer(common, done, f"{target} has everything that {source} has.")
+
+
+def cherry_pick(
+    ref: str,
+    /,
+    *,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the branch's side.")] = None,
+    theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the commit's side.")] = None,
+    ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    common: Common = COMMON,
+) -> None:
+    """Bring what one commit changed onto the current branch, after the checks of a merge.
+
+    Args:
+        ref: the commit; of a merge, what it brought to its branch.
+    """
+    project = common.open()
+    done = project.cherry_pick(ref, message=message, ours=ours or (), theirs=theirs or (), ship=ship)
+    _answer(common, done, f"{project.place.branch} has what {ref} changed.")
+
+
+def _answer(common: Common, done: Published, told: str) -> None:
     lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  {path}: {_merged(one)}" for path, one in done.rows.items()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from bascule.history.commits import Object
 from bascule.lake import Lake, RowMerge
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
+from bascule.project.required import Required, check_required
 from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
@@ -72,6 +74,8 @@ def publish(
     ship: bool = True,
     run: str | None = None,
     meta: dict[str, Any] | None = None,
+    required: Required | None = None,
+    squash: bool = False,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
@@ -85,47 +89,87 @@ def publish(
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
             the strategy that the deployment says, when a rollout that is under way has ended.
         run: the run on whose behalf it is done.
+        required: the project's own checks, which are run when the target is protected.
+        squash: land as one commit that does not lead to those of the source.
 
     Raises:
         Conflict: names paths that both sides changed.
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
+    refused = f"{source!r} is not merged into {into!r}"
+    repair = MERGE_REPAIR.format(source)
+    tables = TableSettler(Lake(workspace), rows, f"bascule merge {source}")
+    done = _land(workspace, act, into, refused, repair, _Resolver(tables, ours, theirs), run, required)
+    models = _changed_models(done.changes) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def pick(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    *,
+    ours: Iterable[str] = (),
+    theirs: Iterable[str] = (),
+    message: str | None = None,
+    ship: bool = True,
+    required: Required | None = None,
+) -> Published:
+    """Bring what one commit changed onto a branch, after a merge's checks. Arguments and errors are as `publish`."""
+    act = partial(workspace.history.cherry_pick, ref, on, message=message)
+    refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
+    repair = "Pick what it needs first, or change the data or the contract where it comes from."
+    tables = TableSettler(Lake(workspace), None, "", picks=True)
+    done = _land(workspace, act, on, refused, repair, _Resolver(tables, ours, theirs), None, required)
+    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def _land(
+    workspace: Workspace,
+    act: Callable[..., Commit],
+    into: str,
+    refused: str,
+    repair: str,
+    resolve: _Resolver,
+    run: str | None,
+    required: Required | None,
+) -> Published:
     seen: dict[str, Any] = {"changes": (), "checked": ()}
-    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs), rows)
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        refused = f"{source!r} is not merged into {into!r}"
-        seen["checked"] = check_staged(
-            workspace, staged, refused, f"{into!r} is unchanged.", MERGE_REPAIR.format(source), run
-        )
+        checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
+        if required is not None:
+            checked = (*checked, *check_required(workspace, required, staged, into, refused, run))
+        seen["checked"] = checked
 
     try:
-        commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
+        commit = act(resolve=resolve, check=check)
     except Conflict as error:
         resolve.tables.discard(None)
-        raise resolve.tables.explained(error, source) from error
-    except (CheckFailed, InputError):  # of any other error nobody knows whether the merge landed
+        raise resolve.tables.explained(error) from error
+    except (CheckFailed, InputError):  # of any other error nobody knows whether it landed
         resolve.tables.discard(None)
         raise
     resolve.tables.discard(commit)
-    models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
-    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
-    return Published(commit, seen["changes"], seen["checked"], shipped, waiting, resolve.tables.merged(commit))
+    return Published(commit, seen["changes"], seen["checked"], (), (), resolve.tables.merged(commit))
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, lake: Lake, ours: frozenset[str], theirs: frozenset[str], rows: RowRules | None) -> None:
-        if both := ours & theirs:
+    def __init__(self, tables: TableSettler, keep: Iterable[str], take: Iterable[str]) -> None:
+        self.tables, self.ours, self.theirs = tables, frozenset(keep), frozenset(take)
+        if both := self.ours & self.theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
-        self.ours, self.theirs = ours, theirs
+        tables.sides |= dict.fromkeys(self.ours, "ours")
+        tables.sides |= dict.fromkeys(self.theirs, "theirs")
         self.asked: set[str] = set()
-        sides: dict[str, Literal["ours", "theirs"]] = dict.fromkeys(ours, "ours")
-        self.tables = TableSettler(lake, rows, sides | dict.fromkeys(theirs, "theirs"))
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         self.asked.add(path)

@@ -13,6 +13,7 @@ from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.iceberg.datafiles import Record
 from bascule.project.publishing import check_staged
+from bascule.project.required import Required, check_required
 
 DEPLOYMENTS, TABLES = "deployments/", "tables/"
 # What the checks of a merge look at. Traffic and rules are none of it.
@@ -20,7 +21,15 @@ CHECKED = ("contracts/", "models/", "tables/")
 REPAIR = 'Revert what came after it first, youngest first, or land it all the same with: --force "why"'
 
 
-def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, *, force: str | None = None) -> Commit:
+def revert(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    message: str | None = None,
+    *,
+    force: str | None = None,
+    required: Required | None = None,
+) -> Commit:
     """Undo one commit on a branch by a new one. A deployment that it changed serves as before, recorded in `rollouts`.
 
     What it appended to a table is taken out, also when others have appended since; its files may be ingested again.
@@ -31,6 +40,7 @@ def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, 
 
     Args:
         force: why to land a state that a check refuses; kept as an approval, and in the commit with what was refused.
+        required: the project's own checks.
 
     Raises:
         NotFound: there is no such state or branch.
@@ -58,13 +68,14 @@ def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, 
         if not protected or _has_been(workspace, staged, undone):
             return
         try:
-            check_staged(
-                workspace, staged, f"{undone.short} is not reverted on {on!r}", f"{on!r} is unchanged.", REPAIR
-            )
-        except CheckFailed as refused:
+            refused = f"{undone.short} is not reverted on {on!r}"
+            check_staged(workspace, staged, refused, f"{on!r} is unchanged.", REPAIR)
+            if required is not None:
+                check_required(workspace, required, staged, on, refused)
+        except CheckFailed as failed:
             if force is None:
                 raise
-            meta.update(forced=force, refused=refused.message)
+            meta.update(forced=force, refused=failed.message)
 
     def also(conn: Connection, commit: Commit) -> None:
         for before, after in served.values():

@@ -57,11 +57,17 @@ class TableSettler:
 
     Args:
         rules: how rows are merged; None when that was not asked for.
+        command: what the user may add `--rows` to; "" when that is no way out.
+        picks: bring one commit's appends, and not all of a branch.
+
+    Attributes:
         sides: paths where one side's rows are taken where the two exclude each other.
     """
 
-    def __init__(self, lake: Lake, rules: RowRules | None, sides: dict[str, Literal["ours", "theirs"]]) -> None:
-        self.lake, self.rules, self.sides = lake, rules, sides
+    def __init__(self, lake: Lake, rules: RowRules | None, command: str, *, picks: bool = False) -> None:
+        self.lake, self.rules, self.command = lake, rules, command
+        self.append = lake.pick_appends if picks else lake.merge_appends
+        self.sides: dict[str, Literal["ours", "theirs"]] = {}
         self.made: list[tuple[str, Object, RowMerge | None]] = []
         self.listed: dict[str, dict[str, Any]] = {}
         self.reasons: dict[str, str] = {}
@@ -77,9 +83,10 @@ class TableSettler:
     def settle(self, path: str, base: Object | None, ours: Object, theirs: Object) -> Object | None:
         """Return the state that has both sides, or None when they exclude each other."""
         self.asked.add(path)
-        merged = self.lake.merge_appends(base, ours, theirs)
+        merged = self.append(base, ours, theirs)
         if merged is not None:
-            self.made.append((path, merged, None))
+            if merged is not ours:
+                self.made.append((path, merged, None))
             return merged
         if base is None or not self.lake.row_mergeable(base, ours, theirs):
             self.reasons[path] = f"{path} has no key, or not the same one on both sides"
@@ -121,16 +128,16 @@ class TableSettler:
         for path in sorted(self.rules.tables - self.asked if self.rules else ()):
             raise NotFound("table in conflict", path.removeprefix(TABLES), [p.removeprefix(TABLES) for p in self.asked])
 
-    def explained(self, error: Conflict, source: str) -> Conflict:
+    def explained(self, error: Conflict) -> Conflict:
         """Return a conflict with what is known of its tables: the rows, or what else could be done."""
         if not self.listed:
-            return Conflict(error.message, paths=error.paths, hint=f"{error.hint}{self._other_ways(error, source)}")
+            return Conflict(error.message, paths=error.paths, hint=f"{error.hint}{self._other_ways(error)}")
         parts = [_told(path, found) for path, found in self.listed.items()]
         others = [path for path in error.paths if path not in self.listed]
         also = f" Both also changed {', '.join(others)}." if others else ""
         option = next(iter(self.listed))
         hint = (
-            f"Take one side's rows with `bascule merge {source} --rows --theirs {option}` or `--ours`, repair them on "
+            f"Take one side's rows with `{self.command} --rows --theirs {option}` or `--ours`, repair them on "
             "one side first, or merge what each side changed in other columns with --cells."
         )
         if self.rules is not None and self.rules.conflicts is not None:
@@ -140,14 +147,14 @@ class TableSettler:
         told = f"Both sides changed the same rows, and differently: {'; '.join(parts)}.{also}"
         return RowConflicts(told, self.listed, paths=error.paths, hint=hint)
 
-    def _other_ways(self, error: Conflict, source: str) -> str:
+    def _other_ways(self, error: Conflict) -> str:
         if self.rules is not None:
             reasons = [reason for path, reason in self.reasons.items() if path in error.paths]
             return f" Not merged row by row: {'; '.join(reasons)}." if reasons else ""
         possible = sorted(self.possible & set(error.paths))
-        if not possible:
+        if not possible or not self.command:
             return ""
-        return f" The rows of {', '.join(possible)} can be merged by their key: `bascule merge {source} --rows`."
+        return f" The rows of {', '.join(possible)} can be merged by their key: `{self.command} --rows`."
 
 
 @contextmanager

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bascule.lake import merging
 from bascule.lake.comparing.schemas import same_table
-from bascule.lake.iceberg import manifests, schemas
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg import files, manifests, schemas
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +33,28 @@ class Changed:
 def changed_files(before: Table, after: Table) -> Changed:
     """Return the files that hold all rows that differ. Files of equal content stand for each other."""
     if same_table(before, after):
-        files = files_between(before, after)
+        found = files_between(before, after)
         alike = True
     else:
-        files = Changed(before.data_files(), after.data_files())
+        found = Changed(before.data_files(), after.data_files())
         alike = schemas.same(before.schema, after.schema)
     if not alike or _deletes(before) or _deletes(after):
-        return files
-    contents = Counter(file.digest for file in files.went), Counter(file.digest for file in files.came)
-    return Changed(_more(files.went, contents[0] - contents[1]), _more(files.came, contents[1] - contents[0]))
+        return found
+    contents = Counter(file.digest for file in found.went), Counter(file.digest for file in found.came)
+    return Changed(_more(found.went, contents[0] - contents[1]), _more(found.came, contents[1] - contents[0]))
 
 
 def files_between(before: Table, after: Table) -> Changed:
     """Return the files by which two states of one table differ: those that one lacks, or has other rows deleted of."""
     came, went = merging.changed(before, after)
-    files = Changed([before.data_file(entry) for entry in went], [after.data_file(entry) for entry in came])
+    found = Changed([before.data_file(entry) for entry in went], [after.data_file(entry) for entry in came])
     old, new = _deletes(before), _deletes(after)
     touched = _named(before, [old[path] for path in old.keys() - new.keys()])
     touched |= _named(after, [new[path] for path in new.keys() - old.keys()])
-    there = {file.path for file in files.went}
+    there = {file.path for file in found.went}
     both = {file.path: file for file in before.data_files()} if touched else {}
-    shared = [both[path] for path in sorted(touched) if path in both and path not in there]
-    return Changed([*files.went, *shared], [*files.came, *shared])
+    shared = [both[path] for path in sorted(touched, key=str) if path in both and path not in there]
+    return Changed([*found.went, *shared], [*found.came, *shared])
 
 
 def _more(files: Sequence[DataFile], wanted: Counter[str]) -> list[DataFile]:
@@ -66,15 +66,19 @@ def _more(files: Sequence[DataFile], wanted: Counter[str]) -> list[DataFile]:
     return found
 
 
-def _deletes(table: Table) -> dict[str, dict[str, object]]:
-    return {entry["data_file"]["file_path"]: entry["data_file"] for entry in table.live(manifests.DELETES)}
+def _deletes(table: Table) -> dict[tuple[object, ...], Record]:
+    """Return what takes rows out of a table's files; several deletion vectors may be in one file."""
+    return {(record["file_path"], record.get("content_offset")): record for record in table.deletes()}
 
 
-def _named(table: Table, records: Sequence[dict[str, object]]) -> set[Path]:
-    """Return the data files of which delete files take rows out. What cannot be read so, reading the rows refuses."""
-    found: set[Path] = set()
+def _named(table: Table, records: Sequence[Record]) -> set[Place]:
+    """Return the data files of which rows are taken out. What cannot be read so, reading the rows refuses."""
+    found: set[Place] = set()
     for record in records:
-        if record["content"] == manifests.POSITION_DELETES and str(record["file_format"]).upper() == "PARQUET":
-            places = pq.read_table(table.resolve(str(record["file_path"])), columns=["file_path"])["file_path"]
-            found |= {table.resolve(place) for place in pc.unique(places).to_pylist()}
+        if record.get("referenced_data_file"):
+            found.add(table.resolve(record["referenced_data_file"]))
+        elif record["content"] == manifests.POSITION_DELETES and record["file_format"].upper() == "PARQUET":
+            source = files.readable(table.resolve(record["file_path"]))
+            places = pc.unique(pq.read_table(source, columns=["file_path"])["file_path"])
+            found |= {table.resolve(place) for place in places.to_pylist()}
     return found

@@ -287,12 +287,12 @@ def _files(before: Table | None, after: Table | None) -> Changed:
 def _total(connection: duckdb.DuckDBPyConnection, table: Table | None) -> int:
     if table is None or table.snapshot is None:
         return 0
-    if "total-records" in table.summary and table.summary.get("total-delete-files", "0") == "0":
+    if "total-records" in table.summary and not table.deletes():
         return int(table.summary["total-records"])
     return _count(connection, table, table.data_files(), scans.scan(table))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[DataFile], source: str) -> int:
-    if not any(m.get("content") for m in table.manifests()):
+    if not table.deletes():
         return sum(file.rows for file in files)
     return int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])

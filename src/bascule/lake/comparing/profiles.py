@@ -89,7 +89,7 @@ def recorded(table: Table, columns: Sequence[Column]) -> dict[int, Profile]:
     Missing values are counted for columns without parts; least and greatest values for numbers and times only, because
     those of texts are cut in manifests.
     """
-    if table.summary.get("total-delete-files", "0") != "0":
+    if table.deletes():
         return {}
     records = [entry["data_file"] for entry in table.live(manifests.DATA)]
     rows = sum(record["record_count"] for record in records)

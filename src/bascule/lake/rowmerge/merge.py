@@ -147,7 +147,7 @@ class _Merging:
 
     def _rows(self, table: Table, changed: list[DataFile]) -> Rows:
         source = self._reader(table)(changed)
-        if any(manifest.get("content") for manifest in table.manifests()):
+        if table.deletes():
             return Rows(source, int(self.connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0]))
         return Rows(source, sum(file.rows for file in changed))
 
