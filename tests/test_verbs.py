@@ -136,6 +136,10 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--write",
         "--junit",
         "--allow-host",
+        "--columns",
+        "--format",
+        "--output",
+        "--exit-code",
     }
     other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
     app = application()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, NOT_NEGATIVE, Common
 from bascule.cli.output import answer, document_text, say
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ def diff(
     /,
     *paths: str,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
-    rows: Annotated[int, Parameter(help="Show so many rows that were added, removed and changed, each.")] = 5,
+    rows: Annotated[
+        int, Parameter(help="Show so many rows that were added, removed and changed, each.", validator=NOT_NEGATIVE)
+    ] = 5,
     stat: Annotated[bool, Parameter(help="Only say which paths differ. No data is read.", negative="")] = False,
     columns: Annotated[bool, Parameter(help="Show all columns, also those that did not change.", negative="")] = False,
     whole: Annotated[
         bool | None, Parameter(help="Read whole tables for each column's figures: by default only small ones.")
     ] = None,
-    form: Annotated[
-        Form, Parameter(name="--format", help="How it is written: for people, programs or reviews.")
-    ] = "text",
+    form: Annotated[Form, Parameter(name="--format", help="How it is written.")] = "text",
     output: Annotated[Path | None, Parameter(help="Write it to this file.")] = None,
     exit_code: Annotated[bool, Parameter(help="End with 1 when anything differs.", negative="")] = False,
     common: Common = COMMON,
