@@ -11,7 +11,7 @@ from blake3 import blake3
 from pyarrow import ArrowException, fs
 
 from bascule.errors import EnvironmentProblem, InputError, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, checked_digest, cut_short, digest_of
 
 CHUNK = 1 << 20
 
@@ -66,6 +66,17 @@ class S3Store:
             raise NotFound("blob", digest, hint="`bascule doctor` tells what needs it.") from None
         except OSError as error:
             raise self._unreachable(error) from error
+
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        with self.open(digest) as blob:
+            try:
+                blob.seek(offset)
+                data = blob.read(length)
+            except OSError as error:
+                raise self._unreachable(error) from error
+        if len(data) != length:
+            raise cut_short(digest, self.url.split("?")[0])
+        return data
 
     def local_path(self, digest: str) -> Path | None:
         return None
