@@ -52,8 +52,8 @@ class Act(msgspec.Struct, frozen=True):
 
 ACTS: dict[str, tuple[Callable[..., Any], str, str, bool]] = {
     "rollback": (rollback, "Roll back", "Roll back", True),
-    "promote": (promote, "Give the canary all traffic", "Promote", False),
-    "advance": (advance, "Give the canary its next share", "Advance", False),
+    "promote": (promote, "Promote", "Promote", False),
+    "advance": (advance, "Advance", "Advance", False),
 }
 
 
