@@ -10,7 +10,7 @@ import msgspec
 
 from bascule.errors import BasculeError
 from bascule.history import Change, Workspace
-from bascule.lake import Lake, TableDiff
+from bascule.lake import Lake, TableDiff, filesets
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
@@ -55,13 +55,15 @@ def compare(workspace: Workspace, before: str, after: str, prefix: str = "", row
     """Return how every path differs that begins so.
 
     Args:
-        rows: show at most so many changed rows of a table.
+        rows: show at most so many changed rows of a table, or files of a set.
     """
     found = []
     for change in workspace.history.diff(before, after, prefix):
         info = describe(change)
         if change.path.startswith("tables/"):
             found.append(_table(Lake(workspace), change, info, rows))
+        elif change.path.startswith(filesets.PREFIX):
+            found.append(_files(workspace, change, info, rows))
         elif change.path.startswith("models/"):
             found.append(_model(workspace, change, info))
         else:
@@ -82,6 +84,19 @@ def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int) -> Compariso
     )
     sample = tuple(_row(one.kind, one.before, one.after) for one in diff.sample) if change.kind == "changed" else ()
     return Comparison(info, ", ".join(words), columns, sample, _numbers(diff))
+
+
+def _files(workspace: Workspace, change: Change, info: ChangeInfo, limit: int) -> Comparison:
+    name = change.path.removeprefix(filesets.PREFIX)
+    before, after = (filesets.manifest_of(workspace.store, value, name) for value in (change.before, change.after))
+    diff = filesets.compare(before, after, limit)
+    counts = [int(value["files"]) if value else 0 for value in (change.before, change.after)]
+    words = f"{counts[0]:,} → {counts[1]:,} files, {diff.words()}"
+    signs = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
+    lines = [f"{signs[one.kind]} {f'{one.before} → ' if one.before else ''}{one.path}" for one in diff.sample]
+    more = sum(diff.counts().values()) - len(lines)
+    lines += [f"… and {more:,} more"] if more > 0 and lines else []
+    return Comparison(info, words, tuple(lines), data={"files": counts, **diff.as_dict()})
 
 
 def _row(kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:

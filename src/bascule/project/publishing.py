@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -16,7 +16,7 @@ from bascule.delivery import deploy, merge_deployments
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake
+from bascule.lake import Lake, filesets
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
 from bascule.registry import merge_models
@@ -80,7 +80,7 @@ def publish(
     A table without a contract is held to its key.
 
     Args:
-        ours: paths in conflict where the target's side is kept.
+        ours: paths in conflict where the target's side is kept; a file of a set as files/NAME/FILE.
         theirs: paths in conflict where the source's side is taken.
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
             the strategy that the deployment says.
@@ -133,11 +133,24 @@ class _Resolver:
             if merged is not None:
                 self.made.append((path, merged))
             return merged
+        if path.startswith(filesets.PREFIX):
+            return self._merge_files(path, base, ours, theirs)
         if path.startswith("models/"):
             return merge_models(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
+
+    def _merge_files(self, path: str, base: Object | None, ours: Object, theirs: Object) -> Object:
+        """Merge two versions of a file set, file by file; `ours` and `theirs` may name a file as PATH/FILE."""
+
+        def choose(file: str) -> Literal["ours", "theirs"] | None:
+            self.asked.add(f"{path}/{file}")
+            return "ours" if f"{path}/{file}" in self.ours else "theirs" if f"{path}/{file}" in self.theirs else None
+
+        store, name = self.lake.workspace.store, path.removeprefix(filesets.PREFIX)
+        old, mine, other = (filesets.manifest_of(store, value, name) for value in (base, ours, theirs))
+        return filesets.merge(old, mine, other, choose) or REMOVED
 
     def discard(self, landed: Commit | None) -> None:
         """Delete what was written for merged tables that are not the ones which landed."""

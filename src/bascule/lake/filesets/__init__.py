@@ -13,6 +13,7 @@ from bascule.lake.filesets.fileset import Added, FileInfo, FileSet, FilesStatus,
 from bascule.lake.filesets.manifest import Manifest, manifest_of
 from bascule.lake.filesets.merging import merge
 from bascule.lake.filesets.progress import Progress
+from bascule.lake.filesets.querying import as_table
 from bascule.lake.filesets.references import FilesReport, check, references
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "FilesStatus",
     "Manifest",
     "Progress",
+    "as_table",
     "check",
     "compare",
     "file_sets",

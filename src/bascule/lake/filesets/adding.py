@@ -23,7 +23,7 @@ from bascule.lake.filesets.comparing import side_by_side
 from bascule.lake.filesets.entries import CHUNKED, LINK, PACKED, WHOLE, Digest, Entry, Object
 from bascule.lake.filesets.known import Chunk, KnownContent, Recipe, encode_recipe
 from bascule.lake.filesets.manifest import Edit, Manifest, ManifestWriter
-from bascule.lake.filesets.packs import Placed, PackWriter
+from bascule.lake.filesets.packs import PackWriter, Placed
 from bascule.lake.filesets.progress import Progress, Tell, silent
 from bascule.lake.filesets.scanning import Found, check_rights, read_link, scan
 from bascule.lake.filesets.statcache import StatCache, is_settled, same_state

@@ -1,7 +1,7 @@
 """Bringing a folder to a version of a set: files that are right already stay, others are written or removed.
 
-Everything is written into a folder of its own inside the target first, and then renamed into its place: a whole folder at
-once where there was none. So a killed checkout leaves no half of a file, and the next one goes on with what it finds.
+Everything is written into a folder of its own inside the target first, and then renamed into its place: a whole folder
+at once where there was none. So a killed checkout leaves no half of a file, and the next one goes on with what it finds.
 Nothing that somebody changed is overwritten without their word.
 """
 
@@ -164,9 +164,7 @@ class Checkout:
             self._clear_way(plan)
         return plan
 
-    def _to_write(
-        self, found: Iterator[Found], base: Iterator[Entry], plan: _Plan, names: Names
-    ) -> Iterator[Entry]:
+    def _to_write(self, found: Iterator[Found], base: Iterator[Entry], plan: _Plan, names: Names) -> Iterator[Entry]:
         hint = "The version was not made by Bascule; use another one."
         for wanted, file, was in _three(self.wanted.entries(), found, base):
             if wanted is not None:

@@ -2,8 +2,8 @@
 
 The rule is that of FastCDC: a gear hash of the last 16 bytes runs over the file, and where it has a certain value a
 chunk may end; near the wished size more places will do than before it. Python has no loop that is fast enough, so the
-hash of every place is computed at once: `h[i] = Σ g(b[i-k]) << k` is a sum of shifted arrays, and doubling the number of
-summands takes four additions instead of fifteen. 16 bits are enough for one place in 65,536; which of those counts is
+hash of every place is computed at once: `h[i] = Σ g(b[i-k]) << k` is a sum of shifted arrays, and doubling the number
+of summands takes four additions instead of fifteen. 16 bits are enough for one place in 65,536; which of those counts is
 decided by a hash of what stands before it.
 """
 
@@ -78,4 +78,5 @@ def _thinned(places: np.ndarray) -> np.ndarray:
     """Leave out places that follow another one closely, as they do by the million in a run of equal bytes."""
     if len(places) < 2:
         return places
-    return places[np.concatenate([[True], np.diff(places) >= _APART])]
+    thinned: np.ndarray = places[np.concatenate([[True], np.diff(places) >= _APART])]
+    return thinned

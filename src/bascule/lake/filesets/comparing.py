@@ -73,7 +73,9 @@ class FilesDiff:
         return {**self.counts(), **size, "sample": [one.as_dict() for one in self.sample]}
 
 
-def compare(before: Manifest, after: Manifest, limit: int = 20, chosen: Callable[[str], bool] | None = None) -> FilesDiff:
+def compare(
+    before: Manifest, after: Manifest, limit: int = 20, chosen: Callable[[str], bool] | None = None
+) -> FilesDiff:
     """Return how two versions differ, with the first `limit` files. Costs what differs, not what there is.
 
     A file that went and one that came with the same content are one that was renamed.
@@ -110,7 +112,9 @@ def compare(before: Manifest, after: Manifest, limit: int = 20, chosen: Callable
     return found
 
 
-def _renames(found: FilesDiff, came: dict[Digest, list[Entry]], went: dict[Digest, list[Entry]]) -> Iterator[FileChange]:
+def _renames(
+    found: FilesDiff, came: dict[Digest, list[Entry]], went: dict[Digest, list[Entry]]
+) -> Iterator[FileChange]:
     for digest, entries in came.items():
         before = went.get(digest, [])
         for new in entries:
@@ -180,7 +184,9 @@ def digest_of_file(folder: Path, file: Found, cache: StatCache) -> Digest:
     return digest
 
 
-def status(folder: Path, base: Manifest, cache: StatCache, *, scope: Callable[[str], bool] | None, limit: int) -> FilesDiff:
+def status(
+    folder: Path, base: Manifest, cache: StatCache, *, scope: Callable[[str], bool] | None, limit: int
+) -> FilesDiff:
     """Return how a folder differs from a version of a set. Reads the files of equal size whose content is not known.
 
     Args:

@@ -1,7 +1,7 @@
 """What a file set says of one file, and the object that stands for a whole set in the history.
 
-An object is `{"kind": "files", "manifest", "offset", "length", "digest", "files", "bytes"}`: `manifest` is the blob in which
-the manifest's root lies at `offset`, and `digest` is the identity of the content. Equal files have equal digests,
+An object is `{"kind": "files", "manifest", "offset", "length", "digest", "files", "bytes"}`: `manifest` is the blob in
+which the manifest's root lies at `offset`, and `digest` is the identity of the content. Equal files have equal digests,
 however they came and wherever their bytes are.
 """
 

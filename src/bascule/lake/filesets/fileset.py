@@ -126,9 +126,7 @@ class FileSet:
     def list(self, *patterns: str) -> Iterator[FileInfo]:
         """Iterate over the files, in order, that are meant by a path, a folder or a pattern such as `*.jpg`."""
         for entry in self._entries(patterns):
-            yield FileInfo(
-                entry.path, entry.size, entry.digest.hex(), entry.mode == EXECUTABLE, entry.mode == LINK
-            )
+            yield FileInfo(entry.path, entry.size, entry.digest.hex(), entry.mode == EXECUTABLE, entry.mode == LINK)
 
     def glob(self, pattern: str = "**") -> Iterator[str]:
         """Iterate over the paths that a pattern means."""
@@ -262,11 +260,9 @@ class FileSet:
             place = self._place(root, cache, any_branch=True)
             base = self._manifest(place.value if place else None)
             with self._locked(root), tempfile.TemporaryFile(dir=self.workspace.temporary_folder) as spool:
-                work = Checkout(
-                    root, wanted, base, cache, chosen=select, force=force, link=link, tell=tell
-                )
+                work = Checkout(root, wanted, base, cache, chosen=select, force=force, link=link, tell=tell)
                 done = work.run(spool)
-                scope = self._scope(place, only, done)
+                scope = self._scope(place, only)
                 cache.settle(root, Place(self.name, self.branch, dict(wanted.value), scope))
         return done
 
@@ -294,7 +290,9 @@ class FileSet:
 
         value = ManifestWriter(base).write(edits())
         if not gone:
-            raise NotFound("file", ", ".join(patterns), where=f"{self.ref} in {PREFIX}{self.name}", hint=self._nearest(patterns[0]))
+            raise NotFound(
+                "file", ", ".join(patterns), where=f"{self.ref} in {PREFIX}{self.name}", hint=self._nearest(patterns[0])
+            )
         text = message or f"Remove {', '.join(patterns)} from {PREFIX}{self.name}"
         return self._commit(value, digest, text), gone
 
@@ -353,8 +351,8 @@ class FileSet:
             return None
         return place if self.workspace.store.has(place.value["manifest"]) else None
 
-    def _scope(self, place: Place | None, only: Sequence[str], done: CheckedOut) -> tuple[str, ...]:
-        """Return which files a folder has on purpose: a whole checkout has all, a partial one adds to what was there."""
+    def _scope(self, place: Place | None, only: Sequence[str]) -> tuple[str, ...]:
+        """Return which files a folder has on purpose: a whole checkout has all, a partial one more than before."""
         if not only:
             return ()
         if place is None:

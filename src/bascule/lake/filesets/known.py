@@ -101,7 +101,7 @@ class _Index:
         while at < len(self.prefixes) and self.prefixes[at] == wanted:
             place = int(self.order[at])
             segment = bisect_right(self.firsts, place) - 1
-            entry = self.base.entries_of(self.segments[segment])[place - self.firsts[segment]]
+            entry: Entry = self.base.entries_of(self.segments[segment])[place - self.firsts[segment]]
             if entry.digest == digest:
                 return entry
             at += 1

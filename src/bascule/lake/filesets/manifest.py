@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import msgspec
@@ -169,7 +169,7 @@ class Manifest:
         return body
 
     def _in_order(self, ref: Ref, keys: list[str]) -> None:
-        ascending = all(a < b for a, b in zip(keys, keys[1:], strict=False))
+        ascending = all(a < b for a, b in pairwise(keys))
         if not keys or keys[-1] != ref.last or not ascending:
             raise damaged("The order of the manifest", ref.pack, self.where, self.store)
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bascule.errors import Conflict
-from bascule.lake.filesets.entries import Entry
-from bascule.lake.filesets.manifest import Edit, Manifest, diff
-from bascule.lake.filesets.manifest import ManifestWriter as Writer
-from bascule.lake.filesets.entries import Object
+from bascule.lake.filesets.entries import Entry, Object
+from bascule.lake.filesets.manifest import Edit, Manifest, ManifestWriter, diff
 from bascule.lake.filesets.paths import Names, RefusedPath
 
 SHOWN = 5
@@ -41,7 +39,7 @@ def merge(base: Manifest, ours: Manifest, theirs: Manifest, choose: Choice = lam
         Conflict: names the files that both changed differently.
     """
     conflicts: list[FileConflict] = []
-    value = Writer(ours).write(_edits(base, ours, theirs, choose, conflicts))
+    value = ManifestWriter(ours).write(_edits(base, ours, theirs, choose, conflicts))
     if conflicts:
         raise _clash(ours.where or theirs.where, conflicts)
     _refuse_collisions(base, ours, theirs, value)
@@ -68,7 +66,7 @@ def _edits(
 
 
 def _refuse_collisions(base: Manifest, ours: Manifest, theirs: Manifest, value: Object | None) -> None:
-    """Raise `Conflict` when both sides together have paths that no disk can have side by side: `a` and `A`, `a` and `a/b`."""
+    """Raise `Conflict` when both sides together have paths that no disk has side by side: `a` and `A`, or `a/b`."""
     changed = any(new is not None and old is None for old, new in diff(base, theirs))
     if not changed or not value:
         return

@@ -20,6 +20,7 @@ STAGING = ".bascule-staging-"
 _BAD = re.compile(r"[\x00-\x1f\x7f\\]")
 _WINDOWS = re.compile(r'[<>:"|?*]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)', re.IGNORECASE)
 
+
 class RefusedPath(InputError):
     """A path that a file set does not hold."""
 

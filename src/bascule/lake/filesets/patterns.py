@@ -11,8 +11,8 @@ from bascule.errors import InputError
 def chosen(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     """Return what tells whether a path is meant by one of some patterns; None when there are none: all are.
 
-    A pattern is a path, a folder (everything below it), or has `*` and `?` (not across `/`), `[…]` or `**` (any folders)
-    in it. One without `/` that has a wildcard means files of that name anywhere: `*.jpg`.
+    A pattern is a path, a folder (everything below it), or has `*` and `?` (not across `/`), `[…]` or `**` (any
+    folders) in it. One without `/` that has a wildcard means files of that name anywhere: `*.jpg`.
     """
     expressions = [_expression(pattern) for pattern in patterns]
     if not expressions:

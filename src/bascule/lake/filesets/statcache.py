@@ -2,9 +2,9 @@
 
 A file is taken for unchanged when its size, its inode, its time of modification and its time of change (ctime, which no
 tool can set) are those of when it was read. That is safe only if a later change must show in one of them. A disk's
-clock ticks, so a change in the same tick as the reading would not; hence, as in git's rule for "racily clean" files, what
-was changed within `TICK` before it was read is not remembered. A checkout gives its files a time in the past instead: any
-later write gives another one.
+clock ticks, so a change in the same tick as the reading would not; hence, as in git's rule for "racily clean" files,
+what was changed within `TICK` before it was read is not remembered. A checkout gives its files a time in the past
+instead: any later write gives another one.
 
 Beside it stand the places: which version of which set a folder has, and the packs of an `add` that has not ended.
 
@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os.path import isdir
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -120,15 +122,12 @@ class StatCache:
     def place(self, folder: Path) -> Place | None:
         """Return which version a folder has, if one was added from there or checked out to there."""
         found = self._ask("SELECT body FROM places WHERE path = ?", (str(folder),))
-        try:
-            return msgspec.msgpack.decode(found[0][0], type=Place) if found else None
-        except msgspec.DecodeError:
-            return None
+        return _place(found[0][0]) if found else None
 
     def places(self, name: str) -> list[Path]:
         """Return the folders that have a version of a set, and are there."""
-        found = [(Path(path), msgspec.msgpack.decode(body)) for path, body in self._ask("SELECT path, body FROM places")]
-        return [path for path, body in found if body["name"] == name and path.is_dir()]
+        found = self._ask("SELECT path, body FROM places ORDER BY path")
+        return [Path(path) for path, body in found if (place := _place(body)) and place.name == name and isdir(path)]
 
     def settle(self, folder: Path, place: Place) -> None:
         """Write down which version a folder has. Raises `EnvironmentProblem` when that cannot be written."""
@@ -186,7 +185,7 @@ class StatCache:
         connection.executescript(_TABLES)
         return connection
 
-    def _ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def _ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._open().execute(query, values).fetchall()
         except (sqlite3.Error, OSError):
@@ -211,6 +210,13 @@ class StatCache:
             raise EnvironmentProblem(
                 f"Cannot write to {self.file}: {error}.", hint="Free some space or check the rights, then repeat."
             ) from error
+
+
+def _place(body: bytes) -> Place | None:
+    try:
+        return msgspec.msgpack.decode(body, type=Place)
+    except msgspec.DecodeError:
+        return None
 
 
 def changed_at(stat: os.stat_result) -> int:
