@@ -27,8 +27,9 @@ class Session:
 
     `flights` is the table at the session's ref, which is resolved once; `flights@v1`, `flights@main~3` and
     `flights@main@2026-03-01T00:00Z` name others. Records (`runs`, `metrics`, `predictions`, …) are tables too, as they
-    are when the query starts; a table of the same name hides one, and then `records.runs` names it. `files.photos` has
-    a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. A session is for one thread; it is closed by `close` or as a context manager.
+    are when the query starts; a table of the same name hides one, and then `records.runs` names it. `files.photos`
+    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. A session is for one
+    thread; it is closed by `close` or as a context manager.
 
     Args:
         workspace: what to query.

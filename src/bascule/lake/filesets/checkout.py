@@ -1,7 +1,7 @@
 """Bringing a folder to a version of a set: files that are right already stay, others are written or removed.
 
 Everything is written into a folder of its own inside the target first, and then renamed into its place: a whole folder
-at once where there was none. So a killed checkout leaves no half of a file, and the next one goes on with what it finds.
+at once where there was none. So a killed checkout leaves no half of a file, and the next one goes on from there.
 Nothing that somebody changed is overwritten without their word.
 """
 

@@ -3,8 +3,8 @@
 The rule is that of FastCDC: a gear hash of the last 16 bytes runs over the file, and where it has a certain value a
 chunk may end; near the wished size more places will do than before it. Python has no loop that is fast enough, so the
 hash of every place is computed at once: `h[i] = Σ g(b[i-k]) << k` is a sum of shifted arrays, and doubling the number
-of summands takes four additions instead of fifteen. 16 bits are enough for one place in 65,536; which of those counts is
-decided by a hash of what stands before it.
+of summands takes four additions instead of fifteen. 16 bits are enough for one place in 65,536; which of those counts
+is decided by a hash of what stands before it.
 """
 
 from __future__ import annotations

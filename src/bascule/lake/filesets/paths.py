@@ -129,10 +129,11 @@ class Names:
         self._folder = folder
 
     def _put(self, name: str, path: str) -> None:
-        names = self._open[-1]
-        before = names.setdefault(name.casefold(), name)
-        if before is name:
+        names, folded = self._open[-1], name.casefold()
+        if folded not in names:
+            names[folded] = name
             return
+        before = names[folded]
         why = f"beside {before!r} only upper and lower case tells them apart, which not every disk does"
         if before == name:
             why = f"{name!r} is a file and a folder at once"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as modes
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from blake3 import blake3
 from bascule.errors import InputError, NotFound
 from bascule.lake.filesets import ignoring
 from bascule.lake.filesets.entries import EXECUTABLE, FILE, LINK, Digest
-from bascule.lake.filesets.paths import RESERVED, STAGING, Names, RefusedPath, checked_link, checked_path
+from bascule.lake.filesets.paths import LONGEST_PATH, RESERVED, STAGING, Names, RefusedPath, checked_link, checked_path
 from bascule.lake.filesets.statcache import Known, StatCache, changed_at, inode
 
 _KINDS = {
@@ -104,8 +105,14 @@ class _Walk:
                         listed.append((entry.name, entry))
                     elif entry.name not in RESERVED and not entry.name.startswith(STAGING):
                         listed.append((entry.name + "/", None))
-        except PermissionError as error:
-            raise InputError(f"{folder} cannot be read: {error.strerror}.", hint="Check its rights.") from error
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                why = f"with the folder's own path it is longer than {LONGEST_PATH} bytes"
+                raise RefusedPath(prefix, why, self.root, "Move it up, or leave it out in .basculeignore.") from error
+            raise InputError(
+                f"{_short(folder)} cannot be read: {error.strerror}.",
+                hint="Check its rights, or leave it out by a line in .basculeignore.",
+            ) from error
         if self.strict:
             here = Path(folder)
             self.ignored.enter(here, prefix, any(name == ignoring.FILE for name, _ in listed))
@@ -149,6 +156,10 @@ class _Walk:
             checked_link(path, target, self.root)
         content = os.fsencode(target)
         return Found(path, LINK, len(content), blake3(content).digest(), stat)
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= 200 else f"{path[:200]}…"
 
 
 def _name(listed: tuple[str, object]) -> str:
