@@ -119,7 +119,7 @@ class FileSet:
     @cached_property
     def manifest(self) -> Manifest:
         """The version that is read, found when it is first asked for and kept."""
-        return self._manifest(self.workspace.history.get(self.ref, path_of(self.name)))
+        return self._manifest(self._value(self.ref))
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class FileSet:
             place = self._place(root, cache)
             head = self.workspace.history.read(self.branch, path_of(self.name))
             if place is None and head is None:
-                self.workspace.history.get(self.branch, path_of(self.name))
+                self._value(self.branch)
             base = self._manifest(place.value if place else head)
             scope = chosen(place.only) if place else None
             found = comparing.status(root, base, cache, scope=scope, limit=limit)
@@ -174,7 +174,7 @@ class FileSet:
         path, history = path_of(self.name), self.workspace.history
         values = [history.read(ref, path) for ref in (before, after or self.branch)]
         if values == [None, None]:
-            history.get(before, path)
+            self._value(before)
         old, new = (self._manifest(value) for value in values)
         return comparing.compare(old, new, limit, chosen(patterns))
 
@@ -273,7 +273,7 @@ class FileSet:
             The commit, and how many files were removed.
         """
         history, path = self.workspace.history, path_of(self.name)
-        head = history.get(self.branch, path)
+        head = self._value(self.branch)
         digest = history.digest(self.branch, path)
         base, select = self._manifest(head), chosen(patterns)
         if select is None:
@@ -301,6 +301,13 @@ class FileSet:
     @property
     def _where(self) -> str:
         return f"{PREFIX}{self.name}"
+
+    def _value(self, ref: str) -> Object:
+        """Return the set's object at a state. Raises `NotFound` with the nearest name."""
+        found = self.workspace.history.read(ref, path_of(self.name))
+        if found is None:
+            raise NotFound("file set", self.name, [name for name, _ in file_sets(self.workspace, ref)], where=ref)
+        return found
 
     def _manifest(self, value: Mapping[str, Any] | None) -> Manifest:
         return manifest_of(self.workspace.store, value, self.name)
