@@ -10,7 +10,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from bascule.lake.filesets.known import Chunk, KnownContent, Recipe, encode_reci
 from bascule.lake.filesets.manifest import Edit, Manifest, ManifestWriter
 from bascule.lake.filesets.packs import PackWriter, Placed
 from bascule.lake.filesets.progress import Progress, Tell, silent
+from bascule.lake.filesets.readers import in_order
 from bascule.lake.filesets.scanning import Found, check_rights, read_link, scan
 from bascule.lake.filesets.statcache import StatCache, is_settled, same_state
 from bascule.store import BlobStore
@@ -32,7 +32,6 @@ from bascule.store import BlobStore
 # Up to SMALL a file goes into a pack, up to LARGE into a blob of its own, above it is cut into chunks.
 SMALL, LARGE = 4 << 20, 64 << 20
 BATCH_FILES, BATCH_BYTES = 512, 8 << 20
-READERS = min(8, (os.cpu_count() or 2) + 2)
 TRIES = 3
 
 
@@ -155,20 +154,10 @@ class Adding:
 
     def _edits(self) -> Iterator[Edit]:
         """Do the tasks and iterate over the edits, in order, each when it is known where its bytes are."""
-        with ThreadPoolExecutor(READERS, thread_name_prefix="files") as readers:
-            running: deque[Future[list[_Read | _Settled]]] = deque()
-            try:
-                for task in self._tasks():
-                    running.append(readers.submit(partial(_read_all, str(self.folder), self.base.store), task))
-                    if len(running) > READERS:
-                        self._take(running.popleft().result())
-                        yield from self._given()
-                while running:
-                    self._take(running.popleft().result())
-                    yield from self._given()
-            finally:
-                for future in running:
-                    future.cancel()
+        work = partial(_read_all, str(self.folder), self.base.store)
+        for done in in_order(self._tasks(), work, _is_large):
+            self._take(done)
+            yield from self._given()
         self._packs.close_pack()
         self._release(())
         yield from self._given()
@@ -270,6 +259,10 @@ class Adding:
 
 def _read_all(folder: str, store: BlobStore, task: Sequence[Found | _Settled]) -> list[_Read | _Settled]:
     return [one if isinstance(one, _Settled) else _read(f"{folder}/{one.path}", one, store) for one in task]
+
+
+def _is_large(task: Sequence[Found | _Settled]) -> bool:
+    return isinstance(task[0], Found) and task[0].size > SMALL
 
 
 def _read(path: str, file: Found, store: BlobStore) -> _Read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ def compare(
     Args:
         chosen: tells whether a path is looked at; all are by default.
     """
+    if chosen is None and not (before.value and after.value):
+        return _whole(before, after, limit)
     found = FilesDiff()
     came: dict[Digest, list[Entry]] = {}
     went: dict[Digest, list[Entry]] = {}
@@ -110,6 +113,14 @@ def compare(
     single += _renames(found, came, went)
     found.sample = sorted(single, key=lambda one: one.path)[:limit]
     return found
+
+
+def _whole(before: Manifest, after: Manifest, limit: int) -> FilesDiff:
+    """Return how a version differs from a set without files: no more of it is read than is shown."""
+    old, new = (manifest.value or {"files": 0, "bytes": 0} for manifest in (before, after))
+    sample = [_one_sided(entry, None) for entry in islice(before.entries(), limit)]
+    sample += [_one_sided(None, entry) for entry in islice(after.entries(), limit)]
+    return FilesDiff(new["files"], old["files"], 0, 0, new["bytes"], old["bytes"], sample)
 
 
 def _renames(

@@ -50,17 +50,18 @@ class PackWriter:
     ) -> None:
         self.store, self.bytes, self.written = store, 0, 0
         self._settled, self._stored = settled, stored
-        self._buffer, self._things = bytearray(), list[Placed]()
+        self._parts, self._size, self._things = list[bytes](), 0, list[Placed]()
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="packs")
         self._waiting: deque[Future[None]] = deque()
 
     def add(self, data: bytes, thing: Placed) -> None:
         """Put the bytes of a thing behind the others, and say so in it."""
-        thing.offset, thing.length = len(self._buffer), len(data)
-        self._buffer += data
+        thing.offset, thing.length = self._size, len(data)
+        self._size += len(data)
+        self._parts.append(data)
         self._things.append(thing)
         # Closed after and not before: what a thing says of itself, it says of the pack that it is in.
-        if len(self._buffer) >= PACK or len(self._things) >= MOST:
+        if self._size >= PACK or len(self._things) >= MOST:
             self.close_pack()
 
     def again(self, thing: Placed, like: Placed) -> None:
@@ -75,8 +76,8 @@ class PackWriter:
         """Name the pack that is open, and begin to store it."""
         if not self._things:
             return
-        data, things = bytes(self._buffer), self._things
-        self._buffer, self._things = bytearray(), []
+        data, things = b"".join(self._parts), self._things
+        self._parts, self._size, self._things = [], 0, []
         digest = bytes.fromhex(digest_of(data))
         for thing in things:
             thing.pack = digest
