@@ -76,7 +76,10 @@ def status(
     if name is None:
         _list_sets(project, common)
         return
-    found = project.files(name).status(folder, limit=limit)
+    from bascule.cli.transfer import Transfer
+
+    with Transfer(quiet=common.json) as watch:
+        found = project.files(name).status(folder, limit=limit, tell=watch)
     lines = [f"{found.folder}: {found.diff.words()}", *_changes(found.diff)]
     lines += [f"  only {', '.join(found.partial)} is checked out here"] if found.partial else []
     if found.behind:

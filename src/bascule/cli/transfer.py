@@ -57,10 +57,11 @@ def described(progress: Progress, seconds: float) -> str:
     doing, files, size, of_files, of_bytes = progress
     if not files:
         return f"{doing} …"
-    parts = [f"{files:,}{f' of {of_files:,}' if of_files else ''} files", f"{size / 1e6:,.1f} MB"]
+    parts = [f"{files:,}{f' of {of_files:,}' if of_files else ''} files"]
+    parts += [f"{size / 1e6:,.1f} MB"] if size else []
     share = size / of_bytes if of_bytes else files / of_files if of_files else 0.0
     if seconds > 1:
-        parts.append(f"{size / 1e6 / seconds:,.0f} MB/s")
+        parts += [f"{size / 1e6 / seconds:,.0f} MB/s"] if size else []
         if 0 < share < 1:
             parts.append(f"{_clock(seconds * (1 - share) / share)} left")
     return f"{doing} {', '.join(parts)}"

@@ -163,6 +163,7 @@ class Session:
 
     def _listing(self) -> str:
         rows = [(name, "table") for name in self.tables()] + [(name, "record") for name in self.records()]
+        rows += [(f"{FILES_SCHEMA}.{name}", "files") for name, _ in filesets.file_sets(self.workspace, self.commit)]
         values = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in rows)
         return f"SELECT * FROM (VALUES {values}) AS listed(name, kind)"
 

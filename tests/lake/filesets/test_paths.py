@@ -69,6 +69,13 @@ def test_names_that_differ_only_in_case_are_refused(photos: Photos, folder: Path
         photos().add(folder)
 
 
+def test_a_name_that_is_not_text_is_refused(photos: Photos, folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/\xff.jpg", "wb"):
+        pass
+    with pytest.raises(InputError, match="not UTF-8"):
+        photos().add(folder)
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "sub/../../x", "../x", "a//b"])
 def test_links_that_may_lead_out_are_refused(photos: Photos, folder: Path, target: str) -> None:
     fill(folder, {"a": b"", "sub/b": b""})

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.lake.filesets.conftest import fill, tree
 
-from bascule.errors import Conflict, EnvironmentProblem, InputError, NotFound
+from bascule.errors import Busy, Conflict, EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Session, filesets
 from bascule.lake.filesets import FileSet, adding
@@ -177,6 +177,27 @@ def test_a_partial_checkout_removes_nothing_when_it_is_added(photos: Photos, fol
     photos().checkout(out, only=["a.txt"])
     assert sorted(tree(out)) == ["a.txt", "cats/2.jpg", "cats/4.jpg"]
     assert photos().status(out).diff.empty
+
+
+def test_a_part_of_another_version_is_a_change(
+    photos: Photos, folder: Path, tmp_path: Path, local_workspace: Workspace
+) -> None:
+    photos().add(fill(folder, FILES))
+    local_workspace.history.tag("v1")
+    photos().add(fill(folder, dict.fromkeys(FILES, b"v2")))
+    out = tmp_path / "out"
+    photos().checkout(out)
+    photos(at="v1").checkout(out, only=["cats/1.jpg"])
+    assert [one.path for one in photos().status(out).diff.sample] == ["cats/1.jpg"]
+    assert photos().add(out).diff.counts() == {"added": 0, "removed": 0, "changed": 1, "renamed": 0}
+    assert photos().read("cats/1.jpg") == b"one"
+
+
+def test_two_checkouts_into_one_folder_take_turns(photos: Photos, folder: Path, tmp_path: Path) -> None:
+    photos().add(fill(folder, FILES))
+    with photos()._locked(tmp_path / "out"), pytest.raises(Busy, match="Another checkout"):
+        photos().checkout(tmp_path / "out")
+    assert photos().checkout(tmp_path / "out").written == 5
 
 
 def test_an_older_checkout_does_not_undo_what_came_since(photos: Photos, folder: Path, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from bascule.lake.filesets.adding import Adding
 from bascule.lake.filesets.checkout import CheckedOut
 from bascule.lake.filesets.comparing import FileChange, FilesDiff, compare
 from bascule.lake.filesets.entries import KIND, PREFIX, Entry
-from bascule.lake.filesets.fileset import Added, FileInfo, FileSet, FilesStatus, file_sets
+from bascule.lake.filesets.fileset import FileSet, file_sets
 from bascule.lake.filesets.manifest import Manifest, manifest_of
 from bascule.lake.filesets.merging import merge
 from bascule.lake.filesets.progress import Progress
 from bascule.lake.filesets.querying import as_table
 from bascule.lake.filesets.references import FilesReport, check, references
+from bascule.lake.filesets.results import Added, FileInfo, FilesStatus
 
 __all__ = [
     "KIND",

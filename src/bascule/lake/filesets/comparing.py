@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from bascule.lake.filesets.entries import LINK, Digest, Entry
 from bascule.lake.filesets.manifest import Manifest, diff
+from bascule.lake.filesets.progress import Progress, Tell, silent
 from bascule.lake.filesets.scanning import Found, check_rights, scan
 from bascule.lake.filesets.statcache import StatCache, is_settled, same_state
 
@@ -196,7 +197,13 @@ def digest_of_file(folder: Path, file: Found, cache: StatCache) -> Digest:
 
 
 def status(
-    folder: Path, base: Manifest, cache: StatCache, *, scope: Callable[[str], bool] | None, limit: int
+    folder: Path,
+    base: Manifest,
+    cache: StatCache,
+    *,
+    scope: Callable[[str], bool] | None,
+    limit: int,
+    tell: Tell = silent,
 ) -> FilesDiff:
     """Return how a folder differs from a version of a set. Reads the files of equal size whose content is not known.
 
@@ -205,7 +212,10 @@ def status(
     """
     found = FilesDiff()
     root = folder.resolve()
-    for file, entry in side_by_side(scan(root, cache), base.entries()):
+    of_files = int(base.value["files"]) if base.value else None
+    for number, (file, entry) in enumerate(side_by_side(scan(root, cache), base.entries())):
+        if number % 1000 == 0:
+            tell(Progress("Comparing", number, 0, of_files))
         if file is None:
             assert entry is not None
             if scope is not None and not scope(entry.path):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from bascule.errors import InputError
 
@@ -25,8 +26,9 @@ FILE, EXECUTABLE, LINK = 0, 1, 2
 # Where its bytes are: inside a pack, in a blob of their own, or in chunks that a recipe inside a pack lists.
 PACKED, WHOLE, CHUNKED = 0, 1, 2
 
-# A digest as it lies in manifests.
+# A digest as it lies in manifests, and a number of bytes or files.
 Digest = bytes
+Count = Annotated[int, Meta(ge=0)]
 _NAME = re.compile(r"^[A-Za-z0-9_][\w.-]{0,99}$", re.ASCII)
 
 
@@ -44,13 +46,13 @@ class Entry(msgspec.Struct, array_like=True):
     """
 
     path: str
-    mode: int
-    size: int
-    digest: Digest
-    how: int = PACKED
-    pack: Digest = b""
-    offset: int = 0
-    length: int = 0
+    mode: Annotated[int, Meta(ge=FILE, le=LINK)]
+    size: Count
+    digest: Annotated[Digest, Meta(min_length=32, max_length=32)]
+    how: Annotated[int, Meta(ge=PACKED, le=CHUNKED)] = PACKED
+    pack: Annotated[Digest, Meta(max_length=32)] = b""
+    offset: Count = 0
+    length: Count = 0
 
     def same(self, other: Entry) -> bool:
         """Tell whether two entries are the same file, wherever its bytes are."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 from blake3 import blake3
 
 from bascule.errors import Busy, InputError, NotFound
@@ -22,82 +23,11 @@ from bascule.lake.filesets.entries import EXECUTABLE, LINK, PREFIX, Entry, Objec
 from bascule.lake.filesets.manifest import Manifest, ManifestWriter, manifest_of
 from bascule.lake.filesets.patterns import chosen
 from bascule.lake.filesets.progress import Tell, silent
+from bascule.lake.filesets.results import Added, FileInfo, FilesStatus
 from bascule.lake.filesets.statcache import Place, StatCache
 from bascule.store.locking import FileLock, Locked
 
 SAMPLE = 20
-
-
-@dataclass(frozen=True)
-class Added:
-    """What an addition did.
-
-    Attributes:
-        commit: the commit that has it; the branch's head when nothing changed.
-        diff: what changed in the set.
-        files, bytes: what the set has now.
-        read, read_bytes: files that were read; the others were known.
-        stored_bytes: what the store has more, at most.
-        merged: the branch had moved on since the folder was brought to it, and both changes are in.
-    """
-
-    commit: Commit
-    changed: bool
-    diff: FilesDiff
-    files: int
-    bytes: int
-    read: int
-    read_bytes: int
-    stored_bytes: int
-    merged: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """The addition as one JSON object."""
-        counts = {name: getattr(self, name) for name in ("files", "bytes", "read", "read_bytes", "stored_bytes")}
-        return {
-            "commit": self.commit.as_dict(),
-            "changed": self.changed,
-            "merged": self.merged,
-            **counts,
-            "diff": self.diff.as_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class FilesStatus:
-    """How a folder differs from the version of a set that it was brought to.
-
-    Attributes:
-        folder: the folder.
-        diff: what would be added.
-        behind: the branch has another version by now: `checkout` brings it.
-        partial: the patterns that the folder's checkout was limited to.
-    """
-
-    folder: Path
-    diff: FilesDiff
-    behind: bool
-    partial: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The status as one JSON object."""
-        found = {"folder": str(self.folder), "behind": self.behind, "partial": list(self.partial)}
-        return {**found, "clean": self.diff.empty, **self.diff.as_dict()}
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """One file of a set: `link` says where a link points to; `digest` is BLAKE3 of the content, in hex."""
-
-    path: str
-    bytes: int
-    digest: str
-    executable: bool
-    link: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """The file as one JSON object."""
-        return {name: getattr(self, name) for name in ("path", "bytes", "digest", "executable", "link")}
 
 
 class FileSet:
@@ -155,7 +85,7 @@ class FileSet:
 
     # Comparing -------------------------------------------------------------------------------------------------------
 
-    def status(self, folder: Path | str | None = None, *, limit: int = SAMPLE) -> FilesStatus:
+    def status(self, folder: Path | str | None = None, *, limit: int = SAMPLE, tell: Tell = silent) -> FilesStatus:
         """Return how a folder differs from the set: against the version that it was brought to, else the branch's."""
         with self._cache() as cache:
             root = self._folder(folder, cache)
@@ -165,7 +95,7 @@ class FileSet:
                 self._value(self.branch)
             base = self._manifest(place.value if place else head)
             scope = chosen(place.only) if place else None
-            found = comparing.status(root, base, cache, scope=scope, limit=limit)
+            found = comparing.status(root, base, cache, scope=scope, limit=limit, tell=tell)
         behind = place is not None and content_of(place.value) != content_of(head)
         return FilesStatus(root, found, behind, place.only if place else ())
 
@@ -262,8 +192,7 @@ class FileSet:
             with self._locked(root), tempfile.TemporaryFile(dir=self.workspace.temporary_folder) as spool:
                 work = Checkout(root, wanted, base, cache, chosen=select, force=force, link=link, tell=tell)
                 done = work.run(spool)
-                scope = self._scope(place, only)
-                cache.settle(root, Place(self.name, self.branch, dict(wanted.value), scope))
+                cache.settle(root, self._brought(place, wanted.value, tuple(only)))
         return done
 
     def remove(self, *patterns: str, message: str | None = None) -> tuple[Commit, int]:
@@ -358,13 +287,11 @@ class FileSet:
             return None
         return place if self.workspace.store.has(place.value["manifest"]) else None
 
-    def _scope(self, place: Place | None, only: Sequence[str]) -> tuple[str, ...]:
-        """Return which files a folder has on purpose: a whole checkout has all, a partial one more than before."""
-        if not only:
-            return ()
-        if place is None:
-            return tuple(only)
-        return tuple(dict.fromkeys((*place.only, *only))) if place.only else ()
+    def _brought(self, place: Place | None, value: Mapping[str, Any], only: tuple[str, ...]) -> Place:
+        """Return what a folder has after a checkout: all of a version, or on top of what it had a part of one."""
+        if not only or place is None:
+            return Place(self.name, self.branch, dict(value), only)
+        return msgspec.structs.replace(place, only=tuple(dict.fromkeys((*place.only, *only))) if place.only else ())
 
     def _commit(self, value: Object | None, before: str | None, message: str) -> Commit:
         path = path_of(self.name)
@@ -377,23 +304,15 @@ class FileSet:
                 hint=f"Name another folder; to remove the set: bascule files remove {self.name}",
             )
 
-    def _locked(self, root: Path) -> FileLock:
+    @contextmanager
+    def _locked(self, root: Path) -> Iterator[None]:
         name = blake3(str(root).encode()).hexdigest()[:16]
-        lock = FileLock(self.workspace.folder / "files" / f"{name}.lock", str(root))
-        return _OrBusy(lock)
-
-
-class _OrBusy(FileLock):
-    """A lock whose taking is told as an error for users."""
-
-    def __init__(self, lock: FileLock) -> None:
-        super().__init__(lock.path, lock.note)
-
-    def __enter__(self) -> FileLock:
-        try:
-            return super().__enter__()
-        except Locked:
-            raise Busy(f"Another checkout into {self.note} runs.", hint="Wait until it has ended.") from None
+        with ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.workspace.folder / "files" / f"{name}.lock", str(root)))
+            except Locked:
+                raise Busy(f"Another checkout into {root} runs.", hint="Wait until it has ended.") from None
+            yield
 
 
 def cache_of(workspace: Workspace) -> StatCache:
@@ -401,7 +320,7 @@ def cache_of(workspace: Workspace) -> StatCache:
     return StatCache(workspace.folder / "files" / "known.db")
 
 
-def file_sets(workspace: Workspace, ref: str) -> list[tuple[str, Object]]:
+def file_sets(workspace: Workspace, ref: str | Commit) -> list[tuple[str, Object]]:
     """Return the sets at a state, by name, with their objects."""
     return [(path.removeprefix(PREFIX), value) for path, value in workspace.history.entries(ref, PREFIX)]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from bascule.lake.filesets.entries import CHUNKED, PACKED, Digest, Entry
+from bascule.lake.filesets.entries import CHUNKED, PACKED, Count, Digest, Entry
 from bascule.lake.filesets.manifest import Manifest, Ref
 from bascule.lake.filesets.packs import read_items
 from bascule.lake.filesets.statcache import StatCache
@@ -22,8 +22,8 @@ class Chunk(msgspec.Struct, array_like=True):
 
     digest: Digest
     pack: Digest
-    offset: int
-    length: int
+    offset: Count
+    length: Count
 
 
 Recipe = list[Chunk]

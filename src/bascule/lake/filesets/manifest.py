@@ -13,13 +13,14 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from blake3 import blake3
+from msgspec import Meta
 
 from bascule.errors import EnvironmentProblem
-from bascule.lake.filesets.entries import KIND, PREFIX, Digest, Entry, Object
+from bascule.lake.filesets.entries import KIND, PREFIX, Count, Digest, Entry, Object
 from bascule.lake.filesets.packs import PackWriter, damaged, read_items, read_span
 from bascule.store import BlobStore
 
@@ -45,11 +46,11 @@ class Ref(msgspec.Struct, array_like=True):
     last: str
     content: Digest
     digest: Digest
-    files: int
-    bytes: int
-    pack: Digest = b""
-    offset: int = 0
-    length: int = 0
+    files: Count
+    bytes: Count
+    pack: Annotated[Digest, Meta(max_length=32)] = b""
+    offset: Count = 0
+    length: Count = 0
 
 
 class Root(msgspec.Struct, array_like=True):

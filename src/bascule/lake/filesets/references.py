@@ -11,9 +11,9 @@ from sqlalchemy import select
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
 from bascule.history import Workspace
-from bascule.lake.filesets.entries import CHUNKED, PREFIX, WHOLE, Digest, Entry
+from bascule.lake.filesets.entries import CHUNKED, PACKED, PREFIX, WHOLE, Digest, Entry
 from bascule.lake.filesets.manifest import Manifest, manifest_of
-from bascule.lake.filesets.reading import content, recipe
+from bascule.lake.filesets.reading import pieces, read_many, recipe, windows
 from bascule.store import BlobStore
 
 
@@ -91,7 +91,7 @@ def check(workspace: Workspace, *, deep: bool = False) -> FilesReport:
     """
     store, report = workspace.store, FilesReport()
     there: dict[str, bool] = {}
-    seen: set[bytes] = set()
+    seen, were_read = set[bytes](), set[bytes]()
     for name, commit, value in states(workspace):
         report.versions += 1
         gone: set[str] = set()
@@ -104,7 +104,7 @@ def check(workspace: Workspace, *, deep: bool = False) -> FilesReport:
             if gone:
                 report.problems += _told(store, name, commit, value, gone)
             elif deep:
-                _read(store, name, value)
+                _read(store, name, value, were_read)
         except BasculeError as error:
             report.problems.append(f"{PREFIX}{name} in commit {commit[:10]}: {error.message}")
     report.blobs = len(there)
@@ -128,7 +128,15 @@ def _told(store: BlobStore, name: str, commit: str, value: Mapping[str, Any], go
         yield f"{PREFIX}{name} in commit {commit[:10]}: blob {digest.hex()[:16]} is missing; {files}"
 
 
-def _read(store: BlobStore, name: str, value: Mapping[str, Any]) -> None:
+def _read(store: BlobStore, name: str, value: Mapping[str, Any], were_read: set[bytes]) -> None:
+    """Read the files of a version that are in no segment which was read before."""
     manifest = manifest_of(store, value, name)
-    for entry in manifest.entries():
-        content(store, entry, manifest.where)
+    segments = [segment for segment in manifest.segments() if segment.digest not in were_read]
+    for window in windows(manifest.entries(segments)):
+        for _ in read_many(store, (entry for entry in window if entry.how == PACKED), manifest.where):
+            pass
+        for entry in window:
+            if entry.how != PACKED:
+                for _ in pieces(store, entry, manifest.where):
+                    pass
+    were_read.update(segment.digest for segment in segments)
