@@ -110,11 +110,11 @@ def bascule(root: Path, number: int) -> Iterator[Work]:
 def dvc(root: Path, program: str) -> Iterator[Work]:
     folder = root / "dvc"
     shutil.copytree(root / "data", folder / "data")
-    run = lambda *words: (
-        lambda: subprocess.run(
-            [program, *words, "-q"], cwd=folder, check=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"}
-        )
-    )
+
+    def run(*words: str) -> Callable[[], object]:
+        env = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+        return lambda: subprocess.run([program, *words, "-q"], cwd=folder, check=True, env=env)
+
     run("init", "--no-scm")()
     yield "dvc add", run("add", "data")
     yield "dvc status", run("status")

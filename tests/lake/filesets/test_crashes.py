@@ -24,8 +24,8 @@ Photos = Callable[..., FileSet]
 WORK = """
 import sys
 from bascule.history import Workspace
-from bascule.lake.filesets import FileSet, adding, packs
-packs.PACK, adding.SMALL, adding.LARGE = 200_000, 50_000, 1_000_000
+from bascule.lake.filesets import FileSet, packs, readers
+packs.PACK, readers.SMALL, readers.LARGE = 200_000, 50_000, 1_000_000
 workspace = Workspace.open(sys.argv[1])
 photos = FileSet(workspace, "photos")
 photos.workspace.history.resolve("main")

@@ -17,7 +17,7 @@ from tests.lake.filesets.conftest import fill, tree
 from bascule.errors import Busy, Conflict, EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Session, filesets
-from bascule.lake.filesets import FileSet, adding
+from bascule.lake.filesets import FileSet, readers
 from bascule.store import LocalStore
 
 Photos = Callable[..., FileSet]
@@ -255,8 +255,8 @@ def test_ignored_files_stay_out(photos: Photos, folder: Path) -> None:
 def test_middling_and_large_files(
     photos: Photos, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_workspace: Workspace
 ) -> None:
-    monkeypatch.setattr(adding, "SMALL", 1 << 16)
-    monkeypatch.setattr(adding, "LARGE", 1 << 20)
+    monkeypatch.setattr(readers, "SMALL", 1 << 16)
+    monkeypatch.setattr(readers, "LARGE", 1 << 20)
     data = random.Random(5).randbytes(9_000_000)
     fill(folder, {"middling": data[:500_000], "large": data, "small": b"s"})
     time.sleep(0.05)

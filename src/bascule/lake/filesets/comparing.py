@@ -14,7 +14,7 @@ from bascule.lake.filesets.entries import LINK, Digest, Entry
 from bascule.lake.filesets.manifest import Manifest, diff
 from bascule.lake.filesets.progress import Progress, Tell, silent
 from bascule.lake.filesets.scanning import Found, check_rights, scan
-from bascule.lake.filesets.statcache import StatCache, is_settled, same_state
+from bascule.lake.filesets.statcache import StatCache, is_settled, known_of, same_state
 
 Kind = Literal["added", "removed", "changed", "renamed"]
 # Renames are looked for among so many files that came and went; more are told as what they are.
@@ -192,7 +192,7 @@ def digest_of_file(folder: Path, file: Found, cache: StatCache) -> Digest:
     digest = hasher.digest()
     if same_state(before, after) and is_settled(after, read_at):
         parent, _, name = path.rpartition("/")
-        cache.remember(parent, name, after, digest)
+        cache.remember(parent, name, known_of(after, digest))
     return digest
 
 

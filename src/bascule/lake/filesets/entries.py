@@ -32,7 +32,7 @@ Count = Annotated[int, Meta(ge=0)]
 _NAME = re.compile(r"^[A-Za-z0-9_][\w.-]{0,99}$", re.ASCII)
 
 
-class Entry(msgspec.Struct, array_like=True):
+class Entry(msgspec.Struct, array_like=True, gc=False):
     """One file of a set.
 
     Attributes:

@@ -17,7 +17,7 @@ from bascule.lake.filesets.statcache import StatCache
 MOST = 1_000_000
 
 
-class Chunk(msgspec.Struct, array_like=True):
+class Chunk(msgspec.Struct, array_like=True, gc=False):
     """A part of a large file, and the pack that holds it."""
 
     digest: Digest

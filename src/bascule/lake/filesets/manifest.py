@@ -272,6 +272,7 @@ class ManifestWriter:
         nodes = [self._node(refs, had) for refs in _cut_refs(self._refs)]
         content = blake3(b"".join(node.content for node in nodes)).hexdigest()
         root = Ref("", b"", b"", sum(node.files for node in nodes), sum(node.bytes for node in nodes))
+        self._packs.settle()
         self._packs.add(zlib.compress(_encode(Root(VERSION, nodes)), 1), root)
         self._packs.finish()
         return {
@@ -292,6 +293,7 @@ class ManifestWriter:
         if (old := had.get(_identity(refs))) is not None:
             return old
         content = blake3(b"".join(ref.content for ref in refs)).digest()
+        self._packs.settle()  # whatever has no name now is in the open pack, which is the node's own
         body = zlib.compress(_encode(refs), 1)
         files, size = sum(ref.files for ref in refs), sum(ref.bytes for ref in refs)
         node = Ref(refs[-1].last, content, blake3(body).digest(), files, size)

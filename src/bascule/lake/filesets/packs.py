@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from bascule.errors import EnvironmentProblem, NotFound
 from bascule.lake.filesets.entries import Digest
-from bascule.store import BlobStore, digest_of
+from bascule.store import BlobStore
 
 # A pack is closed when it has so many bytes or things; the count bounds what waits for its name.
 PACK, MOST = 32 << 20, 20_000
@@ -36,23 +36,26 @@ _Item = TypeVar("_Item", bound=Placed)
 class PackWriter:
     """Puts things into packs, and packs into a store, in the background.
 
+    A thing's `pack` is set when its pack is durable. Use it from one thread.
+
     Args:
-        settled: called with the things of a pack when it is named: from then on their `pack` is set.
-        stored: called, in any thread, with a pack's name when it is durable.
+        closed: called when a pack is closed; what is added from then on is in a later one.
+        named: called with a pack's name and its things when it is durable, in the order in which they were closed.
     """
 
     def __init__(
         self,
         store: BlobStore,
         *,
-        settled: Callable[[Sequence[Placed]], None] = lambda things: None,
-        stored: Callable[[Digest, Sequence[Placed]], None] = lambda digest, things: None,
+        closed: Callable[[], None] = lambda: None,
+        named: Callable[[Digest, Sequence[Placed]], None] = lambda digest, things: None,
     ) -> None:
-        self.store, self.bytes, self.written = store, 0, 0
-        self._settled, self._stored = settled, stored
+        self.store, self.bytes = store, 0
+        self._closed, self._named = closed, named
         self._parts, self._size, self._things = list[bytes](), 0, list[Placed]()
+        self._alike: list[tuple[Placed, Placed]] = []
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="packs")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[list[Placed], Future[str]]] = deque()
 
     def add(self, data: bytes, thing: Placed) -> None:
         """Put the bytes of a thing behind the others, and say so in it."""
@@ -65,43 +68,52 @@ class PackWriter:
             self.close_pack()
 
     def again(self, thing: Placed, like: Placed) -> None:
-        """Say of a thing that it is where another one is, which may be in the pack that is open."""
-        thing.offset, thing.length = like.offset, like.length
-        if like.pack or not like.length:
-            thing.pack = like.pack
-        else:
-            self._things.append(thing)
+        """Say of a thing that it is where another one is, whose pack may have no name yet."""
+        thing.offset, thing.length, thing.pack = like.offset, like.length, like.pack
+        if like.length and not like.pack:
+            self._alike.append((thing, like))
 
     def close_pack(self) -> None:
-        """Name the pack that is open, and begin to store it."""
+        """Begin to store the pack that is open."""
         if not self._things:
             return
         data, things = b"".join(self._parts), self._things
+        self.bytes += self._size
         self._parts, self._size, self._things = [], 0, []
-        digest = bytes.fromhex(digest_of(data))
-        for thing in things:
-            thing.pack = digest
-        self.bytes += len(data)
-        self._wait(UPLOADS)
-        self._waiting.append(self._uploads.submit(self._store, digest, data, things))
-        self._settled(things)
+        self._closed()
+        self._wait(UPLOADS - 1)
+        self._waiting.append((things, self._uploads.submit(self.store.put, data)))
+
+    def settle(self) -> None:
+        """Wait until every closed pack is durable and has its name."""
+        self._wait(0)
 
     def finish(self) -> None:
         """Wait until all is durable. Raises what the store raised."""
         self.close_pack()
-        self._wait(0)
+        self.settle()
 
     def close(self) -> None:
-        """Give up what is not stored."""
+        """Give up what is not stored; what is on its way is waited for, and told."""
         self._uploads.shutdown(wait=True, cancel_futures=True)
-
-    def _store(self, digest: Digest, data: bytes, things: Sequence[Placed]) -> None:
-        self.store.put(data)
-        self._stored(digest, things)
+        while self._waiting:
+            things, future = self._waiting.popleft()
+            if not future.cancelled() and future.exception() is None:
+                self._name(things, future.result())
 
     def _wait(self, most: int) -> None:
         while len(self._waiting) > most:
-            self._waiting.popleft().result()
+            things, future = self._waiting.popleft()
+            self._name(things, future.result())
+
+    def _name(self, things: list[Placed], name: str) -> None:
+        digest = bytes.fromhex(name)
+        for thing in things:
+            thing.pack = digest
+        for thing, like in self._alike:
+            thing.pack = like.pack
+        self._alike = [pair for pair in self._alike if not pair[1].pack]
+        self._named(digest, things)
 
 
 @dataclass(frozen=True, slots=True)

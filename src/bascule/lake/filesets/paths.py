@@ -18,6 +18,8 @@ STAGING = ".bascule-staging-"
 
 # A backslash is a separator elsewhere, and a control character hides what a name is.
 _BAD = re.compile(r"[\x00-\x1f\x7f\\]")
+# What most paths are: nothing in them needs a second look, and a set may have a million.
+_PLAIN = re.compile(r"(?:\w[\w. -]*/)*\w[\w. -]*", re.ASCII).fullmatch
 _WINDOWS = re.compile(r'[<>:"|?*]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)', re.IGNORECASE)
 
 
@@ -45,6 +47,8 @@ def checked_path(path: str, where: str, hint: str = "Rename it, or leave it out 
 
 
 def _fault(path: str) -> str:
+    if len(path) <= LONGEST_NAME and _PLAIN(path) and sys.platform != "win32":
+        return ""
     if path.isascii():
         size = len(path)
     else:

@@ -60,7 +60,6 @@ def scan(folder: Path, cache: StatCache, *, ignore: bool = True) -> Iterator[Fou
 class _Walk:
     def __init__(self, root: Path, cache: StatCache, ignore: bool) -> None:
         self.root, self.cache, self.strict = str(root), cache, ignore
-        self.names = Names(self.root)
         self.ignored = ignoring.Ignored()
 
     def files(self) -> Iterator[Found]:
@@ -83,14 +82,11 @@ class _Walk:
         if len(known) > 2 * len(entries) + 16:
             known = {name: known[name] for name, entry in entries if entry is not None and name in known}
             self.cache.replace(folder, known)
-        see, strict = self.names.see, self.strict
         for name, entry in entries:
             path = prefix + name
             if entry is None:
                 yield path
                 continue
-            if strict:
-                see(path)
             found = self.found(path, name, entry, known)
             if found is not None:
                 yield found
@@ -119,7 +115,13 @@ class _Walk:
             if self.ignored:
                 listed = [one for one in listed if prefix + one[0] not in self.ignored]
             for name, _ in listed:
-                checked_path((prefix + name).rstrip("/"), self.root)
+                checked_path(prefix + name if name[-1] != "/" else prefix + name[:-1], self.root)
+            names = {name.rstrip("/").casefold() for name, _ in listed}
+            if len(names) < len(listed):
+                listed.sort(key=_name)
+                siblings = Names(self.root)
+                for name, _ in listed:
+                    siblings.see(prefix + name.rstrip("/"))
         listed.sort(key=_name)
         return listed
 

@@ -17,8 +17,9 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,15 @@ class StatCache:
                 known = _decode(found[0][0])
         return known | self._fresh[path] if path in self._fresh else known
 
-    def remember(self, folder: str, name: str, stat: os.stat_result, digest: Digest) -> None:
+    def remember(self, folder: str, name: str, known: Known) -> None:
         """Know a file's digest from now on."""
-        names = self._fresh.setdefault(folder, {})
-        names[name] = (stat.st_size, stat.st_mtime_ns, changed_at(stat), inode(stat), digest)
+        names = self._fresh.get(folder)
+        if names is None:
+            names = self._fresh[folder] = {}
+        names[name] = known
         self._unsaved += 1
-        self._largest = max(self._largest, len(names))
+        if len(names) > self._largest:
+            self._largest = len(names)
         if self._unsaved >= self._largest:
             self.save()
 
@@ -103,7 +107,7 @@ class StatCache:
             known = self._moving[folder]
         was = known.get(name)
         if was is not None and was[3] == inode(stat) and was[:2] == (stat.st_size, stat.st_mtime_ns):
-            self.remember(folder, name, stat, was[4])
+            self.remember(folder, name, known_of(stat, was[4]))
 
     def replace(self, folder: str, known: dict[str, Known]) -> None:
         """Know just this of a folder: the rest of it is gone."""
@@ -219,14 +223,23 @@ def _place(body: bytes) -> Place | None:
         return None
 
 
-def changed_at(stat: os.stat_result) -> int:
-    """Return when a file was last changed in any way, in nanoseconds; Windows knows only of its content."""
-    return stat.st_mtime_ns if sys.platform == "win32" else stat.st_ctime_ns
+if sys.platform == "win32":  # which knows of changes of the content only, and no inodes when it lists a folder
+
+    def changed_at(stat: os.stat_result) -> int:
+        """Return when a file was last changed in any way, in nanoseconds."""
+        return stat.st_mtime_ns
+
+    def inode(stat: os.stat_result) -> int:
+        """Return a file's inode."""
+        return 0
+else:
+    changed_at: Callable[[os.stat_result], int] = attrgetter("st_ctime_ns")
+    inode: Callable[[os.stat_result], int] = attrgetter("st_ino")
 
 
-def inode(stat: os.stat_result) -> int:
-    """Return a file's inode; none on Windows, which does not tell it when it lists a folder."""
-    return 0 if sys.platform == "win32" else stat.st_ino
+def known_of(stat: os.stat_result, digest: Digest) -> Known:
+    """Return what is remembered of a file: the state that it had when its content had a digest."""
+    return stat.st_size, stat.st_mtime_ns, changed_at(stat), inode(stat), digest
 
 
 def is_settled(stat: os.stat_result, read_at: int) -> bool:
@@ -248,9 +261,5 @@ def past() -> int:
 
 def same_state(a: os.stat_result, b: os.stat_result) -> bool:
     """Tell whether nothing happened to a file between two looks at it."""
-    return (
-        a.st_size == b.st_size
-        and a.st_mtime_ns == b.st_mtime_ns
-        and changed_at(a) == changed_at(b)
-        and inode(a) == inode(b)
-    )
+    same: bool = a.st_mtime_ns == b.st_mtime_ns and a.st_size == b.st_size and changed_at(a) == changed_at(b)
+    return same and bool(inode(a) == inode(b))

@@ -14,7 +14,7 @@ from bascule.lake.filesets.entries import EXECUTABLE, LINK, PACKED, Entry
 from bascule.lake.filesets.packs import read_items
 from bascule.lake.filesets.paths import checked_link
 from bascule.lake.filesets.reading import pieces, verified, whole_blob
-from bascule.lake.filesets.statcache import StatCache
+from bascule.lake.filesets.statcache import StatCache, known_of
 from bascule.store import BlobStore
 
 How = Literal["copied", "cloned", "linked", "there"]
@@ -142,7 +142,7 @@ class Writer:
 
     def _remember(self, entry: Entry, stat: os.stat_result) -> None:
         folder, _, name = entry.path.rpartition("/")
-        self.cache.remember(f"{self.root}/{folder}" if folder else self.root, name, stat, entry.digest)
+        self.cache.remember(f"{self.root}/{folder}" if folder else self.root, name, known_of(stat, entry.digest))
 
 
 def _clone(blob: Path, handle: int) -> bool:
