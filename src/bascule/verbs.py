@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bascule.project.comparing import Comparison
     from bascule.project.forgetting import Forgetting
     from bascule.project.init import InitReport
+    from bascule.project.migrating import Migration
     from bascule.project.overview import Entry, Status
     from bascule.project.place import Place
     from bascule.project.predicting import Predicted
@@ -116,11 +117,17 @@ class OpenProject:
 
         return status(self.place)
 
-    def log(self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
-        """Return the commits of a branch, youngest first, with what each changed."""
+    def log(
+        self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20, full_history: bool = False
+    ) -> list[Entry]:
+        """Return the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
+
+        Args:
+            full_history: also the commits that merges brought.
+        """
         from bascule.project.overview import log
 
-        return log(self.place, ref, path=path, limit=limit)
+        return log(self.place, ref, path=path, limit=limit, full_history=full_history)
 
     def branches(self) -> list[Ref]:
         """Return all branches."""
@@ -138,6 +145,10 @@ class OpenProject:
             hint = "Switch to another one first: bascule switch main"
             raise InputError(f"{name!r} is the current branch.", hint=hint)
         self.workspace.history.delete_branch(name, force=force)
+
+    def protect(self, name: str, protected: bool = True) -> None:
+        """Set whether required checks hold what lands on a branch, and nobody may delete it."""
+        self.workspace.history.protect(name, protected)
 
     def switch(self, name: str, *, create: bool = False) -> None:
         """Make a branch the current one; where git is followed this is `git switch`."""
@@ -158,22 +169,55 @@ class OpenProject:
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
         ship: bool = True,
+        squash: bool = False,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            squash: land as one commit that does not lead to those of the source.
         """
         from bascule.project.publishing import publish
+        from bascule.project.required import required_of
 
-        target = into or self.place.target(source)
-        return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
+        return publish(
+            self.workspace,
+            source,
+            into or self.place.target(source),
+            ours=ours,
+            theirs=theirs,
+            message=message,
+            ship=ship,
+            squash=squash,
+            required=required_of(self.place),
+        )
 
-    def revert(self, ref: str, *, message: str | None = None) -> Commit:
-        """Undo one commit on the current branch by a new one."""
+    def cherry_pick(
+        self,
+        ref: str,
+        *,
+        message: str | None = None,
+        ours: Iterable[str] = (),
+        theirs: Iterable[str] = (),
+        ship: bool = True,
+    ) -> Published:
+        """Bring what one commit changed onto the current branch, after the checks of a merge; see `pick`."""
+        from bascule.project.publishing import pick
+        from bascule.project.required import required_of
+
+        told: dict[str, Any] = {"message": message, "ours": ours, "theirs": theirs, "ship": ship}
+        return pick(self.workspace, ref, self.place.branch, required=required_of(self.place), **told)
+
+    def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
+        """Undo one commit on the current branch by a new one.
+
+        Args:
+            force: why to land it although a check refuses the state that comes out.
+        """
+        from bascule.project.required import required_of
         from bascule.project.reverting import revert
 
-        return revert(self.workspace, ref, self.place.branch, message)
+        return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
 
     def tags(self) -> list[Ref]:
         """Return all tags."""
@@ -392,6 +436,29 @@ class OpenProject:
         from bascule.project.caring import examine
 
         return examine(self.workspace, deep)
+
+    def migrate(
+        self,
+        *,
+        catalog: str | None = None,
+        storage: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Migration:
+        """Move the workspace to another catalog and another storage, either way, with every id kept.
+
+        Args:
+            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            dry_run: say what would be moved, and whether it can be; change nothing.
+        """
+        from bascule.project.migrating import migrate
+
+        workspace = self.workspace
+        try:
+            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+        finally:
+            self.close()
 
     def forget(self, table: str, subject: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> Forgetting:
         """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.

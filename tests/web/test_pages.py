@@ -268,6 +268,14 @@ def test_going_to_an_id(client: TestClient, filled: Filled) -> None:
     assert "Did you mean &#39;flights&#39;?" in missing.text
 
 
+def test_an_alert_names_all_that_moved_together(client: TestClient, filled: Filled) -> None:
+    page = client.get(f"/alerts/{filled.alert}").text
+    assert "of weather__wind_speed, hour<" in page
+    assert 'href="/monitoring/delays/columns/hour"' in page
+    for column, shown in (("hour", True), ("carrier", True), ("distance", False)):
+        assert (filled.alert in client.get(f"/monitoring/delays/columns/{column}").text) == shown
+
+
 def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     link = re.search(r'href="(/data/flights/checks/\d+)"', client.get("/data/flights").text)
     assert link is not None

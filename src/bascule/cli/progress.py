@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -102,6 +103,32 @@ class TerminalWatcher:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+@contextmanager
+def moving(quiet: bool) -> Iterator[Progress]:
+    """Show how far a long work is, in what it counts; with `quiet`, nothing."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if quiet:
+        yield lambda message, done=0, total=None: None
+        return
+    if not console.is_terminal:
+        yield _Lines(console, "", 0)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), Amount())
+    with Bars(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(compact=True), console=console, transient=True
+    ) as bars:
+        task, now = bars.add_task("", total=None), ""
+
+        def progress(message: str, done: int = 0, total: int | None = None) -> None:
+            nonlocal now
+            if message != now:
+                now = message
+                bars.reset(task, description=message)
+            bars.update(task, completed=done, total=total)
+
+        yield progress
 
 
 class _Lines:

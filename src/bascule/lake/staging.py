@@ -5,7 +5,6 @@ When anything fails on the way, what was written is deleted again.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.rows import Rows, compared, renamed
 from bascule.lake.seen import SOURCES
+from bascule.store import Place
+from bascule.store.places import place_named
 
 # Changes a schema: takes it and the greatest field id so far, gives the new ones.
 Change = Callable[[schemas.Schema, int], tuple[schemas.Schema, int]]
@@ -43,7 +44,7 @@ class Written:
     records: list[Record]
 
 
-def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
+def create(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
     """Return an empty table in a folder of its own, with no document yet."""
     objects.checked_name(name)
     columns, last = schemas.from_arrow(schema)
@@ -54,13 +55,13 @@ def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Tabl
 
 
 @contextmanager
-def created(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
+def created(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
     """Make an empty table that is removed again when the block raises."""
     table = create(lake, name, schema, key)
     try:
         yield table
     except BaseException:
-        shutil.rmtree(table.folder, ignore_errors=True)
+        files.remove_folder(table.folder)
         raise
 
 
@@ -181,7 +182,7 @@ def by_file(found: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
-    if table.summary.get("total-delete-files", "0") == "0":
+    if not table.deletes():
         return matched
     # Rows that position deletes took out must not come back in the new file, which no delete file names.
     with engine.opened(temporary) as connection:
@@ -193,11 +194,8 @@ def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) ->
 
 def _rewritten(file: DataFile, positions: np.ndarray, table: Table) -> Record:
     folder = table.folder / "data"
-    working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
-    try:
+    with files.working(folder, "writing.parquet") as working:
         record = datafiles.rewrite_without(file.path, positions, working, "")
         record["file_path"] = datafiles.named_by_content(working, folder)
-        files.publish(working, Path(record["file_path"]))
-    finally:
-        working.unlink(missing_ok=True)
+        files.publish(working, place_named(record["file_path"]))
     return record

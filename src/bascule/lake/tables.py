@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,12 +14,14 @@ import pyarrow as pa
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import journal, merging, objects, staging
+from bascule.lake.caching import let_go_of_the_forgotten
 from bascule.lake.diffs import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
+from bascule.store import Place
 
 TRIES = 60
 
@@ -36,7 +37,8 @@ class Lake:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.folder: Path = workspace.lake_folder
+        self.folder: Place = workspace.lake_folder
+        let_go_of_the_forgotten(workspace)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ class Lake:
         """Return the Iceberg table that an object stands for."""
         return objects.load(value, self.folder, name)
 
-    def adopt(self, document: Path, name: str) -> Object:
+    def adopt(self, document: Place, name: str) -> Object:
         """Return the object for a metadata document that another engine wrote into a table's folder.
 
         Raises:
@@ -58,7 +60,7 @@ class Lake:
         with journal.writing(objects.folder_of(value, self.folder)):
             yield self.table(value, name)
 
-    def location(self, value: Object) -> Path:
+    def location(self, value: Object) -> Place:
         """Return where an object's metadata document is, for engines that read Iceberg themselves."""
         return self.table(value).path
 
@@ -186,8 +188,20 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
+    def pick_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        """Bring the files that were appended between two states to a third, whatever else was done to that one.
+
+        Returns:
+            The object, or None when it does not go: see `merging.pick`.
+        """
+        if base is None or ours is None or theirs is None:
+            return None
+        with self.writing(ours) as table:
+            picked = merging.pick(self.table(base), table, self.table(theirs))
+        return ours if picked is table else objects.describe(picked, self.folder) if picked else None
+
     def discard(self, value: Object) -> None:
-        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+        """Delete the documents of a state that `merge_appends` or `pick_appends` gave, and that was not committed."""
         snapshots.discard(self.table(value), data_too=False)
 
     # Staging and committing ------------------------------------------------------------------------------------------
@@ -330,7 +344,7 @@ class Lake:
             yield
         except Conflict:
             if before is None:
-                shutil.rmtree(objects.folder_of(after, self.folder), ignore_errors=True)
+                files.remove_folder(objects.folder_of(after, self.folder))
             else:
                 snapshots.discard(self.table(after), data_too=True)
             raise

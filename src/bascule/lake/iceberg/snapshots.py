@@ -10,12 +10,12 @@ import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from bascule.lake.iceberg import content, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.manifests import ADDED, DATA, DELETED, DELETES, EXISTING, Entry, ManifestFile
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
 
 RUNG = 16
 
@@ -130,7 +130,7 @@ class _Making:
         self.number = secrets.randbits(62) + 1
         self.sequence = table.metadata["last-sequence-number"] + 1
         self.key = uuid.uuid4().hex
-        self.written: list[Path] = []
+        self.written: list[Place] = []
 
     def added(self, record: Record) -> Entry:
         return {"status": ADDED, "snapshot_id": self.number, "data_file": record}
@@ -166,7 +166,7 @@ class _Making:
             snapshot["parent-snapshot-id"] = parent_id
         return self.table.written(metadata.with_snapshot(self.table.metadata, snapshot))
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> Place:
         path = self.table.folder / "metadata" / name
         self.written.append(path)
         return path

@@ -88,6 +88,8 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         may_deploy=call.principal.may("deploy"),
         command=command("rollback", name, ref),
         done=call.query.done,
+        # What waited for the end of a rollout has begun its own since: the last change need not be what was done.
+        told=next((one for one in changes if one.action == call.query.done), changes[0] if changes else None),
     )
 
 
