@@ -43,17 +43,18 @@ def add(
         folder: the folder; the one that was last added or checked out when not given.
     """
     from bascule.cli.transfer import Transfer
+    from bascule.project.words import counted
 
     project = common.open()
     with Transfer(quiet=common.json) as watch:
         done = project.files(name).add(folder, message=message, keep=keep, tell=watch)
-    held = f"{done.files:,} files, {size(done.bytes)}"
+    held = f"{counted(done.files, 'file')}, {size(done.bytes)}"
     if not done.changed:
         answer(common, done.as_dict(), f"files/{name} has all of it already ({held}); nothing was changed.")
         return
     lines = [f"{done.commit.short}  files/{name} on {project.place.branch}: {done.diff.words()}; {held} now"]
     lines += ["  merged with what the branch had got meanwhile"] if done.merged else []
-    lines += [f"  {done.read:,} files read, {size(done.stored_bytes)} stored"]
+    lines += [f"  {counted(done.read, 'file')} read, {size(done.stored_bytes)} stored"]
     answer(common, done.as_dict(), "\n".join(lines))
 
 
@@ -132,11 +133,16 @@ def checkout(
         folder: where to; the one that was last added or checked out when not given, else the set's name.
     """
     from bascule.cli.transfer import Transfer
+    from bascule.project.words import counted
 
     project = common.open()
     with Transfer(quiet=common.json) as watch:
         done = project.files(name, at=at).checkout(folder, only=only or (), force=force, link=link, tell=watch)
-    told = [f"{done.written:,} files written ({size(done.bytes)})", f"{done.removed:,} removed", f"{done.kept:,} kept"]
+    told = [
+        f"{counted(done.written, 'file')} written ({size(done.bytes)})",
+        f"{done.removed:,} removed",
+        f"{done.kept:,} kept",
+    ]
     told += [f"{done.linked:,} of them hard links"] if done.linked else []
     told += [f"{done.cloned:,} share blocks with the store"] if done.cloned else []
     answer(common, done.as_dict(), f"files/{name}: {', '.join(told)}.")
@@ -202,10 +208,13 @@ def remove(
     Args:
         name: the set.
     """
+    from bascule.project.words import counted
+
     project = common.open()
     commit, count = project.files(name).remove(*patterns, message=message)
     document = {"commit": commit.as_dict(), "removed": count}
-    what = f"{count:,} files of files/{name}" if patterns else f"files/{name} ({count:,} files)"
+    held = counted(count, "file")
+    what = f"{held} of files/{name}" if patterns else f"files/{name} ({held})"
     answer(common, document, f"{commit.short}  {what} removed from {project.place.branch}; earlier commits have them.")
 
 

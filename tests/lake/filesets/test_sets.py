@@ -143,7 +143,7 @@ def test_what_somebody_changed_is_not_overwritten(photos: Photos, folder: Path, 
     (out / "own.txt").write_bytes(b"not of the set")
     photos().add(fill(folder, {"a.txt": b"theirs", "own.txt": b"now of the set", "cats/1.jpg": b"2"}))
     before = tree(out)
-    with pytest.raises(Conflict, match=r"2 files .*a\.txt \(changed here\); own\.txt \(not of this set\)"):
+    with pytest.raises(Conflict, match=r"2 in all: a\.txt \(changed here\); own\.txt \(not of this set\)"):
         photos().checkout(out)
     assert tree(out) == before
     photos().checkout(out, force=True)

@@ -121,7 +121,7 @@ class Checkout:
         if plan.clashing and not self.force:
             shown = "; ".join(plan.conflicts) + (f"; and {plan.clashing - SHOWN} more" if plan.clashing > SHOWN else "")
             raise Conflict(
-                f"{plan.clashing} files in {self.folder} were changed by somebody and would be lost: {shown}.",
+                f"In {self.folder} a checkout would lose what the set does not have, {plan.clashing} in all: {shown}.",
                 paths=plan.conflicts,
                 hint="Add them first, move them away, or overwrite them with --force.",
             )

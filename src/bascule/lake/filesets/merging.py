@@ -83,7 +83,7 @@ def _clash(where: str, conflicts: list[FileConflict]) -> Conflict:
     shown = "; ".join(map(str, conflicts[:SHOWN]))
     more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
     return Conflict(
-        f"Both sides changed {len(conflicts)} files of {where}: {shown}{more}.",
+        f"Both sides changed {len(conflicts)} file{'s' if len(conflicts) > 1 else ''} of {where}: {shown}{more}.",
         paths=[f"{where}/{one.path}" for one in conflicts],
         hint=f"Keep one side of a file with --ours {where}/{conflicts[0].path} or --theirs, "
         f"or of the whole set with --ours {where} or --theirs {where}.",
