@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.history import Commit, Workspace
     from bascule.history.refs import Ref
+    from bascule.lake.filesets import FileSet
     from bascule.project import ProjectFile
     from bascule.project.batches import Batch
     from bascule.project.caring import Finding
@@ -266,6 +267,23 @@ class OpenProject:
         from bascule.project.bringing import ingest
 
         return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+
+    def files(self, name: str, *, at: str | None = None) -> FileSet:
+        """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
+
+        Args:
+            name: the set; it begins with its first `add`.
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.lake.filesets import FileSet
+
+        return FileSet(self.workspace, name, self.place.branch, at)
+
+    def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
+        from bascule.lake.filesets import file_sets
+
+        return dict(file_sets(self.workspace, at or self.place.branch))
 
     def suggest_contract(self, table: str) -> str:
         """Return a contract that a table keeps, as commented text to review."""

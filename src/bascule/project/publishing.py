@@ -18,7 +18,7 @@ from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake, RowMerge
+from bascule.lake import Lake, RowMerge, filesets
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
 from bascule.project.required import Required, check_required
@@ -83,7 +83,7 @@ def publish(
 
     Args:
         ours: paths in conflict where the target's side is kept; of a table whose rows are merged, only of the rows in
-            conflict.
+            conflict; a file of a set as files/NAME/FILE.
         theirs: paths in conflict where the source's side is taken, likewise.
         rows: merge tables that both sides changed row by row, by their keys.
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
@@ -187,9 +187,22 @@ class _Resolver:
             return None
         if path.startswith("tables/"):
             return None if self.tables.takes(path) else self.tables.settle(path, base, ours, theirs)
+        if path.startswith(filesets.PREFIX):
+            return self._merge_files(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
+
+    def _merge_files(self, path: str, base: Object | None, ours: Object, theirs: Object) -> Object:
+        """Merge two versions of a file set, file by file; `ours` and `theirs` may name a file as PATH/FILE."""
+
+        def choose(file: str) -> Literal["ours", "theirs"] | None:
+            self.asked.add(f"{path}/{file}")
+            return "ours" if f"{path}/{file}" in self.ours else "theirs" if f"{path}/{file}" in self.theirs else None
+
+        store, name = self.tables.lake.workspace.store, path.removeprefix(filesets.PREFIX)
+        old, mine, other = (filesets.manifest_of(store, value, name) for value in (base, ours, theirs))
+        return filesets.merge(old, mine, other, choose) or REMOVED
 
     def refuse_unused(self) -> None:
         """Raise `NotFound` when a path was named that only one side changed: the user meant something else."""
