@@ -116,11 +116,17 @@ class OpenProject:
 
         return status(self.place)
 
-    def log(self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
-        """Return the commits of a branch, youngest first, with what each changed."""
+    def log(
+        self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20, full_history: bool = False
+    ) -> list[Entry]:
+        """Return the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
+
+        Args:
+            full_history: also the commits that merges brought.
+        """
         from bascule.project.overview import log
 
-        return log(self.place, ref, path=path, limit=limit)
+        return log(self.place, ref, path=path, limit=limit, full_history=full_history)
 
     def branches(self) -> list[Ref]:
         """Return all branches."""
@@ -138,6 +144,10 @@ class OpenProject:
             hint = "Switch to another one first: bascule switch main"
             raise InputError(f"{name!r} is the current branch.", hint=hint)
         self.workspace.history.delete_branch(name, force=force)
+
+    def protect(self, name: str, protected: bool = True) -> None:
+        """Set whether required checks hold what lands on a branch, and nobody may delete it."""
+        self.workspace.history.protect(name, protected)
 
     def switch(self, name: str, *, create: bool = False) -> None:
         """Make a branch the current one; where git is followed this is `git switch`."""
@@ -158,22 +168,55 @@ class OpenProject:
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
         ship: bool = True,
+        squash: bool = False,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            squash: land as one commit that does not lead to those of the source.
         """
         from bascule.project.publishing import publish
+        from bascule.project.required import required_of
 
-        target = into or self.place.target(source)
-        return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
+        return publish(
+            self.workspace,
+            source,
+            into or self.place.target(source),
+            ours=ours,
+            theirs=theirs,
+            message=message,
+            ship=ship,
+            squash=squash,
+            required=required_of(self.place),
+        )
 
-    def revert(self, ref: str, *, message: str | None = None) -> Commit:
-        """Undo one commit on the current branch by a new one."""
+    def cherry_pick(
+        self,
+        ref: str,
+        *,
+        message: str | None = None,
+        ours: Iterable[str] = (),
+        theirs: Iterable[str] = (),
+        ship: bool = True,
+    ) -> Published:
+        """Bring what one commit changed onto the current branch, after the checks of a merge; see `pick`."""
+        from bascule.project.publishing import pick
+        from bascule.project.required import required_of
+
+        told: dict[str, Any] = {"message": message, "ours": ours, "theirs": theirs, "ship": ship}
+        return pick(self.workspace, ref, self.place.branch, required=required_of(self.place), **told)
+
+    def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
+        """Undo one commit on the current branch by a new one.
+
+        Args:
+            force: why to land it although a check refuses the state that comes out.
+        """
+        from bascule.project.required import required_of
         from bascule.project.reverting import revert
 
-        return revert(self.workspace, ref, self.place.branch, message)
+        return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
 
     def tags(self) -> list[Ref]:
         """Return all tags."""

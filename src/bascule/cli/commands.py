@@ -16,6 +16,8 @@ ENDING = (
     "Begin with: bascule init DATA --label WHAT_IS_LEARNED",
 )
 WIDEST = 100
+#: The commands that go on until they are ended.
+SERVERS = ("up", "serve")
 
 
 class Command(NamedTuple):
@@ -35,10 +37,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "status": Command("bascule.cli.history:status", HISTORY, "The current branch, what it holds, what is served."),
     "log": Command("bascule.cli.history:log", HISTORY, "The commits of a branch, with what each changed."),
-    "branch": Command("bascule.cli.history:branch", HISTORY, "List branches, or make one: no copy, whatever the data."),
+    "branch": Command("bascule.cli.history:branch", HISTORY, "List, make or protect branches: no copy of the data."),
     "switch": Command("bascule.cli.history:switch", HISTORY, "Make a branch the current one."),
     "diff": Command("bascule.cli.comparing:diff", HISTORY, "Compare two states: rows, schema, metrics, traffic, text."),
     "merge": Command("bascule.cli.merging:merge", HISTORY, "Merge a branch after its checks, and ship what is new."),
+    "cherry-pick": Command(
+        "bascule.cli.merging:cherry_pick", HISTORY, "Bring what one commit changed onto the current branch."
+    ),
     "revert": Command("bascule.cli.history:revert", HISTORY, "Undo one commit by a new one."),
     "tag": Command("bascule.cli.history:tag", HISTORY, "List tags, or name a state for good."),
     "init": Command("bascule.cli.starting:init", WORK, "Look at a folder of data and write a project for it."),

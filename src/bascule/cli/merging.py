@@ -1,4 +1,4 @@
-"""The command that ships: merge."""
+"""The commands that ship: merge and cherry-pick."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer
 
 if TYPE_CHECKING:
-    from bascule.project.publishing import Shipped
+    from bascule.project.publishing import Published
+    from bascule.project.shipping import Shipped
 
 
 def merge(
@@ -22,6 +23,9 @@ def merge(
     ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the target's side.")] = None,
     theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the source's side.")] = None,
     ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    squash: Annotated[
+        bool, Parameter(help="Land as one commit that does not lead to the source's commits.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
@@ -32,12 +36,37 @@ def merge(
     """
     project = common.open()
     target = into or project.place.target(source)
-    done = project.merge(source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
-    told = f"{target} has everything that {source} has."
+    sides = {"ours": ours or (), "theirs": theirs or ()}
+    done = project.merge(source, target, message=message, ship=ship, squash=squash, **sides)
+    _answer(common, done, f"{target} has everything that {source} has.")
+
+
+def cherry_pick(
+    ref: str,
+    /,
+    *,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the branch's side.")] = None,
+    theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the commit's side.")] = None,
+    ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    common: Common = COMMON,
+) -> None:
+    """Bring what one commit changed onto the current branch, after the checks of a merge.
+
+    Args:
+        ref: the commit; of a merge, what it brought to its branch.
+    """
+    project = common.open()
+    done = project.cherry_pick(ref, message=message, ours=ours or (), theirs=theirs or (), ship=ship)
+    _answer(common, done, f"{project.place.branch} has what {ref} changed.")
+
+
+def _answer(common: Common, done: Published, told: str) -> None:
     lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
+    lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
     answer(common, done.as_dict(), "\n".join(lines))
 
 

@@ -201,7 +201,7 @@ def _bare(row: dict[str, Any] | None) -> dict[str, Any] | None:
 def _total(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
     if table.snapshot is None:
         return 0
-    if "total-records" in table.summary and table.summary.get("total-delete-files", "0") == "0":
+    if "total-records" in table.summary and not table.deletes():
         return int(table.summary["total-records"])
     return _count(connection, scans.scan(table))
 

@@ -1,12 +1,15 @@
-"""Merging two states of a table that both did nothing but append since a third."""
+"""Bringing what was appended between two states of a table to another state of it, without copying a data file."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from bascule.lake import objects
 from bascule.lake.iceberg import metadata, schemas, snapshots
 from bascule.lake.iceberg.manifests import DATA, Entry
 from bascule.lake.iceberg.tables import Table
-from bascule.lake.seen import SOURCES, joined
+from bascule.lake.seen import SOURCES, joined, note
+from bascule.lake.seen import sources as sources_of
 
 
 def merge(base: Table, ours: Table, theirs: Table) -> Table | None:
@@ -17,9 +20,37 @@ def merge(base: Table, ours: Table, theirs: Table) -> Table | None:
         return None
     schema = schemas.merged(base.schema, ours.schema, theirs.schema)
     added, mine = appended(base, theirs), appended(base, ours)
-    sources = joined(base, ours, theirs)
-    if schema is None or added is None or mine is None or sources is None:
+    if schema is None or added is None or mine is None:
         return None
+    # A commit that was picked before has brought its files, and their sources, already.
+    both = {_path(entry) for entry in added} & {_path(entry) for entry in mine}
+    added = [entry for entry in added if _path(entry) not in both]
+    once = not both or _contents(added).isdisjoint(_contents(entry for entry in mine if _path(entry) not in both))
+    sources = joined(base, ours, theirs, picked=bool(both) and once)
+    return None if sources is None else _with(ours, theirs, added, schema, sources)
+
+
+def pick(base: Table, ours: Table, theirs: Table) -> Table | None:
+    """Return our table with the files that came between the two others, whatever else was done to ours.
+
+    None when something went between the two, when the columns do not go together, or when ours has ingested one of the
+    sources by itself.
+    """
+    schema, added = schemas.merged(base.schema, ours.schema, theirs.schema), appended(base, theirs)
+    if len({table.metadata["table-uuid"] for table in (base, ours, theirs)}) > 1 or schema is None or added is None:
+        return None
+    there = {_path(entry) for entry in ours.live(DATA)}
+    if there.issuperset(_path(entry) for entry in added):
+        return ours
+    known, old = sources_of(ours), sources_of(base)
+    new = [source for digest, source in sources_of(theirs).items() if digest not in old]
+    if any(source.digest in known for source in new) or any(_path(entry) in there for entry in added):
+        return None
+    listed = note(ours, new) if new else ours.properties.get(SOURCES)
+    return _with(ours, theirs, added, schema, listed)
+
+
+def _with(ours: Table, theirs: Table, added: list[Entry], schema: schemas.Schema, sources: str | None) -> Table:
     ours = ours.for_writing()
     last = max(side.metadata[metadata.LAST_COLUMN] for side in (ours, theirs))
     document = metadata.with_schema(ours.metadata, schema, last)
@@ -43,6 +74,15 @@ def changed(before: Table, after: Table) -> tuple[list[Entry], list[Entry]]:
     has = _live(after, [m for path, m in new.items() if path not in old])
     came = sorted((e for path, e in has.items() if path not in had), key=lambda e: int(e["sequence_number"]))
     return came, [e for path, e in had.items() if path not in has]
+
+
+def _path(entry: Entry) -> str:
+    return str(entry["data_file"]["file_path"])
+
+
+def _contents(entries: Iterable[Entry]) -> set[str]:
+    """What the names of data files say of their content; see `datafiles.named_by_content`."""
+    return {_path(entry).rpartition("/")[2].partition("-")[0] for entry in entries}
 
 
 def _live(table: Table, manifests: list[dict[str, object]]) -> dict[str, Entry]:

@@ -52,10 +52,13 @@ def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
     return "\n".join(parts)
 
 
-def joined(base: Table, ours: Table, theirs: Table) -> str | None:
-    """Return the property's value for both sides' sources, or None when both ingested the same one since `base`."""
+def joined(base: Table, ours: Table, theirs: Table, *, picked: bool = False) -> str | None:
+    """Return the property's value for both sides' sources, or None when both ingested the same one since `base`.
+
+    With `picked` one side has what both have from the other.
+    """
     old, mine, other = (set(sources(table)) for table in (base, ours, theirs))
-    if (mine - old) & (other - old):
+    if not picked and (mine - old) & (other - old):
         return None
     parts = _parts(ours)
     return "\n".join([*parts, *(part for part in _parts(theirs) if part not in parts)])

@@ -182,7 +182,7 @@ def by_file(found: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
-    if table.summary.get("total-delete-files", "0") == "0":
+    if not table.deletes():
         return matched
     # Rows that position deletes took out must not come back in the new file, which no delete file names.
     with engine.opened(temporary) as connection:

@@ -188,8 +188,20 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
+    def pick_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        """Bring the files that were appended between two states to a third, whatever else was done to that one.
+
+        Returns:
+            The object, or None when it does not go: see `merging.pick`.
+        """
+        if base is None or ours is None or theirs is None:
+            return None
+        with self.writing(ours) as table:
+            picked = merging.pick(self.table(base), table, self.table(theirs))
+        return ours if picked is table else objects.describe(picked, self.folder) if picked else None
+
     def discard(self, value: Object) -> None:
-        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+        """Delete the documents of a state that `merge_appends` or `pick_appends` gave, and that was not committed."""
         snapshots.discard(self.table(value), data_too=False)
 
     # Staging and committing ------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Container, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -12,29 +13,20 @@ from sqlalchemy import select
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
-from bascule.delivery import deploy, merge_deployments
+from bascule.delivery import Waiting, merge_deployments
+from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
+from bascule.project.required import Required, check_required
+from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
 
 PRODUCTION = "production"
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A deployment that a merge brought a new version to.
-
-    Attributes:
-        share: the percentage of the traffic that it has now: all of it for the first version, else a canary's.
-    """
-
-    deployment: str
-    version: int
-    share: int
+MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
 @dataclass(frozen=True)
@@ -46,12 +38,14 @@ class Published:
         changes: what it changed on the target.
         checked: the tables and models whose checks passed.
         shipped: the new versions that came into service.
+        waiting: the new versions that come into service later, and what has to happen first.
     """
 
     commit: Commit
     changes: tuple[Change, ...]
     checked: tuple[str, ...]
     shipped: tuple[Shipped, ...]
+    waiting: tuple[Waiting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -60,6 +54,7 @@ class Published:
             "changes": [{"path": change.path, "kind": change.kind} for change in self.changes],
             "checked": list(self.checked),
             "shipped": [asdict(one) for one in self.shipped],
+            "waiting": [asdict(one) for one in self.waiting],
         }
 
 
@@ -74,6 +69,8 @@ def publish(
     ship: bool = True,
     run: str | None = None,
     meta: dict[str, Any] | None = None,
+    required: Required | None = None,
+    squash: bool = False,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
@@ -83,58 +80,102 @@ def publish(
         ours: paths in conflict where the target's side is kept.
         theirs: paths in conflict where the source's side is taken.
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
-            the strategy that the deployment says.
+            the strategy that the deployment says, when a rollout that is under way has ended.
         run: the run on whose behalf it is done.
+        required: the project's own checks, which are run when the target is protected.
+        squash: land as one commit that does not lead to those of the source.
 
     Raises:
         Conflict: names paths that both sides changed.
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
+    refused = f"{source!r} is not merged into {into!r}"
+    repair = MERGE_REPAIR.format(source)
+    done = _land(workspace, act, into, refused, repair, _Resolver(Lake(workspace), ours, theirs), run, required)
+    models = _changed_models(done.changes) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def pick(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    *,
+    ours: Iterable[str] = (),
+    theirs: Iterable[str] = (),
+    message: str | None = None,
+    ship: bool = True,
+    required: Required | None = None,
+) -> Published:
+    """Bring what one commit changed onto a branch, after a merge's checks. Arguments and errors are as `publish`."""
+    act = partial(workspace.history.cherry_pick, ref, on, message=message)
+    refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
+    repair = "Pick what it needs first, or change the data or the contract where it comes from."
+    resolve = _Resolver(Lake(workspace), ours, theirs, picks=True)
+    done = _land(workspace, act, on, refused, repair, resolve, None, required)
+    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def _land(
+    workspace: Workspace,
+    act: Callable[..., Commit],
+    into: str,
+    refused: str,
+    repair: str,
+    resolve: _Resolver,
+    run: str | None,
+    required: Required | None,
+) -> Published:
     seen: dict[str, Any] = {"changes": (), "checked": ()}
-    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        seen["checked"] = _check(workspace, staged, source, into, run)
+        checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
+        if required is not None:
+            checked = (*checked, *check_required(workspace, required, staged, into, refused, run))
+        seen["checked"] = checked
 
     try:
-        commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
-    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the merge landed
+        commit = act(resolve=resolve, check=check)
+    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether it landed
         resolve.discard(None)
         raise
     resolve.discard(commit)
-    models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
-    shipped = _ship(workspace, into, models) if ship else ()
-    return Published(commit, seen["changes"], seen["checked"], shipped)
+    return Published(commit, seen["changes"], seen["checked"], (), ())
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, lake: Lake, ours: frozenset[str], theirs: frozenset[str]) -> None:
+    def __init__(self, lake: Lake, keep: Iterable[str], take: Iterable[str], *, picks: bool = False) -> None:
+        ours, theirs = frozenset(keep), frozenset(take)
         if both := ours & theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
         self.lake, self.ours, self.theirs = lake, ours, theirs
+        self.append = lake.pick_appends if picks else lake.merge_appends
         self.asked: set[str] = set()
         self.made: list[tuple[str, Object]] = []
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         self.asked.add(path)
-        if path in self.ours:
-            return ours or REMOVED
-        if path in self.theirs:
-            return theirs or REMOVED
+        side: Literal["ours", "theirs"] | None
+        side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
+        if path.startswith("models/") and ours and theirs:
+            return merge_models(path, base, ours, theirs, prefer=side)
+        if side is not None:
+            return (ours if side == "ours" else theirs) or REMOVED
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
-            merged = self.lake.merge_appends(base, ours, theirs)
-            if merged is not None:
+            merged = self.append(base, ours, theirs)
+            if merged is not None and merged is not ours:
                 self.made.append((path, merged))
             return merged
-        if path.startswith("models/"):
-            return merge_models(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
@@ -152,7 +193,22 @@ class _Resolver:
             raise NotFound("path in conflict", path, self.asked, hint=hint)
 
 
-def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
+def check_staged(
+    workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
+) -> tuple[str, ...]:
+    """Check a state that no branch has yet: contracts on changed tables, gates on changed models.
+
+    Args:
+        refused: what does not happen when a check fails, as the beginning of a sentence.
+        unchanged: what stays as it is then, as a sentence.
+        repair: what to do about a table that fails, as a sentence.
+
+    Returns:
+        The tables and models whose checks passed.
+
+    Raises:
+        CheckFailed: with the failing rows.
+    """
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
     tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
@@ -165,26 +221,22 @@ def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: st
         for name in sorted(names)
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
-    refuse(
-        reports,
-        f"{source!r} is not merged into {into!r}",
-        f"{into!r} is unchanged. Repair the data on {source!r}, or change the contract there, then merge again.",
-    )
-    for path in sorted(paths):
-        if path.startswith("models/"):
-            _check_model(staged, path, source, into)
-    return (*(f"tables/{report.table}" for report in reports), *sorted(p for p in paths if p.startswith("models/")))
+    refuse(reports, refused, f"{unchanged} {repair}")
+    models = sorted(path for path in paths if path.startswith("models/"))
+    for path in models:
+        _check_model(staged, path, refused, unchanged)
+    return (*(f"tables/{report.table}" for report in reports), *models)
 
 
-def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
+def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:
     model = staged.read(path) or {}
     number = model.get("aliases", {}).get(PRODUCTION)
     version = model.get("versions", {}).get(str(number))
     if version is not None and not version["passed"] and not version.get("forced"):
         raise CheckFailed(
-            f"{source!r} is not merged into {into!r}: version {number} of {path} did not pass its gates.",
+            f"{refused}: version {number} of {path} did not pass its gates.",
             details=[{"path": path, "version": number}],
-            hint=f"{into!r} is unchanged. See why with: bascule models {path.partition('/')[2]} {number}",
+            hint=f"{unchanged} See why with: bascule models {path.partition('/')[2]} {number}",
         )
 
 
@@ -221,33 +273,23 @@ def _production(workspace: Workspace, head: Commit, model: str) -> int | None:
     return version
 
 
-def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[Shipped, ...]:
+def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
     """Bring the production version of models into their deployments, where it is a new one."""
     head = workspace.history.resolve(into)
-    shipped = []
+    shipped, waiting = [], []
     for path, deployment in workspace.history.entries(head, "deployments/"):
         if deployment["model"] not in models:
             continue
         version = _production(workspace, head, deployment["model"])
         serving = {entry["version"] for entry in deployment["traffic"]}
-        if version is None or version in serving or deployment.get("rollout"):
+        if version is None or version in serving:
             continue
-        rules = deployment.get("rules") or {}
         name = path.partition("/")[2]
-        commit = deploy(
-            workspace,
-            into,
-            name,
-            deployment["model"],
-            version,
-            strategy=deployment.get("strategy", "canary"),
-            steps=rules.get("steps", (10, 100)),
-            shadow=rules.get("shadow", True),
-            guardrails=rules.get("guardrails"),
-            by=actor(),
-            reason="merged",
-        )
-        traffic = workspace.history.get(commit, path)["traffic"]
+        done = bring_into_service(workspace, into, name, version, by=actor())
+        if isinstance(done, Waiting):
+            waiting.append(done)
+            continue
+        traffic = workspace.history.get(done, path)["traffic"]
         share = next((entry["weight"] for entry in traffic if entry["version"] == version), 0)
-        shipped.append(Shipped(name, int(version), share))
-    return tuple(shipped)
+        shipped.append(Shipped(name, version, share))
+    return tuple(shipped), tuple(waiting)

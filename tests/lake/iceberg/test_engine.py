@@ -174,7 +174,12 @@ def test_position_deletes_are_taken_out_as_pyiceberg_does(tmp_path: Path) -> Non
     ("change", "what"),
     [
         ({"content": 2, "equality_ids": [1]}, "equality deletes"),
-        ({"file_format": "PUFFIN"}, "deletion vectors"),
+        ({"file_format": "ORC"}, "deletes in ORC files"),
+        ({"file_format": "PUFFIN"}, "a deletion vector that names no data file"),
+        (
+            {"file_format": "PUFFIN", "record_count": 2_000_000},
+            "a deletion vector of 2,000,000 rows",
+        ),
     ],
 )
 def test_deletes_that_cannot_be_read_are_refused(tmp_path: Path, change: dict[str, Any], what: str) -> None:

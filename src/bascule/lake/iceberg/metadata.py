@@ -22,6 +22,9 @@ Metadata = dict[str, Any]
 Snapshot = dict[str, Any]
 
 KEPT_SNAPSHOTS = 3
+# In a table that other engines write, more of them: one that was overtaken looks for the snapshot that it began at.
+SHARED = "bascule.shared"
+KEPT_FOR_OTHERS = 50
 FORMAT_VERSION = 2
 LAST_COLUMN = "last-column-id"
 
@@ -107,7 +110,8 @@ def with_snapshot(metadata: Metadata, snapshot: Snapshot) -> Metadata:
     refs = {**metadata.get("refs", {}), "main": main}
     named = {ref["snapshot-id"] for ref in refs.values()}
     every = [*metadata.get("snapshots", []), snapshot]
-    recent = {s["snapshot-id"] for s in every[-KEPT_SNAPSHOTS:]}
+    most = KEPT_FOR_OTHERS if SHARED in metadata.get("properties", {}) else KEPT_SNAPSHOTS
+    recent = {s["snapshot-id"] for s in every[-most:]}
     kept = [s for s in every if s["snapshot-id"] in named | recent]
     numbers = {s["snapshot-id"] for s in kept}
     log = [*metadata.get("snapshot-log", []), {"snapshot-id": number, "timestamp-ms": snapshot["timestamp-ms"]}]

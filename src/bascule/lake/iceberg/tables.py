@@ -10,7 +10,7 @@ from typing import Any
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import files, manifests, metadata, schemas
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.manifests import Entry, ManifestFile
 from bascule.lake.iceberg.metadata import Metadata, Snapshot
 from bascule.store import Place
@@ -110,6 +110,12 @@ class Table:
         for entries in files.at_once(self.entries, wanted, self.folder):
             yield from (e for e in entries if e["status"] != manifests.DELETED)
 
+    def deletes(self) -> list[Record]:
+        """Return the records of the files that take rows out of the current snapshot's data files."""
+        if self.snapshot is None or self.summary.get("total-delete-files") == "0":
+            return []
+        return [entry["data_file"] for entry in self.live(manifests.DELETES)]
+
     def data_files(self) -> list[DataFile]:
         """Return the current snapshot's data files, in the order in which they came."""
         entries = sorted(self.live(manifests.DATA), key=lambda entry: int(entry["sequence_number"]))
@@ -144,6 +150,10 @@ class Table:
                 f"Table {self.name!r} is partitioned; Bascule reads such tables and does not write them.",
                 hint="Write it with the engine that made it.",
             )
+        return self.here()
+
+    def here(self) -> Table:
+        """Return the table with its location where its folder is now; it may have been moved with its workspace."""
         location = str(self.folder)
         if self.metadata["location"] == location:
             return self

@@ -25,7 +25,7 @@ def inputs(table: str, context: Context) -> Terms:
         f"input:tables/{table}": context.digest(f"tables/{table}") or "",
         f"input:contracts/{table}": context.digest(f"contracts/{table}") or "",
     }
-    obj = context.workspace.history.read(context.branch, f"contracts/{table}")
+    obj = context.object(f"contracts/{table}")
     if obj is not None:
         contract = Contract.parse(obj["text"])
         tables = context.workspace.history.digests(context.branch, "tables/")
