@@ -8,7 +8,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -131,7 +131,8 @@ class Workspace:
             Busy: when the workspace is being moved.
         """
         try:
-            self._held.enter_context(held(self.folder / OPEN, exclusive=False, wait=False))
+            with suppress(PermissionError):  # a folder that may only be read is not moved by anybody who may do no more
+                self._held.enter_context(held(self.folder / OPEN, exclusive=False, wait=False))
         except BlockingIOError:
             raise Busy(
                 f"The workspace {self.folder} is being moved to another catalog or storage.",
