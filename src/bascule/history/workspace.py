@@ -19,7 +19,7 @@ from bascule.errors import AlreadyExists, Busy, EnvironmentProblem, InputError, 
 from bascule.history.repository import History
 from bascule.store import BlobStore, Place, open_place, open_store
 from bascule.store.locking import FileLock, Locked, held
-from bascule.store.places import expect_objects
+from bascule.store.places import demand, expect_objects
 
 FOLDER = ".bascule"
 FILE = "workspace.toml"
@@ -60,7 +60,8 @@ class Workspace:
 
         Raises:
             AlreadyExists: when there is one.
-            EnvironmentProblem: when the folder cannot be written or the database does not answer; nothing stays.
+            EnvironmentProblem: when the folder cannot be written, or the database or the storage does not answer;
+                nothing stays.
         """
         folder = _folder(where)
         if (folder / FILE).exists():
@@ -70,6 +71,7 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             workspace = cls(folder, Settings(catalog=catalog, storage=storage))
+            demand(workspace.storage)
             workspace.history.begin()
             workspace.write_settings()
         except BaseException as error:
