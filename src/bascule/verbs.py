@@ -464,23 +464,23 @@ class OpenProject:
     def migrate(
         self,
         *,
-        catalog: str | None = None,
-        storage: str | None = None,
+        to_catalog: str | None = None,
+        to_storage: str | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
     ) -> Migration:
         """Move the workspace to another catalog and another storage, either way, with every id kept.
 
         Args:
-            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
-            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            to_catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            to_storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
             dry_run: say what would be moved, and whether it can be; change nothing.
         """
         from bascule.project.migrating import migrate
 
         workspace = self.workspace
         try:
-            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+            return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
 

@@ -63,6 +63,7 @@ CALLS = {
     "audit verify": "",
     "audit log": "",
     "doctor": "--deep",
+    "migrate": "--to-storage moved --dry-run",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
