@@ -154,11 +154,27 @@ class OpenProject:
         """Make a branch the current one; where git is followed this is `git switch`."""
         self.place.switch(name, create=create)
 
-    def diff(self, before: str, after: str | None = None, *, path: str = "", rows: int = 5) -> list[Comparison]:
-        """Compare two states, the second one by default the current branch, each kind of object in its own words."""
+    def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        path: str | Sequence[str] = "",
+        rows: int = 5,
+        stat: bool = False,
+        whole: bool | None = None,
+    ) -> list[Comparison]:
+        """Compare two states, the second one by default the current branch, each kind of object in its own words.
+
+        Args:
+            path: only paths that begin so, or so.
+            rows: show at most so many rows of a table that were added, removed and changed, each.
+            stat: only say which paths differ; no data is read.
+            whole: read whole tables for each column's figures; None does so for small ones.
+        """
         from bascule.project.comparing import compare
 
-        return compare(self.workspace, before, after or self.place.branch, path, rows)
+        return compare(self.workspace, before, after or self.place.branch, path, rows, stat=stat, whole=whole)
 
     def merge(
         self,
@@ -168,6 +184,9 @@ class OpenProject:
         message: str | None = None,
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
+        rows: Iterable[str] | None = None,
+        cells: bool = False,
+        conflicts: Path | None = None,
         ship: bool = True,
         squash: bool = False,
     ) -> Published:
@@ -175,10 +194,14 @@ class OpenProject:
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            rows: merge tables that both sides changed row by row, by their keys: these, or all when none is named.
+            cells: with `rows`, merge a row of which each side changed other columns.
+            conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
             squash: land as one commit that does not lead to those of the source.
         """
         from bascule.project.publishing import publish
         from bascule.project.required import required_of
+        from bascule.project.settling import RowRules
 
         return publish(
             self.workspace,
@@ -186,6 +209,7 @@ class OpenProject:
             into or self.place.target(source),
             ours=ours,
             theirs=theirs,
+            rows=RowRules.of(rows, cells, conflicts) if rows is not None else None,
             message=message,
             ship=ship,
             squash=squash,

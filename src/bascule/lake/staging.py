@@ -134,13 +134,21 @@ def delete(table: Table, where: str, temporary: Path) -> Table:
     written: list[Record] = []
     try:
         for path, matched in found.items():
-            gone = _gone(table, data[path], matched, temporary)
-            if len(gone) < data[path].rows:
-                written.append(_rewritten(data[path], gone, table))
+            written += without_rows(table, data[path], matched, temporary)
         return snapshots.replace(table, dropped, written, "overwrite" if written else "delete")
     except BaseException:
         datafiles.remove(written)
         raise
+
+
+def without_rows(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> list[Record]:
+    """Write a data file again without some of its rows; when none is left, nothing is written.
+
+    Args:
+        matched: the rows' numbers, sorted.
+    """
+    gone = _gone(table, file, matched, temporary)
+    return [_rewritten(file, gone, table)] if len(gone) < file.rows else []
 
 
 def evolve(table: Table, change: Change) -> Table:
