@@ -28,6 +28,7 @@ CALLS = {
     "switch": "trial",
     "diff": "main~1 main",
     "merge": "trial main",
+    "cherry-pick": "main",
     "revert": "main",
     "tag": "v1",
     "init": "more --label late --into elsewhere",

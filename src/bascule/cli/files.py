@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
 AT = Parameter(help="The state that is read: a branch, a tag or a commit.")
 MESSAGE = Parameter(name=["--message", "-m"], help="The commit's message.")
-LIMIT = Parameter(name=["--limit", "-n"], help="Show at most so many files.")
 PIECE = 1 << 20
 
 files = App(name="files", help="Sets of files (images, text, anything): every version is in the history.")
@@ -64,7 +63,7 @@ def status(
     folder: Path | None = None,
     /,
     *,
-    limit: Annotated[int, LIMIT] = 20,
+    limit: Limit = 20,
     common: Common = COMMON,
 ) -> None:
     """Show how a folder differs from its set, or list all sets of the branch.
@@ -96,7 +95,7 @@ def diff(
     /,
     *,
     only: Annotated[list[str] | None, Parameter(help="Only this path, folder or pattern.")] = None,
-    limit: Annotated[int, LIMIT] = 20,
+    limit: Limit = 20,
     common: Common = COMMON,
 ) -> None:
     """Compare a set at two states: files that came, went, changed or were renamed.
