@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.lake.samples import everywhere
 
 from bascule.history import Workspace
 from bascule.lake import Lake, engine, ingest
@@ -143,6 +144,7 @@ class TestFiles:
         value = lake.stage_append(None, table(dict.fromkeys(range(100), (0.0, "a"))), name="t", key=["id"])
         return lake.stage_append(value, table(dict.fromkeys(range(100, 200), (0.0, "b"))), name="t")
 
+    @everywhere
     def test_each_sides_files_are_kept_when_each_changed_another(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
         theirs = upsert(lake, base, {105: (2.0, "theirs")})
@@ -154,6 +156,7 @@ class TestFiles:
         assert rows_of(lake, merged)[5] == (1.0, "ours")
         assert rows_of(lake, merged)[105] == (2.0, "theirs")
 
+    @everywhere
     def test_rows_of_one_file(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
         theirs = upsert(lake, base, {6: (2.0, "theirs"), 300: (3.0, "new")})

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.lake.iceberg.test_engine import delete_file, with_deletes
+from tests.lake.samples import everywhere
 
 from bascule.lake import ColumnDiff, Lake, TableDiff, engine
 from bascule.lake.comparing import diffs, shift, values
@@ -115,6 +116,7 @@ def test_times_and_truths(lake: Lake) -> None:
     )
 
 
+@everywhere
 def test_a_large_table_is_told_from_its_manifests_unless_it_is_asked_for_whole(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
