@@ -100,16 +100,30 @@ OPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
+SIDES = given(
     files=st.lists(STATES, min_size=1, max_size=3),
     mine=OPS,
     other=OPS,
     settle=st.sampled_from([None, "ours", "theirs"]),
     cells=st.booleans(),
 )
-def test_any_two_sides(shared: Lake, files: list[State], mine: Any, other: Any, settle: Any, cells: bool) -> None:
-    lake = shared
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@SIDES
+def test_any_two_sides(shared: Lake, **sides: Any) -> None:
+    check_sides(shared, **sides)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@SIDES
+def test_many_pairs_of_sides(shared: Lake, **sides: Any) -> None:
+    check_sides(shared, **sides)
+
+
+def check_sides(lake: Lake, files: list[State], mine: Any, other: Any, settle: Any, cells: bool) -> None:
+    """Merge what two sides made of a table, and hold it to the naive merge."""
     base = lake.stage_append(None, table({}), name="t", key=["id"])
     for file in files:
         base = upsert(lake, base, file)

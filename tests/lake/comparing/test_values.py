@@ -197,6 +197,7 @@ class TestFiles:
             assert merged["rows"] == 3
 
 
+@pytest.mark.slow
 def test_five_hundred_columns(lake: Lake) -> None:
     data = {"id": np.arange(50)} | {f"c{n}": np.arange(50) + n for n in range(500)}
     before, after = overwritten(lake, pa.table(data), pa.table(data | {"c7": np.arange(50)}))
