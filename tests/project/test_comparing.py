@@ -159,4 +159,6 @@ class TestForms:
     def test_paths(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
         assert "tables/orders" in bascule("diff", "main~1", "main", "models/", "tables/orders").out
         assert bascule("diff", "main~1", "main", "models/").out == "Nothing differs.\n"
+        assert "tables/orders" in bascule("diff", "main~1", "tables/orders").out
+        refused("diff", "main~1", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))
         refused("diff", "main~1", "main", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bascule.project.comparing import Comparison
+    from bascule.verbs import OpenProject
 
 Form = Literal["text", "json", "html", "markdown"]
+KINDS = ("tables/", "files/", "contracts/", "features/", "entities/", "labels/", "models/", "deployments/", "monitors/")
 
 
 def diff(
@@ -44,11 +46,13 @@ def diff(
 
     Args:
         before: a branch, a tag or a commit.
-        after: another one; the current branch when not given.
+        after: another one; the current branch when not given, also when a path comes here.
         paths: only paths that begin so, such as tables/flights; the same as --path.
     """
     project = common.open()
     wanted = [*([path] if path else []), *paths]
+    if after is not None and _is_path(project, after):
+        wanted, after = [after, *wanted], None
     found = project.diff(before, after, path=wanted, rows=rows, stat=stat, whole=whole)
     document = [one.as_dict() for one in found]
     later = after or project.place.branch
@@ -59,6 +63,19 @@ def diff(
     else:
         answer(common, document, _formed(found, document, form, before, later, columns=columns, screen=not common.json))
     return int(exit_code and bool(found))
+
+
+def _is_path(project: OpenProject, word: str) -> bool:
+    """Tell whether a word that stands where a state may is a path: it begins as one, and no state is called so."""
+    from bascule.errors import NotFound
+
+    if not word.startswith(KINDS):
+        return False
+    try:
+        project.workspace.history.resolve(word)
+    except NotFound:
+        return True
+    return False
 
 
 def _formed(
