@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.history import Commit, Workspace
     from bascule.history.refs import Ref
+    from bascule.lake.filesets import FileSet
     from bascule.project import ProjectFile
     from bascule.project.batches import Batch
     from bascule.project.caring import Finding
@@ -153,11 +154,27 @@ class OpenProject:
         """Make a branch the current one; where git is followed this is `git switch`."""
         self.place.switch(name, create=create)
 
-    def diff(self, before: str, after: str | None = None, *, path: str = "", rows: int = 5) -> list[Comparison]:
-        """Compare two states, the second one by default the current branch, each kind of object in its own words."""
+    def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        path: str | Sequence[str] = "",
+        rows: int = 5,
+        stat: bool = False,
+        whole: bool | None = None,
+    ) -> list[Comparison]:
+        """Compare two states, the second one by default the current branch, each kind of object in its own words.
+
+        Args:
+            path: only paths that begin so, or so.
+            rows: show at most so many rows of a table that were added, removed and changed, each.
+            stat: only say which paths differ; no data is read.
+            whole: read whole tables for each column's figures; None does so for small ones.
+        """
         from bascule.project.comparing import compare
 
-        return compare(self.workspace, before, after or self.place.branch, path, rows)
+        return compare(self.workspace, before, after or self.place.branch, path, rows, stat=stat, whole=whole)
 
     def merge(
         self,
@@ -167,6 +184,9 @@ class OpenProject:
         message: str | None = None,
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
+        rows: Iterable[str] | None = None,
+        cells: bool = False,
+        conflicts: Path | None = None,
         ship: bool = True,
         squash: bool = False,
     ) -> Published:
@@ -174,10 +194,14 @@ class OpenProject:
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            rows: merge tables that both sides changed row by row, by their keys: these, or all when none is named.
+            cells: with `rows`, merge a row of which each side changed other columns.
+            conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
             squash: land as one commit that does not lead to those of the source.
         """
         from bascule.project.publishing import publish
         from bascule.project.required import required_of
+        from bascule.project.settling import RowRules
 
         return publish(
             self.workspace,
@@ -185,6 +209,7 @@ class OpenProject:
             into or self.place.target(source),
             ours=ours,
             theirs=theirs,
+            rows=RowRules.of(rows, cells, conflicts) if rows is not None else None,
             message=message,
             ship=ship,
             squash=squash,
@@ -242,6 +267,23 @@ class OpenProject:
         from bascule.project.bringing import ingest
 
         return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+
+    def files(self, name: str, *, at: str | None = None) -> FileSet:
+        """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
+
+        Args:
+            name: the set; it begins with its first `add`.
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.lake.filesets import FileSet
+
+        return FileSet(self.workspace, name, self.place.branch, at)
+
+    def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
+        from bascule.lake.filesets import file_sets
+
+        return dict(file_sets(self.workspace, at or self.place.branch))
 
     def suggest_contract(self, table: str) -> str:
         """Return a contract that a table keeps, as commented text to review."""
@@ -422,23 +464,23 @@ class OpenProject:
     def migrate(
         self,
         *,
-        catalog: str | None = None,
-        storage: str | None = None,
+        to_catalog: str | None = None,
+        to_storage: str | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
     ) -> Migration:
         """Move the workspace to another catalog and another storage, either way, with every id kept.
 
         Args:
-            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
-            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            to_catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            to_storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
             dry_run: say what would be moved, and whether it can be; change nothing.
         """
         from bascule.project.migrating import migrate
 
         workspace = self.workspace
         try:
-            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+            return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
 

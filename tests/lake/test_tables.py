@@ -355,7 +355,7 @@ class TestDiff:
         kinds = {(c.kind, c.column, c.before, c.after) for c in diff.columns}
         assert kinds == {
             ("renamed", "there", "here", "there"),
-            ("retyped", "id", "INTEGER", "BIGINT"),
+            ("widened", "id", "INTEGER", "BIGINT"),
             ("added", "n", "", "INTEGER"),
         }
 

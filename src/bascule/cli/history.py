@@ -158,6 +158,8 @@ def status(*, common: Common = COMMON) -> None:
 
 def _kind(name: str, count: int) -> str:
     """Return what objects below a folder of the history are called, one or many."""
+    if name == "files":
+        return "file set" if count == 1 else "file sets"
     return name if count != 1 else {"entities": "entity"}.get(name, name.removesuffix("s"))
 
 

@@ -29,6 +29,7 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     _opened.add(connection)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_progress_bar = false")  # it would write into what is printed
     if places.expects_objects():
         from bascule.store.reading import ReadOnlyObjects
 

@@ -1,4 +1,7 @@
-"""Bringing what was appended between two states of a table to another state of it, without copying a data file."""
+"""Bringing what was appended between two states of a table to another state of it, or taking it out of that again.
+
+No data file is copied.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from bascule.lake import objects
 from bascule.lake.iceberg import metadata, partitions, schemas, snapshots
 from bascule.lake.iceberg.manifests import DATA, Entry
 from bascule.lake.iceberg.tables import Table
-from bascule.lake.seen import SOURCES, joined, note
+from bascule.lake.seen import SOURCES, joined, note, without
 from bascule.lake.seen import sources as sources_of
 
 
@@ -61,6 +64,31 @@ def _with(
     document = metadata.with_schema(divided, schema, last)
     document = metadata.with_properties({**document, metadata.LAST_COLUMN: last}, {SOURCES: sources or None})
     return snapshots.append(Table(ours.name, ours.folder, ours.path, document), [entry["data_file"] for entry in added])
+
+
+def without_append(before: Table, after: Table, now: Table) -> Table | None:
+    """Return a table without the files that were appended between two states of it, and without their sources.
+
+    Args:
+        before, after: the states around the append.
+        now: a later state, from which the files are taken out; all else stays, also columns that came with them.
+
+    Returns:
+        None when something else than an append happened between the two, or not all of its files are there any more.
+    """
+    if len({table.metadata["table-uuid"] for table in (before, after, now)}) > 1:
+        return None
+    added = appended(before, after)
+    there = {entry["data_file"]["file_path"] for entry in now.live(DATA)}
+    gone = frozenset(entry["data_file"]["file_path"] for entry in added or ())
+    if not gone or not gone <= there:
+        return None
+    taken = sources_of(after).keys() - sources_of(before).keys()
+    now = now.for_writing()
+    if taken:
+        document = metadata.with_properties(now.metadata, {SOURCES: without(now, taken) or None})
+        now = Table(now.name, now.folder, now.path, document)
+    return snapshots.replace(now, gone, [], "delete")
 
 
 def appended(before: Table, after: Table) -> list[Entry] | None:

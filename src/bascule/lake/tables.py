@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import journal, merging, objects, staging, upserting
+from bascule.lake import journal, merging, objects, seen, staging, upserting
 from bascule.lake.caching import let_go_of_the_forgotten
-from bascule.lake.diffs import TableDiff, compare
-from bascule.lake.iceberg import files, scans, schemas, snapshots, types
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.comparing import TableDiff, compare
+from bascule.lake.iceberg import datafiles, files, scans, schemas, snapshots, types
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
+from bascule.lake.rowmerge import RowConflict, RowMerge, Side, has_key, merge_rows
 from bascule.lake.rows import Rows
 from bascule.lake.upserting import Upserted
 from bascule.store import Place
@@ -91,14 +92,27 @@ class Lake:
         terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
 
-    def diff(self, before: Object | None, after: Object | None, limit: int = 20) -> TableDiff:
-        """Compare two states of a table: columns and rows, with a sample of at most `limit` rows.
+    def diff(
+        self,
+        before: Object | None,
+        after: Object | None,
+        limit: int = 20,
+        *,
+        profile: bool = True,
+        whole: bool | None = None,
+    ) -> TableDiff:
+        """Compare two states of a table: columns, rows, and the values in them.
 
-        Only files that one of the two lacks are read. Rows are matched by the table's key when it has one that is
-        unique there, else as a multiset.
+        Only files that one of the two lacks are read. Rows are matched by the table's key, else as a multiset.
+
+        Args:
+            limit: show at most so many of the rows that were added, removed and changed, each.
+            profile: also say what happened to each column's values.
+            whole: read all rows, so that each column's mean, quantiles and shift are told of the whole table too; None
+                does so for a small table.
         """
         sides = [None if side is None else self.table(side) for side in (before, after)]
-        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder)
+        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder, profile=profile, whole=whole)
 
     # Staging ---------------------------------------------------------------------------------------------------------
 
@@ -237,9 +251,69 @@ class Lake:
             picked = merging.pick(self.table(base), table, self.table(theirs))
         return ours if picked is table else objects.describe(picked, self.folder) if picked else None
 
-    def discard(self, value: Object) -> None:
-        """Delete the documents of a state that `merge_appends` or `pick_appends` gave, and that was not committed."""
+    def revert_append(
+        self, added: Object | None, now: Object | None, before: Object | None
+    ) -> tuple[Object, list[Record]] | None:
+        """Take back an append on top of which others were made: its files go, and its sources may be ingested again.
+
+        Args:
+            added, before: the states with the append and before it.
+            now: the state from which it is taken.
+
+        Returns:
+            The state without it and the files to name to `discard`; or None when something else was done in it, or its
+            files are not all there any more.
+        """
+        if added is None or now is None or before is None:
+            return None
+        with self.writing(now) as table:
+            done = merging.without_append(self.table(before), self.table(added), table)
+            return (objects.describe(done, self.folder), seen.fresh(done, table)) if done is not None else None
+
+    def merge_rows(
+        self,
+        base: Object,
+        ours: Object,
+        theirs: Object,
+        *,
+        name: str = "",
+        settle: Side | None = None,
+        cells: bool = False,
+        tell: Callable[[RowConflict], None] | None = None,
+    ) -> tuple[Object | None, RowMerge]:
+        """Merge a table that two sides changed row by row, by its key.
+
+        A row that one side added, removed or changed is taken; what both did equally agrees. Only data files in which
+        both sides changed rows are written again.
+
+        Args:
+            settle: whose row is taken where both changed it differently.
+            cells: merge a row of which each side changed other columns; else that is a conflict too.
+            tell: is given every row in conflict, by key.
+
+        Returns:
+            The merged state, or None when rows are in conflict; and how it went.
+
+        Raises:
+            Unmergeable: when the table has no key, a key is there twice, or both sides changed the columns differently.
+        """
+        with self.writing(ours, name) as table:
+            sides = self.table(base, name), table, self.table(theirs, name)
+            done = merge_rows(*sides, self.workspace.temporary_folder, settle=settle, cells=cells, tell=tell)
+            return (objects.describe(done.table, self.folder) if done.table is not None else None), done
+
+    def row_mergeable(self, base: Object, ours: Object, theirs: Object) -> bool:
+        """Tell whether three states are of one table with one key, so that `merge_rows` could merge them."""
+        return has_key(self.table(base), self.table(ours), self.table(theirs))
+
+    def discard(self, value: Object, written: Iterable[Record] = ()) -> None:
+        """Delete what merging or reverting wrote for a state that certainly was not committed.
+
+        Args:
+            written: files besides the state's documents, as `merge_rows` and `revert_append` name them.
+        """
         snapshots.discard(self.table(value), data_too=False)
+        datafiles.remove(written)
 
     # Staging and committing ------------------------------------------------------------------------------------------
 

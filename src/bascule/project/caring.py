@@ -14,6 +14,7 @@ from bascule.catalog.schema import model_versions, runs, training_sets
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
+from bascule.lake import filesets
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -35,7 +36,7 @@ class Finding:
 
 
 def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
-    """Look at the audit chain, the history, the tables, the blobs, the logs and the runs.
+    """Look at the audit chain, the history, the tables, the file sets, the blobs, the logs and the runs.
 
     Two things are changed: runs whose process is gone are closed as failed, and a forgetting that was killed while it
     put files in the place of others goes on to where every state is whole.
@@ -47,6 +48,7 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
         ("audit log", lambda: _audit(workspace)),
         ("history", lambda: _history(workspace)),
         ("tables", lambda: _tables(workspace)),
+        ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
@@ -90,6 +92,14 @@ def _tables(workspace: Workspace) -> Iterator[Finding]:
     if report.orphans:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
         yield Finding("tables", "note", f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state")
+
+
+def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
+    report = filesets.check(workspace, deep=deep)
+    for problem in report.problems:
+        yield Finding("file sets", "damage", problem)
+    if not report.problems:
+        yield Finding("file sets", "ok", f"{report.versions} versions, {report.blobs} blobs")
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, checked_digest, cut_short, digest_of
 
 CHUNK = 1 << 20
 
@@ -75,6 +75,14 @@ class LocalStore:
             return open(self._place(checked_digest(digest)), "rb")
         except FileNotFoundError:
             raise NotFound("blob", digest, hint="`bascule doctor` tells what needs it.") from None
+
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        with self.open(digest) as blob:
+            blob.seek(offset)
+            data = blob.read(length)
+        if len(data) != length:
+            raise cut_short(digest, self.url)
+        return data
 
     def local_path(self, digest: str) -> Path | None:
         place = self._place(checked_digest(digest))

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, checked_digest, cut_short, digest_of
 from bascule.store.places import ObjectPath
 
 
@@ -56,6 +56,14 @@ class S3Store:
         except FileNotFoundError:
             raise _missing(digest) from None
         return opened
+
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        with self.open(digest) as blob, self.folder.shelf.bucket.told():
+            blob.seek(offset)
+            data = blob.read(length)
+        if len(data) != length:
+            raise cut_short(digest, self.url)
+        return data
 
     def local_path(self, digest: str) -> Path | None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -84,12 +85,12 @@ def catalog(http: TestClient) -> Catalog:
     return Catalog(http)
 
 
-@pytest.fixture
-def address(local_workspace: Workspace) -> Iterator[str]:
-    """The address of the catalog on a socket."""
+@contextmanager
+def served(workspace: Workspace) -> Iterator[str]:
+    """Serve a workspace on a socket; yields the catalog's address."""
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    app = create_app(local_workspace, ServerSettings(port=port))
+    app = create_app(workspace, ServerSettings(port=port))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
@@ -97,3 +98,10 @@ def address(local_workspace: Workspace) -> Iterator[str]:
     server.should_exit = True
     thread.join(30)
     sock.close()
+
+
+@pytest.fixture
+def address(local_workspace: Workspace) -> Iterator[str]:
+    """The address of the catalog on a socket."""
+    with served(local_workspace) as found:
+        yield found
