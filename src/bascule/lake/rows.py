@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg import schemas
-
-BATCH_ROWS = 65_536
+from bascule.lake.inputs import reader
 
 
 class Rows:
     """A stream of record batches with its schema. It can be read once.
 
     Args:
-        data: an Arrow table, batch or reader, a DuckDB relation, or anything that speaks Arrow's C stream.
+        data: an Arrow table, batch or reader, a DuckDB relation, a pandas or Polars frame (a lazy one too), anything
+            that speaks Arrow's C stream, or several of these or of dicts, one after the other.
+        expected: returns the columns of the table that they are for, which say what the values of dicts are.
 
     Raises:
         InputError: for anything else.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, expected: Callable[[], pa.Schema] | None = None) -> None:
         with engine.told("The rows cannot be read"):
-            self.reader = _reader(data)
+            self.reader = reader(data, expected)
         self.schema: pa.Schema = self.reader.schema
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -64,21 +64,6 @@ def renamed(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
     spelling = {name.casefold(): name for name in schema.names}
     for batch in batches:
         yield batch.rename_columns([spelling.get(name.casefold(), name) for name in batch.schema.names])
-
-
-def _reader(data: Any) -> pa.RecordBatchReader:
-    if isinstance(data, pa.RecordBatchReader):
-        return data
-    if isinstance(data, duckdb.DuckDBPyRelation):
-        return data.to_arrow_reader(BATCH_ROWS)
-    if isinstance(data, pa.RecordBatch):
-        return pa.RecordBatchReader.from_batches(data.schema, [data])
-    if hasattr(data, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(data)
-    raise InputError(
-        f"A {type(data).__name__} holds no rows for a table.",
-        hint="Give an Arrow table or reader, or a DuckDB relation.",
-    )
 
 
 def _difference(table: str, new: list[str], missing: list[str]) -> str:

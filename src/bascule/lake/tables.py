@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import journal, merging, objects, seen, staging, upserting
+from bascule.lake import journal, merging, objects, reading, seen, staging, upserting
 from bascule.lake.caching import let_go_of_the_forgotten
 from bascule.lake.comparing import TableDiff, compare
 from bascule.lake.iceberg import datafiles, files, scans, schemas, snapshots, types
@@ -33,8 +33,8 @@ class Lake:
 
     `stage_*` methods write files and return the object of the table's next state; nothing of it is visible until
     somebody commits it, and when one raises nothing is left behind. `append`, `overwrite`, `upsert` and `delete` stage
-    and commit. Rows may be an Arrow table or reader, a DuckDB relation, or anything that speaks Arrow's C stream; they
-    are streamed, so memory is bounded.
+    and commit. Rows may be an Arrow table or reader, a DuckDB relation, a pandas or Polars frame, anything that speaks
+    Arrow's C stream, or an iterator of these or of dicts; they are streamed, so memory is bounded.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -91,6 +91,28 @@ class Lake:
         source = scans.scan(table, only=scans.candidates(table, between))
         terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
+
+    def read(
+        self,
+        value: Object,
+        *,
+        columns: Sequence[str] = (),
+        where: str = "",
+        between: scans.Between | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return a table's rows as a stream, in the order in which they came: memory holds some batches, not all.
+
+        Args:
+            columns: only these, in this order.
+            where: a SQL condition.
+            between: as `scan` takes it.
+
+        Raises:
+            NotFound: for a column that is not there.
+            InputError: when the condition cannot be run.
+        """
+        table, source = self.table(value), self.scan(value, between=between)
+        return reading.read(table, source, columns, where, self.workspace.temporary_folder)
 
     def diff(
         self,
@@ -151,7 +173,7 @@ class Lake:
         Raises:
             InputError: when the rows' columns or values do not fit the table's.
         """
-        rows = Rows(data)
+        rows = self._rows(value, data)
         if value is None:
             return self._stage_new(name, rows, key)
         with self.writing(value, name) as table:
@@ -161,7 +183,7 @@ class Lake:
 
     def stage_overwrite(self, value: Object | None, data: Any, *, name: str, key: Sequence[str] = ()) -> Object:
         """Put rows in the place of all that a table has. New columns are added; ones that are gone are null."""
-        rows = Rows(data)
+        rows = self._rows(value, data)
         if value is None:
             return self._stage_new(name, rows, key)
         with self.writing(value, name) as table:
@@ -179,7 +201,7 @@ class Lake:
         self, value: Object, data: Any, *, name: str = "", key: Sequence[str] = (), evolve: bool = False
     ) -> Upserted:
         """Put rows in by the key: see `upsert`. The result's `value` is the table's next state."""
-        return upserting.stage(self, value, Rows(data), name=name, key=key, evolve=evolve)
+        return upserting.stage(self, value, self._rows(value, data), name=name, key=key, evolve=evolve)
 
     def stage_columns(
         self,
@@ -344,8 +366,9 @@ class Lake:
             made = self.stage_append(None, data, name=name, key=key)
             with self.discarded_on_conflict(made, None):
                 return history.commit(branch, {path: made}, expect={path: None}, **told)
-        with self.writing(history.object(digest), name) as table:
-            written = staging.write_rows(table, Rows(data), evolve=evolve)
+        value = history.object(digest)
+        with self.writing(value, name) as table:
+            written = staging.write_rows(table, self._rows(value, data), evolve=evolve)
 
             def stage(now: Table) -> Table:
                 with staging.kept_if_done(written):
@@ -427,7 +450,8 @@ class Lake:
             Conflict: when somebody changed the table's columns, or replaced it, meanwhile.
         """
         told: dict[str, Any] = {"message": message or f"Upsert into {name}", "author": author, "meta": meta}
-        return upserting.upsert(self, name, Rows(data), branch=branch, key=key, evolve=evolve, told=told)
+        rows = self._rows(self.workspace.history.get(branch, objects.path_of(name)), data)
+        return upserting.upsert(self, name, rows, branch=branch, key=key, evolve=evolve, told=told)
 
     def land(
         self,
@@ -508,6 +532,9 @@ class Lake:
     @property
     def _temporary(self) -> Path:
         return self.workspace.temporary_folder
+
+    def _rows(self, value: Object | None, data: Any) -> Rows:
+        return Rows(data, None if value is None else lambda: self.schema(value))
 
     def _stage_new(self, name: str, rows: Rows, key: Sequence[str]) -> Object:
         with staging.created(self.folder, name, rows.schema, key) as table:

@@ -369,13 +369,13 @@ def test_a_table_is_read_and_written_after_its_folder_was_moved(tmp_path: Path) 
 
 def test_tables_that_we_do_not_write_are_refused(tmp_path: Path) -> None:
     table = two_files(tmp_path / "t")
-    spec = {"spec-id": 1, "fields": [{"name": "n", "transform": "identity", "source-id": 1, "field-id": 1000}]}
+    spec = {"spec-id": 1, "fields": [{"name": "n", "transform": "zorder", "source-id": 1, "field-id": 1000}]}
     partitioned = {
         **table.metadata,
         "partition-specs": [*table.metadata["partition-specs"], spec],
         "default-spec-id": 1,
     }
-    with pytest.raises(InputError, match="partitioned"):
+    with pytest.raises(InputError, match="divided or sorted by 'zorder'"):
         append(table.written(partitioned), pa.table({"n": [1], "filename": ["x"]}))
     with pytest.raises(InputError, match="version 3"):
         append(table.written({**table.metadata, "format-version": 3}), pa.table({"n": [1], "filename": ["x"]}))

@@ -334,6 +334,8 @@ def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
         found = found.storage
     if found.type != field.type:
         try:
+            if isinstance(found, pa.DictionaryArray):  # Arrow decodes none of views, as Polars' categories are
+                found = pc.take(pc.cast(found.dictionary, field.type), found.indices)
             found = pc.cast(found, field.type, safe=True)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(

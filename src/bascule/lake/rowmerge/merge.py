@@ -14,7 +14,7 @@ from bascule.lake import engine, objects, seen, staging
 from bascule.lake.comparing.changed import Changed, files_between
 from bascule.lake.comparing.matching import Side as Rows
 from bascule.lake.comparing.schemas import Column, same_table
-from bascule.lake.iceberg import datafiles, metadata, scans, schemas, snapshots, types
+from bascule.lake.iceberg import datafiles, metadata, partitions, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import quoted
@@ -89,6 +89,8 @@ def merge_rows(
     schema = schemas.merged(base.schema, ours.schema, theirs.schema)
     if schema is None:
         raise Unmergeable(f"Both sides changed the columns of table {ours.name!r}, and differently.")
+    if partitions.merged(base.metadata, ours.metadata, theirs.metadata) is None:
+        raise Unmergeable(f"Both sides changed how table {ours.name!r} is divided or sorted, and differently.")
     with engine.opened(temporary) as connection, engine.told("The two states cannot be merged"):
         merging = _Merging(connection, base, ours.for_writing(), theirs, schema, temporary)
         return merging.run(settle, cells, tell)
@@ -183,7 +185,8 @@ class _Merging:
     def _with_their_facts(self) -> Table:
         """Our table with the columns, the key's names and the ingested sources that the merged state has."""
         last = max(side.metadata[metadata.LAST_COLUMN] for side in (self.ours, self.theirs))
-        document = metadata.with_schema(self.ours.metadata, self.schema, last)
+        divided = partitions.merged(self.base.metadata, self.ours.metadata, self.theirs.metadata)
+        document = metadata.with_schema(divided or self.ours.metadata, self.schema, last)
         facts = {
             objects.KEY: "\n".join(column.name for column in self.key),
             seen.SOURCES: seen.combined(self.base, self.ours, self.theirs) or None,
