@@ -20,6 +20,7 @@ __all__ = ["_finished", "bascule", "folder", "trained"]
 Bascule = Callable[..., Any]
 # What stands for a command that has commands below it, or that only people need.
 INSTEAD = {
+    "table": ("table", "tables"),
     "files": ("files", "file_sets"),
     "contract": ("suggest_contract", "check_contract"),
     "audit": ("verify_audit", "audit_log"),

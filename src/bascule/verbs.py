@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bascule.project.reproducing import Reproduction
     from bascule.project.runner import Result, Watcher
     from bascule.project.shipping import Moved
+    from bascule.project.tabling import BranchTable, TableDescription
     from bascule.project.watching import Watched
     from bascule.project.why import Outlook
     from bascule.registry import ModelSummary, ModelVersion
@@ -267,6 +268,22 @@ class OpenProject:
         from bascule.project.bringing import ingest
 
         return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+
+    def table(self, name: str, *, at: str | None = None) -> BranchTable:
+        """Return a table: look at it and read it, create, append, overwrite, upsert, delete, change or drop it.
+
+        Args:
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.project.tabling import BranchTable
+
+        return BranchTable(self.place, name, at)
+
+    def tables(self, at: str | None = None) -> list[TableDescription]:
+        """Return the tables of a state, the current branch by default."""
+        from bascule.project.tabling import list_tables
+
+        return list_tables(self.place, at)
 
     def files(self, name: str, *, at: str | None = None) -> FileSet:
         """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.

@@ -162,12 +162,20 @@ class Lake:
             return objects.describe(table.written(table.metadata), self.folder)
 
     def stage_append(
-        self, value: Object | None, data: Any, *, name: str, key: Sequence[str] = (), evolve: bool = False
+        self,
+        value: Object | None,
+        data: Any,
+        *,
+        name: str,
+        key: Sequence[str] = (),
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+        evolve: bool = False,
     ) -> Object:
         """Add rows to a table; None makes it, with the rows' columns.
 
         Args:
-            key: the new table's key; a table that exists keeps its own.
+            key, partition_by, sort_by: the new table's, as `stage_create` takes them; one that exists keeps its own.
             evolve: let new columns be added, and missing ones be null.
 
         Raises:
@@ -175,7 +183,7 @@ class Lake:
         """
         rows = self._rows(value, data)
         if value is None:
-            return self._stage_new(name, rows, key)
+            return self._stage_new(name, rows, key, partition_by, sort_by)
         with self.writing(value, name) as table:
             written = staging.write_rows(table, rows, evolve=evolve)
             with staging.kept_if_done(written):
@@ -536,8 +544,15 @@ class Lake:
     def _rows(self, value: Object | None, data: Any) -> Rows:
         return Rows(data, None if value is None else lambda: self.schema(value))
 
-    def _stage_new(self, name: str, rows: Rows, key: Sequence[str]) -> Object:
-        with staging.created(self.folder, name, rows.schema, key) as table:
+    def _stage_new(
+        self,
+        name: str,
+        rows: Rows,
+        key: Sequence[str],
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Object:
+        with staging.created(self.folder, name, rows.schema, key, partition_by, sort_by) as table:
             written = staging.write_rows(table, rows, evolve=False)
             return objects.describe(staging.append(table, written, {}), self.folder)
 
