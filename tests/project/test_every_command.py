@@ -33,6 +33,16 @@ CALLS = {
     "tag": "v1",
     "init": "more --label late --into elsewhere",
     "ingest": "orders more/orders.csv",
+    "table create": "late more/late.csv --key n",
+    "table show": "late",
+    "table append": "late --sql from_late_where_n<0",
+    "table overwrite": "late --sql from_late",
+    "table upsert": "late more/late.csv",
+    "table delete": "late --where n=3",
+    "table columns": "late --order late",
+    "table layout": "late --partition size",
+    "table rename": "late later",
+    "table drop": "later",
     "files add": "photos more",
     "files status": "photos",
     "files diff": "photos main",
@@ -104,7 +114,10 @@ def test_every_command_is_called_here() -> None:
 
 def test_every_command_prints_one_document(serving: dict[str, str], bascule: Bascule) -> None:
     for name, call in CALLS.items():
-        arguments = [one.replace("_", " ") if name == "sql" else one for one in call.format(**serving).split()]
+        arguments = [
+            one.replace("_", " ") if name == "sql" or one.startswith("from_") else one
+            for one in call.format(**serving).split()
+        ]
         said = bascule(*name.split(), "--json", *arguments)
         document = json.loads(said.out, parse_constant=pytest.fail)  # NaN is not JSON
         assert said.code == REFUSED.get(name, 0), (name, said)
@@ -147,7 +160,10 @@ def _is_document(text: str) -> bool:
 
 def test_nothing_prints_a_python_object(serving: dict[str, str], bascule: Bascule) -> None:
     for name, call in CALLS.items():
-        arguments = [one.replace("_", " ") if name == "sql" else one for one in call.format(**serving).split()]
+        arguments = [
+            one.replace("_", " ") if name == "sql" or one.startswith("from_") else one
+            for one in call.format(**serving).split()
+        ]
         said = bascule(*name.split(), *arguments)
         text = said.out.replace("print('hello')", "")
         assert said.code == REFUSED.get(name, 0), (name, said)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -55,6 +57,7 @@ class Session:
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
+        self._viewed: dict[tuple[str, str], tuple[Any, ...]] = {}
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
@@ -118,8 +121,21 @@ class Session:
         value = self._object(self.workspace.history.resolve(ref) if ref else None, plain)
         if value is None:
             return not ref and not name.schema and self._provide_record(name)
-        self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
+        key, state = (name.schema.casefold(), name.name.casefold()), self._state(value)
+        if state is None or self._viewed.get(key) != state:
+            self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
+            self._viewed[key] = state or ()
         return True
+
+    def _state(self, value: objects.Object) -> tuple[Any, ...] | None:
+        """Return what stays the same as long as a table's view does; a forgetting writes its document anew."""
+        path = objects.document_of(value, self.workspace.lake_folder)
+        if not isinstance(path, Path):
+            return None
+        with suppress(OSError):
+            found = path.stat()
+            return str(path), found.st_ino, found.st_mtime_ns, found.st_size
+        return None
 
     def _provide_files(self, name: TableName) -> bool:
         plain, _, ref = name.name.partition("@")
