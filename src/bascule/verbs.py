@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bascule.naming import PRODUCTION
+
 if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
     from bascule.contracts import Report
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from bascule.tracking.ambient import Tracked
 
 __all__ = ["OpenProject", "init", "open"]
-
-PRODUCTION = "production"
 
 
 def open(folder: Path | str | None = None, *, workspace: str | None = None, branch: str | None = None) -> OpenProject:

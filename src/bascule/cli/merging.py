@@ -67,6 +67,7 @@ def _answer(common: Common, done: Published, told: str) -> None:
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
     lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
+    lines += [f"  deployments/{name} stays: it is in service here, and traffic is a branch's own" for name in done.kept]
     answer(common, done.as_dict(), "\n".join(lines))
 
 

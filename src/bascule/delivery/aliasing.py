@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bascule.delivery.traffic import Deployment
-from bascule.delivery.waiting import PRODUCTION
 from bascule.history import Commit, Workspace
+from bascule.naming import PRODUCTION
 
 Object = dict[str, Any]
 

@@ -16,12 +16,12 @@ import msgspec
 from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.guardrails import read_guardrails
-from bascule.delivery.records import state_of, write
+from bascule.delivery.records import changed_times, state_of, write
 from bascule.delivery.traffic import Deployment
-from bascule.delivery.waiting import Waiting, obstacle, production
+from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry import ModelVersion, get_version
+from bascule.registry import ModelVersion, get_version, production
 
 STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
@@ -75,7 +75,7 @@ def deploy(
     chosen = _fit_to_serve(ws, branch, model, version)
     limits = _limits(rules, chosen)
     found, digest = state_of(ws, branch, name)
-    before = found or traffic.planned(name, model, strategy, rules)
+    before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
     _demand_deployable(before, chosen, strategy)
     if strategy == "canary" and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, rules, limits)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select
 
 from bascule.catalog import audit, new_id, now
-from bascule.catalog.schema import rollouts
+from bascule.catalog.schema import ref_log, rollouts
 from bascule.delivery import aliasing, traffic
 from bascule.delivery.traffic import Deployment
 from bascule.history import Commit, Workspace
@@ -19,6 +19,21 @@ def state_of(ws: Workspace, ref: str | Commit, name: str) -> tuple[Deployment | 
     """Return the deployment and its digest, of one state; None for both when there is none."""
     head = ws.history.resolve(ref) if isinstance(ref, str) else ref
     return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
+
+
+def has_own_traffic(ws: Workspace, branch: str, name: str) -> bool:
+    """Tell whether a branch has moved a deployment's traffic itself since it was made, or has only inherited it."""
+    made = select(func.max(ref_log.c.at)).where(ref_log.c.ref == branch, ref_log.c.action == "create")
+    own = select(rollouts.c.id).where(_of(branch, name), rollouts.c.action.not_in(("hold", "wait")))
+    with ws.catalog.read() as conn:
+        since = conn.execute(made).scalar() or 0
+        return conn.execute(own.where(rollouts.c.at >= since).limit(1)).first() is not None
+
+
+def changed_times(ws: Workspace, branch: str, name: str) -> int:
+    """Return how many changes of a deployment a branch has on record: no revision of it there is higher."""
+    with ws.catalog.read() as conn:
+        return int(conn.execute(select(func.count()).select_from(rollouts).where(_of(branch, name))).scalar() or 0)
 
 
 def write(
@@ -98,6 +113,10 @@ def record(
         )
     )
     return name
+
+
+def _of(branch: str, name: str) -> ColumnElement[bool]:
+    return and_(rollouts.c.branch == branch, rollouts.c.deployment == name)
 
 
 def _json(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bascule.catalog import new_id, now
 from bascule.errors import InputError
+from bascule.naming import checked_name
 
 Deployment = dict[str, Any]
 
@@ -14,7 +15,12 @@ TRAIL = 10
 
 
 def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> Deployment:
-    """A new deployment that serves nothing yet: it says how versions of the model come into service."""
+    """A new deployment that serves nothing yet: it says how versions of the model come into service.
+
+    Raises:
+        InputError: the name cannot be used.
+    """
+    checked_name(name, "a deployment's name")
     return {
         "kind": "deployment",
         "name": name,
@@ -98,6 +104,11 @@ def without_needless_wait(deployment: Deployment) -> Deployment:
     if waits is not None and all(entry["version"] != waits for entry in deployment["traffic"]):
         return deployment
     return {key: value for key, value in deployment.items() if key != "waits"}
+
+
+def in_service(deployment: Deployment) -> bool:
+    """Tell whether any version has traffic."""
+    return bool(deployment.get("traffic"))
 
 
 def checked_steps(steps: Sequence[int]) -> list[int]:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from bascule.delivery.traffic import Deployment
 from bascule.history import Commit, Workspace
-from bascule.registry import ModelVersion, get_version
-
-PRODUCTION = "production"
+from bascule.registry import ModelVersion, get_version, production
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,3 @@ def waiting_for(ws: Workspace, ref: str | Commit, deployment: Deployment) -> Wai
         return None
     until = obstacle(deployment, get_version(ws, ref, deployment["model"], version))
     return Waiting(deployment["name"], version, until or "the server (bascule up) looks at it next")
-
-
-def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
-    """Return a model's production version on a state; None when it has none."""
-    found: int | None = (ws.history.read(ref, f"models/{model}") or {}).get("aliases", {}).get(PRODUCTION)
-    return found

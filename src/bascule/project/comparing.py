@@ -11,10 +11,10 @@ import msgspec
 from bascule.errors import BasculeError
 from bascule.history import Change, Workspace
 from bascule.lake import Lake, TableDiff
+from bascule.naming import PRODUCTION
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,20 @@ from sqlalchemy import select
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
-from bascule.delivery import Waiting, merge_deployments
+from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
+from bascule.project.place import MAIN
 from bascule.project.related import related
 from bascule.project.required import Required, check_required
 from bascule.project.shipping import Shipped
-from bascule.registry import merge_models
+from bascule.registry import PRODUCTION, merge_models, production
 
-PRODUCTION = "production"
+DEPLOYMENTS = "deployments/"
 MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
@@ -39,6 +40,7 @@ class Published:
         checked: the tables and models whose checks passed.
         shipped: the new versions that came into service.
         waiting: the new versions that come into service later, and what has to happen first.
+        kept: deployments that the source removed, and that stay since they are in service on the target.
     """
 
     commit: Commit
@@ -46,6 +48,7 @@ class Published:
     checked: tuple[str, ...]
     shipped: tuple[Shipped, ...]
     waiting: tuple[Waiting, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -55,6 +58,7 @@ class Published:
             "checked": list(self.checked),
             "shipped": [asdict(one) for one in self.shipped],
             "waiting": [asdict(one) for one in self.waiting],
+            "kept": list(self.kept),
         }
 
 
@@ -74,13 +78,16 @@ def publish(
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
-    A table without a contract is held to its key.
+    A table without a contract is held to its key. Of a deployment its rules are merged; its traffic is the target's own
+    and a new one serves nothing before it is shipped. Only a branch that has deployed nothing itself takes the traffic
+    of main when main is merged into it.
 
     Args:
         ours: paths in conflict where the target's side is kept.
         theirs: paths in conflict where the source's side is taken.
-        ship: bring a new production version of a model into its deployments: the first one at once, a later one by
-            the strategy that the deployment says, when a rollout that is under way has ended.
+        ship: bring a new production version of a model into its deployments, and the one that there is into a new
+            deployment: the first one at once, a later one by the strategy that the deployment says, when a rollout
+            that is under way has ended.
         run: the run on whose behalf it is done.
         required: the project's own checks, which are run when the target is protected.
         squash: land as one commit that does not lead to those of the source.
@@ -90,12 +97,17 @@ def publish(
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    if not ship and meta is None:
+        meta = {"ship": False}  # a merge that is repeated is not one that was killed before it shipped
     act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
     refused = f"{source!r} is not merged into {into!r}"
     repair = MERGE_REPAIR.format(source)
-    done = _land(workspace, act, into, refused, repair, _Resolver(Lake(workspace), ours, theirs), run, required)
-    models = _changed_models(done.changes) or _left_over(workspace, source, into)
-    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    resolve = _Resolver(Lake(workspace), ours, theirs, follows=_follower(workspace, source, into))
+    done = _land(workspace, act, into, refused, repair, resolve, run, required)
+    if not ship:
+        return done
+    names = _to_ship(workspace, done) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, names)
     return replace(done, shipped=shipped, waiting=waiting)
 
 
@@ -116,7 +128,7 @@ def pick(
     repair = "Pick what it needs first, or change the data or the contract where it comes from."
     resolve = _Resolver(Lake(workspace), ours, theirs, picks=True)
     done = _land(workspace, act, on, refused, repair, resolve, None, required)
-    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    shipped, waiting = _ship(workspace, on, _to_ship(workspace, done)) if ship else ((), ())
     return replace(done, shipped=shipped, waiting=waiting)
 
 
@@ -130,7 +142,13 @@ def _land(
     run: str | None,
     required: Required | None,
 ) -> Published:
-    seen: dict[str, Any] = {"changes": (), "checked": ()}
+    seen: dict[str, Any] = {"changes": (), "checked": (), "kept": ()}
+
+    def adapt(staged: Staged) -> dict[str, Object | None]:
+        instead = keep_traffic(workspace, into, staged, resolve.follows)
+        gone = {change.path for change in staged.changes if change.after is None}
+        seen["kept"] = tuple(path.partition("/")[2] for path, lands in instead.items() if lands and path in gone)
+        return instead
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
@@ -141,22 +159,38 @@ def _land(
         seen["checked"] = checked
 
     try:
-        commit = act(resolve=resolve, check=check)
+        commit = act(resolve=resolve, check=check, adapt=adapt)
     except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether it landed
         resolve.discard(None)
         raise
     resolve.discard(commit)
-    return Published(commit, seen["changes"], seen["checked"], (), ())
+    return Published(commit, seen["changes"], seen["checked"], (), kept=seen["kept"])
+
+
+def _follower(workspace: Workspace, source: str, into: str) -> Callable[[str], bool]:
+    """Return what tells whether a branch takes a deployment's traffic from main, which it has only inherited."""
+    if source != MAIN or into == MAIN:
+        return lambda name: False
+    return lambda name: not has_own_traffic(workspace, into, name)
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, lake: Lake, keep: Iterable[str], take: Iterable[str], *, picks: bool = False) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        keep: Iterable[str],
+        take: Iterable[str],
+        *,
+        picks: bool = False,
+        follows: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         ours, theirs = frozenset(keep), frozenset(take)
         if both := ours & theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
         self.lake, self.ours, self.theirs = lake, ours, theirs
+        self.follows = follows
         self.append = lake.pick_appends if picks else lake.merge_appends
         self.asked: set[str] = set()
         self.made: list[tuple[str, Object]] = []
@@ -167,6 +201,9 @@ class _Resolver:
         side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
         if path.startswith("models/") and ours and theirs:
             return merge_models(path, base, ours, theirs, prefer=side)
+        if path.startswith("deployments/") and ours and theirs:
+            follow = self.follows(path.partition("/")[2])
+            return merge_deployments(path, base, ours, theirs, prefer=side, follow=follow)
         if side is not None:
             return (ours if side == "ours" else theirs) or REMOVED
         if ours is None or theirs is None:
@@ -176,8 +213,6 @@ class _Resolver:
             if merged is not None and merged is not ours:
                 self.made.append((path, merged))
             return merged
-        if path.startswith("deployments/"):
-            return merge_deployments(path, base, ours, theirs)
         return None
 
     def discard(self, landed: Commit | None) -> None:
@@ -240,22 +275,28 @@ def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> Non
         )
 
 
-def _changed_models(changes: Iterable[Change]) -> set[str]:
-    return {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
+def _to_ship(workspace: Workspace, done: Published) -> set[str]:
+    """Return the deployments that what landed concerns: their model changed, or they are new here."""
+    landed = {change.path: change for change in done.changes if change.after is not None}
+    return {
+        path.partition("/")[2]
+        for path, deployment in workspace.history.entries(done.commit, DEPLOYMENTS)
+        if f"models/{deployment.get('model')}" in landed or (path in landed and landed[path].before is None)
+    }
 
 
 def _left_over(workspace: Workspace, source: str, into: str) -> set[str]:
-    """Return the models that an earlier merge of the same state brought, and that it was killed before shipping."""
+    """Return the deployments whose model an earlier merge of the same state brought, killed before it shipped."""
     history, head = workspace.history, workspace.history.resolve(into)
     theirs = history.resolve(source).id
     found = set()
-    for path, deployment in history.entries(head, "deployments/"):
+    for path, deployment in history.entries(head, DEPLOYMENTS):
         last = history.log(head, limit=1, path=f"models/{deployment['model']}")
-        version = _production(workspace, head, deployment["model"])
-        if last and theirs in last[0].parents[1:] and version is not None:
+        version = production(workspace, head, deployment["model"])
+        if last and theirs in last[0].parents[1:] and last[0].meta.get("ship", True) and version is not None:
             name = path.partition("/")[2]
             if not _has_served(workspace, into, name, version):
-                found.add(deployment["model"])
+                found.add(name)
     return found
 
 
@@ -267,24 +308,15 @@ def _has_served(workspace: Workspace, branch: str, deployment: str, version: int
     return any(entry["version"] == version for traffic in served for entry in traffic)
 
 
-def _production(workspace: Workspace, head: Commit, model: str) -> int | None:
-    found = workspace.history.read(head, f"models/{model}") or {}
-    version: int | None = found.get("aliases", {}).get(PRODUCTION)
-    return version
-
-
-def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
-    """Bring the production version of models into their deployments, where it is a new one."""
+def _ship(workspace: Workspace, into: str, names: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
+    """Bring the production version of their model into deployments, where it is a new one."""
     head = workspace.history.resolve(into)
     shipped, waiting = [], []
-    for path, deployment in workspace.history.entries(head, "deployments/"):
-        if deployment["model"] not in models:
-            continue
-        version = _production(workspace, head, deployment["model"])
-        serving = {entry["version"] for entry in deployment["traffic"]}
-        if version is None or version in serving:
-            continue
+    for path, deployment in workspace.history.entries(head, DEPLOYMENTS):
         name = path.partition("/")[2]
+        version = production(workspace, head, deployment["model"]) if name in names else None
+        if version is None or version in {entry["version"] for entry in deployment["traffic"]}:
+            continue
         done = bring_into_service(workspace, into, name, version, by=actor())
         if isinstance(done, Waiting):
             waiting.append(done)

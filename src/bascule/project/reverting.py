@@ -52,12 +52,12 @@ def revert(
     served: dict[str, tuple[Object | None, Object | None]] = {}
     meta: dict[str, str] = {}
 
-    def adapt(path: str, current: Object | None, back: Object | None) -> Object | None:
-        if not path.startswith(DEPLOYMENTS):
-            return back
-        after = brought_back(current, back)
-        served[path] = current, after
-        return after
+    def adapt(staged: Staged) -> dict[str, Object | None]:
+        served.clear()
+        for change in staged.changes:
+            if change.path.startswith(DEPLOYMENTS):
+                served[change.path] = change.before, brought_back(change.before, change.after)
+        return {path: after for path, (_, after) in served.items()}
 
     def check(staged: Staged) -> None:
         meta.clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bascule.delivery import deploy, planned
+from bascule.delivery import deploy, has_own_traffic, planned
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
@@ -117,17 +117,15 @@ def serving_branch(place: Place, name: str) -> str:
     """Return the branch whose deployment is meant by its name alone: the current one when it deployed it itself.
 
     Work goes on on branches that begin with what `main` serves; who rolls back from there means what people get. So
-    `main` it is, unless a branch was named, or the current one has changed the deployment since it left `main`.
+    `main` it is, unless a branch was named, or the current one has moved the deployment's traffic itself.
     """
     current = place.branch
     if current == MAIN or place.has_chosen_branch:
         return current
     history, path = place.workspace.history, f"deployments/{name}"
     own = history.read(current, path)
-    if own is not None and own["traffic"]:
-        parted = history.common(current, MAIN)
-        if parted is None or history.digest(parted, path) != history.digest(current, path):
-            return current
+    if own is not None and own["traffic"] and has_own_traffic(place.workspace, current, name):
+        return current
     return MAIN if own is None or history.digest(MAIN, path) else current
 
 
