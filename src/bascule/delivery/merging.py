@@ -39,8 +39,8 @@ def merge_deployments(
     """
     if ours is None or theirs is None or ours["model"] != theirs["model"]:
         return None
-    before, own, other = (_part(side, RULES) for side in (base or NOTHING, ours, theirs))
-    merged = _with_part(ours, TRAFFIC, theirs) if follow else dict(ours)
+    before, own, other = (part(side, RULES) for side in (base or NOTHING, ours, theirs))
+    merged = with_part(ours, TRAFFIC, theirs) if follow else dict(ours)
     if own in (before, other) or (other != before and prefer == "theirs"):
         return merged | other
     return merged if other == before or prefer == "ours" else None
@@ -65,7 +65,7 @@ def with_own_traffic(own: Deployment | None, coming: Deployment | None, revision
             paths=[PREFIX + own["name"]],
             hint="Deploy the other model under a name of its own.",
         )
-    return _with_part(coming, TRAFFIC, own or NOTHING | {"revision": revision})
+    return with_part(coming, TRAFFIC, own or NOTHING | {"revision": revision})
 
 
 def keep_traffic(ws: Workspace, branch: str, staged: Staged, follows: Follows) -> dict[str, Deployment | None]:
@@ -86,10 +86,12 @@ def keep_traffic(ws: Workspace, branch: str, staged: Staged, follows: Follows) -
     return landing
 
 
-def _part(deployment: Deployment, fields: tuple[str, ...]) -> Deployment:
+def part(deployment: Deployment, fields: tuple[str, ...]) -> Deployment:
+    """Return some fields of a deployment; null where there is none."""
     return {name: deployment.get(name) for name in fields}
 
 
-def _with_part(deployment: Deployment, fields: tuple[str, ...], other: Deployment) -> Deployment:
+def with_part(deployment: Deployment, fields: tuple[str, ...], other: Deployment) -> Deployment:
+    """Return a deployment with some fields as another has them."""
     rest = {name: value for name, value in deployment.items() if name not in fields}
     return rest | {name: other[name] for name in fields if name in other}

@@ -15,6 +15,7 @@ from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
 from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
+from bascule.delivery.traffic import needed
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
@@ -231,7 +232,9 @@ class _Resolver:
 def check_staged(
     workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
 ) -> tuple[str, ...]:
-    """Check a state that no branch has yet: contracts on changed tables, gates on changed models.
+    """Check a state that no branch has yet: contracts on changed tables, gates on changed models, and what serves.
+
+    A version that a deployment serves must be there.
 
     Args:
         refused: what does not happen when a check fails, as the beginning of a sentence.
@@ -257,10 +260,34 @@ def check_staged(
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
     refuse(reports, refused, f"{unchanged} {repair}")
+    _check_served(staged, refused, unchanged)
     models = sorted(path for path in paths if path.startswith("models/"))
     for path in models:
         _check_model(staged, path, refused, unchanged)
     return (*(f"tables/{report.table}" for report in reports), *models)
+
+
+def _check_served(staged: Staged, refused: str, unchanged: str) -> None:
+    """Raise `CheckFailed` when a deployment serves a version that would be gone."""
+    changed = {change.path: change for change in staged.changes if change.path.startswith(("models/", DEPLOYMENTS))}
+    for path, deployment in staged.entries(DEPLOYMENTS) if changed else ():
+        model = f"models/{deployment.get('model')}"
+        if not (path in changed or model in changed):
+            continue
+        missing = needed(deployment) - _versions(staged.read(model))
+        if path not in changed:  # what was missing before is no fault of this
+            missing &= _versions(changed[model].before)
+        if missing:
+            told = ", ".join(map(str, sorted(missing)))
+            raise CheckFailed(
+                f"{refused}: {path} serves version {told} of {model}, which would be gone.",
+                details=[{"path": path, "model": model, "versions": sorted(missing)}],
+                hint=f"{unchanged} Deploy another version first, or keep the model as it is.",
+            )
+
+
+def _versions(model: Object | None) -> set[int]:
+    return {int(number) for number in (model or {}).get("versions", ())}
 
 
 def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:

@@ -7,7 +7,7 @@ gate refused is registered only with a reason. All rooms above may call it.
 
 from bascule.naming import PRODUCTION
 from bascule.registry.compare import MetricChange, VersionDiff, compare
-from bascule.registry.merging import merge_models
+from bascule.registry.merging import merge_models, undo_model
 from bascule.registry.register import register, set_alias
 from bascule.registry.versions import (
     ModelSummary,
@@ -36,4 +36,5 @@ __all__ = [
     "register",
     "set_alias",
     "split_name",
+    "undo_model",
 ]
