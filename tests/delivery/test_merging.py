@@ -119,8 +119,8 @@ def test_a_new_deployment_comes_in_planned_and_is_shipped_there(ws: Workspace) -
         "revision": 0,
     }
     done = publish(ws, "dev", "main")
-    assert [(one.version, one.share) for one in done.shipped] == [(2, 100)]  # main's production version
-    assert traffic(ws) == {2: 100}
+    assert [(one.version, one.share) for one in done.shipped] == [(1, 100)]  # what dev calls production
+    assert traffic(ws) == {1: 100}
     assert recorded(ws) == ["deploy"]
 
 
@@ -128,7 +128,7 @@ def test_what_is_picked_brings_no_traffic(ws: Workspace) -> None:
     delivery.deploy(ws, "main", "delays", "delays", 1)
     ws.history.create_branch("dev")
     delivery.deploy(ws, "dev", "delays", "delays", 2, strategy="all_at_once", steps=[40, 100])
-    pick(ws, "dev", "main")
+    pick(ws, "dev", "main", ship=False)
     found = ws.history.get("main", PATH)
     assert (traffic(ws), found["strategy"], found["rules"]["steps"]) == ({1: 100}, "all_at_once", [40, 100])
 

@@ -42,6 +42,7 @@ class Moved:
         deployments: the traffic of every deployment of the branch.
         changed: whether anything was.
         shipped: the version that waited for the end of the rollout, and came into service at it.
+        not_shipped: the version that waited and was dropped, as a rollback by hand does; it has no share.
     """
 
     branch: str
@@ -49,12 +50,13 @@ class Moved:
     deployments: dict[str, list[dict[str, int]]]
     changed: bool = True
     shipped: Shipped | None = None
+    not_shipped: Shipped | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The change as one JSON object."""
         shipped = asdict(self.shipped) if self.shipped else None
         moved = {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
-        return moved | {"shipped": shipped}
+        return moved | {"shipped": shipped, "not_shipped": asdict(self.not_shipped) if self.not_shipped else None}
 
 
 def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
@@ -73,9 +75,14 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     waited: int | None = (history.read(branch, path) or {}).get("waits")
     commit = how(place.workspace, branch, deployment, reason=reason)
     head = history.resolve(branch)
-    now = {share["version"]: share["weight"] for share in (history.read(head, path) or {"traffic": []})["traffic"]}
-    shipped = Shipped(deployment, waited, now[waited]) if waited is not None and waited in now else None
-    return replace(_moved(place, branch, head), commit=commit, shipped=shipped)
+    after = history.read(head, path) or {"traffic": []}
+    now = {share["version"]: share["weight"] for share in after["traffic"]}
+    moved = replace(_moved(place, branch, head), commit=commit)
+    if waited is None or after.get("waits") == waited:
+        return moved
+    if waited in now:
+        return replace(moved, shipped=Shipped(deployment, waited, now[waited]))
+    return replace(moved, not_shipped=Shipped(deployment, waited, 0))
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:
