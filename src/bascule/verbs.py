@@ -218,6 +218,14 @@ class OpenProject:
 
         return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
 
+    def restore(self, paths: Sequence[str], source: str, *, message: str | None = None) -> Published:
+        """Give paths of the current branch the objects that they have at another state, after a merge's checks."""
+        from bascule.project.publishing import restore
+        from bascule.project.required import required_of
+
+        required = required_of(self.place)
+        return restore(self.workspace, paths, source, self.place.branch, message=message, required=required)
+
     def tags(self) -> list[Ref]:
         """Return all tags."""
         return self.workspace.history.tags()

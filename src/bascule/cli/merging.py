@@ -1,4 +1,4 @@
-"""The commands that ship: merge and cherry-pick."""
+"""The commands that bring something from another state: merge, cherry-pick, restore."""
 
 from __future__ import annotations
 
@@ -59,6 +59,26 @@ def cherry_pick(
     project = common.open()
     done = project.cherry_pick(ref, message=message, ours=ours or (), theirs=theirs or (), ship=ship)
     _answer(common, done, f"{project.place.branch} has what {ref} changed.")
+
+
+def restore(
+    paths: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    source: Annotated[str, Parameter(name="--from", help="The state to take them from: a branch, a tag, a commit.")],
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Bring single paths back on the current branch from another state, after the checks of a merge.
+
+    Of a deployment the rules come back; its traffic is moved by rollback.
+
+    Args:
+        paths: such as tables/flights or contracts/flights; what the other state does not have is removed.
+    """
+    project = common.open()
+    done = project.restore(paths, source, message=message)
+    _answer(common, done, f"{project.place.branch} has them as {source} has; nothing was changed.")
 
 
 def _answer(common: Common, done: Published, told: str) -> None:

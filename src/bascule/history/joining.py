@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from bascule.errors import Conflict
 from bascule.history import names, rows
 from bascule.history.commits import Change, Commit, Object
-from bascule.history.merging import Resolver, Settled, Staged, clash, kept, plan, settle
+from bascule.history.merging import Plan, Resolver, Settled, Staged, clash, kept, plan, settle
 
 if TYPE_CHECKING:
     from bascule.history.repository import History
@@ -36,6 +36,7 @@ class Incoming:
     Attributes:
         source: the commit that it comes from; of what is undone the head, which nothing comes to from elsewhere.
         before, after: roots of the two states whose difference is brought.
+        only: paths that are given the state of `after` whatever the branch has; nothing is compared with `before`.
         parent: whether the new commit has `source` as its second parent, as a plain merge has.
         clash: makes the error that names paths in conflict.
     """
@@ -45,6 +46,7 @@ class Incoming:
     after: str
     parent: bool
     clash: Callable[[list[str]], Conflict]
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,10 @@ def join(
 
 def _attempt(history: History, into: str, target: Commit, change: Incoming, rules: Rules, told: Told) -> Commit | None:
     tree = history.tree
-    split = plan(tree.diff(change.before, target.root), tree.diff(change.before, change.after))
+    if change.only:
+        split = Plan({path: tree.get(change.after, path) for path in change.only}, ())
+    else:
+        split = plan(tree.diff(change.before, target.root), tree.diff(change.before, change.after))
     settled = settle(split, history.object, rules.resolve)
     if settled.clashes:
         raise change.clash(settled.clashes)
@@ -200,7 +205,8 @@ def undone(commit: Commit, on: str) -> Callable[[list[str]], Conflict]:
     return lambda paths: Conflict(
         f"{commit.short} cannot be reverted on {on!r}: changed again since: {', '.join(paths[:5])}.",
         paths=paths,
-        hint="Revert the later commits first, youngest first, or restore single paths.",
+        hint="Revert the later commits first, youngest first, or bring single paths back: "
+        f"bascule restore {paths[0]} --from {commit.parents[0][:10]}",
     )
 
 

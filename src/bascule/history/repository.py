@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -339,12 +339,29 @@ class History:
         return join(self, on, incoming, Rules(resolve, check, adapt, also), told)
 
     def restore(
-        self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
+        self,
+        branch: str,
+        to: str | Commit,
+        paths: Sequence[str],
+        *,
+        message: str,
+        author: str | None = None,
+        check: Callable[[Staged], None] | None = None,
+        adapt: joining.Adapt | None = None,
     ) -> Commit:
-        """Give some paths of a branch the objects that they had at another state, by a new commit."""
+        """Give some paths of a branch the objects that they have at another state, by a new commit.
+
+        Args:
+            paths: one that is not there at that state is removed.
+            check, adapt: as in `merge`.
+
+        Returns:
+            The new commit, or the branch's head when it has them already.
+        """
         state = self._state(to)
-        changes = {path: self.read(state, path) for path in paths}
-        return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
+        change = Incoming(state, EMPTY, state.root, False, joining.picked(state, branch), tuple(paths))
+        told = Told(message, author or actor(), "restore", {"restores": state.id})
+        return join(self, branch, lambda _: change if paths else None, Rules(None, check, adapt), told)
 
     def record(
         self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]

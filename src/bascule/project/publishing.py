@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -131,6 +131,39 @@ def pick(
     done = _land(workspace, act, on, refused, repair, resolve, None, required)
     shipped, waiting = _ship(workspace, on, _to_ship(workspace, done)) if ship else ((), ())
     return replace(done, shipped=shipped, waiting=waiting)
+
+
+def restore(
+    workspace: Workspace,
+    paths: Sequence[str],
+    source: str,
+    on: str,
+    *,
+    message: str | None = None,
+    required: Required | None = None,
+) -> Published:
+    """Give paths of a branch the objects that they have at another state, after a merge's checks. Nothing is shipped.
+
+    Of a deployment the rules come back; its traffic stays (`rollback` moves that).
+
+    Args:
+        source: the state that they are taken from. What is not there is removed.
+
+    Raises:
+        NotFound: neither state has a path; the nearest is offered.
+        CheckFailed: a check refused the state; nothing was changed.
+    """
+    history = workspace.history
+    state, head = history.resolve(source), history.resolve(on)
+    known = {**history.digests(state), **history.digests(head)}
+    for path in paths:
+        if path not in known:
+            raise NotFound("path", path, list(known), where=source)
+    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    text = message or f"Restore {shown} from {state.short}"
+    act = lambda resolve, **asked: history.restore(on, state, paths, message=text, **asked)  # noqa: E731
+    refused, repair = f"Nothing is restored on {on!r}", "Restore what belongs to it, too."
+    return _land(workspace, act, on, refused, repair, _Resolver(Lake(workspace), (), ()), None, required)
 
 
 def _land(
