@@ -144,6 +144,7 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--exit-code",
     }
     other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
+    other |= {("restore", "--from")}  # a keyword of Python: it is called source
     app = application()
     for name in COMMANDS:
         if name in INSTEAD or name in ("step", "track", "forget", "predict", "runs", "models", "init"):

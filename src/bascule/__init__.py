@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     merge = _here.merge
     protect = _here.protect
     revert = _here.revert
+    restore = _here.restore
     tags = _here.tags
     tag = _here.tag
     ingest = _here.ingest

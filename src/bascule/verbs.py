@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bascule.naming import PRODUCTION
+
 if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
     from bascule.contracts import Report
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from bascule.tracking.ambient import Tracked
 
 __all__ = ["OpenProject", "init", "open"]
-
-PRODUCTION = "production"
 
 
 def open(folder: Path | str | None = None, *, workspace: str | None = None, branch: str | None = None) -> OpenProject:
@@ -243,6 +243,14 @@ class OpenProject:
         from bascule.project.reverting import revert
 
         return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
+
+    def restore(self, paths: Sequence[str], source: str, *, message: str | None = None) -> Published:
+        """Give paths of the current branch the objects that they have at another state, after a merge's checks."""
+        from bascule.project.publishing import restore
+        from bascule.project.required import required_of
+
+        required = required_of(self.place)
+        return restore(self.workspace, paths, source, self.place.branch, message=message, required=required)
 
     def tags(self) -> list[Ref]:
         """Return all tags."""

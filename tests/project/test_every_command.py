@@ -29,6 +29,7 @@ CALLS = {
     "diff": "main~1 main",
     "merge": "trial main",
     "cherry-pick": "main",
+    "restore": "tables/orders --from main",
     "revert": "main",
     "tag": "v1",
     "init": "more --label late --into elsewhere",
@@ -185,7 +186,8 @@ def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            call = CALLS["diff"].split() if name == "diff" else ["select 1"] if name == "sql" else []
+            needs = name == "diff" or name.startswith("files")
+            call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 said = bascule(*name.split(), option, "-1", *call)
                 assert said.code == 2, (name, option, said)

@@ -45,6 +45,7 @@ COMMANDS = {
         "bascule.cli.merging:cherry_pick", HISTORY, "Bring what one commit changed onto the current branch."
     ),
     "revert": Command("bascule.cli.history:revert", HISTORY, "Undo one commit by a new one."),
+    "restore": Command("bascule.cli.merging:restore", HISTORY, "Bring single paths back from another state."),
     "tag": Command("bascule.cli.history:tag", HISTORY, "List tags, or name a state for good."),
     "init": Command("bascule.cli.starting:init", WORK, "Look at a folder of data and write a project for it."),
     "ingest": Command("bascule.cli.data:ingest", WORK, "Bring files into a table, checked before they are seen."),

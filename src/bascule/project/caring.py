@@ -15,6 +15,7 @@ from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
+from bascule.project.linking import Broken, broken_references
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -36,7 +37,7 @@ class Finding:
 
 
 def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
-    """Look at the audit chain, the history, the tables, the file sets, the blobs, the logs and the runs.
+    """Look at the audit chain, the history and its references, tables, file sets, blobs, logs and runs.
 
     Two things are changed: runs whose process is gone are closed as failed, and a forgetting that was killed while it
     put files in the place of others goes on to where every state is whole.
@@ -47,6 +48,7 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("audit log", lambda: _audit(workspace)),
         ("history", lambda: _history(workspace)),
+        ("references", lambda: _references(workspace)),
         ("tables", lambda: _tables(workspace)),
         ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
@@ -78,6 +80,20 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
             paths += 1
     count = sum(1 for _ in history.log(heads[0].head)) if heads else 0
     yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {heads[0].name}")
+
+
+def _references(workspace: Workspace) -> Iterator[Finding]:
+    """Each finding once, with the branches that have it."""
+    found: dict[Broken, list[str]] = {}
+    heads = workspace.history.branches()
+    for branch in heads:
+        for broken in broken_references(workspace, branch.head):
+            found.setdefault(broken, []).append(branch.name)
+    for broken, branches in found.items():
+        more = f" and {len(branches) - 3} more" if len(branches) > 3 else ""
+        yield Finding("references", broken.level, f"on {', '.join(branches[:3])}{more}: {broken.message}")
+    if not any(broken.level == "damage" for broken in found):
+        yield Finding("references", "ok", f"what serves is there, with all that it needs, on {len(heads)} branches")
 
 
 def _tables(workspace: Workspace) -> Iterator[Finding]:

@@ -11,10 +11,10 @@ import msgspec
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
 from bascule.lake import ColumnChange, Lake, RowChange, TableDiff, filesets
+from bascule.naming import PRODUCTION
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
