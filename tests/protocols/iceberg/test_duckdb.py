@@ -143,6 +143,34 @@ def test_columns_partitions_and_names(opened: Callable[..., Client], local_works
     assert local_workspace.history.digests("main", "tables/") == {}
 
 
+def test_one_table_that_both_divide(opened: Callable[..., Client], local_workspace: Workspace) -> None:
+    sql, lake = opened(ice="main"), Lake(local_workspace)
+    sql(
+        "CREATE SCHEMA ice.d",
+        "CREATE TABLE ice.d.t (id BIGINT, region VARCHAR, seen TIMESTAMP)",
+        "ALTER TABLE ice.d.t SET PARTITIONED BY (bucket(4, id), month(seen))",
+        "INSERT INTO ice.d.t SELECT i, 'r' || i % 3, TIMESTAMP '2024-01-15' + to_days(i::INT) FROM range(100) r(i)",
+    )
+    query = "SELECT i AS id, 'r' || i % 3 AS region, TIMESTAMP '2024-01-15' + to_days(i::INT) AS seen FROM range({}) r(i)"
+    with Session(local_workspace) as session:
+        lake.append("d.t", session.sql(query.format("100, 200")))
+        done = lake.upsert("d.t", session.sql(query.format("150, 250").replace("'r' ||", "'new' ||")), key=["id"])
+    assert (done.added, done.replaced, done.unchanged) == (50, 50, 0)
+    lake.delete("d.t", "id % 10 = 0")
+    value = local_workspace.history.get("main", "tables/d.t")
+    months: dict[tuple[int, int], set[str]] = {}
+    for file in lake.files(value):
+        bucket, month = file.record["partition"].values()
+        months.setdefault((bucket, month), set()).add(file.path.name)
+    assert {bucket for bucket, _ in months} == {0, 1, 2, 3}
+    for where in ("true", "id = 42", "id = 177", "seen >= TIMESTAMP '2024-06-01'", "id = 40", "region = 'new1'"):
+        asked = f"SELECT count(*), sum(id)::BIGINT FROM {{}} WHERE {where}"
+        assert [tuple(row) for row in sql(asked.format("ice.d.t"))] == own(local_workspace, asked.format("d.t")), where
+    sql("DELETE FROM ice.d.t WHERE id = 42", "INSERT INTO ice.d.t VALUES (1000, 'r', TIMESTAMP '2024-02-01')")
+    assert own(local_workspace, "SELECT count(*) FROM d.t") == [(225,)]
+    assert doctor.check(local_workspace).problems == ()
+
+
 def test_transactions_land_whole_or_not_at_all(opened: Callable[..., Client], local_workspace: Workspace) -> None:
     sql = opened(ice="main")
     sql("CREATE SCHEMA ice.d", "CREATE TABLE ice.d.a AS SELECT 1 AS id", "CREATE TABLE ice.d.b AS SELECT 1 AS id")
