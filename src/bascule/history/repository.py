@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from bascule.catalog import Catalog, actor
 from bascule.catalog.schema import commits, nodes
 from bascule.errors import Conflict, InputError, NotFound
-from bascule.history import joining, names, rows
+from bascule.history import expiry, holds, joining, names, rows
 from bascule.history.commits import Change, Commit, Object, from_row
 from bascule.history.joining import Incoming, Rules, Told, join
 from bascule.history.merging import Resolver, Staged, merge_base
@@ -153,11 +153,13 @@ class History:
 
         Raises:
             InputError: when it is protected, or `main` does not have all of it and `force` is not set.
+            Held: when it is under legal hold.
         """
         author = author or actor()
         with self.catalog.write() as conn:
             found = names.branch(conn, name)
             names.deletable(found)
+            holds.refuse(holds.on_ref(conn, name), f"Branch {name!r} cannot be deleted")
             if not force and not self._is_ancestor(found.head, MAIN, conn):
                 raise InputError(
                     f"Branch {name!r} has commits that {MAIN!r} does not have.",
@@ -183,6 +185,7 @@ class History:
         meta: Mapping[str, Any] | None = None,
         action: str = "commit",
         also: Callable[[Connection, Commit], None] | None = None,
+        renew: bool = True,
     ) -> Commit:
         """Set and remove paths on a branch's head.
 
@@ -191,12 +194,14 @@ class History:
             expect: path to the digest that it must have now (None: must not exist). Writers that read first say what
                 they read here; then two of them cannot both win.
             also: writes records in the same transaction, so that both exist or neither does.
+            renew: whether what the objects lead to was written for them, and not found in an older state.
 
         Returns:
             The new commit, or the head when the changes change nothing and nothing `also` is to be written.
 
         Raises:
             Conflict: when `expect` does not hold. Nothing was changed.
+            Expired: when an object is of a state whose data are gone.
         """
         author = author or actor()
         with self.catalog.write() as conn:
@@ -208,6 +213,7 @@ class History:
                 return head
             commit = self.record(conn, (head.id,), root, author, message, meta or {})
             rows.move(conn, branch, head.id, commit, author, action)
+            (expiry.renew if renew else expiry.refuse)(conn, filter(None, digests.values()))
             if also is not None:
                 also(conn, commit)
         return commit
@@ -310,10 +316,15 @@ class History:
     def restore(
         self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
     ) -> Commit:
-        """Give some paths of a branch the objects that they had at another state, by a new commit."""
+        """Give some paths of a branch the objects that they had at another state, by a new commit.
+
+        Raises:
+            Expired: when the data of one of them are gone.
+        """
         state = self._state(to)
         changes = {path: self.read(state, path) for path in paths}
-        return self.commit(branch, changes, message=message, author=author, meta={"restores": state.id})
+        told = {"restores": state.id}
+        return self.commit(branch, changes, message=message, author=author, meta=told, renew=False)
 
     def record(
         self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +12,10 @@ from blake3 import blake3
 from pyarrow import ArrowException, fs
 
 from bascule.errors import EnvironmentProblem, InputError, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, digest_of
 
 CHUNK = 1 << 20
+YOUNG_SECONDS = 3600
 
 
 class S3Store:
@@ -31,7 +33,7 @@ class S3Store:
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._is_young(digest):
             self._write(digest, io.BytesIO(data))
         return digest
 
@@ -42,7 +44,7 @@ class S3Store:
         except FileNotFoundError:
             raise NotFound("file", str(path)) from None
         digest = hasher.hexdigest()
-        if not self.has(digest):
+        if not self._is_young(digest):
             with open(path, "rb") as source:
                 self._write(digest, source)
         return digest
@@ -92,6 +94,26 @@ class S3Store:
         for info in self._files.get_file_info(selector):
             if info.type == fs.FileType.File and len(info.base_name) == DIGEST_LENGTH:
                 yield info.base_name
+
+    def stored(self) -> Iterator[Stored]:
+        selector = fs.FileSelector(self._prefix, recursive=True, allow_not_found=True)
+        for info in self._files.get_file_info(selector):
+            if info.type == fs.FileType.File and len(info.base_name) == DIGEST_LENGTH:
+                yield Stored(info.base_name, int(info.size), int(info.mtime_ns) // 1000)
+
+    def collect(self, digest: str, before: int) -> bool:
+        info = self._info(digest)
+        if info.type != fs.FileType.File:
+            return True
+        if info.mtime_ns // 1000 >= before:
+            return False
+        self.delete(digest)
+        return True
+
+    def _is_young(self, digest: str) -> bool:
+        # An object's age cannot be set: one that is not young is written again, which makes it so.
+        info = self._info(digest)
+        return bool(info.type == fs.FileType.File and time.time() - info.mtime_ns / 1e9 < YOUNG_SECONDS)
 
     def _place(self, digest: str) -> str:
         return f"{self._prefix}/{digest[:2]}/{checked_digest(digest)}"

@@ -1,0 +1,172 @@
+"""Which commits are kept, by rules, names, holds and age, and by which rule another one is not."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from bascule.catalog.schema import commits, ref_log, refs
+from bascule.history import expiry, holds
+from bascule.history.holds import Hold
+from bascule.history.refs import Ref
+from bascule.lake.maintenance.retention import Retention, Rule
+
+UNNAMED = "no branch or tag leads to it"
+
+
+class Row(NamedTuple):
+    """A commit as far as keeping is concerned."""
+
+    parents: tuple[str, ...]
+    created_at: int
+    generation: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """All commits, and what names them, as one transaction saw it.
+
+    Attributes:
+        ended: names that were deleted, as (name, last commit, when).
+        moves: commits that a name led to, with when it came there or left.
+        expired: commits and objects that expired before.
+    """
+
+    commits: Mapping[str, Row]
+    refs: Sequence[Ref]
+    ended: Sequence[tuple[str, str, int]]
+    moves: Sequence[tuple[str, int]]
+    holds: Sequence[Hold]
+    expired: frozenset[str]
+
+    @classmethod
+    def read(cls, conn: Connection) -> Graph:
+        """Read it."""
+        query = select(commits.c.id, commits.c.parent, commits.c.parent2, commits.c.created_at, commits.c.generation)
+        every = {
+            row.id: Row(tuple(p for p in (row.parent, row.parent2) if p), row.created_at, row.generation, row.root)
+            for row in conn.execute(query.add_columns(commits.c.root))
+        }
+        moved = select(ref_log.c.ref, ref_log.c.before, ref_log.c.after, ref_log.c.at)
+        ended, moves = [], []
+        for row in conn.execute(moved):
+            moves += [(commit, row.at) for commit in (row.before, row.after) if commit]
+            if row.after is None and row.before:
+                ended.append((row.ref, row.before, row.at))
+        named = [Ref(**row._mapping) for row in conn.execute(select(refs))]
+        return cls(every, named, ended, moves, holds.listed(conn), frozenset(expiry.every(conn)))
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Which commits of a graph are kept.
+
+    Attributes:
+        kept: the commits.
+        reasons: why another one is not.
+    """
+
+    graph: Graph
+    retention: Retention
+    now: int
+    grace: int
+    kept: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Graph, retention: Retention, now: int, grace: int) -> Keeping:
+        """Decide for every commit.
+
+        Args:
+            now: microseconds since the epoch.
+            grace: nothing that is so young, or that a name led to so lately, goes, whatever the rules say; microseconds.
+        """
+        found = cls(graph, retention, now, grace)
+        found._keep_single_states()
+        found._keep_lines()
+        found.reasons |= dict.fromkeys(graph.commits.keys() - found.kept - found.reasons.keys(), UNNAMED)
+        return found
+
+    def pin(self, names: Iterable[str]) -> set[str]:
+        """Keep more commits, and return those that were not kept before."""
+        new = {name for name in names if name in self.graph.commits} - self.kept
+        self.kept |= new
+        return new
+
+    def idle(self) -> list[str]:
+        """Return the branches that lose their name: not moved, not merged, not protected, not held for their time."""
+        held = {hold.subject for hold in self.graph.holds if hold.kind == holds.BRANCH}
+        merged: dict[str, int] = {}
+        for row in self.graph.commits.values():
+            for parent in row.parents[1:]:
+                merged[parent] = max(merged.get(parent, 0), row.created_at)
+        found = []
+        for ref in self.graph.refs:
+            span = self.retention.rule(ref.name).idle
+            if span is None or ref.kind != "branch" or ref.protected or ref.name in held:
+                continue
+            if max(ref.updated_at, merged.get(ref.head, 0)) < self.now - max(span, self.grace):
+                found.append(ref.name)
+        return sorted(found)
+
+    def _keep_single_states(self) -> None:
+        young = self.now - self.grace
+        self.kept |= {name for name, row in self.graph.commits.items() if row.created_at >= young}
+        self.kept |= {name for name, at in self.graph.moves if at >= young}
+        self.kept |= {ref.head for ref in self.graph.refs}
+        self.kept |= {hold.subject for hold in self.graph.holds if hold.kind == holds.COMMIT}
+
+    def _keep_lines(self) -> None:
+        lines = [(ref.head, self.retention.rule(ref.name)) for ref in self.graph.refs if ref.kind == "branch"]
+        since = self.now - self.retention.unnamed
+        lines += [(head, self.retention.rule(name)) for name, head, at in self.graph.ended if at >= since]
+        held = {hold.subject for hold in self.graph.holds if hold.kind == holds.BRANCH}
+        lines += [(ref.head, Rule(ref.name)) for ref in self.graph.refs if ref.name in held]
+        # The most generous first: a line that is walked to its end need not be walked again by a stricter rule.
+        walked: dict[str, float] = {}
+        for head, rule in sorted(lines, key=lambda line: -_reach(line[1])):
+            self._keep_line(head, rule, walked)
+
+    def _keep_line(self, head: str, rule: Rule, walked: dict[str, float]) -> None:
+        reach = _reach(rule)
+        oldest = -1 if rule.forever else self.now - rule.keep if rule.keep is not None else self.now + 1
+        queue = [head]
+        while queue:
+            name = queue.pop()
+            if walked.get(name, -1.0) >= reach:
+                continue
+            walked[name] = reach
+            row = self.graph.commits[name]
+            if row.created_at >= oldest:
+                # What it took the place of was the branch's state within the span too.
+                self.kept |= {name, *row.parents[:1]}
+            else:
+                self.reasons.setdefault(name, str(rule))
+            queue += row.parents
+        if rule.last is not None:
+            self.kept |= {name for name, _ in zip(self._log(head), range(rule.last), strict=False)}
+
+    def _log(self, head: str) -> Iterator[str]:
+        """Yield a commit and its ancestors, youngest first, as `bascule log` does."""
+        commits = self.graph.commits
+        queue = [(-commits[head].generation, -commits[head].created_at, head)]
+        seen = {head}
+        while queue:
+            name = heapq.heappop(queue)[2]
+            yield name
+            for parent in commits[name].parents:
+                if parent not in seen:
+                    seen.add(parent)
+                    heapq.heappush(queue, (-commits[parent].generation, -commits[parent].created_at, parent))
+
+
+def _reach(rule: Rule) -> float:
+    """Return how far back a rule keeps what it meets, for ordering: its age, or endless."""
+    return float("inf") if rule.forever else float(rule.keep or 0)
+
+
