@@ -20,6 +20,10 @@ from bascule.history.refs import Kind, Ref, checked_name, parse_ref
 from bascule.history.tree import EMPTY, Tree
 
 MAIN = "main"
+# How many commits are fetched at once by what walks the history.
+AHEAD = 64
+# How many objects are read in one query.
+AT_ONCE = 500
 
 
 class History:
@@ -62,7 +66,7 @@ class History:
             for _ in range(parsed.back):
                 if not commit.parents:
                     raise NotFound("commit", ref, hint=f"The history of {parsed.name!r} has no more commits.")
-                commit = self.commit_by_id(commit.parents[0], conn)
+                commit = self._ancestor(commit.parents[0], conn)
         return commit
 
     def commit_by_id(self, name: str, conn: Connection | None = None) -> Commit:
@@ -99,7 +103,9 @@ class History:
 
     def entries(self, ref: str | Commit, prefix: str = "") -> list[tuple[str, Object]]:
         """Return the paths below a prefix in order, with their objects."""
-        return [(path, self.object(digest)) for path, digest in self._paths(ref, prefix)]
+        found = list(self._paths(ref, prefix))
+        value = self._objects({digest for _, digest in found})
+        return [(path, value[digest]) for path, digest in found]
 
     def digests(self, ref: str | Commit, prefix: str = "") -> dict[str, str]:
         """Return the paths below a prefix with their objects' digests: what a state *is*, without reading it."""
@@ -123,11 +129,13 @@ class History:
     def diff(self, before: str | Commit, after: str | Commit, prefix: str = "") -> list[Change]:
         """Return what differs between two states, by path. Costs what differs, not what there is."""
         roots = self._state(before).root, self._state(after).root
-        return [self._change(*entry) for entry in self.tree.diff(*roots) if entry[0].startswith(prefix)]
+        found = [entry for entry in self.tree.diff(*roots) if entry[0].startswith(prefix)]
+        value = self._objects({digest for _, *sides in found for digest in sides if digest})
+        return [Change.of(path, value[one] if one else None, value[two] if two else None) for path, one, two in found]
 
     def common(self, a: str | Commit, b: str | Commit) -> Commit | None:
         """Return the youngest commit that both descend from."""
-        found = merge_base(self.commit_by_id, self._state(a).id, self._state(b).id)
+        found = merge_base(self._ancestor, self._state(a).id, self._state(b).id)
         return self.commit_by_id(found) if found else None
 
     # Names -----------------------------------------------------------------------------------------------------------
@@ -350,20 +358,36 @@ class History:
     def _paths(self, ref: str | Commit, prefix: str) -> Iterator[tuple[str, str]]:
         return self.tree.items(self._state(ref).root, prefix)
 
-    def _change(self, path: str, before: str | None, after: str | None) -> Change:
-        return Change.of(path, self.object(before) if before else None, self.object(after) if after else None)
+    def _objects(self, digests: set[str]) -> dict[str, Object]:
+        found: dict[str, Object] = {}
+        asked = sorted(digests)
+        with self.catalog.read() as conn:
+            for begin in range(0, len(asked), AT_ONCE):
+                query = select(nodes.c.hash, nodes.c.body).where(nodes.c.hash.in_(asked[begin : begin + AT_ONCE]))
+                found.update({name: msgspec.json.decode(body) for name, body in conn.execute(query)})
+        return found if len(found) == len(digests) else {digest: self.object(digest) for digest in digests}
 
     def _ancestors(self, start: Commit) -> Iterator[Commit]:
         queue, seen = [(-start.generation, -start.created_at, start.id)], {start.id}
         while queue:
             _, _, name = heapq.heappop(queue)
-            commit = self.commit_by_id(name)
+            commit = self._ancestor(name)
             yield commit
             for parent in commit.parents:
                 if parent not in seen:
                     seen.add(parent)
-                    found = self.commit_by_id(parent)
+                    found = self._ancestor(parent)
                     heapq.heappush(queue, (-found.generation, -found.created_at, parent))
+
+    def _ancestor(self, name: str, conn: Connection | None = None) -> Commit:
+        """Return a commit for whoever goes on to its parents: many are fetched at once."""
+        if name not in self._commits:
+            if conn is None:
+                with self.catalog.read() as opened:
+                    return self._ancestor(name, opened)
+            for row in rows.first_parents(conn, name, AHEAD):
+                self._commits.setdefault(row.id, from_row(row))
+        return self.commit_by_id(name, conn)
 
     def _touches(self, commit: Commit, path: str) -> bool:
         parent = self.commit_by_id(commit.parents[0]).root if commit.parents else EMPTY
@@ -372,7 +396,7 @@ class History:
 
     def _is_ancestor(self, name: str, of: str, conn: Connection) -> bool:
         target = self.commit_by_id(names.branch(conn, of).head, conn)
-        return merge_base(lambda n: self.commit_by_id(n, conn), name, target.id) == name
+        return merge_base(lambda n: self._ancestor(n, conn), name, target.id) == name
 
     def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
         moved = [path for path, digest in expect.items() if self.tree.get(head.root, path) != digest]

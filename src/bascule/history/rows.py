@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blake3 import blake3
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, literal, select, update
 
 from bascule.catalog import audit, now, upsert
 from bascule.catalog.schema import commits, nodes, ref_log, refs
@@ -19,6 +19,17 @@ def find_ref(conn: Connection, name: str, lock: bool = False) -> Ref | None:
     query = select(refs).where(refs.c.name == name)
     row = conn.execute(query.with_for_update() if lock else query).first()
     return Ref(**row._mapping) if row else None
+
+
+def first_parents(conn: Connection, name: str, limit: int) -> list[Row[Any]]:
+    """Return a commit's row and those of its first parents, theirs and so on, at most `limit`, in one query."""
+    chain = select(commits.c.id, commits.c.parent, literal(1).label("depth")).where(commits.c.id == name)
+    walk = chain.cte("chain", recursive=True)
+    step = select(commits.c.id, commits.c.parent, walk.c.depth + 1).where(
+        commits.c.id == walk.c.parent, walk.c.depth < limit
+    )
+    walk = walk.union_all(step)
+    return list(conn.execute(select(commits).join(walk, walk.c.id == commits.c.id)))
 
 
 def move(conn: Connection, name: str, before: str | None, after: Commit, author: str, action: str) -> None:
