@@ -65,9 +65,10 @@ def renew(conn: Connection, names: Iterable[str]) -> None:
         conn.execute(delete(expirations).where(expirations.c.name == expiration.name))
 
 
-def every(conn: Connection) -> set[str]:
-    """Return the names of all commits and objects that expired."""
-    return set(conn.execute(select(expirations.c.name)).scalars())
+def every(conn: Connection, kind: str | None = None) -> set[str]:
+    """Return the names of all commits and objects that expired, or only those of a kind."""
+    query = select(expirations.c.name)
+    return set(conn.execute(query.where(expirations.c.kind == kind) if kind else query).scalars())
 
 
 def note(conn: Connection, expired: Iterable[Expiration]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
-from bascule.history import Workspace
+from bascule.history import Workspace, expiry
 from bascule.lake import journal, objects, records, seen
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
@@ -51,6 +51,7 @@ class LakeReport:
         bytes: how large those are.
         problems: what is wrong; none when the lake is whole.
         orphans: what could be deleted.
+        expired: how many states are not looked at, as their data were let go.
     """
 
     states: int
@@ -58,6 +59,7 @@ class LakeReport:
     bytes: int
     problems: tuple[Problem, ...]
     orphans: tuple[Orphan, ...]
+    expired: int = 0
 
     @property
     def ok(self) -> bool:
@@ -146,7 +148,9 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
         deep: also read every data file that Bascule wrote and compare its content with its name.
     """
     look = _Look(workspace.lake_folder, deep)
-    states = list(_states(workspace))
+    with workspace.catalog.read() as conn:
+        expired = expiry.every(conn, expiry.STATE)
+    states = [(name, value) for digest, name, value in _states(workspace) if digest not in expired]
     for name, value in states:
         look.state(name, value)
     kept = [(name, records.object_of(workspace, name)) for name in records.names(workspace)]
@@ -154,7 +158,8 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
         if newest is not None:
             look.state(name, newest, recent=True)
     orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
-    return LakeReport(len(states) + len(kept), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
+    size = sum(look.sizes.values())
+    return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
 
 
 def settle(workspace: Workspace) -> tuple[str, ...]:
@@ -178,7 +183,7 @@ def settle(workspace: Workspace) -> tuple[str, ...]:
     return tuple(unfinished)
 
 
-def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
+def _states(workspace: Workspace) -> Iterator[tuple[str, str, Object]]:
     history = workspace.history
     with workspace.catalog.read() as conn:
         found = conn.execute(select(commits.c.id, commits.c.root)).all()
@@ -188,7 +193,7 @@ def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
         for path, digest in history.digests(history.commit_by_id(commit), objects.PREFIX).items():
             digests.setdefault(digest, path.removeprefix(objects.PREFIX))
     for digest, name in digests.items():
-        yield name, history.object(digest)
+        yield digest, name, history.object(digest)
 
 
 def _folders(lake: Path) -> list[Path]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from bascule.errors import Conflict, NotFound
-from bascule.history import Commit, Workspace
+from bascule.errors import Conflict, EnvironmentProblem, NotFound
+from bascule.history import Commit, Workspace, expiry
+from bascule.history.commits import canonical
 from bascule.lake import journal, merging, objects, staging
 from bascule.lake.diffs import TableDiff, compare
 from bascule.lake.iceberg import files, scans, schemas, snapshots, types
@@ -21,6 +22,7 @@ from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
+from bascule.store import digest_of
 
 TRIES = 60
 
@@ -41,8 +43,18 @@ class Lake:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def table(self, value: Object, name: str = "") -> Table:
-        """Return the Iceberg table that an object stands for."""
-        return objects.load(value, self.folder, name)
+        """Return the Iceberg table that an object stands for.
+
+        Raises:
+            Expired: when the state's files were let go.
+            EnvironmentProblem: when they are missing or damaged.
+        """
+        try:
+            return objects.load(value, self.folder, name)
+        except EnvironmentProblem:
+            with self.workspace.catalog.read() as conn:
+                expiry.refuse(conn, [digest_of(canonical(value))])
+            raise
 
     def adopt(self, document: Path, name: str) -> Object:
         """Return the object for a metadata document that another engine wrote into a table's folder.

@@ -84,7 +84,7 @@ class Keeping:
 
         Args:
             now: microseconds since the epoch.
-            grace: nothing that is so young, or that a name led to so lately, goes, whatever the rules say; microseconds.
+            grace: what is so young, or what a name led to so lately, stays whatever the rules say; microseconds.
         """
         found = cls(graph, retention, now, grace)
         found._keep_single_states()
@@ -168,5 +168,3 @@ class Keeping:
 def _reach(rule: Rule) -> float:
     """Return how far back a rule keeps what it meets, for ordering: its age, or endless."""
     return float("inf") if rule.forever else float(rule.keep or 0)
-
-

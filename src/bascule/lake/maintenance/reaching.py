@@ -4,16 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
 
 from bascule.catalog.schema import nodes
 from bascule.errors import NotFound
-from bascule.history.commits import Object
-from bascule.history.tree import EMPTY, decode
+from bascule.history import Workspace
+from bascule.history.tree import EMPTY, Node, decode
+from bascule.lake.maintenance import references
 
 AT_ONCE = 500
+TABLE = "table"
+
+
+class Facts(NamedTuple):
+    """What an object leads to.
+
+    Attributes:
+        location: of a table's metadata document, as its object says it; empty for other kinds.
+        blobs: digests that it names, some of which may name no blob.
+        runs: ids of runs that it names.
+    """
+
+    location: str
+    blobs: frozenset[str]
+    runs: frozenset[str]
+
+
+@dataclass(slots=True)
+class Library:
+    """Parts of the history that were read once. They never change, so a second walk costs no query."""
+
+    workspace: Workspace
+    _nodes: dict[str, Node] = field(default_factory=dict)
+    _facts: dict[str, Facts] = field(default_factory=dict)
+
+    def nodes(self, conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, Node]]:
+        """Yield nodes of states' trees."""
+        wanted = list(names)
+        for name, body in _bodies(conn, [name for name in wanted if name not in self._nodes]):
+            self._nodes[name] = decode(body)
+        return ((name, self._nodes[name]) for name in wanted)
+
+    def facts(self, conn: Connection, digests: Iterable[str]) -> Iterator[tuple[str, Facts]]:
+        """Yield what objects lead to."""
+        wanted = list(digests)
+        for digest, body in _bodies(conn, [digest for digest in wanted if digest not in self._facts]):
+            self._facts[digest] = self._read(body)
+        return ((digest, self._facts[digest]) for digest in wanted)
+
+    def _read(self, body: bytes) -> Facts:
+        value = msgspec.json.decode(body)
+        if value.get("kind") == TABLE:  # its own identity and its snapshot name no blob, and there are many of them
+            return Facts(str(value["metadata_location"]), frozenset(), frozenset())
+        blobs = references.blobs_of(self.workspace, value)
+        return Facts("", frozenset(blobs), frozenset(references.runs_in(value)))
 
 
 @dataclass(slots=True)
@@ -21,42 +68,39 @@ class Reached:
     """What some states hold.
 
     Attributes:
-        objects: digests of objects, each with a path that it has in one of them.
+        objects: digests of objects, each with the paths that it has in them.
         parts: the nodes of the states' trees, each with what it holds: nodes below it, or objects.
     """
 
-    objects: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, set[str]] = field(default_factory=dict)
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def walk(self, conn: Connection, roots: Iterable[str], known: Reached | None = None) -> list[str]:
-        """Go through states by the roots of their trees; what was reached before, here or in `known`, is not opened.
+    def walk(
+        self, conn: Connection, library: Library, roots: Iterable[str], known: Reached | None = None
+    ) -> dict[str, set[str]]:
+        """Go through states by the roots of their trees; nodes that were reached before, here or in `known`, are left.
 
         Returns:
-            The digests of the objects that are new.
+            The objects that are new here, with paths.
         """
-        waiting = [root for root in dict.fromkeys(roots) if root != EMPTY]
-        fresh: list[str] = []
+        waiting = dict.fromkeys(root for root in roots if root != EMPTY)
+        fresh: dict[str, set[str]] = {}
         while waiting:
-            waiting = [
-                name for name in waiting if name not in self.parts and (known is None or name not in known.parts)
-            ]
-            below: dict[str, None] = {}
-            for name, body in bodies(conn, waiting):
-                node = decode(body)
-                entries = [(path, value.hex()) for path, value in node.entries]
-                self.parts[name] = tuple(value for _, value in entries)
+            unread = [name for name in waiting if name not in self.parts and not (known and name in known.parts)]
+            waiting = {}
+            for name, node in library.nodes(conn, unread):
+                self.parts[name] = tuple(value.hex() for _, value in node.entries)
                 if node.level:
-                    below |= dict.fromkeys(self.parts[name])
+                    waiting |= dict.fromkeys(self.parts[name])
                     continue
-                for path, digest in entries:
-                    if digest not in self.objects and (known is None or digest not in known.objects):
-                        self.objects[digest] = path
-                        fresh.append(digest)
-            waiting = list(below)
+                for (path, _), digest in zip(node.entries, self.parts[name], strict=True):
+                    if digest not in self.objects:
+                        fresh[digest] = self.objects[digest] = set()
+                    self.objects[digest].add(path)
         return fresh
 
     def touches(self, root: str, wanted: set[str], memo: dict[str, bool]) -> bool:
-        """Tell whether a state holds one of some objects. What this did not reach itself holds none of them."""
+        """Tell whether a state holds one of some objects. Nodes that were not reached here hold none of them."""
         found = memo.get(root)
         if found is None:
             below = self.parts.get(root, ())
@@ -65,19 +109,9 @@ class Reached:
         return found
 
 
-def objects(conn: Connection, digests: Iterable[str]) -> Iterator[tuple[str, Object]]:
-    """Yield objects by their digests."""
-    for digest, body in bodies(conn, digests):
-        yield digest, msgspec.json.decode(body)
-
-
-def bodies(conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the bodies of parts of the history.
-
-    Raises:
-        NotFound: when one is missing: then nobody can tell what is still needed.
-    """
-    wanted = list(names)
+def _bodies(conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the bodies of parts of the history, or raise `NotFound`: then nobody can tell what is still needed."""
+    wanted = list(dict.fromkeys(names))
     for start in range(0, len(wanted), AT_ONCE):
         part = wanted[start : start + AT_ONCE]
         query = select(nodes.c.hash, nodes.c.body).where(nodes.c.hash.in_(part))

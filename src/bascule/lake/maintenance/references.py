@@ -29,7 +29,8 @@ Within = Callable[[Workspace, Object], Iterable[str]]
 WITHIN: dict[str, Within] = {}
 
 # These name no blob: the history's own rows, names and moves; numbers by the million; what was let go.
-_SILENT = {"nodes", "commits", "refs", "ref_log", "metrics", "monitor_points", "audit", "expirations", "holds", "tokens"}
+_HISTORY = {"nodes", "commits", "refs", "ref_log", "audit", "expirations", "holds"}
+_SILENT = {*_HISTORY, "metrics", "monitor_points", "tokens"}
 
 
 def digests_in(value: Any) -> set[str]:

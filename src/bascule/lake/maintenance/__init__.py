@@ -1,0 +1,11 @@
+"""Maintenance: small files become large ones, what nobody needs any more goes, and what must stay is held.
+
+`compact` rewrites small data files; `collect` deletes what no kept state leads to; `Retention` says what is kept, and
+holds stand above it. `docs/decisions/0006-letting-go.md` says how and why.
+"""
+
+from bascule.lake.maintenance.collection import Collection, collect
+from bascule.lake.maintenance.retention import Retention, Rule
+from bascule.lake.maintenance.sweeping import Collected
+
+__all__ = ["Collected", "Collection", "Retention", "Rule", "collect"]
