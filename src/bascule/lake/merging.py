@@ -1,4 +1,7 @@
-"""Merging two states of a table that both did nothing but append since a third."""
+"""Merging two states of a table that both did nothing but append since a third.
+
+One of the two may have been compacted meanwhile: its rows are the same in other files, and the other's come to them.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ from bascule.lake.seen import SOURCES, joined
 
 
 def merge(base: Table, ours: Table, theirs: Table) -> Table | None:
-    """Return our table with the files that they appended, or None when the two sides do not go together."""
+    """Return one side's table with the files that the other appended, or None when the two do not go together."""
     if len({table.metadata["table-uuid"] for table in (base, ours, theirs)}) > 1:
         return None
     if ours.properties.get(objects.KEY) != theirs.properties.get(objects.KEY):
         return None
     schema = schemas.merged(base.schema, ours.schema, theirs.schema)
     added, mine = appended(base, theirs), appended(base, ours)
+    if added is None and mine is not None and snapshots.lost_no_rows(base, theirs):
+        ours, theirs, added, mine = theirs, ours, mine, added
     sources = joined(base, ours, theirs)
-    if schema is None or added is None or mine is None or sources is None:
+    if schema is None or added is None or sources is None:
+        return None
+    if mine is None and not snapshots.lost_no_rows(base, ours):
         return None
     ours = ours.for_writing()
     last = max(side.metadata[metadata.LAST_COLUMN] for side in (ours, theirs))

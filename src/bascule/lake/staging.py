@@ -133,7 +133,7 @@ def delete(table: Table, where: str, temporary: Path) -> Table:
     written: list[Record] = []
     try:
         for path, matched in found.items():
-            gone = _gone(table, data[path], matched, temporary)
+            gone = with_deleted(table, data[path], matched, temporary)
             if len(gone) < data[path].rows:
                 written.append(_rewritten(data[path], gone, table))
         return snapshots.replace(table, dropped, written, "overwrite" if written else "delete")
@@ -180,7 +180,8 @@ def by_file(found: pa.Table) -> dict[str, np.ndarray]:
     return {name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())}
 
 
-def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
+def with_deleted(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
+    """Return some row numbers of a file together with those that position deletes take out, sorted."""
     if table.summary.get("total-delete-files", "0") == "0":
         return matched
     # Rows that position deletes took out must not come back in the new file, which no delete file names.

@@ -91,9 +91,7 @@ def _tables(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("tables", "ok", told)
     if report.orphans:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
-        told = (
-            f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
-        )
+        told = f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
         yield Finding("tables", "note", told)
 
 

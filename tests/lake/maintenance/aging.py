@@ -21,9 +21,7 @@ def age(workspace: Workspace, span: int) -> Workspace:
     with workspace.catalog.write() as conn:
         conn.execute(update(commits).values(created_at=commits.c.created_at - span))
         conn.execute(update(ref_log).values(at=ref_log.c.at - span))
-        conn.execute(
-            update(refs).values(created_at=refs.c.created_at - span, updated_at=refs.c.updated_at - span)
-        )
+        conn.execute(update(refs).values(created_at=refs.c.created_at - span, updated_at=refs.c.updated_at - span))
     for path in [*files_below(workspace.lake_folder), *files_below(workspace.folder / "blobs")]:
         found = path.stat()
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns - span * 1000))

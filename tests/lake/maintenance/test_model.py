@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from tests.lake.maintenance.aging import age, files_below
+from tests.lake.samples import names_in
 
 from bascule.catalog import now
 from bascule.durations import DAY
@@ -19,8 +21,6 @@ from bascule.history import Commit, Workspace, expiry, holds
 from bascule.lake import Lake
 from bascule.lake.doctor import check
 from bascule.lake.maintenance import Retention, Rule, collect, retention
-from tests.lake.maintenance.aging import age, files_below
-from tests.lake.samples import names_in
 
 GRACE = DAY
 TABLES = ("a", "b")
@@ -82,6 +82,18 @@ class CollectionModel(RuleBasedStateMachine):
     def batch(self) -> pa.Table:
         self.number += 1
         return pa.table({"n": [self.number, self.number + 1000]})
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        """Begin with something to let go: rules, and states of some days on two branches."""
+        retention.save(self.workspace.catalog, Retention((Rule("main", 3 * DAY), Rule("*", None, 2))), "ana")
+        for step in range(4):
+            self.overwrite(0, "a")
+            self.append(0, "b")
+            if step == 1:
+                self.make_a_branch(10**6)
+                self.overwrite(0, "a")
+            self.pass_time(data.draw(st.sampled_from([0.1, 2, 5])))
 
     @rule(pick=PICK, table=st.sampled_from(TABLES))
     def append(self, pick: int, table: str) -> None:
@@ -162,6 +174,10 @@ class CollectionModel(RuleBasedStateMachine):
         self.moves.append((head, now()))
 
     @rule(days=st.sampled_from([0.5, 2, 20, 40]))
+    def pass_time_and_collect(self, days: float) -> None:
+        self.pass_time(days)
+        self.collect()
+
     def pass_time(self, days: float) -> None:
         span = int(days * DAY)
         self.workspace = age(self.workspace, span)

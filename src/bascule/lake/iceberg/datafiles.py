@@ -60,7 +60,9 @@ def content_of(record: Record) -> str:
     return f"{name}:{record['file_size_in_bytes']}"
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Path) -> list[Record]:
+def write(
+    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Path, file_bytes: int = FILE_BYTES
+) -> list[Record]:
     """Write rows as Parquet files in a folder, and return what manifests say of them.
 
     Memory is bounded by one row group, whatever the length of the stream. The same rows in the same order give files
@@ -70,6 +72,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Pat
         batches: the rows, in the schema's columns and types.
         schema: the table's schema.
         folder: the table's `data` folder.
+        file_bytes: about how large a file becomes before the next one is begun.
     """
     arrow = schemas.to_arrow(schema)
     groups = _groups(batches, arrow)
@@ -77,7 +80,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Pat
     try:
         first = next(groups, None)
         while first is not None:
-            record, first = _write_file(first, groups, arrow, folder)
+            record, first = _write_file(first, groups, arrow, folder, file_bytes)
             written.append(record)
     except BaseException:
         remove(written)
@@ -105,7 +108,7 @@ def rewrite_without(source: Path, positions: np.ndarray, target: Path, place: st
     """
     with pq.ParquetFile(source) as old:
         schema = old.schema_arrow.remove_metadata()
-        groups = _groups(_without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
             nans = _NaNs(schema)
             for group in groups:
@@ -173,7 +176,7 @@ class _NaNs:
 
 
 def _write_file(
-    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Path
+    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Path, file_bytes: int
 ) -> tuple[Record, pa.Table | None]:
     nans = _NaNs(schema)
     working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
@@ -185,7 +188,7 @@ def _write_file(
                     out.write_table(group, row_group_size=group.num_rows)
                     nans.count(group)
                     group = next(groups, None)
-                    if sink.tell() >= FILE_BYTES:
+                    if sink.tell() >= file_bytes:
                         break
         record = measure(working, schema, nans, named_by_content(working, folder))
         files.publish(working, Path(record["file_path"]))
@@ -239,7 +242,8 @@ def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
         yield pa.Table.from_batches(waiting, schema).combine_chunks()
 
 
-def _without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
+def without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Leave out the rows at some positions, which are counted from 0 over all batches and sorted."""
     start = 0
     for batch in batches:
         low, high = np.searchsorted(positions, [start, start + batch.num_rows])

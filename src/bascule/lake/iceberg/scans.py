@@ -58,9 +58,9 @@ def scan(
         _refuse_delete(table, record)
     if not data:
         return nothing(reading.schema, positions)
-    touched = _touched(table, data, deletes)
-    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
-    for group in _by_naming(table, [f for f in data if f.path in touched]):
+    hit = touched(table, data, deletes)
+    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in hit])]
+    for group in _by_naming(table, [f for f in data if f.path in hit]):
         parts.append(reading.files(group) + reading.without(deletes))
     return f"({' UNION ALL '.join(parts)})"
 
@@ -162,7 +162,8 @@ def _named_by_id(path: Path, table: Table) -> bool:
     return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
 
 
-def _touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Path]:
+def touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Path]:
+    """Return the files that position deletes may take rows out of: all, where one does not say which."""
     found: set[Path] = set()
     for record in deletes:
         named = {p["key"]: p["value"] for p in record.get("lower_bounds") or []}.get(2147483546)

@@ -5,7 +5,8 @@ holds stand above it. `docs/decisions/0006-letting-go.md` says how and why.
 """
 
 from bascule.lake.maintenance.collection import Collection, collect
+from bascule.lake.maintenance.compaction import Compaction, compact
 from bascule.lake.maintenance.retention import Retention, Rule
 from bascule.lake.maintenance.sweeping import Collected
 
-__all__ = ["Collected", "Collection", "Retention", "Rule", "collect"]
+__all__ = ["Collected", "Collection", "Compaction", "Retention", "Rule", "collect", "compact"]
