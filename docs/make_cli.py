@@ -37,7 +37,7 @@ answer is one JSON document, also when the command fails. An error is a sentence
 | 1 | a check, a gate or a comparison said no, or two sides changed the same thing |
 | 2 | usage or bad input |
 | 3 | the environment: a full disk, a taken port, a missing package, a database that does not answer |
-| 130 | interrupted; what was finished is kept, and the same command continues |
+| 130 | interrupted: what was finished is kept, and the same command continues; a server was not up yet |
 
 `bascule track` ends with the exit code of the command that it ran.
 """

@@ -115,11 +115,17 @@ class OpenProject:
 
         return status(self.place)
 
-    def log(self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
-        """Return the commits of a branch, youngest first, with what each changed."""
+    def log(
+        self, ref: str | None = None, *, path: str | None = None, limit: int | None = 20, full_history: bool = False
+    ) -> list[Entry]:
+        """Return the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
+
+        Args:
+            full_history: also the commits that merges brought.
+        """
         from bascule.project.overview import log
 
-        return log(self.place, ref, path=path, limit=limit)
+        return log(self.place, ref, path=path, limit=limit, full_history=full_history)
 
     def branches(self) -> list[Ref]:
         """Return all branches."""
@@ -168,11 +174,15 @@ class OpenProject:
         target = into or self.place.target(source)
         return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
 
-    def revert(self, ref: str, *, message: str | None = None) -> Commit:
-        """Undo one commit on the current branch by a new one."""
+    def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
+        """Undo one commit on the current branch by a new one.
+
+        Args:
+            force: why to land it although a check refuses the state that comes out.
+        """
         from bascule.project.reverting import revert
 
-        return revert(self.workspace, ref, self.place.branch, message)
+        return revert(self.workspace, ref, self.place.branch, message, force=force)
 
     def tags(self) -> list[Ref]:
         """Return all tags."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from bascule.cli import history
+from bascule.cli.commands import SERVERS
+from bascule.cli.interruption import stopping_queries
 from bascule.cli.options import COMMON, Common
 from bascule.history import Workspace
 
@@ -112,3 +118,30 @@ def test_the_machine_and_the_user_are_no_bugs(
         assert word in said.err
     assert not list((folder / ".bascule").rglob("bascule-bug-*"))
     assert bascule("status", "--json").json()["error"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_that_is_stopped_before_it_is_up_says_so(
+    name: str, folder: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Workspace.create(folder).close()
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workspace, "open", fail)
+    said = bascule(name, "--json")
+    assert said.code == 130
+    assert said.err == "bascule: Interrupted before the server was up; nothing is left running.\n"
+    assert said.json()["kind"] == "Interrupted"
+
+
+def test_a_ctrl_c_while_the_lake_is_imported_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "bascule.lake.engine", ModuleType("bascule.lake.engine"))
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with pytest.raises(KeyboardInterrupt), stopping_queries():
+        signal.raise_signal(signal.SIGINT)
+    assert failed == []

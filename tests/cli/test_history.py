@@ -32,6 +32,30 @@ def test_branch_switch_log_and_status(project: Workspace, bascule: Bascule) -> N
     assert "* dev" in bascule("branch").out
 
 
+def test_a_merge_stands_for_what_it_brought(project: Workspace, bascule: Bascule) -> None:
+    history = project.history
+    history.create_branch("dev")
+    history.commit("dev", {"monitors/a": {"kind": "monitor", "by": "day"}}, message="Watch a")
+    tip = history.commit("dev", {"monitors/b": {"kind": "monitor", "by": "day"}}, message="Watch b")
+    history.commit("main", {"monitors/c": {"kind": "monitor", "by": "day"}}, message="Watch c")
+    history.merge("dev", "main")
+
+    def messages(*arguments: object) -> list[str]:
+        return [commit["message"] for commit in bascule("log", "--json", *arguments).json()]
+
+    assert messages() == ["Merge dev into main", "Watch c", "Watch delays", "Begin"]
+    assert sorted(messages("--full-history")) == sorted([*messages(), "Watch a", "Watch b"])
+    assert messages("--path", "monitors/b") == ["Merge dev into main"]
+    assert messages("--path", "monitors/b", "--full-history") == ["Merge dev into main", "Watch b"]
+    assert messages("--path", "monitors", "-n", 2) == ["Merge dev into main", "Watch c"]
+    assert messages("dev") == ["Watch b", "Watch a", "Watch delays", "Begin"]
+
+    (merge,) = bascule("log", "-n", 1, "--json").json()
+    assert merge["parents"][1] == tip.id
+    assert [change["path"] for change in merge["changes"]] == ["monitors/a", "monitors/b"]
+    assert f"merges {tip.short}: added monitors/a, added monitors/b" in bascule("log", "-n", 1).out
+
+
 def test_revert_and_tag(project: Workspace, bascule: Bascule) -> None:
     assert bascule("tag", "v1").code == 0
     assert bascule("revert", "main").code == 0
@@ -81,6 +105,18 @@ def test_an_error_with_json_is_one_document(project: Workspace, bascule: Bascule
 
 
 def test_outside_a_project_the_way_in_is_told(folder: Path, bascule: Bascule) -> None:
-    said = bascule("status")
-    assert said.code == 2
-    assert "bascule init" in said.err
+    for arguments in (("status",), ("run",), ("status", "--project", "nowhere")):
+        said = bascule(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert str(folder) in said.err
+        assert "bascule init" in said.err
+    assert bascule("run", "--json").json()["kind"] == "NoProject"
+
+
+def test_below_a_project_its_folder_is_told(
+    project: Workspace, bascule: Bascule, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(folder) not in bascule("status").out
+    (folder / "notebooks").mkdir()
+    monkeypatch.chdir(folder / "notebooks")
+    assert f"On branch main, in the project {folder}, at " in bascule("status").out

@@ -1,6 +1,6 @@
 """A workspace with one model of four versions, and simulated traffic of its deployment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bascule.history import Workspace
+from bascule.serving import Split
 
 US = 1_000_000
 TIMESTAMP = pa.timestamp("us", "UTC")
@@ -40,10 +41,16 @@ class Traffic:
         failed: Mapping[int, float] | None = None,
         labels: bool = True,
         shadow: bool = True,
+        units: Sequence[str] | None = None,
     ) -> None:
-        """Send requests; `lost` is the share that leaves no trace, `failed` the share that is logged as failed."""
+        """Send requests; `lost` is the share that leaves no trace, `failed` the share that is logged as failed.
+
+        `units` are what the requests are about, one each: their arms are those that serving gives them. With them
+        `lost` is the share of units whose requests leave no trace. Without them each request is drawn by itself.
+        """
         rollout = deployment["rollout"]
-        for _ in range(requests):
+        split = Split(deployment)
+        for turn in range(requests):
             number = len(self.labels)
             draw, total, version = self.rng.random() * 100, 0, 0
             for entry in deployment["traffic"]:
@@ -51,6 +58,11 @@ class Traffic:
                 if draw < total:
                     version, weight = entry["version"], entry["weight"]
                     break
+            unit = None
+            if units is not None:
+                unit = split.place(units[turn])
+                arm = split.arm_at(unit)
+                version, weight = arm.version, round(100 * (arm.probability or 0))
             label = float(self.rng.random() < 0.3)
             name = f"p{number:07d}"
             at = START + number * US
@@ -64,7 +76,8 @@ class Traffic:
                 if labels
                 else {"prediction_id": name, "deployment": "delays", "label": None, "received_at": at}
             )
-            if lost and self.rng.random() < lost.get(version, 0):
+            luck = self.rng.random() if unit is None else np.random.default_rng(unit).random()
+            if lost and luck < lost.get(version, 0):
                 continue
             wrong = bool(failed) and self.rng.random() < failed.get(version, 0)
             other = None
@@ -85,6 +98,7 @@ class Traffic:
                     "score": None if wrong else self.score(label, version),
                     "output": '{"error":"out of memory"}' if wrong else "{}",
                     "shadow": f'{{"version":{other},"score":{self.score(label, other)}}}' if other else None,
+                    "unit": unit,
                 }
             )
 
@@ -108,7 +122,7 @@ class Traffic:
             "event_time": TIMESTAMP,
             "probability": pa.float64(),
         }
-        integers = dict.fromkeys(("revision", "version", "latency_us"), pa.int64())
+        integers = dict.fromkeys(("revision", "version", "latency_us", "unit"), pa.int64())
         columns = ("prediction_id", "branch", "deployment", "arm", "output", *shapes, *integers)
         predictions = pa.schema([(name, (shapes | integers).get(name, pa.string())) for name in columns])
         connection.register("predictions", pa.Table.from_pylist(self.rows, schema=predictions))

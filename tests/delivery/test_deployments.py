@@ -9,6 +9,7 @@ from bascule.catalog import audit
 from bascule.catalog.schema import rollouts
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Workspace
+from bascule.registry import set_alias
 
 WHO = "ann@example.org"
 
@@ -87,6 +88,32 @@ def test_rollback_twice_goes_two_back_and_then_says_that_nothing_is_left(ws: Wor
         delivery.rollback(ws, "main", "delays")
     assert ws.history.resolve("main") == before
     assert delivery.read_deployment(ws, "main", "delays")["revision"] == 5
+
+
+def production(ws: Workspace) -> int:
+    return int(ws.history.get("main", "models/delays")["aliases"]["production"])
+
+
+def test_a_version_that_was_rolled_back_is_not_called_production(ws: Workspace) -> None:
+    deploy(ws, 1)
+    set_alias(ws, "main", "delays", "production", 2)
+    deploy(ws, 2)
+    delivery.rollback(ws, "main", "delays")
+    assert production(ws) == 1
+    deploy(ws, 2, strategy="all_at_once")  # by hand: it is not called so now
+    delivery.rollback(ws, "main", "delays")
+    assert production(ws) == 1
+
+
+def test_a_version_that_serves_elsewhere_stays_production(ws: Workspace) -> None:
+    deploy(ws, 1)
+    set_alias(ws, "main", "delays", "production", 2)
+    delivery.deploy(ws, "main", "elsewhere", "delays", 2)
+    deploy(ws, 2)
+    delivery.rollback(ws, "main", "delays")
+    assert production(ws) == 2
+    delivery.rollback(ws, "main", "elsewhere")  # nothing serves there: the alias stays as it is
+    assert production(ws) == 2
 
 
 def test_the_trail_is_bounded(ws: Workspace) -> None:

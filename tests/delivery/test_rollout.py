@@ -2,11 +2,13 @@ import json
 import math
 
 import msgspec
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from bascule import delivery
 from bascule.catalog.schema import rollouts
+from bascule.delivery.sequential import log_e_split
 from bascule.errors import NotFound
 from bascule.history import Workspace
 
@@ -141,6 +143,60 @@ def test_a_stable_version_that_loses_requests_holds_the_rollout(ws: Workspace, t
     decision = look(ws, traffic)
     assert decision.action == "hold"
     assert "stable loses requests" in decision.reason
+
+
+def heavy(rng: np.random.Generator, requests: int, units: int) -> list[str]:
+    """What requests are about when one of them makes two thirds of all, and the others follow Zipf's law."""
+    rest = 1 / np.arange(1, units) ** 1.2
+    chances = np.concatenate([[2 / 3], rest / rest.sum() / 3])
+    return [f"unit {number}" for number in rng.choice(units, requests, p=chances)]
+
+
+@pytest.mark.parametrize("share", [10, 50])
+def test_a_heavy_unit_is_no_lost_traffic(ws: Workspace, traffic_of, share: int) -> None:
+    """A unit has one arm, however much it asks: by its requests the canary would miss most of its share."""
+    start(ws, SAME, steps=[share, 100], guardrails={"errors": None, "latency": None, "quality": None})
+    wrong = by_requests = 0
+    for seed in range(40):
+        deployment = serving(ws)
+        deployment["rollout"]["id"] = f"canary_{seed}"  # other buckets for the same units
+        traffic = traffic_of(GOOD, seed=seed)
+        traffic.send(deployment, 1500, labels=False, units=heavy(traffic.rng, 1500, 30))
+        found = finding(delivery.assess(traffic.connection(), "main", deployment), "split")
+        wrong += found.state != "fine"
+        assert found.detail["units"] <= 30 < found.detail["requests"] == 1500
+        canary = sum(row["arm"] == "canary" for row in traffic.rows)
+        by_requests += float(log_e_split(canary, 1500 - canary, share / 100)) >= math.log(found.threshold)
+    assert by_requests > 20  # the count of requests is as wrong as it was
+    assert wrong == 0
+
+
+def test_a_canary_that_loses_units_is_rolled_back(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME, steps=[50, 100])
+    traffic = traffic_of(GOOD)
+    units = [f"unit {number}" for number in traffic.rng.integers(0, 2000, 6000)]
+    traffic.send(deployment, 6000, lost={2: 0.3}, labels=False, units=units)
+    decision = look(ws, traffic)
+    assert decision.action == "rollback"
+    assert "units (" in decision.reason
+    assert "loses requests" in decision.reason
+
+
+def test_a_unit_counts_in_the_step_that_saw_it_first(ws: Workspace, traffic_of) -> None:
+    """What the canary had at 10 % it has at 50 % too: a second draw it is not."""
+    deployment = start(ws, SAME, steps=[10, 50, 100])
+    traffic = traffic_of(GOOD)
+    units = [f"unit {number}" for number in range(400)]
+    traffic.send(deployment, 400, labels=False, units=units)
+    delivery.advance(ws, "main", "delays")
+    later = serving(ws)
+    traffic.send(later, 600, labels=False, units=[*units, *(f"new {number}" for number in range(200))])
+    found = finding(delivery.assess(traffic.connection(), "main", later), "split")
+    assert found.state == "fine"
+    assert [(canary + stable, share) for _, canary, stable, share in found.detail["by_phase"]] == [
+        (400, pytest.approx(0.1)),
+        (200, pytest.approx(0.5)),
+    ]
 
 
 def test_a_slow_canary_is_rolled_back(ws: Workspace, traffic_of) -> None:

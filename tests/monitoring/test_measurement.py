@@ -1,13 +1,17 @@
 import json
+from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from bascule import monitoring
+from bascule.catalog.schema import alerts as alert_records
 from bascule.catalog.schema import monitor_points
 from bascule.history import Workspace
+from bascule.monitoring.alerts import named
 
 DAY = 86_400_000_000
 START = 15_887 * DAY
@@ -149,10 +153,90 @@ def test_alerts_are_ranked_by_severity_and_then_effect_times_importance(local_wo
         log.day(day, change=change, skill=0.1)
     opened = measure(local_workspace, log, monitor).opened
     assert opened[0].subject == "auc"
-    drifted = [alert for alert in opened if alert.measure == "drift"]
-    assert [alert.subject for alert in drifted] == ["wind", "age"]
-    assert drifted[1].value > drifted[0].value  # the larger effect is on the feature that matters least
+    (drifted,) = [alert for alert in opened if alert.measure == "drift"]
+    wind, age = drifted.detail["members"]
+    assert (drifted.subject, wind["subject"], age["subject"]) == ("wind", "wind", "age")
+    assert age["value"] > wind["value"] == drifted.value  # the larger effect is on the feature that matters least
+    assert drifted.told == f"wind {wind['value']:.3g}, age {age['value']:.3g}"
     assert [a.id for a in alerts(local_workspace, firing=True)] == [a.id for a in opened]
+
+
+WORN = {
+    "wind": lambda rng, n: rng.normal(12, 3, n),
+    "age": lambda rng, n: rng.gamma(4, 6, n),
+    "origin": lambda rng, n: rng.choice(["EWR", "JFK", "LGA"], n, p=[0.1, 0.2, 0.7]),
+}
+
+
+def worn(day: int) -> dict[str, Any]:
+    """Wind drifts from day 2 to 9, age from day 5 to 12, origin from day 20 on."""
+    spans = {"wind": range(2, 10), "age": range(5, 13), "origin": range(20, 24)}
+    return {name: WORN[name] for name, days in spans.items() if day in days}
+
+
+def test_what_drifts_together_is_one_alert_that_is_kept_up_to_date(workspace: Workspace, log, watch) -> None:
+    monitor = watch(workspace, persistence=(2, 3))
+    story = []
+    for day in range(24):
+        log.day(day, change=worn(day))
+        found = measure(workspace, log, monitor)
+        story += [(day, "open", alert.subject) for alert in found.opened]
+        story += [(day, "resolve", len(found.resolved))] * bool(found.resolved)
+        firing = alerts(workspace, firing=True)
+        assert len(firing) <= 1
+        assert {one["subject"] for alert in firing for one in alert.detail["members"]} == (
+            {"wind"} if 3 <= day < 6 else {"wind", "age"} if 6 <= day < 11 else {"age"} if 11 <= day < 14
+            else {"origin"} if day >= 21 else set()
+        )  # fmt: skip
+    assert story == [(3, "open", "wind"), (14, "resolve", 1), (21, "open", "origin")]
+    first = next(alert for alert in alerts(workspace) if alert.status == "resolved")
+    assert (first.window_start, first.window_end) == (START + 3 * DAY, START + 14 * DAY)
+    assert (first.subject, first.detail["seen"]) == ("age", ["age", "wind"])
+    assert first.value >= first.threshold == 0.1
+    # Each feature's own results are in the records all the same.
+    assert len({(p.subject, p.start) for p in points(workspace, "drift")}) == 3 * 24
+
+
+def test_alerts_that_grow_day_by_day_are_those_of_one_look(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace, persistence=(2, 3))
+    for day in range(24):
+        log.day(day, change=worn(day))
+        measure(local_workspace, log, monitor)
+    monitoring.measure(local_workspace, log.connection(), "main", {**monitor, "name": "once"})
+    with local_workspace.catalog.read() as conn:
+        daily, once = (
+            [
+                (a.subject, a.status, a.value, a.window_start, a.window_end, a.detail)
+                for a in monitoring.read_alerts(conn, "main", name)
+            ]
+            for name in ("delays", "once")
+        )
+    assert len(daily) == 2
+    assert daily == once
+
+
+def test_alerts_of_single_features_become_one(local_workspace: Workspace, log, watch) -> None:
+    """An older release opened one for each feature: the first one goes on for all, the others are resolved."""
+    monitor = watch(local_workspace)
+    shared = {"branch": "main", "monitor": "delays", "measure": "drift", "severity": "warning", "status": "firing"}
+    shared |= {"value": 0.2, "threshold": 0.1, "detail_json": '{"weight":1.0}', "opened_at": 1}
+    with local_workspace.catalog.write() as conn:
+        for number, subject in enumerate(("wind", "age")):
+            window = {"window_start": START - (5 - number) * DAY, "window_end": START}
+            conn.execute(insert(alert_records).values(id=f"alert_{number}", subject=subject, **window, **shared))
+    for day in range(5):
+        log.day(day, change={name: WORN[name] for name in ("wind", "age")})
+    found = measure(local_workspace, log, monitor)
+    assert (found.opened, found.resolved) == ((), ("alert_1",))
+    (alert,) = alerts(local_workspace, firing=True)
+    assert (alert.id, alert.subject) == ("alert_0", "wind")
+    assert [one["subject"] for one in alert.detail["members"]] == ["wind", "age"]
+
+
+def test_a_line_names_the_first_and_how_many_more() -> None:
+    assert named(["a"]) == "a"
+    assert named(["a", "b", "c"]) == "a, b, c"
+    assert named(list("abcdefg")) == "a, b, c and 4 more"
 
 
 def test_quality_waits_for_labels_and_is_measured_when_they_arrive(local_workspace: Workspace, log, watch) -> None:
@@ -227,6 +311,19 @@ def test_drift_is_the_naive_computation(local_workspace: Workspace, log, watch) 
     assert point.value == pytest.approx(np.sqrt(max(0, distance**2 - null)))
 
 
+def log_nothing(log) -> duckdb.DuckDBPyConnection:
+    """The relations, without a row."""
+    log.day(0)
+    made = log.connection()
+    for name in ("predictions", "ground_truth"):
+        made.execute(f"create table none_{name} as select * from {name} limit 0")
+        made.unregister(name)
+        made.execute(f"create view {name} as select * from none_{name}")
+    log.predictions.clear()
+    log.truth.clear()
+    return made
+
+
 def weekday(day: int) -> dict:
     """What `wind` is like on a day of the week: half of its variance is between days."""
     return {"change": {"wind": lambda rng, n: rng.normal(10 + 3 * (day % 7 - 3) / 2, 2, n)}}
@@ -250,8 +347,38 @@ def test_windows_are_counted_together_while_one_version_serves(local_workspace: 
         log.day(day, 100 + day, version=version)
     measure(local_workspace, log, monitor)
     rows = {p.start: p.rows for p in points(local_workspace, "drift") if p.subject == "wind"}
-    # Fewer than 200 rows are not judged: the first day, and the first of version 2.
-    assert rows == {START + 1 * DAY: 201, START + 2 * DAY: 303, START + 4 * DAY: 207}
+    # Fewer than three windows of one version are not judged.
+    assert rows == {START + 2 * DAY: 303}
+
+
+def test_drift_is_not_judged_before_its_windows_have_come(local_workspace: Workspace, log, watch) -> None:
+    monitor = watch(local_workspace, drift={"over": 3, "persistence": [1, 1]})
+    worn = {"change": {"wind": lambda rng, n: rng.normal(30, 3, n)}}
+    assert monitoring.measure(local_workspace, log_nothing(log), "main", monitor).waits == 3
+    said = []
+    for day in range(6):
+        log.day(day, version=1 if day < 4 else 2, **worn)
+        found = measure(local_workspace, log, monitor)
+        said.append((found.waits, len(found.opened), measure(local_workspace, log, monitor).waits))
+    assert said == [(2, 0, 2), (1, 0, 1), (0, 1, 0), (0, 0, 0), (2, 0, 2), (1, 0, 1)]
+    shares = points(local_workspace, "drift_share")
+    assert [p.detail.get("waits") for p in shares] == [2, 1, None, None, 2, 1]
+    assert [p.value is None for p in shares] == [True, True, False, False, True, True]
+    # That a new version is not judged yet is no end of what the one before had.
+    assert [alert.status for alert in alerts(local_workspace)] == ["firing"]
+
+
+def test_a_trigger_waits_as_drift_does(local_workspace: Workspace, log, watch) -> None:
+    watch(local_workspace, drift={"over": 3})
+    monitor = local_workspace.history.get("main", "monitors/delays")
+    rule = monitoring.TriggerRule(when="drift.share > 0.1 for 1 of 1 days")
+    trigger = monitoring.Trigger("retrain", "delays", rule).as_object()
+    jobs = []
+    for day in range(3):
+        log.day(day, change={"wind": lambda rng, n: rng.normal(30, 3, n)})
+        measure(local_workspace, log, monitor)
+        jobs.append(monitoring.evaluate_trigger(local_workspace, "main", trigger) is not None)
+    assert jobs == [False, False, True]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cyclopts import App
 
-from bascule.cli.commands import COMMANDS
+from bascule.cli.commands import COMMANDS, SERVERS
 from bascule.cli.main import application, plain
 from bascule.server.ports import free_port
 
@@ -58,7 +58,6 @@ CALLS = {
     "doctor": "--deep",
     "forget": "orders order_id=p1 --dry-run",
 }
-SERVERS = ("up", "serve")
 # These ask for another state than the one that the others leave.
 REFUSED = {"promote": 2, "advance": 2}
 
@@ -153,3 +152,33 @@ def test_every_option_is_explained_and_none_is_odd() -> None:
             if argument.show:
                 assert argument.parameter.help, f"bascule {name}: {argument.name} is not explained"
                 assert not [one for one in argument.names if one.startswith("--empty")], name
+
+
+def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
+    asked = []
+    for name, command in words():
+        for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
+            if argument.hint is not int:
+                continue
+            call = CALLS["diff"].split() if name == "diff" else ["select 1"] if name == "sql" else []
+            for option in argument.names:
+                said = bascule(*name.split(), option, "-1", *call)
+                assert said.code == 2, (name, option, said)
+                assert "-1" in said.err, (name, option, said)
+                assert said.out == "", (name, option, said)
+                asked.append((name, option))
+    assert {("log", "-n"), ("diff", "--rows"), ("audit log", "--limit"), ("up", "--port")} <= set(asked)
+
+
+@pytest.mark.parametrize("command", ["log", "runs", "audit log"])
+def test_a_list_of_nothing_is_refused(command: str, parcels: Path, bascule: Bascule) -> None:
+    said = bascule(*command.split(), "-n", 0)
+    assert (said.code, said.out) == (2, "")
+    assert "Must be >= 1" in said.err
+
+
+def test_a_comparison_may_show_no_rows(serving: dict[str, str], bascule: Bascule) -> None:
+    assert bascule("ingest", "orders", "more/orders.csv").code == 0
+    for rows in (0, 2):
+        (table,) = bascule("diff", "main~1", "--path", "tables/orders", "--rows", rows, "--json").json()
+        assert len(table["sample"]) == rows

@@ -45,13 +45,22 @@ def test_a_workspace_without_a_project_file_is_enough(folder: Path) -> None:
 
 
 def test_no_project_is_told(folder: Path) -> None:
-    with pytest.raises(NotFound, match="There is no project named") as missing:
+    with pytest.raises(NotFound) as missing:
         _ = Place(folder).folder
-    assert "bascule init" in missing.value.hint
+    assert (
+        str(missing.value)
+        == missing.value.message
+        == (f"There is no project in {folder}: neither it nor a folder above it holds bascule.toml or .bascule/.")
+    )
+    assert "--project FOLDER" in missing.value.hint
+    assert "bascule init DATA --label" in missing.value.hint
     (folder / "parcels").mkdir()
-    with pytest.raises(NotFound, match="There is no folder named") as missing:
+    with pytest.raises(NotFound, match=r"There is no folder .*parcel, and so no project") as missing:
         _ = Place(folder / "parcel").folder
     assert missing.value.hint == "Did you mean 'parcels'?"
+    with pytest.raises(NotFound) as missing:
+        _ = Place(folder / "nowhere").folder
+    assert missing.value.hint.endswith(f"bascule init DATA --label WHAT_IS_LEARNED --into {folder / 'nowhere'}")
 
 
 def test_a_workspace_is_named_by_the_caller_then_by_the_file(

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from bascule.errors import CheckFailed, Conflict, NotFound
+from bascule.catalog.schema import approvals
+from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.lake.doctor import check
-from bascule.project import publishing
+from bascule.project import publishing, reverting
 from bascule.project.publishing import publish
+from bascule.project.reverting import revert
 from tests.project.parcels import CONTRACT, HEAD, PROJECT, csv, write
 
 Bascule = Callable[..., Any]
@@ -86,6 +89,96 @@ def test_a_changed_contract_is_held_against_the_table(local_workspace: Workspace
     wider = {**CONTRACTED, "text": CONTRACT.replace("south, east", "south, east, moon")}
     history.commit("strict", {"contracts/orders": wider}, message="The moon is a depot")
     assert publish(local_workspace, "strict", "main").checked == ("tables/orders",)
+
+
+def moonlit(workspace: Workspace, tmp_path: Path) -> str:
+    """Widen the contract, then bring in a row that only the wider one allows; return the commit that widened it."""
+    from bascule.project.batches import bring_in
+
+    history = workspace.history
+    row = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
+    bring_in(workspace, "orders", write(tmp_path / "1.csv", csv(HEAD, [row])), "main")
+    history.commit("main", {"contracts/orders": CONTRACTED}, message="Define contracts/orders")
+    wider = {**CONTRACTED, "text": CONTRACT.replace("south, east", "south, east, moon")}
+    widened = history.commit("main", {"contracts/orders": wider}, message="The moon is a depot").id
+    bring_in(workspace, "orders", write(tmp_path / "2.csv", csv(HEAD, [("p2", "moon", *row[2:])])), "main")
+    return widened
+
+
+def test_a_revert_to_a_state_that_never_was_is_checked(workspace: Workspace, tmp_path: Path) -> None:
+    widened = moonlit(workspace, tmp_path)
+    history = workspace.history
+    head = history.resolve("main").id
+    with pytest.raises(CheckFailed, match="is not reverted on 'main': 1 critical check failed") as refused:
+        revert(workspace, widened, "main")
+    assert "moon" in refused.value.message
+    assert "--force" in refused.value.hint
+    assert history.resolve("main").id == head
+    with pytest.raises(InputError, match="needs a reason"):
+        revert(workspace, widened, "main", force=" ")
+    assert history.resolve("main").id == head
+
+    made = revert(workspace, widened, "main", force="the moon is closed")
+    assert made.meta["forced"] == "the moon is closed"
+    assert "depot" in made.meta["refused"]
+    assert history.get("main", "contracts/orders") == CONTRACTED
+    with workspace.catalog.read() as conn:
+        (kept,) = conn.execute(select(approvals)).all()
+    assert (kept.subject, kept.decision, kept.reason) == (f"commits/{made.id}", "forced", "the moon is closed")
+
+
+def test_the_way_back_to_a_state_that_was_is_not_checked(workspace: Workspace, tmp_path: Path) -> None:
+    """Also when that state would be refused now, and when only traffic moved since."""
+    widened = moonlit(workspace, tmp_path)
+    history = workspace.history
+    revert(workspace, widened, "main", force="a drill")  # the state that checks refuse
+    bad = history.resolve("main")
+    history.commit("main", {"contracts/orders": history.get(widened, "contracts/orders")}, message="Widen it again")
+    again = history.resolve("main").id
+    history.commit("main", {"deployments/delays": {"kind": "deployment", "name": "delays"}}, message="Serve")
+    made = revert(workspace, again, "main")
+    assert "forced" not in made.meta
+    assert history.digest(made, "contracts/orders") == history.digest(bad, "contracts/orders")
+
+
+def test_a_revert_on_a_branch_of_ones_own_is_not_checked(local_workspace: Workspace, tmp_path: Path) -> None:
+    widened = moonlit(local_workspace, tmp_path)
+    local_workspace.history.create_branch("dev")
+    assert "forced" not in revert(local_workspace, widened, "dev").meta
+
+
+def test_a_revert_is_checked_against_what_it_lands_on(
+    local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row comes in while the revert is being checked: it is checked anew, and refused."""
+    from bascule.project.batches import bring_in
+
+    history = local_workspace.history
+    widened = moonlit(local_workspace, tmp_path)
+    revert(local_workspace, "main", "main")
+    looked = reverting._has_been
+
+    def late(*arguments: Any) -> bool:
+        found = looked(*arguments)
+        monkeypatch.setattr(reverting, "_has_been", looked)
+        bring_in(local_workspace, "orders", tmp_path / "2.csv", "main")
+        return found
+
+    monkeypatch.setattr(reverting, "_has_been", late)
+    with pytest.raises(CheckFailed, match="depot"):
+        revert(local_workspace, widened, "main")
+    assert history.get("main", "contracts/orders") != CONTRACTED
+
+
+def test_a_forced_revert_prints_what_was_refused(trained: Path, bascule: Bascule, tmp_path: Path) -> None:
+    workspace = Workspace.open(trained)
+    widened = moonlit(workspace, tmp_path)
+    said = bascule("revert", widened)
+    assert (said.code, "moon" in said.err) == (1, True)
+    said = bascule("revert", widened, "--force", "the moon is closed")
+    assert said.code == 0, said.err
+    assert "forced (the moon is closed)" in said.out
+    assert "moon" in said.out.partition("forced")[2]
 
 
 def test_a_refused_merge_of_appends_leaves_no_file(local_workspace: Workspace, tmp_path: Path) -> None:
@@ -191,6 +284,27 @@ def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule
     assert "deployments/delays rolls out version 2" in said.out
     status = bascule("status", "--branch", "main", "--json").json()
     assert status["deployments"]["delays"] == [{"version": 1, "weight": 90}, {"version": 2, "weight": 10}]
+
+
+def test_a_merge_during_a_rollout_says_what_waits_and_ships_it_at_its_end(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    for seed, name in ((8, "second"), (9, "third")):
+        assert bascule("switch", "-c", name).code == 0
+        write(trained / "bascule.toml", PROJECT.replace("seed = 7", f"seed = {seed}"))
+        assert bascule("run", "--force", "a drill").code == 0
+        said = bascule("merge", name, "main", "--json").json()
+    assert (said["shipped"], said["waiting"]) == (
+        [],
+        [{"deployment": "delays", "version": 3, "until": "the rollout of version 2 ends"}],
+    )
+    told = "version 3 waits until the rollout of version 2 ends"
+    assert told in bascule("status", "--branch", "main").out
+    assert bascule("status", "--branch", "main", "--json").json()["waiting"] == said["waiting"]
+    assert "version 3 waits" in bascule("diff", "main~1", "main").out
+    promoted = bascule("promote", "delays")
+    assert "version 3, which waited for it, rolls out: 10 % now" in promoted.out
+    assert traffic(bascule) == [{"version": 2, "weight": 90}, {"version": 3, "weight": 10}]
+    assert told not in bascule("status", "--branch", "main").out
 
 
 def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> None:

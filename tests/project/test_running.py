@@ -56,7 +56,37 @@ def test_a_changed_view_runs_only_what_reads_it(trained: Path, bascule: Bascule)
     write(trained / "features/weather.sql", SQL["weather"].replace("rain,", "rain * 10 as rain,"))
     why = bascule("why", "define")
     assert why.out.startswith("define would run: definition:features/weather changed.")
+    row = bascule("why", "training-set", "--json").json()
+    assert (row["runs"], row["reason"]) == (True, "definition:features/weather changed")
+    train = bascule("why", "train", "--json").json()
+    assert train["reason"] == "what it reads may change (training-set: definition:features/weather changed)"
+    assert {row["step"] for row in bascule("plan", "--json").json() if row["runs"]} == {
+        "define",
+        *LEARNING,
+        "materialise",
+    }
     assert ran(bascule) == {"define", *LEARNING, "materialise"}
+    # What was foreseen is what came: its key is known.
+    assert not any(row["runs"] for row in bascule("plan", "--json").json())
+
+
+def test_a_definition_that_no_step_reads_runs_nothing_else(trained: Path, bascule: Bascule) -> None:
+    more = '\n[features.spare]\nsql = "features/house.sql"\nentity = "depot"\n'
+    write(trained / "bascule.toml", PROJECT + more)
+    planned = {row["step"]: row for row in bascule("plan", "--json").json()}
+    assert [name for name, row in planned.items() if row["runs"]] == ["define"]
+    assert planned["train"]["reason"] == "nothing that it reads has changed"
+    assert "train has nothing to do" in bascule("why", "train").out
+    assert ran(bascule) == {"define"}
+
+
+def test_a_changed_contract_is_planned_to_be_checked_alone(trained: Path, bascule: Bascule) -> None:
+    contract = trained / "contracts" / "orders.yaml"
+    write(contract, contract.read_text("utf-8") + "\n# reviewed\n")
+    planned = {row["step"]: row for row in bascule("plan", "--json").json()}
+    assert planned["check:orders"]["reason"] == "input:contracts/orders changed"
+    assert {name for name, row in planned.items() if row["runs"]} == {"define", "check:orders"}
+    assert ran(bascule) == {"define", "check:orders"}
 
 
 def test_a_changed_setting_of_the_model_only_trains(trained: Path, bascule: Bascule) -> None:

@@ -47,7 +47,7 @@ MAIN, DELAYS, ORDERS = "Did you mean 'main'?", "Did you mean 'delays'?", "Did yo
         (("forget", "orders"), ("Whom to forget is not said", "bascule forget orders")),
         (("runs", "run_zz"), ("There is no run named 'run_zz'",)),
         (("token", "revoke", "nobody"), ("nobody",)),
-        (("plan", "--project", "nowhere"), ("There is no folder named",)),
+        (("plan", "--project", "nowhere"), ("There is no folder ", "nowhere, and so no project")),
         (("status", "--workspace", "nowhere"), ("There is no workspace named", "bascule init")),
     ],
 )

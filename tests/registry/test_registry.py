@@ -221,15 +221,25 @@ def model(versions: dict[str, Any], **aliases: int) -> dict[str, Any]:
         ({"p": 1}, {}, {}, {}),
         ({"p": 1}, {"p": 2}, {"p": 2}, {"p": 2}),
         ({}, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
-        ({}, {"a": 1}, {"a": 2}, None),
+        ({}, {"a": 2}, {"a": 3}, None),
+        ({"p": 1}, {"p": 2}, {"p": 3}, None),
+        ({"p": 1}, {"p": 0}, {"p": 3}, {"p": 3}),  # a rollback to a version that both knew, and a new version
+        ({"p": 1}, {"p": 3}, {"p": 0}, {"p": 3}),
         ({"p": 1}, {"p": 2}, {}, None),
     ],
 )
 def test_aliases_merge_three_way(
     base: dict[str, int], ours: dict[str, int], theirs: dict[str, int], aliases: dict[str, int] | None
 ) -> None:
-    merged = merge_models("models/m", *(model({"1": {}}, **one) for one in (base, ours, theirs)))
+    merged = merge_models("models/m", *(model({"0": {}, "1": {}}, **one) for one in (base, ours, theirs)))
     assert (merged["aliases"] if merged else None) == aliases
+
+
+def test_a_side_that_is_chosen_gives_its_alias_and_both_keep_their_versions() -> None:
+    base, ours, theirs = (model({"1": {}, str(n): {}}, p=n) for n in (1, 2, 3))
+    for side, alias in (("ours", 2), ("theirs", 3)):
+        merged = merge_models("models/m", base, ours, theirs, prefer=side)  # type: ignore[arg-type]
+        assert merged == model({"1": {}, "2": {}, "3": {}}, p=alias)
 
 
 def test_what_cannot_be_merged_is_left_as_a_conflict() -> None:

@@ -399,6 +399,9 @@ def _watch(ws: Workspace, random: np.random.Generator, training_set: str) -> str
     opened, alert = now(), new_id("alert")
     detail = {"breach": True, "threshold": 0.1, "moved": {"cell": "16 to 24", "before": 0.08, "after": 0.27}}
     detail |= {"persistence": [3, 5], "weight": 0.03, "q": 0.0004, "importance": 0.16}
+    member = detail | {"subject": "weather__wind_speed", "value": 0.163, "since": JULY + 44 * DAY}
+    other = member | {"subject": "hour", "value": 0.112, "since": JULY + 46 * DAY}
+    detail = detail | {"members": [member, other], "seen": ["carrier", "hour", "weather__wind_speed"]}
     alerts = [
         _alert(alert, "drift", "weather__wind_speed", "warning", "firing", 0.163, 0.1, 44, opened, detail),
         _alert(new_id("alert"), "quality", "auc", "critical", "resolved", 0.642, 0.676, 30, opened - DAY, {}),

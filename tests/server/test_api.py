@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
+from bascule.server.api import API
 from bascule.serving.log import move_segments
 from tests.server.conftest import Serve
 from tests.server.filled import Filled
@@ -24,6 +27,38 @@ def test_branches_and_commits(client: TestClient, filled: Filled) -> None:
     assert found["commit"]["id"] == filled.commit
     (change,) = found["changes"]
     assert (change["path"], change["summary"]) == ("tables/flights", "+400 rows (2,400 in all)")
+
+
+PARTS = {"name": "delays", "table": "flights", "version": "1", "run": "run_0", "alert": "alert_0"}
+
+
+def reading_paths() -> list[str]:
+    """Return the path of every route of the API that reads."""
+    found = [route.path for route in API if route.method == "GET" and route.path.startswith(BASE)]
+    return [re.sub(r"{(\w+)(:path)?}", lambda part: PARTS.get(part[1], "main"), path) for path in found]
+
+
+@pytest.mark.parametrize("path", reading_paths())
+def test_an_unknown_query_name_is_refused(path: str, client: TestClient) -> None:
+    answer = client.get(path, params={"nonsense": "1"})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "There is no query parameter 'nonsense' here."
+
+
+@pytest.mark.parametrize("path", reading_paths())
+def test_an_unknown_state_is_never_an_empty_answer(path: str, client: TestClient) -> None:
+    for name in ("ref", "branch"):
+        answer = client.get(path, params={name: "mian"})
+        assert answer.status_code in (400, 404), answer.text
+        said = answer.json()
+        assert said["error"]
+        if "There is no branch" in said["error"]:
+            assert said["hint"] == "Did you mean 'main'?"
+
+
+def test_who_probes_may_add_what_they_like(client: TestClient) -> None:
+    assert client.get("/health?probe=1").status_code == 200
+    assert client.get("/metrics?x=1").status_code == 200
 
 
 def test_a_difference_is_told_by_kind(client: TestClient) -> None:

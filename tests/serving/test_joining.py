@@ -198,6 +198,20 @@ def test_wrong_request_columns_are_named(joined: Joined, change: dict[str, Any],
         joined.model.score(Rows(1, {name: [value] for name, value in row.items()}), 0)
 
 
+def test_an_unknown_column_is_told_with_what_may_be_sent(joined: Joined) -> None:
+    row: dict[str, list[Any]] = {"origin": ["JFK"], "carrier": ["UA"], "distance": [500]}
+    with pytest.raises(InputError) as unknown:
+        joined.model.score(Rows(1, {**row, "zzz": [1]}), 0)
+    assert unknown.value.hint == "Known: asked, carrier, distance, origin."
+    with pytest.raises(InputError) as near:
+        joined.model.score(Rows(1, {**row, "origins": ["JFK"]}), 0)
+    assert near.value.hint == "Did you mean 'origin'?"
+    # Who sends inputs of the model itself is told their names.
+    with pytest.raises(InputError) as derived:
+        joined.model.score(Rows(1, {**row, "lateness__late_6h": [0.5], "weather__wnd": [3.0]}), 0)
+    assert derived.value.hint == "Did you mean 'weather__wind'?"
+
+
 def test_a_missing_request_column_is_named(joined: Joined) -> None:
     with pytest.raises(InputError, match="no column 'origin'"):
         joined.model.score(Rows(1, {"carrier": ["UA"], "distance": [1]}), 0)

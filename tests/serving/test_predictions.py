@@ -126,6 +126,23 @@ def test_the_same_unit_gets_the_same_arm(served: Workspace) -> None:
     assert len({score(deployment, Query(Rows(1, ROW))).arm.version for _ in range(60)}) == 2
 
 
+def test_what_was_assigned_to_an_arm_is_logged(served: Workspace) -> None:
+    put_deployment(served, {1: 50, 2: 50}, canary=(1, 2))
+    deployment = deployment_of(served)
+    log, ids = PredictionLog(served.log_folder), IdSource()
+    for unit in ("a", "b", "a", None, None):
+        record(score(deployment, Query(Rows(1, ROW), unit=unit)), ids, log)
+    record(score(deployment, Query(Rows(1, ROW), version=1)), ids, log)
+    put_deployment(served, {1: 100})
+    record(score(deployment_of(served), Query(Rows(1, ROW), unit="a")), ids, log)
+    log.journal.close()
+    a, b, again, *rest = [row["unit"] for row in logged(served.log_folder)]
+    assert a == again == deployment.split.place("a") != b == deployment.split.place("b")
+    first, second, pinned, alone = rest
+    assert len({a, b, first, second}) == 4  # what names no unit is one by itself
+    assert (pinned, alone) == (None, None)
+
+
 def test_a_model_that_fails_is_logged_and_told(served: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = deployment_of(served)
     monkeypatch.setattr(deployment.first, "_runtime", None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -20,6 +22,9 @@ from tests.web.conftest import Open
 pytestmark = pytest.mark.slow
 
 WIDTHS = (320, 768, 1440)
+CUT = """() => [...document.querySelectorAll('.scroll:has(.cards)')]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.getAttribute('aria-label'))"""
+WEAK_TEXT = (Path(__file__).parent / "contrast.js").read_text()
 
 
 class Served:
@@ -65,11 +70,55 @@ def test_every_page_fits_and_fetches_nothing_elsewhere(
     assert too_wide == []
 
 
+@pytest.mark.parametrize("width", [390, 768])
+def test_no_list_is_cut_on_a_phone(open_page: Open, site: str, filled: Filled, width: int) -> None:
+    page = open_page(site, viewport={"width": width, "height": 800})
+    cut = []
+    for address in pages(filled):
+        page.goto(site + address)
+        cut += [(address, label) for label in page.evaluate(CUT) if label]
+    assert cut == []
+
+
+def test_words_in_charts_do_not_lie_on_each_other(open_page: Open, site: str) -> None:
+    page = open_page(f"{site}/deployments/delays", viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    words = [text.bounding_box() for text in page.locator(".words text").all() if text.inner_html()]
+    assert len(words) >= 2
+    for one, other in combinations(words, 2):
+        apart = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+        assert apart or abs(one["y"] - other["y"]) >= 11
+
+
+def test_pages_can_be_printed(open_page: Open, site: str, filled: Filled) -> None:
+    """On A4, from a dark screen: black on white, nothing cut at the edge, no buttons, and charts are drawn."""
+    page = open_page(site, viewport={"width": 718, "height": 1000}, color_scheme="dark")
+    wrong = []
+    for address in pages(filled):
+        page.goto(site + address)
+        page.emulate_media(media="print")
+        wrong += [(address, *found) for found in page.evaluate(WEAK_TEXT)]
+        wrong += [
+            (address, label) for label in page.evaluate(CUT.replace(".scroll:has(.cards)", ".scroll:not(.drawn)"))
+        ]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718, address
+        assert not page.locator(".side").is_visible()
+        page.emulate_media(media="screen")
+    assert wrong == []
+    page.goto(f"{site}/deployments/delays")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("figure.chart .frame").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.locator(".live canvas").first.wait_for()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
 def test_a_click_on_roll_back_rolls_back(open_page: Open, copy: Filled) -> None:
     with Served(copy.ws) as served:
         page = open_page(f"{served.url}/deployments/delays")
         page.get_by_role("link", name="Roll back").click()
-        page.get_by_role("heading", name="Roll back?").wait_for()
+        page.get_by_role(
+            "heading", name="Roll back delays from version 2 at 50 % and version 3 at 50 % to version 2?"
+        ).wait_for()
         assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5, "it asks first"
         page.get_by_label("Why").fill("seen in the browser")
         page.get_by_role("button", name="Roll back").click()
@@ -84,6 +133,9 @@ def test_it_can_be_left_as_it_is(open_page: Open, copy: Filled) -> None:
     with Served(copy.ws) as served:
         page = open_page(f"{served.url}/deployments/delays/rollback")
         page.get_by_role("link", name="Leave it as it is").click()
+        page.wait_for_url("**/deployments/delays")
+        page.get_by_role("link", name="Roll back").click()
+        page.get_by_label("Why").press("Escape")
         page.wait_for_url("**/deployments/delays")
         assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5
 
@@ -111,6 +163,20 @@ def test_with_script_charts_tell_the_value_under_the_cursor(open_page: Open, sit
     assert "train 0." in readout.inner_text()
     assert "validation 0." in readout.inner_text()
     assert figure.locator(".frame").is_hidden()
+    label = figure.get_by_role("img").get_attribute("aria-label")
+    assert re.search(r"from 1 to \d+ \(step\); last: train 0\.\d+, validation 0\.", label)
+
+
+def test_text_has_contrast_where_it_stands(open_page: Open, site: str, filled: Filled) -> None:
+    """WCAG 2.2, level AA, of each text against what is painted behind it; the palette's pairs are in test_text.py."""
+    weak = []
+    for scheme in ("light", "dark"):
+        page = open_page(site, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        for address in pages(filled):
+            page.goto(site + address)
+            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            weak += [(scheme, address, *found) for found in page.evaluate(WEAK_TEXT)]
+    assert weak == []
 
 
 def test_all_can_be_reached_by_keyboard(open_page: Open, site: str) -> None:
@@ -168,7 +234,7 @@ def test_what_is_clicked_is_large_enough_on_a_phone(open_page: Open, site: str) 
 
 
 def test_the_boxes_of_a_lineage_hold_their_text(open_page: Open, site: str) -> None:
-    page = open_page(f"{site}/predictions", viewport={"width": 1440, "height": 900})
+    page = open_page(f"{site}/predictions", viewport={"width": 1280, "height": 900})
     page.locator("tbody th a").first.click()
     page.locator(".lineage svg").wait_for()
     spill = page.evaluate(
@@ -178,3 +244,8 @@ def test_the_boxes_of_a_lineage_hold_their_text(open_page: Open, site: str) -> N
         }).map(box => box.textContent)"""
     )
     assert spill == []
+    frame = page.locator(".lineage .scroll")
+    assert frame.evaluate("e => e.scrollWidth <= e.clientWidth"), "the whole of it is seen"
+    page.set_viewport_size({"width": 1000, "height": 900})
+    assert frame.is_hidden()
+    assert page.locator(".lineage .listed li").count() == page.locator(".lineage .box").count()

@@ -68,6 +68,37 @@ def test_marks_are_in_the_picture() -> None:
     assert float(made.y_labels[-1].text) >= 5
 
 
+@given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["start", "promote", "rollback", "alert"])), max_size=30))
+def test_words_of_near_moments_do_not_lie_on_each_other(moments: list[tuple[float, str]]) -> None:
+    made = chart("x", [Line("x", [0, 100], [1.0, 2.0])], time=False, marks=[Mark(w, x=x) for x, w in moments])
+    assert len(made.marks) == len(moments), "the lines are all there"
+    plot = 210  # pixels, on a phone
+    spans = []
+    for mark in made.marks:
+        assert mark.x is not None
+        at, wide = mark.x * plot / 100, 6 * len(mark.label)
+        if mark.label:
+            spans.append((mark.row, at - wide if mark.x > 70 else at, at if mark.x > 70 else at + wide))
+    for one in spans:
+        assert one[0] < 4
+        for other in spans:
+            assert one is other or one[0] != other[0] or one[2] <= other[1] or other[2] <= one[1]
+    if moments:
+        assert made.marks[0].label == moments[0][1]
+
+
+def test_words_of_near_limits_stand_on_two_sides() -> None:
+    limits = [Mark("limit", y=1.9), Mark("at release", y=1.95), Mark("far", y=1.1)]
+    made = chart("x", [Line("x", [0, 1], [1.0, 2.0])], time=False, marks=limits)
+    assert [(mark.label, mark.left) for mark in made.marks] == [("limit", False), ("at release", True), ("far", False)]
+
+
+def test_a_chart_says_what_it_shows() -> None:
+    made = chart("auc", [Line("train", [0, 1], [0.5, 0.75]), Line("test", [0], [0.25])], time=False, x_unit="step")
+    assert made.said == "auc, from 0 to 1 (step); last: train 0.75, test 0.25"
+    assert chart("auc", []).said == "auc"
+
+
 def test_data_cannot_end_its_script() -> None:
     made = chart("x", [Line("</script><b>", [0, 1], [1.0, 2.0])])
     assert "<" not in made.data

@@ -15,6 +15,8 @@ from bascule.cli.main import application
 from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
 from bascule.server import create_token
+from bascule.web.guess import near_pages
+from bascule.web.sections import SECTIONS
 from tests.server.conftest import Serve
 from tests.server.filled import ANN, Filled
 from tests.web.addresses import pages
@@ -57,7 +59,23 @@ def check_document(address: str, elements: list[Element]) -> None:
         if element.tag == "input" and attributes.get("type") == "checkbox":
             assert attributes.get("aria-label"), address
         if element.tag == "th":
-            assert attributes.get("scope") or element.text.strip() in ("", "Compare"), (address, element.text)
+            assert attributes.get("scope"), (address, element.text)
+        if element.tag == "svg":
+            hidden = attributes.get("aria-hidden") == "true"
+            assert hidden or (attributes.get("role") in ("img", "group") and attributes.get("aria-label")), (
+                address,
+                element,
+            )
+        if "scroll" in attributes.get("class", "").split():
+            assert (attributes.get("tabindex"), attributes.get("role")) == ("0", "region"), (
+                address,
+                "scrolls by mouse only",
+            )
+            assert attributes.get("aria-label"), address
+        assert int(attributes.get("tabindex", "0")) <= 0, (
+            address,
+            "the order of the keyboard is the order of the page",
+        )
 
 
 @pytest.mark.slow
@@ -93,11 +111,80 @@ def test_links_stay_on_the_chosen_state(client: TestClient) -> None:
     assert client.get("/data?ref=no-such-branch").status_code == 404
 
 
+def test_an_unknown_state_is_told_on_every_page(client: TestClient) -> None:
+    for path, _ in SECTIONS:
+        answer = client.get(f"{path}?ref=mian")
+        assert answer.status_code == 404, path
+        assert "There is no branch, tag or commit named &#39;mian&#39;" in answer.text
+        assert "Did you mean &#39;main&#39;?" in answer.text, path
+
+
+def test_unknown_names_in_an_address_are_told(client: TestClient) -> None:
+    page = client.get("/runs?sttaus=failed&utm=x")
+    assert page.status_code == 200
+    assert re.search(r"<code>sttaus</code> in its address, and ignored it. Did you mean <code>status</code>", page.text)
+    assert "<code>utm</code> in its address, and ignored it.</p>" in page.text
+    assert "ignored it" not in client.get("/runs?status=failed&ref=main").text
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("/model/delays/2", ["/models/delays/2"]),
+        ("/deploymets", ["/deployments"]),
+        ("/tables/flights", ["/data/flights"]),
+        ("/commit/abc", ["/commits/abc"]),
+        ("/commit", []),
+        ("/deployments/a/b/c", ["/deployments"]),
+        ("/model/<b>", ["/models/%3Cb%3E"]),
+        ("/qqqqqq", []),
+    ],
+)
+def test_an_address_that_leads_nowhere_offers_the_nearest(client: TestClient, asked: str, near: list[str]) -> None:
+    assert near_pages(asked)[:1] == near
+    answer = client.get(asked, headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    check_document(asked, read(answer.text))
+    for page in near:
+        assert f'Did you mean <a href="{page}">' in answer.text
+    assert ("Did you mean" in answer.text) == bool(near)
+    told = client.get(asked, headers={"accept": "application/json"})
+    assert (told.status_code, told.headers["content-type"]) == (404, "application/json")
+
+
+def test_who_asks_for_json_gets_errors_as_json(client: TestClient) -> None:
+    told = client.get("/data/fligths", headers={"accept": "application/json"})
+    assert told.status_code == 404
+    assert "flights" in told.json()["hint"]
+    assert client.get("/data/fligths").headers["content-type"].startswith("text/html")
+
+
 def test_the_past_can_be_read_and_not_changed(client: TestClient, filled: Filled) -> None:
     page = client.get("/deployments/delays?ref=v1.0").text
     assert "This is a state of the past" in page
     assert "deployments/delays/rollback" not in page.replace("rollback deployments/delays", "")
     assert client.get(f"/data/flights?ref={filled.commit}").status_code == 200
+
+
+def test_an_empty_project_tells_what_will_be_where_and_how_it_comes(local_workspace: Workspace, serve: Serve) -> None:
+    client = serve(local_workspace)
+    app = application()
+    for path, name in SECTIONS:
+        page = client.get(path)
+        elements = read(page.text)
+        check_document(path, elements)
+        told = [e for e in elements if e.tag == "p" and set(e.within) & {"main"} and re.search(r"\bwill\b", e.text)]
+        assert told or path in ("/history", "/audit"), name
+        commands = [
+            e.text for e in elements if e.tag == "code" and "main" in e.within and e.text.startswith("bascule ")
+        ]
+        assert commands, name
+        for command in commands:
+            function, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+            assert function is not None, command
+    assert "bascule init DATA --label COLUMN" in client.get("/").text
+    (local_workspace.folder.parent / "bascule.toml").write_text("")
+    assert "bascule init DATA" not in client.get("/").text
 
 
 def test_what_others_wrote_is_text(local_workspace: Workspace, serve: Serve) -> None:
@@ -181,6 +268,14 @@ def test_going_to_an_id(client: TestClient, filled: Filled) -> None:
     assert "Did you mean &#39;flights&#39;?" in missing.text
 
 
+def test_an_alert_names_all_that_moved_together(client: TestClient, filled: Filled) -> None:
+    page = client.get(f"/alerts/{filled.alert}").text
+    assert "of weather__wind_speed, hour<" in page
+    assert 'href="/monitoring/delays/columns/hour"' in page
+    for column, shown in (("hour", True), ("carrier", True), ("distance", False)):
+        assert (filled.alert in client.get(f"/monitoring/delays/columns/{column}").text) == shown
+
+
 def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     link = re.search(r'href="(/data/flights/checks/\d+)"', client.get("/data/flights").text)
     assert link is not None
@@ -188,6 +283,41 @@ def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     assert "Failing rows of distance: range" in page
     assert client.get("/data/flights/checks/12345").status_code == 404
     assert client.get("/data/flights/checks/x").status_code == 404
+
+
+def test_lists_name_people_shortly_and_pages_of_one_thing_in_full(client: TestClient, filled: Filled) -> None:
+    for address in ("/", "/history", "/data", "/runs", "/models/delays", "/deployments/delays", "/audit"):
+        page = client.get(address).text
+        shown = next(e.text for e in read(page) if e.tag == "main")
+        assert ANN in page, address
+        assert ANN not in shown, (address, "the whole address is a title, not repeated in each row")
+        assert ANN.partition("@")[0] in shown
+    assert "@example.org</dd>" in client.get(f"/commits/{filled.commit}").text
+    assert client.get("/audit", params={"text": ANN}).text.count(f'title="{ANN}"') > 1
+
+
+def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: Filled) -> None:
+    page = read(client.get(f"/predictions/{filled.prediction}").text)
+    named = [e.text for e in page if e.tag == "dt" and e.within[-2:] == ["section", "dl"] and "@" in e.text]
+    assert ANN in named
+    assert len(named) == len(set(named))
+    deeds = " ".join(e.text for e in page if e.tag == "dd")
+    assert "registered the version" in deeds
+
+
+def test_rows_that_become_cards_name_their_columns(client: TestClient, filled: Filled) -> None:
+    seen = 0
+    for address in pages(filled):
+        for table in re.findall(r'<table class="[^"]*cards.*?</table>', client.get(address).text, re.DOTALL):
+            elements = read(table)
+            heads = [e.text.strip() for e in elements if e.tag == "th" and "thead" in e.within]
+            cells = [e for e in elements if e.tag in ("td", "th") and "tbody" in e.within]
+            assert len(cells) % len(heads) == 0, address
+            for place, cell in enumerate(cells):
+                named = cell.attributes.get("data-label")
+                assert cell.tag == "th" or named == heads[place % len(heads)], (address, place)
+                seen += 1
+    assert seen > 200
 
 
 def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
@@ -208,7 +338,7 @@ def test_a_deployment_out_of_service_is_told_and_offers_no_way_back(copy: Filled
     deploy(copy.ws, "main", "trial", "delays", 1, by=ANN)
     client = serve(copy.ws)
     asked = client.get("/deployments/trial/rollback").text
-    assert "nothing: it is taken out of service" in asked
+    assert "Roll back trial from version 1 to no version (out of service)?" in asked
     rollback(copy.ws, "main", "trial", by=ANN)
     for address in ("/", "/deployments", "/deployments/trial"):
         answer = client.get(address)
@@ -225,7 +355,7 @@ def test_rolling_back_asks_once_and_works_without_script(copy: Filled, serve: Se
     assert 'href="/deployments/delays/rollback"' in page
     assert "bascule rollback deployments/delays" in page
     question = client.get("/deployments/delays/rollback").text
-    assert "version 2 at 100 %" in question
+    assert question.count("Roll back delays from version 2 at 50 % and version 3 at 50 % to version 2?") == 1
     assert copy.ws.history.get("main", "deployments/delays")["revision"] == 5
     form = {**form_of(question), "reason": "it is slow"}
     answer = client.post("/deployments/delays/rollback", data=form)

@@ -48,6 +48,20 @@ def test_long_names_may_break_and_stay_escaped() -> None:
     assert text.breakable("<a/b>") == "&lt;a/b&gt;"
 
 
+def test_a_column_with_nulls_is_still_one_of_numbers() -> None:
+    rows = [[None, 1, "a", None, True], [2.5, None, "b", None, False]]
+    assert text.numeric_columns(rows) == [True, True, False, False, False]
+    assert text.numeric_columns([]) == []
+
+
+def test_people_are_named_shortly_in_lists() -> None:
+    assert text.who("ann@example.org") == '<span class="who" title="ann@example.org">ann</span>'
+    assert text.who("scheduler") == "scheduler"
+    assert text.who("@x") == "@x"
+    assert text.who(None) == "–"
+    assert text.who('"<b>@x') == '<span class="who" title="&#34;&lt;b&gt;@x">&#34;&lt;b&gt;</span>'
+
+
 def test_links_keep_the_state_and_quote() -> None:
     assert href("/data/a b", "main") == "/data/a%20b"
     assert href("/data", "feature/x", limit=5, path=None) == "/data?limit=5&ref=feature%2Fx"
@@ -105,7 +119,12 @@ def test_all_text_can_be_read(mode: int) -> None:
     pairs += [("text", f"{name}-soft") for name in ("accent", "ok", "warn", "bad")] + [("on-accent", "accent")]
     weak = [(a, b, round(contrast(found[a], found[b]), 2)) for a, b in pairs if contrast(found[a], found[b]) < 4.5]
     assert weak == []
+    # A legend is written in its line's colour, so the lines' colours are held to what text needs.
     series = [found[f"tone{n}"] for n in range(1, 7)]
-    assert min(contrast(tone, found["surface"]) for tone in series) >= 3
+    assert min(contrast(tone, found[paper]) for tone in series for paper in ("surface", "bg")) >= 4.5
+    assert contrast(found["surface"], found["bad"]) >= 4.5, "the button that rolls back"
+    # The ring around what has the focus, and the frames of fields, against what they stand on.
+    assert min(contrast(found["accent"], found[paper]) for paper in (*on_all, "accent-soft")) >= 3
+    assert min(contrast(found["field"], found[paper]) for paper in on_all) >= 3
     assert len(set(series)) == 6
     assert all(a != b for a, b in pairwise(series))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment, say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def sql(
     at: Annotated[
         str | None, Parameter(help="The state whose tables are read; the current branch if not given.")
     ] = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Print at most so many rows.")] = 100,
+    limit: Annotated[Limit, Parameter(help="Print at most so many rows.")] = 100,
     common: Common = COMMON,
 ) -> None:
     """Ask the lake at any state, the records and the log of predictions, in one query.
@@ -50,7 +50,7 @@ def runs(
     run: str | None = None,
     /,
     *,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
+    limit: Limit = 20,
     common: Common = COMMON,
 ) -> None:
     """List the last runs, or show one: parameters, metrics, what it read and wrote.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment
 
 audit = App(name="audit", help="The audit log: who changed what, and that nobody changed the log.")
@@ -27,9 +27,7 @@ def verify(*, common: Common = COMMON) -> int:
 
 
 @audit.command(name="log")
-def audit_log(
-    *, limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 30, common: Common = COMMON
-) -> None:
+def audit_log(*, limit: Limit = 30, common: Common = COMMON) -> None:
     """Show the last entries of the audit log."""
     rows = common.open().audit_log(limit)
     lines = [(r["seq"], moment(r["at"]), r["actor"], r["action"], r["subject"]) for r in rows]

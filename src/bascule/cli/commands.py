@@ -16,6 +16,8 @@ ENDING = (
     "Begin with: bascule init DATA --label WHAT_IS_LEARNED",
 )
 WIDEST = 100
+#: The commands that go on until they are ended.
+SERVERS = ("up", "serve")
 
 
 class Command(NamedTuple):

@@ -105,8 +105,10 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     ]
     details = []
     for result in found:
+        if result.waits:
+            details.append(f"  drift of {result.monitor} is not judged yet: it waits for {result.waits}")
         shown = result.firing[:MOST_ALERTS]
-        details += [f"  {a.measure} {a.subject}: {a.value or 0:.3f} against {a.threshold or 0:.3f}" for a in shown]
+        details += [f"  {a.measure} of {a.told}, against {a.threshold or 0:.3g}" for a in shown]
         if len(result.firing) > len(shown):
             details.append(f"  and {len(result.firing) - len(shown)} more alerts")
     answer(common, document, "\n".join([columns(lines, none="Nothing is watched on this branch."), *details]))
@@ -114,4 +116,6 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
 
 def _told(common: Common, moved: Moved) -> None:
     text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
+    if moved.shipped:
+        text += f"\n  version {moved.shipped.version}, which waited for it, rolls out: {moved.shipped.share} % now"
     answer(common, moved.as_dict(), text if moved.changed else "It has all traffic already; nothing was changed.")

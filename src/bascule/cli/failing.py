@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bascule import __version__
+from bascule.cli.commands import SERVERS
 from bascule.errors import BasculeError, EnvironmentProblem, is_interruption
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,18 +41,23 @@ class Bug(BasculeError):
 
 
 class Interrupted(BasculeError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C. A server that is up ends by it as it should; this one was not."""
 
     exit_code = 130
 
-    def __init__(self) -> None:
-        super().__init__("Interrupted. What was finished is kept; the same command continues.")
+    def __init__(self, command: str = "") -> None:
+        text = (
+            "Interrupted before the server was up; nothing is left running."
+            if command in SERVERS
+            else "Interrupted. What was finished is kept; the same command continues."
+        )
+        super().__init__(text)
 
 
 def recognised(error: BaseException, arguments: list[str]) -> BasculeError:
     """Return what to tell a user about an exception that no room has told about."""
     if is_interruption(error):
-        return Interrupted()
+        return Interrupted(next(iter(arguments), ""))
     problem = _of_the_machine(error)
     if problem is not None:
         return problem

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
@@ -19,16 +19,17 @@ def log(
     /,
     *,
     path: Annotated[str | None, Parameter(help="Only commits that changed this path, such as tables/flights.")] = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.")] = 20,
+    limit: Limit = 20,
+    full_history: Annotated[bool, Parameter(help="Also the commits that merges brought.", negative="")] = False,
     common: Common = COMMON,
 ) -> None:
-    """Show the commits of a branch, youngest first, with what each changed.
+    """Show the commits of a branch, youngest first, with what each changed; a merge stands for what it brought.
 
     Args:
         ref: a branch, a tag or a commit; the current branch when not given.
     """
     project = common.open()
-    entries = project.log(ref, path=path, limit=limit)
+    entries = project.log(ref, path=path, limit=limit, full_history=full_history)
     names = _names(project)
     blocks = []
     for entry in entries:
@@ -91,16 +92,22 @@ def revert(
     /,
     *,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    force: Annotated[str | None, Parameter(help="Land it although a check fails; say why, it is kept.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Undo one commit on the current branch by a new commit.
+
+    On main, a state that never was (an old commit is undone, later ones stay) is checked as a merge's is.
 
     Args:
         ref: the commit to undo.
         message: the new commit's message.
     """
-    made = common.open().revert(ref, message=message)
-    answer(common, made.as_dict(), f"{made.short}  {made.message}")
+    made = common.open().revert(ref, message=message, force=force)
+    text = f"{made.short}  {made.message}"
+    if "forced" in made.meta:
+        text += f"\n\nforced ({made.meta['forced']}) past what a check refused:\n{made.meta['refused']}"
+    answer(common, made.as_dict(), text)
 
 
 def tag(name: str | None = None, at: str | None = None, /, *, common: Common = COMMON) -> None:
@@ -121,16 +128,18 @@ def tag(name: str | None = None, at: str | None = None, /, *, common: Common = C
 
 def status(*, common: Common = COMMON) -> None:
     """Show the current branch, what it holds, what it has that main has not, and what is served."""
-    found = common.open().status()
+    project = common.open()
+    found = project.status()
     held = ", ".join(f"{n} {_kind(kind, n)}" for kind, n in found.objects.items())
     follows = " (following git)" if found.follows_git else ""
     lines = [
-        f"On branch {found.branch}{follows}, at {found.commit.short}: {found.commit.message}",
+        f"On branch {found.branch}{follows}{project.place.told}, at {found.commit.short}: {found.commit.message}",
         f"  {held or 'nothing in it yet; try: bascule run'}",
     ]
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
         lines.append(f"  {name} serves {serves}" if serves else f"  {name} is not in service on this branch")
+        lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]
     answer(common, found.as_dict(), "\n".join(lines))
@@ -143,7 +152,9 @@ def _kind(name: str, count: int) -> str:
 
 def _summary(entry: Entry) -> str:
     shown = ", ".join(f"{c.kind} {c.path}" for c in entry.changes[:4])
-    return shown + (f" and {len(entry.changes) - 4} more" if len(entry.changes) > 4 else "")
+    shown += f" and {len(entry.changes) - 4} more" if len(entry.changes) > 4 else ""
+    merged = ", ".join(parent[:10] for parent in entry.commit.parents[1:])
+    return f"merges {merged}: {shown or 'nothing new'}" if merged else shown
 
 
 def _names(project: OpenProject) -> dict[str, list[str]]:

@@ -37,5 +37,7 @@ def _watch(heard: socket.socket) -> None:
     while signals := heard.recv(64):
         # Looked up and not imported: most commands never open a connection.
         engine = sys.modules.get("bascule.lake.engine")
-        if signal.SIGINT in signals and engine is not None:
-            engine.interrupt()
+        # While it is being imported it has opened nothing, and has no such function yet.
+        interrupt = getattr(engine, "interrupt", None)
+        if signal.SIGINT in signals and interrupt is not None:
+            interrupt()

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bascule import __version__
-from bascule.cli.commands import ABOUT, COMMANDS, overview
+from bascule.cli.commands import ABOUT, COMMANDS, SERVERS, overview
 from bascule.cli.interruption import stopping_queries
 from bascule.cli.output import document_text, say, told
 from bascule.errors import BasculeError
@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         # Servers answer signals in their own event loop.
-        with nullcontext() if arguments[:1] in (["up"], ["serve"]) else stopping_queries():
+        with nullcontext() if arguments[0] in SERVERS else stopping_queries():
             code = application()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -10,7 +10,7 @@ from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer
 
 if TYPE_CHECKING:
-    from bascule.project.publishing import Shipped
+    from bascule.project.shipping import Shipped
 
 
 def merge(
@@ -38,6 +38,7 @@ def merge(
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
+    lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
     answer(common, done.as_dict(), "\n".join(lines))
 
 

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 if TYPE_CHECKING:
     from bascule.verbs import OpenProject
+
+#: Counts of things to show: none of them is below zero, and most have no use for zero.
+AT_LEAST_ONE = Number(gte=1)
+NOT_NEGATIVE = Number(gte=0)
+
+Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.", validator=AT_LEAST_ONE)]
 
 
 @Parameter(name="*")

@@ -57,9 +57,17 @@ def why(name: str | None = None, /, *, common: Common = COMMON) -> None:
     for row in chosen:
         lines.append(f"{row.step} {'would run' if row.runs else 'has nothing to do'}: {row.reason}.")
         for difference in row.differences if name else ():
-            lines.append(f"    {difference.term}\n      was  {difference.before}\n      is   {difference.after}")
+            lines += [
+                f"    {difference.term}",
+                f"      was  {_told(difference.before)}",
+                f"      is   {_told(difference.after)}",
+            ]
     document = [row.as_dict() for row in chosen]
     answer(common, document[0] if name else document, "\n".join(lines))
+
+
+def _told(value: object) -> object:
+    return "(not there)" if value is None else value
 
 
 def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
@@ -70,7 +78,7 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
     from bascule.project.runner import run_project
 
     project = common.open()
-    branch, watcher = project.place.branch, TerminalWatcher(quiet)
+    place, branch, watcher = project.place, project.place.branch, TerminalWatcher(quiet)
     try:
         result = run_project(project.file, project.workspace, branch, watcher, only=only, force=force)
     except BasculeError as error:
@@ -86,10 +94,11 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
         answer(common, msgspec.to_builtins(first), f"{only}: {first.status}. {first.summary}")
         return 0
     ran, steps = sum(receipt.status == "ran" for receipt in result.receipts), len(result.receipts)
+    where = f"on branch {branch}{place.told}"
     text = (
-        f"{ran} of {steps} steps ran in {result.duration_s:.1f} s on branch {branch}."
+        f"{ran} of {steps} steps ran in {result.duration_s:.1f} s {where}."
         if ran
-        else f"Nothing to do on branch {branch}: none of {steps} steps has a changed input ({result.duration_s:.1f} s)."
+        else f"Nothing to do {where}: none of {steps} steps has a changed input ({result.duration_s:.1f} s)."
     )
     answer(common, result.as_dict(), text)
     return 0

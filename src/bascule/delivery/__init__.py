@@ -10,9 +10,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bascule.delivery.deployments import advance, deploy, planned, promote, read_deployment, rollback, set_traffic
+from bascule.delivery.deployments import (
+    advance,
+    deploy,
+    planned,
+    promote,
+    read_deployment,
+    rollback,
+    set_traffic,
+    ship,
+    ship_waiting,
+)
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.merging import merge_deployments
+from bascule.delivery.waiting import Waiting, waiting_for
 
 if TYPE_CHECKING:
     from bascule.delivery.evidence import ServiceCount
@@ -32,6 +43,7 @@ __all__ = [
     "Finding",
     "Guardrails",
     "ServiceCount",
+    "Waiting",
     "advance",
     "assess",
     "deploy",
@@ -42,7 +54,10 @@ __all__ = [
     "read_guardrails",
     "rollback",
     "set_traffic",
+    "ship",
+    "ship_waiting",
     "step",
+    "waiting_for",
 ]
 
 

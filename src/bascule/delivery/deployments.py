@@ -8,17 +8,18 @@ traffic before, so that rolling back needs no search and can be repeated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
 
-from bascule.catalog import actor, audit, new_id, now
-from bascule.catalog.schema import rollouts
+from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.guardrails import read_guardrails
+from bascule.delivery.records import state_of, write
 from bascule.delivery.traffic import Deployment
-from bascule.errors import CheckFailed, Conflict, InputError, NotFound
+from bascule.delivery.waiting import Waiting, obstacle, production
+from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.registry import ModelVersion, get_version
 
@@ -49,6 +50,7 @@ def deploy(
     guardrails: Mapping[str, Any] | None = None,
     by: str | None = None,
     reason: str = "",
+    expect: str | None = None,
 ) -> Commit:
     """Bring a version into service. The first one of a deployment gets all traffic; a later one goes by the strategy.
 
@@ -58,12 +60,13 @@ def deploy(
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
+        expect: the digest of the deployment that was looked at; None takes the present one.
 
     Raises:
         NotFound: unknown branch, model or version, with the nearest name.
         InputError: the version serves already, or the steps or guardrails cannot be used.
         CheckFailed: the version did not pass its gates and nobody forced it.
-        Conflict: another rollout of this deployment is under way.
+        Conflict: another rollout of this deployment is under way, or it is not the one that was looked at any more.
     """
     who = by or actor()
     if strategy not in STRATEGIES:
@@ -71,15 +74,69 @@ def deploy(
     rules = _rules(steps, shadow, guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
     limits = _limits(rules, chosen)
-    found, digest = _state(ws, branch, name)
+    found, digest = state_of(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules)
     _demand_deployable(before, chosen, strategy)
     if strategy == "canary" and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, rules, limits)
-        return _write(ws, branch, before, digest, after, "start", who, reason, {})
+        return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
-    return _write(ws, branch, before, digest, after, "deploy", who, reason, {})
+    return write(ws, branch, before, expect or digest, after, "deploy", who, reason, {})
+
+
+def ship(ws: Workspace, branch: str, name: str, version: int, *, by: str | None = None) -> Commit | Waiting:
+    """Bring a version that was merged into service by the deployment's own rules, or let it wait while that cannot be.
+
+    What waits is written into the deployment. It comes into service by `ship_waiting`, which every end of a rollout
+    calls. There is one that waits: a newer one takes the place of the one before.
+
+    Raises:
+        NotFound: unknown branch, deployment or version.
+        CheckFailed: the version did not pass its gates and nobody forced it.
+        Conflict: the deployment changed again and again meanwhile.
+    """
+    who = by or actor()
+    for _ in range(TRIES):
+        before, digest = state_of(ws, branch, name)
+        if before is None:
+            before = read_deployment(ws, branch, name)
+        why = obstacle(before, _fit_to_serve(ws, branch, before["model"], version))
+        try:
+            if why is None:
+                return _deploy_by_rules(ws, branch, before, digest, version, who, "merged")
+            if before.get("waits") != version:
+                after = before | {"waits": version}
+                write(ws, branch, before, digest, after, "wait", who, f"until {why}", {"version": version})
+            return Waiting(name, version, why)
+        except Conflict:
+            continue  # the rollout went on or ended meanwhile
+    raise Conflict(
+        f"Deployment {name!r} changed {TRIES} times while version {version} was brought to it.",
+        paths=[f"deployments/{name}"],
+        hint=f"Repeat with: bascule deploy {name} {version} --branch {branch}",
+    )
+
+
+def ship_waiting(ws: Workspace, branch: str, name: str, *, by: str | None = None) -> Commit | None:
+    """Bring the version that waits for a deployment into service, if nothing is in its way any more.
+
+    It is shipped once, however many ask at the same moment: the commit that begins its rollout is the one in which
+    it stops waiting. A version that is not the model's production version any more is not shipped.
+
+    Returns:
+        The commit, or None when there was nothing to do or somebody else was faster.
+    """
+    before, digest = state_of(ws, branch, name)
+    version = before.get("waits") if before else None
+    if before is None or version is None or version != production(ws, branch, before["model"]):
+        return None
+    if obstacle(before, get_version(ws, branch, before["model"], version)) is not None:
+        return None
+    try:
+        return _deploy_by_rules(ws, branch, before, digest, version, by or actor(), "merged, and waited for this")
+    except (Conflict, InputError):  # somebody moved the traffic meanwhile: whoever did has looked at what waits, too
+        return None
 
 
 def planned(
@@ -122,7 +179,7 @@ def set_traffic(
         get_version(ws, branch, before["model"], entry["version"])
     digest = ws.history.digest(branch, f"deployments/{name}")
     after = traffic.with_stable(before, shares)
-    return _write(ws, branch, before, digest, after, "traffic", by or actor(), reason, {})
+    return _end(ws, branch, before, digest, after, "traffic", by or actor(), reason, {})
 
 
 def advance(
@@ -150,7 +207,7 @@ def advance(
     if rollout["step"] + 1 >= len(rollout["steps"]) - 1:
         return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
     after = traffic.advanced(before)
-    return _write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
+    return write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
 
 
 def promote(
@@ -163,10 +220,13 @@ def promote(
     evidence: Mapping[str, Any] | None = None,
     expect: str | None = None,
 ) -> Commit:
-    """Give the canary all traffic and end the rollout. Arguments and errors are those of `advance`."""
+    """Give the canary all traffic and end the rollout; what waited for its end is rolled out then.
+
+    Arguments and errors are those of `advance`.
+    """
     before, digest, rollout = _rollout(ws, branch, name, expect)
     after = traffic.with_stable(before, [{"version": rollout["canary"], "weight": 100}])
-    return _write(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
+    return _end(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
 
 
 def rollback(
@@ -182,7 +242,8 @@ def rollback(
     """Go back to the stable traffic before: out of a rollout, or to what served before the present version.
 
     May be repeated: each time goes one further back, up to ten. A change that lands at the same moment does not stop
-    it: it reads again and rolls that back.
+    it: it reads again and rolls that back. The alias `production` goes back too. What waited for the end of the rollout
+    is rolled out then, by canary.
 
     Raises:
         NotFound: unknown branch or deployment.
@@ -190,15 +251,14 @@ def rollback(
         Conflict: only with `expect`: the deployment is not the one that was judged any more.
     """
     for _ in range(TRIES):
-        before, digest = _state(ws, branch, name)
+        head = ws.history.resolve(branch)
+        before, digest = state_of(ws, head, name)
         if before is None:
             read_deployment(ws, branch, name)
             continue
-        after = traffic.rolled_back(before)
+        after, who = traffic.rolled_back(before), by or actor()
         try:
-            return _write(
-                ws, branch, before, expect or digest, after, "rollback", by or actor(), reason, evidence or {}
-            )
+            return _end(ws, branch, before, expect or digest, after, "rollback", who, reason, evidence or {}, head)
         except Conflict:
             if expect is not None:
                 raise
@@ -209,77 +269,54 @@ def rollback(
     )
 
 
-def record(
-    conn: Connection,
-    branch: str,
-    before: Deployment | None,
-    after: Deployment,
-    action: str,
-    who: str,
-    evidence: Mapping[str, Any],
-    commit: str | None = None,
-) -> str:
-    """Write a `rollouts` record inside the caller's transaction and return its id."""
-    name = new_id("rollout")
-    conn.execute(
-        insert(rollouts).values(
-            id=name,
-            branch=branch,
-            deployment=after["name"],
-            action=action,
-            actor=who,
-            from_json=_json(before["traffic"] if before else []),
-            to_json=_json(after["traffic"]),
-            evidence_json=_json(evidence),
-            commit_id=commit,
-            at=now(),
-        )
-    )
-    return name
-
-
-def _write(
+def _end(
     ws: Workspace,
     branch: str,
-    before: Deployment | None,
+    before: Deployment,
     digest: str | None,
     after: Deployment,
     action: str,
     who: str,
     reason: str,
     evidence: Mapping[str, Any],
+    at: Commit | None = None,
 ) -> Commit:
-    path = f"deployments/{after['name']}"
-    shares = traffic.shown(after["traffic"])
+    """Write traffic without a rollout, and then ship what waited for that. Returns the first commit."""
+    waits = before.get("waits")
+    if waits is not None and waits != production(ws, branch, before["model"]):
+        after = after | {"waits": None}
+    commit = write(ws, branch, before, digest, after, action, who, reason, evidence, at)
+    if after.get("waits") is not None:
+        # The traffic was moved, which is what was asked for. What waits is looked at again by the server.
+        with suppress(BasculeError):
+            ship_waiting(ws, branch, after["name"], by=who)
+    return commit
 
-    def also(conn: Connection, commit: Commit) -> None:
-        record(conn, branch, before, after, action, who, {"reason": reason, **evidence}, commit.id)
-        detail = {"branch": branch, "reason": reason, "revision": after["revision"], "to": after["traffic"]}
-        audit.append(
-            conn,
-            actor=who,
-            action="deploy" if action == "start" else action,
-            subject=path,
-            detail=detail | {"from": before["traffic"] if before else [], "commit": commit.id},
-        )
 
-    verb = {"deploy": "Deploy", "start": "Start a canary of", "rollback": "Roll back", "traffic": "Set traffic of"}
-    message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
-    return ws.history.commit(
-        branch, {path: after}, message=message, author=who, expect={path: digest}, action=action, also=also
+def _deploy_by_rules(
+    ws: Workspace, branch: str, before: Deployment, digest: str | None, version: int, who: str, reason: str
+) -> Commit:
+    rules = before.get("rules") or {}
+    return deploy(
+        ws,
+        branch,
+        before["name"],
+        before["model"],
+        version,
+        strategy=before.get("strategy", "canary"),
+        steps=rules.get("steps", DEFAULT_STEPS),
+        shadow=rules.get("shadow", True),
+        guardrails=rules.get("guardrails"),
+        by=who,
+        reason=reason,
+        expect=digest,
     )
-
-
-def _state(ws: Workspace, branch: str, name: str) -> tuple[Deployment | None, str | None]:
-    """The deployment and its digest, of one state of the branch."""
-    head = ws.history.resolve(branch)
-    return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
 
 
 def _rollout(
     ws: Workspace, branch: str, name: str, expect: str | None
 ) -> tuple[Deployment, str | None, dict[str, Any]]:
-    before, digest = _state(ws, branch, name)
+    before, digest = state_of(ws, branch, name)
     if before is None:
         before = read_deployment(ws, branch, name)
     if before["rollout"] is None:
@@ -336,7 +373,3 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
             f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
             hint="Use the canary strategy: it takes the version back by itself when it does harm.",
         )
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -54,7 +54,14 @@ class ServiceCount:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One revision of the deployment during a rollout: requests, slow and failed ones among them, of both arms."""
+    """One revision of the deployment during a rollout: requests, slow and failed ones among them, of both arms.
+
+    Attributes:
+        share: the canary's share, strictly between 0 and 1.
+        canary_units: units that came for the first time in this revision and were assigned to the canary. A unit is
+            what is assigned to an arm as a whole: what the caller named, an entity, or one request.
+        stable_units: the same of the stable version.
+    """
 
     revision: int
     share: float
@@ -64,6 +71,8 @@ class Phase:
     stable_slow: int
     canary_failed: int
     stable_failed: int
+    canary_units: int
+    stable_units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,9 @@ def read_phases(
     A request of many rows is routed once, so it counts once: its rows have one `at`. The share is the one that was
     logged with each prediction, so that it is what was really used.
 
+    A unit counts in the first revision that saw it: the canary's buckets only grow during a rollout, so where it
+    falls in a later one is no new draw. A prediction that was logged without its unit is one of its own.
+
     Args:
         connection: sees the relation `predictions`.
         deployment: the object, with a rollout under way.
@@ -98,19 +110,24 @@ def read_phases(
     """
     rollout = deployment["rollout"]
     query = """
-        select revision,
-            avg(case arm when 'canary' then probability else 1 - probability end) as share,
-            count_if(arm = 'canary'), count_if(arm = 'stable'),
-            count_if(arm = 'canary' and slow), count_if(arm = 'stable' and slow),
-            count_if(arm = 'canary' and failed), count_if(arm = 'stable' and failed)
-        from (
+        with requests as (
             select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
-                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed
+                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed,
+                coalesce(cast(unit as varchar), 'request ' || epoch_us("at")) as unit
             from predictions
             where branch = $branch and deployment = $name and revision >= $revision
-            group by revision, arm, "at"
+                and arm in ('canary', 'stable') and probability > 0 and probability < 1
+            group by revision, arm, unit, "at"
         )
-        group by revision having share > 0 and share < 1 order by revision"""
+        select revision,
+            avg(case arm when 'canary' then probability else 1 - probability end),
+            count_if(arm = 'canary'), count_if(arm = 'stable'),
+            count_if(arm = 'canary' and slow), count_if(arm = 'stable' and slow),
+            count_if(arm = 'canary' and failed), count_if(arm = 'stable' and failed),
+            count(distinct if(arm = 'canary' and new, unit, null)),
+            count(distinct if(arm = 'stable' and new, unit, null))
+        from (select *, revision = min(revision) over (partition by unit) as new from requests)
+        group by revision order by revision"""
     settings = {
         "branch": branch,
         "name": deployment["name"],

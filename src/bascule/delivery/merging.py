@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bascule.delivery.traffic import Deployment
 
-TRAFFIC = ("traffic", "rollout", "trail", "revision")
+TRAFFIC = ("traffic", "rollout", "trail", "revision", "waits")
 RULES = ("strategy", "rules")
 # What a deployment was before anyone wrote it down.
 NOTHING: Deployment = {"traffic": [], "rollout": None, "trail": [], "revision": 0}
@@ -27,7 +27,7 @@ def merge_deployments(
             merged |= other
         elif other != before:
             return None
-    return merged
+    return {name: value for name, value in merged.items() if name != "waits" or value is not None}
 
 
 def _part(deployment: Deployment, fields: tuple[str, ...]) -> Deployment:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bascule.catalog import audit, now
-from bascule.delivery.deployments import record
+from bascule.delivery.records import record
 from bascule.history import Commit
 
 Deployment = dict[str, Any]
@@ -18,10 +18,13 @@ def brought_back(current: Deployment | None, back: Deployment | None) -> Deploym
 
     Predictions are logged with the revision that answered them, and a rollout is judged on those since its own. Were a
     revision used twice, the next canary would be judged on requests that it never saw. A rollout that comes back
-    begins anew for the same reason.
+    begins anew for the same reason. A version that waited then and does not now stays so: it was shipped since, or
+    dropped, and undoing that must not ship it once more.
     """
     if back is None:
         return None
+    if back.get("waits") != (current or {}).get("waits"):
+        back = {name: value for name, value in back.items() if name != "waits"}
     revision = max(back["revision"], current["revision"] if current else 0) + 1
     rollout = back["rollout"] and {**back["rollout"], "revision": revision, "started_at": now()}
     return back | {"revision": revision, "rollout": rollout}

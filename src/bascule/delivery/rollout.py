@@ -22,6 +22,7 @@ from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments, sequential
 from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
 from bascule.delivery.guardrails import Guardrails, read_guardrails
+from bascule.delivery.records import record
 from bascule.delivery.traffic import Deployment
 from bascule.durations import DAY, parse_duration
 from bascule.errors import Conflict
@@ -166,18 +167,24 @@ def _decide(
 
 
 def _split(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
-    """Whether the canary answered the share of requests that it was given."""
+    """Whether the canary answered the share of the traffic that it was given.
+
+    Units are counted, not requests: what is assigned is a unit, and the test takes assignments for independent. One
+    entity that is asked about all day has one arm, however many requests it makes.
+    """
     if not rules.split:
         return []
-    log_e = sum(float(sequential.log_e_split(p.canary, p.stable, p.share)) for p in phases)
-    got, total = sum(p.canary for p in phases), sum(p.canary + p.stable for p in phases)
-    due = sum(p.share * (p.canary + p.stable) for p in phases)
-    by_phase = [[p.revision, p.canary, p.stable, p.share] for p in phases]
-    detail = {"canary": got, "requests": total, "expected": round(due, 1), "by_phase": by_phase}
+    log_e = sum(float(sequential.log_e_split(p.canary_units, p.stable_units, p.share)) for p in phases)
+    got, total = sum(p.canary_units for p in phases), sum(p.canary_units + p.stable_units for p in phases)
+    due = sum(p.share * (p.canary_units + p.stable_units) for p in phases)
+    by_phase = [[p.revision, p.canary_units, p.stable_units, p.share] for p in phases]
+    requests = sum(p.canary + p.stable for p in phases)
+    detail = {"canary": got, "units": total, "requests": requests, "expected": round(due, 1), "by_phase": by_phase}
+    what = "requests" if total == requests else f"units ({requests} requests)"
     judged = _judge("split", log_e, rules, detail)
     if log_e < math.log(rules.threshold):
-        return [judged("fine", f"The canary answered {got} of {total} requests; {due:.0f} were its share.")]
-    text = f"The canary answered {got} of {total} requests, where {due:.0f} were its share"
+        return [judged("fine", f"The canary answered {got} of {total} {what}; {due:.0f} were its share.")]
+    text = f"The canary answered {got} of {total} {what}, where {due:.0f} were its share"
     if got < due:
         return [judged("harm", f"{text}: it loses requests.")]
     return [judged("undecided", f"{text}: stable loses requests, or the split is not what it should be.")]
@@ -280,4 +287,4 @@ def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: D
         ).first()
         if last is None or last.action != "hold" or msgspec.json.decode(last.evidence_json).get("states") != states:
             evidence = {"reason": decision.reason, "rollout": rollout, "states": states, **decision.evidence}
-            deployments.record(conn, branch, deployment, deployment, "hold", by, evidence)
+            record(conn, branch, deployment, deployment, "hold", by, evidence)

@@ -90,6 +90,16 @@ def rolled_back(before: Deployment) -> Deployment:
     return _next(before) | {"traffic": last["traffic"], "trail": trail}
 
 
+def without_needless_wait(deployment: Deployment) -> Deployment:
+    """The deployment without the mark of a version that waits, when that version has traffic now or there is none."""
+    if "waits" not in deployment:
+        return deployment
+    waits = deployment["waits"]
+    if waits is not None and all(entry["version"] != waits for entry in deployment["traffic"]):
+        return deployment
+    return {key: value for key, value in deployment.items() if key != "waits"}
+
+
 def checked_steps(steps: Sequence[int]) -> list[int]:
     """Return the steps of a rollout, or raise `InputError`."""
     found = list(steps)

@@ -34,7 +34,7 @@ class Incoming:
     """What is brought.
 
     Attributes:
-        source: the commit that it comes from.
+        source: the commit that it comes from; of what is undone the head, which nothing comes to from elsewhere.
         before, after: roots of the two states whose difference is brought.
         parent: whether the new commit has `source` as its second parent, as a plain merge has.
         clash: makes the error that names paths in conflict.
@@ -141,7 +141,7 @@ def _staged(history: History, target: Commit, source: Commit, settled: Settled, 
         reads.add(prefix + "*")
         return history.entries(target, prefix)
 
-    return Staged(source, target, tuple(changes), read, entries)
+    return Staged(source, target, tuple(changes), read, entries, lambda prefix: reads.add(prefix + "*"))
 
 
 def _value(history: History, settled: Settled, digest: str | None) -> Object | None:
@@ -173,7 +173,7 @@ def _land(
         if root == head.root and not change.parent and rules.also is None:
             return head
         parents = (head.id, change.source.id) if change.parent else (head.id,)
-        commit = history.record(conn, parents, root, told.author, told.message, told.meta)
+        commit = history.record(conn, parents, root, told.author, told.message, dict(told.meta))
         rows.move(conn, into, head.id, commit, told.author, told.action)
         expiry.refuse(conn, filter(None, settled.digests.values()))
         if rules.also is not None:

@@ -32,6 +32,7 @@ class Staged:
     changes: tuple[Change, ...]
     _read: Callable[[str], Object | None]
     _entries: Callable[[str], list[tuple[str, Object]]]
+    _depend: Callable[[str], None]
 
     def read(self, path: str) -> Object | None:
         """Return the object at a path of the merged state."""
@@ -39,6 +40,10 @@ class Staged:
             if change.path == path:
                 return change.after
         return self._read(path)
+
+    def depend(self, prefix: str) -> None:
+        """Say that what is concluded depends on all paths below a prefix, though they were not read here."""
+        self._depend(prefix)
 
     def entries(self, prefix: str = "") -> list[tuple[str, Object]]:
         """Return the merged state's paths below a prefix, with their objects."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -22,6 +24,7 @@ from bascule.history.tree import EMPTY, Tree
 MAIN = "main"
 # How many commits are fetched at once by what walks the history.
 AHEAD = 64
+ID_LENGTH = 64
 # How many objects are read in one query.
 AT_ONCE = 500
 
@@ -93,7 +96,7 @@ class History:
             prefix, _, name = path.partition("/")
             known = [p.partition("/")[2] for p, _ in self._paths(ref, f"{prefix}/")]
             kind = prefix[:-1] if prefix.endswith("s") else prefix
-            where = ref if isinstance(ref, str) else ref.short
+            where = self._state(ref).short if isinstance(ref, Commit) or len(ref) == ID_LENGTH else ref
             raise NotFound(kind, name, known, where=where)
         return found
 
@@ -116,15 +119,18 @@ class History:
         found: Object = msgspec.json.decode(self._read_node(digest))
         return found
 
-    def log(self, ref: str | Commit, limit: int | None = None, path: str | None = None) -> list[Commit]:
-        """Return a state's commits, youngest first; with `path`, those that changed it or anything below it."""
-        found: list[Commit] = []
-        for commit in self._ancestors(self._state(ref)):
-            if path is None or self._touches(commit, path):
-                found.append(commit)
-                if limit is not None and len(found) >= limit:
-                    break
-        return found
+    def log(
+        self, ref: str | Commit, limit: int | None = None, path: str | None = None, *, first_parent: bool = False
+    ) -> list[Commit]:
+        """Return a state's commits, youngest first.
+
+        Args:
+            path: only those that changed it or anything below it.
+            first_parent: a merge stands for all that it brought, as in `git log --first-parent`.
+        """
+        start = self._state(ref)
+        walk = self._own_line(start) if first_parent else self._ancestors(start)
+        return list(islice((c for c in walk if path is None or self._touches(c, path)), limit))
 
     def diff(self, before: str | Commit, after: str | Commit, prefix: str = "") -> list[Change]:
         """Return what differs between two states, by path. Costs what differs, not what there is."""
@@ -302,6 +308,7 @@ class History:
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
         adapt: joining.Adapt | None = None,
+        meta: Mapping[str, Any] | None = None,
         also: joining.Also | None = None,
     ) -> Commit:
         """Undo one commit on a branch by a new commit.
@@ -310,16 +317,21 @@ class History:
             resolve, check: as in `merge`; a path's three objects are the commit's, the branch's and the one before.
             adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
                 of objects in which something must never go back, such as a counter.
+            meta: what else is to be said of the new commit; it is read after `check`.
             also: as `commit`.
 
         Raises:
             Conflict: when a path was changed again since; nothing was changed.
         """
         commit, parent = self._with_parent(ref, "reverted")
-        change = Incoming(commit, commit.root, parent.root, False, joining.undone(commit, on))
+
+        def incoming(target: Commit) -> Incoming:
+            return Incoming(target, commit.root, parent.root, False, joining.undone(commit, on))
+
         text = message or f"Revert {commit.short}: {commit.message}"
-        told = Told(text, author or actor(), "revert", {"reverts": commit.id})
-        return join(self, on, lambda _: change, Rules(resolve, check, adapt, also), told)
+        facts = ChainMap({"reverts": commit.id}, cast("dict[str, Any]", {} if meta is None else meta))
+        told = Told(text, author or actor(), "revert", facts)
+        return join(self, on, incoming, Rules(resolve, check, adapt, also), told)
 
     def restore(
         self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
@@ -378,6 +390,12 @@ class History:
                     seen.add(parent)
                     found = self._ancestor(parent)
                     heapq.heappush(queue, (-found.generation, -found.created_at, parent))
+
+    def _own_line(self, commit: Commit) -> Iterator[Commit]:
+        yield commit
+        while commit.parents:
+            commit = self._ancestor(commit.parents[0])
+            yield commit
 
     def _ancestor(self, name: str, conn: Connection | None = None) -> Commit:
         """Return a commit for whoever goes on to its parents: many are fetched at once."""

@@ -44,12 +44,14 @@ class Measurement:
         points: what was written.
         opened: alerts that were opened, the most important first.
         resolved: ids of the alerts that were resolved.
+        waits: how many more windows have to come before drift is judged: `over` are counted together, of one version.
     """
 
     windows: int
     points: tuple[Point, ...]
     opened: tuple[Alert, ...]
     resolved: tuple[str, ...]
+    waits: int = 0
 
 
 def measure(
@@ -74,11 +76,12 @@ def measure(
     """
     watched = monitor if isinstance(monitor, Monitor) else read_monitor(monitor)
     profile = decode_profile(ws.store.get(watched.reference.profile)) if watched.reference.profile else NO_PROFILE
-    volumes = count_volumes(connection, branch, watched, since)
+    volumes = count_volumes(connection, branch, watched)
+    asked = [volume for volume in volumes if since is None or volume.start >= since]
     with ws.catalog.read() as conn:
         known = {point.start: point for point in read_points(conn, branch, watched.name, [TRAFFIC], since)}
-    grown = [v for v in volumes if v.start not in known or known[v.start].rows != v.rows]
-    changed = [v for v in volumes if v.start not in known or known[v.start].detail != _labelled(v)]
+    grown = [v for v in asked if v.start not in known or known[v.start].rows != v.rows]
+    changed = [v for v in asked if v.start not in known or known[v.start].detail != _labelled(v)]
     fresh = {volume.start: volume for volume in (*grown, *changed)}
     spans = _spans(volumes, grown, watched.drift.over)
     points = [
@@ -90,7 +93,8 @@ def measure(
     if fresh:
         with ws.catalog.write() as conn:
             changes = _write(conn, branch, watched, profile, points, list(spans), list(fresh))
-    return Measurement(len(fresh), tuple(points), changes.opened, changes.resolved)
+    waits = _waits(volumes, watched.drift.over) if _columns(profile) else 0
+    return Measurement(len(fresh), tuple(points), changes.opened, changes.resolved, waits)
 
 
 def release_metrics(ws: Workspace, branch: str, deployment: str, version: int) -> dict[str, float]:
@@ -123,11 +127,29 @@ def _spans(volumes: Sequence[Volume], grown: Sequence[Volume], over: int) -> dic
     """The windows whose drift is to be measured, by start, each with those it is counted together with, itself last."""
     new, found = {volume.start for volume in grown}, {}
     for place, volume in enumerate(volumes):
-        before = volumes[max(0, place - over + 1) : place + 1]
-        span = [one for one in before if one.version == volume.version]
+        span = _span(volumes, place, over)
         if any(one.start in new for one in span):
             found[volume.start] = span
     return found
+
+
+def _span(volumes: Sequence[Volume], place: int, over: int) -> list[Volume]:
+    """The windows that one is counted together with, itself last; fewer than `over` in the first days of a version."""
+    before = volumes[max(0, place - over + 1) : place + 1]
+    return [one for one in before if one.version == volumes[place].version]
+
+
+def _waits(volumes: Sequence[Volume], over: int) -> int:
+    """How many more windows it takes until drift is judged."""
+    if not volumes:
+        return over if over > 1 else 0
+    return over - len(_span(volumes, len(volumes) - 1, over))
+
+
+def _columns(profile: Profile) -> list[Column]:
+    """What drift is measured of: the features, and the score if it is known."""
+    score = [msgspec.structs.replace(profile.score, name=SCORE)] if profile.score is not None else []
+    return [*profile.columns, *score]
 
 
 def _drift(
@@ -137,11 +159,13 @@ def _drift(
     profile: Profile,
     spans: Mapping[int, Sequence[Volume]],
 ) -> list[Point]:
-    columns: list[Column] = list(profile.columns)
-    if profile.score is not None:
-        columns.append(msgspec.structs.replace(profile.score, name=SCORE))
+    columns, over = _columns(profile), monitor.drift.over
     if not columns or not spans:
         return []
+    early = [_waiting(span[-1], over - len(span)) for span in spans.values() if len(span) < over]
+    spans = {start: span for start, span in spans.items() if len(span) == over}
+    if not spans:
+        return early
     read = {volume.start: volume for span in spans.values() for volume in span}
     relation = predictions_relation(branch, monitor, columns, list(read.values()))
     expressions = {column.name: f"f.{quoted(column.name)}" for column in columns} | {SCORE: "score"}
@@ -149,12 +173,18 @@ def _drift(
         counts.start: counts
         for counts in count_windows(connection, relation, columns, by=monitor.by, expressions=expressions)
     }
-    return [
+    return early + [
         point
         for span in spans.values()
         if (counts := [counted[volume.start] for volume in span if volume.start in counted])
         for point in _drift_points(joined(counts), span[-1].version, columns, monitor, profile)
     ]
+
+
+def _waiting(volume: Volume, windows: int) -> Point:
+    """A window that is not judged, for fewer than it is to be judged with have come: a few days are no climate."""
+    detail = {"waits": windows}
+    return Point(DRIFT_SHARE, "share", volume.start, volume.end, None, None, None, volume.rows, volume.version, detail)
 
 
 def _drift_points(

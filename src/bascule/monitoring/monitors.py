@@ -33,7 +33,7 @@ class DriftRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         minimum_rows: windows with fewer predictions are not judged.
         effect: the least Jensen-Shannon distance beyond chance that matters.
         over: how many windows are counted together: the one that is judged and those before it with rows of the same
-            version. By the day, 7 keep the rhythm of the week from being drift.
+            version. By the day, 7 keep the rhythm of the week from being drift. Until so many have come none is judged.
         alpha: the false discovery rate within a window, over its columns.
         persistence: [k, n]: an alert opens when k of the last n windows have drifted; None takes the monitor's.
     """

@@ -101,6 +101,9 @@ def _tell_deployment(before: Object, after: Object) -> str:
         parts.append(f"rollout of version {now.get('canary')} begins")
     elif now and was and now.get("step") != was.get("step"):
         parts.append(f"rollout at step {int(now.get('step', 0)) + 1} of {len(now.get('steps', []))}")
+    waits = after.get("waits")
+    if waits is not None and waits != before.get("waits"):
+        parts.append(f"version {waits} waits")
     return ", ".join(parts)
 
 

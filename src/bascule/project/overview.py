@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from bascule.history import Change, Commit
+from bascule.delivery import Waiting, waiting_for
+from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
 
 
@@ -18,6 +19,7 @@ class Status:
         objects: how many objects of each kind it holds: `{"tables": 3, …}`.
         ahead_of_main: what differs from `main`; empty on `main` itself.
         deployments: the traffic of each deployment.
+        waiting: versions that were merged and come into service later, and what has to happen first.
         follows_git: whether the branch is git's.
     """
 
@@ -27,6 +29,7 @@ class Status:
     ahead_of_main: tuple[Change, ...]
     deployments: dict[str, list[dict[str, int]]]
     follows_git: bool
+    waiting: tuple[Waiting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The status as one JSON object."""
@@ -36,6 +39,7 @@ class Status:
             "objects": self.objects,
             "ahead_of_main": _paths(self.ahead_of_main),
             "deployments": self.deployments,
+            "waiting": [asdict(one) for one in self.waiting],
             "follows_git": self.follows_git,
         }
 
@@ -58,25 +62,38 @@ def status(place: Place) -> Status:
     head = history.resolve(current)
     kinds = Counter(path.partition("/")[0] for path in history.digests(head))
     ahead = history.diff(MAIN, head) if current != MAIN else []
-    deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in history.entries(head, "deployments/")}
-    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git)
+    deployments = history.entries(head, "deployments/")
+    deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in deployments}
+    later = tuple(one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj)) is not None)
+    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later)
 
 
-def log(place: Place, ref: str | None = None, *, path: str | None = None, limit: int | None = 20) -> list[Entry]:
+def log(
+    place: Place,
+    ref: str | None = None,
+    *,
+    path: str | None = None,
+    limit: int | None = 20,
+    full_history: bool = False,
+) -> list[Entry]:
     """Return the commits of a state, youngest first, with what each changed.
 
     Args:
         ref: a branch, a tag or a commit; the current branch when None.
-        path: only commits that changed it.
+        path: only commits that changed it or anything below it.
+        full_history: also the commits that came in by a merge; without them a merge stands for all that it brought,
+            as in `git log --first-parent`.
 
     Raises:
         NotFound: there is no such state.
     """
     history = place.workspace.history
-    commits = history.log(ref or place.branch, limit=limit, path=path)
-    return [
-        Entry(commit, tuple(history.diff(commit.parents[0], commit.id)) if commit.parents else ()) for commit in commits
-    ]
+    found = history.log(ref or place.branch, limit, path, first_parent=not full_history)
+    return [_entry(history, commit) for commit in found]
+
+
+def _entry(history: History, commit: Commit) -> Entry:
+    return Entry(commit, tuple(history.diff(commit.parents[0], commit)) if commit.parents else ())
 
 
 def _paths(changes: tuple[Change, ...]) -> list[dict[str, str]]:

@@ -20,6 +20,16 @@ MAIN = "main"
 # What git calls its first branch where nobody chose: here it is main.
 GIT_DEFAULTS = {"master": MAIN, "main": MAIN}
 HEAD = "HEAD"
+BEGIN = "bascule init DATA --label WHAT_IS_LEARNED"
+
+
+class NoProject(NotFound):
+    """There is no project where one was looked for; the message says where that was."""
+
+    def __init__(self, start: Path, message: str, *, hint: str) -> None:
+        super().__init__("project", str(start), hint=hint)
+        self.message = message
+        self.args = (message,)
 
 
 class Place:
@@ -34,13 +44,14 @@ class Place:
     def folder(self) -> Path:
         """The project's folder: the nearest one upwards with a bascule.toml or a workspace."""
         if not self.start.exists():
-            known = [path.name for path in self.start.parent.iterdir()] if self.start.parent.is_dir() else []
-            raise NotFound("folder", str(self.start), hint=suggestion(self.start.name, sorted(known), "folder"))
+            raise _no_folder(self.start)
         for folder in (self.start, *self.start.parents):
             if (folder / PROJECT_FILE).is_file() or (folder / ".bascule").is_dir():
                 return folder
-        raise NotFound(
-            "project", str(self.start), hint="Go into a project's folder, or make one with: bascule init DATA --label …"
+        raise NoProject(
+            self.start,
+            f"There is no project in {self.start}: neither it nor a folder above it holds {PROJECT_FILE} or .bascule/.",
+            hint=f"Name the project's folder with --project FOLDER, or begin one here with: {BEGIN}",
         )
 
     @cached_property
@@ -112,6 +123,11 @@ class Place:
             del self.workspace
 
     @property
+    def told(self) -> str:
+        """The project's folder where it is not the one that was asked for, as an addition to a sentence; else empty."""
+        return "" if self.folder == self.start else f", in the project {self.folder}"
+
+    @property
     def has_chosen_branch(self) -> bool:
         """Whether a branch was named for this command, by --branch or BASCULE_BRANCH."""
         return self._branch is not None
@@ -154,3 +170,11 @@ class Place:
                 f"{self.workspace.folder / HEAD} cannot be read: {error}",
                 hint="Choose a branch anew with: bascule switch main",
             ) from error
+
+
+def _no_folder(start: Path) -> NoProject:
+    """The error for a folder that is not there, with the nearest one beside it, or how to begin a project there."""
+    beside = [path.name for path in start.parent.iterdir() if path.is_dir()] if start.parent.is_dir() else []
+    near = suggestion(start.name, sorted(beside), "folder")
+    hint = near if near.startswith("Did you mean") else f"Begin a project there with: {BEGIN} --into {start}"
+    return NoProject(start, f"There is no folder {start}, and so no project in it.", hint=hint)

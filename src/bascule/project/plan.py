@@ -62,6 +62,7 @@ def _check(project: ProjectFile, source: str) -> Step:
         ("duckdb",),
         partial(checking.inputs, source),
         partial(checking.work, source),
+        only_stops=True,
     )
 
 

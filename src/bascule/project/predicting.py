@@ -10,6 +10,7 @@ from typing import Any
 
 from bascule.catalog import actor
 from bascule.errors import InputError, NotFound
+from bascule.lake.iceberg.types import quoted
 from bascule.project.definitions import plain, tables_read
 from bascule.project.place import Place
 from bascule.project.shipping import serving_branch
@@ -118,8 +119,8 @@ def _example(place: Place, branch: str, deployment: ServedDeployment) -> dict[st
         population = f"({plain(place.file.sql('training', 'population'))})"
         known = connection.sql(f"select * from {population} limit 0").columns
         wanted = [column for column in deployment.first.columns if column.name in known]
-        newest = f'order by "{training.prediction_time}" desc nulls last' if training.prediction_time else ""
-        listed = ", ".join(f'"{column.name}"' for column in wanted)
+        newest = f"order by {quoted(training.prediction_time)} desc nulls last" if training.prediction_time else ""
+        listed = ", ".join(quoted(column.name) for column in wanted)
         # By Arrow: DuckDB itself wants pytz for a time with a zone.
         rows = connection.sql(f"select {listed} from {population} {newest} limit 1").to_arrow_table().to_pylist()
     if not rows:

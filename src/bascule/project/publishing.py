@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -12,29 +12,19 @@ from sqlalchemy import select
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
-from bascule.delivery import deploy, merge_deployments
+from bascule.delivery import Waiting, merge_deployments
+from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
+from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
 
 PRODUCTION = "production"
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A deployment that a merge brought a new version to.
-
-    Attributes:
-        share: the percentage of the traffic that it has now: all of it for the first version, else a canary's.
-    """
-
-    deployment: str
-    version: int
-    share: int
+MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
 @dataclass(frozen=True)
@@ -46,12 +36,14 @@ class Published:
         changes: what it changed on the target.
         checked: the tables and models whose checks passed.
         shipped: the new versions that came into service.
+        waiting: the new versions that come into service later, and what has to happen first.
     """
 
     commit: Commit
     changes: tuple[Change, ...]
     checked: tuple[str, ...]
     shipped: tuple[Shipped, ...]
+    waiting: tuple[Waiting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -60,6 +52,7 @@ class Published:
             "changes": [{"path": change.path, "kind": change.kind} for change in self.changes],
             "checked": list(self.checked),
             "shipped": [asdict(one) for one in self.shipped],
+            "waiting": [asdict(one) for one in self.waiting],
         }
 
 
@@ -83,7 +76,7 @@ def publish(
         ours: paths in conflict where the target's side is kept.
         theirs: paths in conflict where the source's side is taken.
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
-            the strategy that the deployment says.
+            the strategy that the deployment says, when a rollout that is under way has ended.
         run: the run on whose behalf it is done.
 
     Raises:
@@ -97,7 +90,10 @@ def publish(
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        seen["checked"] = _check(workspace, staged, source, into, run)
+        refused = f"{source!r} is not merged into {into!r}"
+        seen["checked"] = check_staged(
+            workspace, staged, refused, f"{into!r} is unchanged.", MERGE_REPAIR.format(source), run
+        )
 
     try:
         commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
@@ -106,8 +102,8 @@ def publish(
         raise
     resolve.discard(commit)
     models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
-    shipped = _ship(workspace, into, models) if ship else ()
-    return Published(commit, seen["changes"], seen["checked"], shipped)
+    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    return Published(commit, seen["changes"], seen["checked"], shipped, waiting)
 
 
 class _Resolver:
@@ -122,10 +118,12 @@ class _Resolver:
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         self.asked.add(path)
-        if path in self.ours:
-            return ours or REMOVED
-        if path in self.theirs:
-            return theirs or REMOVED
+        side: Literal["ours", "theirs"] | None
+        side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
+        if path.startswith("models/") and ours and theirs:
+            return merge_models(path, base, ours, theirs, prefer=side)
+        if side is not None:
+            return (ours if side == "ours" else theirs) or REMOVED
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
@@ -133,8 +131,6 @@ class _Resolver:
             if merged is not None:
                 self.made.append((path, merged))
             return merged
-        if path.startswith("models/"):
-            return merge_models(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
@@ -152,7 +148,22 @@ class _Resolver:
             raise NotFound("path in conflict", path, self.asked, hint=hint)
 
 
-def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: str | None) -> tuple[str, ...]:
+def check_staged(
+    workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
+) -> tuple[str, ...]:
+    """Check a state that no branch has yet: contracts on changed tables, gates on changed models.
+
+    Args:
+        refused: what does not happen when a check fails, as the beginning of a sentence.
+        unchanged: what stays as it is then, as a sentence.
+        repair: what to do about a table that fails, as a sentence.
+
+    Returns:
+        The tables and models whose checks passed.
+
+    Raises:
+        CheckFailed: with the failing rows.
+    """
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
     tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
@@ -165,26 +176,22 @@ def _check(workspace: Workspace, staged: Staged, source: str, into: str, run: st
         for name in sorted(names)
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
-    refuse(
-        reports,
-        f"{source!r} is not merged into {into!r}",
-        f"{into!r} is unchanged. Repair the data on {source!r}, or change the contract there, then merge again.",
-    )
-    for path in sorted(paths):
-        if path.startswith("models/"):
-            _check_model(staged, path, source, into)
-    return (*(f"tables/{report.table}" for report in reports), *sorted(p for p in paths if p.startswith("models/")))
+    refuse(reports, refused, f"{unchanged} {repair}")
+    models = sorted(path for path in paths if path.startswith("models/"))
+    for path in models:
+        _check_model(staged, path, refused, unchanged)
+    return (*(f"tables/{report.table}" for report in reports), *models)
 
 
-def _check_model(staged: Staged, path: str, source: str, into: str) -> None:
+def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:
     model = staged.read(path) or {}
     number = model.get("aliases", {}).get(PRODUCTION)
     version = model.get("versions", {}).get(str(number))
     if version is not None and not version["passed"] and not version.get("forced"):
         raise CheckFailed(
-            f"{source!r} is not merged into {into!r}: version {number} of {path} did not pass its gates.",
+            f"{refused}: version {number} of {path} did not pass its gates.",
             details=[{"path": path, "version": number}],
-            hint=f"{into!r} is unchanged. See why with: bascule models {path.partition('/')[2]} {number}",
+            hint=f"{unchanged} See why with: bascule models {path.partition('/')[2]} {number}",
         )
 
 
@@ -221,33 +228,23 @@ def _production(workspace: Workspace, head: Commit, model: str) -> int | None:
     return version
 
 
-def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[Shipped, ...]:
+def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
     """Bring the production version of models into their deployments, where it is a new one."""
     head = workspace.history.resolve(into)
-    shipped = []
+    shipped, waiting = [], []
     for path, deployment in workspace.history.entries(head, "deployments/"):
         if deployment["model"] not in models:
             continue
         version = _production(workspace, head, deployment["model"])
         serving = {entry["version"] for entry in deployment["traffic"]}
-        if version is None or version in serving or deployment.get("rollout"):
+        if version is None or version in serving:
             continue
-        rules = deployment.get("rules") or {}
         name = path.partition("/")[2]
-        commit = deploy(
-            workspace,
-            into,
-            name,
-            deployment["model"],
-            version,
-            strategy=deployment.get("strategy", "canary"),
-            steps=rules.get("steps", (10, 100)),
-            shadow=rules.get("shadow", True),
-            guardrails=rules.get("guardrails"),
-            by=actor(),
-            reason="merged",
-        )
-        traffic = workspace.history.get(commit, path)["traffic"]
+        done = bring_into_service(workspace, into, name, version, by=actor())
+        if isinstance(done, Waiting):
+            waiting.append(done)
+            continue
+        traffic = workspace.history.get(done, path)["traffic"]
         share = next((entry["weight"] for entry in traffic if entry["version"] == version), 0)
-        shipped.append(Shipped(name, int(version), share))
-    return tuple(shipped)
+        shipped.append(Shipped(name, version, share))
+    return tuple(shipped), tuple(waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,6 +20,19 @@ STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A deployment that was brought a new version.
+
+    Attributes:
+        share: the percentage of the traffic that it has now: all of it for the first version, else a canary's.
+    """
+
+    deployment: str
+    version: int
+    share: int
+
+
+@dataclass(frozen=True)
 class Moved:
     """What became of the traffic.
 
@@ -28,16 +41,20 @@ class Moved:
         commit: the change, or the branch's head when there was nothing to do.
         deployments: the traffic of every deployment of the branch.
         changed: whether anything was.
+        shipped: the version that waited for the end of the rollout, and came into service at it.
     """
 
     branch: str
     commit: Commit
     deployments: dict[str, list[dict[str, int]]]
     changed: bool = True
+    shipped: Shipped | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The change as one JSON object."""
-        return {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
+        shipped = asdict(self.shipped) if self.shipped else None
+        moved = {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
+        return moved | {"shipped": shipped}
 
 
 def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
@@ -52,7 +69,13 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     """
     deployment = name.removeprefix("deployments/")
     branch = serving_branch(place, deployment)
-    return _moved(place, branch, how(place.workspace, branch, deployment, reason=reason))
+    path, history = f"deployments/{deployment}", place.workspace.history
+    waited: int | None = (history.read(branch, path) or {}).get("waits")
+    commit = how(place.workspace, branch, deployment, reason=reason)
+    head = history.resolve(branch)
+    now = {share["version"]: share["weight"] for share in (history.read(head, path) or {"traffic": []})["traffic"]}
+    shipped = Shipped(deployment, waited, now[waited]) if waited is not None and waited in now else None
+    return replace(_moved(place, branch, head), commit=commit, shipped=shipped)
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from bascule.history import Commit, Workspace
+from bascule.history.commits import Object, canonical
 from bascule.lake import Lake
 from bascule.project.file import ProjectFile
 from bascule.project.receipt import Output, Receipt
+from bascule.store import digest_of
 from bascule.tracking import Run
 
 
@@ -33,6 +35,7 @@ class Context:
         author: who is acting.
         receipts: receipts of the steps before, by name.
         force: a reason to register a model that the gates refuse; empty for none.
+        foreseen: objects that a step before is going to put on the branch, by path; None for one that it removes.
     """
 
     project: ProjectFile
@@ -41,6 +44,7 @@ class Context:
     author: str
     receipts: dict[str, Receipt] = field(default_factory=dict)
     force: str = ""
+    foreseen: Mapping[str, Object | None] = field(default_factory=dict)
 
     @cached_property
     def lake(self) -> Lake:
@@ -53,8 +57,25 @@ class Context:
         return self.workspace.history.resolve(self.branch)
 
     def digest(self, path: str) -> str | None:
-        """Return the digest of an object on the branch now."""
-        return self.workspace.history.digest(self.branch, path)
+        """Return the digest of an object on the branch now, or of the one that is foreseen there."""
+        if path not in self.foreseen:
+            return self.workspace.history.digest(self.branch, path)
+
+    def content(self, path: str) -> str:
+        """Return what stands for the rows and columns of a table on the branch now; empty when there is none.
+
+        Unlike the object's digest it stays when the table is compacted: then nothing that was made of it is out of date.
+        """
+        found = self.object(path)
+        return str(found["digest"]) if found else ""
+        value = self.foreseen[path]
+        return None if value is None else digest_of(canonical(value))
+
+    def object(self, path: str) -> Object | None:
+        """Return an object on the branch now, or the one that is foreseen there; None where there is none."""
+        if path in self.foreseen:
+            return self.foreseen[path]
+        return self.workspace.history.read(self.branch, path)
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,7 @@ class Step:
         settled: tells whether what a receipt says is still so on the branch; with `restore`, a receipt whose outputs
             have been moved away from is brought back without working again.
         restore: brings back what a receipt says.
+        only_stops: it makes nothing that a later step reads; it can only stop the run.
         idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or
             None. Their inputs only tell why there is something to do.
     """
@@ -105,4 +127,5 @@ class Step:
     work: Callable[[Context, Run, Progress], Outcome]
     settled: Callable[[Context, Receipt], bool] = lambda context, receipt: True
     restore: Callable[[Context, Receipt], None] | None = None
+    only_stops: bool = False
     idle: Callable[[Context], Outcome | None] | None = None

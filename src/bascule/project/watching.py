@@ -8,7 +8,9 @@ from typing import Any
 
 import duckdb
 
+from bascule.delivery import ship_waiting
 from bascule.delivery import step as judge
+from bascule.delivery.rollout import CONTROLLER
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
@@ -26,6 +28,7 @@ class Watched:
         firing: alerts that are open now, the most important first.
         opened: ids of those that were opened by this look.
         triggered: why a retraining was asked for, or None.
+        waits: how many more periods have to come before drift is judged, such as "3 more days"; empty when it is.
     """
 
     monitor: str
@@ -34,6 +37,7 @@ class Watched:
     firing: tuple[Alert, ...]
     opened: tuple[str, ...]
     triggered: str | None
+    waits: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The look as one JSON object."""
@@ -92,6 +96,7 @@ def _watch(workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: 
         firing,
         tuple(alert.id for alert in found.opened),
         reasons[0] if reasons else None,
+        f"{found.waits} more {monitor.by}{'s' if found.waits > 1 else ''}" if found.waits else "",
     )
 
 
@@ -105,7 +110,10 @@ def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str
 
 
 def judge_all(workspace: Workspace) -> None:
-    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them."""
+    """Judge the rollouts of every branch that people get answers from; other branches have only inherited them.
+
+    What waits for a rollout's end and was not shipped then, since a process was killed in between, is shipped now.
+    """
     under_way = {
         branch: names for branch, held in _holding(workspace, "deployments/").items() if (names := _rolling(held))
     }
@@ -120,11 +128,15 @@ def _judged(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, names: Iterable[str]
 ) -> list[tuple[str, str, str]]:
     decisions = [(name, judge(connection, workspace, branch, name)) for name in names]
+    for name, decision in decisions:
+        if decision.action == "idle":
+            ship_waiting(workspace, branch, name, by=CONTROLLER)
     return [(name, decision.action, decision.reason) for name, decision in decisions]
 
 
 def _rolling(deployments: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
-    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") is not None]
+    """The deployments with a rollout under way, or a version that waits for the end of one."""
+    return [path.partition("/")[2] for path, obj in deployments if obj.get("rollout") or obj.get("waits")]
 
 
 def _holding(workspace: Workspace, prefix: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bascule.catalog import actor
@@ -12,6 +12,7 @@ from bascule.project.decision import decide
 from bascule.project.file import ProjectFile
 from bascule.project.plan import make_plan
 from bascule.project.step import Context
+from bascule.project.steps import defining
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class Outlook:
 
 
 def outlook(project: ProjectFile, workspace: Workspace, branch: str) -> list[Outlook]:
-    """Return for every step of the plan whether it would run, and why. Nothing is run or changed."""
+    """Return for every step of the plan whether it would run, and why. Nothing is run or changed.
+
+    What `define` would make is known without running it, so the steps after it are held to that, and a check makes
+    nothing that is read. What any other step would make is not known.
+    """
     context = Context(project, workspace, branch, actor())
     found: list[Outlook] = []
     causes: dict[str, dict[str, Outlook]] = {}  # of every step that would run: the steps that begin it
@@ -48,7 +53,9 @@ def outlook(project: ProjectFile, workspace: Workspace, branch: str) -> list[Out
             if decision.receipt is not None:
                 context.receipts[step.name] = decision.receipt
             row = Outlook(step.name, step.after, decision.action == "work", decision.reason, decision.differences)
-        if row.runs:
+        if row.runs and step.name == defining.NAME:
+            context = replace(context, foreseen=defining.foreseen(context))
+        elif row.runs and not step.only_stops:
             causes[step.name] = begun if blocked else {step.name: row}
         found.append(row)
     return found

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 Object = dict[str, Any]
+Side = Literal["ours", "theirs"]
 
 
-def merge_models(path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+def merge_models(
+    path: str, base: Object | None, ours: Object | None, theirs: Object | None, *, prefer: Side | None = None
+) -> Object | None:
     """Settle a model that both sides changed: keep the versions of both, and one-sided changes of aliases.
 
-    A `Resolver` of the history. Numbers are unique over all branches, so versions of both sides never clash.
+    A `Resolver` of the history. Numbers are unique over all branches, so versions of both sides never clash. When both
+    sides moved one alias and one of them to a version that is new there, that one is taken: the other side went back to
+    a version that both knew, as a rollback does, and that says nothing against the new one.
+
+    Args:
+        prefer: whose alias is taken where both sides moved it; the versions of both are kept all the same.
 
     Returns:
         The merged model; None, which means conflict, when the path is not a model, one side removed it, both sides
-        moved one alias to different versions, or a version differs.
+        moved one alias to different new versions, or a version differs.
     """
     sides = [one for one in (ours, theirs) if one is not None]
     if len(sides) < 2 or any(one.get("kind") != "model" for one in sides):
@@ -25,21 +33,29 @@ def merge_models(path: str, base: Object | None, ours: Object | None, theirs: Ob
     for number, version in second["versions"].items():
         if versions.setdefault(number, version) != version:
             return None
-    aliases = _merge_aliases(base["aliases"] if base else {}, first["aliases"], second["aliases"])
+    aliases = _merge_aliases(base or {"aliases": {}, "versions": {}}, first["aliases"], second["aliases"], prefer)
     if aliases is None:
         return None
     return {**first, "versions": versions, "aliases": aliases}
 
 
 def _merge_aliases(
-    base: Mapping[str, int], ours: Mapping[str, int], theirs: Mapping[str, int]
+    base: Object, ours: Mapping[str, int], theirs: Mapping[str, int], prefer: Side | None
 ) -> dict[str, int] | None:
     merged: dict[str, int] = {}
-    for alias in sorted({*base, *ours, *theirs}):
-        before, mine, other = base.get(alias), ours.get(alias), theirs.get(alias)
-        if mine != other and before not in (mine, other):
-            return None
+    for alias in sorted({*base["aliases"], *ours, *theirs}):
+        before, mine, other = base["aliases"].get(alias), ours.get(alias), theirs.get(alias)
         settled = other if mine == before else mine
+        if mine != other and before not in (mine, other):
+            if prefer is None and (settled := _only_new(base, mine, other)) is None:
+                return None
+            settled = settled if prefer is None else mine if prefer == "ours" else other
         if settled is not None:
             merged[alias] = settled
     return merged
+
+
+def _only_new(base: Object, mine: int | None, other: int | None) -> int | None:
+    """Return the one of two versions that the base does not have, or None when it is not just one of them."""
+    fresh = [one for one in (mine, other) if one is not None and str(one) not in base["versions"]]
+    return fresh[0] if len(fresh) == 1 and None not in (mine, other) else None

@@ -32,6 +32,7 @@ from bascule.server.settings import ServerSettings
 log = logging.getLogger("bascule.server")
 
 FORM_FIELD = "form_token"
+STRICT = "/api/"  # an unknown query parameter is a mistake here, not an addition of somebody else
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _run(route: Route, shape: Shape, context: Context, request: Request, princip
         settings=context.settings,
         principal=principal,
         path=request.path_params,
-        query=read_query(request, shape.query, strict=not route.page),
+        query=read_query(request, shape.query, strict=route.path.startswith(STRICT)),
         body=_read_body_as(request, route, shape.body, raw, secret, principal),
         request=request,
         form_token=form_token(secret, principal) if route.page else "",
@@ -147,14 +148,12 @@ def read_query(request: Request, kind: Any, *, strict: bool) -> Any:
     """Read the query parameters into a struct.
 
     Args:
-        strict: refuse unknown names. Pages ignore them, because links carry what others added.
+        strict: refuse unknown names. Pages ignore them, because links carry what others added, and so do probes.
 
     Raises:
         InputError: naming the parameter, what was found and what is allowed.
     """
-    if kind is None:
-        return None
-    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)} if kind is not None else {}
     values: dict[str, Any] = {}
     for name in request.query_params:
         if name in fields:
@@ -163,7 +162,9 @@ def read_query(request: Request, kind: Any, *, strict: bool) -> Any:
         elif strict:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(fields) or 'none'}."
-            raise InputError(f"There is no query parameter {name!r} here.", hint=hint)
+            raise InputError(f"There is no query parameter {name[:80]!r} here.", hint=hint)
+    if kind is None:
+        return None
     return _convert({k: v for k, v in values.items() if v != ""}, kind, "query parameters")
 
 

@@ -142,10 +142,16 @@ class LoadedModel:
                 hint="Fill the online store with: bascule run; or send the model's inputs themselves.",
             )
         if unknown:
-            raise extra(sorted(unknown), sorted(known | self._beside))
+            raise extra(sorted(unknown), self._meant(columns))
         if self.joiner is None:
             return True
         return known <= columns.keys() or bool(columns.keys() - self.joiner.columns.keys())
+
+    def _meant(self, columns: Columns) -> list[str]:
+        """Return the names that a request may bring: the model's own inputs only to one that brings some of them."""
+        asked = [column.name for column in self.columns]
+        brings_inputs = bool(self.encoder.known & (columns.keys() - set(asked)))
+        return sorted(self.encoder.known | self._beside if brings_inputs else asked)
 
 
 def load_model(name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf) -> LoadedModel:

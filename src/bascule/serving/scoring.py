@@ -59,6 +59,7 @@ class Answer:
     """What was found out.
 
     Attributes:
+        unit: the place of what was assigned to the arm (`Split.place`); None when there was nothing to choose.
         outputs: for each row the positive class' probability, each class' probability, or the value; None when the
             model failed.
         features: the model's inputs row by row, when they were joined and not sent.
@@ -81,11 +82,14 @@ class Answer:
     scored_ns = 0
     latency_us = 0
 
-    def __init__(self, deployment: ServedDeployment, query: Query, arm: Arm, model: LoadedModel) -> None:
+    def __init__(
+        self, deployment: ServedDeployment, query: Query, arm: Arm, model: LoadedModel, unit: int | None = None
+    ) -> None:
         self.deployment = deployment
         self.query = query
         self.arm = arm
         self.model = model
+        self.unit = unit
 
 
 def score(deployment: ServedDeployment, query: Query) -> Answer:
@@ -104,14 +108,14 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
             f"The request has {rows.count:,} rows; at most {MOST_ROWS:,} are answered at once.",
             hint="Send it in parts.",
         )
-    arm = _arm(deployment, query)
+    arm, unit = _arm(deployment, query)
     model = deployment.model(arm.version)
     if model is None:
         raise EnvironmentProblem(
             f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip(),
             hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
         )
-    answer = Answer(deployment, query, arm, model)
+    answer = Answer(deployment, query, arm, model, unit)
     began = time.perf_counter_ns()
     try:
         answer.outputs, answer.features, answer.event_time = model.score(rows, query.at)
@@ -156,20 +160,23 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
                 answer.outputs,
                 answer.error,
                 answer.shadow,
+                answer.unit,
             ),
         )
     if answer.error is not None:
         raise ScoringFailed(f"Version {model.version} of model {model.name!r} failed: {answer.error}")
 
 
-def _arm(deployment: ServedDeployment, query: Query) -> Arm:
+def _arm(deployment: ServedDeployment, query: Query) -> tuple[Arm, int | None]:
+    """Return the arm that answers, and the place of the unit that was assigned to it."""
     if query.version is not None:
         deployment.entry(query.version)
-        return Arm(query.version, "pinned", None)
-    only = deployment.split.only
-    if only is not None:
-        return only
-    return deployment.split.arm(query.unit or deployment.first.subject(query.rows) or secrets.token_hex(8))
+        return Arm(query.version, "pinned", None), None
+    split = deployment.split
+    if split.only is not None:
+        return split.only, None
+    place = split.place(query.unit or deployment.first.subject(query.rows) or secrets.token_hex(8))
+    return split.arm_at(place), place
 
 
 def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:

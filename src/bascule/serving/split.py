@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 BUCKETS = 10_000
 PER_WEIGHT = BUCKETS // 100
+MOST_PLACE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,21 @@ class Split:
 
     def arm(self, unit: str) -> Arm:
         """Return the arm of a unit: a request's id, or what it is about."""
-        if self.only is not None:
-            return self.only
-        place = self.bucket(unit)
+        return self.only or self.arm_at(self.place(unit))
+
+    def arm_at(self, place: int) -> Arm:
+        """Return the arm of the unit that has this place."""
+        bucket = place % BUCKETS
         for upper, arm in self._ranges:
-            if place < upper:
+            if bucket < upper:
                 return arm
         return self._ranges[-1][1]
 
+    def place(self, unit: str) -> int:
+        """Return where a unit falls, 0 to 2^63 - 1: what decides its arm, and tells it from others in the log."""
+        digest = blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8, salt=self._salt).digest()
+        return int.from_bytes(digest, "little") & MOST_PLACE
+
     def bucket(self, unit: str) -> int:
         """Return the bucket of a unit, 0 to 9,999."""
-        digest = blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8, salt=self._salt).digest()
-        return int.from_bytes(digest, "little") % BUCKETS
+        return self.place(unit) % BUCKETS

@@ -12,12 +12,16 @@ SCALES = ((0.25, 0.05), (0.5, 0.1), (0.75, 0.25), (1.0, 0.25))
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """A square drawing of 100 × 100 units: x is what was predicted, y (downwards) what happened."""
+    """A square drawing of 100 × 100 units: x is what was predicted, y (downwards) what happened.
+
+    `rows` are the numbers behind it: (rows, predicted, observed, low, high) of each bin.
+    """
 
     points: list[tuple[float, float]]
     whiskers: list[tuple[float, float, float]]
     ticks: list[tuple[float, str]]
     top: float
+    rows: list[tuple[int, float, float, float, float]]
 
 
 def reliability(found: Calibration) -> Reliability | None:
@@ -30,4 +34,5 @@ def reliability(found: Calibration) -> Reliability | None:
     points = [(one.predicted * scale, 100 - one.observed * scale) for one in found.bins]
     whiskers = [(one.predicted * scale, 100 - one.low * scale, 100 - one.high * scale) for one in found.bins]
     ticks = [(100 * step * n / top, f"{100 * step * n:.0f}") for n in range(round(top / step) + 1)]
-    return Reliability(points, whiskers, ticks, top)
+    rows = [(one.rows, one.predicted, one.observed, one.low, one.high) for one in found.bins]
+    return Reliability(points, whiskers, ticks, top, rows)

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from bascule.web.text import metric
+
 WIDTH, HEIGHT = 1000.0, 100.0
+# In percent of the plot: a character of a mark's words at the narrowest, where they turn to the left of their line, and
+# how far apart the words of two limits must be. `charts.js` does the same in pixels.
+CHARACTER, LATE, NEAR_LIMITS, MARK_ROWS = 3.0, 70.0, 14.0, 4
 SECOND = 1_000_000
 TIME_STEPS = tuple(
     SECOND * seconds
@@ -69,13 +74,15 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class DrawnMark:
-    """A mark as an SVG path, and where its words go in percent."""
+    """A mark as an SVG path, and where its words go in percent: below those of near moments, left of a near limit's."""
 
     label: str
     tone: str
     path: str
     x: float | None
     y: float | None
+    row: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,24 @@ class Chart:
     rows: list[list[str]]
     head: list[str]
     empty: str = ""
+
+    @property
+    def said(self) -> str:
+        """The chart in words: what, from when to when, and the last value of each line."""
+        if not self.rows:
+            return self.title
+        last = []
+        for place, name in enumerate(self.head[1:], 1):
+            value = next((row[place] for row in reversed(self.rows) if row[place]), "")
+            last.append(f"{name} {value}")
+        unit = f", {self.unit}" if self.unit else ""
+        x = self.x_unit or self.head[0]
+        span = (
+            f"from {self.rows[0][0]} to {self.rows[-1][0]} ({x})"
+            if len(self.rows) > 1
+            else f"at {self.rows[0][0]} ({x})"
+        )
+        return f"{self.title}{unit}, {span}; last: {', '.join(last)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +163,11 @@ def chart(
         unit=unit,
         x_unit="UTC" if time else x_unit,
         lines=[_draw(line, x, y) for line in drawn],
-        marks=[_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high],
+        marks=_spread([_draw_mark(mark, x, y) for mark in marks if mark.x is None or x.low <= mark.x <= x.high]),
         x_labels=_x_labels(x, x_text),
         y_labels=[Label(100 - 100 * y.share(tick), show(tick), "end") for tick in y.ticks],
-        data=_data(drawn, marks, unit, time, y),
-        rows=_rows(drawn, time, show),
+        data=_data(drawn, marks, unit, time, y, [show(tick) for tick in y.ticks]),
+        rows=_rows(drawn, time, _share_text if unit == "%" else metric),
         head=["Time (UTC)" if time else x_unit or "x", *(line.name for line in drawn)],
     )
 
@@ -205,6 +230,26 @@ def _draw_mark(mark: Mark, x: _Scale, y: _Scale) -> DrawnMark:
         return DrawnMark(mark.label, mark.tone, f"M0 {place:.2f}H{WIDTH:.0f}", None, 100 * place / HEIGHT)
     place = WIDTH * x.share(mark.x or 0.0)
     return DrawnMark(mark.label, mark.tone, f"M{place:.1f} 0V{HEIGHT:.0f}", 100 * place / WIDTH, None)
+
+
+def _spread(marks: Sequence[DrawnMark]) -> list[DrawnMark]:
+    """Keep the marks' words off each other, also on a phone. What finds no room keeps its line and loses its words."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(MARK_ROWS)]
+    heights: list[float] = []
+    spread = []
+    for mark in marks:
+        if mark.y is not None:
+            near = [y for y in heights if abs(y - mark.y) < NEAR_LIMITS]
+            heights.append(mark.y)
+            spread.append(replace(mark, left=len(near) == 1, label=mark.label if len(near) < 2 else ""))
+        elif mark.x is not None:
+            width = CHARACTER * (len(mark.label) + 1)
+            span = (mark.x - width, mark.x) if mark.x > LATE else (mark.x, mark.x + width)
+            row = next((n for n, row in enumerate(taken) if all(span[1] <= a or b <= span[0] for a, b in row)), None)
+            if row is not None:
+                taken[row].append(span)
+            spread.append(replace(mark, row=row or 0, label="" if row is None else mark.label))
+    return spread
 
 
 def _extent(values: Sequence[float]) -> tuple[float, float]:
@@ -280,7 +325,7 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y: _Scale) -> str:
+def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y: _Scale, ticks: Sequence[str]) -> str:
     scale = 1e-6 if time else 1.0
     xs = sorted({x for line in lines for x in line.xs})
     series = []
@@ -290,7 +335,15 @@ def _data(lines: Sequence[Line], marks: Sequence[Mark], unit: str, time: bool, y
             found |= {"low": _aligned(xs, line.xs, line.low), "high": _aligned(xs, line.xs, line.high)}
         series.append(found)
     shown = [{"label": m.label, "tone": m.tone, "x": m.x * scale if m.x is not None else None, "y": m.y} for m in marks]
-    said = {"x": [x * scale for x in xs], "series": series, "marks": shown, "unit": unit, "time": time, "y": y.ticks}
+    said = {
+        "x": [x * scale for x in xs],
+        "series": series,
+        "marks": shown,
+        "unit": unit,
+        "time": time,
+        "y": y.ticks,
+        "shown": ticks,
+    }
     # "<" would let a name end the script element that holds this.
     return msgspec.json.encode(said).decode().replace("<", "\\u003c")
 

@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 164, 16, 9
-GAP_X, GAP_Y, MARGIN = 34, 16, 6
+# Six layers, the most that a prediction's chain has, are 1020 wide: what a window of 1280 leaves beside the sections.
+BOX_WIDTH, LINE_HEIGHT, BOX_PAD = 148, 16, 9
+GAP_X, GAP_Y, MARGIN = 24, 16, 6
 SWEEPS = 8
 # How many characters fit into a box: of its title in bold 12 px, of its lines in 11 px, in a wide font.
-TITLE_CHARACTERS, LINE_CHARACTERS = 19, 22
+TITLE_CHARACTERS, LINE_CHARACTERS = 17, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 from bascule.web.graph import Edge, Node
 from bascule.web.render import href
-from bascule.web.text import metric, number, plural, short
+from bascule.web.text import NOTHING, metric, number, plural, short, short_name
 
 Link = Mapping[str, Any]
+BROUGHT = "brought in "
 
 
 def lineage(chain: Mapping[str, Link]) -> tuple[list[Node], list[Edge]]:
@@ -39,18 +40,37 @@ def lineage(chain: Mapping[str, Link]) -> tuple[list[Node], list[Edge]]:
     return nodes, edges
 
 
-def _who(person: object) -> str:
-    """A person's short name: the part of a mail address before its host."""
-    return str(person or "–").partition("@")[0]
+def people(chain: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return who had a hand in an answer, each person once, with what they did."""
+    told = (chain.get("people") or {}).get("names") or []
+    decisions = (chain.get("approvals") or {}).get("decisions", [])
+    known = {
+        (chain.get("run") or {}).get("user_name"),
+        chain["version"].get("created_by"),
+        (chain["deployment"].get("change") or {}).get("actor"),
+        *(table.get("author") for table in (chain.get("tables") or {}).values()),
+        *(decision["actor"] for decision in decisions),
+    }
+    names = sorted((str(name) for name in known if name), key=len, reverse=True)
+    found: dict[str, list[str]] = {}
+    for line in told:
+        name = next((name for name in names if line.startswith(f"{name} ")), "")
+        deeds = found.setdefault(name or NOTHING, [])
+        deed = line.removeprefix(name).strip()
+        if deeds and deed.startswith(BROUGHT) and deeds[-1].startswith(BROUGHT):
+            deeds[-1] += f", {deed.removeprefix(BROUGHT)}"
+        else:
+            deeds.append(deed)
+    return sorted(found.items())
 
 
 def _table(path: str, table: Link, contract: Link | None) -> Node:
     name = path.partition("/")[2]
     lines = [f"{number(table.get('rows'))} rows"]
     if contract and contract.get("checks"):
-        lines.append(f"{contract['passed']} of {contract['checks']} checks passed")
+        lines.append(f"{contract['passed']} of {contract['checks']} checks ok")
     if table.get("author"):
-        lines.append(f"by {_who(table['author'])}")
+        lines.append(f"by {short_name(table['author'])}")
     tone = "bad" if contract and contract.get("failed") else ""
     where = href(f"/data/{name}", table["commit"]) if table.get("commit") else href(f"/data/{name}")
     return Node(path, "table", name, tuple(lines), where, tone)
@@ -63,7 +83,7 @@ def _training_set(training: Link) -> Node:
 
 
 def _run(run: Link) -> Node:
-    lines = (short(run["id"], 8), f"by {_who(run.get('user_name'))}")
+    lines = (short(run["id"]), f"by {short_name(run.get('user_name'))}")
     return Node("run", "run", str(run.get("step") or run["name"]), lines, href(f"/runs/{run['id']}"))
 
 
@@ -83,7 +103,7 @@ def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
     gates = evaluation.get("gates") or []
     passed = sum(bool(gate["passed"]) for gate in gates)
     lines = [f"{passed} of {len(gates)} gates passed" if gates else "gates: none on record"]
-    lines.append(f"by {_who(version.get('created_by'))}")
+    lines.append(f"by {short_name(version.get('created_by'))}")
     where = href(f"/models/{version['model']}/{version['version']}", deployment["commit"])
     tone = "ok" if version.get("passed") else "bad"
     return Node(
@@ -94,7 +114,9 @@ def _version(version: Link, evaluation: Link, deployment: Link) -> Node:
 def _approval(place: int, decision: Link) -> Node:
     lines = (str(decision.get("reason") or ""),)
     tone = {"approved": "ok", "refused": "bad"}.get(decision["decision"], "warn")
-    return Node(f"approval{place}", "decision", f"{decision['decision']} by {_who(decision['actor'])}", lines, "", tone)
+    return Node(
+        f"approval{place}", "decision", f"{decision['decision']} by {short_name(decision['actor'])}", lines, "", tone
+    )
 
 
 def _deployment(deployment: Link) -> Node:
@@ -102,12 +124,12 @@ def _deployment(deployment: Link) -> Node:
     lines = [f"revision {deployment['revision']}, on {deployment['branch']}"]
     lines += [f"version {share['version']}: {share['weight']} %" for share in deployment.get("traffic", [])[:2]]
     if change:
-        lines.append(f"{change['action']} by {_who(change['actor'])}")
+        lines.append(f"{change['action']} by {short_name(change['actor'])}")
     where = href(f"/deployments/{deployment['name']}", deployment["branch"])
     return Node("deployment", "deployment", str(deployment["name"]), tuple(lines), where)
 
 
 def _prediction(prediction: Link, truth: Link) -> Node:
     lines = [f"score {metric(prediction.get('score'))}", f"by the {prediction['arm']} arm"]
-    lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known yet")
+    lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known")
     return Node("prediction", "prediction", short(str(prediction["prediction_id"]), 10), tuple(lines), "", "focus")

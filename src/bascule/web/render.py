@@ -13,25 +13,19 @@ from starlette.responses import HTMLResponse, Response
 from bascule import __version__
 from bascule.errors import BasculeError
 from bascule.server.access import NOBODY
+from bascule.server.answers import json_answer
 from bascule.server.dispatch import FORM_FIELD
-from bascule.server.reads import history, monitoring
+from bascule.server.reads import monitoring
 from bascule.server.routes import Call
+from bascule.web.guess import near_pages, unknown_names
 from bascule.web.markdown import render_markdown
+from bascule.web.sections import SECTIONS
 from bascule.web.static import static_url
 from bascule.web.text import FILTERS, plural
 
-SECTIONS = (
-    ("/", "Overview"),
-    ("/history", "History"),
-    ("/data", "Data"),
-    ("/runs", "Runs"),
-    ("/models", "Models"),
-    ("/deployments", "Deployments"),
-    ("/monitoring", "Monitoring"),
-    ("/predictions", "Predictions"),
-    ("/audit", "Audit"),
-)
 MAIN = "main"
+# A table with more rows than this scrolls inside itself; a list of branches longer than that leaves out the stillest.
+MOST_ROWS, MOST_BRANCHES = 25, 200
 
 
 @cache
@@ -51,6 +45,7 @@ def environment() -> Environment:
         "bascule_version": __version__,
         "form_field": FORM_FIELD,
         "plural": plural,
+        "most_rows": MOST_ROWS,
     }
     return made
 
@@ -59,19 +54,25 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
     """Answer with a template, in the frame that every page has.
 
     A page's query has `ref` where it shows one state of the history; links keep it.
+
+    Raises:
+        NotFound: there is no such state, with the nearest name.
     """
     ref = getattr(call.query, "ref", MAIN)
     ws = call.workspace
     if not call.principal.may("read"):  # the page that asks for a token tells nothing of what is inside
         bare = environment().get_template(template)
         return HTMLResponse(bare.render(values, form_token=call.form_token), status)
-    known = history.branches(ws)
+    ws.history.resolve(ref)  # also where a page reads nothing of that state: an unknown one is told, not shown empty
+    branches = sorted(ws.history.branches(), key=lambda one: (one.name not in (MAIN, ref), -one.updated_at))
+    known = [branch.name for branch in branches[:MOST_BRANCHES]]
     firing = monitoring.count_firing(ws, ref)
     frame = {
         "here": call.request.url.path,
         "ref": ref,
-        "is_branch": any(branch.name == ref for branch in known),
-        "branches": known,
+        "is_branch": ref in known,
+        "branches": sorted(known, key=lambda name: (name != MAIN, name)),
+        "ignored": unknown_names(call.request.query_params, call.query),
         "firing": firing,
         "person": call.principal,
         "form_token": call.form_token,
@@ -99,12 +100,28 @@ def local_path(address: str) -> str:
 
 
 def error_page(request: Request, status: int, error: BasculeError) -> Response:
-    """The page that tells an error: what was asked, what was found, and what to do next."""
+    """The page that tells an error: what was asked, what was found, and what to do next.
+
+    Who asks for JSON and not for a page gets the envelope of the API.
+    """
+    accepted = request.headers.get("accept", "")
+    if "application/json" in accepted and "text/html" not in accepted:
+        return json_answer(error.as_dict(), status)
     principal = request.scope.get("bascule.principal", NOBODY)
-    details = getattr(error, "details", [])
+    path = request.url.path
+    unmatched = status == 404 and "bascule.route" not in request.scope
     text = (
         environment()
         .get_template("error.html")
-        .render(status=status, error=error, details=details, here=request.url.path, person=principal)
+        .render(
+            status=status,
+            error=error,
+            details=getattr(error, "details", []),
+            here=path,
+            query=request.url.query,
+            near=near_pages(path) if unmatched else [],
+            word=path.strip("/").rpartition("/")[2] if unmatched else "",
+            person=principal,
+        )
     )
     return HTMLResponse(text, status)

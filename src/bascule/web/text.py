@@ -142,6 +142,28 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def numeric_columns(rows: list[list[Any]]) -> list[bool]:
+    """For each column of some rows, whether it holds numbers: at least one, and nothing else but nulls."""
+    return [
+        any(is_number(value) for value in column) and all(value is None or is_number(value) for value in column)
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def short_name(person: object) -> str:
+    """A person's short name: the part of a mail address before its host."""
+    name = str(person or "")
+    return name.partition("@")[0] or name or NOTHING
+
+
+def who(person: str | None) -> Markup:
+    """A person's short name in a list, with the whole one on request; lists repeat it row by row."""
+    name = short_name(person)
+    if name == (person or NOTHING):
+        return escape(name)
+    return Markup('<span class="who" title="{}">{}</span>').format(person, name)
+
+
 def breakable(text: str) -> Markup:
     """A long name that may break after its separators."""
     escaped = str(escape(text))
@@ -154,6 +176,6 @@ FILTERS = {
     function.__name__: function
     for function in (
         when, day, ago, duration, number, metric, percent, size, short, plural, cell, words, is_number,
-        breakable, plain, values_of,
+        breakable, plain, values_of, who, numeric_columns,
     )
 }  # fmt: skip

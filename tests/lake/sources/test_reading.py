@@ -242,3 +242,10 @@ def test_decimal_commas_of_a_batch_fit_the_table(tmp_path: Path, reading: Readin
     assert reading(put(tmp_path, "a.csv", "a;b\n1,5;2\n"), expected=wanted) == [{"a": 1.5, "b": 2}]
     with pytest.raises(InputError, match=r"column 'b' is BIGINT and cannot hold '2,5'"):
         reading(put(tmp_path, "b.csv", "a;b\n1,5;2,5\n"), expected=wanted)
+
+
+def test_decimal_commas_in_quotes_where_commas_part_the_fields(tmp_path: Path, reading: Reading) -> None:
+    assert [row["a"] for row in reading(put(tmp_path, "a.csv", 'a,b\n"1,5",x\n"1,234",y\n7,z\n'))] == [1.5, 1.234, 7.0]
+    # A comma that may group thousands is not guessed to be one before decimals.
+    assert reading(put(tmp_path, "b.csv", 'a,b\n"1,234",x\n"12,345,678",y\n'))[0] == {"a": "1,234", "b": "x"}
+    assert reading(put(tmp_path, "c.csv", 'a,b\n"1,5","1,234"\n"2,5","2,345"\n'))[0] == {"a": "1,5", "b": "1,234"}

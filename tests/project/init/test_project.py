@@ -152,16 +152,18 @@ def test_history_counts_only_what_was_known(tmp_path: Path, write_csv: object) -
     assert "the answer is known at delivered_at" in report.assumptions
 
 
-def test_odd_names_are_made_tidy(tmp_path: Path, write_csv: object) -> None:
+def test_odd_names_stay_what_a_caller_sends(tmp_path: Path, write_csv: object) -> None:
     (tmp_path / "data").mkdir()
-    lines = [f"{n},{n % 7},{'ab'[n % 2]},{n % 5},{n % 3}" for n in range(60)]
-    header = '"my id","Width (cm)","order","2nd value","the label"'
+    lines = [f"{n},{n % 7},{'ab'[n % 2]},{n % 5},{n % 9},{n % 8},{n % 3}" for n in range(60)]
+    header = '"my id","Width (cm)","order","2nd value","Price €","split","the label"'
     (tmp_path / "data" / "my table-1.csv").write_text("\n".join([header, *lines]) + "\n")
     report = init_project(tmp_path / "data", "the label", tmp_path)
     project = _works(report)
     assert project.training is not None
     assert project.training.label == '"the label"'
-    assert project.training.request == ("Width_cm", "order", "c_2nd_value")
+    assert project.training.request == ("Width (cm)", "order", "2nd value", "Price €", "split_")
+    assert "the column 'split' is called 'split_' in a request: the project uses its name itself" in report.assumptions
+    assert len([said for said in report.assumptions if " is called " in said]) == 1
     assert list(project.source) == ["my_table_1"]
 
 

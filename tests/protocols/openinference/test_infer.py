@@ -313,12 +313,37 @@ def test_methods_and_paths(server: Served) -> None:
     assert (status, headers["allow"]) == (405, "GET, HEAD")
     status, _, data = server.request("/v2/health/live", method="HEAD")
     assert (status, data) == (200, b"")
-    for path in ("/", "/v3", "/v2/models", "/v2/models/delays/versions", "/v2/models/delays/infer/x", "/v2/health"):
+    for path in ("/", "/v3", "/v2/models/delays/versions", "/v2/models/delays/infer/x", "/v2/health"):
         assert "There is no path" in server.error(path, status=404)
     assert "version 'one' is not a number" in server.error("/v2/models/delays/versions/one")
     assert "not UTF-8" in server.error("/v2/models/%ff")
     assert server.ask("/v2/health/live/") == {"live": True}
     assert server.ask("/v2/health/live?x=1") == {"live": True}
+
+
+def test_the_models_of_a_branch_are_listed(server: Served) -> None:
+    assert {"delays", "numbers"} <= set(server.ask("/v2/models")["models"])
+    assert server.ask("/branch/main/v2/models/") == server.ask("/v2/models")
+    for name in server.ask("/v2/models")["models"]:
+        assert server.ask(f"/v2/models/{name}")["name"] == name
+    assert server.request("/v2/models", b"", "POST")[1]["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("/v2/model/delays/infer", "/v2/models/delays/infer"),
+        ("/v2/models/delays/infr", "/v2/models/delays/infer"),
+        ("/v1/models/delays:predict", "/v2/models/delays/predict"),
+        ("/models/delays/predict", "/v2/models/delays/predict"),
+        ("/v2/heath/ready", "/v2/health/ready"),
+        ("/branch/main/v2/model", "/branch/main/v2/models"),
+        ("/groundtruth?x=1", "/ground-truth"),
+        ("/metric", "/metrics"),
+    ],
+)
+def test_an_unknown_path_names_the_nearest(server: Served, asked: str, meant: str) -> None:
+    assert f"Did you mean {meant!r}?" in server.error(asked, status=404)
 
 
 def test_metrics_count(server: Served) -> None:

@@ -19,6 +19,7 @@ from bascule.lake.sources.conversions import WHOLE, Conversion, convert
 from bascule.lake.sources.text import Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
+_GROUPED = r"'[+-]?[1-9]\d{0,2}(,\d{3})+'"
 SHOWN = 5
 
 
@@ -27,7 +28,7 @@ class CsvFile:
     """One CSV file, looked through once: its head, and the type that all of a column's values have.
 
     Attributes:
-        decimal: what stands before the decimals of a number: a point, or a comma where it does not part the fields.
+        decimal: what stands before the decimals of a number: a point or a comma.
     """
 
     path: Path
@@ -80,9 +81,13 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     head = text.read_head(path)
     kinds, date_format = _sniffed(connection, path, head, null_values, ".")
     decimal = "."
-    if head.delimiter != "," and "VARCHAR" in kinds:
+    if "VARCHAR" in kinds:
         others, other_format = _sniffed(connection, path, head, null_values, ",")
-        if _is_better(kinds, others):
+        turned = [
+            name for name, a, b in zip(head.columns, kinds, others, strict=True) if (a, b) == ("VARCHAR", "DOUBLE")
+        ]
+        plain = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), "", null_values)
+        if _is_better(kinds, others) and (head.delimiter != "," or _are_decimals(connection, plain, turned)):
             kinds, date_format, decimal = others, other_format, ","
     types = dict(zip(head.columns, kinds, strict=True))
     return CsvFile(path, head, types, "" if date_format == "%Y-%m-%d" else date_format, null_values, decimal)
@@ -112,6 +117,18 @@ def _is_better(kinds: Sequence[str], others: Sequence[str]) -> bool:
     return any(a == "VARCHAR" and b == "DOUBLE" for a, b in pairs) and not any(
         a == "DOUBLE" and b != "DOUBLE" for a, b in pairs
     )
+
+
+def _are_decimals(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[str]) -> bool:
+    """Tell whether the commas in each column stand before decimals: `1,234` alone could be a thousand and more.
+
+    Where commas part the fields too, a comma inside of quotes is as often one that groups thousands.
+    """
+    tests = ", ".join(
+        f"count(*) FILTER (contains({quoted(name)}, ',') AND NOT regexp_full_match({quoted(name)}, {_GROUPED}))"
+        for name in columns
+    )
+    return all(connection.execute(f"SELECT {tests} FROM {file.relation(file.conversions({}))}").fetchall()[0])
 
 
 def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -23,6 +23,7 @@ MOST_HISTORIES = 3
 SHARE, LARGER_SHARE = 0.15, 0.25
 MANY_ROWS = 1_000
 #: What the population and the training set call columns of their own.
+RESERVED = "__"  # what features begin with that are no feature
 OWN_NAMES = frozenset({"prediction_time", "label_time", "answered_at", "series", "label", "split"})
 #: From so many test rows on, the greatest calibration error that is asked for.
 CALIBRATION = ((1_000, 0.05), (200, 0.1))
@@ -103,23 +104,37 @@ def make_design(connection: duckdb.DuckDBPyConnection, found: Findings) -> Desig
         test_rows=test_rows,
         calibration=calibration,
         one_series=found.pace is not None and times is not None and not found.table.entity_key(times.prediction),
-        said=(*assumptions(found, silent, bool(past), how), *off),
+        said=(*assumptions(found, silent, bool(past), how), *_renamed(names, (*views, *past), request), *off),
     )
 
 
 def _names(label: Label) -> dict[str, str]:
-    """Return the population's name for each column: tidy, different, and as it is where the label reads it."""
+    """Return the population's name for each column: its own, so that a caller sends what the data have.
+
+    Only what the population itself uses is moved out of the way.
+    """
     names = {name: name for name in label.columns}
     taken = {name.lower() for name in names} | OWN_NAMES
     for column in label.table.columns:
         if column.name in names:
             continue
-        name = tidy(column.name)
+        name = tidy(column.name) if column.name.startswith(RESERVED) else column.name
         while name.lower() in taken:
             name += "_"
         names[column.name] = name
         taken.add(name.lower())
     return names
+
+
+def _renamed(names: Mapping[str, str], views: Sequence[View], request: Sequence[str]) -> Iterator[str]:
+    """Say which columns are called otherwise, in a request and in the features."""
+    asked = {*request, *(key for view in views for key in view.keys)}
+    for column, name in names.items():
+        if column != name and (column in asked or name in asked):
+            yield f"the column {column!r} is called {name!r} in a request: the project uses its name itself"
+    for view in views:
+        for column, name in view.renamed:
+            yield f"the column {column!r} is called {name!r} in the features of {view.name}"
 
 
 def _measured(found: Findings) -> list[str]:

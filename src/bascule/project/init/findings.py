@@ -19,6 +19,8 @@ from bascule.project.init.times import Times, find_times, restates
 MOST_NAMES = 1_000
 FEW_NUMBERS = 50
 FEW_ROWS = 20
+# With a sign of money, a percent sign or separators: figures alone would have been read as a number.
+_AMOUNT = r"[-+]?\s?(\p{Sc}|[A-Z]{3})?\s?[-+]?\d{1,3}([., ]?\d{3})*([.,]\d+)?\s?(\p{Sc}|[A-Z]{3}|%)?"
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,21 @@ def _left_out(
         if column.name in label.columns or column.name in reasons or column.is_time:
             continue
         reason = "it counts the rows" if _counts(connection, label.table, column) else _unfit(label.table, column)
+        if reason and column.is_text and (shown := _written_number(connection, label.table, column)):
+            reason = f"its texts look like numbers, as {shown!r} does; a number has digits and one decimal sign alone"
         if not reason and times is not None and restates(connection, label.table, column, times.prediction):
             reason = "it repeats the time of the question; what a month brought says nothing about the next"
         if reason:
             reasons[column.name] = reason
     return reasons
+
+
+def _written_number(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> str | None:
+    """Return a value of a text column that holds amounts as people write them, such as `1,234.50 €`; else None."""
+    text = f"trim({quoted(column.name)})"
+    amount = rf"regexp_full_match({text}, '{_AMOUNT}')"
+    least, shown = one_row(connection, f"select bool_and({amount}), min({text}) from {table.sql}")
+    return str(shown) if least else None
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> bool:

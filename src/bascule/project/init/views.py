@@ -29,6 +29,7 @@ class View:
     Attributes:
         keys: the columns of the population that name its entity.
         comment: what the section says above it.
+        renamed: columns whose name in the view is another, with that name.
     """
 
     name: str
@@ -39,6 +40,7 @@ class View:
     ttl: str | None = None
     windows: tuple[str, ...] = ()
     aggregates: Mapping[str, str] = field(default_factory=dict)
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def entity(self) -> str:
@@ -103,9 +105,11 @@ def _rows(
         pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
         ttl = at_least(6 * pace.gap) if pace else None
         comment = f"The newest row of {join.table.name} about each {what}, at or before the moment of the question."
-    listed += [(quoted(one.name), _fresh(tidy(one.name), taken | {event_time})) for one in columns]
+    fields = [(one.name, _fresh(tidy(one.name), taken | {event_time})) for one in columns]
+    listed += [(quoted(column), field) for column, field in fields]
     sql = f"-- {comment}\nselect\n{selected(listed)}\nfrom {join.table.sql}\n"
-    return View(name, tuple(names[left] for left in join.left), sql, comment, event_time, ttl)
+    about = tuple(names[left] for left in join.left)
+    return View(name, about, sql, comment, event_time, ttl, renamed=_renamed(fields))
 
 
 def _events(
@@ -121,7 +125,8 @@ def _events(
     event_time = _fresh(tidy(join.time.name), {key for _, key in keys})
     numbers = [one for one in columns if one.is_number][:MOST_MEANS]
     taken = {key for _, key in keys} | {event_time}
-    means = [(quoted(one.name), _fresh(tidy(one.name), taken)) for one in numbers]
+    fields = [(one.name, _fresh(tidy(one.name), taken)) for one in numbers]
+    means = [(quoted(column), mean) for column, mean in fields]
     what = ", ".join(key for _, key in keys)
     comment = f"The rows of {join.table.name} about each {what}, counted and averaged over windows before the question."
     columns_sql = selected([*keys, (join.time.known_sql, event_time), *means])
@@ -129,7 +134,8 @@ def _events(
     aggregates = {"count": "count(*)"} | {f"mean_{mean}": f"mean({quoted(mean)})" for _, mean in means}
     pace = rhythm(connection, join.table, [right for _, right in join.pairs], join.time)
     windows = _windows(pace.gap if pace else DAY)
-    return View(name, tuple(names[left] for left in join.left), sql, comment, event_time, None, windows, aggregates)
+    about = tuple(names[left] for left in join.left)
+    return View(name, about, sql, comment, event_time, None, windows, aggregates, _renamed(fields))
 
 
 def history_view(
@@ -162,13 +168,19 @@ def series_view(
     keys = [(quoted(one), names[one]) for one in entity] or [("'all'", "series")]
     event_time = _fresh(tidy(time.name), {key for _, key in keys})
     taken = {key for _, key in keys} | {event_time, "outcome"}
-    numbers = [(quoted(one), _fresh(tidy(one), taken)) for one in measured][:MOST_MEANS]
+    fields = [(one, _fresh(tidy(one), taken)) for one in measured][:MOST_MEANS]
+    numbers = [(quoted(column), mean) for column, mean in fields]
     comment = "What was measured before the moment that is asked about; windows end before it."
     columns = [*keys, (time.time_sql or "", event_time), (label.as_number, "outcome"), *numbers]
     sql = f"-- {comment}\nselect\n{selected(columns)}\nfrom {label.table.sql}\n"
     windows = tuple(dict.fromkeys(at_least(longest_gap * steps) for steps in (1, 7, 28)))
     aggregates = {"mean": "mean(outcome)"} | {f"mean_{one}": f"mean({quoted(one)})" for _, one in numbers}
-    return View("history", tuple(key for _, key in keys), sql, comment, event_time, None, windows, aggregates)
+    about = tuple(key for _, key in keys)
+    return View("history", about, sql, comment, event_time, None, windows, aggregates, _renamed(fields))
+
+
+def _renamed(fields: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((column, name) for column, name in fields if column != name)
 
 
 def _windows(gap: float) -> tuple[str, ...]:

@@ -22,15 +22,15 @@ def name_of(table: str) -> str:
 def inputs(table: str, context: Context) -> Terms:
     """The table, the contract, the tables that it compares with, and the hour where it asks for an age."""
     terms = {
-        f"input:tables/{table}": context.digest(f"tables/{table}") or "",
+        f"input:tables/{table}": context.content(f"tables/{table}"),
         f"input:contracts/{table}": context.digest(f"contracts/{table}") or "",
     }
-    obj = context.workspace.history.read(context.branch, f"contracts/{table}")
+    obj = context.object(f"contracts/{table}")
     if obj is not None:
         contract = Contract.parse(obj["text"])
         tables = context.workspace.history.digests(context.branch, "tables/")
         for name in related(contract, [path.removeprefix("tables/") for path in tables]):
-            terms[f"input:tables/{name}"] = tables[f"tables/{name}"]
+            terms[f"input:tables/{name}"] = context.content(f"tables/{name}")
         if any(isinstance(check.rule, Freshness) for check in contract.checks):
             terms["clock:hour"] = f"{datetime.now(UTC):%Y-%m-%dT%H}"
     return terms
@@ -43,7 +43,7 @@ def work(table: str, context: Context, run: Run, progress: Progress) -> Outcome:
         CheckFailed: a critical check does not hold.
     """
     head = context.head
-    version = context.digest(f"tables/{table}") or ""
+    version = context.content(f"tables/{table}")
     run.reads(f"tables/{table}", version)
     report = check_table(
         context.workspace, table, lambda path: context.workspace.history.read(head, path), commit=head.id, run=run.id

@@ -38,6 +38,11 @@ def idle(context: Context) -> Outcome | None:
     return Outcome(_outputs(context, wanted), summary=f"{len(wanted)} definitions are as the files say")
 
 
+def foreseen(context: Context) -> dict[str, dict[str, Any] | None]:
+    """Return what `work` would put on the branch, and None for what it would remove. Nothing is changed."""
+    return changes(context, objects(context))
+
+
 def work(context: Context, run: Run, progress: Progress) -> Outcome:
     """Commit what differs; a definition that is in no file any more is removed."""
     wanted = objects(context)

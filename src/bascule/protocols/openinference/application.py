@@ -50,6 +50,7 @@ class Application:
         self._inference = Inference(plane, predictions)
         self._routes: dict[bytes, tuple[Route, Action | None]] = {}
         self._of_branch: dict[str, Action] = {
+            "v2/models": self._models,
             "v2/models/stats": self._all_stats,
             "v2/repository/index": self._index,
             "ground-truth": self._truth,
@@ -159,6 +160,9 @@ class Application:
 
     def _all_stats(self, request: Request, route: Route, state: BranchState) -> Answered:
         return json_response(metadata.statistics(self._plane, list(state.deployments.values())))
+
+    def _models(self, request: Request, route: Route, state: BranchState) -> Answered:
+        return json_response({"models": sorted(state.deployments)})  # as KServe's own server has it
 
     def _index(self, request: Request, route: Route, state: BranchState) -> Answered:
         message = read_message(request.body, IndexRequest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -21,12 +24,15 @@ OF_SERVER = {
     "v2": ("GET",),
     "v2/health/live": ("GET",),
     "v2/health/ready": ("GET",),
+    "v2/models": ("GET",),
     "v2/models/stats": ("GET",),
     "v2/repository/index": ("POST",),
     "ground-truth": ("POST",),
     "metrics": ("GET",),
 }
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
+_WORDS = frozenset({"branch", "v1", "v2", "models", "versions", "repository", *OF_MODEL, *OF_REPOSITORY})
+_NEAR = 0.5
 _EXAMPLES = ["/v2", "/v2/health/ready", "/v2/models/NAME/infer", "/v2/models/NAME/predict", "/ground-truth", "/metrics"]
 
 
@@ -101,4 +107,17 @@ def _methods(names: tuple[str, ...]) -> tuple[bytes, ...]:
 
 
 def _unknown(path: bytes) -> NotFound:
-    return NotFound("path", path[:80].decode("latin-1"), hint=f"There are: {', '.join(_EXAMPLES)}.")
+    asked = path.partition(b"?")[0][:80].decode("latin-1")
+    near = difflib.get_close_matches(asked, list(_near(asked)), 1, _NEAR)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return NotFound("path", asked, hint=f"{meant}There are: {', '.join(_EXAMPLES)}.")
+
+
+def _near(asked: str) -> Iterator[str]:
+    """Yield the paths that may have been meant: the server's, and those of each model that the path could name."""
+    parts = [part for part in re.split("[/:]", asked) if part]
+    branch, parts = (f"/branch/{parts[1]}", parts[2:]) if parts[:1] == ["branch"] and parts[1:] else ("", parts)
+    yield from (f"{branch}/{path}" for path in OF_SERVER if not (branch and path == "metrics"))
+    for name in [part for part in parts[:4] if part not in _WORDS]:
+        yield from (f"{branch}/v2/models/{name}/{action}".rstrip("/") for action in OF_MODEL)
+        yield from (f"{branch}/v2/repository/models/{name}/{action}" for action in OF_REPOSITORY)

@@ -69,7 +69,10 @@ def one_deployment(call: Call[RefQuery, None]) -> deployments.DeploymentInfo:
 
 def changes(call: Call[BranchQuery, None]) -> list[deployments.RolloutChange]:
     """The changes of a deployment with their evidence, youngest first."""
-    return deployments.changes(call.workspace, call.query.branch, call.path["name"])
+    found = deployments.changes(call.workspace, call.query.branch, call.path["name"])
+    if not found:  # one that is gone keeps its changes; one that never was is told
+        deployments.get_deployment(call.workspace, call.query.branch, call.path["name"])
+    return found
 
 
 def traffic(call: Call[TrafficQuery, None]) -> deployments.Traffic:
@@ -86,7 +89,7 @@ def rollout(call: Call[BranchQuery, None]) -> deployments.RolloutState | None:
 def deploy_version(call: Call[None, Deploy]) -> Changed:
     """Bring a version into service."""
     body, name = call.body, call.path["name"]
-    given = {"steps": body.steps} if body.steps is not None else {}
+    given: dict[str, Any] = {"steps": body.steps} if body.steps is not None else {}
     commit = deploy(
         call.workspace,
         body.branch,

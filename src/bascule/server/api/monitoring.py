@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from bascule.server.api.history import BASE
@@ -26,11 +28,11 @@ class PointQuery(msgspec.Struct, frozen=True):
 
 
 class AlertQuery(msgspec.Struct, frozen=True):
-    """Which alerts. `status` is `firing` or `resolved`."""
+    """Which alerts."""
 
     branch: str | None = None
     monitor: str | None = None
-    status: str | None = None
+    status: Literal["firing", "resolved"] | None = None
 
 
 def monitors(call: Call[BranchQuery, None]) -> list[monitoring.MonitorInfo]:
@@ -54,7 +56,9 @@ def points(call: Call[PointQuery, None]) -> list[monitoring.Measure]:
 
 def alerts(call: Call[AlertQuery, None]) -> list[monitoring.AlertInfo]:
     """Alerts: the firing ones first, then the youngest."""
-    return monitoring.list_alerts(call.workspace, **msgspec.structs.asdict(call.query))
+    found = monitoring.list_alerts(call.workspace, **msgspec.structs.asdict(call.query))
+    history.demand_known(call.workspace, call.query.branch, found)
+    return found
 
 
 def one_alert(call: Call[None, None]) -> monitoring.AlertInfo:
@@ -64,7 +68,9 @@ def one_alert(call: Call[None, None]) -> monitoring.AlertInfo:
 
 def jobs(call: Call[BranchQuery, None]) -> list[monitoring.JobInfo]:
     """The jobs that triggers asked for, youngest first."""
-    return monitoring.list_jobs(call.workspace, call.query.branch)
+    found = monitoring.list_jobs(call.workspace, call.query.branch)
+    history.demand_known(call.workspace, call.query.branch, found)
+    return found
 
 
 ROUTES = [

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from bascule.server.api.history import BASE
-from bascule.server.reads import runs
+from bascule.server.reads import history, runs
 from bascule.server.routes import Call, Route
 
 
@@ -25,7 +25,9 @@ class RunQuery(msgspec.Struct, frozen=True):
 
 def list_runs(call: Call[RunQuery, None]) -> runs.RunPage:
     """Runs, youngest first, with their parameters and last metrics."""
-    return runs.list_runs(call.workspace, **msgspec.structs.asdict(call.query))
+    found = runs.list_runs(call.workspace, **msgspec.structs.asdict(call.query))
+    history.demand_known(call.workspace, call.query.branch, found.runs)
+    return found
 
 
 def one_run(call: Call[None, None]) -> runs.RunDetail:

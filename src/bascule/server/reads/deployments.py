@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Row, select
 
 from bascule.catalog import schema
-from bascule.delivery import assess
-from bascule.history import Workspace
+from bascule.delivery import assess, waiting_for
+from bascule.history import Commit, Workspace
 from bascule.project.querying import logged
 from bascule.server.reads.asking import Asker, asking
 
@@ -42,8 +42,18 @@ class Share(msgspec.Struct, frozen=True):
     weight: int
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """A version that waits to come into service, until something has happened."""
+
+    version: int
+    until: str
+
+
 class DeploymentInfo(msgspec.Struct, frozen=True):
-    """A deployment on a branch. `digest` is that of its object, to say what a change is based on."""
+    """A deployment on a branch. `digest` is that of its object, to say what a change is based on.
+
+    `waits` is the version that was merged while another one was rolling out, with what has to happen first.
+    """
 
     name: str
     model: str
@@ -54,6 +64,7 @@ class DeploymentInfo(msgspec.Struct, frozen=True):
     rules: dict[str, Any]
     digest: str
     back_to: list[Share] | None
+    waits: Wait | None = None
 
 
 class RolloutChange(msgspec.Struct, frozen=True):
@@ -103,7 +114,7 @@ class RolloutState(msgspec.Struct, frozen=True):
 def list_deployments(ws: Workspace, ref: str) -> list[DeploymentInfo]:
     """Return the deployments of a state."""
     digests = ws.history.digests(ref, "deployments/")
-    return [_deployment(value, digests[path]) for path, value in ws.history.entries(ref, "deployments/")]
+    return [_deployment(ws, ref, value, digests[path]) for path, value in ws.history.entries(ref, "deployments/")]
 
 
 def get_deployment(ws: Workspace, ref: str, name: str) -> DeploymentInfo:
@@ -114,7 +125,7 @@ def get_deployment(ws: Workspace, ref: str, name: str) -> DeploymentInfo:
     """
     state = ws.history.resolve(ref)
     value = ws.history.get(state, f"deployments/{name}")
-    return _deployment(value, ws.history.digest(state, f"deployments/{name}") or "")
+    return _deployment(ws, state, value, ws.history.digest(state, f"deployments/{name}") or "")
 
 
 def changes(ws: Workspace, branch: str, name: str, limit: int = HISTORY) -> list[RolloutChange]:
@@ -167,7 +178,8 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
     return RolloutState(decision.action, decision.reason, decision.rows, findings)
 
 
-def _deployment(value: dict[str, Any], digest: str) -> DeploymentInfo:
+def _deployment(ws: Workspace, ref: str | Commit, value: dict[str, Any], digest: str) -> DeploymentInfo:
+    later = waiting_for(ws, ref, value)
     rollout, trail = value.get("rollout"), value.get("trail") or []
     back = [{"version": rollout["stable"], "weight": 100}] if rollout else trail[-1]["traffic"] if trail else None
     return DeploymentInfo(
@@ -180,6 +192,7 @@ def _deployment(value: dict[str, Any], digest: str) -> DeploymentInfo:
         rules=value.get("rules") or {},
         digest=digest,
         back_to=None if back is None else _shares(back),
+        waits=Wait(later.version, later.until) if later else None,
     )
 
 

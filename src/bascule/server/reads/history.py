@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import msgspec
@@ -139,6 +140,16 @@ def demand_branch(ws: Workspace, name: str) -> str:
     if name not in known:
         raise NotFound("branch", name, known)
     return name
+
+
+def demand_known(ws: Workspace, branch: str | None, found: Sized) -> None:
+    """Check that a branch whose records were asked for is or was one: a deleted branch keeps its records.
+
+    Raises:
+        NotFound: nothing was found and there is no such branch; with the nearest.
+    """
+    if branch is not None and not found:
+        demand_branch(ws, branch)
 
 
 def commit_info(commit: Commit, names: dict[str, tuple[str, ...]] | None = None) -> CommitInfo:

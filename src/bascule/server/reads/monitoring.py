@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, select
 from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.monitoring.alerts import named
 
 POINTS = 20_000
 ALERTS = 200
@@ -38,7 +39,7 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class AlertInfo(msgspec.Struct, frozen=True):
-    """One alert, firing or resolved."""
+    """One alert, firing or resolved. `subject` is the most important of `detail.members`, which all drift together."""
 
     id: str
     branch: str
@@ -54,6 +55,17 @@ class AlertInfo(msgspec.Struct, frozen=True):
     detail: dict[str, Any]
     opened_at: int
     closed_at: int | None
+
+    @property
+    def about(self) -> str:
+        """What it is about, in a line: `wind, age, origin and 4 more`."""
+        return named([one["subject"] for one in self.detail.get("members") or [{"subject": self.subject}]])
+
+    def since(self, subject: str) -> int | None:
+        """Return the window in which a subject joined; None when the alert never was about it."""
+        members = {one["subject"]: one["since"] for one in self.detail.get("members", ())}
+        known = subject == self.subject or subject in self.detail.get("seen", ())
+        return members.get(subject, self.window_start if known else None)
 
 
 class MonitorInfo(msgspec.Struct, frozen=True):

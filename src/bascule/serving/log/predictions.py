@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         pa.field("score", pa.float64()),
         pa.field("output", pa.string(), nullable=False),
         pa.field("shadow", pa.string()),
+        pa.field("unit", pa.int64()),
     ]
 )
 
@@ -82,6 +83,8 @@ class Served(msgspec.Struct, array_like=True, tag=1):
             scoring failed.
         error: why, when scoring failed.
         shadow: the version of the other arm and its outputs.
+        unit: the place of what was assigned to the arm: requests of one unit have one arm. None when there was only
+            one arm, or the caller chose it.
     """
 
     context: int
@@ -98,6 +101,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     outputs: list[Any] | None
     error: str | None = None
     shadow: tuple[int, list[Any]] | None = None
+    unit: int | None = None
 
 
 # `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
@@ -116,6 +120,7 @@ ServedFields = tuple[
     list[Any] | None,
     str | None,
     tuple[int, list[Any]] | None,
+    int | None,
 ]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
@@ -197,6 +202,7 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
             score(output),
             _json({"error": record.error}) if output is None else _json(shown(context.task, context.classes, output)),
             _shadow(record, place),
+            record.unit,
         )
 
 

@@ -52,8 +52,8 @@ class Act(msgspec.Struct, frozen=True):
 
 ACTS: dict[str, tuple[Callable[..., Any], str, str, bool]] = {
     "rollback": (rollback, "Roll back", "Roll back", True),
-    "promote": (promote, "Give the canary all traffic", "Promote", False),
-    "advance": (advance, "Give the canary its next share", "Advance", False),
+    "promote": (promote, "Promote", "Promote", False),
+    "advance": (advance, "Advance", "Advance", False),
 }
 
 
@@ -88,6 +88,8 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         may_deploy=call.principal.may("deploy"),
         command=command("rollback", name, ref),
         done=call.query.done,
+        # What waited for the end of a rollout has begun its own since: the last change need not be what was done.
+        told=next((one for one in changes if one.action == call.query.done), changes[0] if changes else None),
     )
 
 

@@ -17,11 +17,11 @@ STEP = 50
 
 
 class LogView(msgspec.Struct, frozen=True):
-    """A state's commits; `path` keeps those that changed it."""
+    """A state's commits; `path` keeps those that changed it, `skip` leaves out the youngest."""
 
     ref: str = "main"
     path: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=history.LOG_LIMIT)] = STEP
+    skip: Annotated[int, msgspec.Meta(ge=0, le=history.LOG_LIMIT - STEP)] = 0
 
 
 class CompareView(msgspec.Struct, frozen=True):
@@ -35,18 +35,24 @@ class CompareView(msgspec.Struct, frozen=True):
 def log(call: Call[LogView, None]) -> Response:
     """The commits of a branch, and all branches and tags."""
     query = call.query
-    found = history.log(call.workspace, query.ref, query.limit, query.path)
-    drawn = lanes(found.commits) if query.path is None else []
+    end = query.skip + STEP
+    found = history.log(call.workspace, query.ref, end, query.path)
+    # The lines go on from page to page, so those of the pages before are drawn too.
+    drawn = lanes(found.commits)[query.skip :] if query.path is None else []
     kinds = sorted({path.partition("/")[0] for path in history.paths(call.workspace, query.ref)})
     return page(
         call,
         "history.html",
         log=found,
+        commits=found.commits[query.skip :],
         lanes=drawn,
         refs=history.refs(call.workspace),
         path=query.path or "",
         kinds=kinds,
-        more=min(query.limit + STEP, history.LOG_LIMIT) if found.more else None,
+        skip=query.skip,
+        step=STEP,
+        older=end if found.more and end <= history.LOG_LIMIT - STEP else None,
+        beyond=found.more and end > history.LOG_LIMIT - STEP,
     )
 
 

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
+from bascule.project.place import PROJECT_FILE
 from bascule.server.reads import deployments, history, models, monitoring, runs, tables
 from bascule.server.routes import Call, Route
 from bascule.web.pages.common import View
@@ -42,6 +43,7 @@ def home(call: Call[View, None]) -> Response:
         alerts=[one for one in monitoring.list_alerts(ws, branch=ref, limit=ALERTS) if one.status == "firing"],
         runs=runs.list_runs(ws, limit=RUNS).runs,
         tables=tables.list_tables(ws, ref),
+        has_file=(ws.folder.parent / PROJECT_FILE).exists(),
         jobs=[job for job in monitoring.list_jobs(ws, ref, limit=5) if job.status in ("waiting", "running")],
     )
 

@@ -51,6 +51,7 @@ def one_monitor(call: Call[View, None]) -> Response:
         quality=[draw(one, alerts) for one in measures if one.measure == "quality"],
         overall=[draw(one, alerts) for one in measures if one.measure in TITLES and one.measure != "drift"],
         columns=_columns([one for one in measures if one.measure == "drift"], alerts),
+        waits=next((one.points[-1].detail.get("waits", 0) for one in measures if one.measure == "drift_share"), 0),
     )
 
 
@@ -79,7 +80,7 @@ def column(call: Call[View, None]) -> Response:
         column=subject,
         chart=draw(found[0], alerts) if found else None,
         points=points[::-1][:60],
-        alerts=[alert for alert in alerts if alert.subject == subject],
+        alerts=[alert for alert in alerts if alert.measure == "drift" and alert.since(subject) is not None],
     )
 
 
@@ -122,9 +123,9 @@ def _raised(measure: Measure, alerts: Sequence[AlertInfo], xs: Sequence[int]) ->
     if not xs:
         return []
     return [
-        Mark("alert", x=alert.window_start, tone="bad")
+        Mark("alert", x=since, tone="bad")
         for alert in alerts
-        if (alert.measure, alert.subject) == (measure.measure, measure.subject) and alert.window_start is not None
+        if alert.measure == measure.measure and (since := alert.since(measure.subject)) is not None
     ]
 
 
@@ -132,7 +133,12 @@ def _columns(
     measures: Sequence[Measure], alerts: Sequence[AlertInfo]
 ) -> list[tuple[str, float | None, float | None, float, str, bool]]:
     """(column, last effect, its limit, importance, sparkline, firing), the ones that matter most first."""
-    firing = {alert.subject for alert in alerts if alert.status == "firing" and alert.measure == "drift"}
+    firing = {
+        one["subject"]
+        for alert in alerts
+        if alert.status == "firing" and alert.measure == "drift"
+        for one in alert.detail.get("members") or [{"subject": alert.subject}]
+    }
     found = []
     for one in measures:
         last = one.points[-1]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from bascule.server.reads import deployments, predictions
 from bascule.server.routes import Call, Route
 from bascule.web.graph import LINE_CHARACTERS, TITLE_CHARACTERS, layout, order
-from bascule.web.lineage import lineage
+from bascule.web.lineage import lineage, people
 from bascule.web.pages.common import View
 from bascule.web.render import page
 
@@ -53,6 +53,7 @@ def one_prediction(call: Call[View, None]) -> Response:
         "prediction.html",
         chain=chain,
         prediction=chain["prediction"],
+        people=people(chain),
         truth=chain.get("truth") or {},
         drawing=layout(nodes, edges),
         nodes=order(nodes, edges),

@@ -15,6 +15,7 @@ from bascule.server.routes import Call, Route
 from bascule.web.charts import Chart, Line, chart
 from bascule.web.pages.common import View
 from bascule.web.render import page
+from bascule.web.text import short
 
 V = TypeVar("V")
 
@@ -91,11 +92,13 @@ def compare(call: Call[CompareView, None]) -> Response:
 
 def _curves(found: list[RunDetail]) -> list[Chart]:
     """One chart for each metric that has a curve in any of the runs; `train.x` and `validation.x` share one."""
+    said = [one.run.name for one in found]
+    names = {one.run.id: one.run.name if said.count(one.run.name) == 1 else short(one.run.id) for one in found}
     grouped: dict[str, list[tuple[str, Series]]] = {}
     for one in found:
         for series in one.series:
             split, dot, name = series.key.rpartition(".")
-            of = f"{one.run.name} " if len(found) > 1 else ""
+            of = f"{names[one.run.id]} " if len(found) > 1 else ""
             grouped.setdefault(name, []).append((f"{of}{split if dot else name}".strip(), series))
     return [
         chart(

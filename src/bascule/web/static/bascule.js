@@ -43,8 +43,13 @@
     }
   }, 5000);
 
-  // "/" goes to the search field, as in many tools; not while typing.
+  // "/" goes to the search field, as in many tools; not while typing. Escape leaves a question unanswered.
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.isComposing) {
+      const way = document.querySelector("a[data-escape]");
+      if (way) { event.preventDefault(); way.click(); }
+      return;
+    }
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, textarea, select")) return;
     const field = document.getElementById("jump");

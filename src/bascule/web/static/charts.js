@@ -23,14 +23,6 @@
     return step < 60 ? `${clock}:${two(date.getUTCSeconds())}` : clock;
   });
 
-  const short = (value, said) => {
-    const shown = said.unit === "%" ? value * 100 : value;
-    const step = Math.abs(said.y[1] - said.y[0]) * (said.unit === "%" ? 100 : 1);
-    const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9) + (/^2.5|^25/.test(step.toPrecision(2)) ? 1 : 0)));
-    if (Math.abs(shown) >= 10000) return shown.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 });
-    return shown.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  };
-
   const marks = (found) => ({
     hooks: {
       draw: [(u) => {
@@ -41,6 +33,18 @@
         ctx.font = `${11 * ratio}px system-ui`;
         ctx.setLineDash([4 * ratio, 3 * ratio]);
         ctx.lineWidth = ratio;
+        // Words keep a rim of the ground's colour, so that a line behind them does not cross them out.
+        const write = (words, x, y) => {
+          ctx.save();
+          ctx.setLineDash([]);
+          ctx.lineWidth = 3 * ratio;
+          ctx.strokeStyle = style("--surface");
+          ctx.strokeText(words, x, y);
+          ctx.fillText(words, x, y);
+          ctx.restore();
+        };
+        const rows = [[], [], [], []];
+        const heights = [];
         for (const mark of found) {
           const colour = style(mark.tone === "bad" ? "--bad" : mark.tone === "ok" ? "--ok" : "--muted");
           ctx.strokeStyle = ctx.fillStyle = colour;
@@ -50,8 +54,11 @@
             if (y < top || y > top + height) continue;
             ctx.moveTo(left, y);
             ctx.lineTo(left + width, y);
-            ctx.textAlign = "right";
-            ctx.fillText(mark.label, left + width - 4 * ratio, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
+            const near = heights.filter((other) => Math.abs(other - y) < 14 * ratio).length;
+            heights.push(y);
+            ctx.textAlign = near ? "left" : "right";
+            const at = near ? left + 4 * ratio : left + width - 4 * ratio;
+            if (near < 2) write(mark.label, at, y < top + 14 * ratio ? y + 12 * ratio : y - 4 * ratio);
           } else {
             const x = u.valToPos(mark.x, "x", true);
             if (x < left || x > left + width) continue;
@@ -59,7 +66,13 @@
             ctx.moveTo(x, top);
             ctx.lineTo(x, top + height);
             ctx.textAlign = late ? "right" : "left";
-            ctx.fillText(mark.label, x + (late ? -4 : 4) * ratio, top + 11 * ratio);
+            const wide = ctx.measureText(mark.label).width + 8 * ratio;
+            const from = late ? x - wide : x;
+            const row = rows.findIndex((taken) => taken.every(([a, b]) => from + wide <= a || b <= from));
+            if (row >= 0) {
+              rows[row].push([from, from + wide]);
+              write(mark.label, x + (late ? -4 : 4) * ratio, top + (11 + 13 * row) * ratio);
+            }
           }
           ctx.stroke();
         }
@@ -71,7 +84,7 @@
   const build = (figure) => {
     const source = figure.querySelector('script[type="application/json"]');
     const frame = figure.querySelector(".frame");
-    if (!source || !frame) return;
+    if (!source || !frame || frame.closest("details:not([open])")) return;
     const said = JSON.parse(source.textContent);
     if (said.x.length < 2) return;
     const data = [said.x];
@@ -108,15 +121,17 @@
     const axis = { stroke: style("--muted"), font: "11px system-ui", grid: { stroke: style("--line"), width: 1 }, ticks: { show: false } };
     const holder = document.createElement("div");
     holder.className = "live";
+    holder.setAttribute("role", "img");
+    holder.setAttribute("aria-label", frame.querySelector("[role=img]").getAttribute("aria-label"));
     const options = {
       width: frame.clientWidth,
       height: frame.clientHeight + 8,
-      padding: [9, 18, 0, 0],
+      padding: [9, 28, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: said.time }, y: { range: [said.y[0], said.y[said.y.length - 1]] } },
       axes: [
         { ...axis, size: 24, gap: 4, grid: { show: false }, space: said.time ? 76 : 50, values: said.time ? times : undefined },
-        { ...axis, size: 44, gap: 4, splits: () => said.y, values: (u, splits) => splits.map((value) => short(value, said)) },
+        { ...axis, size: 44, gap: 4, splits: () => said.y, values: () => said.shown },
       ],
       series,
       bands,
@@ -150,6 +165,8 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => all(document));
+  // What is folded is drawn when it is opened.
+  document.addEventListener("toggle", (event) => { if (event.target.open) all(event.target); }, true);
   document.addEventListener("htmx:after:swap", () => {
     for (const entry of [...live]) if (!document.contains(entry.figure)) clear(entry);
     all(document);
@@ -163,4 +180,5 @@
     }, 150);
   });
   addEventListener("beforeprint", () => { for (const entry of [...live]) clear(entry); });
+  addEventListener("afterprint", again);
 })();

@@ -1,0 +1,55 @@
+"""A version that was merged and cannot come into service yet: it waits, written down in the deployment itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.delivery.traffic import Deployment
+from bascule.history import Commit, Workspace
+from bascule.registry import ModelVersion, get_version
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A version that waits to come into service.
+
+    Attributes:
+        until: what has to happen first, to be read after "until".
+    """
+
+    deployment: str
+    version: int
+    until: str
+
+
+def obstacle(deployment: Deployment, version: ModelVersion) -> str | None:
+    """Return what has to happen before a version can be brought into service; None when it can be now."""
+    rollout, strategy = deployment.get("rollout"), deployment.get("strategy", "canary")
+    if rollout is not None:
+        return f"the rollout of version {rollout['canary']} ends"
+    if strategy == "canary" and len(deployment["traffic"]) > 1:
+        return "one version has all traffic: it is shared by hand"
+    if strategy != "canary" and not version.passed and deployment["traffic"]:
+        return "somebody deploys it: it was forced past its gates and may go by canary only"
+    return None
+
+
+def waiting_for(ws: Workspace, ref: str | Commit, deployment: Deployment) -> Waiting | None:
+    """Return what waits for a deployment of a state.
+
+    Nothing does when the model's production version is not the one that was merged any more: a merge that was reverted
+    ships nothing, and a newer one that shipped takes the place of the one before.
+    """
+    version = deployment.get("waits")
+    if version is None or version != production(ws, ref, deployment["model"]):
+        return None
+    until = obstacle(deployment, get_version(ws, ref, deployment["model"], version))
+    return Waiting(deployment["name"], version, until or "the server (bascule up) looks at it next")
+
+
+def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
+    """Return a model's production version on a state; None when it has none."""
+    found: int | None = (ws.history.read(ref, f"models/{model}") or {}).get("aliases", {}).get(PRODUCTION)
+    return found
