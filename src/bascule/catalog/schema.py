@@ -3,8 +3,8 @@
 One schema for SQLite and PostgreSQL. Times are integers: microseconds since 1970-01-01T00:00:00Z. Ids are text and sort
 by time (`catalog.ids`). Columns that hold JSON are named `*_json` and hold UTF-8 text, so that both engines and DuckDB
 read them alike. Records are append-only; the few columns that change (`status`, `finished_at`, `head`) are listed here:
-`refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `record_tables.metadata`, `holds.released_at/released_by`,
-`alerts.status/closed_at` and, while an alert is open, `alerts.subject/value/threshold/window_end/detail_json`.
+`refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `record_tables.metadata`, `alerts.status/closed_at`,
+`holds.released_at/released_by` and, while an alert is open, `alerts.subject/value/threshold/window_end/detail_json`.
 """
 
 from __future__ import annotations

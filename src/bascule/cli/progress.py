@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -64,16 +65,7 @@ class TerminalWatcher:
         if not self.console.is_terminal:
             self.console.print(f"  ▸ {step.name:<{self._width}}  {escape(reason)}")
             return _Lines(self.console, step.name, self._width)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.fields[step]}"),
-            BarColumn(20),
-            TextColumn("{task.description}", markup=False),
-            Amount(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-        )
-        self._bars = Bars(*columns, console=self.console, transient=True)
+        self._bars = _bars(self.console)
         self._bars.start()
         task = self._bars.add_task(reason, step=f"{step.name:<{self._width}}", total=None)
         bars = self._bars
@@ -102,6 +94,35 @@ class TerminalWatcher:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+@contextmanager
+def shown(name: str, quiet: bool) -> Iterator[Progress]:
+    """Show how far one piece of work is, as a run shows a step; `quiet` shows nothing."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if quiet:
+        yield lambda message, done=0, total=None: None
+    elif not console.is_terminal:
+        yield _Lines(console, name, len(name))
+    else:
+        with _bars(console) as bars:
+            task = bars.add_task("", step=name, total=None)
+            yield lambda message, done=0, total=None: bars.update(
+                task, description=message, completed=done, total=total
+            )
+
+
+def _bars(console: Console) -> Bars:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[step]}"),
+        BarColumn(20),
+        TextColumn("{task.description}", markup=False),
+        Amount(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    return Bars(*columns, console=console, transient=True)
 
 
 class _Lines:

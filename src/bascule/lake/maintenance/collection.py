@@ -7,7 +7,7 @@ committed since. A collection that is killed at any moment has lost nothing: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,11 +23,10 @@ from bascule.lake.maintenance import listing, references, retention
 from bascule.lake.maintenance.deciding import Decision, decide
 from bascule.lake.maintenance.reaching import Library
 from bascule.lake.maintenance.sweeping import Collected, Sweep
+from bascule.lake.maintenance.telling import Tell, quiet
 
 GRACE = DAY
 GC_LOCK = "gc.lock"
-
-Tell = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +83,13 @@ class Collection:
         }
 
 
-def _quiet(text: str, done: int, total: int | None) -> None:
-    """Tell nobody."""
-
-
 def collect(
     workspace: Workspace,
     *,
     dry_run: bool = False,
-    grace: int = GRACE,
+    grace: int | None = None,
     author: str | None = None,
-    tell: Tell = _quiet,
+    tell: Tell | None = None,
 ) -> Collection:
     """Delete what no kept state, record or hold leads to.
 
@@ -102,7 +97,7 @@ def collect(
 
     Args:
         dry_run: say what would go, and change nothing.
-        grace: what is younger stays, whatever the rules say, in microseconds.
+        grace: what is younger stays, whatever the rules say, in microseconds; a day when None.
         tell: is told what is going on, how far it is, and of how many.
 
     Raises:
@@ -110,7 +105,8 @@ def collect(
         NotFound: when a part of the history is missing: then nobody can tell what is needed. Nothing was deleted.
     """
     with _alone(workspace):
-        began, who = now(), author or actor()
+        began, who, tell = now(), author or actor(), tell or quiet
+        grace = GRACE if grace is None else grace
         tell("looking what there is", 0, None)
         there = {folder: list(listing.files(folder)) for folder in listing.folders(workspace.lake_folder)}
         blobs = list(workspace.store.stored())

@@ -6,7 +6,7 @@ meanwhile are kept; a file that somebody else rewrote meanwhile is left to the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -23,14 +23,13 @@ from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.snapshots import Rewritten
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import quoted
+from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.rows import BATCH_ROWS
 from bascule.lake.tables import Lake
 
 TARGET = 128 << 20
 # A file that is nearly as large as wished is left alone: rewriting it would gain little.
 NEARLY = 0.75
-
-Tell = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def compact(
     target: int = TARGET,
     dry_run: bool = False,
     author: str | None = None,
-    tell: Tell = lambda text, done, total: None,
+    tell: Tell = quiet,
 ) -> Compaction:
     """Rewrite the small files of a branch's table as large ones, and commit.
 
@@ -97,6 +96,30 @@ def compact(
             after = before - found + sum(max(1, -(-group.bytes // target)) for group in groups)
             return Compaction(name, before, after, found, size, deletes if groups else 0)
         return work.run(groups, branch, author, before)
+
+
+def compact_tables(
+    lake: Lake,
+    names: Sequence[str],
+    branch: str,
+    target: int | None = None,
+    *,
+    dry_run: bool = False,
+    tell: Tell | None = None,
+) -> list[Compaction]:
+    """Compact some tables of a branch, or all of them; of all, one that cannot be rewritten is left and says why."""
+    history, told = lake.workspace.history, tell or quiet
+    wanted = list(names) or [path.removeprefix(objects.PREFIX) for path in history.digests(branch, objects.PREFIX)]
+    done = []
+    for name in wanted:
+        try:
+            done.append(compact(lake, name, branch=branch, target=target or TARGET, dry_run=dry_run, tell=told))
+        except InputError as error:
+            if names:
+                raise
+            files = history.get(branch, objects.path_of(name))["files"]
+            done.append(Compaction(name, files, files, skipped=error.message))
+    return done
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from bascule.lake.maintenance.deciding import Decision
 from bascule.lake.maintenance.listing import Found
 from bascule.lake.maintenance.marking import Marked
 from bascule.lake.maintenance.reaching import Facts, Library, Reached
+from bascule.lake.maintenance.telling import Tell
 from bascule.store import Stored
 
 BLOBS = "blobs"
@@ -63,7 +64,7 @@ class Sweep:
     _counted: Counter[tuple[str, str]] = field(default_factory=Counter)
     _sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def mark(self, tell: Callable[[str, int, int | None], None]) -> None:
+    def mark(self, tell: Tell) -> None:
         """Find the files that the live states lead to."""
         self._marked = Marked(self.workspace.lake_folder)
         for at, (location, name) in enumerate(self.decision.tables.items()):

@@ -43,7 +43,7 @@ def work(table: str, context: Context, run: Run, progress: Progress) -> Outcome:
         CheckFailed: a critical check does not hold.
     """
     head = context.head
-    version = context.content(f"tables/{table}")
+    version = context.digest(f"tables/{table}") or ""
     run.reads(f"tables/{table}", version)
     report = check_table(
         context.workspace, table, lambda path: context.workspace.history.read(head, path), commit=head.id, run=run.id
