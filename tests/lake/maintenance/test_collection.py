@@ -12,6 +12,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 from sqlalchemy import insert
+from tests.lake.maintenance.aging import age, files_below
+from tests.lake.samples import names_in, people, state
 
 from bascule.catalog import audit, new_id, now, schema
 from bascule.durations import DAY
@@ -21,8 +23,6 @@ from bascule.lake import Lake, RecordTable, forget
 from bascule.lake.doctor import check
 from bascule.lake.iceberg import files
 from bascule.lake.maintenance import Collection, Retention, Rule, collect, retention
-from tests.lake.maintenance.aging import age, files_below
-from tests.lake.samples import names_in, people, state
 
 OLD = 2 * DAY
 
