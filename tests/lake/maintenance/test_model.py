@@ -240,19 +240,26 @@ class CollectionModel(RuleBasedStateMachine):
         found |= {name for name, at in self.moves if at >= moment - GRACE}
         found |= {ref.head for ref in (*history.branches(), *history.tags())}
         found |= {hold.subject for hold in held if hold.kind == "commit"}
-        lines = [(ref.name, ref.head) for ref in history.branches()]
+        named = {ref.name: ref.head for ref in history.branches()}
+        trunk = set(self.ancestors(named["main"]))
         for hold in held:
             if hold.kind == "branch":
-                found |= set(self.ancestors(dict(lines)[hold.subject]))
-        lines += [(name, head) for name, head, at in self.ended if at >= moment - rules.unnamed]
+                found |= set(self.ancestors(named[hold.subject]))
+        for head in named.values():
+            line = self.ancestors(head)
+            left = {p for name in line if name not in trunk for p in self.states[name].parents}
+            found |= left & trunk
+        lines = [*named.items(), *((name, head) for name, head, at in self.ended if at >= moment - rules.unnamed)]
         for branch, head in lines:
             rule, line = rules.rule(branch), self.ancestors(head)
+            if branch != "main":
+                line = [name for name in line if name not in trunk]
             if rule.keep is None and rule.last is None:
                 found |= set(line)
             found |= set(line[: rule.last or 0])
             for name in line if rule.keep is not None else ():
                 if made[name] >= moment - (rule.keep or 0):
-                    found |= {name, *self.states[name].parents[:1]}
+                    found |= {name, *self.states[name].parents[:1]} & set(line)
         return found
 
     @rule()

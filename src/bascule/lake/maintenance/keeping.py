@@ -13,6 +13,7 @@ from bascule.catalog.schema import commits, ref_log, refs
 from bascule.history import expiry, holds
 from bascule.history.holds import Hold
 from bascule.history.refs import Ref
+from bascule.history.repository import MAIN
 from bascule.lake.maintenance.retention import Retention, Rule
 
 UNNAMED = "no branch or tag leads to it"
@@ -122,34 +123,51 @@ class Keeping:
         self.kept |= {hold.subject for hold in self.graph.holds if hold.kind == holds.COMMIT}
 
     def _keep_lines(self) -> None:
-        lines = [(ref.head, self.retention.rule(ref.name)) for ref in self.graph.refs if ref.kind == "branch"]
-        since = self.now - self.retention.unnamed
-        lines += [(head, self.retention.rule(name)) for name, head, at in self.graph.ended if at >= since]
+        named = {ref.name: ref.head for ref in self.graph.refs if ref.kind == "branch"}
         held = {hold.subject for hold in self.graph.holds if hold.kind == holds.BRANCH}
-        lines += [(ref.head, Rule(ref.name)) for ref in self.graph.refs if ref.name in held]
-        # The most generous first: a line that is walked to its end need not be walked again by a stricter rule.
-        walked: dict[str, float] = {}
-        for head, rule in sorted(lines, key=lambda line: -_reach(line[1])):
-            self._keep_line(head, rule, walked)
+        whole = [(head, Rule(name)) for name, head in named.items() if name in held]
+        whole += [(head, self.retention.rule(name)) for name, head in named.items() if name == MAIN]
+        self._keep_rules(whole, frozenset())
+        # What main has is kept by main's rule: else a branch without one would keep all the past that it began from.
+        trunk = frozenset(self._log(named[MAIN])) if MAIN in named else frozenset()
+        since = self.now - self.retention.unnamed
+        own = [(head, self.retention.rule(name)) for name, head in named.items() if name != MAIN]
+        own += [(head, self.retention.rule(name)) for name, head, at in self.graph.ended if at >= since]
+        self._keep_rules(own, trunk)
+        met: dict[str, float] = {}
+        for head in named.values():  # where a branch left main is what a merge compares both with
+            self.kept |= {name for name in self._walk(head, trunk, met, 0.0) if name in trunk}
 
-    def _keep_line(self, head: str, rule: Rule, walked: dict[str, float]) -> None:
-        reach = _reach(rule)
-        oldest = -1 if rule.forever else self.now - rule.keep if rule.keep is not None else self.now + 1
+    def _keep_rules(self, lines: Iterable[tuple[str, Rule]], trunk: frozenset[str]) -> None:
+        """Keep what rules say of lines' own commits: those that are not in `trunk`."""
+        walked: dict[str, float] = {}
+        # The most generous first: what it walked, a stricter rule need not walk again.
+        for head, rule in sorted(lines, key=lambda line: -_reach(line[1])):
+            oldest = -1 if rule.forever else self.now - rule.keep if rule.keep is not None else self.now + 1
+            for name in self._walk(head, trunk, walked, _reach(rule)):
+                row = self.graph.commits[name]
+                if name in trunk:
+                    continue
+                if row.created_at >= oldest:
+                    # What it took the place of was the branch's state within the span too.
+                    self.kept |= {name, *row.parents[:1]} - trunk
+                else:
+                    self.reasons.setdefault(name, str(rule))
+            if rule.last is not None:
+                own = (name for name in self._log(head) if name not in trunk)
+                self.kept |= {name for name, _ in zip(own, range(rule.last), strict=False)}
+
+    def _walk(self, head: str, trunk: frozenset[str], walked: dict[str, float], reach: float) -> Iterator[str]:
+        """Yield a line's commits, and the first that are in `trunk`; not those that were walked as far before."""
         queue = [head]
         while queue:
             name = queue.pop()
             if walked.get(name, -1.0) >= reach:
                 continue
             walked[name] = reach
-            row = self.graph.commits[name]
-            if row.created_at >= oldest:
-                # What it took the place of was the branch's state within the span too.
-                self.kept |= {name, *row.parents[:1]}
-            else:
-                self.reasons.setdefault(name, str(rule))
-            queue += row.parents
-        if rule.last is not None:
-            self.kept |= {name for name, _ in zip(self._log(head), range(rule.last), strict=False)}
+            yield name
+            if name not in trunk:
+                queue += self.graph.commits[name].parents
 
     def _log(self, head: str) -> Iterator[str]:
         """Yield a commit and its ancestors, youngest first, as `bascule log` does."""
