@@ -153,13 +153,32 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     states = [(name, value) for digest, name, value in _states(workspace) if digest not in expired]
     for name, value in states:
         look.state(name, value)
-    kept = [(name, records.object_of(workspace, name)) for name in records.names(workspace)]
-    for name, newest in kept:
-        if newest is not None:
-            look.state(name, newest, recent=True)
+    kept = records.names(workspace)
+    for name in kept:
+        _look_at_records(look, workspace, name)
     orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
     size = sum(look.sizes.values())
     return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
+
+
+def _look_at_records(look: _Look, workspace: Workspace, name: str) -> None:
+    """Look at a record table. Its writers let go of old states at once: what was missing is looked for without them."""
+    newest = records.object_of(workspace, name)
+    if newest is None:
+        return
+    before, sizes, manifests = dict(look.problems), dict(look.sizes), set(look.manifests)
+    look.state(name, newest, recent=True)
+    if look.problems == before:
+        return
+    with files.locked(objects.folder_of(newest, look.lake) / LOCK, exclusive=True):
+        newest, look.problems, look.sizes, look.manifests = (
+            records.object_of(workspace, name),
+            before,
+            sizes,
+            manifests,
+        )
+        if newest is not None:
+            look.state(name, newest, recent=True)
 
 
 def settle(workspace: Workspace) -> tuple[str, ...]:

@@ -47,20 +47,20 @@ class Graph:
 
     @classmethod
     def read(cls, conn: Connection) -> Graph:
-        """Read it."""
+        """Read it: first what names commits, then the commits, which are there before anything names them."""
+        named = [Ref(**row._mapping) for row in conn.execute(select(refs))]
+        held, expired = holds.listed(conn), frozenset(expiry.every(conn))
+        ended, moves = [], []
+        for row in conn.execute(select(ref_log.c.ref, ref_log.c.before, ref_log.c.after, ref_log.c.at)):
+            moves += [(commit, row.at) for commit in (row.before, row.after) if commit]
+            if row.after is None and row.before:
+                ended.append((row.ref, row.before, row.at))
         query = select(commits.c.id, commits.c.parent, commits.c.parent2, commits.c.created_at, commits.c.generation)
         every = {
             row.id: Row(tuple(p for p in (row.parent, row.parent2) if p), row.created_at, row.generation, row.root)
             for row in conn.execute(query.add_columns(commits.c.root))
         }
-        moved = select(ref_log.c.ref, ref_log.c.before, ref_log.c.after, ref_log.c.at)
-        ended, moves = [], []
-        for row in conn.execute(moved):
-            moves += [(commit, row.at) for commit in (row.before, row.after) if commit]
-            if row.after is None and row.before:
-                ended.append((row.ref, row.before, row.at))
-        named = [Ref(**row._mapping) for row in conn.execute(select(refs))]
-        return cls(every, named, ended, moves, holds.listed(conn), frozenset(expiry.every(conn)))
+        return cls(every, named, ended, moves, held, expired)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import commits
 from bascule.durations import UNITS
 from bascule.history import Workspace
-from bascule.lake import journal, records
+from bascule.lake import journal, objects, records
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.tables import LOCK, TURN
 from bascule.lake.maintenance import listing
@@ -28,6 +28,7 @@ from bascule.store import Stored
 BLOBS = "blobs"
 AT_ONCE = 500  # files that are deleted before writers of the table get their turn again
 LOCK_SECONDS = 10.0
+TRIES = 20
 # Transactions take seconds: one that began so long before the decision has ended when it is made.
 OVERLAP = UNITS["h"]
 
@@ -137,7 +138,7 @@ class Sweep:
         for facts, name in self._fresh():
             if facts.location:
                 self._marked.state(facts.location, name)
-        self._mark_records()
+        self._mark_records(folder)
         return folder not in self._marked.damaged
 
     def _fresh(self) -> Iterator[tuple[Facts, str]]:
@@ -150,11 +151,18 @@ class Sweep:
         for digest, facts in found:
             yield facts, min(fresh[digest]).partition("/")[2]
 
-    def _mark_records(self) -> None:
+    def _mark_records(self, only: Path | None = None) -> None:
+        """Mark the files of record tables, or of the one that lies in a folder."""
         for name in records.names(self.workspace):
-            value = records.object_of(self.workspace, name)
-            if value is not None:
+            for _ in range(TRIES):
+                value = records.object_of(self.workspace, name)
+                folder = objects.folder_of(value, self._marked.lake) if value is not None else None
+                if value is None or folder is None or (only is not None and only != folder):
+                    break
                 self._marked.state(value["metadata_location"], name, recent=True)
+                if folder not in self._marked.damaged or records.object_of(self.workspace, name) == value:
+                    break
+                del self._marked.damaged[folder]  # a writer went on meanwhile, and let go of what was just read
 
     def _delete(self, folder: Path, name: str, part: Sequence[Found]) -> None:
         needed = self._marked.files.get(folder, set())
