@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -35,6 +36,27 @@ def database(postgresql: str) -> Iterator[str]:
         admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         yield postgresql.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgresql+psycopg://")
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on loopback, which speaks HTTP, with a bucket named `lake`."""
+    server_module = pytest.importorskip("moto.server", reason="moto's S3 server is not installed")
+    import boto3
+
+    os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION="us-east-1")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="lake")
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str) -> str:
+    """The setting for a prefix of object storage that nobody else uses."""
+    return f"s3://lake/{uuid.uuid4().hex}?endpoint_override={s3_server}&region=us-east-1"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

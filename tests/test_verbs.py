@@ -30,7 +30,7 @@ INSTEAD = {
 
 def test_every_command_is_a_verb() -> None:
     for command in COMMANDS:
-        for name in INSTEAD.get(command, (command,)):
+        for name in INSTEAD.get(command, (command.replace("-", "_"),)):
             assert callable(getattr(api, name)), name
             assert name in dir(api)
 
@@ -137,12 +137,14 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--junit",
         "--allow-host",
     }
-    other = {("branch", "--delete"), ("branch", "--force")}  # delete_branch(force=)
+    other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
     app = application()
     for name in COMMANDS:
         if name in INSTEAD or name in ("step", "track", "forget", "predict", "runs", "models", "init"):
             continue
-        taken = {f"--{one.replace('_', '-')}" for one in inspect.signature(getattr(api, name)).parameters}
+        taken = {
+            f"--{one.replace('_', '-')}" for one in inspect.signature(getattr(api, name.replace("-", "_"))).parameters
+        }
         for argument in app[name].assemble_argument_collection(default_parameter=plain()):
             if (
                 argument.show

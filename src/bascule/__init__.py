@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     delete_branch = _here.delete_branch
     switch = _here.switch
     diff = _here.diff
+    cherry_pick = _here.cherry_pick
     merge = _here.merge
+    protect = _here.protect
     revert = _here.revert
     tags = _here.tags
     tag = _here.tag

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bascule.project.comparing import Comparison
     from bascule.project.forgetting import Forgetting
     from bascule.project.init import InitReport
+    from bascule.project.migrating import Migration
     from bascule.project.overview import Entry, Status
     from bascule.project.place import Place
     from bascule.project.predicting import Predicted
@@ -146,15 +147,35 @@ class OpenProject:
             raise InputError(f"{name!r} is the current branch.", hint=hint)
         self.workspace.history.delete_branch(name, force=force)
 
+    def protect(self, name: str, protected: bool = True) -> None:
+        """Set whether required checks hold what lands on a branch, and nobody may delete it."""
+        self.workspace.history.protect(name, protected)
+
     def switch(self, name: str, *, create: bool = False) -> None:
         """Make a branch the current one; where git is followed this is `git switch`."""
         self.place.switch(name, create=create)
 
-    def diff(self, before: str, after: str | None = None, *, path: str = "", rows: int = 5) -> list[Comparison]:
-        """Compare two states, the second one by default the current branch, each kind of object in its own words."""
+    def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        path: str | Sequence[str] = "",
+        rows: int = 5,
+        stat: bool = False,
+        whole: bool | None = None,
+    ) -> list[Comparison]:
+        """Compare two states, the second one by default the current branch, each kind of object in its own words.
+
+        Args:
+            path: only paths that begin so, or so.
+            rows: show at most so many rows of a table that were added, removed and changed, each.
+            stat: only say which paths differ; no data is read.
+            whole: read whole tables for each column's figures; None does so for small ones.
+        """
         from bascule.project.comparing import compare
 
-        return compare(self.workspace, before, after or self.place.branch, path, rows)
+        return compare(self.workspace, before, after or self.place.branch, path, rows, stat=stat, whole=whole)
 
     def merge(
         self,
@@ -164,17 +185,53 @@ class OpenProject:
         message: str | None = None,
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
+        rows: Iterable[str] | None = None,
+        cells: bool = False,
+        conflicts: Path | None = None,
         ship: bool = True,
+        squash: bool = False,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
         Args:
             into: the branch that was named when the project was opened, else the current one, else main.
+            rows: merge tables that both sides changed row by row, by their keys: these, or all when none is named.
+            cells: with `rows`, merge a row of which each side changed other columns.
+            conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
+            squash: land as one commit that does not lead to those of the source.
         """
         from bascule.project.publishing import publish
+        from bascule.project.required import required_of
+        from bascule.project.settling import RowRules
 
-        target = into or self.place.target(source)
-        return publish(self.workspace, source, target, ours=ours, theirs=theirs, message=message, ship=ship)
+        return publish(
+            self.workspace,
+            source,
+            into or self.place.target(source),
+            ours=ours,
+            theirs=theirs,
+            rows=RowRules.of(rows, cells, conflicts) if rows is not None else None,
+            message=message,
+            ship=ship,
+            squash=squash,
+            required=required_of(self.place),
+        )
+
+    def cherry_pick(
+        self,
+        ref: str,
+        *,
+        message: str | None = None,
+        ours: Iterable[str] = (),
+        theirs: Iterable[str] = (),
+        ship: bool = True,
+    ) -> Published:
+        """Bring what one commit changed onto the current branch, after the checks of a merge; see `pick`."""
+        from bascule.project.publishing import pick
+        from bascule.project.required import required_of
+
+        told: dict[str, Any] = {"message": message, "ours": ours, "theirs": theirs, "ship": ship}
+        return pick(self.workspace, ref, self.place.branch, required=required_of(self.place), **told)
 
     def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:
         """Undo one commit on the current branch by a new one.
@@ -182,9 +239,10 @@ class OpenProject:
         Args:
             force: why to land it although a check refuses the state that comes out.
         """
+        from bascule.project.required import required_of
         from bascule.project.reverting import revert
 
-        return revert(self.workspace, ref, self.place.branch, message, force=force)
+        return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
 
     def tags(self) -> list[Ref]:
         """Return all tags."""
@@ -462,6 +520,29 @@ class OpenProject:
 
         with self.workspace.catalog.write() as conn:
             return holds.release(conn, which, actor())
+
+    def migrate(
+        self,
+        *,
+        catalog: str | None = None,
+        storage: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Migration:
+        """Move the workspace to another catalog and another storage, either way, with every id kept.
+
+        Args:
+            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            dry_run: say what would be moved, and whether it can be; change nothing.
+        """
+        from bascule.project.migrating import migrate
+
+        workspace = self.workspace
+        try:
+            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+        finally:
+            self.close()
 
     def forget(
         self,

@@ -201,7 +201,8 @@ def test_every_move_is_in_the_audit_log_and_a_changed_entry_shows(workspace: Wor
     h.create_branch("dev", author="ben@example.org")
     with workspace.catalog.read() as conn:
         entries = conn.execute(select(schema.audit.c.actor, schema.audit.c.action).order_by(schema.audit.c.seq)).all()
-    assert [tuple(e) for e in entries[1:]] == [("ana@example.org", "commit"), ("ben@example.org", "create")]
+    assert [entry.action for entry in entries[:2]] == ["create", "protect"]  # main, as the workspace began
+    assert [tuple(e) for e in entries[2:]] == [("ana@example.org", "commit"), ("ben@example.org", "create")]
     assert audit.verify(workspace.catalog).ok
 
     with workspace.catalog.write() as conn:

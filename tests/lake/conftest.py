@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,18 @@ from bascule.lake import Lake, engine
 
 
 @pytest.fixture
-def lake(local_workspace: Workspace) -> Lake:
-    return Lake(local_workspace)
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
+    """An empty lake on disk; a test that is marked with `samples.everywhere` gets one in object storage too."""
+    storage = request.getfixturevalue("s3") if getattr(request, "param", "disk") == "s3" else ""
+    made = Workspace.create(tmp_path / "project", storage=storage)
+    yield Lake(made)
+    made.close()
+
+
+@pytest.fixture
+def client(lake: Lake, request: pytest.FixtureRequest) -> dict[str, str]:
+    """What another engine's client is told to find the lake."""
+    return {} if isinstance(lake.folder, Path) else {"s3.endpoint": request.getfixturevalue("s3_server")}
 
 
 @pytest.fixture

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from bascule.lake import Lake, engine
 from bascule.lake.objects import Object
+from bascule.store import Place
+from bascule.store.places import below, sizes
+
+# A test of the lake's promises, on disk and in object storage.
+everywhere = pytest.mark.parametrize("lake", ["disk", "s3"], indirect=True)
 
 
 def people(*names: str, start: int = 0) -> pa.Table:
@@ -33,7 +38,7 @@ def names_in(lake: Lake, value: Object, column: str = "name") -> list[Any]:
         return connection.sql(f"SELECT {column} FROM {lake.scan(value)}").to_arrow_table().column(0).to_pylist()
 
 
-def everything_in(folder: Path) -> dict[str, bytes]:
+def everything_in(folder: Place) -> dict[str, bytes]:
     """Every file below a folder with its bytes, but for the locks."""
-    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+    found = sorted((path for path, _ in sizes(folder) if not path.name.endswith(".lock")), key=str)
+    return {str(below(path, folder)): path.read_bytes() for path in found}

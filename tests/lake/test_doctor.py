@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.lake.samples import people, state
+from tests.lake.samples import everywhere, people, state
 
 from bascule.lake import Lake, RecordTable
 from bascule.lake.doctor import check
@@ -21,6 +21,7 @@ def filled(lake: Lake) -> Lake:
     return lake
 
 
+@everywhere
 def test_a_whole_lake_has_no_problems(filled: Lake) -> None:
     report = check(filled.workspace, deep=True)
     assert (report.ok, report.states, report.orphans) == (True, 3, ())
@@ -31,6 +32,7 @@ def test_a_whole_lake_has_no_problems(filled: Lake) -> None:
 @pytest.mark.parametrize(
     "pattern", ["data/*.parquet", "metadata/*.metadata.json", "metadata/snap-*.avro", "metadata/*-m0.avro"]
 )
+@everywhere
 def test_a_missing_file_is_found(filled: Lake, pattern: str) -> None:
     folder = filled.table(state(filled, "people")).folder
     for path in folder.glob(pattern):
@@ -43,6 +45,7 @@ def test_a_missing_file_is_found(filled: Lake, pattern: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["data/*.parquet", "metadata/*.metadata.json", "metadata/snap-*.avro", "metadata/*-m0.avro"]
 )
+@everywhere
 def test_a_damaged_file_is_found(filled: Lake, pattern: str) -> None:
     folder = filled.table(state(filled, "people")).folder
     path = sorted(folder.glob(pattern))[-1]
@@ -57,6 +60,7 @@ def test_a_missing_file_of_a_record_table_is_found(filled: Lake) -> None:
     assert [p.table for p in check(filled.workspace).problems] == ["predictions"]
 
 
+@everywhere
 def test_a_changed_byte_is_found_by_a_deep_look(filled: Lake) -> None:
     path = filled.files(state(filled, "people"))[0].path
     data = bytearray(path.read_bytes())
@@ -67,6 +71,7 @@ def test_a_changed_byte_is_found_by_a_deep_look(filled: Lake) -> None:
     assert [Path(p.path).name for p in problems] == [path.name]
 
 
+@everywhere
 def test_what_nothing_refers_to_is_listed(filled: Lake) -> None:
     filled.stage_append(state(filled, "people"), people("eve"), name="people")
     report = check(filled.workspace)

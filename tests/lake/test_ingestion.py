@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.lake.samples import everything_in, names_in, state
+from tests.lake.samples import everything_in, everywhere, names_in, state
 
 from bascule.errors import Conflict, InputError, NotFound
 from bascule.lake import Lake, ingest, seen, stage_ingest
@@ -19,6 +19,7 @@ def put(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
+@everywhere
 def test_a_file_is_taken_in_once(lake: Lake, tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "id,name\n1,ann\n2,bob\n")
     report = ingest(lake, "people", path, key=["id"])
@@ -51,6 +52,7 @@ def test_new_files_of_a_folder_are_taken_in(lake: Lake, tmp_path: Path) -> None:
     assert [(s.file, s.rows) for s in known.values()] == [("1.csv", 1), ("2.csv", 1), ("3.csv", 1)]
 
 
+@everywhere
 def test_one_bad_file_stops_all(lake: Lake, tmp_path: Path) -> None:
     put(tmp_path / "d", "1.csv", "id,name\n1,ann\n")
     ingest(lake, "people", tmp_path / "d")
@@ -126,6 +128,7 @@ def test_the_same_file_on_both_sides_of_a_merge_is_a_conflict_and_not_twice_ther
         history.merge("other", "main", resolve=lambda _, *sides: lake.merge_appends(*sides))
 
 
+@everywhere
 def test_the_same_file_ingested_at_once_is_there_once(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
     path = put(tmp_path, "2.csv", "id,name\n2,bob\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from sqlalchemy import insert
-from tests.lake.samples import people, state
+from tests.lake.samples import everywhere, people, state
 
 from bascule.catalog import new_id, now
 from bascule.catalog.schema import metrics, runs
@@ -29,6 +29,7 @@ def session(lake: Lake) -> Iterator[Session]:
         yield opened
 
 
+@everywhere
 def test_tables_at_any_ref_in_one_query(session: Session) -> None:
     found = session.arrow(
         "select (select count(*) from people) n, (select count(*) from people@v1) o, "
@@ -72,6 +73,7 @@ def test_records_are_tables_with_times(session: Session, lake: Lake) -> None:
         assert fresh.arrow("select name from records.runs")["name"].to_pylist() == ["r"]
 
 
+@everywhere
 def test_record_tables_and_what_has_not_been_moved_yet(session: Session, lake: Lake) -> None:
     schema = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])
     table = RecordTable(lake.workspace, "predictions", schema)
@@ -148,6 +150,7 @@ def test_errors_are_told_in_words(session: Session, query: str, what: str) -> No
     assert "Traceback" not in raised.value.message
 
 
+@everywhere
 def test_the_connection_reads_the_workspace_and_nothing_else(session: Session, lake: Lake, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")

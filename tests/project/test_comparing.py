@@ -113,3 +113,50 @@ def test_a_long_text_is_cut(local_workspace: Workspace) -> None:
     (found,) = compare(local_workspace, "main~1", "main")
     assert len(found.details) == MOST_LINES + 1
     assert found.details[-1] == "… and 160 lines more"
+
+
+class TestForms:
+    """What `bascule diff` writes, and where."""
+
+    @pytest.fixture
+    def ingested(self, trained: Path, bascule: Bascule) -> Path:
+        row = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
+        bascule("ingest", "orders", write(trained / "april.csv", csv(HEAD, [row])))
+        return trained
+
+    def test_each_form(self, ingested: Path, bascule: Bascule) -> None:
+        said = bascule("diff", "main~1", "main", "--format", "markdown")
+        assert said.out.startswith("### `main~1` → `main`")
+        assert bascule("diff", "main~1", "main", "--format", "html").out.startswith("<!doctype html>")
+        as_json = bascule("diff", "main~1", "main", "--format", "json").json()
+        assert as_json == bascule("diff", "main~1", "main", "--json").json()
+        (data,) = [one["data"] for one in as_json]
+        assert data["matched_by"] == ["order_id"]
+        (weight,) = [value for value in data["values"] if value["column"] == "weight"]
+        assert weight["rows"]["after"]["mean"] == 3.5
+        assert (weight["table"]["before"]["rows"], weight["table"]["after"]["rows"]) == (2400, 2401)
+        assert data["rows"][0]["after"]["order_id"] == "p1"
+
+    def test_it_is_written_to_a_file(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
+        file = ingested / "diff.html"
+        said = bascule("diff", "main~1", "main", "--format", "html", "--output", file)
+        assert (said.code, said.out) == (0, "")
+        assert "diff.html is written: 1 path." in said.err
+        assert file.read_text().rstrip().endswith("</html>")
+        assert len(bascule("diff", "main~1", "main", "--output", file, "--json").json()) == 1
+        refused("diff", "main~1", "main", "--output", ingested / "no" / "x", code=3, words=("Cannot write", "folder"))
+
+    def test_the_exit_code_tells_whether_they_differ(self, ingested: Path, bascule: Bascule) -> None:
+        assert bascule("diff", "main~1", "main").code == 0
+        assert bascule("diff", "main~1", "main", "--exit-code").code == 1
+        assert bascule("diff", "main", "main", "--exit-code").code == 0
+
+    def test_names_only(self, ingested: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bascule.project.comparing.Lake.diff", lambda *_, **__: 1 / 0)
+        said = bascule("diff", "main~1", "main", "--stat")
+        assert said.out == "~ tables/orders  +1 rows (2,401 in all)\n"
+
+    def test_paths(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
+        assert "tables/orders" in bascule("diff", "main~1", "main", "models/", "tables/orders").out
+        assert bascule("diff", "main~1", "main", "models/").out == "Nothing differs.\n"
+        refused("diff", "main~1", "main", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))

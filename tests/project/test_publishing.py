@@ -12,10 +12,10 @@ from sqlalchemy import select
 from bascule.catalog.schema import approvals
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Workspace
-from bascule.lake import Lake
+from bascule.lake import Lake, engine
 from bascule.lake.doctor import check
 from bascule.project import publishing, reverting
-from bascule.project.publishing import publish
+from bascule.project.publishing import pick, publish
 from bascule.project.reverting import revert
 from tests.project.parcels import CONTRACT, HEAD, PROJECT, csv, write
 
@@ -179,6 +179,40 @@ def test_a_forced_revert_prints_what_was_refused(trained: Path, bascule: Bascule
     assert said.code == 0, said.err
     assert "forced (the moon is closed)" in said.out
     assert "moon" in said.out.partition("forced")[2]
+
+
+def test_one_batch_is_picked_from_a_branch_and_the_rest_merged_later(
+    local_workspace: Workspace, tmp_path: Path
+) -> None:
+    from bascule.project.batches import bring_in
+
+    history, lake = local_workspace.history, Lake(local_workspace)
+    rows = [(f"p{n}", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, n) for n in range(5)]
+    bring_in(local_workspace, "orders", write(tmp_path / "0.csv", csv(HEAD, rows[:1])), "main", key=["order_id"])
+    history.create_branch("dev")
+    for n in (1, 2, 3):
+        bring_in(local_workspace, "orders", write(tmp_path / f"{n}.csv", csv(HEAD, rows[n : n + 1])), "dev")
+    lake.delete("orders", "order_id = 'p0'")
+
+    def orders() -> list[str]:
+        with engine.opened() as connection:
+            source = lake.scan(history.get("main", "tables/orders"))
+            return sorted(name for (name,) in connection.sql(f"SELECT order_id FROM {source}").fetchall())
+
+    made = pick(local_workspace, "dev~1", "main")
+    assert orders() == ["p2"]
+    assert pick(local_workspace, "dev~1", "main").commit == made.commit  # it has it
+    assert bring_in(local_workspace, "orders", tmp_path / "2.csv", "main").commit is None  # ingested, by the pick
+    report = check(local_workspace)
+    assert (report.problems, report.orphans) == ((), ())
+    with pytest.raises(Conflict):
+        publish(local_workspace, "dev", "main")  # rows were deleted here: that is not for a merge to settle
+    history.create_branch("other", "main~2")  # as dev began
+    pick(local_workspace, "dev~1", "other")
+    publish(local_workspace, "dev", "other")
+    with engine.opened() as connection:
+        source = lake.scan(history.get("other", "tables/orders"))
+        assert connection.sql(f"SELECT count(*), count(DISTINCT order_id) FROM {source}").fetchall() == [(4, 4)]
 
 
 def test_a_refused_merge_of_appends_leaves_no_file(local_workspace: Workspace, tmp_path: Path) -> None:

@@ -6,28 +6,12 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bascule.errors import EnvironmentProblem, InputError, NotFound
 from bascule.store import BlobStore, LocalStore, digest_of, open_store
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The address of an S3 server on loopback with one bucket."""
-    server_module = pytest.importorskip("moto.server", reason="moto's S3 server is not installed")
-    import boto3
-
-    os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION="us-east-1")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="lake")
-    yield f"s3://lake/blobs?endpoint_override=http://{host}:{port}&region=us-east-1"
-    server.stop()
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -5,19 +5,30 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from blake3 import blake3
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
 from bascule.errors import BasculeError, Busy, EnvironmentProblem, InputError, MissingExtra
+from bascule.store.locking import held
 
 LOCK_TIMEOUT_SECONDS = 30
+LOCKS = "locks"
+MOVED = "The workspace was moved"
+# Each lock that is held needs a connection. Locks that many share and locks of one alone have their own, because who
+# holds one of the first may wait for one of the second; who holds one of the second waits for none.
+LOCK_CONNECTIONS = 10
+LOCK_WAIT_SECONDS = 3600
+# A connection that only holds a lock is silent: so that no firewall forgets it, and a dead one is found out.
+KEPT_ALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # Writers of one process that hold a connection at once, and connections beside theirs: a writer that reads on a second
 # connection while it writes always finds one, however many threads wait for their turn.
 WRITERS = 8
@@ -47,21 +58,21 @@ class Catalog:
             InputError: for a URL that names no known database.
             EnvironmentProblem: when it cannot be reached, or was written by a newer Bascule.
         """
-        engine = _engine(url)
-        with _told(url):
+        engine = engine_of(url)
+        with told(url):
             migrate(engine)
         return cls(engine)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection whose reads see one state."""
-        with _told(str(self.engine.url)), self.engine.connect() as conn:
+        with told(str(self.engine.url)), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. It is durable when the block has ended."""
-        with _told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
+        with told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
             if conn.dialect.name == "sqlite":
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -71,12 +82,80 @@ class Catalog:
                 conn.rollback()
                 raise
 
+    @contextmanager
+    def locked(self, name: str, *, exclusive: bool, wait: bool = True) -> Iterator[None]:
+        """Hold a lock of all who share this catalog, for the length of a block: many hold it together, or one alone.
+
+        PostgreSQL has it when it is the catalog, else the operating system does, on a file beside SQLite's. Both give
+        it back when its process ends, however it ends.
+
+        Args:
+            wait: for whoever holds it; else `BlockingIOError` is raised at once.
+
+        Raises:
+            EnvironmentProblem: when the connection that held it was lost before the block ended.
+        """
+        number = int.from_bytes(blake3(name.encode()).digest(length=8), "big", signed=True)
+        if self.engine.dialect.name == "postgresql":
+            with told(str(self.engine.url)), _advised(self._lockers[exclusive], number, exclusive, wait):
+                yield
+            return
+        folder = Path(self.engine.url.database or "").parent / LOCKS
+        folder.mkdir(exist_ok=True)
+        with held(folder / f"{number & 0xFFFFFFFFFFFFFFFF:016x}", exclusive=exclusive, wait=wait):
+            yield
+
+    @cached_property
+    def _lockers(self) -> dict[bool, Engine]:
+        return {exclusive: _locker(self.engine) for exclusive in (False, True)}
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+        for locker in self.__dict__.get("_lockers", {}).values():
+            locker.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _locker(engine: Engine) -> Engine:
+    return create_engine(
+        engine.url,
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+        pool_size=LOCK_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=LOCK_WAIT_SECONDS,
+        connect_args=KEPT_ALIVE,
+    )
+
+
+@contextmanager
+def _advised(engine: Engine, number: int, exclusive: bool, wait: bool) -> Iterator[None]:
+    """Hold one of PostgreSQL's advisory locks on a connection of its own."""
+    kind = "" if exclusive else "_shared"
+    with engine.connect() as conn:
+        if wait:
+            conn.execute(text(f"SELECT pg_advisory_lock{kind}(:number)"), {"number": number})
+        elif not conn.execute(text(f"SELECT pg_try_advisory_lock{kind}(:number)"), {"number": number}).scalar():
+            raise BlockingIOError("Another process holds the lock.")
+        try:
+            yield
+        except BaseException:
+            conn.invalidate()  # closing the connection gives the lock back, whatever state it is in
+            raise
+        try:
+            kept = conn.execute(text(f"SELECT pg_advisory_unlock{kind}(:number)"), {"number": number}).scalar()
+        except OperationalError:
+            kept = False
+        if not kept:
+            conn.invalidate()
+            raise EnvironmentProblem(
+                "The lock on a table was lost while it was being written: its connection to the catalog broke.",
+                hint="Repeat; `bascule doctor` tells whether all is whole.",
+            )
+
+
+def engine_of(url: str) -> Engine:
+    """Return a database's engine, without a look at what is in it; `InputError` for a URL that names none."""
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -119,7 +198,7 @@ def _sqlite(url: str, database: str | None) -> Engine:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def told(url: str) -> Iterator[None]:
     """Turn what a database driver raises into what a user can act on."""
     try:
         yield
@@ -127,7 +206,14 @@ def _told(url: str) -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise Busy("All connections to the catalog were taken for 30 s.", hint="Repeat in a moment.") from error
-    except OperationalError as error:
+    except DBAPIError as error:
+        if MOVED in str(error.orig):
+            raise EnvironmentProblem(
+                f"{MOVED} while this process had it open. Nothing was changed.",
+                hint="Repeat; a process that runs for long has to be started anew.",
+            ) from error
+        if not isinstance(error, OperationalError):
+            raise
         reason = str(error.orig or error).strip()
         if "locked" in reason:
             raise Busy(

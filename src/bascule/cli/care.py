@@ -1,4 +1,4 @@
-"""Commands that prove and take care: audit, doctor, forget."""
+"""Commands that prove and take care: audit, doctor, migrate, forget."""
 
 from __future__ import annotations
 
@@ -48,6 +48,49 @@ def doctor(
     damaged = any(f.level == "damage" for f in found)
     answer(common, {"ok": not damaged, "findings": [asdict(f) for f in found]}, text)
     return 1 if damaged else 0
+
+
+def migrate(
+    *,
+    to_catalog: Annotated[str | None, Parameter(help="A database's URL, or sqlite: in the workspace's folder.")] = None,
+    to_storage: Annotated[str | None, Parameter(help="s3://bucket/prefix, a folder, or disk: the workspace's.")] = None,
+    dry_run: Annotated[bool, Parameter(help="Say what would be moved, and whether it can be.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Move the workspace to another catalog and another storage, either way, with every id kept.
+
+    The old copy is only read, and proven to be the same before the workspace is switched. Killed before that, nothing
+    has happened, and the same command goes on.
+    """
+    from bascule.cli.progress import moving
+    from bascule.errors import InputError
+
+    if to_catalog is None and to_storage is None:
+        raise InputError(
+            "Where to is not said.",
+            hint="For example: bascule migrate --to-catalog postgresql://user@host/name --to-storage s3://bucket/prefix",
+        )
+    with moving(quiet=common.json) as progress:
+        done = common.open().migrate(catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
+    if not done.moved:
+        answer(common, done.as_dict(), "The workspace is there already.")
+        return
+    verb = "would go" if dry_run else "went"
+    lines = []
+    if done.catalog != done.former_catalog:
+        lines.append(f"{sum(done.rows.values()):,} rows {verb} from {done.former_catalog} to {done.catalog}.")
+    if done.storage != done.former_storage:
+        size = (done.blob_bytes + done.file_bytes) / 1e6
+        what = f"{done.blobs:,} blobs and {done.files:,} files of tables ({size:,.1f} MB)"
+        lines.append(f"{what} {verb} from {done.former_storage} to {done.storage}.")
+    lines.append(
+        f"{done.commits:,} commits, {done.branches} branches and tags, {done.audit_entries:,} audit entries to "
+        f"{done.audit_head[:16]}: {'as they are' if dry_run else 'proven to be the same'}."
+    )
+    if done.left:
+        lines.append(f"The old copy is still in {' and '.join(done.left)}: remove it when you are content.")
+        lines.append("Forgetting a subject does not reach it.")
+    answer(common, done.as_dict(), "\n".join(lines))
 
 
 def forget(

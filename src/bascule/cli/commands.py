@@ -38,10 +38,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "status": Command("bascule.cli.history:status", HISTORY, "The current branch, what it holds, what is served."),
     "log": Command("bascule.cli.history:log", HISTORY, "The commits of a branch, with what each changed."),
-    "branch": Command("bascule.cli.history:branch", HISTORY, "List branches, or make one: no copy, whatever the data."),
+    "branch": Command("bascule.cli.history:branch", HISTORY, "List, make or protect branches: no copy of the data."),
     "switch": Command("bascule.cli.history:switch", HISTORY, "Make a branch the current one."),
     "diff": Command("bascule.cli.comparing:diff", HISTORY, "Compare two states: rows, schema, metrics, traffic, text."),
     "merge": Command("bascule.cli.merging:merge", HISTORY, "Merge a branch after its checks, and ship what is new."),
+    "cherry-pick": Command(
+        "bascule.cli.merging:cherry_pick", HISTORY, "Bring what one commit changed onto the current branch."
+    ),
     "revert": Command("bascule.cli.history:revert", HISTORY, "Undo one commit by a new one."),
     "tag": Command("bascule.cli.history:tag", HISTORY, "List tags, or name a state for good."),
     "init": Command("bascule.cli.starting:init", WORK, "Look at a folder of data and write a project for it."),
@@ -73,6 +76,7 @@ COMMANDS = {
     "retention": Command("bascule.cli.upkeep:retention", KEEP, "How long states are kept."),
     "hold": Command("bascule.cli.upkeep:hold", KEEP, "Legal holds: neither collected nor forgotten."),
     "forget": Command("bascule.cli.care:forget", KEEP, "Remove a subject everywhere, and leave a proof."),
+    "migrate": Command("bascule.cli.care:migrate", KEEP, "Move the workspace to PostgreSQL and S3, or back."),
 }
 
 

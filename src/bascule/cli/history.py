@@ -47,12 +47,16 @@ def branch(
     at: Annotated[str | None, Parameter(help="The state to begin at; the current branch when not given.")] = None,
     delete: Annotated[bool, Parameter(help="Remove the branch's name.", negative="")] = False,
     force: Annotated[bool, Parameter(help="With --delete: even if main does not have all of it.", negative="")] = False,
+    protect: Annotated[
+        bool | None,
+        Parameter(help="Let required checks hold what lands on it, and nobody delete it; --no-protect lifts that."),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
-    """List branches, or make one. It costs no copy, whatever the data.
+    """List branches, make one, or protect one. A branch costs no copy, whatever the data.
 
     Args:
-        name: the branch to make (or to delete); all are listed when not given.
+        name: the branch to make (or to delete or protect); all are listed when not given.
     """
     project = common.open()
     if name is None:
@@ -61,11 +65,18 @@ def branch(
             {"name": b.name, "head": b.head, "protected": b.protected, "current": b.name == current}
             for b in project.branches()
         ]
-        lines = [("*" if r["current"] else " ", r["name"], str(r["head"])[:10]) for r in rows]
+        lines = [
+            ("*" if r["current"] else " ", r["name"], str(r["head"])[:10], "protected" if r["protected"] else "")
+            for r in rows
+        ]
         answer(common, rows, columns(lines, gap=1))
     elif delete:
         project.delete_branch(name, force=force)
         answer(common, {"deleted": name}, f"Deleted branch {name}.")
+    elif protect is not None:
+        project.protect(name, protect)
+        told = "is protected" if protect else "is not protected any more"
+        answer(common, {"name": name, "protected": protect}, f"Branch {name} {told}.")
     else:
         made = project.branch(name, at=at)
         answer(common, {"name": name, "head": made.head}, f"Branch {name} at {made.head[:10]}.")

@@ -1,15 +1,19 @@
-"""The command that ships: merge."""
+"""The commands that ship: merge and cherry-pick."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer
+from bascule.errors import InputError
 
 if TYPE_CHECKING:
+    from bascule.lake import RowMerge
+    from bascule.project.publishing import Published
     from bascule.project.shipping import Shipped
 
 
@@ -21,7 +25,23 @@ def merge(
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The merge commit's message.")] = None,
     ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the target's side.")] = None,
     theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the source's side.")] = None,
+    rows: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Merge tables that both sides changed row by row, by their keys: these, or all of them.",
+            consume_multiple=True,
+        ),
+    ] = None,
+    cells: Annotated[
+        bool, Parameter(help="With --rows: merge a row of which each side changed other columns.", negative="")
+    ] = False,
+    conflicts: Annotated[
+        Path | None, Parameter(help="With --rows: write every row in conflict to this file, as JSON lines.")
+    ] = None,
     ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    squash: Annotated[
+        bool, Parameter(help="Land as one commit that does not lead to the source's commits.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
@@ -32,14 +52,60 @@ def merge(
     """
     project = common.open()
     target = into or project.place.target(source)
-    done = project.merge(source, target, ours=ours or (), theirs=theirs or (), message=message, ship=ship)
-    told = f"{target} has everything that {source} has."
+    if rows is None and (cells or conflicts is not None):
+        raise InputError(
+            "--cells and --conflicts say how rows are merged, and --rows is not there.", hint="Add --rows."
+        )
+    done = project.merge(
+        source,
+        target,
+        message=message,
+        ours=ours or (),
+        theirs=theirs or (),
+        rows=rows,
+        cells=cells,
+        conflicts=conflicts,
+        ship=ship,
+        squash=squash,
+    )
+    _answer(common, done, f"{target} has everything that {source} has.")
+
+
+def cherry_pick(
+    ref: str,
+    /,
+    *,
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the branch's side.")] = None,
+    theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the commit's side.")] = None,
+    ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    common: Common = COMMON,
+) -> None:
+    """Bring what one commit changed onto the current branch, after the checks of a merge.
+
+    Args:
+        ref: the commit; of a merge, what it brought to its branch.
+    """
+    project = common.open()
+    done = project.cherry_pick(ref, message=message, ours=ours or (), theirs=theirs or (), ship=ship)
+    _answer(common, done, f"{project.place.branch} has what {ref} changed.")
+
+
+def _answer(common: Common, done: Published, told: str) -> None:
     lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
+    lines += [f"  {path}: {_merged(one)}" for path, one in done.rows.items()]
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
     lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
     answer(common, done.as_dict(), "\n".join(lines))
+
+
+def _merged(one: RowMerge) -> str:
+    came = one.incoming
+    assert came is not None
+    words = [f"{came.added:,} rows added", f"{came.changed:,} changed", f"{came.removed:,} removed"]
+    return f"{', '.join(words)}; {one.taken} files taken as they are, {one.rewritten} written again"
 
 
 def _shipped(one: Shipped) -> str:

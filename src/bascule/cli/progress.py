@@ -65,7 +65,16 @@ class TerminalWatcher:
         if not self.console.is_terminal:
             self.console.print(f"  ▸ {step.name:<{self._width}}  {escape(reason)}")
             return _Lines(self.console, step.name, self._width)
-        self._bars = _bars(self.console)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.fields[step]}"),
+            BarColumn(20),
+            TextColumn("{task.description}", markup=False),
+            Amount(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+        )
+        self._bars = Bars(*columns, console=self.console, transient=True)
         self._bars.start()
         task = self._bars.add_task(reason, step=f"{step.name:<{self._width}}", total=None)
         bars = self._bars
@@ -97,32 +106,29 @@ class TerminalWatcher:
 
 
 @contextmanager
-def shown(name: str, quiet: bool) -> Iterator[Progress]:
-    """Show how far one piece of work is, as a run shows a step; `quiet` shows nothing."""
+def moving(quiet: bool) -> Iterator[Progress]:
+    """Show how far a long work is, in what it counts; with `quiet`, nothing."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if quiet:
         yield lambda message, done=0, total=None: None
-    elif not console.is_terminal:
-        yield _Lines(console, name, len(name))
-    else:
-        with _bars(console) as bars:
-            task = bars.add_task("", step=name, total=None)
-            yield lambda message, done=0, total=None: bars.update(
-                task, description=message, completed=done, total=total
-            )
+        return
+    if not console.is_terminal:
+        yield _Lines(console, "", 0)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), Amount())
+    with Bars(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(compact=True), console=console, transient=True
+    ) as bars:
+        task, now = bars.add_task("", total=None), ""
 
+        def progress(message: str, done: int = 0, total: int | None = None) -> None:
+            nonlocal now
+            if message != now:
+                now = message
+                bars.reset(task, description=message)
+            bars.update(task, completed=done, total=total)
 
-def _bars(console: Console) -> Bars:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.fields[step]}"),
-        BarColumn(20),
-        TextColumn("{task.description}", markup=False),
-        Amount(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    return Bars(*columns, console=console, transient=True)
+        yield progress
 
 
 class _Lines:

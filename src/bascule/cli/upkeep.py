@@ -26,10 +26,10 @@ def compact(
     common: Common = COMMON,
 ) -> None:
     """Make small files of tables into large ones, and commit. Rows, their order and what was made of them stay."""
-    from bascule.cli.progress import shown
+    from bascule.cli.progress import moving
 
     target = parse_size(target_size, key="--target-size")
-    with shown("compact", common.json) as tell:
+    with moving(common.json) as tell:
         done = common.open().compact(*tables, target=target, dry_run=dry_run, tell=tell)
     rows = [
         (
@@ -52,11 +52,11 @@ def gc(
     common: Common = COMMON,
 ) -> None:
     """Delete what no kept state, no record and no hold leads to; `bascule retention` says what is kept."""
-    from bascule.cli.progress import shown
+    from bascule.cli.progress import moving
     from bascule.durations import parse_duration
 
     span = parse_duration(grace, key="--grace")
-    with shown("gc", common.json) as tell:
+    with moving(common.json) as tell:
         done = common.open().gc(dry_run=dry_run, grace=span, tell=tell)
     for table, why in done.skipped.items():
         say(f"Nothing of {table} was deleted: {why}")

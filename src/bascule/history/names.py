@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from bascule.catalog import now
+from bascule.catalog import audit, now
 from bascule.catalog.schema import commits, ref_log, refs
 from bascule.errors import AlreadyExists, InputError, NotFound
 from bascule.history import expiry, rows
@@ -99,6 +99,9 @@ def remove(conn: Connection, ref: Ref, author: str) -> None:
     rows.log_move(conn, ref.name, ref.head, None, author, "delete")
 
 
-def protect(conn: Connection, name: str, protected: bool) -> None:
-    """Set whether a branch can only be merged into and never deleted."""
-    conn.execute(update(refs).where(refs.c.name == name).values(protected=protected))
+def protect(conn: Connection, ref: Ref, protected: bool, author: str) -> None:
+    """Set whether a branch is one that checks hold and nobody deletes, and say so in the audit log."""
+    if ref.protected != protected:
+        conn.execute(update(refs).where(refs.c.name == ref.name).values(protected=protected))
+        action = "protect" if protected else "unprotect"
+        audit.append(conn, actor=author, action=action, subject=f"refs/{ref.name}", detail={})

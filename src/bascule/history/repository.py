@@ -48,7 +48,7 @@ class History:
                 return self.commit_by_id(found.head, conn)
             first = self.record(conn, (), EMPTY, author, "Begin", {})
             rows.move(conn, MAIN, None, first, author, "create")
-            names.protect(conn, MAIN, True)
+            names.protect(conn, names.branch(conn, MAIN), True, author)
         return first
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -154,6 +154,11 @@ class History:
         """Return all tags by name."""
         return self._named("tag")
 
+    def named(self, name: str) -> Ref | None:
+        """Return the branch or the tag of a name, or None."""
+        with self.catalog.read() as conn:
+            return rows.find_ref(conn, name)
+
     def create_branch(self, name: str, at: str | Commit = MAIN, author: str | None = None) -> Ref:
         """Name a state, so that it can move on by itself. Copies nothing: the cost is one row."""
         return self._create(name, "branch", at, author)
@@ -181,10 +186,10 @@ class History:
                 )
             names.remove(conn, found, author)
 
-    def protect(self, name: str, protected: bool = True) -> None:
-        """Set whether a branch can only be merged into and never deleted."""
+    def protect(self, name: str, protected: bool = True, author: str | None = None) -> None:
+        """Set whether a branch is one that checks hold and nobody deletes; the audit log keeps who did."""
         with self.catalog.write() as conn:
-            names.protect(conn, names.branch(conn, name).name, protected)
+            names.protect(conn, names.branch(conn, name), protected, author or actor())
 
     # Moving forward --------------------------------------------------------------------------------------------------
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import shutil
 import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from bascule.catalog import Catalog
-from bascule.errors import AlreadyExists, EnvironmentProblem, InputError, NotFound
+from bascule.errors import AlreadyExists, Busy, EnvironmentProblem, InputError, NotFound
 from bascule.history.repository import History
-from bascule.store import BlobStore, open_store
+from bascule.store import BlobStore, Place, open_place, open_store
+from bascule.store.locking import FileLock, Locked, held
+from bascule.store.places import expect_objects
 
 FOLDER = ".bascule"
 FILE = "workspace.toml"
+# Held by the one process that serves a workspace, and shared by all that have it open.
+SERVED = "up.lock"
+OPEN = "open.lock"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         catalog: a SQLAlchemy URL; empty means SQLite in the workspace's folder.
-        storage: where blobs and tables live: empty means the workspace's folder, else `s3://bucket/prefix`.
+        storage: where blobs and tables live: empty means the workspace's folder, else another folder or
+            `s3://bucket/prefix`.
     """
 
     catalog: str = ""
@@ -40,6 +50,9 @@ class Workspace:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
+        self._held = ExitStack()
+        if settings.storage.startswith("s3:"):
+            expect_objects()
 
     @classmethod
     def create(cls, where: Path | str, *, catalog: str = "", storage: str = "") -> Workspace:
@@ -52,20 +65,13 @@ class Workspace:
         folder = _folder(where)
         if (folder / FILE).exists():
             raise AlreadyExists("workspace", str(folder), hint="Use it as it is, or choose another folder.")
-        text = (
-            "# The workspace's two settings. Empty means: in this folder.\n"
-            f'catalog = "{catalog}"  # for a team: postgresql://user@host/name\n'
-            f'storage = "{storage}"  # for a team: s3://bucket/prefix\n'
-        )
         fresh = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-            temporary = folder / f"{FILE}.new"
             workspace = cls(folder, Settings(catalog=catalog, storage=storage))
             workspace.history.begin()
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, folder / FILE)
+            workspace.write_settings()
         except BaseException as error:
             if fresh:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -103,15 +109,83 @@ class Workspace:
             ) from error
         return cls(folder, settings)
 
+    def write_settings(self) -> None:
+        """Write `workspace.toml`, in one step: who opens the folder finds the old settings or these."""
+        text = (
+            "# The workspace's two settings. Empty means: in this folder.\n"
+            f"catalog = {json.dumps(self.settings.catalog)}  # for a team: postgresql://user@host/name\n"
+            f"storage = {json.dumps(self.settings.storage)}  # for a team: s3://bucket/prefix\n"
+        )
+        temporary = self.folder / f"{FILE}.new"
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, self.folder / FILE)
+
     @cached_property
     def catalog(self) -> Catalog:
-        """The database. Opened, and migrated if need be, on first use."""
-        return Catalog.open(self.settings.catalog or f"sqlite:///{self.folder / 'catalog.db'}")
+        """The database. Opened, and migrated if need be, on first use.
+
+        Raises:
+            Busy: when the workspace is being moved.
+        """
+        try:
+            self._held.enter_context(held(self.folder / OPEN, exclusive=False, wait=False))
+        except BlockingIOError:
+            raise Busy(
+                f"The workspace {self.folder} is being moved to another catalog or storage.",
+                hint="Repeat when `bascule migrate` has ended.",
+            ) from None
+        return self.open_catalog()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the workspace to oneself for the length of a block: nobody else of this machine opens it meanwhile.
+
+        Raises:
+            Busy: when another process has it open, or another object of this one.
+        """
+        self.close()
+        gc.collect()  # objects of this process that nobody uses any more have it open no longer
+        try:
+            with held(self.folder / OPEN, exclusive=True, wait=False):
+                yield
+        except BlockingIOError:
+            try:
+                with FileLock(self.folder / SERVED):
+                    who = "a command, a notebook or a script that still runs"
+            except Locked as lock:
+                who = f"the server, {lock.note or 'another process'}"
+            raise Busy(
+                f"The workspace {self.folder} is open elsewhere: {who}.", hint="Stop it first, then repeat."
+            ) from None
+
+    def open_catalog(self) -> Catalog:
+        """Open the database anew; the caller closes it."""
+        return Catalog.open(self.catalog_url)
+
+    @property
+    def catalog_url(self) -> str:
+        """Where the database is, as SQLAlchemy writes it."""
+        return self.settings.catalog or f"sqlite:///{self.folder / 'catalog.db'}"
+
+    @cached_property
+    def storage(self) -> Place:
+        """Where blobs and tables live: a folder, or a prefix of a bucket."""
+        if not self.settings.storage:
+            return self.folder
+        return open_place(
+            self.settings.storage,
+            self.folder / "tmp",
+            cache=self.cache_folder,
+            locks=lambda name, *, exclusive, wait=True: self.catalog.locked(name, exclusive=exclusive, wait=wait),
+        )
 
     @cached_property
     def store(self) -> BlobStore:
         """The blobs."""
-        return open_store(self.settings.storage or str(self.folder / "blobs"))
+        return open_store(self.storage / "blobs")
 
     @cached_property
     def history(self) -> History:
@@ -119,9 +193,14 @@ class Workspace:
         return History(self.catalog)
 
     @property
-    def lake_folder(self) -> Path:
+    def lake_folder(self) -> Place:
         """Where tables' files live."""
-        return self.folder / "lake"
+        return self.storage / "lake"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where blocks of tables in object storage are kept; it may be deleted at any time."""
+        return self.folder / "cache"
 
     @property
     def log_folder(self) -> Path:
@@ -141,9 +220,12 @@ class Workspace:
         return folder
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Give back what was opened; it is opened anew when it is used again."""
         if "catalog" in self.__dict__:
             self.catalog.close()
+        for name in ("catalog", "history", "storage", "store"):
+            self.__dict__.pop(name, None)
+        self._held.close()
 
 
 def _folder(where: Path | str) -> Path:

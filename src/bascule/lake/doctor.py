@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from blake3 import blake3
 from sqlalchemy import select
 
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
 from bascule.history import Workspace, expiry
-from bascule.lake import journal, objects, records, seen
+from bascule.lake import journal, moved, objects, records, seen
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
 from bascule.lake.iceberg.metadata import Snapshot
 from bascule.lake.iceberg.tables import LOCK, TURN, Table
 from bascule.lake.objects import Object
+from bascule.store import Place
+from bascule.store.places import below, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,11 @@ class LakeReport:
 
 @dataclass(slots=True)
 class _Look:
-    lake: Path
+    lake: Place
     deep: bool
-    sizes: dict[Path, int] = field(default_factory=dict)
-    manifests: set[Path] = field(default_factory=set)
+    there: dict[Place, int]
+    sizes: dict[Place, int] = field(default_factory=dict)
+    manifests: set[Place] = field(default_factory=set)
     problems: dict[Problem, None] = field(default_factory=dict)
 
     def state(self, name: str, value: Object, *, recent: bool = False) -> None:
@@ -84,7 +85,7 @@ class _Look:
             number = snapshot["snapshot-id"] if snapshot else None
             if number != value["snapshot_id"] or table.metadata["table-uuid"] != value["uuid"]:
                 self.bad(name, table.path, "it describes another state than the history says")
-            for part in seen.paths(table):
+            for part in (*seen.paths(table), *moved.paths(table)):
                 self.file(name, table.folder / "metadata" / part, None)
             if snapshot is not None:
                 self.snapshot(name, table, snapshot)
@@ -99,14 +100,14 @@ class _Look:
     def snapshot(self, name: str, table: Table, snapshot: Snapshot) -> None:
         if "manifest-list" in snapshot:
             self.file(name, table.resolve(snapshot["manifest-list"]), None)
-        for manifest in table.manifests(snapshot):
+        for manifest in table.manifests(snapshot, fresh=True):
             path = table.resolve(manifest["manifest_path"])
             if path in self.manifests:
                 continue
             self.manifests.add(path)
             self.file(name, path, manifest.get("manifest_length"))
             try:
-                entries = table.entries(manifest)
+                entries = table.entries(manifest, fresh=True)
             except BasculeError as error:
                 self.bad(name, path, error.message)
                 continue
@@ -118,10 +119,11 @@ class _Look:
                     if self.deep and record["content"] == DATA:
                         self.digest(name, place, content_of(record))
 
-    def file(self, name: str, path: Path, size: int | None) -> None:
+    def file(self, name: str, path: Place, size: int | None) -> None:
         if path not in self.sizes:
             try:
-                self.sizes[path] = path.stat().st_size
+                # A listing tells of a thousand files at once; only one that came after it is asked for alone.
+                self.sizes[path] = self.there[path] if path in self.there else path.stat().st_size
             except OSError as error:
                 self.sizes[path] = 0
                 self.bad(name, path, f"it is missing or cannot be read: {error.strerror}")
@@ -129,15 +131,12 @@ class _Look:
         if size is not None and self.sizes[path] not in (0, size):
             self.bad(name, path, f"it should have {size} bytes and has {self.sizes[path]}")
 
-    def digest(self, name: str, path: Path, content: str) -> None:
-        if len(content) == 64 and self.sizes.get(path):
-            hasher = blake3()
-            hasher.update_mmap(path)
-            if hasher.hexdigest() != content:
-                self.bad(name, path, "its content is not what its name says: the disk changed it")
+    def digest(self, name: str, path: Place, content: str) -> None:
+        if len(content) == 64 and self.sizes.get(path) and files.digest(path) != content:
+            self.bad(name, path, "its content is not what its name says: the disk changed it")
 
-    def bad(self, name: str, path: Path, message: str) -> None:
-        place = path.relative_to(self.lake).as_posix() if path.is_relative_to(self.lake) else str(path)
+    def bad(self, name: str, path: Place, message: str) -> None:
+        place = below(path, self.lake) or str(path)
         self.problems[Problem(name, place, message)] = None
 
 
@@ -147,7 +146,8 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     Args:
         deep: also read every data file that Bascule wrote and compare its content with its name.
     """
-    look = _Look(workspace.lake_folder, deep)
+    there = dict(sizes(workspace.lake_folder))
+    look = _Look(workspace.lake_folder, deep, there)
     with workspace.catalog.read() as conn:
         expired = expiry.every(conn, expiry.STATE)
     states = [(name, value) for digest, name, value in _states(workspace) if digest not in expired]
@@ -156,7 +156,7 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     kept = records.names(workspace)
     for name in kept:
         _look_at_records(look, workspace, name)
-    orphans = tuple(_orphans(workspace.lake_folder, look.sizes))
+    orphans = tuple(_orphans(workspace.lake_folder, there, look.sizes))
     size = sum(look.sizes.values())
     return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
 
@@ -166,7 +166,7 @@ def _look_at_records(look: _Look, workspace: Workspace, name: str) -> None:
     newest = records.object_of(workspace, name)
     if newest is None:
         return
-    before, sizes, manifests = dict(look.problems), dict(look.sizes), set(look.manifests)
+    before, known, manifests = dict(look.problems), dict(look.sizes), set(look.manifests)
     look.state(name, newest, recent=True)
     if look.problems == before:
         return
@@ -174,7 +174,7 @@ def _look_at_records(look: _Look, workspace: Workspace, name: str) -> None:
         newest, look.problems, look.sizes, look.manifests = (
             records.object_of(workspace, name),
             before,
-            sizes,
+            known,
             manifests,
         )
         if newest is not None:
@@ -215,13 +215,13 @@ def _states(workspace: Workspace) -> Iterator[tuple[str, str, Object]]:
         yield digest, name, history.object(digest)
 
 
-def _folders(lake: Path) -> list[Path]:
-    return sorted(folder for folder in lake.iterdir() if folder.is_dir()) if lake.exists() else []
+def _folders(lake: Place) -> list[Place]:
+    return sorted((folder for folder in lake.iterdir() if folder.is_dir()), key=str) if lake.exists() else []
 
 
-def _orphans(lake: Path, known: Iterable[Path]) -> Iterator[Orphan]:
+def _orphans(lake: Place, there: Mapping[Place, int], known: Iterable[Place]) -> Iterator[Orphan]:
     expected = set(known)
-    for folder in _folders(lake):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path not in expected and path.name not in (LOCK, TURN):
-                yield Orphan(path.relative_to(lake).as_posix(), path.stat().st_size)
+    for path, size in sorted(there.items(), key=lambda pair: str(pair[0])):
+        way = below(path, lake) or ""
+        if "/" in way and path not in expected and path.name not in (LOCK, TURN):
+            yield Orphan(way, size)

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
+from bascule.store import Place, places
 
 # What is open in this process, so that a Ctrl-C reaches what runs there.
 _opened: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -28,14 +29,19 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     _opened.add(connection)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_progress_bar = false")  # it would write into what is printed
+    if places.expects_objects():
+        from bascule.store.reading import ReadOnlyObjects
+
+        connection.register_filesystem(ReadOnlyObjects())
     if temporary is not None:
         connection.execute(f"SET temp_directory = '{str(temporary).replace(chr(39), chr(39) * 2)}'")
     return connection
 
 
-def confine(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+def confine(connection: duckdb.DuckDBPyConnection, folders: Sequence[Place]) -> None:
     """Let a connection read files below some folders only, and let nothing change that any more."""
-    listed = ", ".join("'" + str(folder).replace("'", "''") + "'" for folder in folders)
+    listed = ", ".join("'" + str(folder / "").replace("'", "''") + "'" for folder in folders)
     connection.execute(f"SET allowed_directories = [{listed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

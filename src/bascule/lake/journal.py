@@ -7,16 +7,14 @@ that nothing is built on a state that is half the old one.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.tables import LOCK
+from bascule.store import Place
 
 FOLDER = "forgetting"
 WAITING = "journal.json"
@@ -50,15 +48,15 @@ class Journal(msgspec.Struct, frozen=True):
     documents: list[str]
 
 
-def staging_folder(table: Path) -> Path:
+def staging_folder(table: Place) -> Place:
     """Return an empty folder for new files; what an attempt left there that was killed early is deleted."""
     folder = table / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
+    files.remove_folder(folder)
     files.make_folder(folder)
     return folder
 
 
-def found(table: Path) -> Journal | None:
+def found(table: Place) -> Journal | None:
     """Return the journal of a forgetting that was interrupted, or None."""
     for name in (WAITING, REPLAYED):
         path = table / FOLDER / name
@@ -67,7 +65,7 @@ def found(table: Path) -> Journal | None:
     return None
 
 
-def begin(table: Path, journal: Journal) -> None:
+def begin(table: Place, journal: Journal) -> None:
     """Make the journal durable: from here on the forgetting will happen."""
     files.sync_folder(table / FOLDER)
     files.sync_folder(table / "data")
@@ -75,7 +73,7 @@ def begin(table: Path, journal: Journal) -> None:
     files.sync_folder(table / FOLDER)
 
 
-def replay(table: Path) -> None:
+def replay(table: Place) -> None:
     """Do what is left of a journal, if there is one. The caller holds the table's lock alone."""
     path = table / FOLDER / WAITING
     if not path.exists():
@@ -83,22 +81,21 @@ def replay(table: Path) -> None:
     journal = msgspec.json.decode(path.read_bytes(), type=Journal)
     for new, old in journal.renames:
         if (table / new).exists():
-            with files.told(table / old):
-                os.replace(table / new, table / old)
+            files.replace(table / new, table / old)
     files.sync_folder(table / "metadata")
     for old in journal.deletes:
         (table / old).unlink(missing_ok=True)
     files.sync_folder(table / "data")
-    os.replace(path, table / FOLDER / REPLAYED)
+    files.replace(path, table / FOLDER / REPLAYED)
 
 
-def end(table: Path) -> None:
+def end(table: Place) -> None:
     """Remove a journal that was replayed and told of."""
-    shutil.rmtree(table / FOLDER, ignore_errors=True)
+    files.remove_folder(table / FOLDER)
 
 
 @contextmanager
-def writing(table: Path) -> Iterator[None]:
+def writing(table: Place) -> Iterator[None]:
     """Share a table's folder with other writers for the length of a block, but with no forgetting."""
     while True:
         with files.locked(table / LOCK, exclusive=False):

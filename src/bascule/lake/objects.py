@@ -15,8 +15,10 @@ from typing import Any
 from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg import content, scans, schemas
-from bascule.lake.iceberg.manifests import DATA
+from bascule.lake.iceberg.manifests import DATA, POSITION_DELETES
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
+from bascule.store.places import below, place_named
 
 Object = dict[str, Any]
 
@@ -25,7 +27,7 @@ PREFIX = "tables/"
 KEY = "bascule.key"
 NAME = "bascule.name"
 
-_NAME = re.compile(r"^(?:[A-Za-z_][\w-]{0,99}\.)?[A-Za-z_][\w-]{0,99}$", re.ASCII)
+_NAME = re.compile(r"^(?:[A-Za-z_][\w-]{0,99}\.){0,5}[A-Za-z_][\w-]{0,99}$", re.ASCII)
 
 
 def checked_name(name: str) -> str:
@@ -33,7 +35,7 @@ def checked_name(name: str) -> str:
     if not _NAME.match(name):
         raise InputError(
             f"{name[:120]!r} cannot name a table.",
-            hint="Use letters, digits, _ and -, not starting with a digit; at most one dot after a namespace.",
+            hint="Use letters, digits, _ and -, not starting with a digit; a namespace ends with a dot.",
         )
     return name
 
@@ -43,7 +45,7 @@ def path_of(name: str) -> str:
     return PREFIX + checked_name(name)
 
 
-def describe(table: Table, lake: Path) -> Object:
+def describe(table: Table, lake: Place) -> Object:
     """Return the object that stands for a table in its present state."""
     summary = table.summary
     key = [name for name in table.properties.get(KEY, "").split("\n") if name]
@@ -58,30 +60,30 @@ def describe(table: Table, lake: Path) -> Object:
         "snapshot_id": table.snapshot["snapshot-id"] if table.snapshot else None,
         "schema_id": table.schema["schema-id"],
         **counted,
-        "digest": content.digest(number, table.schema),
+        "digest": content.digest(number, table.schema, table.deletes()),
         "key": key,
     }
 
 
-def location_of(path: Path, lake: Path) -> str:
+def location_of(path: Place, lake: Place) -> str:
     """Return a metadata document's place as objects write it: relative to the lake when it is in it."""
-    return path.relative_to(lake).as_posix() if path.is_relative_to(lake) else str(path)
+    return below(path, lake) or str(path)
 
 
-def load(value: Object, lake: Path, name: str = "") -> Table:
+def load(value: Object, lake: Place, name: str = "") -> Table:
     """Return the table that an object stands for."""
     path = document_of(value, lake)
     table = Table.load(path, name)
     return Table(name or table.properties.get(NAME, ""), table.folder, path, table.metadata)
 
 
-def document_of(value: Object, lake: Path) -> Path:
+def document_of(value: Object, lake: Place) -> Place:
     """Return where an object's metadata document is."""
-    place = Path(value["metadata_location"].removeprefix("file://"))
-    return place if place.is_absolute() else lake / place
+    place = value["metadata_location"].removeprefix("file://")
+    return place_named(place) if place.startswith(("/", "s3://")) or Path(place).is_absolute() else lake / place
 
 
-def folder_of(value: Object, lake: Path) -> Path:
+def folder_of(value: Object, lake: Place) -> Place:
     """Return a table's folder."""
     return document_of(value, lake).parent.parent
 
@@ -99,8 +101,17 @@ def _counted(table: Table) -> dict[str, int]:
         return {"rows": rows, "bytes": size, "files": files}
     data = table.data_files()
     rows = sum(f.rows for f in data)
-    if summary.get("total-delete-files", "0") != "0":
-        with engine.opened() as connection, engine.told(f"Table {table.name!r} cannot be counted"):
-            found = connection.execute(f"SELECT count(*) FROM {scans.scan(table)}").fetchone()
-            rows = int(found[0]) if found else 0
+    if table.deletes():
+        rows = _live_rows(table, rows)
     return {"rows": rows, "bytes": sum(f.bytes for f in data), "files": len(data)}
+
+
+def _live_rows(table: Table, most: int) -> int:
+    try:
+        source = scans.scan(table)
+    except InputError:  # it is told to whoever reads; here, nobody can know it better than by what deletes say of it
+        known = (int(r["record_count"]) for r in table.deletes() if r["content"] == POSITION_DELETES)
+        return max(0, most - sum(known))
+    with engine.opened() as connection, engine.told(f"Table {table.name!r} cannot be counted"):
+        found = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+    return int(found[0]) if found else 0

@@ -8,7 +8,6 @@ states are kept: no commit points into a record table.
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,7 @@ from bascule.catalog.schema import record_segments, record_tables
 from bascule.errors import Conflict, InputError
 from bascule.history import Workspace
 from bascule.lake import objects, staging
-from bascule.lake.iceberg import scans, schemas, snapshots
+from bascule.lake.iceberg import files, scans, schemas, snapshots
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
@@ -100,7 +99,7 @@ class RecordTable:
         if self.object() is None:
             made = self._lake.stage_create(path, self.schema)
             if not self.swap(None, made):  # another writer made it meanwhile
-                shutil.rmtree(objects.folder_of(made, self._lake.folder), ignore_errors=True)
+                files.remove_folder(objects.folder_of(made, self._lake.folder))
         value = self.object()
         assert value is not None
         with self._lake.writing(value, self.name) as table:

@@ -9,7 +9,7 @@ what was deleted or forgotten does not come back when its file is met again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -52,13 +52,38 @@ def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
     return "\n".join(parts)
 
 
-def joined(base: Table, ours: Table, theirs: Table) -> str | None:
-    """Return the property's value for both sides' sources, or None when both ingested the same one since `base`."""
+def joined(base: Table, ours: Table, theirs: Table, *, picked: bool = False) -> str | None:
+    """Return the property's value for both sides' sources, or None when both ingested the same one since `base`.
+
+    With `picked` one side has what both have from the other.
+    """
     old, mine, other = (set(sources(table)) for table in (base, ours, theirs))
-    if (mine - old) & (other - old):
+    if not picked and (mine - old) & (other - old):
         return None
     parts = _parts(ours)
     return "\n".join([*parts, *(part for part in _parts(theirs) if part not in parts)])
+
+
+def combined(base: Table, ours: Table, theirs: Table) -> str:
+    """Return the property's value for our sources, with what they added since `base` and without what they took out."""
+    old, mine, other = (sources(table) for table in (base, ours, theirs))
+    if old.keys() <= mine.keys() and old.keys() <= other.keys():
+        parts = _parts(ours)
+        return "\n".join([*parts, *(part for part in _parts(theirs) if part not in parts)])
+    kept = [source for digest, source in mine.items() if digest not in old or digest in other]
+    kept += [source for digest, source in other.items() if digest not in old and digest not in mine]
+    return note(ours, kept, afresh=True)
+
+
+def without(table: Table, gone: Container[str]) -> str:
+    """Return the property's value without the sources of some digests."""
+    return note(table, [source for digest, source in sources(table).items() if digest not in gone], afresh=True)
+
+
+def fresh(table: Table, *others: Table) -> list[dict[str, str]]:
+    """Return the files of a table's list that other states do not have, as records of files that were written."""
+    known = {part for other in others for part in _parts(other)}
+    return [{"file_path": str(table.folder / "metadata" / part)} for part in _parts(table) if part not in known]
 
 
 def paths(table: Table) -> list[str]:

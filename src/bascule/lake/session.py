@@ -33,18 +33,27 @@ class Session:
         workspace: what to query.
         ref: a branch, a tag or a commit.
         extra: rows to add to record tables, by name; called when a query names one.
+        overlay: path to the object that it has instead (None: it is not there), for a state that no branch has yet.
 
     Raises:
         NotFound: when there is no such ref.
     """
 
-    def __init__(self, workspace: Workspace, ref: str = "main", *, extra: Mapping[str, Extra] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        ref: str = "main",
+        *,
+        extra: Mapping[str, Extra] | None = None,
+        overlay: Mapping[str, objects.Object | None] | None = None,
+    ) -> None:
         self.workspace = workspace
         self.commit: Commit = workspace.history.resolve(ref)
         self.connection: duckdb.DuckDBPyConnection = engine.connect(workspace.temporary_folder)
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
-        engine.confine(self.connection, [workspace.lake_folder, workspace.folder / "blobs"])
+        self._overlay = dict(overlay or {})
+        engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """Return the relation that a query yields; it runs when it is read.
@@ -72,8 +81,10 @@ class Session:
 
     def tables(self) -> list[str]:
         """Return the names of the tables at the session's ref."""
-        paths = self.workspace.history.digests(self.commit, objects.PREFIX)
-        return sorted(path.removeprefix(objects.PREFIX) for path in paths)
+        paths = set(self.workspace.history.digests(self.commit, objects.PREFIX))
+        for path, value in self._overlay.items():
+            (paths.discard if value is None else paths.add)(path)
+        return sorted(path.removeprefix(objects.PREFIX) for path in paths if path.startswith(objects.PREFIX))
 
     def records(self) -> list[str]:
         """Return the names of the records."""
@@ -100,13 +111,19 @@ class Session:
         if name.schema.casefold() == RECORDS_SCHEMA:
             return self._provide_record(name)
         plain, _, ref = name.text.partition("@")
-        history = self.workspace.history
-        state = history.resolve(ref) if ref else self.commit
-        digest = history.digest(state, objects.PREFIX + plain) or self._spelt_otherwise(state, plain)
-        if digest is None:
+        value = self._object(self.workspace.history.resolve(ref) if ref else None, plain)
+        if value is None:
             return not ref and not name.schema and self._provide_record(name)
-        self._view(name, f"SELECT * FROM {self._lake.scan(history.object(digest))}")
+        self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
         return True
+
+    def _object(self, other: Commit | None, name: str) -> objects.Object | None:
+        """Return a table's object at another state, or at the session's own when None."""
+        if other is None and objects.PREFIX + name in self._overlay:
+            return self._overlay[objects.PREFIX + name]
+        history, state = self.workspace.history, other or self.commit
+        digest = history.digest(state, objects.PREFIX + name) or self._spelt_otherwise(state, name)
+        return history.object(digest) if digest else None
 
     def _spelt_otherwise(self, state: Commit, name: str) -> str | None:
         wanted = (objects.PREFIX + name).casefold()

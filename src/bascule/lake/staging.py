@@ -5,7 +5,6 @@ When anything fails on the way, what was written is deleted again.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,11 @@ from bascule.lake import engine, objects
 from bascule.lake.iceberg import datafiles, files, metadata, scans, schemas, snapshots, tables
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
+from bascule.lake.moved import MOVED
 from bascule.lake.rows import Rows, compared, renamed
 from bascule.lake.seen import SOURCES
+from bascule.store import Place
+from bascule.store.places import place_named
 
 # Changes a schema: takes it and the greatest field id so far, gives the new ones.
 Change = Callable[[schemas.Schema, int], tuple[schemas.Schema, int]]
@@ -43,7 +45,7 @@ class Written:
     records: list[Record]
 
 
-def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
+def create(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Table:
     """Return an empty table in a folder of its own, with no document yet."""
     objects.checked_name(name)
     columns, last = schemas.from_arrow(schema)
@@ -54,13 +56,13 @@ def create(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Tabl
 
 
 @contextmanager
-def created(lake: Path, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
+def created(lake: Place, name: str, schema: pa.Schema, key: Sequence[str]) -> Iterator[Table]:
     """Make an empty table that is removed again when the block raises."""
     table = create(lake, name, schema, key)
     try:
         yield table
     except BaseException:
-        shutil.rmtree(table.folder, ignore_errors=True)
+        files.remove_folder(table.folder)
         raise
 
 
@@ -110,7 +112,7 @@ def append(table: Table, written: Written, facts: Mapping[str, str], sources: st
 def overwrite(table: Table, written: Written, facts: Mapping[str, str], sources: str | None = None) -> Table:
     """Return a table with files that were written for it in the place of all that it had."""
     document = metadata.with_schema(table.for_writing().metadata, written.schema, written.last_column)
-    document = metadata.with_properties(document, {SOURCES: sources})
+    document = metadata.with_properties(document, {SOURCES: sources, MOVED: None})
     return snapshots.replace(_with(table, document), None, written.records, "overwrite", facts)
 
 
@@ -133,13 +135,21 @@ def delete(table: Table, where: str, temporary: Path) -> Table:
     written: list[Record] = []
     try:
         for path, matched in found.items():
-            gone = with_deleted(table, data[path], matched, temporary)
-            if len(gone) < data[path].rows:
-                written.append(_rewritten(data[path], gone, table))
+            written += without_rows(table, data[path], matched, temporary)
         return snapshots.replace(table, dropped, written, "overwrite" if written else "delete")
     except BaseException:
         datafiles.remove(written)
         raise
+
+
+def without_rows(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> list[Record]:
+    """Write a data file again without some of its rows; when none is left, nothing is written.
+
+    Args:
+        matched: the rows' numbers, sorted.
+    """
+    gone = with_deleted(table, file, matched, temporary)
+    return [_rewritten(file, gone, table)] if len(gone) < file.rows else []
 
 
 def evolve(table: Table, change: Change) -> Table:
@@ -181,8 +191,8 @@ def by_file(found: pa.Table) -> dict[str, np.ndarray]:
 
 
 def with_deleted(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
-    """Return some row numbers of a file together with those that position deletes take out, sorted."""
-    if table.summary.get("total-delete-files", "0") == "0":
+    """Return some row numbers of a file together with those that deletes take out, sorted."""
+    if not table.deletes():
         return matched
     # Rows that position deletes took out must not come back in the new file, which no delete file names.
     with engine.opened(temporary) as connection:
@@ -194,11 +204,8 @@ def with_deleted(table: Table, file: DataFile, matched: np.ndarray, temporary: P
 
 def _rewritten(file: DataFile, positions: np.ndarray, table: Table) -> Record:
     folder = table.folder / "data"
-    working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
-    try:
+    with files.working(folder, "writing.parquet") as working:
         record = datafiles.rewrite_without(file.path, positions, working, "")
         record["file_path"] = datafiles.named_by_content(working, folder)
-        files.publish(working, Path(record["file_path"]))
-    finally:
-        working.unlink(missing_ok=True)
+        files.publish(working, place_named(record["file_path"]))
     return record

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,16 @@ import pyarrow as pa
 from bascule.errors import Conflict, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace, expiry
 from bascule.history.commits import canonical
-from bascule.lake import journal, merging, objects, staging
-from bascule.lake.diffs import TableDiff, compare
-from bascule.lake.iceberg import files, scans, schemas, snapshots, types
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake import journal, merging, objects, seen, staging
+from bascule.lake.caching import let_go_of_the_forgotten
+from bascule.lake.comparing import TableDiff, compare
+from bascule.lake.iceberg import datafiles, files, scans, schemas, snapshots, types
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import TURN, Table
 from bascule.lake.objects import Object
+from bascule.lake.rowmerge import RowConflict, RowMerge, Side, has_key, merge_rows
 from bascule.lake.rows import Rows
-from bascule.store import digest_of
+from bascule.store import Place, digest_of
 
 TRIES = 60
 
@@ -38,7 +39,8 @@ class Lake:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.folder: Path = workspace.lake_folder
+        self.folder: Place = workspace.lake_folder
+        let_go_of_the_forgotten(workspace)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -56,7 +58,7 @@ class Lake:
                 expiry.refuse(conn, [digest_of(canonical(value))])
             raise
 
-    def adopt(self, document: Path, name: str) -> Object:
+    def adopt(self, document: Place, name: str) -> Object:
         """Return the object for a metadata document that another engine wrote into a table's folder.
 
         Raises:
@@ -70,7 +72,7 @@ class Lake:
         with journal.writing(objects.folder_of(value, self.folder)):
             yield self.table(value, name)
 
-    def location(self, value: Object) -> Path:
+    def location(self, value: Object) -> Place:
         """Return where an object's metadata document is, for engines that read Iceberg themselves."""
         return self.table(value).path
 
@@ -100,14 +102,27 @@ class Lake:
         terms = [term for name, limits in between.items() for term in _terms(table, name, limits)]
         return f"(SELECT * FROM {source} WHERE {' AND '.join(terms)})" if terms else source
 
-    def diff(self, before: Object | None, after: Object | None, limit: int = 20) -> TableDiff:
-        """Compare two states of a table: columns and rows, with a sample of at most `limit` rows.
+    def diff(
+        self,
+        before: Object | None,
+        after: Object | None,
+        limit: int = 20,
+        *,
+        profile: bool = True,
+        whole: bool | None = None,
+    ) -> TableDiff:
+        """Compare two states of a table: columns, rows, and the values in them.
 
-        Only files that one of the two lacks are read. Rows are matched by the table's key when it has one that is
-        unique there, else as a multiset.
+        Only files that one of the two lacks are read. Rows are matched by the table's key, else as a multiset.
+
+        Args:
+            limit: show at most so many of the rows that were added, removed and changed, each.
+            profile: also say what happened to each column's values.
+            whole: read all rows, so that each column's mean, quantiles and shift are told of the whole table too; None
+                does so for a small table.
         """
         sides = [None if side is None else self.table(side) for side in (before, after)]
-        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder)
+        return compare(sides[0], sides[1], limit, self.workspace.temporary_folder, profile=profile, whole=whole)
 
     # Staging ---------------------------------------------------------------------------------------------------------
 
@@ -198,9 +213,81 @@ class Lake:
             merged = merging.merge(self.table(base), table, self.table(theirs))
         return objects.describe(merged, self.folder) if merged else None
 
-    def discard(self, value: Object) -> None:
-        """Delete the documents of a state that `merge_appends` gave and that certainly was not committed."""
+    def pick_appends(self, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
+        """Bring the files that were appended between two states to a third, whatever else was done to that one.
+
+        Returns:
+            The object, or None when it does not go: see `merging.pick`.
+        """
+        if base is None or ours is None or theirs is None:
+            return None
+        with self.writing(ours) as table:
+            picked = merging.pick(self.table(base), table, self.table(theirs))
+        return ours if picked is table else objects.describe(picked, self.folder) if picked else None
+
+    def revert_append(
+        self, added: Object | None, now: Object | None, before: Object | None
+    ) -> tuple[Object, list[Record]] | None:
+        """Take back an append on top of which others were made: its files go, and its sources may be ingested again.
+
+        Args:
+            added, before: the states with the append and before it.
+            now: the state from which it is taken.
+
+        Returns:
+            The state without it and the files to name to `discard`; or None when something else was done in it, or its
+            files are not all there any more.
+        """
+        if added is None or now is None or before is None:
+            return None
+        with self.writing(now) as table:
+            done = merging.without_append(self.table(before), self.table(added), table)
+            return (objects.describe(done, self.folder), seen.fresh(done, table)) if done is not None else None
+
+    def merge_rows(
+        self,
+        base: Object,
+        ours: Object,
+        theirs: Object,
+        *,
+        name: str = "",
+        settle: Side | None = None,
+        cells: bool = False,
+        tell: Callable[[RowConflict], None] | None = None,
+    ) -> tuple[Object | None, RowMerge]:
+        """Merge a table that two sides changed row by row, by its key.
+
+        A row that one side added, removed or changed is taken; what both did equally agrees. Only data files in which
+        both sides changed rows are written again.
+
+        Args:
+            settle: whose row is taken where both changed it differently.
+            cells: merge a row of which each side changed other columns; else that is a conflict too.
+            tell: is given every row in conflict, by key.
+
+        Returns:
+            The merged state, or None when rows are in conflict; and how it went.
+
+        Raises:
+            Unmergeable: when the table has no key, a key is there twice, or both sides changed the columns differently.
+        """
+        with self.writing(ours, name) as table:
+            sides = self.table(base, name), table, self.table(theirs, name)
+            done = merge_rows(*sides, self.workspace.temporary_folder, settle=settle, cells=cells, tell=tell)
+            return (objects.describe(done.table, self.folder) if done.table is not None else None), done
+
+    def row_mergeable(self, base: Object, ours: Object, theirs: Object) -> bool:
+        """Tell whether three states are of one table with one key, so that `merge_rows` could merge them."""
+        return has_key(self.table(base), self.table(ours), self.table(theirs))
+
+    def discard(self, value: Object, written: Iterable[Record] = ()) -> None:
+        """Delete what merging or reverting wrote for a state that certainly was not committed.
+
+        Args:
+            written: files besides the state's documents, as `merge_rows` and `revert_append` name them.
+        """
         snapshots.discard(self.table(value), data_too=False)
+        datafiles.remove(written)
 
     # Staging and committing ------------------------------------------------------------------------------------------
 
@@ -342,7 +429,7 @@ class Lake:
             yield
         except Conflict:
             if before is None:
-                shutil.rmtree(objects.folder_of(after, self.folder), ignore_errors=True)
+                files.remove_folder(objects.folder_of(after, self.folder))
             else:
                 snapshots.discard(self.table(after), data_too=True)
             raise

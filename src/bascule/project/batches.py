@@ -20,6 +20,7 @@ from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
 from bascule.project.checking import keep, problems, refuse, relations
 from bascule.project.publishing import publish
+from bascule.project.required import Required
 from bascule.project.words import counted
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def bring_in(
     mode: Mode = "append",
     message: str | None = None,
     run: str | None = None,
+    required: Required | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
     """Take files into a table of a branch, after its contract has seen them.
@@ -83,6 +85,7 @@ def bring_in(
         source: a file, a folder or a glob.
         key: the key of a table that is made now.
         mode: `append` adds new files; `replace` puts the files in the place of the table.
+        required: the project's own checks, which are run when the branch is protected.
         tell: told what is going on.
 
     Raises:
@@ -90,7 +93,7 @@ def bring_in(
         CheckFailed: the contract refuses the batch, with failing rows.
         Conflict: the table was changed by others again and again; nothing was changed.
     """
-    attempt = partial(_bring, workspace, table, source, into, key, mode, message, run, tell)
+    attempt = partial(_bring, workspace, table, source, into, key, mode, message, run, required, tell)
     for _ in range(TRIES - 1):
         try:
             return attempt()
@@ -108,6 +111,7 @@ def _bring(
     mode: Mode,
     message: str | None,
     run: str | None,
+    required: Required | None,
     tell: Tell,
 ) -> Batch:
     lake, history = Lake(workspace), workspace.history
@@ -126,7 +130,8 @@ def _bring(
     tell(f"checking {counted(staged.rows, 'row')}")
     report = _audit(workspace, table, staged, before, written, into, branch, run, mode)
     try:
-        done = publish(workspace, branch, into, message=told, ship=False, run=run, meta={**meta, "author": actor()})
+        meta = {**meta, "author": actor()}
+        done = publish(workspace, branch, into, message=told, ship=False, run=run, meta=meta, required=required)
     except Conflict:
         history.delete_branch(branch, force=True)
         raise

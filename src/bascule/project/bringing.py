@@ -8,6 +8,7 @@ from pathlib import Path
 from bascule.lake.ingestion import Mode
 from bascule.project.batches import Batch, Tell, bring_in
 from bascule.project.place import PROJECT_FILE, Place
+from bascule.project.required import required_of
 from bascule.tracking import recorded
 
 
@@ -44,5 +45,6 @@ def ingest(
             mode=mode or (settings.mode if settings else "append"),
             message=message,
             run=run.id,
+            required=required_of(place),
             tell=tell,
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
-from bascule.lake import Lake, TableDiff
+from bascule.lake import ColumnChange, Lake, RowChange, TableDiff
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
@@ -27,6 +27,7 @@ class Comparison:
         details: more lines: columns, metrics, answers, lines of text.
         sample: some changed rows, for a table.
         data: the numbers behind it, JSON-able.
+        table: what differs in a table, unless only names were asked for.
     """
 
     info: ChangeInfo
@@ -34,6 +35,7 @@ class Comparison:
     details: tuple[str, ...] = ()
     sample: tuple[dict[str, Any], ...] = ()
     data: dict[str, Any] | None = None
+    table: TableDiff | None = None
 
     @property
     def path(self) -> str:
@@ -51,50 +53,104 @@ class Comparison:
         return msgspec.structs.asdict(self.info) | {"facts": msgspec.to_builtins(self.info.facts)} | more
 
 
-def compare(workspace: Workspace, before: str, after: str, prefix: str = "", rows: int = 5) -> list[Comparison]:
+def compare(
+    workspace: Workspace,
+    before: str,
+    after: str,
+    paths: str | Sequence[str] = "",
+    rows: int = 5,
+    *,
+    stat: bool = False,
+    whole: bool | None = None,
+) -> list[Comparison]:
     """Return how every path differs that begins so.
 
     Args:
-        rows: show at most so many changed rows of a table.
+        paths: the beginning of a path, or several; one that neither state has is an error.
+        rows: show at most so many rows of a table that were added, removed and changed, each.
+        stat: only say which paths differ, from what the history holds: no data is read.
+        whole: read all rows of tables, for each column's figures; None does so for small ones.
+
+    Raises:
+        NotFound: neither state has a path that begins so.
     """
+    prefixes = tuple([paths] if isinstance(paths, str) else paths) or ("",)
     found = []
-    for change in workspace.history.diff(before, after, prefix):
+    for change in workspace.history.diff(before, after):
+        if not change.path.startswith(prefixes):
+            continue
         info = describe(change)
-        if change.path.startswith("tables/"):
-            found.append(_table(Lake(workspace), change, info, rows))
+        if stat:
+            found.append(Comparison(info, info.summary))
+        elif change.path.startswith("tables/"):
+            found.append(_table(Lake(workspace), change, info, rows, whole))
         elif change.path.startswith("models/"):
             found.append(_model(workspace, change, info))
         else:
             found.append(Comparison(info, info.summary, _lines(info)))
+    _refuse_unknown(workspace, (before, after), [p for p in prefixes if p], found)
     return found
 
 
-def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int) -> Comparison:
-    diff = lake.diff(change.before, change.after, rows)
+def _refuse_unknown(
+    workspace: Workspace, refs: tuple[str, str], prefixes: Sequence[str], found: Sequence[Comparison]
+) -> None:
+    """Raise `NotFound` for a path that neither state has: to say that nothing differs there would be misleading."""
+    for prefix in prefixes:
+        if any(one.path.startswith(prefix) for one in found):
+            continue
+        known = {path for ref in refs for path in workspace.history.digests(ref)}
+        if not any(path.startswith(prefix) for path in known):
+            raise NotFound("path", prefix, known, where=" or ".join(dict.fromkeys(refs)))
+
+
+def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool | None) -> Comparison:
+    diff = lake.diff(change.before, change.after, rows, whole=whole)
     words = [f"{diff.rows_before:,} → {diff.rows_after:,} rows"]
+    if diff.rows_before == diff.rows_after and not (diff.added or diff.removed or diff.changed):
+        words = [f"{diff.rows_after:,} rows, {'columns changed' if diff.columns else 'the same'}"]
     for name in ("added", "removed", "changed"):
         if count := getattr(diff, name):
             words.append(f"{count:,} {name}")
-    columns = tuple(
-        f"column {c.column}: {c.kind}" + (f" {c.before} → {c.after}" if c.kind in ("renamed", "retyped") else "")
-        for c in diff.columns
-        if change.kind == "changed"
-    )
-    sample = tuple(_row(one.kind, one.before, one.after) for one in diff.sample) if change.kind == "changed" else ()
-    return Comparison(info, ", ".join(words), columns, sample, _numbers(diff))
+    details = [column_text(one) for one in diff.columns if change.kind == "changed"]
+    if diff.replaced:
+        details.append("another table has taken its name: columns were matched by their names")
+    if diff.repeated_keys:
+        details.append(f"{diff.repeated_keys:,} keys belong to several rows, which were matched by all their values")
+    sample = tuple(_row(one) for one in diff.sample) if change.kind == "changed" else ()
+    return Comparison(info, ", ".join(words), tuple(details), sample, _numbers(diff), diff)
 
 
-def _row(kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
+def column_text(one: ColumnChange) -> str:
+    """Return a change of a table's columns as a line."""
+    if one.kind in ("added", "dropped"):
+        return f"column {one.column}: {one.kind}"
+    if one.kind == "moved":
+        return f"column {one.column}: moved from place {one.before} to {one.after}"
+    word = {"nullable": "", "renamed": "renamed "}.get(one.kind, f"{one.kind} ")
+    return f"column {one.column}: {word}{one.before} → {one.after}"
+
+
+def _row(one: RowChange) -> dict[str, Any]:
     """A changed row as one: a cell that differs shows both values."""
-    if before is None or after is None:
-        return {"": {"added": "+", "removed": "-"}.get(kind, "~"), **(after or before or {})}
-    cells = {k: after.get(k) if before.get(k) == after.get(k) else f"{before.get(k)} → {after.get(k)}" for k in after}
-    return {"": "~", **cells}
+    before, after = one.before or {}, one.after or {}
+    if one.kind != "changed":
+        return {"": {"added": "+", "removed": "-"}[one.kind], **(after or before)}
+    return {"": "~"} | {k: f"{before.get(k)} → {value}" if k in one.columns else value for k, value in after.items()}
 
 
 def _numbers(diff: TableDiff) -> dict[str, Any]:
-    names = ("rows_before", "rows_after", "added", "removed", "changed")
-    return {name: getattr(diff, name) for name in names} | {"columns": [asdict(c) for c in diff.columns]}
+    names = (
+        *("rows_before", "rows_after", "added", "removed", "changed", "matched_by"),
+        *("repeated_keys", "replaced", "files_read", "files_shared", "whole"),
+    )
+    facts = {name: getattr(diff, name) for name in names}
+    rows = [asdict(one) for one in diff.sample]
+    return facts | {
+        "columns": [asdict(c) for c in diff.columns],
+        "values": [asdict(v) for v in diff.values],
+        "rows": rows,
+    }
 
 
 def _model(workspace: Workspace, change: Change, info: ChangeInfo) -> Comparison:

@@ -20,7 +20,7 @@ from bascule.durations import HOW
 from bascule.durations import PATTERN as DURATION_PATTERN
 from bascule.errors import suggestion
 from bascule.project.locate import KeyPath
-from bascule.project.section import NAME_PATTERN, TRAINER_PATTERN, Section
+from bascule.project.section import CHECK_PATTERN, NAME_PATTERN, TRAINER_PATTERN, Section
 
 S = TypeVar("S", bound=Section)
 
@@ -35,6 +35,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 _PATTERNS = {
     DURATION_PATTERN: f"a span of time. {HOW}",
+    CHECK_PATTERN: "a check: FILE.sql with a query for the rows that must not be, or module:function",
     NAME_PATTERN: "a name: a letter, then letters, digits, _, - or .",
     TRAINER_PATTERN: "the name of a trainer, or module:function for one of your own",
 }

@@ -19,6 +19,7 @@ from bascule.project.sections import (
     Entity,
     FeatureView,
     Gates,
+    Merge,
     Model,
     Monitoring,
     Project,
@@ -39,6 +40,7 @@ SINGLE: dict[str, type[Section]] = {
     "deployment": Deployment,
     "monitoring": Monitoring,
     "retrain": Retrain,
+    "merge": Merge,
     "workspace": Workspace,
 }
 NAMED: dict[str, tuple[type[Section], ...]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -17,9 +18,11 @@ from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake
+from bascule.lake import Lake, RowMerge
 from bascule.project.checking import check_table, refuse
 from bascule.project.related import related
+from bascule.project.required import Required, check_required
+from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
 from bascule.registry import merge_models
 
@@ -37,6 +40,7 @@ class Published:
         checked: the tables and models whose checks passed.
         shipped: the new versions that came into service.
         waiting: the new versions that come into service later, and what has to happen first.
+        rows: the tables that were merged row by row, and how that went.
     """
 
     commit: Commit
@@ -44,6 +48,7 @@ class Published:
     checked: tuple[str, ...]
     shipped: tuple[Shipped, ...]
     waiting: tuple[Waiting, ...] = ()
+    rows: Mapping[str, RowMerge] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -53,6 +58,7 @@ class Published:
             "checked": list(self.checked),
             "shipped": [asdict(one) for one in self.shipped],
             "waiting": [asdict(one) for one in self.waiting],
+            "rows": {path: done.as_dict() for path, done in self.rows.items()},
         }
 
 
@@ -63,58 +69,107 @@ def publish(
     *,
     ours: Iterable[str] = (),
     theirs: Iterable[str] = (),
+    rows: RowRules | None = None,
     message: str | None = None,
     ship: bool = True,
     run: str | None = None,
     meta: dict[str, Any] | None = None,
+    required: Required | None = None,
+    squash: bool = False,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
     A table without a contract is held to its key.
 
     Args:
-        ours: paths in conflict where the target's side is kept.
-        theirs: paths in conflict where the source's side is taken.
+        ours: paths in conflict where the target's side is kept; of a table whose rows are merged, only of the rows in
+            conflict.
+        theirs: paths in conflict where the source's side is taken, likewise.
+        rows: merge tables that both sides changed row by row, by their keys.
         ship: bring a new production version of a model into its deployments: the first one at once, a later one by
             the strategy that the deployment says, when a rollout that is under way has ended.
         run: the run on whose behalf it is done.
+        required: the project's own checks, which are run when the target is protected.
+        squash: land as one commit that does not lead to those of the source.
 
     Raises:
         Conflict: names paths that both sides changed.
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
+    refused = f"{source!r} is not merged into {into!r}"
+    repair = MERGE_REPAIR.format(source)
+    tables = TableSettler(Lake(workspace), rows, f"bascule merge {source}")
+    done = _land(workspace, act, into, refused, repair, _Resolver(tables, ours, theirs), run, required)
+    models = _changed_models(done.changes) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def pick(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    *,
+    ours: Iterable[str] = (),
+    theirs: Iterable[str] = (),
+    message: str | None = None,
+    ship: bool = True,
+    required: Required | None = None,
+) -> Published:
+    """Bring what one commit changed onto a branch, after a merge's checks. Arguments and errors are as `publish`."""
+    act = partial(workspace.history.cherry_pick, ref, on, message=message)
+    refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
+    repair = "Pick what it needs first, or change the data or the contract where it comes from."
+    tables = TableSettler(Lake(workspace), None, "", picks=True)
+    done = _land(workspace, act, on, refused, repair, _Resolver(tables, ours, theirs), None, required)
+    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    return replace(done, shipped=shipped, waiting=waiting)
+
+
+def _land(
+    workspace: Workspace,
+    act: Callable[..., Commit],
+    into: str,
+    refused: str,
+    repair: str,
+    resolve: _Resolver,
+    run: str | None,
+    required: Required | None,
+) -> Published:
     seen: dict[str, Any] = {"changes": (), "checked": ()}
-    resolve = _Resolver(Lake(workspace), frozenset(ours), frozenset(theirs))
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
-        refused = f"{source!r} is not merged into {into!r}"
-        seen["checked"] = check_staged(
-            workspace, staged, refused, f"{into!r} is unchanged.", MERGE_REPAIR.format(source), run
-        )
+        checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
+        if required is not None:
+            checked = (*checked, *check_required(workspace, required, staged, into, refused, run))
+        seen["checked"] = checked
 
     try:
-        commit = workspace.history.merge(source, into, message=message, resolve=resolve, check=check, meta=meta)
-    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the merge landed
-        resolve.discard(None)
+        commit = act(resolve=resolve, check=check)
+    except Conflict as error:
+        resolve.tables.discard(None)
+        raise resolve.tables.explained(error) from error
+    except (CheckFailed, InputError):  # of any other error nobody knows whether it landed
+        resolve.tables.discard(None)
         raise
-    resolve.discard(commit)
-    models = _changed_models(seen["changes"]) or _left_over(workspace, source, into)
-    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
-    return Published(commit, seen["changes"], seen["checked"], shipped, waiting)
+    resolve.tables.discard(commit)
+    return Published(commit, seen["changes"], seen["checked"], (), (), resolve.tables.merged(commit))
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, lake: Lake, ours: frozenset[str], theirs: frozenset[str]) -> None:
-        if both := ours & theirs:
+    def __init__(self, tables: TableSettler, keep: Iterable[str], take: Iterable[str]) -> None:
+        self.tables, self.ours, self.theirs = tables, frozenset(keep), frozenset(take)
+        if both := self.ours & self.theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
-        self.lake, self.ours, self.theirs = lake, ours, theirs
+        tables.sides |= dict.fromkeys(self.ours, "ours")
+        tables.sides |= dict.fromkeys(self.theirs, "theirs")
         self.asked: set[str] = set()
-        self.made: list[tuple[str, Object]] = []
 
     def __call__(self, path: str, base: Object | None, ours: Object | None, theirs: Object | None) -> Object | None:
         self.asked.add(path)
@@ -122,30 +177,26 @@ class _Resolver:
         side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
         if path.startswith("models/") and ours and theirs:
             return merge_models(path, base, ours, theirs, prefer=side)
+        if ours and theirs and self.tables.takes(path):
+            settled = self.tables.settle(path, base, ours, theirs)
+            if settled is not None or path in self.tables.listed:
+                return settled
         if side is not None:
             return (ours if side == "ours" else theirs) or REMOVED
         if ours is None or theirs is None:
             return None
         if path.startswith("tables/"):
-            merged = self.lake.merge_appends(base, ours, theirs)
-            if merged is not None:
-                self.made.append((path, merged))
-            return merged
+            return None if self.tables.takes(path) else self.tables.settle(path, base, ours, theirs)
         if path.startswith("deployments/"):
             return merge_deployments(path, base, ours, theirs)
         return None
-
-    def discard(self, landed: Commit | None) -> None:
-        """Delete what was written for merged tables that are not the ones which landed."""
-        for path, merged in self.made:
-            if landed is None or self.lake.workspace.history.read(landed, path) != merged:
-                self.lake.discard(merged)
 
     def refuse_unused(self) -> None:
         """Raise `NotFound` when a path was named that only one side changed: the user meant something else."""
         for path in sorted((self.ours | self.theirs) - self.asked):
             hint = "" if self.asked else "Both sides go together without a choice: leave --ours and --theirs out."
             raise NotFound("path in conflict", path, self.asked, hint=hint)
+        self.tables.refuse_unused()
 
 
 def check_staged(

@@ -233,6 +233,12 @@ def _retrain(project: ProjectFile) -> None:
                 raise project.problem(("retrain", setting), error.message, error.hint) from None
 
 
+def _merge(project: ProjectFile) -> None:
+    for check in project.merge.checks:
+        if check.endswith(".sql") and not project.path(check).is_file():
+            raise project.problem(("merge", "checks"), f"there is no file {check}.", "Write it, or remove the check.")
+
+
 CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _contracts,
     _keys,
@@ -245,4 +251,5 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _delivery,
     _monitoring,
     _retrain,
+    _merge,
 )

@@ -7,19 +7,32 @@ from sqlalchemy import Connection, insert
 from bascule.catalog import actor, new_id, now
 from bascule.catalog.schema import approvals
 from bascule.delivery.reverting import brought_back, record_revert
-from bascule.errors import CheckFailed, InputError
+from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Commit, Staged, Workspace
 from bascule.history.commits import Object
+from bascule.lake import Lake
+from bascule.lake.iceberg.datafiles import Record
 from bascule.project.publishing import check_staged
+from bascule.project.required import Required, check_required
 
-DEPLOYMENTS = "deployments/"
+DEPLOYMENTS, TABLES = "deployments/", "tables/"
 # What the checks of a merge look at. Traffic and rules are none of it.
 CHECKED = ("contracts/", "models/", "tables/")
 REPAIR = 'Revert what came after it first, youngest first, or land it all the same with: --force "why"'
 
 
-def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, *, force: str | None = None) -> Commit:
+def revert(
+    workspace: Workspace,
+    ref: str,
+    on: str,
+    message: str | None = None,
+    *,
+    force: str | None = None,
+    required: Required | None = None,
+) -> Commit:
     """Undo one commit on a branch by a new one. A deployment that it changed serves as before, recorded in `rollouts`.
+
+    What it appended to a table is taken out, also when others have appended since; its files may be ingested again.
 
     On a protected branch a state that has never been is checked as a merge's is: the undoing together with what came
     after the commit. The way back to the state before the commit is not: its checks are on record, and it must be open
@@ -27,6 +40,7 @@ def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, 
 
     Args:
         force: why to land a state that a check refuses; kept as an approval, and in the commit with what was refused.
+        required: the project's own checks.
 
     Raises:
         NotFound: there is no such state or branch.
@@ -54,13 +68,14 @@ def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, 
         if not protected or _has_been(workspace, staged, undone):
             return
         try:
-            check_staged(
-                workspace, staged, f"{undone.short} is not reverted on {on!r}", f"{on!r} is unchanged.", REPAIR
-            )
-        except CheckFailed as refused:
+            refused = f"{undone.short} is not reverted on {on!r}"
+            check_staged(workspace, staged, refused, f"{on!r} is unchanged.", REPAIR)
+            if required is not None:
+                check_required(workspace, required, staged, on, refused)
+        except CheckFailed as failed:
             if force is None:
                 raise
-            meta.update(forced=force, refused=refused.message)
+            meta.update(forced=force, refused=failed.message)
 
     def also(conn: Connection, commit: Commit) -> None:
         for before, after in served.values():
@@ -70,7 +85,47 @@ def revert(workspace: Workspace, ref: str, on: str, message: str | None = None, 
             decision = {"subject": f"commits/{commit.id}", "decision": "forced", "actor": who, "reason": force}
             conn.execute(insert(approvals).values(id=new_id("approval"), at=now(), **decision))
 
-    return history.revert(undone.id, on=on, author=who, message=message, adapt=adapt, check=check, meta=meta, also=also)
+    settle = _Appends(Lake(workspace))
+    try:
+        commit = history.revert(
+            undone.id,
+            on=on,
+            author=who,
+            message=message,
+            resolve=settle,
+            adapt=adapt,
+            check=check,
+            meta=meta,
+            also=also,
+        )
+    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the revert landed
+        settle.discard(None)
+        raise
+    settle.discard(commit)
+    return commit
+
+
+class _Appends:
+    """Takes the rows that a commit appended out of tables that others have appended to since."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.made: list[tuple[str, Object, list[Record]]] = []
+
+    def __call__(self, path: str, added: Object | None, now: Object | None, before: Object | None) -> Object | None:
+        if not path.startswith(TABLES):
+            return None
+        found = self.lake.revert_append(added, now, before)
+        if found is None:
+            return None
+        self.made.append((path, *found))
+        return found[0]
+
+    def discard(self, landed: Commit | None) -> None:
+        """Delete what was written for states that are not the ones which landed."""
+        for path, made, written in self.made:
+            if landed is None or self.lake.workspace.history.read(landed, path) != made:
+                self.lake.discard(made, written)
 
 
 def _has_been(workspace: Workspace, staged: Staged, undone: Commit) -> bool:

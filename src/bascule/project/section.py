@@ -11,6 +11,7 @@ from bascule.durations import PATTERN as DURATION_PATTERN
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
 TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+CHECK_PATTERN = r"^([\w./ -]+\.sql|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 
 Duration = Annotated[
     str,

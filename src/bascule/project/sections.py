@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from bascule.project.guardrails import Guardrails
 from bascule.project.section import (
+    CHECK_PATTERN,
     TRAINER_PATTERN,
     Column,
     Duration,
@@ -355,6 +356,25 @@ class Retrain(Section, frozen=True, kw_only=True):
     cooldown: Annotated[Duration, Meta(description="The least time between two that `when` starts.")] = "7d"
 
 
+class Merge(Section, frozen=True, kw_only=True):
+    """What a merge into a protected branch must pass, beside contracts and gates.
+
+    Attributes:
+        checks: `FILE.sql`, a query over the merged state that yields the rows that must not be, or `module:function`,
+            called with the merged state.
+    """
+
+    checks: Annotated[
+        list[
+            Annotated[
+                str,
+                Meta(pattern=CHECK_PATTERN, description="FILE.sql or module:function.", examples=["checks/totals.sql"]),
+            ]
+        ],
+        Meta(description="Checks that are required."),
+    ] = []
+
+
 class Workspace(Section, frozen=True, kw_only=True):
     """Where the history, the data and the records live.
 
@@ -379,4 +399,5 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     deployment: Deployment | None = None
     monitoring: Monitoring | None = None
     retrain: Retrain | None = None
+    merge: Merge = Merge()
     workspace: Workspace = Workspace()

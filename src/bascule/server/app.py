@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
@@ -17,6 +18,7 @@ from bascule.server.answers import ErrorPage, error_answer, plain_error_page, wa
 from bascule.server.api import API
 from bascule.server.dispatch import Context, bind
 from bascule.server.guard import Guard
+from bascule.server.iceberg import PLACE, IcebergCatalog
 from bascule.server.openapi import openapi_route
 from bascule.server.routes import Route, check_table, join
 from bascule.server.settings import ServerSettings
@@ -45,8 +47,9 @@ def create_app(
     table = check_table(join(API, routes))
     table.append(openapi_route(table))
     context = Context(workspace, settings, error_page)
+    native = [StarletteRoute(route.path, bind(route, context), methods=[route.method]) for route in table]
     app = Starlette(
-        routes=[StarletteRoute(route.path, bind(route, context), methods=[route.method]) for route in table],
+        routes=[Mount(PLACE, IcebergCatalog(context)), *native],
         exception_handlers={HTTPException: _unmatched(error_page)},
     )
     return Guard(app, settings, error_page, context.meter.observe)

@@ -61,7 +61,7 @@ def bind(route: Route, context: Context) -> Callable[[Request], Awaitable[Respon
             else:
                 principal = await run_in_threadpool(identify, context.workspace.catalog, context.settings, found)
             request.scope["bascule.principal"] = principal
-            demand(principal, route)
+            demand(principal, route.permission)
             raw = b""
             if request.method not in SAFE_METHODS:
                 raw = await read_body(request, route.max_body or context.settings.max_body)
@@ -88,15 +88,15 @@ def unexpected(request: Request) -> BasculeError:
     )
 
 
-def demand(principal: Principal, route: Route) -> None:
-    """Refuse who may not use a route.
+def demand(principal: Principal, permission: str) -> None:
+    """Refuse who may not do what asks for a permission.
 
     Raises:
         Refused: 401 for nobody, 403 for a role that is too weak.
     """
-    if principal.may(route.permission):
+    if principal.may(permission):
         return
-    roles = " or ".join(roles_with(route.permission))
+    roles = " or ".join(roles_with(permission))
     if principal.role == "nobody":
         error = InputError("This server asks who you are.", hint=f"Send a token with the role {roles}.")
         raise Refused(401, error, {"www-authenticate": "Bearer"})

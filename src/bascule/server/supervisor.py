@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from bascule.errors import Busy, EnvironmentProblem
 from bascule.history import Workspace
+from bascule.history.workspace import SERVED
 from bascule.server.child import Child, tethered
 from bascule.server.ports import listen
 from bascule.server.scheduler import Scheduler, Tick
@@ -28,7 +29,6 @@ from bascule.store.locking import FileLock, Locked
 
 log = logging.getLogger("bascule.server")
 
-LOCK = "up.lock"
 CHECK_EVERY = 0.2
 START_SECONDS = 30
 DRAIN_SECONDS = 5
@@ -103,7 +103,7 @@ def _alone(workspace: Workspace, settings: ServerSettings) -> Iterator[None]:
     pid = os.getpid()
     where = f" at {settings.url}" if settings.port else ""
     try:
-        with FileLock(workspace.folder / LOCK, f"process {pid}{where}"):
+        with FileLock(workspace.folder / SERVED, f"process {pid}{where}"):
             yield
     except Locked as held:
         raise Busy(

@@ -1,15 +1,16 @@
-"""The protocol of a blob store, and the one setting that chooses one."""
+"""The protocol of a blob store, and opening one."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
 from blake3 import blake3
 
 from bascule.errors import InputError
+from bascule.store.places import Place, open_place
 
 DIGEST_LENGTH = 64
 
@@ -93,24 +94,18 @@ def checked_digest(digest: str) -> str:
     return digest
 
 
-def open_store(url: str) -> BlobStore:
-    """Open the store that a setting names.
-
-    Args:
-        url: a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=…&region=…]`.
+def open_store(place: str | Place) -> BlobStore:
+    """Open the store at a place, or at the one that a setting names (see `open_place`).
 
     Raises:
-        InputError: for any other scheme.
+        InputError: when no store can be there.
     """
     from bascule.store.local import LocalStore
 
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        from bascule.store.s3 import S3Store
+    if isinstance(place, str):
+        place = open_place(place, Path(tempfile.gettempdir()))
+    if isinstance(place, Path):
+        return LocalStore(place)
+    from bascule.store.s3 import S3Store
 
-        return S3Store(url)
-    if parts.scheme == "file":
-        return LocalStore(Path(unquote(parts.path)))
-    if parts.scheme == "" or len(parts.scheme) == 1:  # one letter is a Windows drive
-        return LocalStore(Path(url))
-    raise InputError(f"No store speaks {parts.scheme!r} (in {url!r}).", hint="Use a folder, file:/// or s3://.")
+    return S3Store(place)

@@ -1,9 +1,11 @@
-"""A lock on a file that the operating system drops when its holder dies, however it dies."""
+"""Locks on files, which the operating system drops when their holder dies, however it dies."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -66,3 +68,24 @@ def _lock(held: IO[str]) -> None:
         import fcntl
 
         fcntl.flock(held.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def held(path: Path, *, exclusive: bool, wait: bool = True) -> Iterator[None]:
+    """Hold a lock on a file for the length of a block: many may share it, or one has it alone.
+
+    Args:
+        path: the file; made when it is not there, in a folder that is.
+        wait: for whoever holds it; else `BlockingIOError` is raised at once.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without advisory locks: writers there take turns by the history's compare-and-swap
+        yield
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)

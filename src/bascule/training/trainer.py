@@ -7,11 +7,9 @@ in the box are named in `TRAINERS`; further ones come in through the entry point
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib import import_module, invalidate_caches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.errors import BasculeError, InputError, NotFound, suggestion
+from bascule.functions import load_function
 from bascule.training.formats import load_predictor
 from bascule.training.linear import LinearModel, fit_linear
 from bascule.training.signature import Signature, encode
@@ -202,37 +201,12 @@ def load_trainer(name: str, folder: Path | None = None) -> Trainer:
         if name not in TRAINERS:
             raise NotFound("trainer", name, [*TRAINERS, *plugins], hint=_trainer_hint(name, [*TRAINERS, *plugins]))
         name = TRAINERS[name]
-    module_name, _, function_name = name.partition(":")
-    module = _import(module_name, folder)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        known = [one for one in vars(module) if callable(getattr(module, one)) and not one.startswith("_")]
-        raise NotFound(f"function in {module_name}.py", function_name, known)
-    trainer: Trainer = function
+    trainer: Trainer = load_function(name, folder)
     return trainer
 
 
 def _trainer_hint(name: str, known: list[str]) -> str:
     return f"{suggestion(name, sorted(known), 'trainer')} Or write your own as module:function."
-
-
-def _import(name: str, folder: Path | None) -> Any:
-    if folder is not None:
-        place = str(folder.resolve())
-        # First on the path, as Python does for a script, and left there: trainers import their neighbours late too.
-        sys.path[:] = [place, *(one for one in sys.path if one != place)]
-        stem = folder.resolve() / name.replace(".", "/")
-        if stem.with_suffix(".py").exists() or (stem / "__init__.py").exists():
-            sys.modules.pop(name, None)
-        invalidate_caches()
-    try:
-        return import_module(name)
-    except Exception as error:
-        where = f" (looked in {folder} first)" if folder else ""
-        raise InputError(
-            f"The module {name!r} cannot be imported{where}: {type(error).__name__}: {error}.",
-            hint="Look at the name before the colon, and import the file in a Python session to see the whole error.",
-        ) from error
 
 
 def _run(trainer: Trainer, name: str, data: TrainingData, settings: TrainerSettings, progress: Progress) -> object:

@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lake.samples import everything_in, state
+from tests.lake.samples import everything_in, everywhere, state
 
 from bascule.catalog import audit
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable, Session, engine, forget, forget_rows, ingest
-from bascule.lake import journal as journals
 from bascule.lake.doctor import check, settle
 from bascule.lake.forgetting import Forgotten, Request
+from bascule.lake.iceberg import files
+from bascule.store.buckets import Bucket
 
 SUBJECT = "zebra-subject@example.com"
 OTHER = "zebra-another@example.com"
@@ -46,7 +47,7 @@ def traces(lake: Lake, value: str) -> list[str]:
     """Where a value is, in raw bytes or in any row of any Parquet file."""
     found = [name for name, data in everything_in(lake.folder).items() if value.encode() in data]
     for path in lake.folder.rglob("*.parquet"):
-        columns = pq.read_table(path).to_pydict().values()
+        columns = pq.read_table(files.readable(path)).to_pydict().values()
         if any(value == str(cell) for column in columns for cell in column):
             found.append(str(path))
     return found
@@ -70,6 +71,7 @@ def history_of_people(lake: Lake) -> list[str]:
     return sorted({c.id for ref in ("main", "dev") for c in h.log(ref) if h.read(c, "tables/people")})
 
 
+@everywhere
 def test_the_subject_is_nowhere_and_all_else_is_as_it_was(lake: Lake, history_of_people: list[str]) -> None:
     before = {commit: rows(lake, commit) for commit in history_of_people}
     assert traces(lake, SUBJECT)
@@ -88,12 +90,15 @@ def test_the_subject_is_nowhere_and_all_else_is_as_it_was(lake: Lake, history_of
     assert looked.orphans == ()
 
 
-def test_counts_are_right_at_the_heads_and_for_other_engines(lake: Lake, history_of_people: list[str]) -> None:
+@everywhere
+def test_counts_are_right_at_the_heads_and_for_other_engines(
+    lake: Lake, history_of_people: list[str], client: dict[str, str]
+) -> None:
     forget(lake.workspace, "people", {"email": SUBJECT})
     for ref in ("main", "dev"):
         assert state(lake, "people", ref)["rows"] == len(rows(lake, ref))
     for commit in history_of_people:
-        table = StaticTable.from_metadata(str(lake.location(state(lake, "people", commit))))
+        table = StaticTable.from_metadata(str(lake.location(state(lake, "people", commit))), client)
         assert table.scan().count() == table.scan().to_arrow().num_rows == len(rows(lake, commit))
         summary = table.current_snapshot().summary  # type: ignore[union-attr]
         assert summary["total-records"] == str(len(rows(lake, commit)))  # type: ignore[index]
@@ -144,7 +149,11 @@ def test_the_audit_log_tells_of_it_without_the_value(lake: Lake, history_of_peop
     assert audit.verify(lake.workspace.catalog).ok
 
 
-@pytest.mark.parametrize("step", range(0, 60, 3))
+@pytest.mark.parametrize(
+    ("lake", "step"),
+    [*(("disk", step) for step in range(0, 60, 3)), *(("s3", step) for step in range(1, 130, 16))],
+    indirect=["lake"],
+)
 def test_killed_at_any_step_and_called_again(
     lake: Lake, history_of_people: list[str], monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -162,12 +171,11 @@ def test_killed_at_any_step_and_called_again(
         return call
 
     with monkeypatch.context() as patched:
-        from bascule.lake.iceberg import files
-
-        patched.setattr(files, "publish", counted(files.publish))
-        patched.setattr(journals.os, "replace", counted(journals.os.replace))
+        for name in ("publish", "replace", "remove_folder"):
+            patched.setattr(files, name, counted(getattr(files, name)))
         patched.setattr(Path, "unlink", counted(Path.unlink))
-        patched.setattr(journals.shutil, "rmtree", counted(journals.shutil.rmtree))
+        for name in ("write", "copy", "delete"):
+            patched.setattr(Bucket, name, counted(getattr(Bucket, name)))
         try:
             forget(lake.workspace, "people", {"email": SUBJECT})
         except KeyboardInterrupt:

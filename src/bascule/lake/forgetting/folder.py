@@ -17,6 +17,8 @@ from bascule.lake.iceberg.manifests import AvroFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import literal, may_widen, quoted, to_duckdb
 from bascule.lake.staging import by_file
+from bascule.store import Place
+from bascule.store.places import below, named, place_named, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +33,23 @@ class Folder:
         delete_files: its position delete files.
     """
 
-    path: Path
+    path: Place
     documents: tuple[Table, ...]
-    manifests: Mapping[Path, AvroFile]
-    lists: Mapping[Path, AvroFile]
-    delete_files: tuple[Path, ...]
+    manifests: Mapping[Place, AvroFile]
+    lists: Mapping[Place, AvroFile]
+    delete_files: tuple[Place, ...]
 
     @classmethod
-    def read(cls, path: Path, name: str) -> Folder:
+    def read(cls, path: Place, name: str) -> Folder:
         """Read all metadata of a table's folder.
 
         Raises:
             InputError: when the table holds what forgetting cannot rewrite.
             EnvironmentProblem: when a file is damaged.
         """
-        places = sorted((path / "metadata").glob("*.metadata.json"))
+        places = named(path / "metadata", "*.metadata.json")
         documents = tuple(Table(name, path, t.path, t.metadata) for t in (Table.load(p, name) for p in places))
-        avro = {place: AvroFile(place) for place in sorted((path / "metadata").glob("*.avro"))}
+        avro = {place: AvroFile(place) for place in named(path / "metadata", "*.avro")}
         kinds = {place: file.schema["name"].rpartition(".")[2] for place, file in avro.items()}
         manifests = {place: file for place, file in avro.items() if kinds[place] == "manifest_entry"}
         lists = {place: file for place, file in avro.items() if kinds[place] == "manifest_file"}
@@ -62,17 +64,18 @@ class Folder:
 
     def data_files(self) -> list[DataFile]:
         """Return every data file on disk."""
-        found = sorted((self.path / "data").rglob("*.parquet"))
-        return [DataFile(p, 0, p.stat().st_size, {"file_path": str(p)}, 0) for p in found if p not in self.delete_files]
+        found = [(p, size) for p, size in sizes(self.path / "data") if p.name.endswith(".parquet")]
+        data = sorted((pair for pair in found if pair[0] not in self.delete_files), key=lambda pair: str(pair[0]))
+        return [DataFile(p, 0, size, {"file_path": str(p)}, 0) for p, size in data]
 
-    def matching(self, key: Mapping[str, Any], temporary: Path) -> dict[Path, np.ndarray]:
+    def matching(self, key: Mapping[str, Any], temporary: Path) -> dict[Place, np.ndarray]:
         """Return the rows of a subject by file: those whose key columns, by whatever name they had, hold its values.
 
         Raises:
             NotFound: when the table never had such columns.
             InputError: when a value is none of its column's type.
         """
-        found: dict[Path, np.ndarray] = {}
+        found: dict[Place, np.ndarray] = {}
         for fields in self._keyed(list(key)):
             schema = {"schema-id": 0, "type": "struct", "fields": fields}
             tests = [
@@ -83,7 +86,7 @@ class Folder:
                 found[path] = np.union1d(found[path], rows) if path in found else rows
         return found
 
-    def where(self, condition: str, temporary: Path, schema: schemas.Schema | None = None) -> dict[Path, np.ndarray]:
+    def where(self, condition: str, temporary: Path, schema: schemas.Schema | None = None) -> dict[Place, np.ndarray]:
         """Return the rows for which a SQL condition is true, by file, also those that deletes take out."""
         data = self.data_files()
         source = scans.scan(self.newest, only=data, positions=True, schema=schema, deleted_too=True)
@@ -91,7 +94,7 @@ class Folder:
             engine.confine(connection, [self.path])
             query = f"SELECT __file, __row FROM {source} WHERE (\n{condition}\n)"
             found = by_file(connection.sql(query).to_arrow_table())
-        return {Path(path): rows for path, rows in found.items()}
+        return {place_named(path): rows for path, rows in found.items()}
 
     def _keyed(self, columns: list[str]) -> list[list[schemas.Field]]:
         # A name may have been another column's before: every column that ever had it is looked at, in its widest type.
@@ -123,7 +126,7 @@ class Folder:
                     )
         for file in self.manifests.values():
             for entry in file.records:
-                if not self.newest.resolve(entry["data_file"]["file_path"]).is_relative_to(self.path):
+                if below(self.newest.resolve(entry["data_file"]["file_path"]), self.path) is None:
                     raise InputError(
                         f"Table {self.newest.name!r} has files outside of the lake, which Bascule does not rewrite: "
                         f"{entry['data_file']['file_path']}.",
@@ -131,7 +134,7 @@ class Folder:
                     )
 
 
-def _delete_files(documents: tuple[Table, ...], manifests: Mapping[Path, AvroFile]) -> tuple[Path, ...]:
+def _delete_files(documents: tuple[Table, ...], manifests: Mapping[Place, AvroFile]) -> tuple[Place, ...]:
     found = {
         documents[-1].resolve(entry["data_file"]["file_path"]): entry["data_file"]["content"]
         for file in manifests.values()
@@ -144,4 +147,4 @@ def _delete_files(documents: tuple[Table, ...], manifests: Mapping[Path, AvroFil
                 f"Table {documents[-1].name!r} has equality deletes, whose files hold values themselves.",
                 hint="Rewrite its data files with the engine that wrote them, then forget.",
             )
-    return tuple(sorted(path for path in found if path.exists()))
+    return tuple(sorted((path for path in found if path.exists()), key=str))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,8 +24,10 @@ from bascule.lake.forgetting.rewriting import Rewriting
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.tables import LOCK
 from bascule.lake.journal import Journal, Rewritten
+from bascule.store import Place
+from bascule.store.places import below
 
-Positions = Mapping[Path, np.ndarray]
+Positions = Mapping[Place, np.ndarray]
 Finder = Callable[[Folder], Positions]
 TRIES = 20
 ACTION = "forget"
@@ -153,7 +154,9 @@ def _run(
     return ForgetReport("" if dry_run else used, name, columns, rewritten, rows, ids, branches, (), dry_run)
 
 
-def _finish(workspace: Workspace, name: str, columns: tuple[str, ...], path: Path, author: str | None) -> list[Journal]:
+def _finish(
+    workspace: Workspace, name: str, columns: tuple[str, ...], path: Place, author: str | None
+) -> list[Journal]:
     """Bring a journal that is there to its end: replay it, tell the audit log, remove it."""
     waiting = journal.found(path)
     if waiting is None:
@@ -176,7 +179,7 @@ def _finish(workspace: Workspace, name: str, columns: tuple[str, ...], path: Pat
     return [waiting]
 
 
-def _forget_in(path: Path, name: str, number: str, find: Finder, dry_run: bool) -> Journal:
+def _forget_in(path: Place, name: str, number: str, find: Finder, dry_run: bool) -> Journal:
     """Find the rows in one table's folder and, unless it is a dry run, leave a journal that removes them."""
     if not dry_run:
         for leftover in path.rglob(f"*{files.UNFINISHED}"):
@@ -193,7 +196,7 @@ def _forget_in(path: Path, name: str, number: str, find: Finder, dry_run: bool) 
         waiting = journal.found(path)
         assert waiting is not None
         return waiting
-    rewritten = [Rewritten(f"{path.name}/{p.relative_to(path)}", len(rows), "", "") for p, rows in positions.items()]
+    rewritten = [Rewritten(f"{path.name}/{below(p, path)}", len(rows), "", "") for p, rows in positions.items()]
     return Journal(number, [], [], rewritten, documents)
 
 
@@ -224,7 +227,7 @@ def _states(workspace: Workspace, name: str) -> dict[str, list[str]]:
     return states
 
 
-def _folders(workspace: Workspace, name: str, states: Mapping[str, Sequence[str]]) -> list[Path]:
+def _folders(workspace: Workspace, name: str, states: Mapping[str, Sequence[str]]) -> list[Place]:
     lake = workspace.lake_folder
     found = {(lake / location).parent.parent for location in states}
     with workspace.catalog.read() as conn:
@@ -234,12 +237,12 @@ def _folders(workspace: Workspace, name: str, states: Mapping[str, Sequence[str]
         if any(folder.name.rpartition("-")[0] == prefix for prefix in prefixes):  # also states that nobody committed
             found.add(folder)
     for folder in found:
-        if not folder.is_relative_to(lake):
+        if below(folder, lake) is None:
             raise InputError(
                 f"Table {name!r} lies outside of the lake ({folder}), where Bascule rewrites nothing.",
                 hint="Remove the subject there with the engine that writes it.",
             )
-    return sorted(folder for folder in found if any((folder / "metadata").glob("*.metadata.json")))
+    return sorted((f for f in found if any((f / "metadata").glob("*.metadata.json"))), key=str)
 
 
 def _refresh(workspace: Workspace, name: str, author: str | None) -> dict[str, str]:

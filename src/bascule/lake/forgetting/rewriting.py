@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from bascule.lake.forgetting.folder import Folder
 from bascule.lake.iceberg import content, datafiles, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record, content_of
 from bascule.lake.iceberg.manifests import AvroFile, Entry
-from bascule.lake.iceberg.tables import Table
+from bascule.lake.iceberg.tables import FORGOTTEN, Table
 from bascule.lake.journal import Journal, Rewritten, begin, staging_folder
-
-FORGOTTEN = "bascule.forgotten"
+from bascule.store import Place
+from bascule.store.places import below, place_named
 
 # What a manifest says of a file that follows from its content.
 _MEASURED = (
@@ -46,10 +45,10 @@ class Rewriting:
     """
 
     folder: Folder
-    positions: Mapping[Path, np.ndarray]
+    positions: Mapping[Place, np.ndarray]
     id: str
-    _staged: Path = field(init=False)
-    _records: dict[Path, Record] = field(init=False, default_factory=dict)
+    _staged: Place = field(init=False)
+    _records: dict[Place, Record] = field(init=False, default_factory=dict)
     _renames: list[tuple[str, str]] = field(init=False, default_factory=list)
 
     def prepare(self, documents: list[str]) -> None:
@@ -61,7 +60,7 @@ class Rewriting:
         self._staged = staging_folder(self.folder.path)
         done = []
         try:
-            for path in sorted(self.positions):
+            for path in sorted(self.positions, key=str):
                 done.append(self._data_file(path))
             for path in self.folder.delete_files:
                 self._delete_file(path)
@@ -70,26 +69,27 @@ class Rewriting:
                 self._list(path, file, lengths)
             for document in self.folder.documents:
                 self._document(document)
-            old = [self._relative(path) for path in sorted(self.positions)]
+            old = [self._relative(path) for path in sorted(self.positions, key=str)]
             begin(self.folder.path, Journal(self.id, self._renames, old, done, documents))
         except BaseException:
             datafiles.remove(record for record in self._records.values() if "file_path" in record)
             raise
 
-    def _data_file(self, path: Path) -> Rewritten:
+    def _data_file(self, path: Place) -> Rewritten:
         rows = self.positions[path]
-        working = self._staged / f"{path.name}{files.UNFINISHED}"
-        record = datafiles.rewrite_without(path, rows, working, "")
-        record["file_path"] = datafiles.named_by_content(working, path.parent)
-        files.publish(working, Path(record["file_path"]))
+        with files.working(self._staged, path.name) as working:
+            record = datafiles.rewrite_without(path, rows, working, "")
+            record["file_path"] = datafiles.named_by_content(working, path.parent)
+            files.publish(working, place_named(record["file_path"]))
         self._records[path] = record
         before = content_of({"file_path": str(path), "file_size_in_bytes": path.stat().st_size})
         return Rewritten(f"{self.folder.path.name}/{self._relative(path)}", len(rows), before, content_of(record))
 
-    def _delete_file(self, path: Path) -> None:
-        old = pq.read_table(path, columns=["file_path", "pos"])
+    def _delete_file(self, path: Place) -> None:
+        with pq.ParquetFile(files.readable(path)) as source:
+            schema, old = source.schema_arrow, source.read(columns=["file_path", "pos"])
         places = [self.folder.newest.resolve(place) for place in old["file_path"].to_pylist()]
-        if not any(place in self._records for place in places) and "row" not in pq.read_schema(path).names:
+        if not any(place in self._records for place in places) and "row" not in schema.names:
             return
         # Both the old and the new names: until all manifests have changed, some states still read the old file.
         named, numbers = old["file_path"].to_pylist(), old["pos"].to_pylist()
@@ -100,7 +100,6 @@ class Rewriting:
             named.append(record["file_path"])
             numbers.append(int(number - np.searchsorted(gone, number)))
         ordered = sorted(zip(named, numbers, strict=True))
-        schema = pq.read_schema(path)
         wanted = pa.schema([schema.field("file_path"), schema.field("pos")])
         table = pa.table([[name for name, _ in ordered], [number for _, number in ordered]], schema=wanted)
         target = self._target(path)
@@ -108,7 +107,7 @@ class Rewriting:
             pq.write_table(table, working, compression="zstd", store_schema=False)
         self._records[path] = {"record_count": len(ordered), "file_size_in_bytes": target.stat().st_size}
 
-    def _manifest(self, path: Path, file: AvroFile) -> int | None:
+    def _manifest(self, path: Place, file: AvroFile) -> int | None:
         changed = False
         for entry in file.records:
             changed |= self._entry(entry)
@@ -134,7 +133,7 @@ class Rewriting:
             return True
         return False
 
-    def _list(self, path: Path, file: AvroFile, lengths: Mapping[Path, int | None]) -> None:
+    def _list(self, path: Place, file: AvroFile, lengths: Mapping[Place, int | None]) -> None:
         changed = False
         for record in file.records:
             place = self.folder.newest.resolve(record["manifest_path"])
@@ -181,13 +180,15 @@ class Rewriting:
             summary.update(content.to_summary(content.changed(number, come, gone)))
         return {**snapshot, "summary": summary}
 
-    def _target(self, path: Path) -> Path:
+    def _target(self, path: Place) -> Place:
         target = self._staged / path.name
         self._renames.append((self._relative(target), self._relative(path)))
         return target
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.folder.path).as_posix()
+    def _relative(self, path: Place) -> str:
+        way = below(path, self.folder.path)
+        assert way is not None
+        return way
 
 
 def _recount(summary: dict[str, Any], entry: Entry, snapshot_id: int, before: Record) -> None:

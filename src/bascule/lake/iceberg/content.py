@@ -46,9 +46,11 @@ def to_summary(number: int) -> dict[str, str]:
     return {KEY: f"{number:x}"}
 
 
-def digest(number: int, schema: schemas.Schema) -> str:
-    """Return the identity of a table's content: its files and its columns."""
+def digest(number: int, schema: schemas.Schema, deletes: Iterable[Record] = ()) -> str:
+    """Return the identity of a table's content: its files, the files that take rows out of them, and its columns."""
     hasher = blake3(number.to_bytes(WIDTH, "big"))
+    for told in sorted(repr((content_of(r), r.get("content_offset"))) for r in deletes):
+        hasher.update(told.encode())
     for field in schema["fields"]:
         hasher.update(repr((field["id"], field["name"], bool(field.get("required")), field["type"])).encode())
     return hasher.hexdigest()

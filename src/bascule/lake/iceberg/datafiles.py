@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from blake3 import blake3
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import bounds, files, manifests, schemas
 from bascule.lake.iceberg.types import FIELD_ID, primitive_from_arrow
+from bascule.store import Place
+from bascule.store.places import place_named
 
 ROWS_PER_GROUP = 122_880  # what DuckDB gives one thread
 CHUNK = 8_192
@@ -39,7 +40,7 @@ class DataFile:
         snapshot_id: the snapshot that brought it.
     """
 
-    path: Path
+    path: Place
     rows: int
     bytes: int
     record: Record
@@ -61,7 +62,7 @@ def content_of(record: Record) -> str:
 
 
 def write(
-    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Path, file_bytes: int = FILE_BYTES
+    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Place, file_bytes: int = FILE_BYTES
 ) -> list[Record]:
     """Write rows as Parquet files in a folder, and return what manifests say of them.
 
@@ -91,10 +92,10 @@ def write(
 def remove(records: Iterable[Record]) -> None:
     """Delete files that no snapshot was made of."""
     for record in records:
-        Path(record["file_path"]).unlink(missing_ok=True)
+        place_named(record["file_path"]).unlink(missing_ok=True)
 
 
-def rewrite_without(source: Path, positions: np.ndarray, target: Path, place: str) -> Record:
+def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: str) -> Record:
     """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
 
     Args:
@@ -106,7 +107,7 @@ def rewrite_without(source: Path, positions: np.ndarray, target: Path, place: st
     Returns:
         What manifests say of the new file.
     """
-    with pq.ParquetFile(source) as old:
+    with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
         groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
@@ -176,11 +177,10 @@ class _NaNs:
 
 
 def _write_file(
-    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Path, file_bytes: int
+    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Place, file_bytes: int
 ) -> tuple[Record, pa.Table | None]:
     nans = _NaNs(schema)
-    working = folder / f"{uuid.uuid4().hex}.parquet{files.UNFINISHED}"
-    try:
+    with files.working(folder, "writing.parquet") as working:
         with files.told(working), open(working, "xb") as sink:
             group: pa.Table | None = first
             with pq.ParquetWriter(sink, schema, **_options()) as out:
@@ -191,20 +191,16 @@ def _write_file(
                     if sink.tell() >= file_bytes:
                         break
         record = measure(working, schema, nans, named_by_content(working, folder))
-        files.publish(working, Path(record["file_path"]))
-    finally:
-        working.unlink(missing_ok=True)
+        files.publish(working, place_named(record["file_path"]))
     return record, group
 
 
-def named_by_content(path: Path, folder: Path) -> str:
+def named_by_content(path: Path, folder: Place) -> str:
     """Return the place for a data file: its name says its content.
 
     The ending keeps two appends of equal rows apart: Iceberg wants a path at most once in a snapshot.
     """
-    hasher = blake3()
-    hasher.update_mmap(path)
-    return str(folder / f"{hasher.hexdigest()}-{uuid.uuid4().hex[:8]}.parquet")
+    return str(folder / f"{files.digest(path)}-{uuid.uuid4().hex[:8]}.parquet")
 
 
 def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

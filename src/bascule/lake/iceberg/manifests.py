@@ -11,13 +11,13 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, cast
 
 import fastavro
 
 from bascule.errors import EnvironmentProblem
 from bascule.lake.iceberg import files
+from bascule.store import Place
 
 Entry = dict[str, Any]
 ManifestFile = dict[str, Any]
@@ -121,9 +121,9 @@ _COUNTS = {
 class AvroFile:
     """An Avro file that was read: records, schema and key-value metadata, so that it can be written again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place, mark: str | None = None) -> None:
         try:
-            with open(path, "rb") as source:
+            with io.BytesIO(files.read_unless(path, mark)) as source:
                 reader = fastavro.reader(source)
                 self.records = cast(list[dict[str, Any]], list(reader))
                 self.schema = cast(dict[str, Any], reader.writer_schema)
@@ -138,14 +138,15 @@ class AvroFile:
             ) from error
 
 
-def read_manifest(manifest: ManifestFile, path: Path) -> list[Entry]:
+def read_manifest(manifest: ManifestFile, path: Place, mark: str | None = None) -> list[Entry]:
     """Return a manifest's entries, with what they inherit from its record in the manifest list filled in.
 
     Args:
         manifest: the record.
         path: where the file is.
+        mark: see `files.read_unless`.
     """
-    entries = AvroFile(path).records
+    entries = AvroFile(path, mark).records
     for entry in entries:
         if entry.get("snapshot_id") is None:
             entry["snapshot_id"] = manifest["added_snapshot_id"]
@@ -158,7 +159,7 @@ def read_manifest(manifest: ManifestFile, path: Path) -> list[Entry]:
 
 
 def write_manifest(
-    path: Path,
+    path: Place,
     entries: Sequence[Entry],
     *,
     table: Mapping[str, Any],
@@ -189,7 +190,7 @@ def write_manifest(
 
 def describe(
     entries: Sequence[Entry],
-    path: Path | str,
+    path: Place | str,
     size: int,
     spec_id: int,
     snapshot_id: int,
@@ -226,13 +227,13 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
     return found
 
 
-def read_list(path: Path) -> list[ManifestFile]:
-    """Return a manifest list's records."""
-    return AvroFile(path).records
+def read_list(path: Place, mark: str | None = None) -> list[ManifestFile]:
+    """Return a manifest list's records; `mark` is that of `files.read_unless`."""
+    return AvroFile(path, mark).records
 
 
 def write_list(
-    path: Path, manifests: Sequence[ManifestFile], *, snapshot_id: int, parent_id: int | None, sequence_number: int
+    path: Place, manifests: Sequence[ManifestFile], *, snapshot_id: int, parent_id: int | None, sequence_number: int
 ) -> None:
     """Write a manifest list."""
     metadata = {
@@ -252,7 +253,7 @@ def encode(schema: dict[str, Any], metadata: Mapping[str, str], records: Sequenc
     return out.getvalue()
 
 
-def _write(path: Path, schema: dict[str, Any], metadata: Mapping[str, str], records: Sequence[dict[str, Any]]) -> int:
+def _write(path: Place, schema: dict[str, Any], metadata: Mapping[str, str], records: Sequence[dict[str, Any]]) -> int:
     data = encode(schema, metadata, records)
     files.write(path, data)
     return len(data)

@@ -10,18 +10,21 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.lake.iceberg import files, schemas
+from bascule.store import Place
 
 Metadata = dict[str, Any]
 Snapshot = dict[str, Any]
 
 KEPT_SNAPSHOTS = 3
+# In a table that other engines write, more of them: one that was overtaken looks for the snapshot that it began at.
+SHARED = "bascule.shared"
+KEPT_FOR_OTHERS = 50
 FORMAT_VERSION = 2
 LAST_COLUMN = "last-column-id"
 
@@ -107,7 +110,8 @@ def with_snapshot(metadata: Metadata, snapshot: Snapshot) -> Metadata:
     refs = {**metadata.get("refs", {}), "main": main}
     named = {ref["snapshot-id"] for ref in refs.values()}
     every = [*metadata.get("snapshots", []), snapshot]
-    recent = {s["snapshot-id"] for s in every[-KEPT_SNAPSHOTS:]}
+    most = KEPT_FOR_OTHERS if SHARED in metadata.get("properties", {}) else KEPT_SNAPSHOTS
+    recent = {s["snapshot-id"] for s in every[-most:]}
     kept = [s for s in every if s["snapshot-id"] in named | recent]
     numbers = {s["snapshot-id"] for s in kept}
     log = [*metadata.get("snapshot-log", []), {"snapshot-id": number, "timestamp-ms": snapshot["timestamp-ms"]}]
@@ -128,7 +132,7 @@ def next_time(metadata: Metadata) -> int:
     return max(_now(), int(metadata["last-updated-ms"]) + 1)
 
 
-def read(path: Path) -> Metadata:
+def read(path: Place) -> Metadata:
     """Read a document.
 
     Raises:
@@ -151,9 +155,14 @@ def read(path: Path) -> Metadata:
     return found
 
 
-def write(path: Path, metadata: Metadata) -> None:
+def write(path: Place, metadata: Metadata) -> None:
     """Write a document durably. Equal documents have equal bytes."""
-    files.write(path, json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    files.write(path, encode(metadata))
+
+
+def encode(metadata: Metadata) -> bytes:
+    """Return a document's bytes. Equal documents have equal bytes."""
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _now() -> int:

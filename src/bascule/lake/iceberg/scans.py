@@ -1,8 +1,9 @@
 """Reading a table with DuckDB: the SQL text that returns exactly the rows of a snapshot.
 
 `read_parquet` is told which field id becomes which column and type, so renamed, added, dropped and widened columns come
-out right whatever the file calls them. Rows that a position delete names are taken out by an anti-join on file and row
-number. What DuckDB could only read wrong is refused. `docs/decisions/0001-reading-iceberg.md` says why this way.
+out right whatever the file calls them. Rows that a position delete or a deletion vector names are taken out by an
+anti-join on file and row number. What DuckDB could only read wrong is refused.
+`docs/decisions/0001-reading-iceberg.md` says why this way.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from bascule.errors import InputError
-from bascule.lake.iceberg import bounds, manifests, schemas, types
+from bascule.lake.iceberg import bounds, files, manifests, schemas, types, vectors
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import FIELD_ID, literal, quoted
+from bascule.store import Place
 
+# The rows that a deletion vector takes out stand in the query itself.
+MOST_IN_A_VECTOR = 1_000_000
 NAME_MAPPING = "schema.name-mapping.default"
 
 # Column name → the least and the greatest value that is wanted, either of them None.
@@ -47,8 +50,8 @@ def scan(
         deleted_too: also the rows that position deletes take out.
 
     Raises:
-        InputError: when the table holds what DuckDB cannot read rightly here: equality deletes, deletion vectors,
-            renamed fields inside a struct, or defaults for rows written before a column.
+        InputError: when the table holds what DuckDB cannot read rightly here: equality deletes, renamed fields inside
+            a struct, or defaults for rows written before a column.
     """
     refuse_unreadable(table)
     reading = _Reading(table, schema or table.schema, positions)
@@ -58,6 +61,7 @@ def scan(
         _refuse_delete(table, record)
     if not data:
         return nothing(reading.schema, positions)
+    files.warm(f.path for f in data)
     hit = touched(table, data, deletes)
     parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in hit])]
     for group in _by_naming(table, [f for f in data if f.path in hit]):
@@ -91,8 +95,11 @@ class _Reading:
 
     def without(self, deletes: Sequence[dict[str, Any]]) -> str:
         # A delete names its file, and files never share a path, so sequence numbers need not be compared.
-        gone = f"SELECT {_moved(self.table)} AS file, pos AS row FROM read_parquet({_paths(self.table, deletes)})"
-        return f" ANTI JOIN ({gone}) AS gone ON data.filename = gone.file AND data.file_row_number = gone.row"
+        files = [r for r in deletes if not _is_vector(r)]
+        gone = [f"SELECT {_moved(self.table)} AS file, pos AS row FROM read_parquet({_paths(self.table, files)})"]
+        gone = [*(gone if files else []), *(_vector(self.table, r) for r in deletes if _is_vector(r))]
+        listed = " UNION ALL ".join(gone)
+        return f" ANTI JOIN ({listed}) AS gone ON data.filename = gone.file AND data.file_row_number = gone.row"
 
     def _by_id(self, paths: str) -> str:
         wanted = ", ".join(
@@ -101,9 +108,9 @@ class _Reading:
         )
         return f"read_parquet([{paths}], schema = MAP {{{wanted}}})"
 
-    def _by_name(self, example: Path, paths: str) -> str:
+    def _by_name(self, example: Place, paths: str) -> str:
         # Files that were adopted as they were: the table's name mapping says which of their columns is which field.
-        there = set(pq.read_schema(example).names)
+        there = set(pq.read_schema(files.readable(example)).names)
         mapping = json.loads(self.table.properties.get(NAME_MAPPING, "[]"))
         aliases = {entry["field-id"]: entry["names"] for entry in mapping if "field-id" in entry}
         columns = []
@@ -114,10 +121,10 @@ class _Reading:
         return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
 
 
-def pruned(table: Table, files: Sequence[DataFile], between: Between) -> list[DataFile]:
+def pruned(table: Table, data: Sequence[DataFile], between: Between) -> list[DataFile]:
     """Return the files that may hold a row with every column within its limits, by the bounds in the manifests."""
     wanted = [(schemas.find(table.schema, name), limits) for name, limits in between.items()]
-    return [f for f in files if all(_overlaps(f, field, limits) for field, limits in wanted)]
+    return [f for f in data if all(_overlaps(f, field, limits) for field, limits in wanted)]
 
 
 def refuse_unreadable(table: Table) -> None:
@@ -142,8 +149,24 @@ def _refused(table: Table, what: str) -> InputError:
 def _refuse_delete(table: Table, record: dict[str, Any]) -> None:
     if record["content"] == manifests.EQUALITY_DELETES:
         raise _refused(table, "equality deletes")
-    if record["file_format"].upper() != "PARQUET":
-        raise _refused(table, f"deletes in {record['file_format']} files (deletion vectors)")
+    if _is_vector(record):
+        if record["record_count"] > MOST_IN_A_VECTOR:
+            raise _refused(table, f"a deletion vector of {record['record_count']:,} rows")
+        if not record.get("referenced_data_file"):
+            raise _refused(table, "a deletion vector that names no data file")
+    elif record["file_format"].upper() != "PARQUET":
+        raise _refused(table, f"deletes in {record['file_format']} files")
+
+
+def _is_vector(record: dict[str, Any]) -> bool:
+    return bool(record["file_format"].upper() == vectors.PUFFIN)
+
+
+def _vector(table: Table, record: dict[str, Any]) -> str:
+    # Within the query, because a reader writes no files; as one text, which DuckDB parses in no time.
+    rows = ",".join(map(str, vectors.positions(record, table.resolve(record["file_path"])).tolist()))
+    file = literal(str(table.resolve(record["referenced_data_file"])))
+    return f"SELECT {file} AS file, unnest(string_split('{rows}', ','))::BIGINT AS row"
 
 
 def _by_naming(table: Table, data: Sequence[DataFile]) -> list[list[DataFile]]:
@@ -152,20 +175,23 @@ def _by_naming(table: Table, data: Sequence[DataFile]) -> list[list[DataFile]]:
     groups: dict[tuple[str, ...], list[DataFile]] = defaultdict(list)
     for file in data:
         ids = _named_by_id(file.path, table)
-        groups[() if ids else tuple(pq.read_schema(file.path).names)].append(file)
+        groups[() if ids else tuple(pq.read_schema(files.readable(file.path)).names)].append(file)
     return list(groups.values())
 
 
-def _named_by_id(path: Path, table: Table) -> bool:
+def _named_by_id(path: Place, table: Table) -> bool:
     if NAME_MAPPING not in table.properties:
         return True
-    return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
+    return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(files.readable(path)))
 
 
-def touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Path]:
+def touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Place]:
     """Return the files that position deletes may take rows out of: all, where one does not say which."""
-    found: set[Path] = set()
+    found: set[Place] = set()
     for record in deletes:
+        if _is_vector(record):
+            found.add(table.resolve(record["referenced_data_file"]))
+            continue
         named = {p["key"]: p["value"] for p in record.get("lower_bounds") or []}.get(2147483546)
         upper = {p["key"]: p["value"] for p in record.get("upper_bounds") or []}.get(2147483546)
         if named is not None and named == upper:  # the whole file is about one data file, and says which

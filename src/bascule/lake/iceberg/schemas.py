@@ -30,7 +30,7 @@ def from_arrow(schema: pa.Schema, first_id: int = 1) -> tuple[Schema, int]:
     Raises:
         InputError: for a type that no table holds, or for names that differ in nothing but case.
     """
-    _refuse_twins(schema.names)
+    refuse_twins(schema.names)
     ids = _Ids(first_id)
     fields = _fields(list(schema), ids, "")
     return {"type": "struct", "schema-id": 0, "fields": fields}, ids.last
@@ -57,7 +57,7 @@ def find(schema: Schema, name: str) -> Field:
 
 def add_columns(schema: Schema, columns: Sequence[pa.Field], last_id: int) -> tuple[Schema, int]:
     """Add columns at the end. They are nullable, whatever Arrow says: rows that exist have no value in them."""
-    _refuse_twins([*names(schema), *(column.name for column in columns)])
+    refuse_twins([*names(schema), *(column.name for column in columns)])
     ids = _Ids(last_id + 1)
     added = _fields([column.with_nullable(True) for column in columns], ids, "")
     return {**schema, "fields": [*schema["fields"], *added]}, max(last_id, ids.last)
@@ -66,7 +66,7 @@ def add_columns(schema: Schema, columns: Sequence[pa.Field], last_id: int) -> tu
 def rename_column(schema: Schema, old: str, new: str) -> Schema:
     """Give a column another name; its id, and so its data, stays."""
     field = find(schema, old)
-    _refuse_twins([new if name == field["name"] else name for name in names(schema)])
+    refuse_twins([new if name == field["name"] else name for name in names(schema)])
     return _replace(schema, field["id"], {**field, "name": new})
 
 
@@ -105,6 +105,19 @@ def merged(base: Schema, ours: Schema, theirs: Schema) -> Schema | None:
     return theirs if same(base, ours) else None
 
 
+def refuse_twins(columns: Sequence[str], where: str = "") -> None:
+    """Raise `InputError` for columns without a name, or whose names differ in nothing but case."""
+    seen: dict[str, str] = {}
+    for name in columns:
+        if not name:
+            raise InputError(f"A column{where} has no name.", hint="Give every column a name.")
+        twin = seen.get(name.casefold())
+        seen[name.casefold()] = name
+        if twin is not None:
+            what = f"is there twice{where}" if twin == name else f"and {twin!r}{where} differ in nothing but case"
+            raise InputError(f"Column {name!r} {what}; SQL cannot tell the two apart.", hint="Rename one of them.")
+
+
 def _replace(schema: Schema, number: int, field: Field) -> Schema:
     return {**schema, "fields": [field if other["id"] == number else other for other in schema["fields"]]}
 
@@ -138,7 +151,7 @@ def _type(kind: pa.DataType, ids: _Ids, column: str) -> types.Type:
         return _type(kind.value_type, ids, column)
     if pa.types.is_struct(kind):
         parts = [kind.field(i) for i in range(kind.num_fields)]
-        _refuse_twins([part.name for part in parts], f" in {column!r}")
+        refuse_twins([part.name for part in parts], f" in {column!r}")
         return {"type": "struct", "fields": _fields(parts, ids, f"{column}.")}
     if pa.types.is_map(kind):
         key, value = ids.take(), ids.take()
@@ -168,15 +181,3 @@ def _is_list(kind: pa.DataType) -> bool:
         pa.types.is_fixed_size_list,
     )
     return any(test(kind) for test in tests)
-
-
-def _refuse_twins(columns: Sequence[str], where: str = "") -> None:
-    seen: dict[str, str] = {}
-    for name in columns:
-        if not name:
-            raise InputError(f"A column{where} has no name.", hint="Give every column a name.")
-        twin = seen.get(name.casefold())
-        seen[name.casefold()] = name
-        if twin is not None:
-            what = f"is there twice{where}" if twin == name else f"and {twin!r}{where} differ in nothing but case"
-            raise InputError(f"Column {name!r} {what}; SQL cannot tell the two apart.", hint="Rename one of them.")

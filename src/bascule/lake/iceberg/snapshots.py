@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bascule.lake.iceberg import content, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.manifests import ADDED, DATA, DELETED, DELETES, EXISTING, Entry, ManifestFile
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
 
 RUNG = 16
 MANIFEST_ENTRIES = RUNG**3
@@ -58,8 +58,7 @@ def append(table: Table, records: Sequence[Record], facts: Mapping[str, str] | N
         totals = _totals(table)
         _count(totals, records, 1)
         number = content.changed(_content(table), records, ())
-        kept = {**(facts or {}), **_rows_since(table)}
-        return made.finish(listed, "append", {**_came(records), **totals}, number, kept)
+        return made.finish(listed, "append", {**_came(records), **totals}, number, {**(facts or {}), **_since(table)})
 
 
 def replace(
@@ -115,12 +114,18 @@ def rewrite(table: Table, groups: Sequence[Rewritten], *, deletes_too: bool) -> 
         if deletes_too:
             totals.update({f"total-{name}": 0 for name in _TOTALS[3:]})
         counts = {**_came(records), **_went(gone), **totals}
-        return made.finish(listed, "replace", counts, _content(table), _rows_since(table))
+        return made.finish(listed, "replace", counts, _content(table), _since(table))
 
 
 def lost_no_rows(before: Table, after: Table) -> bool:
     """Tell whether a state came from another by nothing but adding rows and moving them to other files."""
-    return bool(_rows_since(before)) and _rows_since(before) == _rows_since(after)
+    since = rows_since(before)
+    return since is not None and since == rows_since(after)
+
+
+def rows_since(table: Table) -> str | None:
+    """Return the snapshot that last took rows away; None when another engine's hides it."""
+    return table.summary.get(ROWS_SINCE) if table.snapshot is not None else NEVER
 
 
 def discard(table: Table, *, data_too: bool) -> None:
@@ -183,7 +188,7 @@ class _Making:
         self.number = secrets.randbits(62) + 1
         self.sequence = table.metadata["last-sequence-number"] + 1
         self.key = uuid.uuid4().hex
-        self.written: list[Path] = []
+        self.written: list[Place] = []
 
     def added(self, record: Record) -> Entry:
         return {"status": ADDED, "snapshot_id": self.number, "data_file": record}
@@ -219,7 +224,7 @@ class _Making:
             snapshot["parent-snapshot-id"] = parent_id
         return self.table.written(metadata.with_snapshot(self.table.metadata, snapshot))
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> Place:
         path = self.table.folder / "metadata" / name
         self.written.append(path)
         return path
@@ -323,9 +328,8 @@ def _mergeable(manifest: ManifestFile, table: Table) -> bool:
     return same_spec and (manifest.get("content") or DATA) == DATA and not manifest.get("deleted_files_count")
 
 
-def _rows_since(table: Table) -> dict[str, str]:
-    """Return what a snapshot's summary says of when rows last went; nothing when another engine made it."""
-    since = table.summary.get(ROWS_SINCE) if table.snapshot is not None else NEVER
+def _since(table: Table) -> dict[str, str]:
+    since = rows_since(table)
     return {ROWS_SINCE: since} if since is not None else {}
 
 

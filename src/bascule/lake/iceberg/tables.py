@@ -6,20 +6,21 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import files, manifests, metadata, schemas
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.manifests import Entry, ManifestFile
 from bascule.lake.iceberg.metadata import Metadata, Snapshot
+from bascule.store import Place
+from bascule.store.places import place_named
 
 # Where the table was before its workspace was moved: the paths in older manifests begin with one of these.
 FORMER_LOCATIONS = "bascule.former-locations"
+# The forgettings that rewrote the table's files, by id.
+FORGOTTEN = "bascule.forgotten"
 LOCK = "table.lock"
-# Held by whoever is the next to land on the table: see `Lake.land`.
-TURN = "turn.lock"
 # Whoever holds it is the next to land on the table: see `Lake.land`.
 TURN = "turn.lock"
 
@@ -38,12 +39,12 @@ class Table:
     """
 
     name: str
-    folder: Path
-    path: Path
+    folder: Place
+    path: Place
     metadata: Metadata
 
     @classmethod
-    def load(cls, path: Path, name: str) -> Table:
+    def load(cls, path: Place, name: str) -> Table:
         """Read the table that a metadata document describes. Its folder is the one that the document lies in."""
         return cls(name, path.parent.parent, path, metadata.read(path))
 
@@ -68,36 +69,52 @@ class Table:
         found: Mapping[str, str] = self.metadata.get("properties", {})
         return found
 
-    def resolve(self, place: str) -> Path:
-        """Return where a file is that a manifest names: below this folder, even when the workspace was moved."""
+    def resolve(self, place: str) -> Place:
+        """Return where a file is that a manifest names: below this folder, even when the workspace was moved.
+
+        Raises:
+            InputError: when it lies in an object storage that is not open.
+        """
         for former in self.locations():
             if place.startswith(former + "/"):
                 return self.folder / place[len(former) + 1 :]
-        return Path(place.removeprefix("file://"))
+        return place_named(place.removeprefix("file://"))
 
     def locations(self) -> list[str]:
         """Return the places below which this table's files are or were, as manifests may write them."""
         former = self.properties.get(FORMER_LOCATIONS, "").split("\n")
         return [place.rstrip("/") for place in (self.metadata["location"], *former) if place]
 
-    def manifests(self, snapshot: Snapshot | None = None) -> list[ManifestFile]:
-        """Return the manifest records of a snapshot, of the current one unless given."""
+    def manifests(self, snapshot: Snapshot | None = None, *, fresh: bool = False) -> list[ManifestFile]:
+        """Return the manifest records of a snapshot, of the current one unless given; with `fresh`, from no cache."""
         snapshot = snapshot or self.snapshot
         if snapshot is None:
             return []
         if "manifest-list" in snapshot:
-            return manifests.read_list(self.resolve(snapshot["manifest-list"]))
+            return manifests.read_list(self.resolve(snapshot["manifest-list"]), None if fresh else self._mark)
         return [_bare(place, snapshot["snapshot-id"]) for place in snapshot.get("manifests", [])]
 
-    def entries(self, manifest: ManifestFile) -> list[Entry]:
-        """Return the entries of one manifest, inheritance applied."""
-        return manifests.read_manifest(manifest, self.resolve(manifest["manifest_path"]))
+    def entries(self, manifest: ManifestFile, *, fresh: bool = False) -> list[Entry]:
+        """Return the entries of one manifest, inheritance applied; with `fresh`, from no cache."""
+        path = self.resolve(manifest["manifest_path"])
+        return manifests.read_manifest(manifest, path, None if fresh else self._mark)
+
+    @property
+    def _mark(self) -> str:
+        # Nothing but a forgetting rewrites a manifest or a list, and it writes its id into every document after that.
+        return self.properties.get(FORGOTTEN, "")
 
     def live(self, content: int | None = None) -> Iterator[Entry]:
         """Yield the entries of files that the current snapshot has; with `content`, only data or only delete files."""
-        for manifest in self.manifests():
-            if content is None or (manifest.get("content") or 0) == content:
-                yield from (e for e in self.entries(manifest) if e["status"] != manifests.DELETED)
+        wanted = [m for m in self.manifests() if content is None or (m.get("content") or 0) == content]
+        for entries in files.at_once(self.entries, wanted, self.folder):
+            yield from (e for e in entries if e["status"] != manifests.DELETED)
+
+    def deletes(self) -> list[Record]:
+        """Return the records of the files that take rows out of the current snapshot's data files."""
+        if self.snapshot is None or self.summary.get("total-delete-files") == "0":
+            return []
+        return [entry["data_file"] for entry in self.live(manifests.DELETES)]
 
     def data_files(self) -> list[DataFile]:
         """Return the current snapshot's data files, in the order in which they came."""
@@ -133,6 +150,10 @@ class Table:
                 f"Table {self.name!r} is partitioned; Bascule reads such tables and does not write them.",
                 hint="Write it with the engine that made it.",
             )
+        return self.here()
+
+    def here(self) -> Table:
+        """Return the table with its location where its folder is now; it may have been moved with its workspace."""
         location = str(self.folder)
         if self.metadata["location"] == location:
             return self
@@ -153,7 +174,7 @@ class Table:
         return Table(self.name, self.folder, path, document)
 
 
-def create(name: str, folder: Path, schema: schemas.Schema, last_column: int, properties: Mapping[str, str]) -> Table:
+def create(name: str, folder: Place, schema: schemas.Schema, last_column: int, properties: Mapping[str, str]) -> Table:
     """Return an empty table in a new folder. It has no document yet: its first state, or `written`, makes one."""
     for part in ("data", "metadata"):
         files.make_folder(folder / part)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bascule.errors import InputError
-from bascule.lake import engine, objects, staging
-from bascule.lake.iceberg import datafiles, manifests, scans, schemas, snapshots
+from bascule.lake import engine, moved, objects, staging
+from bascule.lake.iceberg import datafiles, files, manifests, metadata, scans, schemas, snapshots
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.snapshots import Rewritten
 from bascule.lake.iceberg.tables import Table
@@ -26,6 +25,7 @@ from bascule.lake.iceberg.types import quoted
 from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.rows import BATCH_ROWS
 from bascule.lake.tables import Lake
+from bascule.store import Place
 
 TARGET = 128 << 20
 # A file that is nearly as large as wished is left alone: rewriting it would gain little.
@@ -149,7 +149,7 @@ class _Compacting:
     target: int
     tell: Tell
     deletes: tuple[Record, ...] = field(init=False)
-    _touched: set[Path] = field(init=False)
+    _touched: set[Place] = field(init=False)
     _done: int = 0
 
     def __post_init__(self) -> None:
@@ -186,7 +186,11 @@ class _Compacting:
             landed[:] = self._fitting(now, groups, written)
             if not landed:
                 return now
-            return snapshots.rewrite(now, landed, deletes_too=self._all_applied(now, landed, written))
+            deletes_too = self._all_applied(now, landed, written)
+            listed = moved.note(now, (path for one in landed for path in one.removed))
+            document = metadata.with_properties(now.for_writing().metadata, {moved.MOVED: listed})
+            now = Table(now.name, now.folder, now.path, document)
+            return snapshots.rewrite(now, landed, deletes_too=deletes_too)
 
         path = objects.path_of(self.table.name)
         commit = self.lake.land(branch, path, stage, told, data_too=False)
@@ -224,7 +228,7 @@ class _Compacting:
         arrow = schemas.to_arrow(self.table.schema)
         others: list[DataFile] = []
         for file in group.files:
-            with pq.ParquetFile(file.path) as source:
+            with pq.ParquetFile(files.readable(file.path)) as source:
                 if not source.schema_arrow.remove_metadata().equals(arrow, check_metadata=True):
                     others.append(file)
                     continue
@@ -239,14 +243,14 @@ class _Compacting:
             return none
         return staging.with_deleted(self.table, file, none, self.lake.workspace.temporary_folder)
 
-    def _by_engine(self, files: Sequence[DataFile], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _by_engine(self, wanted: Sequence[DataFile], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Stream the rows of files whose columns were renamed, added, dropped or widened since."""
-        if not files:
+        if not wanted:
             return
         temporary = self.lake.workspace.temporary_folder
         with engine.opened(temporary) as connection, engine.told(f"{self.table.name!r} cannot be rewritten"):
             # A scan keeps the order of its rows, but for files that deletes touch: those come one by one, and sorted.
-            for touched, same in groupby(files, key=lambda file: file.path in self._touched):
+            for touched, same in groupby(wanted, key=lambda file: file.path in self._touched):
                 for part in ([one] for one in same) if touched else [list(same)]:
                     source = scans.scan(self.table, only=part, positions=touched)
                     columns = ", ".join(quoted(name) for name in schemas.names(self.table.schema))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bascule.errors import BasculeError
-from bascule.lake import objects, seen
+from bascule.lake import moved, objects, seen
 from bascule.lake.iceberg.manifests import DELETED
 from bascule.lake.iceberg.metadata import Snapshot
 from bascule.lake.iceberg.tables import Table
+from bascule.store import Place
 
 
 @dataclass(slots=True)
@@ -24,10 +24,10 @@ class Marked:
         damaged: folders of which nobody can tell what is needed, with what was found there: nothing of them goes.
     """
 
-    lake: Path
-    files: dict[Path, set[Path]] = field(default_factory=lambda: defaultdict(set))
-    damaged: dict[Path, str] = field(default_factory=dict)
-    _manifests: set[Path] = field(default_factory=set)
+    lake: Place
+    files: dict[Place, set[Place]] = field(default_factory=lambda: defaultdict(set))
+    damaged: dict[Place, str] = field(default_factory=dict)
+    _manifests: set[Place] = field(default_factory=set)
 
     def state(self, location: str, name: str = "", *, recent: bool = False) -> None:
         """Mark what a state leads to, by its metadata document's place; with `recent`, also what its past names.
@@ -43,7 +43,7 @@ class Marked:
             table = objects.load(place, self.lake, name)
             marked = self.files[folder]
             marked.add(path)
-            marked |= {folder / "metadata" / part for part in seen.paths(table)}
+            marked |= {folder / "metadata" / part for part in (*seen.paths(table), *moved.paths(table))}
             for snapshot in _snapshots(table, recent):
                 self._snapshot(table, snapshot, marked)
             if recent:
@@ -51,7 +51,7 @@ class Marked:
         except BasculeError as error:
             self.damaged[folder] = error.message
 
-    def _snapshot(self, table: Table, snapshot: Snapshot, marked: set[Path]) -> None:
+    def _snapshot(self, table: Table, snapshot: Snapshot, marked: set[Place]) -> None:
         if "manifest-list" in snapshot:
             marked.add(table.resolve(snapshot["manifest-list"]))
         for kind in ("statistics", "partition-statistics"):

@@ -23,7 +23,7 @@ from bascule.lake.maintenance.listing import Found
 from bascule.lake.maintenance.marking import Marked
 from bascule.lake.maintenance.reaching import Facts, Library, Reached
 from bascule.lake.maintenance.telling import Tell
-from bascule.store import Stored
+from bascule.store import Place, Stored
 
 BLOBS = "blobs"
 AT_ONCE = 500  # files that are deleted before writers of the table get their turn again
@@ -74,7 +74,7 @@ class Sweep:
             self._marked.state(location, name)
         self._mark_records()
 
-    def table(self, folder: Path, found: Sequence[Found]) -> None:
+    def table(self, folder: Place, found: Sequence[Found]) -> None:
         """Delete what no state needs of a table's files."""
         name = listing.table_of(folder)
         if folder in self._marked.damaged:
@@ -131,7 +131,7 @@ class Sweep:
         tally[1] += one.bytes
         return False
 
-    def _may_delete(self, folder: Path) -> bool:
+    def _may_delete(self, folder: Place) -> bool:
         """Look again at what is needed, while nobody writes here: who was writing when it was decided has landed."""
         if journal.found(folder) is not None:
             return False
@@ -151,7 +151,7 @@ class Sweep:
         for digest, facts in found:
             yield facts, min(fresh[digest]).partition("/")[2]
 
-    def _mark_records(self, only: Path | None = None) -> None:
+    def _mark_records(self, only: Place | None = None) -> None:
         """Mark the files of record tables, or of the one that lies in a folder."""
         for name in records.names(self.workspace):
             for _ in range(TRIES):
@@ -164,7 +164,7 @@ class Sweep:
                     break
                 del self._marked.damaged[folder]  # a writer went on meanwhile, and let go of what was just read
 
-    def _delete(self, folder: Path, name: str, part: Sequence[Found]) -> None:
+    def _delete(self, folder: Place, name: str, part: Sequence[Found]) -> None:
         needed = self._marked.files.get(folder, set())
         for one in part:
             if one.path not in needed:
@@ -175,8 +175,10 @@ class Sweep:
         self._counted[kind, table] += 1
         self._sizes[kind, table] += one.bytes
 
-    def _remove_if_empty(self, folder: Path) -> None:
+    def _remove_if_empty(self, folder: Place) -> None:
         """Remove a folder that has nothing any more. Nobody comes back to it: its name is used once."""
+        if not isinstance(folder, Path):  # in object storage a folder is gone when its files are
+            return
         if folder.stat().st_mtime_ns // 1000 >= self.before or next(listing.files(folder), None) is not None:
             return
         for name in (LOCK, TURN):
@@ -187,12 +189,12 @@ class Sweep:
                     path.rmdir()
 
 
-def _unlink(path: Path) -> None:
+def _unlink(path: Place) -> None:
     with files.told(path):
         path.unlink(missing_ok=True)
 
 
-def _rank(path: Path) -> tuple[int, str]:
+def _rank(path: Place) -> tuple[int, str]:
     """Return when a file goes: documents, then lists, then manifests, then data."""
     if path.parent.name != listing.METADATA:
         return 3, str(path)
@@ -201,7 +203,7 @@ def _rank(path: Path) -> tuple[int, str]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[bool]:
+def _alone_in(folder: Place) -> Iterator[bool]:
     """Hold a table's folder alone for a block, and tell whether that came about: writers may keep it for long."""
     until = time.monotonic() + LOCK_SECONDS
     with ExitStack() as held:

@@ -9,6 +9,7 @@ from bascule.lake.ingestion import pending
 from bascule.project.batches import bring_in
 from bascule.project.checking import problems
 from bascule.project.receipt import Output
+from bascule.project.required import Required
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.words import counted
 from bascule.tracking import Run
@@ -55,6 +56,7 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
         key=settings.key,
         mode=settings.mode,
         run=run.id,
+        required=Required.of(context.project),
         tell=lambda text: progress(text),
     )
     checks = tuple(problems(batch.checks)) if batch.checks else ()

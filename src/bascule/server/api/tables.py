@@ -21,11 +21,12 @@ class RowsQuery(msgspec.Struct, frozen=True):
 
 
 class TableDiffQuery(msgspec.Struct, frozen=True):
-    """Between which states, and how many rows of the difference to show."""
+    """Between which states, how many rows of each kind to show, and whether to read all rows for columns' figures."""
 
     after: str
     before: str = "main"
     limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = tables.DIFF_ROWS
+    whole: bool | None = None
 
 
 class Sql(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,9 +54,11 @@ def rows(call: Call[RowsQuery, None]) -> Answer:
 
 
 def diff(call: Call[TableDiffQuery, None]) -> TableDiff:
-    """What columns and rows differ in a table between two states."""
+    """What columns, rows and values differ in a table between two states."""
     query = call.query
-    return tables.rows_between(call.workspace, query.before, query.after, call.path["table"], query.limit)
+    return tables.rows_between(
+        call.workspace, query.before, query.after, call.path["table"], query.limit, whole=query.whole
+    )
 
 
 def sql(call: Call[None, Sql]) -> Answer:

@@ -135,13 +135,15 @@ def checks_at(ws: Workspace, path: str, at: int) -> list[CheckInfo]:
     return sorted(found, key=lambda check: (check.status == "passed", grave.get(check.severity, 3), check.name))
 
 
-def rows_between(ws: Workspace, before: str, after: str, name: str, limit: int = DIFF_ROWS) -> TableDiff:
-    """Return what rows differ in a table between two states."""
+def rows_between(
+    ws: Workspace, before: str, after: str, name: str, limit: int = DIFF_ROWS, *, whole: bool | None = None
+) -> TableDiff:
+    """Return what columns, rows and values differ in a table between two states; see `Lake.diff`."""
     path = f"tables/{name}"
     old, new = ws.history.read(before, path), ws.history.read(after, path)
     if old is None and new is None:
         raise NotFound("table", name, [p.partition("/")[2] for p in ws.history.digests(after, "tables/")])
-    return Lake(ws).diff(old, new, limit=limit)
+    return Lake(ws).diff(old, new, limit=limit, whole=whole)
 
 
 def _table(

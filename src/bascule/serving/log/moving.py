@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.errors import Busy
 from bascule.history import Workspace
+from bascule.lake import engine
 from bascule.lake.records import RecordTable
 from bascule.serving.log import predictions, truths
 from bascule.serving.log.frames import Reading, read_segment
@@ -131,7 +131,7 @@ def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
     rows = unmoved(ws, predictions.PREDICTIONS, prediction_id)
     rows = rows.filter(pc.equal(rows["prediction_id"], prediction_id))
     if not rows.num_rows:
-        with _session() as connection:
+        with engine.opened() as connection:
             scan = RecordTable(ws, predictions.PREDICTIONS, predictions.SCHEMA).scan()
             query = f"select * from {scan} where prediction_id = $1"
             rows = connection.sql(query, params=[prediction_id]).to_arrow_table()
@@ -173,7 +173,7 @@ def _put_away(path: Path, reading: Reading) -> tuple[str, ...]:
 
 
 def _new_truths(table: RecordTable, data: pa.Table) -> pa.Table:
-    with _session() as connection:
+    with engine.opened() as connection:
         connection.register("coming", data)
         return connection.sql(
             "select coming.* from coming anti join "
@@ -211,16 +211,6 @@ def _alone(ws: Workspace) -> Iterator[None]:
         yield
     finally:
         lock.__exit__(None, None, None)
-
-
-@contextmanager
-def _session() -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect()
-    try:
-        connection.execute("set TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
 
 
 def _joined(a: MoveReport, b: MoveReport) -> MoveReport:

@@ -6,6 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from bascule.errors import NotFound
+from bascule.project.reviewing import words
 from bascule.server.reads import tables
 from bascule.server.routes import Call, Route
 from bascule.web.charts import Line, chart
@@ -47,7 +48,19 @@ def rows(call: Call[RowsView, None]) -> Response:
     query, name = call.query, call.path["table"]
     found = tables.rows_between(call.workspace, query.before, query.after, name)
     columns = list(dict.fromkeys(key for change in found.sample for key in (change.after or change.before or {})))
-    return page(call, "rows.html", name=name, found=found, before=query.before, after=query.after, columns=columns)
+    values = [(one, *words.figures(one, found)) for one in words.telling(found)]
+    return page(
+        call,
+        "rows.html",
+        name=name,
+        found=found,
+        before=query.before,
+        after=query.after,
+        columns=columns,
+        values=values,
+        scope=words.scope(found),
+        note=words.SHIFT_NOTE,
+    )
 
 
 def checks(call: Call[View, None]) -> Response:

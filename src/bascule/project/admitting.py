@@ -1,0 +1,51 @@
+"""Writes that go straight to a protected branch: what a merge would be held to, they are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bascule.history import Change, Commit, Staged, Workspace
+from bascule.history.commits import Object
+from bascule.project.publishing import check_staged
+
+
+def admission(
+    workspace: Workspace, branch: str
+) -> Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]:
+    """Return what looks at a change of a branch before it lands: on a protected one, contracts and keys.
+
+    It is told the commit that the change is staged on and the objects that would change, by path (None: removed). It
+    raises `CheckFailed` to refuse them, with the failing rows, and returns what else it looked at: path to digest. That
+    must be unchanged when the change lands.
+    """
+
+    def admit(head: Commit, changes: Mapping[str, Object | None]) -> Mapping[str, str | None]:
+        history = workspace.history
+        named = history.named(branch)
+        if named is None or not named.protected:
+            return {}
+        looked_at: dict[str, str | None] = {}
+
+        def read(path: str) -> Object | None:
+            looked_at[path] = history.digest(head, path)
+            return history.read(head, path)
+
+        def depend(prefix: str) -> None:
+            looked_at.update(history.digests(head, prefix))
+
+        def entries(prefix: str) -> list[tuple[str, Object]]:
+            depend(prefix)
+            return history.entries(head, prefix)
+
+        told = tuple(Change.of(path, history.read(head, path), after) for path, after in sorted(changes.items()))
+        staged = Staged(head, head, told, read, entries, depend)
+        check_staged(
+            workspace,
+            staged,
+            f"Nothing is written to {branch!r}",
+            f"{branch!r} is unchanged.",
+            "Write to a branch of your own, repair the data there, and merge it.",
+        )
+        return looked_at
+
+    return admit

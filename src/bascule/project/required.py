@@ -1,0 +1,180 @@
+"""Required checks: what a project asks of whatever lands on a protected branch, beside contracts and gates.
+
+They see the state that would land, not the branch that is merged: two branches that are good each by itself can be bad
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from sqlalchemy import insert
+
+from bascule.catalog import new_id, now
+from bascule.catalog.schema import check_results
+from bascule.contracts.render import table as drawn
+from bascule.errors import BasculeError, CheckFailed, InputError
+from bascule.functions import load_function
+from bascule.history import Change, Staged, Workspace
+from bascule.history.commits import Object
+from bascule.lake import Session
+from bascule.project.file import ProjectFile
+from bascule.project.place import PROJECT_FILE, Place
+
+SHOWN = 5
+WIDTH = 100
+
+
+class MergedState:
+    """What a check may look at: the state that would land, which no branch has yet.
+
+    Attributes:
+        into: the branch that it would land on.
+        changes: what would change there.
+    """
+
+    def __init__(self, workspace: Workspace, staged: Staged, into: str) -> None:
+        self.into = into
+        self.changes: tuple[Change, ...] = staged.changes
+        self._workspace, self._staged = workspace, staged
+
+    def read(self, path: str) -> Object | None:
+        """Return the object at a path, such as `tables/flights`, or None."""
+        return self._staged.read(path)
+
+    def sql(self, query: str) -> pa.Table:
+        """Run a query; a table without a ref is the one that would land, `flights@main` the one that is there now.
+
+        Raises:
+            InputError, NotFound: the query cannot run.
+        """
+        self._staged.depend("tables/")
+        overlay = {change.path: change.after for change in self.changes}
+        with Session(self._workspace, self._staged.target.id, overlay=overlay) as session:
+            return session.arrow(query)
+
+
+@dataclass(frozen=True)
+class Required:
+    """The checks that a project requires.
+
+    Attributes:
+        folder: where its files and modules lie.
+        names: `FILE.sql` or `module:function`, in their order.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, project: ProjectFile) -> Required | None:
+        """Return what a project requires; None when that is nothing."""
+        return cls(project.folder, project.merge.checks) if project.merge.checks else None
+
+
+def required_of(place: Place) -> Required | None:
+    """Return what the project of a place requires; None when it has no file or requires nothing."""
+    return Required.of(place.file) if (place.folder / PROJECT_FILE).is_file() else None
+
+
+def check_required(
+    workspace: Workspace, required: Required, staged: Staged, into: str, refused: str, run: str | None = None
+) -> tuple[str, ...]:
+    """Run all required checks over a state, keep their results, and return their names.
+
+    Does nothing when the branch is not protected.
+
+    Args:
+        refused: what does not happen when one fails, as the beginning of a sentence.
+
+    Raises:
+        CheckFailed: names every check that failed, with failing rows.
+        InputError: a check itself is broken; what it was to hold is not shown, so nothing lands either.
+    """
+    if not any(branch.name == into and branch.protected for branch in workspace.history.branches()):
+        return ()
+    state = MergedState(workspace, staged, into)
+    results = [(name, *_result(name, required.folder, state)) for name in required.names]
+    _keep(workspace, results, staged.source.id, into, run)
+    failed = [(name, said, rows) for name, said, rows in results if said]
+    if failed:
+        text = "\n\n".join("\n".join([f"failed    {name}: {said}", *_sample(rows)]) for name, said, rows in failed)
+        raise CheckFailed(
+            f"{refused}: {len(failed)} required check{'s' if len(failed) > 1 else ''} failed.\n\n{text}",
+            details=[{"check": name, "said": said, "rows": len(rows or ())} for name, said, rows in failed],
+            hint=f"{into!r} is unchanged. [merge] of bascule.toml lists the checks.",
+        )
+    return tuple(required.names)
+
+
+def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table | None]:
+    """Return what a check said against the state ("" for nothing), and its failing rows."""
+    if name.endswith(".sql"):
+        said: Any = state.sql((folder / name).read_text("utf-8"))
+    else:
+        said = _called(name, folder, state)
+    if said is None or said is True:
+        return "", None
+    if isinstance(said, pa.Table):
+        return (f"{said.num_rows:,} row{'s' if said.num_rows > 1 else ''} must not be" if said.num_rows else ""), said
+    if isinstance(said, str) and said:
+        return said, None
+    if said is False:
+        return "it does not hold", None
+    raise InputError(
+        f"The check {name!r} returned {type(said).__name__} {str(said)[:60]!r}.",
+        hint="Return None when all is well, else a sentence that says what is not, or an Arrow table of failing rows.",
+    )
+
+
+def _called(name: str, folder: Path, state: MergedState) -> Any:
+    function = load_function(name, folder)
+    try:
+        return function(state)
+    except BasculeError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The check {name!r} failed: {type(error).__name__}: {error}.",
+            hint="It is called with the merged state, which has changes, read(path) and sql(query).",
+        ) from error
+
+
+def _sample(rows: pa.Table | None) -> list[str]:
+    if rows is None:
+        return []
+    more = rows.num_rows - SHOWN
+    lines = drawn(rows.slice(0, SHOWN).to_pylist(), SHOWN, WIDTH)
+    return [*lines, *([f"    … {more:,} more"] if more > 0 else [])]
+
+
+def _keep(
+    workspace: Workspace, results: list[tuple[str, str, pa.Table | None]], commit: str, into: str, run: str | None
+) -> None:
+    rows = [
+        {
+            "id": new_id("check"),
+            "run_id": run,
+            "commit_id": commit,
+            "subject": f"refs/{into}",
+            "check_name": name,
+            "severity": "critical",
+            "status": "failed" if said else "passed",
+            "observed": said or None,
+            "failed_rows": found.num_rows if found is not None else None,
+            "sample_json": _json(found) if said and found is not None else None,
+            "at": now(),
+        }
+        for name, said, found in results
+    ]
+    with workspace.catalog.write() as conn:
+        conn.execute(insert(check_results), rows)
+
+
+def _json(rows: pa.Table) -> str:
+    return msgspec.json.encode(rows.slice(0, SHOWN).to_pylist(), enc_hook=str).decode()

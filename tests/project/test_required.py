@@ -1,0 +1,159 @@
+"""Required checks: they see the state that would land, on protected branches, and their word is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import select
+
+from bascule.catalog.schema import check_results
+from bascule.errors import CheckFailed, InputError, NotFound, ProjectFileError
+from bascule.history import Workspace
+from bascule.lake import Lake
+from bascule.project.batches import bring_in
+from bascule.project.file import load_project
+from bascule.project.publishing import pick, publish
+from bascule.project.required import Required
+from bascule.project.reverting import revert
+from tests.project.parcels import PROJECT
+
+FEW = "SELECT id, count(*) AS n FROM orders GROUP BY id HAVING n > 1\n"
+OWN = """
+def small(state):
+    rows = state.sql("SELECT count(*) AS n FROM orders").to_pylist()[0]["n"]
+    before = state.sql("SELECT count(*) AS n FROM orders@main").to_pylist()[0]["n"]
+    return f"{rows - before} rows more" if rows - before > 2 else None
+
+def broken(state):
+    return state.nothing
+
+def number(state):
+    return 7
+"""
+
+
+@pytest.fixture
+def require(tmp_path: Path) -> Callable[..., Required]:
+    (tmp_path / "few.sql").write_text(FEW, encoding="utf-8")
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    return lambda *names: Required(tmp_path, names)
+
+
+@pytest.fixture
+def orders(local_workspace: Workspace) -> Lake:
+    lake = Lake(local_workspace)
+    lake.append("orders", pa.table({"id": [1]}))
+    for name in ("left", "right"):
+        local_workspace.history.create_branch(name)
+        lake.append("orders", pa.table({"id": [2]}), branch=name)
+    return lake
+
+
+def test_two_branches_that_are_good_alone_are_refused_together(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    required, history = require("few.sql"), local_workspace.history
+    assert publish(local_workspace, "left", "main", required=required).checked == ("few.sql",)
+    head = history.resolve("main")
+    with pytest.raises(CheckFailed, match="'right' is not merged into 'main': 1 required check failed") as refused:
+        publish(local_workspace, "right", "main", required=required)
+    assert "few.sql: 1 row must not be" in refused.value.message
+    assert refused.value.details == [{"check": "few.sql", "said": "1 row must not be", "rows": 1}]
+    assert history.resolve("main") == head
+    with local_workspace.catalog.read() as conn:
+        kept = conn.execute(select(check_results).where(check_results.c.check_name == "few.sql")).all()
+    assert [(row.subject, row.status) for row in kept] == [("refs/main", "passed"), ("refs/main", "failed")]
+    assert kept[1].sample_json == '[{"id":2,"n":2}]'
+
+
+def test_a_branch_that_is_not_protected_is_not_held(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    assert publish(local_workspace, "left", "right", required=require("few.sql")).checked == ()
+    local_workspace.history.protect("right")
+    orders.append("orders", pa.table({"id": [2]}), branch="left")
+    with pytest.raises(CheckFailed):
+        publish(local_workspace, "left", "right", required=require("few.sql"))
+
+
+def test_a_function_sees_what_would_land_beside_what_is_there(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    orders.append("orders", pa.table({"id": [3, 4]}), branch="left")
+    with pytest.raises(CheckFailed, match="own:small: 3 rows more"):
+        publish(local_workspace, "left", "main", required=require("own:small"))
+    assert pick(local_workspace, "left~1", "main", required=require("own:small")).checked == ("own:small",)
+
+
+def test_a_batch_and_a_revert_are_held_too(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required], tmp_path: Path
+) -> None:
+    required, history = require("few.sql"), local_workspace.history
+    (tmp_path / "again.csv").write_text("id\n1\n", encoding="utf-8")
+    with pytest.raises(CheckFailed, match=r"few\.sql"):
+        bring_in(local_workspace, "orders", tmp_path / "again.csv", "main", required=required)
+    removed = history.commit("main", {"tables/orders": None}, message="remove")
+    twice = orders.append("other", pa.table({"id": [1]}))
+    (tmp_path / "few.sql").write_text("SELECT id FROM other SEMI JOIN orders USING (id)", encoding="utf-8")
+    with pytest.raises(CheckFailed, match="is not reverted on 'main'"):
+        revert(local_workspace, removed.id, "main", required=required)
+    assert history.resolve("main") == twice
+    assert revert(local_workspace, removed.id, "main", required=required, force="a drill").meta["forced"] == "a drill"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("own:broken", "The check 'own:broken' failed: AttributeError"),
+        ("own:number", "The check 'own:number' returned int '7'"),
+        ("own:smal", "There is no function in own.py named 'smal'"),
+        ("nowhere:small", "The module 'nowhere' cannot be imported"),
+    ],
+)
+def test_a_broken_check_lets_nothing_land(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required], name: str, problem: str
+) -> None:
+    head = local_workspace.history.resolve("main")
+    with pytest.raises((InputError, NotFound)) as error:
+        publish(local_workspace, "left", "main", required=require(name))
+    assert problem in error.value.message
+    assert local_workspace.history.resolve("main") == head
+
+
+def test_the_project_file_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "bascule.toml"
+    for checks, problem in (
+        ('["sums.sql"]', "there is no file sums.sql"),
+        ('["sums"]', "a check: FILE.sql"),
+    ):
+        file.write_text(f'[project]\nname = "p"\n\n[merge]\nchecks = {checks}\n', encoding="utf-8")
+        with pytest.raises(ProjectFileError, match=problem) as error:
+            load_project(file)
+        assert "bascule.toml:5" in str(error.value)
+
+
+def test_commands_merge_pick_and_protect(trained: Path, bascule: Callable[..., Any]) -> None:
+    assert "[merge]" not in PROJECT
+    file = trained / "bascule.toml"
+    file.write_text(file.read_text("utf-8") + '\n[merge]\nchecks = ["never.sql"]\n', encoding="utf-8")
+    (trained / "never.sql").write_text("SELECT depot FROM depots WHERE depot = 'moon'", encoding="utf-8")
+    lake = Lake(Workspace.open(trained))
+    lake.workspace.history.create_branch("dev")
+    lake.append("depots", pa.table({"depot": ["west"], "opened": [2020]}), branch="dev")
+    lake.append("depots", pa.table({"depot": ["moon"], "opened": [2040]}), branch="dev")
+    said = bascule("merge", "dev", "main")
+    assert (said.code, "moon" in said.err) == (1, True)
+    said = bascule("cherry-pick", "dev~1", "--json")
+    assert (said.code, said.json()["checked"][-1]) == (0, "never.sql")
+    assert bascule("branch", "main", "--no-protect").out == "Branch main is not protected any more.\n"
+    said = bascule("merge", "dev", "main", "--squash", "--json")
+    assert said.code == 0, said.err
+    assert len(said.json()["commit"]["parents"]) == 1
+    assert bascule("branch", "main", "--protect").code == 0
+    assert "protected" in bascule("branch").out
+    actions = [entry["action"] for entry in bascule("audit", "log", "--json").json()]
+    assert {"protect", "unprotect", "squash", "cherry-pick"} <= set(actions)

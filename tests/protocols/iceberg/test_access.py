@@ -1,0 +1,183 @@
+"""Who may use the catalog, what a protected branch demands, and what is said when nobody knows whether it landed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from bascule.catalog.schema import check_results
+from bascule.errors import EnvironmentProblem
+from bascule.history import History, Workspace
+from bascule.lake import Lake
+from bascule.protocols.iceberg import ENDPOINTS
+from bascule.server import ServerSettings, create_token
+from bascule.server.iceberg import check_endpoints
+from bascule.server.routes import UndeclaredPermission
+from bascule.web import create_app
+from tests.protocols.iceberg.conftest import COLUMNS, Catalog
+
+TABLE = "namespaces/ns/tables/t"
+NOTHING: dict[str, Any] = {"requirements": [], "updates": [{"action": "set-properties", "updates": {"a": "b"}}]}
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: t
+name: t
+version: 1.0.0
+status: active
+schema:
+  - name: ns.t
+    physicalName: ns.t
+    properties:
+      - name: id
+        logicalType: integer
+        required: true
+"""
+
+
+def test_an_endpoint_without_a_permission_does_not_start() -> None:
+    check_endpoints(ENDPOINTS)
+    with pytest.raises(UndeclaredPermission, match="GET /v1/config declares the permission ''"):
+        check_endpoints([replace(ENDPOINTS[0], permission="")])
+
+
+def test_tokens_and_roles(local_workspace: Workspace) -> None:
+    tokens = {role: create_token(local_workspace.catalog, role, role)[1] for role in ("reader", "writer")}
+    app = create_app(local_workspace, ServerSettings(require_tokens=True))
+    http = TestClient(app, base_url="http://127.0.0.1:7400")
+
+    def known(role: str) -> Catalog:
+        return Catalog(http, headers={"authorization": f"Bearer {tokens[role]}"})
+
+    code, kind, _ = Catalog(http).error("GET", "namespaces")
+    assert (code, kind) == (401, "NotAuthorizedException")
+    pyiceberg = Catalog(http, headers={"authorization": "Bearer None"})
+    assert pyiceberg.error("GET", "namespaces")[0] == 401
+    assert Catalog(http, headers={"authorization": "Bearer wrong"}).error("GET", "namespaces")[0] == 401
+    known("writer").table()
+    assert local_workspace.history.resolve("main").author == "writer"
+    assert known("reader").get(TABLE)
+    for method, path, body in (
+        ("POST", TABLE, NOTHING),
+        ("DELETE", TABLE, None),
+        ("POST", "namespaces", {"namespace": ["x"]}),
+        ("POST", "transactions/commit", {"table-changes": []}),
+    ):
+        code, kind, said = known("reader").error(method, path, body)
+        assert (code, kind) == (403, "ForbiddenException")
+        assert "It takes the role writer" in said
+
+
+def test_no_token_is_asked_for_at_home(http: TestClient) -> None:
+    assert Catalog(http, headers={"authorization": "Bearer None"}).get("namespaces")
+
+
+def test_a_page_of_another_site_writes_nothing(catalog: Catalog) -> None:
+    found = catalog.ask("POST", "namespaces", {"namespace": ["x"]}, headers={"origin": "https://evil.example"})
+    assert found.status_code == 403
+
+
+def rows(*numbers: int | None) -> pa.Table:
+    return pa.table({"id": pa.array(numbers, pa.int64()), "name": [f"n{n}" for n in numbers]})
+
+
+def test_a_protected_branch_checks_what_an_engine_writes(catalog: Catalog, local_workspace: Workspace) -> None:
+    """The rows come by a branch that nobody protects; the engine then sets `main` to that very snapshot."""
+    lake, history = Lake(local_workspace), local_workspace.history
+    catalog.table()
+    lake.append("ns.t", rows(1))
+    history.commit(
+        "main", {"contracts/ns.t": {"kind": "contract", "table": "ns.t", "text": CONTRACT}}, message="Promise"
+    )
+    history.create_branch("dev")
+    lake.append("ns.t", rows(2, None), branch="dev")
+    (bad,) = [s for s in lake.snapshots(history.get("dev", "tables/ns.t")) if s.get("parent-snapshot-id")]
+    head = history.resolve("main")
+    sent = {"requirements": [], "updates": added(bad)}
+    code, kind, said = catalog.error("POST", TABLE, sent)
+    assert (code, kind) == (400, "BadRequestException")
+    assert "Nothing is written to 'main': 1 critical check failed" in said
+    assert "id" in said
+    assert history.resolve("main") == head
+    with local_workspace.catalog.read() as conn:
+        kept = conn.execute(select(check_results.c.status).where(check_results.c.commit_id == head.id)).scalars().all()
+    assert "failed" in kept
+    history.protect("main", False)
+    catalog.post(TABLE, sent)
+    assert history.get("main", "tables/ns.t")["rows"] == 3
+    history.protect("main")
+    # Taking the bad row out again passes.
+    (good,) = [s for s in catalog.get(TABLE)["metadata"]["snapshots"] if not s.get("parent-snapshot-id")]
+    back = {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": good["snapshot-id"]}
+    catalog.commit(TABLE, back)
+    assert history.get("main", "tables/ns.t")["rows"] == 1
+
+
+def added(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
+    ref = {"ref-name": "main", "type": "branch", "snapshot-id": snapshot["snapshot-id"]}
+    return [{"action": "add-snapshot", "snapshot": snapshot}, {"action": "set-snapshot-ref", **ref}]
+
+
+def test_a_key_is_held_on_a_protected_branch(catalog: Catalog, local_workspace: Workspace) -> None:
+    lake, history = Lake(local_workspace), local_workspace.history
+    catalog.table(properties={"bascule.key": "id"})
+    history.create_branch("dev")
+    lake.append("ns.t", rows(1, 1), branch="dev")
+    (twice,) = lake.snapshots(history.get("dev", "tables/ns.t"))
+    code, _, said = catalog.error("POST", TABLE, {"requirements": [], "updates": added(twice)})
+    assert code == 400
+    assert "1 critical check failed" in said
+
+
+class Lost(EnvironmentProblem):
+    """The database is gone."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it landed", "after it landed"])
+def test_what_nobody_knows_is_never_a_4xx(
+    catalog: Catalog, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    catalog.table()
+    commit = History.commit
+
+    def broken(self: History, *args: Any, **told: Any) -> Any:
+        if after:
+            commit(self, *args, **told)
+        raise Lost("The connection broke.")
+
+    monkeypatch.setattr(History, "commit", broken)
+    code, kind, said = catalog.error("POST", TABLE, NOTHING)
+    assert (code, kind) == (500, "CommitStateUnknownException")
+    assert "it may have landed" in said
+    changes = {"table-changes": [{"identifier": {"namespace": ["ns"], "name": "t"}, **NOTHING}]}
+    assert catalog.error("POST", "transactions/commit", changes)[0] in ((200, 500) if after else (500,))
+    monkeypatch.undo()
+    assert ("a" in catalog.get(TABLE)["metadata"]["properties"]) is after
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    catalog: Catalog, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bascule.lake import doctor
+    from bascule.lake.iceberg import metadata
+
+    catalog.table()
+    head = local_workspace.history.resolve("main")
+
+    def full(*_: object) -> None:
+        raise EnvironmentProblem("Cannot write x: the disk is full. Nothing was changed.")
+
+    monkeypatch.setattr(metadata, "write", full)
+    code, kind, said = catalog.error("POST", TABLE, NOTHING)
+    assert (code, kind) == (500, "InternalServerError")
+    assert "the disk is full" in said
+    new = {"name": "u", "schema": COLUMNS}
+    assert catalog.error("POST", "namespaces/ns/tables", new)[0] == 500
+    monkeypatch.undo()
+    assert local_workspace.history.resolve("main") == head
+    assert doctor.check(local_workspace).orphans == ()
