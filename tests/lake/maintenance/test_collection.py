@@ -22,7 +22,7 @@ from bascule.history import Workspace, holding, holds
 from bascule.lake import Lake, RecordTable, forget
 from bascule.lake.doctor import check
 from bascule.lake.iceberg import files
-from bascule.lake.maintenance import Collection, Retention, Rule, collect, retention
+from bascule.lake.maintenance import Collection, Retention, Rule, collect, references, retention
 
 OLD = 2 * DAY
 
@@ -383,3 +383,27 @@ def test_it_works_on_postgresql_too(workspace: Workspace) -> None:
         workspace.history.create_branch("back", "main~1")
     subprocess.run([sys.executable, "-c", GC, str(workspace.folder)], check=True)
     assert check(workspace).ok
+
+
+def packs(store: Any, value: dict[str, Any], seen: set[bytes]) -> Any:
+    """What goes through the blobs of the test's own kind: a listing blob names others."""
+    yield value["listing"]
+    for name in msgspec.json.decode(store.get(value["listing"])):
+        if name.encode() not in seen:
+            seen.add(name.encode())
+            yield name
+
+
+def test_a_kind_whose_blobs_name_others_says_which(local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(references.WITHIN, "packed", f"{__name__}:packs")
+    store, history = local_workspace.store, local_workspace.history
+    one, two, three = (store.put(text) for text in (b"one", b"two", b"three"))
+    for names in ([one, two], [two, three]):
+        listing = store.put(msgspec.json.encode(names))
+        history.commit("main", {"things/x": {"kind": "packed", "listing": listing}}, message="packed")
+    workspace = aged(local_workspace)
+    assert collect(workspace).files == 0
+    rule(workspace, Rule("main", last=1))
+    report = collect(workspace)
+    assert (report.files, report.expired_commits, report.expired_objects) == (2, 1, 1)
+    assert set(workspace.store.digests()) == {two, three, listing}

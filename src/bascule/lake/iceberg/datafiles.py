@@ -62,7 +62,7 @@ def content_of(record: Record) -> str:
 
 
 def write(
-    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Place, file_bytes: int = FILE_BYTES
+    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Place, file_bytes: int | None = None
 ) -> list[Record]:
     """Write rows as Parquet files in a folder, and return what manifests say of them.
 
@@ -73,7 +73,7 @@ def write(
         batches: the rows, in the schema's columns and types.
         schema: the table's schema.
         folder: the table's `data` folder.
-        file_bytes: about how large a file becomes before the next one is begun.
+        file_bytes: about how large a file becomes before the next one is begun; `FILE_BYTES` when None.
     """
     arrow = schemas.to_arrow(schema)
     groups = _groups(batches, arrow)
@@ -81,7 +81,7 @@ def write(
     try:
         first = next(groups, None)
         while first is not None:
-            record, first = _write_file(first, groups, arrow, folder, file_bytes)
+            record, first = _write_file(first, groups, arrow, folder, file_bytes or FILE_BYTES)
             written.append(record)
     except BaseException:
         remove(written)

@@ -52,7 +52,7 @@ def append(table: Table, records: Sequence[Record], facts: Mapping[str, str] | N
     """
     table = table.for_writing()
     with _making(table) as made:
-        listed = [m for m in table.manifests() if _matters(m)]
+        listed = [m for m in table.manifests() if manifests.holds_files(m)]
         added = [made.added(record) for record in records]
         listed = _climb(made, listed, added) if added else listed
         totals = _totals(table)
@@ -106,7 +106,11 @@ def rewrite(table: Table, groups: Sequence[Rewritten], *, deletes_too: bool) -> 
     table = table.for_writing()
     records = [record for group in groups for record in group.records]
     with _making(table) as made:
-        kept = [m for m in table.manifests() if _matters(m) and not (deletes_too and m.get("content") == DELETES)]
+        kept = [
+            m
+            for m in table.manifests()
+            if manifests.holds_files(m) and not (deletes_too and m.get("content") == DELETES)
+        ]
         listed, gone = _moved(made, kept, {path: group for group in groups for path in group.removed})
         totals = _totals(table)
         _count(totals, gone, -1)
@@ -114,7 +118,8 @@ def rewrite(table: Table, groups: Sequence[Rewritten], *, deletes_too: bool) -> 
         if deletes_too:
             totals.update({f"total-{name}": 0 for name in _TOTALS[3:]})
         counts = {**_came(records), **_went(gone), **totals}
-        return made.finish(listed, "replace", counts, _content(table), _since(table))
+        number = content.applied(_content(table), table.deletes() if deletes_too else ())
+        return made.finish(listed, "replace", counts, number, _since(table))
 
 
 def lost_no_rows(before: Table, after: Table) -> bool:
@@ -249,7 +254,7 @@ def _climb(made: _Making, listed: list[ManifestFile], added: list[Entry]) -> lis
 def _keep(made: _Making, removed: frozenset[str] | None, gone: list[Record]) -> list[ManifestFile]:
     listed: list[ManifestFile] = []
     for manifest in made.table.manifests():
-        if _matters(manifest) and not (removed is None and manifest.get("content") == DELETES):
+        if manifests.holds_files(manifest) and not (removed is None and manifest.get("content") == DELETES):
             listed += _without(made, manifest, removed, gone)
     return listed
 
@@ -316,11 +321,6 @@ def _level(count: int) -> int:
 
 def _live(manifest: ManifestFile) -> int:
     return int(manifest.get("added_files_count") or 0) + int(manifest.get("existing_files_count") or 0)
-
-
-def _matters(manifest: ManifestFile) -> bool:
-    # One that holds nothing but what an older snapshot deleted says nothing about the next. Format 1 may not count.
-    return manifest.get("added_files_count") is None or _live(manifest) > 0
 
 
 def _mergeable(manifest: ManifestFile, table: Table) -> bool:

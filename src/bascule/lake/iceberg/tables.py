@@ -106,7 +106,8 @@ class Table:
 
     def live(self, content: int | None = None) -> Iterator[Entry]:
         """Yield the entries of files that the current snapshot has; with `content`, only data or only delete files."""
-        wanted = [m for m in self.manifests() if content is None or (m.get("content") or 0) == content]
+        held = (m for m in self.manifests() if manifests.holds_files(m))
+        wanted = [m for m in held if content is None or (m.get("content") or 0) == content]
         for entries in files.at_once(self.entries, wanted, self.folder):
             yield from (e for e in entries if e["status"] != manifests.DELETED)
 

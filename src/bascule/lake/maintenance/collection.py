@@ -121,7 +121,7 @@ def collect(
             tell(f"sweeping {listing.table_of(folder)}", at, len(there))
             sweep.table(folder, found)
         tell("sweeping blobs", 0, len(blobs))
-        sweep.blobs(blobs, recorded)
+        sweep.blobs(blobs)
         sweep.left(left)
         return _told(sweep, grace, who)
 

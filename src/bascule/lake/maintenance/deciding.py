@@ -25,7 +25,7 @@ class Decision:
         commits: ids of all commits that there were.
         live: the objects that stay, and the trees that were walked.
         tables: the live tables' metadata locations, each with a name that it has.
-        blobs: digests of the blobs that live objects lead to. Those of records come besides.
+        blobs: digests of the blobs that live objects and records lead to.
         expired: commits and objects that no longer stay.
         idle: branches that lose their name.
     """
@@ -68,14 +68,13 @@ def decide(
     keeping = Keeping.of(graph, retention, now, grace)
     live, gone = Reached(), Reached()
     facts = _reach(conn, library, keeping, live, gone)
-    blobs = frozenset(name for found in facts.values() for name in found.blobs)
+    blobs = library.needed(facts) | frozenset(recorded)
     tables = {found.location: _table(live.objects[digest]) for digest, found in facts.items() if found.location}
     dead = _dead(conn, library, keeping, live, gone)
     lost = {
         digest: expiry.STATE if found.location else expiry.CONTENT
         for digest, found in library.facts(conn, dead)
-        if (found.location and found.location not in tables)
-        or any(name in stored and name not in blobs and name not in recorded for name in found.blobs)
+        if (found.location and found.location not in tables) or library.lost(found, stored, blobs)
     }
     expired = _expired(keeping, gone, lost, dead, now)
     return Decision(now, frozenset(graph.commits), live, tables, blobs, expired, tuple(keeping.idle()))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
 
 from bascule.catalog.schema import nodes
-from bascule.errors import NotFound
+from bascule.errors import EnvironmentProblem, NotFound
 from bascule.history import Workspace
+from bascule.history.commits import Object
 from bascule.history.tree import EMPTY, Node, decode
 from bascule.lake.maintenance import references
 
@@ -26,11 +28,13 @@ class Facts(NamedTuple):
         location: of a table's metadata document, as its object says it; empty for other kinds.
         blobs: digests that it names, some of which may name no blob.
         runs: ids of runs that it names.
+        value: the object itself, when its blobs name others.
     """
 
     location: str
     blobs: frozenset[str]
     runs: frozenset[str]
+    value: Object | None = None
 
 
 @dataclass(slots=True)
@@ -40,6 +44,9 @@ class Library:
     workspace: Workspace
     _nodes: dict[str, Node] = field(default_factory=dict)
     _facts: dict[str, Facts] = field(default_factory=dict)
+    _needed: set[str] = field(default_factory=set)
+    _seen: set[bytes] = field(default_factory=set)
+    _looked: set[str] = field(default_factory=set)
 
     def nodes(self, conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, Node]]:
         """Yield nodes of states' trees."""
@@ -55,12 +62,39 @@ class Library:
             self._facts[digest] = self._read(body)
         return ((digest, self._facts[digest]) for digest in wanted)
 
+    def needed(self, live: Mapping[str, Facts]) -> frozenset[str]:
+        """Return the digests of the blobs that live objects need, also those that are named inside of blobs.
+
+        What two versions share is looked through once, and what was asked before is not asked again: then an object
+        that has died since keeps its blobs until the next time.
+        """
+        for digest, facts in live.items():
+            self._needed |= facts.blobs
+            if facts.value is not None and digest not in self._looked:
+                self._needed |= set(self._within(facts.value, self._seen))
+                self._looked.add(digest)
+        return frozenset(self._needed)
+
+    def lost(self, facts: Facts, stored: Collection[str], needed: Collection[str]) -> bool:
+        """Tell whether an object leads to a blob that is there, and that is needed no more. Ask `needed` first."""
+        try:
+            # Parts that live objects share need not be looked through: what they name is needed.
+            inside = self._within(facts.value, set(self._seen)) if facts.value is not None else ()
+            return any(name in stored and name not in needed for name in chain(facts.blobs, inside))
+        except (NotFound, EnvironmentProblem):
+            return True
+
+    def _within(self, value: Object, seen: set[bytes]) -> Iterable[str]:
+        look = references.within(value)
+        return look(self.workspace.store, value, seen) if look is not None else ()
+
     def _read(self, body: bytes) -> Facts:
         value = msgspec.json.decode(body)
         if value.get("kind") == TABLE:  # its own identity and its snapshot name no blob, and there are many of them
             return Facts(str(value["metadata_location"]), frozenset(), frozenset())
-        blobs = references.blobs_of(self.workspace, value)
-        return Facts("", frozenset(blobs), frozenset(references.runs_in(value)))
+        blobs, runs = references.digests_in(value), references.runs_in(value)
+        whole = value if references.within(value) is not None else None
+        return Facts("", frozenset(blobs), frozenset(runs), whole)
 
 
 @dataclass(slots=True)

@@ -2,15 +2,16 @@
 
 The rule needs no list of kinds: whatever an object or a record names by its whole id is what it leads to. A blob is
 named by its digest; a commit by its id, or through a run or a training set that was made on it. So a registered version
-keeps its model, its card and the state that it was trained on. Only what is named *inside* a blob needs to be told: a
-kind whose blobs name others has an entry in `WITHIN`.
+keeps its model, its card and the state that it was trained on. Only what is named *inside* of a blob needs to be told:
+a kind of object whose blobs name others has an entry in `WITHIN`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection, String, Table, Text, select
@@ -19,14 +20,35 @@ from bascule.catalog.schema import metadata, runs, training_sets
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
+from bascule.store import BlobStore
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _RUN = re.compile(r"\brun_[0-9a-z]{26}\b")
 AT_ONCE = 500
 
-# Given an object of a kind, returns the digests of blobs that its own blobs name.
-Within = Callable[[Workspace, Object], Iterable[str]]
-WITHIN: dict[str, Within] = {}
+# By kind of object, `module:function`: given a store and an object, it yields the digests of all blobs that the object
+# needs. Parts that are in `seen` were looked through before, and are passed over; those that are looked through are
+# added to it.
+WITHIN: dict[str, str] = {"files": "bascule.lake.filesets.references:references"}
+
+
+class Within(Protocol):
+    """Yields the blobs that an object needs."""
+
+    def __call__(self, store: BlobStore, value: Object, seen: set[bytes]) -> Iterable[str]:
+        """Go through the object's blobs."""
+        ...
+
+
+def within(value: Object) -> Within | None:
+    """Return what goes through the blobs of an object, if its kind has blobs that name others."""
+    where = WITHIN.get(str(value.get("kind")))
+    if where is None:
+        return None
+    module, _, name = where.partition(":")
+    found: Within = getattr(import_module(module), name)
+    return found
+
 
 # These name no blob: the history's own rows, names and moves; numbers by the million; what was let go.
 _HISTORY = {"nodes", "commits", "refs", "ref_log", "audit", "expirations", "holds"}
@@ -41,12 +63,6 @@ def digests_in(value: Any) -> set[str]:
 def runs_in(value: Any) -> set[str]:
     """Return the id of every run that a JSON value names."""
     return set(_RUN.findall(_text(value)))
-
-
-def blobs_of(workspace: Workspace, value: Object) -> set[str]:
-    """Return the digests of the blobs that an object leads to. There may be some among them that name no blob."""
-    within = WITHIN.get(str(value.get("kind")))
-    return digests_in(value) | (set(within(workspace, value)) if within else set())
 
 
 def commits_of(conn: Connection, digests: Iterable[str], run_ids: Iterable[str]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,13 +97,14 @@ class Sweep:
         if all(one.modified < self.before for one in found):
             self._remove_if_empty(folder)
 
-    def blobs(self, stored: Sequence[Stored], recorded: Collection[str]) -> None:
-        """Delete the blobs that no object and no record names."""
-        needed = {name for facts, _ in self._fresh() for name in facts.blobs} if not self.dry_run else set()
+    def blobs(self, stored: Sequence[Stored]) -> None:
+        """Delete the blobs that no object and no record needs."""
+        needed = self.decision.blobs
+        if not self.dry_run:
+            needed |= self.library.needed({digest: facts for digest, facts, _ in self._fresh()})
         for blob in stored:
             one = Found(Path(blob.digest), blob.bytes, blob.modified)
-            is_needed = blob.digest in self.decision.blobs or blob.digest in recorded or blob.digest in needed
-            if not self._is_due(one, is_needed):
+            if not self._is_due(one, blob.digest in needed):
                 continue
             if self.dry_run or self.workspace.store.collect(blob.digest, self.before):
                 self._count(BLOBS, "", one)
@@ -135,21 +136,21 @@ class Sweep:
         """Look again at what is needed, while nobody writes here: who was writing when it was decided has landed."""
         if journal.found(folder) is not None:
             return False
-        for facts, name in self._fresh():
+        for _, facts, name in self._fresh():
             if facts.location:
                 self._marked.state(facts.location, name)
         self._mark_records(folder)
         return folder not in self._marked.damaged
 
-    def _fresh(self) -> Iterator[tuple[Facts, str]]:
-        """Yield what objects lead to that were committed after it was decided, each with a name that it has."""
+    def _fresh(self) -> Iterator[tuple[str, Facts, str]]:
+        """Yield the objects that were committed after it was decided: digest, what it leads to, a name that it has."""
         query = select(commits.c.id, commits.c.root).where(commits.c.created_at >= self.decision.at - OVERLAP)
         with self.workspace.catalog.read() as conn:
             roots = [row.root for row in conn.execute(query) if row.id not in self.decision.commits]
             fresh = Reached().walk(conn, self.library, roots, self.decision.live)
             found = list(self.library.facts(conn, fresh))
         for digest, facts in found:
-            yield facts, min(fresh[digest]).partition("/")[2]
+            yield digest, facts, min(fresh[digest]).partition("/")[2]
 
     def _mark_records(self, only: Place | None = None) -> None:
         """Mark the files of record tables, or of the one that lies in a folder."""
