@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import insert
 from tests.lake.maintenance.aging import age, files_below
-from tests.lake.samples import names_in, people, state
+from tests.lake.samples import everywhere, names_in, people, state
 
 from bascule.catalog import audit, new_id, now, schema
 from bascule.durations import DAY
@@ -90,6 +90,34 @@ def test_an_expired_state_says_so_wherever_it_is_asked_for(overwritten: Workspac
     assert {ref.name for ref in history.branches()} == {"main"}
     report = check(overwritten)
     assert (report.ok, report.expired, report.orphans) == (True, 3, ())
+
+
+@everywhere
+def test_what_expired_goes_wherever_the_lake_is(lake: Lake) -> None:
+    workspace = lake.workspace
+    for name in ("ann", "bob", "cyd"):
+        lake.overwrite("people", people(name))
+    lake.overwrite("other", people("ann"))
+    workspace.history.commit("main", {"tables/other": None}, message="drop")
+    needed, nobodys = workspace.store.put(b"needed"), workspace.store.put(b"nobody's")
+    workspace.history.commit("main", {"things/x": {"kind": "thing", "blob": needed}}, message="thing")
+    rule(workspace, Rule("main", last=1))
+    planned = collect(workspace, grace=0, dry_run=True)
+    done = collect(workspace, grace=0)
+    assert done.as_dict() == planned.as_dict() | {"dry_run": False}
+    assert {(one.kind, one.table): one.files for one in done.collected} == {
+        ("metadata", "people"): 7,
+        ("data", "people"): 2,
+        ("metadata", "other"): 3,
+        ("data", "other"): 1,
+        ("blobs", ""): 1,
+    }
+    assert (workspace.store.has(needed), workspace.store.has(nobodys)) == (True, False)
+    assert names_in(lake, state(lake, "people")) == ["cyd"]
+    with pytest.raises(Expired):
+        lake.scan(state(lake, "people", "main~4"))
+    report = check(workspace)
+    assert (report.ok, report.orphans) == (True, ())
 
 
 def test_what_a_revert_would_bring_back_must_be_there(overwritten: Workspace) -> None:
