@@ -20,6 +20,7 @@ __all__ = ["_finished", "bascule", "folder", "trained"]
 Bascule = Callable[..., Any]
 # What stands for a command that has commands below it, or that only people need.
 INSTEAD = {
+    "files": ("files", "file_sets"),
     "contract": ("suggest_contract", "check_contract"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),
@@ -136,8 +137,13 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--write",
         "--junit",
         "--allow-host",
+        "--columns",
+        "--format",
+        "--output",
+        "--exit-code",
     }
     other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
+    other |= {("restore", "--from")}  # a keyword of Python: it is called source
     app = application()
     for name in COMMANDS:
         if name in INSTEAD or name in ("step", "track", "forget", "predict", "runs", "models", "init"):

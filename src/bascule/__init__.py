@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     merge = _here.merge
     protect = _here.protect
     revert = _here.revert
+    restore = _here.restore
     tags = _here.tags
     tag = _here.tag
     ingest = _here.ingest
+    files = _here.files
+    file_sets = _here.file_sets
     suggest_contract = _here.suggest_contract
     check_contract = _here.check_contract
     run = _here.run

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bascule.naming import PRODUCTION
+
 if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
     from bascule.contracts import Report
     from bascule.history import Commit, Workspace
     from bascule.history.holds import Hold
     from bascule.history.refs import Ref
+    from bascule.lake.filesets import FileSet
     from bascule.lake.maintenance import Collection, Compaction, Retention, Tell
     from bascule.project import ProjectFile
     from bascule.project.batches import Batch
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from bascule.tracking.ambient import Tracked
 
 __all__ = ["OpenProject", "init", "open"]
-
-PRODUCTION = "production"
 
 
 def open(folder: Path | str | None = None, *, workspace: str | None = None, branch: str | None = None) -> OpenProject:
@@ -244,6 +245,14 @@ class OpenProject:
 
         return revert(self.workspace, ref, self.place.branch, message, force=force, required=required_of(self.place))
 
+    def restore(self, paths: Sequence[str], source: str, *, message: str | None = None) -> Published:
+        """Give paths of the current branch the objects that they have at another state, after a merge's checks."""
+        from bascule.project.publishing import restore
+        from bascule.project.required import required_of
+
+        required = required_of(self.place)
+        return restore(self.workspace, paths, source, self.place.branch, message=message, required=required)
+
     def tags(self) -> list[Ref]:
         """Return all tags."""
         return self.workspace.history.tags()
@@ -268,6 +277,23 @@ class OpenProject:
         from bascule.project.bringing import ingest
 
         return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+
+    def files(self, name: str, *, at: str | None = None) -> FileSet:
+        """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
+
+        Args:
+            name: the set; it begins with its first `add`.
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.lake.filesets import FileSet
+
+        return FileSet(self.workspace, name, self.place.branch, at)
+
+    def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
+        from bascule.lake.filesets import file_sets
+
+        return dict(file_sets(self.workspace, at or self.place.branch))
 
     def suggest_contract(self, table: str) -> str:
         """Return a contract that a table keeps, as commented text to review."""
@@ -524,23 +550,23 @@ class OpenProject:
     def migrate(
         self,
         *,
-        catalog: str | None = None,
-        storage: str | None = None,
+        to_catalog: str | None = None,
+        to_storage: str | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
     ) -> Migration:
         """Move the workspace to another catalog and another storage, either way, with every id kept.
 
         Args:
-            catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
-            storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            to_catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            to_storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
             dry_run: say what would be moved, and whether it can be; change nothing.
         """
         from bascule.project.migrating import migrate
 
         workspace = self.workspace
         try:
-            return migrate(workspace, catalog=catalog, storage=storage, dry_run=dry_run, progress=progress)
+            return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
 

@@ -120,3 +120,20 @@ def test_below_a_project_its_folder_is_told(
     (folder / "notebooks").mkdir()
     monkeypatch.chdir(folder / "notebooks")
     assert f"On branch main, in the project {folder}, at " in bascule("status").out
+
+
+def test_single_paths_are_brought_back(project: Workspace, bascule: Bascule) -> None:
+    history = project.history
+    for by in ("day", "hour"):
+        history.commit("main", {"monitors/delays": {"kind": "monitor", "by": by}}, message=f"By the {by}")
+    history.commit("main", {"monitors/other": {"kind": "monitor", "by": "day"}}, message="Another")
+    done = bascule("restore", "monitors/delays", "monitors/other", "--from", "main~2", "--json").json()
+    assert [change["kind"] for change in done["changes"]] == ["changed", "removed"]
+    assert history.get("main", "monitors/delays")["by"] == "day"
+    assert history.read("main", "monitors/other") is None
+    head = history.resolve("main")
+    assert head.meta == {"restores": history.resolve("main~3").id}
+    assert "nothing was changed" in bascule("restore", "monitors/delays", "--from", "main~3").out
+    said = bascule("restore", "monitors/delay", "--from", "main~3")
+    assert (said.code, "Did you mean 'monitors/delays'?" in said.err) == (2, True)
+    assert history.resolve("main") == head

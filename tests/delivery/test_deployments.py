@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import msgspec
 import pytest
@@ -7,6 +8,7 @@ from sqlalchemy import select
 from bascule import delivery
 from bascule.catalog import audit
 from bascule.catalog.schema import rollouts
+from bascule.delivery import traffic
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Workspace
 from bascule.registry import set_alias
@@ -42,7 +44,7 @@ def test_the_first_deployment_gets_all_traffic_at_once(ws: Workspace) -> None:
 
 def test_a_later_version_goes_by_canary_step_by_step(ws: Workspace) -> None:
     deploy(ws, 1)
-    deploy(ws, "production", steps=[10, 50, 100])
+    deploy(ws, 2, steps=[10, 50, 100])
     assert now_serving(ws) == {1: 90, 2: 10}
     delivery.advance(ws, "main", "delays", by=WHO)
     assert now_serving(ws) == {1: 50, 2: 50}
@@ -271,3 +273,75 @@ def test_rollback_wins_against_writers_that_race_it(either: Workspace) -> None:
     assert now_serving(either) == {2: 100}
     assert delivery.read_deployment(either, "main", "delays")["revision"] == 8
     assert audit.verify(either.catalog).ok
+
+
+def production_of(ws: Workspace) -> int:
+    return int(ws.history.get("main", "models/delays")["aliases"]["production"])
+
+
+def test_production_follows_what_gets_all_traffic(ws: Workspace) -> None:
+    deploy(ws, 1)
+    assert production_of(ws) == 1
+    deploy(ws, 2)
+    assert production_of(ws) == 1  # a canary is not production yet
+    made = delivery.promote(ws, "main", "delays")
+    assert production_of(ws) == 2
+    assert {change.path for change in ws.history.diff(made.parents[0], made)} == {"deployments/delays", "models/delays"}
+    delivery.set_traffic(ws, "main", "delays", {1: 50, 2: 50})
+    assert production_of(ws) == 2
+    delivery.set_traffic(ws, "main", "delays", {1: 100})
+    assert production_of(ws) == 1
+    delivery.deploy(ws, "main", "other", "delays", 2)
+    assert production_of(ws) == 1  # another deployment serves version 1
+    delivery.set_traffic(ws, "main", "other", {1: 100})
+    assert production_of(ws) == 1
+
+
+def test_production_moves_beside_a_registration_that_lands_meanwhile(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(ws, 1)
+    deploy(ws, 2)
+    commit, late = ws.history.commit, []
+
+    def slow(*arguments: Any, **settings: Any) -> Any:
+        if not late:
+            late.append(True)
+            found = ws.history.get("main", "models/delays")
+            found["versions"]["9"] = found["versions"]["1"] | {"version": 9}
+            commit("main", {"models/delays": found}, message="Register version 9")
+        return commit(*arguments, **settings)
+
+    monkeypatch.setattr(ws.history, "commit", slow)
+    delivery.promote(ws, "main", "delays")
+    found = ws.history.get("main", "models/delays")
+    assert (found["aliases"]["production"], "9" in found["versions"]) == (2, True)
+
+
+def test_traffic_by_hand_rests_on_one_state_and_may_name_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(ws, 1)
+    seen = ws.history.digest("main", "deployments/delays")
+    check = traffic.checked_traffic
+
+    def meanwhile(weights: Any) -> Any:
+        monkeypatch.setattr(traffic, "checked_traffic", check)
+        delivery.set_traffic(ws, "main", "delays", {2: 100})
+        return check(weights)
+
+    monkeypatch.setattr(traffic, "checked_traffic", meanwhile)
+    with pytest.raises(Conflict):
+        delivery.set_traffic(ws, "main", "delays", {1: 50, 2: 50})
+    found = delivery.read_deployment(ws, "main", "delays")
+    assert found["traffic"] == [{"version": 2, "weight": 100}]
+    with pytest.raises(Conflict):
+        delivery.set_traffic(ws, "main", "delays", {1: 100}, expect=seen)
+
+
+@pytest.mark.parametrize("name", ["a/../b", "<b>x</b>", "\nbad", "bad\n", "", "x" * 129])
+def test_names_that_cannot_be_used(ws: Workspace, name: str) -> None:
+    head = ws.history.resolve("main")
+    with pytest.raises(InputError, match="cannot be used as a deployment's name"):
+        delivery.deploy(ws, "main", name, "delays", 1)
+    with pytest.raises(InputError, match="cannot be used as a deployment's name"):
+        delivery.planned(None, name, "delays")
+    assert ws.history.resolve("main") == head

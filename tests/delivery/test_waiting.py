@@ -14,7 +14,7 @@ from bascule import delivery
 from bascule.catalog import audit
 from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.project.publishing import publish
 from bascule.project.reverting import revert
@@ -65,7 +65,7 @@ def actions(ws: Workspace) -> list[str]:
     [
         (lambda ws: delivery.promote(ws, "main", "delays"), "promote", {2: 90, 5: 10}),
         (lambda ws: delivery.advance(ws, "main", "delays"), "promote", {2: 90, 5: 10}),
-        (lambda ws: delivery.rollback(ws, "main", "delays"), "rollback", {1: 90, 5: 10}),
+        (lambda ws: delivery.rollback(ws, "main", "delays", by_hand=False), "rollback", {1: 90, 5: 10}),
         (lambda ws: delivery.set_traffic(ws, "main", "delays", {2: 100}), "traffic", {2: 90, 5: 10}),
     ],
 )
@@ -83,6 +83,44 @@ def test_every_end_of_a_rollout_ships_what_waits(
     delivery.rollback(rolling, "main", "delays")
     judge_all(rolling)
     assert 5 not in serving(rolling)
+
+
+def test_a_rollback_by_hand_begins_nothing_new(rolling: Workspace) -> None:
+    delivery.rollback(rolling, "main", "delays")
+    judge_all(rolling)
+    assert serving(rolling) == {1: 100}
+    assert waits(rolling) is None
+    assert actions(rolling) == ["deploy", "start", "wait", "rollback"]
+    with rolling.catalog.read() as conn:
+        text = conn.execute(select(rollouts.c.evidence_json).order_by(rollouts.c.id.desc())).scalar()
+    assert '"not_shipped":5' in text
+    delivery.deploy(rolling, "main", "delays", "delays", 5)
+    assert serving(rolling) == {1: 90, 5: 10}
+
+
+def test_why_it_could_not_be_shipped_is_kept_and_told(rolling: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **settings: object) -> None:
+        raise EnvironmentProblem("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deployments, "ship_waiting", full)
+        delivery.promote(rolling, "main", "delays")
+    assert serving(rolling) == {2: 100}
+    found = delivery.read_deployment(rolling, "main", "delays")
+    told = delivery.waiting_for(rolling, "main", found, "main")
+    assert told is not None
+    assert "could not be shipped: The disk is full." in told.until
+    judge_all(rolling)
+    assert serving(rolling) == {2: 90, 5: 10}
+
+
+def test_a_version_that_waits_and_is_not_there_is_told(rolling: Workspace) -> None:
+    gone = rolling.history.get("main", "models/delays")
+    del gone["versions"]["5"]
+    rolling.history.commit("main", {"models/delays": gone}, message="Lose it")
+    found = delivery.waiting_for(rolling, "main", delivery.read_deployment(rolling, "main", "delays"))
+    assert found is not None
+    assert "'5'" in found.until
 
 
 def test_the_controller_ships_what_waits(rolling: Workspace, traffic_of: Any) -> None:

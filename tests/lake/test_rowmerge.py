@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.lake.samples import everywhere
 
 from bascule.history import Workspace
 from bascule.lake import Lake, engine, ingest
@@ -99,16 +100,30 @@ OPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
+SIDES = given(
     files=st.lists(STATES, min_size=1, max_size=3),
     mine=OPS,
     other=OPS,
     settle=st.sampled_from([None, "ours", "theirs"]),
     cells=st.booleans(),
 )
-def test_any_two_sides(shared: Lake, files: list[State], mine: Any, other: Any, settle: Any, cells: bool) -> None:
-    lake = shared
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@SIDES
+def test_any_two_sides(shared: Lake, **sides: Any) -> None:
+    check_sides(shared, **sides)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@SIDES
+def test_many_pairs_of_sides(shared: Lake, **sides: Any) -> None:
+    check_sides(shared, **sides)
+
+
+def check_sides(lake: Lake, files: list[State], mine: Any, other: Any, settle: Any, cells: bool) -> None:
+    """Merge what two sides made of a table, and hold it to the naive merge."""
     base = lake.stage_append(None, table({}), name="t", key=["id"])
     for file in files:
         base = upsert(lake, base, file)
@@ -143,6 +158,7 @@ class TestFiles:
         value = lake.stage_append(None, table(dict.fromkeys(range(100), (0.0, "a"))), name="t", key=["id"])
         return lake.stage_append(value, table(dict.fromkeys(range(100, 200), (0.0, "b"))), name="t")
 
+    @everywhere
     def test_each_sides_files_are_kept_when_each_changed_another(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
         theirs = upsert(lake, base, {105: (2.0, "theirs")})
@@ -154,6 +170,7 @@ class TestFiles:
         assert rows_of(lake, merged)[5] == (1.0, "ours")
         assert rows_of(lake, merged)[105] == (2.0, "theirs")
 
+    @everywhere
     def test_rows_of_one_file(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
         theirs = upsert(lake, base, {6: (2.0, "theirs"), 300: (3.0, "new")})

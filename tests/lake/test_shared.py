@@ -101,6 +101,19 @@ def test_writers_of_many_machines_are_all_kept(team: tuple[Workspace, Workspace]
     assert not check(team[1]).orphans
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(("s3://lake/", "s3://leak/"), "does not exist"), (("http://127.0.0.1:", "http://127.0.0.1:9?x="), "no address")],
+)
+def test_no_workspace_is_begun_where_nothing_can_be_kept(
+    change: tuple[str, str], what: str, s3: str, tmp_path: Path
+) -> None:
+    with pytest.raises((EnvironmentProblem, InputError), match=what):
+        Workspace.create(tmp_path / "w", storage=s3.replace(*change).replace("?x=", "&x="))
+    assert list(tmp_path.rglob("*.toml")) == []
+    assert not (tmp_path / "w" / ".bascule").exists()
+
+
 @pytest.mark.parametrize("shared", ["sqlite", "postgresql"])
 def test_locks_reach_all_who_share_the_catalog(shared: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     catalog = request.getfixturevalue("database") if shared == "postgresql" else ""

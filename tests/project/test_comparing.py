@@ -129,8 +129,8 @@ class TestForms:
         assert said.out.startswith("### `main~1` → `main`")
         assert bascule("diff", "main~1", "main", "--format", "html").out.startswith("<!doctype html>")
         as_json = bascule("diff", "main~1", "main", "--format", "json").json()
-        assert as_json == bascule("diff", "main~1", "main", "--json").json()
-        (data,) = [one["data"] for one in as_json]
+        assert [one["summary"] for one in as_json] == ["2,400 → 2,401 rows, 1 added"]
+        (data,) = [one["data"] for one in bascule("diff", "main~1", "main", "--json").json()]
         assert data["matched_by"] == ["order_id"]
         (weight,) = [value for value in data["values"] if value["column"] == "weight"]
         assert weight["rows"]["after"]["mean"] == 3.5
@@ -159,4 +159,6 @@ class TestForms:
     def test_paths(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
         assert "tables/orders" in bascule("diff", "main~1", "main", "models/", "tables/orders").out
         assert bascule("diff", "main~1", "main", "models/").out == "Nothing differs.\n"
+        assert "tables/orders" in bascule("diff", "main~1", "tables/orders").out
+        refused("diff", "main~1", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))
         refused("diff", "main~1", "main", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))

@@ -28,10 +28,19 @@ CALLS = {
     "switch": "trial",
     "diff": "main~1 main",
     "merge": "trial main",
+    "cherry-pick": "main",
+    "restore": "tables/orders --from main",
     "revert": "main",
     "tag": "v1",
     "init": "more --label late --into elsewhere",
     "ingest": "orders more/orders.csv",
+    "files add": "photos more",
+    "files status": "photos",
+    "files diff": "photos main",
+    "files checkout": "photos copy",
+    "files list": "photos *.csv",
+    "files cat": "photos orders.csv",
+    "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
     "run": "",
@@ -56,6 +65,7 @@ CALLS = {
     "audit verify": "",
     "audit log": "",
     "doctor": "--deep",
+    "migrate": "--to-storage moved --dry-run",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
@@ -160,7 +170,8 @@ def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            call = CALLS["diff"].split() if name == "diff" else ["select 1"] if name == "sql" else []
+            needs = name == "diff" or name.startswith("files")
+            call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 said = bascule(*name.split(), option, "-1", *call)
                 assert said.code == 2, (name, option, said)

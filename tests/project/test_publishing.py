@@ -399,3 +399,43 @@ def test_reverting_what_serves_is_recorded_and_takes_no_old_revision(trained: Pa
     assert bascule("revert", "main").code == 0
     once_more = Workspace.open(trained).history.get("main", "deployments/delays")
     assert once_more["rollout"]["revision"] == once_more["revision"] > again["revision"]
+
+
+def test_a_person_who_rolls_back_is_told_what_is_not_rolled_out(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    for seed, name in ((8, "second"), (9, "third")):
+        assert bascule("switch", "-c", name).code == 0
+        write(trained / "bascule.toml", PROJECT.replace("seed = 7", f"seed = {seed}"))
+        assert bascule("run", "--force", "a drill").code == 0
+        assert bascule("merge", name, "main").code == 0
+    said = bascule("rollback", "delays")
+    assert "version 3, which waited, is not rolled out; that does: bascule deploy delays 3" in said.out
+    assert traffic(bascule) == [{"version": 1, "weight": 100}]
+    assert "waits" not in bascule("status", "--branch", "main").out
+
+
+def test_a_merge_that_was_not_to_ship_does_not_when_it_is_repeated(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    assert bascule("switch", "-c", "dev").code == 0
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
+    assert bascule("run").code == 0
+    assert bascule("merge", "dev", "main", "--no-ship").code == 0
+    assert bascule("merge", "dev", "main", "--json").json()["shipped"] == []
+    assert traffic(bascule) == [{"version": 1, "weight": 100}]
+
+
+def test_a_restore_keeps_the_traffic_and_what_it_needs(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "delays").code == 0
+    history = Workspace.open(trained).history
+    first, rules = history.resolve("main").id, history.get("main", "deployments/delays")["rules"]
+    write(trained / "bascule.toml", stepping(25, 100))
+    assert bascule("run").code == 0
+    assert bascule("deploy").code == 0
+    assert traffic(bascule) == [{"version": 1, "weight": 75}, {"version": 2, "weight": 25}]
+    before = history.log("main", path="models/delays")[1].id
+    refused = bascule("restore", "models/delays", "--from", before)
+    assert (refused.code, "deployments/delays serves version 2 of models/delays" in refused.err) == (1, True)
+    assert bascule("restore", "deployments/delays", "--from", first).code == 0
+    found = history.get("main", "deployments/delays")
+    assert (found["rules"]["steps"], found["rollout"]["steps"]) == (rules["steps"], [25, 100])
+    assert traffic(bascule) == [{"version": 1, "weight": 75}, {"version": 2, "weight": 25}]

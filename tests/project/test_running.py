@@ -110,7 +110,7 @@ def test_why_names_the_file_that_is_new(trained: Path, bascule: Bascule) -> None
     write(trained / "data/orders/3.csv", BATCH)
     said = bascule("why", "ingest:orders")
     assert said.code == 0
-    assert said.out.startswith("ingest:orders would run: file:3.csv is new.\n    file:3.csv\n      was  None\n")
+    assert said.out.startswith("ingest:orders would run: file:3.csv is new.\n    file:3.csv\n      was  (not there)\n")
     assert "train would run: what it reads may change (ingest:orders: file:3.csv is new)." in bascule("why").out
     assert "file:3.csv" in bascule("why", "train").out
     assert "▸  ingest:orders   file:3.csv is new" in bascule("plan").out

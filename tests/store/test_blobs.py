@@ -31,6 +31,10 @@ def test_what_is_put_is_got(store: BlobStore, tmp_path: Path) -> None:
     big = store.put_file(source)
     assert store.get(big) == source.read_bytes()
     assert {name, big} <= set(store.digests())
+    assert store.read(big, 1_500_000, 700) == source.read_bytes()[1_500_000:1_500_700]
+    assert store.read(name, 6, 0) == b""
+    with pytest.raises(EnvironmentProblem, match="shorter"):
+        store.read(name, 4, 3)
     store.delete(name)
     store.delete(name)
     assert not store.has(name)
@@ -40,6 +44,8 @@ def test_what_is_not_there_is_not_found(store: BlobStore) -> None:
     for ask in (store.get, store.open, store.size):
         with pytest.raises(NotFound):
             ask("0" * 64)
+    with pytest.raises(NotFound):
+        store.read("0" * 64, 0, 1)
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 62 + "/x"])

@@ -71,7 +71,7 @@ def migrate(
             hint="For example: bascule migrate --to-catalog postgresql://user@host/name --to-storage s3://bucket/prefix",
         )
     with moving(quiet=common.json) as progress:
-        done = common.open().migrate(catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
+        done = common.open().migrate(to_catalog=to_catalog, to_storage=to_storage, dry_run=dry_run, progress=progress)
     if not done.moved:
         answer(common, done.as_dict(), "The workspace is there already.")
         return

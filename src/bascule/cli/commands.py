@@ -46,9 +46,11 @@ COMMANDS = {
         "bascule.cli.merging:cherry_pick", HISTORY, "Bring what one commit changed onto the current branch."
     ),
     "revert": Command("bascule.cli.history:revert", HISTORY, "Undo one commit by a new one."),
+    "restore": Command("bascule.cli.merging:restore", HISTORY, "Bring single paths back from another state."),
     "tag": Command("bascule.cli.history:tag", HISTORY, "List tags, or name a state for good."),
     "init": Command("bascule.cli.starting:init", WORK, "Look at a folder of data and write a project for it."),
     "ingest": Command("bascule.cli.data:ingest", WORK, "Bring files into a table, checked before they are seen."),
+    "files": Command("bascule.cli.files:files", WORK, "Sets of files: add a folder, check it out, read by path."),
     "contract": Command("bascule.cli.data:contract", WORK, "Suggest a data contract, or check a table against one."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, NOT_NEGATIVE, Common
 from bascule.cli.output import answer, document_text, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bascule.project.comparing import Comparison
+    from bascule.verbs import OpenProject
 
 Form = Literal["text", "json", "html", "markdown"]
+KINDS = ("tables/", "files/", "contracts/", "features/", "entities/", "labels/", "models/", "deployments/", "monitors/")
 
 
 def diff(
@@ -27,15 +29,15 @@ def diff(
     /,
     *paths: str,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
-    rows: Annotated[int, Parameter(help="Show so many rows that were added, removed and changed, each.")] = 5,
+    rows: Annotated[
+        int, Parameter(help="Show so many rows that were added, removed and changed, each.", validator=NOT_NEGATIVE)
+    ] = 5,
     stat: Annotated[bool, Parameter(help="Only say which paths differ. No data is read.", negative="")] = False,
     columns: Annotated[bool, Parameter(help="Show all columns, also those that did not change.", negative="")] = False,
     whole: Annotated[
         bool | None, Parameter(help="Read whole tables for each column's figures: by default only small ones.")
     ] = None,
-    form: Annotated[
-        Form, Parameter(name="--format", help="How it is written: for people, programs or reviews.")
-    ] = "text",
+    form: Annotated[Form, Parameter(name="--format", help="How it is written.")] = "text",
     output: Annotated[Path | None, Parameter(help="Write it to this file.")] = None,
     exit_code: Annotated[bool, Parameter(help="End with 1 when anything differs.", negative="")] = False,
     common: Common = COMMON,
@@ -44,11 +46,13 @@ def diff(
 
     Args:
         before: a branch, a tag or a commit.
-        after: another one; the current branch when not given.
+        after: another one; the current branch when not given, also when a path comes here.
         paths: only paths that begin so, such as tables/flights; the same as --path.
     """
     project = common.open()
     wanted = [*([path] if path else []), *paths]
+    if after is not None and _is_path(project, after):
+        wanted, after = [after, *wanted], None
     found = project.diff(before, after, path=wanted, rows=rows, stat=stat, whole=whole)
     document = [one.as_dict() for one in found]
     later = after or project.place.branch
@@ -59,6 +63,19 @@ def diff(
     else:
         answer(common, document, _formed(found, document, form, before, later, columns=columns, screen=not common.json))
     return int(exit_code and bool(found))
+
+
+def _is_path(project: OpenProject, word: str) -> bool:
+    """Tell whether a word that stands where a state may is a path: it begins as one, and no state is called so."""
+    from bascule.errors import NotFound
+
+    if not word.startswith(KINDS):
+        return False
+    try:
+        project.workspace.history.resolve(word)
+    except NotFound:
+        return True
+    return False
 
 
 def _formed(

@@ -118,4 +118,8 @@ def _told(common: Common, moved: Moved) -> None:
     text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
     if moved.shipped:
         text += f"\n  version {moved.shipped.version}, which waited for it, rolls out: {moved.shipped.share} % now"
+    if later := moved.not_shipped:
+        where = "" if moved.branch == "main" else f" --branch {moved.branch}"
+        text += f"\n  version {later.version}, which waited, is not rolled out; that does:"
+        text += f" bascule deploy {later.deployment} {later.version}{where}"
     answer(common, moved.as_dict(), text if moved.changed else "It has all traffic already; nothing was changed.")

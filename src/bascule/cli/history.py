@@ -114,8 +114,12 @@ def revert(
         ref: the commit to undo.
         message: the new commit's message.
     """
-    made = common.open().revert(ref, message=message, force=force)
+    project = common.open()
+    before = project.workspace.history.resolve(project.place.branch)
+    made = project.revert(ref, message=message, force=force)
     text = f"{made.short}  {made.message}"
+    if made.id == before.id:
+        text = f"{project.place.branch} has nothing of {ref} any more; nothing was changed."
     if "forced" in made.meta:
         text += f"\n\nforced ({made.meta['forced']}) past what a check refused:\n{made.meta['refused']}"
     answer(common, made.as_dict(), text)
@@ -158,6 +162,8 @@ def status(*, common: Common = COMMON) -> None:
 
 def _kind(name: str, count: int) -> str:
     """Return what objects below a folder of the history are called, one or many."""
+    if name == "files":
+        return "file set" if count == 1 else "file sets"
     return name if count != 1 else {"entities": "entity"}.get(name, name.removesuffix("s"))
 
 

@@ -1,4 +1,4 @@
-"""The commands that ship: merge and cherry-pick."""
+"""The commands that bring something from another state: merge, cherry-pick, restore."""
 
 from __future__ import annotations
 
@@ -91,6 +91,26 @@ def cherry_pick(
     _answer(common, done, f"{project.place.branch} has what {ref} changed.")
 
 
+def restore(
+    paths: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    source: Annotated[str, Parameter(name="--from", help="The state to take them from: a branch, a tag, a commit.")],
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The new commit's message.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Bring single paths back on the current branch from another state, after the checks of a merge.
+
+    Of a deployment the rules come back; its traffic is moved by rollback.
+
+    Args:
+        paths: such as tables/flights or contracts/flights; what the other state does not have is removed.
+    """
+    project = common.open()
+    done = project.restore(paths, source, message=message)
+    _answer(common, done, f"{project.place.branch} has them as {source} has; nothing was changed.")
+
+
 def _answer(common: Common, done: Published, told: str) -> None:
     lines = [f"{done.commit.short}  {done.commit.message}" if done.changes else told]
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
@@ -98,6 +118,7 @@ def _answer(common: Common, done: Published, told: str) -> None:
     lines += [f"  checked {path}" for path in done.checked]
     lines += [_shipped(one) for one in done.shipped]
     lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
+    lines += [f"  deployments/{name} stays: it is in service here, and traffic is a branch's own" for name in done.kept]
     answer(common, done.as_dict(), "\n".join(lines))
 
 

@@ -22,7 +22,8 @@ from bascule.delivery.deployments import (
     ship_waiting,
 )
 from bascule.delivery.guardrails import Guardrails, read_guardrails
-from bascule.delivery.merging import merge_deployments
+from bascule.delivery.merging import keep_traffic, merge_deployments
+from bascule.delivery.records import has_own_traffic
 from bascule.delivery.waiting import Waiting, waiting_for
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ __all__ = [
     "advance",
     "assess",
     "deploy",
+    "has_own_traffic",
+    "keep_traffic",
     "merge_deployments",
     "planned",
     "promote",

@@ -16,12 +16,12 @@ import msgspec
 from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.guardrails import read_guardrails
-from bascule.delivery.records import state_of, write
+from bascule.delivery.records import changed_times, record_failure, state_of, write
 from bascule.delivery.traffic import Deployment
-from bascule.delivery.waiting import Waiting, obstacle, production
+from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry import ModelVersion, get_version
+from bascule.registry import ModelVersion, get_version, production
 
 STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
@@ -75,7 +75,7 @@ def deploy(
     chosen = _fit_to_serve(ws, branch, model, version)
     limits = _limits(rules, chosen)
     found, digest = state_of(ws, branch, name)
-    before = found or traffic.planned(name, model, strategy, rules)
+    before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
     _demand_deployable(before, chosen, strategy)
     if strategy == "canary" and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, rules, limits)
@@ -162,24 +162,35 @@ def planned(
 
 
 def set_traffic(
-    ws: Workspace, branch: str, name: str, weights: Mapping[int, int], *, by: str | None = None, reason: str = ""
+    ws: Workspace,
+    branch: str,
+    name: str,
+    weights: Mapping[int, int],
+    *,
+    by: str | None = None,
+    reason: str = "",
+    expect: str | None = None,
 ) -> Commit:
     """Share the traffic among versions by hand. It ends a rollout that is under way.
 
     Args:
         weights: version to percentage; integers that sum to 100.
+        expect: the digest of the deployment that was looked at; None takes the present one.
 
     Raises:
         NotFound: unknown deployment or version.
         InputError: the weights cannot be used.
+        Conflict: the deployment is not the one that was looked at any more. Nothing was changed.
     """
-    before = read_deployment(ws, branch, name)
+    head = ws.history.resolve(branch)
+    before, digest = state_of(ws, head, name)
+    if before is None:
+        before = read_deployment(ws, branch, name)
     shares = traffic.checked_traffic(weights)
     for entry in shares:
-        get_version(ws, branch, before["model"], entry["version"])
-    digest = ws.history.digest(branch, f"deployments/{name}")
+        get_version(ws, head, before["model"], entry["version"])
     after = traffic.with_stable(before, shares)
-    return _end(ws, branch, before, digest, after, "traffic", by or actor(), reason, {})
+    return _end(ws, branch, before, expect or digest, after, "traffic", by or actor(), reason, {})
 
 
 def advance(
@@ -238,12 +249,16 @@ def rollback(
     reason: str = "",
     evidence: Mapping[str, Any] | None = None,
     expect: str | None = None,
+    by_hand: bool = True,
 ) -> Commit:
     """Go back to the stable traffic before: out of a rollout, or to what served before the present version.
 
     May be repeated: each time goes one further back, up to ten. A change that lands at the same moment does not stop
-    it: it reads again and rolls that back. The alias `production` goes back too. What waited for the end of the rollout
-    is rolled out then, by canary.
+    it: it reads again and rolls that back. The alias `production` goes back too.
+
+    Args:
+        by_hand: a person does it, who wants nothing new to begin: what waited is dropped, and the record says so
+            (`not_shipped`); `deploy` ships it. Else what waited for the end of the rollout is rolled out then.
 
     Raises:
         NotFound: unknown branch or deployment.
@@ -251,14 +266,15 @@ def rollback(
         Conflict: only with `expect`: the deployment is not the one that was judged any more.
     """
     for _ in range(TRIES):
-        head = ws.history.resolve(branch)
-        before, digest = state_of(ws, head, name)
+        before, digest = state_of(ws, branch, name)
         if before is None:
             read_deployment(ws, branch, name)
             continue
-        after, who = traffic.rolled_back(before), by or actor()
+        after, who, told = traffic.rolled_back(before), by or actor(), dict(evidence or {})
+        if by_hand and before.get("waits") is not None:
+            after, told = after | {"waits": None}, told | {"not_shipped": before["waits"]}
         try:
-            return _end(ws, branch, before, expect or digest, after, "rollback", who, reason, evidence or {}, head)
+            return _end(ws, branch, before, expect or digest, after, "rollback", who, reason, told)
         except Conflict:
             if expect is not None:
                 raise
@@ -279,17 +295,19 @@ def _end(
     who: str,
     reason: str,
     evidence: Mapping[str, Any],
-    at: Commit | None = None,
 ) -> Commit:
-    """Write traffic without a rollout, and then ship what waited for that. Returns the first commit."""
-    waits = before.get("waits")
+    """Write traffic without a rollout, and then ship what waits for that. Returns the first commit."""
+    waits = after.get("waits")
     if waits is not None and waits != production(ws, branch, before["model"]):
         after = after | {"waits": None}
-    commit = write(ws, branch, before, digest, after, action, who, reason, evidence, at)
+    commit = write(ws, branch, before, digest, after, action, who, reason, evidence)
     if after.get("waits") is not None:
-        # The traffic was moved, which is what was asked for. What waits is looked at again by the server.
-        with suppress(BasculeError):
+        try:
             ship_waiting(ws, branch, after["name"], by=who)
+        except BasculeError as failed:
+            # The traffic was moved, which is what was asked for. What waits is looked at again by the server.
+            with suppress(BasculeError):
+                record_failure(ws, branch, after, who, failed)
     return commit
 
 

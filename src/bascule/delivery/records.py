@@ -6,19 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select
 
 from bascule.catalog import audit, new_id, now
-from bascule.catalog.schema import rollouts
+from bascule.catalog.schema import ref_log, rollouts
 from bascule.delivery import aliasing, traffic
 from bascule.delivery.traffic import Deployment
+from bascule.errors import BasculeError, Conflict
 from bascule.history import Commit, Workspace
+
+# A registration or a move of another deployment of the model may come between; each try sees it.
+TRIES = 20
 
 
 def state_of(ws: Workspace, ref: str | Commit, name: str) -> tuple[Deployment | None, str | None]:
     """Return the deployment and its digest, of one state; None for both when there is none."""
     head = ws.history.resolve(ref) if isinstance(ref, str) else ref
     return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
+
+
+def has_own_traffic(ws: Workspace, branch: str, name: str) -> bool:
+    """Tell whether a branch has moved a deployment's traffic itself since it was made, or has only inherited it."""
+    made = select(func.max(ref_log.c.at)).where(ref_log.c.ref == branch, ref_log.c.action == "create")
+    own = select(rollouts.c.id).where(_of(branch, name), rollouts.c.action.not_in(("hold", "wait")))
+    with ws.catalog.read() as conn:
+        since = conn.execute(made).scalar() or 0
+        return conn.execute(own.where(rollouts.c.at >= since).limit(1)).first() is not None
+
+
+def changed_times(ws: Workspace, branch: str, name: str) -> int:
+    """Return how many changes of a deployment a branch has on record: no revision of it there is higher."""
+    with ws.catalog.read() as conn:
+        return int(conn.execute(select(func.count()).select_from(rollouts).where(_of(branch, name))).scalar() or 0)
 
 
 def write(
@@ -31,16 +50,14 @@ def write(
     who: str,
     reason: str,
     evidence: Mapping[str, Any],
-    at: Commit | None = None,
 ) -> Commit:
-    """Commit a deployment's next state, with its record.
+    """Commit a deployment's next state, with its record. The alias `production` follows what serves (`aliasing`).
 
     Args:
         digest: of the state that the change is based on.
-        at: the commit that a rollback was planned on: the alias `production` follows it (`aliasing`).
 
     Raises:
-        Conflict: the deployment is not in that state any more, or its model when its alias is to move.
+        Conflict: the deployment is not in that state any more. Nothing was changed.
     """
     path = f"deployments/{after['name']}"
     after = traffic.without_needless_wait(after)
@@ -65,10 +82,40 @@ def write(
         "wait": f"Let version {after.get('waits')} wait for",
     }
     message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
-    changes, expect = {path: after}, {path: digest}
-    if at is not None and before is not None and (moved := aliasing.taken_back(ws, at, before, after)):
-        changes[moved[0]], expect[moved[0]] = moved[1], ws.history.digest(at, moved[0])
-    return ws.history.commit(branch, changes, message=message, author=who, expect=expect, action=action, also=also)
+    for attempt in range(TRIES):
+        changes, expect = {path: after}, {path: digest}
+        if action != "wait":
+            head = ws.history.resolve(branch)
+            moved, looked_at = aliasing.followed(ws, head, before, after, back=action == "rollback")
+            changes |= moved
+            expect = {other: ws.history.digest(head, other) for other in looked_at} | expect
+        try:
+            return ws.history.commit(
+                branch, changes, message=message, author=who, expect=expect, action=action, also=also
+            )
+        except Conflict as clash:
+            if path in clash.paths or attempt + 1 == TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def record_failure(ws: Workspace, branch: str, deployment: Deployment, who: str, failed: BasculeError) -> None:
+    """Keep why what waits for a deployment could not be shipped."""
+    with ws.catalog.write() as conn:
+        reason = f"it could not be shipped: {failed.message}"
+        evidence = {"reason": reason, "version": deployment["waits"], "failed": failed.message}
+        record(conn, branch, deployment, deployment, "wait", who, evidence)
+
+
+def last_failure(ws: Workspace, branch: str, name: str, version: int) -> str:
+    """Return why a version that waits could not be shipped when that was tried last; empty when it was not tried."""
+    last = (
+        select(rollouts.c.evidence_json).where(_of(branch, name)).order_by(rollouts.c.at.desc(), rollouts.c.id.desc())
+    )
+    with ws.catalog.read() as conn:
+        text = conn.execute(last.limit(1)).scalar()
+    evidence = msgspec.json.decode(text) if text else {}
+    return str(evidence.get("failed", "")) if evidence.get("version") == version else ""
 
 
 def record(
@@ -98,6 +145,10 @@ def record(
         )
     )
     return name
+
+
+def _of(branch: str, name: str) -> ColumnElement[bool]:
+    return and_(rollouts.c.branch == branch, rollouts.c.deployment == name)
 
 
 def _json(value: Any) -> str:

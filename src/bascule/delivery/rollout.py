@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import duckdb
@@ -26,7 +27,7 @@ from bascule.delivery.records import record
 from bascule.delivery.traffic import Deployment
 from bascule.durations import DAY, parse_duration
 from bascule.errors import Conflict
-from bascule.history import Workspace
+from bascule.history import Commit, Workspace
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
@@ -111,7 +112,12 @@ def step(
     deployment = ws.history.get(head, f"deployments/{name}")
     digest = ws.history.digest(head, f"deployments/{name}")
     decision = assess(connection, branch, deployment, now=now, service=service)
-    acts = {"rollback": deployments.rollback, "advance": deployments.advance, "promote": deployments.promote}
+    rollback = partial(deployments.rollback, by_hand=False)
+    acts: dict[str, Callable[..., Commit]] = {
+        "rollback": rollback,
+        "advance": deployments.advance,
+        "promote": deployments.promote,
+    }
     if decision.action not in acts:
         if decision.action == "hold":
             _record_hold(ws, branch, deployment, decision, by)

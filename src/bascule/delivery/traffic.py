@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from bascule.catalog import new_id, now
 from bascule.errors import InputError
+from bascule.naming import checked_name
 
 Deployment = dict[str, Any]
 
@@ -14,7 +15,12 @@ TRAIL = 10
 
 
 def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> Deployment:
-    """A new deployment that serves nothing yet: it says how versions of the model come into service."""
+    """A new deployment that serves nothing yet: it says how versions of the model come into service.
+
+    Raises:
+        InputError: the name cannot be used.
+    """
+    checked_name(name, "a deployment's name")
     return {
         "kind": "deployment",
         "name": name,
@@ -98,6 +104,33 @@ def without_needless_wait(deployment: Deployment) -> Deployment:
     if waits is not None and all(entry["version"] != waits for entry in deployment["traffic"]):
         return deployment
     return {key: value for key, value in deployment.items() if key != "waits"}
+
+
+def in_service(deployment: Deployment) -> bool:
+    """Tell whether any version has traffic."""
+    return bool(deployment.get("traffic"))
+
+
+def needed(deployment: Deployment) -> set[int]:
+    """Return the versions that have to be there for a deployment to answer, and for its rollout to go on."""
+    rollout = deployment.get("rollout") or {}
+    found = {int(rollout[arm]) for arm in ("stable", "canary") if arm in rollout}
+    return found | {int(entry["version"]) for entry in deployment.get("traffic") or ()}
+
+
+def out_of_service(before: Deployment) -> Deployment:
+    """The deployment without traffic; what it served joins the trail."""
+    return {name: value for name, value in with_stable(before, []).items() if name != "waits"}
+
+
+def gone_back(before: Deployment, known: Container[int]) -> Deployment | None:
+    """The deployment with the newest stable traffic before of which all versions are known; None when there is none."""
+    trail = before.get("trail") or []
+    earlier = [_stable_traffic(before), *(entry["traffic"] for entry in reversed(trail))]
+    for back, traffic in enumerate(earlier):
+        if traffic and all(entry["version"] in known for entry in traffic):
+            return _next(before) | {"traffic": traffic, "rollout": None, "trail": trail[: len(trail) - back]}
+    return None
 
 
 def checked_steps(steps: Sequence[int]) -> list[int]:

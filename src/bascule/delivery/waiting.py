@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bascule.delivery.records import last_failure
 from bascule.delivery.traffic import Deployment
+from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry import ModelVersion, get_version
-
-PRODUCTION = "production"
+from bascule.registry import ModelVersion, get_version, production
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ def obstacle(deployment: Deployment, version: ModelVersion) -> str | None:
     rollout, strategy = deployment.get("rollout"), deployment.get("strategy", "canary")
     if rollout is not None:
         return f"the rollout of version {rollout['canary']} ends"
+    if not version.passed and not version.forced:
+        return "it is registered anew: it did not pass its gates, and nobody forced it"
     if strategy == "canary" and len(deployment["traffic"]) > 1:
         return "one version has all traffic: it is shared by hand"
     if strategy != "canary" and not version.passed and deployment["traffic"]:
@@ -36,20 +38,23 @@ def obstacle(deployment: Deployment, version: ModelVersion) -> str | None:
     return None
 
 
-def waiting_for(ws: Workspace, ref: str | Commit, deployment: Deployment) -> Waiting | None:
+def waiting_for(ws: Workspace, ref: str | Commit, deployment: Deployment, branch: str | None = None) -> Waiting | None:
     """Return what waits for a deployment of a state.
 
     Nothing does when the model's production version is not the one that was merged any more: a merge that was reverted
     ships nothing, and a newer one that shipped takes the place of the one before.
+
+    Args:
+        branch: whose records say why it could not be shipped, if that was tried.
     """
     version = deployment.get("waits")
     if version is None or version != production(ws, ref, deployment["model"]):
         return None
-    until = obstacle(deployment, get_version(ws, ref, deployment["model"], version))
-    return Waiting(deployment["name"], version, until or "the server (bascule up) looks at it next")
-
-
-def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
-    """Return a model's production version on a state; None when it has none."""
-    found: int | None = (ws.history.read(ref, f"models/{model}") or {}).get("aliases", {}).get(PRODUCTION)
-    return found
+    try:
+        until = obstacle(deployment, get_version(ws, ref, deployment["model"], version))
+    except NotFound as gone:
+        return Waiting(deployment["name"], version, f"it is there again: {gone.message}")
+    if until is None:
+        failed = last_failure(ws, branch, deployment["name"], version) if branch else ""
+        until = "the server (bascule up) looks at it next" + (f"; it could not be shipped: {failed}" if failed else "")
+    return Waiting(deployment["name"], version, until)

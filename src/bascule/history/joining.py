@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from bascule.errors import Conflict
 from bascule.history import expiry, names, rows
 from bascule.history.commits import Change, Commit, Object
-from bascule.history.merging import Resolver, Settled, Staged, clash, kept, plan, settle
+from bascule.history.merging import Plan, Resolver, Settled, Staged, clash, kept, plan, settle
 
 if TYPE_CHECKING:
     from bascule.history.repository import History
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TRIES = 20
 
 Check = Callable[[Staged], None]
-# Given a path, its object now and the one that comes, returns what comes instead.
-Adapt = Callable[[str, Object | None, Object | None], Object | None]
+# Given the state that would land, returns what lands instead and beside it: path to object, None to remove.
+Adapt = Callable[[Staged], Mapping[str, Object | None]]
 Also = Callable[[Connection, Commit], None]
 
 
@@ -36,6 +36,7 @@ class Incoming:
     Attributes:
         source: the commit that it comes from; of what is undone the head, which nothing comes to from elsewhere.
         before, after: roots of the two states whose difference is brought.
+        only: paths that are given the state of `after` whatever the branch has; nothing is compared with `before`.
         parent: whether the new commit has `source` as its second parent, as a plain merge has.
         clash: makes the error that names paths in conflict.
     """
@@ -45,6 +46,7 @@ class Incoming:
     after: str
     parent: bool
     clash: Callable[[list[str]], Conflict]
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Rules:
     Attributes:
         resolve: settles a path that both sides changed.
         check: sees the state that would land, and raises to stop it.
-        adapt: may change what comes: for kinds of objects in which something must never go back, such as a counter.
+        adapt: may change what comes, and add what has to follow from it: for objects of which a part belongs to the
+            branch that they are on, or that refer to what goes. It is asked again when the branch moved meanwhile.
         also: writes records in the transaction in which the branch moves.
     """
 
@@ -104,25 +107,24 @@ def join(
 
 def _attempt(history: History, into: str, target: Commit, change: Incoming, rules: Rules, told: Told) -> Commit | None:
     tree = history.tree
-    split = plan(tree.diff(change.before, target.root), tree.diff(change.before, change.after))
+    if change.only:
+        split = Plan({path: tree.get(change.after, path) for path in change.only}, ())
+    else:
+        split = plan(tree.diff(change.before, target.root), tree.diff(change.before, change.after))
     settled = settle(split, history.object, rules.resolve)
     if settled.clashes:
         raise change.clash(settled.clashes)
-    if rules.adapt:
-        settled = _adapted(history, target, settled, rules.adapt)
     reads: set[str] = set()
+    if rules.adapt:
+        settled = _adapted(settled, rules.adapt(_staged(history, target, change.source, settled, reads)))
     if rules.check:
         rules.check(_staged(history, target, change.source, settled, reads))
     return _land(history, into, target, change, settled, reads, rules, told)
 
 
-def _adapted(history: History, target: Commit, settled: Settled, adapt: Adapt) -> Settled:
-    digests, fresh = dict(settled.digests), dict(settled.fresh)
-    for path, digest in settled.digests.items():
-        now = history.tree.get(target.root, path)
-        if now != digest:
-            value = adapt(path, history.object(now) if now else None, _value(history, settled, digest))
-            digests[path] = kept(fresh, value)
+def _adapted(settled: Settled, instead: Mapping[str, Object | None]) -> Settled:
+    fresh = dict(settled.fresh)
+    digests = {**settled.digests, **{path: kept(fresh, value) for path, value in instead.items()}}
     return Settled(digests, fresh, settled.clashes)
 
 
@@ -170,7 +172,7 @@ def _land(
         for name, body in settled.fresh.items():
             rows.write_node(conn, name, body)
         root = history.tree.update(head.root, settled.digests, lambda name, body: rows.write_node(conn, name, body))
-        if root == head.root and not change.parent and rules.also is None:
+        if root == head.root and not change.parent:
             return head
         parents = (head.id, change.source.id) if change.parent else (head.id,)
         commit = history.record(conn, parents, root, told.author, told.message, dict(told.meta))
@@ -204,7 +206,8 @@ def undone(commit: Commit, on: str) -> Callable[[list[str]], Conflict]:
     return lambda paths: Conflict(
         f"{commit.short} cannot be reverted on {on!r}: changed again since: {', '.join(paths[:5])}.",
         paths=paths,
-        hint="Revert the later commits first, youngest first, or restore single paths.",
+        hint="Revert the later commits first, youngest first, or bring single paths back: "
+        f"bascule restore {paths[0]} --from {commit.parents[0][:10]}",
     )
 
 

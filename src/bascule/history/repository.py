@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -204,7 +204,6 @@ class History:
         meta: Mapping[str, Any] | None = None,
         action: str = "commit",
         also: Callable[[Connection, Commit], None] | None = None,
-        renew: bool = True,
     ) -> Commit:
         """Set and remove paths on a branch's head.
 
@@ -213,7 +212,6 @@ class History:
             expect: path to the digest that it must have now (None: must not exist). Writers that read first say what
                 they read here; then two of them cannot both win.
             also: writes records in the same transaction, so that both exist or neither does.
-            renew: whether what the objects lead to was written for them, and not found in an older state.
 
         Returns:
             The new commit, or the head when the changes change nothing and nothing `also` is to be written.
@@ -232,7 +230,7 @@ class History:
                 return head
             commit = self.record(conn, (head.id,), root, author, message, meta or {})
             rows.move(conn, branch, head.id, commit, author, action)
-            (expiry.renew if renew else expiry.refuse)(conn, filter(None, digests.values()))
+            expiry.renew(conn, filter(None, digests.values()))
             if also is not None:
                 also(conn, commit)
         return commit
@@ -246,6 +244,7 @@ class History:
         author: str | None = None,
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
+        adapt: joining.Adapt | None = None,
         meta: Mapping[str, Any] | None = None,
         squash: bool = False,
     ) -> Commit:
@@ -255,6 +254,8 @@ class History:
             resolve: settles a path that both sides changed.
             check: sees the merged state before the branch moves, and raises to stop the merge. It runs again when the
                 branch moved meanwhile in what is merged or in what the check read, so what it approved is what lands.
+            adapt: sees it before the check does, and returns what is to land instead or beside it: path to object, None
+                to remove. For objects of which a part belongs to the branch that they are on.
             squash: land as one commit of `into`'s own, which does not lead to the commits of the source.
 
         Returns:
@@ -275,7 +276,7 @@ class History:
         text = message or (f"Squash {source} into {into}" if squash else f"Merge {source} into {into}")
         facts = {**(meta or {}), **({"squashes": theirs.id} if squash else {})}
         told = Told(text, author or actor(), "squash" if squash else "merge", facts)
-        return join(self, into, incoming, Rules(resolve, check), told)
+        return join(self, into, incoming, Rules(resolve, check, adapt), told)
 
     def cherry_pick(
         self,
@@ -286,11 +287,12 @@ class History:
         author: str | None = None,
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
+        adapt: joining.Adapt | None = None,
     ) -> Commit:
         """Bring what one commit changed, and nothing else of its branch; of a merge, what it brought to its branch.
 
         Args:
-            resolve, check: as in `merge`.
+            resolve, check, adapt: as in `merge`.
 
         Returns:
             The new commit, or the branch's head when it has the change already.
@@ -301,7 +303,7 @@ class History:
         commit, parent = self._with_parent(ref, "picked")
         change = Incoming(commit, parent.root, commit.root, False, joining.picked(commit, on))
         told = Told(message or commit.message, author or actor(), "cherry-pick", {"picks": commit.id})
-        return join(self, on, lambda _: change, Rules(resolve, check), told)
+        return join(self, on, lambda _: change, Rules(resolve, check, adapt), told)
 
     def revert(
         self,
@@ -319,11 +321,13 @@ class History:
         """Undo one commit on a branch by a new commit.
 
         Args:
-            resolve, check: as in `merge`; a path's three objects are the commit's, the branch's and the one before.
-            adapt: given a path, its object now and the one that comes back, returns what comes back instead: for kinds
-                of objects in which something must never go back, such as a counter.
+            resolve, check, adapt: as in `merge`; a path's three objects are the commit's, the branch's and the one
+                before.
             meta: what else is to be said of the new commit; it is read after `check`.
             also: as `commit`.
+
+        Returns:
+            The new commit, or the branch's head when it is undone already.
 
         Raises:
             Conflict: when a path was changed again since; nothing was changed.
@@ -339,17 +343,32 @@ class History:
         return join(self, on, incoming, Rules(resolve, check, adapt, also), told)
 
     def restore(
-        self, branch: str, to: str | Commit, paths: list[str], *, message: str, author: str | None = None
+        self,
+        branch: str,
+        to: str | Commit,
+        paths: Sequence[str],
+        *,
+        message: str,
+        author: str | None = None,
+        check: Callable[[Staged], None] | None = None,
+        adapt: joining.Adapt | None = None,
     ) -> Commit:
-        """Give some paths of a branch the objects that they had at another state, by a new commit.
+        """Give some paths of a branch the objects that they have at another state, by a new commit.
+
+        Args:
+            paths: one that is not there at that state is removed.
+            check, adapt: as in `merge`.
+
+        Returns:
+            The new commit, or the branch's head when it has them already.
 
         Raises:
             Expired: when the data of one of them are gone.
         """
         state = self._state(to)
-        changes = {path: self.read(state, path) for path in paths}
-        told = {"restores": state.id}
-        return self.commit(branch, changes, message=message, author=author, meta=told, renew=False)
+        change = Incoming(state, EMPTY, state.root, False, joining.picked(state, branch), tuple(paths))
+        told = Told(message, author or actor(), "restore", {"restores": state.id})
+        return join(self, branch, lambda _: change if paths else None, Rules(None, check, adapt), told)
 
     def record(
         self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]

@@ -8,7 +8,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bascule.errors import AlreadyExists, Busy, EnvironmentProblem, InputError, 
 from bascule.history.repository import History
 from bascule.store import BlobStore, Place, open_place, open_store
 from bascule.store.locking import FileLock, Locked, held
-from bascule.store.places import expect_objects
+from bascule.store.places import demand, expect_objects
 
 FOLDER = ".bascule"
 FILE = "workspace.toml"
@@ -60,7 +60,8 @@ class Workspace:
 
         Raises:
             AlreadyExists: when there is one.
-            EnvironmentProblem: when the folder cannot be written or the database does not answer; nothing stays.
+            EnvironmentProblem: when the folder cannot be written, or the database or the storage does not answer;
+                nothing stays.
         """
         folder = _folder(where)
         if (folder / FILE).exists():
@@ -70,6 +71,7 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             workspace = cls(folder, Settings(catalog=catalog, storage=storage))
+            demand(workspace.storage)
             workspace.history.begin()
             workspace.write_settings()
         except BaseException as error:
@@ -131,7 +133,8 @@ class Workspace:
             Busy: when the workspace is being moved.
         """
         try:
-            self._held.enter_context(held(self.folder / OPEN, exclusive=False, wait=False))
+            with suppress(PermissionError):  # a folder that may only be read is not moved by anybody who may do no more
+                self._held.enter_context(held(self.folder / OPEN, exclusive=False, wait=False))
         except BlockingIOError:
             raise Busy(
                 f"The workspace {self.folder} is being moved to another catalog or storage.",

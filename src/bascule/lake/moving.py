@@ -123,8 +123,11 @@ class _Copy:
     def _delete_files(self, entries: Mapping[str, AvroFile]) -> Iterator[str]:
         for file in entries.values():
             for entry in file.records:
-                way = self._way(entry["data_file"]["file_path"])
-                if (entry["data_file"].get("content") or DATA) != DATA and way in self.listed:
+                record = entry["data_file"]
+                way = self._way(record["file_path"])
+                # Deletion vectors are found by what the manifest says of them: their files go as they are.
+                parquet = str(record.get("file_format")).upper() == "PARQUET"
+                if (record.get("content") or DATA) != DATA and parquet and way in self.listed:
                     yield way
 
     def _way(self, address: str) -> str:

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake import engine, objects, records, views
+from bascule.lake import engine, filesets, objects, records, views
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
 
 RECORDS_SCHEMA = "records"
+FILES_SCHEMA = "files"
 
 # Gives rows of a record table that are not in the lake yet: log segments that have not been moved.
 Extra = Callable[[], pa.RecordBatchReader | pa.Table]
@@ -26,8 +27,9 @@ class Session:
 
     `flights` is the table at the session's ref, which is resolved once; `flights@v1`, `flights@main~3` and
     `flights@main@2026-03-01T00:00Z` name others. Records (`runs`, `metrics`, `predictions`, …) are tables too, as they
-    are when the query starts; a table of the same name hides one, and then `records.runs` names it. Only what a query
-    names is loaded. A session is for one thread; it is closed by `close` or as a context manager.
+    are when the query starts; a table of the same name hides one, and then `records.runs` names it. `files.photos`
+    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. A session is for one
+    thread; it is closed by `close` or as a context manager.
 
     Args:
         workspace: what to query.
@@ -110,12 +112,22 @@ class Session:
     def _provide(self, name: TableName) -> bool:
         if name.schema.casefold() == RECORDS_SCHEMA:
             return self._provide_record(name)
+        if name.schema.casefold() == FILES_SCHEMA:
+            return self._provide_files(name)
         plain, _, ref = name.text.partition("@")
         value = self._object(self.workspace.history.resolve(ref) if ref else None, plain)
         if value is None:
             return not ref and not name.schema and self._provide_record(name)
         self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
         return True
+
+    def _provide_files(self, name: TableName) -> bool:
+        plain, _, ref = name.name.partition("@")
+        state = self.workspace.history.resolve(ref) if ref else self.commit
+        value = self.workspace.history.read(state, f"{FILES_SCHEMA}/{plain}")
+        if value is not None:
+            self._register(name, filesets.as_table(self.workspace.store, value, plain))
+        return value is not None
 
     def _object(self, other: Commit | None, name: str) -> objects.Object | None:
         """Return a table's object at another state, or at the session's own when None."""
@@ -154,7 +166,7 @@ class Session:
                 return before, more
 
     def _register(self, name: TableName, data: pa.Table) -> None:
-        hidden = f"record {name.name.casefold()}"
+        hidden = f"{name.schema or 'record'} {name.name.casefold()}"
         self.connection.register(hidden, data)
         self._view(name, f"SELECT * FROM {quoted(hidden)}")
 
@@ -168,6 +180,7 @@ class Session:
 
     def _listing(self) -> str:
         rows = [(name, "table") for name in self.tables()] + [(name, "record") for name in self.records()]
+        rows += [(f"{FILES_SCHEMA}.{name}", "files") for name, _ in filesets.file_sets(self.workspace, self.commit)]
         values = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in rows)
         return f"SELECT * FROM (VALUES {values}) AS listed(name, kind)"
 

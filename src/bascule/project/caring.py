@@ -14,6 +14,8 @@ from bascule.catalog.schema import model_versions, runs, training_sets
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
+from bascule.lake import filesets
+from bascule.project.linking import Broken, broken_references
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -35,7 +37,7 @@ class Finding:
 
 
 def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
-    """Look at the audit chain, the history, the tables, the blobs, the logs and the runs.
+    """Look at the audit chain, the history and its references, tables, file sets, blobs, logs and runs.
 
     Two things are changed: runs whose process is gone are closed as failed, and a forgetting that was killed while it
     put files in the place of others goes on to where every state is whole.
@@ -46,7 +48,9 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("audit log", lambda: _audit(workspace)),
         ("history", lambda: _history(workspace)),
+        ("references", lambda: _references(workspace)),
         ("tables", lambda: _tables(workspace)),
+        ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
@@ -78,6 +82,20 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
     yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {heads[0].name}")
 
 
+def _references(workspace: Workspace) -> Iterator[Finding]:
+    """Each finding once, with the branches that have it."""
+    found: dict[Broken, list[str]] = {}
+    heads = workspace.history.branches()
+    for branch in heads:
+        for broken in broken_references(workspace, branch.head):
+            found.setdefault(broken, []).append(branch.name)
+    for broken, branches in found.items():
+        more = f" and {len(branches) - 3} more" if len(branches) > 3 else ""
+        yield Finding("references", broken.level, f"on {', '.join(branches[:3])}{more}: {broken.message}")
+    if not any(broken.level == "damage" for broken in found):
+        yield Finding("references", "ok", f"what serves is there, with all that it needs, on {len(heads)} branches")
+
+
 def _tables(workspace: Workspace) -> Iterator[Finding]:
     for folder in lake_doctor.settle(workspace):
         told = f"a forgetting in {folder} was killed after its rows had left the table; repeat it to finish it"
@@ -93,6 +111,14 @@ def _tables(workspace: Workspace) -> Iterator[Finding]:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
         told = f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
         yield Finding("tables", "note", told)
+
+
+def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
+    report = filesets.check(workspace, deep=deep)
+    for problem in report.problems:
+        yield Finding("file sets", "damage", problem)
+    if not report.problems:
+        yield Finding("file sets", "ok", f"{report.versions} versions, {report.blobs} blobs")
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:

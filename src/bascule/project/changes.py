@@ -14,7 +14,19 @@ Object = Mapping[str, Any]
 TEXT_FIELDS = ("text", "sql")
 # Said elsewhere or meaningless to read side by side.
 QUIET_FIELDS = frozenset(
-    {"kind", "name", "uuid", "metadata_location", "snapshot_id", "schema_id", "digest", *TEXT_FIELDS}
+    {
+        "kind",
+        "name",
+        "uuid",
+        "metadata_location",
+        "snapshot_id",
+        "schema_id",
+        "digest",
+        "manifest",
+        "offset",
+        "length",
+        *TEXT_FIELDS,
+    }
 )
 DIFF_LINES = 400
 
@@ -65,6 +77,12 @@ def _tell_table(before: Object, after: Object) -> str:
     if before and after and before.get("schema_id") != after.get("schema_id"):
         parts.append("schema changed")
     return ", ".join(parts)
+
+
+def _tell_files(before: Object, after: Object) -> str:
+    new, size = int(after.get("files") or 0), int(after.get("bytes") or 0)
+    more = f" ({new - int(before.get('files') or 0):+,})" if before else ""
+    return f"{new:,} files{more}, {size / 1e6:,.1f} MB"
 
 
 def _tell_model(before: Object, after: Object) -> str:
@@ -132,6 +150,7 @@ def _tell_fields(before: Object, after: Object) -> str:
 
 _TELLERS: dict[str, Callable[[Object, Object], str]] = {
     "table": _tell_table,
+    "files": _tell_files,
     "model": _tell_model,
     "deployment": _tell_deployment,
     "contract": _tell_text,

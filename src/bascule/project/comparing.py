@@ -10,11 +10,11 @@ import msgspec
 
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
-from bascule.lake import ColumnChange, Lake, RowChange, TableDiff
+from bascule.lake import ColumnChange, Lake, RowChange, TableDiff, filesets
+from bascule.naming import PRODUCTION
 from bascule.project.changes import ChangeInfo, describe
 
 MOST_LINES = 40
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def compare(
 
     Args:
         paths: the beginning of a path, or several; one that neither state has is an error.
-        rows: show at most so many rows of a table that were added, removed and changed, each.
+        rows: show at most so many rows of a table that were added, removed and changed, each; or files of a set.
         stat: only say which paths differ, from what the history holds: no data is read.
         whole: read all rows of tables, for each column's figures; None does so for small ones.
 
@@ -84,6 +84,8 @@ def compare(
             found.append(Comparison(info, info.summary))
         elif change.path.startswith("tables/"):
             found.append(_table(Lake(workspace), change, info, rows, whole))
+        elif change.path.startswith(filesets.PREFIX):
+            found.append(_files(workspace, change, info, rows))
         elif change.path.startswith("models/"):
             found.append(_model(workspace, change, info))
         else:
@@ -129,6 +131,19 @@ def column_text(one: ColumnChange) -> str:
         return f"column {one.column}: moved from place {one.before} to {one.after}"
     word = {"nullable": "", "renamed": "renamed "}.get(one.kind, f"{one.kind} ")
     return f"column {one.column}: {word}{one.before} → {one.after}"
+
+
+def _files(workspace: Workspace, change: Change, info: ChangeInfo, limit: int) -> Comparison:
+    name = change.path.removeprefix(filesets.PREFIX)
+    before, after = (filesets.manifest_of(workspace.store, value, name) for value in (change.before, change.after))
+    diff = filesets.compare(before, after, limit)
+    counts = [int(value["files"]) if value else 0 for value in (change.before, change.after)]
+    words = f"{counts[0]:,} → {counts[1]:,} files, {diff.words()}"
+    signs = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
+    lines = [f"{signs[one.kind]} {f'{one.before} → ' if one.before else ''}{one.path}" for one in diff.sample]
+    more = sum(diff.counts().values()) - len(lines)
+    lines += [f"… and {more:,} more"] if more > 0 and lines else []
+    return Comparison(info, words, tuple(lines), data={"files": counts, **diff.as_dict()})
 
 
 def _row(one: RowChange) -> dict[str, Any]:

@@ -19,8 +19,9 @@ import msgspec
 from bascule.durations import HOW
 from bascule.durations import PATTERN as DURATION_PATTERN
 from bascule.errors import suggestion
+from bascule.naming import NAME_PATTERN
 from bascule.project.locate import KeyPath
-from bascule.project.section import CHECK_PATTERN, NAME_PATTERN, TRAINER_PATTERN, Section
+from bascule.project.section import CHECK_PATTERN, TRAINER_PATTERN, Section
 
 S = TypeVar("S", bound=Section)
 

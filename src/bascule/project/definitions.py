@@ -110,6 +110,16 @@ def tables_read(project: ProjectFile) -> tuple[str, ...]:
     return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))
 
 
+def read_by_query(sql: str) -> frozenset[str]:
+    """Return the tables that a query reads, by name.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    named, defined = _named(plain(sql))
+    return frozenset(name.partition("@")[0] for name in named if name.casefold() not in defined)
+
+
 def plain(sql: str) -> str:
     """Return a query without what would not do inside parentheses: the closing semicolon."""
     return sql.strip().rstrip(";").rstrip()

@@ -25,6 +25,7 @@ from bascule.history.workspace import Settings
 from bascule.lake import doctor, moving
 from bascule.store import ObjectPath, Place
 from bascule.store.copying import blob_sizes, copy_blobs
+from bascule.store.places import demand
 
 # What is said for "in the workspace's folder".
 SQLITE, DISK = "sqlite", "disk"
@@ -197,8 +198,7 @@ class _Move:
         name = _name(rows)
         if self._storage_moves:
             storage = self.target.storage
-            if isinstance(storage, ObjectPath):
-                storage.shelf.bucket.demand()
+            demand(storage)
             mark = _read(storage / MARK)
             there = [part for part in PARTS if (storage / part).exists() and any((storage / part).iterdir())]
             if there and mark != name:

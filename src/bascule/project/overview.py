@@ -64,7 +64,9 @@ def status(place: Place) -> Status:
     ahead = history.diff(MAIN, head) if current != MAIN else []
     deployments = history.entries(head, "deployments/")
     deployed = {path.partition("/")[2]: obj["traffic"] for path, obj in deployments}
-    later = tuple(one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj)) is not None)
+    later = tuple(
+        one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj, current)) is not None
+    )
     return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later)
 
 

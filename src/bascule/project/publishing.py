@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -13,20 +13,22 @@ from sqlalchemy import select
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
 from bascule.contracts import Contract
-from bascule.delivery import Waiting, merge_deployments
+from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
+from bascule.delivery.traffic import needed
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake, RowMerge
+from bascule.lake import Lake, RowMerge, filesets
 from bascule.project.checking import check_table, refuse
+from bascule.project.place import MAIN
 from bascule.project.related import related
 from bascule.project.required import Required, check_required
 from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
-from bascule.registry import merge_models
+from bascule.registry import PRODUCTION, merge_models, production
 
-PRODUCTION = "production"
+DEPLOYMENTS = "deployments/"
 MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
@@ -41,6 +43,7 @@ class Published:
         shipped: the new versions that came into service.
         waiting: the new versions that come into service later, and what has to happen first.
         rows: the tables that were merged row by row, and how that went.
+        kept: deployments that the source removed, and that stay since they are in service on the target.
     """
 
     commit: Commit
@@ -49,6 +52,7 @@ class Published:
     shipped: tuple[Shipped, ...]
     waiting: tuple[Waiting, ...] = ()
     rows: Mapping[str, RowMerge] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -59,6 +63,7 @@ class Published:
             "shipped": [asdict(one) for one in self.shipped],
             "waiting": [asdict(one) for one in self.waiting],
             "rows": {path: done.as_dict() for path, done in self.rows.items()},
+            "kept": list(self.kept),
         }
 
 
@@ -79,15 +84,18 @@ def publish(
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
-    A table without a contract is held to its key.
+    A table without a contract is held to its key. Of a deployment its rules are merged; its traffic is the target's own
+    and a new one serves nothing before it is shipped. Only a branch that has deployed nothing itself takes the traffic
+    of main when main is merged into it.
 
     Args:
         ours: paths in conflict where the target's side is kept; of a table whose rows are merged, only of the rows in
-            conflict.
+            conflict; a file of a set as files/NAME/FILE.
         theirs: paths in conflict where the source's side is taken, likewise.
         rows: merge tables that both sides changed row by row, by their keys.
-        ship: bring a new production version of a model into its deployments: the first one at once, a later one by
-            the strategy that the deployment says, when a rollout that is under way has ended.
+        ship: bring a new production version of a model into its deployments, and the one that there is into a new
+            deployment: the first one at once, a later one by the strategy that the deployment says, when a rollout
+            that is under way has ended.
         run: the run on whose behalf it is done.
         required: the project's own checks, which are run when the target is protected.
         squash: land as one commit that does not lead to those of the source.
@@ -97,13 +105,18 @@ def publish(
         CheckFailed: a check refused the merged state; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
+    if not ship and meta is None:
+        meta = {"ship": False}  # a merge that is repeated is not one that was killed before it shipped
     act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
     refused = f"{source!r} is not merged into {into!r}"
     repair = MERGE_REPAIR.format(source)
     tables = TableSettler(Lake(workspace), rows, f"bascule merge {source}")
-    done = _land(workspace, act, into, refused, repair, _Resolver(tables, ours, theirs), run, required)
-    models = _changed_models(done.changes) or _left_over(workspace, source, into)
-    shipped, waiting = _ship(workspace, into, models) if ship else ((), ())
+    resolve = _Resolver(tables, ours, theirs, follows=_follower(workspace, source, into))
+    done = _land(workspace, act, into, refused, repair, resolve, run, required)
+    if not ship:
+        return done
+    names = _to_ship(workspace, done) or _left_over(workspace, source, into)
+    shipped, waiting = _ship(workspace, into, names)
     return replace(done, shipped=shipped, waiting=waiting)
 
 
@@ -122,10 +135,45 @@ def pick(
     act = partial(workspace.history.cherry_pick, ref, on, message=message)
     refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
     repair = "Pick what it needs first, or change the data or the contract where it comes from."
-    tables = TableSettler(Lake(workspace), None, "", picks=True)
-    done = _land(workspace, act, on, refused, repair, _Resolver(tables, ours, theirs), None, required)
-    shipped, waiting = _ship(workspace, on, _changed_models(done.changes)) if ship else ((), ())
+    resolve = _Resolver(TableSettler(Lake(workspace), None, "", picks=True), ours, theirs)
+    done = _land(workspace, act, on, refused, repair, resolve, None, required)
+    shipped, waiting = _ship(workspace, on, _to_ship(workspace, done)) if ship else ((), ())
     return replace(done, shipped=shipped, waiting=waiting)
+
+
+def restore(
+    workspace: Workspace,
+    paths: Sequence[str],
+    source: str,
+    on: str,
+    *,
+    message: str | None = None,
+    required: Required | None = None,
+) -> Published:
+    """Give paths of a branch the objects that they have at another state, after a merge's checks. Nothing is shipped.
+
+    Of a deployment the rules come back; its traffic stays (`rollback` moves that).
+
+    Args:
+        source: the state that they are taken from. What is not there is removed.
+
+    Raises:
+        NotFound: neither state has a path; the nearest is offered.
+        CheckFailed: a check refused the state; nothing was changed.
+    """
+    history = workspace.history
+    state, head = history.resolve(source), history.resolve(on)
+    known = {**history.digests(state), **history.digests(head)}
+    for path in paths:
+        if path not in known:
+            raise NotFound("path", path, list(known), where=source)
+    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    text = message or f"Restore {shown} from {state.short}"
+    act = lambda resolve, **asked: history.restore(on, state, paths, message=text, **asked)  # noqa: E731
+    refused, repair = f"Nothing is restored on {on!r}", "Restore what belongs to it, too."
+    return _land(
+        workspace, act, on, refused, repair, _Resolver(TableSettler(Lake(workspace), None, ""), (), ()), None, required
+    )
 
 
 def _land(
@@ -138,7 +186,13 @@ def _land(
     run: str | None,
     required: Required | None,
 ) -> Published:
-    seen: dict[str, Any] = {"changes": (), "checked": ()}
+    seen: dict[str, Any] = {"changes": (), "checked": (), "kept": ()}
+
+    def adapt(staged: Staged) -> dict[str, Object | None]:
+        instead = keep_traffic(workspace, into, staged, resolve.follows)
+        gone = {change.path for change in staged.changes if change.after is None}
+        seen["kept"] = tuple(path.partition("/")[2] for path, lands in instead.items() if lands and path in gone)
+        return instead
 
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
@@ -149,7 +203,7 @@ def _land(
         seen["checked"] = checked
 
     try:
-        commit = act(resolve=resolve, check=check)
+        commit = act(resolve=resolve, check=check, adapt=adapt)
     except Conflict as error:
         resolve.tables.discard(None)
         raise resolve.tables.explained(error) from error
@@ -157,14 +211,30 @@ def _land(
         resolve.tables.discard(None)
         raise
     resolve.tables.discard(commit)
-    return Published(commit, seen["changes"], seen["checked"], (), (), resolve.tables.merged(commit))
+    rows = resolve.tables.merged(commit)
+    return Published(commit, seen["changes"], seen["checked"], (), (), rows, seen["kept"])
+
+
+def _follower(workspace: Workspace, source: str, into: str) -> Callable[[str], bool]:
+    """Return what tells whether a branch takes a deployment's traffic from main, which it has only inherited."""
+    if source != MAIN or into == MAIN:
+        return lambda name: False
+    return lambda name: not has_own_traffic(workspace, into, name)
 
 
 class _Resolver:
     """Settles paths that both sides changed: by the user's word, else by kind."""
 
-    def __init__(self, tables: TableSettler, keep: Iterable[str], take: Iterable[str]) -> None:
+    def __init__(
+        self,
+        tables: TableSettler,
+        keep: Iterable[str],
+        take: Iterable[str],
+        *,
+        follows: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         self.tables, self.ours, self.theirs = tables, frozenset(keep), frozenset(take)
+        self.follows = follows
         if both := self.ours & self.theirs:
             raise InputError(f"{', '.join(sorted(both))} cannot keep both sides.", hint="Name a path once.")
         tables.sides |= dict.fromkeys(self.ours, "ours")
@@ -177,6 +247,9 @@ class _Resolver:
         side = "ours" if path in self.ours else "theirs" if path in self.theirs else None
         if path.startswith("models/") and ours and theirs:
             return merge_models(path, base, ours, theirs, prefer=side)
+        if path.startswith("deployments/") and ours and theirs:
+            follow = self.follows(path.partition("/")[2])
+            return merge_deployments(path, base, ours, theirs, prefer=side, follow=follow)
         if ours and theirs and self.tables.takes(path):
             settled = self.tables.settle(path, base, ours, theirs)
             if settled is not None or path in self.tables.listed:
@@ -187,9 +260,20 @@ class _Resolver:
             return None
         if path.startswith("tables/"):
             return None if self.tables.takes(path) else self.tables.settle(path, base, ours, theirs)
-        if path.startswith("deployments/"):
-            return merge_deployments(path, base, ours, theirs)
+        if path.startswith(filesets.PREFIX):
+            return self._merge_files(path, base, ours, theirs)
         return None
+
+    def _merge_files(self, path: str, base: Object | None, ours: Object, theirs: Object) -> Object:
+        """Merge two versions of a file set, file by file; `ours` and `theirs` may name a file as PATH/FILE."""
+
+        def choose(file: str) -> Literal["ours", "theirs"] | None:
+            self.asked.add(f"{path}/{file}")
+            return "ours" if f"{path}/{file}" in self.ours else "theirs" if f"{path}/{file}" in self.theirs else None
+
+        store, name = self.tables.lake.workspace.store, path.removeprefix(filesets.PREFIX)
+        old, mine, other = (filesets.manifest_of(store, value, name) for value in (base, ours, theirs))
+        return filesets.merge(old, mine, other, choose) or REMOVED
 
     def refuse_unused(self) -> None:
         """Raise `NotFound` when a path was named that only one side changed: the user meant something else."""
@@ -202,7 +286,9 @@ class _Resolver:
 def check_staged(
     workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
 ) -> tuple[str, ...]:
-    """Check a state that no branch has yet: contracts on changed tables, gates on changed models.
+    """Check a state that no branch has yet: contracts on changed tables, gates on changed models, and what serves.
+
+    A version that a deployment serves must be there.
 
     Args:
         refused: what does not happen when a check fails, as the beginning of a sentence.
@@ -228,10 +314,34 @@ def check_staged(
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
     refuse(reports, refused, f"{unchanged} {repair}")
+    _check_served(staged, refused, unchanged)
     models = sorted(path for path in paths if path.startswith("models/"))
     for path in models:
         _check_model(staged, path, refused, unchanged)
     return (*(f"tables/{report.table}" for report in reports), *models)
+
+
+def _check_served(staged: Staged, refused: str, unchanged: str) -> None:
+    """Raise `CheckFailed` when a deployment serves a version that would be gone."""
+    changed = {change.path: change for change in staged.changes if change.path.startswith(("models/", DEPLOYMENTS))}
+    for path, deployment in staged.entries(DEPLOYMENTS) if changed else ():
+        model = f"models/{deployment.get('model')}"
+        if not (path in changed or model in changed):
+            continue
+        missing = needed(deployment) - _versions(staged.read(model))
+        if path not in changed:  # what was missing before is no fault of this
+            missing &= _versions(changed[model].before)
+        if missing:
+            told = ", ".join(map(str, sorted(missing)))
+            raise CheckFailed(
+                f"{refused}: {path} serves version {told} of {model}, which would be gone.",
+                details=[{"path": path, "model": model, "versions": sorted(missing)}],
+                hint=f"{unchanged} Deploy another version first, or keep the model as it is.",
+            )
+
+
+def _versions(model: Object | None) -> set[int]:
+    return {int(number) for number in (model or {}).get("versions", ())}
 
 
 def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:
@@ -246,22 +356,28 @@ def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> Non
         )
 
 
-def _changed_models(changes: Iterable[Change]) -> set[str]:
-    return {c.path.partition("/")[2] for c in changes if c.path.startswith("models/") and c.after is not None}
+def _to_ship(workspace: Workspace, done: Published) -> set[str]:
+    """Return the deployments that what landed concerns: their model changed, or they are new here."""
+    landed = {change.path: change for change in done.changes if change.after is not None}
+    return {
+        path.partition("/")[2]
+        for path, deployment in workspace.history.entries(done.commit, DEPLOYMENTS)
+        if f"models/{deployment.get('model')}" in landed or (path in landed and landed[path].before is None)
+    }
 
 
 def _left_over(workspace: Workspace, source: str, into: str) -> set[str]:
-    """Return the models that an earlier merge of the same state brought, and that it was killed before shipping."""
+    """Return the deployments whose model an earlier merge of the same state brought, killed before it shipped."""
     history, head = workspace.history, workspace.history.resolve(into)
     theirs = history.resolve(source).id
     found = set()
-    for path, deployment in history.entries(head, "deployments/"):
+    for path, deployment in history.entries(head, DEPLOYMENTS):
         last = history.log(head, limit=1, path=f"models/{deployment['model']}")
-        version = _production(workspace, head, deployment["model"])
-        if last and theirs in last[0].parents[1:] and version is not None:
+        version = production(workspace, head, deployment["model"])
+        if last and theirs in last[0].parents[1:] and last[0].meta.get("ship", True) and version is not None:
             name = path.partition("/")[2]
             if not _has_served(workspace, into, name, version):
-                found.add(deployment["model"])
+                found.add(name)
     return found
 
 
@@ -273,24 +389,15 @@ def _has_served(workspace: Workspace, branch: str, deployment: str, version: int
     return any(entry["version"] == version for traffic in served for entry in traffic)
 
 
-def _production(workspace: Workspace, head: Commit, model: str) -> int | None:
-    found = workspace.history.read(head, f"models/{model}") or {}
-    version: int | None = found.get("aliases", {}).get(PRODUCTION)
-    return version
-
-
-def _ship(workspace: Workspace, into: str, models: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
-    """Bring the production version of models into their deployments, where it is a new one."""
+def _ship(workspace: Workspace, into: str, names: Container[str]) -> tuple[tuple[Shipped, ...], tuple[Waiting, ...]]:
+    """Bring the production version of their model into deployments, where it is a new one."""
     head = workspace.history.resolve(into)
     shipped, waiting = [], []
-    for path, deployment in workspace.history.entries(head, "deployments/"):
-        if deployment["model"] not in models:
-            continue
-        version = _production(workspace, head, deployment["model"])
-        serving = {entry["version"] for entry in deployment["traffic"]}
-        if version is None or version in serving:
-            continue
+    for path, deployment in workspace.history.entries(head, DEPLOYMENTS):
         name = path.partition("/")[2]
+        version = production(workspace, head, deployment["model"]) if name in names else None
+        if version is None or version in {entry["version"] for entry in deployment["traffic"]}:
+            continue
         done = bring_into_service(workspace, into, name, version, by=actor())
         if isinstance(done, Waiting):
             waiting.append(done)

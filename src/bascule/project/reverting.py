@@ -6,16 +6,18 @@ from sqlalchemy import Connection, insert
 
 from bascule.catalog import actor, new_id, now
 from bascule.catalog.schema import approvals
-from bascule.delivery.reverting import brought_back, record_revert
+from bascule.delivery.reverting import fresh, has_moved, record_revert, undone, with_versions
+from bascule.delivery.traffic import needed, out_of_service
 from bascule.errors import CheckFailed, Conflict, InputError
-from bascule.history import Commit, Staged, Workspace
+from bascule.history import REMOVED, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.iceberg.datafiles import Record
 from bascule.project.publishing import check_staged
 from bascule.project.required import Required, check_required
+from bascule.registry import undo_model
 
-DEPLOYMENTS, TABLES = "deployments/", "tables/"
+DEPLOYMENTS, MODELS, TABLES = "deployments/", "models/", "tables/"
 # What the checks of a merge look at. Traffic and rules are none of it.
 CHECKED = ("contracts/", "models/", "tables/")
 REPAIR = 'Revert what came after it first, youngest first, or land it all the same with: --force "why"'
@@ -30,7 +32,11 @@ def revert(
     force: str | None = None,
     required: Required | None = None,
 ) -> Commit:
-    """Undo one commit on a branch by a new one. A deployment that it changed serves as before, recorded in `rollouts`.
+    """Undo one commit on a branch by a new one.
+
+    A deployment whose traffic it moved serves as before, and one that serves a version which goes with it is rolled
+    back to the newest traffic whose versions remain, in the same commit and recorded in `rollouts`. Traffic that was
+    moved since the commit stays; what came to a model later stays, too.
 
     What it appended to a table is taken out, also when others have appended since; its files may be ingested again.
 
@@ -39,56 +45,66 @@ def revert(
     in an emergency.
 
     Args:
-        force: why to land a state that a check refuses; kept as an approval, and in the commit with what was refused.
+        force: why to land a state that a check refuses, or to take a deployment out of service that has nothing to go
+            back to; kept as an approval, and in the commit with what was refused.
         required: the project's own checks.
+
+    Returns:
+        The new commit, or the branch's head when it is undone already.
 
     Raises:
         NotFound: there is no such state or branch.
         Conflict: a path was changed again since; nothing was changed.
-        CheckFailed: a check refused the state; nothing was changed.
+        CheckFailed: a check refused the state, or a deployment has nothing to go back to; nothing was changed.
         InputError: `force` is no reason.
     """
     if force is not None and not force.strip():
         raise InputError("A forced revert needs a reason.", hint='Say why, such as: --force "hotfix for #12".')
     history, who = workspace.history, actor()
-    undone = history.resolve(ref)
+    commit = history.resolve(ref)
     protected = any(branch.name == on and branch.protected for branch in history.branches())
+    refused = f"{commit.short} is not reverted on {on!r}"
     served: dict[str, tuple[Object | None, Object | None]] = {}
     meta: dict[str, str] = {}
 
-    def adapt(path: str, current: Object | None, back: Object | None) -> Object | None:
-        if not path.startswith(DEPLOYMENTS):
-            return back
-        after = brought_back(current, back)
-        served[path] = current, after
-        return after
+    def adapt(staged: Staged) -> dict[str, Object | None]:
+        meta.clear()
+        landing, lost = _deployments(workspace, staged, commit)
+        if lost:
+            said = _told(refused, lost)
+            if force is None:
+                raise said
+            meta.update(forced=force, refused=said.message)
+        served.clear()
+        for path, after in landing.items():
+            current = history.read(staged.target, path)
+            if has_moved(current, after):
+                served[path] = current, after
+        return landing
 
     def check(staged: Staged) -> None:
-        meta.clear()
-        if not protected or _has_been(workspace, staged, undone):
+        if not protected or _has_been(workspace, staged, commit):
             return
         try:
-            refused = f"{undone.short} is not reverted on {on!r}"
             check_staged(workspace, staged, refused, f"{on!r} is unchanged.", REPAIR)
             if required is not None:
                 check_required(workspace, required, staged, on, refused)
         except CheckFailed as failed:
             if force is None:
                 raise
-            meta.update(forced=force, refused=failed.message)
+            meta.update(forced=force, refused="\n\n".join([*filter(None, [meta.get("refused")]), failed.message]))
 
-    def also(conn: Connection, commit: Commit) -> None:
+    def also(conn: Connection, made: Commit) -> None:
         for before, after in served.values():
-            if before is not None or after is not None:
-                record_revert(conn, on, before, after, who, commit)
+            record_revert(conn, on, before, after, who, made)
         if meta:
-            decision = {"subject": f"commits/{commit.id}", "decision": "forced", "actor": who, "reason": force}
+            decision = {"subject": f"commits/{made.id}", "decision": "forced", "actor": who, "reason": force}
             conn.execute(insert(approvals).values(id=new_id("approval"), at=now(), **decision))
 
-    settle = _Appends(Lake(workspace))
+    settle = _Resolver(Lake(workspace))
     try:
-        commit = history.revert(
-            undone.id,
+        made = history.revert(
+            commit.id,
             on=on,
             author=who,
             message=message,
@@ -101,12 +117,12 @@ def revert(
     except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the revert landed
         settle.discard(None)
         raise
-    settle.discard(commit)
-    return commit
+    settle.discard(made)
+    return made
 
 
-class _Appends:
-    """Takes the rows that a commit appended out of tables that others have appended to since."""
+class _Resolver:
+    """Settles paths that were changed again since: rows that others appended stay, and so does what came later."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
@@ -114,7 +130,7 @@ class _Appends:
 
     def __call__(self, path: str, added: Object | None, now: Object | None, before: Object | None) -> Object | None:
         if not path.startswith(TABLES):
-            return None
+            return _resolve(path, added, now, before)
         found = self.lake.revert_append(added, now, before)
         if found is None:
             return None
@@ -128,9 +144,73 @@ class _Appends:
                 self.lake.discard(made, written)
 
 
-def _has_been(workspace: Workspace, staged: Staged, undone: Commit) -> bool:
+def _resolve(path: str, made: Object | None, current: Object | None, back: Object | None) -> Object | None:
+    """Settle a path that was changed again since the commit: what came later stays."""
+    if path.startswith(MODELS):
+        left = undo_model(made, current, back)
+        return REMOVED if left is not None and not left["versions"] and back is None else left
+    return undone(made, current, back) if path.startswith(DEPLOYMENTS) else None
+
+
+def _deployments(
+    workspace: Workspace, staged: Staged, commit: Commit
+) -> tuple[dict[str, Object | None], dict[str, set[int]]]:
+    """Return how the deployments land, by path, and those that lose versions which they serve and cannot go back.
+
+    One that is not in service any more since it lost a version is among both.
+
+    Raises:
+        Conflict: the commit moved traffic and did nothing else, and the traffic was moved since.
+    """
+    history, before = workspace.history, commit.parents[0]
+    landing: dict[str, Object | None] = {}
+    stays = []
+    for change in history.diff(before, commit, DEPLOYMENTS):
+        current, after = history.read(staged.target, change.path), staged.read(change.path)
+        if current is not None and change.after is not None:
+            found = undone(change.after, current, change.before)
+            after = None if found is REMOVED else found
+            if after == current and has_moved(change.before, change.after) and has_moved(change.before, current):
+                stays.append(change.path)
+        elif current is None and after is not None:
+            after = fresh(current, after)
+        landing[change.path] = after
+    if stays and all(change.path in landing for change in staged.changes):
+        raise Conflict(
+            f"The traffic of {', '.join(stays)} was moved again since {commit.short}.",
+            paths=stays,
+            hint=f"Go back with `bascule rollback {stays[0]}`, or revert the later commits first, youngest first.",
+        )
+    lost: dict[str, set[int]] = {}
+    for path, held in (dict(staged.entries(DEPLOYMENTS)) | landing).items():
+        known = _versions(staged, held)
+        if held is None or known is None:
+            continue
+        landing[path] = with_versions(held, known)
+        if landing[path] is None:
+            lost[path], landing[path] = needed(held) - known, out_of_service(held)
+    return landing, lost
+
+
+def _versions(staged: Staged, deployment: Object | None) -> set[int] | None:
+    """Return the versions that a deployment may serve; None when it names no model, or asks for none."""
+    if deployment is None or not (needed(deployment) or deployment.get("waits")):
+        return None
+    return {int(number) for number in (staged.read(MODELS + deployment["model"]) or {"versions": {}})["versions"]}
+
+
+def _told(refused: str, lost: dict[str, set[int]]) -> CheckFailed:
+    told = [f"{path} serves version {', '.join(map(str, sorted(gone)))}" for path, gone in sorted(lost.items())]
+    return CheckFailed(
+        f"{refused}: {'; '.join(told)}, which would be gone, and nothing that served before it is left to go back to.",
+        details=[{"path": path, "versions": sorted(gone)} for path, gone in sorted(lost.items())],
+        hint='Deploy another version first, or take it out of service, too: --force "why"',
+    )
+
+
+def _has_been(workspace: Workspace, staged: Staged, commit: Commit) -> bool:
     """Tell whether all that checks look at is as it was before the commit that is undone."""
-    history, before = workspace.history, undone.parents[0]
+    history, before = workspace.history, commit.parents[0]
     for prefix in CHECKED:
         staged.depend(prefix)
     differ = {change.path for change in (*history.diff(before, staged.target), *staged.changes)}

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from bascule.durations import PATTERN as DURATION_PATTERN
+from bascule.naming import NAME_PATTERN
 
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
 TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 CHECK_PATTERN = r"^([\w./ -]+\.sql|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bascule.delivery import deploy, planned
+from bascule.delivery import deploy, has_own_traffic, planned
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
@@ -42,6 +42,7 @@ class Moved:
         deployments: the traffic of every deployment of the branch.
         changed: whether anything was.
         shipped: the version that waited for the end of the rollout, and came into service at it.
+        not_shipped: the version that waited and was dropped, as a rollback by hand does; it has no share.
     """
 
     branch: str
@@ -49,12 +50,13 @@ class Moved:
     deployments: dict[str, list[dict[str, int]]]
     changed: bool = True
     shipped: Shipped | None = None
+    not_shipped: Shipped | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The change as one JSON object."""
         shipped = asdict(self.shipped) if self.shipped else None
         moved = {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
-        return moved | {"shipped": shipped}
+        return moved | {"shipped": shipped, "not_shipped": asdict(self.not_shipped) if self.not_shipped else None}
 
 
 def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
@@ -73,9 +75,14 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     waited: int | None = (history.read(branch, path) or {}).get("waits")
     commit = how(place.workspace, branch, deployment, reason=reason)
     head = history.resolve(branch)
-    now = {share["version"]: share["weight"] for share in (history.read(head, path) or {"traffic": []})["traffic"]}
-    shipped = Shipped(deployment, waited, now[waited]) if waited is not None and waited in now else None
-    return replace(_moved(place, branch, head), commit=commit, shipped=shipped)
+    after = history.read(head, path) or {"traffic": []}
+    now = {share["version"]: share["weight"] for share in after["traffic"]}
+    moved = replace(_moved(place, branch, head), commit=commit)
+    if waited is None or after.get("waits") == waited:
+        return moved
+    if waited in now:
+        return replace(moved, shipped=Shipped(deployment, waited, now[waited]))
+    return replace(moved, not_shipped=Shipped(deployment, waited, 0))
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:
@@ -117,17 +124,15 @@ def serving_branch(place: Place, name: str) -> str:
     """Return the branch whose deployment is meant by its name alone: the current one when it deployed it itself.
 
     Work goes on on branches that begin with what `main` serves; who rolls back from there means what people get. So
-    `main` it is, unless a branch was named, or the current one has changed the deployment since it left `main`.
+    `main` it is, unless a branch was named, or the current one has moved the deployment's traffic itself.
     """
     current = place.branch
     if current == MAIN or place.has_chosen_branch:
         return current
     history, path = place.workspace.history, f"deployments/{name}"
     own = history.read(current, path)
-    if own is not None and own["traffic"]:
-        parted = history.common(current, MAIN)
-        if parted is None or history.digest(parted, path) != history.digest(current, path):
-            return current
+    if own is not None and own["traffic"] and has_own_traffic(place.workspace, current, name):
+        return current
     return MAIN if own is None or history.digest(MAIN, path) else current
 
 

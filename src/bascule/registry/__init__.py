@@ -5,8 +5,9 @@ go with them. It takes what training and evaluation found as plain values and ju
 gate refused is registered only with a reason. All rooms above may call it.
 """
 
+from bascule.naming import PRODUCTION
 from bascule.registry.compare import MetricChange, VersionDiff, compare
-from bascule.registry.merging import merge_models
+from bascule.registry.merging import merge_models, undo_model
 from bascule.registry.register import register, set_alias
 from bascule.registry.versions import (
     ModelSummary,
@@ -14,11 +15,13 @@ from bascule.registry.versions import (
     get_version,
     list_models,
     list_versions,
+    production,
     read_evaluation,
     split_name,
 )
 
 __all__ = [
+    "PRODUCTION",
     "MetricChange",
     "ModelSummary",
     "ModelVersion",
@@ -28,8 +31,10 @@ __all__ = [
     "list_models",
     "list_versions",
     "merge_models",
+    "production",
     "read_evaluation",
     "register",
     "set_alias",
     "split_name",
+    "undo_model",
 ]

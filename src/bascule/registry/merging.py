@@ -1,4 +1,4 @@
-"""Merging a model that two branches changed."""
+"""Merging a model that two branches changed, and undoing a change of one."""
 
 from __future__ import annotations
 
@@ -37,6 +37,37 @@ def merge_models(
     if aliases is None:
         return None
     return {**first, "versions": versions, "aliases": aliases}
+
+
+def undo_model(made: Object | None, current: Object | None, back: Object | None) -> Object | None:
+    """Return a model without what a commit made of it; what came later stays.
+
+    Args:
+        made: the model in the commit.
+        current: on the branch.
+        back: before the commit; None when it made the model.
+
+    Returns:
+        A model without versions when none is left. None, which means conflict, when the branch does not have the model,
+        or a version that the commit changed is another one there.
+    """
+    if made is None or current is None:
+        return None
+    before = back or {"versions": {}, "aliases": {}}
+    versions, aliases = dict(current["versions"]), dict(current["aliases"])
+    for field, found in (("versions", versions), ("aliases", aliases)):
+        for name in {*made[field], *before[field]}:
+            then, earlier = made[field].get(name), before[field].get(name)
+            if then != earlier and found.get(name) == then:
+                found[name] = earlier
+            elif then != earlier and field == "versions" and found.get(name) != earlier:
+                return None
+    versions = {number: version for number, version in versions.items() if version is not None}
+    for name, number in aliases.items():
+        if str(number) not in versions:  # it was pointed at what goes
+            aliases[name] = before["aliases"].get(name)
+    kept = {name: number for name, number in aliases.items() if str(number) in versions}
+    return {**current, "versions": versions, "aliases": kept}
 
 
 def _merge_aliases(

@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from bascule.catalog import actor, new_id, now, schema
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry.versions import LATEST, checked, get_version, path_of
+from bascule.naming import checked_name
+from bascule.registry.versions import LATEST, get_version, path_of
 
 TRIES = 100
 
@@ -276,7 +277,7 @@ def _write_approval(conn: Connection, subject: str, decision: str, who: str, rea
 
 
 def _checked_alias(alias: str) -> None:
-    checked(alias, "an alias")
+    checked_name(alias, "an alias")
     if alias == LATEST:
         raise InputError(f"{alias!r} always means the youngest version.", hint="Choose another name for the alias.")
 

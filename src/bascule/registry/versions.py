@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 from sqlalchemy import select
 
 from bascule.catalog import schema
-from bascule.errors import InputError, NotFound
+from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
+from bascule.naming import PRODUCTION, checked_name
 
 PREFIX = "models/"
 LATEST = "latest"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,17 +76,13 @@ def path_of(model: str) -> str:
     Raises:
         InputError: the name holds something other than letters, digits, dot, dash and underscore.
     """
-    return PREFIX + checked(model, "a model name")
+    return PREFIX + checked_name(model, "a model name")
 
 
-def checked(name: str, what: str) -> str:
-    """Return a name that may be used, or raise `InputError`."""
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot be used as {what}.",
-            hint="Use letters, digits, dot, dash and underscore, a letter first, at most 128 characters.",
-        )
-    return name
+def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
+    """Return a model's production version on a state; None when it has none."""
+    found: int | None = (ws.history.read(ref, path_of(model)) or {}).get("aliases", {}).get(PRODUCTION)
+    return found
 
 
 def split_name(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.store.places import Place, open_place
 
 DIGEST_LENGTH = 64
@@ -54,6 +54,15 @@ class BlobStore(Protocol):
         """Open a blob for reading. Raises `NotFound`."""
         ...
 
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        """Return some bytes of a blob, and nothing else of it is read. They are not verified: nothing names a part.
+
+        Raises:
+            NotFound: when there is no such blob.
+            EnvironmentProblem: when it ends before them.
+        """
+        ...
+
     def local_path(self, digest: str) -> Path | None:
         """Return the blob's path when it lies on this machine's disk, for engines that read files."""
         ...
@@ -74,6 +83,10 @@ class BlobStore(Protocol):
         """List every blob, in no particular order."""
         ...
 
+    def renew(self, digest: str) -> bool:
+        """Make a blob as young as if it were put now, and tell whether that was done: if not, put it again."""
+        ...
+
     def stored(self) -> Iterator[Stored]:
         """List every blob with its size and when it was last put, in no particular order."""
         ...
@@ -92,6 +105,14 @@ def checked_digest(digest: str) -> str:
     if len(digest) != DIGEST_LENGTH or not all(c in "0123456789abcdef" for c in digest):
         raise InputError(f"{digest!r} is not a blob's name.", hint="A name is 64 lower-case hexadecimal characters.")
     return digest
+
+
+def cut_short(digest: str, url: str) -> EnvironmentProblem:
+    """Return the error for a blob that ends before what was asked of it."""
+    return EnvironmentProblem(
+        f"The blob {digest[:12]} in {url} is shorter than what it should hold: it was cut off.",
+        hint="Restore it from a copy; `bascule doctor --deep` lists all such blobs.",
+    )
 
 
 def open_store(place: str | Place) -> BlobStore:

@@ -123,8 +123,8 @@ class Bucket:
 
     def demand(self) -> None:
         """Raise `EnvironmentProblem` when the bucket does not answer, or is not there."""
-        with self.told():
-            self._files.get_file_info(fs.FileSelector(self.root, recursive=False, allow_not_found=True))
+        with self.told(), suppress(FileNotFoundError):  # a prefix with nothing below it
+            self._files.get_file_info(fs.FileSelector(self.root, recursive=False))
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, cut_short, digest_of
 
 CHUNK = 1 << 20
 
@@ -26,7 +26,7 @@ class LocalStore:
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        if not self._refreshed(digest):
+        if not self.renew(digest):
             temporary = self._temporary()
             try:
                 with open(temporary, "xb") as out:
@@ -50,7 +50,7 @@ class LocalStore:
                     out.write(chunk)
                 _settle(out)
             digest = hasher.hexdigest()
-            if not self._refreshed(digest):
+            if not self.renew(digest):
                 self._publish(temporary, digest)
         except FileNotFoundError as error:
             raise NotFound("file", str(path)) from error
@@ -76,6 +76,14 @@ class LocalStore:
         except FileNotFoundError:
             raise NotFound("blob", digest, hint="`bascule doctor` tells what needs it.") from None
 
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        with self.open(digest) as blob:
+            blob.seek(offset)
+            data = blob.read(length)
+        if len(data) != length:
+            raise cut_short(digest, self.url)
+        return data
+
     def local_path(self, digest: str) -> Path | None:
         place = self._place(checked_digest(digest))
         return place if place.exists() else None
@@ -98,6 +106,13 @@ class LocalStore:
         for shelf in self.folder.iterdir():
             if len(shelf.name) == 2:
                 yield from (blob.name for blob in shelf.iterdir() if len(blob.name) == DIGEST_LENGTH)
+
+    def renew(self, digest: str) -> bool:
+        try:
+            os.utime(self._place(checked_digest(digest)))
+        except FileNotFoundError:
+            return False
+        return True
 
     def stored(self) -> Iterator[Stored]:
         for digest in self.digests():
@@ -138,14 +153,6 @@ class LocalStore:
 
     def _place(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest
-
-    def _refreshed(self, digest: str) -> bool:
-        """Make a blob young if it is there, and tell whether it is."""
-        try:
-            os.utime(self._place(digest))
-        except FileNotFoundError:
-            return False
-        return True
 
     def _temporary(self) -> Path:
         # Outside the shelves, so that a blob that was cut off by a crash is never listed or read.

@@ -242,6 +242,14 @@ def _opened(shelf: Shelf) -> Shelf:
     return shelf
 
 
+def demand(place: Place) -> None:
+    """Raise `EnvironmentProblem` when an object storage does not answer, or cannot be used as this is installed."""
+    if isinstance(place, ObjectPath):
+        from bascule.store import reading  # noqa: F401
+
+        place.shelf.bucket.demand()
+
+
 def place_named(address: str) -> Place:
     """Return the place of an address that `str` gave of one.
 

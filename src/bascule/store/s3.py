@@ -10,7 +10,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, cut_short, digest_of
 from bascule.store.places import ObjectPath
 
 YOUNG_SECONDS = 3600
@@ -60,6 +60,14 @@ class S3Store:
             raise _missing(digest) from None
         return opened
 
+    def read(self, digest: str, offset: int, length: int) -> bytes:
+        with self.open(digest) as blob, self.folder.shelf.bucket.told():
+            blob.seek(offset)
+            data = blob.read(length)
+        if len(data) != length:
+            raise cut_short(digest, self.url)
+        return data
+
     def local_path(self, digest: str) -> Path | None:
         return None
 
@@ -78,6 +86,9 @@ class S3Store:
     def digests(self) -> Iterator[str]:
         yield from (path.name for path in self.folder.rglob("*") if len(path.name) == DIGEST_LENGTH)
 
+    def renew(self, digest: str) -> bool:
+        return self._is_whole(digest, None)
+
     def stored(self) -> Iterator[Stored]:
         for path, found in self.folder.listed():
             if len(path.name) == DIGEST_LENGTH:
@@ -95,14 +106,14 @@ class S3Store:
     def _place(self, digest: str) -> ObjectPath:
         return self.folder / checked_digest(digest)[:2] / digest
 
-    def _is_whole(self, digest: str, size: int) -> bool:
+    def _is_whole(self, digest: str, size: int | None) -> bool:
         # By size too: what an interrupted upload left under a blob's name must not stand for it for ever. And by age,
         # which cannot be set: an old blob is written again, so that nobody collects it before it is referred to.
         try:
             found = self._place(digest).stat()
         except FileNotFoundError:
             return False
-        return found.st_size == size and time.time() - found.st_mtime_ns / 1e9 < YOUNG_SECONDS
+        return size in (None, found.st_size) and time.time() - found.st_mtime_ns / 1e9 < YOUNG_SECONDS
 
 
 def _missing(digest: str) -> NotFound:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.lake.iceberg.test_engine import delete_file, with_deletes
+from tests.lake.samples import everywhere
 
 from bascule.lake import ColumnDiff, Lake, TableDiff, engine
 from bascule.lake.comparing import diffs, shift, values
@@ -115,6 +116,7 @@ def test_times_and_truths(lake: Lake) -> None:
     )
 
 
+@everywhere
 def test_a_large_table_is_told_from_its_manifests_unless_it_is_asked_for_whole(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ class TestFiles:
             assert merged["rows"] == 3
 
 
+@pytest.mark.slow
 def test_five_hundred_columns(lake: Lake) -> None:
     data = {"id": np.arange(50)} | {f"c{n}": np.arange(50) + n for n in range(500)}
     before, after = overwritten(lake, pa.table(data), pa.table(data | {"c7": np.arange(50)}))

@@ -195,4 +195,9 @@ def test_a_deployment_without_a_model_is_not_ready(own: Served) -> None:
     index = own.ask("/v2/repository/index", b"")
     assert "empty" not in {one["name"] for one in index}
     assert own.ask("/v2/repository/index", {"ready": True})
+    # Whoever asks before sending requests here is told which one would not be answered; the process itself is well.
+    assert "Nothing answers for deployment 'empty'" in own.error("/v2/health/ready", status=503)
+    assert own.ask("/v2/health/live") == {"live": True}
+    put_deployment(own.workspace, {}, name="empty", model="nowhere")
+    own.plane.reload("main")
     assert own.ask("/v2/health/ready") == {"ready": True}

@@ -8,6 +8,7 @@ import pyarrow as pa
 from bascule.errors import NotFound
 from bascule.evaluation import EvaluationReport, GateSettings, SliceFloor, evaluate
 from bascule.history import Commit
+from bascule.naming import PRODUCTION
 from bascule.project.file import ProjectFile
 from bascule.project.receipt import Output
 from bascule.project.rereading import rows_for
@@ -18,7 +19,6 @@ from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
 NAME = "evaluate"
-CURRENT = "production"
 
 
 def inputs(context: Context) -> Terms:
@@ -109,7 +109,7 @@ def model_name(context: Context) -> str:
 def production(context: Context, state: Commit, name: str) -> ModelVersion | None:
     """Return the version that is in production at a state, or None."""
     try:
-        return get_version(context.workspace, state, name, CURRENT)
+        return get_version(context.workspace, state, name, PRODUCTION)
     except NotFound:
         return None
 

@@ -9,7 +9,7 @@ from bascule.project.receipt import Output
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import evaluating, training, training_set
 from bascule.project.steps.evaluating import model_name, production
-from bascule.registry import register
+from bascule.registry import PRODUCTION, register
 from bascule.store import digest_of
 from bascule.tracking import Run
 from bascule.training import read_training_set, unpack_model
@@ -54,7 +54,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         card=lambda number: model_card(
             report, bundle, source, version=number, author=context.author, forced=context.force
         ),
-        alias=evaluating.CURRENT,
+        alias=PRODUCTION,
         force=context.force or None,
         author=context.author,
     )

@@ -118,6 +118,12 @@ class Application:
             raise EnvironmentProblem("The server is starting.", hint="Repeat in a moment.")
         if not all(journal.works() for journal in self._journals):
             raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
+        if broken := [one.name for one in state.deployments.values() if not one.models]:
+            problem = state.deployments[broken[0]].problem
+            raise EnvironmentProblem(
+                f"Nothing answers for deployment {', '.join(map(repr, broken))}: {problem}",
+                hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
+            )
         return json_response({"ready": True})
 
     def _metadata(self, request: Request, route: Route, state: BranchState) -> Answered:

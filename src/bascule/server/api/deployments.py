@@ -43,11 +43,12 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SetTraffic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Version to percentage; whole numbers that sum to 100."""
+    """Version to percentage; whole numbers that sum to 100. `expect` as in `Change`."""
 
     weights: dict[int, int]
     branch: str = "main"
     reason: str = ""
+    expect: str | None = None
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -125,7 +126,13 @@ def share_traffic(call: Call[None, SetTraffic]) -> Changed:
     """Share the traffic among versions by hand. It ends a rollout that is under way."""
     body = call.body
     commit = set_traffic(
-        call.workspace, body.branch, call.path["name"], body.weights, by=call.principal.name, reason=body.reason
+        call.workspace,
+        body.branch,
+        call.path["name"],
+        body.weights,
+        by=call.principal.name,
+        reason=body.reason,
+        expect=body.expect,
     )
     return _changed(call, body.branch, commit)
 

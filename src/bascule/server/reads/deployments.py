@@ -179,7 +179,7 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
 
 
 def _deployment(ws: Workspace, ref: str | Commit, value: dict[str, Any], digest: str) -> DeploymentInfo:
-    later = waiting_for(ws, ref, value)
+    later = waiting_for(ws, ref, value, ref if isinstance(ref, str) else None)
     rollout, trail = value.get("rollout"), value.get("trail") or []
     back = [{"version": rollout["stable"], "weight": 100}] if rollout else trail[-1]["traffic"] if trail else None
     return DeploymentInfo(

@@ -1,0 +1,78 @@
+"""What the objects of a state say of each other: a deployment of versions, a version of blobs, a view of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from bascule.delivery.traffic import needed
+from bascule.errors import BasculeError
+from bascule.history import Workspace
+from bascule.history.commits import Object
+from bascule.project.definitions import read_by_query
+
+# What a version keeps in the store.
+BLOBS = ("artifact", "card")
+
+
+class Broken(NamedTuple):
+    """A reference to something that is not there.
+
+    Attributes:
+        level: `damage` when what refers cannot work so; `note` when it is only not of use yet.
+    """
+
+    level: Literal["note", "damage"]
+    message: str
+
+
+def broken_references(workspace: Workspace, head: str) -> Iterator[Broken]:
+    """Look at the references between the objects of a state; nothing is yielded when all lead somewhere."""
+    objects = dict(workspace.history.entries(head))
+    for path, value in objects.items():
+        kind = path.partition("/")[0]
+        if kind == "deployments":
+            yield from _deployment(path, value, objects)
+        elif kind == "models":
+            yield from _model(workspace, path, value)
+        elif kind in ("contracts", "features"):
+            yield from _reader(path, value, objects)
+
+
+def _deployment(path: str, value: Object, objects: dict[str, Object]) -> Iterator[Broken]:
+    model = f"models/{value.get('model')}"
+    there = {int(number) for number in objects.get(model, {}).get("versions", ())}
+    for version in sorted(needed(value) - there):
+        told = f"{path} serves version {version} of {model}, which is not there"
+        yield Broken("damage", f"{told}; deploy another one, or bring it back: bascule restore {model} --from COMMIT")
+    waits = value.get("waits")
+    if waits is not None and waits not in there:
+        yield Broken("note", f"{path}: version {waits} of {model} waits to be rolled out, and is not there")
+
+
+def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
+    versions = value.get("versions", {})
+    for number, version in versions.items():
+        for name in BLOBS:
+            digest = version.get(name)
+            if digest is not None and not workspace.store.has(digest):
+                yield Broken("damage", f"{path}: the {name} {digest[:16]} of version {number} is missing")
+    for alias, number in value.get("aliases", {}).items():
+        if str(number) not in versions:
+            yield Broken("damage", f"{path}: {alias} is version {number}, which is not there")
+
+
+def _reader(path: str, value: Object, objects: dict[str, Object]) -> Iterator[Broken]:
+    """A definition may be there before its table is; nothing reads it till then."""
+    for table in sorted(_tables(value)):
+        if f"tables/{table}" not in objects:
+            yield Broken("note", f"{path} is about tables/{table}, which is not there")
+
+
+def _tables(value: Object) -> set[str]:
+    if "table" in value:
+        return {str(value["table"])}
+    try:
+        return set(read_by_query(value["sql"])) if value.get("sql") else set()
+    except BasculeError:  # what cannot be read is told by who runs it
+        return set()

@@ -1,0 +1,94 @@
+"""Two branches' sets are merged file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from tests.lake.filesets.conftest import fill
+
+from bascule.errors import Conflict, NotFound
+from bascule.history import Workspace
+from bascule.lake.filesets import FileSet
+from bascule.project.comparing import compare
+from bascule.project.publishing import publish
+
+Photos = Callable[..., FileSet]
+BASE = {f"f{n:04d}": b"%d" % n for n in range(1500)}
+
+
+@pytest.fixture
+def sides(photos: Photos, local_workspace: Workspace, tmp_path: Path) -> Callable[..., None]:
+    """Let main and dev each change the set; None removes a file."""
+
+    def change(main: Mapping[str, bytes | None], dev: Mapping[str, bytes | None]) -> None:
+        photos().add(fill(tmp_path / "base", BASE))
+        local_workspace.history.create_branch("dev")
+        for branch, edits in (("main", main), ("dev", dev)):
+            folder = tmp_path / branch
+            photos(branch).checkout(folder)
+            for path, data in edits.items():
+                if data is None:
+                    (folder / path).unlink()
+                else:
+                    fill(folder, {path: data})
+            photos(branch).add(folder)
+
+    return change
+
+
+def test_what_one_side_changed_is_taken(sides: Callable[..., None], photos: Photos, local_workspace: Workspace) -> None:
+    same = {"both": b"alike", "f0003": None}
+    main, dev = {"f0001": b"ours", "f0900": None, "a": b"new"}, {"f0002": b"theirs", "f0901": None, "z": b"new"}
+    sides(main | same, dev | same)
+    publish(local_workspace, "dev", "main")
+    merged = {path: data for path, data in BASE.items() if path not in ("f0900", "f0901", "f0003")}
+    merged |= {"f0001": b"ours", "f0002": b"theirs", "a": b"new", "z": b"new", "both": b"alike"}
+    assert dict(photos().read_many()) == merged
+
+
+def test_a_file_that_both_changed_is_named(
+    sides: Callable[..., None], photos: Photos, local_workspace: Workspace
+) -> None:
+    theirs = {"f0001": b"theirs", "f0002": b"theirs", "n": b"2", "z": b"z"}
+    sides({"f0001": b"ours", "f0002": None, "n": b"1"}, theirs)
+    with pytest.raises(
+        Conflict, match=r"3 files of files/photos: f0001 \(ours changed it: 4 b.*theirs changed"
+    ) as told:
+        publish(local_workspace, "dev", "main")
+    assert told.value.paths == ["files/photos/f0001", "files/photos/f0002", "files/photos/n"]
+    assert "f0002 (ours removed it, theirs changed it" in told.value.message
+    assert "--ours files/photos/f0001" in told.value.hint
+    assert photos().read("f0001") == b"ours"
+    choice = ["files/photos/f0001", "files/photos/f0002", "files/photos/n"]
+    with pytest.raises(NotFound, match="path in conflict"):
+        publish(local_workspace, "dev", "main", ours=choice, theirs=["files/photos/z"])
+    publish(
+        local_workspace, "dev", "main", ours=["files/photos/f0001"], theirs=["files/photos/f0002", "files/photos/n"]
+    )
+    assert [photos().read(path) for path in ("f0001", "f0002", "n", "z")] == [b"ours", b"theirs", b"2", b"z"]
+
+
+def test_a_whole_side_can_be_kept(sides: Callable[..., None], photos: Photos, local_workspace: Workspace) -> None:
+    sides({"f0001": b"ours"}, {"f0001": b"theirs", "z": b"z"})
+    publish(local_workspace, "dev", "main", theirs=["files/photos"])
+    assert photos().read("f0001") == b"theirs"
+
+
+def test_names_that_do_not_go_together_are_a_conflict(sides: Callable[..., None], local_workspace: Workspace) -> None:
+    sides({"Readme": b""}, {"README": b""})
+    with pytest.raises(Conflict, match="upper and lower case"):
+        publish(local_workspace, "dev", "main")
+
+
+def test_a_difference_is_told_with_the_others(sides: Callable[..., None], local_workspace: Workspace) -> None:
+    sides({"f0001": b"ours"}, {"f0002": b"theirs", "f0004": None, "new": b"4"})
+    (found,) = compare(local_workspace, "main~1", "dev")
+    assert found.summary == "1,500 → 1,500 files, 1 changed, 1 renamed"
+    assert found.details == ("~ f0002", "> f0004 → new")
+    assert found.data is not None
+    assert found.data["renamed"] == 1
+    (removed,) = compare(local_workspace, "dev", "dev~2")
+    assert removed.change == "removed"
+    assert removed.summary.startswith("1,500 → 0 files, 1,500 removed")
