@@ -19,8 +19,9 @@ from bascule.catalog import audit, new_id, now, schema
 from bascule.durations import DAY
 from bascule.errors import Busy, Expired, Held, InputError, NotFound
 from bascule.history import Workspace, holding, holds
-from bascule.lake import Lake, RecordTable, forget
+from bascule.lake import Lake, RecordTable, filesets, forget
 from bascule.lake.doctor import check
+from bascule.lake.filesets import FileSet
 from bascule.lake.iceberg import files
 from bascule.lake.maintenance import Collection, Retention, Rule, collect, references, retention
 
@@ -411,6 +412,36 @@ def test_it_works_on_postgresql_too(workspace: Workspace) -> None:
         workspace.history.create_branch("back", "main~1")
     subprocess.run([sys.executable, "-c", GC, str(workspace.folder)], check=True)
     assert check(workspace).ok
+
+
+@everywhere
+def test_versions_of_file_sets_expire_as_states_of_tables_do(lake: Lake, tmp_path: Path) -> None:
+    workspace, folder = lake.workspace, tmp_path / "images"
+    folder.mkdir()
+    large = bytes(range(256)) * 20_000
+    (folder / "large.bin").write_bytes(large)
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(f"first {number}")
+    files = FileSet(workspace, "images")
+    files.add(folder)
+    for number in range(10):
+        (folder / f"{number}.txt").write_text(f"second {number}")
+    files.add(folder)
+    assert collect(workspace, grace=0).files == 0
+    rule(workspace, Rule("main", last=1))
+    assert collect(workspace, grace=0).expired_commits
+    assert filesets.check(workspace, deep=True).problems == []
+    now_there = FileSet(workspace, "images")
+    assert now_there.read("large.bin") == large
+    assert [now_there.read(f"{n}.txt").decode() for n in (0, 20)] == ["second 0", "first 20"]
+    with pytest.raises(Expired):
+        list(FileSet(workspace, "images", at="main~1").list())
+    for number in range(10):
+        (folder / f"{number}.txt").write_text(f"first {number}")
+    files.add(folder)
+    assert FileSet(workspace, "images").read("0.txt") == b"first 0"
+    collect(workspace, grace=0)
+    assert filesets.check(workspace, deep=True).problems == []
 
 
 def packs(store: Any, value: dict[str, Any], seen: set[bytes]) -> Any:
