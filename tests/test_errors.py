@@ -24,6 +24,8 @@ EXAMPLES: list[BasculeError] = [
     ProjectFileError("It is so.", file="bascule.toml", line=3, key="model.name", hint="Do this."),
     errors.CheckFailed("It is so.", details=[{"row": 1}], hint="Do this."),
     errors.Conflict("It is so.", paths=["tables/flights"], hint="Do this."),
+    errors.Expired("The commit 3f9ab2c1de", "2026-03-01", "main keeps 90d"),
+    errors.Held("It is so.", holds=["branch dev (case 7; ana)"], hint="Do this."),
     errors.EnvironmentProblem("It is so.", hint="Do this."),
     errors.MissingExtra("Training", "train"),
     errors.Busy("It is so.", hint="Do this."),

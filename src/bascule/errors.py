@@ -4,9 +4,11 @@
     ├── InputError          exit 2   bad usage or bad input
     │   ├── NotFound                 an unknown name, with "did you mean"
     │   ├── AlreadyExists            a name that is taken
+    │   ├── Expired                  a state whose data were let go, by which rule and when
     │   └── ProjectFileError         a wrong key or value in a project file, with file, line and key
     ├── CheckFailed         exit 1   a data check or a gate said no
     ├── Conflict            exit 1   two sides changed the same thing
+    ├── Held                exit 1   a legal hold stands against it
     └── EnvironmentProblem  exit 3   a full disk, a taken port, a dead database
         ├── MissingExtra             an optional capability is not installed
         └── Busy                     another process holds what is needed
@@ -69,6 +71,22 @@ class AlreadyExists(InputError):
         super().__init__(f"A {kind} named {name!r} exists already.", hint=hint)
 
 
+class Expired(InputError):
+    """A state whose data were let go.
+
+    Args:
+        what: the state, such as `The commit 3f9ab2c1de` or `The state of tables/flights that is asked for`.
+        at: the day, as people read it.
+        reason: the rule that no longer kept it.
+    """
+
+    def __init__(self, what: str, at: str, reason: str) -> None:
+        super().__init__(
+            f"{what} expired on {at}: {reason}. Its data are gone.",
+            hint="Take a later state (bascule log shows them). `bascule retention` says what is kept.",
+        )
+
+
 class ProjectFileError(InputError):
     """A project file says something that cannot be used."""
 
@@ -109,6 +127,19 @@ class Conflict(BasculeError):
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "paths": self.paths}
+
+
+class Held(BasculeError):
+    """A legal hold stands against it. Nothing was changed. `holds` has a line for each."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, holds: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.holds = list(holds)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "holds": self.holds}
 
 
 class EnvironmentProblem(BasculeError):

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
     from bascule.contracts import Report
     from bascule.history import Commit, Workspace
+    from bascule.history.holds import Hold
     from bascule.history.refs import Ref
     from bascule.lake.filesets import FileSet
+    from bascule.lake.maintenance import Collection, Compaction, Retention, Tell
     from bascule.project import ProjectFile
     from bascule.project.batches import Batch
     from bascule.project.caring import Finding
@@ -486,6 +488,82 @@ class OpenProject:
 
         return examine(self.workspace, deep)
 
+    # Look after -------------------------------------------------------------------------------------------------------
+
+    def compact(
+        self, *tables: str, target: int | None = None, dry_run: bool = False, tell: Tell | None = None
+    ) -> list[Compaction]:
+        """Make small files of the branch's tables (all of them when none is named) into large ones, and commit.
+
+        Args:
+            target: about how large a file becomes, in bytes; 128 MiB when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.lake import Lake
+        from bascule.lake.maintenance import compact_tables
+
+        return compact_tables(Lake(self.workspace), tables, self.place.branch, target, dry_run=dry_run, tell=tell)
+
+    def gc(self, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None) -> Collection:
+        """Delete what no kept state, no record and no hold leads to.
+
+        Args:
+            grace: leave alone what is younger, in microseconds; a day when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.lake.maintenance import collect
+
+        return collect(self.workspace, dry_run=dry_run, grace=grace, tell=tell)
+
+    def retention(self) -> Retention:
+        """Return how long states are kept."""
+        from bascule.lake.maintenance import retention
+
+        with self.workspace.catalog.read() as conn:
+            return retention.load(conn)
+
+    def set_retention(
+        self,
+        branches: str | None = None,
+        *,
+        keep: str | None = None,
+        last: int | None = None,
+        idle: str | None = None,
+        unnamed: str | None = None,
+    ) -> Retention:
+        """Say how long the states of some branches are kept, or of deleted ones (`unnamed`); spans such as `90d`."""
+        from bascule.lake.maintenance import retention
+
+        return retention.change(self.workspace.catalog, branches, keep=keep, last=last, idle=idle, unnamed=unnamed)
+
+    def remove_retention(self, branches: str) -> Retention:
+        """Take a rule away."""
+        from bascule.catalog import actor
+        from bascule.lake.maintenance import retention
+
+        return retention.save(self.workspace.catalog, self.retention().without_rule(branches), actor())
+
+    def hold(self, subject: str, *, reason: str) -> Hold:
+        """Put a legal hold on a branch, a tag, a commit, or a path such as `tables/flights` in every state."""
+        from bascule.history import holding
+
+        return holding.hold(self.workspace, subject, reason)
+
+    def holds(self, *, released: bool = False) -> list[Hold]:
+        """Return the legal holds that last; with `released`, also those that ended."""
+        from bascule.history import holds
+
+        with self.workspace.catalog.read() as conn:
+            return holds.listed(conn, released=released)
+
+    def release_hold(self, which: str) -> list[Hold]:
+        """End a hold by its id, or all holds on a subject."""
+        from bascule.catalog import actor
+        from bascule.history import holds
+
+        with self.workspace.catalog.write() as conn:
+            return holds.release(conn, which, actor())
+
     def migrate(
         self,
         *,
@@ -509,15 +587,26 @@ class OpenProject:
         finally:
             self.close()
 
-    def forget(self, table: str, subject: Mapping[str, Any], *, dry_run: bool = False, reason: str = "") -> Forgetting:
+    def forget(
+        self,
+        table: str,
+        subject: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        reason: str = "",
+        despite_hold: str = "",
+    ) -> Forgetting:
         """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
 
         Args:
             subject: column to value, as many as name the subject.
+            despite_hold: why it is done although a legal hold stands against it.
         """
         from bascule.project.forgetting import forget_subject
 
-        return forget_subject(self.workspace, table, dict(subject), dry_run=dry_run, reason=reason)
+        return forget_subject(
+            self.workspace, table, dict(subject), dry_run=dry_run, reason=reason, despite_hold=despite_hold
+        )
 
     def create_token(self, name: str, role: str = "reader") -> tuple[Token, str]:
         """Make an access token and return it with its secret, which is kept nowhere else."""

@@ -53,6 +53,13 @@ def test_a_damaged_file_is_found(filled: Lake, pattern: str) -> None:
     assert check(filled.workspace).problems
 
 
+def test_a_missing_file_of_a_record_table_is_found(filled: Lake) -> None:
+    folder = next(path for path in filled.folder.iterdir() if path.name.startswith("records."))
+    for path in folder.glob("data/*.parquet"):
+        path.unlink()
+    assert [p.table for p in check(filled.workspace).problems] == ["predictions"]
+
+
 @everywhere
 def test_a_changed_byte_is_found_by_a_deep_look(filled: Lake) -> None:
     path = filled.files(state(filled, "people"))[0].path

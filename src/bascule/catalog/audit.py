@@ -41,8 +41,7 @@ def append(conn: Connection, *, actor: str, action: str, subject: str, detail: M
 
     The entry exists if and only if what it tells of was committed.
     """
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
+    take_turn(conn)
     last = conn.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
     seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
     fields = {
@@ -56,6 +55,12 @@ def append(conn: Connection, *, actor: str, action: str, subject: str, detail: M
     }
     conn.execute(insert(audit).values(**fields, hash=_hash(fields)))
     return int(seq)
+
+
+def take_turn(conn: Connection) -> None:
+    """Hold the chain's end until the transaction ends: whoever moves a name waits, and what others wrote is seen."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
 
 
 def verify(catalog: Catalog) -> AuditReport:

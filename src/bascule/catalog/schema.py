@@ -3,8 +3,8 @@
 One schema for SQLite and PostgreSQL. Times are integers: microseconds since 1970-01-01T00:00:00Z. Ids are text and sort
 by time (`catalog.ids`). Columns that hold JSON are named `*_json` and hold UTF-8 text, so that both engines and DuckDB
 read them alike. Records are append-only; the few columns that change (`status`, `finished_at`, `head`) are listed here:
-`refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `record_tables.metadata`, `alerts.status/closed_at`
-and, while an alert is open, `alerts.subject/value/threshold/window_end/detail_json`.
+`refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `record_tables.metadata`, `alerts.status/closed_at`,
+`holds.released_at/released_by` and, while an alert is open, `alerts.subject/value/threshold/window_end/detail_json`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,31 @@ ref_log = Table(
     Column("action", String(40), nullable=False),  # create | commit | merge | revert | delete | …
     Column("at", BigInteger, nullable=False),
     Index(None, "ref", "at"),
+)
+
+expirations = Table(
+    "expirations",
+    metadata,
+    Column("name", String(64), primary_key=True),  # a commit's id, or an object's digest
+    Column("kind", String(10), nullable=False),  # commit | state | content
+    Column("path", String(250), nullable=False),  # of an object; empty for a commit
+    Column("reason", Text, nullable=False),  # the rule that no longer kept it
+    Column("at", BigInteger, nullable=False),
+    comment="States whose data were let go. The commits and objects themselves stay; no name may lead to them again.",
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(10), nullable=False),  # branch | tag | commit | path
+    Column("subject", String(250), nullable=False),  # the ref's name, the commit's id, or a path of the history
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("released_at", BigInteger),
+    Column("released_by", Text),
+    comment="Legal holds: what they name is neither collected nor forgotten while they last.",
 )
 
 # The records -----------------------------------------------------------------------------------------------------

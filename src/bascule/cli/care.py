@@ -99,6 +99,7 @@ def forget(
     *subject: Annotated[str, Parameter(help="Who: COLUMN=VALUE, as many as name the subject.")],
     dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.", negative="")] = False,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the proof.")] = "",
+    despite_hold: Annotated[str, Parameter(help="Why it is done although a legal hold stands against it.")] = "",
     common: Common = COMMON,
 ) -> None:
     """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
@@ -112,7 +113,7 @@ def forget(
     if not pairs or not all(column and equals for column, equals, _ in pairs):
         raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
     values = {column: value for column, _, value in pairs}
-    done = common.open().forget(table, values, dry_run=dry_run, reason=reason)
+    done = common.open().forget(table, values, dry_run=dry_run, reason=reason, despite_hold=despite_hold)
     report, verb = done.report, "would be" if dry_run else "were"
     lines = [
         f"{report.rows:,} rows in {len(report.files)} files of {table} {verb} removed, "

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 ABOUT = "Git for the whole ML system: data, features, models, deployments and monitors in one history."
 HISTORY, WORK, SHIP, ASK = "History", "From data to a model", "Serve and ship", "Ask and prove"
+KEEP = "Look after"
 ENDING = (
     "bascule COMMAND --help says more of each, and every command takes --json.",
     "Begin with: bascule init DATA --label WHAT_IS_LEARNED",
@@ -72,9 +73,13 @@ COMMANDS = {
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Train a version again and compare byte by byte."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),
-    "doctor": Command("bascule.cli.care:doctor", ASK, "Whether all that the workspace promises holds."),
-    "migrate": Command("bascule.cli.care:migrate", ASK, "Move the workspace to PostgreSQL and S3, or back."),
-    "forget": Command("bascule.cli.care:forget", ASK, "Remove a subject everywhere, and leave a proof."),
+    "doctor": Command("bascule.cli.care:doctor", KEEP, "Whether all that the workspace promises holds."),
+    "compact": Command("bascule.cli.upkeep:compact", KEEP, "Make small files of tables into large ones."),
+    "gc": Command("bascule.cli.upkeep:gc", KEEP, "Delete what nothing needs any more."),
+    "retention": Command("bascule.cli.upkeep:retention", KEEP, "How long states are kept."),
+    "hold": Command("bascule.cli.upkeep:hold", KEEP, "Legal holds: neither collected nor forgotten."),
+    "forget": Command("bascule.cli.care:forget", KEEP, "Remove a subject everywhere, and leave a proof."),
+    "migrate": Command("bascule.cli.care:migrate", KEEP, "Move the workspace to PostgreSQL and S3, or back."),
 }
 
 

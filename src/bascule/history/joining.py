@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from bascule.errors import Conflict
-from bascule.history import names, rows
+from bascule.history import expiry, names, rows
 from bascule.history.commits import Change, Commit, Object
 from bascule.history.merging import Plan, Resolver, Settled, Staged, clash, kept, plan, settle
 
@@ -177,6 +177,7 @@ def _land(
         parents = (head.id, change.source.id) if change.parent else (head.id,)
         commit = history.record(conn, parents, root, told.author, told.message, dict(told.meta))
         rows.move(conn, into, head.id, commit, told.author, told.action)
+        expiry.refuse(conn, filter(None, settled.digests.values()))
         if rules.also is not None:
             rules.also(conn, commit)
     return commit

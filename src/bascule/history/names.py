@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from bascule.catalog import audit, now
 from bascule.catalog.schema import commits, ref_log, refs
 from bascule.errors import AlreadyExists, InputError, NotFound
-from bascule.history import rows
+from bascule.history import expiry, rows
 from bascule.history.refs import Kind, Ref
 
 ID_PREFIX = 4
@@ -71,6 +71,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
 
     Raises:
         AlreadyExists: when a branch or a tag has the name.
+        Expired: when the commit's data are gone.
     """
     if found := rows.find_ref(conn, name):
         hint = "Take another name; bascule branch and bascule tag list those that are taken."
@@ -80,6 +81,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
     row = {"name": name, "kind": kind, "head": at, "protected": False, "created_at": moment, "updated_at": moment}
     conn.execute(insert(refs).values(**row))
     rows.log_move(conn, name, None, at, author, "create")
+    expiry.refuse(conn, [at])
     return ref
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from bascule.catalog import Catalog, actor
 from bascule.catalog.schema import commits, nodes
 from bascule.errors import Conflict, InputError, NotFound
-from bascule.history import joining, names, rows
+from bascule.history import expiry, holds, joining, names, rows
 from bascule.history.commits import Change, Commit, Object, from_row
 from bascule.history.joining import Incoming, Rules, Told, join
 from bascule.history.merging import Resolver, Staged, merge_base
@@ -172,11 +172,13 @@ class History:
 
         Raises:
             InputError: when it is protected, or `main` does not have all of it and `force` is not set.
+            Held: when it is under legal hold.
         """
         author = author or actor()
         with self.catalog.write() as conn:
             found = names.branch(conn, name)
             names.deletable(found)
+            holds.refuse(holds.on_ref(conn, name), f"Branch {name!r} cannot be deleted")
             if not force and not self._is_ancestor(found.head, MAIN, conn):
                 raise InputError(
                     f"Branch {name!r} has commits that {MAIN!r} does not have.",
@@ -216,6 +218,7 @@ class History:
 
         Raises:
             Conflict: when `expect` does not hold. Nothing was changed.
+            Expired: when an object is of a state whose data are gone.
         """
         author = author or actor()
         with self.catalog.write() as conn:
@@ -227,6 +230,7 @@ class History:
                 return head
             commit = self.record(conn, (head.id,), root, author, message, meta or {})
             rows.move(conn, branch, head.id, commit, author, action)
+            expiry.renew(conn, filter(None, digests.values()))
             if also is not None:
                 also(conn, commit)
         return commit
@@ -357,6 +361,9 @@ class History:
 
         Returns:
             The new commit, or the branch's head when it has them already.
+
+        Raises:
+            Expired: when the data of one of them are gone.
         """
         state = self._state(to)
         change = Incoming(state, EMPTY, state.root, False, joining.picked(state, branch), tuple(paths))

@@ -33,7 +33,7 @@ class Node(msgspec.Struct, array_like=True, frozen=True):
     entries: Entries
 
 
-_decode = msgspec.msgpack.Decoder(Node).decode
+decode = msgspec.msgpack.Decoder(Node).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 Reader = Callable[[str], bytes]
@@ -186,7 +186,7 @@ class Tree:
     def _node(self, name: str) -> Node:
         node = self._cache.get(name)
         if node is None:
-            node = _decode(self._read(name))
+            node = decode(self._read(name))
             self._remember(name, node)
         return node
 

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
-from bascule.history import Workspace
-from bascule.lake import journal, objects, records, seen
+from bascule.history import Workspace, expiry
+from bascule.lake import journal, moved, objects, records, seen
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
 from bascule.lake.iceberg.manifests import DATA, DELETED
@@ -51,6 +51,7 @@ class LakeReport:
         bytes: how large those are.
         problems: what is wrong; none when the lake is whole.
         orphans: what could be deleted.
+        expired: how many states are not looked at, as their data were let go.
     """
 
     states: int
@@ -58,6 +59,7 @@ class LakeReport:
     bytes: int
     problems: tuple[Problem, ...]
     orphans: tuple[Orphan, ...]
+    expired: int = 0
 
     @property
     def ok(self) -> bool:
@@ -83,7 +85,7 @@ class _Look:
             number = snapshot["snapshot-id"] if snapshot else None
             if number != value["snapshot_id"] or table.metadata["table-uuid"] != value["uuid"]:
                 self.bad(name, table.path, "it describes another state than the history says")
-            for part in seen.paths(table):
+            for part in (*seen.paths(table), *moved.paths(table)):
                 self.file(name, table.folder / "metadata" / part, None)
             if snapshot is not None:
                 self.snapshot(name, table, snapshot)
@@ -146,15 +148,37 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     """
     there = dict(sizes(workspace.lake_folder))
     look = _Look(workspace.lake_folder, deep, there)
-    states = list(_states(workspace))
+    with workspace.catalog.read() as conn:
+        expired = expiry.every(conn, expiry.STATE)
+    states = [(name, value) for digest, name, value in _states(workspace) if digest not in expired]
     for name, value in states:
         look.state(name, value)
-    kept = [(name, records.object_of(workspace, name)) for name in records.names(workspace)]
-    for name, newest in kept:
+    kept = records.names(workspace)
+    for name in kept:
+        _look_at_records(look, workspace, name)
+    orphans = tuple(_orphans(workspace.lake_folder, there, look.sizes))
+    size = sum(look.sizes.values())
+    return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
+
+
+def _look_at_records(look: _Look, workspace: Workspace, name: str) -> None:
+    """Look at a record table. Its writers let go of old states at once: what was missing is looked for without them."""
+    newest = records.object_of(workspace, name)
+    if newest is None:
+        return
+    before, known, manifests = dict(look.problems), dict(look.sizes), set(look.manifests)
+    look.state(name, newest, recent=True)
+    if look.problems == before:
+        return
+    with files.locked(objects.folder_of(newest, look.lake) / LOCK, exclusive=True):
+        newest, look.problems, look.sizes, look.manifests = (
+            records.object_of(workspace, name),
+            before,
+            known,
+            manifests,
+        )
         if newest is not None:
             look.state(name, newest, recent=True)
-    orphans = tuple(_orphans(workspace.lake_folder, there, look.sizes))
-    return LakeReport(len(states) + len(kept), len(look.sizes), sum(look.sizes.values()), tuple(look.problems), orphans)
 
 
 def settle(workspace: Workspace) -> tuple[str, ...]:
@@ -178,7 +202,7 @@ def settle(workspace: Workspace) -> tuple[str, ...]:
     return tuple(unfinished)
 
 
-def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
+def _states(workspace: Workspace) -> Iterator[tuple[str, str, Object]]:
     history = workspace.history
     with workspace.catalog.read() as conn:
         found = conn.execute(select(commits.c.id, commits.c.root)).all()
@@ -188,7 +212,7 @@ def _states(workspace: Workspace) -> Iterator[tuple[str, Object]]:
         for path, digest in history.digests(history.commit_by_id(commit), objects.PREFIX).items():
             digests.setdefault(digest, path.removeprefix(objects.PREFIX))
     for digest, name in digests.items():
-        yield name, history.object(digest)
+        yield digest, name, history.object(digest)
 
 
 def _folders(lake: Place) -> list[Place]:

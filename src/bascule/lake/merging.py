@@ -1,13 +1,14 @@
 """Bringing what was appended between two states of a table to another state of it, or taking it out of that again.
 
-No data file is copied.
+No data file is copied. A state that was compacted has the same rows in other files: what is appended elsewhere comes to
+them, and what they stand for does not come a second time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bascule.lake import objects
+from bascule.lake import moved, objects
 from bascule.lake.iceberg import metadata, partitions, schemas, snapshots
 from bascule.lake.iceberg.manifests import DATA, Entry
 from bascule.lake.iceberg.tables import Table
@@ -16,17 +17,22 @@ from bascule.lake.seen import sources as sources_of
 
 
 def merge(base: Table, ours: Table, theirs: Table) -> Table | None:
-    """Return our table with the files that they appended, or None when the two sides do not go together."""
+    """Return one side's table with the files that the other appended, or None when the two do not go together."""
     if len({table.metadata["table-uuid"] for table in (base, ours, theirs)}) > 1:
         return None
     if ours.properties.get(objects.KEY) != theirs.properties.get(objects.KEY):
         return None
     schema = schemas.merged(base.schema, ours.schema, theirs.schema)
     added, mine = appended(base, theirs), appended(base, ours)
+    if added is None and mine is not None and snapshots.lost_no_rows(base, theirs):
+        ours, theirs, added, mine = theirs, ours, mine, None
+    if mine is None and snapshots.lost_no_rows(base, ours):  # it was compacted: the same rows, in other files
+        mine = changed(base, ours)[0]
     if schema is None or added is None or mine is None:
         return None
     # A commit that was picked before has brought its files, and their sources, already.
-    both = {_path(entry) for entry in added} & {_path(entry) for entry in mine}
+    there = {moved.mark(_path(entry)) for entry in mine} | moved.marks(ours)
+    both = {_path(entry) for entry in added if moved.mark(_path(entry)) in there}
     added = [entry for entry in added if _path(entry) not in both]
     once = not both or _contents(added).isdisjoint(_contents(entry for entry in mine if _path(entry) not in both))
     sources = joined(base, ours, theirs, picked=bool(both) and once)
@@ -42,12 +48,12 @@ def pick(base: Table, ours: Table, theirs: Table) -> Table | None:
     schema, added = schemas.merged(base.schema, ours.schema, theirs.schema), appended(base, theirs)
     if len({table.metadata["table-uuid"] for table in (base, ours, theirs)}) > 1 or schema is None or added is None:
         return None
-    there = {_path(entry) for entry in ours.live(DATA)}
-    if there.issuperset(_path(entry) for entry in added):
+    wanted, live = {moved.mark(_path(entry)) for entry in added}, {moved.mark(_path(e)) for e in ours.live(DATA)}
+    if wanted <= live | moved.marks(ours, surely=True):
         return ours
     known, old = sources_of(ours), sources_of(base)
     new = [source for digest, source in sources_of(theirs).items() if digest not in old]
-    if any(source.digest in known for source in new) or any(_path(entry) in there for entry in added):
+    if any(source.digest in known for source in new) or not wanted.isdisjoint(live | moved.marks(ours)):
         return None
     listed = note(ours, new) if new else ours.properties.get(SOURCES)
     return _with(base, ours, theirs, added, schema, listed)

@@ -21,6 +21,7 @@ from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.partitions import SPEC_ID
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.updates import Update, apply
+from bascule.lake.moved import MOVED
 from bascule.lake.rows import Rows, compared, renamed
 from bascule.lake.seen import SOURCES
 from bascule.store import Place
@@ -139,7 +140,7 @@ def with_columns_of(table: Table, written: Written) -> Table:
 def overwrite(table: Table, written: Written, facts: Mapping[str, str], sources: str | None = None) -> Table:
     """Return a table with files that were written for it in the place of all that it had."""
     document = metadata.with_schema(table.for_writing().metadata, written.schema, written.last_column)
-    document = metadata.with_properties(document, {SOURCES: sources})
+    document = metadata.with_properties(document, {SOURCES: sources, MOVED: None})
     return snapshots.replace(_with(table, document), None, written.records, "overwrite", facts)
 
 
@@ -178,7 +179,7 @@ def without_rows(
         matched: the rows' numbers, sorted.
         deleted_too: keep rows that position deletes name: the file is new, so they mean none of it.
     """
-    gone = matched if deleted_too else _gone(table, file, matched, temporary)
+    gone = matched if deleted_too else with_deleted(table, file, matched, temporary)
     return [_rewritten(file, gone, table)] if len(gone) < file.rows else []
 
 
@@ -244,7 +245,8 @@ def by_file(found: pa.Table) -> dict[str, np.ndarray]:
     return {name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())}
 
 
-def _gone(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
+def with_deleted(table: Table, file: DataFile, matched: np.ndarray, temporary: Path) -> np.ndarray:
+    """Return some row numbers of a file together with those that deletes take out, sorted."""
     if not table.deletes():
         return matched
     # Rows that position deletes took out must not come back in the new file, which no delete file names.

@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from bascule.errors import Conflict, NotFound
-from bascule.history import Commit, Workspace
+from bascule.errors import Conflict, EnvironmentProblem, NotFound
+from bascule.history import Commit, Workspace, expiry
+from bascule.history.commits import canonical
 from bascule.lake import journal, merging, objects, reading, seen, staging, upserting
 from bascule.lake.caching import let_go_of_the_forgotten
 from bascule.lake.comparing import TableDiff, compare
@@ -23,7 +24,7 @@ from bascule.lake.objects import Object
 from bascule.lake.rowmerge import RowConflict, RowMerge, Side, has_key, merge_rows
 from bascule.lake.rows import Rows
 from bascule.lake.upserting import Upserted
-from bascule.store import Place
+from bascule.store import Place, digest_of
 
 TRIES = 60
 
@@ -45,8 +46,18 @@ class Lake:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def table(self, value: Object, name: str = "") -> Table:
-        """Return the Iceberg table that an object stands for."""
-        return objects.load(value, self.folder, name)
+        """Return the Iceberg table that an object stands for.
+
+        Raises:
+            Expired: when the state's files were let go.
+            EnvironmentProblem: when they are missing or damaged.
+        """
+        try:
+            return objects.load(value, self.folder, name)
+        except EnvironmentProblem:
+            with self.workspace.catalog.read() as conn:
+                expiry.refuse(conn, [digest_of(canonical(value))])
+            raise
 
     def adopt(self, document: Place, name: str) -> Object:
         """Return the object for a metadata document that another engine wrote into a table's folder.

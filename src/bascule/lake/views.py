@@ -22,6 +22,8 @@ RECORDS = {
         "check_results",
         "commits",
         "evaluations",
+        "expirations",
+        "holds",
         "jobs",
         "metrics",
         "model_versions",

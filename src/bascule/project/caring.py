@@ -104,10 +104,13 @@ def _tables(workspace: Workspace) -> Iterator[Finding]:
     for problem in report.problems:
         yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
     if report.ok:
-        yield Finding("tables", "ok", f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB")
+        gone = f"; {report.expired} states expired, as `bascule retention` says" if report.expired else ""
+        told = f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB{gone}"
+        yield Finding("tables", "ok", told)
     if report.orphans:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
-        yield Finding("tables", "note", f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state")
+        told = f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
+        yield Finding("tables", "note", told)
 
 
 def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select, update
 from bascule.catalog import actor, audit
 from bascule.catalog.schema import settings, training_sets
 from bascule.features import LmdbStore
-from bascule.history import Workspace
+from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import Request
 from bascule.lake.iceberg.types import literal, quoted
@@ -42,7 +42,13 @@ class Forgetting:
 
 
 def forget_subject(
-    workspace: Workspace, table: str, subject: dict[str, str], *, dry_run: bool = False, reason: str = ""
+    workspace: Workspace,
+    table: str,
+    subject: dict[str, str],
+    *,
+    dry_run: bool = False,
+    reason: str = "",
+    despite_hold: str = "",
 ) -> Forgetting:
     """Remove every row of a table that belongs to a subject, from every branch, tag and earlier commit.
 
@@ -52,10 +58,14 @@ def forget_subject(
     Args:
         subject: column to value; all of them name the subject.
         dry_run: say what would be removed, and change nothing.
+        despite_hold: why it is done although a legal hold stands against it.
 
     Raises:
+        Held: when rows that are to go are under legal hold, and no reason is given. Nothing was changed.
         NotFound: no state has such a table, or the table never had such a column.
     """
+    if not dry_run and not despite_hold.strip():
+        _refuse_held(workspace, table, subject)
     learned = {name for name, _ in _sets_with(workspace, subject)}
     models = _models_from(workspace, learned)
     if not dry_run:
@@ -67,6 +77,7 @@ def forget_subject(
         dry_run=dry_run,
         author=actor(),
         hooks=(_training_sets, _online, _logged),
+        despite_hold=despite_hold,
     )
     if not dry_run:
         detail = {"id": report.id, "reason": reason, "models": list(models), "elsewhere": _counted(report)}
@@ -74,6 +85,18 @@ def forget_subject(
             conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
             audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
     return Forgetting(report, models)
+
+
+def _refuse_held(workspace: Workspace, table: str, subject: dict[str, str]) -> None:
+    """Raise `Held` before anything is changed: also when only the logs that come last are held."""
+    with workspace.catalog.read() as conn:
+        if not holds.listed(conn):
+            return
+    planned = forget(workspace, table, subject, dry_run=True, hooks=(_logged,))
+    found = holding.against(workspace, table, planned.commits) if planned.rows else []
+    if planned.elsewhere:
+        found += [one for log in (PREDICTIONS, GROUND_TRUTH) for one in holding.against(workspace, log, ())]
+    holding.overrule(workspace, found, table, "")
 
 
 def _note_of(table: str, subject: Iterable[str]) -> str:
@@ -165,11 +188,12 @@ def _logged(request: Request) -> list[Forgotten]:
     ids = [row["prediction_id"] for row in query(workspace, f"SELECT prediction_id FROM predictions WHERE {where}")]
     if not ids:
         return []
-    found = forget_rows(workspace, PREDICTIONS, where, dry_run=request.dry_run, author=actor()).rows
+    asked: dict[str, Any] = {"dry_run": request.dry_run, "author": actor(), "despite_hold": request.despite_hold}
+    found = forget_rows(workspace, PREDICTIONS, where, **asked).rows
     if GROUND_TRUTH in known:
         listed = ", ".join(literal(name) for name in ids)
         told = f"prediction_id IN ({listed})"
-        found += forget_rows(workspace, GROUND_TRUTH, told, dry_run=request.dry_run, author=actor()).rows
+        found += forget_rows(workspace, GROUND_TRUTH, told, **asked).rows
     return [Forgotten("logs", found)]
 
 

@@ -63,6 +63,14 @@ class Context:
         value = self.foreseen[path]
         return None if value is None else digest_of(canonical(value))
 
+    def content(self, path: str) -> str:
+        """Return what stands for the rows and columns of a table on the branch now; empty when there is none.
+
+        Unlike the object's digest it stays when the table is compacted: what was made of it is not out of date then.
+        """
+        found = self.object(path)
+        return str(found["digest"]) if found else ""
+
     def object(self, path: str) -> Object | None:
         """Return an object on the branch now, or the one that is foreseen there; None where there is none."""
         if path in self.foreseen:

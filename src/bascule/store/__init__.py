@@ -4,8 +4,8 @@ One setting chooses for both. The store owns bytes and nothing else: a blob is n
 content, a file appears whole or not at all. Every room above may use it; it knows none of them.
 """
 
-from bascule.store.blobs import BlobStore, digest_of, open_store
+from bascule.store.blobs import BlobStore, Stored, digest_of, open_store
 from bascule.store.local import LocalStore
 from bascule.store.places import ObjectPath, Place, open_place
 
-__all__ = ["BlobStore", "LocalStore", "ObjectPath", "Place", "digest_of", "open_place", "open_store"]
+__all__ = ["BlobStore", "LocalStore", "ObjectPath", "Place", "Stored", "digest_of", "open_place", "open_store"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -20,11 +20,20 @@ def digest_of(data: bytes) -> str:
     return blake3(data).hexdigest()
 
 
+class Stored(NamedTuple):
+    """A blob as a listing tells of it: size in bytes, and when it was last put, in microseconds since the epoch."""
+
+    digest: str
+    bytes: int
+    modified: int
+
+
 class BlobStore(Protocol):
     """Immutable bytes by digest.
 
     Guarantees of every backend: `put` returns only when the blob is durable; a reader sees a blob whole or not at all;
-    `get` verifies the content against its name; putting the same bytes twice is one blob.
+    `get` verifies the content against its name; putting the same bytes twice is one blob, which is as young as if it
+    had been put now, so that whoever is about to refer to it need not fear garbage collection.
     """
 
     url: str
@@ -67,11 +76,27 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, digest: str) -> None:
-        """Remove a blob; silent when it does not exist. Only garbage collection and `forget` call this."""
+        """Remove a blob; silent when it does not exist. Only `forget` calls this."""
         ...
 
     def digests(self) -> Iterator[str]:
         """List every blob, in no particular order."""
+        ...
+
+    def renew(self, digest: str) -> bool:
+        """Make a blob as young as if it were put now, and tell whether that was done: if not, put it again."""
+        ...
+
+    def stored(self) -> Iterator[Stored]:
+        """List every blob with its size and when it was last put, in no particular order."""
+        ...
+
+    def collect(self, digest: str, before: int) -> bool:
+        """Remove a blob unless it was put since, and tell whether it is gone. Putting it again at any moment is safe.
+
+        Args:
+            before: microseconds since the epoch.
+        """
         ...
 
 

@@ -92,10 +92,14 @@ class Bucket:
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes."""
+        return int(self.file(key).size)
+
+    def file(self, key: str) -> fs.FileInfo:
+        """Return what is told of an object: its size, and when it was written."""
         found = self.info(key)
         if found.type != fs.FileType.File:
             raise FileNotFoundError(2, "No such object", f"s3://{key}")
-        return int(found.size)
+        return found
 
     def list(self, key: str, *, deep: bool = False) -> Iterator[fs.FileInfo]:
         """List what is below a key, one level or all; nothing when nothing is there."""

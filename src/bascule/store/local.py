@@ -12,7 +12,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, cut_short, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, cut_short, digest_of
 
 CHUNK = 1 << 20
 
@@ -26,7 +26,7 @@ class LocalStore:
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        if not self._place(digest).exists():
+        if not self.renew(digest):
             temporary = self._temporary()
             try:
                 with open(temporary, "xb") as out:
@@ -50,7 +50,7 @@ class LocalStore:
                     out.write(chunk)
                 _settle(out)
             digest = hasher.hexdigest()
-            if not self._place(digest).exists():
+            if not self.renew(digest):
                 self._publish(temporary, digest)
         except FileNotFoundError as error:
             raise NotFound("file", str(path)) from error
@@ -106,6 +106,46 @@ class LocalStore:
         for shelf in self.folder.iterdir():
             if len(shelf.name) == 2:
                 yield from (blob.name for blob in shelf.iterdir() if len(blob.name) == DIGEST_LENGTH)
+
+    def renew(self, digest: str) -> bool:
+        try:
+            os.utime(self._place(checked_digest(digest)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stored(self) -> Iterator[Stored]:
+        for digest in self.digests():
+            try:
+                found = self._place(digest).stat()
+            except FileNotFoundError:
+                continue
+            yield Stored(digest, found.st_size, found.st_mtime_ns // 1000)
+
+    def collect(self, digest: str, before: int) -> bool:
+        place = self._place(checked_digest(digest))
+        # Taken aside first: whoever puts it from here on writes it anew, and who did before made it young.
+        aside = self._temporary()
+        try:
+            if place.stat().st_mtime_ns // 1000 >= before:
+                return False
+            os.replace(place, aside)
+        except FileNotFoundError:
+            return True
+        if aside.stat().st_mtime_ns // 1000 >= before:
+            os.replace(aside, place)
+            return False
+        aside.unlink()
+        return True
+
+    def unfinished(self) -> Iterator[tuple[Path, int, int]]:
+        """List what killed writers left: path, size in bytes, and when it was last written, microseconds."""
+        for path in sorted((self.folder / "incoming").glob("*")):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            yield path, found.st_size, found.st_mtime_ns // 1000
 
     def free_bytes(self) -> int:
         """Return how many bytes the disk below the store has left."""

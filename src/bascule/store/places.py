@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import stat
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ CHUNK = 1 << 20
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import fs
 
     from bascule.store.buckets import Bucket
     from bascule.store.cache import BlockCache
@@ -44,9 +46,10 @@ class Locks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What is told of an object: its size in bytes."""
+    """What is told of an object: its size in bytes, and when it was written, in nanoseconds since the epoch."""
 
     st_size: int
+    st_mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -121,7 +124,7 @@ class ObjectPath:
 
     def stat(self) -> Stat:
         """Return what is known of the file."""
-        return Stat(self.shelf.bucket.size(self.key))
+        return _stat(self.shelf.bucket.file(self.key))
 
     def read_bytes(self) -> bytes:
         """Return the file's content."""
@@ -186,9 +189,17 @@ class ObjectPath:
 
     def sizes(self) -> Iterator[tuple[ObjectPath, int]]:
         """List all files below this folder with their sizes: a request for every thousand."""
+        return ((path, found.st_size) for path, found in self.listed())
+
+    def listed(self) -> Iterator[tuple[ObjectPath, Stat]]:
+        """List all files below this folder with what is known of them: a request for every thousand."""
         for found in self.shelf.bucket.list(self.key, deep=True):
             if found.type.name == "File":
-                yield ObjectPath(found.path, self.shelf), int(found.size)
+                yield ObjectPath(found.path, self.shelf), _stat(found)
+
+
+def _stat(found: fs.FileInfo) -> Stat:
+    return Stat(int(found.size), int(found.mtime_ns))
 
 
 Place: TypeAlias = Path | ObjectPath
@@ -316,6 +327,24 @@ def sizes(folder: Place) -> Iterator[tuple[Place, int]]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield path, path.stat().st_size
+
+
+def listed(folder: Place) -> Iterator[tuple[Place, int, int]]:
+    """List all files below a folder: each with its size in bytes, and when it was written, in microseconds.
+
+    A file that goes while they are listed is left out.
+    """
+    if isinstance(folder, ObjectPath):
+        for place, known in folder.listed():
+            yield place, known.st_size, known.st_mtime_ns // 1000
+        return
+    for path in folder.rglob("*"):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            yield path, found.st_size, found.st_mtime_ns // 1000
 
 
 def open_place(url: str, temporary: Path, *, cache: Path | None = None, locks: Locks | None = None) -> Place:

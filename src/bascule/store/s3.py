@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -9,8 +10,10 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, NotFound
-from bascule.store.blobs import DIGEST_LENGTH, checked_digest, cut_short, digest_of
+from bascule.store.blobs import DIGEST_LENGTH, Stored, checked_digest, cut_short, digest_of
 from bascule.store.places import ObjectPath
+
+YOUNG_SECONDS = 3600
 
 
 class S3Store:
@@ -83,15 +86,34 @@ class S3Store:
     def digests(self) -> Iterator[str]:
         yield from (path.name for path in self.folder.rglob("*") if len(path.name) == DIGEST_LENGTH)
 
+    def renew(self, digest: str) -> bool:
+        return self._is_whole(digest, None)
+
+    def stored(self) -> Iterator[Stored]:
+        for path, found in self.folder.listed():
+            if len(path.name) == DIGEST_LENGTH:
+                yield Stored(path.name, found.st_size, found.st_mtime_ns // 1000)
+
+    def collect(self, digest: str, before: int) -> bool:
+        try:
+            if self._place(digest).stat().st_mtime_ns // 1000 >= before:
+                return False
+        except FileNotFoundError:
+            return True
+        self.delete(digest)
+        return True
+
     def _place(self, digest: str) -> ObjectPath:
         return self.folder / checked_digest(digest)[:2] / digest
 
-    def _is_whole(self, digest: str, size: int) -> bool:
-        # By size too: what an interrupted upload left under a blob's name must not stand for it for ever.
+    def _is_whole(self, digest: str, size: int | None) -> bool:
+        # By size too: what an interrupted upload left under a blob's name must not stand for it for ever. And by age,
+        # which cannot be set: an old blob is written again, so that nobody collects it before it is referred to.
         try:
-            return self._place(digest).stat().st_size == size
+            found = self._place(digest).stat()
         except FileNotFoundError:
             return False
+        return size in (None, found.st_size) and time.time() - found.st_mtime_ns / 1e9 < YOUNG_SECONDS
 
 
 def _missing(digest: str) -> NotFound:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, inspect, text
 
 from bascule.errors import EnvironmentProblem
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def migrate(engine: Engine) -> None:

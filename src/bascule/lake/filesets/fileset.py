@@ -13,7 +13,8 @@ import msgspec
 from blake3 import blake3
 
 from bascule.errors import Busy, InputError, NotFound
-from bascule.history import Commit, Workspace
+from bascule.history import Commit, Workspace, expiry
+from bascule.history.commits import canonical
 from bascule.lake.filesets import comparing, merging, reading
 from bascule.lake.filesets.adding import Adding
 from bascule.lake.filesets.checkout import CheckedOut, Checkout
@@ -25,6 +26,7 @@ from bascule.lake.filesets.patterns import chosen
 from bascule.lake.filesets.progress import Tell, silent
 from bascule.lake.filesets.results import Added, FileInfo, FilesStatus
 from bascule.lake.filesets.statcache import Place, StatCache
+from bascule.store import digest_of
 from bascule.store.locking import FileLock, Locked
 
 SAMPLE = 20
@@ -239,6 +241,10 @@ class FileSet:
         return found
 
     def _manifest(self, value: Mapping[str, Any] | None) -> Manifest:
+        """Return what a version holds. Raises `Expired` when some of it was let go."""
+        if value is not None:
+            with self.workspace.catalog.read() as conn:
+                expiry.refuse(conn, [digest_of(canonical(value))])
         return manifest_of(self.workspace.store, value, self.name)
 
     def _cache(self) -> StatCache:

@@ -78,7 +78,7 @@ class KnownContent:
         names = []
         for pack, held in cache.packs():
             names.append(pack)
-            if self.base.store.has(pack.hex()):
+            if self.base.store.renew(pack.hex()):
                 for digest, offset, length in held:
                     self._seen[digest] = Entry("", 0, length, digest, PACKED, pack, offset, length)
         return names

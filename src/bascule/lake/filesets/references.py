@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
-from bascule.history import Workspace
+from bascule.history import Workspace, expiry
 from bascule.lake.filesets.entries import CHUNKED, PACKED, PREFIX, WHOLE, Digest, Entry
 from bascule.lake.filesets.manifest import Manifest, manifest_of
 from bascule.lake.filesets.reading import pieces, read_many, recipe, windows
@@ -71,11 +71,14 @@ class FilesReport:
 
 
 def states(workspace: Workspace) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Iterate over every version of every set in every commit: its name, a commit that has it, its object."""
+    """Iterate over every version of every set in every commit: its name, a commit that has it, its object.
+
+    Versions that expired are left out: what they need was let go.
+    """
     history = workspace.history
     with workspace.catalog.read() as conn:
         found = conn.execute(select(commits.c.id, commits.c.root)).all()
-    known: set[str] = set()
+        known = expiry.every(conn, expiry.CONTENT)
     for commit in {row.root: row.id for row in found}.values():
         for path, digest in history.digests(history.commit_by_id(commit), PREFIX).items():
             if digest not in known:

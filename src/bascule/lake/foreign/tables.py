@@ -9,7 +9,7 @@ from typing import Any
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Commit, History
-from bascule.lake import objects, seen
+from bascule.lake import moved, objects, seen
 from bascule.lake.foreign import inspection, namespaces
 from bascule.lake.foreign.landing import Author, Staged, State, land
 from bascule.lake.foreign.names import Identifier, Namespace, of_path
@@ -112,7 +112,7 @@ def register(
     """
     table = _document(lake, location, identifier)
     inspection.check_properties(table.metadata, table.metadata)
-    if any("/" in part for part in seen.paths(table)):
+    if any("/" in part for part in (*seen.paths(table), *moved.paths(table))):
         raise InputError(f"{location!r} names sources outside of the table's folder.")
     inspection.check_files(None, table)
     history = lake.workspace.history

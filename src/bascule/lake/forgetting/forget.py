@@ -16,7 +16,7 @@ from bascule.catalog import audit, new_id
 from bascule.catalog.schema import audit as audit_table
 from bascule.catalog.schema import commits, record_tables
 from bascule.errors import Conflict, InputError, NotFound
-from bascule.history import Workspace
+from bascule.history import Workspace, holding, holds
 from bascule.lake import journal, objects, records
 from bascule.lake.forgetting.folder import Folder
 from bascule.lake.forgetting.report import ForgetReport, Forgotten, ForgottenFile
@@ -41,6 +41,7 @@ class Request:
     table: str
     key: Mapping[str, Any]
     dry_run: bool
+    despite_hold: str = ""
 
 
 # Removes the subject from a place that an upper room owns, and says what was there. It must bear being called again.
@@ -55,6 +56,7 @@ def forget(
     dry_run: bool = False,
     author: str | None = None,
     hooks: Sequence[Hook] = (),
+    despite_hold: str = "",
 ) -> ForgetReport:
     """Remove the rows of a subject from a table in all its states: on every branch, tag and commit, in every file.
 
@@ -67,8 +69,10 @@ def forget(
         key: column to value, all of which a row must have; a renamed or dropped column is also found by its old name.
         dry_run: say what would be done and change nothing.
         hooks: what removes the subject from places that upper rooms own; called with the same request.
+        despite_hold: why it is done although a legal hold stands against it; kept in the audit log.
 
     Raises:
+        Held: when rows that are to go are under legal hold, and no reason is given. Nothing was changed.
         NotFound: when there is no such table, or it never had such a column.
         InputError: when the key is empty or has a null, a value does not fit its column, or the table cannot be
             rewritten.
@@ -78,8 +82,8 @@ def forget(
             "A subject is named by values: a key column without one is no subject.", hint="Give COLUMN=VALUE."
         )
     temporary = workspace.temporary_folder
-    report = _run(workspace, table, tuple(key), lambda f: f.matching(key, temporary), dry_run, author)
-    request = Request(workspace, table, dict(key), dry_run)
+    request = Request(workspace, table, dict(key), dry_run, despite_hold)
+    report = _heeding(workspace, table, tuple(key), lambda f: f.matching(key, temporary), dry_run, author, despite_hold)
     elsewhere = tuple(found for hook in hooks for found in hook(request))
     return ForgetReport(
         report.id, table, report.columns, report.files, report.rows, report.commits, report.branches, elsewhere, dry_run
@@ -87,14 +91,39 @@ def forget(
 
 
 def forget_rows(
-    workspace: Workspace, table: str, where: str, *, dry_run: bool = False, author: str | None = None
+    workspace: Workspace,
+    table: str,
+    where: str,
+    *,
+    dry_run: bool = False,
+    author: str | None = None,
+    despite_hold: str = "",
 ) -> ForgetReport:
     """Remove the rows for which a SQL condition is true from a table in all its states, as `forget` does.
 
     For rooms whose rows name a subject in another way than by a column: a prediction's inputs, say.
     """
     temporary = workspace.temporary_folder
-    return _run(workspace, table, (), lambda folder: folder.where(where, temporary), dry_run, author)
+    return _heeding(workspace, table, (), lambda f: f.where(where, temporary), dry_run, author, despite_hold)
+
+
+def _heeding(
+    workspace: Workspace,
+    name: str,
+    columns: tuple[str, ...],
+    find: Finder,
+    dry_run: bool,
+    author: str | None,
+    despite_hold: str,
+) -> ForgetReport:
+    """Forget, unless a hold stands against it: who has one looks first, and changes nothing."""
+    with workspace.catalog.read() as conn:
+        is_held = bool(holds.listed(conn))
+    if is_held and not dry_run:
+        planned = _run(workspace, name, columns, find, True, author)
+        found = holding.against(workspace, name, planned.commits) if planned.rows else []
+        holding.overrule(workspace, found, name, despite_hold, author)
+    return _run(workspace, name, columns, find, dry_run, author)
 
 
 def _run(

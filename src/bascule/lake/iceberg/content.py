@@ -46,11 +46,19 @@ def to_summary(number: int) -> dict[str, str]:
     return {KEY: f"{number:x}"}
 
 
+def applied(number: int, deletes: Iterable[Record]) -> int:
+    """Return the number of files together with those that take rows out of them.
+
+    It stays when the rows are taken out for good, so that nothing which was made of them is out of date.
+    """
+    for record in deletes:
+        number = number * _element(f"delete {(content_of(record), record.get('content_offset'))!r}") % PRIME
+    return number
+
+
 def digest(number: int, schema: schemas.Schema, deletes: Iterable[Record] = ()) -> str:
     """Return the identity of a table's content: its files, the files that take rows out of them, and its columns."""
-    hasher = blake3(number.to_bytes(WIDTH, "big"))
-    for told in sorted(repr((content_of(r), r.get("content_offset"))) for r in deletes):
-        hasher.update(told.encode())
+    hasher = blake3(applied(number, deletes).to_bytes(WIDTH, "big"))
     for field in schema["fields"]:
         hasher.update(repr((field["id"], field["name"], bool(field.get("required")), field["type"])).encode())
     return hasher.hexdigest()

@@ -61,7 +61,9 @@ def content_of(record: Record) -> str:
     return f"{name}:{record['file_size_in_bytes']}"
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Place) -> list[Record]:
+def write(
+    batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Place, file_bytes: int | None = None
+) -> list[Record]:
     """Write rows as Parquet files in a folder, and return what manifests say of them.
 
     Memory is bounded by one row group, whatever the length of the stream. The same rows in the same order give files
@@ -71,6 +73,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Pla
         batches: the rows, in the schema's columns and types.
         schema: the table's schema.
         folder: the table's `data` folder.
+        file_bytes: about how large a file becomes before the next one is begun; `FILE_BYTES` when None.
     """
     arrow = schemas.to_arrow(schema)
     groups = _groups(batches, arrow)
@@ -78,7 +81,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: schemas.Schema, folder: Pla
     try:
         first = next(groups, None)
         while first is not None:
-            record, first = _write_file(first, groups, arrow, folder)
+            record, first = _write_file(first, groups, arrow, folder, file_bytes or FILE_BYTES)
             written.append(record)
     except BaseException:
         remove(written)
@@ -106,7 +109,7 @@ def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: s
     """
     with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
-        groups = _groups(_without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
             nans = _NaNs(schema)
             for group in groups:
@@ -174,7 +177,7 @@ class _NaNs:
 
 
 def _write_file(
-    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Place
+    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Place, file_bytes: int
 ) -> tuple[Record, pa.Table | None]:
     nans = _NaNs(schema)
     with files.working(folder, "writing.parquet") as working:
@@ -185,7 +188,7 @@ def _write_file(
                     out.write_table(group, row_group_size=group.num_rows)
                     nans.count(group)
                     group = next(groups, None)
-                    if sink.tell() >= FILE_BYTES:
+                    if sink.tell() >= file_bytes:
                         break
         record = measure(working, schema, nans, named_by_content(working, folder))
         files.publish(working, place_named(record["file_path"]))
@@ -235,7 +238,8 @@ def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
         yield pa.Table.from_batches(waiting, schema).combine_chunks()
 
 
-def _without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
+def without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Leave out the rows at some positions, which are counted from 0 over all batches and sorted."""
     start = 0
     for batch in batches:
         low, high = np.searchsorted(positions, [start, start + batch.num_rows])

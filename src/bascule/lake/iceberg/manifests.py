@@ -221,6 +221,12 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
     return found
 
 
+def holds_files(manifest: ManifestFile) -> bool:
+    """Tell whether a manifest names files that are there, and not only what an older snapshot deleted."""
+    counted = manifest.get("added_files_count"), manifest.get("existing_files_count")
+    return None in counted or any(counted)  # format 1 may not count
+
+
 def read_list(path: Place, mark: str | None = None) -> list[ManifestFile]:
     """Return a manifest list's records; `mark` is that of `files.read_unless`."""
     return AvroFile(path, mark).records

@@ -62,9 +62,9 @@ def scan(
     if not data:
         return nothing(reading.schema, positions)
     files.warm(f.path for f in data)
-    touched = _touched(table, data, deletes)
-    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in touched])]
-    for group in _by_naming(table, [f for f in data if f.path in touched]):
+    hit = touched(table, data, deletes)
+    parts = [reading.files(group) for group in _by_naming(table, [f for f in data if f.path not in hit])]
+    for group in _by_naming(table, [f for f in data if f.path in hit]):
         parts.append(reading.files(group) + reading.without(deletes))
     return f"({' UNION ALL '.join(parts)})"
 
@@ -224,7 +224,8 @@ def _named_by_id(path: Place, table: Table) -> bool:
     return any(FIELD_ID in (field.metadata or {}) for field in pq.read_schema(files.readable(path)))
 
 
-def _touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Place]:
+def touched(table: Table, data: Sequence[DataFile], deletes: Sequence[dict[str, Any]]) -> set[Place]:
+    """Return the files that position deletes may take rows out of: all, where one does not say which."""
     found: set[Place] = set()
     for record in deletes:
         if _is_vector(record):

@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from bascule.lake.iceberg import content, files, manifests, metadata
 from bascule.lake.iceberg.datafiles import Record
@@ -19,8 +20,28 @@ from bascule.lake.iceberg.tables import Table
 from bascule.store import Place
 
 RUNG = 16
+MANIFEST_ENTRIES = RUNG**3
+
+# A snapshot's summary says which one last took rows away; equal ones have lost none since, however files were cut.
+ROWS_SINCE = "bascule.rows-since"
+NEVER = "0"
 
 _TOTALS = ("data-files", "records", "files-size", "delete-files", "position-deletes", "equality-deletes")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Files that others stand for from now on.
+
+    Attributes:
+        removed: the old files' paths as manifests write them.
+        records: what to say of the new ones, which are written already.
+        sequence: the first old file's sequence number.
+    """
+
+    removed: tuple[str, ...]
+    records: tuple[Record, ...]
+    sequence: int
 
 
 def append(table: Table, records: Sequence[Record], facts: Mapping[str, str] | None = None) -> Table:
@@ -32,13 +53,13 @@ def append(table: Table, records: Sequence[Record], facts: Mapping[str, str] | N
     """
     table = table.for_writing()
     with _making(table) as made:
-        listed = [m for m in table.manifests() if _matters(m)]
+        listed = [m for m in table.manifests() if manifests.holds_files(m)]
         added = [made.added(record) for record in records]
         listed = _climb(made, listed, added) if added else listed
         totals = _totals(table)
         _count(totals, records, 1)
         number = content.changed(_content(table), records, ())
-        return made.finish(listed, "append", {**_came(records), **totals}, number, facts or {})
+        return made.finish(listed, "append", {**_came(records), **totals}, number, {**(facts or {}), **_since(table)})
 
 
 def replace(
@@ -67,8 +88,50 @@ def replace(
         _count(totals, records, 1)
         if removed is None:
             totals.update({f"total-{name}": 0 for name in _TOTALS[3:]})
-        number = content.changed(_content(table), records, gone)
-        return made.finish(listed, operation, {**_came(records), **_went(gone), **totals}, number, facts or {})
+        # What is written anew from nothing is what it is, whatever had stood for what before.
+        number = content.changed(_content(table), records, gone) if removed is not None else content.of_records(records)
+        told = {**(facts or {}), ROWS_SINCE: str(made.number)}
+        return made.finish(listed, operation, {**_came(records), **_went(gone), **totals}, number, told)
+
+
+def rewrite(table: Table, groups: Sequence[Rewritten], *, deletes_too: bool) -> Table:
+    """Return the table with the same rows in other files. Their order stays, and so does the identity of the content.
+
+    A new file takes the place of the first of those it stands for: it has that one's sequence number, as Iceberg
+    allows when rows are only moved.
+
+    Args:
+        groups: files that follow each other, and what stands for them.
+        deletes_too: whether all position deletes are in the new files by now; then they go.
+    """
+    table = table.for_writing()
+    records = [record for group in groups for record in group.records]
+    with _making(table) as made:
+        kept = [
+            m
+            for m in table.manifests()
+            if manifests.holds_files(m) and not (deletes_too and m.get("content") == DELETES)
+        ]
+        listed, gone = _moved(made, kept, {path: group for group in groups for path in group.removed})
+        totals = _totals(table)
+        _count(totals, gone, -1)
+        _count(totals, records, 1)
+        if deletes_too:
+            totals.update({f"total-{name}": 0 for name in _TOTALS[3:]})
+        counts = {**_came(records), **_went(gone), **totals}
+        number = content.applied(_content(table), table.deletes() if deletes_too else ())
+        return made.finish(listed, "replace", counts, number, _since(table))
+
+
+def lost_no_rows(before: Table, after: Table) -> bool:
+    """Tell whether a state came from another by nothing but adding rows and moving them to other files."""
+    since = rows_since(before)
+    return since is not None and since == rows_since(after)
+
+
+def rows_since(table: Table) -> str | None:
+    """Return the snapshot that last took rows away; None when another engine's hides it."""
+    return table.summary.get(ROWS_SINCE) if table.snapshot is not None else NEVER
 
 
 def discard(table: Table, *, data_too: bool, kept: frozenset[str] = frozenset()) -> None:
@@ -202,7 +265,7 @@ def _climb(made: _Making, listed: list[ManifestFile], added: list[Entry]) -> lis
 def _keep(made: _Making, removed: frozenset[str] | None, gone: list[Record]) -> list[ManifestFile]:
     listed: list[ManifestFile] = []
     for manifest in made.table.manifests():
-        if _matters(manifest) and not (removed is None and manifest.get("content") == DELETES):
+        if manifests.holds_files(manifest) and not (removed is None and manifest.get("content") == DELETES):
             listed += _without(made, manifest, removed, gone)
     return listed
 
@@ -242,6 +305,35 @@ def _placed(record: Record, table: Table) -> Record:
     return {**record, SPEC_ID: default if default in plain or not plain else plain[0]}
 
 
+def _moved(
+    made: _Making, kept: Sequence[ManifestFile], instead: Mapping[str, Rewritten]
+) -> tuple[list[ManifestFile], list[Record]]:
+    """Write the manifests anew that name files which others stand for, and return all, with the files that went."""
+    listed: list[ManifestFile] = []
+    entries: list[Entry] = []
+    dropped: list[Entry] = []
+    first = len(kept)
+    for manifest in kept:
+        is_data = (manifest.get("content") or DATA) == DATA
+        found = [e for e in made.table.entries(manifest) if e["status"] != DELETED] if is_data else []
+        if not any(entry["data_file"]["file_path"] in instead for entry in found):
+            listed.append(manifest)
+            continue
+        first = min(first, len(listed))
+        for entry in found:
+            group = instead.get(entry["data_file"]["file_path"])
+            if group is None:
+                entries.append(_existing(entry))
+                continue
+            if entry["data_file"]["file_path"] == group.removed[0]:
+                entries += [{**made.added(record), "sequence_number": group.sequence} for record in group.records]
+            dropped.append({**entry, "status": DELETED, "snapshot_id": made.number})
+    cut = [entries[at : at + MANIFEST_ENTRIES] for at in range(0, len(entries), MANIFEST_ENTRIES)]
+    listed[first:first] = [manifest for part in cut for manifest in made.manifests(part)]
+    listed += made.manifests(dropped)
+    return listed, [entry["data_file"] for entry in dropped]
+
+
 def _existing(entry: Entry) -> Entry:
     return {**entry, "status": EXISTING}
 
@@ -258,14 +350,14 @@ def _live(manifest: ManifestFile) -> int:
     return int(manifest.get("added_files_count") or 0) + int(manifest.get("existing_files_count") or 0)
 
 
-def _matters(manifest: ManifestFile) -> bool:
-    # One that holds nothing but what an older snapshot deleted says nothing about the next. Format 1 may not count.
-    return manifest.get("added_files_count") is None or _live(manifest) > 0
-
-
 def _mergeable(manifest: ManifestFile, table: Table) -> bool:
     same_spec = manifest.get("partition_spec_id") == table.metadata["default-spec-id"]
     return same_spec and (manifest.get("content") or DATA) == DATA and not manifest.get("deleted_files_count")
+
+
+def _since(table: Table) -> dict[str, str]:
+    since = rows_since(table)
+    return {ROWS_SINCE: since} if since is not None else {}
 
 
 def _content(table: Table) -> int:

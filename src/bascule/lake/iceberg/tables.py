@@ -114,7 +114,7 @@ class Table:
             matters: False for a manifest that need not be read.
         """
         wanted = [m for m in self.manifests() if content is None or (m.get("content") or 0) == content]
-        wanted = [m for m in wanted if matters(m)]
+        wanted = [m for m in wanted if manifests.holds_files(m) and matters(m)]
         for entries in files.at_once(self.entries, wanted, self.folder):
             yield from (e for e in entries if e["status"] != manifests.DELETED)
 

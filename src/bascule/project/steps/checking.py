@@ -22,7 +22,7 @@ def name_of(table: str) -> str:
 def inputs(table: str, context: Context) -> Terms:
     """The table, the contract, the tables that it compares with, and the hour where it asks for an age."""
     terms = {
-        f"input:tables/{table}": context.digest(f"tables/{table}") or "",
+        f"input:tables/{table}": context.content(f"tables/{table}"),
         f"input:contracts/{table}": context.digest(f"contracts/{table}") or "",
     }
     obj = context.object(f"contracts/{table}")
@@ -30,7 +30,7 @@ def inputs(table: str, context: Context) -> Terms:
         contract = Contract.parse(obj["text"])
         tables = context.workspace.history.digests(context.branch, "tables/")
         for name in related(contract, [path.removeprefix("tables/") for path in tables]):
-            terms[f"input:tables/{name}"] = tables[f"tables/{name}"]
+            terms[f"input:tables/{name}"] = context.content(f"tables/{name}")
         if any(isinstance(check.rule, Freshness) for check in contract.checks):
             terms["clock:hour"] = f"{datetime.now(UTC):%Y-%m-%dT%H}"
     return terms

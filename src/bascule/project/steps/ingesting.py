@@ -83,7 +83,7 @@ def _output(context: Context, source: str) -> Output:
     schema = Lake(context.workspace).schema(found)
     return Output(
         name=source,
-        version=context.digest(path) or "",
+        version=context.content(path),
         uri=f"bascule:{path}",
         rows=found["rows"],
         bytes=found["bytes"],

@@ -54,7 +54,7 @@ def settled(context: Context, receipt: Receipt) -> bool:
 
 
 def _tables(context: Context) -> Terms:
-    return {f"input:tables/{name}": context.digest(f"tables/{name}") or "" for name in tables_read(context.project)}
+    return {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(context.project)}
 
 
 def _version(tables: Terms) -> str:

@@ -26,7 +26,7 @@ def inputs(context: Context) -> Terms:
     """The versions of the tables that the SQL names, every definition, and how rows are chosen and divided."""
     project, training = context.project, context.project.training
     spec = training_spec(context)
-    terms = {f"input:tables/{name}": context.digest(f"tables/{name}") or "" for name in tables_read(project)}
+    terms = {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(project)}
     terms |= {f"definition:{path}": context.digest(path) or "" for path in definitions_read(project)}
     chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
     for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
