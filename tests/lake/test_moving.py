@@ -41,7 +41,7 @@ def with_vector(table: Table) -> Table:
         "content_offset": 4,
         "content_size_in_bytes": len(bits),
     }
-    schema = copy.deepcopy(manifests.MANIFEST)
+    schema = copy.deepcopy(manifests.manifest_schema([]))
     schema["fields"][-1]["type"]["fields"] += VECTOR
     snapshot = dict(table.snapshot or {})
     number = snapshot["sequence-number"] + 1

@@ -151,9 +151,8 @@ def test_one_table_that_both_divide(opened: Callable[..., Client], local_workspa
         "ALTER TABLE ice.d.t SET PARTITIONED BY (bucket(4, id), month(seen))",
         "INSERT INTO ice.d.t SELECT i, 'r' || i % 3, TIMESTAMP '2024-01-15' + to_days(i::INT) FROM range(100) r(i)",
     )
-    query = (
-        "SELECT i AS id, 'r' || i % 3 AS region, TIMESTAMP '2024-01-15' + to_days(i::INT) AS seen FROM range({}) r(i)"
-    )
+    seen = "TIMESTAMP '2024-01-15' + to_days(i::INT) AS seen"
+    query = f"SELECT i AS id, 'r' || i % 3 AS region, {seen} FROM range({{}}) r(i)"
     with Session(local_workspace) as session:
         lake.append("d.t", session.sql(query.format("100, 200")))
         done = lake.upsert("d.t", session.sql(query.format("150, 250").replace("'r' ||", "'new' ||")), key=["id"])

@@ -177,7 +177,7 @@ def write_manifest(
         "format-version": "2",
         "content": "data" if content == DATA else "deletes",
     }
-    size = _write(path, _manifest(parts), metadata, [_as_written(entry, parts) for entry in entries])
+    size = _write(path, manifest_schema(parts), metadata, [_as_written(entry, parts) for entry in entries])
     told = describe(entries, path, size, spec["spec-id"], snapshot_id, sequence_number, content)
     return {**told, "partitions": partitions.summaries([entry["data_file"] for entry in entries], parts)}
 
@@ -245,7 +245,7 @@ def write_list(
     _write(path, MANIFEST_LIST, metadata, manifests)
 
 
-def _manifest(parts: Sequence[Part]) -> dict[str, Any]:
+def manifest_schema(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the schema of a manifest of files that a spec divides."""
     fields = list(_DATA_FILE)
     fields.insert(_PARTITION_PLACE, _field(102, "partition", partitions.avro_record(parts)))
