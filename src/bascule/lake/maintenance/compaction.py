@@ -82,8 +82,7 @@ def compact(
         InputError: for a target of nothing, or a table that Bascule cannot rewrite.
         Conflict: when others kept changing the table.
     """
-    if target < 1:
-        raise InputError(f"Files of {target} bytes cannot be made.", hint="Give a size such as 128MB.")
+    _checked(target)
     value = lake.workspace.history.get(branch, objects.path_of(name))
     with lake.writing(value, name) as table:
         table = table.for_writing()
@@ -109,17 +108,24 @@ def compact_tables(
 ) -> list[Compaction]:
     """Compact some tables of a branch, or all of them; of all, one that cannot be rewritten is left and says why."""
     history, told = lake.workspace.history, tell or quiet
+    size = _checked(TARGET if target is None else target)
     wanted = list(names) or [path.removeprefix(objects.PREFIX) for path in history.digests(branch, objects.PREFIX)]
     done = []
     for name in wanted:
         try:
-            done.append(compact(lake, name, branch=branch, target=target or TARGET, dry_run=dry_run, tell=told))
+            done.append(compact(lake, name, branch=branch, target=size, dry_run=dry_run, tell=told))
         except InputError as error:
             if names:
                 raise
             files = history.get(branch, objects.path_of(name))["files"]
             done.append(Compaction(name, files, files, skipped=error.message))
     return done
+
+
+def _checked(target: int) -> int:
+    if target < 1:
+        raise InputError(f"Files of {target} bytes cannot be made.", hint="Give a size such as 128MB.")
+    return target
 
 
 @dataclass(frozen=True, slots=True)
