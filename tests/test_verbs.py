@@ -25,6 +25,8 @@ INSTEAD = {
     "contract": ("suggest_contract", "check_contract"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),
+    "retention": ("retention", "set_retention", "remove_retention"),
+    "hold": ("hold", "holds", "release_hold"),
     "up": (),
     "serve": (),
 }

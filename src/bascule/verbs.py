@@ -491,18 +491,18 @@ class OpenProject:
     # Look after -------------------------------------------------------------------------------------------------------
 
     def compact(
-        self, *tables: str, target: int | None = None, dry_run: bool = False, tell: Tell | None = None
+        self, *tables: str, target_size: int | None = None, dry_run: bool = False, tell: Tell | None = None
     ) -> list[Compaction]:
         """Make small files of the branch's tables (all of them when none is named) into large ones, and commit.
 
         Args:
-            target: about how large a file becomes, in bytes; 128 MiB when None.
+            target_size: about how large a file becomes, in bytes; 128 MiB when None.
             tell: is told what is going on, how far it is, and of how many.
         """
         from bascule.lake import Lake
         from bascule.lake.maintenance import compact_tables
 
-        return compact_tables(Lake(self.workspace), tables, self.place.branch, target, dry_run=dry_run, tell=tell)
+        return compact_tables(Lake(self.workspace), tables, self.place.branch, target_size, dry_run=dry_run, tell=tell)
 
     def gc(self, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None) -> Collection:
         """Delete what no kept state, no record and no hold leads to.

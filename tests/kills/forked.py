@@ -40,6 +40,8 @@ IMPORTS = (
     "bascule.cli.pipeline",
     "bascule.cli.progress",
     "bascule.cli.starting",
+    "bascule.cli.upkeep",
+    "bascule.lake.maintenance",
     "lightgbm",
     "optuna",
     "lmdb",

@@ -62,7 +62,10 @@ STORY = (
     Command(("tag", "v1"), has_ref("v1")),
     Command(("rollback", "delays"), serves(1, 100)),
     Command(("step", "run", "materialise")),
+    Command(("compact",)),
     Command(("forget", "orders", "order_id=o001-01", "--reason", "asked for")),
+    Command(("retention", "set", "main", "--last", "3")),
+    Command(("gc", "--grace", "0s")),
     Command(("run", "--force", "a drill")),
 )
 

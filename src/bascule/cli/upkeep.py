@@ -30,7 +30,7 @@ def compact(
 
     target = parse_size(target_size, key="--target-size")
     with moving(common.json) as tell:
-        done = common.open().compact(*tables, target=target, dry_run=dry_run, tell=tell)
+        done = common.open().compact(*tables, target_size=target, dry_run=dry_run, tell=tell)
     rows = [
         (
             one.table,

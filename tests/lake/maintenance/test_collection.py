@@ -22,7 +22,6 @@ from bascule.history import Workspace, holding, holds
 from bascule.lake import Lake, RecordTable, filesets, forget
 from bascule.lake.doctor import check
 from bascule.lake.filesets import FileSet
-from bascule.lake.iceberg import files
 from bascule.lake.maintenance import Collection, Retention, Rule, collect, references, retention
 
 OLD = 2 * DAY
@@ -334,7 +333,7 @@ def test_a_missing_part_of_the_history_stops_it(overwritten: Workspace) -> None:
 
 
 def test_two_do_not_collect_at_once(overwritten: Workspace) -> None:
-    with files.locked(overwritten.folder / "gc.lock", exclusive=True), pytest.raises(Busy, match="Another collection"):
+    with overwritten.catalog.locked("gc", exclusive=True), pytest.raises(Busy, match="Another collection"):
         collect(overwritten)
 
 

@@ -18,7 +18,6 @@ from bascule.catalog import actor, audit, now
 from bascule.durations import DAY, format_duration
 from bascule.errors import Busy
 from bascule.history import Workspace, expiry, names
-from bascule.lake.iceberg import files
 from bascule.lake.maintenance import listing, references, retention
 from bascule.lake.maintenance.deciding import Decision, decide
 from bascule.lake.maintenance.reaching import Library
@@ -26,7 +25,7 @@ from bascule.lake.maintenance.sweeping import Collected, Sweep
 from bascule.lake.maintenance.telling import Tell, quiet
 
 GRACE = DAY
-GC_LOCK = "gc.lock"
+LOCK = "gc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def collect(
 @contextmanager
 def _alone(workspace: Workspace) -> Iterator[None]:
     try:
-        with files.locked(workspace.folder / GC_LOCK, exclusive=True, wait=False):
+        with workspace.catalog.locked(LOCK, exclusive=True, wait=False):
             yield
     except BlockingIOError:
         raise Busy("Another collection is running in this workspace.", hint="Let it end; it does the same.") from None

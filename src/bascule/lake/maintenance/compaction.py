@@ -84,11 +84,11 @@ def compact(
         InputError: for a target of nothing, or a table that Bascule cannot rewrite.
         Conflict: when others kept changing the table.
     """
-    if target < 1:
-        raise InputError(f"Files of {target} bytes cannot be made.", hint="Give a size such as 128MB.")
+    _checked(target)
     value = lake.workspace.history.get(branch, objects.path_of(name))
     with lake.writing(value, name) as table:
         table = table.for_writing()
+        _refuse_partitioned(table)
         work = _Compacting(lake, table, target, tell)
         groups = work.groups()
         found = sum(len(group.files) for group in groups)
@@ -111,17 +111,32 @@ def compact_tables(
 ) -> list[Compaction]:
     """Compact some tables of a branch, or all of them; of all, one that cannot be rewritten is left and says why."""
     history, told = lake.workspace.history, tell or quiet
+    size = _checked(TARGET if target is None else target)
     wanted = list(names) or [path.removeprefix(objects.PREFIX) for path in history.digests(branch, objects.PREFIX)]
     done = []
     for name in wanted:
         try:
-            done.append(compact(lake, name, branch=branch, target=target or TARGET, dry_run=dry_run, tell=told))
+            done.append(compact(lake, name, branch=branch, target=size, dry_run=dry_run, tell=told))
         except InputError as error:
             if names:
                 raise
             files = history.get(branch, objects.path_of(name))["files"]
             done.append(Compaction(name, files, files, skipped=error.message))
     return done
+
+
+def _refuse_partitioned(table: Table) -> None:
+    if any(spec["fields"] for spec in table.metadata["partition-specs"]):
+        raise InputError(
+            f"Table {table.name!r} is or was partitioned; `compact` rewrites tables that never were.",
+            hint="Rewrite its files with another engine (in Spark: CALL system.rewrite_data_files).",
+        )
+
+
+def _checked(target: int) -> int:
+    if target < 1:
+        raise InputError(f"Files of {target} bytes cannot be made.", hint="Give a size such as 128MB.")
+    return target
 
 
 @dataclass(frozen=True, slots=True)
