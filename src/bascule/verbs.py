@@ -235,13 +235,14 @@ class OpenProject:
         *,
         key: Sequence[str] = (),
         mode: Literal["append", "replace"] | None = None,
+        dates: Literal["day-first", "month-first"] | None = None,
         message: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> Batch:
         """Bring files into a table: written on a branch of their own, checked there, merged when they pass."""
         from bascule.project.bringing import ingest
 
-        return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell)
 
     def suggest_contract(self, table: str) -> str:
         """Return a contract that a table keeps, as commented text to review."""
