@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, NOT_NEGATIVE, Common
+from bascule.cli.options import COMMON, Common, NotNegative
 from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def diff(
     /,
     *,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
-    rows: Annotated[int, Parameter(help="Show so many changed rows of a table.", validator=NOT_NEGATIVE)] = 5,
+    rows: Annotated[NotNegative, Parameter(help="Show so many changed rows of a table.")] = 5,
     common: Common = COMMON,
 ) -> None:
     """Compare two states: rows and schema of tables, metrics of models, traffic of deployments, text of definitions.
