@@ -120,3 +120,27 @@ def test_below_a_project_its_folder_is_told(
     (folder / "notebooks").mkdir()
     monkeypatch.chdir(folder / "notebooks")
     assert f"On branch main, in the project {folder}, at " in bascule("status").out
+
+
+def test_what_others_wrote_cannot_draw_on_the_terminal(
+    project: Workspace, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "msg \x1b[2J\x9b31m\u202e\n\n00000000ff  2026-01-01 00:00:00  fake"
+    assert bascule("revert", "main", "-m", message).code == 0
+    said = bascule("log", "-n", 1)
+    assert "msg \\x1b[2J\\x9b31m\\u202e\n    \n    00000000ff" in said.out
+    assert "\n00000000ff" not in said.out
+    assert bascule("log", "-n", 1, "--json").json()[0]["message"] == message
+    for command in (["log"], ["audit", "log"], ["sql", "select message from commits"], ["diff", "main~1", "main"]):
+        assert not [sign for sign in bascule(*command).out if sign != "\n" and not sign.isprintable()], command
+
+
+@pytest.mark.parametrize("name", ["e\x1b[31mvil", "eve\nana", "eve\u202e"])
+def test_an_author_has_a_name_in_one_line(
+    project: Workspace, bascule: Bascule, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("BASCULE_USER", name)
+    said = bascule("revert", "main")
+    assert (said.code, said.out) == (2, "")
+    assert "cannot name who is acting" in said.err
+    assert "\x1b" not in said.err

@@ -321,3 +321,19 @@ def test_days_against_the_order_that_was_asked_for_are_no_text(tmp_path: Path, r
     path = put(tmp_path, "a.csv", "ts\n31/01/2025\n")
     with pytest.raises(InputError, match="cannot hold '31/01/2025'"):
         reading(path, dates="month-first")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", [2, 51, 101, 201])
+def test_lines_are_counted_whatever_ends_them(tmp_path: Path, reading: Reading, end: str, line: int) -> None:
+    rows = [f"{n},{n}" for n in range(2, 302)]
+    rows[line - 2] = "x,1"
+    path = put(tmp_path, "a.csv", "n,f" + end + end.join(rows) + end)
+    with pytest.raises(InputError) as raised:
+        reading(path, expected=pa.schema([("n", pa.int64()), ("f", pa.int64())]))
+    assert raised.value.message.startswith(f"{path}:{line}: column 'n' is BIGINT and cannot hold 'x'")
+    rows[line - 2] = "1"
+    put(tmp_path, "a.csv", "n,f" + end + end.join(rows) + end)
+    with pytest.raises(InputError) as raised:
+        reading(path)
+    assert raised.value.message.startswith(f"{path}:{line}: ")
