@@ -141,7 +141,9 @@ class OpenProject:
         if name == self.place.branch:
             from bascule.errors import InputError
 
-            hint = "Switch to another one first: bascule switch main"
+            others = [ref.name for ref in self.branches() if ref.name != name]
+            other = "main" if "main" in others else next(iter(others), "")
+            hint = f"Switch to another one first: bascule switch {other}" if other else "It is the only one; it stays."
             raise InputError(f"{name!r} is the current branch.", hint=hint)
         self.workspace.history.delete_branch(name, force=force)
 

@@ -337,3 +337,15 @@ def test_lines_are_counted_whatever_ends_them(tmp_path: Path, reading: Reading, 
     with pytest.raises(InputError) as raised:
         reading(path)
     assert raised.value.message.startswith(f"{path}:{line}: ")
+
+
+def test_only_data_files_are_named_beside_one_that_is_not_there(tmp_path: Path, reading: Reading) -> None:
+    put(tmp_path, "nope.txt", "x")
+    with pytest.raises(NotFound) as raised:
+        reading(tmp_path / "nope.csv")
+    assert raised.value.hint.startswith(f"The folder {tmp_path} holds none of .csv")
+    put(tmp_path, "nap.csv", "n\n1\n")
+    with pytest.raises(NotFound) as raised:
+        reading(tmp_path / "nope.csv")
+    assert "nap.csv" in raised.value.hint
+    assert "nope.txt" not in raised.value.hint
