@@ -29,6 +29,7 @@ CALLS = {
     "diff": "main~1 main",
     "merge": "trial main",
     "revert": "main",
+    "cherry-pick": "main --theirs deployments/delays",
     "tag": "v1",
     "init": "more --label late --into elsewhere",
     "ingest": "orders more/orders.csv",
@@ -56,6 +57,7 @@ CALLS = {
     "audit verify": "",
     "audit log": "",
     "doctor": "--deep",
+    "migrate": "--to-storage disk --dry-run",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
