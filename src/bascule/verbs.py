@@ -145,7 +145,9 @@ class OpenProject:
         if name == self.place.branch:
             from bascule.errors import InputError
 
-            hint = "Switch to another one first: bascule switch main"
+            others = [ref.name for ref in self.branches() if ref.name != name]
+            other = "main" if "main" in others else next(iter(others), "")
+            hint = f"Switch to another one first: bascule switch {other}" if other else "It is the only one; it stays."
             raise InputError(f"{name!r} is the current branch.", hint=hint)
         self.workspace.history.delete_branch(name, force=force)
 
@@ -271,13 +273,14 @@ class OpenProject:
         *,
         key: Sequence[str] = (),
         mode: Literal["append", "replace"] | None = None,
+        dates: Literal["day-first", "month-first"] | None = None,
         message: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> Batch:
         """Bring files into a table: written on a branch of their own, checked there, merged when they pass."""
         from bascule.project.bringing import ingest
 
-        return ingest(self.place, table, source, key=key, mode=mode, message=message, tell=tell)
+        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell)
 
     def table(self, name: str, *, at: str | None = None) -> BranchTable:
         """Return a table: look at it and read it, create, append, overwrite, upsert, delete, change or drop it.

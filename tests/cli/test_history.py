@@ -137,3 +137,61 @@ def test_single_paths_are_brought_back(project: Workspace, bascule: Bascule) -> 
     said = bascule("restore", "monitors/delay", "--from", "main~3")
     assert (said.code, "Did you mean 'monitors/delays'?" in said.err) == (2, True)
     assert history.resolve("main") == head
+
+
+def test_what_others_wrote_cannot_draw_on_the_terminal(
+    project: Workspace, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "msg \x1b[2J\x9b31m\u202e\n\n00000000ff  2026-01-01 00:00:00  fake"
+    assert bascule("revert", "main", "-m", message).code == 0
+    said = bascule("log", "-n", 1)
+    assert "msg \\x1b[2J\\x9b31m\\u202e\n    \n    00000000ff" in said.out
+    assert "\n00000000ff" not in said.out
+    assert bascule("log", "-n", 1, "--json").json()[0]["message"] == message
+    for command in (["log"], ["audit", "log"], ["sql", "select message from commits"], ["diff", "main~1", "main"]):
+        assert not [sign for sign in bascule(*command).out if sign != "\n" and not sign.isprintable()], command
+
+
+@pytest.mark.parametrize("name", ["e\x1b[31mvil", "eve\nana", "eve\u202e"])
+def test_an_author_has_a_name_in_one_line(
+    project: Workspace, bascule: Bascule, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("BASCULE_USER", name)
+    said = bascule("revert", "main")
+    assert (said.code, said.out) == (2, "")
+    assert "cannot name who is acting" in said.err
+    assert "\x1b" not in said.err
+
+
+def test_names_that_would_be_taken_for_something_else(project: Workspace, bascule: Bascule) -> None:
+    head = project.history.resolve("main").id
+    for name in ("HEAD", "head", "refs/heads/x", head[:4], head[:10], "main/x"):
+        for command in ("branch", "tag"):
+            said = bascule(command, name)
+            assert (said.code, said.out) == (2, ""), name
+            assert "cannot name a branch or a tag" in said.err
+    free = next(word for word in ("beef", "cafe", "face", "fade") if not head.startswith(word))
+    assert bascule("branch", free).code in (0, 2)  # 2 only if another commit's id begins so
+    assert bascule("branch", "a/b").code == 0
+    assert bascule("branch", "a").code == 2
+    assert bascule("branch", "a/c").code == 0
+
+
+def test_a_log_of_a_path_that_never_was(project: Workspace, bascule: Bascule) -> None:
+    said = bascule("log", "--path", "monitors/delay")
+    assert (said.code, said.out) == (2, "")
+    assert "no commit changed it" in said.err
+    assert "monitors/delays" in said.err
+    assert bascule("log", "--path", "").code == 2
+    assert "Watch delays" in bascule("log", "--path", "monitors").out
+
+
+def test_the_current_branch_is_left_before_it_is_deleted(project: Workspace, bascule: Bascule) -> None:
+    assert "It is the only one" in bascule("branch", "--delete", "main").err
+    assert bascule("branch", "dev").code == 0
+    assert "bascule switch dev" in bascule("branch", "--delete", "main").err
+
+
+def test_the_doctor_counts_the_commits_of_main(project: Workspace, bascule: Bascule) -> None:
+    assert bascule("branch", "a", "--at", "main~1").code == 0
+    assert "2 commits on main" in bascule("doctor").out

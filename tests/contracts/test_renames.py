@@ -64,3 +64,12 @@ def test_a_table_that_changed_wholly_is_still_judged(connection: duckdb.DuckDBPy
     lost = [column(f"old_{i}", ours("range", minimum=0), logicalType="integer") for i in range(40)]
     said = found(connection, f"SELECT {', '.join(f'{i} AS fresh{i}' for i in range(40))}", *lost)
     assert len(said) == 40
+
+
+def test_a_column_that_the_table_has_is_not_new(connection: duckdb.DuckDBPyConnection) -> None:
+    contract = contract_of([column("id", logicalType="integer"), column("distance", logicalType="number")])
+    connection.execute("create table held as select 1 as id, 2.0::double as distance, 3.0::double as weight")
+    batch = "(select 2 as id, 3.0::double as weight)"
+    alone = run_checks(connection, batch, contract)
+    assert "weight is new and looks like it" in str(alone.results)
+    assert "weight is new" not in str(run_checks(connection, batch, contract, existing="held").results)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -258,3 +259,12 @@ def test_yaml_is_written_so_that_every_reader_agrees() -> None:
     lines = flow_list(many, 6)
     assert yaml.safe_load("\n".join(["k: " + lines[0], *lines[1:]]))["k"] == many
     assert all(line.startswith("  # ") for line in comment("word " * 60, 2))
+
+
+def test_no_more_values_are_told_than_there_are_rows(connection: duckdb.DuckDBPyConnection) -> None:
+    """The sketch of distinct values is off by some percent, also upwards."""
+    for rows in range(700, 1100, 25):
+        text = suggest(connection, f"(select i * 7.31 as x from range({rows}) r(i))", "t")
+        told = re.search(r"x: about ([\d,]+) values", text)
+        assert told is not None
+        assert int(told[1].replace(",", "")) <= rows

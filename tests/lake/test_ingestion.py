@@ -11,6 +11,7 @@ from tests.lake.samples import everything_in, everywhere, names_in, state
 from bascule.errors import Conflict, InputError, NotFound
 from bascule.lake import Lake, ingest, seen, stage_ingest
 from bascule.lake.doctor import check
+from bascule.lake.ingestion import pending
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -175,3 +176,33 @@ def test_deleted_rows_do_not_come_back_with_their_file(lake: Lake, tmp_path: Pat
     lake.delete("people", "id = 1")
     assert not ingest(lake, "people", path).changed
     assert names_in(lake, state(lake, "people")) == ["bob"]
+
+
+def _days(lake: Lake) -> list[str]:
+    return sorted(value.isoformat()[:10] for value in names_in(lake, state(lake, "visits"), "day"))
+
+
+def test_later_files_are_read_in_the_order_of_the_first(lake: Lake, tmp_path: Path) -> None:
+    report = ingest(lake, "visits", put(tmp_path, "1.csv", "day\n31/01/2025 10:00\n"))
+    assert report.assumed == ()
+    report = ingest(lake, "visits", put(tmp_path, "2.csv", "day\n01/02/2025 10:00:00 AM\n"))
+    assert (_days(lake), report.assumed) == (["2025-01-31", "2025-02-01"], ())
+    with pytest.raises(InputError, match=r"3\.csv:3: column 'day' is TIMESTAMP and cannot hold '02/28/2025 10:00'"):
+        ingest(lake, "visits", put(tmp_path, "3.csv", "day\n01/02/2025 10:00\n02/28/2025 10:00\n"))
+    with pytest.raises(InputError, match="were read day-first, not month-first"):
+        ingest(lake, "visits", put(tmp_path, "4.csv", "day\n01/02/2025 11:00\n"), dates="month-first")
+    ingest(lake, "visits", put(tmp_path, "5.csv", "day\n2025-03-01 10:00\n"))  # ISO 8601 says what it is
+    assert _days(lake)[-1] == "2025-03-01"
+
+
+def test_an_order_that_was_assumed_is_said_and_can_be_corrected(lake: Lake, tmp_path: Path) -> None:
+    path = put(tmp_path, "1.csv", "day\n01/02/2025\n")
+    report = ingest(lake, "visits", path, mode="replace")
+    assert "'day' shows whether the day or the month comes first; it is read month-first" in report.assumed[0]
+    assert _days(lake) == ["2025-01-02"]
+    assert not ingest(lake, "visits", path, mode="replace").changed
+    value = state(lake, "visits")
+    assert [found for found, _ in pending(lake, value, path, mode="replace", dates="day-first")] == [path]
+    assert ingest(lake, "visits", path, mode="replace", dates="day-first").assumed == ()
+    assert _days(lake) == ["2025-02-01"]
+    assert not ingest(lake, "visits", path, mode="replace", dates="day-first").changed

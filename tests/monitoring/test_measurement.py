@@ -5,10 +5,9 @@ import duckdb
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from bascule import monitoring
-from bascule.catalog.schema import alerts as alert_records
 from bascule.catalog.schema import monitor_points
 from bascule.history import Workspace
 from bascule.monitoring.alerts import named
@@ -213,24 +212,6 @@ def test_alerts_that_grow_day_by_day_are_those_of_one_look(local_workspace: Work
         )
     assert len(daily) == 2
     assert daily == once
-
-
-def test_alerts_of_single_features_become_one(local_workspace: Workspace, log, watch) -> None:
-    """An older release opened one for each feature: the first one goes on for all, the others are resolved."""
-    monitor = watch(local_workspace)
-    shared = {"branch": "main", "monitor": "delays", "measure": "drift", "severity": "warning", "status": "firing"}
-    shared |= {"value": 0.2, "threshold": 0.1, "detail_json": '{"weight":1.0}', "opened_at": 1}
-    with local_workspace.catalog.write() as conn:
-        for number, subject in enumerate(("wind", "age")):
-            window = {"window_start": START - (5 - number) * DAY, "window_end": START}
-            conn.execute(insert(alert_records).values(id=f"alert_{number}", subject=subject, **window, **shared))
-    for day in range(5):
-        log.day(day, change={name: WORN[name] for name in ("wind", "age")})
-    found = measure(local_workspace, log, monitor)
-    assert (found.opened, found.resolved) == ((), ("alert_1",))
-    (alert,) = alerts(local_workspace, firing=True)
-    assert (alert.id, alert.subject) == ("alert_0", "wind")
-    assert [one["subject"] for one in alert.detail["members"]] == ["wind", "age"]
 
 
 def test_a_line_names_the_first_and_how_many_more() -> None:

@@ -131,8 +131,6 @@ def test_a_decision_rests_on_the_cache_or_on_the_branch(context: Context) -> Non
 
     moved = decide(step_of({"input:a": "1"}, settled=lambda *_: False), context)
     assert (moved.action, moved.reason) == ("work", "branch 'main' does not have what its last run made")
-    back = decide(step_of({"input:a": "1"}, settled=lambda *_: False, restore=lambda *_: None), context)
-    assert back.action == "restore"
 
     idle = decide(step_of({"input:a": "1"}, idle=lambda _: Outcome(summary="all is there")), context)
     assert (idle.action, idle.reason) == ("rest", "all is there")

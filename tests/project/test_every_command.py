@@ -189,7 +189,7 @@ def test_every_option_is_explained_and_none_is_odd() -> None:
                 assert not [one for one in argument.names if one.startswith("--empty")], name
 
 
-def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
+def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule) -> None:
     asked = []
     for name, command in words():
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
@@ -198,10 +198,12 @@ def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
             needs = name == "diff" or name.startswith("files")
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
-                said = bascule(*name.split(), option, "-1", *call)
-                assert said.code == 2, (name, option, said)
-                assert "-1" in said.err, (name, option, said)
-                assert said.out == "", (name, option, said)
+                for count in ("-1", "1.5", "99999999999999999999", "9" * 500, "1e3", "many"):
+                    said = bascule(*name.split(), option, count, *call)
+                    assert said.code == 2, (name, option, said)
+                    assert count[:40] in said.err, (name, option, said)
+                    assert "whole number from" in said.err, (name, option, said)
+                    assert said.out == "", (name, option, said)
                 asked.append((name, option))
     assert {("log", "-n"), ("diff", "--rows"), ("audit log", "--limit"), ("up", "--port")} <= set(asked)
 
@@ -210,7 +212,7 @@ def test_no_count_is_below_zero(parcels: Path, bascule: Bascule) -> None:
 def test_a_list_of_nothing_is_refused(command: str, parcels: Path, bascule: Bascule) -> None:
     said = bascule(*command.split(), "-n", 0)
     assert (said.code, said.out) == (2, "")
-    assert "Must be >= 1" in said.err
+    assert "is not a whole number from 1 to" in said.err
 
 
 def test_a_comparison_may_show_no_rows(serving: dict[str, str], bascule: Bascule) -> None:

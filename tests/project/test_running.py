@@ -97,6 +97,28 @@ def test_a_changed_setting_of_the_model_only_trains(trained: Path, bascule: Basc
     assert ran(bascule) == LEARNING - {"training-set"}
 
 
+def test_traffic_is_no_term_of_the_definitions(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    write(trained / "features/weather.sql", "-- reviewed\n" + SQL["weather"])
+    assert bascule("why", "define").out.startswith("define would run: definition:features/weather changed.")
+    assert [one["term"] for one in bascule("why", "define", "--json").json()["differs"]] == [
+        "definition:features/weather"
+    ]
+
+
+def test_a_step_names_its_own_terms_beside_those_before_it(trained: Path, bascule: Bascule) -> None:
+    write(trained / "bascule.toml", PROJECT.replace("trials = 1", "trials = 2").replace('ttl = "6h"', 'ttl = "7h"'))
+    train = bascule("why", "train", "--json").json()
+    terms = {one["term"] for one in train["differs"]}
+    assert terms == {"model:search", "definition:features/weather"}
+    assert train["reason"].startswith("model:search changed")
+    assert "what it reads may change (training-set: definition:features/weather changed)" in train["reason"]
+    evaluate = bascule("why", "evaluate", "--json").json()
+    assert {one["term"] for one in evaluate["differs"]} == terms
+    assert ran(bascule) == {"define", *LEARNING, "materialise"}
+    assert not any(row["runs"] for row in bascule("plan", "--json").json())
+
+
 def test_changed_gates_do_not_train(trained: Path, bascule: Bascule) -> None:
     write(trained / "bascule.toml", PROJECT.replace("[gates]", "[gates]\ncalibration = 0.5"))
     assert bascule("why", "train", "--json").json()["runs"] is False

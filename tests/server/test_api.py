@@ -196,6 +196,23 @@ def test_rolling_back_and_forth(copy: Filled, serve: Serve) -> None:
     assert bad.status_code == 400
 
 
+def test_naming_a_state_for_good(copy: Filled, serve: Serve) -> None:
+    client = serve(copy.ws)
+    head = copy.ws.history.resolve("main").id
+    assert client.post(f"{BASE}/tags", json={"name": "v9"}).json() == {"name": "v9", "commit": head}
+    assert "v9" in {tag["name"] for tag in client.get(f"{BASE}/tags").json()}
+    for body, status, said in (
+        ({"name": "v9"}, 409, "exists already"),
+        ({"name": "HEAD"}, 400, "cannot name a branch or a tag"),
+        ({"name": "v10", "at": "nowhere"}, 404, "nowhere"),
+        ({"name": "v10", "ref": "main"}, 400, "ref"),
+    ):
+        answer = client.post(f"{BASE}/tags", json=body)
+        assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    entry = client.get(f"{BASE}/audit", params={"subject": "refs/v9"}).json()["entries"][0]
+    assert entry["actor"] == client.get(f"{BASE}/audit").json()["entries"][0]["actor"]
+
+
 def test_promoting_a_canary(copy: Filled, serve: Serve) -> None:
     client = serve(copy.ws)
     answer = client.post(f"{BASE}/deployments/delays/advance", json={})

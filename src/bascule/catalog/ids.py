@@ -10,6 +10,8 @@ import threading
 import time
 from functools import cache
 
+from bascule.errors import InputError
+
 # Crockford's base 32: sorts as the numbers do, and has no letters that read alike.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -43,8 +45,26 @@ def _base32(number: int, width: int) -> str:
 
 
 def actor() -> str:
-    """Return who is acting: `BASCULE_USER`, else git's user.email, else the login name."""
-    return os.environ.get("BASCULE_USER") or _git_email() or _login()
+    """Return who is acting: `BASCULE_USER`, else git's user.email, else the login name.
+
+    Raises:
+        InputError: as `checked_actor`.
+    """
+    return checked_actor(os.environ.get("BASCULE_USER") or _git_email() or _login())
+
+
+def checked_actor(name: str) -> str:
+    """Return a person's name if the log can hold it in one line.
+
+    Raises:
+        InputError: it has a control character, such as the end of a line.
+    """
+    if not name.isprintable():
+        raise InputError(
+            f"{name[:60]!r} cannot name who is acting: it has a character that is no sign.",
+            hint="Set BASCULE_USER, or git's user.email, to a name in one line.",
+        )
+    return name
 
 
 @cache

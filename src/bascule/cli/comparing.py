@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from bascule.cli.options import COMMON, NOT_NEGATIVE, Common
+from bascule.cli.options import COMMON, Common, NotNegative
 from bascule.cli.output import answer, document_text, say
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def diff(
     /,
     *paths: str,
     path: Annotated[str, Parameter(help="Only paths that begin so, such as tables/flights.")] = "",
-    rows: Annotated[
-        int, Parameter(help="Show so many rows that were added, removed and changed, each.", validator=NOT_NEGATIVE)
-    ] = 5,
+    rows: Annotated[NotNegative, Parameter(help="Show so many rows that were added, removed and changed, each.")] = 5,
     stat: Annotated[bool, Parameter(help="Only say which paths differ. No data is read.", negative="")] = False,
     columns: Annotated[bool, Parameter(help="Show all columns, also those that did not change.", negative="")] = False,
     whole: Annotated[

@@ -20,6 +20,10 @@ def ingest(
     *,
     key: Annotated[list[str] | None, Parameter(help="A key column of a table that is made now.")] = None,
     mode: Annotated[Literal["append", "replace"] | None, Parameter(help="The project's when not given.")] = None,
+    dates: Annotated[
+        Literal["day-first", "month-first"] | None,
+        Parameter(help="How days such as 01/02/2025 are written, where the values leave it open."),
+    ] = None,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The commit's message.")] = None,
     common: Common = COMMON,
 ) -> None:
@@ -35,7 +39,7 @@ def ingest(
 
     project = common.open()
     tell = say if not common.json else lambda text: None
-    batch = project.ingest(table, source, key=key or (), mode=mode, message=message, tell=tell)
+    batch = project.ingest(table, source, key=key or (), mode=mode, dates=dates, message=message, tell=tell)
     document = batch.as_dict()
     if batch.commit is None:
         answer(common, document, f"{table} has all of it already; nothing was changed.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
-from bascule.cli.output import answer, columns
+from bascule.cli.output import answer, cell, columns, indented
 
 if TYPE_CHECKING:
     from bascule.project.overview import Entry
@@ -35,8 +35,8 @@ def log(
     for entry in entries:
         commit, what = entry.commit, _summary(entry)
         refs = f" ({', '.join(names[commit.id])})" if commit.id in names else ""
-        head = f"{commit.short}{refs}  {commit.time:%Y-%m-%d %H:%M:%S}  {commit.author}"
-        blocks.append(f"{head}\n    {commit.message}" + (f"\n    {what}" if what else ""))
+        head = f"{commit.short}{refs}  {commit.time:%Y-%m-%d %H:%M:%S}  {cell(commit.author)}"
+        blocks.append(f"{head}\n    {indented(commit.message, '    ')}" + (f"\n    {what}" if what else ""))
     answer(common, [entry.as_dict() for entry in entries], "\n\n".join(blocks))
 
 

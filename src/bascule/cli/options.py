@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from cyclopts import Parameter, Token
 
 if TYPE_CHECKING:
     from bascule.verbs import OpenProject
 
-#: Counts of things to show: none of them is below zero, and most have no use for zero.
-AT_LEAST_ONE = Number(gte=1)
-NOT_NEGATIVE = Number(gte=0)
+MOST = 2**31 - 1
 
-Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many.", validator=AT_LEAST_ONE)]
+
+def _whole(least: int, most: int) -> Callable[[type, Sequence[Token]], int]:
+    """Return what reads a whole number between two bounds, and nothing that only could be made one (`1.5`, `1e9`)."""
+
+    def read(_: type, tokens: Sequence[Token]) -> int:
+        text = tokens[0].value
+        if not re.fullmatch(r"[+-]?[0-9]{1,20}", text) or not least <= int(text) <= most:
+            raise ValueError(f"{text[:40]!r} is not a whole number from {least} to {most}.")
+        return int(text)
+
+    return read
+
+
+#: Counts of things to show: none of them is below zero, and most have no use for zero.
+AtLeastOne = Annotated[int, Parameter(converter=_whole(1, MOST), n_tokens=1)]
+NotNegative = Annotated[int, Parameter(converter=_whole(0, MOST), n_tokens=1)]
+Port = Annotated[int, Parameter(converter=_whole(0, 65_535), n_tokens=1)]
+
+Limit = Annotated[AtLeastOne, Parameter(name=["--limit", "-n"], help="At most so many.")]
 
 
 @Parameter(name="*")

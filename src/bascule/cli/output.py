@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from bascule.errors import BasculeError
 
 DIGITS = 6
+# All control characters but the line's end and the tab, and the marks that turn the direction of a text.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def answer(common: Form, document: Any, text: str) -> None:
@@ -21,8 +24,18 @@ def answer(common: Form, document: Any, text: str) -> None:
     if common.json:
         sys.stdout.write(document_text(document))
     elif text:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.write(printable(text).rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """Return a text without what moves a terminal's cursor, colours it or turns its direction: shown as `\\x1b`."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def indented(text: str, indent: str) -> str:
+    """Return the lines of a text that others wrote, so far in that no line of it can be taken for one of ours."""
+    return f"\n{indent}".join(text.splitlines())
 
 
 def document_text(document: Any) -> str:
@@ -44,7 +57,7 @@ def _text(value: Any) -> str:
 
 def say(text: str) -> None:
     """Tell a person what is going on, on standard error, so that standard output stays the answer."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.write(printable(text).rstrip("\n") + "\n")
     sys.stderr.flush()
 
 
@@ -89,7 +102,7 @@ def cell(value: object, digits: int = DIGITS) -> str:
         return ", ".join(f"{key} {cell(one, digits)}" for key, one in value.items())
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(cell(one, digits) for one in value)
-    return " ".join(str(value).split("\n"))
+    return " ".join(str(value).splitlines())
 
 
 def moment(at: datetime | int) -> str:

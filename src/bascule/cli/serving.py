@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, Common, Port
 from bascule.cli.output import answer, columns, say
 
 token = App(name="token", help="Access tokens of servers that others may reach.")
@@ -15,7 +15,7 @@ Role = Literal["reader", "writer", "deployer", "admin"]
 
 def up(
     *,
-    port: Annotated[int, Parameter(help="The page and the API; inference listens on the next port.")] = 7400,
+    port: Annotated[Port, Parameter(help="The page and the API; inference listens on the next port.")] = 7400,
     host: Annotated[
         str, Parameter(help="The address to listen on; anything but loopback needs a token.")
     ] = "127.0.0.1",
@@ -53,7 +53,7 @@ def up(
 
 def serve(
     *,
-    port: Annotated[int, Parameter(help="The port to listen on.")] = 7401,
+    port: Annotated[Port, Parameter(help="The port to listen on.")] = 7401,
     host: Annotated[str, Parameter(help="The address to listen on.")] = "127.0.0.1",
     common: Common = COMMON,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -34,16 +34,23 @@ class Lookalike:
 
 
 def find_renames(
-    connection: duckdb.DuckDBPyConnection, relation: str, contract: Contract, types: Types
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    contract: Contract,
+    types: Types,
+    held: Collection[str] = (),
 ) -> dict[str, Lookalike]:
     """For each column that the contract declares and the relation lacks, the new column that it probably became.
 
     Judged by name, type, place among the neighbours that stayed, and by how many rows of the new column pass the lost
     column's own checks. Each new column answers for one lost column at most; a weak likeness is not told.
+
+    Args:
+        held: the columns of the table that the relation is a batch of: they are not new, declared or not.
     """
     declared = [column.name for column in contract.columns]
     lost = [name for name in declared if name not in types]
-    new = [name for name in types if name not in declared]
+    new = [name for name in types if name not in declared and name not in held]
     pairs: list[tuple[float, str, Lookalike]] = []
     for name in lost:
         for candidate in new:

@@ -16,7 +16,7 @@ from bascule.contracts.families import family_of
 from bascule.contracts.plan import Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
-from bascule.contracts.sql import error_text, quoted, rows_of
+from bascule.contracts.sql import columns_of, error_text, quoted, rows_of
 from bascule.contracts.words import expected_text, observed_count, observed_value
 from bascule.errors import InputError
 
@@ -55,7 +55,7 @@ def run_checks(
     """
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
-    run = _Run(connection, plan, contract, sample, at)
+    run = _Run(connection, plan, contract, sample, at, existing)
     results = tuple(run.result(check) for check in contract.checks)
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
 
@@ -76,7 +76,13 @@ class _Run:
     """One run: the scan's numbers, and the way from a check to its result."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, plan: Plan, contract: Contract, sample: int, at: int
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        plan: Plan,
+        contract: Contract,
+        sample: int,
+        at: int,
+        existing: str | None,
     ) -> None:
         self.connection = connection
         self.plan = plan
@@ -86,8 +92,9 @@ class _Run:
         self.measured = {item.check.name: item for item in plan.measured}
         self.scanned = self._scan()
         self.rows = int(self.scanned["count(*)"])
+        held = columns_of(connection, existing) if existing else ()
         lost = any(finding == "missing" for finding in plan.schema.values())
-        self.renames = find_renames(connection, plan.relation, contract, plan.types) if lost else {}
+        self.renames = find_renames(connection, plan.relation, contract, plan.types, held) if lost else {}
 
     def _scan(self) -> Mapping[str, Any]:
         """The scan's aggregates by their text. When one of them cannot be computed, only the row count is there."""

@@ -192,7 +192,8 @@ def described(column: ColumnProfile, rows: int, note: str = "") -> str:
         share = 100 * column.missing / rows
         parts.append("always missing" if column.missing == rows else f"{share:.2g} % missing")
     if column.distinct is not None and column.missing < rows:
-        parts.append("one value" if column.distinct == 1 else f"about {shown_number(column.distinct)} values")
+        distinct = min(column.distinct, rows - column.missing)  # the sketch may count more values than there are
+        parts.append("one value" if distinct == 1 else f"about {shown_number(distinct)} values")
     if column.mean is not None and column.minimum is not None and column.maximum is not None:
         low, high = float(column.minimum), float(column.maximum)
         middle = column.quantile(0.5)

@@ -13,6 +13,7 @@ from bascule.history import expiry, rows
 from bascule.history.refs import Kind, Ref
 
 ID_PREFIX = 4
+OWN = "ingest/"  # how the branches of batches begin, which no git has
 
 
 def listed(conn: Connection, kind: Kind | None = None) -> list[Ref]:
@@ -76,6 +77,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
     if found := rows.find_ref(conn, name):
         hint = "Take another name; bascule branch and bascule tag list those that are taken."
         raise AlreadyExists(found.kind, name, hint=hint)
+    _refuse_mistakable(conn, name)
     moment = now()
     ref = Ref(name, kind, at, False, moment, moment)
     row = {"name": name, "kind": kind, "head": at, "protected": False, "created_at": moment, "updated_at": moment}
@@ -83,6 +85,24 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
     rows.log_move(conn, name, None, at, author, "create")
     expiry.refuse(conn, [at])
     return ref
+
+
+def _refuse_mistakable(conn: Connection, name: str) -> None:
+    """Raise `InputError` for a name that would be taken for a commit, or that lies below or above another one."""
+    is_id = len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name)
+    if is_id and conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(1)).scalar():
+        told = f"{name!r} cannot name a branch or a tag: a commit's id begins so."
+        raise InputError(told, hint="Take another name.")
+    if name.startswith(OWN):
+        return
+    parts = name.split("/")
+    above = refs.c.name.in_(["/".join(parts[:count]) for count in range(1, len(parts))])
+    below = refs.c.name.startswith(f"{name}/", autoescape=True) & ~refs.c.name.startswith(OWN)
+    if other := conn.execute(select(refs.c.name).where(above | below).limit(1)).scalar():
+        raise InputError(
+            f"{name!r} cannot name a branch or a tag beside {other!r}: git holds one of the two only.",
+            hint=f"Take another name, such as {'-'.join(parts)}." if len(parts) > 1 else "Take another name.",
+        )
 
 
 def deletable(ref: Ref) -> None:

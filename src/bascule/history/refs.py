@@ -46,6 +46,11 @@ def checked_name(name: str) -> str:
             f"{name[:60]!r} cannot name a branch or a tag: it has {what}.",
             hint=f"Use letters, digits and - _ . / +, at most {NAME_LIMIT}.",
         )
+    if name.upper() == "HEAD" or name.lower().startswith("refs/"):
+        raise InputError(
+            f"{name[:60]!r} cannot name a branch or a tag: git means something else by it.",
+            hint=f"Take another name, such as {name.rpartition('/')[2].lower() + '-1'}.",
+        )
     return name
 
 

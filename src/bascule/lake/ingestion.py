@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
 from bascule.lake.rows import Rows
 from bascule.lake.sources import SourceScan, discovery, read_source
+from bascule.lake.sources.moments import Dates
 from bascule.lake.sources.scan import NULL_VALUES
 from bascule.lake.tables import Lake
 
@@ -45,6 +47,7 @@ class IngestReport:
         rows: how many rows were taken in.
         value: the table's object afterwards.
         commit: the commit that it made; None when there was nothing to do, or it was only staged.
+        assumed: what the files left open, and how it was read, a sentence each.
     """
 
     table: str
@@ -52,6 +55,7 @@ class IngestReport:
     rows: int
     value: Object
     commit: Commit | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -69,6 +73,7 @@ def ingest(
     key: Sequence[str] = (),
     evolve: bool = False,
     null_values: Sequence[str] = NULL_VALUES,
+    dates: str = "",
     message: str | None = None,
     author: str | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -84,11 +89,12 @@ def ingest(
             the ones that it holds already.
         key: the key of a table that is made now.
         evolve: let new columns be added, and missing ones be null.
+        dates: `day-first` or `month-first`, where the files' days leave it open; as the table's before if empty.
 
     Raises:
         NotFound, InputError: as `read_source` and `Lake.append` do. Nothing was changed then.
     """
-    work = _Ingest(lake, name, mode, key, evolve, tuple(null_values))
+    work = _Ingest(lake, name, mode, key, evolve, tuple(null_values), dates)
     told: dict[str, Any] = {"author": author, "message": message or f"Ingest {source} into {name}", "meta": meta or {}}
     before = lake.workspace.history.read(branch, objects.path_of(name))
     if before is None or mode == "replace":
@@ -106,23 +112,28 @@ def stage_ingest(
     key: Sequence[str] = (),
     evolve: bool = False,
     null_values: Sequence[str] = NULL_VALUES,
+    dates: str = "",
 ) -> IngestReport:
     """Do what `ingest` does, short of committing: `report.value` is the table's next state."""
-    return _Ingest(lake, name, mode, key, evolve, tuple(null_values)).stage(value, source)
+    return _Ingest(lake, name, mode, key, evolve, tuple(null_values), dates).stage(value, source)
 
 
-def pending(lake: Lake, value: Object | None, source: str | Path, *, mode: Mode = "append") -> list[tuple[Path, str]]:
+def pending(
+    lake: Lake, value: Object | None, source: str | Path, *, mode: Mode = "append", dates: str = ""
+) -> list[tuple[Path, str]]:
     """Return the files that an ingest would take in now, each with the digest of its content.
 
     Args:
         value: the table's object, or None when there is no table yet.
+        dates: the order of days and months that is wanted now; files that were read in another one are replaced.
 
     Raises:
         NotFound: there is no such file.
     """
     digests = [(path, digest_of_file(path)) for path in discovery.find(source)]
-    known = seen.sources(lake.table(value)) if value is not None else {}
-    if mode == "replace" and {digest for _, digest in digests} != set(known):
+    table = lake.table(value) if value is not None else None
+    known = seen.sources(table) if table is not None else {}
+    if mode == "replace" and ({digest for _, digest in digests} != set(known) or _is_other_order(table, dates)):
         return digests
     return [(path, digest) for path, digest in digests if digest not in known]
 
@@ -141,6 +152,7 @@ class _Group:
 
     file: IngestedFile
     records: list[Record]
+    dates: Dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,7 @@ class _Ingest:
     key: Sequence[str]
     evolve: bool
     null_values: tuple[str, ...]
+    dates: str = ""
 
     def stage(self, value: Object | None, source: str | Path) -> IngestReport:
         if value is None:
@@ -188,19 +201,20 @@ class _Ingest:
                     return now
                 written = staging.Written(table, schema, last, [r for group in left for r in group.records])
                 with staging.kept_if_done(written):
-                    return staging.append(now, written, {}, _noted(now, left))
+                    return staging.append(_dated(now, left), written, {}, _noted(now, left))
 
             done = tuple(group.file for group in groups)
             commit = self.lake.land(branch, path, stage, _with_files(told, done), data_too=False)
         value = self.lake.workspace.history.get(commit, path)
-        return IngestReport(self.name, (*skipped, *done), sum(file.rows for file in done), value, commit)
+        taken = (*skipped, *done)
+        return IngestReport(self.name, taken, sum(file.rows for file in done), value, commit, _assumed(groups))
 
     def split(self, table: Table, source: str | Path) -> tuple[list[tuple[Path, str]], tuple[IngestedFile, ...]]:
         """Return the files to take in, with digests, and what is said of the others."""
         known = seen.sources(table)
         found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
         ordered = [(path, digest) for digest, path in reversed(found.items())]
-        if self.mode == "replace" and set(found) != set(known):
+        if self.mode == "replace" and (set(found) != set(known) or _is_other_order(table, self.dates)):
             return ordered, ()
         skipped = [IngestedFile(path, d, known[d].rows, "skipped") for path, d in ordered if d in known]
         return [(path, d) for path, d in ordered if d not in known], tuple(skipped)
@@ -221,11 +235,11 @@ class _Ingest:
         current = table.for_writing()
         try:
             for path, digest in fresh:
-                written = self._write_one(connection, current, path, scan)
+                written, dates = self._write_one(connection, current, path, scan)
                 document = metadata.with_schema(current.metadata, written.schema, written.last_column)
-                current = Table(current.name, current.folder, current.path, document)
                 rows = sum(record["record_count"] for record in written.records)
-                groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records))
+                groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records, dates))
+                current = _dated(Table(current.name, current.folder, current.path, document), groups[-1:])
                 if not rows:
                     raise InputError(f"{path} has a header and no rows.", hint="Give a file with rows.")
         except BaseException:
@@ -235,12 +249,23 @@ class _Ingest:
 
     def _write_one(
         self, connection: duckdb.DuckDBPyConnection, table: Table, path: Path, scan: SourceScan | None
-    ) -> staging.Written:
+    ) -> tuple[staging.Written, Dates]:
         evolve = self.evolve or self.mode == "replace"
         if scan is None:
             expected = schemas.to_arrow(table.schema)
-            nulls = self.null_values
-            scan = read_source(path, connection, expected=expected, evolve=evolve, null_values=nulls, checked=False)
+            known = objects.dates_of(table)
+            if self.mode == "append":
+                _refuse_other_order(table, known, self.dates)
+            scan = read_source(
+                path,
+                connection,
+                expected=expected,
+                evolve=evolve,
+                null_values=self.null_values,
+                checked=False,
+                dates=self.dates,
+                known=known,
+            )
         relation = scan.parts[scan.files.index(path)]
         written: staging.Written | None = None
         try:
@@ -250,14 +275,14 @@ class _Ingest:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
             raise
-        return written
+        return written, scan.dates
 
     def _stage_new(self, source: str | Path) -> IngestReport:
         found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
         fresh = [(path, digest) for digest, path in reversed(found.items())]
         with engine.opened(self.lake.workspace.temporary_folder) as connection:
             # All files at once, so that a column that is whole in the first and fractional in the last is a double.
-            scan = read_source(source, connection, null_values=self.null_values, checked=False)
+            scan = read_source(source, connection, null_values=self.null_values, checked=False, dates=self.dates)
             with scan.told(connection):
                 schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
             with staging.created(self.lake.folder, self.name, schema, self.key) as table:
@@ -273,17 +298,50 @@ class _Ingest:
         written = staging.Written(table, schema, last, [record for group in groups for record in group.records])
         with staging.kept_if_done(written):
             if self.mode == "replace":
-                after = staging.overwrite(table, written, {}, _noted(table, groups, afresh=True))
+                after = staging.overwrite(
+                    _dated(table, groups, afresh=True), written, {}, _noted(table, groups, afresh=True)
+                )
             else:
-                after = staging.append(table, written, {}, _noted(table, groups))
+                after = staging.append(_dated(table, groups), written, {}, _noted(table, groups))
             value = objects.describe(after, self.lake.folder)
         done = tuple(group.file for group in groups)
-        return IngestReport(self.name, (*skipped, *done), sum(file.rows for file in done), value)
+        rows = sum(file.rows for file in done)
+        return IngestReport(self.name, (*skipped, *done), rows, value, assumed=_assumed(groups))
 
 
 def _noted(table: Table, groups: Sequence[_Group], *, afresh: bool = False) -> str:
     new = [seen.Source(group.file.digest, group.file.path.name, group.file.rows) for group in groups]
     return seen.note(table, new, afresh=afresh)
+
+
+def _dated(table: Table, groups: Sequence[_Group], *, afresh: bool = False) -> Table:
+    """Return the table with the order that its days and months were read in, so that the next file is read alike."""
+    held = {} if afresh else objects.dates_of(table)
+    orders = held | {name: order for group in groups for name, order in group.dates.orders.items()}
+    if orders == objects.dates_of(table):
+        return table
+    value = json.dumps(orders, sort_keys=True) if orders else None
+    document = metadata.with_properties(table.metadata, {objects.DATES: value})
+    return Table(table.name, table.folder, table.path, document)
+
+
+def _is_other_order(table: Table | None, wanted: str) -> bool:
+    return table is not None and bool(wanted) and set(objects.dates_of(table).values()) - {wanted} != set()
+
+
+def _refuse_other_order(table: Table, known: Mapping[str, str], wanted: str) -> None:
+    """Raise `InputError` when days are to be read in another order than those that the table holds were."""
+    other = next((name for name, order in known.items() if wanted and order != wanted), None)
+    if other:
+        raise InputError(
+            f"The dates of column {other!r} in table {table.name!r} were read {known[other]}, not {wanted}.",
+            hint=f"Undo what brought them (bascule log --path tables/{table.name}, then bascule revert COMMIT) and "
+            "bring the files again, or take `dates` back.",
+        )
+
+
+def _assumed(groups: Sequence[_Group]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(told for group in groups for told in group.dates.assumed))
 
 
 def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ identity of the content: equal files and columns have equal digests, whatever wa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ PREFIX = "tables/"
 # A table's key, kept with the table so that it survives engines that know nothing of it.
 KEY = "bascule.key"
 NAME = "bascule.name"
+# In which order the days and months of its files were read, as JSON, so that the next file is read in the same.
+DATES = "bascule.dates"
 
 _NAME = re.compile(r"^(?:[A-Za-z_][\w-]{0,99}\.){0,5}[A-Za-z_][\w-]{0,99}$", re.ASCII)
 
@@ -91,6 +94,12 @@ def folder_of(value: Object, lake: Place) -> Place:
 def checked_key(key: Sequence[str], schema: schemas.Schema) -> str:
     """Return a key as the table's property holds it, spelt as the columns are; `NotFound` for a column it has not."""
     return "\n".join(schemas.find(schema, name)["name"] for name in key)
+
+
+def dates_of(table: Table) -> dict[str, str]:
+    """Return in which order the days and months of a table's files were read: by column in lower case."""
+    found: dict[str, str] = json.loads(table.properties.get(DATES, "{}"))
+    return found
 
 
 def _counted(table: Table) -> dict[str, int]:

@@ -133,12 +133,7 @@ def update_alerts(
             continue
         k, n = monitor.persistence_of(measure)
         series = _series(conn, branch, monitor.name, measure, newest.get(measure), n)
-        firing = _firing(conn, branch, monitor.name, measure)
-        before = firing[0] if firing else None
-        for other in firing[1:]:  # of a time when each subject had an alert of its own
-            firing[0].members |= other.members
-            firing[0].seen |= other.seen
-            resolved.append(_resolve(conn, str(other.alert)))
+        before = _firing(conn, branch, monitor.name, measure)
         for episode in _episodes(series, newest.get(measure), k, n, before, weight_of):
             if episode.alert is None:
                 opened.append(_open(conn, branch, monitor, measure, episode))
@@ -269,17 +264,15 @@ def _resolve(conn: Connection, name: str) -> str:
     return name
 
 
-def _firing(conn: Connection, branch: str, monitor: str, measure: str) -> list[Episode]:
-    """The alerts of a measure that are open, the oldest first: one, but for those of an older release."""
+def _firing(conn: Connection, branch: str, monitor: str, measure: str) -> Episode | None:
+    """The alert of a measure that is open: there is one at most."""
     here = (table.c.branch == branch, table.c.monitor == monitor, table.c.measure == measure)
-    query = select(table).where(*here, table.c.status == "firing").order_by(table.c.window_start, table.c.id)
-    found = []
-    for row in conn.execute(query):
-        detail = msgspec.json.decode(row.detail_json)
-        alone = {**detail, "subject": row.subject, "value": row.value, "since": row.window_start}
-        members = {one["subject"]: one for one in detail.get("members") or [{"weight": 0.0, **alone}]}
-        found.append(Episode(row.id, row.window_start, row.window_end, members, set(detail.get("seen") or members)))
-    return found
+    row = conn.execute(select(table).where(*here, table.c.status == "firing")).one_or_none()
+    if row is None:
+        return None
+    detail = msgspec.json.decode(row.detail_json)
+    members = {one["subject"]: one for one in detail["members"]}
+    return Episode(row.id, row.window_start, row.window_end, members, set(detail["seen"]))
 
 
 def _from_row(row: Row[Any]) -> Alert:

@@ -14,7 +14,7 @@ from bascule.contracts.sql import columns_of
 from bascule.errors import Conflict
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake
+from bascule.lake import Lake, objects
 from bascule.lake.engine import opened
 from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
@@ -57,6 +57,7 @@ class Batch:
             "commit": self.commit.id if self.commit else None,
             "checks": len(self.checks.results) if self.checks else 0,
             "problems": problems(self.checks) if self.checks else [],
+            "assumed": list(self.report.assumed),
         }
 
 
@@ -68,6 +69,7 @@ def bring_in(
     *,
     key: Sequence[str] = (),
     mode: Mode = "append",
+    dates: str | None = None,
     message: str | None = None,
     run: str | None = None,
     required: Required | None = None,
@@ -85,6 +87,7 @@ def bring_in(
         source: a file, a folder or a glob.
         key: the key of a table that is made now.
         mode: `append` adds new files; `replace` puts the files in the place of the table.
+        dates: `day-first` or `month-first`; see `read_source`.
         required: the project's own checks, which are run when the branch is protected.
         tell: told what is going on.
 
@@ -93,7 +96,7 @@ def bring_in(
         CheckFailed: the contract refuses the batch, with failing rows.
         Conflict: the table was changed by others again and again; nothing was changed.
     """
-    attempt = partial(_bring, workspace, table, source, into, key, mode, message, run, required, tell)
+    attempt = partial(_bring, workspace, table, source, into, key, mode, dates or "", message, run, required, tell)
     for _ in range(TRIES - 1):
         try:
             return attempt()
@@ -109,6 +112,7 @@ def _bring(
     into: str,
     key: Sequence[str],
     mode: Mode,
+    dates: str,
     message: str | None,
     run: str | None,
     required: Required | None,
@@ -118,9 +122,11 @@ def _bring(
     head = history.resolve(into)
     before = history.read(head, f"tables/{table}")
     tell(f"reading {source}")
-    staged = stage_ingest(lake, before, table, source, mode=mode, key=key, evolve=before is not None)
+    staged = stage_ingest(lake, before, table, source, mode=mode, key=key, evolve=before is not None, dates=dates)
     if not staged.changed:
         return Batch(table, staged, None, None, "")
+    for assumed in staged.assumed:
+        tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
     branch = f"ingest/{table}-{new_id('b')[-8:]}"
     history.create_branch(branch, head)
     files = [f.path.name for f in staged.files if f.status == "ingested"]
@@ -182,5 +188,7 @@ def _rows(lake: Lake, staged: IngestReport, connection: duckdb.DuckDBPyConnectio
     """Return text usable after FROM with the batch's rows, in the types that the table has for them."""
     fresh = [file.path for file in staged.files if file.status == "ingested"]
     types = lake.schema(staged.value)
-    parts = [read_source(path, connection, expected=types, evolve=True, checked=False) for path in fresh]
+    known = objects.dates_of(lake.table(staged.value))
+    told: dict[str, Any] = {"expected": types, "evolve": True, "checked": False, "known": known}
+    parts = [read_source(path, connection, **told) for path in fresh]
     return f"({' union all by name '.join(f'select * from {part.relation}' for part in parts)})"

@@ -19,6 +19,7 @@ def ingest(
     *,
     key: Sequence[str] = (),
     mode: Mode | None = None,
+    dates: str | None = None,
     message: str | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
@@ -28,6 +29,7 @@ def ingest(
         source: a file, a folder or a pattern.
         key: the key of a table that is made now; the project's when empty.
         mode: the project's when None, `append` for a table that is not in it.
+        dates: `day-first` or `month-first`; the project's when None, else as the values show.
 
     Raises:
         InputError: the files cannot be read.
@@ -43,6 +45,7 @@ def ingest(
             place.branch,
             key=key or (settings.key if settings else ()),
             mode=mode or (settings.mode if settings else "append"),
+            dates=dates or (settings.dates if settings else None),
             message=message,
             run=run.id,
             required=required_of(place),

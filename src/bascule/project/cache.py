@@ -78,6 +78,14 @@ def differences(workspace: Workspace, key: Key) -> list[Difference] | None:
     return None if last is None else compared(msgspec.json.decode(last), key.terms)
 
 
+def last(workspace: Workspace, step: str) -> Receipt | None:
+    """Return the receipt of a step's last run, whatever its key was; None when it never ran."""
+    query = select(step_cache.c.receipt_json).where(step_cache.c.step == step)
+    with workspace.catalog.read() as conn:
+        found = conn.execute(query.order_by(step_cache.c.created_at.desc()).limit(1)).scalar()
+    return msgspec.json.decode(found, type=Receipt) if found else None
+
+
 def compared(before: Terms, after: Terms) -> list[Difference]:
     """Return the terms that differ, by name."""
     return [

@@ -16,6 +16,7 @@ from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
 from bascule.project.linking import Broken, broken_references
+from bascule.project.place import MAIN
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -78,8 +79,8 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
     for ref in heads:
         for _ in history.entries(ref.head):
             paths += 1
-    count = sum(1 for _ in history.log(heads[0].head)) if heads else 0
-    yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {heads[0].name}")
+    count = sum(1 for _ in history.log(MAIN))
+    yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {MAIN}")
 
 
 def _references(workspace: Workspace) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,14 +18,14 @@ class Decision:
     """What is to be done about a step.
 
     Attributes:
-        action: `rest` (nothing to do), `restore` (an earlier run made exactly this, its outputs come back) or `work`.
+        action: `rest` (nothing to do) or `work`.
         reason: why, in words.
-        receipt: for `rest` and `restore`, what the step would say.
+        receipt: for `rest`, what the step would say.
         key: the cache key, where one was needed.
         differences: for `work`, the terms that differ from the last run.
     """
 
-    action: Literal["rest", "restore", "work"]
+    action: Literal["rest", "work"]
     reason: str
     receipt: Receipt | None = None
     key: cache.Key | None = None
@@ -46,8 +47,6 @@ def decide(step: Step, context: Context) -> Decision:
         cached = msgspec.structs.replace(found, status="cached", duration_s=0.0)
         if step.settled(context, found):
             return Decision("rest", "nothing that it reads has changed", cached, key)
-        if step.restore is not None:
-            return Decision("restore", "an earlier run made exactly this", cached, key)
     differences = cache.differences(context.workspace, key)
     return Decision("work", _explain(differences, context.branch), None, key, tuple(differences or ()))
 
@@ -57,6 +56,11 @@ def _explain(differences: list[cache.Difference] | None, branch: str) -> str:
         return "it never ran"
     if not differences:
         return f"branch {branch!r} does not have what its last run made"
+    return in_words(differences)
+
+
+def in_words(differences: Iterable[cache.Difference]) -> str:
+    """Return the terms that differ in one line."""
     return "; ".join(_in_words(difference) for difference in differences)
 
 

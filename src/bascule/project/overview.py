@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bascule.delivery import Waiting, waiting_for
+from bascule.errors import InputError, NotFound
 from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
 
@@ -87,10 +88,17 @@ def log(
             as in `git log --first-parent`.
 
     Raises:
-        NotFound: there is no such state.
+        NotFound: there is no such state, or no commit of it changed the path.
+        InputError: the path is empty.
     """
-    history = place.workspace.history
-    found = history.log(ref or place.branch, limit, path, first_parent=not full_history)
+    history, of = place.workspace.history, ref or place.branch
+    if path is not None and not path.strip("/"):
+        raise InputError("--path is empty.", hint="Name a path, such as tables/flights, or leave it out.")
+    found = history.log(of, limit, path, first_parent=not full_history)
+    if path is not None and not found:
+        paths = list(history.digests(of))
+        known = {*paths, *(one.partition("/")[0] for one in paths)}
+        raise NotFound("path", path, known, where=f"{of!r}, nor was there: no commit changed it")
     return [_entry(history, commit) for commit in found]
 
 

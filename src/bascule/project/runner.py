@@ -126,8 +126,6 @@ def _run_step(step: Step, context: Context, code: Code, parent: str, watcher: Wa
         receipt = _work(step, context, decision, code, parent, watcher)
     else:
         receipt = decision.receipt
-        if decision.action == "restore" and step.restore is not None:
-            step.restore(context, receipt)
     context.receipts[step.name] = receipt
     watcher.end(step, receipt, decision.reason)
     return receipt

@@ -50,6 +50,8 @@ class Source(Section, frozen=True, kw_only=True):
         path: a file or a pattern such as `data/flights/*.csv`, relative to the project file.
         key: the columns that name a row; rows are compared and deleted by it.
         mode: `append` when each new file is a batch of new rows, `replace` when the files are the whole table.
+        dates: how days such as 01/02/2025 are written in CSV files: `day-first` is 1 February, `month-first` is
+            2 January. Without it the values decide; where they leave it open, it is assumed and said.
     """
 
     path: Annotated[
@@ -65,6 +67,10 @@ class Source(Section, frozen=True, kw_only=True):
         Literal["append", "replace"],
         Meta(description="append: each new file is a batch of new rows. replace: the files are the whole table."),
     ] = "replace"
+    dates: Annotated[
+        Literal["day-first", "month-first"] | None,
+        Meta(description="How days such as 01/02/2025 are written in CSV files; the values decide when not given."),
+    ] = None
 
 
 class ContractRef(Section, frozen=True, kw_only=True):

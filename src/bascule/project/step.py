@@ -111,9 +111,7 @@ class Step:
         packages: distributions whose version can change the result.
         inputs: returns what it reads, as terms of the cache key: name to version.
         work: does it.
-        settled: tells whether what a receipt says is still so on the branch; with `restore`, a receipt whose outputs
-            have been moved away from is brought back without working again.
-        restore: brings back what a receipt says.
+        settled: tells whether what a receipt says is still so on the branch; when it is not, the step works again.
         only_stops: it makes nothing that a later step reads; it can only stop the run.
         idle: for steps that look at the branch itself and not at the cache: returns why there is nothing to do, or
             None. Their inputs only tell why there is something to do.
@@ -126,6 +124,5 @@ class Step:
     inputs: Callable[[Context], Terms]
     work: Callable[[Context, Run, Progress], Outcome]
     settled: Callable[[Context, Receipt], bool] = lambda context, receipt: True
-    restore: Callable[[Context, Receipt], None] | None = None
     only_stops: bool = False
     idle: Callable[[Context], Outcome | None] | None = None

@@ -249,3 +249,103 @@ def test_decimal_commas_in_quotes_where_commas_part_the_fields(tmp_path: Path, r
     # A comma that may group thousands is not guessed to be one before decimals.
     assert reading(put(tmp_path, "b.csv", 'a,b\n"1,234",x\n"12,345,678",y\n'))[0] == {"a": "1,234", "b": "x"}
     assert reading(put(tmp_path, "c.csv", 'a,b\n"1,5","1,234"\n"2,5","2,345"\n'))[0] == {"a": "1,5", "b": "1,234"}
+
+
+JANUARY_31 = dt.datetime(2025, 1, 31, 0, 37)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("01/31/2025 00:37", JANUARY_31),
+        ("31/01/2025 00:37:00", JANUARY_31),
+        ("01/31/2025 12:37:00 AM", JANUARY_31),
+        ("1/31/2025 12:37 AM", JANUARY_31),
+        ("31/1/2025 12:37am", JANUARY_31),
+        ("31.01.2025 00:37", JANUARY_31),
+        ("31-01-2025 00:37:00", JANUARY_31),
+        ("31-Jan-2025 00:37", JANUARY_31),
+        ("Jan 31 2025 12:37 AM", JANUARY_31),
+        ("2025-01-31 12:37:00 AM", JANUARY_31),
+        ("2025-01-31 00:37", JANUARY_31),
+        ("31/01/25", dt.date(2025, 1, 31)),
+        ("01/31/2025 01:14:00 PM", dt.datetime(2025, 1, 31, 13, 14)),
+    ],
+)
+def test_moments_are_read_as_people_write_them(tmp_path: Path, reading: Reading, value: str, moment: object) -> None:
+    path = put(tmp_path, "a.csv", f"n,ts,other\n1,{value},2025-02-01 10:00:00\n2,{value},2025-02-02\n3,,\n")
+    rows = reading(path)
+    assert [row["ts"] for row in rows] == [moment, moment, None]
+    assert rows[0]["other"] == dt.datetime(2025, 2, 1, 10)  # each column has a format of its own
+
+
+def test_the_order_of_day_and_month_is_that_of_the_whole_source(tmp_path: Path, reading: Reading) -> None:
+    put(tmp_path, "1.csv", "ts\n01/02/2025 10:00\n")
+    put(tmp_path, "2.csv", "ts\n31/02/2025 10:00\n".replace("31/02", "31/03"))
+    assert [row["ts"].month for row in reading(tmp_path)] == [2, 3]
+
+
+def test_other_columns_decide_the_order_that_one_leaves_open(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    scan = read_source(put(tmp_path, "a.csv", "a,b\n01/02/2025,31/01/2025\n"), connection)
+    assert (dict(scan.dates.orders), scan.dates.unsure) == ({"a": "day-first", "b": "day-first"}, ())
+    found = connection.sql(f"SELECT a FROM {scan.relation}").fetchall()
+    assert found == [(dt.date(2025, 2, 1),)]
+
+
+def test_an_order_that_nothing_shows_is_assumed_and_said(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection, reading: Reading
+) -> None:
+    path = put(tmp_path, "a.csv", "At\n" + "".join(f"{n:02}/01/2025\n" for n in range(1, 13)))
+    scan = read_source(path, connection)
+    assert scan.dates.unsure == ("At",)
+    assert "no value of column 'At' shows whether the day or the month comes first" in scan.dates.assumed[0]
+    assert {row["At"].day for row in reading(path)} == {1}
+    assert {row["At"].month for row in reading(path, dates="day-first")} == {1}
+    assert {row["At"].month for row in reading(path, known={"at": "day-first"})} == {1}
+    assert read_source(path, connection, dates="day-first").dates.assumed == ()
+
+
+@pytest.mark.parametrize("value", ["31/01/2025", "soon", "01/02/2025 10:00"])
+def test_a_moment_in_another_order_or_format_is_named(tmp_path: Path, reading: Reading, value: str) -> None:
+    path = put(tmp_path, "a.csv", f"ts\n01/02/2025\n02/01/2025\n{value}\n")
+    expected = pa.schema([("ts", pa.date32())])
+    with pytest.raises(InputError) as raised:
+        reading(path, expected=expected, dates="month-first")
+    assert f"{path}:4: column 'ts' is DATE and cannot hold '{value}'" in raised.value.message
+    assert "with the month first" in raised.value.hint
+
+
+def test_days_against_the_order_that_was_asked_for_are_no_text(tmp_path: Path, reading: Reading) -> None:
+    path = put(tmp_path, "a.csv", "ts\n31/01/2025\n")
+    with pytest.raises(InputError, match="cannot hold '31/01/2025'"):
+        reading(path, dates="month-first")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", [2, 51, 101, 201])
+def test_lines_are_counted_whatever_ends_them(tmp_path: Path, reading: Reading, end: str, line: int) -> None:
+    rows = [f"{n},{n}" for n in range(2, 302)]
+    rows[line - 2] = "x,1"
+    path = put(tmp_path, "a.csv", "n,f" + end + end.join(rows) + end)
+    with pytest.raises(InputError) as raised:
+        reading(path, expected=pa.schema([("n", pa.int64()), ("f", pa.int64())]))
+    assert raised.value.message.startswith(f"{path}:{line}: column 'n' is BIGINT and cannot hold 'x'")
+    rows[line - 2] = "1"
+    put(tmp_path, "a.csv", "n,f" + end + end.join(rows) + end)
+    with pytest.raises(InputError) as raised:
+        reading(path)
+    assert raised.value.message.startswith(f"{path}:{line}: ")
+
+
+def test_only_data_files_are_named_beside_one_that_is_not_there(tmp_path: Path, reading: Reading) -> None:
+    put(tmp_path, "nope.txt", "x")
+    with pytest.raises(NotFound) as raised:
+        reading(tmp_path / "nope.csv")
+    assert raised.value.hint.startswith(f"The folder {tmp_path} holds none of .csv")
+    put(tmp_path, "nap.csv", "n\n1\n")
+    with pytest.raises(NotFound) as raised:
+        reading(tmp_path / "nope.csv")
+    assert "nap.csv" in raised.value.hint
+    assert "nope.txt" not in raised.value.hint

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.project.init.conftest import WriteCsv
 
+from bascule.cli.starting import _told
 from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.project.beginning import begin_project
@@ -116,6 +117,7 @@ def test_a_project_that_was_cloned_gets_its_workspace(data: Path, tmp_path: Path
     shutil.copytree(tmp_path / "first", tmp_path / "clone", ignore=shutil.ignore_patterns(".bascule"))
     file = tmp_path / "clone" / "bascule.toml"
     file.write_text(file.read_text() + '\n[workspace]\nurl = "../shared/.bascule"\n')
-    begin_project(None, None, tmp_path / "clone")
+    said = _told(begin_project(None, None, tmp_path / "clone"))
+    assert said == f"The project in {(tmp_path / 'clone').resolve()} has its workspace now.\n\nNext: bascule run"
     Workspace.open(tmp_path / "shared").close()
     assert not (tmp_path / "clone" / ".bascule").exists()

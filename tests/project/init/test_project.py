@@ -234,3 +234,43 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     project = _works(init_project(tmp_path / "data", "is late?", tmp_path / "project"))
     assert project.training is not None
     assert len(project.training.request) == len(words) + len(odd)
+
+
+def _visits(tmp_path: Path, days: Sequence[str], **others: str) -> InitReport:
+    lines = [f"{n},{day},{n * 7 % 11},{n * 5 % 3 % 2}" for n, day in enumerate(days * 20)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "visits.csv").write_text("\n".join(["id,day,x,late", *lines]) + "\n")
+    for name, text in others.items():
+        (tmp_path / "data" / f"{name}.csv").write_text(text)
+    return init_project(tmp_path / "data", "late", tmp_path)
+
+
+def test_days_that_leave_the_order_open_are_told(tmp_path: Path) -> None:
+    report = _visits(tmp_path, [f"{n:02}/01/2025 10:00 PM" for n in range(1, 13)])
+    assert load_project(tmp_path).source["visits"].dates == "month-first"
+    told = next(one for one in report.assumptions if one.startswith("look at visits"))
+    assert "no value of column 'day' shows whether the day or the month comes first; it is read month-first" in told
+    assert "dates in [source.visits]" in told
+
+
+def test_another_table_shows_the_order_of_days(tmp_path: Path) -> None:
+    report = _visits(
+        tmp_path, [f"{n:02}/01/2025" for n in range(1, 13)], depots="depot,opened\na,1/2/2025\nb,31/1/2025\n"
+    )
+    assert {name: one.dates for name, one in load_project(tmp_path).source.items()} == {
+        "visits": "day-first",
+        "depots": "day-first",
+    }
+    assert not any("no value" in one for one in report.assumptions)
+    assert "the dates of visits are read day-first (dates in [source.visits]): day" in report.assumptions
+
+
+def test_texts_of_parquet_that_leave_the_order_of_days_open(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    days = "strftime(make_date(2025, 1 + i::int % 12, 1), '%m/%d/%Y 01:30 PM')"
+    query = f"select i as id, {days} as day, i * 7 % 11 as x, i % 3 = 0 as late from range(200) r(i)"
+    connection.execute(f"copy ({query}) to '{tmp_path / 'visits.parquet'}'")
+    report = init_project(tmp_path / "visits.parquet", "late", tmp_path / "p")
+    assert "%m/%d/%Y %I:%M %p" in (tmp_path / "p/features/population.sql").read_text()
+    assert any("no value of column 'day' shows" in one and "change strptime" in one for one in report.assumptions)

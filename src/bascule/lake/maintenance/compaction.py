@@ -88,7 +88,6 @@ def compact(
     value = lake.workspace.history.get(branch, objects.path_of(name))
     with lake.writing(value, name) as table:
         table = table.for_writing()
-        _refuse_partitioned(table)
         work = _Compacting(lake, table, target, tell)
         groups = work.groups()
         found = sum(len(group.files) for group in groups)
@@ -123,14 +122,6 @@ def compact_tables(
             files = history.get(branch, objects.path_of(name))["files"]
             done.append(Compaction(name, files, files, skipped=error.message))
     return done
-
-
-def _refuse_partitioned(table: Table) -> None:
-    if any(spec["fields"] for spec in table.metadata["partition-specs"]):
-        raise InputError(
-            f"Table {table.name!r} is or was partitioned; `compact` rewrites tables that never were.",
-            hint="Rewrite its files with another engine (in Spark: CALL system.rewrite_data_files).",
-        )
 
 
 def _checked(target: int) -> int:

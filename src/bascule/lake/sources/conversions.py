@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bascule.lake.iceberg.types import quoted
+from bascule.lake.sources.moments import Format
 
 WHOLE = ("BIGINT", "INTEGER", "HUGEINT", "UBIGINT", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
 ZONED = "TIMESTAMP WITH TIME ZONE"
 NAIVE = "TIMESTAMP"
+MOMENTS = ("DATE", NAIVE, ZONED)
 # The greatest integer up to which a double holds every integer.
 EXACT = 9_007_199_254_740_992
 
@@ -27,6 +29,7 @@ class Conversion:
         wanted: the type that it becomes.
         expression: SQL that makes the one of the other.
         lossy: SQL that is true for a value that would change; empty when none can.
+        format: how a moment is written that is not ISO 8601.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Conversion:
     wanted: str
     expression: str
     lossy: str = ""
+    format: Format | None = None
 
 
 def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversion:
@@ -58,6 +62,18 @@ def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversio
         return Conversion(name, wanted, wanted, column)
     lossy = f"{column} IS NOT NULL AND TRY_CAST({column} AS {wanted}) IS NULL"
     return Conversion(name, seems, wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+
+
+def convert_written(name: str, how: Format, wanted: str) -> Conversion:
+    """Return how to read a column of moments that are written in a format of their own: each of them, or none."""
+    column = quoted(name)
+    moment = how.sql(column)
+    lossy = f"{column} IS NOT NULL AND {moment} IS NULL"
+    if wanted == "DATE":
+        lossy = f"{column} IS NOT NULL AND ({moment})::DATE::TIMESTAMP IS DISTINCT FROM {moment} OR {lossy}"
+        return Conversion(name, "VARCHAR", wanted, f"({moment})::DATE", lossy, how)
+    expression = f"(({moment}) AT TIME ZONE 'UTC')" if wanted == ZONED else f"({moment})"
+    return Conversion(name, "VARCHAR", wanted, expression, lossy, how)
 
 
 def common(types: list[str]) -> str:

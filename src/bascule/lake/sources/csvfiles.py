@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ import duckdb
 from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
-from bascule.lake.sources import text
-from bascule.lake.sources.conversions import WHOLE, Conversion, convert
+from bascule.lake.sources import moments, text
+from bascule.lake.sources.conversions import MOMENTS, NAIVE, WHOLE, ZONED, Conversion, convert, convert_written
+from bascule.lake.sources.moments import Format, Written
 from bascule.lake.sources.text import Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
 _GROUPED = r"'[+-]?[1-9]\d{0,2}(,\d{3})+'"
 SHOWN = 5
+ISO = ("", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,17 @@ class CsvFile:
 
     Attributes:
         decimal: what stands before the decimals of a number: a point or a comma.
+        written: columns that hold texts which look like moments, and how these may be written.
+        formats: how they are read.
     """
 
     path: Path
     head: Head
     types: Mapping[str, str]
-    date_format: str
     null_values: tuple[str, ...]
     decimal: str = "."
+    written: Mapping[str, Written] = field(default_factory=dict)
+    formats: Mapping[str, Format] = field(default_factory=dict)
 
     def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
         """Return SQL for FROM that reads the columns, in their order.
@@ -48,8 +53,6 @@ class CsvFile:
         read = [(name, named[name.casefold()].read if name.casefold() in named else "VARCHAR") for name in self.names]
         listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in read)
         options = [self._options(), "auto_detect = false", f"columns = {{{listed}}}"]
-        if self.date_format:
-            options.append(f"dateformat = {literal(self.date_format)}")
         if rejects:
             options.append(f"store_rejects = true, rejects_limit = 100, rejects_table = {literal(rejects)}")
             options.append(f"rejects_scan = {literal(rejects + '_scans')}")
@@ -63,10 +66,20 @@ class CsvFile:
 
     def conversions(self, wanted: Mapping[str, str]) -> list[Conversion]:
         """Return how to read each column, as the type wanted for its name or else as what it is."""
-        return [
-            convert(name, self.types[name], wanted.get(name.casefold(), self.types[name]), from_text=True)
-            for name in self.names
-        ]
+        return [self._conversion(name, wanted.get(name.casefold(), self.types[name])) for name in self.names]
+
+    def _conversion(self, name: str, wanted: str) -> Conversion:
+        if name in self.formats and wanted in MOMENTS:
+            return convert_written(name, self.formats[name], wanted)
+        return convert(name, self.types[name], wanted, from_text=True)
+
+    def reading(self, orders: Mapping[str, str]) -> CsvFile:
+        """Return the file with its moments read, by column in lower case, with the day or the month first."""
+        formats = {name: how.read_as(orders.get(name.casefold(), "")) for name, how in self.written.items()}
+        # What is not whole is used to name the values that do not fit; ISO 8601 is read by DuckDB, with its offsets.
+        kept = {name: one for name, one in formats.items() if self.written[name].whole or not one.is_iso}
+        types = {name: formats[name].type for name, how in self.written.items() if how.whole}
+        return replace(self, formats=kept, types={**self.types, **types})
 
     def _options(self) -> str:
         return _options(self.head, self.null_values, self.decimal)
@@ -79,24 +92,48 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
         InputError: when it is empty, not UTF-8, has no usable header, or cannot be cut into fields at all.
     """
     head = text.read_head(path)
-    kinds, date_format = _sniffed(connection, path, head, null_values, ".")
+    found = _sniffed(connection, path, head, null_values, ".")
     decimal = "."
-    if "VARCHAR" in kinds:
-        others, other_format = _sniffed(connection, path, head, null_values, ",")
-        turned = [
-            name for name, a, b in zip(head.columns, kinds, others, strict=True) if (a, b) == ("VARCHAR", "DOUBLE")
-        ]
-        plain = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), "", null_values)
-        if _is_better(kinds, others) and (head.delimiter != "," or _are_decimals(connection, plain, turned)):
-            kinds, date_format, decimal = others, other_format, ","
-    types = dict(zip(head.columns, kinds, strict=True))
-    return CsvFile(path, head, types, "" if date_format == "%Y-%m-%d" else date_format, null_values, decimal)
+    if "VARCHAR" in found.kinds:
+        other = _sniffed(connection, path, head, null_values, ",")
+        pairs = zip(head.columns, found.kinds, other.kinds, strict=True)
+        turned = [name for name, a, b in pairs if (a, b) == ("VARCHAR", "DOUBLE")]
+        plain = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), null_values)
+        if _is_better(found.kinds, other.kinds) and (head.delimiter != "," or _are_decimals(connection, plain, turned)):
+            found, decimal = other, ","
+    types = dict(zip(head.columns, found.kinds, strict=True))
+    file = CsvFile(path, head, types, null_values, decimal)
+    return _with_moments(connection, file, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sniffed:
+    """What DuckDB says of a file: the type of each column by all of its values, and how its moments are written."""
+
+    kinds: list[str]
+    formats: Mapping[str, str]
+
+
+def _with_moments(connection: duckdb.DuckDBPyConnection, file: CsvFile, sniffed: _Sniffed) -> CsvFile:
+    """Return the file with what its texts, and the moments that DuckDB reads by a format of its own, may be."""
+    guessed = {name: sniffed.formats[kind] for name, kind in file.types.items() if sniffed.formats.get(kind)}
+    texts = [name for name, kind in file.types.items() if kind == "VARCHAR" or name in guessed]
+    listed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in file.names)
+    options = f"{_options(file.head, file.null_values)}, auto_detect = false, columns = {{{listed}}}"
+    relation = f"read_csv({literal(str(file.path))}, {options}, ignore_errors = true)"
+    written = moments.find(connection, relation, texts)
+    for name, guess in guessed.items():
+        if name not in written or not written[name].whole:
+            written[name] = Written({Format(guess): 1}, 1)
+    # Where DuckDB reads times by a format of its own, it takes those in ISO 8601 to have offsets.
+    zoned = [name for name, kind in file.types.items() if kind == ZONED and NAIVE in sniffed.formats]
+    naive = {name: NAIVE for name in zoned if not moments.has_offsets(connection, relation, name)}
+    return replace(file, written=written, types={**file.types, **naive}).reading({})
 
 
 def _sniffed(
     connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], decimal: str
-) -> tuple[list[str], str]:
-    """Return the type of each column, by all of its values, and how dates are written."""
+) -> _Sniffed:
     options = f"{_options(head, null_values, decimal)}, ignore_errors = true, sample_size = -1"
     try:
         rows = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
@@ -108,7 +145,8 @@ def _sniffed(
             f"{path}: the header names {len(head.columns)} columns, the rows have {len(kinds)}.",
             hint="Check the delimiter and the quotes in the first lines.",
         )
-    return kinds, rows[0]["DateFormat"] or ""
+    formats = {"DATE": rows[0]["DateFormat"] or "", "TIMESTAMP": rows[0]["TimestampFormat"] or ""}
+    return _Sniffed(kinds, {kind: how for kind, how in formats.items() if how not in ISO})
 
 
 def _is_better(kinds: Sequence[str], others: Sequence[str]) -> bool:
@@ -177,18 +215,24 @@ def _lossy(file: CsvFile, column: Conversion, count: int) -> InputError:
     found = text.first_value(file.path, file.head, index, lambda value: _does_not_fit(value, column, file.null_values))
     line, value = found or (0, "a value")
     more = f" ({count - 1} more like it)" if count > 1 else ""
+    hint = "If the column's meaning changed, give it a new name; if the file is wrong, repair it."
+    if column.format is not None:
+        first = {moments.DAY_FIRST: ", with the day first", moments.MONTH_FIRST: ", with the month first"}
+        how = f"{column.format.text}{first.get(column.format.order, '')}"
+        hint = f"Its moments are read as {how}. Every one of a table is read in one order, which `dates` may set."
     return InputError(
-        f"{file.path}:{line}: column {column.name!r} is {column.wanted} and cannot hold {value!r}{more}.",
-        hint="If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
+        f"{file.path}:{line}: column {column.name!r} is {column.wanted} and cannot hold {value!r}{more}.", hint=hint
     )
 
 
 def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) -> bool:
     if value in null_values:
         return False
-    if column.wanted == "DATE":
+    if column.format is not None and not column.format.reads(value):
+        return True
+    if column.wanted in MOMENTS:
         clock = re.search(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", value)
-        return clock is not None and any(float(part or 0) for part in clock.groups())
+        return column.wanted == "DATE" and clock is not None and any(float(part or 0) for part in clock.groups())
     try:
         number = Decimal(value)
         if column.wanted in WHOLE:
@@ -239,7 +283,7 @@ def _unreadable(
     connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], error: duckdb.Error
 ) -> InputError:
     # Read as text alone, the lines that are wrong can be named.
-    file = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), "", null_values)
+    file = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), null_values)
     try:
         connection.execute(
             f"SELECT count(COLUMNS(*)) FROM {file.relation(file.conversions({}), 'unreadable')}"

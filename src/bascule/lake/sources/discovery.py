@@ -36,12 +36,21 @@ def find(source: str | Path) -> list[Path]:
     else:
         found = sorted(Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file())
     if not found:
-        near = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise NotFound("source file", str(source), near)
+        raise _nothing(path)
     kinds = sorted({format_of(file) for file in found})
     if len(kinds) > 1:
         raise InputError(f"{source} holds files of several formats: {', '.join(kinds)}.", hint="Name one: a glob can.")
     return found
+
+
+def _nothing(path: Path) -> NotFound:
+    """Return the error for a source that is not there, with the data files that lie where it was looked for."""
+    if not path.parent.is_dir():
+        return NotFound("source file", str(path), hint=f"There is no folder {path.parent}.")
+    near = [str(path.parent / one.name) for one in path.parent.iterdir() if known(one)]
+    if not near:
+        return NotFound("source file", str(path), hint=f"The folder {path.parent} holds none of {_endings()}.")
+    return NotFound("source file", str(path), near)
 
 
 def format_of(path: Path) -> str:

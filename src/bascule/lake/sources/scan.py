@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -15,10 +15,11 @@ import pyarrow as pa
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb
-from bascule.lake.sources import csvfiles, discovery, jsonfiles
+from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
 from bascule.lake.sources.conversions import Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
 from bascule.lake.sources.jsonfiles import JsonFile
+from bascule.lake.sources.moments import NO_DATES, Dates
 
 NULL_VALUES = ("", "NA")
 
@@ -43,6 +44,7 @@ class SourceScan:
         rows: how many rows there are; None when they were not counted.
         parts: the same as `relation`, one text for each of `files`.
         rejects: the temporary table that lines which cannot be read go to, when the source was not checked before.
+        dates: in which order the days and months of CSV files are read, and what was assumed of it.
     """
 
     relation: str
@@ -52,6 +54,7 @@ class SourceScan:
     rows: int | None
     parts: tuple[str, ...] = ()
     rejects: str = ""
+    dates: Dates = NO_DATES
 
     @contextmanager
     def told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -71,6 +74,8 @@ def read_source(
     evolve: bool = False,
     null_values: Sequence[str] = NULL_VALUES,
     checked: bool = True,
+    dates: str = "",
+    known: Mapping[str, str] | None = None,
 ) -> SourceScan:
     """Look a source through and return how to read it.
 
@@ -84,6 +89,8 @@ def read_source(
         evolve: let columns be new or missing against `expected`.
         null_values: texts in CSV files that mean "no value" where they are not quoted.
         checked: read everything once, now, so that reading it later cannot fail. Else read it inside `told`.
+        dates: `day-first` or `month-first`: how days such as 01/02/2025 are written in CSV files; empty: by the values.
+        known: the same by column in lower case, for a source that was read before.
 
     Raises:
         NotFound: when there is no such file.
@@ -98,11 +105,14 @@ def read_source(
         csvfiles.look(connection, path, tuple(null_values)) if kind == "csv" else jsonfiles.look(connection, path)
         for path in paths
     ]
+    order = moments.settle([file.written for file in files if isinstance(file, CsvFile)], dates, known)
+    files = [file.reading(order.orders) if isinstance(file, CsvFile) else file for file in files]
     scan, strict = _of_files(files, kind, connection, expected, evolve)
+    scan = replace(scan, dates=order)
     if not checked:
         return scan
     rows = _check(connection, scan)
-    return SourceScan(_union(strict, scan.columns), kind, scan.files, scan.columns, rows, tuple(strict))
+    return replace(scan, relation=_union(strict, scan.columns), rows=rows, parts=tuple(strict), rejects="")
 
 
 def _of_files(

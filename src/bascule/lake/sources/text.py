@@ -58,13 +58,16 @@ def opened(path: Path) -> pa.NativeFile:
 
 
 def line_at(path: Path, position: int) -> int:
-    """Return the number of the line, from 1, in which a byte position (from 0) of the decompressed file lies."""
-    lines = 1
+    """Return the number of the line, from 1, in which a byte position (from 0) of the decompressed file lies.
+
+    Where lines end with CR LF, DuckDB says of a line that it begins at the LF before it: that is the line that follows.
+    """
+    lines, last = 1, b""
     with opened(path) as source:
         while position > 0 and (chunk := source.read(min(position, 1 << 20))):
             lines += chunk.count(b"\n")
-            position -= len(chunk)
-    return lines
+            position, last = position - len(chunk), chunk[-1:]
+        return lines + (last == b"\r" and source.read(1) == b"\n")
 
 
 def first_not_utf8(path: Path) -> tuple[int, bytes] | None:

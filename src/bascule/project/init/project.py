@@ -21,7 +21,7 @@ from bascule.project.init.keys import find_key
 from bascule.project.init.label import find_label
 from bascule.project.init.report import InitReport
 from bascule.project.init.sql import quoted
-from bascule.project.init.tables import load_tables
+from bascule.project.init.tables import load_tables, shown_order
 from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
 from bascule.project.init.times import mark_times, mark_years
 
@@ -49,7 +49,9 @@ def init_project(data_folder: Path | str, label: str, into: Path | str, name: st
     _refuse_project(target)
     folder = look(Path(data_folder))
     with _connection() as connection:
-        tables = [mark_times(connection, table) for table in load_tables(connection, folder)]
+        loaded = load_tables(connection, folder)
+        order = shown_order(table.dates for table in loaded)
+        tables = [mark_times(connection, table, order) for table in loaded]
         tables = [table.with_key(find_key(connection, table)) for table in tables]
         tables = [mark_years(connection, table) for table in tables]
         design = make_design(connection, find_all(connection, tables, find_label(connection, tables, label)))

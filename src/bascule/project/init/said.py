@@ -18,7 +18,7 @@ def assumptions(found: Findings, silent: Collection[str], histories: bool, split
         histories: whether there are features from past outcomes.
         split: how the rows are divided.
     """
-    said = [*_of_tables(found), *_of_label(found), *_of_times(found, histories), *_of_columns(found)]
+    said = [*_of_tables(found), *_of_dates(found), *_of_label(found), *_of_times(found, histories), *_of_columns(found)]
     return (*said, *_of_joins(found, silent), split)
 
 
@@ -27,6 +27,18 @@ def _of_tables(found: Findings) -> Iterator[str]:
         files = f"{len(table.group.files)} files as batches" if len(table.group.files) > 1 else "one file"
         key = f"a row is named by {', '.join(table.key)}" if table.key else "no columns name a row"
         yield f"table {table.name}: {table.rows:,} rows from {files} ({table.group.pattern}); {key}"
+
+
+def _of_dates(found: Findings) -> Iterator[str]:
+    for table in found.tables:
+        for assumed in table.dates.assumed:
+            yield f"look at {table.name}: {assumed}; if that is wrong, set dates in [source.{table.name}]"
+        for assumed in table.texts.assumed:
+            yield f"look at {table.name}: {assumed}; if that is wrong, change strptime in features/*.sql"
+        sure = [name for name in table.dates.orders if name not in table.dates.open]
+        if sure:
+            order = table.dates.orders[sure[0]]
+            yield f"the dates of {table.name} are read {order} (dates in [source.{table.name}]): {_some(sure)}"
 
 
 def _of_label(found: Findings) -> Iterator[str]:

@@ -9,6 +9,7 @@ import duckdb
 
 from bascule.errors import InputError
 from bascule.lake import read_source
+from bascule.lake.sources.moments import NO_DATES, Dates
 from bascule.project.init.folder import FileGroup, Folder
 from bascule.project.init.sql import one_row, quoted
 
@@ -86,13 +87,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table, loaded under its own name into the connection that `init` works with."""
+    """One table, loaded under its own name into the connection that `init` works with.
+
+    Attributes:
+        dates: in which order its days and months were read, where both look the same.
+        texts: the same for columns that stay texts in the table and are read in SQL.
+    """
 
     name: str
     group: FileGroup
     rows: int
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
+    dates: Dates = NO_DATES
+    texts: Dates = NO_DATES
 
     @property
     def sql(self) -> str:
@@ -129,12 +137,21 @@ def load_tables(connection: duckdb.DuckDBPyConnection, folder: Folder) -> list[T
     Raises:
         InputError: a file cannot be read, or a table has no rows.
     """
+    scans = [(group, read_source(str(folder.root / group.pattern), connection)) for group in folder.groups]
+    order = shown_order(scan.dates for _, scan in scans)
     tables = []
-    for group in folder.groups:
-        scan = read_source(str(folder.root / group.pattern), connection)
+    for group, scan in scans:
+        if scan.dates.unsure and order:  # the other tables of the folder show what this one leaves open
+            scan = read_source(str(folder.root / group.pattern), connection, dates=order)
         connection.execute(f"create table {quoted(group.name)} as select * from {scan.relation}")
-        tables.append(describe(connection, group))
+        tables.append(replace(describe(connection, group), dates=scan.dates))
     return tables
+
+
+def shown_order(dates: Iterable[Dates]) -> str:
+    """Return the order of day and month that the values show; empty when they show none, or both."""
+    shown = {order for one in dates for name, order in one.orders.items() if name not in one.open}
+    return shown.pop() if len(shown) == 1 else ""
 
 
 def describe(connection: duckdb.DuckDBPyConnection, group: FileGroup) -> Table:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bascule.lake.sources.moments import DAY_FIRST, MONTH_FIRST, Dates
 from bascule.project.init.design import Design
 from bascule.project.init.sql import quoted, selected
 from bascule.project.init.tables import Column
@@ -37,6 +38,9 @@ def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
         notes = {"path": "each file is a batch"} if mode == "append" else {}
         if not table.key:
             notes["key"] = "no columns name a row"
+        if table.dates.single:
+            values["dates"] = table.dates.single
+            notes["dates"] = _dates_note(table.dates)
         parts += _section(f"source.{table.name}", values, notes)
     for table in design.tables:
         parts += _section(f"contract.{table.name}", {"file": f"contracts/{table.name}.yaml"})
@@ -99,6 +103,11 @@ def request_name(design: Design) -> str:
 def label_time_name(design: Design) -> str:
     """Return the population's name for the moment at which the answer is known."""
     return "label_time" if "label_time" not in design.names.values() else "answered_at"
+
+
+def _dates_note(dates: Dates) -> str:
+    other = DAY_FIRST if dates.single == MONTH_FIRST else MONTH_FIRST
+    return f"assumed: no value shows it; or {other}" if dates.unsure else f"01/02/2025; or {other}"
 
 
 def _training(design: Design) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from bascule.errors import InputError
+from bascule.lake.sources import moments
 from bascule.project.init.sql import one_row, quoted
 from bascule.project.init.tables import TIMES, Column, Table
 
@@ -24,28 +25,39 @@ _MOMENT_LIKE = (
     r"^\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4})"
     r"([ T]\d{1,2}:\d{2}.*)?$"
 )
-#: Ways to write a day that DuckDB doesn't read by itself; the American order is tried before the European one.
-_DAYS = (
-    *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y", "%d-%m-%Y"),
-    *("%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d-%b-%Y"),
-)
-_CLOCKS = ("", " %H:%M", " %H:%M:%S")
-_FORMATS = tuple(day + clock for clock in _CLOCKS for day in _DAYS)
 EPOCH_SECONDS = (315_532_800, 4_102_444_800)  # 1980 to 2100
 MICROS = 1_000_000
 
 
-def mark_times(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
+@dataclass(frozen=True)
+class _Reading:
+    """How a text column may be written as moments, and in which order the columns of its table are read."""
+
+    written: moments.Written | None
+    dates: moments.Dates
+
+
+def mark_times(connection: duckdb.DuckDBPyConnection, table: Table, order: str = "") -> Table:
     """Return the table with its time columns marked.
 
     Times are typed columns, texts that are moments, and whole numbers that are called so and are seconds or
     milliseconds since 1970, or days written as 20130401. A table without any, but with `year`, `month` and `day`, has
     its time in these.
 
+    Args:
+        order: whether the day or the month comes first, by the other tables; used where the texts leave it open.
+
     Raises:
         InputError: nearly all texts of a column are moments and some cannot be read.
     """
-    marked = replace(table, columns=tuple(_marked(connection, table, one) for one in table.columns))
+    texts = [one.name for one in table.columns if one.type == "VARCHAR" and _may_be_moment(one)]
+    written = moments.find(connection, table.sql, texts)
+    dates = moments.settle([written], known=table.dates.orders)
+    if order and dates.unsure:
+        dates = moments.settle([written], known={**table.dates.orders, **dict.fromkeys(dates.open, order)})
+    columns = [_marked(connection, table, one, _Reading(written.get(one.name), dates)) for one in table.columns]
+    unsure = tuple(name for name in dates.unsure if columns[[one.name for one in columns].index(name)].is_time)
+    marked = replace(table, columns=tuple(columns), texts=moments.Dates(dates.orders, unsure))
     return marked if marked.times else _marked_parts(connection, marked)
 
 
@@ -83,12 +95,12 @@ def _month_of(table: Table) -> tuple[tuple[str, ...], str, int]:
     return (), "1", 12
 
 
-def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> Column:
+def _marked(connection: duckdb.DuckDBPyConnection, table: Table, column: Column, how: _Reading) -> Column:
     name = quoted(column.name)
     if column.type in TIMES:
         return replace(column, time_sql=name if column.type == "TIMESTAMP WITH TIME ZONE" else f"{name}::timestamptz")
     if column.type == "VARCHAR":
-        return replace(column, time_sql=_read_text(connection, table, column))
+        return replace(column, time_sql=_read_text(connection, table, column, how))
     if column.is_whole and _TIME_NAME.search(column.name) and column.low is not None and column.high is not None:
         for unit, function in ((1, f"to_timestamp({name})"), (1_000, f"to_timestamp({name} / 1000)")):
             if EPOCH_SECONDS[0] * unit <= column.low and column.high <= EPOCH_SECONDS[1] * unit:
@@ -124,10 +136,14 @@ def _marked_parts(connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
     return replace(table, columns=tuple(marked))
 
 
-def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> str | None:
+def _may_be_moment(column: Column) -> bool:
+    return bool(column.filled) and 6 <= column.length <= 40
+
+
+def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column, how: _Reading) -> str | None:
     """Return the expression that reads a text column as moments; None when it holds something else."""
     name = quoted(column.name)
-    if not column.filled or not 6 <= column.length <= 40:
+    if not _may_be_moment(column):
         return None
     like, read = one_row(
         connection,
@@ -138,12 +154,11 @@ def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Colu
         return f"{name}::timestamptz"
     if max(like, read) < 0.9 * column.filled:
         return None
-    formats = [f"try_strptime({name}, '{one}')" for one in _FORMATS]
-    counts = one_row(connection, f"select {', '.join(f'count({one})' for one in formats)} from {table.sql}")
-    most = max(counts)
-    if most == column.filled:
-        return f"strptime({name}, '{_FORMATS[counts.index(most)]}')::timestamptz"
-    reading = formats[counts.index(most)] if most > read else f"try_cast({name} as timestamptz)"
+    chosen = how.written.read_as(how.dates.orders.get(column.name.casefold(), "")) if how.written else None
+    most = how.written.formats[chosen] if how.written and chosen else 0
+    if chosen is not None and most == column.filled:
+        return f"strptime({name}, '{chosen.text}')::timestamptz"
+    reading = chosen.sql(name) if chosen is not None and most > read else f"try_cast({name} as timestamptz)"
     example = one_row(
         connection, f"select any_value({name}) from {table.sql} where {name} is not null and {reading} is null"
     )[0]

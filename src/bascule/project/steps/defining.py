@@ -23,10 +23,13 @@ OWNED = ("contracts/", "entities/", "features/")
 
 
 def inputs(context: Context) -> Terms:
-    """What the files say, definition by definition."""
+    """What the files say, definition by definition; of a deployment its rules, for its traffic is not theirs."""
+    said = definitions(context)
+    if context.project.deployment is not None and context.project.model is not None:
+        said[f"deployments/{context.project.deployment.name}"] = deployment_of(None, context.project)
     return {
         f"definition:{path}": digest_of(msgspec.json.encode(definition, order="deterministic"))
-        for path, definition in objects(context).items()
+        for path, definition in said.items()
     }
 
 
@@ -56,11 +59,20 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
 
 
 def objects(context: Context) -> dict[str, dict[str, Any]]:
-    """Return every definition of the project's files by its path in the history.
+    """Return every object that the project's files define, by its path in the history.
 
     Raises:
         ProjectFileError, InputError: a file is missing or says something that cannot be.
     """
+    project, found = context.project, definitions(context)
+    if project.deployment is not None and project.model is not None:
+        path = f"deployments/{project.deployment.name}"
+        found[path] = deployment_of(context.workspace.history.read(context.head, path), project)
+    return found
+
+
+def definitions(context: Context) -> dict[str, dict[str, Any]]:
+    """Return what the files alone define: contracts, entities and feature views, by path."""
     project = context.project
     found: dict[str, dict[str, Any]] = {}
     for table, settings in project.contract.items():
@@ -73,9 +85,6 @@ def objects(context: Context) -> dict[str, dict[str, Any]]:
         found[f"features/{view.name}"] = msgspec.to_builtins(view)
     if (request := request_view(project)) is not None:
         found[f"features/{request.name}"] = msgspec.to_builtins(request)
-    if project.deployment is not None and project.model is not None:
-        path = f"deployments/{project.deployment.name}"
-        found[path] = deployment_of(context.workspace.history.read(context.head, path), project)
     return found
 
 

@@ -27,6 +27,8 @@ def inputs(source: str, context: Context) -> Terms:
     held = seen.sources(context.lake.table(table)) if table is not None and settings.mode == "append" else {}
     terms = {f"file:{found.file}": digest for digest, found in held.items()}
     terms |= {f"file:{path.name}": digest for path, digest in _pending(source, context)}
+    if settings.dates:
+        terms["source:dates"] = settings.dates
     return {**terms, "source:key": ", ".join(settings.key), "source:mode": settings.mode}
 
 
@@ -55,6 +57,7 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
         context.branch,
         key=settings.key,
         mode=settings.mode,
+        dates=settings.dates,
         run=run.id,
         required=Required.of(context.project),
         tell=lambda text: progress(text),
@@ -62,11 +65,12 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
     checks = tuple(problems(batch.checks)) if batch.checks else ()
     held = f"contract kept ({len(batch.checks.results)} checks)" if batch.checks else "no contract"
     files = sum(file.status == "ingested" for file in batch.report.files)
+    open_dates = "".join(f"; {assumed}" for assumed in batch.report.assumed)
     return Outcome(
         (_output(context, source),),
         checks,
         {"rows": float(batch.report.rows)},
-        f"{counted(batch.report.rows, 'row')} of {counted(files, 'file')}, {held}",
+        f"{counted(batch.report.rows, 'row')} of {counted(files, 'file')}, {held}{open_dates}",
         batch.commit.id if batch.commit else None,
     )
 
@@ -74,7 +78,8 @@ def work(source: str, context: Context, run: Run, progress: Progress) -> Outcome
 def _pending(source: str, context: Context) -> list[tuple[Path, str]]:
     settings = context.project.source[source]
     table = context.workspace.history.read(context.branch, f"tables/{source}")
-    return pending(Lake(context.workspace), table, context.project.path(settings.path), mode=settings.mode)
+    path = context.project.path(settings.path)
+    return pending(Lake(context.workspace), table, path, mode=settings.mode, dates=settings.dates or "")
 
 
 def _output(context: Context, source: str) -> Output:

@@ -19,6 +19,20 @@ class NewBranch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str = "main"
 
 
+class NewTag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A state to name for good."""
+
+    name: str
+    at: str = "main"
+
+
+class Tag(msgspec.Struct, frozen=True):
+    """A tag that was made, as `bascule tag --json` prints it."""
+
+    name: str
+    commit: str
+
+
 class LogQuery(msgspec.Struct, frozen=True):
     """Which commits."""
 
@@ -73,6 +87,12 @@ def create_branch(call: Call[None, NewBranch]) -> history.RefInfo:
     return next(ref for ref in history.branches(call.workspace) if ref.name == name)
 
 
+def create_tag(call: Call[None, NewTag]) -> Tag:
+    """Name a state for good."""
+    made = call.workspace.history.tag(call.body.name, at=call.body.at, author=call.principal.name)
+    return Tag(made.name, made.head)
+
+
 def log(call: Call[LogQuery, None]) -> history.Log:
     """A state's commits, youngest first."""
     return history.log(call.workspace, call.query.ref, call.query.limit, call.query.path)
@@ -115,6 +135,7 @@ ROUTES = [
     Route("GET", f"{BASE}/branches", branches, "read"),
     Route("POST", f"{BASE}/branches", create_branch, "write"),
     Route("GET", f"{BASE}/tags", tags, "read"),
+    Route("POST", f"{BASE}/tags", create_tag, "write"),
     Route("GET", f"{BASE}/log", log, "read"),
     Route("GET", f"{BASE}/diff", diff, "read"),
     Route("GET", f"{BASE}/objects", objects, "read"),
