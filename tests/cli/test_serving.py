@@ -86,8 +86,8 @@ def test_a_second_server_of_a_workspace_is_refused(place: Path, start: Start) ->
     ("arguments", "words"),
     [
         (("up", "--port", "65535"), ("There is no port 65535", "from 1 to 65534")),
-        (("up", "--port", "-5"), ("There is no port -5",)),
-        (("serve", "--port", "99999"), ("There is no port 99999", "from 1 to 65535")),
+        (("up", "--port", "-5"), ("--port", "'-5' is not a whole number from 0 to 65535")),
+        (("serve", "--port", "99999"), ("--port", "'99999' is not a whole number from 0 to 65535")),
         (("serve", "--port", "http"), ("--port", "http")),
         (("serve", "--host", "0.0.0.0"), ("loopback only", "--host 127.0.0.1")),
         (("serve", "--branch", "mian"), ("There is no branch named 'mian'", "Did you mean 'main'?")),

@@ -19,6 +19,7 @@ import pytest
 from bascule.catalog import now
 from bascule.history import Workspace
 from bascule.lake.records import RecordTable
+from bascule.project.querying import query
 from bascule.serving import (
     IdSource,
     JournalLimits,
@@ -32,7 +33,7 @@ from bascule.serving import (
     score,
     unmoved,
 )
-from bascule.serving.log import Truth, predictions, read_segment, truths
+from bascule.serving.log import Truth, check_segments, predictions, read_segment, truths
 from bascule.serving.log.segment import segment_paths
 from tests.serving.test_predictions import ROW, deployment_of
 
@@ -85,6 +86,11 @@ def test_a_move_that_was_killed_between_table_and_file_is_finished(served: Works
     paths = segment_paths(served.log_folder / "predictions")
     table = RecordTable(served, "predictions", predictions.SCHEMA)
     table.move_segment(paths[0].name, predictions.to_arrow(read_segment(paths[0]).payloads))
+    # Whoever reads now, before the file is gone, sees each row once.
+    assert query(served, "select count(*) as n, count(distinct prediction_id) as ids from predictions") == [
+        {"n": 25, "ids": 25}
+    ]
+    assert check_segments(served).segments == len(paths) - 1
     move_segments(served)
     assert len(moved(served)) == 25
     assert not any(path.exists() for path in paths)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -80,9 +80,12 @@ class RecordTable:
         with self.workspace.catalog.read() as conn:
             return _moved(conn, self.name, segment)
 
-    def segments(self) -> set[str]:
-        """Return the names of all segments that were moved."""
-        query = select(record_segments.c.segment).where(record_segments.c.record_table == self.name)
+    def segments(self, among: Iterable[str] | None = None) -> set[str]:
+        """Return the names of segments that were moved, all or those among some; their files may be there yet."""
+        columns = record_segments.c
+        query = select(columns.segment).where(columns.record_table == self.name)
+        if among is not None:
+            query = query.where(columns.segment.in_(list(among)))
         with self.workspace.catalog.read() as conn:
             return set(conn.execute(query).scalars())
 

@@ -12,7 +12,7 @@ import mmh3
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyiceberg import transforms as theirs
 from pyiceberg import types as kinds
@@ -89,11 +89,14 @@ def test_the_specifications_own_examples() -> None:
 
 
 @given(
-    value=INTS,
-    low=st.none() | INTS,
+    value=INTS | st.integers(-(2**31), 20 - 2**31),
+    low=st.none() | INTS | st.integers(-(2**31), 20 - 2**31),
     high=st.none() | INTS,
     text=st.sampled_from(["identity", "truncate[10]", "bucket[4]"]),
 )
+@example(value=7 - 2**31, low=None, high=0, text="truncate[10]")
+@example(value=2 - 2**31, low=1 - 2**31, high=None, text="truncate[10]")
+@example(value=9, low=1 - 2**31, high=None, text="truncate[10]")
 def test_no_partition_with_a_wanted_row_is_left_out(value: int, low: int | None, high: int | None, text: str) -> None:
     held = transforms.of_value(text, "int", value)
     wanted = (low is None or low <= value) and (high is None or value <= high)

@@ -21,6 +21,7 @@ from bascule.lake.iceberg.types import Type, decimal_of, to_arrow
 
 _SIZED = re.compile(r"^(bucket|truncate)\[(\d+)\]$")
 PLAIN = ("identity", "void", "year", "month", "day", "hour")
+_SMALLEST = {"int": -(2**31), "long": -(2**63)}
 _DAY = 86_400_000_000
 
 
@@ -106,6 +107,13 @@ def within(transform: str, kind: Type, least: Any, most: Any, low: Any, high: An
         bucket = _safely(transform, kind, low)
         return bucket is None or least <= bucket <= most
     first, last = _safely(transform, kind, low), _safely(transform, kind, high)
+    if kind in _SMALLEST and transform.startswith("truncate"):
+        width, smallest = int(transform[9:-1]), _SMALLEST[kind]
+        if low is None or low < smallest + width:
+            # Values this small wrap around to the top, where a partition may hold them beside the largest.
+            if most > -smallest - width:
+                return True
+            first = None
     if first is not None and most < first:
         return False
     return not (last is not None and least > last)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ def move_segments(ws: Workspace, *, sealing: bool = False) -> MoveReport:
 def unmoved(ws: Workspace, name: str, prediction_id: str | None = None) -> pa.Table:
     """Return the rows of a record table that are still in segments, those being written included.
 
-    A row that is moved meanwhile is here too, so read this before the table to miss nothing.
+    A row that is moved meanwhile may be here too, so read this before the table to miss nothing. A segment that was
+    moved before is not here, also when its mover was killed before it removed the file.
 
     Args:
         prediction_id: read only the records that hold it; a record may hold other rows too.
@@ -92,12 +93,8 @@ def unmoved(ws: Workspace, name: str, prediction_id: str | None = None) -> pa.Ta
     schema, read = TABLES[name]
     wanted = prediction_id.encode() if prediction_id is not None else b""
     parts = [schema.empty_table()]
-    for path in segment_paths(ws.log_folder / name):
-        try:
-            payloads = read_segment(path).payloads
-        except FileNotFoundError:
-            continue
-        parts.append(read(one for one in payloads if wanted in one or predictions.is_context(one)))
+    for reading in _waiting(ws, name).values():
+        parts.append(read(one for one in reading.payloads if wanted in one or predictions.is_context(one)))
     return pa.concat_tables(parts)
 
 
@@ -114,11 +111,7 @@ def check_segments(ws: Workspace) -> LogReport:
     """Read every segment and tell whether each is whole up to the last record that was acknowledged."""
     segments, rows, damaged = 0, 0, []
     for name in TABLES:
-        for path in segment_paths(ws.log_folder / name):
-            try:
-                reading = read_segment(path)
-            except FileNotFoundError:  # moved meanwhile
-                continue
+        for path, reading in _waiting(ws, name).items():
             segments, rows = segments + 1, rows + len(reading.payloads)
             if reading.damaged:
                 damaged.append(path.name)
@@ -136,6 +129,16 @@ def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
             query = f"select * from {scan} where prediction_id = $1"
             rows = connection.sql(query, params=[prediction_id]).to_arrow_table()
     return rows.to_pylist()[0] if rows.num_rows else None
+
+
+def _waiting(ws: Workspace, name: str) -> dict[Path, Reading]:
+    """Read the segments whose rows are not in the table; asked after they were read, so none is here and there."""
+    found = {}
+    for path in segment_paths(ws.log_folder / name):
+        with suppress(FileNotFoundError):  # moved meanwhile
+            found[path] = read_segment(path)
+    moved = RecordTable(ws, name, TABLES[name][0]).segments(path.name for path in found) if found else set()
+    return {path: reading for path, reading in found.items() if path.name not in moved}
 
 
 def _move_all(ws: Workspace) -> MoveReport:
