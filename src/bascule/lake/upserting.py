@@ -27,6 +27,7 @@ from bascule.lake.iceberg.types import quoted
 from bascule.lake.rows import Rows
 
 if TYPE_CHECKING:
+    from bascule.lake.stages import Stages
     from bascule.lake.tables import Lake
 
 SHOWN = 5
@@ -63,7 +64,7 @@ class Upserted:
         return {"table": self.table, **counts, "commit": self.commit.id if self.commit else None}
 
 
-def stage(lake: Lake, value: objects.Object, rows: Rows, *, name: str, key: Sequence[str], evolve: bool) -> Upserted:
+def stage(lake: Stages, value: objects.Object, rows: Rows, *, name: str, key: Sequence[str], evolve: bool) -> Upserted:
     """Write a table's next state with rows put in by its key; see `Lake.stage_upsert`."""
     with lake.writing(value, name) as table:
         work = _Upsert(table, rows, key, evolve, lake.workspace.temporary_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import bascule as api
 from bascule.cli.commands import COMMANDS
 from bascule.errors import NotFound
 from bascule.project.file import load_project
+from bascule.verbs import VERBS
 from tests.project.conftest import _finished, bascule, folder, trained
 
 __all__ = ["_finished", "bascule", "folder", "trained"]
@@ -37,6 +39,11 @@ def test_every_command_is_a_verb() -> None:
         for name in INSTEAD.get(command, (command.replace("-", "_"),)):
             assert callable(getattr(api, name)), name
             assert name in dir(api)
+
+
+def test_a_type_checker_knows_every_verb() -> None:
+    text = Path(api.__file__).read_text()
+    assert set(re.findall(r"^    (\w+) = _here\.\1$", text, re.MULTILINE)) == VERBS
 
 
 def test_what_is_not_there_is_told() -> None:

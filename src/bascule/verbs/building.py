@@ -1,0 +1,118 @@
+"""From data to a model, as Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bascule.verbs.bound import Bound
+
+if TYPE_CHECKING:
+    from bascule.contracts import Report
+    from bascule.lake.filesets import FileSet
+    from bascule.project.batches import Batch
+    from bascule.project.receipt import Receipt
+    from bascule.project.runner import Result, Watcher
+    from bascule.project.tabling import BranchTable, TableDescription
+    from bascule.project.why import Outlook
+    from bascule.tracking.ambient import Tracked
+
+
+class BuildingVerbs(Bound):
+    """From data to a model: each method is the command of that name."""
+
+    def ingest(
+        self,
+        table: str,
+        source: Path | str,
+        *,
+        key: Sequence[str] = (),
+        mode: Literal["append", "replace"] | None = None,
+        dates: Literal["day-first", "month-first"] | None = None,
+        message: str | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> Batch:
+        """Bring files into a table: written on a branch of their own, checked there, merged when they pass."""
+        from bascule.project.bringing import ingest
+
+        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell)
+
+    def table(self, name: str, *, at: str | None = None) -> BranchTable:
+        """Return a table: look at it and read it, create, append, overwrite, upsert, delete, change or drop it.
+
+        Args:
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.project.tabling import BranchTable
+
+        return BranchTable(self.place, name, at)
+
+    def tables(self, at: str | None = None) -> list[TableDescription]:
+        """Return the tables of a state, the current branch by default."""
+        from bascule.project.tabling import list_tables
+
+        return list_tables(self.place, at)
+
+    def files(self, name: str, *, at: str | None = None) -> FileSet:
+        """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
+
+        Args:
+            name: the set; it begins with its first `add`.
+            at: the state that is read; the current branch by default.
+        """
+        from bascule.lake.filesets import FileSet
+
+        return FileSet(self.workspace, name, self.place.branch, at)
+
+    def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
+        from bascule.lake.filesets import file_sets
+
+        return dict(file_sets(self.workspace, at or self.place.branch))
+
+    def suggest_contract(self, table: str) -> str:
+        """Return a contract that a table keeps, as commented text to review."""
+        from bascule.project.contracting import suggest_contract
+
+        return suggest_contract(self.place, table)
+
+    def check_contract(self, table: str) -> Report:
+        """Check a table against its contract."""
+        from bascule.project.contracting import check_contract
+
+        return check_contract(self.place, table)
+
+    def run(self, *, force: str = "", watcher: Watcher | None = None) -> Result:
+        """Bring the branch up to date with the project: every step whose inputs changed runs, and no other."""
+        from bascule.project.runner import run_project
+
+        return run_project(self.file, self.workspace, self.place.branch, watcher, force=force)
+
+    def step(self, name: str, *, force: str = "", watcher: Watcher | None = None) -> Receipt:
+        """Run one step if its inputs changed, and return its receipt."""
+        from bascule.project.runner import run_project
+
+        done = run_project(self.file, self.workspace, self.place.branch, watcher, only=name, force=force)
+        return done.receipts[0]
+
+    def plan(self) -> list[Outlook]:
+        """Return the steps, which of them would run, and why."""
+        from bascule.project.why import outlook
+
+        return outlook(self.file, self.workspace, self.place.branch)
+
+    def why(self, step: str) -> Outlook:
+        """Return why a step would run, or why there is nothing to do: which term of its cache key differs."""
+        from bascule.errors import NotFound
+
+        found = {row.step: row for row in self.plan()}
+        if step not in found:
+            raise NotFound("step", step, found)
+        return found[step]
+
+    def track(self, command: Sequence[str], *, output: Any = None) -> Tracked:
+        """Run any script, unchanged, and record what it read, set, measured and made."""
+        from bascule.tracking.ambient import track
+
+        return track(self.workspace, self.folder, command, self.place.branch, output=output)

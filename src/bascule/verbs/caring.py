@@ -1,0 +1,155 @@
+"""Look after a workspace, as Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bascule.verbs.bound import Bound
+
+if TYPE_CHECKING:
+    from bascule.history.holds import Hold
+    from bascule.lake.maintenance import Collection, Compaction, Retention, Tell
+    from bascule.project.forgetting import Forgetting
+    from bascule.project.migrating import Migration
+    from bascule.server.tokens import Token
+
+
+class CaringVerbs(Bound):
+    """Look after: each method is the command of that name."""
+
+    def compact(
+        self, *tables: str, target_size: int | None = None, dry_run: bool = False, tell: Tell | None = None
+    ) -> list[Compaction]:
+        """Make small files of the branch's tables (all of them when none is named) into large ones, and commit.
+
+        Args:
+            target_size: about how large a file becomes, in bytes; 128 MiB when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.lake import Lake
+        from bascule.lake.maintenance import compact_tables
+
+        return compact_tables(Lake(self.workspace), tables, self.place.branch, target_size, dry_run=dry_run, tell=tell)
+
+    def gc(self, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None) -> Collection:
+        """Delete what no kept state, no record and no hold leads to.
+
+        Args:
+            grace: leave alone what is younger, in microseconds; a day when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.lake.maintenance import collect
+
+        return collect(self.workspace, dry_run=dry_run, grace=grace, tell=tell)
+
+    def retention(self) -> Retention:
+        """Return how long states are kept."""
+        from bascule.lake.maintenance import retention
+
+        with self.workspace.catalog.read() as conn:
+            return retention.load(conn)
+
+    def set_retention(
+        self,
+        branches: str | None = None,
+        *,
+        keep: str | None = None,
+        last: int | None = None,
+        idle: str | None = None,
+        unnamed: str | None = None,
+    ) -> Retention:
+        """Say how long the states of some branches are kept, or of deleted ones (`unnamed`); spans such as `90d`."""
+        from bascule.lake.maintenance import retention
+
+        return retention.change(self.workspace.catalog, branches, keep=keep, last=last, idle=idle, unnamed=unnamed)
+
+    def remove_retention(self, branches: str) -> Retention:
+        """Take a rule away."""
+        from bascule.catalog import actor
+        from bascule.lake.maintenance import retention
+
+        return retention.save(self.workspace.catalog, self.retention().without_rule(branches), actor())
+
+    def hold(self, subject: str, *, reason: str) -> Hold:
+        """Put a legal hold on a branch, a tag, a commit, or a path such as `tables/flights` in every state."""
+        from bascule.history import holding
+
+        return holding.hold(self.workspace, subject, reason)
+
+    def holds(self, *, released: bool = False) -> list[Hold]:
+        """Return the legal holds that last; with `released`, also those that ended."""
+        from bascule.history import holds
+
+        with self.workspace.catalog.read() as conn:
+            return holds.listed(conn, released=released)
+
+    def release_hold(self, which: str) -> list[Hold]:
+        """End a hold by its id, or all holds on a subject."""
+        from bascule.catalog import actor
+        from bascule.history import holds
+
+        with self.workspace.catalog.write() as conn:
+            return holds.release(conn, which, actor())
+
+    def migrate(
+        self,
+        *,
+        to_catalog: str | None = None,
+        to_storage: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Migration:
+        """Move the workspace to another catalog and another storage, either way, with every id kept.
+
+        Args:
+            to_catalog: a database's URL, or `sqlite` for the workspace's folder; None leaves it where it is.
+            to_storage: `s3://bucket/prefix`, a folder, or `disk` for the workspace's folder; None leaves it.
+            dry_run: say what would be moved, and whether it can be; change nothing.
+        """
+        from bascule.project.migrating import migrate
+
+        workspace = self.workspace
+        try:
+            return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
+        finally:
+            self.close()
+
+    def forget(
+        self,
+        table: str,
+        subject: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        reason: str = "",
+        despite_hold: str = "",
+    ) -> Forgetting:
+        """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
+
+        Args:
+            subject: column to value, as many as name the subject.
+            despite_hold: why it is done although a legal hold stands against it.
+        """
+        from bascule.project.forgetting import forget_subject
+
+        return forget_subject(
+            self.workspace, table, dict(subject), dry_run=dry_run, reason=reason, despite_hold=despite_hold
+        )
+
+    def create_token(self, name: str, role: str = "reader") -> tuple[Token, str]:
+        """Make an access token and return it with its secret, which is kept nowhere else."""
+        from bascule.server.tokens import create_token
+
+        return create_token(self.workspace.catalog, name, role)
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens: names and roles, never the secrets."""
+        from bascule.server.tokens import list_tokens
+
+        return list_tokens(self.workspace.catalog)
+
+    def revoke_token(self, name: str) -> Token:
+        """Take a token back, by name or id."""
+        from bascule.server.tokens import revoke_token
+
+        return revoke_token(self.workspace.catalog, name)
