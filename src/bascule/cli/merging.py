@@ -42,6 +42,9 @@ def merge(
     squash: Annotated[
         bool, Parameter(help="Land as one commit that does not lead to the source's commits.", negative="")
     ] = False,
+    with_git: Annotated[
+        bool, Parameter(help="Merge git's branch of that name too: both land, or neither.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
@@ -67,6 +70,7 @@ def merge(
         conflicts=conflicts,
         ship=ship,
         squash=squash,
+        with_git=with_git,
     )
     _answer(common, done, f"{target} has everything that {source} has.")
 
@@ -119,6 +123,7 @@ def _answer(common: Common, done: Published, told: str) -> None:
     lines += [_shipped(one) for one in done.shipped]
     lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
     lines += [f"  deployments/{name} stays: it is in service here, and traffic is a branch's own" for name in done.kept]
+    lines += [f"  git's branch is at {done.git[:10]}"] if done.git else []
     answer(common, done.as_dict(), "\n".join(lines))
 
 

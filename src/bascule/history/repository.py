@@ -247,6 +247,7 @@ class History:
         adapt: joining.Adapt | None = None,
         meta: Mapping[str, Any] | None = None,
         squash: bool = False,
+        also: joining.Also | None = None,
     ) -> Commit:
         """Bring what a ref has into a branch, three-way by path.
 
@@ -257,6 +258,7 @@ class History:
             adapt: sees it before the check does, and returns what is to land instead or beside it: path to object, None
                 to remove. For objects of which a part belongs to the branch that they are on.
             squash: land as one commit of `into`'s own, which does not lead to the commits of the source.
+            also: as `commit`; it is not called when the branch has everything already.
 
         Returns:
             The merge commit, or the branch's head when it has everything already.
@@ -276,7 +278,7 @@ class History:
         text = message or (f"Squash {source} into {into}" if squash else f"Merge {source} into {into}")
         facts = {**(meta or {}), **({"squashes": theirs.id} if squash else {})}
         told = Told(text, author or actor(), "squash" if squash else "merge", facts)
-        return join(self, into, incoming, Rules(resolve, check, adapt), told)
+        return join(self, into, incoming, Rules(resolve, check, adapt, also), told)
 
     def cherry_pick(
         self,

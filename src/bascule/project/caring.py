@@ -17,6 +17,7 @@ from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
 from bascule.project.linking import Broken, broken_references
 from bascule.project.place import MAIN
+from bascule.project.tandem import Settled, pending, settle
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -37,7 +38,7 @@ class Finding:
     message: str
 
 
-def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
+def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None = None) -> list[Finding]:
     """Look at the audit chain, the history and its references, tables, file sets, blobs, logs and runs.
 
     Two things are changed: runs whose process is gone are closed as failed, and a forgetting that was killed while it
@@ -45,6 +46,7 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
 
     Args:
         deep: also read every blob and compare it with its name.
+        settled: what became of a merge with git that was killed, as the workspace was opened.
     """
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("audit log", lambda: _audit(workspace)),
@@ -55,6 +57,7 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
         ("blobs", lambda: _blobs(workspace, deep)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
+        ("merge with git", lambda: _with_git(workspace, settled)),
     )
     found: list[Finding] = []
     for subject, look in looks:
@@ -151,6 +154,14 @@ def _logs(workspace: Workspace) -> Iterator[Finding]:
             yield Finding("prediction log", "damage", f"{name} is broken in the middle; what follows is lost")
     else:
         yield Finding("prediction log", "ok", f"{report.segments} segments, {report.rows:,} rows not moved yet")
+
+
+def _with_git(workspace: Workspace, settled: Settled | None) -> Iterator[Finding]:
+    settled = settled or settle(workspace)
+    if settled is not None:
+        yield Finding("merge with git", "damage" if settled.outcome == "stuck" else "note", settled.message)
+    elif (half := pending(workspace)) is not None:
+        yield Finding("merge with git", "note", f"{half.source[:10]} is being merged into {half.into}")
 
 
 def _runs(workspace: Workspace) -> Iterator[Finding]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from bascule.errors import InputError, NotFound, suggestion
 from bascule.history import Workspace
+from bascule.project.tandem.journal import exists as merge_pending
 from bascule.tracking.code import git_branch, is_detached
 
 if TYPE_CHECKING:
     from bascule.project.file import ProjectFile
+    from bascule.project.tandem import Settled
 
 PROJECT_FILE = "bascule.toml"
 MAIN = "main"
@@ -39,6 +41,8 @@ class Place:
         self.start = (start or Path.cwd()).resolve()
         self._workspace = workspace or os.environ.get("BASCULE_WORKSPACE") or None
         self._branch = branch or os.environ.get("BASCULE_BRANCH") or None
+        #: What became of a merge with git that was killed, when there was one.
+        self.settled: Settled | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -64,6 +68,14 @@ class Place:
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace: BASCULE_WORKSPACE, else `[workspace]` of the project file, else `.bascule` beside it."""
+        found = self._opened()
+        if merge_pending(found.folder):  # one that was killed is finished or forgotten by whoever comes next
+            from bascule.project.tandem import settle
+
+            self.settled = settle(found)
+        return found
+
+    def _opened(self) -> Workspace:
         if self._workspace:
             return Workspace.open(self._workspace)
         if (self.folder / PROJECT_FILE).is_file():

@@ -26,6 +26,7 @@ from bascule.project.related import related
 from bascule.project.required import Required, check_required
 from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
+from bascule.project.tandem import Pair
 from bascule.registry import PRODUCTION, merge_models, production
 
 DEPLOYMENTS = "deployments/"
@@ -44,6 +45,7 @@ class Published:
         waiting: the new versions that come into service later, and what has to happen first.
         rows: the tables that were merged row by row, and how that went.
         kept: deployments that the source removed, and that stay since they are in service on the target.
+        git: the commit that git's branch is at, when git was merged too.
     """
 
     commit: Commit
@@ -53,6 +55,7 @@ class Published:
     waiting: tuple[Waiting, ...] = ()
     rows: Mapping[str, RowMerge] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
+    git: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -64,6 +67,7 @@ class Published:
             "waiting": [asdict(one) for one in self.waiting],
             "rows": {path: done.as_dict() for path, done in self.rows.items()},
             "kept": list(self.kept),
+            "git": self.git,
         }
 
 
@@ -81,6 +85,7 @@ def publish(
     meta: dict[str, Any] | None = None,
     required: Required | None = None,
     squash: bool = False,
+    pair: Pair | None = None,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
@@ -99,6 +104,7 @@ def publish(
         run: the run on whose behalf it is done.
         required: the project's own checks, which are run when the target is protected.
         squash: land as one commit that does not lead to those of the source.
+        pair: git's merge, which lands with this one or not at all.
 
     Raises:
         Conflict: names paths that both sides changed.
@@ -107,12 +113,18 @@ def publish(
     """
     if not ship and meta is None:
         meta = {"ship": False}  # a merge that is repeated is not one that was killed before it shipped
-    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash)
+    if pair is not None:
+        meta = {**(meta or {}), **pair.meta}
+    also = pair.hold if pair is not None else None
+    act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash, also=also)
     refused = f"{source!r} is not merged into {into!r}"
     repair = MERGE_REPAIR.format(source)
     tables = TableSettler(Lake(workspace), rows, f"bascule merge {source}")
     resolve = _Resolver(tables, ours, theirs, follows=_follower(workspace, source, into))
     done = _land(workspace, act, into, refused, repair, resolve, run, required)
+    if pair is not None:
+        pair.finish()
+        done = replace(done, git=pair.half.after)
     if not ship:
         return done
     names = _to_ship(workspace, done) or _left_over(workspace, source, into)

@@ -95,4 +95,4 @@ class AskingVerbs(Bound):
         """Look whether everything that the workspace promises holds; `deep` reads every blob too."""
         from bascule.project.caring import examine
 
-        return examine(self.workspace, deep)
+        return examine(self.workspace, deep, settled=self.place.settled)

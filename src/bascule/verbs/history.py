@@ -99,6 +99,7 @@ class HistoryVerbs(Bound):
         conflicts: Path | None = None,
         ship: bool = True,
         squash: bool = False,
+        with_git: bool = False,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
@@ -108,23 +109,31 @@ class HistoryVerbs(Bound):
             cells: with `rows`, merge a row of which each side changed other columns.
             conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
             squash: land as one commit that does not lead to those of the source.
+            with_git: merge git's branch of that name too: both land, or neither.
         """
+        from contextlib import nullcontext
+
         from bascule.project.publishing import publish
         from bascule.project.required import required_of
         from bascule.project.settling import RowRules
+        from bascule.project.tandem import Pair
 
-        return publish(
-            self.workspace,
-            source,
-            into or self.place.target(source),
-            ours=ours,
-            theirs=theirs,
-            rows=RowRules.of(rows, cells, conflicts) if rows is not None else None,
-            message=message,
-            ship=ship,
-            squash=squash,
-            required=required_of(self.place),
-        )
+        target = into or self.place.target(source)
+        here = self.workspace, self.folder
+        with Pair(*here, source, target, message=message, squash=squash) if with_git else nullcontext() as pair:
+            return publish(
+                self.workspace,
+                source,
+                target,
+                ours=ours,
+                theirs=theirs,
+                rows=RowRules.of(rows, cells, conflicts) if rows is not None else None,
+                message=message,
+                ship=ship,
+                squash=squash,
+                required=required_of(self.place),
+                pair=pair,
+            )
 
     def cherry_pick(
         self,
