@@ -72,6 +72,10 @@ if TYPE_CHECKING:
     release_hold = _here.release_hold
     migrate = _here.migrate
     forget = _here.forget
+    ci_init = _here.ci_init
+    ci_run = _here.ci_run
+    ci_ready = _here.ci_ready
+    ci_comment = _here.ci_comment
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token

@@ -53,6 +53,10 @@ CALLS = {
     "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
+    "ci init": "github",
+    "ci run": "--into main --output report",
+    "ci ready": "trial main",
+    "ci comment": "report/comment.md",
     "run": "",
     "step run": "define",
     "plan": "",
@@ -88,7 +92,7 @@ CALLS = {
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
-REFUSED = {"promote": 2, "advance": 2}
+REFUSED = {"promote": 2, "advance": 2, "ci comment": 2}
 
 
 def words() -> Iterator[tuple[str, App]]:

@@ -10,10 +10,12 @@ from bascule.contracts.checks import Check
 from bascule.contracts.contract import Column, Contract
 from bascule.contracts.implied import implied
 from bascule.contracts.junit import render_junit
+from bascule.contracts.page import render_html
 from bascule.contracts.profiling import ColumnProfile, Profile, profile
 from bascule.contracts.render import render_json, render_markdown, render_text
 from bascule.contracts.report import CheckResult, Report
 from bascule.contracts.run import explain, run_checks
+from bascule.contracts.sarif import render_sarif
 from bascule.contracts.suggestion import suggest
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "explain",
     "implied",
     "profile",
+    "render_html",
     "render_json",
     "render_junit",
     "render_markdown",
+    "render_sarif",
     "render_text",
     "run_checks",
     "suggest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from bascule.contracts.render import table
@@ -12,24 +13,34 @@ from bascule.contracts.report import CheckResult, Report
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render_junit(report: Report) -> str:
-    """The report as JUnit XML: one test case a check.
+def render_junit(report: Report | Sequence[Report]) -> str:
+    """Reports as JUnit XML: one suite a table, one test case a check.
 
     A critical check that fails is a failure, one that cannot be run an error. JUnit knows no warnings, so a failed
     check of lower severity is a skipped case whose message says what was found: seen by people, not failing the build.
     """
+    reports = [report] if isinstance(report, Report) else list(report)
+    counts = [_counted(one) for one in reports]
+    totals = [sum(column) for column in zip(*counts, strict=True)] or [0, 0, 0, 0]
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {_counts(totals)}>"]
+    for one, numbers in zip(reports, counts, strict=True):
+        lines.append(f"  <testsuite name={_attribute(f'contract {one.table}')} {_counts(numbers)}>")
+        for result in one.results:
+            lines += _case(result, one)
+        lines.append("  </testsuite>")
+    return "\n".join([*lines, "</testsuites>", ""])
+
+
+def _counted(report: Report) -> list[int]:
+    """The numbers of cases, failures, errors and skipped cases."""
     failures = sum(result.blocks and result.status == "failed" for result in report.results)
     errors = sum(result.blocks and result.status == "error" for result in report.results)
-    skipped = len(report.problems) - failures - errors
-    counts = f'tests="{len(report.results)}" failures="{failures}" errors="{errors}" skipped="{skipped}"'
-    lines = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        f"<testsuites {counts}>",
-        f"  <testsuite name={_attribute(f'contract {report.table}')} {counts}>",
-    ]
-    for result in report.results:
-        lines += _case(result, report)
-    return "\n".join([*lines, "  </testsuite>", "</testsuites>", ""])
+    return [len(report.results), failures, errors, len(report.problems) - failures - errors]
+
+
+def _counts(numbers: Sequence[int]) -> str:
+    names = ("tests", "failures", "errors", "skipped")
+    return " ".join(f'{name}="{number}"' for name, number in zip(names, numbers, strict=True))
 
 
 def _case(result: CheckResult, report: Report) -> list[str]:

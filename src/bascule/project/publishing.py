@@ -418,3 +418,33 @@ def _ship(workspace: Workspace, into: str, names: Container[str]) -> tuple[tuple
         share = next((entry["weight"] for entry in traffic if entry["version"] == version), 0)
         shipped.append(Shipped(name, version, share))
     return tuple(shipped), tuple(waiting)
+
+
+class _Seen(InputError):
+    """Stops a merge that was only to be looked at, where it would have landed."""
+
+
+def preview(workspace: Workspace, source: str, into: str, *, required: Required | None = None) -> tuple[Change, ...]:
+    """Return what a merge would change, after its checks; nothing lands.
+
+    Raises:
+        Conflict, CheckFailed: what the merge would be refused for.
+    """
+    seen: list[tuple[Change, ...]] = []
+
+    def act(*, resolve: Any, check: Callable[[Staged], None], adapt: Any) -> Commit:
+        def look(staged: Staged) -> None:
+            check(staged)
+            seen.append(staged.changes)
+            raise _Seen("")
+
+        return workspace.history.merge(source, into, resolve=resolve, check=look, adapt=adapt)
+
+    tables = TableSettler(Lake(workspace), None, f"bascule merge {source}")
+    resolve = _Resolver(tables, (), (), follows=_follower(workspace, source, into))
+    refused = f"{source!r} cannot be merged into {into!r}"
+    try:
+        _land(workspace, act, into, refused, MERGE_REPAIR.format(source), resolve, None, required)
+    except _Seen:
+        return seen[-1]
+    return ()

@@ -14,6 +14,7 @@ from bascule.verbs.asking import AskingVerbs
 from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
 from bascule.verbs.history import HistoryVerbs
+from bascule.verbs.integrating import IntegrationVerbs
 from bascule.verbs.shipping import ShippingVerbs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenProject", "init", "open"]
 
 
-class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs):
+class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 
 
