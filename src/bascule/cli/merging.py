@@ -45,6 +45,9 @@ def merge(
     with_git: Annotated[
         bool, Parameter(help="Merge git's branch of that name too: both land, or neither.", negative="")
     ] = False,
+    allow_breaking: Annotated[
+        str | None, Parameter(help="Why it lands although readers of a table break; the audit log keeps it.")
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Merge a branch after its checks: contracts on changed tables, gates on changed models. Then ship what is new.
@@ -71,6 +74,7 @@ def merge(
         ship=ship,
         squash=squash,
         with_git=with_git,
+        allow_breaking=allow_breaking,
     )
     _answer(common, done, f"{target} has everything that {source} has.")
 
@@ -83,6 +87,9 @@ def cherry_pick(
     ours: Annotated[list[str] | None, Parameter(help="A path in conflict: keep the branch's side.")] = None,
     theirs: Annotated[list[str] | None, Parameter(help="A path in conflict: take the commit's side.")] = None,
     ship: Annotated[bool, Parameter(help="Bring new production versions into service.")] = True,
+    allow_breaking: Annotated[
+        str | None, Parameter(help="Why it lands although readers of a table break; the audit log keeps it.")
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Bring what one commit changed onto the current branch, after the checks of a merge.
@@ -91,7 +98,8 @@ def cherry_pick(
         ref: the commit; of a merge, what it brought to its branch.
     """
     project = common.open()
-    done = project.cherry_pick(ref, message=message, ours=ours or (), theirs=theirs or (), ship=ship)
+    sides = {"ours": ours or (), "theirs": theirs or ()}
+    done = project.cherry_pick(ref, message=message, ship=ship, allow_breaking=allow_breaking, **sides)
     _answer(common, done, f"{project.place.branch} has what {ref} changed.")
 
 
@@ -120,6 +128,7 @@ def _answer(common: Common, done: Published, told: str) -> None:
     lines += [f"  {c.kind:8}{c.path}" for c in done.changes]
     lines += [f"  {path}: {_merged(one)}" for path, one in done.rows.items()]
     lines += [f"  checked {path}" for path in done.checked]
+    lines += [f"  {one.text()}" for one in done.judged if one.change.verdict == "breaking"]
     lines += [_shipped(one) for one in done.shipped]
     lines += [f"  deployments/{w.deployment}: version {w.version} waits until {w.until}" for w in done.waiting]
     lines += [f"  deployments/{name} stays: it is in service here, and traffic is a branch's own" for name in done.kept]

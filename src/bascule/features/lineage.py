@@ -141,3 +141,31 @@ def _leaf(
                 return found
     # Not a column of any source: DuckDB lets a select use its own earlier names.
     return None if leaf.table else _expand(scope, leaf.name, columns, expanding)
+
+
+def columns_read(sql: str, columns: Columns) -> frozenset[tuple[str, str]] | None:
+    """Return every column of base tables that a query reads anywhere, as (table as named in it, column).
+
+    A star reads all columns. None when the SQL is not understood; then it may read anything.
+    """
+    try:
+        scopes = traverse_scope(parse_one(sql, dialect="duckdb"))
+    except (SqlglotError, RecursionError):
+        return None
+    found: set[tuple[str, str]] = set()
+    for scope in scopes:
+        tables = {
+            alias.lower(): _bare(source) for alias, source in scope.sources.items() if isinstance(source, exp.Table)
+        }
+        known = {alias: {name.lower(): name for name in columns(table)} for alias, table in tables.items()}
+        for column in scope.columns:
+            for alias, table in tables.items():
+                if column.table.lower() in ("", alias) and column.name.lower() in known[alias]:
+                    found.add((table, known[alias][column.name.lower()]))
+        for item in scope.expression.expressions if isinstance(scope.expression, exp.Select) else ():
+            if item.is_star:
+                of = item.table.lower() if isinstance(item, exp.Column) else ""
+                for alias, table in tables.items():
+                    if of in ("", alias):
+                        found |= {(table, name) for name in known[alias].values()}
+    return frozenset(found)

@@ -290,11 +290,12 @@ class History:
         resolve: Resolver | None = None,
         check: Callable[[Staged], None] | None = None,
         adapt: joining.Adapt | None = None,
+        also: joining.Also | None = None,
     ) -> Commit:
         """Bring what one commit changed, and nothing else of its branch; of a merge, what it brought to its branch.
 
         Args:
-            resolve, check, adapt: as in `merge`.
+            resolve, check, adapt, also: as in `merge`.
 
         Returns:
             The new commit, or the branch's head when it has the change already.
@@ -305,7 +306,7 @@ class History:
         commit, parent = self._with_parent(ref, "picked")
         change = Incoming(commit, parent.root, commit.root, False, joining.picked(commit, on))
         told = Told(message or commit.message, author or actor(), "cherry-pick", {"picks": commit.id})
-        return join(self, on, lambda _: change, Rules(resolve, check, adapt), told)
+        return join(self, on, lambda _: change, Rules(resolve, check, adapt, also), told)
 
     def revert(
         self,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
@@ -21,6 +21,7 @@ from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, RowMerge, filesets
 from bascule.project.checking import check_table, refuse
+from bascule.project.judging import Judge, Judgement
 from bascule.project.place import MAIN
 from bascule.project.related import related
 from bascule.project.required import Required, check_required
@@ -46,6 +47,7 @@ class Published:
         rows: the tables that were merged row by row, and how that went.
         kept: deployments that the source removed, and that stay since they are in service on the target.
         git: the commit that git's branch is at, when git was merged too.
+        judged: what the changes of tables and contracts do to their readers.
     """
 
     commit: Commit
@@ -56,6 +58,7 @@ class Published:
     rows: Mapping[str, RowMerge] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     git: str | None = None
+    judged: tuple[Judgement, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The merge as one JSON object."""
@@ -68,6 +71,7 @@ class Published:
             "rows": {path: done.as_dict() for path, done in self.rows.items()},
             "kept": list(self.kept),
             "git": self.git,
+            "schema": [one.as_dict() for one in self.judged],
         }
 
 
@@ -86,6 +90,7 @@ def publish(
     required: Required | None = None,
     squash: bool = False,
     pair: Pair | None = None,
+    allow_breaking: str | None = None,
 ) -> Published:
     """Merge a ref into a branch after its checks: contracts on changed tables, gates on changed models.
 
@@ -105,23 +110,30 @@ def publish(
         required: the project's own checks, which are run when the target is protected.
         squash: land as one commit that does not lead to those of the source.
         pair: git's merge, which lands with this one or not at all.
+        allow_breaking: why it lands on a protected branch although readers of a table break; the audit log keeps it.
 
     Raises:
         Conflict: names paths that both sides changed.
-        CheckFailed: a check refused the merged state; the target is unchanged.
+        CheckFailed: a check refused the merged state, or readers would break; the target is unchanged.
         NotFound: `ours` or `theirs` names a path that only one side changed.
     """
     if not ship and meta is None:
         meta = {"ship": False}  # a merge that is repeated is not one that was killed before it shipped
     if pair is not None:
         meta = {**(meta or {}), **pair.meta}
-    also = pair.hold if pair is not None else None
+    judge = Judge(workspace, into, allow_breaking)
+
+    def also(conn: Connection, commit: Commit) -> None:
+        judge.record(conn, commit)
+        if pair is not None:
+            pair.hold(conn, commit)
+
     act = partial(workspace.history.merge, source, into, message=message, meta=meta, squash=squash, also=also)
     refused = f"{source!r} is not merged into {into!r}"
     repair = MERGE_REPAIR.format(source)
     tables = TableSettler(Lake(workspace), rows, f"bascule merge {source}")
     resolve = _Resolver(tables, ours, theirs, follows=_follower(workspace, source, into))
-    done = _land(workspace, act, into, refused, repair, resolve, run, required)
+    done = _land(workspace, act, into, refused, repair, resolve, run, required, judge)
     if pair is not None:
         pair.finish()
         done = replace(done, git=pair.half.after)
@@ -142,13 +154,15 @@ def pick(
     message: str | None = None,
     ship: bool = True,
     required: Required | None = None,
+    allow_breaking: str | None = None,
 ) -> Published:
     """Bring what one commit changed onto a branch, after a merge's checks. Arguments and errors are as `publish`."""
-    act = partial(workspace.history.cherry_pick, ref, on, message=message)
+    judge = Judge(workspace, on, allow_breaking)
+    act = partial(workspace.history.cherry_pick, ref, on, message=message, also=judge.record)
     refused = f"{workspace.history.resolve(ref).short} is not picked onto {on!r}"
     repair = "Pick what it needs first, or change the data or the contract where it comes from."
     resolve = _Resolver(TableSettler(Lake(workspace), None, "", picks=True), ours, theirs)
-    done = _land(workspace, act, on, refused, repair, resolve, None, required)
+    done = _land(workspace, act, on, refused, repair, resolve, None, required, judge)
     shipped, waiting = _ship(workspace, on, _to_ship(workspace, done)) if ship else ((), ())
     return replace(done, shipped=shipped, waiting=waiting)
 
@@ -197,6 +211,7 @@ def _land(
     resolve: _Resolver,
     run: str | None,
     required: Required | None,
+    judge: Judge | None = None,
 ) -> Published:
     seen: dict[str, Any] = {"changes": (), "checked": (), "kept": ()}
 
@@ -210,6 +225,8 @@ def _land(
         resolve.refuse_unused()
         seen["changes"] = staged.changes
         checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
+        if judge is not None:
+            judge.look(staged, refused)
         if required is not None:
             checked = (*checked, *check_required(workspace, required, staged, into, refused, run))
         seen["checked"] = checked
@@ -224,7 +241,8 @@ def _land(
         raise
     resolve.tables.discard(commit)
     rows = resolve.tables.merged(commit)
-    return Published(commit, seen["changes"], seen["checked"], (), (), rows, seen["kept"])
+    judged = tuple(judge.found) if judge is not None else ()
+    return Published(commit, seen["changes"], seen["checked"], (), (), rows, seen["kept"], judged=judged)
 
 
 def _follower(workspace: Workspace, source: str, into: str) -> Callable[[str], bool]:
@@ -444,7 +462,8 @@ def preview(workspace: Workspace, source: str, into: str, *, required: Required 
     resolve = _Resolver(tables, (), (), follows=_follower(workspace, source, into))
     refused = f"{source!r} cannot be merged into {into!r}"
     try:
-        _land(workspace, act, into, refused, MERGE_REPAIR.format(source), resolve, None, required)
+        judge = Judge(workspace, into, None)
+        _land(workspace, act, into, refused, MERGE_REPAIR.format(source), resolve, None, required, judge)
     except _Seen:
         return seen[-1]
     return ()

@@ -100,6 +100,7 @@ class HistoryVerbs(Bound):
         ship: bool = True,
         squash: bool = False,
         with_git: bool = False,
+        allow_breaking: str | None = None,
     ) -> Published:
         """Merge a branch after its checks, and ship what is new; see `publish`.
 
@@ -110,6 +111,7 @@ class HistoryVerbs(Bound):
             conflicts: with `rows`, a file that gets every row in conflict, as JSON lines.
             squash: land as one commit that does not lead to those of the source.
             with_git: merge git's branch of that name too: both land, or neither.
+            allow_breaking: why it lands although readers of a table break; the audit log keeps it.
         """
         from contextlib import nullcontext
 
@@ -133,6 +135,7 @@ class HistoryVerbs(Bound):
                 squash=squash,
                 required=required_of(self.place),
                 pair=pair,
+                allow_breaking=allow_breaking,
             )
 
     def cherry_pick(
@@ -143,12 +146,14 @@ class HistoryVerbs(Bound):
         ours: Iterable[str] = (),
         theirs: Iterable[str] = (),
         ship: bool = True,
+        allow_breaking: str | None = None,
     ) -> Published:
         """Bring what one commit changed onto the current branch, after the checks of a merge; see `pick`."""
         from bascule.project.publishing import pick
         from bascule.project.required import required_of
 
         told: dict[str, Any] = {"message": message, "ours": ours, "theirs": theirs, "ship": ship}
+        told["allow_breaking"] = allow_breaking
         return pick(self.workspace, ref, self.place.branch, required=required_of(self.place), **told)
 
     def revert(self, ref: str, *, message: str | None = None, force: str | None = None) -> Commit:

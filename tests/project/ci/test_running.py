@@ -129,7 +129,10 @@ def test_a_private_column_is_hidden_everywhere(pull: Path, forge: Forge, bascule
     file.write_text(text.replace("mustBe: 0\n", "mustBe: 0\n            severity: warning\n"))
     add_batch(pull, wrong="Mrs Secret")
     said = bascule("ci", "run", "--output", "report", "--json")
-    assert said.code == 0, said
+    assert said.code == 1, said
+    assert "readers would break" in said.json()["merge"]["problem"]  # what is accepted is only a warning now
+    (comment,) = forge.comments.values()
+    assert "breaks feature view lateness" in comment
     assert "•••" in (pull / "report" / "report.html").read_text()
     for where in [said.out, *forge.comments.values(), *(one.read_text() for one in (pull / "report").glob("*.*"))]:
         assert "Mrs Secret" not in where

@@ -129,6 +129,8 @@ def _sections(verdict: Verdict, rows: int) -> list[Section]:
     if verdict.readiness is not None and "\n" in verdict.readiness.problem:
         said = verdict.readiness.problem
         found.append(Section("the merge", tuple(f"#### The merge\n\n{_fenced(said[:size])}" for size in (8000, 1000))))
+    if verdict.judged:
+        found.append(Section("readers", tuple(_readers(verdict, most) for most in (60, 15))))
     if verdict.receipts:
         found.append(Section("steps", (_steps(verdict),)))
     if verdict.changes and verdict.target is not None:
@@ -150,6 +152,18 @@ def _steps(verdict: Verdict) -> str:
     for one in verdict.receipts[:100]:
         lines.append(f"| {sign[one.status]} | {code(one.step)} | {_plain(one.summary)[:300]} |")
     return "\n".join([*lines, "", "</details>"])
+
+
+def _readers(verdict: Verdict, most: int) -> str:
+    counts = ", ".join(
+        f"{count} {word}"
+        for word in ("breaking", "compatible", "documentation")
+        if (count := sum(one.change.verdict == word for one in verdict.judged))
+    )
+    lines = [f"#### Schema and promises: {counts}", ""]
+    lines += [f"- {_plain(one.text())}" for one in verdict.judged[:most]]
+    rest = len(verdict.judged) - most
+    return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
 
 
 def _fenced(text: str) -> str:

@@ -14,6 +14,7 @@ from bascule.history import Workspace
 from bascule.project.checking import check_table
 from bascule.project.ci.readiness import Readiness, readiness
 from bascule.project.comparing import Comparison, compare
+from bascule.project.judging import Judgement, judge
 from bascule.project.place import GIT_DEFAULTS, MAIN, PROJECT_FILE, Place
 from bascule.project.receipt import Receipt
 from bascule.project.runner import Unwatched, Watcher, run_project
@@ -34,6 +35,7 @@ class Verdict:
         error: what ended the run.
         readiness: whether it may be merged; None without a target.
         changes: what differs from the target.
+        judged: what the branch's changes of tables and contracts do to their readers.
         duration_s: seconds.
     """
 
@@ -44,6 +46,7 @@ class Verdict:
     error: BasculeError | None = None
     readiness: Readiness | None = None
     changes: tuple[Comparison, ...] = ()
+    judged: tuple[Judgement, ...] = ()
     duration_s: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
 
@@ -73,6 +76,7 @@ class Verdict:
             "reports": [as_dict(report) for report in self.reports],
             "merge": self.readiness.as_dict() if self.readiness is not None else None,
             "changes": [{"path": one.path, "change": one.change, "summary": one.summary} for one in self.changes],
+            "schema": [one.as_dict() for one in self.judged],
             "duration_s": round(self.duration_s, 3),
             "files": self.files,
         }
@@ -103,10 +107,11 @@ def run_ci(place: Place, target: str | None, watcher: Watcher | None = None) -> 
             error = found
     reports = [*_refused(place, error), *_contracts(workspace, branch, into)]
     steps = _steps(seen.receipts, error)
-    ready, changes = None, []
+    ready, changes, judged = None, list[Comparison](), list[Judgement]()
     if into is not None and into != branch:
         ready = readiness(place, branch, into)
         changes = hidden(workspace, compare(workspace, into, branch, rows=0))
+        judged = _judged(workspace, branch, into)
     return Verdict(
         branch=branch,
         target=into if into != branch else None,
@@ -115,6 +120,7 @@ def run_ci(place: Place, target: str | None, watcher: Watcher | None = None) -> 
         error=error,
         readiness=ready,
         changes=tuple(changes),
+        judged=tuple(judged),
         duration_s=time.monotonic() - begun,
     )
 
@@ -134,6 +140,13 @@ def prepare(place: Place, branch: str | None, target: str | None, catalog: str, 
         base = GIT_DEFAULTS.get(target, target) if target else MAIN
         workspace.history.create_branch(name, base if base in known else MAIN)
     return Place(place.start, str(workspace.folder), name)
+
+
+def _judged(workspace: Workspace, branch: str, into: str) -> list[Judgement]:
+    history = workspace.history
+    base = history.common(branch, into)
+    changes = history.diff(base, branch) if base is not None else []
+    return judge(workspace, changes, lambda prefix: history.entries(branch, prefix))
 
 
 def hidden(workspace: Workspace, changes: Sequence[Comparison]) -> list[Comparison]:
