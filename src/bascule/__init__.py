@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     file_sets = _here.file_sets
     suggest_contract = _here.suggest_contract
     check_contract = _here.check_contract
+    read_contract = _here.read_contract
+    diff_contracts = _here.diff_contracts
+    import_contract = _here.import_contract
+    export_contract = _here.export_contract
     run = _here.run
     step = _here.step
     plan = _here.plan

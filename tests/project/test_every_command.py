@@ -53,6 +53,10 @@ CALLS = {
     "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
+    "contract show": "orders",
+    "contract diff": "main~1 main",
+    "contract import": "more/suite.json --table orders",
+    "contract export": "orders --format dbt",
     "ci init": "github",
     "ci run": "--into main --output report",
     "ci ready": "trial main",
@@ -118,6 +122,8 @@ def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
     (trained / "elsewhere").mkdir()
     late = [f"{n},{n % 7},{n % 3 == 0}" for n in range(300)]
     (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
+    suite = '{"name": "s", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "n"}}]}'
+    (trained / "more" / "suite.json").write_text(suite, encoding="utf-8")
     answer = bascule("predict", "delays", "--example", "--json").json()
     return {"python": sys.executable, "prediction": answer["prediction_id"]}
 
@@ -199,7 +205,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            needs = name == "diff" or name.startswith("files")
+            needs = name in ("diff", "contract test") or name.startswith("files")
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 for count in ("-1", "1.5", "99999999999999999999", "9" * 500, "1e3", "many"):

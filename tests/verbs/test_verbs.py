@@ -24,7 +24,14 @@ Bascule = Callable[..., Any]
 INSTEAD = {
     "table": ("table", "tables"),
     "files": ("files", "file_sets"),
-    "contract": ("suggest_contract", "check_contract"),
+    "contract": (
+        "suggest_contract",
+        "check_contract",
+        "read_contract",
+        "diff_contracts",
+        "import_contract",
+        "export_contract",
+    ),
     "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),

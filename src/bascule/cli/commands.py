@@ -52,7 +52,7 @@ COMMANDS = {
     "ingest": Command("bascule.cli.data:ingest", WORK, "Bring files into a table, checked before they are seen."),
     "files": Command("bascule.cli.files:files", WORK, "Sets of files: add a folder, check it out, read by path."),
     "table": Command("bascule.cli.tabling:table", WORK, "Make, fill, change and look at tables, with checks."),
-    "contract": Command("bascule.cli.data:contract", WORK, "Suggest a data contract, or check a table against one."),
+    "contract": Command("bascule.cli.contracting:contract", WORK, "Data contracts: suggest, show, test, diff, import."),
     "ci": Command("bascule.cli.ci:ci", WORK, "Pull requests: a pipeline file, their run, their one comment."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),

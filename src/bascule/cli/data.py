@@ -75,27 +75,3 @@ def suggest(
     answer(
         common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}]."
     )
-
-
-@contract.command(name="test")
-def check(
-    table: str,
-    /,
-    *,
-    junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
-    common: Common = COMMON,
-) -> int:
-    """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
-
-    Args:
-        table: the table.
-    """
-    from bascule.contracts import render_junit, render_text
-    from bascule.project.checking import problems
-
-    report = common.open().check_contract(table)
-    if junit is not None:
-        junit.write_text(render_junit(report), encoding="utf-8")
-    document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}
-    answer(common, document, render_text(report))
-    return 0 if report.passed else 1

@@ -30,11 +30,13 @@ class Judgement:
         table: the table.
         change: what changed, and the verdict.
         broken: the readers that read what a breaking change takes away or alters.
+        of_files: two files were compared, and no history was asked who reads.
     """
 
     table: str
     change: ContractChange
     broken: tuple[Reader, ...] = ()
+    of_files: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The judgement as one JSON object."""
@@ -45,7 +47,7 @@ class Judgement:
         """The judgement in a line."""
         column = f".{self.change.column}" if self.change.column is not None else ""
         told = f"{self.change.verdict}  {self.table}{column}: {self.change.what}"
-        if self.change.verdict != "breaking":
+        if self.change.verdict != "breaking" or self.of_files:
             return told
         if not self.broken:
             return f"{told}; nothing here reads it"

@@ -10,8 +10,12 @@ from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.contracts import Report
+    from bascule.contracts.exporting import Exported
+    from bascule.contracts.importing import Imported
     from bascule.lake.filesets import FileSet
     from bascule.project.batches import Batch
+    from bascule.project.contracting import Promises
+    from bascule.project.judging import Judgement
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
@@ -82,6 +86,34 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import check_contract
 
         return check_contract(self.place, table)
+
+    def read_contract(self, table: str) -> Promises:
+        """Return what a table promises: its contract, or what its key implies."""
+        from bascule.project.contracting import read_contract
+
+        return read_contract(self.place, table)
+
+    def diff_contracts(self, before: str, after: str | None = None) -> list[Judgement]:
+        """Judge how schemas and contracts differ between two states, and which readers would break.
+
+        Args:
+            before, after: branches, tags or commits, the second one by default the current branch; or contract files.
+        """
+        from bascule.project.contracting import diff_contracts
+
+        return diff_contracts(self.place, before, after)
+
+    def import_contract(self, file: Path | str, *, table: str | None = None, form: str | None = None) -> Imported:
+        """Make a contract from another tool's file, and say what has no equal meaning."""
+        from bascule.project.contracting import import_file
+
+        return import_file(Path(file), table, form)
+
+    def export_contract(self, table: str, form: str = "odcs") -> Exported:
+        """Return a table's contract in another tool's words, and what they cannot say."""
+        from bascule.project.contracting import export
+
+        return export(self.place, table, form)
 
     def run(self, *, force: str = "", watcher: Watcher | None = None) -> Result:
         """Bring the branch up to date with the project: every step whose inputs changed runs, and no other."""
