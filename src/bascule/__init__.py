@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     ci_run = _here.ci_run
     ci_ready = _here.ci_ready
     ci_comment = _here.ci_comment
+    ci_lint = _here.ci_lint
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token

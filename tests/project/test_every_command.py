@@ -61,6 +61,7 @@ CALLS = {
     "ci run": "--into main --output report",
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
+    "ci lint": "",
     "run": "",
     "step run": "define",
     "plan": "",

@@ -32,7 +32,7 @@ INSTEAD = {
         "import_contract",
         "export_contract",
     ),
-    "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment"),
+    "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment", "ci_lint"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),

@@ -1,4 +1,4 @@
-"""Commands for continuous integration: ci init, run, ready, comment."""
+"""Commands for continuous integration: ci init, run, ready, comment, lint."""
 
 from __future__ import annotations
 
@@ -85,3 +85,17 @@ def put_comment(file: Path, /, *, common: Common = COMMON) -> None:
     """
     done = common.open().ci_comment(file)
     answer(common, {"how": done.how, "where": done.where}, f"The comment is {done.how}: {done.where}")
+
+
+@ci.command
+def lint(*files: Path, common: Common = COMMON) -> int:
+    """Look at project files and data contracts, without a workspace; 2 when one says what it may not.
+
+    Args:
+        files: bascule.toml and contracts; those of the project when none is named.
+    """
+    done = common.open().ci_lint(files)
+    count = len(done.files)
+    text = "\n".join(one.text() for one in done.mistakes)
+    answer(common, done.as_dict(), text or f"{count} file{'' if count == 1 else 's'} looked at, all is well.")
+    return 2 if done.mistakes else 0

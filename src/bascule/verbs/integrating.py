@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.project.ci import Posted, Readiness
+    from bascule.project.ci.linting import Linted
     from bascule.project.ci.pipelines import Written
     from bascule.project.ci.telling import Told
     from bascule.project.runner import Watcher
@@ -57,3 +59,9 @@ class IntegrationVerbs(Bound):
         from bascule.project.ci.telling import put
 
         return put(self.place, os.environ, Path(file))
+
+    def ci_lint(self, files: Sequence[Path | str] = ()) -> Linted:
+        """Look at project files and contracts, without a workspace; those of the project when none is named."""
+        from bascule.project.ci.linting import lint
+
+        return lint(self.place, [Path(file) for file in files])

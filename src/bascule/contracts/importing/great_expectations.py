@@ -37,7 +37,7 @@ class _Expectation:
         self.asked: Mapping[str, Any] = written.get("kwargs") or {}
         self.column = str(self.asked["column"]) if self.asked.get("column") is not None else None
         severity = str(written.get("severity") or "critical")
-        notes = (written.get("meta") or {}).get("notes") or written.get("description") or ""
+        notes = written.get("notes") or (written.get("meta") or {}).get("notes") or written.get("description") or ""
         notes = notes.get("content", "") if isinstance(notes, Mapping) else notes
         text = " ".join(str(" ".join(notes) if isinstance(notes, list) else notes).split())
         self.labels: dict[str, Any] = {}
