@@ -76,6 +76,7 @@ def test_what_nobody_reads_may_go(served: Path, bascule: Bascule) -> None:
     assert "breaking  notes.opened: the column is gone; nothing here reads it" in said.out
 
 
+@pytest.mark.slow
 def test_an_engine_that_scans_is_a_reader(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "create", "notes", "data/depots.csv", "--branch", "main").code == 0
     workspace = Workspace.open(served)
@@ -91,6 +92,7 @@ def test_an_engine_that_scans_is_a_reader(served: Path, bascule: Bascule) -> Non
     assert "breaks engine of spark@bi" in said.err
 
 
+@pytest.mark.slow
 def test_a_branch_of_ones_own_is_not_held(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "columns", "weather", "--drop", "rain", "--branch", "dev").code == 0
     assert bascule("branch", "trial").code == 0
@@ -112,6 +114,7 @@ def test_a_new_column_is_compatible(served: Path, bascule: Bascule) -> None:
     assert {one["verdict"] for one in found} == {"compatible"}
 
 
+@pytest.mark.slow
 def test_a_reader_that_was_changed_too_is_not_broken(served: Path, bascule: Bascule) -> None:
     """The view goes without the column; the version that serves still asks for it."""
     (served / "features" / "weather.sql").write_text("select depot, observed_at, wind from weather\n")

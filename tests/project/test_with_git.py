@@ -230,6 +230,7 @@ def test_killed_anywhere_the_next_command_settles(
     git("commit", "-q", "--allow-empty", "-m", "Nothing is locked")
 
 
+@pytest.mark.slow
 def test_a_stale_lock_of_a_dead_machine_is_removed(both: Path, bascule: Bascule) -> None:
     killed(KILLS["between the two"], "merge", "dev", "--with-git")
     half = pending(Workspace.open(both))
@@ -239,6 +240,7 @@ def test_a_stale_lock_of_a_dead_machine_is_removed(both: Path, bascule: Bascule)
     assert both_merged()
 
 
+@pytest.mark.slow
 def test_git_moved_before_it_could_be_finished(both: Path, bascule: Bascule) -> None:
     killed(KILLS["between the two"], "merge", "dev", "--with-git")
     (both / "other.sql").write_text("select 8\n")
@@ -250,6 +252,7 @@ def test_git_moved_before_it_could_be_finished(both: Path, bascule: Bascule) -> 
     assert git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_git_moved_against_it(both: Path, bascule: Bascule) -> None:
     killed(KILLS["between the two"], "merge", "dev", "--with-git")
     (both / "code.sql").write_text("select 8\n")

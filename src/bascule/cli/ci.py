@@ -40,6 +40,9 @@ def run(
     output: Annotated[Path | None, Parameter(help="A folder for JUnit, SARIF, HTML, Markdown and JSON.")] = None,
     comment: Annotated[bool, Parameter(help="Write the comment on the pull request, if there is one.")] = True,
     rows: Annotated[NotNegative, Parameter(help="Tell at most so many failing rows of a check.")] = 3,
+    allow_breaking: Annotated[
+        str | None, Parameter(help="Why readers of a table may break, as the merge will be told.")
+    ] = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", negative="")] = False,
     common: Common = COMMON,
 ) -> int:
@@ -52,7 +55,10 @@ def run(
 
     watcher = TerminalWatcher(quiet or common.json)
     try:
-        done = common.open().ci_run(into, output=output, comment=comment, rows=rows, watcher=watcher)
+        project = common.open()
+        done = project.ci_run(
+            into, output=output, comment=comment, rows=rows, allow_breaking=allow_breaking, watcher=watcher
+        )
     finally:
         watcher.stop()
     for note in done.notes:
@@ -63,14 +69,23 @@ def run(
 
 
 @ci.command
-def ready(source: str | None = None, into: str | None = None, /, *, common: Common = COMMON) -> int:
+def ready(
+    source: str | None = None,
+    into: str | None = None,
+    /,
+    *,
+    allow_breaking: Annotated[
+        str | None, Parameter(help="Why readers of a table may break, as the merge will be told.")
+    ] = None,
+    common: Common = COMMON,
+) -> int:
     """Say which data commit a merge would ship, whether it is of this code, and whether it would land; 1 when not.
 
     Args:
         source: the branch to be merged; the current one when not given.
         into: the branch to be merged into: main when not given.
     """
-    found = common.open().ci_ready(source, into)
+    found = common.open().ci_ready(source, into, allow_breaking=allow_breaking)
     text = found.text() + (f"\nNext: {found.next_step}" if found.next_step and not found.ready else "")
     answer(common, found.as_dict(), text)
     return 0 if found.ready else 1

@@ -442,8 +442,15 @@ class _Seen(InputError):
     """Stops a merge that was only to be looked at, where it would have landed."""
 
 
-def preview(workspace: Workspace, source: str, into: str, *, required: Required | None = None) -> tuple[Change, ...]:
-    """Return what a merge would change, after its checks; nothing lands.
+def preview(
+    workspace: Workspace,
+    source: str,
+    into: str,
+    *,
+    required: Required | None = None,
+    allow_breaking: str | None = None,
+) -> tuple[Change, ...]:
+    """Return what a merge would change, after its checks; nothing lands. Arguments are as those of `publish`.
 
     Raises:
         Conflict, CheckFailed: what the merge would be refused for.
@@ -462,7 +469,7 @@ def preview(workspace: Workspace, source: str, into: str, *, required: Required 
     resolve = _Resolver(tables, (), (), follows=_follower(workspace, source, into))
     refused = f"{source!r} cannot be merged into {into!r}"
     try:
-        judge = Judge(workspace, into, None)
+        judge = Judge(workspace, into, allow_breaking)
         _land(workspace, act, into, refused, MERGE_REPAIR.format(source), resolve, None, required, judge)
     except _Seen:
         return seen[-1]

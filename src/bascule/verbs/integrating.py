@@ -33,6 +33,7 @@ class IntegrationVerbs(Bound):
         output: Path | None = None,
         comment: bool = True,
         rows: int = 3,
+        allow_breaking: str | None = None,
         watcher: Watcher | None = None,
     ) -> Told:
         """Run what changed on the pull request's branch, check it, and tell: files, the job's summary, one comment.
@@ -42,17 +43,30 @@ class IntegrationVerbs(Bound):
             output: the folder for the files.
             comment: whether the comment is written.
             rows: at most so many failing rows of a check are told.
+            allow_breaking: why readers of a table may break, as the merge will be told.
         """
         from bascule.project.ci.telling import run_and_tell
 
-        return run_and_tell(self.place, os.environ, into, output=output, comment=comment, rows=rows, watcher=watcher)
+        return run_and_tell(
+            self.place,
+            os.environ,
+            into,
+            output=output,
+            comment=comment,
+            rows=rows,
+            allow_breaking=allow_breaking,
+            watcher=watcher,
+        )
 
-    def ci_ready(self, source: str | None = None, into: str | None = None) -> Readiness:
+    def ci_ready(
+        self, source: str | None = None, into: str | None = None, *, allow_breaking: str | None = None
+    ) -> Readiness:
         """Say which data commit a merge would ship, whether it is of this code, and whether it would land."""
         from bascule.project.ci import readiness
         from bascule.project.place import MAIN
 
-        return readiness(self.place, source or self.place.branch, into or MAIN)
+        chosen = source or self.place.branch
+        return readiness(self.place, chosen, into or MAIN, allow_breaking=allow_breaking)
 
     def ci_comment(self, file: Path | str) -> Posted:
         """Put a Markdown file on the pull request as its one comment, in the place of the one before."""

@@ -12,6 +12,8 @@ import pytest
 
 from bascule.history import Workspace
 from bascule.project.ci.reporting import marker_of
+from bascule.project.ci.running import hidden
+from bascule.project.comparing import compare
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.ci.forge import TOKEN, Forge, running
 from tests.project.conftest import _finished, trained
@@ -123,6 +125,7 @@ def test_a_batch_that_breaks_the_contract(pull: Path, forge: Forge, bascule: Bas
     assert (pull / "report" / "comment.md").read_text().startswith(MARKER)
 
 
+@pytest.mark.slow
 def test_a_private_column_is_hidden_everywhere(pull: Path, forge: Forge, bascule: Bascule) -> None:
     file = pull / "contracts" / "orders.yaml"
     text = file.read_text().replace("      - name: depot\n", "      - name: depot\n        classification: pii\n")
@@ -133,6 +136,14 @@ def test_a_private_column_is_hidden_everywhere(pull: Path, forge: Forge, bascule
     assert "readers would break" in said.json()["merge"]["problem"]  # what is accepted is only a warning now
     (comment,) = forge.comments.values()
     assert "breaks feature view lateness" in comment
+    workspace = Workspace.open(pull)
+    (seen,) = compare(workspace, "main", "dev", "tables/orders")
+    (told,) = hidden(workspace, [seen])
+    assert seen.table is not None
+    assert told.table is not None
+    assert seen.table.sample
+    assert not told.table.sample
+    assert {one.column for one in seen.table.values} - {one.column for one in told.table.values} == {"depot"}
     assert "•••" in (pull / "report" / "report.html").read_text()
     for where in [said.out, *forge.comments.values(), *(one.read_text() for one in (pull / "report").glob("*.*"))]:
         assert "Mrs Secret" not in where
@@ -149,6 +160,7 @@ def test_without_a_token_the_summary_has_it(
     assert "✅" in Path(pull.parent / f"{pull.name}-summary.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_forge_that_refuses_fails_no_job(pull: Path, forge: Forge, bascule: Bascule) -> None:
     forge.troubles = [(403, {})]
     said = bascule("ci", "run", "--quiet")
@@ -157,6 +169,7 @@ def test_a_forge_that_refuses_fails_no_job(pull: Path, forge: Forge, bascule: Ba
     assert TOKEN not in said.err
 
 
+@pytest.mark.slow
 def test_a_fork_does_not_write_to_our_branches(pull: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_HEAD_REF", "main")
     before = Workspace.open(pull).history.resolve("main").id
@@ -167,6 +180,7 @@ def test_a_fork_does_not_write_to_our_branches(pull: Path, bascule: Bascule, mon
     assert history.resolve("pull/7").id != before
 
 
+@pytest.mark.slow
 def test_a_checkout_without_a_workspace(pull: Path, bascule: Bascule) -> None:
     import shutil
 
@@ -215,3 +229,16 @@ def test_a_target_that_is_not_there(pull: Path, bascule: Bascule, monkeypatch: p
     said = bascule("ci", "run", "--quiet")
     assert said.code == 2
     assert "Did you mean 'main'?" in said.err
+
+
+def test_a_breaking_change_is_red_until_somebody_says_why(pull: Path, bascule: Bascule) -> None:
+    assert bascule("branch", "dev", "--branch", "main").code == 0
+    assert bascule("table", "create", "notes", "data/depots.csv", "--branch", "main").code == 0
+    assert bascule("table", "columns", "weather", "--drop", "wind", "--branch", "dev").code == 0
+    (pull / "features" / "weather.sql").write_text("select depot, observed_at, rain from weather\n")
+    said = bascule("ci", "ready", "dev", "--json")
+    assert said.code == 1
+    assert said.json()["state"] == "refused"
+    assert "weather.wind: the column is gone" in said.json()["problem"]
+    said = bascule("ci", "ready", "dev", "--allow-breaking", "the sensor is gone", "--json")
+    assert said.json()["state"] == "stale"  # and nothing else

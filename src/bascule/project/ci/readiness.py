@@ -69,8 +69,11 @@ class Readiness:
         return f"Data commit {self.data[:10]} of {self.source} would not land on {self.into}: {self.problem}"
 
 
-def readiness(place: Place, source: str, into: str) -> Readiness:
+def readiness(place: Place, source: str, into: str, *, allow_breaking: str | None = None) -> Readiness:
     """Look whether a branch could be merged now, and which data commit that would ship. Nothing is changed.
+
+    Args:
+        allow_breaking: why readers of a table may break, as the merge will be told.
 
     Raises:
         NotFound: there is no such branch.
@@ -84,7 +87,9 @@ def readiness(place: Place, source: str, into: str) -> Readiness:
     if stale:
         todo = f"bascule run --branch {source}"
     try:
-        changes = tuple(one.path for one in preview(place.workspace, source, into, required=required_of(place)))
+        workspace, required = place.workspace, required_of(place)
+        found = preview(workspace, source, into, required=required, allow_breaking=allow_breaking)
+        changes = tuple(one.path for one in found)
         if not changes and not stale:
             state = "nothing"
     except (Conflict, CheckFailed) as error:

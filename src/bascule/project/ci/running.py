@@ -82,13 +82,16 @@ class Verdict:
         }
 
 
-def run_ci(place: Place, target: str | None, watcher: Watcher | None = None) -> Verdict:
+def run_ci(
+    place: Place, target: str | None, watcher: Watcher | None = None, *, allow_breaking: str | None = None
+) -> Verdict:
     """Bring the place's branch up to date with the project, check what differs from the target, and judge the merge.
 
     Errors of the run are part of the verdict; what came before one is told all the same.
 
     Args:
         target: the branch that it is to be merged into, by git's name.
+        allow_breaking: why readers of a table may break, as the merge will be told.
 
     Raises:
         NotFound: there is no project, or no such target.
@@ -109,7 +112,7 @@ def run_ci(place: Place, target: str | None, watcher: Watcher | None = None) -> 
     steps = _steps(seen.receipts, error)
     ready, changes, judged = None, list[Comparison](), list[Judgement]()
     if into is not None and into != branch:
-        ready = readiness(place, branch, into)
+        ready = readiness(place, branch, into, allow_breaking=allow_breaking)
         changes = hidden(workspace, compare(workspace, into, branch, rows=0))
         judged = _judged(workspace, branch, into)
     return Verdict(

@@ -43,6 +43,7 @@ def run_and_tell(
     output: Path | None = None,
     comment: bool = True,
     rows: int = 3,
+    allow_breaking: str | None = None,
     watcher: Watcher | None = None,
     **options: Any,
 ) -> Told:
@@ -52,6 +53,7 @@ def run_and_tell(
         place: where the project is; a branch that was named goes before the server's.
         into: the branch to be merged into, when the server does not say.
         output: the folder for the files.
+        allow_breaking: why readers of a table may break, as the merge will be told.
         options: of the forge's API: `sleep`, `patience`.
 
     Raises:
@@ -61,7 +63,7 @@ def run_and_tell(
     target = into or job.target
     branch = None if place.has_chosen_branch else job.branch
     here = prepare(place, branch, target, environ.get("BASCULE_CATALOG", ""), environ.get("BASCULE_STORAGE", ""))
-    verdict = run_ci(here, target, watcher)
+    verdict = run_ci(here, target, watcher, allow_breaking=allow_breaking)
     name = _name(here)
     if output is not None:
         verdict = replace(verdict, files=write_files(verdict, output, name, _below(here), rows))
