@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bascule.history import Change, Commit, Staged, Workspace
-from bascule.history.commits import Object
+from bascule.history.commits import Guard, Object
 from bascule.project.publishing import check_staged
 from bascule.project.required import check_required, required_in
 
 
-def admission(
-    workspace: Workspace, branch: str, folder: Path | None = None
-) -> Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]:
+def admission(workspace: Workspace, branch: str, folder: Path | None = None) -> Guard:
     """Return what looks at a change of a branch before it lands: on a protected one, contracts, keys,
     and the checks that the project itself requires.
 
