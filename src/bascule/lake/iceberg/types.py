@@ -81,6 +81,11 @@ def decimal_of(kind: Type) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def is_known(kind: Type) -> bool:
+    """Tell whether a type without parts is one of Iceberg's version 2."""
+    return isinstance(kind, str) and (kind in _DUCKDB or bool(_DECIMAL.match(kind) or _FIXED.match(kind)))
+
+
 def is_primitive(kind: Type) -> bool:
     """Tell whether a type has no parts."""
     return isinstance(kind, str)
