@@ -124,3 +124,12 @@ def test_a_reader_that_was_changed_too_is_not_broken(served: Path, bascule: Basc
     (one,) = [row["breaking"] for row in said.json()["details"]]
     kinds = {reader["kind"] for reader in one["readers"]}
     assert kinds == {"training set", "model", "deployment"}
+
+
+def test_a_table_is_not_changed_past_its_readers(served: Path, bascule: Bascule) -> None:
+    before = heads()
+    said = bascule("table", "columns", "weather", "--drop", "rain", "--branch", "main")
+    assert said.code == 1
+    assert "breaks feature view weather" in said.err
+    assert "bascule merge BRANCH --allow-breaking REASON" in said.err
+    assert heads() == before

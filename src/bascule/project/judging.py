@@ -102,7 +102,7 @@ def refuse_breaking(judgements: Sequence[Judgement], refused: str, unchanged: st
     raise CheckFailed(
         f"{refused}: readers would break.\n\n{lines}",
         details=[{"breaking": one.as_dict()} for one in found],
-        hint=f"{unchanged} Change the readers too, or say why it is done: --allow-breaking REASON",
+        hint=f"{unchanged} Change the readers too, or say why it is done: bascule merge BRANCH --allow-breaking REASON",
     )
 
 

@@ -12,25 +12,21 @@ from sqlalchemy import Connection, select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
-from bascule.contracts import Contract
 from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
-from bascule.delivery.traffic import needed
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, RowMerge, filesets
-from bascule.project.checking import check_table, refuse
+from bascule.project.holding import DEPLOYMENTS, check_staged
 from bascule.project.judging import Judge, Judgement
 from bascule.project.place import MAIN
-from bascule.project.related import related
 from bascule.project.required import Required, check_required
 from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
 from bascule.project.tandem import Pair
-from bascule.registry import PRODUCTION, merge_models, production
+from bascule.registry import merge_models, production
 
-DEPLOYMENTS = "deployments/"
 MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
 
@@ -311,79 +307,6 @@ class _Resolver:
             hint = "" if self.asked else "Both sides go together without a choice: leave --ours and --theirs out."
             raise NotFound("path in conflict", path, self.asked, hint=hint)
         self.tables.refuse_unused()
-
-
-def check_staged(
-    workspace: Workspace, staged: Staged, refused: str, unchanged: str, repair: str, run: str | None = None
-) -> tuple[str, ...]:
-    """Check a state that no branch has yet: contracts on changed tables, gates on changed models, and what serves.
-
-    A version that a deployment serves must be there.
-
-    Args:
-        refused: what does not happen when a check fails, as the beginning of a sentence.
-        unchanged: what stays as it is then, as a sentence.
-        repair: what to do about a table that fails, as a sentence.
-
-    Returns:
-        The tables and models whose checks passed.
-
-    Raises:
-        CheckFailed: with the failing rows.
-    """
-    paths = {change.path for change in staged.changes if change.after is not None}
-    names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
-    tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
-    for _, contract in staged.entries("contracts/") if tables else ():
-        if related(Contract.parse(contract["text"]), tables):
-            names.add(contract["table"])
-    commit = staged.source.id
-    reports = [
-        report
-        for name in sorted(names)
-        if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
-    ]
-    refuse(reports, refused, f"{unchanged} {repair}")
-    _check_served(staged, refused, unchanged)
-    models = sorted(path for path in paths if path.startswith("models/"))
-    for path in models:
-        _check_model(staged, path, refused, unchanged)
-    return (*(f"tables/{report.table}" for report in reports), *models)
-
-
-def _check_served(staged: Staged, refused: str, unchanged: str) -> None:
-    """Raise `CheckFailed` when a deployment serves a version that would be gone."""
-    changed = {change.path: change for change in staged.changes if change.path.startswith(("models/", DEPLOYMENTS))}
-    for path, deployment in staged.entries(DEPLOYMENTS) if changed else ():
-        model = f"models/{deployment.get('model')}"
-        if not (path in changed or model in changed):
-            continue
-        missing = needed(deployment) - _versions(staged.read(model))
-        if path not in changed:  # what was missing before is no fault of this
-            missing &= _versions(changed[model].before)
-        if missing:
-            told = ", ".join(map(str, sorted(missing)))
-            raise CheckFailed(
-                f"{refused}: {path} serves version {told} of {model}, which would be gone.",
-                details=[{"path": path, "model": model, "versions": sorted(missing)}],
-                hint=f"{unchanged} Deploy another version first, or keep the model as it is.",
-            )
-
-
-def _versions(model: Object | None) -> set[int]:
-    return {int(number) for number in (model or {}).get("versions", ())}
-
-
-def _check_model(staged: Staged, path: str, refused: str, unchanged: str) -> None:
-    model = staged.read(path) or {}
-    number = model.get("aliases", {}).get(PRODUCTION)
-    version = model.get("versions", {}).get(str(number))
-    if version is not None and not version["passed"] and not version.get("forced"):
-        raise CheckFailed(
-            f"{refused}: version {number} of {path} did not pass its gates.",
-            details=[{"path": path, "version": number}],
-            hint=f"{unchanged} See why with: bascule models {path.partition('/')[2]} {number}",
-        )
 
 
 def _to_ship(workspace: Workspace, done: Published) -> set[str]:

@@ -13,7 +13,7 @@ from bascule.history import REMOVED, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.iceberg.datafiles import Record
-from bascule.project.publishing import check_staged
+from bascule.project.holding import check_staged
 from bascule.project.required import Required, check_required
 from bascule.registry import undo_model
 
