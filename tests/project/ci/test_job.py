@@ -90,10 +90,15 @@ def test_jenkins_tells_the_forge_by_a_link(url: str, forge: str, repository: str
     "wrong",
     [
         {"CI_MERGE_REQUEST_IID": "7; rm"},
-        {"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "a..b"},
+        {"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "a..b", "CI_MERGE_REQUEST_IID": ""},
         {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "\n"},
     ],
 )
 def test_variables_are_not_trusted(wrong: dict[str, str]) -> None:
     with pytest.raises(InputError):
         detect({**GITLAB, **wrong})
+
+
+def test_a_branch_without_a_name_here_goes_by_its_number() -> None:
+    for name in ("a..b", "a b", "-x"):
+        assert detect({**GITLAB, "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": name}).branch == "pull/7"

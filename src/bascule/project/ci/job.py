@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +69,8 @@ def detect(environ: Mapping[str, str]) -> Job:
     """Return the job that the environment describes; of a terminal, one that knows nothing.
 
     Raises:
-        InputError: a name of a branch, or a number, is none; nothing that a server sets is trusted to be well-formed.
+        InputError: a name of a branch, or a number, is none; nothing that a server sets is trusted to be well-formed. A
+            pull request whose branch has no name here goes by its number.
     """
     token = next((environ[name].strip() for name in TOKENS if environ.get(name, "").strip()), "")
     if environ.get("GITHUB_ACTIONS") == "true":
@@ -80,9 +81,15 @@ def detect(environ: Mapping[str, str]) -> Job:
         job = _jenkins(environ, token)
     else:
         return Job(token=token)
-    for name in (job.source, job.target):
-        if name is not None:
-            checked_name(name)
+    if job.target is not None:
+        checked_name(job.target)
+    if job.source is not None:
+        try:
+            checked_name(job.source)
+        except InputError:  # git allows names that stand for something else here, such as the beginning of an id
+            if job.number is None:
+                raise
+            return replace(job, source=None)
     return job
 
 
