@@ -14,7 +14,7 @@ from bascule.lake.inputs import reader
 
 
 class Rows:
-    """A stream of record batches with its schema. It can be read once.
+    """A stream of record batches with its schema. It can be read once; `count` is told the rows of each batch.
 
     Args:
         data: an Arrow table, batch or reader, a DuckDB relation, a pandas or Polars frame (a lazy one too), anything
@@ -29,6 +29,7 @@ class Rows:
         with engine.told("The rows cannot be read"):
             self.reader = reader(data, expected)
         self.schema: pa.Schema = self.reader.schema
+        self.count: Callable[[int], None] = lambda rows: None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while True:
@@ -40,6 +41,7 @@ class Rows:
                     return
                 except OSError as error:
                     raise InputError(f"The rows cannot be read: {error}") from error
+            self.count(batch.num_rows)
             yield batch
 
 

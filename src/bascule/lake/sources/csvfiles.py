@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -17,6 +17,7 @@ from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sources import moments, text
 from bascule.lake.sources.conversions import MOMENTS, NAIVE, WHOLE, ZONED, Conversion, convert, convert_written
 from bascule.lake.sources.moments import Format, Written
+from bascule.lake.sources.quarantine import MOST, Rejected, bounded
 from bascule.lake.sources.text import Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
@@ -43,21 +44,24 @@ class CsvFile:
     written: Mapping[str, Written] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
 
-    def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
+    def relation(self, columns: Sequence[Conversion], rejects: str = "", *, aside: bool = False) -> str:
         """Return SQL for FROM that reads the columns, in their order.
 
         Args:
             rejects: keep what cannot be read in the connection's temporary table of this name, instead of failing.
+            aside: leave out, without a limit, lines that cannot be read and rows with a value that would change.
         """
         named = {c.name.casefold(): c for c in columns}
         read = [(name, named[name.casefold()].read if name.casefold() in named else "VARCHAR") for name in self.names]
         listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in read)
         options = [self._options(), "auto_detect = false", f"columns = {{{listed}}}"]
         if rejects:
-            options.append(f"store_rejects = true, rejects_limit = 100, rejects_table = {literal(rejects)}")
+            limit = 0 if aside else 100
+            options.append(f"store_rejects = true, rejects_limit = {limit}, rejects_table = {literal(rejects)}")
             options.append(f"rejects_scan = {literal(rejects + '_scans')}")
         chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
-        return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}))"
+        held = without_lossy(columns) if aside else ""
+        return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}){held})"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,6 +110,12 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     return _with_moments(connection, file, found)
 
 
+def without_lossy(columns: Sequence[Conversion]) -> str:
+    """Return the WHERE that leaves out rows with a value that its wanted type does not hold."""
+    tests = " OR ".join(f"({c.lossy})" for c in columns if c.lossy)
+    return f" WHERE NOT coalesce({tests}, false)" if tests else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Sniffed:
     """What DuckDB says of a file: the type of each column by all of its values, and how its moments are written."""
@@ -129,6 +139,40 @@ def _with_moments(connection: duckdb.DuckDBPyConnection, file: CsvFile, sniffed:
     zoned = [name for name, kind in file.types.items() if kind == ZONED and NAIVE in sniffed.formats]
     naive = {name: NAIVE for name in zoned if not moments.has_offsets(connection, relation, name)}
     return replace(file, written=written, types={**file.types, **naive}).reading({})
+
+
+# The types that a column of texts may nearly have, narrowest first, with the SQL that tells a value of it.
+_NEARLY = (
+    ("BIGINT", "regexp_full_match({0}, '[+-]?(0|[1-9][0-9]*)') AND TRY_CAST({0} AS BIGINT) IS NOT NULL"),
+    ("DOUBLE", "NOT regexp_matches({0}, '^[+-]?0[0-9]') AND TRY_CAST({0} AS DOUBLE) IS NOT NULL"),
+    ("DATE", "regexp_full_match({0}, '\\d{{4}}-\\d\\d-\\d\\d') AND TRY_CAST({0} AS DATE) IS NOT NULL"),
+    (NAIVE, "NOT regexp_matches({0}, '(Z|[+-]\\d\\d:?\\d*)$') AND TRY_CAST({0} AS TIMESTAMP) IS NOT NULL"),
+    (ZONED, "TRY_CAST({0} AS TIMESTAMPTZ) IS NOT NULL"),
+)
+
+
+def nearly(connection: duckdb.DuckDBPyConnection, file: CsvFile, share: float) -> CsvFile:
+    """Return a file whose columns of texts have the types that all but a share of their values have.
+
+    The values that have another are set aside when the file is read.
+    """
+    texts = [name for name, kind in file.types.items() if kind == "VARCHAR" and name not in file.formats]
+    if not share or not texts:
+        return file
+    tests = [f"count(*) FILTER ({how.format(quoted(name))})" for name in texts for _, how in _NEARLY]
+    filled = [f"count({quoted(name)})" for name in texts]
+    plain = replace(file, types=dict.fromkeys(file.names, "VARCHAR"), decimal=".")
+    query = f"SELECT {', '.join(filled + tests)} FROM {plain.relation(plain.conversions({}), 'nearly', aside=True)}"
+    counts = connection.execute(query).fetchall()[0]
+    take_rejected(connection, "nearly")
+    found: dict[str, str] = {}
+    for place, name in enumerate(texts):
+        fitting = counts[len(texts) + place * len(_NEARLY) :][: len(_NEARLY)]
+        least = counts[place] * (1 - share)
+        kinds = [kind for (kind, _), count in zip(_NEARLY, fitting, strict=True) if count and count >= least]
+        found |= {name: kinds[0]} if kinds else {}
+    written = {name: how for name, how in file.written.items() if name not in found}
+    return replace(file, types={**file.types, **found}, written=written)
 
 
 def _sniffed(
@@ -175,23 +219,70 @@ def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: 
     Args:
         types: the columns' types as the user knows them.
     """
-    listed = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
-    ).fetchall()
-    if not listed[0][0]:
-        return
-    query = (
-        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
-        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
-        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL"
-    )
-    found = connection.sql(query).to_arrow_table().to_pylist()
-    for name in (rejects, rejects + "_scans"):
-        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+    found = take_rejected(connection, rejects)
     if found:
         told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
+
+
+def take_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> list[dict[str, Any]]:
+    """Return what reading put into a rejects table, in the order of the files, and drop the table."""
+    listed = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
+    ).fetchall()
+    if not listed[0][0]:
+        return []
+    query = (
+        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
+        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
+        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL LIMIT {2 * MOST}"
+    )
+    found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    for name in (rejects, rejects + "_scans"):
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+    return found
+
+
+def set_aside(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], rejects: str, name: str
+) -> list[Rejected]:
+    """Return the records of a file that were left out when it was read, one for each line.
+
+    Args:
+        name: what the file is called.
+    """
+    types = {c.name: c.wanted for c in columns}
+    rows = {row["line_byte_position"]: row for row in reversed(take_rejected(connection, rejects))}
+    lines = text.lines_at(file.path, [position - 1 for position in sorted(rows)])
+    found = {
+        line: Rejected(name, line, _reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")
+        for line, row in zip(lines, (rows[position] for position in sorted(rows)), strict=True)
+    }
+    found |= {line: one for line, one in _lossy_rows(connection, file, columns, name) if line not in found}
+    return [found[line] for line in sorted(found)]
+
+
+def _lossy_rows(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], name: str
+) -> Iterator[tuple[int, Rejected]]:
+    risky = [c for c in columns if c.lossy]
+    if not risky:
+        return
+    raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
+    tests = ", ".join(f"count(*) FILTER ({c.lossy})" for c in risky)
+    counts = connection.execute(f"SELECT {tests} FROM {file.relation(raw, 'lossy', aside=True)}").fetchall()[0]
+    take_rejected(connection, "lossy")
+    places = [known.casefold() for known in file.names]
+    wrong = {places.index(c.name.casefold()): c for c, count in zip(risky, counts, strict=True) if count}
+
+    def bad(place: int, value: str) -> bool:
+        return _does_not_fit(value, wrong[place], file.null_values)
+
+    for line, place, value, row in text.rows_where(file.path, file.head, list(wrong), bad) if wrong else ():
+        column = wrong[place]
+        reason = f"column {column.name!r} is {column.wanted} and cannot hold {value[:200]!r}."
+        yield line, Rejected(name, line, reason, bounded(file.head.delimiter.join(row)), column.name)
 
 
 def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion]) -> None:
@@ -254,21 +345,24 @@ def _options(head: Head, null_values: tuple[str, ...], decimal: str = ".") -> st
 
 def _told(row: dict[str, Any], types: Mapping[str, str]) -> str:
     path = Path(row["file_path"])
-    where = f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}"
+    return f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}: {_reason(row, types)}"
+
+
+def _reason(row: dict[str, Any], types: Mapping[str, str]) -> str:
     kind, column, shown = row["error_type"], row["column_name"], str(row["csv_line"])[:200]
     if kind == "CAST":
         match = _VALUE.search(row["error_message"])
         value = match["value"] if match else shown
         wanted = types.get(column) or row["error_message"].rpartition(" to ")[2].strip("'")
-        return f"{where}: column {column!r} is {wanted} and cannot hold {value!r}."
+        return f"column {column!r} is {wanted} and cannot hold {value!r}."
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
         numbers = re.findall(r"\d+", row["error_message"])
-        return f"{where}: the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
+        return f"the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
     if kind == "INVALID ENCODING":
-        return f"{where}: this is not UTF-8 text: {shown}"
+        return f"this is not UTF-8 text: {shown}"
     if kind == "UNQUOTED VALUE":
-        return f"{where}: a quote in column {column!r} is not closed or not escaped: {shown}"
-    return f"{where}: {row['error_message']}"
+        return f"a quote in column {column!r} is not closed or not escaped: {shown}"
+    return str(row["error_message"])
 
 
 def _hint(kind: str) -> str:
