@@ -85,7 +85,7 @@ def gather(
     """
     with _asked(address, spools, known, whole, options, folder, confined, tell) as (origin, asked):
         versions = origin.versions(asked)
-        if versions and is_held(asked.known, asked.address, versions):
+        if versions and is_held(known, asked.shown, versions, whole=whole):
             yield Gathered((), tuple(asked.known), versions)
             return
         yield Gathered(tuple(origin.parts(asked)), tuple(asked.known), versions)
@@ -106,13 +106,21 @@ def peek(
         return dict(origin.versions(asked))
 
 
-def is_held(known: Sequence[Source], address: str, versions: Mapping[str, str]) -> bool:
-    """Tell whether the newest parts that a table has of an address say what the address says now."""
+def is_held(known: Sequence[Source], address: str, versions: Mapping[str, str], *, whole: bool) -> bool:
+    """Tell whether a table has what an address says that it holds now.
+
+    Args:
+        known: what the table has taken in, oldest first.
+        whole: it must have nothing else.
+    """
     shown = plain(address)
     found: dict[str, str] = {}
     for source in known:
+        said = {name: value for name, value in source.version.items() if name in versions}
         if source.origin == shown:
-            found |= {name: value for name, value in source.version.items() if name in versions}
+            found |= said
+        if whole and (source.origin != shown or not said or any(versions[name] != said[name] for name in said)):
+            return False
     return bool(versions) and found == dict(versions)
 
 
@@ -127,7 +135,9 @@ def _asked(
     confined: bool,
     tell: Tell,
 ) -> Iterator[tuple[Origin, Asked]]:
-    full = resolved(address) if is_address(address) else address
+    if confined and urlsplit(address).scheme not in ("http", "https"):
+        raise InputError("A server brings in only from http and https.", hint="Bring it yourself, or send the rows.")
+    full = resolved(address) if is_address(address) and not confined else address
     origin = kind_of(full)
     shown = plain(full) if is_address(full) else _below(Path(full), folder)
     name = hashlib.blake2b("\x00".join((shown, options.query, options.cursor)).encode(), digest_size=12).hexdigest()

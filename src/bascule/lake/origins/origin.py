@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from blake3 import blake3
 
@@ -137,7 +137,7 @@ def plain(address: str) -> str:
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     kept = [pair for pair in parts.query.split("&") if pair and not _is_secret(pair.partition("=")[0])]
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(kept), ""))
+    return f"{parts.scheme}://{host}{parts.path}{'?' + '&'.join(kept) if kept else ''}"
 
 
 def _is_secret(name: str) -> bool:

@@ -45,7 +45,7 @@ def idle(source: str, context: Context) -> Outcome | None:
     if is_address(settings.path):
         now = _peek(source, context)
         known = list(_held(source, context).values())
-        if not now or not known or not is_held(known, settings.path, now):
+        if not now or not known or not is_held(known, settings.path, now, whole=settings.mode == "replace"):
             return None
         what = f"{plain(settings.path)} has nothing new"
     elif _pending(source, context):
