@@ -77,6 +77,7 @@ def bring_in(
     confined: bool = False,
     message: str | None = None,
     run: str | None = None,
+    author: str | None = None,
     required: Required | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
@@ -96,6 +97,7 @@ def bring_in(
         options: what an address is told besides: a query, a cursor.
         folder: where relative paths and modules are looked for; the current folder by default.
         confined: refuse whatever not anybody may reach; for servers.
+        author: who brings it; whoever acts when None.
         mode: `append` adds new files; `replace` puts the files in the place of the table.
         dates: `day-first` or `month-first`; see `read_source`.
         required: the project's own checks, which are run when the branch is protected.
@@ -116,8 +118,34 @@ def bring_in(
         confined=confined,
         tell=tell,
     )
-    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell)
-    attempt = partial(_bring, workspace, str(source), ask, how)
+    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
+    return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
+
+
+def bring_parts(
+    workspace: Workspace,
+    table: str,
+    what: str,
+    ask: Callable[..., AbstractContextManager[Gathered]],
+    into: str,
+    *,
+    key: Sequence[str] = (),
+    tolerate: float = 0.0,
+    author: str | None = None,
+    required: Required | None = None,
+    tell: Tell = lambda text: None,
+) -> Batch:
+    """Do what `bring_in` does with parts that are there already.
+
+    Args:
+        what: what they are called, as the beginning of a sentence.
+        ask: gives them, told as `known` what the table has; called again when others changed the table meanwhile.
+    """
+    how = _How(table, into, tuple(key), "append", "", tolerate, None, None, required, tell, author or actor())
+    return _repeated(partial(_bring, workspace, what, ask, how))
+
+
+def _repeated(attempt: Callable[[], Batch]) -> Batch:
     for _ in range(TRIES - 1):
         try:
             return attempt()
@@ -140,6 +168,7 @@ class _How:
     run: str | None
     required: Required | None
     tell: Tell
+    author: str
 
 
 def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContextManager[Gathered]], how: _How) -> Batch:
@@ -147,7 +176,7 @@ def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContext
     head = workspace.history.resolve(how.into)
     before = workspace.history.read(head, f"tables/{how.table}")
     known = list(seen.sources(lake.table(before)).values()) if before is not None else []
-    how.tell(f"reading {plain(source)}")
+    how.tell(f"reading {source}")
     with ask(known=known) as found:
         if not found.parts:
             return _nothing_new(how.table, source, before, found)
@@ -170,7 +199,7 @@ def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContext
 
 def _nothing_new(table: str, source: str, before: Object | None, found: Gathered) -> Batch:
     if before is None:
-        raise InputError(f"{plain(source)} has nothing yet.", hint="Repeat when it has rows.")
+        raise InputError(f"{source} has nothing yet.", hint="Repeat when it has rows.")
     held = tuple(IngestedFile(Path(one.file), one.digest, one.rows, "skipped", one.file) for one in found.held[-1:])
     return Batch(table, IngestReport(table, held, 0, before), None, None, "")
 
@@ -184,8 +213,9 @@ def _publish(workspace: Workspace, how: _How, head: Commit, before: Object | Non
     taken = [file for file in staged.files if file.status == "ingested"]
     names = [file.name for file in taken]
     told = how.message or f"Bring {', '.join(names[:3])}{' …' if len(names) > 3 else ''} into {table}"
-    meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": actor()}
-    written = history.commit(branch, {f"tables/{table}": staged.value}, message=told, meta=meta)
+    meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": how.author}
+    changes = {f"tables/{table}": staged.value}
+    written = history.commit(branch, changes, message=told, author=how.author, meta=meta)
     if staged.rejected:
         quarantined.keep(workspace, table, into, written.id, staged)
         how.tell(f"{counted(len(staged.rejected), 'record')} set aside in the table quarantine: {staged.rejected[0]}")

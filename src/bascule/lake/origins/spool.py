@@ -49,12 +49,25 @@ def write_arrow(
     """
     rows = taken = 0
     with whole(path) as out, pq.ParquetWriter(out, schema, compression="zstd", compression_level=1) as writer:
-        for batch in batches:
+        for batch in _read(batches):
             writer.write_batch(batch)
             rows, taken = rows + batch.num_rows, taken + batch.nbytes
             if count is not None:
                 count(rows, taken)
     return rows
+
+
+def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Iterate over batches whose own trouble with reading is not that of the disk they are written to."""
+    rest = iter(batches)
+    while True:
+        try:
+            batch = next(rest, None)
+        except OSError as error:
+            raise pa.ArrowInvalid(str(error)) from error
+        if batch is None:
+            return
+        yield batch
 
 
 def sorted_digest(path: Path, *words: str) -> str:
