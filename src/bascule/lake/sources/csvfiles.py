@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,16 @@ from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sources import moments, text
-from bascule.lake.sources.conversions import MOMENTS, NAIVE, WHOLE, ZONED, Conversion, convert, convert_written
+from bascule.lake.sources.conversions import (
+    FLOATING,
+    MOMENTS,
+    NAIVE,
+    WHOLE,
+    ZONED,
+    Conversion,
+    convert,
+    convert_written,
+)
 from bascule.lake.sources.moments import Format, Written
 from bascule.lake.sources.quarantine import MOST, Rejected, bounded
 from bascule.lake.sources.text import Head
@@ -59,7 +69,7 @@ class CsvFile:
             limit = 0 if aside else 100
             options.append(f"store_rejects = true, rejects_limit = {limit}, rejects_table = {literal(rejects)}")
             options.append(f"rejects_scan = {literal(rejects + '_scans')}")
-        chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
+        chosen = ", ".join(f"{c.expression if aside else c.checked} AS {quoted(c.name)}" for c in columns)
         held = without_lossy(columns) if aside else ""
         return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}){held})"
 
@@ -112,7 +122,7 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
 
 def without_lossy(columns: Sequence[Conversion]) -> str:
     """Return the WHERE that leaves out rows with a value that its wanted type does not hold."""
-    tests = " OR ".join(f"({c.lossy})" for c in columns if c.lossy)
+    tests = " OR ".join(f"({test})" for c in columns for test in (c.lossy, c.refused) if test)
     return f" WHERE NOT coalesce({tests}, false)" if tests else ""
 
 
@@ -266,11 +276,11 @@ def set_aside(
 def _lossy_rows(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], name: str
 ) -> Iterator[tuple[int, Rejected]]:
-    risky = [c for c in columns if c.lossy]
+    risky = [c for c in columns if c.lossy or c.refused]
     if not risky:
         return
     raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
-    tests = ", ".join(f"count(*) FILTER ({c.lossy})" for c in risky)
+    tests = ", ".join(f"count(*) FILTER ({c.lossy or c.refused})" for c in risky)
     counts = connection.execute(f"SELECT {tests} FROM {file.relation(raw, 'lossy', aside=True)}").fetchall()[0]
     take_rejected(connection, "lossy")
     places = [known.casefold() for known in file.names]
@@ -301,6 +311,13 @@ def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: 
             raise _lossy(file, column, int(count))
 
 
+def unfit(file: CsvFile, column: Conversion) -> InputError | None:
+    """Return the error for a value that is refused as it is read, when this file has one."""
+    index = [name.casefold() for name in file.names].index(column.name.casefold())
+    found = text.first_value(file.path, file.head, index, lambda value: _does_not_fit(value, column, file.null_values))
+    return _lossy(file, column, 1) if found else None
+
+
 def _lossy(file: CsvFile, column: Conversion, count: int) -> InputError:
     index = [name.casefold() for name in file.names].index(column.name.casefold())
     found = text.first_value(file.path, file.head, index, lambda value: _does_not_fit(value, column, file.null_values))
@@ -325,6 +342,8 @@ def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) 
         clock = re.search(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", value)
         return column.wanted == "DATE" and clock is not None and any(float(part or 0) for part in clock.groups())
     try:
+        if column.wanted in FLOATING:
+            return math.isinf(float(value.replace(",", ".")))
         number = Decimal(value)
         if column.wanted in WHOLE:
             return number != number.to_integral_value()

@@ -51,7 +51,7 @@ class JsonFile:
         Args:
             aside: leave out rows with a value that would change.
         """
-        chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
+        chosen = ", ".join(f"{c.expression if aside else c.checked} AS {quoted(c.name)}" for c in columns)
         listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in self.types.items())
         path = literal(str(self.sifted or self.path))
         held = without_lossy(columns) if aside else ""
@@ -89,7 +89,24 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path | None 
     }
     if list(types) == ["json"]:
         raise InputError(f"{path} does not hold objects, so it has no columns.", hint='Write rows as {"name": value}.')
+    _refuse_hidden(connection, sifted[0] or path, list(types), path)
     return JsonFile(path, types, *sifted)
+
+
+def _refuse_hidden(connection: duckdb.DuckDBPyConnection, read: Path, names: Sequence[str], path: Path) -> None:
+    """Raise `InputError` for fields that only upper and lower case tells apart: DuckDB would lose one of them."""
+    for name in names:
+        base, _, number = name.rpartition("_")
+        twin = next((other for other in names if other.casefold() == base.casefold() and other != base), None)
+        if twin is None or not number.isdigit():
+            continue
+        objects = f"read_json_objects({literal(str(read))}, {LARGEST})"
+        found = connection.execute(f"SELECT count(*) FROM {objects} WHERE json_exists(json, ?)", [f'$."{name}"'])
+        if not found.fetchall()[0][0]:
+            raise InputError(
+                f"{path} has the fields {twin!r} and {base!r}, which tables do not tell apart.",
+                hint="Give every field a name of its own.",
+            )
 
 
 def set_aside(
@@ -97,11 +114,11 @@ def set_aside(
 ) -> list[Rejected]:
     """Return the records of a file that are left out when it is read: lines that are no objects, values that change."""
     found = [replace(one, file=name) for one in file.rejected]
-    risky = [c for c in columns if c.lossy]
+    risky = [c for c in columns if c.lossy or c.refused]
     if not risky:
         return found
     raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
-    which = " ".join(f"WHEN {c.lossy} THEN {place}" for place, c in enumerate(risky))
+    which = " ".join(f"WHEN {c.lossy or c.refused} THEN {place}" for place, c in enumerate(risky))
     numbered = f"(SELECT row_number() OVER () AS __row, * FROM {file.relation(raw)})"
     query = f"SELECT __row, CASE {which} END AS __which, * FROM {numbered} WHERE __which IS NOT NULL LIMIT {MOST + 1}"
     gone = [one.line or 0 for one in file.rejected]
@@ -146,6 +163,8 @@ def _wrong(line: bytes, number: int) -> str:
         return f"this is not UTF-8 text (byte 0x{line[error.start : error.start + 1].hex()})."
     except json.JSONDecodeError as error:
         return f"this is not JSON: {error.msg}."
+    except RecursionError:
+        return "this is nested too deep."
 
 
 def told(path: Path, error: duckdb.Error) -> InputError:
@@ -169,10 +188,14 @@ def _first_bad(path: Path) -> tuple[int, str]:
             json.loads(whole)
         except json.JSONDecodeError as error:
             return error.lineno, f"this is not JSON: {error.msg}"
+        except RecursionError:
+            return 1, "this is nested too deep"
         return 0, ""
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             json.loads(line or "null")
         except json.JSONDecodeError as error:
             return number, f"this is not JSON: {error.msg}"
+        except RecursionError:
+            return number, "this is nested too deep"
     return 0, ""

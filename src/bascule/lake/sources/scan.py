@@ -17,7 +17,7 @@ from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb
 from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
-from bascule.lake.sources.conversions import Conversion, common, convert
+from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
 from bascule.lake.sources.jsonfiles import JsonFile
 from bascule.lake.sources.moments import NO_DATES, Dates
@@ -48,6 +48,7 @@ class SourceScan:
         rejects: the temporary table that lines which cannot be read go to, when the source was not checked before.
         dates: in which order the days and months of CSV files are read, and what was assumed of it.
         aside: tells which records of a file were left out when it was read, when that is tolerated.
+        unfit: returns the error for a column whose value was refused as it was read.
     """
 
     relation: str
@@ -59,13 +60,20 @@ class SourceScan:
     rejects: str = ""
     dates: Dates = NO_DATES
     aside: Callable[[Path], list[Rejected]] | None = None
+    unfit: Callable[[str], InputError] | None = None
 
     @contextmanager
     def told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Read the relation within this block: what goes wrong comes out as `InputError` with file, line and value."""
         names = ", ".join(str(file) for file in self.files[:3])
         with engine.told(f"{names} cannot be read"):
-            yield
+            try:
+                yield
+            except (duckdb.Error, InputError) as error:
+                name = str(error).partition(UNFIT)[2].splitlines()
+                if name and self.unfit is not None:
+                    raise self.unfit(name[0]) from error
+                raise
             if self.rejects and self.aside is None:
                 csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
 
@@ -155,6 +163,7 @@ def _of_files(
     found = tuple(Column(c.name, c.wanted) for c in columns[0])
     paths = tuple(file.path for file in files)
     scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects, aside=aside)
+    scan = replace(scan, unfit=partial(_unfit, files, columns))
     return scan, [f.relation(c) for f, c in zip(files, columns, strict=True)]
 
 
@@ -171,6 +180,17 @@ def _aside(
     if isinstance(file, CsvFile):
         return csvfiles.set_aside(connection, file, columns[place], rejects, name)
     return jsonfiles.set_aside(connection, file, columns[place], name)
+
+
+def _unfit(files: Sequence[CsvFile | JsonFile], columns: Sequence[Sequence[Conversion]], name: str) -> InputError:
+    for file, conversions in zip(files, columns, strict=True):
+        column = next(c for c in conversions if c.name == name)
+        if isinstance(file, CsvFile) and (error := csvfiles.unfit(file, column)):
+            return error
+    return InputError(
+        f"{files[0].path}: column {name!r} is DOUBLE and has a number that is larger than any double.",
+        hint="If the file is wrong, repair it.",
+    )
 
 
 def compare_columns(where: str, found: Sequence[str], expected: Sequence[str], evolve: bool) -> None:

@@ -192,6 +192,11 @@ def _header(cells: list[str], path: Path) -> tuple[str, ...]:
             f"{path}:1: the first line does not name the columns: {what}.",
             hint="Put a line with the columns' names first.",
         )
+    if odd := next((name for name in names if any(sign < " " for sign in name)), None):
+        raise InputError(
+            f"{path}:1: the column name {odd!r} has a sign that is none.",
+            hint="If the file is UTF-16, say so: --option encoding=utf-16.",
+        )
     names = [name or f"column{number}" for number, name in enumerate(names, 1)]
     seen: dict[str, str] = {}
     for name in names:
