@@ -31,6 +31,7 @@ from bascule.lake.sources.quarantine import MOST, Rejected, bounded
 from bascule.lake.sources.text import Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
+_COMMA_NUMBER = re.compile(r"^\s*(NA|[+-]?[\d.,]+([eE][+-]?\d+)?)\s*$")
 _GROUPED = r"'[+-]?[1-9]\d{0,2}(,\d{3})+'"
 SHOWN = 5
 ISO = ("", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ")
@@ -108,7 +109,8 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     head = text.read_head(path)
     found = _sniffed(connection, path, head, null_values, ".")
     decimal = "."
-    if "VARCHAR" in found.kinds:
+    texts = [place for place, kind in enumerate(found.kinds) if kind == "VARCHAR"]
+    if any(_may_have_commas(values) for values in text.first_values(path, head, texts)):
         other = _sniffed(connection, path, head, null_values, ",")
         pairs = zip(head.columns, found.kinds, other.kinds, strict=True)
         turned = [name for name, a, b in pairs if (a, b) == ("VARCHAR", "DOUBLE")]
@@ -201,6 +203,14 @@ def _sniffed(
         )
     formats = {"DATE": rows[0]["DateFormat"] or "", "TIMESTAMP": rows[0]["TimestampFormat"] or ""}
     return _Sniffed(kinds, {kind: how for kind, how in formats.items() if how not in ISO})
+
+
+def _may_have_commas(values: Sequence[str]) -> bool:
+    """Tell whether the first values of a column of texts leave it open that all are numbers with decimal commas.
+
+    One that is none decides it: the file need not be read again for this column's sake.
+    """
+    return all(_COMMA_NUMBER.match(value) for value in values if value.strip())
 
 
 def _is_better(kinds: Sequence[str], others: Sequence[str]) -> bool:

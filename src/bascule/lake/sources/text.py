@@ -104,6 +104,23 @@ def rows_where(
             start = reader.line_num + 1
 
 
+def first_values(path: Path, head: Head, places: Sequence[int]) -> list[list[str]]:
+    """Return the values of some columns in the first lines of a file."""
+    with opened(path) as source:
+        data = source.read(PEEK_BYTES)
+    start = data[: data.rfind(b"\n") + 1] or data
+    found: list[list[str]] = [[] for _ in places]
+    try:
+        reader = csv.reader(io.StringIO(start.decode("utf-8-sig", "replace"), newline=""), delimiter=head.delimiter)
+        next(reader, None)
+        for _, row in zip(range(PEEK_LINES), reader, strict=False):
+            for values, place in zip(found, places, strict=True):
+                values += row[place : place + 1]
+    except csv.Error:
+        return [[] for _ in places]
+    return found
+
+
 def first_not_utf8(path: Path) -> tuple[int, bytes] | None:
     """Return the number of the first line that is not UTF-8, and its bytes."""
     with opened(path) as source:
