@@ -325,7 +325,7 @@ class _Ingest:
         written: staging.Written | None = None
         try:
             with scan.told(connection):
-                rows = Rows(connection.sql(f"FROM {relation}"))
+                rows = Rows(connection.sql(f"FROM {relation}"), read_ahead=True)
                 written = staging.write_rows(table, meter.counted(rows, part.path), evolve=evolve)
                 rejected = [*part.rejected, *(scan.aside(part.path) if scan.aside else ())]
         except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from bascule.lake.iceberg.types import quoted
 from bascule.lake.ingestion import IngestedFile, IngestReport, Mode, noted, stage_ingest
 from bascule.lake.origins import Gathered, Options, gather, plain
 from bascule.project.checking import keep, problems, refuse, relations
+from bascule.project.foldering import gathering, is_folder
 from bascule.project.publishing import publish
 from bascule.project.required import Required
 from bascule.project.words import counted
@@ -108,9 +109,22 @@ def bring_in(
         CheckFailed: the contract refuses the batch, with failing rows.
         Conflict: the table was changed by others again and again; nothing was changed.
     """
-    ask = partial(
+    ask: Callable[..., AbstractContextManager[Gathered]]
+    if is_folder(str(source)) and not confined:
+        mode = "replace"  # the table says what the folder holds now
+        ask = gathering(workspace, table, str(source), into, options, folder, tell)
+    else:
+        ask = _asking(workspace, str(source), mode, options, folder, confined, tell)
+    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
+    return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
+
+
+def _asking(
+    workspace: Workspace, source: str, mode: Mode, options: Options, folder: Path | None, confined: bool, tell: Tell
+) -> Callable[..., AbstractContextManager[Gathered]]:
+    return partial(
         gather,
-        str(source),
+        source,
         workspace.temporary_folder / "spool",
         whole=mode == "replace",
         options=options,
@@ -118,8 +132,6 @@ def bring_in(
         confined=confined,
         tell=tell,
     )
-    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
-    return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
 
 
 def bring_parts(
@@ -194,7 +206,7 @@ def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContext
         )
         if not staged.changed:
             return Batch(how.table, staged, None, None, "")
-        return _publish(workspace, how, head, before, staged)
+        return _publish(workspace, how, head, before, staged, found.also)
 
 
 def _nothing_new(table: str, source: str, before: Object | None, found: Gathered) -> Batch:
@@ -204,7 +216,14 @@ def _nothing_new(table: str, source: str, before: Object | None, found: Gathered
     return Batch(table, IngestReport(table, held, 0, before), None, None, "")
 
 
-def _publish(workspace: Workspace, how: _How, head: Commit, before: Object | None, staged: IngestReport) -> Batch:
+def _publish(
+    workspace: Workspace,
+    how: _How,
+    head: Commit,
+    before: Object | None,
+    staged: IngestReport,
+    also: Mapping[str, Object],
+) -> Batch:
     history, table, into = workspace.history, how.table, how.into
     for assumed in staged.assumed:
         how.tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
@@ -214,7 +233,7 @@ def _publish(workspace: Workspace, how: _How, head: Commit, before: Object | Non
     names = [file.name for file in taken]
     told = how.message or f"Bring {', '.join(names[:3])}{' …' if len(names) > 3 else ''} into {table}"
     meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": how.author}
-    changes = {f"tables/{table}": staged.value}
+    changes = {**also, f"tables/{table}": staged.value}
     written = history.commit(branch, changes, message=told, author=how.author, meta=meta)
     if staged.rejected:
         quarantined.keep(workspace, table, into, written.id, staged)

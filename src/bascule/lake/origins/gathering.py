@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bascule.errors import BasculeError, InputError, NotFound
+from bascule.lake.objects import Object
 from bascule.lake.origins.origin import Asked, Options, Origin, Part, Tell, plain, resolved
 from bascule.lake.seen import Source
 from bascule.store.locking import FileLock, Locked
@@ -43,11 +44,13 @@ class Gathered:
         parts: what is to be taken in.
         held: what the table has already.
         versions: what told the origin's present state, by what.
+        also: what is committed together with the table, by path.
     """
 
     parts: tuple[Part, ...]
     held: tuple[Source, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, Object] = field(default_factory=dict)
 
 
 def is_address(source: str) -> bool:

@@ -10,6 +10,7 @@ from bascule.lake.ingestion import pending
 from bascule.lake.origins import Options, is_address, is_held, peek, plain
 from bascule.project.batches import bring_in
 from bascule.project.checking import problems
+from bascule.project.foldering import is_folder
 from bascule.project.receipt import Output
 from bascule.project.required import Required
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -113,6 +114,8 @@ def _held(source: str, context: Context) -> dict[str, seen.Source]:
 
 def _peek(source: str, context: Context) -> dict[str, str]:
     settings = context.project.source[source]
+    if is_folder(settings.path):
+        return {}
     known = list(_held(source, context).values())
     spools = context.workspace.temporary_folder / "spool"
     told = _options(source, context)
