@@ -56,6 +56,7 @@ class Databases:
 
     def versions(self, asked: Asked) -> dict[str, str]:
         """See `Origin`: the greatest value of the cursor; nothing without one."""
+        refuse_options(asked, "query", "cursor", "table")
         query = _query(asked)
         if not asked.options.cursor:
             return {}
@@ -140,7 +141,6 @@ def _segmented(
 
 
 def _opened(asked: Asked) -> AbstractContextManager[Reader]:
-    refuse_options(asked, "query", "cursor", "table")
     return KINDS[urlsplit(asked.address).scheme.partition("+")[0]](asked)
 
 

@@ -129,7 +129,7 @@ def is_held(known: Sequence[Source], address: str, versions: Mapping[str, str], 
         known: what the table has taken in, oldest first.
         whole: it must have nothing else.
     """
-    shown = plain(address)
+    shown = plain(resolved(address)) if is_address(address) else address
     found: dict[str, str] = {}
     for source in known:
         said = {name: value for name, value in source.version.items() if name in versions}
