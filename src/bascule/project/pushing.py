@@ -20,9 +20,7 @@ from bascule.lake.origins.origin import named
 from bascule.lake.origins.spool import whole
 from bascule.lake.seen import Source
 from bascule.project.batches import Batch, bring_parts
-from bascule.project.file import load_project
-from bascule.project.place import PROJECT_FILE
-from bascule.project.required import Required
+from bascule.project.required import required_in
 
 ARROW = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 JSON = ("application/json", "application/x-ndjson", "application/jsonl")
@@ -76,13 +74,13 @@ def push_rows(
         finally:
             shutil.rmtree(spool, ignore_errors=True)
 
-    told: dict[str, Any] = {"key": key, "tolerate": tolerate, "author": author, "required": _required(workspace)}
+    told: dict[str, Any] = {
+        "key": key,
+        "tolerate": tolerate,
+        "author": author,
+        "required": required_in(workspace.folder.parent),
+    }
     return bring_parts(workspace, table, "The rows", gathered, into, **told)
-
-
-def _required(workspace: Workspace) -> Required | None:
-    file = workspace.folder.parent / PROJECT_FILE
-    return Required.of(load_project(file)) if file.is_file() else None
 
 
 def _digest(data: bytes) -> str:

@@ -191,6 +191,8 @@ def test_bombs_are_refused_before_they_fill_a_disk(
         file.write_bytes(data.replace((2 + (10 << 20)).to_bytes(4, "little"), (9).to_bytes(4, "little")))
     with pytest.raises(InputError, match=r"made to fill a disk|is damaged"):
         bring(file)
+    with pytest.raises(InputError, match="made to fill a disk"):
+        bring(zipped(tmp_path / "bomb.xlsx", {"xl/worksheets/sheet1.xml": b" " * (5 << 20)}))
     packed = tmp_path / "bomb.csv.gz"
     packed.write_bytes(gzip.compress(b"n\n" + b"1\n" * (5 << 20)))
     with pytest.raises(InputError, match="made to fill a disk"):

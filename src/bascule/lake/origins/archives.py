@@ -73,6 +73,23 @@ def refuse_bomb(path: Path) -> None:
         raise InputError(f"{path} is damaged: {error}.", hint="Bring it again.") from error
 
 
+def refuse_packed_bomb(path: Path) -> None:
+    """Do what `refuse_bomb` does for a file that is a ZIP archive inside, such as a workbook; others pass."""
+    if not zipfile.is_zipfile(path):
+        return
+    left = limit = most(path.stat().st_size)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as source:
+                    while chunk := source.read(CHUNK):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise _bomb(path, limit)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}.", hint="Bring it again.") from error
+
+
 def most(packed: int) -> int:
     """Return how many bytes may come out of so many packed ones."""
     return max(SMALL, packed * RATIO)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bascule.errors import InputError, MissingExtra, NotFound
+from bascule.lake.origins.archives import refuse_packed_bomb
 from bascule.lake.origins.origin import Asked
 from bascule.lake.origins.spool import whole
 
@@ -27,6 +28,7 @@ def convert(path: Path, spool: Path, asked: Asked) -> list[Path]:
         from python_calamine import CalamineError, CalamineWorkbook, PasswordError
     except ImportError:
         raise MissingExtra("Reading Excel files", "excel") from None
+    refuse_packed_bomb(path)  # sheets are read into memory
     wanted = asked.options.more.get("sheet", "")
     try:
         book = CalamineWorkbook.from_path(str(path))

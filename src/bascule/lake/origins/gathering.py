@@ -177,7 +177,7 @@ def _spool(spools: Path, name: str) -> Iterator[Path]:
     with ExitStack() as held:
         spool = spools / name
         try:
-            held.enter_context(FileLock(spools / f"{name}.lock"))
+            held.enter_context(FileLock(spools / f"{name}.lock", str(os.getpid())))
         except Locked:
             spool = spools / f"{name}-{uuid.uuid4().hex[:8]}"
             held.callback(shutil.rmtree, spool, ignore_errors=True)

@@ -10,6 +10,7 @@ from bascule.errors import InputError
 from bascule.lake import TableDiff
 from bascule.project.batches import Batch, bring_in
 from bascule.project.pushing import ARROW, JSON, push_rows
+from bascule.project.required import required_in
 from bascule.server.answers import Refused
 from bascule.server.api.history import BASE, RefQuery
 from bascule.server.reads import history, tables
@@ -144,6 +145,7 @@ def bring(call: Call[None, Bring]) -> Brought:
     body = call.body
     into = history.demand_branch(call.workspace, body.branch)
     told: dict[str, Any] = {"key": body.key, "mode": body.mode, "tolerate": body.tolerate, "confined": True}
+    told["required"] = required_in(call.workspace.folder.parent)
     batch = bring_in(call.workspace, call.path["table"], body.source, into, author=call.principal.name, **told)
     return _brought(batch)
 
