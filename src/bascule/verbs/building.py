@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,13 +30,25 @@ class BuildingVerbs(Bound):
         key: Sequence[str] = (),
         mode: Literal["append", "replace"] | None = None,
         dates: Literal["day-first", "month-first"] | None = None,
+        query: str = "",
+        cursor: str = "",
+        tolerate: float | None = None,
+        option: Mapping[str, str] | None = None,
         message: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> Batch:
-        """Bring files into a table: written on a branch of their own, checked there, merged when they pass."""
+        """Bring rows into a table: written on a branch of their own, checked there, merged when they pass.
+
+        Args:
+            source: files, or an address: `https://…`, `s3://…`, `postgresql://…`, `kafka://…`, `python://module:function`.
+            query, cursor: what is asked of a database, and a column that only grows: only rows beyond it are brought.
+            tolerate: the share of a file's records that may go to the table `quarantine` because they cannot be read.
+            option: what else a kind of source is told, such as the `sheet` of a workbook.
+        """
         from bascule.project.bringing import ingest
 
-        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell)
+        told: dict[str, Any] = {"query": query, "cursor": cursor, "tolerate": tolerate, "options": option}
+        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell, **told)
 
     def table(self, name: str, *, at: str | None = None) -> BranchTable:
         """Return a table: look at it and read it, create, append, overwrite, upsert, delete, change or drop it.
