@@ -13,9 +13,12 @@ from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import family_of
-from bascule.contracts.plan import Plan, Related, make_plan
+from bascule.contracts.narrow import World
+from bascule.contracts.parts import Memory, NoMemory, Parts, Whole
+from bascule.contracts.plan import ROWS, Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
+from bascule.contracts.scanning import Scan
 from bascule.contracts.sql import columns_of, error_text, quoted, rows_of
 from bascule.contracts.words import expected_text, observed_count, observed_value
 from bascule.errors import InputError
@@ -30,6 +33,8 @@ def run_checks(
     related: Related | None = None,
     existing: str | None = None,
     now: int | None = None,
+    parts: Parts | None = None,
+    memory: Memory | None = None,
 ) -> Report:
     """Check a relation against a contract.
 
@@ -46,6 +51,8 @@ def run_checks(
         existing: the rows that the table holds already, when `relation_sql` is a batch to be added: a key that is
             there already makes the batch's row a duplicate.
         now: microseconds since the epoch, against which freshness is measured; by default the clock.
+        parts: the same rows in parts that never change. What `memory` knows of a part is not measured again.
+        memory: keeps what is measured of parts; without it nothing is known of them.
 
     Returns:
         A report with one result for each check of the contract, in its order.
@@ -55,7 +62,8 @@ def run_checks(
     """
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
-    run = _Run(connection, plan, contract, sample, at, existing)
+    known = memory if parts is not None and memory is not None else NoMemory()
+    run = _Run(connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known)
     results = tuple(run.result(check) for check in contract.checks)
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
 
@@ -83,6 +91,8 @@ class _Run:
         sample: int,
         at: int,
         existing: str | None,
+        parts: Parts,
+        memory: Memory,
     ) -> None:
         self.connection = connection
         self.plan = plan
@@ -90,30 +100,26 @@ class _Run:
         self.sample = sample
         self.at = at
         self.measured = {item.check.name: item for item in plan.measured}
-        self.scanned = self._scan()
-        self.rows = int(self.scanned["count(*)"])
+        self.parts, self.memory = parts, memory
+        self.scan = self._scan()
+        self.rows = self._counted()
         held = columns_of(connection, existing) if existing else ()
         lost = any(finding == "missing" for finding in plan.schema.values())
         self.renames = find_renames(connection, plan.relation, contract, plan.types, held) if lost else {}
 
-    def _scan(self) -> Mapping[str, Any]:
-        """The scan's aggregates by their text. When one of them cannot be computed, only the row count is there."""
-        wanted = self.plan.aggregates()
+    def _scan(self) -> Scan:
+        stable = [a for item in self.plan.measured if item.stable for a in item.scanned]
+        fleeting = [a for item in self.plan.measured if not item.stable for a in item.scanned]
+        return Scan(self.connection, self.parts, self.memory, [ROWS, *stable], fleeting)
+
+    def _counted(self) -> int:
         try:
-            return self._aggregates(wanted)
-        except duckdb.Error:
-            pass
-        try:
-            return self._aggregates(["count(*)"])
+            return int(self.scan.value(ROWS))
         except duckdb.Error as error:
             raise InputError(
                 f"The rows of {self.contract.table} cannot be read: {error_text(error)}",
                 hint="Look at the table with: bascule sql",
             ) from error
-
-    def _aggregates(self, wanted: list[str]) -> dict[str, Any]:
-        row = self.connection.execute(f"SELECT {', '.join(wanted)} FROM {self.plan.relation} AS t").fetchone()
-        return dict(zip(wanted, row or (), strict=True))
 
     def result(self, check: Check) -> CheckResult:
         if check.name in self.plan.schema:
@@ -135,17 +141,11 @@ class _Run:
 
     def _measure(self, item: Measured) -> tuple[Any, int]:
         """A check's measure and the rows it looked at."""
-        wanted = [item.total] if item.value is None else [item.total, item.value]
-        numbers = self.scanned if all(text in self.scanned for text in wanted) else self._aggregates(wanted)
-        total = int(numbers[item.total] or 0)
-        if item.query is None:
-            # Over no rows at all DuckDB's count_if answers NULL.
-            counts = isinstance(item.check.rule, checks.RowCount)
-            return (total if counts else numbers[str(item.value)]), total
-        rows = self.connection.execute(item.query).fetchall()
-        if len(rows) != 1 or len(rows[0]) != 1:
-            raise InputError(f"the query answers {len(rows)} rows; one row with one value is read")
-        return rows[0][0], total
+        total = int(self.scan.value(item.total))
+        if item.narrow is None:
+            return (self.scan.value(item.value) if item.value is not None else total), total
+        world = World(self.connection, self.plan.relation, self.parts, self.memory, self.scan, item.stable)
+        return item.narrow.measure(world), total
 
     def _value_result(self, check: Check, value: Any, total: int) -> CheckResult:
         if value is None or value != value:

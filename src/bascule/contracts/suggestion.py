@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import duckdb
 
 from bascule.contracts.blocks import choose_groupings, measure_blocks
-from bascule.contracts.checks import Check, Unique, shown_number
-from bascule.contracts.compile import compile_check
+from bascule.contracts.checks import shown_number
+from bascule.contracts.compile import surplus_of
 from bascule.contracts.evidence import Evidence, is_personal, rules_of
 from bascule.contracts.families import LOGICAL_TYPES
 from bascule.contracts.profiling import ColumnProfile, Profile
@@ -142,8 +142,7 @@ class _Suggestion:
 
     def _surplus(self, columns: tuple[str, ...]) -> int:
         types = {column.name: column.type for column in self.profile.columns}
-        item = compile_check(Check("", Unique(columns)), self.relation, types, None)
-        return int(self.connection.execute(str(item.query)).fetchall()[0][0])
+        return surplus_of(self.connection, self.relation, columns, types)
 
     def _unique(self, column: ColumnProfile) -> bool:
         """Whether a column identifies rows by itself: about as many values as rows by the sketch, then counted."""
