@@ -3,7 +3,7 @@
     python benchmarks/checks.py [--rows 10000000] [--data FOLDER] [--peers FOLDER]
 
 Prints one table: wall and CPU seconds of the work (after imports), peak memory of the process, and CPU as a multiple of
-the limit. Each line is a process of its own over the same Parquet file. A peer runs with the interpreter
+the limit; of the check after an append also as a share of the full one. Each line is a process of its own over the same Parquet file. A peer runs with the interpreter
 `FOLDER/NAME/bin/python` when there is one (default folder: benchmarks/.peers), made for example by
 
     uv venv benchmarks/.peers/gx && uv pip install --python benchmarks/.peers/gx great-expectations pandas pyarrow
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,44 @@ def bascule(path: str, narrow: bool = False) -> Callable[[], str]:
         return f"{len(counted)} checks, {sum(result.status != 'passed' for result in counted)} failed"
 
     return run
+
+
+def lake(path: str, appended: bool) -> Callable[[], str]:
+    """All checks of the same rows as a table of a lake: in full, or after they were checked and 1 % more came."""
+    import duckdb
+
+    from bascule.history import Workspace
+    from bascule.lake import Lake
+    from bascule.project.checking import check_table
+
+    scratch = tempfile.mkdtemp(dir=Path(path).parent)
+    workspace, connection = Workspace.create(Path(scratch)), duckdb.connect()
+    tables = Lake(workspace)
+    tables.append("t", connection.sql(f"SELECT * FROM read_parquet('{path}')"))
+    contract = {"text": contract_text(narrow=True), "file": "t.yaml"}
+
+    def read(name: str) -> Any:
+        return contract if name.startswith("contracts/") else workspace.history.read("main", name)
+
+    def run() -> str:
+        report = check_table(workspace, "t", read)
+        assert report is not None
+        counted = [result for result in report.results if result.kind not in ("column", "columns")]
+        return f"{report.rows:,} rows, {sum(result.status != 'passed' for result in counted)} failed"
+
+    if appended:
+        run()
+        rows = int(connection.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0])
+        more = f"SELECT * REPLACE (id + {rows} AS id) FROM read_parquet('{path}') LIMIT {rows // 100}"
+        tables.append("t", connection.sql(more))
+
+    def once() -> str:
+        try:
+            return run()
+        finally:
+            shutil.rmtree(scratch)
+
+    return once
 
 
 def bascule_profile(path: str) -> Callable[[], str]:
@@ -244,6 +283,8 @@ WORKERS: dict[str, Callable[[str], Callable[[], str]]] = {
     "limit": limit,
     "bascule": bascule,
     "bascule-narrow": lambda path: bascule(path, narrow=True),
+    "lake": lambda path: lake(path, appended=False),
+    "appended": lambda path: lake(path, appended=True),
     "profile": bascule_profile,
     "gx": gx,
     "pandera": pandera,
@@ -274,6 +315,8 @@ LINES = [
     ("one bare scan (limit)", "limit"),
     ("Bascule, checks that merge", "bascule"),
     ("Bascule, and unique, median, distinct", "bascule-narrow"),
+    ("Bascule, all of them on a lake's table", "lake"),
+    ("Bascule, again after 1 % more came", "appended"),
     ("Bascule, profile of every column", "profile"),
 ]
 

@@ -221,7 +221,7 @@ class Distinct:
             return None
         together = {item for found in known.values() for item in found}
         if world.parts.rest is not None:
-            rest = self._hashes(world, world.parts.rest)
+            rest = self._hashes(world, world.parts.rest, 2 * SAMPLED)
             if rest is None:
                 return None
             together |= set(rest)
@@ -230,14 +230,14 @@ class Distinct:
     def _kept(self, world: World, ids: Sequence[str]) -> dict[str, list[int] | None]:
         found: dict[str, list[int] | None] = {}
         for part in ids:
-            found[part] = self._hashes(world, world.parts.relation([part]))
+            found[part] = self._hashes(world, world.parts.relation([part]), world.parts.rows([part]))
             if found[part] is None:  # the others have too many as well, most likely
                 break
         return found
 
-    def _hashes(self, world: World, relation: str) -> list[int] | None:
-        some = f"(SELECT * FROM {relation} AS t LIMIT {SAMPLED})"
-        for rows in (some, relation):
+    def _hashes(self, world: World, relation: str, size: int) -> list[int] | None:
+        some = [f"(SELECT * FROM {relation} AS t LIMIT {SAMPLED})"] if size >= 2 * SAMPLED else []
+        for rows in (*some, relation):
             query = f"SELECT hash({', '.join(f'k{i}' for i in range(len(self.values)))}) FROM ({self.groups(rows)}) AS q"
             found = world.connection.execute(f"{query} LIMIT {MOST_FEW + 1}").fetchall()
             if len(found) > MOST_FEW:

@@ -68,6 +68,31 @@ class NoMemory:
         """Nothing is kept."""
 
 
+class Noting:
+    """A memory that notes what it is to keep, and hands it on all at once."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._noted: dict[str, dict[tuple[str, str], Any]] = {}
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        """What was noted, and what the memory knows."""
+        found = self._memory.load(parts, measures)
+        for states in self._noted.values():
+            found |= {(p, m): state for (p, m), state in states.items() if p in parts and m in measures}
+        return found
+
+    def keep(self, scope: str, states: Mapping[tuple[str, str], Any]) -> None:
+        """Note states."""
+        self._noted.setdefault(scope, {}).update(states)
+
+    def hand_on(self) -> None:
+        """Give the memory what was noted."""
+        for scope, states in self._noted.items():
+            self._memory.keep(scope, states)
+        self._noted = {}
+
+
 class Whole:
     """A relation of which no part is known to stay."""
 

@@ -14,7 +14,7 @@ from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import family_of
 from bascule.contracts.narrow import World
-from bascule.contracts.parts import Memory, NoMemory, Parts, Whole
+from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole
 from bascule.contracts.plan import ROWS, Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
@@ -62,9 +62,10 @@ def run_checks(
     """
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
-    known = memory if parts is not None and memory is not None else NoMemory()
+    known = Noting(memory if parts is not None and memory is not None else NoMemory())
     run = _Run(connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known)
     results = tuple(run.result(check) for check in contract.checks)
+    known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
 
 

@@ -15,6 +15,7 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
+from bascule.project.remembering import States
 
 Reader = Callable[[str], Object | None]
 
@@ -50,7 +51,14 @@ def check_table(
         return None
     lake = Lake(workspace)
     with opened(workspace.temporary_folder) as connection:
-        report = run_checks(connection, lake.scan(table), contract, related=relations(lake, read))
+        report = run_checks(
+            connection,
+            lake.scan(table),
+            contract,
+            related=relations(lake, read),
+            parts=lake.parts(table),
+            memory=States(workspace.catalog),
+        )
     keep(workspace, report, commit, run)
     return report
 
