@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -29,6 +29,8 @@ class Measured:
         value: what measures as part of the scan, or None when `narrow` does.
         narrow: what measures with a query of its own, or None.
         failing: selects the failing rows; run only after the check failed.
+        failing_in: selects those of some rows, when each row fails by itself.
+        bad: the condition for a row to fail, when each row fails by itself.
         stable: it says the same of the same rows whenever it is asked, so that states of it may be kept.
     """
 
@@ -37,6 +39,8 @@ class Measured:
     value: Accumulator | None = None
     narrow: Narrow | None = None
     failing: str | None = None
+    failing_in: Callable[[str], str] | None = None
+    bad: str | None = None
     stable: bool = True
 
     @property
@@ -99,8 +103,12 @@ def compile_check(check: Check, relation: str, types: Types, existing: str | Non
         case _:
             bad = bad_rows(rule, types)
             failing = f"{where} AND ({bad})" if where else bad
-            rows = f"SELECT * FROM {relation} AS t WHERE {failing}"
-            return Measured(check, total, value=accumulators.count(failing), failing=rows)
+
+            def rows(source: str) -> str:
+                return f"SELECT * FROM {source} AS t WHERE {failing}"
+
+            value = accumulators.count(failing)
+            return Measured(check, total, value, failing=rows(relation), failing_in=rows, bad=failing)
 
 
 def bad_rows(rule: RowRule, types: Types) -> str:

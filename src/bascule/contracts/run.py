@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 
-from bascule.contracts import checks
+from bascule.contracts import accumulators, checks
+from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
@@ -67,6 +69,11 @@ def run_checks(
     results = tuple(run.result(check) for check in contract.checks)
     known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
+
+
+def _as_text(extreme: Accumulator) -> Accumulator:
+    """The same with ends that JSON can hold; dates and times as texts sort as they do."""
+    return replace(extreme, columns=(f"CAST({extreme.columns[0]} AS VARCHAR)",))
 
 
 def explain(
@@ -170,9 +177,19 @@ class _Run:
         if not holds and failing and item.failing and self.sample:
             observed += self._detail(item)
             first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
-            rows = rows_of(self.connection, item.failing, list(dict.fromkeys(first)), self.contract.masked, self.sample)
+            rows = self._failing(item, list(dict.fromkeys(first)))
         status = "passed" if holds else "failed"
         return self._made(check, status, observed, failed_rows=failing, total_rows=total, sample=tuple(rows))
+
+    def _failing(self, item: Measured, columns: list[str]) -> list[dict[str, Any]]:
+        """Some failing rows: of what was read now, when those are enough, else of all."""
+        read = self.scan.read
+        if item.failing_in is not None and read and len(read) < len(self.parts.ids):
+            query = item.failing_in(self.parts.relation(sorted(read)))
+            rows = rows_of(self.connection, query, columns, self.contract.masked, self.sample)
+            if len(rows) == self.sample:
+                return rows
+        return rows_of(self.connection, str(item.failing), columns, self.contract.masked, self.sample)
 
     def _detail(self, item: Measured) -> str:
         """What the failing values are, when they may be shown: the commonest ones, or their extremes."""
@@ -182,8 +199,9 @@ class _Run:
         column = quoted(rule.column)
         if isinstance(rule, checks.Between):
             numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
-            ends = ", ".join(f"CAST({end}({column}) AS {'DOUBLE' if numeric else 'VARCHAR'})" for end in ("min", "max"))
-            found = self.connection.execute(f"SELECT {ends} FROM ({item.failing}) AS t").fetchall()[0]
+            value = f"t.{column}" if not numeric else f"CAST(t.{column} AS DOUBLE)"
+            ends = (accumulators.extreme(end, value, item.bad) for end in ("min", "max"))
+            found = (self.scan.later(end if numeric else _as_text(end), stable=item.stable) for end in ends)
             low, high = (shown_number(value) if numeric else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "

@@ -19,7 +19,7 @@ class Scan:
     """Accumulators measured over a relation: known states are taken, the others measured together and kept.
 
     Attributes:
-        read: how many rows were read to measure what was not known.
+        read: the parts that were read to measure what was not known.
     """
 
     def __init__(
@@ -40,10 +40,20 @@ class Scan:
         self._states: dict[tuple[str, str], State] = {}
         self._measures = {item.columns: measure_of(*item.columns) for item in (*stable, *fleeting)}
         self._stable = {self._measures[item.columns] for item in stable}
-        self.read = 0
+        self.read: set[str] = set()
         known = memory.load(parts.ids, self._stable) if parts.ids else {}
         self._states |= {place: tuple(state) for place, state in known.items()}
         self._gather(list({item.columns: item for item in (*stable, *fleeting)}.values()))
+
+    def later(self, item: Accumulator, *, stable: bool) -> Any:
+        """The number of an accumulator that was not asked for at first; see `value`."""
+        if item.columns not in self._measures:
+            measure = self._measures[item.columns] = measure_of(*item.columns)
+            if stable:
+                self._stable.add(measure)
+                known = self.memory.load(self.parts.ids, [measure]) if self.parts.ids else {}
+                self._states |= {place: tuple(state) for place, state in known.items()}
+        return self.value(item)
 
     def value(self, item: Accumulator) -> Any:
         """The number of an accumulator over all rows.
@@ -82,7 +92,7 @@ class Scan:
         found: dict[str, dict[str, Any]] = {}
         if ids:
             found |= self._by_part(ids, columns)
-            self.read += self.parts.rows(ids)
+            self.read |= set(ids)
         if REST in places:
             row = self.connection.execute(f"SELECT {', '.join(columns)} FROM {self.parts.rest} AS t").fetchone()
             found[REST] = dict(zip(columns, row or (), strict=True))
