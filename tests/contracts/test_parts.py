@@ -112,7 +112,9 @@ def checks_of_all_kinds() -> Contract:
 
 
 def numbered(first: int, rows: int) -> str:
-    return f"(SELECT range AS i, (hash(range) % 1000) / 7 AS x, 's' || range % 7 AS s FROM range({first}, {first + rows}))"
+    return (
+        f"(SELECT range AS i, (hash(range) % 1000) / 7 AS x, 's' || range % 7 AS s FROM range({first}, {first + rows}))"
+    )
 
 
 def test_after_an_append_only_the_new_part_is_measured(small: None, connection: duckdb.DuckDBPyConnection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bascule.contracts.families import Family
@@ -169,21 +169,29 @@ SchemaRule = Declared | NoOthers
 Rule = RowRule | SetRule | NumberRule | SchemaRule
 
 
-Operator = Literal["=", "!=", ">", ">=", "<", "<=", "between", "not between"]
+Operator = Literal["=", "!=", ">", ">=", "<", "<=", "between", "not between", "usual"]
 _WORDS: dict[str, str] = {"=": "", "!=": "not ", ">": "over ", ">=": "at least ", "<": "under ", "<=": "at most "}
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a measured number must satisfy. `unit` percent compares 100 × failing rows / rows looked at."""
+    """What a measured number must satisfy. `unit` percent compares 100 × failing rows / rows looked at.
+
+    The operator `usual` asks for at most `low` robust standard deviations from the check's own past; `settled` makes
+    it a range, once that past is known.
+    """
 
     operator: Operator
     low: float
     high: float = 0.0
     unit: Literal["rows", "percent", "value"] = "rows"
 
+    def settled(self, past: tuple[float, float]) -> Bound:
+        """A bound on what is usual, as the range that the past gives."""
+        return replace(self, operator="between", low=past[0], high=past[1])
+
     def holds(self, observed: float) -> bool:
-        """Whether a number satisfies the bound; NaN satisfies none."""
+        """Whether a number satisfies the bound; NaN satisfies none, and what is usual must be settled before."""
         if observed != observed:
             return False
         low, high = self.low, self.high
@@ -202,6 +210,8 @@ class Bound:
     def text(self) -> str:
         """The bound in words, for example `at most 0.1 %` or `850 to 1,200`."""
         mark = " %" if self.unit == "percent" else ""
+        if self.operator == "usual":
+            return "as usual"
         if self.operator in ("between", "not between"):
             inside = f"{shown_number(self.low)} to {shown_number(self.high)}{mark}"
             return inside if self.operator == "between" else f"outside {inside}"
@@ -222,6 +232,7 @@ class Check:
         severity: only a failed `critical` check fails a report.
         where: a SQL condition; only rows for which it is true are looked at.
         minimum_rows: with fewer rows to look at the check passes, because it could say nothing.
+        owner: who is asked when it fails.
         line: where the contract asks it.
     """
 
@@ -233,6 +244,7 @@ class Check:
     minimum_rows: int = 0
     description: str = ""
     dimension: str = ""
+    owner: str = ""
     line: int = field(default=0, compare=False)
 
     @property

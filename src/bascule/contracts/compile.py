@@ -20,6 +20,7 @@ _NUMERIC = frozenset[Family]({"integer", "number", "empty"})
 _WHOLE = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"))
 _TIMES = frozenset[Family]({"date", "timestamp", "time", "string", "empty"})
 
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """How one check is measured over a relation.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from bascule.contracts import checks
+from bascule.contracts.anomalies import WIDTH
 from bascule.contracts.checks import Aggregate, Bound, Check, Function, Rule
 from bascule.contracts.document import Node
 from bascule.contracts.rules import (
@@ -123,7 +124,7 @@ def _aggregate(name: Function) -> _Kind:
     return _Kind(
         lambda node, scope: Aggregate(name, _column(node, scope)),
         bound=_value_bound,
-        bound_keys=("between", "minimum", "maximum"),
+        bound_keys=("between", "minimum", "maximum", "usual"),
     )
 
 
@@ -132,25 +133,41 @@ def _tolerated(node: Node) -> Bound:
     found = node.get("tolerate")
     if found is None:
         return checks.NONE_FAILING
+    if found.value == "usual":
+        return Bound("usual", WIDTH, unit="percent")
     if isinstance(found.value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", found.value.strip())
         if match is None or float(match[1]) > 100:
-            found.fail(f"Expected a number of rows or a share such as `0.1 %`, found {found.shown()}.")
+            found.fail(f"Expected a number of rows, a share such as `0.1 %` or `usual`, found {found.shown()}.")
         return Bound("<=", float(match[1]), unit="percent")
     return Bound("<=", found.count())
 
 
 def _value_bound(node: Node) -> Bound:
     between, low, high = node.get("between"), node.get("minimum"), node.get("maximum")
+    past = node.get("usual")
+    if past is not None:
+        return _usual(node, past, between or low or high)
     if between is not None and low is None and high is None:
         return read_bound("between", between)
     if between is not None or (low is None and high is None):
-        node.fail("Say what the value must be: `between: [low, high]`, or `minimum` and `maximum`.")
+        node.fail("Say what the value must be: `between: [low, high]`, `minimum` and `maximum`, or `usual: true`.")
     if low is not None and high is not None:
         if low.number() > high.number():
             node.fail("`minimum` is over `maximum`.")
         return Bound("between", low.number(), high.number(), unit="value")
     return read_bound(">=", low) if low is not None else read_bound("<=", cast(Node, high))
+
+
+def _usual(node: Node, past: Node, other: Node | None) -> Bound:
+    if other is not None:
+        node.fail("Say one thing: `usual`, or `between`, `minimum` and `maximum`.")
+    if past.value is True:
+        return Bound("usual", WIDTH, unit="value")
+    width = past.number()
+    if width <= 0:
+        past.fail("Expected `true`, or how many robust standard deviations from its past a value may lie.")
+    return Bound("usual", width, unit="value")
 
 
 def _within(node: Node) -> Bound:

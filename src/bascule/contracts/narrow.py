@@ -119,7 +119,9 @@ class Counted:
         measure = measure_of("counted", self.query("PART"))
         known = world.memory.load(world.parts.ids, [measure])
         found = {part: int(value) for (part, _), value in known.items()}
-        fresh = {p: int(world.one(self.query(world.parts.relation([p]))) or 0) for p in world.parts.ids if p not in found}
+        fresh = {
+            p: int(world.one(self.query(world.parts.relation([p]))) or 0) for p in world.parts.ids if p not in found
+        }
         world.memory.keep(world.parts.scope, {(part, measure): value for part, value in fresh.items()})
         rest = world.parts.rest
         return sum(found.values()) + sum(fresh.values()) + (int(world.one(self.query(rest)) or 0) if rest else 0)
@@ -238,7 +240,9 @@ class Distinct:
     def _hashes(self, world: World, relation: str, size: int) -> list[int] | None:
         some = [f"(SELECT * FROM {relation} AS t LIMIT {SAMPLED})"] if size >= 2 * SAMPLED else []
         for rows in (*some, relation):
-            query = f"SELECT hash({', '.join(f'k{i}' for i in range(len(self.values)))}) FROM ({self.groups(rows)}) AS q"
+            query = (
+                f"SELECT hash({', '.join(f'k{i}' for i in range(len(self.values)))}) FROM ({self.groups(rows)}) AS q"
+            )
             found = world.connection.execute(f"{query} LIMIT {MOST_FEW + 1}").fetchall()
             if len(found) > MOST_FEW:
                 return None
@@ -338,7 +342,9 @@ class Quantile:
         if not 0 <= rank <= inside - 1:
             return None
         wanted = [max(0.0, (rank - WINDOW) / inside), min(1.0, (rank + WINDOW) / inside)]
-        found = world.one(f"SELECT quantile_disc(v, {wanted!r}) FROM ({self._values(world.relation, (low, high))}) AS q")
+        found = world.one(
+            f"SELECT quantile_disc(v, {wanted!r}) FROM ({self._values(world.relation, (low, high))}) AS q"
+        )
         return [float(found[0]), float(found[1])]
 
     def _between(self, world: World, rows: int, pivots: Sequence[float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,13 @@ import duckdb
 
 from bascule.contracts import accumulators, checks
 from bascule.contracts.accumulators import Accumulator
+from bascule.contracts.anomalies import LEAST, usual
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import family_of
 from bascule.contracts.narrow import World
-from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole
+from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole, measure_of
 from bascule.contracts.plan import ROWS, Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
@@ -37,6 +38,7 @@ def run_checks(
     now: int | None = None,
     parts: Parts | None = None,
     memory: Memory | None = None,
+    past: Mapping[str, Sequence[float]] | None = None,
 ) -> Report:
     """Check a relation against a contract.
 
@@ -55,6 +57,7 @@ def run_checks(
         now: microseconds since the epoch, against which freshness is measured; by default the clock.
         parts: the same rows in parts that never change. What `memory` knows of a part is not measured again.
         memory: keeps what is measured of parts; without it nothing is known of them.
+        past: the values of earlier runs by check, oldest first, for bounds on what is usual.
 
     Returns:
         A report with one result for each check of the contract, in its order.
@@ -65,7 +68,7 @@ def run_checks(
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
     known = Noting(memory if parts is not None and memory is not None else NoMemory())
-    run = _Run(connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known)
+    run = _Run(connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known, past or {})
     results = tuple(run.result(check) for check in contract.checks)
     known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
@@ -83,9 +86,25 @@ def explain(
     *,
     related: Related | None = None,
     existing: str | None = None,
+    parts: Parts | None = None,
+    memory: Memory | None = None,
 ) -> str:
-    """The queries that `run_checks` would make, as text; nothing is scanned."""
-    return make_plan(connection, relation_sql, contract, related=related, existing=existing).text()
+    """The queries that `run_checks` would make, as text, and how much is known already; nothing is scanned."""
+    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
+    if parts is None or memory is None or not parts.ids:
+        return plan.text()
+    stable = {measure_of(*a.columns) for item in plan.measured if item.stable for a in item.scanned}
+    known = memory.load(parts.ids, stable)
+    ready = [part for part in parts.ids if all((part, measure) in known for measure in stable)]
+    rows, fresh = parts.rows(parts.ids), parts.rows([part for part in parts.ids if part not in set(ready)])
+    lines = [
+        f"{len(ready)} of {len(parts.ids)} data files were measured before: the scan reads {fresh:,} of {rows:,} rows"
+        + (", and those of files that deletes touch" if parts.rest is not None else "")
+    ]
+    moving = [item.check.name for item in plan.measured if not item.stable]
+    if moving:
+        lines.append(f"asked of every row each time, because they look at a clock or at chance: {', '.join(moving)}")
+    return "\n".join([*lines, "", plan.text()])
 
 
 class _Run:
@@ -101,6 +120,7 @@ class _Run:
         existing: str | None,
         parts: Parts,
         memory: Memory,
+        past: Mapping[str, Sequence[float]],
     ) -> None:
         self.connection = connection
         self.plan = plan
@@ -108,7 +128,7 @@ class _Run:
         self.sample = sample
         self.at = at
         self.measured = {item.check.name: item for item in plan.measured}
-        self.parts, self.memory = parts, memory
+        self.parts, self.memory, self.past = parts, memory, past
         self.scan = self._scan()
         self.rows = self._counted()
         held = columns_of(connection, existing) if existing else ()
@@ -164,22 +184,44 @@ class _Run:
         if not isinstance(value, int | float):
             return self._made(check, "error", f"not run: the query answers {type(value).__name__}, not a number")
         number = (self.at - value) / 1e6 if isinstance(check.rule, checks.Freshness) else float(value)
-        hidden = isinstance(check.rule, checks.Aggregate) and check.rule.function in ("min", "max")
-        shown = "hidden" if hidden and check.columns[0] in self.contract.masked else observed_value(check, number)
-        return self._made(check, "passed" if check.bound.holds(number) else "failed", shown, total_rows=total)
+        extreme = isinstance(check.rule, checks.Aggregate) and check.rule.function in ("min", "max")
+        hidden = extreme and check.columns[0] in self.contract.masked
+        shown = "hidden" if hidden else observed_value(check, number)
+        holds, told = self._holds(check, number, number)
+        return self._made(
+            check, "passed" if holds else "failed", shown + told, total_rows=total, value=None if hidden else number
+        )
+
+    def _holds(self, check: Check, number: float, value: float) -> tuple[bool, str]:
+        """Whether a number is within a check's bound, and what is to be said of that.
+
+        Args:
+            number: in the unit of the bound.
+            value: in the unit of the past.
+        """
+        if check.bound.operator != "usual":
+            return check.bound.holds(number), ""
+        past = self.past.get(check.name, ())
+        bounds = usual(past, check.bound.low)
+        if bounds is None:
+            return True, f"; {len(past)} past values are too few to say what is usual (at least {LEAST})"
+        scale = 100 if check.bound.unit == "percent" else 1
+        told = check.bound.settled((bounds[0] * scale, bounds[1] * scale))
+        return told.holds(value * scale), f"; usually {told.text()}"
 
     def _count_result(self, item: Measured, failing: int, total: int) -> CheckResult:
         check = item.check
         share = 100 * failing / total if total else 0.0
-        holds = check.bound.holds(share if check.bound.unit == "percent" else failing)
-        observed = observed_count(check, failing, total)
+        value = failing / total if total else 0.0
+        holds, told = self._holds(check, share if check.bound.unit == "percent" else failing, value)
+        observed = observed_count(check, failing, total) + told
         rows: list[dict[str, Any]] = []
         if not holds and failing and item.failing and self.sample:
             observed += self._detail(item)
             first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
             rows = self._failing(item, list(dict.fromkeys(first)))
-        status = "passed" if holds else "failed"
-        return self._made(check, status, observed, failed_rows=failing, total_rows=total, sample=tuple(rows))
+        told_rows: dict[str, Any] = {"failed_rows": failing, "total_rows": total, "sample": tuple(rows)}
+        return self._made(check, "passed" if holds else "failed", observed, **told_rows, value=value)
 
     def _failing(self, item: Measured, columns: list[str]) -> list[dict[str, Any]]:
         """Some failing rows: of what was read now, when those are enough, else of all."""
@@ -238,5 +280,7 @@ class _Run:
             description=check.description,
             dimension=check.quality,
             line=check.line,
+            owner=check.owner,
+            usual=usual(self.past.get(check.name, ())),
             **more,
         )

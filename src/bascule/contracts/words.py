@@ -110,6 +110,8 @@ def _allowance(bound: Bound) -> str:
     """What a bound on failing rows forgives."""
     if bound == checks.NONE_FAILING or (bound.operator in ("=", "<=") and bound.low == 0):
         return ""
+    if bound.operator == "usual":
+        return ", failing rows as usual"
     if bound.unit == "percent":
         return f", failing rows {bound.text()}"
     return f", failing rows {bound.text()} rows"

@@ -19,6 +19,7 @@ from bascule.lake.engine import opened
 from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
 from bascule.project.checking import keep, problems, refuse, relations
+from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
 from bascule.project.required import Required
 from bascule.project.words import counted
@@ -170,10 +171,11 @@ def _audit(
             connection,
             _rows(lake, staged, connection),
             contract,
-            related=relations(lake, lambda path: workspace.history.read(written, path)),
+            related=relations(workspace, lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
+            past=past_values(workspace.catalog, f"tables/{table}", BATCH),
         )
-    keep(workspace, report, written.id, run)
+    keep(workspace, report, written.id, run, BATCH)
     refuse(
         [report],
         f"The batch is not merged into {into!r}",

@@ -15,6 +15,7 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
+from bascule.project.pasts import TABLE, past_values
 from bascule.project.remembering import States
 
 Reader = Callable[[str], Object | None]
@@ -55,17 +56,18 @@ def check_table(
             connection,
             lake.scan(table),
             contract,
-            related=relations(lake, read),
+            related=relations(workspace, lake, read),
             parts=lake.parts(table),
             memory=States(workspace.catalog),
+            past=past_values(workspace.catalog, f"tables/{name}"),
         )
     keep(workspace, report, commit, run)
     return report
 
 
-def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None) -> None:
-    """Write a report's results into the records."""
-    rows = report.as_rows(new_id=new_id, commit_id=commit, run_id=run)
+def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None, looked_at: str = TABLE) -> None:
+    """Write a report's results into the records; `looked_at` says whether they are of a table or of a batch."""
+    rows = report.as_rows(new_id=new_id, commit_id=commit, run_id=run, looked_at=looked_at)
     if rows:
         with workspace.catalog.write() as conn:
             conn.execute(insert(check_results), rows)
@@ -97,17 +99,22 @@ def problems(report: Report) -> list[dict[str, Any]]:
             "observed": result.observed,
             "expected": result.expected,
             "failed_rows": result.failed_rows,
+            "owner": result.owner,
             "sample": [dict(row) for row in result.sample],
         }
         for result in report.problems
     ]
 
 
-def relations(lake: Lake, read: Reader) -> Callable[[str], str | None]:
-    """Return what gives the relation of a table of some state by name, for checks that look at other tables."""
+def relations(workspace: Workspace, lake: Lake, read: Reader) -> Callable[[str], str | None]:
+    """Return what gives the relation of a table by name, for checks that look at other tables.
+
+    `flights` is the table of the state that is checked; `flights@v1.2` is that of a branch, a tag or a commit.
+    """
 
     def relation(name: str) -> str | None:
-        other = read(f"tables/{name}")
+        plain, _, ref = name.partition("@")
+        other = workspace.history.read(ref, f"tables/{plain}") if ref else read(f"tables/{plain}")
         return lake.scan(other) if other is not None else None
 
     return relation

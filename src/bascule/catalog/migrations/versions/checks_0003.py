@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table('check_results') as batch:
         batch.add_column(sa.Column('value', sa.Double(), nullable=True))
+        batch.add_column(sa.Column('looked_at', sa.String(length=10), nullable=True))
     op.create_table('check_states',
     sa.Column('part', sa.String(length=64), nullable=False),
     sa.Column('measure', sa.String(length=64), nullable=False),
@@ -27,4 +28,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table('check_states')
     with op.batch_alter_table('check_results') as batch:
+        batch.drop_column('looked_at')
         batch.drop_column('value')
