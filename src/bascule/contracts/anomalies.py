@@ -8,6 +8,7 @@ grows every day is not unusual for having grown. Medians bear a few odd days.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 LEAST = 8  # past values; fewer say nothing
@@ -28,7 +29,7 @@ def usual(past: Sequence[float], width: float = WIDTH) -> tuple[float, float] | 
     if len(values) < LEAST:
         return None
     middle = median(values)
-    steps = [after - before for before, after in zip(values, values[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(values)]
     step = median(steps)
     stays, goes = _spread(values, middle), _spread(steps, step)
     # To go on has two parameters more to fit by, so it must be clearly better.
@@ -39,6 +40,6 @@ def usual(past: Sequence[float], width: float = WIDTH) -> tuple[float, float] | 
 
 def _spread(values: Sequence[float], centre: float) -> float:
     deviations = [abs(value - centre) for value in values]
-    robust = _SCALE * median(deviations)
-    # When most values are equal the median deviation is nothing; the mean one still knows of the others.
-    return robust or 1.2533 * sum(deviations) / len(deviations)
+    robust, mean = _SCALE * median(deviations), 1.2533 * sum(deviations) / len(deviations)
+    # When most values are equal, but for rounding, only the mean deviation knows of the others.
+    return robust if robust > 1e-6 * mean else mean

@@ -10,6 +10,7 @@ from bascule.contracts.families import Family
 Scalar = str | int | float | bool | None
 Severity = Literal["info", "warning", "critical"]
 Policy = Literal["allow", "warn", "refuse"]
+Measure = Literal["js", "psi", "linf", "tvd"]
 Function = Literal["mean", "min", "max", "sum", "std", "median", "quantile", "distinct"]
 
 
@@ -34,6 +35,14 @@ class NotMissing:
 @dataclass(frozen=True, slots=True)
 class OneOf:
     """The value is one of an accepted set."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """The value is none of a refused set."""
 
     column: str
     values: tuple[Scalar, ...]
@@ -112,6 +121,25 @@ class NoRowsFrom:
     sql: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """The value lies within fences: the quartiles, moved outwards by `fences` times the distance between them.
+
+    The quartiles are those of the rows that are checked, or of the same table at a reference state.
+    """
+
+    column: str
+    fences: float
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A Python function that is given the rows finds nothing wrong."""
+
+    function: str  # module:function
+
+
 # Rules that measure one number.
 
 
@@ -127,6 +155,29 @@ class Aggregate:
     function: Function
     column: str
     at: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """How many of some values never occur."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """How far the values are from other ones: shares that the contract states, or a reference state of the table.
+
+    Attributes:
+        shares: value to its share; the rest up to 1 is of other values. Empty with a reference.
+        reference: a branch, a tag or a commit.
+    """
+
+    column: str
+    measure: Measure
+    shares: tuple[tuple[Scalar, float], ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +213,9 @@ class NoOthers:
     policy: Policy
 
 
-RowRule = NotNull | NotMissing | OneOf | Between | Matches | Length | MultipleOf | Holds
-SetRule = Unique | References | NoRowsFrom
-NumberRule = RowCount | Aggregate | Freshness | Answer
+RowRule = NotNull | NotMissing | OneOf | NoneOf | Between | Matches | Length | MultipleOf | Holds
+SetRule = Unique | References | NoRowsFrom | Outliers | Called
+NumberRule = RowCount | Aggregate | Contains | Differs | Freshness | Answer
 SchemaRule = Declared | NoOthers
 Rule = RowRule | SetRule | NumberRule | SchemaRule
 
@@ -250,6 +301,8 @@ class Check:
     @property
     def kind(self) -> str:
         """The word for the rule: not_null, unique, range, …"""
+        if isinstance(self.rule, Differs):
+            return "drift" if self.rule.reference else "distribution"
         return KINDS[type(self.rule)] if not isinstance(self.rule, Aggregate) else self.rule.function
 
     @property
@@ -274,6 +327,7 @@ KINDS: dict[type, str] = {
     NotNull: "not_null",
     NotMissing: "not_missing",
     OneOf: "values",
+    NoneOf: "not_values",
     Between: "range",
     Matches: "pattern",
     Length: "length",
@@ -282,7 +336,10 @@ KINDS: dict[type, str] = {
     Unique: "unique",
     References: "relationship",
     NoRowsFrom: "query",
+    Outliers: "outliers",
+    Called: "python",
     RowCount: "row_count",
+    Contains: "contains",
     Freshness: "freshness",
     Answer: "sql",
     Declared: "column",
@@ -299,7 +356,12 @@ DIMENSIONS: dict[str, str] = {
     "expression": "consistency",
     "query": "consistency",
     "freshness": "timeliness",
+    "contains": "coverage",
+    "drift": "accuracy",
+    "distribution": "accuracy",
+    "outliers": "accuracy",
     "sql": "",
+    "python": "",
 }
 
 

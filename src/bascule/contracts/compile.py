@@ -10,6 +10,7 @@ import duckdb
 from bascule.contracts import accumulators, checks
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.checks import Aggregate, Check, RowRule, Scalar
+from bascule.contracts.distribution import Distance, Outlying
 from bascule.contracts.families import Family, family_of
 from bascule.contracts.narrow import Counted, Distinct, Narrow, Quantile, Surplus
 from bascule.contracts.sql import literal, quoted, value_of
@@ -78,6 +79,8 @@ def _wanted(rule: checks.Rule) -> tuple[frozenset[Family], str]:
             return frozenset({"string", "array", "empty"}), "a text or an array"
         case checks.Freshness():
             return frozenset({"date", "timestamp", "empty"}), "a date or a time"
+        case checks.Outliers():
+            return _NUMERIC, "a number"
         case Aggregate(function=function) if function != "distinct":
             return _NUMERIC, "a number"
         case _:
@@ -99,7 +102,18 @@ def compile_check(check: Check, relation: str, types: Types, existing: str | Non
             return _aggregate(check, rule, types, where, total)
         case checks.Unique():
             return _unique(check, rule, relation, types, where, total, existing)
-        case checks.References() | checks.NoRowsFrom() | checks.Answer() | checks.Declared() | checks.NoOthers():
+        case checks.Contains():
+            return Measured(check, total, value=_occurring(rule, types, where))
+        case (
+            checks.References()
+            | checks.NoRowsFrom()
+            | checks.Answer()
+            | checks.Differs()
+            | checks.Outliers()
+            | checks.Called()
+            | checks.Declared()
+            | checks.NoOthers()
+        ):
             raise TypeError(f"{type(rule).__name__} is compiled by the plan")
         case _:
             bad = bad_rows(rule, types)
@@ -127,6 +141,9 @@ def bad_rows(rule: RowRule, types: Types) -> str:
         case checks.OneOf():
             listed = _listed(rule.values, rule.column, types)
             return f"{listed[0]} NOT IN ({listed[1]})" if listed else f"{value} IS NOT NULL"
+        case checks.NoneOf():
+            listed = _listed(rule.values, rule.column, types)
+            return f"{listed[0]} IN ({listed[1]})" if listed else "false"
         case checks.Between():
             ends = ((rule.minimum, "<"), (rule.maximum, ">"), (rule.above, "<="), (rule.below, ">="))
             return " OR ".join(f"{value} {sign} {literal(end)}" for end, sign in ends if end is not None)
@@ -223,6 +240,43 @@ def _unique(
     rows = f"SELECT * FROM {relation} AS t WHERE {keys.present}"
     failing = f"SELECT * FROM ({rows}) AS t SEMI JOIN ({some}) AS e ON {match} ORDER BY {', '.join(keys.values)}"
     return Measured(check, total, narrow=Surplus(keys, existing), failing=failing, stable=existing is None)
+
+
+def _occurring(rule: checks.Contains, types: Types, where: str | None) -> Accumulator:
+    """Counts, for each listed value, its rows; what it measures is how many values have none."""
+    columns = []
+    for value in rule.values:
+        listed = _listed((value,), rule.column, types)
+        same = f"{listed[0]} = {listed[1]}" if listed else f"t.{quoted(rule.column)} IS NULL"
+        columns.append(f"count_if({same} AND {where})" if where else f"count_if({same})")
+
+    def merge(a: accumulators.State, b: accumulators.State) -> accumulators.State:
+        return tuple((x or 0) + (y or 0) for x, y in zip(a, b, strict=True))
+
+    return Accumulator(tuple(columns), merge, lambda state: sum(not number for number in state))
+
+
+def compile_distance(check: Check, rule: checks.Differs, types: Types, reference: str | None) -> Measured:
+    """How far a column's values are from a reference relation's, or from stated shares."""
+    where = _condition(check)
+    plain, family = value_of(rule.column, types[rule.column]), family_of(types[rule.column])
+    numeric = reference is not None and family in ("integer", "number", "date", "timestamp")
+    value = f"CAST({plain} AS VARCHAR)"
+    if numeric:
+        value = f"epoch({plain})" if family in ("date", "timestamp") else f"CAST({plain} AS DOUBLE)"
+    shares = tuple((str(v).lower() if isinstance(v, bool) else str(v), share) for v, share in rule.shares)
+    narrow = Distance(rule.measure, value, _present([plain], where), numeric, reference, shares)
+    return Measured(check, accumulators.count(where), narrow=narrow)
+
+
+def compile_outliers(check: Check, rule: checks.Outliers, types: Types, reference: str | None) -> Measured:
+    """Values beyond fences around the quartiles."""
+    where = _condition(check)
+    plain = value_of(rule.column, types[rule.column])
+    present = _present([plain], where)
+    rows = accumulators.count(present)
+    narrow = Outlying(f"CAST({plain} AS DOUBLE)", present, rule.fences, rows, reference)
+    return Measured(check, accumulators.count(where), narrow=narrow)
 
 
 def surplus_of(connection: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str], types: Types) -> int:

@@ -9,7 +9,15 @@ import duckdb
 
 from bascule.contracts import accumulators, checks
 from bascule.contracts.checks import Check
-from bascule.contracts.compile import Measured, Types, compile_check, compile_references, unfit
+from bascule.contracts.compile import (
+    Measured,
+    Types,
+    compile_check,
+    compile_distance,
+    compile_outliers,
+    compile_references,
+    unfit,
+)
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import accepts, family_of
 from bascule.contracts.narrow import Asked
@@ -130,6 +138,12 @@ def _add(
     if isinstance(rule, checks.References):
         target = _related(rule.table, contract, plan.relation, related)
         found = compile_references(check, rule, plan.relation, plan.types, target)
+    elif isinstance(rule, checks.Differs):
+        found = compile_distance(check, rule, plan.types, _reference(rule.reference, contract, related))
+    elif isinstance(rule, checks.Outliers):
+        found = compile_outliers(check, rule, plan.types, _reference(rule.reference, contract, related))
+    elif isinstance(rule, checks.Called):
+        found = Measured(check, ROWS, stable=False)
     elif isinstance(rule, checks.NoRowsFrom | checks.Answer):
         found = _queried(plan, connection, contract, check, rule, related)
     else:
@@ -141,6 +155,16 @@ def _related(table: str, contract: Contract, relation: str, related: Related | N
     found = relation if table.lower() == contract.table.lower() else related(table) if related else None
     if found is None:
         raise InputError(f"The table {table} is not here.", hint="Bring it in first with: bascule ingest")
+    return found
+
+
+def _reference(ref: str, contract: Contract, related: Related | None) -> str | None:
+    """The checked table as it was at a reference; None when none is asked for."""
+    if not ref:
+        return None
+    found = related(f"{contract.table}@{ref}") if related else None
+    if found is None:
+        raise InputError(f"There is no table {contract.table} at {ref!r} to compare with.")
     return found
 
 

@@ -12,9 +12,11 @@ import duckdb
 from bascule.contracts import accumulators, checks
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.anomalies import LEAST, usual
+from bascule.contracts.calling import Functions, Rows, call
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
+from bascule.contracts.distribution import Outlying
 from bascule.contracts.families import family_of
 from bascule.contracts.narrow import World
 from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole, measure_of
@@ -24,7 +26,7 @@ from bascule.contracts.report import CheckResult, Report
 from bascule.contracts.scanning import Scan
 from bascule.contracts.sql import columns_of, error_text, quoted, rows_of
 from bascule.contracts.words import expected_text, observed_count, observed_value
-from bascule.errors import InputError
+from bascule.errors import BasculeError, InputError
 
 
 def run_checks(
@@ -39,6 +41,7 @@ def run_checks(
     parts: Parts | None = None,
     memory: Memory | None = None,
     past: Mapping[str, Sequence[float]] | None = None,
+    functions: Functions | None = None,
 ) -> Report:
     """Check a relation against a contract.
 
@@ -58,6 +61,7 @@ def run_checks(
         parts: the same rows in parts that never change. What `memory` knows of a part is not measured again.
         memory: keeps what is measured of parts; without it nothing is known of them.
         past: the values of earlier runs by check, oldest first, for bounds on what is usual.
+        functions: gives the function that `module:function` names; without it Python checks are not run.
 
     Returns:
         A report with one result for each check of the contract, in its order.
@@ -68,7 +72,9 @@ def run_checks(
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
     known = Noting(memory if parts is not None and memory is not None else NoMemory())
-    run = _Run(connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known, past or {})
+    run = _Run(
+        connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known, past or {}, functions
+    )
     results = tuple(run.result(check) for check in contract.checks)
     known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
@@ -121,6 +127,7 @@ class _Run:
         parts: Parts,
         memory: Memory,
         past: Mapping[str, Sequence[float]],
+        functions: Functions | None,
     ) -> None:
         self.connection = connection
         self.plan = plan
@@ -128,7 +135,7 @@ class _Run:
         self.sample = sample
         self.at = at
         self.measured = {item.check.name: item for item in plan.measured}
-        self.parts, self.memory, self.past = parts, memory, past
+        self.parts, self.memory, self.past, self.functions = parts, memory, past, functions
         self.scan = self._scan()
         self.rows = self._counted()
         held = columns_of(connection, existing) if existing else ()
@@ -155,6 +162,8 @@ class _Run:
         if check.name in self.plan.refused:
             return self._made(check, "error", f"not run: {self.plan.refused[check.name]}")
         item = self.measured[check.name]
+        if isinstance(check.rule, checks.Called):
+            return self._called(check, check.rule)
         try:
             value, total = self._measure(item)
         except (duckdb.Error, InputError) as error:
@@ -163,7 +172,7 @@ class _Run:
         if total < check.minimum_rows:
             few = f"{shown_number(total)} rows, too few to judge (at least {shown_number(check.minimum_rows)})"
             return self._made(check, "passed", few, total_rows=total)
-        if isinstance(check.rule, checks.RowCount | checks.Aggregate | checks.Freshness | checks.Answer):
+        if isinstance(check.rule, checks.NumberRule):
             return self._value_result(check, value, total)
         return self._count_result(item, int(value or 0), total)
 
@@ -172,11 +181,36 @@ class _Run:
         total = int(self.scan.value(item.total))
         if item.narrow is None:
             return (self.scan.value(item.value) if item.value is not None else total), total
-        world = World(self.connection, self.plan.relation, self.parts, self.memory, self.scan, item.stable)
-        return item.narrow.measure(world), total
+        return item.narrow.measure(self._world(item)), total
+
+    def _world(self, item: Measured) -> World:
+        return World(self.connection, self.plan.relation, self.parts, self.memory, self.scan, item.stable)
+
+    def _called(self, check: Check, rule: checks.Called) -> CheckResult:
+        if self.functions is None:
+            return self._made(check, "error", "not run: Python checks run only where the project's files are")
+        rows = Rows(self.contract.table, self.plan.types, self.connection, self.plan.relation)
+        try:
+            said = call(self.functions(rule.function), rule.function, rows)
+        except (BasculeError, duckdb.Error) as error:
+            text = error.message if isinstance(error, BasculeError) else error_text(error)
+            return self._made(check, "error", f"not run: {text}")
+        share = said.failing / self.rows if self.rows else float(bool(said.failing))
+        measured = 100 * share if check.bound.unit == "percent" else said.failing
+        holds, told = self._holds(check, measured, share)
+        sample: list[dict[str, Any]] = []
+        if not holds and said.rows is not None and self.sample:
+            self.connection.register("said", said.rows)
+            sample = rows_of(
+                self.connection, "SELECT * FROM said", self.contract.key, self.contract.masked, self.sample
+            )
+            self.connection.unregister("said")
+        observed = (said.text or observed_count(check, said.failing, self.rows)) + told
+        counted: dict[str, Any] = {"failed_rows": said.failing, "total_rows": self.rows, "value": share}
+        return self._made(check, "passed" if holds else "failed", observed, **counted, sample=tuple(sample))
 
     def _value_result(self, check: Check, value: Any, total: int) -> CheckResult:
-        if value is None or value != value:
+        if value is None or value != value or (total == 0 and isinstance(check.rule, checks.Contains)):
             # Nothing was there to be measured. Of no rows nothing is asked but that a newest time be fresh.
             idle = total == 0 and not isinstance(check.rule, checks.Answer)
             text = "no rows" if total == 0 else "no values"
@@ -216,6 +250,8 @@ class _Run:
         holds, told = self._holds(check, share if check.bound.unit == "percent" else failing, value)
         observed = observed_count(check, failing, total) + told
         rows: list[dict[str, Any]] = []
+        if item.failing is None and isinstance(item.narrow, Outlying) and not holds:
+            item = replace(item, failing=item.narrow.failing(self._world(item)))
         if not holds and failing and item.failing and self.sample:
             observed += self._detail(item)
             first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
@@ -236,7 +272,10 @@ class _Run:
     def _detail(self, item: Measured) -> str:
         """What the failing values are, when they may be shown: the commonest ones, or their extremes."""
         rule = item.check.rule
-        if not isinstance(rule, checks.OneOf | checks.Between | checks.Matches) or rule.column in self.contract.masked:
+        if (
+            not isinstance(rule, checks.OneOf | checks.NoneOf | checks.Between | checks.Matches)
+            or rule.column in self.contract.masked
+        ):
             return ""
         column = quoted(rule.column)
         if isinstance(rule, checks.Between):

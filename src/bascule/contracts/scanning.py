@@ -94,8 +94,8 @@ class Scan:
             found |= self._by_part(ids, columns)
             self.read |= set(ids)
         if REST in places:
-            row = self.connection.execute(f"SELECT {', '.join(columns)} FROM {self.parts.rest} AS t").fetchone()
-            found[REST] = dict(zip(columns, row or (), strict=True))
+            query = f"SELECT {', '.join(columns)} FROM {self.parts.rest} AS t"
+            found[REST] = dict(zip(columns, self.connection.execute(query).fetchall()[0], strict=True))
         fresh: dict[tuple[str, str], State] = {}
         for item in items:
             measure = self._measures[item.columns]
@@ -110,8 +110,8 @@ class Scan:
     def _by_part(self, ids: Sequence[str], columns: Sequence[str]) -> Mapping[str, dict[str, Any]]:
         listed = ", ".join(columns)
         if len(ids) == 1:  # without groups it is a little faster
-            row = self.connection.execute(f"SELECT {listed} FROM {self.parts.relation(ids)} AS t").fetchone()
-            return {ids[0]: dict(zip(columns, row or (), strict=True))}
+            query = f"SELECT {listed} FROM {self.parts.relation(ids)} AS t"
+            return {ids[0]: dict(zip(columns, self.connection.execute(query).fetchall()[0], strict=True))}
         relation, labels = self.parts.labelled(ids)
         rows = self.connection.execute(f"SELECT {LABEL}, {listed} FROM {relation} AS t GROUP BY 1").fetchall()
         return {labels[row[0]]: dict(zip(columns, row[1:], strict=True)) for row in rows}

@@ -18,7 +18,7 @@ from bascule.lake import Lake, objects
 from bascule.lake.engine import opened
 from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
 from bascule.lake.sources import read_source
-from bascule.project.checking import keep, problems, refuse, relations
+from bascule.project.checking import functions_of, keep, problems, refuse, relations
 from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
 from bascule.project.required import Required
@@ -174,6 +174,7 @@ def _audit(
             related=relations(workspace, lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
             past=past_values(workspace.catalog, f"tables/{table}", BATCH),
+            functions=functions_of(workspace),
         )
     keep(workspace, report, written.id, run, BATCH)
     refuse(

@@ -10,12 +10,14 @@ from sqlalchemy import insert
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
 from bascule.contracts import Contract, Report, implied, render_text, run_checks
-from bascule.errors import CheckFailed
+from bascule.errors import CheckFailed, InputError
+from bascule.functions import load_function
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.project.pasts import TABLE, past_values
+from bascule.project.place import PROJECT_FILE
 from bascule.project.remembering import States
 
 Reader = Callable[[str], Object | None]
@@ -60,6 +62,7 @@ def check_table(
             parts=lake.parts(table),
             memory=States(workspace.catalog),
             past=past_values(workspace.catalog, f"tables/{name}"),
+            functions=functions_of(workspace),
         )
     keep(workspace, report, commit, run)
     return report
@@ -104,6 +107,28 @@ def problems(report: Report) -> list[dict[str, Any]]:
         }
         for result in report.problems
     ]
+
+
+def functions_of(workspace: Workspace) -> Callable[[str], Callable[..., Any]] | None:
+    """Return what gives a contract's Python checks: from modules of the project beside the workspace, and no others.
+
+    None when no project is there. A contract may come from elsewhere; it must not import what is not the project's.
+    """
+    folder = workspace.folder.parent
+    if not (folder / PROJECT_FILE).is_file():
+        return None
+
+    def function(name: str) -> Callable[..., Any]:
+        module = name.partition(":")[0]
+        stem = folder / module.replace(".", "/")
+        if not (stem.with_suffix(".py").is_file() or (stem / "__init__.py").is_file()):
+            raise InputError(
+                f"There is no {module.replace('.', '/')}.py in {folder}.",
+                hint="A check's function stands in a module of the project.",
+            )
+        return load_function(name, folder)
+
+    return function
 
 
 def relations(workspace: Workspace, lake: Lake, read: Reader) -> Callable[[str], str | None]:

@@ -8,9 +8,10 @@ from bascule.contracts import Contract
 from bascule.contracts.checks import Freshness
 from bascule.project.checking import check_table, problems, refuse
 from bascule.project.receipt import Output
-from bascule.project.related import related
+from bascule.project.related import functions, references, related
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.words import counted
+from bascule.store import digest_of
 from bascule.tracking import Run
 
 
@@ -31,6 +32,11 @@ def inputs(table: str, context: Context) -> Terms:
         tables = context.workspace.history.digests(context.branch, "tables/")
         for name in related(contract, [path.removeprefix("tables/") for path in tables]):
             terms[f"input:tables/{name}"] = context.content(f"tables/{name}")
+        for ref in references(contract):
+            terms[f"reference:{ref}"] = context.workspace.history.digest(ref, f"tables/{table}") or ""
+        for function in functions(contract):
+            file = context.project.path(function.partition(":")[0].replace(".", "/") + ".py")
+            terms[f"code:{function}"] = digest_of(file.read_bytes()) if file.is_file() else ""
         if any(isinstance(check.rule, Freshness) for check in contract.checks):
             terms["clock:hour"] = f"{datetime.now(UTC):%Y-%m-%dT%H}"
     return terms
