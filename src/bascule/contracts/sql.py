@@ -12,7 +12,17 @@ from bascule.contracts.families import family_of, is_float
 from bascule.errors import InputError
 
 # Scalar functions that change something, wait, or tell of the machine; everything else only computes.
-_REFUSED_FUNCTIONS = ("getenv", "nextval", "currval", "setval", "setseed", "sleep_ms", "write_log")
+_REFUSED_FUNCTIONS = (
+    "getenv",
+    "current_setting",
+    "getvariable",
+    "nextval",
+    "currval",
+    "setval",
+    "setseed",
+    "sleep_ms",
+    "write_log",
+)
 
 
 def quoted(name: str) -> str:

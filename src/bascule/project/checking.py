@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import duckdb
 from sqlalchemy import insert
 
 from bascule.catalog import new_id
@@ -15,12 +16,15 @@ from bascule.functions import load_function
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
-from bascule.lake.engine import opened
+from bascule.lake.engine import confine, opened
+from bascule.project.definitions import read_by_query
 from bascule.project.pasts import TABLE, past_values
 from bascule.project.place import PROJECT_FILE
 from bascule.project.remembering import States
+from bascule.project.tables import opened_views
 
 Reader = Callable[[str], Object | None]
+VIEWS = "features/"
 
 
 def check_table(
@@ -54,6 +58,7 @@ def check_table(
         return None
     lake = Lake(workspace)
     with opened(workspace.temporary_folder) as connection:
+        _confine(workspace, connection)
         report = run_checks(
             connection,
             lake.scan(table),
@@ -68,9 +73,53 @@ def check_table(
     return report
 
 
-def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None, looked_at: str = TABLE) -> None:
-    """Write a report's results into the records; `looked_at` says whether they are of a table or of a batch."""
-    rows = report.as_rows(new_id=new_id, commit_id=commit, run_id=run, looked_at=looked_at)
+def check_view(
+    workspace: Workspace, name: str, read: Reader, *, commit: str | None = None, run: str | None = None
+) -> Report | None:
+    """Check the rows of a feature view of some state against the view's contract, and keep the results.
+
+    Returns:
+        The report, or None when there is no such view or nothing is asked of it.
+    """
+    path = VIEWS + name
+    obj, view = read(f"contracts/{path}"), read(path)
+    if obj is None or view is None or "sql" not in view:
+        return None
+    contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{path}.yaml"))
+    with opened_views(workspace, read, sorted(read_by_query(view["sql"]))) as connection:
+        _confine(workspace, connection)
+        report = run_checks(
+            connection,
+            f"(\n{view['sql']}\n)",
+            contract,
+            related=relations(workspace, Lake(workspace), read),
+            past=past_values(workspace.catalog, path),
+            functions=functions_of(workspace),
+        )
+    keep(workspace, report, commit, run, subject=path)
+    return report
+
+
+def _confine(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let what a contract or a view says, which may come from elsewhere, read the lake's files only."""
+    confine(connection, [workspace.lake_folder, workspace.storage / "blobs"])
+
+
+def keep(
+    workspace: Workspace,
+    report: Report,
+    commit: str | None,
+    run: str | None,
+    looked_at: str = TABLE,
+    subject: str | None = None,
+) -> None:
+    """Write a report's results into the records.
+
+    Args:
+        looked_at: whether they are of a table or of a batch.
+        subject: the path of what was checked; the table's when not given.
+    """
+    rows = report.as_rows(new_id=new_id, subject=subject, commit_id=commit, run_id=run, looked_at=looked_at)
     if rows:
         with workspace.catalog.write() as conn:
             conn.execute(insert(check_results), rows)

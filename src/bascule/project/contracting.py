@@ -6,7 +6,7 @@ from bascule.contracts import Contract, Report, explain, suggest
 from bascule.errors import NotFound
 from bascule.lake import Lake
 from bascule.lake.engine import opened
-from bascule.project.checking import check_table, relations
+from bascule.project.checking import VIEWS, check_table, check_view, relations
 from bascule.project.pasts import BATCH, TABLE, Measurement, measurements
 from bascule.project.place import Place
 from bascule.project.remembering import States
@@ -59,9 +59,10 @@ def contract_history(place: Place, table: str, check: str | None = None, *, batc
         NotFound: the table was never checked, or has no such check that measures something.
     """
     catalog, looked_at = place.workspace.catalog, BATCH if batches else TABLE
-    found = measurements(catalog, f"tables/{table}", looked_at)
+    path = table if table.startswith(VIEWS) else f"tables/{table}"
+    found = measurements(catalog, path, looked_at)
     if not found:
-        place.workspace.history.get(place.branch, f"tables/{table}")
+        place.workspace.history.get(place.branch, path)
         raise NotFound("value of a check of", table, hint=f"Check it first: bascule contract test {table}")
     if check is None:
         return found
@@ -72,13 +73,20 @@ def contract_history(place: Place, table: str, check: str | None = None, *, batc
 
 
 def check_contract(place: Place, table: str) -> Report:
-    """Check a table of the current branch against its contract, and keep the results.
+    """Check a table, or a feature view as `features/NAME`, of the current branch; keep the results.
 
     Raises:
         NotFound: there is no such table, or it has no contract.
     """
     history = place.workspace.history
     head = history.resolve(place.branch)
+    if table.startswith(VIEWS):
+        history.get(head, table)
+        view = table.removeprefix(VIEWS)
+        report = check_view(place.workspace, view, lambda path: history.read(head, path), commit=head.id)
+        if report is None:
+            raise _no_contract(place, table)
+        return report
     history.get(head, f"tables/{table}")
     report = check_table(place.workspace, table, lambda path: history.read(head, path), commit=head.id)
     if report is None:

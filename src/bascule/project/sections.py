@@ -113,6 +113,7 @@ class FeatureView(Section, frozen=True, kw_only=True):
         fields: the columns that are features; all but keys and times when empty.
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
+        contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
     """
 
     sql: Annotated[str, Meta(min_length=1, description="A file with one SELECT.", examples=["features/weather.sql"])]
@@ -126,6 +127,13 @@ class FeatureView(Section, frozen=True, kw_only=True):
         dict[str, Expression],
         Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
     ] = {}
+    contract: Annotated[
+        str | None,
+        Meta(
+            description="An Open Data Contract Standard file (YAML) that the view's rows are held to.",
+            examples=["contracts/features/weather.yaml"],
+        ),
+    ] = None
 
 
 class RequestView(Section, frozen=True, kw_only=True):
