@@ -10,6 +10,7 @@ from bascule.project.checking import VIEWS, check_table, check_view, relations
 from bascule.project.pasts import BATCH, TABLE, Measurement, measurements
 from bascule.project.place import Place
 from bascule.project.remembering import States
+from bascule.project.requests import MODELS, check_requests
 
 
 def suggest_contract(place: Place, table: str) -> str:
@@ -59,7 +60,7 @@ def contract_history(place: Place, table: str, check: str | None = None, *, batc
         NotFound: the table was never checked, or has no such check that measures something.
     """
     catalog, looked_at = place.workspace.catalog, BATCH if batches else TABLE
-    path = table if table.startswith(VIEWS) else f"tables/{table}"
+    path = table if table.startswith((VIEWS, MODELS)) else f"tables/{table}"
     found = measurements(catalog, path, looked_at)
     if not found:
         place.workspace.history.get(place.branch, path)
@@ -73,13 +74,17 @@ def contract_history(place: Place, table: str, check: str | None = None, *, batc
 
 
 def check_contract(place: Place, table: str) -> Report:
-    """Check a table, or a feature view as `features/NAME`, of the current branch; keep the results.
+    """Check a table, a feature view (`features/NAME`) or what a model was asked (`models/NAME[@VERSION]`).
+
+    What is checked is that of the current branch; the results are kept.
 
     Raises:
         NotFound: there is no such table, or it has no contract.
     """
     history = place.workspace.history
     head = history.resolve(place.branch)
+    if table.startswith(MODELS):
+        return check_requests(place.workspace, place.branch, table.removeprefix(MODELS))
     if table.startswith(VIEWS):
         history.get(head, table)
         view = table.removeprefix(VIEWS)

@@ -115,8 +115,8 @@ def _model(project: ProjectFile) -> list[Step]:
     registered = Step(
         registering.NAME,
         (evaluating.NAME,),
-        ("bascule.project.steps.registering", "bascule.registry"),
-        (),
+        ("bascule.project.steps.registering", "bascule.registry", "bascule.contracts"),
+        ("duckdb",),
         registering.inputs,
         registering.work,
         idle=registering.idle,
