@@ -53,3 +53,20 @@ def test_a_version_that_is_not_there_is_told(trained: Path, bascule: Bascule) ->
     assert bascule("contract", "test", "models/delays@9").code == 2
     said = bascule("contract", "test", "models/delay")
     assert (said.code, "Did you mean" in said.err) == (2, True), said.err
+
+
+def test_a_deployment_may_refuse_what_breaks_it(trained: Path, bascule: Bascule) -> None:
+    project = (trained / "bascule.toml").read_text()
+    (trained / "bascule.toml").write_text(
+        project.replace('[deployment]\nname = "delays"', '[deployment]\nname = "delays"\nrequests = "refuse"')
+    )
+    assert bascule("run").code == 0
+    assert bascule("deploy").code == 0
+    assert bascule("predict", "delays", "--example").code == 0
+    said = bascule("predict", "delays", "--example", "distance=-4000")
+    assert (said.code, "'distance' breaks the model's contract" in said.err) == (2, True), said.err
+    assert bascule("sql", "select count(*) as n from predictions", "--json").json() == [{"n": 1}]
+    assert "Nothing to do" in bascule("run").out
+    (trained / "bascule.toml").write_text(project)
+    assert bascule("run").code == 0
+    assert bascule("predict", "delays", "--example", "distance=-4000").code == 0

@@ -89,7 +89,7 @@ def check(
     """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
 
     Args:
-        table: the table; `features/NAME` for a feature view, `models/NAME` or `models/NAME@VERSION` for what it was asked.
+        table: the table; `features/NAME` is a feature view, `models/NAME` or `models/NAME@VERSION` what it was asked.
     """
     from bascule.contracts import render_junit, render_text
     from bascule.project.checking import problems

@@ -152,7 +152,9 @@ def _accepted_values(evidence: Evidence, rules: Rules) -> bool:
     values = [value for value, _, _ in counted]
     if rare:
         words = f"{len(values)} values, {rare} of them not in every {blocks.unit}: 1 % of the rows may hold a new one. "
-        words += f"About {shown_number(round(100 * unseen, 4))} % will, by how many values were seen once (Good-Turing)."
+        words += (
+            f"About {shown_number(round(100 * unseen, 4))} % will, by how many values were seen once (Good-Turing)."
+        )
         operator = ["  mustBeLessOrEqualTo: 1", "  unit: percent"]
     else:
         words = f"All {len(values)} values occur in at least nine of ten {blocks.unit}s. No other in "

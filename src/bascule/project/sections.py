@@ -292,6 +292,8 @@ class Deployment(Section, frozen=True, kw_only=True):
         strategy: `canary` sends a growing share, `replace` sends everything at once.
         steps: the canary's shares in percent, growing, ending at 100.
         guardrails: what a canary is judged by.
+        requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
+            any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
     """
 
     name: Name
@@ -302,6 +304,10 @@ class Deployment(Section, frozen=True, kw_only=True):
         tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
     guardrails: Guardrails = Guardrails()
+    requests: Annotated[
+        Literal["log", "refuse"],
+        Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
+    ] = "log"
 
 
 Persistence = Annotated[
