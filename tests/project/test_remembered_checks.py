@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -169,8 +170,8 @@ def test_what_nobody_uses_goes_in_time(held: Workspace) -> None:
         assert let_go_unused(conn) == kept
 
 
-def test_states_are_kept_in_any_number(held: Workspace) -> None:
-    memory = States(held.catalog)
+def test_states_are_kept_in_any_number(workspace: Workspace) -> None:
+    memory = States(workspace.catalog)
     many = {(f"part {i}", f"measure {i % 7}"): [i, None, 0.5] for i in range(1200)}
     memory.keep("table", many)
     memory.keep("table", {("part 3", "measure 3"): [9]})
@@ -194,6 +195,36 @@ def test_the_past_of_a_check(held: Workspace) -> None:
     last = measurements(held.catalog, "tables/t", check=unusual)[-1]
     assert (last.value, last.unusual, last.status) == (501.0, True, "passed")
     assert past_values(held.catalog, "tables/t", "batch") == {}
+
+
+def test_a_past_is_read_from_every_database(workspace: Workspace) -> None:
+    told = {
+        "subject": "tables/t",
+        "check_name": "x: mean",
+        "severity": "info",
+        "status": "passed",
+        "looked_at": "table",
+    }
+    rows = [{**told, "id": f"c{n}", "at": n, "value": n // 2 / 4, "total_rows": 5} for n in range(600)]
+    with workspace.catalog.write() as conn:
+        conn.execute(insert(check_results), [*rows, {**rows[0], "id": "d", "looked_at": "batch", "value": 9.0}])
+    values = past_values(workspace.catalog, "tables/t")["x: mean"]
+    assert values == [n / 4 for n in range(180, 300)]
+    assert past_values(workspace.catalog, "tables/t", "batch") == {"x: mean": [9.0]}
+
+
+@pytest.mark.slow
+def test_tables_in_object_storage_are_checked_too(tmp_path: Path, s3: str) -> None:
+    workspace = Workspace.create(tmp_path / "project", storage=s3)
+    value = {"kind": "contract", "table": "t", "text": TEXT, "file": "contracts/t.yaml"}
+    workspace.history.commit("main", {"contracts/t": value}, message="Define contracts/t")
+    Lake(workspace).append("t", rows(0, 100), key=["id"])
+    first = checked(workspace)
+    assert first.passed
+    Lake(workspace).append("t", rows(90, 20))
+    again = checked(workspace)
+    assert (again.rows, again.passed) == (120, False)
+    workspace.close()
 
 
 def test_results_of_before_have_no_value(held: Workspace) -> None:

@@ -99,16 +99,21 @@ def lasting(connection: duckdb.DuckDBPyConnection, text: str, columns: Iterable[
             return False  # such as current_date, which is written like a column
         if node.get("class") == "FUNCTION":
             functions.add(str(node["function_name"]).lower())
-    if functions & _CLOCKS:
-        return False
-    rows = connection.execute(
-        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE list_contains(?, function_name) "
-        "GROUP BY function_name HAVING bool_and(stability IS NOT DISTINCT FROM 'CONSISTENT')",
-        [sorted(functions)],
-    ).fetchall()
-    return functions <= {str(row[0]) for row in rows} | _OPERATORS
+    return functions <= _lasting_functions(connection)
 
 
+def _lasting_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The functions that compute the same from the same, by DuckDB's own word; asked once in a process."""
+    if not _lasting:
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
+            "HAVING bool_and(stability IS NOT DISTINCT FROM 'CONSISTENT')"
+        ).fetchall()
+        _lasting.update({str(row[0]) for row in rows} - _CLOCKS | _OPERATORS)
+    return frozenset(_lasting)
+
+
+_lasting: set[str] = set()
 _OPERATORS = frozenset({"~~", "!~~", "~~*", "!~~*", "||", "+", "-", "*", "/", "//", "%", "^", "**", "&", "|", "~"})
 
 
