@@ -53,6 +53,7 @@ CALLS = {
     "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
+    "contract history": "orders",
     "run": "",
     "step run": "define",
     "plan": "",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.lake.filesets import FileSet
     from bascule.project.batches import Batch
+    from bascule.project.pasts import Measurement
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
@@ -99,6 +100,23 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import check_contract
 
         return check_contract(self.place, table)
+
+    def explain_contract(self, table: str) -> str:
+        """Return how a table is checked: the one scan, the queries beside it, and how much was measured before."""
+        from bascule.project.contracting import explain_contract
+
+        return explain_contract(self.place, table)
+
+    def contract_history(self, table: str, *, check: str | None = None, batches: bool = False) -> list[Measurement]:
+        """Return what a table's checks measured before, oldest first, each with what was usual then.
+
+        Args:
+            check: only this one.
+            batches: what they measured of the batches that came in, and not of the whole table.
+        """
+        from bascule.project.contracting import contract_history
+
+        return contract_history(self.place, table, check, batches=batches)
 
     def run(self, *, force: str = "", watcher: Watcher | None = None) -> Result:
         """Bring the branch up to date with the project: every step whose inputs changed runs, and no other."""
