@@ -238,12 +238,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         how: `declared` in the table, `found` by trying combinations, or `nearly`: unique but for some rows.
         repeats: rows whose value another row has too. missing: rows without it.
+        sampled: only a sample was looked at; in the table there may be repeats.
     """
 
     columns: tuple[str, ...]
     how: Literal["declared", "found", "nearly"]
     repeats: int
     missing: int = 0
+    sampled: bool = False
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,8 +48,8 @@ class Cell:
     said: str
 
 
-def of_histogram(name: str, found: Histogram) -> Chart:
-    """Draw exact counts of a column of numbers."""
+def of_histogram(name: str, found: Histogram, least: float | None = None) -> Chart:
+    """Draw counts of numbers, of which `least` is the least: the axis begins there, not where its bin does."""
     most = max((one.rows for one in found.bins), default=0) or 1
     width = 100 / len(found.bins)
     bars = []
@@ -60,7 +60,7 @@ def of_histogram(name: str, found: Histogram) -> Chart:
             Bar(place * width, width, HEIGHT - height, height, f"{span}: {one.rows:,}", None in (one.low, one.high))
         )
     first, last = found.bins[0], found.bins[-1]
-    left = f"≤ {figure(first.high)}" if first.low is None else figure(first.low + 1 if found.whole else first.low)
+    left = f"≤ {figure(first.high)}" if first.low is None else figure(_start(first.low, least, whole=found.whole))
     right = f"> {figure(last.low)}" if last.high is None else figure(last.high)
     middle = "log scale" if found.scale == "log" else ""
     return Chart(f"Histogram of {name}, {left} to {right}", tuple(bars), left, middle, right)
@@ -91,7 +91,8 @@ def of_times(name: str, found: Times) -> Chart | None:
 def chart(column: ColumnProfile) -> Chart | None:
     """Return a column's chart over numbers or time; None when its values are shown one by one, or not at all."""
     if column.histogram is not None and column.histogram.bins:
-        return of_histogram(column.name, column.histogram)
+        least = column.numbers.minimum if column.numbers is not None else None
+        return of_histogram(column.name, column.histogram, least)
     return of_times(column.name, column.times) if column.times is not None else None
 
 
@@ -110,6 +111,11 @@ def widths(rows: Sequence[int]) -> list[float]:
     """Return the widths of horizontal bars, 0 to 100."""
     most = max(rows, default=0)
     return [100 * one / most if most else 0.0 for one in rows]
+
+
+def _start(low: float, least: float | None, *, whole: bool) -> float:
+    start = low + 1 if whole else low
+    return start if least is None else max(start, least)
 
 
 def _span(one: Bin, *, whole: bool) -> str:

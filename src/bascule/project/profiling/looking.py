@@ -51,8 +51,9 @@ def look(
     tell("keys and joins")
     table = relating.whole_table(connection, source, found, marked)
     keys = relating.keys(connection, table, key)
+    if found.rows_read < rows:
+        keys = tuple(msgspec.structs.replace(one, sampled=True) for one in keys)
     best = next((one.columns for one in keys if one.how in ("declared", "found")), ())
-    # A key in the sample is none yet in the table.
     joins = relating.joins(connection, table.with_key(best), marked.table, others(connection)) if others else ()
     replace: Any = msgspec.structs.replace
     found = replace(found, rows=rows, keys=keys, joins=joins)
@@ -67,7 +68,9 @@ def look(
     ]
     basis = dict(found.basis) | {"labels, leakage": f"at most {relating.LEAK_ROWS:,} rows of the sample"}
     if found.rows_read < rows:
-        basis = {"everything": f"a sample of {found.rows_read:,} of {rows:,} rows (--sample)", **basis}
+        basis = {"everything": f"a sample of {found.rows_read:,} of {rows:,} rows (--sample)"} | {
+            name: told.replace("exact", "exact in the sample") for name, told in basis.items()
+        }
     done: TableProfile = replace(
         found,
         labels=candidates,

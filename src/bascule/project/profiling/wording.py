@@ -103,8 +103,8 @@ def _about_numbers(column: ColumnProfile) -> Iterator[tuple[str, str]]:
 
 def number(column: ColumnProfile, value: float | int | None) -> str:
     """Return a value of a column of numbers; years and names are not grouped by thousands."""
-    plain = column.meaning in ("identifier", "year", "constant", "postal code") and isinstance(value, int)
-    return str(value) if plain else figure(value)
+    plain = column.meaning in ("identifier", "year", "constant", "postal code")
+    return str(int(value)) if plain and value is not None and float(value).is_integer() else figure(value)
 
 
 def key(found: Key) -> str:
@@ -115,7 +115,8 @@ def key(found: Key) -> str:
     if found.missing:
         broken.append(f"{found.missing:,} rows have none")
     word = {"declared": "the table's key", "found": "names a row", "nearly": "nearly names a row"}[found.how]
-    return f"{word}: {' and '.join(broken)}" if broken else f"{word}, in every row"
+    where = "every row of the sample" if found.sampled else "every row"
+    return f"{word}: {' and '.join(broken)}" if broken else f"{word}, in {where}"
 
 
 def join(found: Join) -> str:
