@@ -102,5 +102,5 @@ def _read(table: Table, part: str) -> list[Source]:
     except (OSError, msgspec.DecodeError) as error:
         raise EnvironmentProblem(
             f"{path}, which lists the sources of table {table.name!r}, cannot be read.",
-            hint="`bascule doctor` lists everything damaged.",
+            hint="`bascule doctor` lists what is damaged, and the way back.",
         ) from error

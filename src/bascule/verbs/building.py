@@ -59,13 +59,18 @@ class BuildingVerbs(Bound):
     def files(self, name: str, *, at: str | None = None) -> FileSet:
         """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
 
+        What is added to a protected branch is held to the checks that the project requires.
+
         Args:
             name: the set; it begins with its first `add`.
             at: the state that is read; the current branch by default.
         """
         from bascule.lake.filesets import FileSet
+        from bascule.project.admitting import admission
 
-        return FileSet(self.workspace, name, self.place.branch, at)
+        branch = self.place.branch
+        guard = admission(self.workspace, branch, self.place.folder)
+        return FileSet(self.workspace, name, branch, at, guard=guard)
 
     def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
         """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
