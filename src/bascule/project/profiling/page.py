@@ -22,8 +22,12 @@ def body(found: Any) -> Any:
     """Return what stands inside the page, for a page that has `style` and the colours of Bascule's pages."""
     from markupsafe import Markup
 
-    template = "table.html" if isinstance(found, TableProfile) else "files.html"
-    return Markup(_environment().get_template(template).render(found=found))  # it has escaped all that is not ours
+    if isinstance(found, TableProfile):
+        places = {column.name: place for place, column in enumerate(found.columns)}
+        text = _environment().get_template("table.html").render(found=found, places=places)
+    else:
+        text = _environment().get_template("files.html").render(found=found)
+    return Markup(text)  # the templates have escaped all that is not ours
 
 
 def style() -> str:
