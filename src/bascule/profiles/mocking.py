@@ -195,18 +195,12 @@ def _texts(made: _Made, column: ColumnProfile) -> Values:
     covered = min(1.0, sum(one.rows for one in common) / max(filled, 1)) if common else 0.0
     rest = max((column.distinct or 0) - len(common), 0)
     others = _others(made, column, shapes, mean, rest)
-    if not others:
-        covered = 1.0
-    if not common:
-        covered = 0.0
+    covered = 1.0 if not others else covered if common else 0.0
     weights = np.array([one.rows for one in common], dtype=float)
-    picked: Values = []
-    for chance in random.random(n):
-        if chance < covered:
-            picked.append(common[int(random.choice(len(common), p=weights / weights.sum()))].value)
-        else:
-            picked.append(others[int(random.integers(len(others)))])
-    return picked
+    known = random.choice(len(common), size=n, p=weights / weights.sum()) if common else np.zeros(n, dtype=int)
+    rare = random.integers(max(len(others), 1), size=n)
+    often = random.random(n) < covered
+    return [common[k].value if one else others[r] for one, k, r in zip(often, known, rare, strict=True)]
 
 
 def _others(made: _Made, column: ColumnProfile, shapes: Sequence[str], mean: int, count: int) -> list[str]:

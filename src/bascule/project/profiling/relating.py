@@ -150,6 +150,7 @@ def labels(
         InputError, NotFound: the label that was asked for cannot be found or learned.
     """
     few = _few(connection, sample)
+    asked = re.sub(rf"\b{re.escape(found.name)}\s*\.", "", asked)  # `flights.arr_delay` is said of this table
     candidates: list[tuple[int, LabelCandidate, Label]] = []
     if asked and sample.rows:
         try:
