@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     diff_contracts = _here.diff_contracts
     import_contract = _here.import_contract
     export_contract = _here.export_contract
+    explain_contract = _here.explain_contract
+    contract_history = _here.contract_history
+    profile = _here.profile
+    mock = _here.mock
     run = _here.run
     step = _here.step
     plan = _here.plan

@@ -62,6 +62,9 @@ CALLS = {
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
     "ci lint": "",
+    "contract history": "orders",
+    "profile": "orders --against main --columns weight --columns order_id",
+    "mock": "orders --rows 5",
     "run": "",
     "step run": "define",
     "plan": "",
@@ -206,7 +209,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            needs = name in ("diff", "contract test") or name.startswith("files")
+            needs = name in ("diff", "profile", "mock", "contract test") or name.startswith("files")
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 for count in ("-1", "1.5", "99999999999999999999", "9" * 500, "1e3", "many"):

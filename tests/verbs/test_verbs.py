@@ -27,6 +27,8 @@ INSTEAD = {
     "contract": (
         "suggest_contract",
         "check_contract",
+        "explain_contract",
+        "contract_history",
         "read_contract",
         "diff_contracts",
         "import_contract",
@@ -157,6 +159,7 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--allow-host",
         "--columns",
         "--format",
+        "--html",
         "--output",
         "--exit-code",
     }

@@ -54,6 +54,8 @@ COMMANDS = {
     "table": Command("bascule.cli.tabling:table", WORK, "Make, fill, change and look at tables, with checks."),
     "contract": Command("bascule.cli.contracting:contract", WORK, "Data contracts: suggest, show, test, diff, import."),
     "ci": Command("bascule.cli.ci:ci", WORK, "Pull requests: a pipeline file, their run, their one comment."),
+    "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
+    "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),
     "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),

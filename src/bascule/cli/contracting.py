@@ -59,16 +59,21 @@ def check(
     output: Annotated[Path | None, Parameter(help="Write the report to this file.")] = None,
     junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
     rows: Annotated[NotNegative, Parameter(help="Show at most so many failing rows of a check.")] = 5,
+    explain: Annotated[bool, Parameter(negative=(), help="Show how it would be checked, and check nothing.")] = False,
     common: Common = COMMON,
 ) -> int:
     """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
 
     Args:
-        table: the table.
+        table: the table; `features/NAME` is a feature view, `models/NAME` or `models/NAME@VERSION` what it was asked.
     """
     from bascule.contracts import render_junit
     from bascule.project.checking import problems
 
+    if explain:
+        plan = common.open().explain_contract(table)
+        answer(common, {"table": table, "plan": plan}, plan)
+        return 0
     report = common.open().check_contract(table)
     if junit is not None:
         _write(junit, render_junit(report))
@@ -77,8 +82,11 @@ def check(
         _write(output, text)
         say(f"{output} is written.")
         text = ""
+    unusual = [
+        {"check": result.name, "value": result.value, "usual": list(result.usual or ())} for result in report.unusual
+    ]
     document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}
-    answer(common, document, text)
+    answer(common, {**document, "unusual": unusual}, text)
     return 0 if report.passed else 1
 
 

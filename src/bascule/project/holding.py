@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bascule.contracts import Contract
+from bascule.contracts import Contract, Report
 from bascule.delivery.traffic import needed
 from bascule.errors import CheckFailed
 from bascule.history import Staged, Workspace
 from bascule.history.commits import Object
-from bascule.project.checking import check_table, refuse
+from bascule.project.checking import VIEWS, check_table, check_view, refuse
+from bascule.project.definitions import read_by_query
 from bascule.project.related import related
 from bascule.registry import PRODUCTION
 
@@ -44,12 +45,27 @@ def check_staged(
         for name in sorted(names)
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
+    reports += _check_views(workspace, staged, paths, run)
     refuse(reports, refused, f"{unchanged} {repair}")
     _check_served(staged, refused, unchanged)
     models = sorted(path for path in paths if path.startswith("models/"))
     for path in models:
         _check_model(staged, path, refused, unchanged)
     return (*(f"tables/{report.table}" for report in reports), *models)
+
+
+def _check_views(workspace: Workspace, staged: Staged, paths: set[str], run: str | None) -> list[Report]:
+    """Check the feature views with a contract whose rows may differ: a table that they read, or they themselves."""
+    found = []
+    contracts = {p for p, _ in staged.entries(f"contracts/{VIEWS}")} if paths else set()
+    for path in sorted(contracts):
+        name = path.removeprefix(f"contracts/{VIEWS}")
+        view = staged.read(VIEWS + name) or {}
+        read = {f"tables/{table}" for table in read_by_query(view["sql"])} if "sql" in view else set()
+        if paths & {path, VIEWS + name, *read} and all(staged.read(table) is not None for table in read):
+            report = check_view(workspace, name, staged.read, commit=staged.source.id, run=run)
+            found += [report] if report is not None else []
+    return found
 
 
 def _check_served(staged: Staged, refused: str, unchanged: str) -> None:

@@ -183,6 +183,8 @@ def _read_body_as(request: Request, route: Route, kind: Any, raw: bytes, secret:
         return _convert(form, kind, "form") if kind else None
     if kind is None:
         return None
+    if kind is bytes:
+        return raw
     if raw and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Refused(415, InputError("The body must be JSON.", hint="Send it with: Content-Type: application/json"))
     try:

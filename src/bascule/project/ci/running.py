@@ -11,7 +11,7 @@ from bascule.catalog import now
 from bascule.contracts import CheckResult, Contract, Report
 from bascule.errors import BasculeError, CheckFailed, NotFound
 from bascule.history import Workspace
-from bascule.project.checking import check_table
+from bascule.project.checking import VIEWS, check_table, check_view
 from bascule.project.ci.readiness import Readiness, readiness
 from bascule.project.comparing import Comparison, compare
 from bascule.project.judging import Judgement, judge
@@ -177,16 +177,25 @@ def _masked(workspace: Workspace, one: Comparison) -> frozenset[str]:
 
 
 def _contracts(workspace: Workspace, branch: str, into: str | None) -> list[Report]:
-    """Check the tables whose rows or contract differ from the target's; without a target all that have a contract."""
+    """Check the tables and views whose rows or contract differ from the target; without one, all with a contract."""
     history = workspace.history
     head = history.resolve(branch)
     if into is None or into == branch:
         names = [path.partition("/")[2] for path in history.digests(head, "contracts/")]
     else:
-        paths = [change.path for change in history.diff(into, head) if change.after is not None]
-        names = sorted({path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))})
-    found = (check_table(workspace, name, lambda path: history.read(head, path), commit=head.id) for name in names)
-    return [report for report in found if report is not None]
+        changes = [change.path for change in history.diff(into, head) if change.after is not None]
+        found = {path.partition("/")[2] for path in changes if path.startswith(("tables/", "contracts/"))}
+        promised = history.digests(head, f"contracts/{VIEWS}")
+        found |= {path.partition("/")[2] for path in promised if path.removeprefix("contracts/") in changes}
+        names = sorted(found)
+    read = lambda path: history.read(head, path)  # noqa: E731
+    reports = [
+        check_view(workspace, name.removeprefix(VIEWS), read, commit=head.id)
+        if name.startswith(VIEWS)
+        else check_table(workspace, name, read, commit=head.id)
+        for name in names
+    ]
+    return [report for report in reports if report is not None]
 
 
 def _refused(place: Place, error: BasculeError | None) -> list[Report]:
