@@ -64,7 +64,7 @@ CALLS = {
     "ci lint": "",
     "contract history": "orders",
     "profile": "orders --against main --columns weight --columns order_id",
-    "mock": "orders --rows 5",
+    "mock": "orders",
     "run": "",
     "step run": "define",
     "plan": "",
