@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from bascule.history import Workspace
 from bascule.lake import Lake, Session, session
 from bascule.lake.iceberg import scans
 
@@ -145,3 +146,20 @@ def test_one_session_asks_one_thing_after_the_other(table: None, lake: Lake) -> 
         ]:
             for name in ("t", "t@main", "T"):
                 assert opened.arrow(f"SELECT count(*) AS n FROM {name} WHERE {query}")["n"].to_pylist() == [wanted]
+
+
+def test_nan_is_greater_than_every_number(local_workspace: Workspace) -> None:
+    lake = Lake(local_workspace)
+    nan = float("nan")
+    rows = {"x": [1.0, nan, -0.0], "f": pa.array([nan, 1.0, None], pa.float32()), "s": [{"y": nan}, {"y": 2.0}, None]}
+    lake.append("t", pa.table(rows))
+    for number in range(12):
+        more = {"x": [float(number)], "f": pa.array([1.0], pa.float32()), "s": [{"y": 1.0}]}
+        lake.append("t", pa.table(more))
+    wanted = {"x > 50": 1, "x >= 11": 2, "x = 0": 2, "x < 1": 2, "f > 1.5": 1, "f <= 1": 13, "s.y > 50": 1, "x > 1": 11}
+    with Session(local_workspace) as session:
+        found = {text: session.arrow(f"select count(*) n from t where {text}")["n"][0].as_py() for text in wanted}
+    assert found == wanted
+    record = lake.files(local_workspace.history.get("main", "tables/t"))[0].record
+    assert {one["key"]: one["value"] for one in record["nan_value_counts"]} == {1: 1, 2: 1}
+    assert {one["key"]: one["value"] for one in record["null_value_counts"]}[2] == 1

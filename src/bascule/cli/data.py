@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, say
+from bascule.cli.output import answer, moment, say
 from bascule.cli.tabling import pairs
 
 contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
@@ -114,19 +114,54 @@ def check(
     /,
     *,
     junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
+    explain: Annotated[bool, Parameter(negative=(), help="Show how it would be checked, and check nothing.")] = False,
     common: Common = COMMON,
 ) -> int:
     """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
 
     Args:
-        table: the table.
+        table: the table; `features/NAME` is a feature view, `models/NAME` or `models/NAME@VERSION` what it was asked.
     """
     from bascule.contracts import render_junit, render_text
     from bascule.project.checking import problems
 
+    if explain:
+        plan = common.open().explain_contract(table)
+        answer(common, {"table": table, "plan": plan}, plan)
+        return 0
     report = common.open().check_contract(table)
     if junit is not None:
         junit.write_text(render_junit(report), encoding="utf-8")
+    unusual = [
+        {"check": result.name, "value": result.value, "usual": list(result.usual or ())} for result in report.unusual
+    ]
     document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}
-    answer(common, document, render_text(report))
+    answer(common, {**document, "unusual": unusual}, render_text(report))
     return 0 if report.passed else 1
+
+
+@contract.command
+def history(
+    table: str,
+    /,
+    *,
+    check: Annotated[str | None, Parameter(help="Only this check, by its name.")] = None,
+    batches: Annotated[bool, Parameter(negative=(), help="Of the batches that came in, not of the table.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Show what the checks of a table measured before, and the bounds within which each value was usual.
+
+    Args:
+        table: the table.
+    """
+    from bascule.contracts.checks import shown_number
+
+    found = common.open().contract_history(table, check=check, batches=batches)
+    lines = []
+    for name in dict.fromkeys(one.check for one in found):
+        lines.append(name)
+        for one in [one for one in found if one.check == name][-20:]:
+            bounds = " to ".join(map(shown_number, one.usual)) if one.usual else "too few before"
+            mark = "unusual" if one.unusual else "failed" if one.status != "passed" else ""
+            lines.append(f"  {moment(one.at):<17}{shown_number(one.value):>16}  usually {bounds:<26}{mark}".rstrip())
+    answer(common, {"table": table, "values": [one.as_dict() for one in found]}, "\n".join(lines))

@@ -21,8 +21,9 @@ from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.types import quoted
 from bascule.lake.ingestion import IngestedFile, IngestReport, Mode, noted, stage_ingest
 from bascule.lake.origins import Gathered, Options, gather, plain
-from bascule.project.checking import keep, problems, refuse, relations
+from bascule.project.checking import functions_of, keep, problems, refuse, relations
 from bascule.project.foldering import gathering, is_folder
+from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
 from bascule.project.required import Required
 from bascule.project.words import counted
@@ -274,10 +275,12 @@ def _audit(
             connection,
             _rows(lake, staged, before if mode == "append" else None),
             contract,
-            related=relations(lake, lambda path: workspace.history.read(written, path)),
+            related=relations(workspace, lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
+            past=past_values(workspace.catalog, f"tables/{table}", BATCH),
+            functions=functions_of(workspace),
         )
-    keep(workspace, report, written.id, run)
+    keep(workspace, report, written.id, run, BATCH)
     refuse(
         [report],
         f"The batch is not merged into {into!r}",

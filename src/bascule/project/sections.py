@@ -126,6 +126,7 @@ class FeatureView(Section, frozen=True, kw_only=True):
         fields: the columns that are features; all but keys and times when empty.
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
+        contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
     """
 
     sql: Annotated[str, Meta(min_length=1, description="A file with one SELECT.", examples=["features/weather.sql"])]
@@ -139,6 +140,13 @@ class FeatureView(Section, frozen=True, kw_only=True):
         dict[str, Expression],
         Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
     ] = {}
+    contract: Annotated[
+        str | None,
+        Meta(
+            description="An Open Data Contract Standard file (YAML) that the view's rows are held to.",
+            examples=["contracts/features/weather.yaml"],
+        ),
+    ] = None
 
 
 class RequestView(Section, frozen=True, kw_only=True):
@@ -297,6 +305,8 @@ class Deployment(Section, frozen=True, kw_only=True):
         strategy: `canary` sends a growing share, `replace` sends everything at once.
         steps: the canary's shares in percent, growing, ending at 100.
         guardrails: what a canary is judged by.
+        requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
+            any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
     """
 
     name: Name
@@ -307,6 +317,10 @@ class Deployment(Section, frozen=True, kw_only=True):
         tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
     guardrails: Guardrails = Guardrails()
+    requests: Annotated[
+        Literal["log", "refuse"],
+        Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
+    ] = "log"
 
 
 Persistence = Annotated[

@@ -11,7 +11,10 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.lake.filesets import FileSet
+    from bascule.profiles import FilesProfile, TableProfile
     from bascule.project.batches import Batch
+    from bascule.project.pasts import Measurement
+    from bascule.project.profiling import Mocked
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
@@ -99,6 +102,67 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import check_contract
 
         return check_contract(self.place, table)
+
+    def explain_contract(self, table: str) -> str:
+        """Return how a table is checked: the one scan, the queries beside it, and how much was measured before."""
+        from bascule.project.contracting import explain_contract
+
+        return explain_contract(self.place, table)
+
+    def contract_history(self, table: str, *, check: str | None = None, batches: bool = False) -> list[Measurement]:
+        """Return what a table's checks measured before, oldest first, each with what was usual then.
+
+        Args:
+            check: only this one.
+            batches: what they measured of the batches that came in, and not of the whole table.
+        """
+        from bascule.project.contracting import contract_history
+
+        return contract_history(self.place, table, check, batches=batches)
+
+    def profile(
+        self,
+        table: str,
+        *,
+        at: str | None = None,
+        against: str | None = None,
+        columns: Sequence[str] = (),
+        label: str | None = None,
+        sample: int = 0,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> TableProfile | FilesProfile:
+        """Return what a table or a set of files holds; `bascule.project.profiling.html` writes it as a page.
+
+        Args:
+            table: a table, or a set of files (`files/photos` where both have the name).
+            at: the state that is read; the current branch by default.
+            against: another state to compare with.
+            columns: only these.
+            label: what is learned from it, to judge leakage by; the project's own unless given.
+            sample: look at about so many rows or files only; 0 looks at all rows, and reads 2,000 files.
+        """
+        from bascule.project.profiling import profile
+
+        return profile(
+            self.place, table, at=at, against=against, columns=columns, label=label, sample=sample, tell=tell
+        )
+
+    def mock(
+        self,
+        tables: str | Sequence[str],
+        *,
+        rows: int = 1000,
+        seed: int = 0,
+        at: str | None = None,
+        private: Sequence[str] = (),
+        output: Path | str | None = None,
+        into: str | None = None,
+    ) -> Mocked:
+        """Make up rows after the profiles of tables; see `bascule.project.profiling.mock`."""
+        from bascule.project.profiling import mock
+
+        names = [tables] if isinstance(tables, str) else tables
+        return mock(self.place, names, rows=rows, seed=seed, at=at, private=private, output=output, into=into)
 
     def run(self, *, force: str = "", watcher: Watcher | None = None) -> Result:
         """Bring the branch up to date with the project: every step whose inputs changed runs, and no other."""
