@@ -55,7 +55,7 @@ CALLS = {
     "contract test": "orders",
     "contract history": "orders",
     "profile": "orders --against main --columns weight --columns order_id",
-    "mock": "orders --rows 5",
+    "mock": "orders",
     "run": "",
     "step run": "define",
     "plan": "",
