@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     check_contract = _here.check_contract
     explain_contract = _here.explain_contract
     contract_history = _here.contract_history
+    profile = _here.profile
+    mock = _here.mock
     run = _here.run
     step = _here.step
     plan = _here.plan

@@ -149,6 +149,7 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--allow-host",
         "--columns",
         "--format",
+        "--html",
         "--output",
         "--exit-code",
     }

@@ -47,7 +47,13 @@ class Source(Section, frozen=True, kw_only=True):
     """Where a table comes from: `[source.TABLE]`.
 
     Attributes:
-        path: a file or a pattern such as `data/flights/*.csv`, relative to the project file.
+        path: a file or a pattern such as `data/flights/*.csv`, relative to the project file; or an address:
+            `https://…`, `s3://…`, `postgresql://…`, `mysql://…`, `sqlite://…`, `kafka://…`, `python://module:function`.
+            `${NAME}` in an address is that environment variable.
+        query: what is asked of a database.
+        cursor: a column that only grows: only rows beyond its last value are brought from a database.
+        tolerate: the share of a file's records that may go to the table `quarantine` because they cannot be read.
+        options: what else a kind of source is told, such as the `sheet` of a workbook.
         key: the columns that name a row; rows are compared and deleted by it.
         mode: `append` when each new file is a batch of new rows, `replace` when the files are the whole table.
         dates: how days such as 01/02/2025 are written in CSV files: `day-first` is 1 February, `month-first` is
@@ -58,10 +64,17 @@ class Source(Section, frozen=True, kw_only=True):
         str,
         Meta(
             min_length=1,
-            description="A file or a pattern, relative to the project file.",
-            examples=["data/flights/*.csv"],
+            description="A file or a pattern, relative to the project file; or an address.",
+            examples=["data/flights/*.csv", "postgresql://etl:${PGPASSWORD}@db/shop", "https://example.org/a.csv"],
         ),
     ]
+    query: Annotated[str, Meta(description="What is asked of a database.", examples=["select * from orders"])] = ""
+    cursor: Annotated[str, Meta(description="A column that only grows: only rows beyond its last value come.")] = ""
+    tolerate: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="The share of records that may go to quarantine.", examples=[0.001]),
+    ] = 0.0
+    options: Annotated[dict[str, str], Meta(description="What else a kind of source is told.")] = {}
     key: Annotated[tuple[Column, ...], Meta(description="The columns that name a row.")] = ()
     mode: Annotated[
         Literal["append", "replace"],
