@@ -56,17 +56,20 @@ class LmdbStore:
         with self.snapshot() as snapshot:
             return sum(1 for prefix in self._prefixes(snapshot, subject) for _ in snapshot.between(prefix, *_EVER))
 
-    def forget(self, subject: Mapping[str, object]) -> int:
+    def forget(self, subject: Mapping[str, object], *, rewrite: bool = False) -> int:
         """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
 
         Returns the number of entries removed.
+
+        Args:
+            rewrite: also when nothing was removed, as after a forgetting that was killed in between.
         """
         removed = self.write(
             lambda transaction: sum(
                 transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, subject)
             )
         )
-        if removed:
+        if removed or rewrite:
             self._environment.replace(_copy)
         return removed
 
