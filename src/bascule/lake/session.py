@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import engine, filesets, objects, records, views
 from bascule.lake.iceberg.types import literal, quoted
+from bascule.lake.masking import masks_for
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
 
@@ -30,7 +32,8 @@ class Session:
     `flights` is the table at the session's ref, which is resolved once; `flights@v1`, `flights@main~3` and
     `flights@main@2026-03-01T00:00Z` name others. Records (`runs`, `metrics`, `predictions`, …) are tables too, as they
     are when the query starts; a table of the same name hides one, and then `records.runs` names it. `files.photos`
-    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. A session is for one
+    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. Where a role is set
+    that may not see personal data (`masking.seeing_as`), masked columns are masked already. A session is for one
     thread; it is closed by `close` or as a context manager.
 
     Args:
@@ -57,7 +60,9 @@ class Session:
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
+        self._salt = secrets.token_hex(8)
         self._viewed: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._masks = masks_for(workspace, self.commit)
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
@@ -123,7 +128,8 @@ class Session:
             return not ref and not name.schema and self._provide_record(name)
         key, state = (name.schema.casefold(), name.name.casefold()), self._state(value)
         if state is None or self._viewed.get(key) != state:
-            self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
+            rows = f"SELECT * FROM {self._lake.scan(value)}"
+            self._view(name, self._masks.over(self.connection, plain, value, rows) if self._masks else rows)
             self._viewed[key] = state or ()
         return True
 
@@ -161,16 +167,17 @@ class Session:
     def _provide_record(self, name: TableName) -> bool:
         known = name.name.casefold()
         if known in views.RECORDS:
-            self._register(name, views.load(self.workspace.catalog, known))
+            self._register(name, views.load(self.workspace.catalog, known), is_record=True)
             return True
         if known not in self._extra and known not in records.names(self.workspace):
             return False
         value, more = self._record_table(known)
         parts = [f"SELECT * FROM {self._lake.scan(value)}"] if value is not None else []
         if more is not None:
-            self.connection.register(f"unmoved {known}", more)
-            parts.append(f"SELECT * FROM {quoted(f'unmoved {known}')}")
-        self._view(name, " UNION ALL BY NAME ".join(parts))
+            unmoved = f"unmoved {known} {self._salt}"
+            self.connection.register(unmoved, more)
+            parts.append(f"SELECT * FROM {quoted(unmoved)}")
+        self._view_record(name, " UNION ALL BY NAME ".join(parts))
         return True
 
     def _record_table(self, name: str) -> tuple[objects.Object | None, pa.Table | None]:
@@ -181,10 +188,16 @@ class Session:
             if records.object_of(self.workspace, name) == before:
                 return before, more
 
-    def _register(self, name: TableName, data: pa.Table) -> None:
-        hidden = f"{name.schema or 'record'} {name.name.casefold()}"
+    def _register(self, name: TableName, data: pa.Table, *, is_record: bool = False) -> None:
+        # Views are made over what is registered: its name is no one's to guess who reads it masked.
+        hidden = f"{name.schema or 'record'} {name.name.casefold()} {self._salt}"
         self.connection.register(hidden, data)
-        self._view(name, f"SELECT * FROM {quoted(hidden)}")
+        make = self._view_record if is_record else self._view
+        make(name, f"SELECT * FROM {quoted(hidden)}")
+
+    def _view_record(self, name: TableName, query: str) -> None:
+        masks = self._masks
+        self._view(name, masks.over_record(self.connection, name.name.casefold(), query) if masks else query)
 
     def _view(self, name: TableName, query: str) -> None:
         place = quoted(name.name)

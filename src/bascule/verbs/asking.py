@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 class AskingVerbs(Bound):
     """Ask and prove: each method is the command of that name."""
 
-    def sql(self, query: str, params: Sequence[Any] | None = None, *, at: str | None = None) -> list[dict[str, Any]]:
-        """Ask the lake at any state, the records and the log of predictions; all rows are returned."""
+    def sql(
+        self, query: str, params: Sequence[Any] | None = None, *, at: str | None = None, role: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Ask the lake at any state, the records and the log of predictions; all rows are returned.
+
+        Args:
+            role: read as this role does: reader, writer, deployer or admin; with its masks on.
+        """
         from bascule.project.querying import query as ask
 
-        return ask(self.workspace, query, params, at or self.place.branch)
+        return ask(self.workspace, query, params, at or self.place.branch, role)
 
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last runs, youngest first."""

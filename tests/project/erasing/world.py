@@ -6,6 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +214,8 @@ def _inflated(data: bytes) -> Iterator[bytes]:
     """Whatever is deflated anywhere in the bytes, as parts of manifests and blocks of Avro files are."""
     at = data.find(b"\x78\x01")
     while at >= 0:
-        try:
+        with suppress(zlib.error):
             yield zlib.decompressobj().decompress(data[at:])
-        except zlib.error:
-            pass
         at = data.find(b"\x78\x01", at + 1)
     if data[:4] == b"Obj\x01":
         yield str(list(fastavro.reader(io.BytesIO(data)))).encode()

@@ -11,6 +11,7 @@ from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, TableDiff
+from bascule.lake.masking import refuse_raw
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.reads.history import CommitInfo, commit_info
 
@@ -143,6 +144,7 @@ def rows_between(
     old, new = ws.history.read(before, path), ws.history.read(after, path)
     if old is None and new is None:
         raise NotFound("table", name, [p.partition("/")[2] for p in ws.history.digests(after, "tables/")])
+    refuse_raw(ws, ws.history.resolve(after), name, old, new, how="A comparison of rows")
     return Lake(ws).diff(old, new, limit=limit, whole=whole)
 
 
