@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     file_sets = _here.file_sets
     suggest_contract = _here.suggest_contract
     check_contract = _here.check_contract
+    scan_pii = _here.scan_pii
+    masks = _here.masks
     run = _here.run
     step = _here.step
     plan = _here.plan

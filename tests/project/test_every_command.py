@@ -53,6 +53,8 @@ CALLS = {
     "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
+    "pii scan": "orders",
+    "pii show": "",
     "run": "",
     "step run": "define",
     "plan": "",

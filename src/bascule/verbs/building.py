@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.lake.filesets import FileSet
     from bascule.project.batches import Batch
+    from bascule.project.personal import ColumnMask, PersonalData
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
@@ -76,6 +77,35 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import suggest_contract
 
         return suggest_contract(self.place, table)
+
+    def scan_pii(
+        self,
+        table: str,
+        *,
+        write: bool = False,
+        sure: float = 0.7,
+        rows: int = 20_000,
+        region: str | None = None,
+        language: str | None = None,
+    ) -> PersonalData:
+        """Look for personal data in a table, and tag the contract's columns when told.
+
+        Args:
+            write: write classification and tags into the contract's file.
+            sure: the least confidence to be tagged, from 0 to 1.
+            rows: how many rows are looked at, at most.
+            region: a country's code, whose national phone numbers are known, too.
+            language: look for names of people in free text, too, such as `en`.
+        """
+        from bascule.project.personal import scan_table
+
+        return scan_table(self.place, table, write=write, sure=sure, rows=rows, region=region, language=language)
+
+    def masks(self, table: str | None = None) -> list[ColumnMask]:
+        """Return how columns of the branch's tables are masked, and for which roles."""
+        from bascule.project.personal import masks
+
+        return masks(self.place, table)
 
     def check_contract(self, table: str) -> Report:
         """Check a table against its contract."""
