@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     check_contract = _here.check_contract
     scan_pii = _here.scan_pii
     masks = _here.masks
+    anonymise = _here.anonymise
     run = _here.run
     step = _here.step
     plan = _here.plan

@@ -55,6 +55,7 @@ CALLS = {
     "contract test": "orders",
     "pii scan": "orders",
     "pii show": "",
+    "anonymise": "orders --quasi distance,weight --k 5",
     "run": "",
     "step run": "define",
     "plan": "",

@@ -1,4 +1,4 @@
-"""Commands that protect personal data: pii."""
+"""Commands that protect personal data: pii, anonymise."""
 
 from __future__ import annotations
 
@@ -62,3 +62,59 @@ def show(table: str | None = None, /, *, common: Common = COMMON) -> None:
         [asdict(one) for one in found],
         columns(lines, ("table", "column", "mask", "for"), none="No column is masked."),
     )
+
+
+def anonymise(
+    table: str,
+    /,
+    *,
+    quasi: Annotated[str, Parameter(help="The columns that together tell who somebody is: a,b,c.")],
+    k: Annotated[int, Parameter(help="How many rows are alike, at least.")],
+    sensitive: Annotated[str, Parameter(help="Columns whose values nobody should learn: d,e.")] = "",
+    l: Annotated[int, Parameter(help="How many sensitive values alike rows have, at least.")] = 1,  # noqa: E741
+    suppress: Annotated[float, Parameter(help="The share of rows that may be left out, 0 to 1.")] = 0.0,
+    hierarchy: Annotated[
+        tuple[str, ...], Parameter(help="COLUMN=FILE.csv: what its values are called at coarser levels.", negative="")
+    ] = (),
+    into: Annotated[str | None, Parameter(help="The new table; TABLE_anonymous if not given.")] = None,
+    to_branch: Annotated[str | None, Parameter(help="Where it is written; anonymised/TABLE if not given.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Write a k-anonymous, l-diverse copy of a table on a branch, and say what that cost.
+
+    Columns are generalised (20..29, Bonn|Kiel, 101*) until every row equals k - 1 others in the quasi-identifiers.
+    Columns that are personal and not named are left out.
+
+    Args:
+        table: the table.
+    """
+    from bascule.project.anonymising import pairs
+
+    done = common.open().anonymise(
+        table,
+        _list(quasi),
+        _list(sensitive),
+        k=k,
+        l=l,
+        suppress=suppress,
+        hierarchies=pairs(hierarchy),
+        into=into,
+        branch=to_branch,
+    )
+    report = done.report
+    lines = [
+        f"{report['rows']:,} rows in {report['classes']:,} classes are {done.table} on {done.branch} now: "
+        f"k = {report['k']}" + (f", l = {report['l']}." if report["l"] is not None else "."),
+        f"Information lost: {report['penalty']:.1%} of the quasi-identifiers' extent, "
+        f"{report['suppressed']:,} rows suppressed.",
+        *(f"  {name}: {share:.1%}" for name, share in report["penalty_by_column"].items()),
+    ]
+    if done.dropped:
+        lines.append(f"Left out, as personal: {', '.join(done.dropped)}")
+    if done.kept:
+        lines.append(f"Kept as they were: {', '.join(done.kept)}. Name those that could tell who somebody is.")
+    answer(common, report, "\n".join(lines))
+
+
+def _list(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.lake.filesets import FileSet
+    from bascule.project.anonymising import Release
     from bascule.project.batches import Batch
     from bascule.project.personal import ColumnMask, PersonalData
     from bascule.project.receipt import Receipt
@@ -106,6 +107,44 @@ class BuildingVerbs(Bound):
         from bascule.project.personal import masks
 
         return masks(self.place, table)
+
+    def anonymise(
+        self,
+        table: str,
+        quasi: Sequence[str],
+        sensitive: Sequence[str] = (),
+        *,
+        k: int,
+        l: int = 1,  # noqa: E741
+        suppress: float = 0.0,
+        hierarchies: Mapping[str, Path | str] | None = None,
+        into: str | None = None,
+        branch: str | None = None,
+    ) -> Release:
+        """Write a k-anonymous and l-diverse copy of a table on a branch; see `bascule.lake.privacy.anonymised`.
+
+        Args:
+            quasi: columns that together tell who somebody is; they are generalised.
+            sensitive: columns of which rows that are alike have at least `l` different values.
+            suppress: the share of rows that may be left out.
+            hierarchies: by column, a CSV file of what its values are called at coarser levels.
+            into: the new table's name; TABLE_anonymous when None.
+            branch: where it is written; anonymised/TABLE when None.
+        """
+        from bascule.project.anonymising import anonymise_table
+
+        return anonymise_table(
+            self.place,
+            table,
+            quasi,
+            sensitive,
+            k=k,
+            l=l,
+            suppress=suppress,
+            hierarchies=hierarchies,
+            into=into,
+            branch=branch,
+        )
 
     def check_contract(self, table: str) -> Report:
         """Check a table against its contract."""
