@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     predict = _here.predict
     monitor = _here.monitor
     sql = _here.sql
+    set_privacy_budget = _here.set_privacy_budget
+    privacy_budgets = _here.privacy_budgets
+    ask_privately = _here.ask_privately
     runs = _here.runs
     read_run = _here.read_run
     models = _here.models

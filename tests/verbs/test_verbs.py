@@ -25,6 +25,7 @@ INSTEAD = {
     "table": ("table", "tables"),
     "files": ("files", "file_sets"),
     "contract": ("suggest_contract", "check_contract"),
+    "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
     "pii": ("scan_pii", "masks"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),

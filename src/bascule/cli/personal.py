@@ -74,8 +74,8 @@ def anonymise(
     l: Annotated[int, Parameter(help="How many sensitive values alike rows have, at least.")] = 1,  # noqa: E741
     suppress: Annotated[float, Parameter(help="The share of rows that may be left out, 0 to 1.")] = 0.0,
     hierarchy: Annotated[
-        tuple[str, ...], Parameter(help="COLUMN=FILE.csv: what its values are called at coarser levels.", negative="")
-    ] = (),
+        list[str] | None, Parameter(help="COLUMN=FILE.csv: what its values are called at coarser levels.", negative="")
+    ] = None,
     into: Annotated[str | None, Parameter(help="The new table; TABLE_anonymous if not given.")] = None,
     to_branch: Annotated[str | None, Parameter(help="Where it is written; anonymised/TABLE if not given.")] = None,
     common: Common = COMMON,
@@ -97,7 +97,7 @@ def anonymise(
         k=k,
         l=l,
         suppress=suppress,
-        hierarchies=pairs(hierarchy),
+        hierarchies=pairs(hierarchy or ()),
         into=into,
         branch=to_branch,
     )
