@@ -59,7 +59,7 @@ def test_a_role_from_the_environment(trained: Path, bascule: Bascule, monkeypatc
     [
         (("pii", "scan", "odrers"), "orders"),
         (("pii", "scan", "orders", "--sure", "2"), "between 0 and 1"),
-        (("pii", "scan", "orders", "--rows", "0"), "1 or more"),
+        (("pii", "scan", "orders", "--rows", "0"), "whole number"),
         (("pii", "scan", "weather", "--write"), "bascule contract suggest weather"),
         (("pii", "scan", "orders", "--region", "XX"), "no region"),
         (("pii", "show", "odrers"), "orders"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, AtLeastOne, Common
 from bascule.cli.output import answer, columns
 
 pii = App(name="pii", help="Personal data: find it in a table, tag it in the contract, see how roles read it.")
@@ -20,7 +20,7 @@ def scan(
     *,
     write: Annotated[bool, Parameter(help="Write classification and tags into the contract.", negative="")] = False,
     sure: Annotated[float, Parameter(help="Tag what is found with at least this confidence, 0 to 1.")] = 0.7,
-    rows: Annotated[int, Parameter(help="Look at so many rows, at most.")] = 20_000,
+    rows: Annotated[AtLeastOne, Parameter(help="Look at so many rows, at most.")] = 20_000,
     region: Annotated[str | None, Parameter(help="Know national phone numbers of a country, too, such as DE.")] = None,
     language: Annotated[str | None, Parameter(help="Look for names in free text, too, such as en.")] = None,
     common: Common = COMMON,
@@ -69,9 +69,9 @@ def anonymise(
     /,
     *,
     quasi: Annotated[str, Parameter(help="The columns that together tell who somebody is: a,b,c.")],
-    k: Annotated[int, Parameter(help="How many rows are alike, at least.")],
+    k: Annotated[AtLeastOne, Parameter(help="How many rows are alike, at least.")] = 5,
     sensitive: Annotated[str, Parameter(help="Columns whose values nobody should learn: d,e.")] = "",
-    l: Annotated[int, Parameter(help="How many sensitive values alike rows have, at least.")] = 1,  # noqa: E741
+    l: Annotated[AtLeastOne, Parameter(help="How many sensitive values alike rows have, at least.")] = 1,  # noqa: E741
     suppress: Annotated[float, Parameter(help="The share of rows that may be left out, 0 to 1.")] = 0.0,
     hierarchy: Annotated[
         list[str] | None, Parameter(help="COLUMN=FILE.csv: what its values are called at coarser levels.", negative="")
@@ -97,9 +97,9 @@ def anonymise(
         k=k,
         l=l,
         suppress=suppress,
-        hierarchies=pairs(hierarchy or ()),
+        hierarchy=pairs(hierarchy or ()),
         into=into,
-        branch=to_branch,
+        to_branch=to_branch,
     )
     report = done.report
     lines = [

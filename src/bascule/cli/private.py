@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, AtLeastOne, Common
 from bascule.cli.output import answer, columns
 
 private = App(name="private", help="Aggregates with noise under a privacy budget: what is told of no single person.")
@@ -20,7 +20,7 @@ def budget(
     *,
     epsilon: Annotated[float, Parameter(help="All that may be spent; 1 protects well, 10 hardly.")],
     unit: Annotated[str | None, Parameter(help="The column that names a person; each row is one if not given.")] = None,
-    rows_each: Annotated[int, Parameter(help="How many rows of a person take part in a query.")] = 1,
+    rows_each: Annotated[AtLeastOne, Parameter(help="How many rows of a person take part in a query.")] = 1,
     common: Common = COMMON,
 ) -> None:
     """Give a table a privacy budget, or a larger one. What was spent stays spent.

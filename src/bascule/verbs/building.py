@@ -114,12 +114,12 @@ class BuildingVerbs(Bound):
         quasi: Sequence[str],
         sensitive: Sequence[str] = (),
         *,
-        k: int,
+        k: int = 5,
         l: int = 1,  # noqa: E741
         suppress: float = 0.0,
-        hierarchies: Mapping[str, Path | str] | None = None,
+        hierarchy: Mapping[str, Path | str] | None = None,
         into: str | None = None,
-        branch: str | None = None,
+        to_branch: str | None = None,
     ) -> Release:
         """Write a k-anonymous and l-diverse copy of a table on a branch; see `bascule.lake.privacy.anonymised`.
 
@@ -127,9 +127,9 @@ class BuildingVerbs(Bound):
             quasi: columns that together tell who somebody is; they are generalised.
             sensitive: columns of which rows that are alike have at least `l` different values.
             suppress: the share of rows that may be left out.
-            hierarchies: by column, a CSV file of what its values are called at coarser levels.
+            hierarchy: by column, a CSV file of what its values are called at coarser levels.
             into: the new table's name; TABLE_anonymous when None.
-            branch: where it is written; anonymised/TABLE when None.
+            to_branch: where it is written; anonymised/TABLE when None.
         """
         from bascule.project.anonymising import anonymise_table
 
@@ -141,9 +141,9 @@ class BuildingVerbs(Bound):
             k=k,
             l=l,
             suppress=suppress,
-            hierarchies=hierarchies,
+            hierarchies=hierarchy,
             into=into,
-            branch=branch,
+            branch=to_branch,
         )
 
     def check_contract(self, table: str) -> Report:

@@ -14,7 +14,7 @@ import pytest
 from bascule.contracts import Contract
 from bascule.contracts.personal import ColumnFinding, scan, tagged
 from bascule.contracts.personal.checksums import luhn
-from bascule.errors import MissingExtra
+from bascule.errors import EnvironmentProblem
 
 ROWS = 300
 
@@ -99,9 +99,9 @@ def test_no_value_is_in_a_finding(connection: duckdb.DuckDBPyConnection) -> None
 
 def test_a_language_model_that_is_not_there_is_told(connection: duckdb.DuckDBPyConnection) -> None:
     connection.register("t", table())
-    with pytest.raises(MissingExtra, match="names in text") as caught:
+    with pytest.raises(EnvironmentProblem, match="names in text") as caught:
         scan(connection, "t", language="en")
-    assert "bascule[pii-language]" in caught.value.hint
+    assert "spacy download en_core_web_lg" in caught.value.hint
 
 
 CONTRACT = """\

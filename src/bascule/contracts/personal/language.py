@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bascule.errors import InputError, MissingExtra
+from bascule.errors import EnvironmentProblem, InputError
 
 MOST = 500  # texts that are read; a model reads some hundred a second
 SURE = 0.6
@@ -14,13 +14,16 @@ def people_in(language: str) -> Callable[[Sequence[str]], int]:
     """Return what counts the texts of a sample that name a person.
 
     Raises:
-        MissingExtra: Presidio or spaCy is not installed.
+        EnvironmentProblem: Presidio or spaCy is not installed. They are large, so no extra brings them.
         InputError: there is no model of the language.
     """
     try:
         from presidio_analyzer import AnalyzerEngine
     except ImportError as error:
-        raise MissingExtra("Finding names in text", "pii-language") from error
+        raise EnvironmentProblem(
+            "Finding names in text needs a language model, which is not installed.",
+            hint=f"Install one: pip install presidio-analyzer && python -m spacy download {language}_core_web_lg",
+        ) from error
     try:
         engine = AnalyzerEngine(supported_languages=[language])
     except (OSError, ValueError, SystemExit) as error:

@@ -78,7 +78,7 @@ def scan(
         The surest finding of each column first by column, then those of other kinds inside its text.
 
     Raises:
-        MissingExtra: a region or a language is asked for whose library is not installed.
+        EnvironmentProblem: a region or a language is asked for whose library is not installed.
     """
     detectors = [*IDENTIFIERS, *([national_phone(region)] if region else [])]
     recogniser = None
