@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -33,7 +34,9 @@ class Story:
 
     def show(self, command: str) -> None:
         """Print a command as it would be typed, and when."""
-        print(f"\n[{time.monotonic() - self.begun:3.0f} s] \033[1m$ bascule {command}\033[0m", flush=True)
+        line = f"$ bascule {command}"
+        bold = f"\033[1m{line}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else line
+        print(f"\n[{time.monotonic() - self.begun:3.0f} s] {bold}", flush=True)
 
     def bascule(self, *arguments: str, fails: int = 0) -> str:
         """Run a command, show it, and return what it printed; `fails` is the exit code that the story expects."""
