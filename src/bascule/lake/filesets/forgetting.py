@@ -72,10 +72,18 @@ class _Version:
 
 
 def paths_in(workspace: Workspace) -> Iterator[tuple[str, Entry]]:
-    """Iterate over every file of every version of every set, with the set's name. One may come more than once."""
+    """Iterate over every file of every version of every set, with the set's name. One may come more than once.
+
+    What versions share is read once, so a set of many versions costs what they have of their own.
+    """
+    seen: set[tuple[str, Digest]] = set()
     for name, _, value in states(workspace):
-        for entry in manifest_of(workspace.store, value, name).entries():
+        manifest = manifest_of(workspace.store, value, name)
+        nodes = [node for node in manifest.nodes if (name, node.digest) not in seen]
+        segments = [one for one in manifest.segments(nodes) if (name, one.digest) not in seen]
+        for entry in manifest.entries(segments):
             yield name, entry
+        seen.update((name, one.digest) for one in (*nodes, *segments))
 
 
 def forget_files(
@@ -90,6 +98,8 @@ def forget_files(
     """
     if not dry_run:
         _finish(workspace, author)
+    if not any(doomed(name, entry) for name, entry in paths_in(workspace)):
+        return ForgottenFiles({}, ())
     versions = [
         _Version(name, commit, canonical_digest, value, [])
         for name, commit, canonical_digest, value in _digested(workspace)
