@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import stat
 from collections.abc import Iterator
 from datetime import date
@@ -12,8 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
+from bascule.catalog.schema import check_results
 from bascule.contracts import Contract
 from bascule.errors import NotFound, ProjectFileError
 from bascule.history import Workspace
@@ -205,6 +208,15 @@ def test_the_server_masks_for_tokens_that_may_only_read(ws: Workspace, serve: Se
     ):
         assert "secret.example" in deployer.get(path).text, path
         assert "secret.example" not in reader.get(path).text, path
+    sample = json.dumps([{"email": "old@secret.example", "town": "Bonn"}])  # from before anything was personal
+    with ws.catalog.write() as conn:
+        result = {"id": "c1", "subject": "tables/people", "check_name": "x", "severity": "critical", "status": "failed"}
+        told = {"column_name": "email", "observed": "old@secret.example", "sample_json": sample, "at": 77}
+        conn.execute(insert(check_results).values(**result, **told))
+    assert "old@secret.example" in deployer.get("/data/people/checks/77").text
+    assert "Bonn" in reader.get("/data/people/checks/77").text
+    assert "old@secret.example" not in reader.get("/data/people/checks/77").text
+    assert "secret.example" not in str(rows(ws, "select * from check_results"))
     table = "/iceberg/v1/main/namespaces/default/tables/people"
     said = reader.get(table)
     assert said.status_code == 403

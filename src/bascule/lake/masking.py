@@ -172,6 +172,12 @@ def masks_for(workspace: Workspace, commit: Commit) -> Masks | None:
     return Masks(workspace, role, by_name, by_id) if by_name else None
 
 
+def hidden_names(workspace: Workspace) -> frozenset[str]:
+    """Return the names, in lower case, of all columns that the current role reads masked; for what was kept of rows."""
+    masks = masks_for(workspace, workspace.history.resolve(MAIN))
+    return masks.names if masks is not None else frozenset()
+
+
 def refuse_raw(workspace: Workspace, commit: Commit, name: str, *values: Object | None, how: str) -> None:
     """Refuse to hand out something in which a table's values stand unmasked.
 

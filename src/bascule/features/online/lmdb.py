@@ -15,7 +15,7 @@ import msgspec
 
 from bascule.features.online.environment import MAP_SIZE, MOVED, environment
 from bascule.features.online.inputs import read_key
-from bascule.features.online.keys import encoder, reversed_time, time_of
+from bascule.features.online.keys import encoder, parts, reversed_time, time_of
 from bascule.features.online.store import Entry, ViewRecord
 
 T = TypeVar("T")
@@ -74,16 +74,26 @@ class LmdbStore:
         return removed
 
     def _prefixes(self, snapshot: LmdbSnapshot, subject: Mapping[str, object]) -> list[bytes]:
-        """All timelines of an entity."""
+        """All timelines of an entity, also of entities that have more key columns than the subject is known by."""
         found = []
-        for name, record in snapshot.records():
-            if set(record.keys) != set(subject):
+        for name, record in list(snapshot.records()):
+            if not subject or not set(subject) <= set(record.keys):
                 continue
-            types = dict(zip(record.keys, record.key_types, strict=True))
-            encoded = encoder(record.key_types)([read_key(types[key], subject[key]) for key in record.keys])
-            if encoded is not None:
-                store = LmdbStore(self._environment.folder, name)
-                found += [store.track(record.digest, part) + encoded for part in PARTS]
+            wanted = [
+                encoder([kind])([read_key(kind, subject[key])]) if key in subject else b""
+                for key, kind in zip(record.keys, record.key_types, strict=True)
+            ]
+            if any(one is None for one in wanted):
+                continue
+            store = LmdbStore(self._environment.folder, name)
+            tracks = [store.track(record.digest, part) for part in PARTS]
+            if len(subject) == len(record.keys):
+                pairs = zip(record.keys, record.key_types, strict=True)
+                whole = encoder(record.key_types)([read_key(kind, subject[key]) for key, kind in pairs])
+                found += [track + whole for track in tracks if whole is not None]
+                continue
+            for track in tracks:
+                found += [one for one in snapshot.prefixes(track) if _is_of(one[TRACK:], wanted)]
         return found
 
     def close(self) -> None:
@@ -194,6 +204,12 @@ class LmdbTransaction(LmdbSnapshot):
     def record(self, record: ViewRecord) -> None:
         """Write what is held of a definition."""
         self._transaction.put(self._view_key(record.digest), msgspec.msgpack.encode(record))
+
+
+def _is_of(key: bytes, wanted: Sequence[bytes | None]) -> bool:
+    """Tell whether an entity key has the parts that are wanted, of which empty ones may be anything."""
+    found = parts(key)
+    return found is not None and all(not one or one == part for one, part in zip(wanted, found, strict=True))
 
 
 def _copy(source: Any, target: Any) -> None:
