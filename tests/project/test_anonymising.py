@@ -18,6 +18,7 @@ def test_a_copy_on_a_branch(trained: Path, bascule: Bascule) -> None:
     assert said.code == 0, said.err
     report = said.json()
     assert (report["table"], report["branch"]) == ("orders_anonymous", "anonymised/orders")
+    assert "order_id" in report["dropped"]
     rows = bascule(
         "sql", "select * from orders_anonymous", "--at", "anonymised/orders", "--limit", "5000", "--json"
     ).json()

@@ -83,7 +83,7 @@ def anonymise(
     """Write a k-anonymous, l-diverse copy of a table on a branch, and say what that cost.
 
     Columns are generalised (20..29, Bonn|Kiel, 101*) until every row equals k - 1 others in the quasi-identifiers.
-    Columns that are personal and not named are left out.
+    Columns that are personal, or have another value in every row, are left out unless they are named.
 
     Args:
         table: the table.
@@ -110,7 +110,7 @@ def anonymise(
         *(f"  {name}: {share:.1%}" for name, share in report["penalty_by_column"].items()),
     ]
     if done.dropped:
-        lines.append(f"Left out, as personal: {', '.join(done.dropped)}")
+        lines.append(f"Left out, as personal or telling rows apart: {', '.join(done.dropped)}")
     if done.kept:
         lines.append(f"Kept as they were: {', '.join(done.kept)}. Name those that could tell who somebody is.")
     answer(common, report, "\n".join(lines))

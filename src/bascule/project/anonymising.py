@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bascule.catalog import actor, audit
 from bascule.contracts.masking import masks_at
@@ -30,7 +31,7 @@ class Release:
         branch: where it was written.
         commit: the id of the commit.
         result: what was made, and what that cost.
-        dropped: columns that were left out, because they are personal and were not named.
+        dropped: columns that were left out, because they are personal or tell rows apart, and were not named.
         kept: columns that were neither named nor left out; they are as they were.
         report: all of it as one JSON object, which the commit keeps too.
     """
@@ -59,7 +60,8 @@ def anonymise_table(
 ) -> Release:
     """Write a k-anonymous and l-diverse copy of a table of the current branch.
 
-    Columns that the contract calls personal, or that a scan takes for personal, are left out unless they are named.
+    Columns that the contract or a scan calls personal, the table's key, and columns that have another value in every row
+    are left out unless they are named.
 
     Args:
         hierarchies: by column, a CSV file of what its values are called at coarser levels.
@@ -86,7 +88,7 @@ def anonymise_table(
     for column in named:
         if column not in data.column_names:
             raise NotFound("column", column, data.column_names, where=table)
-    personal = found | set(masks_at(place.workspace, head).get(table, {}))
+    personal = found | set(masks_at(place.workspace, head).get(table, {})) | set(obj["key"]) | _telling(data)
     dropped = tuple(c for c in data.column_names if c in personal and c not in named)
     given = {column: read_hierarchy(file) for column, file in (hierarchies or {}).items()}
     result = anonymised(
@@ -107,6 +109,18 @@ def anonymise_table(
         told = {"commit": made.id, "branch": where, **report}
         audit.append(conn, actor=actor(), action="anonymise", subject=f"tables/{target}", detail=told)
     return Release(target, where, made.id, result, dropped, kept, {**report, "branch": where, "commit": made.id})
+
+
+def _telling(data: pa.Table) -> set[str]:
+    """Return the columns that have another value in every row: each tells by itself which row it is."""
+    return {
+        name
+        for name, column in zip(data.column_names, data.columns, strict=True)
+        if data.num_rows > 1
+        and not pa.types.is_nested(column.type)
+        and not pa.types.is_floating(column.type)
+        and pc.count_distinct(column, mode="all").as_py() == data.num_rows
+    }
 
 
 def _plain(table: pa.Table) -> pa.Table:
