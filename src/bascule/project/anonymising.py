@@ -60,7 +60,7 @@ def anonymise_table(
 ) -> Release:
     """Write a k-anonymous and l-diverse copy of a table of the current branch.
 
-    Columns that the contract or a scan calls personal, the table's key, and columns that have another value in every row
+    Columns that the contract or a scan calls personal, the key, and columns with another value in every row
     are left out unless they are named.
 
     Args:

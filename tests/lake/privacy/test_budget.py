@@ -58,7 +58,8 @@ def test_a_budget_is_spent_to_its_end_and_no_further(ws: Workspace) -> None:
     assert audit.verify(ws.catalog).ok
 
 
-def test_those_who_ask_at_once_cannot_overspend(ws: Workspace) -> None:
+def test_those_who_ask_at_once_cannot_overspend(workspace: Workspace) -> None:
+    ws = workspace  # on SQLite and on PostgreSQL
     set_budget(ws, Budget("people", "id", 1.0))
 
     def ask(n: int) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, Text, select
 
 from bascule.catalog import audit
-from bascule.catalog.schema import jobs, training_sets
+from bascule.catalog.schema import jobs, metadata, training_sets
 from bascule.errors import Held, InputError, NotFound
 from bascule.features import LmdbStore
 from bascule.history import Workspace, holding, holds
@@ -97,6 +97,20 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(folder: Path) -> None:
     )
     again = forget_subject(workspace, "people", {"email": WHO})
     assert (again.report.rows, again.report.elsewhere, again.models) == (0, (), ())
+    workspace.close()
+
+
+def test_with_the_catalog_in_postgresql(tmp_path: Path, database: str) -> None:
+    workspace = build(tmp_path / "ws", database)
+    before = seen(workspace)
+    done = forget(workspace)
+    assert (done.models, done.kept) == (("churn@1",), ())
+    after = seen(workspace)
+    assert {name: value for name, value in after.items() if name in before} == before
+    assert traces(tmp_path / "ws", WHO, NUMBER) == []
+    with workspace.catalog.read() as conn:
+        for table in metadata.sorted_tables:
+            assert not any(WHO in str(row) or NUMBER in str(row) for row in conn.execute(select(table)).all()), table
     workspace.close()
 
 

@@ -55,9 +55,9 @@ def people(emails: list[str], start: int = 0) -> pa.Table:
     )
 
 
-def build(folder: Path) -> Workspace:
+def build(folder: Path, catalog: str = "") -> Workspace:
     """Make the workspace: a table on two branches and a tag, another table, files, logs, reports, a model."""
-    workspace = Workspace.create(folder)
+    workspace = Workspace.create(folder, catalog=catalog)
     lake = Lake(workspace)
     lake.append("people", people([*OTHERS[:10], WHO]), branch="main")
     lake.append("orders", pa.table({"customer": [NUMBER, "cust-00001", NUMBER], "amount": [1, 2, 3]}), branch="main")
