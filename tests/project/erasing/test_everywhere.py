@@ -166,7 +166,7 @@ def test_killed_and_repeated_it_is_the_same(made: Path, tmp_path: Path) -> None:
         workspace.close()
         assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == [], step
         shutil.rmtree(folder)
-        step += 17
+        step += 31
     assert kills >= 6
 
 
