@@ -131,7 +131,7 @@ def _value(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return r"\|".join(inner)  # a bare bar would end the cell
     if hint in (bool, int, float, str, Path):
-        return {bool: "", int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}[hint]
+        return {bool: "", int: "N", float: "N", str: "TEXT", Path: "PATH"}[hint]
     return _value(inner[0])
 
 

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     scan_pii = _here.scan_pii
     masks = _here.masks
     anonymise = _here.anonymise
+    explain_contract = _here.explain_contract
+    contract_history = _here.contract_history
+    profile = _here.profile
+    mock = _here.mock
     run = _here.run
     step = _here.step
     plan = _here.plan

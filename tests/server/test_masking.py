@@ -228,6 +228,8 @@ def test_the_server_masks_for_tokens_that_may_only_read(ws: Workspace, serve: Se
     assert "Bonn" in reader.get("/data/people/checks/77").text
     assert "old@secret.example" not in reader.get("/data/people/checks/77").text
     assert "secret.example" not in str(rows(ws, "select * from check_results"))
+    assert reader.get("/data/people/profile").status_code == 403
+    assert deployer.get("/data/people/profile").status_code == 200
     table = "/iceberg/v1/main/namespaces/default/tables/people"
     said = reader.get(table)
     assert said.status_code == 403

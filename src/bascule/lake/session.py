@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,20 @@ import pyarrow as pa
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import engine, filesets, objects, records, views
+from bascule.lake.iceberg import scans
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.masking import masks_for
+from bascule.lake.narrowing import Condition, limits
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
+from bascule.store import Place
 
 RECORDS_SCHEMA = "records"
 FILES_SCHEMA = "files"
+# Of a table of so few files all are looked at: the engine does that as fast as we find out which.
+FEW_FILES = 8
 
 # Gives rows of a record table that are not in the lake yet: log segments that have not been moved.
 Extra = Callable[[], pa.RecordBatchReader | pa.Table]
@@ -61,8 +68,9 @@ class Session:
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
         self._salt = secrets.token_hex(8)
-        self._viewed: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._masks = masks_for(workspace, self.commit)
+        self._read: dict[tuple[str, str], tuple[Any, Table, list[DataFile]]] = {}
+        self._viewed: dict[tuple[str, str], tuple[Any, list[Place]]] = {}
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
@@ -79,7 +87,7 @@ class Session:
         statement = parse(self.connection, query)
         if statement.lists:
             return self.connection.sql(self._listing())
-        self._prepare(statement)
+        self._prepare(statement, params)
         with engine.told("This SQL cannot run"):
             return self.connection.sql(statement.text, params=params)
 
@@ -112,12 +120,13 @@ class Session:
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, statement: Statement) -> None:
+    def _prepare(self, statement: Statement, params: Any) -> None:
         for name in statement.tables:
-            if not self._provide(name) and not (not name.schema and name.name.casefold() in statement.defined):
+            is_defined = not name.schema and name.name.casefold() in statement.defined
+            if not self._provide(name, statement.wanted, params) and not is_defined:
                 raise self._unknown(name)
 
-    def _provide(self, name: TableName) -> bool:
+    def _provide(self, name: TableName, wanted: Sequence[Condition], params: Any) -> bool:
         if name.schema.casefold() == RECORDS_SCHEMA:
             return self._provide_record(name)
         if name.schema.casefold() == FILES_SCHEMA:
@@ -127,10 +136,19 @@ class Session:
         if value is None:
             return not ref and not name.schema and self._provide_record(name)
         key, state = (name.schema.casefold(), name.name.casefold()), self._state(value)
-        if state is None or self._viewed.get(key) != state:
-            rows = f"SELECT * FROM {self._lake.scan(value)}"
+        if state is None or key not in self._read or self._read[key][0] != state:
+            table = self._lake.table(value)
+            self._read[key] = state, table, table.data_files()
+        _, table, data = self._read[key]
+        only, masked = data, self._masks is not None and bool(self._masks.of(plain, value))
+        # What bounds of files say is of values, and conditions on masked columns are on what is shown instead.
+        if wanted and not masked and len(data) > FEW_FILES and (between := limits(wanted, params, table.schema)):
+            only = scans.pruned(table, data, between)
+        paths = [file.path for file in only]
+        if state is None or self._viewed.get(key) != (state, paths):
+            rows = f"SELECT * FROM {scans.scan(table, only=only)}"
             self._view(name, self._masks.over(self.connection, plain, value, rows) if self._masks else rows)
-            self._viewed[key] = state or ()
+            self._viewed[key] = state, paths
         return True
 
     def _state(self, value: objects.Object) -> tuple[Any, ...] | None:

@@ -31,6 +31,7 @@ from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
 from bascule.project.erasing.values import holds as holds_bytes
 from bascule.project.erasing.values import needles
 from bascule.project.querying import query
+from bascule.project.remembering import let_go
 from bascule.project.sections import Forget
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
 from bascule.store import digest_of
@@ -142,7 +143,16 @@ def _from_tables(
         request = Request(workspace, one.table, one.key, dry_run, despite_hold)
         for hook in resolved(BEFORE):
             elsewhere.update({place.place: place.rows for place in hook(request)})
-        hooks = (_training_sets, _online, _logged, from_quarantine, from_records, *resolved(AFTER), from_leftovers)
+        hooks = (
+            _training_sets,
+            _online,
+            _logged,
+            _states,
+            from_quarantine,
+            from_records,
+            *resolved(AFTER),
+            from_leftovers,
+        )
         report = forget(workspace, one.table, one.key, author=actor(), hooks=hooks, **asked)
         for place in report.elsewhere:
             elsewhere[place.place] += place.rows
@@ -293,6 +303,14 @@ def _logged(request: Request) -> list[Forgotten]:
     if not found:
         return []
     return [Forgotten("logs", found)]
+
+
+def _states(request: Request) -> list[Forgotten]:
+    """Delete what checks keep of data files: extremes and the values around a median may be the subject's."""
+    if not request.dry_run:
+        with request.workspace.catalog.write() as conn:
+            let_go(conn)
+    return []
 
 
 def _models_from(workspace: Workspace, sets: set[str]) -> tuple[str, ...]:

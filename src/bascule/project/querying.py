@@ -11,7 +11,7 @@ import duckdb
 
 from bascule.errors import NotFound
 from bascule.history import Workspace
-from bascule.lake import Session
+from bascule.lake import Session, engine
 from bascule.lake.masking import ADMIN, seeing_as
 from bascule.serving.log import TABLES, unmoved
 
@@ -68,6 +68,8 @@ def ask(
 ) -> tuple[list[str], list[tuple[Any, ...]], bool]:
     """Return the columns and the first rows of a query, and whether there are more; read as a role, if one is given."""
     with _as(role), session(workspace, ref) as opened:
-        table = opened.sql(sql).limit(limit + 1).to_arrow_table()
+        found = opened.sql(sql)
+        with engine.told("This SQL cannot run"):
+            table = found.limit(limit + 1).to_arrow_table()
     rows = [tuple(row.values()) for row in table.slice(0, limit).to_pylist()]
     return table.column_names, rows, table.num_rows > limit

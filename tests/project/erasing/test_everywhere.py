@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, Text, select
+from sqlalchemy import select
 
 from bascule.catalog import audit
 from bascule.catalog.schema import jobs, metadata, training_sets
@@ -19,7 +19,6 @@ from bascule.history import Workspace, holding, holds
 from bascule.lake import doctor
 from bascule.lake.filesets.references import check as check_files
 from bascule.lake.forgetting import AFTER, Forgotten, Request
-from bascule.project.erasing import catalogued
 from bascule.project.forgetting import Forgetting, forget_subject
 from bascule.project.querying import query
 from bascule.project.retraining import _claim
@@ -181,31 +180,6 @@ def test_a_hold_on_anything_that_would_go_refuses(folder: Path) -> None:
         assert (seen(workspace), files_with(folder)) == (before, where)
         with workspace.catalog.write() as conn:
             holds.release(conn, subject, "ana")
-    workspace.close()
-
-
-def test_what_checks_remember_of_the_table_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another module keeps states of checks in a table like this one."""
-    schema = MetaData()
-    remembered = Table(
-        "check_states",
-        schema,
-        Column("part", String(64), primary_key=True),
-        Column("scope", String(64)),
-        Column("state_json", Text),
-    )
-    monkeypatch.setattr(catalogued, "metadata", schema)
-    workspace = Workspace.open(folder)
-    remembered.drop(workspace.catalog.engine, checkfirst=True)
-    remembered.create(workspace.catalog.engine)
-    identity = (workspace.history.read("main", "tables/people") or {})["uuid"]
-    rows = [("a", "x", f'["{WHO}"]'), ("b", identity, '["1"]'), ("c", "x", '["other"]')]
-    with workspace.catalog.write() as conn:
-        for part, scope, state in rows:
-            conn.execute(remembered.insert().values(part=part, scope=scope, state_json=state))
-    forget_subject(workspace, "people", {"email": WHO})
-    with workspace.catalog.read() as conn:
-        assert conn.execute(select(remembered.c.part)).scalars().all() == ["c"]
     workspace.close()
 
 

@@ -22,8 +22,6 @@ from bascule.project.erasing.values import distinctive, holds, names_subject, ne
 
 # Names, addresses and proofs: nothing in them is a subject's, and a change would break what they are there for.
 KEPT = {"audit", "commits", "nodes", "refs", "ref_log", "tokens", "expirations", "holds", "record_tables"}
-# What is only remembered, so that it need not be measured again: whole rows go.
-CACHES = {"check_states"}
 PATIENCE_S = 30.0
 
 
@@ -41,9 +39,6 @@ def from_records(request: Request) -> list[Forgotten]:
         for table in metadata.sorted_tables:
             if table.name not in KEPT:
                 count += _in_table(conn, table, key, request.dry_run)
-            if table.name in CACHES and not request.dry_run:
-                # Extremes and common values that are too short to be told from others by themselves, too.
-                conn.execute(delete(table).where(table.c.scope.in_(_identities(request))))
     return [Forgotten("reports and records", count)] if count else []
 
 
@@ -96,13 +91,6 @@ def sweep_pages(catalog: Catalog, key: Mapping[str, Any]) -> None:
             time.sleep(0.1)
 
 
-def _identities(request: Request) -> list[str]:
-    """The uuids of the table on all branches."""
-    history, path = request.workspace.history, f"tables/{request.table}"
-    found = {str((history.read(ref.name, path) or {}).get("uuid", "")) for ref in history.branches()}
-    return sorted(found - {""})
-
-
 def _samples(conn: Any, request: Request) -> Iterator[tuple[str, str, str | None]]:
     """Yield samples of the table's checks that have the subject's rows, or rows that don't say whose they are.
 
@@ -134,7 +122,7 @@ def _in_table(conn: Any, table: Table, key: Mapping[str, Any], dry_run: bool) ->
         if dry_run:
             continue
         this = and_(*(c == row[c] for c in keys))
-        if table.name in CACHES or any(c in keys for c in changed):
+        if any(c in keys for c in changed):
             conn.execute(delete(table).where(this))  # a point or a parameter that was about the subject itself
         else:
             conn.execute(update(table).where(this).values({c.name: text for c, text in changed.items()}))
