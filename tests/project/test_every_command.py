@@ -61,7 +61,7 @@ CALLS = {
     "anonymise": "orders --quasi distance,weight",
     "contract history": "orders",
     "profile": "orders --against main --columns weight --columns order_id",
-    "mock": "orders --rows 5",
+    "mock": "orders",
     "run": "",
     "step run": "define",
     "plan": "",

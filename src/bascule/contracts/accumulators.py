@@ -55,6 +55,16 @@ def extreme(function: str, value: str, where: str | None) -> Accumulator:
     )
 
 
+def extremes(value: str, where: str | None) -> Accumulator:
+    """The least and the greatest value, as a pair."""
+    ends = extreme("min", value, where), extreme("max", value, where)
+
+    def merge(a: State, b: State) -> State:
+        return tuple(end.merge((x,), (y,))[0] for end, x, y in zip(ends, a, b, strict=True))
+
+    return Accumulator(tuple(end.columns[0] for end in ends), merge, lambda state: state)
+
+
 def total(value: str, where: str | None) -> Accumulator:
     """The sum. Of whole numbers and decimals it is exact, also over many parts; a decimal is a text in SQL."""
     return Accumulator((f"sum({value}){_filter(where)}",), _added, lambda state: _number(state[0]))

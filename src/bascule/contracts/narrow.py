@@ -17,7 +17,7 @@ import duckdb
 
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.parts import LABEL, Memory, Parts, measure_of
-from bascule.contracts.scanning import Scan
+from bascule.contracts.scanning import REST, Scan
 from bascule.errors import InputError
 
 MOST_BITS = 1 << 29  # a map of that many integers is 64 MB
@@ -190,9 +190,24 @@ class Distinct:
         new = world.fresh(base["parts"])
         if new is None:
             return int(base["value"])
-        old = world.parts.relation(base["parts"]) if base["parts"] else None
+        near = self._near(world, base["parts"])
+        old = world.parts.relation(near) if near else None
         both = int(world.one(self.known(new, old))) if old else 0
         return int(base["value"]) + int(world.one(self.text(new))) - both
+
+    def _near(self, world: World, old: Sequence[str]) -> list[str]:
+        """The old parts that may hold a value of the new rows, by the least and the greatest one of each."""
+        if self.extent is None:
+            return list(old)
+        new = [part for part in world.parts.ids if part not in set(old)]
+        new += [REST] if world.parts.rest is not None else []
+        least, most = (world.scan.over(end, new) for end in self.extent)
+        found = []
+        for part in old if least is not None else ():
+            low, high = (world.scan.over(end, [part]) for end in self.extent)
+            if low is not None and low <= most and high >= least:
+                found.append(part)
+        return found
 
     def _all(self, world: World) -> int:
         if self.extent is not None:

@@ -80,9 +80,9 @@ def run_checks(
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
 
 
-def _as_text(extreme: Accumulator) -> Accumulator:
+def _as_texts(extremes: Accumulator) -> Accumulator:
     """The same with ends that JSON can hold; dates and times as texts sort as they do."""
-    return replace(extreme, columns=(f"CAST({extreme.columns[0]} AS VARCHAR)",))
+    return replace(extremes, columns=tuple(f"CAST({column} AS VARCHAR)" for column in extremes.columns))
 
 
 def explain(
@@ -281,8 +281,8 @@ class _Run:
         if isinstance(rule, checks.Between):
             numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
             value = f"t.{column}" if not numeric else f"CAST(t.{column} AS DOUBLE)"
-            ends = (accumulators.extreme(end, value, item.bad) for end in ("min", "max"))
-            found = (self.scan.later(end if numeric else _as_text(end), stable=item.stable) for end in ends)
+            ends = accumulators.extremes(value, item.bad)
+            found = self.scan.later(ends if numeric else _as_texts(ends), stable=item.stable)
             low, high = (shown_number(value) if numeric else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "

@@ -13,6 +13,7 @@ from bascule.contracts.parts import LABEL, Memory, Parts, measure_of
 
 # A part's id, or what stands for the rows that are in no part.
 REST = ""
+LARGE = 200_000  # rows of a part
 
 
 class Scan:
@@ -67,6 +68,11 @@ class Scan:
             self._measure(lacking, [item])
         return item.total([self._states[place, measure] for place in self._places()])
 
+    def over(self, item: Accumulator, places: Collection[str]) -> Any:
+        """The number of an accumulator over some parts and, when `REST` is among them, the rows in none."""
+        self.value(item)
+        return item.total([self._states[place, self._measures[item.columns]] for place in places])
+
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _places(self) -> list[str]:
@@ -109,9 +115,12 @@ class Scan:
 
     def _by_part(self, ids: Sequence[str], columns: Sequence[str]) -> Mapping[str, dict[str, Any]]:
         listed = ", ".join(columns)
-        if len(ids) == 1:  # without groups it is a little faster
-            query = f"SELECT {listed} FROM {self.parts.relation(ids)} AS t"
-            return {ids[0]: dict(zip(columns, self.connection.execute(query).fetchall()[0], strict=True))}
+        if len(ids) == 1 or self.parts.rows(ids) > LARGE * len(ids):  # groups cost more than a query does
+            queries = {part: f"SELECT {listed} FROM {self.parts.relation([part])} AS t" for part in ids}
+            return {
+                part: dict(zip(columns, self.connection.execute(query).fetchall()[0], strict=True))
+                for part, query in queries.items()
+            }
         relation, labels = self.parts.labelled(ids)
         rows = self.connection.execute(f"SELECT {LABEL}, {listed} FROM {relation} AS t GROUP BY 1").fetchall()
         return {labels[row[0]]: dict(zip(columns, row[1:], strict=True)) for row in rows}

@@ -105,7 +105,7 @@ def record_revert(
 def _rules_back(made: Deployment, current: Deployment, back: Deployment) -> Deployment | None:
     own, changed, before = (part(side, RULES) for side in (current, made, back))
     if changed in (own, before):
-        return current | before if changed == own else current
+        return with_part(current, RULES, back) if changed == own else current
     return current if own == before else None
 
 

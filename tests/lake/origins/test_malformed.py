@@ -126,6 +126,7 @@ def test_headers_that_change_case_and_order(tmp_path: Path, bring: Any, rows: Ro
     assert rows() == [(1, "a"), (2, "b"), (3, "c")]
 
 
+@pytest.mark.slow
 def test_five_thousand_columns(tmp_path: Path, bring: Any, rows: Rows) -> None:
     names = ",".join(f"c{number}" for number in range(5000))
     bring(put(tmp_path, f"{names}\n{','.join(['1'] * 5000)}\n"))
