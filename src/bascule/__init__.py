@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     diff_contracts = _here.diff_contracts
     import_contract = _here.import_contract
     export_contract = _here.export_contract
+    scan_pii = _here.scan_pii
+    masks = _here.masks
+    anonymise = _here.anonymise
     explain_contract = _here.explain_contract
     contract_history = _here.contract_history
     profile = _here.profile
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
     predict = _here.predict
     monitor = _here.monitor
     sql = _here.sql
+    set_privacy_budget = _here.set_privacy_budget
+    privacy_budgets = _here.privacy_budgets
+    ask_privately = _here.ask_privately
     runs = _here.runs
     read_run = _here.read_run
     models = _here.models

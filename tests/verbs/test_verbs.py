@@ -35,6 +35,8 @@ INSTEAD = {
         "export_contract",
     ),
     "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment", "ci_lint"),
+    "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
+    "pii": ("scan_pii", "masks"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),

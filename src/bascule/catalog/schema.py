@@ -338,7 +338,7 @@ jobs = Table(
     Column("spec_json", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("dedupe_key", String(250)),
-    Column("status", String(20), nullable=False),  # waiting | running | done | failed
+    Column("status", String(20), nullable=False),  # scheduled | waiting | running | done | failed
     Column("claimed_by", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),

@@ -26,6 +26,10 @@ def sql(
         str | None, Parameter(help="The state whose tables are read; the current branch if not given.")
     ] = None,
     limit: Annotated[Limit, Parameter(help="Print at most so many rows.")] = 100,
+    role: Annotated[
+        str | None,
+        Parameter(help="Read as a role does, with its masks on: reader, writer, …", env_var="BASCULE_ROLE"),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Ask the lake at any state, the records and the log of predictions, in one query.
@@ -41,7 +45,7 @@ def sql(
     from bascule.project.querying import ask
 
     place = common.open().place
-    names, rows, more = ask(place.workspace, query, at or place.branch, limit)
+    names, rows, more = ask(place.workspace, query, at or place.branch, limit, role)
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -102,7 +103,10 @@ def forget(
     despite_hold: Annotated[str, Parameter(help="Why it is done although a legal hold stands against it.")] = "",
     common: Common = COMMON,
 ) -> None:
-    """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
+    """Remove a subject from every state of a table and all places beside it; leave a proof.
+
+    Its files, training rows, online features, answers, quarantined lines and samples in reports go too, and what
+    [forget.link.*] leads to. The models that learned from it are named, and [forget] policy is carried out.
 
     Args:
         table: the table.
@@ -120,7 +124,22 @@ def forget(
         f"from {len(report.commits)} commits.",
         *(f"  {place.rows:,} rows or keys of {place.place} {verb} removed" for place in report.elsewhere),
         *(f"  {name} learned from them" for name in done.models),
+        *(
+            f"  {place.rows:,} entries of the {place.place} name the subject, and stay: they prove"
+            for place in done.kept
+        ),
+        *_followed(done.action),
     ]
     if report.id:
         lines.append(f"Proof: {report.id} in the audit log.")
     answer(common, done.as_dict(), "\n".join(lines))
+
+
+def _followed(action: Mapping[str, Any]) -> list[str]:
+    """What the policy made of the models, in words."""
+    if not action:
+        return []
+    if action["policy"] == "justify":
+        return [f"  They stay: {action['reason']}"]
+    when = f"is due on {moment(action['due'])}" if "due" in action else "waits"
+    return [f"  A retraining {when}: {job}" for job in action["jobs"]]

@@ -12,10 +12,12 @@ from bascule.contracts.checks import Bound, Check, Policy
 from bascule.contracts.custom import read_rule
 from bascule.contracts.document import Node, parse_document
 from bascule.contracts.families import LOGICAL_TYPES, Family, family_of
+from bascule.contracts.masks import read_mask
 from bascule.contracts.relationships import read_relationships
 from bascule.contracts.rules import NotRun, Scope, custom_properties, known_keys, range_end, scalars, seconds
 from bascule.contracts.vocabulary import FORMATS, OBJECT_KEYS, OPTION_KEYS, PRIVATE, PROPERTY_KEYS, TOP_KEYS
 from bascule.errors import NotFound
+from bascule.lake.masking import Mask
 
 _POLICIES: dict[str, Policy] = {"allow": "allow", "warn": "warn", "refuse": "refuse"}
 
@@ -29,6 +31,7 @@ class Column:
         family: the types that it accepts; None accepts any.
         declared: the type as the contract writes it, for messages.
         masked: its classification or tags call it private, so failing rows hide its values.
+        mask: what roles read instead that may not see its values; None for a column that is not private.
         line: where it is declared.
     """
 
@@ -36,6 +39,7 @@ class Column:
     family: Family | None
     declared: str
     masked: bool
+    mask: Mask | None
     description: str
     line: int
 
@@ -187,7 +191,10 @@ class _Builder:
         words = {classification.text().lower()} if classification else set()
         words |= {tag.text().lower() for tag in tags.items()} if tags else set()
         described = prop.get("description")
-        return Column(name, family, declared, bool(words & PRIVATE), described.text() if described else "", prop.line)
+        custom = custom_properties(prop)
+        private = bool(words & PRIVATE) or "mask" in custom
+        mask = read_mask(custom.get("mask"), custom.get("maskFor")) if private else None
+        return Column(name, family, declared, private, mask, described.text() if described else "", prop.line)
 
     def _key(self) -> tuple[str, ...]:
         placed: list[tuple[int, int, str]] = []

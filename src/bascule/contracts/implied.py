@@ -27,7 +27,7 @@ def implied(table: str, key: Sequence[str], columns: Mapping[str, str] | None = 
 def _column(name: str, kind: str) -> Column:
     family = family_of(kind)
     known = family if family not in ("other", "empty") else None
-    return Column(name, known, known or "any type", False, "", 0)
+    return Column(name, known, known or "any type", False, None, "", 0)
 
 
 def _key_checks(key: Sequence[str]) -> Iterable[Check]:

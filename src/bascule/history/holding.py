@@ -31,11 +31,12 @@ def hold(workspace: Workspace, subject: str, reason: str, author: str | None = N
     return made
 
 
-def against(workspace: Workspace, table: str, found_in: Collection[str]) -> list[Hold]:
+def against(workspace: Workspace, table: str, found_in: Collection[str], *, prefix: str = "tables/") -> list[Hold]:
     """Return the holds on a table, and on states that hold rows of it which are to go.
 
     Args:
         found_in: ids of the commits whose state has such rows.
+        prefix: of the path that a hold may name: `tables/` or `files/`.
     """
     history, wanted = workspace.history, set(found_in)
     with workspace.catalog.read() as conn:
@@ -44,7 +45,7 @@ def against(workspace: Workspace, table: str, found_in: Collection[str]) -> list
     hit = []
     for one in every:
         if one.kind == holds.PATH:
-            is_hit = one.subject == f"tables/{table}"
+            is_hit = one.subject == f"{prefix}{table}"
         elif one.kind == holds.BRANCH:
             is_hit = bool(wanted) and not wanted.isdisjoint(commit.id for commit in history.log(heads[one.subject]))
         else:
@@ -54,7 +55,15 @@ def against(workspace: Workspace, table: str, found_in: Collection[str]) -> list
     return hit
 
 
-def overrule(workspace: Workspace, found: Collection[Hold], table: str, why: str, author: str | None = None) -> None:
+def overrule(
+    workspace: Workspace,
+    found: Collection[Hold],
+    table: str,
+    why: str,
+    author: str | None = None,
+    *,
+    prefix: str = "tables/",
+) -> None:
     """Refuse to forget rows that holds stand against; with a reason, tell the audit log that it is done despite them.
 
     Args:
@@ -69,7 +78,7 @@ def overrule(workspace: Workspace, found: Collection[Hold], table: str, why: str
         holds.refuse(found, f"Rows of {table} cannot be forgotten", DESPITE)
     detail = {"reason": why.strip(), "holds": [{"id": one.id, "subject": one.subject} for one in found]}
     with workspace.catalog.write() as conn:
-        audit.append(conn, actor=author or actor(), action="despite-hold", subject=f"tables/{table}", detail=detail)
+        audit.append(conn, actor=author or actor(), action="despite-hold", subject=f"{prefix}{table}", detail=detail)
 
 
 def _refuse_unknown(workspace: Workspace, conn: Connection, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import literal, quoted
+from bascule.lake.masking import masks_for
 from bascule.lake.narrowing import Condition, limits
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
@@ -37,7 +39,8 @@ class Session:
     `flights` is the table at the session's ref, which is resolved once; `flights@v1`, `flights@main~3` and
     `flights@main@2026-03-01T00:00Z` name others. Records (`runs`, `metrics`, `predictions`, …) are tables too, as they
     are when the query starts; a table of the same name hides one, and then `records.runs` names it. `files.photos`
-    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. A session is for one
+    has a row for each file of a set, `files."photos@v1"` at v1. Only what a query names is loaded. Where a role is set
+    that may not see personal data (`masking.seeing_as`), masked columns are masked already. A session is for one
     thread; it is closed by `close` or as a context manager.
 
     Args:
@@ -64,6 +67,8 @@ class Session:
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
+        self._salt = secrets.token_hex(8)
+        self._masks = masks_for(workspace, self.commit)
         self._read: dict[tuple[str, str], tuple[Any, Table, list[DataFile]]] = {}
         self._viewed: dict[tuple[str, str], tuple[Any, list[Place]]] = {}
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
@@ -135,12 +140,14 @@ class Session:
             table = self._lake.table(value)
             self._read[key] = state, table, table.data_files()
         _, table, data = self._read[key]
-        only = data
-        if wanted and len(data) > FEW_FILES and (between := limits(wanted, params, table.schema)):
+        only, masked = data, self._masks is not None and bool(self._masks.of(plain, value))
+        # What bounds of files say is of values, and conditions on masked columns are on what is shown instead.
+        if wanted and not masked and len(data) > FEW_FILES and (between := limits(wanted, params, table.schema)):
             only = scans.pruned(table, data, between)
         paths = [file.path for file in only]
         if state is None or self._viewed.get(key) != (state, paths):
-            self._view(name, f"SELECT * FROM {scans.scan(table, only=only)}")
+            rows = f"SELECT * FROM {scans.scan(table, only=only)}"
+            self._view(name, self._masks.over(self.connection, plain, value, rows) if self._masks else rows)
             self._viewed[key] = state, paths
         return True
 
@@ -178,16 +185,17 @@ class Session:
     def _provide_record(self, name: TableName) -> bool:
         known = name.name.casefold()
         if known in views.RECORDS:
-            self._register(name, views.load(self.workspace.catalog, known))
+            self._register(name, views.load(self.workspace.catalog, known), is_record=True)
             return True
         if known not in self._extra and known not in records.names(self.workspace):
             return False
         value, more = self._record_table(known)
         parts = [f"SELECT * FROM {self._lake.scan(value)}"] if value is not None else []
         if more is not None:
-            self.connection.register(f"unmoved {known}", more)
-            parts.append(f"SELECT * FROM {quoted(f'unmoved {known}')}")
-        self._view(name, " UNION ALL BY NAME ".join(parts))
+            unmoved = f"unmoved {known} {self._salt}"
+            self.connection.register(unmoved, more)
+            parts.append(f"SELECT * FROM {quoted(unmoved)}")
+        self._view_record(name, " UNION ALL BY NAME ".join(parts))
         return True
 
     def _record_table(self, name: str) -> tuple[objects.Object | None, pa.Table | None]:
@@ -198,10 +206,16 @@ class Session:
             if records.object_of(self.workspace, name) == before:
                 return before, more
 
-    def _register(self, name: TableName, data: pa.Table) -> None:
-        hidden = f"{name.schema or 'record'} {name.name.casefold()}"
+    def _register(self, name: TableName, data: pa.Table, *, is_record: bool = False) -> None:
+        # Views are made over what is registered: its name is no one's to guess who reads it masked.
+        hidden = f"{name.schema or 'record'} {name.name.casefold()} {self._salt}"
         self.connection.register(hidden, data)
-        self._view(name, f"SELECT * FROM {quoted(hidden)}")
+        make = self._view_record if is_record else self._view
+        make(name, f"SELECT * FROM {quoted(hidden)}")
+
+    def _view_record(self, name: TableName, query: str) -> None:
+        masks = self._masks
+        self._view(name, masks.over_record(self.connection, name.name.casefold(), query) if masks else query)
 
     def _view(self, name: TableName, query: str) -> None:
         place = quoted(name.name)

@@ -123,6 +123,20 @@ def with_refs_quoted(query: str) -> str:
     return "".join(out)
 
 
+def closes_what_it_opens(text: str) -> bool:
+    """Tell whether a part of a query ends no parenthesis that began before it, and leaves nothing open."""
+    depth = place = 0
+    while place < len(text):
+        end, kind = _token(text, place)
+        if kind == "comment" or end > len(text):
+            return False
+        depth += {"(": 1, ")": -1}.get(text[place:end], 0)
+        if depth < 0:
+            return False
+        place = end
+    return depth == 0
+
+
 def _ref(query: str, place: int) -> tuple[str, int] | None:
     if query[place : place + 1] in ('"', "'"):
         end, _ = _token(query, place)

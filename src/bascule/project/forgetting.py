@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -12,17 +13,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import delete, insert, select, update
 
-from bascule.catalog import actor, audit
+from bascule.catalog import actor, audit, new_id
 from bascule.catalog.schema import settings, training_sets
+from bascule.errors import InputError
 from bascule.features import LmdbStore
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
-from bascule.lake.forgetting import Request
+from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
 from bascule.lake.iceberg.types import literal, quoted
+from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
+from bascule.project.erasing.filesets import files_of
+from bascule.project.erasing.filesets import remove as remove_files
+from bascule.project.erasing.leftovers import from_leftovers
+from bascule.project.erasing.links import Subject, followed
+from bascule.project.erasing.policy import carried_out, refuse_unjustified
+from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
+from bascule.project.erasing.values import holds as holds_bytes
+from bascule.project.erasing.values import needles
 from bascule.project.querying import query
 from bascule.project.remembering import let_go
+from bascule.project.sections import Forget
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
 from bascule.store import digest_of
+
+OLD = "forgetting-blob"  # the setting that names a training set's old file until it is deleted
 
 
 @dataclass(frozen=True)
@@ -32,14 +46,26 @@ class Forgetting:
     Attributes:
         report: what left the table and the places beside it.
         models: versions that learned from the subject's rows, as `delays@3`; they are named, not removed.
+        training_sets: the sets that held rows of it.
+        action: what the policy made of the models: its name, and the jobs, the due time or the reason.
+        kept: what names the subject and cannot change, because it proves something: the audit log, commits.
     """
 
     report: ForgetReport
     models: tuple[str, ...]
+    training_sets: tuple[str, ...] = ()
+    action: dict[str, Any] = field(default_factory=dict)
+    kept: tuple[Forgotten, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The forgetting as one JSON object."""
-        return {**self.report.as_dict(), "models": list(self.models)}
+        return {
+            **self.report.as_dict(),
+            "models": list(self.models),
+            "training_sets": list(self.training_sets),
+            "action": dict(self.action),
+            "kept": [{"place": one.place, "entries": one.rows} for one in self.kept],
+        }
 
 
 def forget_subject(
@@ -50,54 +76,115 @@ def forget_subject(
     dry_run: bool = False,
     reason: str = "",
     despite_hold: str = "",
+    policy: Forget | None = None,
 ) -> Forgetting:
     """Remove every row of a table that belongs to a subject, from every branch, tag and earlier commit.
 
-    Its rows leave training sets, online stores and the logs of answers too. The audit log keeps what was removed, from
-    where and why, without the value. Killed half-way, the same command finishes the work.
+    Its rows leave linked tables, file sets, training sets, online stores, the logs of answers, quarantine and samples
+    in reports too. The audit log keeps what was removed, from where and why, without the value. Killed half-way, the
+    same command finishes the work.
 
     Args:
         subject: column to value; all of them name the subject.
         dry_run: say what would be removed, and change nothing.
         despite_hold: why it is done although a legal hold stands against it.
+        policy: the project's `[forget]`: where else subjects are, and what happens to models that learned from them.
 
     Raises:
         Held: when rows that are to go are under legal hold, and no reason is given. Nothing was changed.
         NotFound: no state has such a table, or the table never had such a column.
+        InputError: the policy is to justify why models stay, and there is no reason. Nothing was changed.
     """
+    policy = policy or Forget()
+    asked = Subject(table, {column: str(value) for column, value in subject.items()})
+    if not asked.key:
+        raise InputError("Whom to forget is not said.", hint="Give COLUMN=VALUE.")
+    subjects, patterns = followed(workspace, asked, policy.link)
+    belongs = files_of(workspace, subjects, patterns)
     if not dry_run and not despite_hold.strip():
-        _refuse_held(workspace, table, subject)
-    learned = {name for name, _ in _sets_with(workspace, subject)}
-    models = _models_from(workspace, learned)
+        _refuse_held(workspace, subjects, belongs)
+    sets = {name for one in subjects for name, _ in _sets_with(workspace, one.key)}
+    models, cause = _models_from(workspace, sets), ""
     if not dry_run:
-        models = _noted(workspace, _note_of(table, subject), models)
-    report = forget(
-        workspace,
-        table,
-        subject,
-        dry_run=dry_run,
-        author=actor(),
-        hooks=(_training_sets, _online, _logged, _states),
-        despite_hold=despite_hold,
-    )
+        if models:
+            refuse_unjustified(policy, reason)
+        models, cause = _noted(workspace, _note_of(table, subject), models)
+    elsewhere: Counter[str] = Counter()
+    told = remove_files(workspace, belongs, dry_run=dry_run)
+    elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
+    report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
+    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, table, subjects, kept).items())
+    report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
+    action: dict[str, Any] = {}
     if not dry_run:
-        detail = {"id": report.id, "reason": reason, "models": list(models), "elsewhere": _counted(report)}
+        action = carried_out(workspace, policy, models, cause, reason)
+        detail = {
+            "id": report.id,
+            "reason": reason,
+            "models": list(models),
+            "training_sets": sorted(sets),
+            "elsewhere": dict(elsewhere),
+            "action": action,
+        }
         with workspace.catalog.write() as conn:
             conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
             audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
-    return Forgetting(report, models)
+        for one in subjects:
+            sweep_pages(workspace.catalog, one.key)
+    return Forgetting(report, models, tuple(sorted(sets)), action, kept_places)
 
 
-def _refuse_held(workspace: Workspace, table: str, subject: dict[str, str]) -> None:
-    """Raise `Held` before anything is changed: also when only the logs that come last are held."""
+def _from_tables(
+    workspace: Workspace, subjects: Sequence[Subject], dry_run: bool, despite_hold: str, elsewhere: Counter[str]
+) -> ForgetReport:
+    """Forget the subjects in their tables, those that links lead to first; return the report of the last."""
+    asked: dict[str, Any] = {"dry_run": dry_run, "despite_hold": despite_hold}
+    for one in subjects:
+        request = Request(workspace, one.table, one.key, dry_run, despite_hold)
+        for hook in resolved(BEFORE):
+            elsewhere.update({place.place: place.rows for place in hook(request)})
+        hooks = (
+            _training_sets,
+            _online,
+            _logged,
+            _states,
+            from_quarantine,
+            from_records,
+            *resolved(AFTER),
+            from_leftovers,
+        )
+        report = forget(workspace, one.table, one.key, author=actor(), hooks=hooks, **asked)
+        for place in report.elsewhere:
+            elsewhere[place.place] += place.rows
+        if one is not subjects[-1]:
+            elsewhere[f"tables/{one.table}"] += report.rows
+    return report
+
+
+def _summed(workspace: Workspace, table: str, subjects: Sequence[Subject], count: Hook) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for one in subjects:
+        for place in count(Request(workspace, table, one.key, True)):
+            found[place.place] = max(found[place.place], place.rows)
+    return found
+
+
+def _refuse_held(workspace: Workspace, subjects: Sequence[Subject], belongs: Callable[[str, str], bool]) -> None:
+    """Raise `Held` before anything is changed: also when only the logs or the files that come last are held."""
     with workspace.catalog.read() as conn:
         if not holds.listed(conn):
             return
-    planned = forget(workspace, table, subject, dry_run=True, hooks=(_logged,))
-    found = holding.against(workspace, table, planned.commits) if planned.rows else []
-    if planned.elsewhere:
-        found += [one for log in (PREDICTIONS, GROUND_TRUTH) for one in holding.against(workspace, log, ())]
-    holding.overrule(workspace, found, table, "")
+    files = remove_files(workspace, belongs, dry_run=True)
+    for name in files.files:
+        held = holding.against(workspace, name, files.commits, prefix="files/")
+        holding.overrule(workspace, held, name, "", prefix="files/")
+    for one in subjects:
+        planned = forget(workspace, one.table, one.key, dry_run=True, hooks=(_logged, from_quarantine))
+        found = holding.against(workspace, one.table, planned.commits) if planned.rows else []
+        for place in planned.elsewhere:
+            logs = (QUARANTINE,) if place.place == QUARANTINE else (PREDICTIONS, GROUND_TRUTH)
+            found += [hold for log in logs for hold in holding.against(workspace, log, ())]
+        holding.overrule(workspace, found, one.table, "")
 
 
 def _note_of(table: str, subject: Iterable[str]) -> str:
@@ -105,26 +192,27 @@ def _note_of(table: str, subject: Iterable[str]) -> str:
     return f"forgetting:{digest_of(','.join((table, *sorted(subject))).encode())}"
 
 
-def _noted(workspace: Workspace, key: str, models: tuple[str, ...]) -> tuple[str, ...]:
+def _noted(workspace: Workspace, key: str, models: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """Note which models learned from the subject, with those that an attempt noted which was killed.
 
-    Later nobody could tell: their training sets are rewritten.
+    Later nobody could tell: their training sets are rewritten. Returns them, and the name of the forgetting, which is
+    the same for an attempt that goes on with one that was killed.
     """
     with workspace.catalog.write() as conn:
-        held = conn.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
-        found = tuple(sorted({*models, *msgspec.json.decode(held or "[]", type=list[str])}))
+        held = msgspec.json.decode(conn.execute(select(settings.c.value).where(settings.c.key == key)).scalar() or "[]")
+        before, cause = (held, "") if isinstance(held, list) else (held["models"], held["id"])
+        found, cause = tuple(sorted({*models, *before})), cause or new_id("forgetting")
         conn.execute(delete(settings).where(settings.c.key == key))
-        conn.execute(insert(settings).values(key=key, value=msgspec.json.encode(found).decode()))
-    return found
-
-
-def _counted(report: ForgetReport) -> dict[str, int]:
-    return {place.place: place.rows for place in report.elsewhere}
+        note = {"id": cause, "models": found}
+        conn.execute(insert(settings).values(key=key, value=msgspec.json.encode(note).decode()))
+    return found, cause
 
 
 def _training_sets(request: Request) -> list[Forgotten]:
     """Write the training sets without the subject's rows; the set keeps its id, and so the models theirs."""
     removed = 0
+    if not request.dry_run:
+        _drop_old(request.workspace)
     for name, rows in _sets_with(request.workspace, dict(request.key)):
         removed += rows
         if not request.dry_run:
@@ -136,13 +224,25 @@ def _rewrite(workspace: Workspace, name: str, subject: dict[str, Any]) -> None:
     with workspace.catalog.read() as conn:
         old = conn.execute(select(training_sets.c.blob).where(training_sets.c.id == name)).scalar_one()
     table = pq.read_table(pa.BufferReader(workspace.store.get(old)))
-    kept = table.filter(pc.invert(_belongs(table, subject)))
+    stays = table.filter(pc.invert(_belongs(table, subject)))
     sink = pa.BufferOutputStream()
-    pq.write_table(kept, sink, compression="zstd")
+    pq.write_table(stays, sink, compression="zstd")
     fresh = workspace.store.put(sink.getvalue().to_pybytes())
     with workspace.catalog.write() as conn:
-        conn.execute(update(training_sets).where(training_sets.c.id == name).values(blob=fresh, rows=kept.num_rows))
-    workspace.store.delete(old)
+        conn.execute(update(training_sets).where(training_sets.c.id == name).values(blob=fresh, rows=stays.num_rows))
+        conn.execute(delete(settings).where(settings.c.key == OLD))
+        conn.execute(insert(settings).values(key=OLD, value=old))
+    _drop_old(workspace)
+
+
+def _drop_old(workspace: Workspace) -> None:
+    """Delete the file of a training set that was rewritten, also when that was cut short."""
+    with workspace.catalog.read() as conn:
+        old = conn.execute(select(settings.c.value).where(settings.c.key == OLD)).scalar()
+    if old is not None:
+        workspace.store.delete(old)
+        with workspace.catalog.write() as conn:
+            conn.execute(delete(settings).where(settings.c.key == OLD))
 
 
 def _sets_with(workspace: Workspace, subject: dict[str, Any]) -> list[tuple[str, int]]:
@@ -172,8 +272,13 @@ def _online(request: Request) -> list[Forgotten]:
     """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
     if not request.workspace.online_folder.exists():
         return []
-    store = LmdbStore(request.workspace.online_folder)
-    removed = store.count(request.key) if request.dry_run else store.forget(request.key)
+    folder = request.workspace.online_folder
+    store, wanted = LmdbStore(folder), needles(request.key)
+    if request.dry_run:
+        removed = store.count(request.key)
+    else:
+        has_old_pages = any(holds_bytes(file, wanted) for file in folder.rglob("*.mdb"))
+        removed = store.forget(request.key, rewrite=has_old_pages)
     return [Forgotten("online stores", removed)] if removed else []
 
 
@@ -187,14 +292,16 @@ def _logged(request: Request) -> list[Forgotten]:
     terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
     where = " AND ".join(terms)
     ids = [row["prediction_id"] for row in query(workspace, f"SELECT prediction_id FROM predictions WHERE {where}")]
-    if not ids:
-        return []
     asked: dict[str, Any] = {"dry_run": request.dry_run, "author": actor(), "despite_hold": request.despite_hold}
-    found = forget_rows(workspace, PREDICTIONS, where, **asked).rows
-    if GROUND_TRUTH in known:
+    found = 0
+    if ids and GROUND_TRUTH in known:  # first, as only the predictions know whose truths they are
         listed = ", ".join(literal(name) for name in ids)
         told = f"prediction_id IN ({listed})"
         found += forget_rows(workspace, GROUND_TRUTH, told, **asked).rows
+    # Also when no answer is seen: one that was killed may have left a file behind.
+    found += forget_rows(workspace, PREDICTIONS, where, **asked).rows
+    if not found:
+        return []
     return [Forgotten("logs", found)]
 
 

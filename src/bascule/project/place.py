@@ -58,6 +58,11 @@ class Place:
             hint=f"Name the project's folder with --project FOLDER, or begin one here with: {BEGIN}",
         )
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a project file: a workspace can stand alone."""
+        return (self.folder / PROJECT_FILE).is_file()
+
     @cached_property
     def file(self) -> ProjectFile:
         """The project file, read and checked."""
@@ -78,7 +83,7 @@ class Place:
     def _opened(self) -> Workspace:
         if self._workspace:
             return Workspace.open(self._workspace)
-        if (self.folder / PROJECT_FILE).is_file():
+        if self.has_file:
             url = self.file.workspace.url
             return Workspace.open(url if "://" in url else self.folder / url)
         return Workspace.open(self.folder)

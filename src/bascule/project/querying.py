@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import duckdb
 
+from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Session, engine
+from bascule.lake.masking import ADMIN, seeing_as
 from bascule.serving.log import TABLES, unmoved
 
 MAIN = "main"
+READING = ("reader", "writer", "deployer")  # the roles that a contract may mask columns for
 Row = dict[str, Any]
+
+
+def _as(role: str | None) -> AbstractContextManager[None]:
+    """What is read is read as the role that is named, else as the one that is set already."""
+    if role is None:
+        return nullcontext()
+    if role not in (*READING, ADMIN):
+        raise NotFound("role", role, [*READING, ADMIN])
+    return seeing_as(role)
 
 
 @contextmanager
@@ -35,20 +47,27 @@ def logged(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened.connection
 
 
-def query(workspace: Workspace, sql: str, params: Sequence[Any] | None = None, ref: str = MAIN) -> list[Row]:
+def query(
+    workspace: Workspace, sql: str, params: Sequence[Any] | None = None, ref: str = MAIN, role: str | None = None
+) -> list[Row]:
     """Return the rows of a query as dicts.
+
+    Args:
+        role: read as this role does, with its masks on.
 
     Raises:
         InputError, NotFound: as `Session.sql`.
     """
-    with session(workspace, ref) as opened:
+    with _as(role), session(workspace, ref) as opened:
         rows: list[Row] = opened.arrow(sql, params).to_pylist()
     return rows
 
 
-def ask(workspace: Workspace, sql: str, ref: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]], bool]:
-    """Return the columns and the first rows of a query, and whether there are more."""
-    with session(workspace, ref) as opened:
+def ask(
+    workspace: Workspace, sql: str, ref: str, limit: int, role: str | None = None
+) -> tuple[list[str], list[tuple[Any, ...]], bool]:
+    """Return the columns and the first rows of a query, and whether there are more; read as a role, if one is given."""
+    with _as(role), session(workspace, ref) as opened:
         found = opened.sql(sql)
         with engine.told("This SQL cannot run"):
             table = found.limit(limit + 1).to_arrow_table()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from bascule.catalog import audit, has_ended, now, this_process
 from bascule.catalog.schema import jobs
@@ -19,6 +19,7 @@ from bascule.errors import BasculeError
 from bascule.history import Workspace
 
 MOST_ATTEMPTS = 3
+SCHEDULED = "scheduled"  # waits for the time that its spec calls `due`
 Launch = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -79,6 +80,7 @@ def reclaim(workspace: Workspace) -> int:
 
 def _claim(workspace: Workspace) -> dict[str, Any] | None:
     with workspace.catalog.write() as conn:
+        _wake(conn)
         waiting = select(jobs).where(jobs.c.status == "waiting").order_by(jobs.c.created_at).limit(1)
         row = conn.execute(waiting.with_for_update(skip_locked=True)).mappings().first()
         if row is None:
@@ -86,6 +88,13 @@ def _claim(workspace: Workspace) -> dict[str, Any] | None:
         taken = {"status": "running", "claimed_by": this_process(), "started_at": now()}
         conn.execute(update(jobs).where(jobs.c.id == row["id"]).values(**taken))
         return dict(row)
+
+
+def _wake(conn: Connection) -> None:
+    """Let jobs wait for their turn whose due time has come."""
+    for row in conn.execute(select(jobs.c.id, jobs.c.spec_json).where(jobs.c.status == SCHEDULED)).all():
+        if msgspec.json.decode(row.spec_json).get("due", 0) <= now():
+            conn.execute(update(jobs).where(jobs.c.id == row.id).values(status="waiting"))
 
 
 def _cut_short(workspace: Workspace, job: dict[str, Any], branch: str, signal: int) -> Done:

@@ -408,6 +408,49 @@ class Merge(Section, frozen=True, kw_only=True):
     ] = []
 
 
+class ForgetLink(Section, frozen=True, kw_only=True):
+    """Where else a table's subjects are: `[forget.link.NAME]`, in another table or in a file set.
+
+    Attributes:
+        subject: the table that `bascule forget` is asked for.
+        table: another table that has rows of the same subjects.
+        columns: of that other table: its column to the subject's column.
+        files: a file set that has files of the same subjects.
+        path: which of its files: a pattern with the subject's columns in braces.
+    """
+
+    subject: Annotated[str, Meta(min_length=1, description="The table that forget is asked for.")]
+    table: Annotated[str | None, Meta(description="Another table with rows of the same subjects.")] = None
+    columns: Annotated[
+        dict[str, Column], Meta(description="Its column to the subject's column.", examples=[{"customer": "id"}])
+    ] = {}
+    files: Annotated[str | None, Meta(description="A file set with files of the same subjects.")] = None
+    path: Annotated[
+        str | None,
+        Meta(description="Which files: a pattern with columns in braces.", examples=["people/{id}/**"]),
+    ] = None
+
+
+class Forget(Section, frozen=True, kw_only=True):
+    """What forgetting a subject means beside the rows of its table.
+
+    Attributes:
+        policy: what happens to models that learned from it: `retrain` puts a retraining down at once, `schedule` one
+            that is due later, `justify` keeps them for a reason that is recorded. Without one they are only named.
+        within: when a scheduled retraining is due.
+        reason: why models stay, where the command gives no reason of its own.
+        link: where else the subjects are.
+    """
+
+    policy: Annotated[
+        Literal["retrain", "schedule", "justify"] | None,
+        Meta(description="What happens to models that learned from a forgotten subject."),
+    ] = None
+    within: Annotated[Duration, Meta(description="When a scheduled retraining is due.")] = "30d"
+    reason: Annotated[str, Meta(description="Why models stay, with policy = justify.")] = ""
+    link: Annotated[dict[str, ForgetLink], Meta(description="Where else the subjects are.")] = {}
+
+
 class Workspace(Section, frozen=True, kw_only=True):
     """Where the history, the data and the records live.
 
@@ -433,4 +476,5 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     monitoring: Monitoring | None = None
     retrain: Retrain | None = None
     merge: Merge = Merge()
+    forget: Forget = Forget()
     workspace: Workspace = Workspace()

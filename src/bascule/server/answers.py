@@ -19,6 +19,7 @@ from bascule.errors import (
     InputError,
     NotFound,
 )
+from bascule.lake.masking import Masked
 
 # The first class that fits decides.
 STATUS: tuple[tuple[type[BasculeError], int], ...] = (
@@ -26,6 +27,7 @@ STATUS: tuple[tuple[type[BasculeError], int], ...] = (
     (AlreadyExists, 409),
     (Conflict, 409),
     (CheckFailed, 422),
+    (Masked, 403),
     (InputError, 400),
     (EnvironmentProblem, 503),
 )

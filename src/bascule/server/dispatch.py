@@ -22,6 +22,7 @@ from starlette.responses import Response
 from bascule.catalog import now
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
+from bascule.lake.masking import seeing_as
 from bascule.server.access import Principal, roles_with
 from bascule.server.answers import ErrorPage, Refused, error_answer, json_answer, status_of
 from bascule.server.guard import SAFE_METHODS
@@ -135,6 +136,11 @@ def _too_large(limit: int) -> Refused:
 
 
 def _run(route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes) -> Response:
+    with seeing_as(principal.role):
+        return _seen(route, shape, context, request, principal, raw)
+
+
+def _seen(route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes) -> Response:
     secret = form_secret(context.workspace.catalog) if route.page else b""
     call: Call[Any, Any] = Call(
         workspace=context.workspace,

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bascule.errors import BasculeError, InputError
+from bascule.lake.masking import seeing_as
 from bascule.protocols.iceberg import ENDPOINTS, Answer, Ask, Endpoint, Match, envelope, match, told
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
@@ -70,7 +71,7 @@ class IcebergCatalog:
         if request.method not in SAFE_METHODS:
             report = found.endpoint.path.endswith("/metrics")
             raw = await read_body(request, MAX_REPORT if report else max(MAX_BODY, context.settings.max_body))
-        answer = await run_in_threadpool(found.endpoint.answer, self._ask(request, found, principal, raw))
+        answer = await run_in_threadpool(_seen, found, self._ask(request, found, principal, raw), principal)
         return _response(answer)
 
     def _ask(self, request: Request, found: Match, principal: Principal, raw: bytes) -> Ask:
@@ -79,6 +80,11 @@ class IcebergCatalog:
         headers = {name.lower(): value for name, value in request.headers.items()}
         context = self.context
         return Ask(context.workspace, principal.name, ref, found.parameters, query, headers, raw, context.folder)
+
+
+def _seen(found: Match, ask: Ask, principal: Principal) -> Answer:
+    with seeing_as(principal.role):
+        return found.endpoint.answer(ask)
 
 
 def check_endpoints(endpoints: Iterable[Endpoint]) -> None:

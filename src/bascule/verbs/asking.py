@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
+    from bascule.lake.privacy.budget import Budget
     from bascule.project.caring import Finding
+    from bascule.project.private import PrivateAnswer
     from bascule.project.reproducing import Reproduction
     from bascule.registry import ModelSummary, ModelVersion
 
@@ -18,11 +20,63 @@ if TYPE_CHECKING:
 class AskingVerbs(Bound):
     """Ask and prove: each method is the command of that name."""
 
-    def sql(self, query: str, params: Sequence[Any] | None = None, *, at: str | None = None) -> list[dict[str, Any]]:
-        """Ask the lake at any state, the records and the log of predictions; all rows are returned."""
+    def sql(
+        self, query: str, params: Sequence[Any] | None = None, *, at: str | None = None, role: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Ask the lake at any state, the records and the log of predictions; all rows are returned.
+
+        Args:
+            role: read as this role does: reader, writer, deployer or admin; with its masks on.
+        """
         from bascule.project.querying import query as ask
 
-        return ask(self.workspace, query, params, at or self.place.branch)
+        return ask(self.workspace, query, params, at or self.place.branch, role)
+
+    def set_privacy_budget(self, table: str, epsilon: float, *, unit: str | None = None, rows_each: int = 1) -> Budget:
+        """Give a table a privacy budget, or another one; what was spent stays spent.
+
+        Args:
+            epsilon: all that may be spent; 1 protects well, 10 hardly.
+            unit: the column that names a person; each row is one when None.
+            rows_each: how many rows of a person take part in a query, at most.
+        """
+        from bascule.project.private import set_privacy_budget
+
+        return set_privacy_budget(self.place, table, epsilon, unit=unit, rows_each=rows_each)
+
+    def privacy_budgets(self) -> list[Budget]:
+        """Return all privacy budgets, and what is spent of each."""
+        from bascule.project.private import privacy_budgets
+
+        return privacy_budgets(self.place)
+
+    def ask_privately(
+        self,
+        table: str,
+        aggregate: Literal["count", "sum", "mean"],
+        column: str | None = None,
+        *,
+        epsilon: float,
+        low: float | None = None,
+        high: float | None = None,
+        by: str | None = None,
+        keys: Sequence[str] = (),
+        where: str | None = None,
+    ) -> PrivateAnswer:
+        """Ask for a count, a sum or a mean with noise, under the table's privacy budget.
+
+        Args:
+            epsilon: what is spent; less means more noise.
+            low: the least value of the column that is possible, known without looking.
+            high: the greatest one.
+            by: a column of groups, of which those in `keys` are asked for.
+            where: an SQL condition on a row.
+        """
+        from bascule.project.private import ask_privately
+
+        return ask_privately(
+            self.place, table, aggregate, column, epsilon=epsilon, low=low, high=high, by=by, keys=keys, where=where
+        )
 
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last runs, youngest first."""

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from bascule.contracts.importing import Imported
     from bascule.lake.filesets import FileSet
     from bascule.profiles import FilesProfile, TableProfile
+    from bascule.project.anonymising import Release
     from bascule.project.batches import Batch
     from bascule.project.contracting import Promises
     from bascule.project.judging import Judgement
     from bascule.project.pasts import Measurement
+    from bascule.project.personal import ColumnMask, PersonalData
     from bascule.project.profiling import Mocked
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
@@ -100,6 +102,73 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import suggest_contract
 
         return suggest_contract(self.place, table)
+
+    def scan_pii(
+        self,
+        table: str,
+        *,
+        write: bool = False,
+        sure: float = 0.7,
+        rows: int = 20_000,
+        region: str | None = None,
+        language: str | None = None,
+    ) -> PersonalData:
+        """Look for personal data in a table, and tag the contract's columns when told.
+
+        Args:
+            write: write classification and tags into the contract's file.
+            sure: the least confidence to be tagged, from 0 to 1.
+            rows: how many rows are looked at, at most.
+            region: a country's code, whose national phone numbers are known, too.
+            language: look for names of people in free text, too, such as `en`.
+        """
+        from bascule.project.personal import scan_table
+
+        return scan_table(self.place, table, write=write, sure=sure, rows=rows, region=region, language=language)
+
+    def masks(self, table: str | None = None) -> list[ColumnMask]:
+        """Return how columns of the branch's tables are masked, and for which roles."""
+        from bascule.project.personal import masks
+
+        return masks(self.place, table)
+
+    def anonymise(
+        self,
+        table: str,
+        quasi: Sequence[str],
+        sensitive: Sequence[str] = (),
+        *,
+        k: int = 5,
+        l: int = 1,  # noqa: E741
+        suppress: float = 0.0,
+        hierarchy: Mapping[str, Path | str] | None = None,
+        into: str | None = None,
+        to_branch: str | None = None,
+    ) -> Release:
+        """Write a k-anonymous and l-diverse copy of a table on a branch; see `bascule.lake.privacy.anonymised`.
+
+        Args:
+            quasi: columns that together tell who somebody is; they are generalised.
+            sensitive: columns of which rows that are alike have at least `l` different values.
+            suppress: the share of rows that may be left out.
+            hierarchy: by column, a CSV file of what its values are called at coarser levels.
+            into: the new table's name; TABLE_anonymous when None.
+            to_branch: where it is written; anonymised/TABLE when None.
+        """
+        from bascule.project.anonymising import anonymise_table
+
+        return anonymise_table(
+            self.place,
+            table,
+            quasi,
+            sensitive,
+            k=k,
+            l=l,
+            suppress=suppress,
+            hierarchies=hierarchy,
+            into=into,
+            branch=to_branch,
+        )
 
     def check_contract(self, table: str) -> Report:
         """Check a table against its contract."""

@@ -129,7 +129,9 @@ class CaringVerbs(Bound):
         reason: str = "",
         despite_hold: str = "",
     ) -> Forgetting:
-        """Remove a subject's rows from every state of a table, the online store and the logs; leave a proof.
+        """Remove a subject from every state of a table and all places beside it; leave a proof.
+
+        What `[forget]` of the project file says is heeded: linked tables and files, and what happens to models.
 
         Args:
             subject: column to value, as many as name the subject.
@@ -137,8 +139,15 @@ class CaringVerbs(Bound):
         """
         from bascule.project.forgetting import forget_subject
 
+        policy = self.file.forget if self.place.has_file else None
         return forget_subject(
-            self.workspace, table, dict(subject), dry_run=dry_run, reason=reason, despite_hold=despite_hold
+            self.workspace,
+            table,
+            dict(subject),
+            dry_run=dry_run,
+            reason=reason,
+            despite_hold=despite_hold,
+            policy=policy,
         )
 
     def create_token(self, name: str, role: str = "reader") -> tuple[Token, str]:

@@ -37,6 +37,9 @@ def put(store: OnlineStore, prefix: bytes, entries: dict[int, bytes]) -> None:
     store.write(lambda transaction: transaction.put(prefix, list(entries.items())))
 
 
+KEYS = ("VARCHAR", "BIGINT", "VARCHAR")
+
+
 def record(view: str = "weather", entity: str = "origin") -> ViewRecord:
     return ViewRecord(view=view, digest="d" * 64, entity=entity, keys=("origin",), key_types=("VARCHAR",), through=7)
 
@@ -118,6 +121,7 @@ def test_forgetting_removes_one_key_everywhere(tmp_path: Path) -> None:
     assert stores[0].count(secret) == 0
     assert stores[0].forget(secret) == 0
     assert stores[0].forget({"origin": "LGA", "dest": "MIA"}) == 0
+    assert stores[0].forget({}) == 0
     assert stores[0].forget({"carrier": "LGA"}) == 0
     for store in stores:
         with store.snapshot() as snapshot:
@@ -127,6 +131,21 @@ def test_forgetting_removes_one_key_everywhere(tmp_path: Path) -> None:
     left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"the secret of LGA" in left
     assert b"JFK-secret" not in left
+
+
+def test_forgetting_by_some_of_the_key_columns(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    held = ViewRecord(view="v", digest="c" * 64, entity="e", keys=("user", "n", "shop"), key_types=KEYS)
+    store.write(lambda transaction: transaction.record(held))
+    for key in (("ann", 1, "a"), ("ann", 2, "b\0"), ("bob", 1, "ann"), ("ann\0", 1, "a"), ("an", 2, "n")):
+        encoded = encoder(KEYS)(key)
+        assert encoded is not None
+        put(store, store.track("c" * 64, "rows") + encoded, {1: b"x"})
+    assert store.count({"user": "ann"}) == store.forget({"user": "ann"}) == 2
+    assert store.count({"shop": "a"}) == 1
+    assert store.forget({"n": "2", "shop": "n"}) == 1
+    assert store.count({"shop": "ann"}) == 1
+    assert store.count({"n": "1"}) == 2
 
 
 def test_namespaces_are_apart(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from bascule.features.columns import family
 from bascule.features.expressions.scalars import EPOCH, MICROSECOND, naive
 
 LONGEST = 400
+# How long parts are, by their tags; a text goes on to its end.
+_LENGTHS = {0x10: 10, 0x18: 9, 0x08: 1, 0x09: 1, 0x30: 9, 0x28: 5}
+_TEXT = 0x20
 NEWEST = 2**63 - 1
 Encoder = Callable[[Any], bytes | None]
 _DOUBLE = struct.Struct(">d")
@@ -59,6 +62,29 @@ def encoder(type_names: Sequence[str]) -> Callable[[Sequence[Any]], bytes | None
         return found if len(found) <= LONGEST else _shortened(found)
 
     return encode
+
+
+def parts(key: bytes) -> list[bytes] | None:
+    """Return the parts of an entity key as they were encoded; None for one that was too long to be kept as it is."""
+    found, place = [], 0
+    while place < len(key):
+        end = _end(key, place)
+        if end is None:
+            return None
+        found.append(key[place:end])
+        place = end
+    return found
+
+
+def _end(key: bytes, place: int) -> int | None:
+    tag = key[place]
+    if tag != _TEXT:
+        return place + _LENGTHS[tag] if tag in _LENGTHS else None
+    while (zero := key.find(b"\0", place + 1)) >= 0:
+        if key[zero + 1 : zero + 2] == b"\0":
+            return zero + 2
+        place = zero  # a zero byte of the text itself, which has 0xff behind it
+    return None
 
 
 def _shortened(key: bytes) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 
 from bascule.features.online.environment import MAP_SIZE, MOVED, environment
 from bascule.features.online.inputs import read_key
-from bascule.features.online.keys import encoder, reversed_time, time_of
+from bascule.features.online.keys import encoder, parts, reversed_time, time_of
 from bascule.features.online.store import Entry, ViewRecord
 
 T = TypeVar("T")
@@ -56,31 +56,44 @@ class LmdbStore:
         with self.snapshot() as snapshot:
             return sum(1 for prefix in self._prefixes(snapshot, subject) for _ in snapshot.between(prefix, *_EVER))
 
-    def forget(self, subject: Mapping[str, object]) -> int:
+    def forget(self, subject: Mapping[str, object], *, rewrite: bool = False) -> int:
         """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
 
         Returns the number of entries removed.
+
+        Args:
+            rewrite: also when nothing was removed, as after a forgetting that was killed in between.
         """
         removed = self.write(
             lambda transaction: sum(
                 transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, subject)
             )
         )
-        if removed:
+        if removed or rewrite:
             self._environment.replace(_copy)
         return removed
 
     def _prefixes(self, snapshot: LmdbSnapshot, subject: Mapping[str, object]) -> list[bytes]:
-        """All timelines of an entity."""
+        """All timelines of an entity, also of entities that have more key columns than the subject is known by."""
         found = []
-        for name, record in snapshot.records():
-            if set(record.keys) != set(subject):
+        for name, record in list(snapshot.records()):
+            if not subject or not set(subject) <= set(record.keys):
                 continue
-            types = dict(zip(record.keys, record.key_types, strict=True))
-            encoded = encoder(record.key_types)([read_key(types[key], subject[key]) for key in record.keys])
-            if encoded is not None:
-                store = LmdbStore(self._environment.folder, name)
-                found += [store.track(record.digest, part) + encoded for part in PARTS]
+            wanted = [
+                encoder([kind])([read_key(kind, subject[key])]) if key in subject else b""
+                for key, kind in zip(record.keys, record.key_types, strict=True)
+            ]
+            if any(one is None for one in wanted):
+                continue
+            store = LmdbStore(self._environment.folder, name)
+            tracks = [store.track(record.digest, part) for part in PARTS]
+            if len(subject) == len(record.keys):
+                pairs = zip(record.keys, record.key_types, strict=True)
+                whole = encoder(record.key_types)([read_key(kind, subject[key]) for key, kind in pairs])
+                found += [track + whole for track in tracks if whole is not None]
+                continue
+            for track in tracks:
+                found += [one for one in snapshot.prefixes(track) if _is_of(one[TRACK:], wanted)]
         return found
 
     def close(self) -> None:
@@ -191,6 +204,12 @@ class LmdbTransaction(LmdbSnapshot):
     def record(self, record: ViewRecord) -> None:
         """Write what is held of a definition."""
         self._transaction.put(self._view_key(record.digest), msgspec.msgpack.encode(record))
+
+
+def _is_of(key: bytes, wanted: Sequence[bytes | None]) -> bool:
+    """Tell whether an entity key has the parts that are wanted, of which empty ones may be anything."""
+    found = parts(key)
+    return found is not None and all(not one or one == part for one, part in zip(wanted, found, strict=True))
 
 
 def _copy(source: Any, target: Any) -> None:

@@ -248,6 +248,16 @@ class ManifestWriter:
         finally:
             self._packs.close()
 
+    def empty(self) -> Object:
+        """Write the manifest of no file and return its object: of a version all of whose files were forgotten."""
+        root = Ref("", b"", b"", 0, 0)
+        try:
+            self._packs.add(zlib.compress(_encode(Root(VERSION, [])), 1), root)
+            self._packs.finish()
+        finally:
+            self._packs.close()
+        return _object(root, blake3(b"").hexdigest())
+
     def _put(self, entry: Entry | None) -> None:
         if entry is not None:
             self._tail.append(entry)
@@ -275,15 +285,7 @@ class ManifestWriter:
         self._packs.settle()
         self._packs.add(zlib.compress(_encode(Root(VERSION, nodes)), 1), root)
         self._packs.finish()
-        return {
-            "kind": KIND,
-            "manifest": root.pack.hex(),
-            "offset": root.offset,
-            "length": root.length,
-            "digest": content,
-            "files": root.files,
-            "bytes": root.bytes,
-        }
+        return _object(root, content)
 
     def _old_nodes(self) -> Iterator[tuple[Ref, list[Ref]]]:
         for node in self.base.nodes:
@@ -299,6 +301,18 @@ class ManifestWriter:
         node = Ref(refs[-1].last, content, blake3(body).digest(), files, size)
         self._packs.add(body, node)
         return node
+
+
+def _object(root: Ref, content: str) -> Object:
+    return {
+        "kind": KIND,
+        "manifest": root.pack.hex(),
+        "offset": root.offset,
+        "length": root.length,
+        "digest": content,
+        "files": root.files,
+        "bytes": root.bytes,
+    }
 
 
 def _identity(refs: list[Ref]) -> Digest:

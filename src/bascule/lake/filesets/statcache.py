@@ -146,6 +146,20 @@ class StatCache:
             with suppress(msgspec.DecodeError):
                 yield digest, msgspec.msgpack.decode(held, type=Held)
 
+    def purge(self) -> None:
+        """Forget the names and digests of all files, and leave no old page of them behind; places stay.
+
+        Files are only read again. Of places, the versions stay whose manifests are there.
+        """
+        self._fresh, self._unsaved = {}, 0
+        with suppress(sqlite3.Error, OSError):
+            connection = self._open()
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("DELETE FROM folders")
+            connection.execute("DELETE FROM packs")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def keep_pack(self, digest: Digest, held: Held) -> None:
         """Remember a pack until the addition that made it has ended."""
         self._write("REPLACE INTO packs VALUES (?, ?)", [(digest, _encode(held))])

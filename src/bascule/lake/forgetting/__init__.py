@@ -5,6 +5,18 @@ has every other row. `docs/decisions/0002-forgetting.md` says how and why.
 """
 
 from bascule.lake.forgetting.forget import Hook, Request, forget, forget_rows
+from bascule.lake.forgetting.forgetters import AFTER, BEFORE, resolved
 from bascule.lake.forgetting.report import ForgetReport, Forgotten, ForgottenFile
 
-__all__ = ["ForgetReport", "Forgotten", "ForgottenFile", "Hook", "Request", "forget", "forget_rows"]
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "ForgetReport",
+    "Forgotten",
+    "ForgottenFile",
+    "Hook",
+    "Request",
+    "forget",
+    "forget_rows",
+    "resolved",
+]

@@ -7,6 +7,7 @@ from typing import Any
 from bascule.errors import AlreadyExists, BasculeError, CheckFailed, Conflict, InputError
 from bascule.lake.foreign import NamespaceNotEmpty, NoSuchNamespace, NoSuchTable, NoSuchView, Unknown
 from bascule.lake.foreign.namespaces import Contradiction
+from bascule.lake.masking import Masked
 from bascule.protocols.iceberg.messages import NoSuchRef
 
 # The first class that fits decides. A client deletes what it wrote for a commit when it reads 4xx, and repeats it when
@@ -20,6 +21,7 @@ TYPES: tuple[tuple[type[BasculeError], int, str], ...] = (
     (AlreadyExists, 409, "AlreadyExistsException"),
     (Contradiction, 422, "UnprocessableEntityException"),
     (Conflict, 409, "CommitFailedException"),
+    (Masked, 403, "ForbiddenException"),
     (CheckFailed, 400, "BadRequestException"),
     (InputError, 400, "BadRequestException"),
     (Unknown, 500, "CommitStateUnknownException"),

@@ -14,6 +14,7 @@ from bascule.lake.foreign.commits import TableChange
 from bascule.lake.foreign.names import Identifier, identifier
 from bascule.lake.foreign.refusals import NoSuchTable
 from bascule.lake.iceberg.tables import Table
+from bascule.lake.masking import refuse_raw
 from bascule.protocols.iceberg.messages import (
     NOTHING,
     Answer,
@@ -68,7 +69,12 @@ def load(ask: Ask) -> Answer:
     which = ask.query.get("snapshots", "all").lower()
     if which not in SNAPSHOTS:
         raise InputError(f"snapshots={which!r} is not known.", hint=f"Known: {', '.join(SNAPSHOTS)}.")
-    answer = _loaded(tables.loaded(ask.lake, ask.state().commit, ask.table), only_refs=which == "refs")
+    state = ask.state().commit
+    table = tables.loaded(ask.lake, state, ask.table)
+    # Who has the metadata has the files: an engine reads them without asking us again.
+    value = ask.workspace.history.read(state, ask.table.table_path)
+    refuse_raw(ask.workspace, state, ask.table.local, value, how="The files of this table")
+    answer = _loaded(table, only_refs=which == "refs")
     if _matches(ask.headers.get("if-none-match"), answer.headers["etag"]):
         return Answer(None, 304, answer.headers)
     return answer
@@ -85,6 +91,13 @@ def commit(ask: Ask) -> Answer:
     """Change one table, or make it."""
     told = ask.read(TableCommit)
     change = TableChange(ask.new_table, told.requirements, told.updates)
+    refuse_raw(
+        ask.workspace,
+        ask.state().commit,
+        ask.table.local,
+        ask.workspace.history.read(ask.state().commit, ask.table.table_path),
+        how="The files of this table",
+    )
     (table,) = commits.commit(ask.lake, ask.state(), [change], ask.author())
     return Answer({"metadata-location": str(table.path), "metadata": table.metadata})
 

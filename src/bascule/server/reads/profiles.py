@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from bascule.history import Workspace
+from bascule.lake.masking import refuse_raw
 from bascule.lake.objects import PREFIX, document_of
 from bascule.profiles import TableProfile
 
@@ -26,11 +27,13 @@ def table_profile(ws: Workspace, ref: str, name: str) -> TableProfile:
 
     Raises:
         NotFound: there is no such table, with the nearest name.
+        Masked: the current role may not see values of some of its columns.
     """
     from bascule.project.profiling.profile import profile_at
 
     commit = ws.history.resolve(ref)
     value = ws.history.get(commit, PREFIX + name)
+    refuse_raw(ws, commit, name, value, how="A profile")  # it has values in it, and is kept for all who ask
     key = (str(ws.folder), name, commit.id, value["digest"], _written_at(ws, value))
     with _lock:
         made_at, found = _kept.get(key, (0.0, None))

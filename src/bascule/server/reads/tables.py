@@ -11,6 +11,7 @@ from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, TableDiff
+from bascule.lake.masking import HIDDEN, hidden_names, refuse_raw
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.reads.history import CommitInfo, commit_info
 
@@ -130,7 +131,9 @@ def checks_at(ws: Workspace, path: str, at: int) -> list[CheckInfo]:
     c = schema.check_results.c
     wanted = select(schema.check_results).where(c.subject == path, c.at == at)
     with ws.catalog.read() as conn:
-        found = [_check(row) for row in conn.execute(wanted)]
+        rows = conn.execute(wanted).all()
+    names = hidden_names(ws)
+    found = [_check(row, names) for row in rows]
     grave = {"critical": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda check: (check.status == "passed", grave.get(check.severity, 3), check.name))
 
@@ -143,6 +146,7 @@ def rows_between(
     old, new = ws.history.read(before, path), ws.history.read(after, path)
     if old is None and new is None:
         raise NotFound("table", name, [p.partition("/")[2] for p in ws.history.digests(after, "tables/")])
+    refuse_raw(ws, ws.history.resolve(after), name, old, new, how="A comparison of rows")
     return Lake(ws).diff(old, new, limit=limit, whole=whole)
 
 
@@ -224,14 +228,18 @@ def _summarised(row: Row[Any]) -> ChecksSummary:
     return ChecksSummary(row.at, row.commit_id, row.run_id, int(row.passed), int(row.failed), int(row.warnings))
 
 
-def _check(row: Row[Any]) -> CheckInfo:
+def _check(row: Row[Any], names: frozenset[str]) -> CheckInfo:
+    """Return a result as it may be shown: a sample may be older than the rule that hides one of its columns."""
     rows = msgspec.json.decode(row.sample_json) if row.sample_json else []
+    is_hidden = (row.column_name or "").casefold() in names
+    if names and isinstance(rows, list):
+        rows = [{c: HIDDEN if c.casefold() in names else v for c, v in one.items()} for one in rows]
     return CheckInfo(
         name=row.check_name,
         column=row.column_name,
         severity=row.severity,
         status=row.status,
-        observed=row.observed,
+        observed=HIDDEN if is_hidden and row.observed is not None else row.observed,
         expected=row.expected,
         failed_rows=row.failed_rows,
         total_rows=row.total_rows,

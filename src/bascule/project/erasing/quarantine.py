@@ -1,0 +1,35 @@
+"""Lines that ingestion put aside: those whose raw text holds the subject's values."""
+
+from __future__ import annotations
+
+import re
+
+from bascule.catalog import actor
+from bascule.lake import forget_rows, records
+from bascule.lake.forgetting import Forgotten, Request
+from bascule.lake.iceberg.types import literal
+
+QUARANTINE = "quarantine"
+# What stands between values in a line of CSV, JSON or plain text.
+_BETWEEN = r"""[\s,;|"':{}\[\]()=<>]"""
+
+
+def from_quarantine(request: Request) -> list[Forgotten]:
+    """Remove quarantined lines that hold every value of the key as a value of their own."""
+    if QUARANTINE not in records.names(request.workspace):
+        return []
+    told = forget_rows(
+        request.workspace,
+        QUARANTINE,
+        " AND ".join(f"({_holds(str(value))})" for value in request.key.values()),
+        dry_run=request.dry_run,
+        author=actor(),
+        despite_hold=request.despite_hold,
+    )
+    return [Forgotten("quarantine", told.rows)] if told.rows else []
+
+
+def _holds(value: str) -> str:
+    escaped = re.sub(r"([^\w\s])", r"\\\1", value)
+    pattern = literal(f"(^|{_BETWEEN}){escaped}($|{_BETWEEN})")
+    return f"regexp_matches(coalesce(raw, ''), {pattern}) OR regexp_matches(coalesce(reason, ''), {pattern})"
