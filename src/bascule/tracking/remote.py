@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import now
@@ -21,6 +22,7 @@ from bascule.tracking.subjects import new_subject, number_of, touch
 from bascule.tracking.tracker import Tracker
 
 NAME_TAG = "mlflow.runName"
+HISTORY_TAG = "mlflow.log-model.history"
 ADJECTIVES = "able bold calm deft early fair glad high keen late mild neat open plain quick rare sharp tidy wise young"
 NOUNS = "ash bay crane dune elm fern gull hare iris jay kite lark moth newt oak pike quail reed swift tern vole wren"
 
@@ -53,9 +55,15 @@ def create_run(
     name: str,
     started_at: int,
     tags: Mapping[str, str],
+    branch: str | None = None,
     run_id: str | None = None,
 ) -> str:
     """Make a run in an active experiment, and return its id.
+
+    Args:
+        started_at: microseconds since 1970 UTC.
+        branch: the branch that it works on.
+        run_id: its id, when it comes from elsewhere with one.
 
     Raises:
         NotFound: there is no such experiment.
@@ -73,7 +81,7 @@ def create_run(
             "name": name,
             "kind": "track",
             "status": "running",
-            "branch": tags.get("bascule.branch"),
+            "branch": branch,
             "code_commit": tags.get("mlflow.source.git.commit"),
             "user_name": user,
             "started_at": started_at,
@@ -225,6 +233,18 @@ def experiment_of(conn: Connection, run: str) -> Any:
     return conn.execute(query).first()
 
 
-def tags_of_run(conn: Connection, row: Any) -> dict[str, str]:
-    """Return the tags of a run's row."""
-    return tags_of(conn, row.number) if row.number is not None else {}
+def note_model(tracker: Tracker, run: str, model: Mapping[str, Any]) -> None:
+    """Add a model to the list of those that an active run says it logged, as clients before version 3 do.
+
+    Raises:
+        NotFound, InputError: as `demand_run`.
+    """
+    numbers = tracker.names.numbers([HISTORY_TAG])
+
+    def work(conn: Connection) -> None:
+        number = numbered(conn, demand_run(conn, run, active=True))
+        held = msgspec.json.decode(tags_of(conn, number).get(HISTORY_TAG, "[]"))
+        set_tags(conn, number, {HISTORY_TAG: msgspec.json.encode([*held, model]).decode()}, numbers)
+        touch(conn, number)
+
+    tracker.write(work)

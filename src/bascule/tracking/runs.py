@@ -123,6 +123,23 @@ def recorded(
     _close(workspace, run.id)
 
 
+def resume(workspace: Workspace, run_id: str) -> Run:
+    """Return a run to write more to, by its id.
+
+    Raises:
+        NotFound: when there is none.
+    """
+    with workspace.catalog.write() as conn:
+        row = conn.execute(select(runs.c.id, runs.c.number).where(runs.c.id == run_id)).first()
+        if row is None:
+            raise NotFound("run", run_id, hint="List them with: bascule runs")
+        number = row.number
+        if number is None:
+            number = new_subject(conn, run_id)
+            conn.execute(update(runs).where(runs.c.id == run_id).values(number=number))
+    return Run(workspace, run_id, number)
+
+
 def find_run(workspace: Workspace, text: str) -> dict[str, Any]:
     """Return a run's row by its id or the start of it.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bascule.errors import InputError
-from bascule.protocols.mlflow import experiments, files, metrics, models, registry, runs
+from bascule.protocols.mlflow import experiments, files, metrics, models, registered, runs, versions
 from bascule.protocols.mlflow.messages import Answer, Ask
 
 VERSION = "3.3.2"  # of the protocol: from 3.4 on clients send their traces elsewhere than to where they are kept here
@@ -57,7 +57,7 @@ def not_presigned(ask: Ask) -> Answer:
 
 def _table() -> list[Endpoint]:
     read, write = "read", "write"
-    e, r, m, g = experiments, runs, models, registry
+    e, r, m, g, v = experiments, runs, models, registered, versions
     return [
         Endpoint("GET", "server-info", "public", server_info),
         Endpoint("POST", "experiments/create", write, e.create),
@@ -115,15 +115,15 @@ def _table() -> list[Endpoint]:
         Endpoint("POST", "registered-models/alias", write, g.set_alias),
         Endpoint("DELETE", "registered-models/alias", write, g.delete_alias),
         Endpoint("GET", "registered-models/alias", read, g.get_alias),
-        Endpoint("POST", "model-versions/create", write, g.create_version),
-        Endpoint("GET", "model-versions/get", read, g.get_version),
-        Endpoint("PATCH", "model-versions/update", write, g.update_version),
-        Endpoint("DELETE", "model-versions/delete", write, g.delete_version),
-        Endpoint("GET", "model-versions/search", read, g.search_versions),
-        Endpoint("GET", "model-versions/get-download-uri", read, g.download_uri),
-        Endpoint("POST", "model-versions/transition-stage", write, g.transition),
-        Endpoint("POST", "model-versions/set-tag", write, g.set_version_tag),
-        Endpoint("DELETE", "model-versions/delete-tag", write, g.delete_version_tag),
+        Endpoint("POST", "model-versions/create", write, v.create_version),
+        Endpoint("GET", "model-versions/get", read, v.get_version),
+        Endpoint("PATCH", "model-versions/update", write, v.update_version),
+        Endpoint("DELETE", "model-versions/delete", write, v.delete_version),
+        Endpoint("GET", "model-versions/search", read, v.search_versions),
+        Endpoint("GET", "model-versions/get-download-uri", read, v.download_uri),
+        Endpoint("POST", "model-versions/transition-stage", write, v.transition),
+        Endpoint("POST", "model-versions/set-tag", write, v.set_version_tag),
+        Endpoint("DELETE", "model-versions/delete-tag", write, v.delete_version_tag),
     ]
 
 

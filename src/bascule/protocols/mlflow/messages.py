@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -231,6 +232,7 @@ def _single(value: Any) -> Any:
     return value[-1] if isinstance(value, list) and value and isinstance(value[-1], str) else value
 
 
+@lru_cache(1024)
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)

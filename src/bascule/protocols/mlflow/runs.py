@@ -30,7 +30,6 @@ from bascule.tracking.status import FIELDS, NUMBERS, OURS
 
 MOST = 50_000
 MOST_EXPERIMENTS = 1_000
-HISTORY_TAG = "mlflow.log-model.history"
 
 
 def run_of(told: Fields) -> str:
@@ -56,7 +55,8 @@ def create(ask: Ask) -> Answer:
         user=told.text("user_id") or ask.user,
         name=name or tagged or remote.random_name(),
         started_at=started * 1000 if started else now(),
-        tags={"bascule.branch": ask.branch, **tags},
+        tags=tags,
+        branch=tags.get("bascule.branch") or ask.branch,
     )
     return Answer(b'{"run":' + one_run(ask, run) + b"}")
 
@@ -184,18 +184,13 @@ def log_model(ask: Ask) -> Answer:
     """Note a model as clients before version 3 do: in a tag that grows."""
     text = ask.told.text("model_json", required=True)
     try:
-        model = msgspec.json.decode(text)
-        missing = [key for key in ("artifact_path", "flavors", "utc_time_created", "run_id") if key not in model]
-    except (msgspec.MsgspecError, TypeError):
+        model = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError:
         raise InputError("'model_json' is no JSON object.", hint="Send what the MLmodel file says, as JSON.") from None
+    missing = [key for key in ("artifact_path", "flavors", "utc_time_created", "run_id") if key not in model]
     if missing:
-        raise InputError(f"Model json is missing mandatory fields: {', '.join(missing)}", hint="Send them too.")
-    run = run_of(ask.told)
-    with ask.tracker.workspace.catalog.read() as conn:
-        row = remote.demand_run(conn, run, active=True)
-        held = remote.tags_of_run(conn, row).get(HISTORY_TAG, "[]")
-    history = [*msgspec.json.decode(held), model]
-    remote.log_batch(ask.tracker, run, remote.Batch(tags={HISTORY_TAG: msgspec.json.encode(history).decode()}))
+        raise InputError(f"Model json is missing mandatory fields: {', '.join(missing)}.", hint="Send them too.")
+    remote.note_model(ask.tracker, run_of(ask.told), model)
     return Answer()
 
 

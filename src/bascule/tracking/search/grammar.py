@@ -73,7 +73,7 @@ def parse_filter(text: str, entities: Mapping[str, str]) -> list[Comparison]:
             f"The filter has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read.", hint="Ask in parts."
         )
     reader = _Reader(_tokens(text), text, entities)
-    found = []
+    found: list[Comparison] = []
     while not reader.ended():
         if found:
             reader.word("AND")
