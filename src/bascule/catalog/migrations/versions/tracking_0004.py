@@ -6,8 +6,8 @@ Metrics, parameters and tags that were kept by text move over; nothing of them i
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
