@@ -3,12 +3,13 @@
     python benchmarks/checks.py [--rows 10000000] [--data FOLDER] [--peers FOLDER]
 
 Prints one table: wall and CPU seconds of the work (after imports), peak memory of the process, and CPU as a multiple of
-the limit. Each line is a process of its own over the same Parquet file. A peer runs with the interpreter
+the limit; of the check after an append also as a share of the full one. Each line is a process of its own over the same Parquet file. A peer runs with the interpreter
 `FOLDER/NAME/bin/python` when there is one (default folder: benchmarks/.peers), made for example by
 
     uv venv benchmarks/.peers/gx && uv pip install --python benchmarks/.peers/gx great-expectations pandas pyarrow
 
-and is skipped with a line that says so otherwise. Not a test: nothing here asserts a time.
+and is skipped with a line that says so otherwise. The memory of the two lines on a lake's table is that of writing the
+table as well. Not a test: nothing here asserts a time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,6 +109,44 @@ def bascule(path: str, narrow: bool = False) -> Callable[[], str]:
         return f"{len(counted)} checks, {sum(result.status != 'passed' for result in counted)} failed"
 
     return run
+
+
+def lake(path: str, appended: bool) -> Callable[[], str]:
+    """All checks of the same rows as a table of a lake: in full, or after they were checked and 1 % more came."""
+    import duckdb
+
+    from bascule.history import Workspace
+    from bascule.lake import Lake
+    from bascule.project.checking import check_table
+
+    scratch = tempfile.mkdtemp(dir=Path(path).parent)
+    workspace, connection = Workspace.create(Path(scratch)), duckdb.connect()
+    tables = Lake(workspace)
+    tables.append("t", connection.sql(f"SELECT * FROM read_parquet('{path}')"))
+    contract = {"text": contract_text(narrow=True), "file": "t.yaml"}
+
+    def read(name: str) -> Any:
+        return contract if name.startswith("contracts/") else workspace.history.read("main", name)
+
+    def run() -> str:
+        report = check_table(workspace, "t", read)
+        assert report is not None
+        counted = [result for result in report.results if result.kind not in ("column", "columns")]
+        return f"{report.rows:,} rows, {sum(result.status != 'passed' for result in counted)} failed"
+
+    if appended:
+        run()
+        rows = int(connection.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0])
+        more = f"SELECT * REPLACE (id + {rows} AS id) FROM read_parquet('{path}') LIMIT {rows // 100}"
+        tables.append("t", connection.sql(more))
+
+    def once() -> str:
+        try:
+            return run()
+        finally:
+            shutil.rmtree(scratch)
+
+    return once
 
 
 def bascule_profile(path: str) -> Callable[[], str]:
@@ -244,6 +284,8 @@ WORKERS: dict[str, Callable[[str], Callable[[], str]]] = {
     "limit": limit,
     "bascule": bascule,
     "bascule-narrow": lambda path: bascule(path, narrow=True),
+    "lake": lambda path: lake(path, appended=False),
+    "appended": lambda path: lake(path, appended=True),
     "profile": bascule_profile,
     "gx": gx,
     "pandera": pandera,
@@ -274,6 +316,8 @@ LINES = [
     ("one bare scan (limit)", "limit"),
     ("Bascule, checks that merge", "bascule"),
     ("Bascule, and unique, median, distinct", "bascule-narrow"),
+    ("Bascule, all of them on a lake's table", "lake"),
+    ("Bascule, again after 1 % more came", "appended"),
     ("Bascule, profile of every column", "profile"),
 ]
 
@@ -300,7 +344,7 @@ def main() -> None:
 def compare(path: Path, options: argparse.Namespace) -> None:
     print(f"{options.rows:,} rows × 16 columns, {path.stat().st_size / 1e6:,.0f} MB of Parquet\n")
     print(f"{'':40}{'wall s':>8}{'CPU s':>8}{'MB':>8}{'× limit':>9}")
-    base = 0.0
+    base = full = 0.0
     peers = [(name, name, str(options.peers / name / "bin" / "python")) for name in PEERS]
     for title, name, interpreter in [(title, name, sys.executable) for title, name in LINES] + peers:
         if not Path(interpreter).exists():
@@ -312,6 +356,9 @@ def compare(path: Path, options: argparse.Namespace) -> None:
             continue
         base = base or found["cpu"]
         ratio = found["cpu"] / base
+        full = found["cpu"] if name == "lake" else full
+        if name == "appended" and full:
+            found["note"] += f": {100 * found['cpu'] / full:.1f} % of the full check"
         print(f"{title:40}{found['wall']:8.2f}{found['cpu']:8.2f}{found['mb']:8.0f}{ratio:9.1f}  {found['note']}")
 
 

@@ -130,8 +130,8 @@ def _value(hint: Any) -> str:
     inner = [one for one in get_args(hint) if one is not NoneType]
     if get_origin(hint) is Literal:
         return r"\|".join(inner)  # a bare bar would end the cell
-    if hint in (bool, int, str, Path):
-        return {bool: "", int: "N", str: "TEXT", Path: "PATH"}[hint]
+    if hint in (bool, int, float, str, Path):
+        return {bool: "", int: "N", float: "N", str: "TEXT", Path: "PATH"}[hint]
     return _value(inner[0])
 
 

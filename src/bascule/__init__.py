@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     file_sets = _here.file_sets
     suggest_contract = _here.suggest_contract
     check_contract = _here.check_contract
+    explain_contract = _here.explain_contract
+    contract_history = _here.contract_history
+    profile = _here.profile
+    mock = _here.mock
     run = _here.run
     step = _here.step
     plan = _here.plan

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
 
 from bascule.errors import InputError, NotFound
+
+# A module that is read anew is gone for a moment: another thread that imports it then would fail.
+_importing = threading.RLock()
 
 
 def load_function(name: str, folder: Path | None = None) -> Callable[..., Any]:
@@ -21,7 +25,8 @@ def load_function(name: str, folder: Path | None = None) -> Callable[..., Any]:
         InputError: the module cannot be imported.
     """
     module_name, _, function_name = name.partition(":")
-    module = _import(module_name, folder)
+    with _importing:
+        module = _import(module_name, folder)
     function = getattr(module, function_name, None)
     if not callable(function):
         known = [one for one in vars(module) if callable(getattr(module, one)) and not one.startswith("_")]

@@ -77,7 +77,16 @@ def count_failing(rule: c.Rule, rows: Sequence[Row], other: Sequence[Row], exist
             keys = {key for row in other if (key := key_of(row, rule.to)) is not None}
             found = (key_of(row, rule.columns) for row in rows)
             return sum(key is not None and key not in keys for key in found)
-        case c.RowCount() | c.Aggregate() | c.Freshness() | c.Answer() | c.NoRowsFrom() | c.Declared() | c.NoOthers():
+        case c.Outliers():
+            values = sorted(row[rule.column] for row in rows if not missing(row[rule.column]))
+            if not values:
+                return 0
+            first, last = (quantile_of(values, at) for at in (0.25, 0.75))
+            reach = rule.fences * (last - first)
+            return sum(value < first - reach or value > last + reach for value in values)
+        case c.NoRowsFrom() | c.Declared() | c.NoOthers() | c.Called():
+            return None
+        case c.RowCount() | c.Aggregate() | c.Contains() | c.Differs() | c.Freshness() | c.Answer():
             return None
         case _:
             return sum(not row_passes(rule, row) for row in rows)
@@ -101,6 +110,8 @@ def row_passes(rule: c.RowRule, row: Row) -> bool:
     match rule:
         case c.OneOf():
             return value in rule.values
+        case c.NoneOf():
+            return value not in rule.values
         case c.Between():
             low = (rule.minimum is None or value >= rule.minimum) and (rule.above is None or value > rule.above)
             return (
@@ -119,6 +130,10 @@ def row_passes(rule: c.RowRule, row: Row) -> bool:
 def measure(rule: c.Rule, rows: Sequence[Row]) -> float | None:
     if isinstance(rule, c.RowCount):
         return len(rows)
+    if isinstance(rule, c.Contains):
+        return sum(all(row[rule.column] != value for row in rows) for value in rule.values) if rows else None
+    if isinstance(rule, c.Differs):
+        return difference_of(rule, [row[rule.column] for row in rows if not missing(row[rule.column])])
     assert isinstance(rule, c.Aggregate)
     values = [row[rule.column] for row in rows if not missing(row[rule.column])]
     if rule.function == "distinct":
@@ -126,10 +141,6 @@ def measure(rule: c.Rule, rows: Sequence[Row]) -> float | None:
     if not values or (rule.function == "std" and len(values) < 2):
         return None
     ordered = sorted(values)
-    place = rule.at * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    between = ordered[low] + (place - low) * (ordered[high] - ordered[low])
     computed: dict[str, Callable[[], float]] = {
         "mean": lambda: math.fsum(values) / len(values),
         "min": lambda: ordered[0],
@@ -137,6 +148,24 @@ def measure(rule: c.Rule, rows: Sequence[Row]) -> float | None:
         "sum": lambda: math.fsum(values),
         "std": lambda: statistics.stdev(values),
         "median": lambda: statistics.median(values),
-        "quantile": lambda: between,
+        "quantile": lambda: quantile_of(ordered, rule.at),
     }
     return float(computed[rule.function]())
+
+
+def quantile_of(ordered: Sequence[float], at: float) -> float:
+    place = at * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def difference_of(rule: c.Differs, values: Sequence[Any]) -> float | None:
+    """How far values are from stated shares, by the two measures that take no chance off."""
+    if not values:
+        return None
+    wanted = dict(rule.shares)
+    others = 1 - sum(wanted.values())
+    found = {value: sum(one == value for one in values) / len(values) for value in wanted}
+    gaps = [abs(found[value] - wanted[value]) for value in wanted] + [abs(1 - sum(found.values()) - others)]
+    return max(gaps) if rule.measure == "linf" else sum(gaps) / 2

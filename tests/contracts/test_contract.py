@@ -133,6 +133,25 @@ CUSTOM: list[tuple[dict[str, Any], c.Rule, Bound]] = [
     (ours("median", minimum=2), c.Aggregate("median", "x"), Bound(">=", 2, unit="value")),
     (ours("quantile", at=0.9, maximum=2), c.Aggregate("quantile", "x", 0.9), Bound("<=", 2, unit="value")),
     (ours("std", minimum=1, maximum=2), c.Aggregate("std", "x"), Bound("between", 1, 2, unit="value")),
+    (ours("not_values", values=["n/a"]), c.NoneOf("x", ("n/a",)), c.NONE_FAILING),
+    (ours("contains", values=[1, 2]), c.Contains("x", (1, 2)), Bound("=", 0, unit="value")),
+    (ours("drift", reference="v1"), c.Differs("x", "js", reference="v1"), Bound("<=", 0.1, unit="value")),
+    (
+        ours("drift", reference="v1", measure="psi", maximum=0.2),
+        c.Differs("x", "psi", reference="v1"),
+        Bound("<=", 0.2, unit="value"),
+    ),
+    (
+        ours("distribution", shares={"a": 0.5, "b": 0.25}, maximum=0.05),
+        c.Differs("x", "linf", (("a", 0.5), ("b", 0.25))),
+        Bound("<=", 0.05, unit="value"),
+    ),
+    (ours("outliers", fences=1.5, tolerate="1 %"), c.Outliers("x", 1.5), Bound("<=", 1, unit="percent")),
+    (ours("outliers", reference="main"), c.Outliers("x", 3.0, "main"), c.NONE_FAILING),
+    (ours("python", function="checks.late:none_late", tolerate=2), c.Called("checks.late:none_late"), Bound("<=", 2)),
+    (ours("mean", usual=True), c.Aggregate("mean", "x"), Bound("usual", 4.0, unit="value")),
+    (ours("mean", usual=6), c.Aggregate("mean", "x"), Bound("usual", 6, unit="value")),
+    (ours("not_null", tolerate="usual"), c.NotNull("x"), Bound("usual", 4.0, unit="percent")),
     ({"metric": "nullValues", "mustBe": 0}, c.NotNull("x"), Bound("=", 0)),
     (
         {"metric": "missingValues", "mustBe": 0, "arguments": {"missingValues": [None, ""]}},
@@ -265,6 +284,20 @@ IMPOSSIBLE = [
     column("x", ours("mean", minimum=2, maximum=1)),
     column("x", ours("mean", between=[1, 2], minimum=1)),
     column("x", ours("unique", columns=["z"])),
+    column("x", ours("mean", usual=0)),
+    column("x", ours("mean", usual=False)),
+    column("x", ours("mean", usual=True, maximum=1)),
+    column("x", ours("contains", values=[])),
+    column("x", ours("drift")),
+    column("x", ours("drift", reference="v1", measure="ks2")),
+    column("x", ours("drift", reference="v1", maximum="low")),
+    column("x", ours("distribution", shares={})),
+    column("x", ours("distribution", shares={"a": 0.9, "b": 0.2})),
+    column("x", ours("distribution", shares={"a": 2})),
+    column("x", ours("distribution", shares=["a"])),
+    column("x", ours("outliers", fences=-1)),
+    column("x", ours("python", function="os")),
+    column("x", ours("python", function="a:b; import os")),
     column("x", ours("relationship", table="u", to=["a", "b"])),
     column("x", ours("query", sql="select 1", column="x")),
     column("x", relationships=[{"from": "t.x", "to": "u.v"}]),
@@ -290,3 +323,9 @@ def test_rules_of_a_column_need_one(rule: dict[str, Any]) -> None:
 def test_twin_names_are_told_apart() -> None:
     contract = contract_of([column("x", ours("mean", minimum=1), ours("mean", maximum=9))])
     assert [check.name for check in contract.checks[-2:]] == ["x: mean", "x: mean (2)"]
+
+
+def test_a_rule_may_have_an_owner() -> None:
+    owned = {**ours("not_null"), "customProperties": [{"property": "owner", "value": "ann@example.org"}]}
+    check = contract_of([column("x", owned)]).checks[-1]
+    assert (check.owner, check.severity) == ("ann@example.org", "critical")

@@ -49,6 +49,8 @@ row_rules = st.one_of(
     columns.map(c.NotNull),
     st.sampled_from([c.NotMissing("s", (None, "", "a")), c.NotMissing("i", (0,)), c.NotMissing("x", (0.5, 1))]),
     columns.flatmap(accepted),
+    columns.flatmap(accepted).map(lambda rule: c.NoneOf(rule.column, rule.values)),  # type: ignore[union-attr]
+    st.builds(c.Outliers, finite, st.sampled_from([0.26, 1.3])),
     numeric.flatmap(ranges),
     st.sampled_from(["^a", "b$", "^$", "."]).map(lambda pattern: c.Matches("s", pattern)),
     lengths.map(lambda pair: c.Length("s", *pair)),
@@ -62,6 +64,13 @@ value_rules = st.one_of(
     st.builds(c.Aggregate, st.sampled_from(["min", "max"]), numeric),
     st.builds(c.Aggregate, st.sampled_from(["mean", "sum", "std", "median", "distinct"]), finite),
     st.builds(c.Aggregate, st.just("distinct"), columns),
+    columns.flatmap(accepted).map(lambda rule: c.Contains(rule.column, rule.values)),  # type: ignore[union-attr]
+    st.builds(
+        c.Differs,
+        st.just("s"),
+        st.sampled_from(["linf", "tvd"]),
+        st.sampled_from([(("a", 0.5), ("b", 0.31)), (("a", 1.0),), (("A'", 0.1), ("", 0.1))]),
+    ),
     st.builds(c.Aggregate, st.just("quantile"), finite, st.sampled_from([0.0, 0.25, 0.5, 1.0])),
 )
 operators = st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "between", "not between"])

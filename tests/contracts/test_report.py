@@ -127,7 +127,7 @@ def test_rows_fit_the_catalog(report: Report) -> None:
     row = next(row for row in rows if row["check_name"] == "id: range")
     assert list(row) == [
         "id", "run_id", "commit_id", "subject", "check_name", "column_name", "severity", "status",
-        "observed", "expected", "failed_rows", "total_rows", "sample_json", "at",
+        "observed", "expected", "failed_rows", "total_rows", "sample_json", "at", "value", "looked_at",
     ]  # fmt: skip
     assert (row["subject"], row["commit_id"], row["status"], row["at"]) == ("tables/t", "c1", "failed", 1_000_000)
     assert json.loads(row["sample_json"])[0] == {"id": 2, "x": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import tempfile
 from collections.abc import Callable
@@ -69,6 +70,13 @@ def test_the_key_may_be_given_and_be_of_several_columns(lake: Lake, read: Read) 
     ]
     with pytest.raises(NotFound, match="nope"):
         lake.upsert("t", pa.table({"a": [1], "b": ["y"], "v": [20]}), key=["nope"])
+
+
+def test_times_in_rows_that_are_refused_are_shown_as_sql_writes_them(lake: Lake) -> None:
+    moments = pa.table({"at": pa.array([dt.datetime(2024, 1, 2, tzinfo=dt.UTC)] * 2, pa.timestamp("us", "UTC"))})
+    lake.append("m", moments.slice(0, 1), key=["at"])
+    with pytest.raises(InputError, match=r"among the rows for table 'm': at = 2024-01-02 00:00:00\+00:00\."):
+        lake.upsert("m", moments)
 
 
 @everywhere

@@ -53,6 +53,9 @@ CALLS = {
     "files remove": "photos",
     "contract suggest": "weather",
     "contract test": "orders",
+    "contract history": "orders",
+    "profile": "orders --against main --columns weight --columns order_id",
+    "mock": "orders --rows 5",
     "run": "",
     "step run": "define",
     "plan": "",
@@ -195,7 +198,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            needs = name == "diff" or name.startswith("files")
+            needs = name in ("diff", "profile", "mock") or name.startswith("files")
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 for count in ("-1", "1.5", "99999999999999999999", "9" * 500, "1e3", "many"):

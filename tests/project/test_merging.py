@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from bascule.errors import Conflict
 from bascule.history import Workspace
 from bascule.lake import Lake, engine
 from bascule.lake.doctor import check
+from bascule.project.publishing import publish
+from bascule.project.settling import RowRules
 from tests.project.parcels import HEAD, csv, write
 
 Bascule = Callable[..., Any]
@@ -266,3 +271,18 @@ class TestRows:
         self.change(forked, "repair", self.rows(forked, "main")[5], "order_id = 'twice'")
         self.change(forked, "repair", self.rows(forked, "main")[6], "order_id = 'twice'")
         refused("merge", "repair", "--rows", code=1, words=("more than one row: order_id = 'twice'",))
+
+
+def test_keys_of_rows_in_conflict_are_shown_as_values_are(local_workspace: Workspace) -> None:
+    lake, moment = Lake(local_workspace), dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC)
+
+    def rows(value: int) -> pa.Table:
+        return pa.table({"at": pa.array([moment], pa.timestamp("us", "UTC")), "s": ["a\x1b[2J"], "v": [value]})
+
+    lake.append("t", rows(0), key=["at", "s"])
+    local_workspace.history.create_branch("dev")
+    lake.upsert("t", rows(1))
+    lake.upsert("t", rows(2), branch="dev")
+    with pytest.raises(Conflict, match="1 row of tables/t") as told:
+        publish(local_workspace, "dev", "main", rows=RowRules())
+    assert "(at = 2024-01-02 03:00:00Z, s = a\\x1b[2J)" in told.value.message

@@ -16,9 +16,11 @@ from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.project.batches import bring_in
 from bascule.project.file import load_project
+from bascule.project.place import Place
 from bascule.project.publishing import pick, publish
-from bascule.project.required import Required
+from bascule.project.required import Required, required_of
 from bascule.project.reverting import revert
+from bascule.verbs import OpenProject
 from tests.project.parcels import PROJECT
 
 FEW = "SELECT id, count(*) AS n FROM orders GROUP BY id HAVING n > 1\n"
@@ -103,6 +105,34 @@ def test_a_batch_and_a_revert_are_held_too(
         revert(local_workspace, removed.id, "main", required=required)
     assert history.resolve("main") == twice
     assert revert(local_workspace, removed.id, "main", required=required, force="a drill").meta["forced"] == "a drill"
+
+
+def test_files_that_are_added_are_held_too(tmp_path: Path) -> None:
+    Workspace.create(tmp_path).close()
+    (tmp_path / "bascule.toml").write_text('[project]\nname = "p"\n[merge]\nchecks = ["own:few"]\n', encoding="utf-8")
+    check = """
+def few(state):
+    found = state.read("files/photos")
+    return None if found is None or found["files"] < 3 else f"{found['files']} files"
+"""
+    (tmp_path / "own.py").write_text(check, encoding="utf-8")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with OpenProject(Place(tmp_path)) as project:
+        for name in "ab":
+            (folder / name).write_text(name)
+        head = project.files("photos").add(folder).commit
+        (folder / "c").write_text("c")
+        with pytest.raises(CheckFailed, match="Nothing is written to 'main': 1 required check failed"):
+            project.files("photos").add(folder)
+        assert project.workspace.history.resolve("main") == head
+        project.workspace.history.create_branch("dev")
+    with OpenProject(Place(tmp_path, branch="dev")) as project:
+        assert project.files("photos").add(folder).changed
+        with pytest.raises(CheckFailed, match="own:few: 3 files"):
+            publish(project.workspace, "dev", "main", required=required_of(Place(tmp_path)))
+    with OpenProject(Place(tmp_path)) as project:
+        assert project.files("photos").remove("a")[1] == 1
 
 
 @pytest.mark.parametrize(

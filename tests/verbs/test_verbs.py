@@ -24,7 +24,7 @@ Bascule = Callable[..., Any]
 INSTEAD = {
     "table": ("table", "tables"),
     "files": ("files", "file_sets"),
-    "contract": ("suggest_contract", "check_contract"),
+    "contract": ("suggest_contract", "check_contract", "explain_contract", "contract_history"),
     "audit": ("verify_audit", "audit_log"),
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),
@@ -149,6 +149,7 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--allow-host",
         "--columns",
         "--format",
+        "--html",
         "--output",
         "--exit-code",
     }

@@ -16,6 +16,7 @@ def pages(filled: Filled) -> list[str]:
         "/compare?before=main&after=windier-features",
         "/data",
         "/data/flights",
+        "/data/flights/profile",
         f"/data/flights/rows?before={filled.commit}~1&after={filled.commit}",
         "/runs",
         "/runs?status=failed",

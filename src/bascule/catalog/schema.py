@@ -184,8 +184,22 @@ check_results = Table(
     Column("total_rows", BigInteger),
     Column("sample_json", Text),  # some failing rows
     Column("at", BigInteger, nullable=False),
+    Column("value", Double),  # what the check measured: a number, or the share of failing rows
+    Column("looked_at", String(10)),  # table | batch
     Index(None, "subject", "at"),
     Index(None, "commit_id"),
+)
+
+check_states = Table(
+    "check_states",
+    metadata,
+    Column("part", String(64), primary_key=True),  # a data file and how it is read, or a table
+    Column("measure", String(64), primary_key=True),  # what was measured of it
+    Column("scope", String(64), nullable=False),  # the table's uuid
+    Column("state_json", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "scope"),
+    comment="What checks measured of data files, so that a check after an append reads the append. May be deleted.",
 )
 
 evaluations = Table(

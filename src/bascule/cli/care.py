@@ -36,7 +36,7 @@ def audit_log(*, limit: Limit = 30, common: Common = COMMON) -> None:
 
 def doctor(
     *,
-    deep: Annotated[bool, Parameter(help="Also read every blob and compare it with its name.", negative="")] = False,
+    deep: Annotated[bool, Parameter(help="Also read every blob and data file, and compare.", negative="")] = False,
     common: Common = COMMON,
 ) -> int:
     """Look whether everything that the workspace promises holds; ends with 1 when something is damaged."""

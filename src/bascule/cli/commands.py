@@ -53,6 +53,8 @@ COMMANDS = {
     "files": Command("bascule.cli.files:files", WORK, "Sets of files: add a folder, check it out, read by path."),
     "table": Command("bascule.cli.tabling:table", WORK, "Make, fill, change and look at tables, with checks."),
     "contract": Command("bascule.cli.data:contract", WORK, "Suggest a data contract, or check a table against one."),
+    "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
+    "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),
     "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, say
+from bascule.cli.output import answer, moment, say
+from bascule.cli.tabling import pairs
 
 contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
 
@@ -24,29 +25,59 @@ def ingest(
         Literal["day-first", "month-first"] | None,
         Parameter(help="How days such as 01/02/2025 are written, where the values leave it open."),
     ] = None,
+    query: Annotated[str, Parameter(help="What is asked of a database.")] = "",
+    cursor: Annotated[str, Parameter(help="A column that only grows: only rows beyond its last value come.")] = "",
+    tolerate: Annotated[
+        float | None,
+        Parameter(help="The share of records, such as 0.01, that may go to the table quarantine instead."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, Parameter(help="What else a source is told: sheet=NAME, encoding=latin1.", negative="")
+    ] = None,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="The commit's message.")] = None,
     common: Common = COMMON,
 ) -> None:
-    """Bring files into a table: written on a branch of their own, checked there, merged when they pass.
+    """Bring rows into a table: written on a branch of their own, checked there, merged when they pass.
 
     The same content is taken in once. A refused batch stays on its branch; the current branch is unchanged.
 
     Args:
         table: the table.
-        source: a file, a folder or a pattern such as 'data/flights/*.csv'.
+        source: a file, a folder, a pattern such as 'data/flights/*.csv', or an address: https://…, s3://…,
+            postgresql://…, mysql://…, sqlite://…, kafka://…, python://module:function.
     """
+    from bascule.errors import InputError
     from bascule.project.words import counted
+
+    if tolerate is not None and not 0 <= tolerate < 1:
+        raise InputError(f"--tolerate is {tolerate:g}.", hint="Give a share from 0 to below 1, such as 0.01 for 1 %.")
 
     project = common.open()
     tell = say if not common.json else lambda text: None
-    batch = project.ingest(table, source, key=key or (), mode=mode, dates=dates, message=message, tell=tell)
+    batch = project.ingest(
+        table,
+        source,
+        key=key or (),
+        mode=mode,
+        dates=dates,
+        query=query,
+        cursor=cursor,
+        tolerate=tolerate,
+        option=pairs(option, "=", "--option sheet=NAME"),
+        message=message,
+        tell=tell,
+    )
     document = batch.as_dict()
     if batch.commit is None:
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
     held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
     rows = counted(batch.report.rows, "row")
-    answer(common, document, f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}.")
+    text = f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}."
+    if batch.report.rejected:
+        text += f"\n{counted(len(batch.report.rejected), 'record')} could not be read and went to quarantine: "
+        text += f'bascule sql "select * from quarantine where \\"table\\" = \'{table}\'"'
+    answer(common, document, text)
 
 
 @contract.command
@@ -83,19 +114,54 @@ def check(
     /,
     *,
     junit: Annotated[Path | None, Parameter(help="Also write a JUnit report to this file.")] = None,
+    explain: Annotated[bool, Parameter(negative=(), help="Show how it would be checked, and check nothing.")] = False,
     common: Common = COMMON,
 ) -> int:
     """Check a table of the current branch against its contract; ends with 1 when a critical check fails.
 
     Args:
-        table: the table.
+        table: the table; `features/NAME` is a feature view, `models/NAME` or `models/NAME@VERSION` what it was asked.
     """
     from bascule.contracts import render_junit, render_text
     from bascule.project.checking import problems
 
+    if explain:
+        plan = common.open().explain_contract(table)
+        answer(common, {"table": table, "plan": plan}, plan)
+        return 0
     report = common.open().check_contract(table)
     if junit is not None:
         junit.write_text(render_junit(report), encoding="utf-8")
+    unusual = [
+        {"check": result.name, "value": result.value, "usual": list(result.usual or ())} for result in report.unusual
+    ]
     document = {"table": table, "rows": report.rows, "passed": report.passed, "problems": problems(report)}
-    answer(common, document, render_text(report))
+    answer(common, {**document, "unusual": unusual}, render_text(report))
     return 0 if report.passed else 1
+
+
+@contract.command
+def history(
+    table: str,
+    /,
+    *,
+    check: Annotated[str | None, Parameter(help="Only this check, by its name.")] = None,
+    batches: Annotated[bool, Parameter(negative=(), help="Of the batches that came in, not of the table.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Show what the checks of a table measured before, and the bounds within which each value was usual.
+
+    Args:
+        table: the table.
+    """
+    from bascule.contracts.checks import shown_number
+
+    found = common.open().contract_history(table, check=check, batches=batches)
+    lines = []
+    for name in dict.fromkeys(one.check for one in found):
+        lines.append(name)
+        for one in [one for one in found if one.check == name][-20:]:
+            bounds = " to ".join(map(shown_number, one.usual)) if one.usual else "too few before"
+            mark = "unusual" if one.unusual else "failed" if one.status != "passed" else ""
+            lines.append(f"  {moment(one.at):<17}{shown_number(one.value):>16}  usually {bounds:<26}{mark}".rstrip())
+    answer(common, {"table": table, "values": [one.as_dict() for one in found]}, "\n".join(lines))

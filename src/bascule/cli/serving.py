@@ -26,6 +26,8 @@ def up(
     common: Common = COMMON,
 ) -> None:
     """Start everything in the foreground: page, API, inference, scheduler. Ctrl-C ends it cleanly."""
+    from functools import partial
+
     import msgspec
 
     from bascule.server.settings import ServerSettings
@@ -44,7 +46,7 @@ def up(
     serve_all(
         place.workspace,
         settings,
-        create_app,
+        partial(create_app, folder=place.folder),
         ticks=ticks(place.folder),
         announce=announce,
     )

@@ -25,6 +25,9 @@ def init(
     catalog: Annotated[str, Parameter(help="PostgreSQL for a team: postgresql://user@host/name.")] = "",
     storage: Annotated[str, Parameter(help="Object storage for a team: s3://bucket/prefix.")] = "",
     git: Annotated[bool, Parameter(help="Make a git repository, if the folder is in none.")] = True,
+    profile: Annotated[
+        bool, Parameter(help="Also write a page about each table: profiles/NAME.html.", negative="")
+    ] = False,
     form: Form = FORM,
 ) -> None:
     """Look at a folder of data, write a project in plain text, and make its workspace.
@@ -36,7 +39,9 @@ def init(
     """
     from bascule.project.beginning import begin_project
 
-    report = begin_project(data, label, into, template=template, name=name, catalog=catalog, storage=storage, git=git)
+    report = begin_project(
+        data, label, into, template=template, name=name, catalog=catalog, storage=storage, git=git, profile=profile
+    )
     answer(form, report.as_dict(), _told(report))
 
 

@@ -70,7 +70,7 @@ def create(
         name: the table.
         source: files: a file, a folder or a pattern.
     """
-    held = _pairs(column, " ", "--column 'id BIGINT'") if column else None
+    held = pairs(column, " ", "--column 'id BIGINT'") if column else None
     layout = {"partition_by": partition or (), "sort_by": sort or ()}
     made = common.open().table(name)
     _tell(common, made.create(sql=sql, source=source, columns=held, key=key or (), message=message, **layout))
@@ -174,10 +174,10 @@ def change_columns(
         common.open()
         .table(name)
         .columns(
-            add=_pairs(add, " ", "--add 'note VARCHAR'"),
-            rename=_pairs(rename, "=", "--rename OLD=NEW"),
+            add=pairs(add, " ", "--add 'note VARCHAR'"),
+            rename=pairs(rename, "=", "--rename OLD=NEW"),
             drop=drop or (),
-            widen=_pairs(widen, " ", "--widen 'id BIGINT'"),
+            widen=pairs(widen, " ", "--widen 'id BIGINT'"),
             order=order or (),
             message=message,
         )
@@ -249,7 +249,8 @@ def _described(found: TableDescription) -> str:
     return "\n".join([*lines, columns([(f"  {name}", kind) for name, kind in found.columns.items()])])
 
 
-def _pairs(words: Sequence[str] | None, between: str, example: str) -> dict[str, str]:
+def pairs(words: Sequence[str] | None, between: str, example: str) -> dict[str, str]:
+    """Return what is written as NAME=VALUE, or with another sign between, by name."""
     from bascule.errors import InputError
 
     found: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bascule.contracts.families import Family
@@ -10,6 +10,7 @@ from bascule.contracts.families import Family
 Scalar = str | int | float | bool | None
 Severity = Literal["info", "warning", "critical"]
 Policy = Literal["allow", "warn", "refuse"]
+Measure = Literal["js", "psi", "linf", "tvd"]
 Function = Literal["mean", "min", "max", "sum", "std", "median", "quantile", "distinct"]
 
 
@@ -34,6 +35,14 @@ class NotMissing:
 @dataclass(frozen=True, slots=True)
 class OneOf:
     """The value is one of an accepted set."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """The value is none of a refused set."""
 
     column: str
     values: tuple[Scalar, ...]
@@ -112,6 +121,25 @@ class NoRowsFrom:
     sql: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """The value lies within fences: the quartiles, moved outwards by `fences` times the distance between them.
+
+    The quartiles are those of the rows that are checked, or of the same table at a reference state.
+    """
+
+    column: str
+    fences: float
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A Python function that is given the rows finds nothing wrong."""
+
+    function: str  # module:function
+
+
 # Rules that measure one number.
 
 
@@ -127,6 +155,29 @@ class Aggregate:
     function: Function
     column: str
     at: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """How many of some values never occur."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """How far the values are from other ones: shares that the contract states, or a reference state of the table.
+
+    Attributes:
+        shares: value to its share; the rest up to 1 is of other values. Empty with a reference.
+        reference: a branch, a tag or a commit.
+    """
+
+    column: str
+    measure: Measure
+    shares: tuple[tuple[Scalar, float], ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,28 +213,36 @@ class NoOthers:
     policy: Policy
 
 
-RowRule = NotNull | NotMissing | OneOf | Between | Matches | Length | MultipleOf | Holds
-SetRule = Unique | References | NoRowsFrom
-NumberRule = RowCount | Aggregate | Freshness | Answer
+RowRule = NotNull | NotMissing | OneOf | NoneOf | Between | Matches | Length | MultipleOf | Holds
+SetRule = Unique | References | NoRowsFrom | Outliers | Called
+NumberRule = RowCount | Aggregate | Contains | Differs | Freshness | Answer
 SchemaRule = Declared | NoOthers
 Rule = RowRule | SetRule | NumberRule | SchemaRule
 
 
-Operator = Literal["=", "!=", ">", ">=", "<", "<=", "between", "not between"]
+Operator = Literal["=", "!=", ">", ">=", "<", "<=", "between", "not between", "usual"]
 _WORDS: dict[str, str] = {"=": "", "!=": "not ", ">": "over ", ">=": "at least ", "<": "under ", "<=": "at most "}
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a measured number must satisfy. `unit` percent compares 100 × failing rows / rows looked at."""
+    """What a measured number must satisfy. `unit` percent compares 100 × failing rows / rows looked at.
+
+    The operator `usual` asks for at most `low` robust standard deviations from the check's own past; `settled` makes
+    it a range, once that past is known.
+    """
 
     operator: Operator
     low: float
     high: float = 0.0
     unit: Literal["rows", "percent", "value"] = "rows"
 
+    def settled(self, past: tuple[float, float]) -> Bound:
+        """A bound on what is usual, as the range that the past gives."""
+        return replace(self, operator="between", low=past[0], high=past[1])
+
     def holds(self, observed: float) -> bool:
-        """Whether a number satisfies the bound; NaN satisfies none."""
+        """Whether a number satisfies the bound; NaN satisfies none, and what is usual must be settled before."""
         if observed != observed:
             return False
         low, high = self.low, self.high
@@ -202,6 +261,8 @@ class Bound:
     def text(self) -> str:
         """The bound in words, for example `at most 0.1 %` or `850 to 1,200`."""
         mark = " %" if self.unit == "percent" else ""
+        if self.operator == "usual":
+            return "as usual"
         if self.operator in ("between", "not between"):
             inside = f"{shown_number(self.low)} to {shown_number(self.high)}{mark}"
             return inside if self.operator == "between" else f"outside {inside}"
@@ -222,6 +283,7 @@ class Check:
         severity: only a failed `critical` check fails a report.
         where: a SQL condition; only rows for which it is true are looked at.
         minimum_rows: with fewer rows to look at the check passes, because it could say nothing.
+        owner: who is asked when it fails.
         line: where the contract asks it.
     """
 
@@ -233,11 +295,14 @@ class Check:
     minimum_rows: int = 0
     description: str = ""
     dimension: str = ""
+    owner: str = ""
     line: int = field(default=0, compare=False)
 
     @property
     def kind(self) -> str:
         """The word for the rule: not_null, unique, range, …"""
+        if isinstance(self.rule, Differs):
+            return "drift" if self.rule.reference else "distribution"
         return KINDS[type(self.rule)] if not isinstance(self.rule, Aggregate) else self.rule.function
 
     @property
@@ -262,6 +327,7 @@ KINDS: dict[type, str] = {
     NotNull: "not_null",
     NotMissing: "not_missing",
     OneOf: "values",
+    NoneOf: "not_values",
     Between: "range",
     Matches: "pattern",
     Length: "length",
@@ -270,7 +336,10 @@ KINDS: dict[type, str] = {
     Unique: "unique",
     References: "relationship",
     NoRowsFrom: "query",
+    Outliers: "outliers",
+    Called: "python",
     RowCount: "row_count",
+    Contains: "contains",
     Freshness: "freshness",
     Answer: "sql",
     Declared: "column",
@@ -287,7 +356,12 @@ DIMENSIONS: dict[str, str] = {
     "expression": "consistency",
     "query": "consistency",
     "freshness": "timeliness",
+    "contains": "coverage",
+    "drift": "accuracy",
+    "distribution": "accuracy",
+    "outliers": "accuracy",
     "sql": "",
+    "python": "",
 }
 
 

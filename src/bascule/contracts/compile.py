@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bascule.contracts import checks
+import duckdb
+
+from bascule.contracts import accumulators, checks
+from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.checks import Aggregate, Check, RowRule, Scalar
+from bascule.contracts.distribution import Distance, Outlying
 from bascule.contracts.families import Family, family_of
+from bascule.contracts.narrow import Counted, Distinct, Narrow, Quantile, Surplus
 from bascule.contracts.sql import literal, quoted, value_of
 
 Types = Mapping[str, str]
 
 _NUMERIC = frozenset[Family]({"integer", "number", "empty"})
+_WHOLE = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"))
 _TIMES = frozenset[Family]({"date", "timestamp", "time", "string", "empty"})
-_STREAMING = {"mean": "avg", "min": "min", "max": "max", "sum": "sum", "std": "stddev_samp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +27,29 @@ class Measured:
     """How one check is measured over a relation.
 
     Attributes:
-        total: an aggregate that counts the rows looked at; part of the scan.
-        value: an aggregate that is part of the scan, or None when `query` measures.
-        query: a query of its own that answers the value, or None.
+        total: counts the rows looked at; part of the scan.
+        value: what measures as part of the scan, or None when `narrow` does.
+        narrow: what measures with a query of its own, or None.
         failing: selects the failing rows; run only after the check failed.
+        failing_in: selects those of some rows, when each row fails by itself.
+        bad: the condition for a row to fail, when each row fails by itself.
+        stable: it says the same of the same rows whenever it is asked, so that states of it may be kept.
     """
 
     check: Check
-    total: str
-    value: str | None = None
-    query: str | None = None
+    total: Accumulator
+    value: Accumulator | None = None
+    narrow: Narrow | None = None
     failing: str | None = None
+    failing_in: Callable[[str], str] | None = None
+    bad: str | None = None
+    stable: bool = True
+
+    @property
+    def scanned(self) -> tuple[Accumulator, ...]:
+        """What the scan measures for it."""
+        own = (self.value,) if self.value is not None else ()
+        return (self.total, *own, *(self.narrow.needs if self.narrow is not None else ()))
 
 
 def unfit(check: Check, types: Types) -> str | None:
@@ -62,6 +79,8 @@ def _wanted(rule: checks.Rule) -> tuple[frozenset[Family], str]:
             return frozenset({"string", "array", "empty"}), "a text or an array"
         case checks.Freshness():
             return frozenset({"date", "timestamp", "empty"}), "a date or a time"
+        case checks.Outliers():
+            return _NUMERIC, "a number"
         case Aggregate(function=function) if function != "distinct":
             return _NUMERIC, "a number"
         case _:
@@ -71,26 +90,40 @@ def _wanted(rule: checks.Rule) -> tuple[frozenset[Family], str]:
 def compile_check(check: Check, relation: str, types: Types, existing: str | None) -> Measured:
     """One check that fits the columns, as SQL. Rules over queries of the contract are compiled by the plan."""
     where = _condition(check)
-    total = f"count_if({where})" if where else "count(*)"
+    total = accumulators.count(where)
     rule = check.rule
     match rule:
         case checks.RowCount():
             return Measured(check, total, value=total)
         case checks.Freshness():
-            newest = f"max(CAST(t.{quoted(rule.column)} AS TIMESTAMP)){_filter(where)}"
-            return Measured(check, total, value=f"epoch_us({newest})")
+            newest = accumulators.extreme("max", f"epoch_us(CAST(t.{quoted(rule.column)} AS TIMESTAMP))", where)
+            return Measured(check, total, value=newest)
         case Aggregate():
-            return _aggregate(check, rule, relation, types, where, total)
+            return _aggregate(check, rule, types, where, total)
         case checks.Unique():
             return _unique(check, rule, relation, types, where, total, existing)
-        case checks.References() | checks.NoRowsFrom() | checks.Answer() | checks.Declared() | checks.NoOthers():
+        case checks.Contains():
+            return Measured(check, total, value=_occurring(rule, types, where))
+        case (
+            checks.References()
+            | checks.NoRowsFrom()
+            | checks.Answer()
+            | checks.Differs()
+            | checks.Outliers()
+            | checks.Called()
+            | checks.Declared()
+            | checks.NoOthers()
+        ):
             raise TypeError(f"{type(rule).__name__} is compiled by the plan")
         case _:
             bad = bad_rows(rule, types)
             failing = f"{where} AND ({bad})" if where else bad
-            return Measured(
-                check, total, value=f"count_if({failing})", failing=f"SELECT * FROM {relation} AS t WHERE {failing}"
-            )
+
+            def rows(source: str) -> str:
+                return f"SELECT * FROM {source} AS t WHERE {failing}"
+
+            value = accumulators.count(failing)
+            return Measured(check, total, value, failing=rows(relation), failing_in=rows, bad=failing)
 
 
 def bad_rows(rule: RowRule, types: Types) -> str:
@@ -108,6 +141,9 @@ def bad_rows(rule: RowRule, types: Types) -> str:
         case checks.OneOf():
             listed = _listed(rule.values, rule.column, types)
             return f"{listed[0]} NOT IN ({listed[1]})" if listed else f"{value} IS NOT NULL"
+        case checks.NoneOf():
+            listed = _listed(rule.values, rule.column, types)
+            return f"{listed[0]} IN ({listed[1]})" if listed else "false"
         case checks.Between():
             ends = ((rule.minimum, "<"), (rule.maximum, ">"), (rule.above, "<="), (rule.below, ">="))
             return " OR ".join(f"{value} {sign} {literal(end)}" for end, sign in ends if end is not None)
@@ -144,59 +180,121 @@ def _condition(check: Check) -> str | None:
     return f"(\n{check.where}\n)" if check.where else None
 
 
-def _filter(where: str | None) -> str:
-    return f" FILTER (WHERE {where})" if where else ""
+def _aggregate(check: Check, rule: Aggregate, types: Types, where: str | None, total: Accumulator) -> Measured:
+    kind = types[rule.column]
+    value = value_of(rule.column, kind)
+    number = f"CAST({value} AS DOUBLE)" if family_of(kind) == "empty" else value
+    decimal = kind.upper().startswith("DECIMAL")
+    match rule.function:
+        case "min" | "max":
+            return Measured(check, total, value=accumulators.extreme(rule.function, f"CAST({number} AS DOUBLE)", where))
+        case "sum":
+            summed = accumulators.exact_total if decimal else accumulators.total
+            return Measured(check, total, value=summed(number, where))
+        case "mean":
+            return Measured(check, total, value=accumulators.mean(number, where, decimal=decimal))
+        case "std":
+            return Measured(check, total, value=accumulators.deviation(f"CAST({number} AS DOUBLE)", where))
+        case "distinct":
+            return Measured(check, total, narrow=_distinct([rule.column], types, where, few=True))
+        case "median" | "quantile":
+            present = _present([value], where)
+            rows = accumulators.count(present)
+            return Measured(check, total, narrow=Quantile(f"CAST({value} AS DOUBLE)", present, rule.at, rows))
 
 
-def _aggregate(check: Check, rule: Aggregate, relation: str, types: Types, where: str | None, total: str) -> Measured:
-    value = value_of(rule.column, types[rule.column])
-    if rule.function in _STREAMING:
-        name = _STREAMING[rule.function]
-        number = f"CAST({value} AS DOUBLE)" if family_of(types[rule.column]) == "empty" else value
-        return Measured(check, total, value=f"CAST({name}({number}){_filter(where)} AS DOUBLE)")
-    condition = f"{value} IS NOT NULL" + (f" AND {where}" if where else "")
-    if rule.function == "distinct":
-        # Grouping first is what keeps memory at the number of distinct values; an empty relation counts 0.
-        answer = "count(*)"
-        rows = f"SELECT 1 FROM {relation} AS t WHERE {condition} GROUP BY {value}"
-    else:
-        answer = f"CAST(quantile_cont(v, {rule.at!r}) AS DOUBLE)"
-        rows = f"SELECT CAST({value} AS DOUBLE) AS v FROM {relation} AS t WHERE {condition}"
-    return Measured(check, total, query=f"SELECT {answer} FROM ({rows}) AS q")
+def _present(values: Sequence[str], where: str | None) -> str:
+    return " AND ".join([f"{value} IS NOT NULL" for value in values] + ([where] if where else []))
+
+
+def _distinct(columns: Sequence[str], types: Types, where: str | None, *, few: bool) -> Distinct:
+    values = [value_of(column, types[column]) for column in columns]
+    present = _present(values, where)
+    extent = None
+    if len(columns) == 1 and types[columns[0]].upper() in _WHOLE:
+        extent = (accumulators.extreme("min", values[0], where), accumulators.extreme("max", values[0], where))
+    return Distinct(tuple(values), present, accumulators.count(present), extent, few)
 
 
 def _unique(
-    check: Check, rule: checks.Unique, relation: str, types: Types, where: str | None, total: str, existing: str | None
+    check: Check,
+    rule: checks.Unique,
+    relation: str,
+    types: Types,
+    where: str | None,
+    total: Accumulator,
+    existing: str | None,
 ) -> Measured:
-    values = [value_of(column, types[column]) for column in rule.columns]
-    names = [f"k{i}" for i in range(len(values))]
-    keys = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
-    present = " AND ".join([f"{value} IS NOT NULL" for value in values] + ([where] if where else []))
-    groups = f"SELECT {keys}, count(*) AS n FROM {relation} AS t WHERE {present} GROUP BY {', '.join(values)}"
-    same = " AND ".join(f"t.{name} = e.{name}" for name in names)
-    if existing is None:
-        query = f"SELECT coalesce(sum(n - 1), 0) FROM ({groups} HAVING count(*) > 1) AS t"
-        twins = f"SELECT * FROM ({groups} HAVING count(*) > 1)"
-    else:
+    keys = _distinct(rule.columns, types, where, few=False)
+    names = [f"k{i}" for i in range(len(keys.values))]
+    match = " AND ".join(f"{value} = e.{name}" for value, name in zip(keys.values, names, strict=True))
+    twins = f"{keys.groups(relation)} HAVING count(*) > 1"
+    if existing is not None:
         # A row whose key is already in the table is surplus, and so is every repetition inside the batch.
-        before = f"SELECT DISTINCT {keys} FROM {existing} AS t"
-        known = f"SELECT t.*, e.k0 IS NOT NULL AS seen FROM ({groups}) AS t LEFT JOIN ({before}) AS e ON {same}"
-        query = f"SELECT coalesce(sum(CASE WHEN seen THEN n ELSE n - 1 END), 0) FROM ({known}) AS t"
-        twins = f"SELECT * FROM ({known}) WHERE seen OR n > 1"
+        held = f"SELECT * FROM {existing} AS t SEMI JOIN ({keys.groups(relation)}) AS e ON {match}"
+        listed = ", ".join(f"{value} AS {name}" for value, name in zip(keys.values, names, strict=True))
+        seen = f"SELECT DISTINCT {listed} FROM ({held}) AS t"
+        twins = f"SELECT * FROM ({twins}) UNION SELECT * FROM ({seen})"
     order = ", ".join(str(i + 1) for i in range(len(names)))
-    some = f"{twins} ORDER BY {order} LIMIT 100"
-    match = " AND ".join(f"{value} = e.{name}" for value, name in zip(values, names, strict=True))
-    rows = f"SELECT * FROM {relation} AS t WHERE {present}"
-    failing = f"SELECT * FROM ({rows}) AS t SEMI JOIN ({some}) AS e ON {match} ORDER BY {', '.join(values)}"
-    return Measured(check, total, query=query, failing=failing)
+    some = f"SELECT * FROM ({twins}) ORDER BY {order} LIMIT 100"
+    rows = f"SELECT * FROM {relation} AS t WHERE {keys.present}"
+    failing = f"SELECT * FROM ({rows}) AS t SEMI JOIN ({some}) AS e ON {match} ORDER BY {', '.join(keys.values)}"
+    return Measured(check, total, narrow=Surplus(keys, existing), failing=failing, stable=existing is None)
+
+
+def _occurring(rule: checks.Contains, types: Types, where: str | None) -> Accumulator:
+    """Counts, for each listed value, its rows; what it measures is how many values have none."""
+    columns = []
+    for value in rule.values:
+        listed = _listed((value,), rule.column, types)
+        same = f"{listed[0]} = {listed[1]}" if listed else f"t.{quoted(rule.column)} IS NULL"
+        columns.append(f"count_if({same} AND {where})" if where else f"count_if({same})")
+
+    def merge(a: accumulators.State, b: accumulators.State) -> accumulators.State:
+        return tuple((x or 0) + (y or 0) for x, y in zip(a, b, strict=True))
+
+    return Accumulator(tuple(columns), merge, lambda state: sum(not number for number in state))
+
+
+def compile_distance(check: Check, rule: checks.Differs, types: Types, reference: str | None) -> Measured:
+    """How far a column's values are from a reference relation's, or from stated shares."""
+    where = _condition(check)
+    plain, family = value_of(rule.column, types[rule.column]), family_of(types[rule.column])
+    numeric = reference is not None and family in ("integer", "number", "date", "timestamp")
+    value = f"CAST({plain} AS VARCHAR)"
+    if numeric:
+        value = f"epoch({plain})" if family in ("date", "timestamp") else f"CAST({plain} AS DOUBLE)"
+    shares = tuple((str(v).lower() if isinstance(v, bool) else str(v), share) for v, share in rule.shares)
+    narrow = Distance(rule.measure, value, _present([plain], where), numeric, reference, shares)
+    return Measured(check, accumulators.count(where), narrow=narrow)
+
+
+def compile_outliers(check: Check, rule: checks.Outliers, types: Types, reference: str | None) -> Measured:
+    """Values beyond fences around the quartiles."""
+    where = _condition(check)
+    plain = value_of(rule.column, types[rule.column])
+    present = _present([plain], where)
+    rows = accumulators.count(present)
+    narrow = Outlying(f"CAST({plain} AS DOUBLE)", present, rule.fences, rows, reference)
+    return Measured(check, accumulators.count(where), narrow=narrow)
+
+
+def surplus_of(connection: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str], types: Types) -> int:
+    """How many rows would have to go for some columns to be a key; rows with a missing value take no part."""
+    keys = _distinct(columns, types, None, few=False)
+    query = f"SELECT (SELECT count(*) FROM {relation} AS t WHERE {keys.present}) - ({keys.text(relation)})"
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def compile_references(check: Check, rule: checks.References, relation: str, types: Types, target: str) -> Measured:
     """A foreign key against the relation `target`."""
     where = _condition(check)
     values = [value_of(column, types[column]) for column in rule.columns]
-    present = " AND ".join([f"{value} IS NOT NULL" for value in values] + ([where] if where else []))
+    present = _present(values, where)
     match = " AND ".join(f"{value} = o.{quoted(to)}" for value, to in zip(values, rule.to, strict=True))
-    orphans = f"FROM (SELECT * FROM {relation} AS t WHERE {present}) AS t ANTI JOIN {target} AS o ON {match}"
-    total = f"count_if({where})" if where else "count(*)"
-    return Measured(check, total, query=f"SELECT count(*) {orphans}", failing=f"SELECT * {orphans}")
+
+    def orphans(rows: str) -> str:
+        return f"FROM (SELECT * FROM {rows} AS t WHERE {present}) AS t ANTI JOIN {target} AS o ON {match}"
+
+    counted = Counted(lambda rows: f"SELECT count(*) {orphans(rows)}")
+    return Measured(check, accumulators.count(where), narrow=counted, failing=f"SELECT * {orphans(relation)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from bascule.contracts import checks
+from bascule.contracts.anomalies import WIDTH
 from bascule.contracts.checks import Aggregate, Bound, Check, Function, Rule
 from bascule.contracts.document import Node
 from bascule.contracts.rules import (
@@ -119,11 +120,54 @@ def _quantile(node: Node, scope: Scope) -> Rule:
     return Aggregate("quantile", _column(node, scope), float(level))
 
 
+def _distribution(node: Node, scope: Scope) -> Rule:
+    shares = []
+    for value, share in node.require("shares").mapping().items():
+        if not 0 <= share.number() <= 1:
+            share.fail(f"A share lies between 0 and 1, found {share.shown()}.")
+        shares.append((value, float(share.number())))
+    if sum(share for _, share in shares) > 1 + 1e-6 or not shares:
+        node.require("shares").fail("The shares must add up to at most 1; the rest is that of other values.")
+    return checks.Differs(_column(node, scope), _measure(node, "linf"), tuple(shares))
+
+
+def _drift(node: Node, scope: Scope) -> Rule:
+    return checks.Differs(_column(node, scope), _measure(node, "js"), reference=node.require("reference").text())
+
+
+def _measure(node: Node, usually: checks.Measure) -> checks.Measure:
+    written = node.get("measure")
+    return written.choice({word: word for word in get_args(checks.Measure)}, "measure") if written else usually
+
+
+def _outliers(node: Node, scope: Scope) -> Rule:
+    fences = node.get("fences")
+    if fences is not None and fences.number() <= 0:
+        fences.fail("Expected a number over 0: how many interquartile ranges away from the quartiles.")
+    return checks.Outliers(
+        _column(node, scope), float(fences.number()) if fences else 3.0, optional_text(node, "reference")
+    )
+
+
+def _called(node: Node, scope: Scope) -> Rule:
+    function = node.require("function")
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", function.text()):
+        function.fail(f"Expected module:function, found {function.shown()}.")
+    return checks.Called(function.text())
+
+
+def _most(node: Node) -> Bound:
+    """`maximum`, or `usual`; a tenth when neither is written."""
+    if node.get("maximum") is None and node.get("usual") is None:
+        return Bound("<=", 0.1, unit="value")
+    return _value_bound(node)
+
+
 def _aggregate(name: Function) -> _Kind:
     return _Kind(
         lambda node, scope: Aggregate(name, _column(node, scope)),
         bound=_value_bound,
-        bound_keys=("between", "minimum", "maximum"),
+        bound_keys=("between", "minimum", "maximum", "usual"),
     )
 
 
@@ -132,25 +176,41 @@ def _tolerated(node: Node) -> Bound:
     found = node.get("tolerate")
     if found is None:
         return checks.NONE_FAILING
+    if found.value == "usual":
+        return Bound("usual", WIDTH, unit="percent")
     if isinstance(found.value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", found.value.strip())
         if match is None or float(match[1]) > 100:
-            found.fail(f"Expected a number of rows or a share such as `0.1 %`, found {found.shown()}.")
+            found.fail(f"Expected a number of rows, a share such as `0.1 %` or `usual`, found {found.shown()}.")
         return Bound("<=", float(match[1]), unit="percent")
     return Bound("<=", found.count())
 
 
 def _value_bound(node: Node) -> Bound:
     between, low, high = node.get("between"), node.get("minimum"), node.get("maximum")
+    past = node.get("usual")
+    if past is not None:
+        return _usual(node, past, between or low or high)
     if between is not None and low is None and high is None:
         return read_bound("between", between)
     if between is not None or (low is None and high is None):
-        node.fail("Say what the value must be: `between: [low, high]`, or `minimum` and `maximum`.")
+        node.fail("Say what the value must be: `between: [low, high]`, `minimum` and `maximum`, or `usual: true`.")
     if low is not None and high is not None:
         if low.number() > high.number():
             node.fail("`minimum` is over `maximum`.")
         return Bound("between", low.number(), high.number(), unit="value")
     return read_bound(">=", low) if low is not None else read_bound("<=", cast(Node, high))
+
+
+def _usual(node: Node, past: Node, other: Node | None) -> Bound:
+    if other is not None:
+        node.fail("Say one thing: `usual`, or `between`, `minimum` and `maximum`.")
+    if past.value is True:
+        return Bound("usual", WIDTH, unit="value")
+    width = past.number()
+    if width <= 0:
+        past.fail("Expected `true`, or how many robust standard deviations from its past a value may lie.")
+    return Bound("usual", width, unit="value")
 
 
 def _within(node: Node) -> Bound:
@@ -164,6 +224,23 @@ KINDS: dict[str, _Kind] = {
         lambda node, scope: checks.OneOf(_column(node, scope), scalars(node.require("values"))), keys=("values",)
     ),
     "range": _Kind(_range, keys=("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
+    "not_values": _Kind(
+        lambda node, scope: checks.NoneOf(_column(node, scope), scalars(node.require("values"))), keys=("values",)
+    ),
+    "contains": _Kind(
+        lambda node, scope: checks.Contains(_column(node, scope), scalars(node.require("values"))),
+        keys=("values",),
+        bound=lambda node: Bound("=", 0, unit="value"),
+        bound_keys=(),
+    ),
+    "distribution": _Kind(
+        _distribution, keys=("shares", "measure"), bound=lambda node: _most(node), bound_keys=("maximum", "usual")
+    ),
+    "drift": _Kind(
+        _drift, keys=("reference", "measure"), bound=lambda node: _most(node), bound_keys=("maximum", "usual")
+    ),
+    "outliers": _Kind(_outliers, keys=("fences", "reference")),
+    "python": _Kind(_called, keys=("function",), common=()),
     "pattern": _Kind(
         lambda node, scope: checks.Matches(_column(node, scope), node.require("pattern").text()), keys=("pattern",)
     ),

@@ -151,10 +151,14 @@ def _accepted_values(evidence: Evidence, rules: Rules) -> bool:
         return False
     values = [value for value, _, _ in counted]
     if rare:
-        words = f"{len(values)} values, {rare} of them not in every {blocks.unit}: 1 % of the rows may hold a new one."
+        words = f"{len(values)} values, {rare} of them not in every {blocks.unit}: 1 % of the rows may hold a new one. "
+        words += (
+            f"About {shown_number(round(100 * unseen, 4))} % will, by how many values were seen once (Good-Turing)."
+        )
         operator = ["  mustBeLessOrEqualTo: 1", "  unit: percent"]
     else:
-        words = f"All {len(values)} values occur in at least nine of ten {blocks.unit}s."
+        words = f"All {len(values)} values occur in at least nine of ten {blocks.unit}s. No other in "
+        words += f"{shown_number(evidence.present)} rows: under {_at_most(evidence.present)} % with 95 % confidence."
         operator = ["  mustBe: 0"]
     listed = [f"[{', '.join(values)}]"] if column.family == "integer" else flow_list(values, _INDENT + 6)
     lines = ["- metric: invalidValues", *operator, "  arguments:", f"    validValues: {listed[0]}"]
@@ -172,7 +176,8 @@ def _shape(evidence: Evidence, rules: Rules) -> None:
         shape, seen = found
         if column.shortest == column.longest and shape.endswith("+$"):
             shape = f"{shape[:-2]}{{{column.longest}}}$"
-        words = f"All of {shown_number(seen)} different values look like this."
+        words = f"All of {shown_number(seen)} different values look like this: under {_at_most(seen)} % of new ones do "
+        words += "not, with 95 % confidence."
         rules.quality += block(words, custom_rule("pattern", f"pattern: {scalar(shape)}, tolerate: 1 %"), _INDENT)
     elif column.longest:
         words = f"At most {column.longest} characters so far; twice as many are let pass."
@@ -198,7 +203,7 @@ def _numbers(evidence: Evidence, rules: Rules) -> None:
     drifting = bool(evidence.blocks) and follows_time(evidence.blocks[0].means[column.name], column.std)
     if drifting:
         rules.note = "It follows time in these rows, so they do not say how far it goes."
-    _range(column, rules, open_above=drifting)
+    _range(column, evidence.present, rules, open_above=drifting)
     if not drifting and _seasonal(evidence):
         rules.note = "Its means move much and the rows show less than a year, so no band is given for them."
     elif not drifting:
@@ -212,7 +217,7 @@ def _seasonal(evidence: Evidence) -> bool:
     return explained(evidence.blocks[0].means[evidence.column.name], evidence.column.std) >= 0.2
 
 
-def _range(column: ColumnProfile, rules: Rules, *, open_above: bool) -> None:
+def _range(column: ColumnProfile, present: int, rules: Rules, *, open_above: bool) -> None:
     """A range of sane values: what was seen and a margin on each side, or 0 where values do not go below it.
 
     The margin is half of the seen width; where extremes are rare it is as much as the extreme is beyond 99 % of the
@@ -233,8 +238,14 @@ def _range(column: ColumnProfile, rules: Rules, *, open_above: bool) -> None:
     words = f"Seen {shown_number(low)} to {shown_number(high)}"
     words += ", never negative" if from_zero else ""
     words += "." if open_above else "; a margin beyond is let pass." + _far_out(column, low, high)
+    words += f" Under {_at_most(present)} % of the values lie beyond what was seen, with 95 % confidence."
     ends = f"minimum: {0 if from_zero else scalar(least)}" + ("" if open_above else f", maximum: {scalar(most)}")
     rules.quality += block(words, custom_rule("range", f"{ends}, tolerate: 0.1 %"), _INDENT)
+
+
+def _at_most(seen: int) -> str:
+    """The rule of three: what never happened in so many cases happens in at most this share, in percent."""
+    return f"{300 / seen:.2g}"
 
 
 def _far_out(column: ColumnProfile, low: float, high: float) -> str:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from bascule.contracts import checks
+from bascule.contracts import accumulators, checks
 from bascule.contracts.checks import Check
-from bascule.contracts.compile import Measured, Types, compile_check, compile_references, unfit
+from bascule.contracts.compile import (
+    Measured,
+    Types,
+    compile_check,
+    compile_distance,
+    compile_outliers,
+    compile_references,
+    unfit,
+)
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import accepts, family_of
-from bascule.contracts.sql import check_expression, columns_of, error_text, quoted, tables_of
+from bascule.contracts.narrow import Asked
+from bascule.contracts.sql import check_expression, columns_of, error_text, lasting, quoted, tables_of
 from bascule.errors import BasculeError, InputError
 
 Related = Callable[[str], str | None]
+ROWS = accumulators.count(None)
 
 
 @dataclass(slots=True)
@@ -39,18 +49,12 @@ class Plan:
 
     def aggregates(self) -> list[str]:
         """The distinct aggregates of the scan, the row count first."""
-        wanted = ["count(*)"]
-        for item in self.measured:
-            wanted += [item.total] if item.value is None else [item.total, item.value]
-        return list(dict.fromkeys(wanted))
-
-    def scan(self) -> str:
-        """The one streaming SELECT."""
-        return f"SELECT {', '.join(self.aggregates())} FROM {self.relation} AS t"
+        wanted = [ROWS, *(accumulator for item in self.measured for accumulator in item.scanned)]
+        return list(dict.fromkeys(column for accumulator in wanted for column in accumulator.columns))
 
     def text(self) -> str:
-        """The plan for people: every query that a run makes when all checks pass."""
-        single = [item for item in self.measured if item.query]
+        """The plan for people: every query that a run makes when all checks pass and nothing is known of the rows."""
+        single = [item for item in self.measured if item.narrow is not None]
         aggregates = ",\n       ".join(self.aggregates())
         lines = [
             f"{len(self.schema)} checks are decided by the schema",
@@ -58,7 +62,8 @@ class Plan:
             f"SELECT {aggregates}\nFROM {self.relation} AS t",
         ]
         for item in single:
-            lines += ["", f"{item.check.name} has a query of its own:", str(item.query)]
+            text = item.narrow.text(self.relation) if item.narrow is not None else ""
+            lines += ["", f"{item.check.name} has a query of its own:", text]
         for name, reason in self.refused.items():
             lines += ["", f"{name} cannot be run: {reason}"]
         lines += ["", "Failing rows are fetched for failed checks only, with one bounded query each."]
@@ -122,26 +127,44 @@ def _add(
         plan.refused[check.name] = reason
         return
     rule = check.rule
-    declared = {column.name for column in contract.columns}
+    declared, stable = {column.name for column in contract.columns}, True
     for text in filter(None, (check.where, rule.sql if isinstance(rule, checks.Holds) else None)):
         read = check_expression(connection, text)
         gone = sorted(read & declared - set(plan.types))
         if gone:
             raise InputError(f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} missing")
         plan.mentions[check.name] = [name for name in plan.types if name in read]
+        stable = stable and lasting(connection, text, plan.types)
     if isinstance(rule, checks.References):
         target = _related(rule.table, contract, plan.relation, related)
-        plan.measured.append(compile_references(check, rule, plan.relation, plan.types, target))
+        found = compile_references(check, rule, plan.relation, plan.types, target)
+    elif isinstance(rule, checks.Differs):
+        found = compile_distance(check, rule, plan.types, _reference(rule.reference, contract, related))
+    elif isinstance(rule, checks.Outliers):
+        found = compile_outliers(check, rule, plan.types, _reference(rule.reference, contract, related))
+    elif isinstance(rule, checks.Called):
+        found = Measured(check, ROWS, stable=False)
     elif isinstance(rule, checks.NoRowsFrom | checks.Answer):
-        plan.measured.append(_queried(plan, connection, contract, check, rule, related))
+        found = _queried(plan, connection, contract, check, rule, related)
     else:
-        plan.measured.append(compile_check(check, plan.relation, plan.types, existing))
+        found = compile_check(check, plan.relation, plan.types, existing)
+    plan.measured.append(found if stable else replace(found, stable=False))
 
 
 def _related(table: str, contract: Contract, relation: str, related: Related | None) -> str:
     found = relation if table.lower() == contract.table.lower() else related(table) if related else None
     if found is None:
         raise InputError(f"The table {table} is not here.", hint="Bring it in first with: bascule ingest")
+    return found
+
+
+def _reference(ref: str, contract: Contract, related: Related | None) -> str | None:
+    """The checked table as it was at a reference; None when none is asked for."""
+    if not ref:
+        return None
+    found = related(f"{contract.table}@{ref}") if related else None
+    if found is None:
+        raise InputError(f"There is no table {contract.table} at {ref!r} to compare with.")
     return found
 
 
@@ -168,5 +191,5 @@ def _queried(
     known = f"WITH {', '.join(parts)} " if parts else ""
     if isinstance(rule, checks.NoRowsFrom):
         rows = f"{known}SELECT * FROM (\n{text}\n) AS q"
-        return Measured(check, "count(*)", query=f"SELECT count(*) FROM ({rows}) AS q", failing=rows)
-    return Measured(check, "count(*)", query=f"{known}SELECT * FROM (\n{text}\n) AS q LIMIT 2")
+        return Measured(check, ROWS, narrow=Asked(f"SELECT count(*) FROM ({rows}) AS q"), failing=rows)
+    return Measured(check, ROWS, narrow=Asked(f"{known}SELECT * FROM (\n{text}\n) AS q LIMIT 2"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
@@ -16,6 +16,7 @@ LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 # Above this many distinct values the commonest ones tell little and counting them would need memory for each.
 _COUNTABLE = 10_000
 _COLUMNS_A_SCAN = 60
+_MORE = "more "
 _ORDERED = frozenset[Family]({"integer", "number", "string", "date", "timestamp", "time"})
 _COUNTED = frozenset[Family]({"integer", "number", "string", "boolean", "date", "timestamp", "time"})
 _TOPPED = frozenset[Family]({"integer", "string", "boolean", "date"})
@@ -32,6 +33,7 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
         mean, std, quantiles: of numeric columns; quantiles as (level, value) by t-digest, levels in `LEVELS`.
         shortest, longest: characters of a text column's values.
         top: the commonest values as text and their exact counts, of columns with at most 10,000 distinct values.
+        more: what the caller asked for besides, by its own names.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
     shortest: int | None = None
     longest: int | None = None
     top: tuple[tuple[str, int], ...] = ()
+    more: dict[str, Any] = {}
 
     def quantile(self, level: float) -> float | None:
         """The quantile at one of `LEVELS`, or None without numeric values."""
@@ -70,7 +73,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return column.missing / self.rows if column is not None and self.rows else 0.0
 
 
-def profile(connection: duckdb.DuckDBPyConnection, relation_sql: str, *, top: int = 8) -> Profile:
+def profile(
+    connection: duckdb.DuckDBPyConnection,
+    relation_sql: str,
+    *,
+    top: int = 8,
+    quantiles: bool = True,
+    more: Callable[[str, str], Mapping[str, str]] = lambda name, type_name: {},
+) -> Profile:
     """Profile a relation in one scan, with bounded memory whatever its size.
 
     Distinct counts and quantiles are sketches. Up to 60 columns share a scan; wider relations take one scan for each 60
@@ -80,6 +90,8 @@ def profile(connection: duckdb.DuckDBPyConnection, relation_sql: str, *, top: in
         connection: a DuckDB connection whose time zone is UTC. Nothing is written.
         relation_sql: text usable after FROM.
         top: how many of the commonest values are kept; 0 leaves them out.
+        quantiles: also measure these; they are half the cost of the scan.
+        more: gives for a column's name and type more aggregates for the same scan, as SQL by name.
 
     Raises:
         InputError: the relation cannot be read.
@@ -90,7 +102,7 @@ def profile(connection: duckdb.DuckDBPyConnection, relation_sql: str, *, top: in
         names = list(types)
         for start in range(0, len(names), _COLUMNS_A_SCAN):
             part = {name: types[name] for name in names[start : start + _COLUMNS_A_SCAN]}
-            rows, found = _scan(connection, relation_sql, part)
+            rows, found = _scan(connection, relation_sql, part, _Wanted(quantiles, more))
             scanned |= found
         columns = tuple(
             _column(connection, relation_sql, name, types[name], scanned[name], rows, top) for name in names
@@ -102,14 +114,22 @@ def profile(connection: duckdb.DuckDBPyConnection, relation_sql: str, *, top: in
     return Profile(rows=rows, columns=columns)
 
 
+class _Wanted(NamedTuple):
+    quantiles: bool
+    more: Callable[[str, str], Mapping[str, str]]
+
+
 def _scan(
-    connection: duckdb.DuckDBPyConnection, relation: str, types: dict[str, str]
+    connection: duckdb.DuckDBPyConnection, relation: str, types: dict[str, str], asked: _Wanted
 ) -> tuple[int, dict[str, dict[str, Any]]]:
-    wanted = [(name, measure, sql) for name, type_ in types.items() for measure, sql in _measures(name, type_)]
+    wanted = [
+        (name, measure, sql)
+        for name, type_ in types.items()
+        for measure, sql in (*_measures(name, type_), *(((_MORE + n, s) for n, s in asked.more(name, type_).items())))
+        if measure != "quantiles" or asked.quantiles
+    ]
     items = ", ".join(sql for _, _, sql in wanted)
-    row = connection.execute(f"SELECT count(*), {items} FROM {relation} AS t").fetchone()
-    if row is None:
-        raise InputError("The rows cannot be read: no answer")
+    row = connection.execute(f"SELECT count(*), {items} FROM {relation} AS t").fetchall()[0]
     found: dict[str, dict[str, Any]] = {name: {} for name in types}
     for (name, measure, _), value in zip(wanted, row[1:], strict=True):
         # Over no rows at all DuckDB's count_if answers NULL.
@@ -154,6 +174,7 @@ def _column(
 ) -> ColumnProfile:
     family = family_of(type_name)
     quantiles = found.pop("quantiles", None) or ()
+    more = {measure.removeprefix(_MORE): found.pop(measure) for measure in tuple(found) if measure.startswith(_MORE)}
     distinct = found.get("distinct")
     values: Sequence[tuple[str, int]] = ()
     if top and family in _TOPPED and distinct and distinct <= _COUNTABLE and rows > found["missing"]:
@@ -164,6 +185,7 @@ def _column(
         family=family,
         quantiles=tuple(zip(LEVELS, (float(value) for value in quantiles), strict=False)),
         top=tuple(values),
+        more=more,
         **found,
     )
 

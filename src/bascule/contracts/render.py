@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bascule.contracts.checks import shown_number
 from bascule.contracts.report import CheckResult, Report
 
 _WORDS = {"failed": "failed", "error": "not run", "passed": "passed"}
@@ -28,6 +29,10 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
         lines += ["", *_problem(result, report.file, width, rows)]
         if alike:
             lines += _labelled("alike", ", ".join(clean(other.name) for other in alike), width)
+    for result in report.unusual:
+        low, high = result.usual or (0.0, 0.0)
+        bounds = f"{_figure(result, low)} to {_figure(result, high)}"
+        lines += ["", clip(f"unusual   {result.name}: {_figure(result, result.value or 0.0)}, usually {bounds}", width)]
     if verbose:
         passed = [result for result in report.results if result.status == "passed"]
         lines += ["", *(clip(f"passed    {result.name}: {result.observed}", width) for result in passed)]
@@ -39,6 +44,10 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
         ]
         lines += [clip(f"  line {item.line}: {item.name} {item.reason}", width) for item in report.not_run]
     return "\n".join(lines)
+
+
+def _figure(result: CheckResult, value: float) -> str:
+    return shown_number(value) if result.failed_rows is None else f"{shown_number(100 * max(0.0, value))} %"
 
 
 def _folded_by_reason(problems: Sequence[CheckResult]) -> list[tuple[CheckResult, list[CheckResult]]]:
@@ -73,6 +82,7 @@ def _problem(result: CheckResult, file: str, width: int, rows: int) -> list[str]
         ("found", result.observed),
         ("asked", result.expected),
         ("about", result.description),
+        ("owner", result.owner),
         ("where", f"{file}:{result.line}" if result.line else ""),
     ):
         lines += _labelled(label, clean(text), width) if text else []

@@ -29,6 +29,9 @@ class CheckResult:
         total_rows: how many rows were looked at; None when none were.
         sample: some failing rows, values of private columns hidden.
         line: where the contract asks it.
+        value: what was measured: the number, or the share of failing rows, 0 to 1; None when nothing was.
+        usual: the bounds that the check's past gives its value; None when the past is too short.
+        owner: who is asked when it fails.
     """
 
     name: str
@@ -44,6 +47,15 @@ class CheckResult:
     description: str = ""
     dimension: str = ""
     line: int = 0
+    value: float | None = None
+    usual: tuple[float, float] | None = None
+    owner: str = ""
+
+    @property
+    def unusual(self) -> bool:
+        """Whether the value lies outside of what its past says, whatever the contract asks."""
+        low, high = self.usual or (float("-inf"), float("inf"))
+        return self.value is not None and not low <= self.value <= high
 
     @property
     def blocks(self) -> bool:
@@ -77,6 +89,11 @@ class Report:
         return not any(result.blocks for result in self.results)
 
     @property
+    def unusual(self) -> tuple[CheckResult, ...]:
+        """Results that passed, and whose value is not what it usually is."""
+        return tuple(result for result in self.results if result.status == "passed" and result.unusual)
+
+    @property
     def problems(self) -> tuple[CheckResult, ...]:
         """Results that did not pass: those that block first, then warnings, then notes."""
         order = {"critical": 0, "warning": 1, "info": 2}
@@ -90,6 +107,7 @@ class Report:
         subject: str | None = None,
         commit_id: str | None = None,
         run_id: str | None = None,
+        looked_at: str = "table",
     ) -> list[dict[str, Any]]:
         """Rows for the catalog's `check_results` table, one a check.
 
@@ -98,6 +116,7 @@ class Report:
             subject: the path that was checked; by default `tables/NAME`.
             commit_id: the state that was checked.
             run_id: the run that checked it.
+            looked_at: `table` for all of its rows, `batch` for those that were to come in.
         """
         return [
             {
@@ -115,6 +134,8 @@ class Report:
                 "total_rows": result.total_rows,
                 "sample_json": _sample_json(result.sample),
                 "at": self.at,
+                "value": result.value if result.value is None or abs(result.value) < float("inf") else None,
+                "looked_at": looked_at,
             }
             for result in self.results
         ]

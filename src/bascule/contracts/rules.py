@@ -56,7 +56,7 @@ def rule_type(node: Node) -> str:
 
 
 def with_labels(check: Check, node: Node) -> Check:
-    """A check with the name, severity, dimension and description of its entry."""
+    """A check with the name, severity, dimension and description of its entry, and its owner (a custom property)."""
     severity, dimension = node.get("severity"), node.get("dimension")
     return replace(
         check,
@@ -64,6 +64,7 @@ def with_labels(check: Check, node: Node) -> Check:
         severity=severity.choice(SEVERITIES, "severity") if severity else "critical",
         dimension=dimension.choice(DIMENSIONS, "dimension") if dimension else "",
         description=optional_text(node, "description"),
+        owner=owner.text() if (owner := custom_properties(node).get("owner")) else "",
         line=node.line,
     )
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 
-from bascule.contracts import checks
+from bascule.contracts import accumulators, checks
+from bascule.contracts.accumulators import Accumulator
+from bascule.contracts.anomalies import LEAST, usual
+from bascule.contracts.calling import Functions, Rows, call
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
+from bascule.contracts.distribution import Outlying
 from bascule.contracts.families import family_of
-from bascule.contracts.plan import Plan, Related, make_plan
+from bascule.contracts.narrow import World
+from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole, measure_of
+from bascule.contracts.plan import ROWS, Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
+from bascule.contracts.scanning import Scan
 from bascule.contracts.sql import columns_of, error_text, quoted, rows_of
 from bascule.contracts.words import expected_text, observed_count, observed_value
-from bascule.errors import InputError
+from bascule.errors import BasculeError, InputError
 
 
 def run_checks(
@@ -30,6 +38,10 @@ def run_checks(
     related: Related | None = None,
     existing: str | None = None,
     now: int | None = None,
+    parts: Parts | None = None,
+    memory: Memory | None = None,
+    past: Mapping[str, Sequence[float]] | None = None,
+    functions: Functions | None = None,
 ) -> Report:
     """Check a relation against a contract.
 
@@ -46,6 +58,10 @@ def run_checks(
         existing: the rows that the table holds already, when `relation_sql` is a batch to be added: a key that is
             there already makes the batch's row a duplicate.
         now: microseconds since the epoch, against which freshness is measured; by default the clock.
+        parts: the same rows in parts that never change. What `memory` knows of a part is not measured again.
+        memory: keeps what is measured of parts; without it nothing is known of them.
+        past: the values of earlier runs by check, oldest first, for bounds on what is usual.
+        functions: gives the function that `module:function` names; without it Python checks are not run.
 
     Returns:
         A report with one result for each check of the contract, in its order.
@@ -55,9 +71,18 @@ def run_checks(
     """
     at = time.time_ns() // 1000 if now is None else now
     plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
-    run = _Run(connection, plan, contract, sample, at, existing)
+    known = Noting(memory if parts is not None and memory is not None else NoMemory())
+    run = _Run(
+        connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known, past or {}, functions
+    )
     results = tuple(run.result(check) for check in contract.checks)
+    known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
+
+
+def _as_text(extreme: Accumulator) -> Accumulator:
+    """The same with ends that JSON can hold; dates and times as texts sort as they do."""
+    return replace(extreme, columns=(f"CAST({extreme.columns[0]} AS VARCHAR)",))
 
 
 def explain(
@@ -67,9 +92,25 @@ def explain(
     *,
     related: Related | None = None,
     existing: str | None = None,
+    parts: Parts | None = None,
+    memory: Memory | None = None,
 ) -> str:
-    """The queries that `run_checks` would make, as text; nothing is scanned."""
-    return make_plan(connection, relation_sql, contract, related=related, existing=existing).text()
+    """The queries that `run_checks` would make, as text, and how much is known already; nothing is scanned."""
+    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
+    if parts is None or memory is None or not parts.ids:
+        return plan.text()
+    stable = {measure_of(*a.columns) for item in plan.measured if item.stable for a in item.scanned}
+    known = memory.load(parts.ids, stable)
+    ready = [part for part in parts.ids if all((part, measure) in known for measure in stable)]
+    rows, fresh = parts.rows(parts.ids), parts.rows([part for part in parts.ids if part not in set(ready)])
+    lines = [
+        f"{len(ready)} of {len(parts.ids)} data files were measured before: the scan reads {fresh:,} of {rows:,} rows"
+        + (", and those of files that deletes touch" if parts.rest is not None else "")
+    ]
+    moving = [item.check.name for item in plan.measured if not item.stable]
+    if moving:
+        lines.append(f"asked of every row each time, because they look at a clock or at chance: {', '.join(moving)}")
+    return "\n".join([*lines, "", plan.text()])
 
 
 class _Run:
@@ -83,6 +124,10 @@ class _Run:
         sample: int,
         at: int,
         existing: str | None,
+        parts: Parts,
+        memory: Memory,
+        past: Mapping[str, Sequence[float]],
+        functions: Functions | None,
     ) -> None:
         self.connection = connection
         self.plan = plan
@@ -90,30 +135,26 @@ class _Run:
         self.sample = sample
         self.at = at
         self.measured = {item.check.name: item for item in plan.measured}
-        self.scanned = self._scan()
-        self.rows = int(self.scanned["count(*)"])
+        self.parts, self.memory, self.past, self.functions = parts, memory, past, functions
+        self.scan = self._scan()
+        self.rows = self._counted()
         held = columns_of(connection, existing) if existing else ()
         lost = any(finding == "missing" for finding in plan.schema.values())
         self.renames = find_renames(connection, plan.relation, contract, plan.types, held) if lost else {}
 
-    def _scan(self) -> Mapping[str, Any]:
-        """The scan's aggregates by their text. When one of them cannot be computed, only the row count is there."""
-        wanted = self.plan.aggregates()
+    def _scan(self) -> Scan:
+        stable = [a for item in self.plan.measured if item.stable for a in item.scanned]
+        fleeting = [a for item in self.plan.measured if not item.stable for a in item.scanned]
+        return Scan(self.connection, self.parts, self.memory, [ROWS, *stable], fleeting)
+
+    def _counted(self) -> int:
         try:
-            return self._aggregates(wanted)
-        except duckdb.Error:
-            pass
-        try:
-            return self._aggregates(["count(*)"])
+            return int(self.scan.value(ROWS))
         except duckdb.Error as error:
             raise InputError(
                 f"The rows of {self.contract.table} cannot be read: {error_text(error)}",
                 hint="Look at the table with: bascule sql",
             ) from error
-
-    def _aggregates(self, wanted: list[str]) -> dict[str, Any]:
-        row = self.connection.execute(f"SELECT {', '.join(wanted)} FROM {self.plan.relation} AS t").fetchone()
-        return dict(zip(wanted, row or (), strict=True))
 
     def result(self, check: Check) -> CheckResult:
         if check.name in self.plan.schema:
@@ -121,6 +162,8 @@ class _Run:
         if check.name in self.plan.refused:
             return self._made(check, "error", f"not run: {self.plan.refused[check.name]}")
         item = self.measured[check.name]
+        if isinstance(check.rule, checks.Called):
+            return self._called(check, check.rule)
         try:
             value, total = self._measure(item)
         except (duckdb.Error, InputError) as error:
@@ -129,26 +172,45 @@ class _Run:
         if total < check.minimum_rows:
             few = f"{shown_number(total)} rows, too few to judge (at least {shown_number(check.minimum_rows)})"
             return self._made(check, "passed", few, total_rows=total)
-        if isinstance(check.rule, checks.RowCount | checks.Aggregate | checks.Freshness | checks.Answer):
+        if isinstance(check.rule, checks.NumberRule):
             return self._value_result(check, value, total)
         return self._count_result(item, int(value or 0), total)
 
     def _measure(self, item: Measured) -> tuple[Any, int]:
         """A check's measure and the rows it looked at."""
-        wanted = [item.total] if item.value is None else [item.total, item.value]
-        numbers = self.scanned if all(text in self.scanned for text in wanted) else self._aggregates(wanted)
-        total = int(numbers[item.total] or 0)
-        if item.query is None:
-            # Over no rows at all DuckDB's count_if answers NULL.
-            counts = isinstance(item.check.rule, checks.RowCount)
-            return (total if counts else numbers[str(item.value)]), total
-        rows = self.connection.execute(item.query).fetchall()
-        if len(rows) != 1 or len(rows[0]) != 1:
-            raise InputError(f"the query answers {len(rows)} rows; one row with one value is read")
-        return rows[0][0], total
+        total = int(self.scan.value(item.total))
+        if item.narrow is None:
+            return (self.scan.value(item.value) if item.value is not None else total), total
+        return item.narrow.measure(self._world(item)), total
+
+    def _world(self, item: Measured) -> World:
+        return World(self.connection, self.plan.relation, self.parts, self.memory, self.scan, item.stable)
+
+    def _called(self, check: Check, rule: checks.Called) -> CheckResult:
+        if self.functions is None:
+            return self._made(check, "error", "not run: Python checks run only where the project's files are")
+        rows = Rows(self.contract.table, self.plan.types, self.connection, self.plan.relation)
+        try:
+            said = call(self.functions(rule.function), rule.function, rows)
+        except (BasculeError, duckdb.Error) as error:
+            text = error.message if isinstance(error, BasculeError) else error_text(error)
+            return self._made(check, "error", f"not run: {text}")
+        share = said.failing / self.rows if self.rows else float(bool(said.failing))
+        measured = 100 * share if check.bound.unit == "percent" else said.failing
+        holds, told = self._holds(check, measured, share)
+        sample: list[dict[str, Any]] = []
+        if not holds and said.rows is not None and self.sample:
+            self.connection.register("said", said.rows)
+            sample = rows_of(
+                self.connection, "SELECT * FROM said", self.contract.key, self.contract.masked, self.sample
+            )
+            self.connection.unregister("said")
+        observed = (said.text or observed_count(check, said.failing, self.rows)) + told
+        counted: dict[str, Any] = {"failed_rows": said.failing, "total_rows": self.rows, "value": share}
+        return self._made(check, "passed" if holds else "failed", observed, **counted, sample=tuple(sample))
 
     def _value_result(self, check: Check, value: Any, total: int) -> CheckResult:
-        if value is None or value != value:
+        if value is None or value != value or (total == 0 and isinstance(check.rule, checks.Contains)):
             # Nothing was there to be measured. Of no rows nothing is asked but that a newest time be fresh.
             idle = total == 0 and not isinstance(check.rule, checks.Answer)
             text = "no rows" if total == 0 else "no values"
@@ -156,33 +218,71 @@ class _Run:
         if not isinstance(value, int | float):
             return self._made(check, "error", f"not run: the query answers {type(value).__name__}, not a number")
         number = (self.at - value) / 1e6 if isinstance(check.rule, checks.Freshness) else float(value)
-        hidden = isinstance(check.rule, checks.Aggregate) and check.rule.function in ("min", "max")
-        shown = "hidden" if hidden and check.columns[0] in self.contract.masked else observed_value(check, number)
-        return self._made(check, "passed" if check.bound.holds(number) else "failed", shown, total_rows=total)
+        extreme = isinstance(check.rule, checks.Aggregate) and check.rule.function in ("min", "max")
+        hidden = extreme and check.columns[0] in self.contract.masked
+        shown = "hidden" if hidden else observed_value(check, number)
+        holds, told = self._holds(check, number, number)
+        return self._made(
+            check, "passed" if holds else "failed", shown + told, total_rows=total, value=None if hidden else number
+        )
+
+    def _holds(self, check: Check, number: float, value: float) -> tuple[bool, str]:
+        """Whether a number is within a check's bound, and what is to be said of that.
+
+        Args:
+            number: in the unit of the bound.
+            value: in the unit of the past.
+        """
+        if check.bound.operator != "usual":
+            return check.bound.holds(number), ""
+        past = self.past.get(check.name, ())
+        bounds = usual(past, check.bound.low)
+        if bounds is None:
+            return True, f"; {len(past)} past values are too few to say what is usual (at least {LEAST})"
+        scale = 100 if check.bound.unit == "percent" else 1
+        told = check.bound.settled((bounds[0] * scale, bounds[1] * scale))
+        return told.holds(value * scale), f"; usually {told.text()}"
 
     def _count_result(self, item: Measured, failing: int, total: int) -> CheckResult:
         check = item.check
         share = 100 * failing / total if total else 0.0
-        holds = check.bound.holds(share if check.bound.unit == "percent" else failing)
-        observed = observed_count(check, failing, total)
+        value = failing / total if total else 0.0
+        holds, told = self._holds(check, share if check.bound.unit == "percent" else failing, value)
+        observed = observed_count(check, failing, total) + told
         rows: list[dict[str, Any]] = []
+        if item.failing is None and isinstance(item.narrow, Outlying) and not holds:
+            item = replace(item, failing=item.narrow.failing(self._world(item)))
         if not holds and failing and item.failing and self.sample:
             observed += self._detail(item)
             first = [*self.contract.key, *check.columns, *self.plan.mentions.get(check.name, ())]
-            rows = rows_of(self.connection, item.failing, list(dict.fromkeys(first)), self.contract.masked, self.sample)
-        status = "passed" if holds else "failed"
-        return self._made(check, status, observed, failed_rows=failing, total_rows=total, sample=tuple(rows))
+            rows = self._failing(item, list(dict.fromkeys(first)))
+        told_rows: dict[str, Any] = {"failed_rows": failing, "total_rows": total, "sample": tuple(rows)}
+        return self._made(check, "passed" if holds else "failed", observed, **told_rows, value=value)
+
+    def _failing(self, item: Measured, columns: list[str]) -> list[dict[str, Any]]:
+        """Some failing rows: of what was read now, when those are enough, else of all."""
+        read = self.scan.read
+        if item.failing_in is not None and read and len(read) < len(self.parts.ids):
+            query = item.failing_in(self.parts.relation(sorted(read)))
+            rows = rows_of(self.connection, query, columns, self.contract.masked, self.sample)
+            if len(rows) == self.sample:
+                return rows
+        return rows_of(self.connection, str(item.failing), columns, self.contract.masked, self.sample)
 
     def _detail(self, item: Measured) -> str:
         """What the failing values are, when they may be shown: the commonest ones, or their extremes."""
         rule = item.check.rule
-        if not isinstance(rule, checks.OneOf | checks.Between | checks.Matches) or rule.column in self.contract.masked:
+        if (
+            not isinstance(rule, checks.OneOf | checks.NoneOf | checks.Between | checks.Matches)
+            or rule.column in self.contract.masked
+        ):
             return ""
         column = quoted(rule.column)
         if isinstance(rule, checks.Between):
             numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
-            ends = ", ".join(f"CAST({end}({column}) AS {'DOUBLE' if numeric else 'VARCHAR'})" for end in ("min", "max"))
-            found = self.connection.execute(f"SELECT {ends} FROM ({item.failing}) AS t").fetchall()[0]
+            value = f"t.{column}" if not numeric else f"CAST(t.{column} AS DOUBLE)"
+            ends = (accumulators.extreme(end, value, item.bad) for end in ("min", "max"))
+            found = (self.scan.later(end if numeric else _as_text(end), stable=item.stable) for end in ends)
             low, high = (shown_number(value) if numeric else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "
@@ -219,5 +319,7 @@ class _Run:
             description=check.description,
             dimension=check.quality,
             line=check.line,
+            owner=check.owner,
+            usual=usual(self.past.get(check.name, ())),
             **more,
         )

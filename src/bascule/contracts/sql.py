@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -12,7 +12,17 @@ from bascule.contracts.families import family_of, is_float
 from bascule.errors import InputError
 
 # Scalar functions that change something, wait, or tell of the machine; everything else only computes.
-_REFUSED_FUNCTIONS = ("getenv", "nextval", "currval", "setval", "setseed", "sleep_ms", "write_log")
+_REFUSED_FUNCTIONS = (
+    "getenv",
+    "current_setting",
+    "getvariable",
+    "nextval",
+    "currval",
+    "setval",
+    "setseed",
+    "sleep_ms",
+    "write_log",
+)
 
 
 def quoted(name: str) -> str:
@@ -70,6 +80,41 @@ def check_expression(connection: duckdb.DuckDBPyConnection, text: str) -> set[st
             )
         _refuse_side_effects(node)
     return {name for node in _nodes(select) if node.get("class") == "COLUMN_REF" for name in node["column_names"]}
+
+
+# They look at the clock although DuckDB calls them consistent.
+_CLOCKS = frozenset({"age"})
+
+
+def lasting(connection: duckdb.DuckDBPyConnection, text: str, columns: Iterable[str]) -> bool:
+    """Whether a SQL expression over a row with some columns says the same of that row whenever it is asked.
+
+    It does not when it looks at a clock, at chance or at the session. When in doubt it does not.
+    """
+    select = _parsed(connection, f"SELECT (\n{text}\n)")
+    known = {name.casefold() for name in columns}
+    functions: set[str] = set()
+    for node in _nodes(select):
+        if node.get("class") == "COLUMN_REF" and node["column_names"][-1].casefold() not in known:
+            return False  # such as current_date, which is written like a column
+        if node.get("class") == "FUNCTION":
+            functions.add(str(node["function_name"]).lower())
+    return functions <= _lasting_functions(connection)
+
+
+def _lasting_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The functions that compute the same from the same, by DuckDB's own word; asked once in a process."""
+    if not _lasting:
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
+            "HAVING bool_and(stability IS NOT DISTINCT FROM 'CONSISTENT')"
+        ).fetchall()
+        _lasting.update({str(row[0]) for row in rows} - _CLOCKS | _OPERATORS)
+    return frozenset(_lasting)
+
+
+_lasting: set[str] = set()
+_OPERATORS = frozenset({"~~", "!~~", "~~*", "!~~*", "||", "+", "-", "*", "/", "//", "%", "^", "**", "&", "|", "~"})
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:

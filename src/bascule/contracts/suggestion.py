@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import duckdb
 
 from bascule.contracts.blocks import choose_groupings, measure_blocks
-from bascule.contracts.checks import Check, Unique, shown_number
-from bascule.contracts.compile import compile_check
+from bascule.contracts.checks import shown_number
+from bascule.contracts.compile import surplus_of
 from bascule.contracts.evidence import Evidence, is_personal, rules_of
 from bascule.contracts.families import LOGICAL_TYPES
 from bascule.contracts.profiling import ColumnProfile, Profile
@@ -33,6 +33,7 @@ def suggest(
     key: Sequence[str] = (),
     *,
     profile: Profile | None = None,
+    repeated: bool = False,
 ) -> str:
     """Suggest a contract for a table.
 
@@ -47,6 +48,8 @@ def suggest(
         table: the table's name.
         key: the columns that identify a row, when they are known; suggested as key only if they do.
         profile: the relation's profile, when it was taken already.
+        repeated: rows may well be alike, as requests are, and there may be none: nothing is suggested of their number,
+            nor of a column to be unique.
 
     Returns:
         An Open Data Contract Standard document that `Contract.parse` reads, with the evidence of each rule in comments.
@@ -56,7 +59,7 @@ def suggest(
     """
     try:
         found = profile if profile is not None else profile_relation(connection, relation_sql)
-        return _Suggestion(connection, relation_sql, table, tuple(key), found).text()
+        return _Suggestion(connection, relation_sql, table, tuple(key), found, repeated).text()
     except duckdb.Error as error:
         raise InputError(
             f"The rows of {table} cannot be read: {error_text(error)}", hint="Look at the table with: bascule sql"
@@ -73,7 +76,13 @@ class _Suggestion:
     """The text of one contract in the making."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, relation: str, table: str, key: tuple[str, ...], profile: Profile
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        relation: str,
+        table: str,
+        key: tuple[str, ...],
+        profile: Profile,
+        repeated: bool,
     ) -> None:
         names = [column.name for column in profile.columns]
         for name in key:
@@ -87,6 +96,7 @@ class _Suggestion:
         measured = [measure_blocks(connection, grouping, profile) for grouping in self.groupings]
         self.blocks = [blocks for blocks in measured if blocks is not None]
         self.key = self._key(key)
+        self.repeated = repeated
 
     def text(self) -> str:
         lines = [
@@ -106,10 +116,9 @@ class _Suggestion:
             "      # A column that is not listed below: warn, refuse or allow.",
             "      - property: unexpectedColumns",
             "        value: warn",
-            "    quality:",
-            "      - metric: rowCount",
-            "        mustBeGreaterThan: 0",
         ]
+        if not self.repeated:
+            lines += ["    quality:", "      - metric: rowCount", "        mustBeGreaterThan: 0"]
         if self.key.note:
             lines += comment(self.key.note, 4)
         lines.append("    properties:")
@@ -142,13 +151,12 @@ class _Suggestion:
 
     def _surplus(self, columns: tuple[str, ...]) -> int:
         types = {column.name: column.type for column in self.profile.columns}
-        item = compile_check(Check("", Unique(columns)), self.relation, types, None)
-        return int(self.connection.execute(str(item.query)).fetchall()[0][0])
+        return surplus_of(self.connection, self.relation, columns, types)
 
     def _unique(self, column: ColumnProfile) -> bool:
         """Whether a column identifies rows by itself: about as many values as rows by the sketch, then counted."""
         likely = column.family in ("integer", "string") and not self.key.columns and column.missing == 0
-        if not likely or self.profile.rows < 1000 or (column.distinct or 0) < 0.92 * self.profile.rows:
+        if self.repeated or not likely or self.profile.rows < 1000 or (column.distinct or 0) < 0.92 * self.profile.rows:
             return False
         return self._surplus((column.name,)) == 0
 

@@ -20,6 +20,8 @@ def observed_value(check: Check, number: float) -> str:
     """A measured number."""
     if isinstance(check.rule, checks.Freshness):
         return f"newest is {duration(number)} old" if number >= 0 else f"newest is {duration(-number)} in the future"
+    if isinstance(check.rule, checks.Contains):
+        return f"{shown_number(number)} of {len(check.rule.values)} values never occur"
     return shown_number(number) + (" rows" if isinstance(check.rule, checks.RowCount) else "")
 
 
@@ -28,7 +30,7 @@ def observed_count(check: Check, failing: int, total: int) -> str:
     surplus = "surplus " if isinstance(check.rule, checks.Unique) else ""
     if not failing:
         return f"no {surplus}rows"
-    if isinstance(check.rule, checks.NoRowsFrom):
+    if isinstance(check.rule, checks.NoRowsFrom | checks.Called):
         return f"{shown_number(failing)} rows"
     share = 100 * failing / total if total else 100.0
     shown = "under 0.01" if share < 0.01 else f"{share:.2g}" if share < 10 else f"{share:.1f}"
@@ -52,6 +54,11 @@ def expected_text(check: Check, contract: Contract) -> str:
             return f"{name} {bound.text()}{condition}"
         case checks.Freshness():
             return f"newest at most {duration(bound.low)} old{condition}"
+        case checks.Contains():
+            return f"each of {_listed(rule.values)} in some row{condition}"
+        case checks.Differs():
+            than = f"the values at {rule.reference}" if rule.reference else _shares(rule.shares)
+            return f"{rule.measure} {bound.text()} from {than}{condition}"
         case checks.Answer():
             return f"{bound.text()} from {_one_line(rule.sql)}"
         case _:
@@ -66,6 +73,13 @@ def _rule_text(rule: checks.RowRule | checks.SetRule) -> str:
             return f"a value other than {_listed(rule.stand_ins)} in every row"
         case checks.OneOf():
             return f"one of {_listed(rule.values)}"
+        case checks.NoneOf():
+            return f"none of {_listed(rule.values)}"
+        case checks.Outliers():
+            whose = f"the quartiles at {rule.reference}" if rule.reference else "its quartiles"
+            return f"within {shown_number(rule.fences)} interquartile ranges of {whose}"
+        case checks.Called():
+            return f"nothing wrong found by {rule.function}"
         case checks.Between():
             return _range_text(rule)
         case checks.Matches():
@@ -82,6 +96,11 @@ def _rule_text(rule: checks.RowRule | checks.SetRule) -> str:
             return f"a row in {rule.table} ({', '.join(rule.to)})"
         case checks.NoRowsFrom():
             return f"no rows from {_one_line(rule.sql)}"
+
+
+def _shares(shares: tuple[tuple[Scalar, float], ...]) -> str:
+    shown = ", ".join(f"{value} {shown_number(100 * share)} %" for value, share in shares[:12])
+    return shown + (", …" if len(shares) > 12 else "")
 
 
 def _range_text(rule: checks.Between) -> str:
@@ -110,6 +129,8 @@ def _allowance(bound: Bound) -> str:
     """What a bound on failing rows forgives."""
     if bound == checks.NONE_FAILING or (bound.operator in ("=", "<=") and bound.low == 0):
         return ""
+    if bound.operator == "usual":
+        return ", failing rows as usual"
     if bound.unit == "percent":
         return f", failing rows {bound.text()}"
     return f", failing rows {bound.text()} rows"

@@ -139,6 +139,9 @@ def ship_waiting(ws: Workspace, branch: str, name: str, *, by: str | None = None
         return None
 
 
+LOGGED = "log"
+
+
 def planned(
     before: Deployment | None,
     name: str,
@@ -147,18 +150,25 @@ def planned(
     strategy: str = "canary",
     steps: Sequence[int] = DEFAULT_STEPS,
     guardrails: Mapping[str, Any] | None = None,
+    requests: str = LOGGED,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
     A new one serves nothing. It comes into service by `deploy`, or when a merge brings its model's first version.
 
+    Args:
+        requests: what becomes of a request that breaks the contract of its version: `log` answers it as any other,
+            `refuse` does not.
+
     Raises:
         InputError: the steps or guardrails cannot be used.
     """
     if before is None:
-        return traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
+        made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
+        return made | ({"requests": requests} if requests != LOGGED else {})
     rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
-    return before | {"strategy": strategy, "rules": rules}
+    kept = {key: value for key, value in before.items() if key != "requests"}
+    return kept | {"strategy": strategy, "rules": rules} | ({"requests": requests} if requests != LOGGED else {})
 
 
 def set_traffic(

@@ -12,7 +12,7 @@ from bascule.history import Staged, Workspace
 
 PREFIX = "deployments/"
 TRAFFIC = ("traffic", "rollout", "trail", "revision", "waits")
-RULES = ("strategy", "rules")
+RULES = ("strategy", "rules", "requests")
 # What a deployment was before anyone wrote it down, and one that serves nothing.
 NOTHING: Deployment = {"traffic": [], "rollout": None, "trail": [], "revision": 0}
 
@@ -42,7 +42,7 @@ def merge_deployments(
     before, own, other = (part(side, RULES) for side in (base or NOTHING, ours, theirs))
     merged = with_part(ours, TRAFFIC, theirs) if follow else dict(ours)
     if own in (before, other) or (other != before and prefer == "theirs"):
-        return merged | other
+        return with_part(merged, RULES, theirs)
     return merged if other == before or prefer == "ours" else None
 
 

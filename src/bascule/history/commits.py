@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -56,6 +56,11 @@ class Commit:
             "time": self.time.isoformat(),
             "meta": dict(self.meta),
         }
+
+
+# Looks at the objects that are about to land on a commit, by path, and raises to refuse them. Returns what else must
+# still be there when they land: path to digest (None: not there).
+Guard = Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)

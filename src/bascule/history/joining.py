@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from bascule.errors import Conflict
 from bascule.history import expiry, names, rows
 from bascule.history.commits import Change, Commit, Object
-from bascule.history.merging import Plan, Resolver, Settled, Staged, clash, kept, plan, settle
+from bascule.history.merging import Plan, Resolver, Settled, Staged, clash, kept, plan, settle, together
 
 if TYPE_CHECKING:
     from bascule.history.repository import History
@@ -112,8 +112,8 @@ def _attempt(history: History, into: str, target: Commit, change: Incoming, rule
     else:
         split = plan(tree.diff(change.before, target.root), tree.diff(change.before, change.after))
     settled = settle(split, history.object, rules.resolve)
-    if settled.clashes:
-        raise change.clash(settled.clashes)
+    if settled.clashes or settled.refused:
+        raise together([*([change.clash(settled.clashes)] if settled.clashes else []), *settled.refused])
     reads: set[str] = set()
     if rules.adapt:
         settled = _adapted(settled, rules.adapt(_staged(history, target, change.source, settled, reads)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -67,11 +67,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A plan carried through: digests to set (None removes), bodies of objects that are new, paths in conflict."""
+    """A plan carried through: digests to set (None removes), bodies of objects that are new, paths in conflict.
+
+    Attributes:
+        refused: what a resolver itself said of paths in conflict, which `clashes` does not name.
+    """
 
     digests: Mapping[str, str | None]
     fresh: Mapping[str, bytes]
     clashes: list[str]
+    refused: Sequence[Conflict] = ()
 
 
 def plan(
@@ -90,17 +95,21 @@ def plan(
 
 
 def settle(split: Plan, read: Callable[[str], Object], resolve: Resolver | None) -> Settled:
-    """Ask the resolver about every path that both sides changed."""
+    """Ask the resolver about every path that both sides changed: all that is in conflict is told at once."""
     digests: dict[str, str | None] = dict(split.take)
     fresh: dict[str, bytes] = {}
-    clashes = []
+    clashes, refused = [], []
     for path, *sides in split.both:
-        settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
+        try:
+            settled = resolve(path, *(read(side) if side else None for side in sides)) if resolve else None
+        except Conflict as error:
+            refused.append(error)
+            continue
         if settled is None:
             clashes.append(path)
         else:
             digests[path] = kept(fresh, None if settled is REMOVED else settled)
-    return Settled(digests, fresh, clashes)
+    return Settled(digests, fresh, clashes, refused)
 
 
 def kept(fresh: dict[str, bytes], value: Object | None) -> str | None:
@@ -123,6 +132,15 @@ def clash(paths: list[str], names: tuple[str, str], base: Commit | None) -> Conf
         hint=f"Compare them with `bascule diff {into} {source}`, then keep one side with "
         f"`bascule merge {source} --theirs PATH` or `--ours PATH`.",
     )
+
+
+def together(errors: Sequence[Conflict]) -> Conflict:
+    """Return one error for all conflicts of a merge: what each said, all paths, every way out."""
+    if len(errors) == 1:
+        return errors[0]
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    paths = [path for error in errors for path in error.paths]
+    return Conflict("\n".join(error.message for error in errors), paths=paths, hint="\n".join(hints))
 
 
 def merge_base(read: Callable[[str], Commit], a: str, b: str) -> str | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
 from bascule.catalog.schema import commits
 from bascule.errors import BasculeError
-from bascule.history import Workspace, expiry
+from bascule.history import Commit, Workspace, expiry
 from bascule.lake import journal, moved, objects, records, seen
 from bascule.lake.iceberg import files
 from bascule.lake.iceberg.datafiles import content_of
@@ -159,6 +159,40 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     orphans = tuple(_orphans(workspace.lake_folder, there, look.sizes))
     size = sum(look.sizes.values())
     return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
+
+
+def last_whole(workspace: Workspace, name: str, branch: str, bad: Collection[str]) -> Commit | None:
+    """Return the youngest commit of a branch with a state of a table to which no bad file belongs; None for no such.
+
+    Args:
+        bad: paths of files in the lake, as `Problem` has them.
+    """
+    history, path = workspace.history, objects.path_of(name)
+    with workspace.catalog.read() as conn:
+        expired = expiry.every(conn, expiry.STATE)
+    for commit in history.log(branch, path=path, first_parent=True):
+        digest = history.digest(commit, path)
+        if digest is None or digest in expired:
+            continue
+        needed = _needed(history.object(digest), name, workspace.lake_folder)
+        if not any(below(place, workspace.lake_folder) in bad for place in needed):
+            return commit
+    return None
+
+
+def _needed(value: Object, name: str, lake: Place) -> Iterator[Place]:
+    """Iterate over the files of a state, each before what it leads to: whoever stops at a bad one reads none of it."""
+    yield objects.document_of(value, lake)
+    table = objects.load(value, lake, name)
+    if table.snapshot is None:
+        return
+    if "manifest-list" in table.snapshot:
+        yield table.resolve(table.snapshot["manifest-list"])
+    for manifest in table.manifests(fresh=True):
+        yield table.resolve(manifest["manifest_path"])
+        for entry in table.entries(manifest, fresh=True):
+            if entry["status"] != DELETED:
+                yield table.resolve(entry["data_file"]["file_path"])
 
 
 def _look_at_records(look: _Look, workspace: Workspace, name: str) -> None:

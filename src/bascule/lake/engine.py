@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ import pyarrow as pa
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.store import Place, places
 
+DAMAGED = "`bascule doctor --deep` names what is damaged, and how to go back to the last state that is whole."
+# A data file that Bascule wrote and that DuckDB cannot read: nothing that a user asked for is wrong then.
+_OF_A_TABLE = re.compile(r"/data/[0-9a-f]{64}-[0-9a-f]{8}\.parquet|file is likely corrupted")
 # What is open in this process, so that a Ctrl-C reaches what runs there.
 _opened: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
@@ -82,10 +86,10 @@ def told(what: str) -> Iterator[None]:
             f"{what}: {message(error)}", hint="Ask for fewer rows or columns at once, or use a larger machine."
         ) from error
     except (duckdb.IOException, duckdb.InternalException, duckdb.FatalException) as error:
-        raise EnvironmentProblem(
-            f"{what}: {message(error)}", hint="`bascule doctor` tells whether a file is damaged."
-        ) from error
+        raise EnvironmentProblem(f"{what}: {message(error)}", hint=DAMAGED) from error
     except (duckdb.Error, pa.ArrowException) as error:
+        if isinstance(error, duckdb.InvalidInputException) and _OF_A_TABLE.search(str(error)):
+            raise EnvironmentProblem(f"{what}: {message(error)}", hint=DAMAGED) from error
         raise InputError(f"{what}: {message(error)}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,23 +18,43 @@ from bascule.lake.iceberg import datafiles, files, metadata, schemas
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
+from bascule.lake.origins.local import CONVERTED
+from bascule.lake.origins.origin import Part, Tell
 from bascule.lake.rows import Rows
-from bascule.lake.sources import SourceScan, discovery, read_source
+from bascule.lake.sources import Quarantine, Rejected, SourceScan, discovery, read_source
+from bascule.lake.sources.meter import Meter
 from bascule.lake.sources.moments import Dates
 from bascule.lake.sources.scan import NULL_VALUES
 from bascule.lake.tables import Lake
 
 Mode = Literal["append", "replace"]
+# Files by path, folder or pattern, or parts that an origin brought.
+Given = str | Path | Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True)
 class IngestedFile:
-    """What became of one file: its rows were taken in, or it was skipped because its content was taken in before."""
+    """What became of one file: its rows were taken in, or it was skipped because its content was taken in before.
+
+    Attributes:
+        rejected: how many of its records were set aside.
+        origin, version: where it came from, and what its origin said of it; see `seen.Source`.
+    """
 
     path: Path
     digest: str
     rows: int
     status: Literal["ingested", "skipped"]
+    name: str = ""
+    rejected: int = 0
+    origin: str = ""
+    version: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The file as one JSON object."""
+        told: dict[str, Any] = {"file": self.name or self.path.name, "rows": self.rows, "status": self.status}
+        more = {"rejected": self.rejected, "origin": self.origin, "version": dict(self.version)}
+        return {**told, **{name: value for name, value in more.items() if value}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,8 @@ class IngestReport:
         value: the table's object afterwards.
         commit: the commit that it made; None when there was nothing to do, or it was only staged.
         assumed: what the files left open, and how it was read, a sentence each.
+        rejected: the records that were set aside.
+        columns: the columns that the files have.
     """
 
     table: str
@@ -56,6 +78,8 @@ class IngestReport:
     value: Object
     commit: Commit | None = None
     assumed: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -66,7 +90,7 @@ class IngestReport:
 def ingest(
     lake: Lake,
     name: str,
-    source: str | Path,
+    source: Given,
     *,
     branch: str = "main",
     mode: Mode = "append",
@@ -106,16 +130,26 @@ def stage_ingest(
     lake: Lake,
     value: Object | None,
     name: str,
-    source: str | Path,
+    source: Given,
     *,
     mode: Mode = "append",
     key: Sequence[str] = (),
     evolve: bool = False,
     null_values: Sequence[str] = NULL_VALUES,
     dates: str = "",
+    tolerate: float = 0.0,
+    tell: Tell = lambda text: None,
 ) -> IngestReport:
-    """Do what `ingest` does, short of committing: `report.value` is the table's next state."""
-    return _Ingest(lake, name, mode, key, evolve, tuple(null_values), dates).stage(value, source)
+    """Do what `ingest` does, short of committing: `report.value` is the table's next state.
+
+    Args:
+        tolerate: the share of a file's records, from 0 to 1, that may be set aside because they cannot be read;
+            `report.rejected` has them. A file with more is refused.
+        tell: told how far it is.
+    """
+    aside = Quarantine(tolerate)
+    work = _Ingest(lake, name, mode, key, evolve, tuple(null_values), dates, aside, tell)
+    return replace(work.stage(value, source), rejected=tuple(aside.records))
 
 
 def pending(
@@ -130,12 +164,26 @@ def pending(
     Raises:
         NotFound: there is no such file.
     """
-    digests = [(path, digest_of_file(path)) for path in discovery.find(source)]
+    digests = [(path, digest_of_file(path)) for path in discovery.find(source, CONVERTED)]
     table = lake.table(value) if value is not None else None
     known = seen.sources(table) if table is not None else {}
-    if mode == "replace" and ({digest for _, digest in digests} != set(known) or _is_other_order(table, dates)):
+    known |= {source.version["of"]: source for source in known.values() if "of" in source.version}
+    held = {source.version.get("of", digest) for digest, source in known.items()}
+    if mode == "replace" and ({digest for _, digest in digests} != held or _is_other_order(table, dates)):
         return digests
     return [(path, digest) for path, digest in digests if digest not in known]
+
+
+def parts_of(source: Given) -> list[Part]:
+    """Return the files of a source as parts, each content once, by the name that it has first.
+
+    Raises:
+        NotFound, InputError: as `discovery.find`.
+    """
+    if not isinstance(source, str | Path):
+        return list({part.digest: part for part in reversed(source)}.values())[::-1]
+    parts = [Part(path, digest_of_file(path), path.name) for path in discovery.find(source)]
+    return parts_of(parts)
 
 
 def digest_of_file(path: Path) -> str:
@@ -153,6 +201,7 @@ class _Group:
     file: IngestedFile
     records: list[Record]
     dates: Dates
+    columns: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +213,10 @@ class _Ingest:
     evolve: bool
     null_values: tuple[str, ...]
     dates: str = ""
+    aside: Quarantine = field(default_factory=Quarantine)
+    tell: Tell = lambda text: None
 
-    def stage(self, value: Object | None, source: str | Path) -> IngestReport:
+    def stage(self, value: Object | None, source: Given) -> IngestReport:
         if value is None:
             return self._stage_new(source)
         with self.lake.writing(value, self.name) as table:
@@ -174,7 +225,7 @@ class _Ingest:
                 return IngestReport(self.name, skipped, 0, value)
             return self._finish(table, self.write(table, fresh), skipped)
 
-    def replace_and_commit(self, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+    def replace_and_commit(self, source: Given, branch: str, told: dict[str, Any]) -> IngestReport:
         history, path = self.lake.workspace.history, objects.path_of(self.name)
         digest = history.digest(branch, path)
         before = history.object(digest) if digest else None
@@ -186,7 +237,7 @@ class _Ingest:
             commit = history.commit(branch, {path: report.value}, expect={path: digest}, **told)
         return replace(report, commit=commit)
 
-    def append_and_commit(self, before: Object, source: str | Path, branch: str, told: dict[str, Any]) -> IngestReport:
+    def append_and_commit(self, before: Object, source: Given, branch: str, told: dict[str, Any]) -> IngestReport:
         path = objects.path_of(self.name)
         with self.lake.writing(before, self.name) as table:
             fresh, skipped = self.split(table, source)
@@ -209,47 +260,49 @@ class _Ingest:
         taken = (*skipped, *done)
         return IngestReport(self.name, taken, sum(file.rows for file in done), value, commit, _assumed(groups))
 
-    def split(self, table: Table, source: str | Path) -> tuple[list[tuple[Path, str]], tuple[IngestedFile, ...]]:
-        """Return the files to take in, with digests, and what is said of the others."""
+    def split(self, table: Table, source: Given) -> tuple[list[Part], tuple[IngestedFile, ...]]:
+        """Return the parts to take in, and what is said of the others."""
         known = seen.sources(table)
-        found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
-        ordered = [(path, digest) for digest, path in reversed(found.items())]
-        if self.mode == "replace" and (set(found) != set(known) or _is_other_order(table, self.dates)):
-            return ordered, ()
-        skipped = [IngestedFile(path, d, known[d].rows, "skipped") for path, d in ordered if d in known]
-        return [(path, d) for path, d in ordered if d not in known], tuple(skipped)
+        parts = parts_of(source)
+        other = {part.digest for part in parts} != set(known) or _is_other_order(table, self.dates)
+        if self.mode == "replace" and other:
+            return parts, ()
+        skipped = [IngestedFile(p.path, p.digest, known[p.digest].rows, "skipped") for p in parts if p.digest in known]
+        return [part for part in parts if part.digest not in known], tuple(skipped)
 
-    def write(self, table: Table, fresh: Sequence[tuple[Path, str]]) -> tuple[list[_Group], schemas.Schema, int]:
+    def write(self, table: Table, fresh: Sequence[Part]) -> tuple[list[_Group], schemas.Schema, int]:
         """Write the files' rows as data files of a table; return them with the schema that they were written with."""
         with engine.opened(self.lake.workspace.temporary_folder) as connection:
             return self._write(connection, table, fresh, None)
 
     def _write(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        fresh: Sequence[tuple[Path, str]],
-        scan: SourceScan | None,
+        self, connection: duckdb.DuckDBPyConnection, table: Table, fresh: Sequence[Part], scan: SourceScan | None
     ) -> tuple[list[_Group], schemas.Schema, int]:
         groups: list[_Group] = []
         current = table.for_writing()
+        self.aside.names.update({part.path: part.name for part in fresh})
+        meter = Meter([part.path for part in fresh], self.tell)
         try:
-            for path, digest in fresh:
-                written, dates = self._write_one(connection, current, path, scan)
+            for part in fresh:
+                written, dates, rejected, columns = self._write_one(connection, current, part, scan, meter)
                 document = metadata.with_schema(current.metadata, written.schema, written.last_column)
                 rows = sum(record["record_count"] for record in written.records)
-                groups.append(_Group(IngestedFile(path, digest, rows, "ingested"), written.records, dates))
+                told = (part.name, len(rejected), part.origin, part.version)
+                file = IngestedFile(part.path, part.digest, rows, "ingested", *told)
+                groups.append(_Group(file, written.records, dates, columns))
                 current = _dated(Table(current.name, current.folder, current.path, document), groups[-1:])
+                self.aside.add(rejected)
+                self.aside.refuse_beyond(part.name, len(rejected), rows)
                 if not rows:
-                    raise InputError(f"{path} has a header and no rows.", hint="Give a file with rows.")
+                    raise InputError(f"{part.path} has a header and no rows.", hint="Give a file with rows.")
         except BaseException:
             datafiles.remove(record for group in groups for record in group.records)
             raise
         return groups, current.schema, current.metadata[metadata.LAST_COLUMN]
 
     def _write_one(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, path: Path, scan: SourceScan | None
-    ) -> tuple[staging.Written, Dates]:
+        self, connection: duckdb.DuckDBPyConnection, table: Table, part: Part, scan: SourceScan | None, meter: Meter
+    ) -> tuple[staging.Written, Dates, list[Rejected], list[str]]:
         evolve = self.evolve or self.mode == "replace"
         if scan is None:
             expected = schemas.to_arrow(table.schema)
@@ -257,7 +310,7 @@ class _Ingest:
             if self.mode == "append":
                 _refuse_other_order(table, known, self.dates)
             scan = read_source(
-                path,
+                part.path,
                 connection,
                 expected=expected,
                 evolve=evolve,
@@ -265,24 +318,36 @@ class _Ingest:
                 checked=False,
                 dates=self.dates,
                 known=known,
+                quarantine=self.aside,
+                spool=self.lake.workspace.temporary_folder,
             )
-        relation = scan.parts[scan.files.index(path)]
+        relation = scan.parts[scan.files.index(part.path)]
         written: staging.Written | None = None
         try:
             with scan.told(connection):
-                written = staging.write_rows(table, Rows(connection.sql(f"FROM {relation}")), evolve=evolve)
+                rows = Rows(connection.sql(f"FROM {relation}"), read_ahead=True)
+                written = staging.write_rows(table, meter.counted(rows, part.path), evolve=evolve)
+                rejected = [*part.rejected, *(scan.aside(part.path) if scan.aside else ())]
         except BaseException:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
             raise
-        return written, scan.dates
+        return written, scan.dates, rejected, [column.name for column in scan.columns]
 
-    def _stage_new(self, source: str | Path) -> IngestReport:
-        found = {digest_of_file(path): path for path in reversed(discovery.find(source))}
-        fresh = [(path, digest) for digest, path in reversed(found.items())]
+    def _stage_new(self, source: Given) -> IngestReport:
+        fresh = parts_of(source)
+        self.aside.names.update({part.path: part.name for part in fresh})
         with engine.opened(self.lake.workspace.temporary_folder) as connection:
             # All files at once, so that a column that is whole in the first and fractional in the last is a double.
-            scan = read_source(source, connection, null_values=self.null_values, checked=False, dates=self.dates)
+            scan = read_source(
+                [part.path for part in fresh],
+                connection,
+                null_values=self.null_values,
+                checked=False,
+                dates=self.dates,
+                quarantine=self.aside,
+                spool=self.lake.workspace.temporary_folder,
+            )
             with scan.told(connection):
                 schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
             with staging.created(self.lake.folder, self.name, schema, self.key) as table:
@@ -306,11 +371,15 @@ class _Ingest:
             value = objects.describe(after, self.lake.folder)
         done = tuple(group.file for group in groups)
         rows = sum(file.rows for file in done)
-        return IngestReport(self.name, (*skipped, *done), rows, value, assumed=_assumed(groups))
+        columns = tuple(dict.fromkeys(name for group in groups for name in group.columns))
+        return IngestReport(self.name, (*skipped, *done), rows, value, assumed=_assumed(groups), columns=columns)
 
 
 def _noted(table: Table, groups: Sequence[_Group], *, afresh: bool = False) -> str:
-    new = [seen.Source(group.file.digest, group.file.path.name, group.file.rows) for group in groups]
+    new = [
+        seen.Source(file.digest, file.name, file.rows, file.origin, dict(file.version))
+        for file in (group.file for group in groups)
+    ]
     return seen.note(table, new, afresh=afresh)
 
 
@@ -346,5 +415,11 @@ def _assumed(groups: Sequence[_Group]) -> tuple[str, ...]:
 
 def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:
     taken = [file for file in done if file.status == "ingested"]
-    listed = [{"file": file.path.name, "digest": file.digest, "rows": file.rows} for file in taken]
-    return {**told, "meta": {**told["meta"], "ingest": listed}}
+    return {**told, "meta": {**told["meta"], "ingest": [noted(file) for file in taken]}}
+
+
+def noted(file: IngestedFile) -> dict[str, Any]:
+    """Return what a commit says of a file that it brought."""
+    told = file.as_dict()
+    del told["status"]
+    return {**told, "digest": file.digest}

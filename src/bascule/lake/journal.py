@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -85,8 +86,23 @@ def replay(table: Place) -> None:
     files.sync_folder(table / "metadata")
     for old in journal.deletes:
         (table / old).unlink(missing_ok=True)
+        _remove_empty(table / old, table / "data")
     files.sync_folder(table / "data")
     files.replace(path, table / FOLDER / REPLAYED)
+
+
+def _remove_empty(gone: Place, data: Place) -> None:
+    # Other engines make folders that are named by the values of a partition.
+    if not isinstance(gone, Path) or not isinstance(data, Path):
+        return
+    folder = gone.parent
+    while folder != data and folder.is_relative_to(data):
+        try:
+            folder.rmdir()
+        except OSError:  # it holds other files, or is gone already
+            if folder.exists():
+                return
+        folder = folder.parent
 
 
 def end(table: Place) -> None:

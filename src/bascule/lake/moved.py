@@ -65,7 +65,7 @@ def _read(table: Table, parts: Iterable[str]) -> list[bytes]:
         except OSError as error:
             raise EnvironmentProblem(
                 f"{path}, which lists files of table {table.name!r} that were compacted, cannot be read.",
-                hint="`bascule doctor` lists everything damaged.",
+                hint="`bascule doctor` lists what is damaged, and the way back.",
             ) from error
         found += [data[at : at + WIDTH] for at in range(0, len(data), WIDTH)]
     return found

@@ -30,7 +30,7 @@ NAME = "bascule.name"
 # In which order the days and months of its files were read, as JSON, so that the next file is read in the same.
 DATES = "bascule.dates"
 
-_NAME = re.compile(r"^(?:[A-Za-z_][\w-]{0,99}\.){0,5}[A-Za-z_][\w-]{0,99}$", re.ASCII)
+_NAME = re.compile(r"^(?:[A-Za-z_][\w-]{0,99}\.){0,5}[A-Za-z_][\w-]{0,99}\Z", re.ASCII)
 
 
 def checked_name(name: str) -> str:

@@ -9,28 +9,35 @@ import pyarrow as pa
 
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
+from bascule.lake.ahead import ahead
 from bascule.lake.iceberg import schemas
 from bascule.lake.inputs import reader
 
 
 class Rows:
-    """A stream of record batches with its schema. It can be read once.
+    """A stream of record batches with its schema. It can be read once; `count` is told the rows of each batch.
 
     Args:
         data: an Arrow table, batch or reader, a DuckDB relation, a pandas or Polars frame (a lazy one too), anything
             that speaks Arrow's C stream, or several of these or of dicts, one after the other.
         expected: returns the columns of the table that they are for, which say what the values of dicts are.
+        read_ahead: read them in a thread, while those that came are written.
 
     Raises:
         InputError: for anything else.
     """
 
-    def __init__(self, data: Any, expected: Callable[[], pa.Schema] | None = None) -> None:
+    def __init__(self, data: Any, expected: Callable[[], pa.Schema] | None = None, *, read_ahead: bool = False) -> None:
         with engine.told("The rows cannot be read"):
             self.reader = reader(data, expected)
         self.schema: pa.Schema = self.reader.schema
+        self.read_ahead = read_ahead
+        self.count: Callable[[int], None] = lambda rows: None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return ahead(self._batches()) if self.read_ahead else self._batches()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         while True:
             # The disk that rows come from is not the disk they go to: neither's failure may be told as the other's.
             with engine.told("The rows cannot be read"):
@@ -40,6 +47,7 @@ class Rows:
                     return
                 except OSError as error:
                     raise InputError(f"The rows cannot be read: {error}") from error
+            self.count(batch.num_rows)
             yield batch
 
 

@@ -22,12 +22,22 @@ PART = 256
 SPARE_PARTS = 8
 
 
-class Source(msgspec.Struct, frozen=True):
-    """A file that was ingested: the BLAKE3 of its content, its name then, and how many rows came of it."""
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was ingested at once: a file, or a piece of something that grows.
+
+    Attributes:
+        digest: the BLAKE3 of its content, or of what names it for ever (the rows of a query between two values).
+        file: its name then.
+        rows: how many rows came of it.
+        origin: the address that it came from, without secrets.
+        version: what the origin said of it then: `etag`, `mtime`, `query`, `from` and `to` of a cursor or an offset.
+    """
 
     digest: str
     file: str
     rows: int
+    origin: str = ""
+    version: dict[str, str] = {}
 
 
 def sources(table: Table) -> dict[str, Source]:
@@ -57,8 +67,9 @@ def joined(base: Table, ours: Table, theirs: Table, *, picked: bool = False) -> 
 
     With `picked` one side has what both have from the other.
     """
-    old, mine, other = (set(sources(table)) for table in (base, ours, theirs))
-    if not picked and (mine - old) & (other - old):
+    old, mine, other = (sources(table) for table in (base, ours, theirs))
+    fresh = [[source for digest, source in side.items() if digest not in old] for side in (mine, other)]
+    if not picked and (_marks(fresh[0]) & _marks(fresh[1])):
         return None
     parts = _parts(ours)
     return "\n".join([*parts, *(part for part in _parts(theirs) if part not in parts)])
@@ -91,6 +102,11 @@ def paths(table: Table) -> list[str]:
     return _parts(table)
 
 
+def _marks(new: Sequence[Source]) -> set[str]:
+    """Return what two sides may not both have: contents, and the origins that were read on from where one had ended."""
+    return {source.digest for source in new} | {source.origin for source in new if "to" in source.version}
+
+
 def _parts(table: Table) -> list[str]:
     return [part for part in table.properties.get(SOURCES, "").split("\n") if part]
 
@@ -102,5 +118,5 @@ def _read(table: Table, part: str) -> list[Source]:
     except (OSError, msgspec.DecodeError) as error:
         raise EnvironmentProblem(
             f"{path}, which lists the sources of table {table.name!r}, cannot be read.",
-            hint="`bascule doctor` lists everything damaged.",
+            hint="`bascule doctor` lists what is damaged, and the way back.",
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ import pyarrow as pa
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import engine, filesets, objects, records, views
+from bascule.lake.iceberg import scans
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import literal, quoted
+from bascule.lake.narrowing import Condition, limits
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
+from bascule.store import Place
 
 RECORDS_SCHEMA = "records"
 FILES_SCHEMA = "files"
+# Of a table of so few files all are looked at: the engine does that as fast as we find out which.
+FEW_FILES = 8
 
 # Gives rows of a record table that are not in the lake yet: log segments that have not been moved.
 Extra = Callable[[], pa.RecordBatchReader | pa.Table]
@@ -57,7 +64,8 @@ class Session:
         self._lake = Lake(workspace)
         self._extra = dict(extra or {})
         self._overlay = dict(overlay or {})
-        self._viewed: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._read: dict[tuple[str, str], tuple[Any, Table, list[DataFile]]] = {}
+        self._viewed: dict[tuple[str, str], tuple[Any, list[Place]]] = {}
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
@@ -74,7 +82,7 @@ class Session:
         statement = parse(self.connection, query)
         if statement.lists:
             return self.connection.sql(self._listing())
-        self._prepare(statement)
+        self._prepare(statement, params)
         with engine.told("This SQL cannot run"):
             return self.connection.sql(statement.text, params=params)
 
@@ -107,12 +115,13 @@ class Session:
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, statement: Statement) -> None:
+    def _prepare(self, statement: Statement, params: Any) -> None:
         for name in statement.tables:
-            if not self._provide(name) and not (not name.schema and name.name.casefold() in statement.defined):
+            is_defined = not name.schema and name.name.casefold() in statement.defined
+            if not self._provide(name, statement.wanted, params) and not is_defined:
                 raise self._unknown(name)
 
-    def _provide(self, name: TableName) -> bool:
+    def _provide(self, name: TableName, wanted: Sequence[Condition], params: Any) -> bool:
         if name.schema.casefold() == RECORDS_SCHEMA:
             return self._provide_record(name)
         if name.schema.casefold() == FILES_SCHEMA:
@@ -122,9 +131,17 @@ class Session:
         if value is None:
             return not ref and not name.schema and self._provide_record(name)
         key, state = (name.schema.casefold(), name.name.casefold()), self._state(value)
-        if state is None or self._viewed.get(key) != state:
-            self._view(name, f"SELECT * FROM {self._lake.scan(value)}")
-            self._viewed[key] = state or ()
+        if state is None or key not in self._read or self._read[key][0] != state:
+            table = self._lake.table(value)
+            self._read[key] = state, table, table.data_files()
+        _, table, data = self._read[key]
+        only = data
+        if wanted and len(data) > FEW_FILES and (between := limits(wanted, params, table.schema)):
+            only = scans.pruned(table, data, between)
+        paths = [file.path for file in only]
+        if state is None or self._viewed.get(key) != (state, paths):
+            self._view(name, f"SELECT * FROM {scans.scan(table, only=only)}")
+            self._viewed[key] = state, paths
         return True
 
     def _state(self, value: objects.Object) -> tuple[Any, ...] | None:

@@ -13,6 +13,7 @@ import msgspec
 from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import quoted
+from bascule.lake.narrowing import Condition, conditions
 
 # Table functions that make rows out of their arguments. All others read files, settings or other queries.
 FUNCTIONS = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"}
@@ -48,12 +49,14 @@ class Statement:
         tables: the tables that it names and does not define itself.
         defined: the names that its WITH clauses define.
         lists: whether it is SHOW TABLES.
+        wanted: what holds for every row that it reads, when it reads one table.
     """
 
     text: str
     tables: tuple[TableName, ...]
     defined: frozenset[str]
     lists: bool
+    wanted: tuple[Condition, ...] = ()
 
 
 def parse(connection: duckdb.DuckDBPyConnection, query: str) -> Statement:
@@ -72,18 +75,19 @@ def parse(connection: duckdb.DuckDBPyConnection, query: str) -> Statement:
     tree = _tree(connection, text[match.end() :] if match else text)
     tables: dict[TableName, None] = {}
     defined: set[str] = set()
-    lists = False
+    lists, named = False, 0
     for node in _nodes(tree):
         if "cte_map" in node:
             defined |= {entry["key"].casefold() for entry in node["cte_map"]["map"]}
         kind = node.get("type")
         if kind == "BASE_TABLE":
+            named += 1
             tables[TableName(node.get("schema_name") or "", node["table_name"])] = None
         elif kind == "TABLE_FUNCTION":
             _refuse_function(node["function"]["function_name"])
         elif kind == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":
             lists = True
-    return Statement(text, tuple(tables), frozenset(defined), lists)
+    return Statement(text, tuple(tables), frozenset(defined), lists, conditions(tree, named))
 
 
 def with_refs_quoted(query: str) -> str:

@@ -19,6 +19,7 @@ from bascule.lake.iceberg import datafiles, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import Object
+from bascule.lake.parts import FileParts
 from bascule.lake.rowmerge import RowConflict, RowMerge, Side, has_key, merge_rows
 from bascule.lake.rows import Rows
 from bascule.lake.upserting import Upserted
@@ -78,6 +79,10 @@ class Stages:
     def files(self, value: Object) -> list[DataFile]:
         """Return the data files, in the order in which they came."""
         return self.table(value).data_files()
+
+    def parts(self, value: Object) -> FileParts:
+        """Return the rows file by file, for what is measured of each once."""
+        return FileParts(self.table(value))
 
     def snapshots(self, value: Object) -> list[dict[str, Any]]:
         """Return the newest few snapshots, oldest first, as Iceberg's metadata holds them. The history has them all."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 from bascule.errors import Conflict, InputError
 from bascule.history import Commit
 from bascule.lake import engine, objects, staging
-from bascule.lake.iceberg import bounds, datafiles, scans, schemas, snapshots
+from bascule.lake.iceberg import bounds, datafiles, scans, schemas, snapshots, types
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import quoted
@@ -251,7 +251,7 @@ def _refuse_twins(connection: duckdb.DuckDBPyConnection, source: str, key: Seque
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], count: int) -> str:
-    told = "; ".join(", ".join(f"{name} = {value!r}" for name, value in row.items()) for row in rows)
+    told = "; ".join(types.told(row) for row in rows)
     return f"{told}; …" if count > len(rows) else told
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
 from bascule.history import Change, Commit, Staged, Workspace
-from bascule.history.commits import Object
+from bascule.history.commits import Guard, Object
 from bascule.project.publishing import check_staged
+from bascule.project.required import check_required, required_in
 
 
-def admission(
-    workspace: Workspace, branch: str
-) -> Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]:
-    """Return what looks at a change of a branch before it lands: on a protected one, contracts and keys.
+def admission(workspace: Workspace, branch: str, folder: Path | None = None) -> Guard:
+    """Return what looks at a change of a branch before it lands: on a protected one, contracts, keys,
+    and the checks that the project itself requires.
 
     It is told the commit that the change is staged on and the objects that would change, by path (None: removed). It
     raises `CheckFailed` to refuse them, with the failing rows, and returns what else it looked at: path to digest. That
     must be unchanged when the change lands.
+
+    Args:
+        folder: the project's, whose file says what else is required; read anew at each change.
     """
+    refused = f"Nothing is written to {branch!r}"
 
     def admit(head: Commit, changes: Mapping[str, Object | None]) -> Mapping[str, str | None]:
         history = workspace.history
@@ -42,10 +47,13 @@ def admission(
         check_staged(
             workspace,
             staged,
-            f"Nothing is written to {branch!r}",
+            refused,
             f"{branch!r} is unchanged.",
             "Write to a branch of your own, repair the data there, and merge it.",
         )
+        required = required_in(folder)
+        if required is not None:
+            check_required(workspace, required, staged, branch, refused)
         return looked_at
 
     return admit

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bascule.catalog import actor, new_id
 from bascule.contracts import Contract, Report, implied, run_checks
 from bascule.contracts.sql import columns_of
-from bascule.errors import Conflict
+from bascule.errors import Conflict, InputError
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
-from bascule.lake import Lake, objects
+from bascule.lake import Lake, quarantined, seen
 from bascule.lake.engine import opened
-from bascule.lake.ingestion import IngestReport, Mode, stage_ingest
-from bascule.lake.sources import read_source
-from bascule.project.checking import keep, problems, refuse, relations
+from bascule.lake.iceberg import scans
+from bascule.lake.iceberg.types import quoted
+from bascule.lake.ingestion import IngestedFile, IngestReport, Mode, noted, stage_ingest
+from bascule.lake.origins import Gathered, Options, gather, plain
+from bascule.project.checking import functions_of, keep, problems, refuse, relations
+from bascule.project.foldering import gathering, is_folder
+from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
 from bascule.project.required import Required
 from bascule.project.words import counted
-
-if TYPE_CHECKING:
-    import duckdb
 
 Tell = Callable[[str], None]
 TRIES = 5
@@ -53,7 +55,8 @@ class Batch:
         return {
             "table": self.table,
             "rows": self.report.rows,
-            "files": [{"file": f.path.name, "rows": f.rows, "status": f.status} for f in self.report.files],
+            "files": [file.as_dict() for file in self.report.files],
+            "rejected": len(self.report.rejected),
             "commit": self.commit.id if self.commit else None,
             "checks": len(self.checks.results) if self.checks else 0,
             "problems": problems(self.checks) if self.checks else [],
@@ -70,12 +73,17 @@ def bring_in(
     key: Sequence[str] = (),
     mode: Mode = "append",
     dates: str | None = None,
+    tolerate: float = 0.0,
+    options: Options = Options(),  # noqa: B008
+    folder: Path | None = None,
+    confined: bool = False,
     message: str | None = None,
     run: str | None = None,
+    author: str | None = None,
     required: Required | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
-    """Take files into a table of a branch, after its contract has seen them.
+    """Take rows into a table of a branch, after its contract has seen them.
 
     A table without a contract still promises two things: its key names one row, and its columns keep coming.
 
@@ -84,8 +92,14 @@ def bring_in(
     target is unchanged.
 
     Args:
-        source: a file, a folder or a glob.
+        source: a file, a folder or a glob; or the address of a database, a topic, …: `SCHEME://…`.
         key: the key of a table that is made now.
+        tolerate: the share of a file's records, from 0 to 1, that may go to the table `quarantine` because they cannot
+            be read.
+        options: what an address is told besides: a query, a cursor.
+        folder: where relative paths and modules are looked for; the current folder by default.
+        confined: refuse whatever not anybody may reach; for servers.
+        author: who brings it; whoever acts when None.
         mode: `append` adds new files; `replace` puts the files in the place of the table.
         dates: `day-first` or `month-first`; see `read_source`.
         required: the project's own checks, which are run when the branch is protected.
@@ -96,7 +110,55 @@ def bring_in(
         CheckFailed: the contract refuses the batch, with failing rows.
         Conflict: the table was changed by others again and again; nothing was changed.
     """
-    attempt = partial(_bring, workspace, table, source, into, key, mode, dates or "", message, run, required, tell)
+    ask: Callable[..., AbstractContextManager[Gathered]]
+    if is_folder(str(source)) and not confined:
+        mode = "replace"  # the table says what the folder holds now
+        ask = gathering(workspace, table, str(source), into, options, folder, tell)
+    else:
+        ask = _asking(workspace, str(source), mode, options, folder, confined, tell)
+    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
+    return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
+
+
+def _asking(
+    workspace: Workspace, source: str, mode: Mode, options: Options, folder: Path | None, confined: bool, tell: Tell
+) -> Callable[..., AbstractContextManager[Gathered]]:
+    return partial(
+        gather,
+        source,
+        workspace.temporary_folder / "spool",
+        whole=mode == "replace",
+        options=options,
+        folder=folder,
+        confined=confined,
+        tell=tell,
+    )
+
+
+def bring_parts(
+    workspace: Workspace,
+    table: str,
+    what: str,
+    ask: Callable[..., AbstractContextManager[Gathered]],
+    into: str,
+    *,
+    key: Sequence[str] = (),
+    tolerate: float = 0.0,
+    author: str | None = None,
+    required: Required | None = None,
+    tell: Tell = lambda text: None,
+) -> Batch:
+    """Do what `bring_in` does with parts that are there already.
+
+    Args:
+        what: what they are called, as the beginning of a sentence.
+        ask: gives them, told as `known` what the table has; called again when others changed the table meanwhile.
+    """
+    how = _How(table, into, tuple(key), "append", "", tolerate, None, None, required, tell, author or actor())
+    return _repeated(partial(_bring, workspace, what, ask, how))
+
+
+def _repeated(attempt: Callable[[], Batch]) -> Batch:
     for _ in range(TRIES - 1):
         try:
             return attempt()
@@ -105,39 +167,82 @@ def bring_in(
     return attempt()
 
 
-def _bring(
+@dataclass(frozen=True)
+class _How:
+    """What `bring_in` was told."""
+
+    table: str
+    into: str
+    key: tuple[str, ...]
+    mode: Mode
+    dates: str
+    tolerate: float
+    message: str | None
+    run: str | None
+    required: Required | None
+    tell: Tell
+    author: str
+
+
+def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContextManager[Gathered]], how: _How) -> Batch:
+    lake = Lake(workspace)
+    head = workspace.history.resolve(how.into)
+    before = workspace.history.read(head, f"tables/{how.table}")
+    known = list(seen.sources(lake.table(before)).values()) if before is not None else []
+    how.tell(f"reading {source}")
+    with ask(known=known) as found:
+        if not found.parts:
+            return _nothing_new(how.table, source, before, found)
+        staged = stage_ingest(
+            lake,
+            before,
+            how.table,
+            found.parts,
+            mode=how.mode,
+            key=how.key,
+            evolve=before is not None,
+            dates=how.dates,
+            tolerate=how.tolerate,
+            tell=how.tell,
+        )
+        if not staged.changed:
+            return Batch(how.table, staged, None, None, "")
+        return _publish(workspace, how, head, before, staged, found.also)
+
+
+def _nothing_new(table: str, source: str, before: Object | None, found: Gathered) -> Batch:
+    if before is None:
+        raise InputError(f"{source} has nothing yet.", hint="Repeat when it has rows.")
+    held = tuple(IngestedFile(Path(one.file), one.digest, one.rows, "skipped", one.file) for one in found.held[-1:])
+    return Batch(table, IngestReport(table, held, 0, before), None, None, "")
+
+
+def _publish(
     workspace: Workspace,
-    table: str,
-    source: str | Path,
-    into: str,
-    key: Sequence[str],
-    mode: Mode,
-    dates: str,
-    message: str | None,
-    run: str | None,
-    required: Required | None,
-    tell: Tell,
+    how: _How,
+    head: Commit,
+    before: Object | None,
+    staged: IngestReport,
+    also: Mapping[str, Object],
 ) -> Batch:
-    lake, history = Lake(workspace), workspace.history
-    head = history.resolve(into)
-    before = history.read(head, f"tables/{table}")
-    tell(f"reading {source}")
-    staged = stage_ingest(lake, before, table, source, mode=mode, key=key, evolve=before is not None, dates=dates)
-    if not staged.changed:
-        return Batch(table, staged, None, None, "")
+    history, table, into = workspace.history, how.table, how.into
     for assumed in staged.assumed:
-        tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
+        how.tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
     branch = f"ingest/{table}-{new_id('b')[-8:]}"
     history.create_branch(branch, head)
-    files = [f.path.name for f in staged.files if f.status == "ingested"]
-    told = message or f"Bring {', '.join(files[:3])}{' …' if len(files) > 3 else ''} into {table}"
-    meta: dict[str, Any] = {"ingest": [{"file": f.path.name, "digest": f.digest, "rows": f.rows} for f in staged.files]}
-    written = history.commit(branch, {f"tables/{table}": staged.value}, message=told, meta=meta)
-    tell(f"checking {counted(staged.rows, 'row')}")
-    report = _audit(workspace, table, staged, before, written, into, branch, run, mode)
+    taken = [file for file in staged.files if file.status == "ingested"]
+    names = [file.name for file in taken]
+    told = how.message or f"Bring {', '.join(names[:3])}{' …' if len(names) > 3 else ''} into {table}"
+    meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": how.author}
+    changes = {**also, f"tables/{table}": staged.value}
+    written = history.commit(branch, changes, message=told, author=how.author, meta=meta)
+    if staged.rejected:
+        quarantined.keep(workspace, table, into, written.id, staged)
+        how.tell(f"{counted(len(staged.rejected), 'record')} set aside in the table quarantine: {staged.rejected[0]}")
+    how.tell(f"checking {counted(staged.rows, 'row')}")
+    report = _audit(workspace, table, staged, before, written, into, branch, how.run, how.mode)
     try:
-        meta = {**meta, "author": actor()}
-        done = publish(workspace, branch, into, message=told, ship=False, run=run, meta=meta, required=required)
+        done = publish(workspace, branch, into, message=told, ship=False, run=how.run, meta=meta, required=how.required)
     except Conflict:
         history.delete_branch(branch, force=True)
         raise
@@ -168,12 +273,14 @@ def _audit(
             contract = implied(table, staged.value["key"], held)
         report = run_checks(
             connection,
-            _rows(lake, staged, connection),
+            _rows(lake, staged, before if mode == "append" else None),
             contract,
-            related=relations(lake, lambda path: workspace.history.read(written, path)),
+            related=relations(workspace, lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
+            past=past_values(workspace.catalog, f"tables/{table}", BATCH),
+            functions=functions_of(workspace),
         )
-    keep(workspace, report, written.id, run)
+    keep(workspace, report, written.id, run, BATCH)
     refuse(
         [report],
         f"The batch is not merged into {into!r}",
@@ -184,11 +291,11 @@ def _audit(
     return report if obj is not None else None
 
 
-def _rows(lake: Lake, staged: IngestReport, connection: duckdb.DuckDBPyConnection) -> str:
-    """Return text usable after FROM with the batch's rows, in the types that the table has for them."""
-    fresh = [file.path for file in staged.files if file.status == "ingested"]
-    types = lake.schema(staged.value)
-    known = objects.dates_of(lake.table(staged.value))
-    told: dict[str, Any] = {"expected": types, "evolve": True, "checked": False, "known": known}
-    parts = [read_source(path, connection, **told) for path in fresh]
-    return f"({' union all by name '.join(f'select * from {part.relation}' for part in parts)})"
+def _rows(lake: Lake, staged: IngestReport, before: Object | None) -> str:
+    """Return text usable after FROM with the batch's rows, from the data files that were written for it."""
+    table = lake.table(staged.value)
+    held = {file.path for file in lake.table(before).data_files()} if before is not None else set()
+    fresh = scans.scan(table, only=[file for file in table.data_files() if file.path not in held])
+    came = {name.casefold() for name in staged.columns}  # what the batch lacks is null in its files
+    names = [quoted(f["name"]) for f in table.schema["fields"] if f["name"].casefold() in came]
+    return f"(SELECT {', '.join(names)} FROM {fresh})"

@@ -24,6 +24,7 @@ def begin_project(
     catalog: str = "",
     storage: str = "",
     git: bool = True,
+    profile: bool = False,
 ) -> InitReport:
     """Write a project from a look at a folder of data, or from a template, and make its workspace.
 
@@ -37,6 +38,7 @@ def begin_project(
         template: a project that comes with Bascule, instead of data and a label.
         catalog, storage: a team's database and object storage; in the workspace's folder when empty.
         git: also make a git repository, if the folder lies in none.
+        profile: also write a page for each table of the data; see `init_project`.
 
     Raises:
         InputError: the data or the label cannot be used, or not exactly one of data and a template is given.
@@ -61,14 +63,15 @@ def begin_project(
     if template is not None:
         report = copy_template(template, target)
     else:
-        report = init_project(data or Path("."), label or "", target, name)
+        report = init_project(data or Path("."), label or "", target, name, profile=profile)
     if missing:
         try:
             Workspace.create(target, catalog=catalog, storage=storage).close()
         except BaseException:
             _take_back(report)
             raise
-    if git and (done := begin_repository(target, report.files)):
+    texts = [one for one in report.files if one.suffix != ".html"]
+    if git and (done := begin_repository(target, texts)):
         report = replace(report, assumptions=(*report.assumptions, done))
     return report
 

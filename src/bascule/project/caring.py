@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
+from bascule.lake.doctor import Problem
 from bascule.project.linking import Broken, broken_references
 from bascule.project.place import MAIN
 from bascule.serving.log import check_segments
@@ -44,13 +45,13 @@ def examine(workspace: Workspace, deep: bool = False) -> list[Finding]:
     put files in the place of others goes on to where every state is whole.
 
     Args:
-        deep: also read every blob and compare it with its name.
+        deep: also read every blob and every data file and compare it with its name.
     """
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("audit log", lambda: _audit(workspace)),
         ("history", lambda: _history(workspace)),
         ("references", lambda: _references(workspace)),
-        ("tables", lambda: _tables(workspace)),
+        ("tables", lambda: _tables(workspace, deep)),
         ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
         ("prediction log", lambda: _logs(workspace)),
@@ -97,13 +98,14 @@ def _references(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("references", "ok", f"what serves is there, with all that it needs, on {len(heads)} branches")
 
 
-def _tables(workspace: Workspace) -> Iterator[Finding]:
+def _tables(workspace: Workspace, deep: bool) -> Iterator[Finding]:
     for folder in lake_doctor.settle(workspace):
         told = f"a forgetting in {folder} was killed after its rows had left the table; repeat it to finish it"
         yield Finding("tables", "note", told)
-    report = lake_doctor.check(workspace)
+    report = lake_doctor.check(workspace, deep=deep)
     for problem in report.problems:
         yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
+    yield from _ways_back(workspace, report.problems)
     if report.ok:
         gone = f"; {report.expired} states expired, as `bascule retention` says" if report.expired else ""
         told = f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB{gone}"
@@ -112,6 +114,24 @@ def _tables(workspace: Workspace) -> Iterator[Finding]:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
         told = f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
         yield Finding("tables", "note", told)
+
+
+def _ways_back(workspace: Workspace, problems: Sequence[Problem]) -> Iterator[Finding]:
+    """Say of each branch that has a damaged table which state of it is whole, and how to go back there."""
+    history = workspace.history
+    for name in sorted({problem.table for problem in problems}):
+        bad, path = {problem.path for problem in problems if problem.table == name}, f"tables/{name}"
+        for branch in history.branches():
+            digest = history.digest(branch.head, path)
+            if digest is None:
+                continue
+            found = lake_doctor.last_whole(workspace, name, branch.name, bad)
+            if found is None:
+                told = f"no state of {path} on {branch.name} is whole: bring it in again from where it came"
+                yield Finding("tables", "note", told)
+            elif history.digest(found, path) != digest:
+                way = f"go back with: bascule restore {path} --from {found.short} --branch {branch.name}"
+                yield Finding("tables", "note", f"{path} on {branch.name} was whole at {found.short}; {way}")
 
 
 def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:

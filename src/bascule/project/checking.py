@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import duckdb
 from sqlalchemy import insert
 
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
 from bascule.contracts import Contract, Report, implied, render_text, run_checks
-from bascule.errors import CheckFailed
+from bascule.errors import CheckFailed, InputError
+from bascule.functions import load_function
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
-from bascule.lake.engine import opened
+from bascule.lake.engine import confine, opened
+from bascule.project.definitions import read_by_query
+from bascule.project.pasts import TABLE, past_values
+from bascule.project.place import PROJECT_FILE
+from bascule.project.remembering import States
+from bascule.project.tables import opened_views
 
 Reader = Callable[[str], Object | None]
+VIEWS = "features/"
 
 
 def check_table(
@@ -50,14 +58,68 @@ def check_table(
         return None
     lake = Lake(workspace)
     with opened(workspace.temporary_folder) as connection:
-        report = run_checks(connection, lake.scan(table), contract, related=relations(lake, read))
+        _confine(workspace, connection)
+        report = run_checks(
+            connection,
+            lake.scan(table),
+            contract,
+            related=relations(workspace, lake, read),
+            parts=lake.parts(table),
+            memory=States(workspace.catalog),
+            past=past_values(workspace.catalog, f"tables/{name}"),
+            functions=functions_of(workspace),
+        )
     keep(workspace, report, commit, run)
     return report
 
 
-def keep(workspace: Workspace, report: Report, commit: str | None, run: str | None) -> None:
-    """Write a report's results into the records."""
-    rows = report.as_rows(new_id=new_id, commit_id=commit, run_id=run)
+def check_view(
+    workspace: Workspace, name: str, read: Reader, *, commit: str | None = None, run: str | None = None
+) -> Report | None:
+    """Check the rows of a feature view of some state against the view's contract, and keep the results.
+
+    Returns:
+        The report, or None when there is no such view or nothing is asked of it.
+    """
+    path = VIEWS + name
+    obj, view = read(f"contracts/{path}"), read(path)
+    if obj is None or view is None or "sql" not in view:
+        return None
+    contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{path}.yaml"))
+    with opened_views(workspace, read, sorted(read_by_query(view["sql"]))) as connection:
+        _confine(workspace, connection)
+        report = run_checks(
+            connection,
+            f"(\n{view['sql']}\n)",
+            contract,
+            related=relations(workspace, Lake(workspace), read),
+            past=past_values(workspace.catalog, path),
+            functions=functions_of(workspace),
+        )
+    keep(workspace, report, commit, run, subject=path)
+    return report
+
+
+def _confine(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let what a contract or a view says, which may come from elsewhere, read the lake's files only."""
+    confine(connection, [workspace.lake_folder, workspace.storage / "blobs"])
+
+
+def keep(
+    workspace: Workspace,
+    report: Report,
+    commit: str | None,
+    run: str | None,
+    looked_at: str = TABLE,
+    subject: str | None = None,
+) -> None:
+    """Write a report's results into the records.
+
+    Args:
+        looked_at: whether they are of a table or of a batch.
+        subject: the path of what was checked; the table's when not given.
+    """
+    rows = report.as_rows(new_id=new_id, subject=subject, commit_id=commit, run_id=run, looked_at=looked_at)
     if rows:
         with workspace.catalog.write() as conn:
             conn.execute(insert(check_results), rows)
@@ -89,17 +151,44 @@ def problems(report: Report) -> list[dict[str, Any]]:
             "observed": result.observed,
             "expected": result.expected,
             "failed_rows": result.failed_rows,
+            "owner": result.owner,
             "sample": [dict(row) for row in result.sample],
         }
         for result in report.problems
     ]
 
 
-def relations(lake: Lake, read: Reader) -> Callable[[str], str | None]:
-    """Return what gives the relation of a table of some state by name, for checks that look at other tables."""
+def functions_of(workspace: Workspace) -> Callable[[str], Callable[..., Any]] | None:
+    """Return what gives a contract's Python checks: from modules of the project beside the workspace, and no others.
+
+    None when no project is there. A contract may come from elsewhere; it must not import what is not the project's.
+    """
+    folder = workspace.folder.parent
+    if not (folder / PROJECT_FILE).is_file():
+        return None
+
+    def function(name: str) -> Callable[..., Any]:
+        module = name.partition(":")[0]
+        stem = folder / module.replace(".", "/")
+        if not (stem.with_suffix(".py").is_file() or (stem / "__init__.py").is_file()):
+            raise InputError(
+                f"There is no {module.replace('.', '/')}.py in {folder}.",
+                hint="A check's function stands in a module of the project.",
+            )
+        return load_function(name, folder)
+
+    return function
+
+
+def relations(workspace: Workspace, lake: Lake, read: Reader) -> Callable[[str], str | None]:
+    """Return what gives the relation of a table by name, for checks that look at other tables.
+
+    `flights` is the table of the state that is checked; `flights@v1.2` is that of a branch, a tag or a commit.
+    """
 
     def relation(name: str) -> str | None:
-        other = read(f"tables/{name}")
+        plain, _, ref = name.partition("@")
+        other = workspace.history.read(ref, f"tables/{plain}") if ref else read(f"tables/{plain}")
         return lake.scan(other) if other is not None else None
 
     return relation

@@ -28,6 +28,7 @@ def views(project: ProjectFile) -> tuple[FeatureView, ...]:
     found = []
     for name, settings in project.views().items():
         values = {key: value for key, value in msgspec.to_builtins(settings).items() if value not in (None, (), [], {})}
+        values.pop("contract", None)  # what is asked of its rows changes nothing in them
         values["sql"] = plain(project.sql("features", name, "sql"))
         found.append(feature_view(name, values))
     return tuple(found)
@@ -95,6 +96,15 @@ def _features_read(project: ProjectFile) -> tuple[str, ...]:
                 read = references(text, f"[features.{name}] expressions.{feature}")
                 chosen |= dict.fromkeys(column.split(".")[0] for column in read if "." in column)
     return tuple(chosen)
+
+
+def view_tables(project: ProjectFile, name: str) -> tuple[str, ...]:
+    """Return the tables that one view reads, by name.
+
+    Raises:
+        ProjectFileError: its query cannot be read, or reads something else than tables.
+    """
+    return tuple(sorted(_read_by(project, "features", name, "sql")))
 
 
 def tables_read(project: ProjectFile) -> tuple[str, ...]:

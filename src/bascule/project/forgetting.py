@@ -20,6 +20,7 @@ from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import Request
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.querying import query
+from bascule.project.remembering import let_go
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
 from bascule.store import digest_of
 
@@ -76,7 +77,7 @@ def forget_subject(
         subject,
         dry_run=dry_run,
         author=actor(),
-        hooks=(_training_sets, _online, _logged),
+        hooks=(_training_sets, _online, _logged, _states),
         despite_hold=despite_hold,
     )
     if not dry_run:
@@ -195,6 +196,14 @@ def _logged(request: Request) -> list[Forgotten]:
         told = f"prediction_id IN ({listed})"
         found += forget_rows(workspace, GROUND_TRUTH, told, **asked).rows
     return [Forgotten("logs", found)]
+
+
+def _states(request: Request) -> list[Forgotten]:
+    """Delete what checks keep of data files: extremes and the values around a median may be the subject's."""
+    if not request.dry_run:
+        with request.workspace.catalog.write() as conn:
+            let_go(conn)
+    return []
 
 
 def _models_from(workspace: Workspace, sets: set[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from bascule.history.commits import Object
 from bascule.project.definitions import read_by_query
 
 # What a version keeps in the store.
-BLOBS = ("artifact", "card")
+BLOBS = ("artifact", "card", "contract")
 
 
 class Broken(NamedTuple):
@@ -64,6 +64,11 @@ def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
 
 def _reader(path: str, value: Object, objects: dict[str, Object]) -> Iterator[Broken]:
     """A definition may be there before its table is; nothing reads it till then."""
+    view = str(value.get("table", ""))
+    if view.startswith("features/"):
+        if view not in objects:
+            yield Broken("note", f"{path} is about {view}, which is not there")
+        return
     for table in sorted(_tables(value)):
         if f"tables/{table}" not in objects:
             yield Broken("note", f"{path} is about tables/{table}, which is not there")

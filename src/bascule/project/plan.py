@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bascule.project.definitions import view_tables
 from bascule.project.file import ProjectFile
 from bascule.project.related import ordered_sources, related_sources
 from bascule.project.step import Step
@@ -39,7 +40,9 @@ def _define() -> Step:
 def _tables(project: ProjectFile) -> list[Step]:
     sources = ordered_sources(project)
     # All tables come first: a check may compare two of them.
-    return [*map(_ingest, sources), *(_check(project, source) for source in sources if source in project.contract)]
+    checks = [_check(project, source) for source in sources if source in project.contract]
+    views = [_check_view(project, name) for name, view in project.views().items() if view.contract is not None]
+    return [*map(_ingest, sources), *checks, *views]
 
 
 def _ingest(source: str) -> Step:
@@ -66,9 +69,25 @@ def _check(project: ProjectFile, source: str) -> Step:
     )
 
 
+def _check_view(project: ProjectFile, view: str) -> Step:
+    read = [name for name in view_tables(project, view) if name in project.source]
+    checked = [checking.name_of(name) for name in read if name in project.contract]
+    return Step(
+        checking.name_of_view(view),
+        (defining.NAME, *map(ingesting.name_of, read), *checked),
+        ("bascule.project.steps.checking", "bascule.contracts"),
+        ("duckdb",),
+        partial(checking.inputs_of_view, view),
+        partial(checking.work_of_view, view),
+        only_stops=True,
+    )
+
+
 def _model(project: ProjectFile) -> list[Step]:
     tables = tuple(ingesting.name_of(source) for source in project.source)
     checks = tuple(checking.name_of(source) for source in project.source if source in project.contract)
+    views = (name for name, view in project.views().items() if view.contract is not None)
+    checks += tuple(map(checking.name_of_view, views))
     joined = Step(
         training_set.NAME,
         (defining.NAME, *tables, *checks),
@@ -96,8 +115,8 @@ def _model(project: ProjectFile) -> list[Step]:
     registered = Step(
         registering.NAME,
         (evaluating.NAME,),
-        ("bascule.project.steps.registering", "bascule.registry"),
-        (),
+        ("bascule.project.steps.registering", "bascule.registry", "bascule.contracts"),
+        ("duckdb",),
         registering.inputs,
         registering.work,
         idle=registering.idle,

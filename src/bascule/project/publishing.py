@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
-from bascule.contracts import Contract
+from bascule.contracts import Contract, Report
 from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
 from bascule.delivery.traffic import needed
@@ -20,7 +20,8 @@ from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, RowMerge, filesets
-from bascule.project.checking import check_table, refuse
+from bascule.project.checking import VIEWS, check_table, check_view, refuse
+from bascule.project.definitions import read_by_query
 from bascule.project.place import MAIN
 from bascule.project.related import related
 from bascule.project.required import Required, check_required
@@ -313,12 +314,27 @@ def check_staged(
         for name in sorted(names)
         if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
     ]
+    reports += _check_views(workspace, staged, paths, run)
     refuse(reports, refused, f"{unchanged} {repair}")
     _check_served(staged, refused, unchanged)
     models = sorted(path for path in paths if path.startswith("models/"))
     for path in models:
         _check_model(staged, path, refused, unchanged)
     return (*(f"tables/{report.table}" for report in reports), *models)
+
+
+def _check_views(workspace: Workspace, staged: Staged, paths: set[str], run: str | None) -> list[Report]:
+    """Check the feature views with a contract whose rows may differ: a table that they read, or they themselves."""
+    found = []
+    contracts = {p for p, _ in staged.entries(f"contracts/{VIEWS}")} if paths else set()
+    for path in sorted(contracts):
+        name = path.removeprefix(f"contracts/{VIEWS}")
+        view = staged.read(VIEWS + name) or {}
+        read = {f"tables/{table}" for table in read_by_query(view["sql"])} if "sql" in view else set()
+        if paths & {path, VIEWS + name, *read} and all(staged.read(table) is not None for table in read):
+            report = check_view(workspace, name, staged.read, commit=staged.source.id, run=run)
+            found += [report] if report is not None else []
+    return found
 
 
 def _check_served(staged: Staged, refused: str, unchanged: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from bascule.history import Workspace
-from bascule.lake import Session
+from bascule.lake import Session, engine
 from bascule.serving.log import TABLES, unmoved
 
 MAIN = "main"
@@ -49,6 +49,8 @@ def query(workspace: Workspace, sql: str, params: Sequence[Any] | None = None, r
 def ask(workspace: Workspace, sql: str, ref: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]], bool]:
     """Return the columns and the first rows of a query, and whether there are more."""
     with session(workspace, ref) as opened:
-        table = opened.sql(sql).limit(limit + 1).to_arrow_table()
+        found = opened.sql(sql)
+        with engine.told("This SQL cannot run"):
+            table = found.limit(limit + 1).to_arrow_table()
     rows = [tuple(row.values()) for row in table.slice(0, limit).to_pylist()]
     return table.column_names, rows, table.num_rows > limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bascule.contracts import Contract
-from bascule.contracts.checks import Answer, NoRowsFrom, References
+from bascule.contracts.checks import Answer, Called, Differs, NoRowsFrom, Outliers, References
 from bascule.errors import BasculeError
 from bascule.project.file import ProjectFile
 
@@ -21,6 +21,17 @@ def related(contract: Contract, tables: Iterable[str]) -> tuple[str, ...]:
     texts = [rule.sql.casefold() for rule in rules if isinstance(rule, NoRowsFrom | Answer)]
     others = [name for name in tables if name.casefold() != contract.table.casefold()]
     return tuple(n for n in others if n.casefold() in named or any(n.casefold() in text for text in texts))
+
+
+def references(contract: Contract) -> tuple[str, ...]:
+    """Return the branches, tags and commits that a contract compares its table with."""
+    rules = (check.rule for check in contract.checks)
+    return tuple(sorted({r.reference for r in rules if isinstance(r, Differs | Outliers) and r.reference}))
+
+
+def functions(contract: Contract) -> tuple[str, ...]:
+    """Return the Python functions that a contract calls."""
+    return tuple(sorted({check.rule.function for check in contract.checks if isinstance(check.rule, Called)}))
 
 
 def related_sources(project: ProjectFile, table: str) -> tuple[str, ...]:

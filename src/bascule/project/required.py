@@ -23,7 +23,7 @@ from bascule.functions import load_function
 from bascule.history import Change, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Session
-from bascule.project.file import ProjectFile
+from bascule.project.file import ProjectFile, load_project
 from bascule.project.place import PROJECT_FILE, Place
 
 SHOWN = 5
@@ -80,6 +80,13 @@ class Required:
 def required_of(place: Place) -> Required | None:
     """Return what the project of a place requires; None when it has no file or requires nothing."""
     return Required.of(place.file) if (place.folder / PROJECT_FILE).is_file() else None
+
+
+def required_in(folder: Path | None) -> Required | None:
+    """Return what the project in a folder requires as its file says now; None for no project, or one without checks."""
+    if folder is None or not (folder / PROJECT_FILE).is_file():
+        return None
+    return Required.of(load_project(folder))
 
 
 def check_required(

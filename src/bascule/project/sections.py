@@ -47,7 +47,13 @@ class Source(Section, frozen=True, kw_only=True):
     """Where a table comes from: `[source.TABLE]`.
 
     Attributes:
-        path: a file or a pattern such as `data/flights/*.csv`, relative to the project file.
+        path: a file or a pattern such as `data/flights/*.csv`, relative to the project file; or an address:
+            `https://…`, `s3://…`, `postgresql://…`, `mysql://…`, `sqlite://…`, `kafka://…`, `python://module:function`.
+            `${NAME}` in an address is that environment variable.
+        query: what is asked of a database.
+        cursor: a column that only grows: only rows beyond its last value are brought from a database.
+        tolerate: the share of a file's records that may go to the table `quarantine` because they cannot be read.
+        options: what else a kind of source is told, such as the `sheet` of a workbook.
         key: the columns that name a row; rows are compared and deleted by it.
         mode: `append` when each new file is a batch of new rows, `replace` when the files are the whole table.
         dates: how days such as 01/02/2025 are written in CSV files: `day-first` is 1 February, `month-first` is
@@ -58,10 +64,17 @@ class Source(Section, frozen=True, kw_only=True):
         str,
         Meta(
             min_length=1,
-            description="A file or a pattern, relative to the project file.",
-            examples=["data/flights/*.csv"],
+            description="A file or a pattern, relative to the project file; or an address.",
+            examples=["data/flights/*.csv", "postgresql://etl:${PGPASSWORD}@db/shop", "https://example.org/a.csv"],
         ),
     ]
+    query: Annotated[str, Meta(description="What is asked of a database.", examples=["select * from orders"])] = ""
+    cursor: Annotated[str, Meta(description="A column that only grows: only rows beyond its last value come.")] = ""
+    tolerate: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="The share of records that may go to quarantine.", examples=[0.001]),
+    ] = 0.0
+    options: Annotated[dict[str, str], Meta(description="What else a kind of source is told.")] = {}
     key: Annotated[tuple[Column, ...], Meta(description="The columns that name a row.")] = ()
     mode: Annotated[
         Literal["append", "replace"],
@@ -113,6 +126,7 @@ class FeatureView(Section, frozen=True, kw_only=True):
         fields: the columns that are features; all but keys and times when empty.
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
+        contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
     """
 
     sql: Annotated[str, Meta(min_length=1, description="A file with one SELECT.", examples=["features/weather.sql"])]
@@ -126,6 +140,13 @@ class FeatureView(Section, frozen=True, kw_only=True):
         dict[str, Expression],
         Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
     ] = {}
+    contract: Annotated[
+        str | None,
+        Meta(
+            description="An Open Data Contract Standard file (YAML) that the view's rows are held to.",
+            examples=["contracts/features/weather.yaml"],
+        ),
+    ] = None
 
 
 class RequestView(Section, frozen=True, kw_only=True):
@@ -284,6 +305,8 @@ class Deployment(Section, frozen=True, kw_only=True):
         strategy: `canary` sends a growing share, `replace` sends everything at once.
         steps: the canary's shares in percent, growing, ending at 100.
         guardrails: what a canary is judged by.
+        requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
+            any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
     """
 
     name: Name
@@ -294,6 +317,10 @@ class Deployment(Section, frozen=True, kw_only=True):
         tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
     guardrails: Guardrails = Guardrails()
+    requests: Annotated[
+        Literal["log", "refuse"],
+        Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
+    ] = "log"
 
 
 Persistence = Annotated[

@@ -14,6 +14,7 @@ from bascule.errors import Conflict, EnvironmentProblem, NotFound
 from bascule.history import Commit
 from bascule.history.commits import Object
 from bascule.lake import Lake, RowConflict, RowMerge, Unmergeable
+from bascule.project.reviewing.words import cell
 
 TABLES = "tables/"
 MOST_LISTED = 1000
@@ -191,6 +192,6 @@ def _opened(file: Path | None, mode: Literal["wb", "ab"]) -> Iterator[BinaryIO |
 
 def _told(path: str, found: dict[str, Any]) -> str:
     total, rows = found["total"], found["conflicts"][:NAMED]
-    keys = [", ".join(f"{name} = {value!r}" for name, value in row["key"].items()) for row in rows]
+    keys = [", ".join(f"{name} = {cell(value)}" for name, value in row["key"].items()) for row in rows]
     more = f" and {total - len(keys):,} more" if total > len(keys) else ""
     return f"{total:,} row{'' if total == 1 else 's'} of {path} ({'; '.join(keys)}{more})"

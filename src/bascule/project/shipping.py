@@ -106,6 +106,7 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         strategy=STRATEGIES[rules.strategy],
         steps=rules.steps,
         guardrails=guardrails_of(rules),
+        requests=rules.requests,
     )
 
 

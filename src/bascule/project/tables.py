@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
 
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
+from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
 
@@ -20,12 +21,21 @@ def opened_tables(workspace: Workspace, ref: str | Commit, names: Sequence[str])
     Raises:
         NotFound: a table is not there, with the nearest name.
     """
-    lake = Lake(workspace)
     commit = ref if isinstance(ref, Commit) else workspace.history.resolve(ref)
     known = [path.removeprefix("tables/") for path in workspace.history.digests(commit, "tables/")]
+    with opened_views(workspace, lambda path: workspace.history.read(commit, path), names, known) as connection:
+        yield connection
+
+
+@contextmanager
+def opened_views(
+    workspace: Workspace, read: Callable[[str], Object | None], names: Sequence[str], known: Sequence[str] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Do what `opened_tables` does for a state that `read` gives the objects of; no branch may have it yet."""
+    lake = Lake(workspace)
     with opened(workspace.temporary_folder) as connection:
         for name in names:
-            obj = workspace.history.read(commit, f"tables/{name}")
+            obj = read(f"tables/{name}")
             if obj is None:
                 raise NotFound("table", name, known)
             schema, _, table = name.rpartition(".")

@@ -47,6 +47,7 @@ def register(
     run_id: str | None = None,
     metrics: Mapping[str, float] | None = None,
     card: Callable[[int], str] | None = None,
+    contract: str | None = None,
     alias: str | None = None,
     force: str | None = None,
     author: str | None = None,
@@ -70,6 +71,7 @@ def register(
         run_id: the run that trained it.
         metrics: such as `EvaluationReport.flat()`.
         card: writes the card's text for the version's number; it is kept in the store.
+        contract: the text of the contract that its inputs are held to; it is kept in the store.
         alias: an alias to point to the new version in the same commit.
         force: why to register it although a gate refuses it; kept as an approval with who forced it.
         author: who registers; the acting user when not given.
@@ -95,6 +97,7 @@ def register(
         "features": features,
         "training_set": training_set,
         "run_id": run_id,
+        "contract": ws.store.put(contract.encode()) if contract else None,
         "passed": bool(evaluation["passed"]),
         "metrics": dict(metrics or {}),
         "forced": (force or "") if not evaluation["passed"] else "",

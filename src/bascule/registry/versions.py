@@ -33,6 +33,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         passed: whether all gates passed.
         metrics: such as `test.auc`.
         card: digest of its card in the store, or None.
+        contract: digest of the contract of its inputs in the store, or None.
         created_at: microseconds since 1970 UTC.
         created_by: who registered it.
         forced: why it was registered although a gate refused it; empty when none did.
@@ -54,6 +55,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     features: str | None = None
     run_id: str | None = None
     card: str | None = None
+    contract: str | None = None
     forced: str = ""
     aliases: tuple[str, ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,12 +33,14 @@ def create_app(
     *,
     routes: Sequence[Route] = (),
     error_page: ErrorPage = plain_error_page,
+    folder: Path | None = None,
 ) -> ASGIApp:
     """Return the ASGI application for a workspace.
 
     Args:
         routes: what rooms above add to the native API, such as the pages.
         error_page: how an error is shown to people.
+        folder: the project's, whose own checks hold what clients write to protected branches.
 
     Raises:
         UndeclaredPermission: when a route does not say who may use it.
@@ -47,7 +50,7 @@ def create_app(
     check_reach(workspace, settings)
     table = check_table(join(API, routes))
     table.append(openapi_route(table))
-    context = Context(workspace, settings, error_page)
+    context = Context(workspace, settings, error_page, folder)
     native = [StarletteRoute(route.path, bind(route, context), methods=[route.method]) for route in table]
     app = Starlette(
         routes=[Mount(PLACE, IcebergCatalog(context)), *native],

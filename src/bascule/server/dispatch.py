@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
@@ -37,11 +38,16 @@ STRICT = "/api/"  # an unknown query parameter is a mistake here, not an additio
 
 @dataclass(frozen=True)
 class Context:
-    """What all requests of one server share."""
+    """What all requests of one server share.
+
+    Attributes:
+        folder: the project's folder; None when a workspace is served without one.
+    """
 
     workspace: Workspace
     settings: ServerSettings
     error_page: ErrorPage
+    folder: Path | None = None
     meter: RequestMeter = field(default_factory=RequestMeter)
     started_at: int = field(default_factory=now)
 
@@ -177,6 +183,8 @@ def _read_body_as(request: Request, route: Route, kind: Any, raw: bytes, secret:
         return _convert(form, kind, "form") if kind else None
     if kind is None:
         return None
+    if kind is bytes:
+        return raw
     if raw and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Refused(415, InputError("The body must be JSON.", hint="Send it with: Content-Type: application/json"))
     try:

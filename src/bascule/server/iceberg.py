@@ -77,7 +77,8 @@ class IcebergCatalog:
         query = dict(request.query_params)
         ref = found.parameters.get("prefix") or query.get("warehouse") or found.ref or "main"
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return Ask(self.context.workspace, principal.name, ref, found.parameters, query, headers, raw)
+        context = self.context
+        return Ask(context.workspace, principal.name, ref, found.parameters, query, headers, raw, context.folder)
 
 
 def check_endpoints(endpoints: Iterable[Endpoint]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_origin
 import msgspec
 
 from bascule import __version__
+from bascule.project.pushing import ARROW, JSON
 from bascule.server.access import roles_with
 from bascule.server.routes import Call, Route, shape_of
 
@@ -41,13 +42,15 @@ def build(table: Sequence[Route]) -> dict[str, Any]:
     shapes = [shape_of(route.endpoint) for route in routes]
     wanted: list[Any] = [Problem]
     for shape in shapes:
-        wanted += [kind for kind in (shape.body, shape.answer) if _has_schema(kind)]
+        wanted += [kind for kind in (shape.body, shape.answer) if _has_schema(kind) and kind is not bytes]
     schemas, components = msgspec.json.schema_components(wanted, schema_hook=lambda _: {}, ref_template=REF)
     known = {_key(kind): schema for kind, schema in zip(wanted, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route, shape in zip(routes, shapes, strict=True):
         operation = _operation(route, shape.query)
-        if shape.body is not None:
+        if shape.body is bytes:
+            operation["requestBody"] = {"content": {kind: {} for kind in (*JSON, *ARROW)}, "required": True}
+        elif shape.body is not None:
             content = {"application/json": {"schema": known[_key(shape.body)]}}
             operation["requestBody"] = {"content": content, "required": True}
         answer = known[_key(shape.answer)] if _has_schema(shape.answer) else {}

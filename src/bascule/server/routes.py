@@ -27,7 +27,8 @@ class Call(Generic[Q, B]):
     Attributes:
         path: the parameters in the route's path.
         query: the query parameters, or None when the endpoint declares none.
-        body: the body (JSON for the API, a form for a page), or None when the endpoint declares none.
+        body: the body (JSON for the API, a form for a page; as it came when `bytes` are declared), or None when the
+            endpoint declares none.
         form_token: what a form in the answer must send back, so that no other site can post it.
     """
 

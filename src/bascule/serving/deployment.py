@@ -12,6 +12,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
 from bascule.serving.log.predictions import Context
 from bascule.serving.model import LoadedModel
+from bascule.serving.promises import Promises, promises_of
 from bascule.serving.split import Split
 from bascule.training import Signature, read_signature
 
@@ -29,6 +30,7 @@ class ServedDeployment:
         models: the versions that are ready: those with traffic, those of the rollout, and what served before.
         problem: why the branch's present state could not be loaded; what served before answers then, or nothing.
         extra: versions that were loaded because somebody asked for them by number, newest last.
+        promises: version to what its requests are held to; empty when they are only logged.
     """
 
     branch: str
@@ -42,6 +44,7 @@ class ServedDeployment:
     contexts: dict[int, Context]
     problem: str = ""
     extra: dict[int, LoadedModel] = field(default_factory=dict)
+    promises: Mapping[int, Promises] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:
@@ -135,10 +138,20 @@ def serve_deployment(
         except (BasculeError, OSError) as error:
             if needed:
                 problem = f"version {version} of model {value['model']!r} cannot be loaded: {error}"
+    promises: dict[int, Promises] = {}
+    for number, entry in registered.items():
+        try:
+            asked = promises_of(ws, value, entry)
+        except BasculeError as error:
+            problem = problem or error.message
+            continue
+        if asked is not None:
+            promises[int(number)] = asked
     if problem and before is not None and before.models:
         return replace(before, problem=problem)
+    split, shadows = Split(value), _shadows(value)
     return ServedDeployment(
-        branch, commit.id, name, value, registered, models, Split(value), _shadows(value), {}, problem
+        branch, commit.id, name, value, registered, models, split, shadows, {}, problem, promises=promises
     )
 
 

@@ -99,7 +99,8 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
         The answer; when the model itself failed, `error` says so, and it must still be recorded.
 
     Raises:
-        InputError: the rows do not fit the model; the text names the column.
+        InputError: the rows do not fit the model, or break its contract where a deployment refuses that; the text names
+            the column.
         EnvironmentProblem: the version is not in memory.
     """
     rows = query.rows
@@ -115,6 +116,9 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
             f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip(),
             hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
         )
+    promises = deployment.promises.get(arm.version)
+    if promises is not None:
+        promises.hold(rows, model.encoder.names)
     answer = Answer(deployment, query, arm, model, unit)
     began = time.perf_counter_ns()
     try:

@@ -44,6 +44,7 @@ class Bucket:
             )
         self.address = _plain(url)
         self.query = parts.query
+        self.options = options
         place = parts.netloc.rpartition("@")[2]
         self.root = f"{place}{unquote(parts.path)}".rstrip("/")
         signed = {}

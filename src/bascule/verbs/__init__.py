@@ -51,11 +51,14 @@ def init(
     catalog: str = "",
     storage: str = "",
     git: bool = True,
+    profile: bool = False,
 ) -> InitReport:
     """Look at a folder of data, write a project in plain text and make its workspace; see `begin_project`."""
     from bascule.project.beginning import begin_project
 
-    return begin_project(data, label, into, template=template, name=name, catalog=catalog, storage=storage, git=git)
+    return begin_project(
+        data, label, into, template=template, name=name, catalog=catalog, storage=storage, git=git, profile=profile
+    )
 
 
 #: The methods that `bascule.NAME` calls on the project of the current folder.

@@ -92,7 +92,7 @@ class AskingVerbs(Bound):
         return audit.last(self.workspace.catalog, limit)
 
     def doctor(self, *, deep: bool = False) -> list[Finding]:
-        """Look whether everything that the workspace promises holds; `deep` reads every blob too."""
+        """Look whether everything that the workspace promises holds; `deep` reads every blob and data file too."""
         from bascule.project.caring import examine
 
         return examine(self.workspace, deep)

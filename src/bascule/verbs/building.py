@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,10 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from bascule.contracts import Report
     from bascule.lake.filesets import FileSet
+    from bascule.profiles import FilesProfile, TableProfile
     from bascule.project.batches import Batch
+    from bascule.project.pasts import Measurement
+    from bascule.project.profiling import Mocked
     from bascule.project.receipt import Receipt
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
@@ -30,13 +33,25 @@ class BuildingVerbs(Bound):
         key: Sequence[str] = (),
         mode: Literal["append", "replace"] | None = None,
         dates: Literal["day-first", "month-first"] | None = None,
+        query: str = "",
+        cursor: str = "",
+        tolerate: float | None = None,
+        option: Mapping[str, str] | None = None,
         message: str | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> Batch:
-        """Bring files into a table: written on a branch of their own, checked there, merged when they pass."""
+        """Bring rows into a table: written on a branch of their own, checked there, merged when they pass.
+
+        Args:
+            source: files, or an address: `https://…`, `s3://…`, `postgresql://…`, `kafka://…`, `python://module:function`.
+            query, cursor: what is asked of a database, and a column that only grows: only rows beyond it are brought.
+            tolerate: the share of a file's records that may go to the table `quarantine` because they cannot be read.
+            option: what else a kind of source is told, such as the `sheet` of a workbook.
+        """
         from bascule.project.bringing import ingest
 
-        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell)
+        told: dict[str, Any] = {"query": query, "cursor": cursor, "tolerate": tolerate, "options": option}
+        return ingest(self.place, table, source, key=key, mode=mode, dates=dates, message=message, tell=tell, **told)
 
     def table(self, name: str, *, at: str | None = None) -> BranchTable:
         """Return a table: look at it and read it, create, append, overwrite, upsert, delete, change or drop it.
@@ -57,13 +72,18 @@ class BuildingVerbs(Bound):
     def files(self, name: str, *, at: str | None = None) -> FileSet:
         """Return a set of files: add a folder to it, check it out, or read it by path without a checkout.
 
+        What is added to a protected branch is held to the checks that the project requires.
+
         Args:
             name: the set; it begins with its first `add`.
             at: the state that is read; the current branch by default.
         """
         from bascule.lake.filesets import FileSet
+        from bascule.project.admitting import admission
 
-        return FileSet(self.workspace, name, self.place.branch, at)
+        branch = self.place.branch
+        guard = admission(self.workspace, branch, self.place.folder)
+        return FileSet(self.workspace, name, branch, at, guard=guard)
 
     def file_sets(self, at: str | None = None) -> dict[str, dict[str, Any]]:
         """Return the sets of files at a state, by name, with the object of each: how many files, how many bytes."""
@@ -82,6 +102,67 @@ class BuildingVerbs(Bound):
         from bascule.project.contracting import check_contract
 
         return check_contract(self.place, table)
+
+    def explain_contract(self, table: str) -> str:
+        """Return how a table is checked: the one scan, the queries beside it, and how much was measured before."""
+        from bascule.project.contracting import explain_contract
+
+        return explain_contract(self.place, table)
+
+    def contract_history(self, table: str, *, check: str | None = None, batches: bool = False) -> list[Measurement]:
+        """Return what a table's checks measured before, oldest first, each with what was usual then.
+
+        Args:
+            check: only this one.
+            batches: what they measured of the batches that came in, and not of the whole table.
+        """
+        from bascule.project.contracting import contract_history
+
+        return contract_history(self.place, table, check, batches=batches)
+
+    def profile(
+        self,
+        table: str,
+        *,
+        at: str | None = None,
+        against: str | None = None,
+        columns: Sequence[str] = (),
+        label: str | None = None,
+        sample: int = 0,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> TableProfile | FilesProfile:
+        """Return what a table or a set of files holds; `bascule.project.profiling.html` writes it as a page.
+
+        Args:
+            table: a table, or a set of files (`files/photos` where both have the name).
+            at: the state that is read; the current branch by default.
+            against: another state to compare with.
+            columns: only these.
+            label: what is learned from it, to judge leakage by; the project's own unless given.
+            sample: look at about so many rows or files only; 0 looks at all rows, and reads 2,000 files.
+        """
+        from bascule.project.profiling import profile
+
+        return profile(
+            self.place, table, at=at, against=against, columns=columns, label=label, sample=sample, tell=tell
+        )
+
+    def mock(
+        self,
+        tables: str | Sequence[str],
+        *,
+        rows: int = 1000,
+        seed: int = 0,
+        at: str | None = None,
+        private: Sequence[str] = (),
+        output: Path | str | None = None,
+        into: str | None = None,
+    ) -> Mocked:
+        """Make up rows after the profiles of tables; see `bascule.project.profiling.mock`."""
+        from bascule.project.profiling import mock
+
+        names = [tables] if isinstance(tables, str) else tables
+        return mock(self.place, names, rows=rows, seed=seed, at=at, private=private, output=output, into=into)
 
     def run(self, *, force: str = "", watcher: Watcher | None = None) -> Result:
         """Bring the branch up to date with the project: every step whose inputs changed runs, and no other."""

@@ -41,6 +41,11 @@ class CaringVerbs(Bound):
         """
         from bascule.lake.maintenance import collect
 
+        if not dry_run:
+            from bascule.project.remembering import let_go_unused
+
+            with self.workspace.catalog.write() as conn:
+                let_go_unused(conn)
         return collect(self.workspace, dry_run=dry_run, grace=grace, tell=tell)
 
     def retention(self) -> Retention:

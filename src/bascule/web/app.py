@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from starlette.types import ASGIApp
 
 from bascule import server
@@ -27,10 +29,13 @@ PAGES = join(
 )
 
 
-def create_app(workspace: Workspace, settings: ServerSettings | None = None) -> ASGIApp:
+def create_app(workspace: Workspace, settings: ServerSettings | None = None, *, folder: Path | None = None) -> ASGIApp:
     """Return the ASGI application for a workspace: pages, API, metrics and health.
+
+    Args:
+        folder: the project's; see `bascule.server.create_app`.
 
     Raises:
         EnvironmentProblem: when others could connect and there is no token to know them by.
     """
-    return server.create_app(workspace, settings, routes=PAGES, error_page=error_page)
+    return server.create_app(workspace, settings, routes=PAGES, error_page=error_page, folder=folder)

@@ -34,7 +34,10 @@ class StaticFile:
 @cache
 def static_files() -> dict[str, StaticFile]:
     """All files by name, such as `vendor/htmx.min.js`."""
-    return dict(_walk(files("bascule.web") / "static", ""))
+    # A profile's style lies beside what writes a profile as a page of its own.
+    body = (files("bascule.project.profiling") / "profile.css").read_bytes()
+    style = StaticFile(body, TYPES[".css"], blake3(body).hexdigest()[:12])
+    return {**dict(_walk(files("bascule.web") / "static", "")), "profile.css": style}
 
 
 def static_url(name: str) -> str:

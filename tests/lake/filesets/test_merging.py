@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from tests.lake.filesets.conftest import fill
 
 from bascule.errors import Conflict, NotFound
 from bascule.history import Workspace
+from bascule.lake import Lake
 from bascule.lake.filesets import FileSet
 from bascule.project.comparing import compare
 from bascule.project.publishing import publish
@@ -68,6 +70,30 @@ def test_a_file_that_both_changed_is_named(
         local_workspace, "dev", "main", ours=["files/photos/f0001"], theirs=["files/photos/f0002", "files/photos/n"]
     )
     assert [photos().read(path) for path in ("f0001", "f0002", "n", "z")] == [b"ours", b"theirs", b"2", b"z"]
+
+
+def test_every_set_and_table_in_conflict_is_named_at_once(local_workspace: Workspace, tmp_path: Path) -> None:
+    history, lake, names = local_workspace.history, Lake(local_workspace), ("labels", "photos")
+    lake.append("t", pa.table({"id": [1]}))
+    for name in names:
+        FileSet(local_workspace, name).add(fill(tmp_path / "base", {"a": b"1"}))
+    history.create_branch("dev")
+    for branch, data in (("main", b"ours"), ("dev", b"theirs")):
+        lake.overwrite("t", pa.table({"id": [len(data)]}), branch=branch)
+        for name in names:
+            FileSet(local_workspace, name, branch).add(fill(tmp_path / branch, {"a": data}))
+    head = history.resolve("main")
+    with pytest.raises(Conflict) as told:
+        publish(local_workspace, "dev", "main")
+    assert told.value.paths == ["tables/t", "files/labels/a", "files/photos/a"]
+    for text in ("both changed tables/t", "1 file of files/labels", "1 file of files/photos"):
+        assert text in told.value.message
+    assert "--ours files/labels/a" in told.value.hint
+    assert "--ours files/photos/a" in told.value.hint
+    with pytest.raises(Conflict) as fewer:
+        publish(local_workspace, "dev", "main", theirs=["tables/t", "files/labels"])
+    assert fewer.value.paths == ["files/photos/a"]
+    assert history.resolve("main") == head
 
 
 def test_a_whole_side_can_be_kept(sides: Callable[..., None], photos: Photos, local_workspace: Workspace) -> None:

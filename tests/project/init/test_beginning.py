@@ -48,6 +48,16 @@ def test_a_repository_is_made_and_holds_the_text_only(data: Path, tmp_path: Path
     Workspace.open(tmp_path).close()
 
 
+def test_profiles_are_written_and_stay_out_of_git(data: Path, tmp_path: Path) -> None:
+    report = begin_project(data, "y", tmp_path, profile=True)
+    assert Path("profiles/t.html") in report.files
+    page = (tmp_path / "profiles" / "t.html").read_text("utf-8")
+    assert "What could be learned" in page
+    assert '<span class="p-word">the label</span>' in page
+    assert git(tmp_path, "status", "--porcelain") == ""
+    assert not any(one.startswith("profiles") for one in git(tmp_path, "ls-files").splitlines())
+
+
 def test_a_repository_that_is_there_is_left_alone(data: Path, tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "-b", "trunk")
     report = begin_project(data, "y", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -132,6 +133,60 @@ def test_a_key_is_held_on_a_protected_branch(catalog: Catalog, local_workspace: 
     code, _, said = catalog.error("POST", TABLE, {"requirements": [], "updates": added(twice)})
     assert code == 400
     assert "1 critical check failed" in said
+
+
+PROJECT = """
+[project]
+name = "p"
+
+[merge]
+checks = ["few.sql", "own:calm"]
+"""
+CALM = """
+def calm(state):
+    if state.read("tables/ns.t") is None:
+        return None
+    rows, before = (state.sql(f"SELECT count(*) AS n FROM {t}").to_pylist()[0]["n"] for t in ("ns.t", "ns.t@main"))
+    return f"{rows - before} rows more" if rows - before > LIMIT else None
+"""
+
+
+def test_what_the_project_requires_holds_for_engines_too(local_workspace: Workspace, tmp_path: Path) -> None:
+    history, lake = local_workspace.history, Lake(local_workspace)
+    (tmp_path / "bascule.toml").write_text('[project]\nname = "p"\n', encoding="utf-8")
+    (tmp_path / "few.sql").write_text("SELECT * FROM ns.t WHERE id < 0\n", encoding="utf-8")
+    (tmp_path / "own.py").write_text(f"LIMIT = 2\n{CALM}", encoding="utf-8")
+    catalog = Catalog(TestClient(create_app(local_workspace, folder=tmp_path), base_url="http://127.0.0.1:7400"))
+    catalog.table()
+    for name, ids in (("negative", [-1]), ("many", [1, 2, 3]), ("good", [1])):
+        history.create_branch(name)
+        lake.append("ns.t", rows(*ids), branch=name)
+
+    def send(name: str) -> Any:
+        (fresh,) = lake.snapshots(history.get(name, "tables/ns.t"))
+        return {"requirements": [], "updates": added(fresh)}
+
+    # Read anew at each change: what is required is what the file says by now.
+    (tmp_path / "bascule.toml").write_text(PROJECT, encoding="utf-8")
+    head = history.resolve("main")
+    code, kind, said = catalog.error("POST", TABLE, send("negative"))
+    assert (code, kind) == (400, "BadRequestException")
+    assert "Nothing is written to 'main': 1 required check failed" in said
+    assert "few.sql: 1 row must not be" in said
+    several = {"table-changes": [{"identifier": {"namespace": ["ns"], "name": "t"}, **send("many")}]}
+    assert "own:calm: 3 rows more" in catalog.error("POST", "transactions/commit", several)[2]
+    assert history.resolve("main") == head
+    (tmp_path / "own.py").write_text("nonsense(", encoding="utf-8")
+    code, _, said = catalog.error("POST", TABLE, send("good"))
+    assert code == 400
+    assert "'own' cannot be imported" in said
+    assert history.resolve("main") == head
+    # A branch that nobody protects is not held.
+    history.create_branch("dev")
+    assert replace(catalog, ref="dev").ask("POST", TABLE, send("negative")).status_code == 200
+    (tmp_path / "own.py").write_text(f"LIMIT = 2\n{CALM}", encoding="utf-8")
+    catalog.post(TABLE, send("good"))
+    assert history.get("main", "tables/ns.t")["rows"] == 1
 
 
 class Lost(EnvironmentProblem):

@@ -234,7 +234,7 @@ def test_renames(catalog: Catalog, local_workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "../x", "a.b", "é", "e\u0301", "x" * 10_000, "1st", "a/b", "t\0"], ids=repr
+    "name", ["", "a b", "../x", "a.b", "é", "e\u0301", "x" * 10_000, "1st", "a/b", "t\0", "t\n"], ids=repr
 )
 def test_names_that_no_table_has(catalog: Catalog, name: str, local_workspace: Workspace) -> None:
     catalog.post("namespaces", {"namespace": ["ns"]})

@@ -29,7 +29,7 @@ PACKED, WHOLE, CHUNKED = 0, 1, 2
 # A digest as it lies in manifests, and a number of bytes or files.
 Digest = bytes
 Count = Annotated[int, Meta(ge=0)]
-_NAME = re.compile(r"^[A-Za-z0-9_][\w.-]{0,99}$", re.ASCII)
+_NAME = re.compile(r"^[A-Za-z0-9_][\w.-]{0,99}\Z", re.ASCII)
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):

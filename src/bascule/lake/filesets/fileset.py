@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from bascule.errors import Busy, InputError, NotFound
 from bascule.history import Commit, Workspace, expiry
-from bascule.history.commits import canonical
+from bascule.history.commits import Guard, canonical
 from bascule.lake.filesets import comparing, merging, reading
 from bascule.lake.filesets.adding import Adding
 from bascule.lake.filesets.checkout import CheckedOut, Checkout
@@ -39,11 +39,21 @@ class FileSet:
         name: the set.
         branch: the branch that additions go to.
         at: the state that is read; the branch when None.
+        guard: looks at what is about to land on the branch, and raises to refuse it.
     """
 
-    def __init__(self, workspace: Workspace, name: str, branch: str = "main", at: str | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str,
+        branch: str = "main",
+        at: str | None = None,
+        *,
+        guard: Guard | None = None,
+    ) -> None:
         self.workspace, self.name, self.branch = workspace, checked_name(name.removeprefix(PREFIX)), branch
         self.ref = at or branch
+        self.guard = guard
 
     def __repr__(self) -> str:
         return f"FileSet({self.name!r}, at={self.ref!r})"
@@ -300,8 +310,12 @@ class FileSet:
         return msgspec.structs.replace(place, only=tuple(dict.fromkeys((*place.only, *only))) if place.only else ())
 
     def _commit(self, value: Object | None, before: str | None, message: str) -> Commit:
-        path = path_of(self.name)
-        return self.workspace.history.commit(self.branch, {path: value}, message=message, expect={path: before})
+        path, history = path_of(self.name), self.workspace.history
+        changes, head = {path: value}, history.resolve(self.branch)
+        looked_at: Mapping[str, str | None] = {}
+        if self.guard is not None and history.read(head, path) != value:
+            looked_at = self.guard(head, changes)
+        return history.commit(self.branch, changes, message=message, expect={**looked_at, path: before})
 
     def _refuse_empty(self, value: Object | None, root: Path) -> None:
         if value is None:

@@ -5,7 +5,7 @@ looked at before it lands: nothing outside of the lake, nothing that would let a
 The protocols call it; it knows the history and the Iceberg engine, and nothing of HTTP.
 """
 
-from bascule.lake.foreign.landing import Guard, State, Unknown
+from bascule.lake.foreign.landing import State, Unknown
 from bascule.lake.foreign.names import DEFAULT, Identifier
 from bascule.lake.foreign.refusals import (
     NamespaceExists,
@@ -20,7 +20,6 @@ from bascule.lake.foreign.refusals import (
 
 __all__ = [
     "DEFAULT",
-    "Guard",
     "Identifier",
     "NamespaceExists",
     "NamespaceNotEmpty",

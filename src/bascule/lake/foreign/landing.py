@@ -11,14 +11,11 @@ from typing import Any
 
 from bascule.errors import BasculeError, Conflict, EnvironmentProblem, InputError
 from bascule.history import Commit, History, Workspace
+from bascule.history.commits import Guard
 from bascule.lake.foreign.refusals import ReadOnly
 from bascule.lake.objects import Object
 
 TRIES = 60
-
-# Looks at the objects that are about to land on a commit, by path, and raises to refuse them. Returns what else must
-# still be there when they land: path to digest (None: not there).
-Guard = Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]
 
 
 class Unknown(EnvironmentProblem):

@@ -14,7 +14,7 @@ VIEWS = "views/"
 DEFAULT = ("default",)
 MOST_LEVELS = 5
 
-_LEVEL = re.compile(r"^[A-Za-z_][\w-]{0,99}$", re.ASCII)
+_LEVEL = re.compile(r"^[A-Za-z_][\w-]{0,99}\Z", re.ASCII)
 
 Namespace = tuple[str, ...]
 

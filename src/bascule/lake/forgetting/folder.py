@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from bascule.errors import InputError, NotFound
 from bascule.lake import engine
 from bascule.lake.iceberg import scans, schemas
 from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.files import readable
 from bascule.lake.iceberg.manifests import AvroFile
 from bascule.lake.iceberg.tables import Table
-from bascule.lake.iceberg.types import literal, may_widen, quoted, to_duckdb
+from bascule.lake.iceberg.types import FIELD_ID, literal, may_widen, quoted, to_duckdb
 from bascule.lake.staging import by_file
 from bascule.store import Place
 from bascule.store.places import below, named, place_named, sizes
@@ -117,21 +119,56 @@ class Folder:
         return [[widest[number] for number in ids] for ids in sorted(keyed)]
 
     def _refuse_outside(self) -> None:
-        for document in self.documents:
-            for spec in document.metadata.get("partition-specs", []):
-                if spec["fields"]:
-                    raise InputError(
-                        f"Table {document.name!r} is partitioned: values also stand in its paths and partitions.",
-                        hint="Rewrite it without partitions, then forget.",
-                    )
+        self._refuse_partitions()
         for file in self.manifests.values():
             for entry in file.records:
-                if below(self.newest.resolve(entry["data_file"]["file_path"]), self.path) is None:
+                within = self.path if entry["data_file"].get("content") else self.path / "data"
+                if below(self.newest.resolve(entry["data_file"]["file_path"]), within) is None:
                     raise InputError(
-                        f"Table {self.newest.name!r} has files outside of the lake, which Bascule does not rewrite: "
+                        f"Table {self.newest.name!r} has files outside of its folder, which Bascule does not rewrite: "
                         f"{entry['data_file']['file_path']}.",
                         hint="Copy the table into the lake, then forget.",
                     )
+
+    def _refuse_partitions(self) -> None:
+        """Refuse partitions whose values stand where they cannot be taken out of, or where rows do not hold them."""
+        name = self.newest.name
+        if any(document.metadata.get("partition-statistics") for document in self.documents):
+            raise InputError(
+                f"Table {name!r} has statistics of partitions, whose files hold values themselves.",
+                hint="Remove them with the engine that wrote them, then forget.",
+            )
+        divided = {f["source-id"] for d in self.documents for s in _specs(d) for f in s["fields"] if _is_plain(f)}
+        for file in self.data_files() if divided else ():
+            there = pq.read_schema(readable(file.path))
+            ids = {int(column.metadata.get(FIELD_ID, -1)) for column in there if column.metadata}
+            if missing := divided - ids:
+                raise InputError(
+                    f"Table {name!r} is partitioned by columns that its files do not hold (field {min(missing)}).",
+                    hint="Rewrite its data files with the engine that wrote them, then forget.",
+                )
+
+
+def spec_id(file: AvroFile) -> int:
+    """Return the id of the partition spec of a manifest's files."""
+    return int(file.metadata.get("partition-spec-id") or 0)
+
+
+def partition_fields(file: AvroFile) -> list[dict[str, Any]]:
+    """Return the Avro fields of the partitions in a manifest."""
+    columns = {column["name"]: column["type"] for column in file.schema["fields"]}
+    inner = {column["name"]: column["type"] for column in columns["data_file"]["fields"]}
+    found: list[dict[str, Any]] = inner["partition"]["fields"]
+    return found
+
+
+def _specs(document: Table) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = document.metadata.get("partition-specs", [])
+    return found
+
+
+def _is_plain(field: Mapping[str, Any]) -> bool:
+    return bool(field["transform"] == "identity")
 
 
 def _delete_files(documents: tuple[Table, ...], manifests: Mapping[Place, AvroFile]) -> tuple[Place, ...]:

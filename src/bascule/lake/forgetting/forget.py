@@ -196,7 +196,7 @@ def _forget_in(path: Place, name: str, number: str, find: Finder, dry_run: bool)
         waiting = journal.found(path)
         assert waiting is not None
         return waiting
-    rewritten = [Rewritten(f"{path.name}/{below(p, path)}", len(rows), "", "") for p, rows in positions.items()]
+    rewritten = [Rewritten(f"{path.name}/data/{p.name}", len(rows), "", "") for p, rows in positions.items()]
     return Journal(number, [], [], rewritten, documents)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bascule.lake.forgetting.folder import Folder
-from bascule.lake.iceberg import content, datafiles, files, manifests, metadata
+from bascule.lake.forgetting.folder import Folder, partition_fields, spec_id
+from bascule.lake.iceberg import content, datafiles, files, manifests, metadata, partitions
 from bascule.lake.iceberg.datafiles import Record, content_of
 from bascule.lake.iceberg.manifests import AvroFile, Entry
 from bascule.lake.iceberg.tables import FORGOTTEN, Table
@@ -49,6 +49,7 @@ class Rewriting:
     id: str
     _staged: Place = field(init=False)
     _records: dict[Place, Record] = field(init=False, default_factory=dict)
+    _filled: set[tuple[int, str]] = field(init=False, default_factory=set)
     _renames: list[tuple[str, str]] = field(init=False, default_factory=list)
 
     def prepare(self, documents: list[str]) -> None:
@@ -64,6 +65,7 @@ class Rewriting:
                 done.append(self._data_file(path))
             for path in self.folder.delete_files:
                 self._delete_file(path)
+            self._filled = set(self._partitions())
             lengths = {path: self._manifest(path, file) for path, file in self.folder.manifests.items()}
             for path, file in self.folder.lists.items():
                 self._list(path, file, lengths)
@@ -79,11 +81,22 @@ class Rewriting:
         rows = self.positions[path]
         with files.working(self._staged, path.name) as working:
             record = datafiles.rewrite_without(path, rows, working, "")
-            record["file_path"] = datafiles.named_by_content(working, path.parent)
+            # Not beside the old one: other engines name folders by the values of a partition.
+            record["file_path"] = datafiles.named_by_content(working, self.folder.path / "data")
             files.publish(working, place_named(record["file_path"]))
         self._records[path] = record
         before = content_of({"file_path": str(path), "file_size_in_bytes": path.stat().st_size})
-        return Rewritten(f"{self.folder.path.name}/{self._relative(path)}", len(rows), before, content_of(record))
+        return Rewritten(f"{self.folder.path.name}/data/{path.name}", len(rows), before, content_of(record))
+
+    def _partitions(self) -> Iterator[tuple[int, str]]:
+        """Iterate over the partitions that rows are left in: the values of any other are those of the subject alone."""
+        for file in self.folder.manifests.values():
+            for entry in file.records:
+                record = entry["data_file"]
+                place = self.folder.newest.resolve(record["file_path"])
+                left = self._records.get(place, record)["record_count"]
+                if not record.get("content") and left and place.exists():
+                    yield spec_id(file), repr(record["partition"])
 
     def _delete_file(self, path: Place) -> None:
         with pq.ParquetFile(files.readable(path)) as source:
@@ -111,11 +124,19 @@ class Rewriting:
         changed = False
         for entry in file.records:
             changed |= self._entry(entry)
+            changed |= self._partition(entry["data_file"], spec_id(file))
         if not changed:
             return None
         data = manifests.encode(file.schema, file.metadata, file.records)
         files.write(self._target(path), data)
         return len(data)
+
+    def _partition(self, record: Record, spec: int) -> bool:
+        values = record["partition"]
+        if all(value is None for value in values.values()) or (spec, repr(values)) in self._filled:
+            return False
+        record["partition"] = dict.fromkeys(values)
+        return True
 
     def _entry(self, entry: Entry) -> bool:
         record = entry["data_file"]
@@ -138,14 +159,23 @@ class Rewriting:
         for record in file.records:
             place = self.folder.newest.resolve(record["manifest_path"])
             length = lengths.get(place)
+            if place not in self.folder.manifests and record.get("partitions"):
+                record["partitions"], changed = None, True  # nobody can tell any more whose values they are
             if length is None:
                 continue
+            if record.get("partitions"):
+                record["partitions"] = self._summaries(self.folder.manifests[place])
             counted = manifests.counts(self.folder.manifests[place].records)
             record["manifest_length"] = length
             record.update({name: count for name, count in counted.items() if name.endswith("rows_count")})
             changed = True
         if changed:
             files.write(self._target(path), manifests.encode(file.schema, file.metadata, file.records))
+
+    def _summaries(self, file: AvroFile) -> list[dict[str, Any]]:
+        fields = partition_fields(file)
+        found = [{"partition": partitions.from_avro(e["data_file"]["partition"], fields)} for e in file.records]
+        return partitions.summaries(found, partitions.parts(self.folder.newest.metadata, spec_id(file)))
 
     def _document(self, table: Table) -> None:
         document = table.metadata
@@ -156,6 +186,9 @@ class Rewriting:
         metadata.write(self._target(table.path), changed)
 
     def _snapshot(self, table: Table, snapshot: metadata.Snapshot) -> metadata.Snapshot:
+        # Some engines tell of each partition, by its values.
+        told = {key: text for key, text in (snapshot.get("summary") or {}).items() if not key.startswith("partitions.")}
+        snapshot = {**snapshot, "summary": told}
         listed = self.folder.lists.get(table.resolve(snapshot.get("manifest-list", "")))
         if listed is None:
             return snapshot

@@ -110,15 +110,15 @@ def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: s
     with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
         groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
-        with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options()) as out:
-            nans = _NaNs(schema)
+        with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options(schema)) as out:
+            floats = _Floats(schema)
             for group in groups:
                 out.write_table(group, row_group_size=group.num_rows)
-                nans.count(group)
-    return measure(target, schema, nans, place)
+                floats.count(group)
+    return measure(target, schema, floats, place)
 
 
-def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
+def measure(path: Path, schema: pa.Schema, floats: _Floats, place: str) -> Record:
     """Return what a manifest says of a Parquet file: its size and the statistics from its footer.
 
     Args:
@@ -130,8 +130,8 @@ def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
     parts = [(i, n, kind, repeats) for i, (n, kind, repeats) in enumerate(_parts(schema)) if n is not None]
     columns = {number: [group.column(i) for group in groups] for i, number, _, _ in parts}
     flat = [(number, kind) for _, number, kind, repeats in parts if not repeats]
-    nulls = {number: _nulls(columns[number]) for number, _ in flat}
-    low, high = _bounds(columns, flat)
+    nulls = {number: _nulls(columns[number]) for number, _ in flat} | floats.nulls
+    low, high = _bounds(columns, flat, floats.limits)
     return {
         "content": manifests.DATA,
         "file_path": place,
@@ -142,7 +142,7 @@ def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
         "column_sizes": _pairs({n: sum(c.total_compressed_size for c in chunks) for n, chunks in columns.items()}),
         "value_counts": _pairs({number: sum(c.num_values for c in columns[number]) for number, _ in flat}),
         "null_value_counts": _pairs({n: count for n, count in nulls.items() if count is not None}),
-        "nan_value_counts": _pairs(nans.found),
+        "nan_value_counts": _pairs(floats.nans),
         "lower_bounds": _pairs(low),
         "upper_bounds": _pairs(high),
         "key_metadata": None,
@@ -152,45 +152,77 @@ def measure(path: Path, schema: pa.Schema, nans: _NaNs, place: str) -> Record:
     }
 
 
-def _options() -> dict[str, Any]:
+def _options(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": COMPRESSION_LEVEL,
         # The Arrow schema in the footer would only repeat what the Parquet schema says.
         "store_schema": False,
         "write_page_index": False,
+        "write_statistics": _told_of(schema),
         "version": "2.6",
     }
 
 
-class _NaNs:
-    """How many NaN the float columns of a file have, by field id: a Parquet footer does not tell."""
+class _Floats:
+    """What the float columns of a file hold, by field id: how many NaN, and the least and the greatest number.
+
+    A Parquet footer does not tell of NaN, and DuckDB takes what it says of least and greatest for all there is: rows
+    with NaN, which is greater than every number, would be missing from `x > 1`. So the footer says nothing of floats.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         floats = [field for field in schema if pa.types.is_floating(field.type)]
         self._names = {field.name: number for field in floats if (number := _id(field)) is not None}
-        self.found = dict.fromkeys(self._names.values(), 0)
+        self.nans = dict.fromkeys(self._names.values(), 0)
+        self.nulls = dict.fromkeys(self._names.values(), 0)
+        self.limits: dict[int, tuple[float, float]] = {}
 
     def count(self, rows: pa.Table) -> None:
         for name, number in self._names.items():
-            self.found[number] += pc.sum(pc.is_nan(rows[name])).as_py() or 0
+            values = rows[name]
+            nan = pc.is_nan(values)
+            found = pc.sum(nan).as_py() or 0
+            self.nans[number] += found
+            self.nulls[number] += values.null_count
+            if found:
+                values = pc.if_else(nan, None, values)
+            least, most = pc.min_max(values).as_py().values()
+            if least is not None:
+                before = self.limits.get(number, (least, most))
+                # Both zeros are one value, of which -0.0 is the lesser in a bound.
+                self.limits[number] = min(before[0], least) or -0.0, max(before[1], most) or 0.0
+
+
+def _told_of(schema: pa.Schema) -> list[str]:
+    # The columns of which the footer tells least and greatest, as Parquet names them.
+    return [path for field in schema for path in _leaves(field.name, field.type)]
+
+
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    if pa.types.is_struct(kind):
+        inner = [kind.field(i) for i in range(kind.num_fields)]
+        return [leaf for field in inner for leaf in _leaves(f"{path}.{field.name}", field.type)]
+    if pa.types.is_nested(kind) or pa.types.is_floating(kind):
+        return []
+    return [path]
 
 
 def _write_file(
     first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Place, file_bytes: int
 ) -> tuple[Record, pa.Table | None]:
-    nans = _NaNs(schema)
+    floats = _Floats(schema)
     with files.working(folder, "writing.parquet") as working:
         with files.told(working), open(working, "xb") as sink:
             group: pa.Table | None = first
-            with pq.ParquetWriter(sink, schema, **_options()) as out:
+            with pq.ParquetWriter(sink, schema, **_options(schema)) as out:
                 while group is not None:
                     out.write_table(group, row_group_size=group.num_rows)
-                    nans.count(group)
+                    floats.count(group)
                     group = next(groups, None)
                     if sink.tell() >= file_bytes:
                         break
-        record = measure(working, schema, nans, named_by_content(working, folder))
+        record = measure(working, schema, floats, named_by_content(working, folder))
         files.publish(working, place_named(record["file_path"]))
     return record, group
 
@@ -278,11 +310,13 @@ def _nulls(chunks: list[Any]) -> int | None:
     return sum(found) if len(found) == len(chunks) else None
 
 
-def _bounds(columns: dict[int, list[Any]], flat: list[tuple[int, str]]) -> tuple[dict[int, bytes], dict[int, bytes]]:
+def _bounds(
+    columns: dict[int, list[Any]], flat: list[tuple[int, str]], known: dict[int, tuple[float, float]]
+) -> tuple[dict[int, bytes], dict[int, bytes]]:
     low: dict[int, bytes] = {}
     high: dict[int, bytes] = {}
     for number, kind in flat:
-        limits = _limits(kind, columns[number])
+        limits = known.get(number) or _limits(kind, columns[number])
         if limits is None:
             continue
         least, most = bounds.lower(kind, limits[0]), bounds.upper(kind, limits[1])

@@ -145,7 +145,8 @@ def read(path: Place) -> Metadata:
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise EnvironmentProblem(
-            f"The table metadata {path} cannot be read: {reason}.", hint="`bascule doctor` lists everything damaged."
+            f"The table metadata {path} cannot be read: {reason}.",
+            hint="`bascule doctor` lists what is damaged, and the way back.",
         ) from error
     if version not in (1, 2, 3):
         raise InputError(

@@ -261,7 +261,14 @@ def _overlaps(file: DataFile, field: schemas.Field, low: Any, high: Any) -> bool
     least, most = _bound(file, "lower_bounds", field["id"]), _bound(file, "upper_bounds", field["id"])
     if least is not None and high is not None and bounds.decode(kind, least) > high:
         return False
-    return not (most is not None and low is not None and bounds.decode(kind, most) < low)
+    if most is None or low is None or (kind in ("float", "double") and _may_have_nan(file, field["id"])):
+        return True  # NaN is greater than every number, and no bound tells of it
+    return not bounds.decode(kind, most) < low
+
+
+def _may_have_nan(file: DataFile, number: int) -> bool:
+    counts = {pair["key"]: pair["value"] for pair in file.record.get("nan_value_counts") or ()}
+    return bool(counts.get(number, 1))
 
 
 def _bound(file: DataFile, which: str, number: int) -> bytes | None:

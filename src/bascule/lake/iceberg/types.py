@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -79,6 +80,17 @@ def decimal_of(kind: Type) -> tuple[int, int] | None:
     """Return precision and scale of a decimal type, or None for any other."""
     match = _DECIMAL.match(kind) if isinstance(kind, str) else None
     return (int(match[1]), int(match[2])) if match else None
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """Return a row as messages show it: texts in quotes, times as SQL writes them."""
+    shown = {name: repr(value) if isinstance(value, str) else str(value) for name, value in row.items()}
+    return ", ".join(f"{name} = {text}" for name, text in shown.items())
+
+
+def is_known(kind: Type) -> bool:
+    """Tell whether a type without parts is one of Iceberg's version 2."""
+    return isinstance(kind, str) and (kind in _DUCKDB or bool(_DECIMAL.match(kind) or _FIXED.match(kind)))
 
 
 def is_primitive(kind: Type) -> bool:

@@ -39,7 +39,7 @@ def positions(record: Record, path: Place) -> np.ndarray:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EnvironmentProblem(
             f"The deletion vector in {path} cannot be read: {error}.",
-            hint="`bascule doctor` lists everything damaged.",
+            hint="`bascule doctor` lists what is damaged, and the way back.",
         ) from error
     if len(found) != record["record_count"]:
         raise EnvironmentProblem(

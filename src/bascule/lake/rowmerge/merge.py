@@ -141,7 +141,7 @@ class _Merging:
         found = deltas.delta(self.connection, side, before, after, self.columns, self.key)
         twice = deltas.repeated(self.connection, side, self.key)
         if twice is not None or found.repeated_keys:
-            named = ", ".join(f"{name} = {value!r}" for name, value in (twice or {}).items()) or "one"
+            named = types.told(twice or {}) or "one"
             raise Unmergeable(
                 f"Table {self.ours.name!r} has a key that belongs to more than one row: {named}.",
                 hint="Repair the rows first, or keep one side of the whole table.",

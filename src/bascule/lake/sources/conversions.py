@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bascule.lake.iceberg.types import quoted
+from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sources.moments import Format
 
 WHOLE = ("BIGINT", "INTEGER", "HUGEINT", "UBIGINT", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
 ZONED = "TIMESTAMP WITH TIME ZONE"
 NAIVE = "TIMESTAMP"
 MOMENTS = ("DATE", NAIVE, ZONED)
+FLOATING = ("DOUBLE", "FLOAT")
+# How the error of DuckDB begins that names a column whose value is refused.
+UNFIT = "bascule: unfit: "
 # The greatest integer up to which a double holds every integer.
 EXACT = 9_007_199_254_740_992
 
@@ -30,6 +33,7 @@ class Conversion:
         expression: SQL that makes the one of the other.
         lossy: SQL that is true for a value that would change; empty when none can.
         format: how a moment is written that is not ISO 8601.
+        refused: SQL that is true for a value which stands for another one, tested as it is read.
     """
 
     name: str
@@ -38,6 +42,14 @@ class Conversion:
     expression: str
     lossy: str = ""
     format: Format | None = None
+    refused: str = ""
+
+    @property
+    def checked(self) -> str:
+        """The expression, which fails with the column's name for a value that is refused."""
+        if not self.refused:
+            return self.expression
+        return f"CASE WHEN {self.refused} THEN error({literal(UNFIT + self.name)}) ELSE {self.expression} END"
 
 
 def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversion:
@@ -47,6 +59,9 @@ def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversio
         from_text: the file holds text, which can be parsed as any type; JSON holds values that have types.
     """
     column = quoted(name)
+    if wanted in FLOATING and (from_text or seems == wanted):
+        # 1e400 becomes infinite without a word.
+        return Conversion(name, wanted, wanted, column, refused=f"isinf({column})")
     if wanted in (NAIVE, ZONED, "DATE") and (seems in (NAIVE, ZONED) or (from_text and seems == "VARCHAR")):
         return _moment(name, column, seems, wanted, from_text)
     if seems == "DATE" and wanted in (NAIVE, ZONED):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -15,11 +16,22 @@ from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sources import moments, text
-from bascule.lake.sources.conversions import MOMENTS, NAIVE, WHOLE, ZONED, Conversion, convert, convert_written
+from bascule.lake.sources.conversions import (
+    FLOATING,
+    MOMENTS,
+    NAIVE,
+    WHOLE,
+    ZONED,
+    Conversion,
+    convert,
+    convert_written,
+)
 from bascule.lake.sources.moments import Format, Written
+from bascule.lake.sources.quarantine import MOST, Rejected, bounded
 from bascule.lake.sources.text import Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
+_COMMA_NUMBER = re.compile(r"^\s*(NA|[+-]?[\d.,]+([eE][+-]?\d+)?)\s*$")
 _GROUPED = r"'[+-]?[1-9]\d{0,2}(,\d{3})+'"
 SHOWN = 5
 ISO = ("", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ")
@@ -43,21 +55,24 @@ class CsvFile:
     written: Mapping[str, Written] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
 
-    def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
+    def relation(self, columns: Sequence[Conversion], rejects: str = "", *, aside: bool = False) -> str:
         """Return SQL for FROM that reads the columns, in their order.
 
         Args:
             rejects: keep what cannot be read in the connection's temporary table of this name, instead of failing.
+            aside: leave out, without a limit, lines that cannot be read and rows with a value that would change.
         """
         named = {c.name.casefold(): c for c in columns}
         read = [(name, named[name.casefold()].read if name.casefold() in named else "VARCHAR") for name in self.names]
         listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in read)
         options = [self._options(), "auto_detect = false", f"columns = {{{listed}}}"]
         if rejects:
-            options.append(f"store_rejects = true, rejects_limit = 100, rejects_table = {literal(rejects)}")
+            limit = 0 if aside else 100
+            options.append(f"store_rejects = true, rejects_limit = {limit}, rejects_table = {literal(rejects)}")
             options.append(f"rejects_scan = {literal(rejects + '_scans')}")
-        chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
-        return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}))"
+        chosen = ", ".join(f"{c.expression if aside else c.checked} AS {quoted(c.name)}" for c in columns)
+        held = without_lossy(columns) if aside else ""
+        return f"(SELECT {chosen} FROM read_csv({literal(str(self.path))}, {', '.join(options)}){held})"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +109,8 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     head = text.read_head(path)
     found = _sniffed(connection, path, head, null_values, ".")
     decimal = "."
-    if "VARCHAR" in found.kinds:
+    texts = [place for place, kind in enumerate(found.kinds) if kind == "VARCHAR"]
+    if any(_may_have_commas(values) for values in text.first_values(path, head, texts)):
         other = _sniffed(connection, path, head, null_values, ",")
         pairs = zip(head.columns, found.kinds, other.kinds, strict=True)
         turned = [name for name, a, b in pairs if (a, b) == ("VARCHAR", "DOUBLE")]
@@ -104,6 +120,12 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
     types = dict(zip(head.columns, found.kinds, strict=True))
     file = CsvFile(path, head, types, null_values, decimal)
     return _with_moments(connection, file, found)
+
+
+def without_lossy(columns: Sequence[Conversion]) -> str:
+    """Return the WHERE that leaves out rows with a value that its wanted type does not hold."""
+    tests = " OR ".join(f"({test})" for c in columns for test in (c.lossy, c.refused) if test)
+    return f" WHERE NOT coalesce({tests}, false)" if tests else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +153,40 @@ def _with_moments(connection: duckdb.DuckDBPyConnection, file: CsvFile, sniffed:
     return replace(file, written=written, types={**file.types, **naive}).reading({})
 
 
+# The types that a column of texts may nearly have, narrowest first, with the SQL that tells a value of it.
+_NEARLY = (
+    ("BIGINT", "regexp_full_match({0}, '[+-]?(0|[1-9][0-9]*)') AND TRY_CAST({0} AS BIGINT) IS NOT NULL"),
+    ("DOUBLE", "NOT regexp_matches({0}, '^[+-]?0[0-9]') AND TRY_CAST({0} AS DOUBLE) IS NOT NULL"),
+    ("DATE", "regexp_full_match({0}, '\\d{{4}}-\\d\\d-\\d\\d') AND TRY_CAST({0} AS DATE) IS NOT NULL"),
+    (NAIVE, "NOT regexp_matches({0}, '(Z|[+-]\\d\\d:?\\d*)$') AND TRY_CAST({0} AS TIMESTAMP) IS NOT NULL"),
+    (ZONED, "TRY_CAST({0} AS TIMESTAMPTZ) IS NOT NULL"),
+)
+
+
+def nearly(connection: duckdb.DuckDBPyConnection, file: CsvFile, share: float) -> CsvFile:
+    """Return a file whose columns of texts have the types that all but a share of their values have.
+
+    The values that have another are set aside when the file is read.
+    """
+    texts = [name for name, kind in file.types.items() if kind == "VARCHAR" and name not in file.formats]
+    if not share or not texts:
+        return file
+    tests = [f"count(*) FILTER ({how.format(quoted(name))})" for name in texts for _, how in _NEARLY]
+    filled = [f"count({quoted(name)})" for name in texts]
+    plain = replace(file, types=dict.fromkeys(file.names, "VARCHAR"), decimal=".")
+    query = f"SELECT {', '.join(filled + tests)} FROM {plain.relation(plain.conversions({}), 'nearly', aside=True)}"
+    counts = connection.execute(query).fetchall()[0]
+    take_rejected(connection, "nearly")
+    found: dict[str, str] = {}
+    for place, name in enumerate(texts):
+        fitting = counts[len(texts) + place * len(_NEARLY) :][: len(_NEARLY)]
+        least = counts[place] * (1 - share)
+        kinds = [kind for (kind, _), count in zip(_NEARLY, fitting, strict=True) if count and count >= least]
+        found |= {name: kinds[0]} if kinds else {}
+    written = {name: how for name, how in file.written.items() if name not in found}
+    return replace(file, types={**file.types, **found}, written=written)
+
+
 def _sniffed(
     connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], decimal: str
 ) -> _Sniffed:
@@ -147,6 +203,14 @@ def _sniffed(
         )
     formats = {"DATE": rows[0]["DateFormat"] or "", "TIMESTAMP": rows[0]["TimestampFormat"] or ""}
     return _Sniffed(kinds, {kind: how for kind, how in formats.items() if how not in ISO})
+
+
+def _may_have_commas(values: Sequence[str]) -> bool:
+    """Tell whether the first values of a column of texts leave it open that all are numbers with decimal commas.
+
+    One that is none decides it: the file need not be read again for this column's sake.
+    """
+    return all(_COMMA_NUMBER.match(value) for value in values if value.strip())
 
 
 def _is_better(kinds: Sequence[str], others: Sequence[str]) -> bool:
@@ -175,23 +239,70 @@ def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: 
     Args:
         types: the columns' types as the user knows them.
     """
-    listed = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
-    ).fetchall()
-    if not listed[0][0]:
-        return
-    query = (
-        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
-        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
-        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL"
-    )
-    found = connection.sql(query).to_arrow_table().to_pylist()
-    for name in (rejects, rejects + "_scans"):
-        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+    found = take_rejected(connection, rejects)
     if found:
         told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
+
+
+def take_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> list[dict[str, Any]]:
+    """Return what reading put into a rejects table, in the order of the files, and drop the table."""
+    listed = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
+    ).fetchall()
+    if not listed[0][0]:
+        return []
+    query = (
+        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
+        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
+        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL LIMIT {2 * MOST}"
+    )
+    found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    for name in (rejects, rejects + "_scans"):
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+    return found
+
+
+def set_aside(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], rejects: str, name: str
+) -> list[Rejected]:
+    """Return the records of a file that were left out when it was read, one for each line.
+
+    Args:
+        name: what the file is called.
+    """
+    types = {c.name: c.wanted for c in columns}
+    rows = {row["line_byte_position"]: row for row in reversed(take_rejected(connection, rejects))}
+    lines = text.lines_at(file.path, [position - 1 for position in sorted(rows)])
+    found = {
+        line: Rejected(name, line, _reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")
+        for line, row in zip(lines, (rows[position] for position in sorted(rows)), strict=True)
+    }
+    found |= {line: one for line, one in _lossy_rows(connection, file, columns, name) if line not in found}
+    return [found[line] for line in sorted(found)]
+
+
+def _lossy_rows(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], name: str
+) -> Iterator[tuple[int, Rejected]]:
+    risky = [c for c in columns if c.lossy or c.refused]
+    if not risky:
+        return
+    raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
+    tests = ", ".join(f"count(*) FILTER ({c.lossy or c.refused})" for c in risky)
+    counts = connection.execute(f"SELECT {tests} FROM {file.relation(raw, 'lossy', aside=True)}").fetchall()[0]
+    take_rejected(connection, "lossy")
+    places = [known.casefold() for known in file.names]
+    wrong = {places.index(c.name.casefold()): c for c, count in zip(risky, counts, strict=True) if count}
+
+    def bad(place: int, value: str) -> bool:
+        return _does_not_fit(value, wrong[place], file.null_values)
+
+    for line, place, value, row in text.rows_where(file.path, file.head, list(wrong), bad) if wrong else ():
+        column = wrong[place]
+        reason = f"column {column.name!r} is {column.wanted} and cannot hold {value[:200]!r}."
+        yield line, Rejected(name, line, reason, bounded(file.head.delimiter.join(row)), column.name)
 
 
 def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion]) -> None:
@@ -208,6 +319,13 @@ def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: 
     for column, count in zip(risky, counts, strict=False):
         if count:
             raise _lossy(file, column, int(count))
+
+
+def unfit(file: CsvFile, column: Conversion) -> InputError | None:
+    """Return the error for a value that is refused as it is read, when this file has one."""
+    index = [name.casefold() for name in file.names].index(column.name.casefold())
+    found = text.first_value(file.path, file.head, index, lambda value: _does_not_fit(value, column, file.null_values))
+    return _lossy(file, column, 1) if found else None
 
 
 def _lossy(file: CsvFile, column: Conversion, count: int) -> InputError:
@@ -234,6 +352,8 @@ def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) 
         clock = re.search(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", value)
         return column.wanted == "DATE" and clock is not None and any(float(part or 0) for part in clock.groups())
     try:
+        if column.wanted in FLOATING:
+            return math.isinf(float(value.replace(",", ".")))
         number = Decimal(value)
         if column.wanted in WHOLE:
             return number != number.to_integral_value()
@@ -254,21 +374,24 @@ def _options(head: Head, null_values: tuple[str, ...], decimal: str = ".") -> st
 
 def _told(row: dict[str, Any], types: Mapping[str, str]) -> str:
     path = Path(row["file_path"])
-    where = f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}"
+    return f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}: {_reason(row, types)}"
+
+
+def _reason(row: dict[str, Any], types: Mapping[str, str]) -> str:
     kind, column, shown = row["error_type"], row["column_name"], str(row["csv_line"])[:200]
     if kind == "CAST":
         match = _VALUE.search(row["error_message"])
         value = match["value"] if match else shown
         wanted = types.get(column) or row["error_message"].rpartition(" to ")[2].strip("'")
-        return f"{where}: column {column!r} is {wanted} and cannot hold {value!r}."
+        return f"column {column!r} is {wanted} and cannot hold {value!r}."
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
         numbers = re.findall(r"\d+", row["error_message"])
-        return f"{where}: the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
+        return f"the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
     if kind == "INVALID ENCODING":
-        return f"{where}: this is not UTF-8 text: {shown}"
+        return f"this is not UTF-8 text: {shown}"
     if kind == "UNQUOTED VALUE":
-        return f"{where}: a quote in column {column!r} is not closed or not escaped: {shown}"
-    return f"{where}: {row['error_message']}"
+        return f"a quote in column {column!r} is not closed or not escaped: {shown}"
+    return str(row["error_message"])
 
 
 def _hint(kind: str) -> str:

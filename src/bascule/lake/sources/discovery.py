@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bascule.errors import InputError, NotFound
@@ -17,52 +18,58 @@ FORMATS = {
     ".ndjson": "json",
 }
 COMPRESSIONS = (".gz", ".zst")
+NOTHING_MORE: Mapping[str, str] = {}
 
 
-def find(source: str | Path) -> list[Path]:
-    """Return the files of a file path, a folder (what is directly in it) or a glob, sorted by path.
+def find(source: str | Path | Sequence[Path], more: Mapping[str, str] = NOTHING_MORE) -> list[Path]:
+    """Return the files of a file path, a folder (what is directly in it) or a glob, sorted by path; or those of a list.
+
+    Args:
+        more: formats that are known beside those of this module, by ending.
 
     Raises:
         NotFound: when there is none, with names nearby.
         InputError: when a file's ending says no known format, or the files are of several.
     """
+    if not isinstance(source, str | Path):
+        return list(source)
     path = Path(source)
     if path.is_file():
         found = [path]
     elif path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and known(p))
+        found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and known(p, more))
         if not found:
-            raise NotFound("source file", str(source), hint=f"The folder holds none of {_endings()}.")
+            raise NotFound("source file", str(source), hint=f"The folder holds none of {_endings(more)}.")
     else:
         found = sorted(Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file())
     if not found:
-        raise _nothing(path)
-    kinds = sorted({format_of(file) for file in found})
+        raise _nothing(path, more)
+    kinds = sorted({format_of(file, more) for file in found})
     if len(kinds) > 1:
         raise InputError(f"{source} holds files of several formats: {', '.join(kinds)}.", hint="Name one: a glob can.")
     return found
 
 
-def _nothing(path: Path) -> NotFound:
+def _nothing(path: Path, more: Mapping[str, str]) -> NotFound:
     """Return the error for a source that is not there, with the data files that lie where it was looked for."""
     if not path.parent.is_dir():
         return NotFound("source file", str(path), hint=f"There is no folder {path.parent}.")
-    near = [str(path.parent / one.name) for one in path.parent.iterdir() if known(one)]
+    near = [str(path.parent / one.name) for one in path.parent.iterdir() if known(one, more)]
     if not near:
-        return NotFound("source file", str(path), hint=f"The folder {path.parent} holds none of {_endings()}.")
+        return NotFound("source file", str(path), hint=f"The folder {path.parent} holds none of {_endings(more)}.")
     return NotFound("source file", str(path), near)
 
 
-def format_of(path: Path) -> str:
-    """Return `csv`, `parquet` or `json`, by a file's ending."""
-    if not known(path):
-        raise InputError(f"The ending of {path} says no known format.", hint=f"Known are {_endings()}.")
-    return FORMATS[_ending(path)]
+def format_of(path: Path, more: Mapping[str, str] = NOTHING_MORE) -> str:
+    """Return `csv`, `parquet` or `json`, or one of more formats, by a file's ending."""
+    if not known(path, more):
+        raise InputError(f"The ending of {path} says no known format.", hint=f"Known are {_endings(more)}.")
+    return FORMATS.get(_ending(path)) or more[path.suffix.lower()]
 
 
-def known(path: Path) -> bool:
+def known(path: Path, more: Mapping[str, str] = NOTHING_MORE) -> bool:
     """Tell whether a file's ending says a format that can be read."""
-    return _ending(path) in FORMATS
+    return _ending(path) in FORMATS or path.suffix.lower() in more
 
 
 def _ending(path: Path) -> str:
@@ -72,5 +79,5 @@ def _ending(path: Path) -> str:
     return endings[-1] if endings else ""
 
 
-def _endings() -> str:
-    return ", ".join(FORMATS) + ", also with " + " or ".join(COMPRESSIONS)
+def _endings(more: Mapping[str, str] = NOTHING_MORE) -> str:
+    return ", ".join((*FORMATS, *more)) + ", also with " + " or ".join(COMPRESSIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -14,14 +14,25 @@ from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.lake.sources import text
 from bascule.lake.sources.conversions import Conversion, convert
+from bascule.lake.sources.csvfiles import without_lossy
+from bascule.lake.sources.quarantine import MOST, Rejected, bounded
+
+LARGEST = "maximum_object_size = 67108864"
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """One JSON file, looked through once: its columns with the type that all values have."""
+    """One JSON file, looked through once: its columns with the type that all values have.
+
+    Attributes:
+        sifted: what is read in its place: the same without the lines that cannot be read.
+        rejected: those lines.
+    """
 
     path: Path
     types: Mapping[str, str]
+    sifted: Path | None = None
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -34,16 +45,24 @@ class JsonFile:
             convert(name, kind, wanted.get(name.casefold(), kind), from_text=False) for name, kind in self.types.items()
         ]
 
-    def relation(self, columns: Sequence[Conversion], rejects: str = "") -> str:
-        """Return SQL for FROM that reads the columns, in their order. JSON has no rejects: it fails as a whole."""
-        chosen = ", ".join(f"{c.expression} AS {quoted(c.name)}" for c in columns)
+    def relation(self, columns: Sequence[Conversion], rejects: str = "", *, aside: bool = False) -> str:
+        """Return SQL for FROM that reads the columns, in their order. JSON has no rejects: it fails as a whole.
+
+        Args:
+            aside: leave out rows with a value that would change.
+        """
+        chosen = ", ".join(f"{c.expression if aside else c.checked} AS {quoted(c.name)}" for c in columns)
         listed = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in self.types.items())
-        source = f"read_json({literal(str(self.path))}, columns = {{{listed}}}, maximum_object_size = 67108864)"
-        return f"(SELECT {chosen} FROM {source})"
+        path = literal(str(self.sifted or self.path))
+        held = without_lossy(columns) if aside else ""
+        return f"(SELECT {chosen} FROM read_json({path}, columns = {{{listed}}}, {LARGEST}){held})"
 
 
-def look(connection: duckdb.DuckDBPyConnection, path: Path) -> JsonFile:
+def look(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path | None = None) -> JsonFile:
     """Look a JSON file through.
+
+    Args:
+        folder: where the lines that can be read go when some cannot; None when all must.
 
     Raises:
         InputError: when it is empty, is not JSON, or is not made of objects; with the line where that shows.
@@ -51,11 +70,18 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path) -> JsonFile:
     with text.opened(path) as source:
         if not source.read(1 << 16).strip():
             raise InputError(f"{path} is empty.", hint="Give a file with rows.")
-    query = f"SELECT * FROM read_json({literal(str(path))}, sample_size = -1, maximum_object_size = 67108864) LIMIT 0"
+    sifted: tuple[Path | None, tuple[Rejected, ...]] = (None, ())
     try:
-        described = connection.sql(query)
+        described = _described(connection, path)
     except duckdb.Error as error:
-        raise told(path, error) from error
+        found = _sifted(path, folder) if folder is not None else None
+        if found is None:
+            raise told(path, error) from error
+        sifted = found
+        try:
+            described = _described(connection, found[0])
+        except duckdb.Error as second:
+            raise told(path, second) from second
     # What is of several types is text, as JSON writes it.
     types = {
         name: "VARCHAR" if str(kind) == "JSON" else str(kind)
@@ -63,7 +89,82 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path) -> JsonFile:
     }
     if list(types) == ["json"]:
         raise InputError(f"{path} does not hold objects, so it has no columns.", hint='Write rows as {"name": value}.')
-    return JsonFile(path, types)
+    _refuse_hidden(connection, sifted[0] or path, list(types), path)
+    return JsonFile(path, types, *sifted)
+
+
+def _refuse_hidden(connection: duckdb.DuckDBPyConnection, read: Path, names: Sequence[str], path: Path) -> None:
+    """Raise `InputError` for fields that only upper and lower case tells apart: DuckDB would lose one of them."""
+    for name in names:
+        base, _, number = name.rpartition("_")
+        twin = next((other for other in names if other.casefold() == base.casefold() and other != base), None)
+        if twin is None or not number.isdigit():
+            continue
+        objects = f"read_json_objects({literal(str(read))}, {LARGEST})"
+        found = connection.execute(f"SELECT count(*) FROM {objects} WHERE json_exists(json, ?)", [f'$."{name}"'])
+        if not found.fetchall()[0][0]:
+            raise InputError(
+                f"{path} has the fields {twin!r} and {base!r}, which tables do not tell apart.",
+                hint="Give every field a name of its own.",
+            )
+
+
+def set_aside(
+    connection: duckdb.DuckDBPyConnection, file: JsonFile, columns: Sequence[Conversion], name: str
+) -> list[Rejected]:
+    """Return the records of a file that are left out when it is read: lines that are no objects, values that change."""
+    found = [replace(one, file=name) for one in file.rejected]
+    risky = [c for c in columns if c.lossy or c.refused]
+    if not risky:
+        return found
+    raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
+    which = " ".join(f"WHEN {c.lossy or c.refused} THEN {place}" for place, c in enumerate(risky))
+    numbered = f"(SELECT row_number() OVER () AS __row, * FROM {file.relation(raw)})"
+    query = f"SELECT __row, CASE {which} END AS __which, * FROM {numbered} WHERE __which IS NOT NULL LIMIT {MOST + 1}"
+    gone = [one.line or 0 for one in file.rejected]
+    for row in connection.sql(query).to_arrow_table().to_pylist():
+        line = row.pop("__row")
+        for other in gone:
+            line += other <= line
+        column = risky[row.pop("__which")]
+        reason = f"column {column.name!r} is {column.wanted} and cannot hold {str(row[column.name])[:200]!r}."
+        text_of = json.dumps(row, default=str, ensure_ascii=False)
+        found.append(Rejected(name, line, reason, bounded(text_of), column.name))
+    return found
+
+
+def _described(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
+    return connection.sql(f"SELECT * FROM read_json({literal(str(path))}, sample_size = -1, {LARGEST}) LIMIT 0")
+
+
+def _sifted(path: Path, folder: Path) -> tuple[Path, tuple[Rejected, ...]] | None:
+    """Write the lines of a file that are objects to a file of their own; None when it is one document, or has none."""
+    rejected: list[Rejected] = []
+    clean = folder / f"{path.name}.sifted.jsonl"
+    with text.opened(path) as source, clean.open("wb") as out:
+        first = True
+        for number, line in enumerate(text.lines_of(source), 1):
+            if first and line.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+                return None
+            first = first and not line.strip()
+            wrong = _wrong(line, number)
+            if wrong:
+                rejected.append(Rejected(str(path), number, wrong, bounded(line.decode("utf-8", "replace"))))
+            elif line.strip():
+                out.write(line.rstrip(b"\r\n") + b"\n")
+    return (clean, tuple(rejected)) if clean.stat().st_size else None
+
+
+def _wrong(line: bytes, number: int) -> str:
+    try:
+        words = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        return "" if not words or isinstance(json.loads(words), dict) else "this is not an object."
+    except UnicodeDecodeError as error:
+        return f"this is not UTF-8 text (byte 0x{line[error.start : error.start + 1].hex()})."
+    except json.JSONDecodeError as error:
+        return f"this is not JSON: {error.msg}."
+    except RecursionError:
+        return "this is nested too deep."
 
 
 def told(path: Path, error: duckdb.Error) -> InputError:
@@ -87,10 +188,14 @@ def _first_bad(path: Path) -> tuple[int, str]:
             json.loads(whole)
         except json.JSONDecodeError as error:
             return error.lineno, f"this is not JSON: {error.msg}"
+        except RecursionError:
+            return 1, "this is nested too deep"
         return 0, ""
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             json.loads(line or "null")
         except json.JSONDecodeError as error:
             return number, f"this is not JSON: {error.msg}"
+        except RecursionError:
+            return number, "this is nested too deep"
     return 0, ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -16,10 +17,11 @@ from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb
 from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
-from bascule.lake.sources.conversions import Conversion, common, convert
+from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
 from bascule.lake.sources.jsonfiles import JsonFile
 from bascule.lake.sources.moments import NO_DATES, Dates
+from bascule.lake.sources.quarantine import Quarantine, Rejected
 
 NULL_VALUES = ("", "NA")
 
@@ -45,6 +47,8 @@ class SourceScan:
         parts: the same as `relation`, one text for each of `files`.
         rejects: the temporary table that lines which cannot be read go to, when the source was not checked before.
         dates: in which order the days and months of CSV files are read, and what was assumed of it.
+        aside: tells which records of a file were left out when it was read, when that is tolerated.
+        unfit: returns the error for a column whose value was refused as it was read.
     """
 
     relation: str
@@ -55,19 +59,27 @@ class SourceScan:
     parts: tuple[str, ...] = ()
     rejects: str = ""
     dates: Dates = NO_DATES
+    aside: Callable[[Path], list[Rejected]] | None = None
+    unfit: Callable[[str], InputError] | None = None
 
     @contextmanager
     def told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Read the relation within this block: what goes wrong comes out as `InputError` with file, line and value."""
         names = ", ".join(str(file) for file in self.files[:3])
         with engine.told(f"{names} cannot be read"):
-            yield
-            if self.rejects:
+            try:
+                yield
+            except (duckdb.Error, InputError) as error:
+                name = str(error).partition(UNFIT)[2].splitlines()
+                if name and self.unfit is not None:
+                    raise self.unfit(name[0]) from error
+                raise
+            if self.rejects and self.aside is None:
                 csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
 
 
 def read_source(
-    source: str | Path,
+    source: str | Path | Sequence[Path],
     connection: duckdb.DuckDBPyConnection,
     *,
     expected: pa.Schema | None = None,
@@ -76,6 +88,8 @@ def read_source(
     checked: bool = True,
     dates: str = "",
     known: Mapping[str, str] | None = None,
+    quarantine: Quarantine | None = None,
+    spool: Path | None = None,
 ) -> SourceScan:
     """Look a source through and return how to read it.
 
@@ -83,7 +97,7 @@ def read_source(
     (with an offset: in UTC), else text. A column of a CSV file that looks like numbers with leading zeros is text.
 
     Args:
-        source: a file, a folder or a glob of CSV, TSV, Parquet or JSON files of one format.
+        source: a file, a folder, a glob or a list of CSV, TSV, Parquet or JSON files of one format.
         connection: one that may read these files, in UTC: `bascule.lake.engine.connect` gives one.
         expected: the columns that must come, with their types; then values are held to those types without loss.
         evolve: let columns be new or missing against `expected`.
@@ -91,6 +105,8 @@ def read_source(
         checked: read everything once, now, so that reading it later cannot fail. Else read it inside `told`.
         dates: `day-first` or `month-first`: how days such as 01/02/2025 are written in CSV files; empty: by the values.
         known: the same by column in lower case, for a source that was read before.
+        quarantine: leave records out that cannot be read, rather than fail; `SourceScan.aside` tells them then.
+        spool: where parts of files may be written meanwhile; needed with `quarantine`.
 
     Raises:
         NotFound: when there is no such file.
@@ -101,13 +117,19 @@ def read_source(
     kind = discovery.format_of(paths[0])
     if kind == "parquet":
         return _parquet(paths, connection, expected, evolve)
+    share = quarantine.share if quarantine else 0.0
+    folder = spool if share else None
     files: list[CsvFile | JsonFile] = [
-        csvfiles.look(connection, path, tuple(null_values)) if kind == "csv" else jsonfiles.look(connection, path)
+        csvfiles.look(connection, path, tuple(null_values))
+        if kind == "csv"
+        else jsonfiles.look(connection, path, folder)
         for path in paths
     ]
     order = moments.settle([file.written for file in files if isinstance(file, CsvFile)], dates, known)
     files = [file.reading(order.orders) if isinstance(file, CsvFile) else file for file in files]
-    scan, strict = _of_files(files, kind, connection, expected, evolve)
+    if expected is None:
+        files = [csvfiles.nearly(connection, file, share) if isinstance(file, CsvFile) else file for file in files]
+    scan, strict = _of_files(files, kind, connection, expected, evolve, quarantine if share else None)
     scan = replace(scan, dates=order)
     if not checked:
         return scan
@@ -121,6 +143,7 @@ def _of_files(
     connection: duckdb.DuckDBPyConnection,
     expected: pa.Schema | None,
     evolve: bool,
+    quarantine: Quarantine | None,
 ) -> tuple[SourceScan, list[str]]:
     """Return a scan that keeps what it cannot read, and the same relations failing instead."""
     _same_columns([(file.path, file.names) for file in files])
@@ -128,14 +151,46 @@ def _of_files(
         compare_columns(str(files[0].path), files[0].names, expected.names, evolve)
     wanted = _wanted(connection, files, expected)
     columns = [file.conversions(wanted) for file in files]
-    for file, conversions in zip(files, columns, strict=True):
-        _refuse_lossy(connection, file, conversions)
     rejects = f"rejects_{uuid.uuid4().hex[:12]}" if kind == "csv" else ""
-    relations = [f.relation(c, rejects) for f, c in zip(files, columns, strict=True)]
+    aside = None
+    if quarantine is None:
+        for file, conversions in zip(files, columns, strict=True):
+            _refuse_lossy(connection, file, conversions)
+    else:
+        aside = partial(_aside, connection, files, columns, rejects, quarantine)
+    left = quarantine is not None
+    relations = [f.relation(c, rejects, aside=left) for f, c in zip(files, columns, strict=True)]
     found = tuple(Column(c.name, c.wanted) for c in columns[0])
     paths = tuple(file.path for file in files)
-    scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects)
+    scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects, aside=aside)
+    scan = replace(scan, unfit=partial(_unfit, files, columns))
     return scan, [f.relation(c) for f, c in zip(files, columns, strict=True)]
+
+
+def _aside(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[CsvFile | JsonFile],
+    columns: Sequence[Sequence[Conversion]],
+    rejects: str,
+    quarantine: Quarantine,
+    path: Path,
+) -> list[Rejected]:
+    place = [file.path for file in files].index(path)
+    file, name = files[place], quarantine.names.get(path, str(path))
+    if isinstance(file, CsvFile):
+        return csvfiles.set_aside(connection, file, columns[place], rejects, name)
+    return jsonfiles.set_aside(connection, file, columns[place], name)
+
+
+def _unfit(files: Sequence[CsvFile | JsonFile], columns: Sequence[Sequence[Conversion]], name: str) -> InputError:
+    for file, conversions in zip(files, columns, strict=True):
+        column = next(c for c in conversions if c.name == name)
+        if isinstance(file, CsvFile) and (error := csvfiles.unfit(file, column)):
+            return error
+    return InputError(
+        f"{files[0].path}: column {name!r} is DOUBLE and has a number that is larger than any double.",
+        hint="If the file is wrong, repair it.",
+    )
 
 
 def compare_columns(where: str, found: Sequence[str], expected: Sequence[str], evolve: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +70,61 @@ def line_at(path: Path, position: int) -> int:
         return lines + (last == b"\r" and source.read(1) == b"\n")
 
 
+def lines_at(path: Path, positions: Sequence[int]) -> list[int]:
+    """Return what `line_at` does for several positions, which are sorted, in one reading."""
+    found: list[int] = []
+    lines, begin, last = 1, 0, b""
+    with opened(path) as source:
+        chunk = source.read(1 << 20)
+        for position in positions:
+            while chunk and begin + len(chunk) <= position:
+                lines, begin, last = lines + chunk.count(b"\n"), begin + len(chunk), chunk[-1:]
+                chunk = source.read(1 << 20)
+            at = position - begin
+            before = chunk[at - 1 : at] if at > 0 else last
+            found.append(lines + chunk.count(b"\n", 0, at) + (before == b"\r" and chunk[at : at + 1] == b"\n"))
+    return found
+
+
+def rows_where(
+    path: Path, head: Head, places: Sequence[int], test: Callable[[int, str], bool]
+) -> Iterator[tuple[int, int, str, list[str]]]:
+    """Iterate over the rows with a value for which a test holds: its line, the value's place, the value, the row."""
+    csv.field_size_limit(1 << 30)
+    with opened(path) as source:
+        lines = (line.decode("utf-8", "replace") for line in lines_of(source))
+        reader = csv.reader(lines, delimiter=head.delimiter)
+        next(reader, None)
+        start = reader.line_num + 1
+        for row in reader:
+            if len(row) == len(head.columns):
+                place = next((place for place in places if test(place, row[place])), None)
+                if place is not None:
+                    yield start, place, row[place], row
+            start = reader.line_num + 1
+
+
+def first_values(path: Path, head: Head, places: Sequence[int]) -> list[list[str]]:
+    """Return the values of some columns in the first lines of a file."""
+    with opened(path) as source:
+        data = source.read(PEEK_BYTES)
+    start = data[: data.rfind(b"\n") + 1] or data
+    found: list[list[str]] = [[] for _ in places]
+    try:
+        reader = csv.reader(io.StringIO(start.decode("utf-8-sig", "replace"), newline=""), delimiter=head.delimiter)
+        next(reader, None)
+        for _, row in zip(range(PEEK_LINES), reader, strict=False):
+            for values, place in zip(found, places, strict=True):
+                values += row[place : place + 1]
+    except csv.Error:
+        return [[] for _ in places]
+    return found
+
+
 def first_not_utf8(path: Path) -> tuple[int, bytes] | None:
     """Return the number of the first line that is not UTF-8, and its bytes."""
     with opened(path) as source:
-        for number, line in enumerate(_lines(source), 1):
+        for number, line in enumerate(lines_of(source), 1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:
@@ -84,7 +135,7 @@ def first_not_utf8(path: Path) -> tuple[int, bytes] | None:
 def first_other_ending(path: Path) -> int | None:
     """Return the number of the first line that does not end as the first one does, by CR LF or LF; None when all do."""
     with opened(path) as source:
-        lines = _lines(source)
+        lines = lines_of(source)
         first = next(lines, b"").endswith(b"\r\n")
         for number, line in enumerate(lines, 2):
             if line.endswith(b"\n") and line.endswith(b"\r\n") != first:
@@ -95,7 +146,7 @@ def first_other_ending(path: Path) -> int | None:
 def first_value(path: Path, head: Head, column: int, test: Callable[[str], bool]) -> tuple[int, str] | None:
     """Return the line and the text of the first value in a column that a test holds for."""
     with opened(path) as source:
-        lines = (line.decode("utf-8", "replace") for line in _lines(source))
+        lines = (line.decode("utf-8", "replace") for line in lines_of(source))
         reader = csv.reader(lines, delimiter=head.delimiter)
         try:
             next(reader, None)
@@ -119,7 +170,8 @@ def not_utf8(path: Path) -> InputError:
     )
 
 
-def _lines(source: pa.NativeFile) -> Iterator[bytes]:
+def lines_of(source: pa.NativeFile) -> Iterator[bytes]:
+    """Iterate over the lines of an opened file, each with its end."""
     return iter(io.BufferedReader(source))
 
 
@@ -156,6 +208,11 @@ def _header(cells: list[str], path: Path) -> tuple[str, ...]:
         raise InputError(
             f"{path}:1: the first line does not name the columns: {what}.",
             hint="Put a line with the columns' names first.",
+        )
+    if odd := next((name for name in names if any(sign < " " for sign in name)), None):
+        raise InputError(
+            f"{path}:1: the column name {odd!r} has a sign that is none.",
+            hint="If the file is UTF-16, say so: --option encoding=utf-16.",
         )
     names = [name or f"column{number}" for number, name in enumerate(names, 1)]
     seen: dict[str, str] = {}

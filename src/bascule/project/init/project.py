@@ -28,7 +28,9 @@ from bascule.project.init.times import mark_times, mark_years
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 
 
-def init_project(data_folder: Path | str, label: str, into: Path | str, name: str | None = None) -> InitReport:
+def init_project(
+    data_folder: Path | str, label: str, into: Path | str, name: str | None = None, *, profile: bool = False
+) -> InitReport:
     """Look at a folder of CSV, Parquet or JSON files and write a project that learns `label` from them.
 
     Everything that is decided is written as plain text that the user owns, and said in the report. Either all files are
@@ -39,6 +41,8 @@ def init_project(data_folder: Path | str, label: str, into: Path | str, name: st
         label: a column or an SQL expression; see `find_label`.
         into: the folder of the project; it is made when it does not exist.
         name: the project's name; the folder's name when not given.
+        profile: also write a page for each table, `profiles/NAME.html`. They hold values of the data, so git ignores
+            them.
 
     Raises:
         InputError: the data cannot be read, or the label cannot be found or learned.
@@ -59,6 +63,11 @@ def init_project(data_folder: Path | str, label: str, into: Path | str, name: st
         if folder.images or folder.texts:
             said.append(f"{folder.images + folder.texts:,} images and texts in the folder are left alone")
         files = _texts(connection, design, name or project_name(target), folder.root, target)
+        if profile:
+            from bascule.project.profiling.beginning import PROFILES, pages  # it knows what init knows
+
+            files |= pages(connection, design.tables, design.label)
+            files[".gitignore"] += f"{PROFILES}/\n"
     written = write_files(target, files)
     return InitReport(target, written, tuple(said), design.kind, design.label.task, design.label.expression)
 

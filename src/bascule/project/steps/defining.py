@@ -76,13 +76,19 @@ def definitions(context: Context) -> dict[str, dict[str, Any]]:
     project = context.project
     found: dict[str, dict[str, Any]] = {}
     for table, settings in project.contract.items():
-        text = _text(context, table, settings.file)
+        text = _text(context, ("contract", table, "file"), settings.file)
         Contract.parse(text, file=settings.file)
         found[f"contracts/{table}"] = {"kind": "contract", "table": table, "text": text, "file": settings.file}
+    for name, view in project.views().items():
+        if view.contract is not None:
+            text = _text(context, ("features", name, "contract"), view.contract)
+            Contract.parse(text, file=view.contract)
+            place = f"features/{name}"
+            found[f"contracts/{place}"] = {"kind": "contract", "table": place, "text": text, "file": view.contract}
     for entity in entities(project):
         found[f"entities/{entity.name}"] = msgspec.to_builtins(entity)
-    for view in views(project):
-        found[f"features/{view.name}"] = msgspec.to_builtins(view)
+    for made in views(project):
+        found[f"features/{made.name}"] = msgspec.to_builtins(made)
     if (request := request_view(project)) is not None:
         found[f"features/{request.name}"] = msgspec.to_builtins(request)
     return found
@@ -104,12 +110,12 @@ def _outputs(context: Context, wanted: dict[str, dict[str, Any]]) -> tuple[Outpu
     return tuple(Output(name=path, version=version, uri=f"bascule:{path}") for path, version in versions.items())
 
 
-def _text(context: Context, table: str, name: str) -> str:
+def _text(context: Context, key: tuple[str, ...], name: str) -> str:
     path = context.project.path(name)
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
-        raise context.project.problem(("contract", table, "file"), f"there is no file {name}.") from None
+        raise context.project.problem(key, f"there is no file {name}.") from None
     except UnicodeDecodeError as error:
         raise ProjectFileError(
             f"is not UTF-8 text (byte {error.start}).", file=path, hint="Save the file as UTF-8 text."

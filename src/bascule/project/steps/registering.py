@@ -6,6 +6,7 @@ import msgspec
 
 from bascule.evaluation import model_card, read_report
 from bascule.project.receipt import Output
+from bascule.project.requests import request_contract
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import evaluating, training, training_set
 from bascule.project.steps.evaluating import model_name, production
@@ -39,6 +40,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     report = read_report(context.workspace.store.get(context.receipts[evaluating.NAME].output("evaluation").version))
     model = source.spec.name
     run.reads("model", artifact)
+    progress("writing the contract of its requests")
     number = register(
         context.workspace,
         context.branch,
@@ -54,6 +56,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         card=lambda number: model_card(
             report, bundle, source, version=number, author=context.author, forced=context.force
         ),
+        contract=request_contract(context.workspace, source, bundle.signature),
         alias=PRODUCTION,
         force=context.force or None,
         author=context.author,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 from bascule.protocols.iceberg import namespaces, tables, views
 from bascule.protocols.iceberg.messages import Answer, Ask
+from bascule.store import Place
 
 VERSION = "v1"
 
@@ -80,7 +82,21 @@ def config(ask: Ask) -> Answer:
     ask.state()
     listed = [f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if endpoint.listed]
     prefix = quote(ask.ref, safe="")
-    return Answer({"defaults": {}, "overrides": {"prefix": prefix}, "endpoints": listed})
+    defaults = storage_of(ask.workspace.lake_folder)
+    return Answer({"defaults": defaults, "overrides": {"prefix": prefix}, "endpoints": listed})
+
+
+def storage_of(lake_folder: Place) -> dict[str, str]:
+    """Return where a client finds the tables' object storage, when that is not where it looks by itself. No keys."""
+    if isinstance(lake_folder, Path):
+        return {}
+    told, found = lake_folder.shelf.bucket.options, {}
+    if endpoint := told.get("endpoint_override"):
+        address = endpoint if "://" in endpoint else f"{told.get('scheme', 'https')}://{endpoint}"
+        found = {"s3.endpoint": address, "s3.path-style-access": "true"}
+    if region := told.get("region"):
+        found |= {"s3.region": region, "client.region": region}
+    return found
 
 
 _NAMESPACES = "/v1/{prefix}/namespaces"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -43,6 +44,7 @@ class Ask:
         query: its query parameters, the last one of each name.
         headers: by name in lower case.
         body: as it came.
+        folder: the project's, whose own checks hold protected branches; None when only a workspace is served.
     """
 
     workspace: Workspace
@@ -52,6 +54,7 @@ class Ask:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    folder: Path | None = None
 
     @property
     def lake(self) -> Lake:
@@ -103,7 +106,7 @@ class Ask:
         engine = self.headers.get("x-client-version") or self.headers.get("user-agent", "")
         message = self.headers.get(MESSAGE_HEADER, "").strip()[:MESSAGE_LIMIT]
         meta = {"engine": engine[:200]} if engine else {}
-        return Author(self.who, admission(self.workspace, self.ref), message, meta)
+        return Author(self.who, admission(self.workspace, self.ref, self.folder), message, meta)
 
     def read(self, kind: type[T]) -> T:
         """Return the body as a struct.

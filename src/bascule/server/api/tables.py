@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bascule.errors import InputError
 from bascule.lake import TableDiff
+from bascule.project.batches import Batch, bring_in
+from bascule.project.pushing import ARROW, JSON, push_rows
+from bascule.project.required import required_in
+from bascule.server.answers import Refused
 from bascule.server.api.history import BASE, RefQuery
-from bascule.server.reads import tables
+from bascule.server.reads import history, tables
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.routes import Call, Route
+
+ROWS_BYTES = 64 << 20
+KEY_LENGTH = 200
 
 
 class RowsQuery(msgspec.Struct, frozen=True):
@@ -36,6 +44,39 @@ class Sql(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ref: str = "main"
     params: list[Any] | dict[str, Any] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class AddQuery(msgspec.Struct, frozen=True):
+    """Where rows go. `key` names the columns that tell rows apart, for a table that is made now."""
+
+    branch: str = "main"
+    key: tuple[str, ...] = ()
+    tolerate: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+
+class Bring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file on the web that is to be fetched, and where its rows go."""
+
+    source: str
+    branch: str = "main"
+    key: tuple[str, ...] = ()
+    mode: Literal["append", "replace"] = "append"
+    tolerate: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """What became of a batch; without a commit it was there already.
+
+    Attributes:
+        rejected: records that could not be read and went to the table `quarantine`.
+    """
+
+    table: str
+    rows: int
+    rejected: int
+    commit: str | None
+    checks: int
+    problems: list[dict[str, Any]]
 
 
 def list_tables(call: Call[RefQuery, None]) -> list[tables.TableInfo]:
@@ -74,10 +115,52 @@ def sql(call: Call[None, Sql]) -> Answer:
     )
 
 
+def add_rows(call: Call[AddQuery, bytes]) -> Brought:
+    """Add rows to a table: JSON objects or Arrow IPC. Under one Idempotency-Key, or one content, they come in once."""
+    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (*JSON, *ARROW):
+        known = ", ".join((*JSON, *ARROW))
+        raise Refused(415, InputError(f"The content type is {kind or 'not told'}.", hint=f"Send one of: {known}."))
+    once = call.request.headers.get("idempotency-key", "")
+    if len(once) > KEY_LENGTH or not once.isprintable():
+        raise InputError(
+            f"The Idempotency-Key is longer than {KEY_LENGTH} signs, or has odd ones.", hint="Send a UUID."
+        )
+    batch = push_rows(
+        call.workspace,
+        call.path["table"],
+        call.body,
+        kind,
+        into=history.demand_branch(call.workspace, call.query.branch),
+        key=call.query.key,
+        once=once,
+        tolerate=call.query.tolerate,
+        author=call.principal.name,
+    )
+    return _brought(batch)
+
+
+def bring(call: Call[None, Bring]) -> Brought:
+    """Fetch a file from a public web address into a table. Nothing inside of the server's own network is fetched."""
+    body = call.body
+    into = history.demand_branch(call.workspace, body.branch)
+    told: dict[str, Any] = {"key": body.key, "mode": body.mode, "tolerate": body.tolerate, "confined": True}
+    told["required"] = required_in(call.workspace.folder.parent)
+    batch = bring_in(call.workspace, call.path["table"], body.source, into, author=call.principal.name, **told)
+    return _brought(batch)
+
+
+def _brought(batch: Batch) -> Brought:
+    found = batch.as_dict()
+    return Brought(**{name: found[name] for name in Brought.__struct_fields__})
+
+
 ROUTES = [
     Route("GET", f"{BASE}/tables", list_tables, "read"),
     Route("GET", f"{BASE}/tables/{{table}}", one_table, "read"),
     Route("GET", f"{BASE}/tables/{{table}}/rows", rows, "read"),
+    Route("POST", f"{BASE}/tables/{{table}}/rows", add_rows, "write", max_body=ROWS_BYTES),
+    Route("POST", f"{BASE}/tables/{{table}}/ingest", bring, "write"),
     Route("GET", f"{BASE}/tables/{{table}}/diff", diff, "read"),
     Route("POST", f"{BASE}/sql", sql, "read"),
 ]

@@ -1,4 +1,4 @@
-"""Tables: the list, and one with its columns, checks, rows and versions."""
+"""Tables: the list, and one with its columns, checks, rows, versions and profile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from bascule.errors import NotFound
 from bascule.project.reviewing import words
-from bascule.server.reads import tables
+from bascule.server.reads import profiles, tables
 from bascule.server.routes import Call, Route
 from bascule.web.charts import Line, chart
 from bascule.web.pages.common import View
@@ -63,6 +63,14 @@ def rows(call: Call[RowsView, None]) -> Response:
     )
 
 
+def profile(call: Call[View, None]) -> Response:
+    """What a table holds: meanings, missing values, distributions and what goes together, in a sample of its rows."""
+    from bascule.project.profiling.page import body
+
+    found = profiles.table_profile(call.workspace, call.query.ref, call.path["table"])
+    return page(call, "profile.html", name=call.path["table"], found=found, body=body(found))
+
+
 def checks(call: Call[View, None]) -> Response:
     """The checks of a table that were made at one time, with failing rows: also of a batch that was refused."""
     name, at = call.path["table"], call.path["at"]
@@ -75,6 +83,7 @@ def checks(call: Call[View, None]) -> Response:
 ROUTES = [
     Route("GET", "/data", list_tables, "read", page=True),
     Route("GET", "/data/{table}", one_table, "read", page=True),
+    Route("GET", "/data/{table}/profile", profile, "read", page=True),
     Route("GET", "/data/{table}/rows", rows, "read", page=True),
     Route("GET", "/data/{table}/checks/{at}", checks, "read", page=True),
 ]

@@ -302,6 +302,14 @@ def test_types_of_version_3_need_it(kind: str) -> None:
     assert made["schemas"][0]["fields"][0]["type"]["element"] == kind
 
 
+@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("kind", ["nonsense", "", "Long", "decimal", "fixed", {"type": "row", "fields": []}])
+def test_a_type_that_iceberg_does_not_have_is_refused(kind: Any, version: str) -> None:
+    for schema in (column(kind), column({"type": "list", "element-id": 2, "element": kind, "element-required": False})):
+        with pytest.raises(InputError, match=r"Invalid schema: the type .* of column 'c(\.element)?' is none of"):
+            created("u", "/lake/t", schema, properties={"format-version": version})
+
+
 def test_defaults_of_version_3_need_it_and_are_kept() -> None:
     schema = column("int", **{"initial-default": 3, "write-default": 4})
     with pytest.raises(InputError, match="Invalid initial default for c"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import schemas
 from bascule.lake.iceberg.schemas import Field, Schema
-from bascule.lake.iceberg.types import Type
+from bascule.lake.iceberg.types import Type, is_known
 
 NESTED = ("struct", "list", "map")
 # Types and the first format version that has them.
@@ -66,12 +67,14 @@ def checked(schema: Any, version: int) -> Schema:
             f"The schema is not one: {type(error).__name__} {error}.",
             hint='Send {"type": "struct", "fields": [{"id", "name", "required", "type"}, …]}.',
         ) from error
+    numbers = Counter(number for number in ids if isinstance(number, int))
     for name, field in found:
-        if not isinstance(field["id"], int) or isinstance(field["id"], bool) or ids.count(field["id"]) > 1:
+        if not isinstance(field["id"], int) or isinstance(field["id"], bool) or numbers[field["id"]] > 1:
             raise InputError(
                 f"Invalid schema: the id {field['id']!r} of column {name!r} is not its own.",
                 hint="Give every column and every part of one an id.",
             )
+        _check_type(name, field["type"])
     for number in schema.get("identifier-field-ids") or ():
         if number not in ids:
             raise InputError(f"Cannot add field {number} as an identifier field: not found in the schema.")
@@ -83,6 +86,16 @@ def checked(schema: Any, version: int) -> Schema:
         )
     result: Schema = schema
     return result
+
+
+def _check_type(name: str, kind: Any) -> None:
+    known = kind.get("type") in NESTED if isinstance(kind, dict) else is_known(kind) or _LATE.match(str(kind))
+    if not known:
+        shown = kind.get("type") if isinstance(kind, dict) else kind
+        raise InputError(
+            f"Invalid schema: the type {str(shown)[:60]!r} of column {name!r} is none of Iceberg's.",
+            hint="Choose one such as long, double, string, date, timestamptz, decimal(9,2), struct, list or map.",
+        )
 
 
 def highest(schema: Schema) -> int:

@@ -1,0 +1,407 @@
+"""Measures that take a narrow query of their own: distinct values and exact quantiles, also grown by an append alone.
+
+How many distinct values there are does not merge, but grows: those of the old rows are known, and only the few new
+ones are looked for among them. A quantile is found between two pivots that enclose it: how many values lie below, and
+which lie between, merges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+
+from bascule.contracts.accumulators import Accumulator
+from bascule.contracts.parts import LABEL, Memory, Parts, measure_of
+from bascule.contracts.scanning import Scan
+from bascule.errors import InputError
+
+MOST_BITS = 1 << 29  # a map of that many integers is 64 MB
+BITS_PER_ROW = 64
+MOST_FEW = 4096  # a part with no more distinct values than this keeps them, as hashes
+KEPT_SETS = 4
+SAMPLED = 100_000
+MANY_ROWS = 1_000_000  # below, an exact quantile costs less than its state
+WINDOW = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a narrow measure is taken of.
+
+    Attributes:
+        relation: all rows, as text usable after FROM.
+        scan: the accumulators that it needs.
+        stable: whether a state of it may be kept.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    relation: str
+    parts: Parts
+    memory: Memory
+    scan: Scan
+    stable: bool
+
+    def one(self, query: str) -> Any:
+        """The one value that a query answers."""
+        return self.connection.execute(query).fetchall()[0][0]
+
+    @property
+    def incremental(self) -> bool:
+        """Whether states of parts can be used."""
+        return self.stable and bool(self.parts.ids)
+
+    def fresh(self, known: Collection[str]) -> str | None:
+        """All rows but those of some parts; None when there are none."""
+        ids = [part for part in self.parts.ids if part not in known]
+        sources = [self.parts.relation(ids)] if ids else []
+        sources += [self.parts.rest] if self.parts.rest is not None else []
+        if not sources:
+            return None
+        return sources[0] if len(sources) == 1 else f"({' UNION ALL '.join(f'SELECT * FROM {s}' for s in sources)})"
+
+
+class Narrow(Protocol):
+    """A measure with a query of its own."""
+
+    @property
+    def needs(self) -> tuple[Accumulator, ...]:
+        """What the scan measures for it."""
+        ...
+
+    def text(self, relation: str) -> str:
+        """The query over all rows, for people."""
+        ...
+
+    def measure(self, world: World) -> Any:
+        """The number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query over the whole relation; its one value is the measure."""
+
+    query: str
+    needs: tuple[Accumulator, ...] = ()
+
+    def text(self, relation: str) -> str:
+        """The query."""
+        return self.query
+
+    def measure(self, world: World) -> Any:
+        """Its answer, told as an error when it is not one value."""
+        rows = world.connection.execute(self.query).fetchall()
+        if len(rows) != 1 or len(rows[0]) != 1:
+            raise InputError(f"the query answers {len(rows)} rows; one row with one value is read")
+        return rows[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A query that counts rows of a relation; the counts of its parts add up."""
+
+    query: Callable[[str], str]
+    needs: tuple[Accumulator, ...] = ()
+
+    def text(self, relation: str) -> str:
+        """The query over all rows."""
+        return self.query(relation)
+
+    def measure(self, world: World) -> int:
+        """The sum over what is known of parts and what is read now."""
+        if not world.incremental:
+            return int(world.one(self.query(world.relation)) or 0)
+        measure = measure_of("counted", self.query("PART"))
+        known = world.memory.load(world.parts.ids, [measure])
+        found = {part: int(value) for (part, _), value in known.items()}
+        fresh = {
+            p: int(world.one(self.query(world.parts.relation([p]))) or 0) for p in world.parts.ids if p not in found
+        }
+        world.memory.keep(world.parts.scope, {(part, measure): value for part, value in fresh.items()})
+        rest = world.parts.rest
+        return sum(found.values()) + sum(fresh.values()) + (int(world.one(self.query(rest)) or 0) if rest else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """How many different values there are, of one column or of several together.
+
+    Attributes:
+        values: SQL of each column.
+        present: the condition for a row to take part; it implies that no value is NULL.
+        extent: the least and the greatest value, when it is one column of integers: dense ones are counted in a map of
+            bits, which costs no hash table.
+        rows: how many rows take part.
+        few: that there are few is to be expected: then each part keeps them.
+    """
+
+    values: tuple[str, ...]
+    present: str
+    rows: Accumulator
+    extent: tuple[Accumulator, Accumulator] | None = None
+    few: bool = False
+
+    @property
+    def needs(self) -> tuple[Accumulator, ...]:
+        """The row count, and the extent."""
+        return (self.rows, *(self.extent or ()))
+
+    def text(self, relation: str) -> str:
+        """The query over all rows, when the values are not dense integers."""
+        return f"SELECT count(*) FROM ({self.groups(relation)}) AS q"
+
+    def groups(self, relation: str) -> str:
+        """One row for each distinct value, with columns `k0`, `k1`, …"""
+        keys = ", ".join(f"{value} AS k{i}" for i, value in enumerate(self.values))
+        return f"SELECT {keys} FROM {relation} AS t WHERE {self.present} GROUP BY {', '.join(self.values)}"
+
+    def known(self, new: str, old: str) -> str:
+        """The query for how many of the distinct values of `new` are in `old` too."""
+        match = " AND ".join(f"{value} = e.k{i}" for i, value in enumerate(self.values))
+        rows = f"SELECT * FROM {old} AS t WHERE {self.present}"
+        found = f"SELECT 1 FROM ({rows}) AS t SEMI JOIN ({self.groups(new)}) AS e ON {match}"
+        return f"SELECT count(*) FROM ({found} GROUP BY {', '.join(self.values)}) AS q"
+
+    def measure(self, world: World) -> int:
+        """Count: from what is known of parts, else from what was known before parts came, else all."""
+        if not world.incremental:
+            return self._all(world)
+        if self.few:
+            told = self._of_parts(world)
+            if told is not None:
+                return told
+        measure = measure_of("distinct", *self.values, self.present)
+        place = (world.parts.scope, measure)
+        sets: list[dict[str, Any]] = world.memory.load([place[0]], [measure]).get(place, [])
+        ids = set(world.parts.ids)
+        base = max((s for s in sets if ids.issuperset(s["parts"])), key=lambda s: len(s["parts"]), default=None)
+        found = self._grown(world, base) if base else self._all(world)
+        if world.parts.rest is None and (base is None or len(base["parts"]) < len(ids)):
+            others = [s for s in sets if s is not base][: KEPT_SETS - 1]
+            world.memory.keep(place[0], {place: [{"parts": sorted(ids), "value": found}, *others]})
+        return found
+
+    def _grown(self, world: World, base: dict[str, Any]) -> int:
+        new = world.fresh(base["parts"])
+        if new is None:
+            return int(base["value"])
+        old = world.parts.relation(base["parts"]) if base["parts"] else None
+        both = int(world.one(self.known(new, old))) if old else 0
+        return int(base["value"]) + int(world.one(self.text(new))) - both
+
+    def _all(self, world: World) -> int:
+        if self.extent is not None:
+            bits = self._bits(world, *self.extent)
+            if bits is not None:
+                return bits
+        return int(world.one(self.text(world.relation)))
+
+    def _bits(self, world: World, least: Accumulator, most: Accumulator) -> int | None:
+        rows, low, high = world.scan.value(self.rows), world.scan.value(least), world.scan.value(most)
+        if not rows:
+            return 0
+        if high - low >= min(MOST_BITS, max(1 << 16, BITS_PER_ROW * rows)) or not -(2**63) <= low <= high < 2**63:
+            return None
+        bits = f"bitstring_agg(CAST({self.values[0]} AS BIGINT), CAST({low} AS BIGINT), CAST({high} AS BIGINT))"
+        return int(world.one(f"SELECT bit_count({bits}) FROM {world.relation} AS t WHERE {self.present}"))
+
+    def _of_parts(self, world: World) -> int | None:
+        """Count the values that the parts keep; None when a part has too many to keep."""
+        measure = measure_of("values", *self.values, self.present)
+        known = {part: found for (part, _), found in world.memory.load(world.parts.ids, [measure]).items()}
+        lacking = [part for part in world.parts.ids if part not in known]
+        if lacking and None not in known.values():
+            fresh = self._kept(world, lacking)
+            world.memory.keep(world.parts.scope, {(part, measure): found for part, found in fresh.items()})
+            known |= fresh
+        if not all(known.get(part) is not None for part in world.parts.ids):
+            return None
+        together = {item for found in known.values() for item in found}
+        if world.parts.rest is not None:
+            rest = self._hashes(world, world.parts.rest, 2 * SAMPLED)
+            if rest is None:
+                return None
+            together |= set(rest)
+        return len(together)
+
+    def _kept(self, world: World, ids: Sequence[str]) -> dict[str, list[int] | None]:
+        found: dict[str, list[int] | None] = {}
+        for part in ids:
+            found[part] = self._hashes(world, world.parts.relation([part]), world.parts.rows([part]))
+            if found[part] is None:  # the others have too many as well, most likely
+                break
+        return found
+
+    def _hashes(self, world: World, relation: str, size: int) -> list[int] | None:
+        some = [f"(SELECT * FROM {relation} AS t LIMIT {SAMPLED})"] if size >= 2 * SAMPLED else []
+        for rows in (*some, relation):
+            query = (
+                f"SELECT hash({', '.join(f'k{i}' for i in range(len(self.values)))}) FROM ({self.groups(rows)}) AS q"
+            )
+            found = world.connection.execute(f"{query} LIMIT {MOST_FEW + 1}").fetchall()
+            if len(found) > MOST_FEW:
+                return None
+        return [int(row[0]) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """How many rows would have to go for a key to be unique, beside rows that are there already.
+
+    Attributes:
+        existing: the rows that are there already, as text usable after FROM; None when there are none.
+    """
+
+    keys: Distinct
+    existing: str | None
+
+    @property
+    def needs(self) -> tuple[Accumulator, ...]:
+        """What counting the keys needs."""
+        return self.keys.needs
+
+    def text(self, relation: str) -> str:
+        """The query whose answer is taken from the number of rows."""
+        text = self.keys.text(relation)
+        return text if self.existing is None else f"{text};\n{self.keys.known(relation, self.existing)}"
+
+    def measure(self, world: World) -> int:
+        """Rows that take part, less the keys that are new."""
+        fresh = self.keys.measure(world)
+        if self.existing is not None:
+            fresh -= int(world.one(self.keys.known(world.relation, self.existing)))
+        return int(world.scan.value(self.keys.rows)) - fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The value below which a share of the values lies, interpolated as `quantile_cont` does.
+
+    Attributes:
+        value: SQL of the value, a double.
+        present: the condition for a row to take part; it implies that the value is not NULL.
+        at: the share, 0 to 1.
+        rows: how many rows take part.
+    """
+
+    value: str
+    present: str
+    at: float
+    rows: Accumulator
+
+    @property
+    def needs(self) -> tuple[Accumulator, ...]:
+        """The row count."""
+        return (self.rows,)
+
+    def text(self, relation: str) -> str:
+        """The query over all rows."""
+        answer = f"CAST(quantile_cont(v, {self.at!r}) AS DOUBLE)"
+        return f"SELECT {answer} FROM ({self._values(relation)}) AS q"
+
+    def measure(self, world: World) -> float | None:
+        """The quantile: from what parts keep between two pivots, when those still enclose it."""
+        rows = int(world.scan.value(self.rows))
+        if not world.incremental or rows < MANY_ROWS:
+            found: float | None = world.one(self.text(world.relation))
+            return found
+        place = (world.parts.scope, measure_of("pivots", self.value, self.present, repr(self.at)))
+        pivots = world.memory.load([place[0]], [place[1]]).get(place)
+        told = self._between(world, rows, pivots) if pivots else None
+        if told is None:
+            pivots = self._pivots(world, rows)
+            if pivots is None:
+                found = world.one(self.text(world.relation))
+                return found
+            world.memory.keep(place[0], {place: pivots})
+            told = self._between(world, rows, pivots)
+        return told if told is not None else world.one(self.text(world.relation))
+
+    def _values(self, relation: str, between: Sequence[float] | None = None) -> str:
+        more = f" AND {self.value} BETWEEN {_double(between[0])} AND {_double(between[1])}" if between else ""
+        return f"SELECT CAST({self.value} AS DOUBLE) AS v FROM {relation} AS t WHERE {self.present}{more}"
+
+    def _pivots(self, world: World, rows: int) -> list[float] | None:
+        """Two values that enclose the quantile closely; None when a sample did not find it."""
+        share = min(100.0, 100 * SAMPLED / rows)
+        sample = f"SELECT v FROM ({self._values(world.relation)}) AS q USING SAMPLE {share:.6f}% (system, 7)"
+        ends = f"[{max(0.0, self.at - 0.02)!r}, {min(1.0, self.at + 0.02)!r}]"
+        wide = world.one(f"SELECT quantile_disc(v, {ends}) FROM ({sample}) AS q")
+        if not wide:
+            return None
+        low = -math.inf if self.at <= 0.02 else wide[0]
+        high = math.inf if self.at >= 0.98 else wide[1]
+        below = world.one(f"SELECT count_if(v < {_double(low)}) FROM ({self._values(world.relation)}) AS q")
+        inside = world.one(f"SELECT count(*) FROM ({self._values(world.relation, (low, high))}) AS q")
+        rank = self.at * (rows - 1) - below
+        if not 0 <= rank <= inside - 1:
+            return None
+        wanted = [max(0.0, (rank - WINDOW) / inside), min(1.0, (rank + WINDOW) / inside)]
+        found = world.one(
+            f"SELECT quantile_disc(v, {wanted!r}) FROM ({self._values(world.relation, (low, high))}) AS q"
+        )
+        return [float(found[0]), float(found[1])]
+
+    def _between(self, world: World, rows: int, pivots: Sequence[float]) -> float | None:
+        """The quantile, if it lies between two pivots: from the values there, and how many are below."""
+        measure = measure_of("window", self.value, self.present, repr(list(pivots)))
+        known = {part: found for (part, _), found in world.memory.load(world.parts.ids, [measure]).items()}
+        lacking = [part for part in world.parts.ids if part not in known]
+        fresh = self._windows(world, lacking, pivots)
+        world.memory.keep(world.parts.scope, {(part, measure): found for part, found in fresh.items()})
+        windows = [*known.values(), *fresh.values()]
+        if world.parts.rest is not None:
+            windows.append(self._window(world, world.parts.rest, pivots))
+        return _at_rank(self.at * (rows - 1), windows)
+
+    def _windows(self, world: World, ids: Sequence[str], pivots: Sequence[float]) -> Mapping[str, list[Any]]:
+        if len(ids) < 2:
+            return {part: self._window(world, world.parts.relation([part]), pivots) for part in ids}
+        relation, labels = world.parts.labelled(ids)
+        source = f"FROM {relation} AS t WHERE {self.present}"
+        below = f"SELECT {LABEL}, count_if({self.value} < {_double(pivots[0])}) {source} GROUP BY 1"
+        inside = f"{source} AND {self.value} BETWEEN {_double(pivots[0])} AND {_double(pivots[1])} GROUP BY 1, 2"
+        found: dict[str, list[Any]] = {part: [0, [], []] for part in ids}
+        for label, number in world.connection.execute(below).fetchall():
+            found[labels[label]][0] = int(number or 0)
+        values = f"SELECT {LABEL}, CAST({self.value} AS DOUBLE), count(*) {inside}"
+        for label, value, number in world.connection.execute(values).fetchall():
+            found[labels[label]][1].append(value)
+            found[labels[label]][2].append(number)
+        return found
+
+    def _window(self, world: World, relation: str, pivots: Sequence[float]) -> list[Any]:
+        below = world.one(f"SELECT count_if(v < {_double(pivots[0])}) FROM ({self._values(relation)}) AS q")
+        query = f"SELECT v, count(*) FROM ({self._values(relation, pivots)}) AS q GROUP BY 1"
+        rows = world.connection.execute(query).fetchall()
+        return [int(below or 0), [row[0] for row in rows], [row[1] for row in rows]]
+
+
+def _at_rank(place: float, windows: Iterable[Sequence[Any]]) -> float | None:
+    """The value at a place between two ranks; None when one of the two lies in no window."""
+    below, counts = 0, Counter[float]()
+    for start, values, numbers in windows:
+        below += start
+        for value, number in zip(values, numbers, strict=True):
+            counts[value] += number
+    first = math.floor(place)
+    low = high = None
+    for value in sorted(counts):
+        after = below + counts[value]
+        if low is None and below <= first < after:
+            low = value
+        if below <= math.ceil(place) < after:
+            high = value
+        below = after
+    if low is None or high is None:
+        return None
+    return low if low == high else low + (place - first) * (high - low)
+
+
+def _double(value: float) -> str:
+    return f"'{value!r}'::DOUBLE"

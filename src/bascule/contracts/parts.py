@@ -1,0 +1,120 @@
+"""A relation in parts that never change, and the states of checks that were measured over them before.
+
+A data file is immutable, so what an aggregate said of it can be kept and merged with what it says of the files that
+came since: to check a table after an append costs the append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from blake3 import blake3
+
+LABEL = "__file"  # names the part that a row belongs to
+
+
+class Parts(Protocol):
+    """The rows of a relation, part by part.
+
+    Attributes:
+        scope: stands for the table that the parts belong to.
+        ids: the parts that never change, each by what stands for its content and the way it is read.
+        rest: text usable after FROM with the rows that are in no part; None when there are none.
+    """
+
+    @property
+    def scope(self) -> str: ...  # noqa: D102
+
+    @property
+    def ids(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def rest(self) -> str | None: ...  # noqa: D102
+
+    def rows(self, ids: Collection[str]) -> int:
+        """How many rows some parts have."""
+        ...
+
+    def relation(self, ids: Collection[str]) -> str:
+        """Text usable after FROM with the rows of some parts."""
+        ...
+
+    def labelled(self, ids: Collection[str]) -> tuple[str, Mapping[str, str]]:
+        """The same with a column `__file` more, and which part each of its values means."""
+        ...
+
+
+class Memory(Protocol):
+    """Keeps states. It may lose any of them at any time: they are measured again then."""
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        """The states that are known of some parts, by part and measure."""
+        ...
+
+    def keep(self, scope: str, states: Mapping[tuple[str, str], Any]) -> None:
+        """Keep states, by part and measure, for a table. A state is made of lists, texts, numbers and None."""
+        ...
+
+
+class NoMemory:
+    """Knows nothing and keeps nothing."""
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        """Nothing is known."""
+        return {}
+
+    def keep(self, scope: str, states: Mapping[tuple[str, str], Any]) -> None:
+        """Nothing is kept."""
+
+
+class Noting:
+    """A memory that notes what it is to keep, and hands it on all at once."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._noted: dict[str, dict[tuple[str, str], Any]] = {}
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        """What was noted, and what the memory knows."""
+        found = self._memory.load(parts, measures)
+        for states in self._noted.values():
+            found |= {(p, m): state for (p, m), state in states.items() if p in parts and m in measures}
+        return found
+
+    def keep(self, scope: str, states: Mapping[tuple[str, str], Any]) -> None:
+        """Note states."""
+        self._noted.setdefault(scope, {}).update(states)
+
+    def hand_on(self) -> None:
+        """Give the memory what was noted."""
+        for scope, states in self._noted.items():
+            self._memory.keep(scope, states)
+        self._noted = {}
+
+
+class Whole:
+    """A relation of which no part is known to stay."""
+
+    scope = ""
+    ids: tuple[str, ...] = ()
+
+    def __init__(self, relation: str) -> None:
+        self.rest: str | None = relation
+
+    def rows(self, ids: Collection[str]) -> int:
+        """There are no parts."""
+        return 0
+
+    def relation(self, ids: Collection[str]) -> str:
+        """There are no parts."""
+        raise LookupError("a whole relation has no parts")
+
+    def labelled(self, ids: Collection[str]) -> tuple[str, Mapping[str, str]]:
+        """There are no parts."""
+        raise LookupError("a whole relation has no parts")
+
+
+def measure_of(*words: str) -> str:
+    """What stands for a measure: its SQL, and what else makes its states what they are."""
+    return blake3("\0".join(words).encode()).hexdigest(length=16)

@@ -1,0 +1,104 @@
+"""Files of this machine, in every format that is known; what the engine does not read is converted on the way."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bascule.errors import InputError
+from bascule.lake.iceberg import files
+from bascule.lake.origins import archives, arrowfiles, avro, excel
+from bascule.lake.origins.origin import Asked, Part, refuse_options
+from bascule.lake.origins.spool import whole
+from bascule.lake.sources import discovery
+
+# What is converted: to a list of files that `read_source` reads, each with what it is called.
+Convert = Callable[[Path, Path, Asked], list[Path]]
+CONVERTED: Mapping[str, str] = {
+    ".avro": "avro",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    ".zip": "zip",
+}
+CONVERTERS: Mapping[str, Convert] = {"avro": avro.convert, "arrow": arrowfiles.convert, "excel": excel.convert}
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class Local:
+    """Files by a path, a folder or a pattern."""
+
+    def versions(self, asked: Asked) -> dict[str, str]:
+        """See `Origin`: the contents tell, so nothing does without reading them."""
+        return {}
+
+    def parts(self, asked: Asked) -> Iterator[Part]:
+        """See `Origin`. Files whose content the table has are offered too: their digests are known."""
+        refuse_options(asked, "sheet", "encoding")
+        held = {one.digest for one in asked.known}
+        unpacked = {one.version.get("of") for one in asked.known}
+        for path in discovery.find(asked.folder / asked.address, CONVERTED):
+            digest = files.digest(path)
+            version = {"mtime": str(path.stat().st_mtime_ns)}
+            part = Part(path, digest, path.name, asked.shown, version)
+            if digest in held and not asked.whole:
+                yield part
+            elif digest not in unpacked or asked.whole:
+                yield from readable(part, asked)
+
+
+def readable(part: Part, asked: Asked) -> Iterator[Part]:
+    """Return a file as parts that `read_source` reads: itself, what it is converted to, or what is packed in it.
+
+    Raises:
+        InputError: it cannot be read, or unpacks to far more than it should.
+    """
+    kind = discovery.format_of(part.path, CONVERTED)
+    if kind == "zip":
+        for member in archives.members(part.path, asked, {**discovery.FORMATS, **CONVERTED}):
+            name = f"{part.name}/{member.name}"
+            digest = files.digest(member.path)
+            told = {**part.version, "of": part.digest}
+            yield from readable(replace(part, path=member.path, digest=digest, name=name, version=told), asked)
+        return
+    if kind in CONVERTERS:
+        asked.tell(f"converting {part.name}")
+        for path in CONVERTERS[kind](part.path, asked.spool, asked):
+            yield replace(part, path=path)
+        return
+    if part.path.suffix.lower() in discovery.COMPRESSIONS:
+        archives.refuse_bomb(part.path)
+    yield replace(part, path=_utf8(part.path, asked) if kind == "csv" else part.path)
+
+
+def _utf8(path: Path, asked: Asked) -> Path:
+    """Return a text file in UTF-8: itself, or a copy of one that says by its mark, or of which is said, what it is."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    encoding = next((name for mark, name in MARKS if start.startswith(mark)), asked.options.more.get("encoding", ""))
+    if not encoding:
+        return path
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise InputError(f"{encoding!r} is no encoding.", hint="For example: latin1, cp1252, utf-16.") from None
+    target = asked.spool / f"{path.stem}.utf8{path.suffix}"
+    try:
+        with path.open(encoding=encoding, newline="") as source, whole(target) as out:
+            while text := source.read(1 << 20):
+                out.write(text.encode())
+    except UnicodeError as error:
+        raise InputError(f"{path} is not {encoding} text: {error}", hint="Name another encoding.") from None
+    return target

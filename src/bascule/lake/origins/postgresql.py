@@ -1,0 +1,125 @@
+"""Reading PostgreSQL through ADBC, which streams its binary COPY into Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from bascule.errors import EnvironmentProblem, InputError, MissingExtra
+from bascule.lake.origins.origin import Asked, plain
+
+# Digits of a NUMERIC whose own are not known: enough for money, and what does not fit is refused, not rounded.
+NUMERIC = pa.decimal128(38, 9)
+TYPE = b"ADBC:postgresql:typname"
+
+
+class PostgreSQL:
+    """A read-only session. See `databases.Reader`."""
+
+    def __init__(self, connection: Any, where: str) -> None:
+        self._connection, self._where = connection, where
+        self._cursors: list[Any] = []  # a reader lives as long as its cursor
+
+    def close(self) -> None:
+        """Give back what streams hold."""
+        for cursor in self._cursors:
+            cursor.close()
+
+    def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """See `Reader`."""
+        cursor = self._connection.cursor()
+        self._cursors.append(cursor)
+        cursor.execute(query)
+        reader = cursor.fetch_record_batch()
+        schema = pa.schema([_field(one) for one in reader.schema])
+        return schema, self._batches(reader, schema)
+
+    def value(self, query: str) -> Any:
+        """See `Reader`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            found = cursor.fetch_arrow_table()
+        kind = _field(found.schema.field(0)).type
+        return _cast(found.column(0).combine_chunks(), kind, found.schema.names[0])[0].as_py()
+
+    def quoted(self, name: str) -> str:
+        """See `Reader`."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def _batches(self, reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            arrays = [_cast(column, one.type, one.name) for column, one in zip(batch.columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _field(one: pa.Field) -> pa.Field:
+    kind = (one.metadata or {}).get(TYPE, b"").decode()
+    storage = one.type.storage_type if isinstance(one.type, pa.BaseExtensionType) else one.type
+    if isinstance(one.type, pa.OpaqueType):
+        kind = one.type.type_name
+    return pa.field(one.name, NUMERIC if kind == "numeric" else storage)
+
+
+def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+    values = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if values.type.equals(kind):
+        return values
+    try:
+        return values.cast(kind)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"Column {name!r} is NUMERIC and has a value with more than 9 decimals or 38 digits: {error}",
+            hint=f"Say in the query what it is, such as {name}::double precision or round({name}, 9).",
+        ) from error
+
+
+@contextmanager
+def opened(asked: Asked) -> Iterator[PostgreSQL]:
+    """Open a read-only session.
+
+    Raises:
+        MissingExtra: the driver is not installed.
+        InputError: the database refuses the query.
+        EnvironmentProblem: it does not answer, or stopped.
+    """
+    try:
+        from adbc_driver_manager import Error
+        from adbc_driver_postgresql import dbapi
+    except ImportError:
+        raise MissingExtra("Reading PostgreSQL", "databases") from None
+    address = asked.address.replace("postgresql+psycopg://", "postgresql://", 1)
+    try:
+        connection = dbapi.connect(address)
+    except Error as error:
+        raise EnvironmentProblem(
+            f"{asked.shown} does not answer: {_said(error, address)}", hint="Check the address, user and password."
+        ) from error
+    reader = PostgreSQL(connection, asked.shown)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute("SET TimeZone = 'UTC'")
+        yield reader
+    except Error as error:
+        state = str(getattr(error, "sqlstate", "") or "")
+        if state[:2] in ("22", "42", "25"):
+            raise InputError(
+                f"{asked.shown} refuses the query: {_said(error, address)}", hint="It is read only; check the query."
+            ) from error
+        raise EnvironmentProblem(
+            f"{asked.shown} stopped: {_said(error, address)}", hint="Nothing was taken. Repeat."
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise EnvironmentProblem(
+            f"{asked.shown} stopped: {_said(error, address)}", hint="Nothing was taken. Repeat."
+        ) from error
+    finally:
+        reader.close()
+        connection.close()
+
+
+def _said(error: Exception, address: str) -> str:
+    return str(error).replace(address, plain(address)).strip().splitlines()[0]

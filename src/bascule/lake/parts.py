@@ -1,0 +1,58 @@
+"""A table's state in parts that never change: its data files, and the rows of those that deletes touch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+
+from bascule.lake.iceberg import scans
+from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.tables import Table
+from bascule.store import digest_of
+
+
+class FileParts:
+    """The rows of a table, file by file.
+
+    A part's id stands for a file's content and for the columns that are read from it. A file that position deletes or
+    deletion vectors touch is no part, because its rows are not what the file alone says.
+
+    Attributes:
+        scope: the table's uuid.
+        ids: the parts, in the order in which their files came.
+        rest: text usable after FROM with the rows of files that deletes touch; None when there are none.
+    """
+
+    def __init__(self, table: Table) -> None:
+        """Look at a table's files.
+
+        Raises:
+            InputError: the table holds what cannot be read rightly here; see `scans.scan`.
+        """
+        data, deletes = table.data_files(), table.deletes()
+        hit = scans.touched(table, data, deletes)
+        self._table = table
+        self.scope: str = table.metadata["table-uuid"]
+        read = json.dumps([(f["id"], f["name"], f["type"]) for f in table.schema["fields"]], sort_keys=True)
+        whole = [file for file in data if file.path not in hit]
+        self._files: dict[str, DataFile] = {}
+        for file in whole:  # a file that is listed twice has its rows twice
+            part = digest_of(f"{self.scope}\n{file.digest}\n{read}".encode())[:32]
+            self._files[f"{part}-{len(self._files)}" if part in self._files else part] = file
+        self.ids: list[str] = list(self._files)
+        touched = [file for file in data if file.path in hit]
+        self.rest: str | None = scans.scan(table, only=touched) if touched else None
+
+    def rows(self, ids: Collection[str]) -> int:
+        """How many rows some parts have."""
+        return sum(self._files[part].rows for part in ids)
+
+    def relation(self, ids: Collection[str]) -> str:
+        """Text usable after FROM with the rows of some parts."""
+        return scans.scan(self._table, only=[self._files[part] for part in ids], deleted_too=True)
+
+    def labelled(self, ids: Collection[str]) -> tuple[str, Mapping[str, str]]:
+        """The same with the columns `__file` and `__row` more, and which part each value of `__file` means."""
+        files = {part: self._files[part] for part in ids}
+        source = scans.scan(self._table, only=list(files.values()), positions=True, deleted_too=True)
+        return source, {str(file.path): part for part, file in files.items()}

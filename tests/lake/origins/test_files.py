@@ -1,0 +1,242 @@
+"""Files in every format: what they hold comes without loss, what cannot be read is named."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pytest
+
+from bascule.errors import InputError, NotFound
+from bascule.history import Workspace
+from bascule.lake import Lake, seen
+from bascule.lake.origins import archives
+
+Rows = Callable[..., list[tuple[Any, ...]]]
+TABLE = pa.table(
+    {
+        "n": pa.array([1, 2, 3]),
+        "word": pa.array(["a", None, "c"]).dictionary_encode(),
+        "at": pa.array([dt.datetime(2025, 1, 1, tzinfo=dt.UTC)] * 3, pa.timestamp("us", "UTC")),
+    }
+)
+
+
+def arrow_file(path: Path, *, stream: bool = False, table: pa.Table = TABLE) -> Path:
+    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with opened(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return path
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ending", [".arrow", ".feather", ".ipc"])
+def test_arrow_files_and_streams(tmp_path: Path, bring: Any, rows: Rows, stream: bool, ending: str) -> None:
+    file = arrow_file(tmp_path / f"a{ending}", stream=stream)
+    assert bring(file).report.rows == 3
+    assert [row[:2] for row in rows()] == [(1, "a"), (2, None), (3, "c")]
+    assert bring(file).commit is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arrow_that_is_cut_off_is_refused(tmp_path: Path, bring: Any, stream: bool) -> None:
+    file = arrow_file(tmp_path / "a.arrow", stream=stream)
+    file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"a\.arrow cannot be read as Arrow IPC"):
+        bring(file)
+
+
+AVRO = {
+    "type": "record",
+    "name": "r",
+    "fields": [
+        {"name": "n", "type": "long"},
+        {"name": "d", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
+        {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "kind", "type": {"type": "enum", "name": "k", "symbols": ["A", "B"]}},
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+    ],
+}
+
+
+def avro_file(path: Path, count: int = 3, codec: str = "deflate") -> Path:
+    import uuid
+    from decimal import Decimal
+
+    moment = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC)
+    made = [
+        {
+            "n": n,
+            "d": dt.date(2025, 1, 2),
+            "at": moment if n else None,
+            "amount": Decimal("1.25"),
+            "kind": "B",
+            "id": uuid.UUID(int=n),
+            "tags": ["x"],
+        }
+        for n in range(count)
+    ]
+    with path.open("wb") as out:
+        fastavro.writer(out, AVRO, made, codec=codec)
+    return path
+
+
+def test_avro_keeps_the_types_of_its_schema(tmp_path: Path, bring: Any, rows: Rows) -> None:
+    from decimal import Decimal
+
+    bring(avro_file(tmp_path / "a.avro"))
+    first = rows('select n, d, "at", amount, kind, id, tags from t order by n')
+    assert first[0][1:4] == (dt.date(2025, 1, 2), None, Decimal("1.25"))
+    assert first[1][4:] == ("B", "00000000-0000-0000-0000-000000000001", ["x"])
+
+
+def test_avro_that_is_cut_off_is_refused(tmp_path: Path, bring: Any) -> None:
+    file = avro_file(tmp_path / "a.avro", 2000)
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"a\.avro cannot be read as Avro"):
+        bring(file)
+
+
+def excel_file(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, lines in sheets.items():
+        sheet = book.create_sheet(name)
+        for line in lines:
+            sheet.append(line)
+    book.save(path)
+    return path
+
+
+LINES: list[list[object]] = [
+    ["n", "zip", "day", "share", "ok"],
+    [1, "01234", dt.datetime(2025, 1, 2), 0.5, True],
+    [],
+    [2, "99999", dt.datetime(2025, 1, 3), None, False],
+]
+
+
+def test_excel_sheets_come_as_the_first_or_by_name(tmp_path: Path, bring: Any, rows: Rows) -> None:
+    told: list[str] = []
+    file = excel_file(tmp_path / "a.xlsx", {"one": LINES, "two": [["n"], [7]]})
+    bring(file, tell=told.append)
+    assert rows() == [
+        (1, "01234", dt.date(2025, 1, 2), 0.5, True),
+        (2, "99999", dt.date(2025, 1, 3), None, False),
+    ]
+    assert any("has 2 sheets" in text for text in told)
+    bring(file, table="u", more={"sheet": "two"})
+    with pytest.raises(NotFound, match="no sheet named 'tow'"):
+        bring(file, table="v", more={"sheet": "tow"})
+
+
+def test_cells_beyond_the_header_are_not_lost(tmp_path: Path, bring: Any) -> None:
+    file = excel_file(tmp_path / "a.xlsx", {"one": [["n", "m"], [1, 2], [3, 4, "beyond"]]})
+    with pytest.raises(InputError, match="the header names 2 columns, this line has 3"):
+        bring(file)
+
+
+def test_a_sheet_that_is_damaged_is_refused(tmp_path: Path, bring: Any) -> None:
+    file = tmp_path / "a.xlsx"
+    file.write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(InputError, match="cannot be read as a sheet"):
+        bring(file)
+
+
+def zipped(path: Path, members: dict[str, str | bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_the_data_files_of_an_archive(tmp_path: Path, bring: Any, rows: Rows, local_workspace: Workspace) -> None:
+    told: list[str] = []
+    members: dict[str, str | bytes] = {
+        "x/1.csv": "n,m\n1,a\n",
+        "../../2.csv": "n,m\n2,b\n",
+        "README.txt": "no",
+        "__MACOSX/x/._1.csv": "no",
+    }
+    file = zipped(tmp_path / "a.zip", members)
+    batch = bring(file, tell=told.append)
+    assert rows() == [(1, "a"), (2, "b")]
+    assert [one.name for one in batch.report.files] == ["a.zip/x/1.csv", "a.zip/../../2.csv"]
+    assert any("2 files that are no data are left out" in text for text in told)
+    assert bring(file).commit is None
+    lake = Lake(local_workspace)
+    held = seen.sources(lake.table(local_workspace.history.get("main", "tables/t")))
+    assert {one.version["of"] for one in held.values()} == {one.version["of"] for one in held.values()}
+    assert not (tmp_path / "2.csv").exists()
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_bombs_are_refused_before_they_fill_a_disk(
+    tmp_path: Path, bring: Any, monkeypatch: pytest.MonkeyPatch, lie: bool, local_workspace: Workspace
+) -> None:
+    monkeypatch.setattr(archives, "SMALL", 1 << 20)
+    file = zipped(tmp_path / "bomb.zip", {"a.csv": b"n\n" + b"1\n" * (5 << 20)})
+    if lie:  # the header says that it is small
+        data = file.read_bytes()
+        file.write_bytes(data.replace((2 + (10 << 20)).to_bytes(4, "little"), (9).to_bytes(4, "little")))
+    with pytest.raises(InputError, match=r"made to fill a disk|is damaged"):
+        bring(file)
+    with pytest.raises(InputError, match="made to fill a disk"):
+        bring(zipped(tmp_path / "bomb.xlsx", {"xl/worksheets/sheet1.xml": b" " * (5 << 20)}))
+    packed = tmp_path / "bomb.csv.gz"
+    packed.write_bytes(gzip.compress(b"n\n" + b"1\n" * (5 << 20)))
+    with pytest.raises(InputError, match="made to fill a disk"):
+        bring(packed)
+    left = sum(one.stat().st_size for one in local_workspace.temporary_folder.rglob("*") if one.is_file())
+    assert left < 1 << 20
+
+
+def test_archives_that_hold_nothing_or_are_damaged(tmp_path: Path, bring: Any) -> None:
+    with pytest.raises(InputError, match=r"holds no data file, but readme\.txt"):
+        bring(zipped(tmp_path / "a.zip", {"readme.txt": "x"}))
+    damaged = zipped(tmp_path / "b.zip", {"a.csv": "n\n" + "1\n" * 5000})
+    damaged.write_bytes(damaged.read_bytes()[:-60])
+    with pytest.raises(InputError, match="is damaged"):
+        bring(damaged)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_compressed_csv(tmp_path: Path, bring: Any, rows: Rows, ending: str) -> None:
+    data = b"n,m\n1,a\n2,b\n"
+    file = tmp_path / f"a.csv.{ending}"
+    codec = pa.Codec("gzip" if ending == "gz" else "zstd")
+    with io.BytesIO(data) as source, pa.output_stream(str(file), compression=codec.name) as out:
+        out.write(source.read())
+    bring(file)
+    assert rows() == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le-mark", "utf-32"])
+def test_other_unicode_is_known_by_its_mark(tmp_path: Path, bring: Any, rows: Rows, encoding: str) -> None:
+    text = "name;n\nZoë;1\nŁódź;2\n"
+    marked = b"\xff\xfe" + text.encode("utf-16-le") if encoding.endswith("mark") else text.encode(encoding)
+    (tmp_path / "a.csv").write_bytes(marked)
+    bring(tmp_path / "a.csv")
+    assert rows() == [("Zoë", 1), ("Łódź", 2)]
+
+
+def test_an_encoding_that_is_said(tmp_path: Path, bring: Any, rows: Rows) -> None:
+    (tmp_path / "a.csv").write_bytes("name\nZoë\n".encode("latin1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        bring(tmp_path / "a.csv")
+    bring(tmp_path / "a.csv", more={"encoding": "latin1"})
+    assert rows() == [("Zoë",)]
+    with pytest.raises(InputError, match="no encoding"):
+        bring(tmp_path / "a.csv", table="u", more={"encoding": "latin99"})
+    with pytest.raises(InputError, match="no option 'encodin'"):
+        bring(tmp_path / "a.csv", table="u", more={"encodin": "latin1"})

@@ -1,0 +1,117 @@
+"""Records that cannot be read: set aside with file, line and reason when tolerated, else the file is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import InputError
+from bascule.history import Workspace
+
+Rows = Callable[..., list[tuple[Any, ...]]]
+GOOD = "".join(f"{n},{n}.5,w{n},2025-01-01\n" for n in range(1, 98))
+BAD = (
+    "n,f,word,day\n"  # line 1
+    + GOOD
+    + "x98,1.5,w,2025-01-01\n"  # 99: no number
+    + "99,1.5,w\n"  # 100: a field is missing
+    + "100,1.5,w,not a day\n"  # 101
+)
+
+
+def put(folder: Path, text: str | bytes, name: str = "a.csv") -> Path:
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder / name
+
+
+def test_bad_lines_go_to_quarantine_and_types_stay(
+    tmp_path: Path, bring: Any, rows: Rows, quarantine: Any, local_workspace: Workspace
+) -> None:
+    told: list[str] = []
+    batch = bring(put(tmp_path, BAD), tolerate=0.05, tell=told.append)
+    assert (batch.report.rows, len(batch.report.rejected)) == (97, 3)
+    assert rows("select typeof(n), typeof(f), typeof(day), count(*) from t group by all") == [
+        ("BIGINT", "DOUBLE", "DATE", 97)
+    ]
+    found = quarantine()
+    assert [(one["line"], one["column"], one["raw"]) for one in found] == [
+        (99, "n", "x98,1.5,w,2025-01-01"),
+        (100, "day", "99,1.5,w"),
+        (101, "day", "100,1.5,w,not a day"),
+    ]
+    assert found[0]["reason"] == "column 'n' is BIGINT and cannot hold 'x98'."
+    assert {one["table"] for one in found} == {"t"}
+    assert {one["source"] for one in found} == {(tmp_path / "a.csv").as_posix()}
+    assert batch.as_dict()["rejected"] == 3
+    assert batch.as_dict()["files"][0]["rejected"] == 3
+    assert any("3 records set aside" in text for text in told)
+    assert local_workspace.history.resolve("main").meta["ingest"][0]["rejected"] == 3
+
+    assert bring(put(tmp_path, BAD), tolerate=0.05).commit is None
+    assert len(quarantine()) == 3
+
+
+def test_more_than_is_tolerated_is_refused_whole(tmp_path: Path, bring: Any, local_workspace: Workspace) -> None:
+    with pytest.raises(InputError) as refused:
+        bring(put(tmp_path, BAD), tolerate=0.02)
+    assert "3 of 100 records cannot be read (3 %), tolerated are 2 %" in refused.value.message or (
+        "cannot hold" in refused.value.message
+    )
+    assert local_workspace.history.read("main", "tables/t") is None
+    assert [ref.name for ref in local_workspace.history.branches()] == ["main"]
+
+
+def test_without_a_tolerated_share_nothing_is_set_aside(tmp_path: Path, bring: Any) -> None:
+    bring(put(tmp_path, "n,f,word,day\n" + GOOD))
+    with pytest.raises(InputError, match=r"b\.csv:99: column 'n' is BIGINT and cannot hold 'x98'"):
+        bring(put(tmp_path, BAD, "b.csv"))
+
+
+def test_values_that_would_change_are_set_aside_for_a_table_that_is_there(
+    tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
+) -> None:
+    bring(put(tmp_path, "n,f,word,day\n" + GOOD))
+    more = BAD.replace("\n97,", "\n97.5,").replace("\n96,96.5,w96,2025-01-01", "\n96,96.5,w96,2025-01-01T07:00:00")
+    batch = bring(put(tmp_path, more, "b.csv"), tolerate=0.1)
+    assert [one["line"] for one in quarantine()] == [97, 98, 99, 100, 101]
+    assert batch.report.rows == 95
+    assert "cannot hold '97.5'" in quarantine()[1]["reason"]
+    assert rows("select count(*) from t") == [(97 + 95,)]
+
+
+def test_json_lines_that_are_none_and_values_that_do_not_fit(
+    tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
+) -> None:
+    good = "".join(f'{{"n": {n}, "w": "a"}}\n' for n in range(50))
+    bring(put(tmp_path, good, "a.jsonl"))
+    more = "".join(f'{{"n": {n}, "w": "b"}}\n' for n in range(50))
+    bad = more + '{"n": 51, "w"\n' + '{"n": "no", "w": "b"}\n' + "[1]\n" + '{"n": 52, "w": "b"}\n'
+    with pytest.raises(InputError):
+        bring(put(tmp_path, bad, "b.jsonl"))
+    batch = bring(put(tmp_path, bad, "b.jsonl"), tolerate=0.1)
+    assert batch.report.rows == 51
+    found = {one["line"]: one for one in quarantine()}
+    assert set(found) == {51, 52, 53}
+    assert "not JSON" in found[51]["reason"]
+    assert "cannot hold 'no'" in found[52]["reason"]
+    assert "not an object" in found[53]["reason"]
+    assert found[53]["raw"] == "[1]"
+
+
+def test_a_long_record_is_cut(tmp_path: Path, bring: Any, quarantine: Any) -> None:
+    text = "n,m\n" + "1,a\n" * 50 + "x," + "y" * 100_000 + "\n"
+    bring(put(tmp_path, text), tolerate=0.1)
+    assert len(quarantine()[0]["raw"]) == 2001
+
+
+def test_a_refused_batch_tells_what_was_set_aside_before(tmp_path: Path, bring: Any) -> None:
+    bring(put(tmp_path, "n,m\n1,a\n2,b\n"), key=["n"])
+    told: list[str] = []
+    from bascule.errors import CheckFailed
+
+    with pytest.raises(CheckFailed, match="is not merged"):
+        bring(put(tmp_path, "n,m\n2,a\n" + "3,b\n4,b\n5,b\nx,b\n", "b.csv"), tolerate=0.5, tell=told.append)
+    assert any("1 record set aside" in text for text in told)
