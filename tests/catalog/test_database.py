@@ -15,10 +15,22 @@ from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 
 
+# SQLite's driver cannot look at an index of an expression; `test_long_values_have_an_index` does.
+@pytest.mark.filterwarnings("ignore:.*expression-based index.*")
 def test_migrations_make_exactly_the_schema(workspace: Workspace) -> None:
     with workspace.catalog.read() as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+
+
+def test_long_values_have_an_index(workspace: Workspace) -> None:
+    indexes = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index'",
+        "postgresql": "SELECT indexname FROM pg_indexes",
+    }
+    with workspace.catalog.read() as conn:
+        found = set(conn.exec_driver_sql(indexes[conn.dialect.name]).scalars())
+    assert {"ix_run_params_value", "ix_run_tags_value"} <= found
 
 
 def test_a_block_that_raises_writes_nothing(workspace: Workspace) -> None:

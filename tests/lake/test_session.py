@@ -12,11 +12,12 @@ from sqlalchemy import insert
 from tests.lake.samples import everywhere, people, state
 
 from bascule.catalog import new_id, now
-from bascule.catalog.schema import metrics, runs
+from bascule.catalog.schema import runs
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable, Session
 from bascule.lake.iceberg import files
+from bascule.tracking import resume
 
 
 @pytest.fixture
@@ -61,8 +62,8 @@ def test_records_are_tables_with_times(session: Session, lake: Lake) -> None:
     run = {"id": new_id("run"), "name": "r", "kind": "step", "status": "done", "user_name": "me", "started_at": now()}
     with lake.workspace.catalog.write() as conn:
         conn.execute(insert(runs).values(**run, code_dirty=True))
-        conn.execute(insert(metrics).values(run_id=run["id"], key="auc", step=0, at=now(), value=0.5))
-    row = session.arrow("select r.*, m.value from runs r join metrics m on m.run_id = r.id").to_pylist()[0]
+    resume(lake.workspace, run["id"]).metrics([("auc", 0.5, 0), ("loss", float("nan"), 0)])
+    row = session.arrow("select r.*, m.value from runs r join metrics m on m.run_id = r.id order by key").to_pylist()[0]
     assert (row["code_dirty"], row["value"], row["finished_at"]) == (True, 0.5, None)
     assert abs((row["started_at"] - dt.datetime.now(dt.UTC)).total_seconds()) < 600
     assert session.arrow("select max(at) t from audit")["t"][0].as_py().tzinfo is not None

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from bascule.catalog import audit, copying, now
-from bascule.catalog.schema import runs, tags
+from bascule.catalog.schema import names, run_tags, runs
 from bascule.errors import Busy, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.lake import Lake, RecordTable, Session, doctor, forget
@@ -53,7 +53,7 @@ def filled(tmp_path: Path) -> Workspace:
     run = {"id": "run_1", "name": "n", "kind": "step", "status": "done", "code_dirty": True, "user_name": "ana"}
     with workspace.catalog.write() as conn:
         conn.execute(insert(runs).values(**run, started_at=now(), environment_json="{}"))
-        conn.execute(insert(tags).values(run_id="run_1", key="é", value="日本 'quoted' \\ %s"))
+        conn.execute(insert(run_tags).values(subject=1, name=1, value="日本 'quoted' \\ %s"))
     workspace.close()
     return workspace
 
@@ -75,7 +75,7 @@ def seen(folder: Path) -> dict[str, Any]:
     with workspace.catalog.read() as conn:
         skipped = ("audit", "settings")
         found["catalog"] = {t.name: copying.contents(conn, t) for t in copying.tables() if t.name not in skipped}
-        found["tags"] = [tuple(row) for row in conn.execute(select(tags))]
+        found["tags"] = [tuple(row) for row in conn.execute(select(run_tags))]
     found["audit"] = [
         (entry["seq"], entry["hash"])
         for entry in reversed(audit.last(workspace.catalog, 10_000))
@@ -199,7 +199,7 @@ def test_who_had_the_old_catalog_open_is_told(
     monkeypatch.setattr(copying, "others", lambda catalog: [])
     migrate(filled, catalog=database if kind == "sqlite" else "sqlite")
     with pytest.raises(EnvironmentProblem, match="The workspace was moved"), late.write() as conn:
-        conn.execute(insert(tags).values(run_id="run_1", key="late", value="lost"))
+        conn.execute(insert(run_tags).values(subject=1, name=2, value="lost"))
     late.close()
 
 
@@ -222,9 +222,9 @@ def test_a_place_that_holds_something_else_is_refused(
 
 def test_what_postgresql_does_not_hold_is_named(filled: Workspace, database: str) -> None:
     with filled.catalog.write() as conn:
-        conn.execute(insert(tags).values(run_id="run_1", key="k" * 300, value="v"))
+        conn.execute(insert(names).values(number=9, name="k" * 300))
     filled.close()
-    with pytest.raises(InputError, match=r"'key' of 'tags'.*250 characters"):
+    with pytest.raises(InputError, match=r"'name' of 'names'.*250 characters"):
         migrate(filled, catalog=database, dry_run=True)
 
 

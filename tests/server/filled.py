@@ -33,7 +33,7 @@ from bascule.monitoring.triggers import Trigger, TriggerRule
 from bascule.registry import register
 from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
 from bascule.serving.log.truths import SCHEMA as TRUTH
-from bascule.tracking import Run, recorded
+from bascule.tracking import Run, recorded, resume
 
 ANN, BO = "ann@example.org", "bo@example.org"
 US, DAY = 1_000_000, 86_400_000_000
@@ -198,14 +198,11 @@ def _old_run(ws: Workspace, number: int, random: np.random.Generator) -> None:
     }  # fmt: skip
     with ws.catalog.write() as conn:
         conn.execute(insert(schema.runs).values(**values))
-        if step == "train" and status == "done":
-            metrics = {"test.auc": 0.69 + random.normal(0, 0.01), "test.log_loss": 0.49 + random.normal(0, 0.005)}
-            rows = [
-                {"run_id": run_id, "key": k, "step": 0, "at": started, "value": float(v)} for k, v in metrics.items()
-            ]
-            conn.execute(insert(schema.metrics), rows)
-            params = {"learning_rate": f"{random.uniform(0.02, 0.1):.3f}", "seed": "7"}
-            conn.execute(insert(schema.params), [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()])
+    if step == "train" and status == "done":
+        run = resume(ws, run_id)
+        metrics = {"test.auc": 0.69 + random.normal(0, 0.01), "test.log_loss": 0.49 + random.normal(0, 0.005)}
+        run.metrics([(key, float(value), 0) for key, value in metrics.items()])
+        run.params({"learning_rate": f"{random.uniform(0.02, 0.1):.3f}", "seed": "7"})
 
 
 def _training_set(ws: Workspace, run: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from bascule.catalog.schema import metrics, params, run_io
+from bascule.catalog.schema import run_io
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.store import digest_of
 from bascule.tracking import find_run
 from bascule.tracking.ambient import track
+from bascule.tracking.reading import read_run
 
 SCRIPT = """
 import csv, sys
@@ -57,11 +58,11 @@ def test_an_unchanged_script_is_recorded(local_workspace: Workspace, folder: Pat
     assert done.outputs == {"out.txt": digest_of(b"done")}
     assert done.metrics["accuracy_score"] > 0.9
     assert local_workspace.store.get(done.models[0]).startswith(b"tree")
-    recorded = {row.key: row.value for row in rows_of(local_workspace, params, done.run_id)}
+    recorded = read_run(local_workspace, done.run_id)["params"]
     assert recorded["LogisticRegression.C"] == "0.5"
     assert recorded["LogisticRegression.fit_rows"] == "40"
     assert recorded["lightgbm.objective"] == "binary"
-    assert [row.key for row in rows_of(local_workspace, metrics, done.run_id)] == ["accuracy_score"]
+    assert list(read_run(local_workspace, done.run_id)["metrics"]) == ["accuracy_score"]
     assert {row.direction for row in rows_of(local_workspace, run_io, done.run_id)} == {"in", "out"}
     run = find_run(local_workspace, done.run_id)
     assert (run["status"], run["kind"], run["name"]) == ("done", "track", "train.py")

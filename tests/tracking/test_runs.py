@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from bascule.catalog.schema import metrics, params, run_io
+from bascule.catalog.schema import run_io
 from bascule.errors import CheckFailed, NotFound
 from bascule.history import Workspace
 from bascule.tracking import capture_code, find_run, recorded, restore_code
+from bascule.tracking.reading import read_run
 
 
 def test_a_run_keeps_what_it_was_told(workspace: Workspace) -> None:
@@ -22,12 +23,10 @@ def test_a_run_keeps_what_it_was_told(workspace: Workspace) -> None:
     row = find_run(workspace, run.id[:12])
     assert row["status"] == "done"
     assert row["finished_at"] >= row["started_at"]
+    told = read_run(workspace, run.id)
+    assert told["params"] == {"rounds": "100", "objective": "binary"}
+    assert told["metrics"] == {"loss": 0.4}
     with workspace.catalog.read() as conn:
-        assert dict(conn.execute(select(params.c.key, params.c.value)).all()) == {  # type: ignore[arg-type]
-            "rounds": "100",
-            "objective": "binary",
-        }
-        assert conn.execute(select(metrics.c.value).order_by(metrics.c.step)).scalars().all() == [0.5, 0.4]
         assert {(r.direction, r.path, r.rows) for r in conn.execute(select(run_io))} == {
             ("in", "tables/flights", 3),
             ("out", "models/delays", None),

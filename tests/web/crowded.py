@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 from bascule.catalog import new_id, now, schema
 from bascule.history import Workspace
 from bascule.lake import Lake
+from bascule.tracking import resume
 from tests.server.filled import BO, Filled
 
 COMMITS, BRANCHES, ALERTS, COLUMNS, PATHS, CURVES = 300, 400, 300, 120, 300, 80
@@ -43,12 +44,6 @@ def _alerts(ws: Workspace) -> None:
 
 
 def _curves(ws: Workspace, run_id: str) -> None:
-    with ws.catalog.write() as conn:
-        rows = [
-            {"run_id": run_id, "key": f"norm_{n:03d}", "step": step, "at": now() + step, "value": float(n + step)}
-            for n in range(CURVES)
-            for step in range(30)
-        ]
-        conn.execute(insert(schema.metrics), rows)
-        params = [{"run_id": run_id, "key": f"option_{n:03d}", "value": str(n)} for n in range(200)]
-        conn.execute(insert(schema.params), params)
+    run = resume(ws, run_id)
+    run.metrics([(f"norm_{n:03d}", float(n + step), step) for n in range(CURVES) for step in range(30)])
+    run.params({f"option_{n:03d}": str(n) for n in range(200)})

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Integer, String, Table, delete, func, insert,
 from sqlalchemy.exc import DBAPIError
 
 from bascule.catalog.database import MOVED, Catalog, engine_of, told
-from bascule.catalog.schema import commits, metadata, ref_log, settings
+from bascule.catalog.schema import commits, metadata, settings
 from bascule.errors import Busy, EnvironmentProblem, InputError
 
 ROWS_AT_ONCE = 5_000
@@ -231,8 +231,14 @@ def _hash(row: Any) -> int:
 
 def _go_on_counting(conn: Connection) -> None:
     # Rows came with their numbers; PostgreSQL's counter has to be told.
-    if conn.dialect.name == "postgresql":
-        conn.execute(
-            text("SELECT setval(pg_get_serial_sequence('ref_log', 'seq'), greatest(:last, 1), :last > 0)"),
-            {"last": conn.execute(select(func.coalesce(func.max(ref_log.c.seq), 0))).scalar_one()},
-        )
+    if conn.dialect.name != "postgresql":
+        return
+    for table in tables():
+        for column in table.primary_key.columns:
+            if column is not table.autoincrement_column:
+                continue
+            counter = f"pg_get_serial_sequence('{table.name}', '{column.name}')"
+            conn.execute(
+                text(f"SELECT setval({counter}, greatest(:last, 1), :last > 0)"),
+                {"last": conn.execute(select(func.coalesce(func.max(column), 0))).scalar_one()},
+            )

@@ -14,24 +14,53 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from bascule.catalog.base import metadata
+from bascule.catalog.runs import (
+    dataset_uses,
+    datasets,
+    experiment_tags,
+    experiments,
+    latest_metrics,
+    logged_models,
+    metric_contexts,
+    metric_points,
+    model_uses,
+    names,
+    run_documents,
+    run_io,
+    run_params,
+    run_tags,
+    runs,
+    subjects,
 )
+
+__all__ = [
+    "dataset_uses",
+    "datasets",
+    "experiment_tags",
+    "experiments",
+    "latest_metrics",
+    "logged_models",
+    "metadata",
+    "metric_contexts",
+    "metric_points",
+    "model_uses",
+    "names",
+    "run_documents",
+    "run_io",
+    "run_params",
+    "run_tags",
+    "runs",
+    "subjects",
+]
 
 # The history -----------------------------------------------------------------------------------------------------
 
@@ -109,69 +138,6 @@ holds = Table(
 )
 
 # The records -----------------------------------------------------------------------------------------------------
-
-runs = Table(
-    "runs",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("kind", String(20), nullable=False),  # pipeline | step | track | retrain | rollout …
-    Column("step", String(200)),
-    Column("status", String(20), nullable=False),  # running | done | cached | failed | cancelled
-    Column("branch", String(250)),
-    Column("commit_id", String(64)),  # the Bascule commit it ran on
-    Column("result_commit_id", String(64)),  # the Bascule commit it made, if any
-    Column("code_commit", String(64)),  # the git commit, if any
-    Column("code_dirty", Boolean),
-    Column("code_snapshot", String(64)),  # blob: JSON {path: blob digest} of the project's text as it ran
-    Column("parent_id", String(40)),
-    Column("user_name", Text, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-    Column("finished_at", BigInteger),
-    Column("environment_json", Text, nullable=False, default="{}"),
-    Column("error", Text),
-    Index(None, "started_at"),
-    Index(None, "parent_id"),
-    Index(None, "step", "started_at"),
-)
-
-params = Table(
-    "params",
-    metadata,
-    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
-    Column("key", String(250), primary_key=True),
-    Column("value", Text, nullable=False),
-)
-
-metrics = Table(
-    "metrics",
-    metadata,
-    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
-    Column("key", String(250), primary_key=True),
-    Column("step", BigInteger, primary_key=True, default=0),
-    Column("at", BigInteger, primary_key=True),
-    Column("value", Double, nullable=False),
-)
-
-tags = Table(
-    "tags",
-    metadata,
-    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
-    Column("key", String(250), primary_key=True),
-    Column("value", Text, nullable=False),
-)
-
-run_io = Table(
-    "run_io",
-    metadata,
-    Column("run_id", String(40), ForeignKey("runs.id"), primary_key=True),
-    Column("direction", String(3), primary_key=True),  # in | out
-    Column("path", String(250), primary_key=True),  # history path, or file://…, or training_sets/NAME
-    Column("version", String(80), primary_key=True),  # object digest or content digest
-    Column("rows", BigInteger),
-    Column("bytes", BigInteger),
-    Index(None, "path", "version"),
-)
 
 step_cache = Table(
     "step_cache",

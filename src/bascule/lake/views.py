@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Integer, LargeBinary, select
+import pyarrow.compute as pc
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    LargeBinary,
+    Subquery,
+    select,
+)
 from sqlalchemy import Table as SqlTable
 
 from bascule.catalog import Catalog, schema
@@ -13,7 +27,7 @@ from bascule.catalog import Catalog, schema
 ROWS_AT_ONCE = 50_000
 
 # The catalog's tables that may be queried, by the names that SQL gives them. Tokens and settings are not among them.
-RECORDS = {
+RECORDS: dict[str, SqlTable | Subquery] = {
     name: getattr(schema, name)
     for name in (
         "alerts",
@@ -22,22 +36,34 @@ RECORDS = {
         "check_results",
         "commits",
         "evaluations",
+        "experiments",
         "expirations",
         "holds",
         "jobs",
-        "metrics",
         "model_versions",
         "monitor_points",
-        "params",
         "ref_log",
         "refs",
         "rollouts",
         "run_io",
         "runs",
         "step_cache",
-        "tags",
         "training_sets",
     )
+}
+
+
+def _of_runs(table: SqlTable, *columns: Column[object]) -> Subquery:
+    query = select(schema.runs.c.id.label("run_id"), schema.names.c.name.label("key"), *columns)
+    query = query.join(schema.runs, schema.runs.c.number == table.c.subject)
+    return query.join(schema.names, schema.names.c.number == table.c.name).subquery()
+
+
+_points = schema.metric_points.c
+RECORDS |= {
+    "metrics": _of_runs(schema.metric_points, _points.step, _points.at, _points.value, _points.is_nan),
+    "params": _of_runs(schema.run_params, schema.run_params.c.value),
+    "tags": _of_runs(schema.run_tags, schema.run_tags.c.value),
 }
 
 _TIMES = ("at", "window_start", "window_end")
@@ -45,14 +71,18 @@ _TIMES = ("at", "window_start", "window_end")
 
 def load(catalog: Catalog, name: str) -> pa.Table:
     """Return one kind of record, whole. Times are TIMESTAMPTZ in UTC, all else is as in the catalog's schema."""
-    table: SqlTable = RECORDS[name]
+    table = RECORDS[name]
     wanted = pa.schema([pa.field(column.name, arrow_type(column)) for column in table.columns])
     with catalog.read() as conn:
         batches = list(_batches(conn, table, wanted))
-    return pa.Table.from_batches(batches, wanted)
+    found = pa.Table.from_batches(batches, wanted)
+    if "is_nan" not in found.column_names:
+        return found
+    values = pc.if_else(found["is_nan"], math.nan, found["value"])
+    return found.set_column(found.column_names.index("value"), "value", values).drop_columns(["is_nan"])
 
 
-def arrow_type(column: Column[object]) -> pa.DataType:
+def arrow_type(column: ColumnElement[Any]) -> pa.DataType:
     """Return the Arrow type of a catalog column. Microseconds since the epoch are times; their names say so."""
     kind = column.type
     if isinstance(kind, BigInteger):
@@ -67,7 +97,7 @@ def arrow_type(column: Column[object]) -> pa.DataType:
     return pa.binary() if isinstance(kind, LargeBinary) else pa.string()
 
 
-def _batches(conn: Connection, table: SqlTable, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(conn: Connection, table: SqlTable | Subquery, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
     # The driver's own rows: with 50 metrics of 100,000 runs, making SQLAlchemy's of them would cost most of the time.
     result = conn.exec_driver_sql(str(select(table).compile(conn.engine)))
     cursor = result.cursor

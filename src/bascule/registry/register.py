@@ -158,7 +158,7 @@ def set_alias(
             )
         except Conflict:
             continue
-    raise _busy(model)
+    raise busy(model)
 
 
 def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
@@ -167,7 +167,7 @@ def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
         head = history.resolve(branch)
         before = history.digest(head, path)
         found = history.object(before) if before else _empty(new.model)
-        number = _next_number(ws, new.model)
+        number = next_number(ws, new.model)
         entry = {
             **new.fields,
             "id": new_id("mv"),
@@ -196,14 +196,15 @@ def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
         except (Conflict, IntegrityError):  # another registration was first: take the next number on the new head
             continue
         return number
-    raise _busy(new.model)
+    raise busy(new.model)
 
 
 def _empty(model: str) -> dict[str, Any]:
     return {"kind": "model", "name": model, "versions": {}, "aliases": {}}
 
 
-def _next_number(ws: Workspace, model: str) -> int:
+def next_number(ws: Workspace, model: str) -> int:
+    """Return the number that the next version of a model takes, over all branches."""
     versions = schema.model_versions
     with ws.catalog.read() as conn:
         last = conn.execute(select(func.max(versions.c.version)).where(versions.c.model == model)).scalar()
@@ -285,7 +286,8 @@ def _checked_alias(alias: str) -> None:
         raise InputError(f"{alias!r} always means the youngest version.", hint="Choose another name for the alias.")
 
 
-def _busy(model: str) -> Conflict:
+def busy(model: str) -> Conflict:
+    """Return the error for a model that others change all the time."""
     return Conflict(
         f"The model {model!r} was changed by others {TRIES} times in a row.", paths=[path_of(model)], hint="Try again."
     )

@@ -20,6 +20,7 @@ from bascule.server.api import API
 from bascule.server.dispatch import Context, bind
 from bascule.server.guard import Guard
 from bascule.server.iceberg import PLACE, IcebergCatalog
+from bascule.server.mlflow import Tracking
 from bascule.server.openapi import openapi_route
 from bascule.server.routes import Route, check_table, join
 from bascule.server.settings import ServerSettings
@@ -55,7 +56,7 @@ def create_app(
         routes=[Mount(PLACE, IcebergCatalog(context)), *native],
         exception_handlers={HTTPException: _unmatched(error_page)},
     )
-    return Guard(app, settings, error_page, context.meter.observe)
+    return Guard(Tracking(context, app), settings, error_page, context.meter.observe)
 
 
 def check_reach(workspace: Workspace, settings: ServerSettings) -> None:

@@ -6,6 +6,6 @@ runs; rooms above write to the run that they are given.
 
 from bascule.tracking.code import Code, capture_code, restore_code
 from bascule.tracking.environment import capture_environment
-from bascule.tracking.runs import Run, find_run, recorded
+from bascule.tracking.runs import Run, find_run, recorded, resume
 
-__all__ = ["Code", "Run", "capture_code", "capture_environment", "find_run", "recorded", "restore_code"]
+__all__ = ["Code", "Run", "capture_code", "capture_environment", "find_run", "recorded", "restore_code", "resume"]

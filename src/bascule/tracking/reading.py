@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from bascule.catalog.schema import metrics, params, run_io, runs, tags
+from bascule.catalog.schema import latest_metrics, names, run_io, runs
 from bascule.history import Workspace
+from bascule.tracking.keeping import params_of, tags_of
+from bascule.tracking.points import value_of
 from bascule.tracking.runs import find_run
 
 Row = dict[str, Any]
@@ -43,12 +45,14 @@ def read_run(workspace: Workspace, name: str) -> dict[str, Row]:
     run = find_run(workspace, name)
     key = run["id"]
     with workspace.catalog.read() as conn:
-        points = conn.execute(select(metrics).where(metrics.c.run_id == key).order_by(metrics.c.step, metrics.c.at))
-        last = {point.key: point.value for point in points}
+        number = run["number"]
+        latest = latest_metrics.c
+        query = select(names.c.name, latest.value, latest.is_nan).join(names, names.c.number == latest.name)
+        points = conn.execute(query.where(latest.subject == number).order_by(names.c.name))
+        last = {name: value_of(value, nan) for name, value, nan in points}
         touched = conn.execute(select(run_io).where(run_io.c.run_id == key)).all()
-        told = {row.key: row.value for row in conn.execute(select(params).where(params.c.run_id == key))}
-        labels = {row.key: row.value for row in conn.execute(select(tags).where(tags.c.run_id == key))}
-    shown = {k: v for k, v in run.items() if k != "environment_json"}
+        told, labels = params_of(conn, number), tags_of(conn, number)
+    shown = {k: v for k, v in run.items() if k not in ("environment_json", "number")}
     shown |= {k: _time(run[k]) for k in ("started_at", "finished_at") if run[k]}
     return {
         "run": shown,

@@ -5,32 +5,38 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import actor, new_id, now, this_process, upsert
-from bascule.catalog.schema import metrics, params, run_io, runs, tags
+from bascule.catalog.schema import run_io, runs
 from bascule.errors import BasculeError, NotFound, is_interruption
 from bascule.history import Workspace
 from bascule.tracking.code import Code
 from bascule.tracking.environment import capture_environment
+from bascule.tracking.keeping import add_params, set_tags
+from bascule.tracking.points import Point, add_points
+from bascule.tracking.subjects import Names, new_subject, touch
 
 
 class Run:
     """A run that is going on. Everything written is durable when the call returns."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    def __init__(self, workspace: Workspace, name: str, number: int) -> None:
         self.workspace = workspace
         self.id = name
+        self._number = number
+        self._names = Names(workspace.catalog)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record parameters. A parameter is written once; another value for it is ignored, as it was said first."""
-        rows = [{"run_id": self.id, "key": key, "value": _text(value)} for key, value in values.items()]
-        self._insert(params, rows)
+        told = {key: _text(value) for key, value in values.items()}
+        numbers = self._names.numbers(told)
+        self._write(lambda conn: add_params(conn, self._number, told, numbers, strict=False))
 
     def metric(self, key: str, value: float, step: int = 0) -> None:
         """Record one point of a metric."""
@@ -39,12 +45,14 @@ class Run:
     def metrics(self, points: list[tuple[str, float, int]]) -> None:
         """Record many points, each (name, value, step), in one transaction."""
         at = now()
-        rows = [{"run_id": self.id, "key": k, "step": s, "at": at, "value": float(v)} for k, v, s in points]
-        self._insert(metrics, rows)
+        told = [Point(key, float(value), at, step) for key, value, step in points]
+        numbers = self._names.numbers(key for key, _, _ in points)
+        self._write(lambda conn: add_points(conn, self._number, told, numbers))
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Record labels for people and tools."""
-        self._insert(tags, [{"run_id": self.id, "key": k, "value": v} for k, v in values.items()])
+        numbers = self._names.numbers(values)
+        self._write(lambda conn: set_tags(conn, self._number, values, numbers))
 
     def reads(self, path: str, version: str, rows: int | None = None, size: int | None = None) -> None:
         """Record an input: its path in the history (or a URI) and the version that was read."""
@@ -64,12 +72,12 @@ class Run:
 
     def _touch(self, direction: str, path: str, version: str, rows: int | None, size: int | None) -> None:
         row = {"run_id": self.id, "direction": direction, "path": path, "version": version, "rows": rows, "bytes": size}
-        self._insert(run_io, [row])
+        self._write(lambda conn: conn.execute(upsert(conn, run_io).values(**row).on_conflict_do_nothing()))
 
-    def _insert(self, table: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            with self.workspace.catalog.write() as conn:
-                conn.execute(upsert(conn, table).on_conflict_do_nothing(), rows)
+    def _write(self, work: Callable[[Connection], Any]) -> None:
+        with self.workspace.catalog.write() as conn:
+            work(conn)
+            touch(conn, self._number)
 
 
 @contextmanager
@@ -85,10 +93,10 @@ def recorded(
     code: Code | None = None,
 ) -> Iterator[Run]:
     """Open a run; it is closed as done, failed or cancelled when the block ends, with the error in one line."""
-    run = Run(workspace, new_id("run"))
+    run_id = new_id("run")
     place = {"pid": os.getpid(), "host": socket.gethostname(), "process": this_process()}
     row = {
-        "id": run.id,
+        "id": run_id,
         "name": name,
         "kind": kind,
         "step": step,
@@ -104,13 +112,32 @@ def recorded(
         "environment_json": msgspec.json.encode({**capture_environment(), **place}).decode(),
     }
     with workspace.catalog.write() as conn:
-        conn.execute(insert(runs).values(**row))
+        number = new_subject(conn, run_id)
+        conn.execute(insert(runs).values(number=number, **row))
+    run = Run(workspace, run_id, number)
     try:
         yield run
     except BaseException as error:
         _fail(run, error)
         raise
     _close(workspace, run.id)
+
+
+def resume(workspace: Workspace, run_id: str) -> Run:
+    """Return a run to write more to, by its id.
+
+    Raises:
+        NotFound: when there is none.
+    """
+    with workspace.catalog.write() as conn:
+        row = conn.execute(select(runs.c.id, runs.c.number).where(runs.c.id == run_id)).first()
+        if row is None:
+            raise NotFound("run", run_id, hint="List them with: bascule runs")
+        number = row.number
+        if number is None:
+            number = new_subject(conn, run_id)
+            conn.execute(update(runs).where(runs.c.id == run_id).values(number=number))
+    return Run(workspace, run_id, number)
 
 
 def find_run(workspace: Workspace, text: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from bascule.lake import Lake, RecordTable, filesets, forget
 from bascule.lake.doctor import check
 from bascule.lake.filesets import FileSet
 from bascule.lake.maintenance import Collection, Retention, Rule, collect, references, retention
+from bascule.tracking import resume
 
 OLD = 2 * DAY
 
@@ -272,7 +273,7 @@ def test_blobs_that_records_name_stay_and_those_inside_of_a_code_listing(local_w
     row = {"id": run, "name": "train", "kind": "track", "status": "done", "user_name": "ana", "code_snapshot": listing}
     with local_workspace.catalog.write() as conn:
         conn.execute(insert(schema.runs).values(**row, started_at=now(), environment_json="{}"))
-        conn.execute(insert(schema.tags).values(run_id=run, key="output", value=printed))
+    resume(local_workspace, run).tags({"output": printed})
     local_workspace.store.put(b"nobody's")
     workspace = aged(local_workspace)
     assert collect(workspace).files == 1

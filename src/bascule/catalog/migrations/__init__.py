@@ -11,7 +11,7 @@ from sqlalchemy import Engine, inspect, text
 
 from bascule.errors import EnvironmentProblem
 
-HEAD = "0002"
+HEAD = "0004"
 
 
 def migrate(engine: Engine) -> None:

@@ -52,7 +52,7 @@ def within(value: Object) -> Within | None:
 
 # These name no blob: the history's own rows, names and moves; numbers by the million; what was let go.
 _HISTORY = {"nodes", "commits", "refs", "ref_log", "audit", "expirations", "holds"}
-_SILENT = {*_HISTORY, "metrics", "monitor_points", "tokens"}
+_SILENT = {*_HISTORY, "monitor_points", "names", "run_documents", "tokens"}
 
 
 def digests_in(value: Any) -> set[str]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, Table, or_, select
 
 from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.tracking.points import value_of
 
 PAGE = 50
 SERIES_POINTS = 2000
@@ -126,11 +127,10 @@ def get_run(ws: Workspace, run_id: str) -> RunDetail:
         (run,) = _with_values(conn, [_run(row)])
         below = _columns().where(schema.runs.c.parent_id == run_id).order_by(schema.runs.c.started_at, schema.runs.c.id)
         children = _with_values(conn, [_run(child) for child in conn.execute(below)])
-        tags = conn.execute(select(schema.tags.c.key, schema.tags.c.value).where(schema.tags.c.run_id == run_id))
         return RunDetail(
             run=run,
             params=run.params,
-            tags={row.key: row.value for row in tags},
+            tags=_values(conn, schema.run_tags, [run_id]).get(run_id, {}),
             series=_series(conn, run_id),
             io=_io(conn, run_id),
             children=children,
@@ -179,7 +179,7 @@ def _older_than(conn: Connection, run_id: str) -> Any:
 
 def _with_values(conn: Connection, found: list[RunInfo]) -> list[RunInfo]:
     ids = [run.id for run in found]
-    metrics, params = last_metrics(conn, ids), _params(conn, ids)
+    metrics, params = last_metrics(conn, ids), _values(conn, schema.run_params, ids)
     return [
         msgspec.structs.replace(run, metrics=metrics.get(run.id, {}), params=params.get(run.id, {})) for run in found
     ]
@@ -187,31 +187,48 @@ def _with_values(conn: Connection, found: list[RunInfo]) -> list[RunInfo]:
 
 def last_metrics(conn: Connection, ids: Iterable[str]) -> dict[str, dict[str, float]]:
     """Return the last value of each metric of some runs: that of the highest step, and of its latest time."""
-    m = schema.metrics.c
-    place = func.row_number().over(partition_by=(m.run_id, m.key), order_by=(m.step.desc(), m.at.desc()))
-    ranked = select(m.run_id, m.key, m.value, place.label("place")).where(m.run_id.in_(list(ids))).subquery()
-    last = select(ranked.c.run_id, ranked.c.key, ranked.c.value).where(ranked.c.place == 1).order_by(ranked.c.key)
+    m, names = schema.latest_metrics.c, schema.names.c
+    wanted = (
+        select(schema.runs.c.id, names.name, m.value, m.is_nan)
+        .join(schema.latest_metrics, m.subject == schema.runs.c.number)
+        .join(schema.names, names.number == m.name)
+        .where(schema.runs.c.id.in_(list(ids)))
+        .order_by(names.name)
+    )
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for run_id, key, value in conn.execute(last):
-        found[run_id][key] = value
+    for run_id, key, value, nan in conn.execute(wanted):
+        found[run_id][key] = value_of(value, nan)
     return found
 
 
-def _params(conn: Connection, ids: list[str]) -> dict[str, dict[str, str]]:
-    p = schema.params.c
+def _values(conn: Connection, table: Table, ids: list[str]) -> dict[str, dict[str, str]]:
+    names = schema.names.c
+    wanted = (
+        select(schema.runs.c.id, names.name, table.c.value)
+        .join(table, table.c.subject == schema.runs.c.number)
+        .join(schema.names, names.number == table.c.name)
+        .where(schema.runs.c.id.in_(ids))
+        .order_by(names.name)
+    )
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for run_id, key, value in conn.execute(select(p.run_id, p.key, p.value).where(p.run_id.in_(ids)).order_by(p.key)):
+    for run_id, key, value in conn.execute(wanted):
         found[run_id][key] = value
     return found
 
 
 def _series(conn: Connection, run_id: str) -> list[Series]:
     """Metrics that have more than one point; long ones are thinned to `SERIES_POINTS`, keeping the last."""
-    m = schema.metrics.c
+    m, names = schema.metric_points.c, schema.names.c
+    number = select(schema.runs.c.number).where(schema.runs.c.id == run_id).scalar_subquery()
     points: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
-    wanted = select(m.key, m.step, m.at, m.value).where(m.run_id == run_id).order_by(m.key, m.step, m.at)
-    for key, step, at, value in conn.execute(wanted):
-        points[key].append((step, at, value))
+    wanted = (
+        select(names.name, m.step, m.at, m.value, m.is_nan)
+        .join(schema.names, names.number == m.name)
+        .where(m.subject == number)
+        .order_by(names.name, m.step, m.at)
+    )
+    for key, step, at, value, nan in conn.execute(wanted):
+        points[key].append((step, at, value_of(value, nan)))
     found = []
     for key, all_points in points.items():
         if len(all_points) < 2:

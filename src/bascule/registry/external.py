@@ -1,0 +1,282 @@
+"""Models that clients register from outside: where their files lie, and what people say of them.
+
+They are the same `models/NAME` objects as those that Bascule trains, with versions counted over all branches. What only
+the registry of a client knows (description, tags, stage, source) lies under `about`, so that merges carry it along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import IntegrityError
+
+from bascule.catalog import new_id, now, schema
+from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
+from bascule.history import Commit, Workspace
+from bascule.registry.register import TRIES, busy, next_number
+from bascule.registry.versions import LATEST, PREFIX
+
+STAGES = ("None", "Staging", "Production", "Archived")
+LONGEST = 256
+FORMAT = "mlflow"
+Object = dict[str, Any]
+Change = Callable[[Object], Object]
+
+
+def path_for(model: str) -> str:
+    """Return the history path of a model whose name other registries allow too: other signs become `~` and their code.
+
+    Raises:
+        InputError: it is blank, too long, or has a slash, a colon or a sign that is no character.
+    """
+    if not model.strip() or "/" in model or ":" in model or model in (".", "..") or not model.isprintable():
+        raise InputError(
+            f"Invalid name: '{model[:80]}'. Registered model name cannot be empty or contain path separators.",
+            hint="Use a name without / and :",
+        )
+    if len(model) > LONGEST:
+        raise InputError(f"The name has {len(model)} characters; at most {LONGEST} are allowed.", hint="Shorten it.")
+    plain = re.sub(r"[^A-Za-z0-9_.-]", lambda found: "".join(f"~{one:02x}" for one in found[0].encode()), model)
+    return PREFIX + (plain if plain[0].isalpha() or plain[0] == "~" else f"~{ord(plain[0]):02x}{plain[1:]}")
+
+
+def find_model(ws: Workspace, branch: str, model: str) -> Object:
+    """Return a model's object on a branch.
+
+    Raises:
+        NotFound: with the nearest name.
+    """
+    found = ws.history.read(branch, path_for(model))
+    if found is None:
+        known = [one["name"] for _, one in ws.history.entries(branch, PREFIX)]
+        raise NotFound("registered model", model, known, where=branch)
+    return found
+
+
+def find_version(found: Object, version: str) -> Object:
+    """Return a version's entry.
+
+    Raises:
+        NotFound, InputError: there is none, or the number is none.
+    """
+    if not version.isdecimal() or len(version) > 9:
+        raise InputError(f"Parameter 'version' must be an integer, got '{version[:40]}'.", hint="Such as 3.")
+    entry: Object | None = found["versions"].get(str(int(version)))
+    if entry is None:
+        raise NotFound(f"version of the model {found['name']!r}", version, found["versions"])
+    return entry
+
+
+def create_model(
+    ws: Workspace, branch: str, model: str, *, author: str, description: str = "", tags: Mapping[str, str] | None = None
+) -> Object:
+    """Make a model without versions.
+
+    Raises:
+        AlreadyExists: the branch has one of that name.
+    """
+    path, at = path_for(model), now()
+    about = {"description": description, "tags": dict(tags or {}), "created_at": at, "updated_at": at}
+    made = {"kind": "model", "name": model, "versions": {}, "aliases": {}, "about": about}
+    if ws.history.digest(branch, path) is not None:
+        raise AlreadyExists("registered model", model, hint="Use it, or take another name.")
+    try:
+        _commit(ws, branch, path, None, made, f"Create the model {model}", author)
+    except Conflict:
+        raise AlreadyExists("registered model", model, hint="Use it, or take another name.") from None
+    return made
+
+
+def change_model(ws: Workspace, branch: str, model: str, change: Change, *, author: str, message: str) -> Object:
+    """Change a model on a branch; the change is asked again when somebody else was first.
+
+    Raises:
+        NotFound: there is none. What `change` raises.
+    """
+    path = path_for(model)
+    for _ in range(TRIES):
+        find_model(ws, branch, model)
+        before = ws.history.digest(branch, path)
+        if before is None:
+            continue
+        found = ws.history.object(before)
+        changed = change(found)
+        if changed == found:
+            return found
+        try:
+            _commit(ws, branch, path, before, changed, message, author)
+        except Conflict:
+            continue
+        return changed
+    raise busy(model)
+
+
+def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: str) -> Object:
+    """Give a model another name on a branch, with all its versions.
+
+    Raises:
+        NotFound: there is none. AlreadyExists: the other name is taken.
+    """
+    path, target = path_for(model), path_for(new)
+    for _ in range(TRIES):
+        find_model(ws, branch, model)
+        before = ws.history.digest(branch, path)
+        if before is None:
+            continue
+        if target != path and ws.history.digest(branch, target) is not None:
+            raise AlreadyExists("registered model", new, hint="Take another name.")
+        found = ws.history.object(before)
+        changed = touched({**found, "name": new})
+        try:
+            ws.history.commit(
+                branch,
+                {path: None, target: changed} if target != path else {path: changed},
+                message=f"Rename the model {model} to {new}",
+                author=author,
+                expect={path: before} | ({target: None} if target != path else {}),
+                action="rename",
+            )
+        except Conflict:
+            continue
+        return changed
+    raise busy(model)
+
+
+def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None:
+    """Take a model with its versions from a branch; the history keeps what was.
+
+    Raises:
+        NotFound: there is none.
+    """
+    path = path_for(model)
+    for _ in range(TRIES):
+        find_model(ws, branch, model)
+        before = ws.history.digest(branch, path)
+        try:
+            _commit(ws, branch, path, before, None, f"Delete the model {model}", author)
+        except Conflict:
+            continue
+        return
+    raise busy(model)
+
+
+def create_version(
+    ws: Workspace, branch: str, model: str, about: Mapping[str, Any], *, artifact: str, author: str
+) -> Object:
+    """Add a version to a model.
+
+    Args:
+        about: `source`, `run_id`, `description`, `tags`, `run_link`, `model_id`.
+        artifact: where the files lie.
+
+    Returns:
+        The version's entry.
+
+    Raises:
+        NotFound: there is no such model.
+    """
+    path = path_for(model)
+    for _ in range(TRIES):
+        find_model(ws, branch, model)
+        before = ws.history.digest(branch, path)
+        if before is None:
+            continue
+        found, number, at = ws.history.object(before), next_number(ws, model), now()
+        run = str(about.get("run_id") or "") or None
+        entry = {
+            "id": new_id("mv"),
+            "version": number,
+            "artifact": artifact,
+            "format": FORMAT,
+            "signature": {},
+            "features": None,
+            "training_set": "",
+            "run_id": run,
+            "evaluation_id": "",
+            "passed": False,
+            "metrics": {},
+            "forced": "",
+            "card": None,
+            "created_at": at,
+            "created_by": author,
+            "about": {"stage": STAGES[0], "updated_at": at, **about},
+        }
+        row = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}
+        changed = touched({**found, "versions": {**found["versions"], str(number): entry}}, at)
+
+        def note(conn: Connection, _commit: Commit, row: dict[str, Any] = row) -> None:
+            conn.execute(insert(schema.model_versions).values(model=model, **row))
+
+        try:
+            ws.history.commit(
+                branch,
+                {path: changed},
+                message=f"Register {model} version {number}",
+                author=author,
+                expect={path: before},
+                meta={"registers": f"{model}@{number}"},
+                action="register",
+                also=note,
+            )
+        except (Conflict, IntegrityError):
+            continue
+        return entry
+    raise busy(model)
+
+
+def touched(found: Object, at: int | None = None) -> Object:
+    """Return a model that says when it was changed."""
+    return {**found, "about": {**found.get("about", {}), "updated_at": at or now()}}
+
+
+def with_version(found: Object, version: str, change: Callable[[Object], Mapping[str, Any]]) -> Object:
+    """Return a model with what is said of a version changed.
+
+    Args:
+        change: what is said now, to what is said then.
+    """
+    entry = find_version(found, version)
+    about = entry.get("about", {})
+    told = {**about, **change(about), "updated_at": now()}
+    return {**found, "versions": {**found["versions"], str(entry["version"]): {**entry, "about": told}}}
+
+
+def without_version(found: Object, version: str) -> Object:
+    """Return a model without a version, and without the aliases that point to it."""
+    number = find_version(found, version)["version"]
+    versions = {key: entry for key, entry in found["versions"].items() if key != str(number)}
+    aliases = {alias: target for alias, target in found["aliases"].items() if target != number}
+    return touched({**found, "versions": versions, "aliases": aliases})
+
+
+def with_alias(found: Object, alias: str, version: str | None) -> Object:
+    """Return a model with an alias moved, or removed with None."""
+    checked_alias(alias)
+    aliases = {key: target for key, target in found["aliases"].items() if key != alias}
+    if version is not None:
+        aliases[alias] = find_version(found, version)["version"]
+    return touched({**found, "aliases": aliases}) if aliases != found["aliases"] else found
+
+
+def checked_alias(alias: str) -> str:
+    """Return an alias that may be given.
+
+    Raises:
+        InputError: it has other signs, is too long, or means something already.
+    """
+    if not re.fullmatch(r"[\w\-]{1,255}", alias):
+        raise InputError(
+            f"Invalid alias name: '{alias[:80]}'.", hint="Use letters, digits, underscores and dashes, at most 255."
+        )
+    if alias.lower() == LATEST or re.fullmatch(r"v\d+", alias.lower()):
+        raise InputError(f"'{alias}' alias name (case insensitive) is reserved.", hint="Take another one.")
+    return alias
+
+
+def _commit(
+    ws: Workspace, branch: str, path: str, before: str | None, after: Object | None, message: str, author: str
+) -> None:
+    ws.history.commit(branch, {path: after}, message=message, author=author, expect={path: before}, action="model")

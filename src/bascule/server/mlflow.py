@@ -1,0 +1,258 @@
+"""MLflow's tracking server on this one: who asks, on which branch, may they, and the bytes of artifacts.
+
+It answers below `/api/2.0/mlflow` (and 3.0, and `/ajax-api`), `/api/2.0/mlflow-artifacts`, `/get-artifact` and
+`/version`; all of it also below `/branch/NAME`, for a client that works on another branch than `main`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bascule.errors import BasculeError, InputError
+from bascule.protocols import mlflow
+from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields
+from bascule.server.access import PERMISSIONS, Principal
+from bascule.server.answers import Refused
+from bascule.server.dispatch import Context, demand, read_body, unexpected
+from bascule.server.guard import SAFE_METHODS
+from bascule.server.identity import credential, identify
+from bascule.server.routes import UndeclaredPermission
+from bascule.store import ObjectPath, Place
+from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.tracker import Tracker
+
+MAX_BODY = 32 << 20
+MAX_UPLOAD = 10 << 20
+CHUNK = 1 << 20
+_API = re.compile(r"^/(?:api|ajax-api)/[23]\.0/mlflow/(.*)$")
+_FILES = re.compile(r"^/(?:api|ajax-api)/2\.0/mlflow-artifacts/(artifacts|mpu|presigned)(?:/(.*))?$")
+_BRANCH = re.compile(r"^/branch/([^/]+)(/.*)$")
+_PLAIN = {
+    "/version",
+    "/get-artifact",
+    "/model-versions/get-artifact",
+    "/ajax-api/2.0/mlflow/get-artifact",
+    "/ajax-api/2.0/mlflow/upload-artifact",
+}
+# What a browser would run is sent as what it cannot.
+_TEXT = {".txt", ".log", ".err", ".cfg", ".conf", ".py", ".js", ".yml", ".yaml", ".json", ".csv", ".tsv", ".md", ".rst"}
+_HEADERS = {"x-content-type-options": "nosniff"}
+
+
+class Tracking:
+    """An ASGI application that answers MLflow's clients, and hands everything else on.
+
+    Raises:
+        UndeclaredPermission: when an endpoint does not say who may use it.
+    """
+
+    def __init__(self, context: Context, other: ASGIApp) -> None:
+        check_endpoints()
+        self.context = context
+        self.other = other
+        self._tracker: Tracker | None = None
+        self._artifacts: Artifacts | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        place = address_of(scope) if scope["type"] == "http" else None
+        if place is None:
+            await self.other(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        answer = await self._answered(request, *place)
+        await answer(scope, receive, send)
+
+    async def _answered(self, request: Request, branch: str, path: str) -> Response:
+        request.scope["bascule.route"] = "/api/2.0/mlflow"
+        try:
+            return await self._answer(request, branch, path)
+        except Refused as refused:
+            body = mlflow.refused(refused.status, refused.error)
+            return _json(msgspec.json.encode(body), refused.status, refused.headers)
+        except BasculeError as error:
+            status, said = mlflow.told(error)
+            return _json(msgspec.json.encode(said), status)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            return _json(msgspec.json.encode(mlflow.envelope("INTERNAL_ERROR", unexpected(request))), 500)
+
+    async def _answer(self, request: Request, branch: str, path: str) -> Response:
+        if path == "/version":
+            return PlainTextResponse(mlflow.VERSION)
+        found = credential_of(request)
+        principal = identify(self.context.workspace.catalog, self.context.settings, None) if found is None else None
+        if principal is None:
+            principal = await run_in_threadpool(identify, self.context.workspace.catalog, self.context.settings, found)
+        if request.headers.get("x-mlflow-workspace"):
+            raise Refused(501, InputError("This server has no MLflow workspaces.", hint="A branch does what they do."))
+        files = _FILES.match(path)
+        if files is not None:
+            return await self._file(request, principal, branch, files[1], files[2] or "")
+        if path in _PLAIN:
+            return await self._plain(request, principal, branch, path)
+        api = _API.match(path)
+        matched = mlflow.match(request.method, api[1].rstrip("/")) if api else None
+        if matched is None:
+            raise Refused(404, InputError(f"There is no endpoint {request.method} {path[:120]}.", hint="See the API."))
+        endpoint, parameters = matched
+        request.scope["bascule.route"] = f"/api/2.0/mlflow/{endpoint.path}"
+        demand(principal, endpoint.permission)
+        told = await self._told(request)
+        return await run_in_threadpool(self._run, endpoint, principal, branch, parameters, told)
+
+    async def _told(self, request: Request) -> Fields:
+        if request.method in SAFE_METHODS:
+            return query_of(request)
+        raw = await read_body(request, max(MAX_BODY, self.context.settings.max_body))
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refused(
+                400,
+                InputError(f"Bad Request. Content-Type must be application/json, not {kind[:60]!r}.", hint="Set it."),
+            )
+        return Fields(mlflow.read_body(raw))
+
+    def _run(
+        self, endpoint: Endpoint, principal: Principal, branch: str, parameters: dict[str, str], told: Fields
+    ) -> Response:
+        ask = self._ask(principal, branch, parameters, told)
+        found = endpoint.answer(ask)
+        if isinstance(found, Answer):
+            body = found.body if isinstance(found.body, bytes) else msgspec.json.encode(found.body)
+            return _json(body, found.status)
+        return _sent(ask.artifacts.file(found))
+
+    def _ask(self, principal: Principal, branch: str, parameters: dict[str, str], told: Fields) -> Ask:
+        if self._tracker is None:
+            self._tracker = Tracker(self.context.workspace)
+            self._artifacts = Artifacts(self.context.workspace)
+        assert self._artifacts is not None
+        return Ask(self._tracker, self._artifacts, branch, principal.name, parameters, told)
+
+    async def _file(self, request: Request, principal: Principal, branch: str, kind: str, path: str) -> Response:
+        if kind != "artifacts":
+            raise Refused(501, InputError("Files are sent whole here, not in parts.", hint="Use PUT."))
+        ask = self._ask(principal, branch, {}, query_of(request))
+        if request.method in SAFE_METHODS:
+            demand(principal, "read")
+            if not path:
+                found = await run_in_threadpool(mlflow.list_proxied, ask)
+                return _json(msgspec.json.encode(found.body))
+            return _sent(await run_in_threadpool(ask.artifacts.file, path))
+        demand(principal, "write")
+        if request.method == "PUT" and path:
+            await ask.artifacts.write(path, _chunks(request))
+            return _json(b"{}")
+        if request.method == "DELETE" and path:
+            await run_in_threadpool(ask.artifacts.delete, path)
+            return _json(b"{}")
+        raise Refused(
+            405, InputError(f"{request.method} is not understood for an artifact.", hint="GET, PUT or DELETE.")
+        )
+
+    async def _plain(self, request: Request, principal: Principal, branch: str, path: str) -> Response:
+        ask = self._ask(principal, branch, {}, query_of(request))
+        if path.endswith("/upload-artifact"):
+            if request.method != "POST":
+                raise Refused(405, InputError("An artifact is uploaded with POST.", hint="Repeat it so."))
+            demand(principal, "write")
+            raw = await read_body(request, MAX_UPLOAD)
+            place = await run_in_threadpool(mlflow.place_of_run, ask)
+
+            async def chunks() -> AsyncIterator[bytes]:
+                yield raw
+
+            await ask.artifacts.write(place, chunks())
+            return _json(b"{}")
+        demand(principal, "read")
+        if path == "/model-versions/get-artifact":
+            place = await run_in_threadpool(mlflow.place_of_version, ask)
+        else:
+            place = await run_in_threadpool(mlflow.place_of_run, ask)
+        return _sent(await run_in_threadpool(ask.artifacts.file, place))
+
+
+def address_of(scope: Scope) -> tuple[str, str] | None:
+    """Return the branch and the path of an address of MLflow's, or None when it is none."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    path = raw.split(b"?")[0].decode("ascii", "replace")
+    branch = "main"
+    below = _BRANCH.match(path)
+    if below is not None:
+        branch, path = unquote(below[1]), below[2]
+    if _FILES.match(path):
+        return branch, path
+    if _API.match(path) or path in _PLAIN:
+        return branch, unquote(path)
+    return None
+
+
+def query_of(request: Request) -> Fields:
+    """Return the query's parameters; a name that is said several times has a list."""
+    query = request.scope.get("query_string", b"").decode("latin-1")
+    found = parse_qs(query, keep_blank_values=True, max_num_fields=1000)
+    return Fields({name: values if len(values) > 1 else values[0] for name, values in found.items()})
+
+
+def credential_of(request: Request) -> tuple[str, str] | None:
+    """Return what a request knows itself by: a bearer token, a cookie, or a token as a password with any name."""
+    header = request.headers.get("authorization", "")
+    if header.lower().startswith("basic "):
+        try:
+            _, _, secret = base64.b64decode(header[6:], validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            secret = ""
+        if not secret:
+            raise Refused(401, InputError("The password is missing.", hint="Give a token of this server as password."))
+        return "token", secret
+    return credential(request)
+
+
+def check_endpoints() -> None:
+    """Raise `UndeclaredPermission` when an endpoint does not say, or wrongly, who may use it."""
+    for endpoint in mlflow.ENDPOINTS:
+        if endpoint.permission not in PERMISSIONS:
+            raise UndeclaredPermission(f"{endpoint.method} {endpoint.path} declares {endpoint.permission!r}.")
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        yield chunk
+
+
+def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _sent(place: Place) -> Response:
+    name = place.name
+    suffix = Path(name).suffix.lower()
+    kind = "text/plain" if suffix in _TEXT or name in ("MLmodel", "MLproject") else mimetypes.guess_type(name)[0]
+    if kind is None or kind in ("text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", "application/xml"):
+        kind = "application/octet-stream"
+    said = f"attachment; filename*=UTF-8''{quote(name)}"
+    if name.isascii() and not re.search(r'["\\]', name):
+        said = f'attachment; filename="{name}"'
+    headers = {**_HEADERS, "content-disposition": said}
+    if isinstance(place, Path):
+        return FileResponse(place, headers=headers, media_type=kind)
+    return StreamingResponse(_read(place), headers=headers, media_type=kind)
+
+
+def _read(place: ObjectPath) -> Iterator[bytes]:
+    with place.opened() as source:
+        while chunk := source.read(CHUNK):
+            yield chunk

@@ -1,0 +1,216 @@
+"""Searching runs: by what they measured, were told and are, in any order, a page at a time.
+
+A run that lacks what is ordered by comes last, whichever the direction; a metric that is NaN comes before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
+from sqlalchemy.sql.elements import UnaryExpression
+
+from bascule.catalog.schema import dataset_uses, datasets, latest_metrics, names, run_params, run_tags, runs
+from bascule.errors import InputError
+from bascule.tracking.search.conditions import LISTS, NULLS, NUMBERS, TEXTS, demand, of_number, of_text
+from bascule.tracking.search.grammar import Comparison, Ordering, parse_filter, parse_order
+from bascule.tracking.search.pages import Page, next_token, offset_of
+from bascule.tracking.status import FIELDS
+from bascule.tracking.tracker import Tracker
+
+ENTITIES = {
+    **dict.fromkeys(("metric", "metrics"), "metric"),
+    **dict.fromkeys(("param", "params", "parameter", "parameters"), "param"),
+    **dict.fromkeys(("tag", "tags"), "tag"),
+    **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attribute"),
+    **dict.fromkeys(("dataset", "datasets"), "dataset"),
+}
+ALIASES = {"created": "start_time", "run name": "run_name", "Run name": "run_name", "Run Name": "run_name"}
+STATUS = case(FIELDS, value=runs.c.status, else_="RUNNING")
+ATTRIBUTES: dict[str, tuple[ColumnElement[Any], bool]] = {
+    "run_id": (runs.c.id, True),
+    "run_name": (runs.c.name, True),
+    "user_id": (runs.c.user_name, True),
+    "status": (STATUS, True),
+    "artifact_uri": (func.coalesce(runs.c.artifact_uri, ""), True),
+    "start_time": (runs.c.started_at, False),
+    "end_time": (runs.c.finished_at, False),
+}
+DATASET = {"name": datasets.c.name, "digest": datasets.c.digest, "context": dataset_uses.c.context}
+VIEWS = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("active", "deleted")}
+NEAR = 100  # characters of a value that its index holds
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for, with the numbers of the names in it; a name that nobody used has none."""
+
+    experiments: Sequence[int]
+    lifecycles: Sequence[str]
+    conditions: list[Comparison]
+    order: list[Ordering]
+    numbers: dict[str, int]
+
+
+def search_runs(
+    tracker: Tracker,
+    experiments: Sequence[int],
+    *,
+    filter: str = "",
+    order_by: Sequence[str] = (),
+    view: str = "ACTIVE_ONLY",
+    limit: int = 1000,
+    token: str = "",
+) -> Page[Any]:
+    """Return a page of the rows of runs.
+
+    Args:
+        experiments: where to look.
+        filter: see `grammar`; on metrics it asks the latest value.
+        order_by: then by start, youngest first, and by id.
+        view: ACTIVE_ONLY, DELETED_ONLY or ALL.
+        token: what the page before gave.
+
+    Raises:
+        InputError: for a filter, an order or a token that cannot be read.
+    """
+    conditions = parse_filter(filter, ENTITIES)
+    order = parse_order(order_by, ENTITIES)
+    offset = offset_of(token)
+    keyed: list[Comparison | Ordering] = [*conditions, *order]
+    wanted = {one.key for one in keyed if one.entity in ("metric", "param", "tag")}
+    asked = _Asked(experiments, VIEWS[view], conditions, order, tracker.names.known(wanted))
+    with tracker.workspace.catalog.read() as conn:
+        found = _found(conn, asked, offset, limit + 1)
+    return Page(found[:limit], next_token(offset + limit) if len(found) > limit else "")
+
+
+def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any]:
+    where = _where(conn, asked)
+    first = asked.order[0] if asked.order else None
+    if first is None or first.entity != "metric":
+        return list(conn.execute(_ordered(select(runs), where, asked).offset(offset).limit(limit)))
+    # The index on a metric's values gives the first ones without a look at the others: values, then NaN, then none.
+    found: list[Any] = []
+    for part in (False, True, None):
+        query = _of_metric(asked, first, part)
+        rows = conn.execute(_ordered(query, where, asked, part is None).offset(offset).limit(limit - len(found))).all()
+        found += rows
+        if len(found) == limit:
+            break
+        if rows:
+            offset = 0
+        elif offset:
+            offset -= conn.execute(select(func.count()).select_from(query.where(*where).subquery())).scalar_one()
+            offset = max(offset, 0)
+    return found
+
+
+def _of_metric(asked: _Asked, first: Ordering, nan: bool | None) -> Select[Any]:
+    number = asked.numbers.get(first.key, -1)
+    latest = latest_metrics.c
+    if nan is None:
+        return select(runs).where(~exists().where(latest.subject == runs.c.number, latest.name == number))
+    joined = latest_metrics.join(runs, runs.c.number == latest.subject)
+    return select(runs).select_from(joined).where(latest.name == number, latest.is_nan == nan)
+
+
+def _ordered(query: Select[Any], where: list[Any], asked: _Asked, without: bool = False) -> Select[Any]:
+    query = query.where(*where)
+    keys: list[Any] = []
+    for place, one in enumerate(asked.order):
+        if place == 0 and one.entity == "metric":
+            if not without:
+                keys.append(_directed(latest_metrics.c.value, one))
+            continue
+        query, more = _order_key(query, one, asked)
+        keys += more
+    named = {(one.entity, ALIASES.get(one.key, one.key)) for one in asked.order}
+    if ("attribute", "start_time") not in named:
+        keys.append(runs.c.started_at.desc())
+    return query.order_by(*keys, runs.c.id)
+
+
+def _order_key(query: Select[Any], one: Ordering, asked: _Asked) -> tuple[Select[Any], list[Any]]:
+    if one.entity == "attribute":
+        column, _ = _attribute(one.key)
+        return query, [column.is_(None), _directed(column, one)]
+    if one.entity == "dataset":
+        raise InputError(f"Runs cannot be ordered by a dataset's {one.key!r}.", hint="Order by a metric or a tag.")
+    table = {"metric": latest_metrics, "param": run_params, "tag": run_tags}[one.entity].alias()
+    number = asked.numbers.get(one.key, -1)
+    query = query.outerjoin(table, and_(table.c.subject == runs.c.number, table.c.name == number))
+    if one.entity == "metric":
+        rank = case((table.c.value.is_(None), 2), (table.c.is_nan, 1), else_=0)
+        return query, [rank, _directed(table.c.value, one)]
+    return query, [table.c.value.is_(None), _directed(table.c.value, one)]
+
+
+def _directed(column: ColumnElement[Any], one: Ordering) -> UnaryExpression[Any]:
+    return column.asc() if one.ascending else column.desc()
+
+
+def _attribute(key: str) -> tuple[ColumnElement[Any], bool]:
+    found = ATTRIBUTES.get(ALIASES.get(key, key))
+    if found is None:
+        raise InputError(f"Invalid attribute key {key!r} specified.", hint=f"Valid keys are {', '.join(ATTRIBUTES)}.")
+    return found
+
+
+def _where(conn: Connection, asked: _Asked) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [
+        runs.c.experiment_id.in_(list(asked.experiments)),
+        runs.c.lifecycle.in_(list(asked.lifecycles)),
+    ]
+    return where + [_condition(conn, one, asked.numbers) for one in asked.conditions]
+
+
+def _condition(conn: Connection, one: Comparison, numbers: dict[str, int]) -> ColumnElement[bool]:
+    if one.entity == "attribute":
+        return _of_attribute(conn, one)
+    if one.entity == "dataset":
+        return _of_dataset(conn, one)
+    number = numbers.get(one.key, -1)
+    if one.entity == "metric":
+        demand(one, NUMBERS, text=False)
+        latest = latest_metrics.alias().c
+        held = of_number(latest.value, one)
+        told = or_(latest.is_nan, held) if one.operator == "!=" else and_(~latest.is_nan, held)
+        return exists().where(latest.subject == runs.c.number, latest.name == number, told)
+    table = (run_params if one.entity == "param" else run_tags).alias()
+    demand(one, TEXTS + NULLS, text=True)
+    mine = [table.c.subject == runs.c.number, table.c.name == number]
+    if one.operator in NULLS:
+        there = exists().where(*mine)
+        return there if one.operator == "IS NOT NULL" else ~there
+    if one.operator == "=":  # by the index of values: few runs have one
+        near = func.substr(table.c.value, 1, NEAR) == str(one.value)[:NEAR]
+        few = select(table.c.subject).where(table.c.name == number, near, table.c.value == one.value)
+        return runs.c.number.in_(few)
+    return exists().where(*mine, of_text(conn, table.c.value, one))
+
+
+def _of_attribute(conn: Connection, one: Comparison) -> ColumnElement[bool]:
+    column, is_text = _attribute(one.key)
+    if is_text:
+        demand(one, TEXTS + LISTS if one.key == "run_id" else TEXTS, text=True)
+        return of_text(conn, column, one)
+    demand(one, NUMBERS, text=False)
+    return of_number(column, one, 1000)
+
+
+def _of_dataset(conn: Connection, one: Comparison) -> ColumnElement[bool]:
+    column = DATASET.get(one.key)
+    if column is None:
+        raise InputError(f"Invalid dataset key {one.key!r}.", hint=f"Valid keys are {', '.join(DATASET)}.")
+    demand(one, TEXTS + LISTS, text=True)
+    uses = select(dataset_uses.c.subject).join(datasets, datasets.c.id == dataset_uses.c.dataset)
+    return runs.c.number.in_(uses.where(of_text(conn, column, one)))
+
+
+def known_names(conn: Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Return the names of numbers."""
+    query = select(names.c.number, names.c.name).where(names.c.number.in_(list(numbers)))
+    return {row.number: row.name for row in conn.execute(query)}

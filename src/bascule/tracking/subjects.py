@@ -1,0 +1,67 @@
+"""What parameters, metrics and tags are kept of, and under which numbers: runs, logged models, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select, text, update
+
+from bascule.catalog import Catalog, upsert
+from bascule.catalog.schema import names, subjects
+
+MOST_KNOWN = 100_000
+_TOUCH = text("UPDATE subjects SET revision = revision + 1 WHERE number = :number")
+
+
+class Names:
+    """The numbers of names, remembered: a name that came once keeps its number forever."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[str, int] = {}
+
+    def numbers(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Return the number of each name; new names get theirs, durably, before this returns."""
+        known = self._known
+        asked = set(wanted)
+        missing = asked - known.keys()
+        if missing:
+            found = self.known(missing)
+            new = missing - found.keys()
+            if new:
+                with self._catalog.write() as conn:
+                    conn.execute(upsert(conn, names).on_conflict_do_nothing(), [{"name": one} for one in sorted(new)])
+                found |= self.known(new)
+            if len(known) + len(found) > MOST_KNOWN:
+                known.clear()
+            known.update(found)
+            return {name: found[name] if name in found else self.numbers([name])[name] for name in asked}
+        return {name: known[name] for name in asked}
+
+    def known(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of those names that have one."""
+        with self._catalog.read() as conn:
+            query = select(names.c.name, names.c.number).where(names.c.name.in_(list(wanted)))
+            return {row.name: row.number for row in conn.execute(query)}
+
+
+def new_subject(conn: Connection, subject: str) -> int:
+    """Give a run or a model its number."""
+    found: int = conn.execute(upsert(conn, subjects).values(id=subject).returning(subjects.c.number)).scalar_one()
+    return found
+
+
+def number_of(conn: Connection, subject: str) -> int | None:
+    """Return the number of a run or a model, or None when it has none."""
+    found: int | None = conn.execute(select(subjects.c.number).where(subjects.c.id == subject)).scalar()
+    return found
+
+
+def touch(conn: Connection, number: int) -> None:
+    """Say that something of a subject changed: what was put together for lists before holds no more."""
+    conn.execute(_TOUCH, {"number": number})
+
+
+def touch_all(conn: Connection, numbers: Iterable[int]) -> None:
+    """`touch` for many."""
+    conn.execute(update(subjects).where(subjects.c.number.in_(list(numbers))).values(revision=subjects.c.revision + 1))

@@ -1,0 +1,171 @@
+"""The registry over the wire: the models of a branch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bascule.history import Workspace
+from bascule.registry import list_models
+from tests.protocols.mlflow.conftest import Api
+
+
+def logged(api: Api, run: str) -> str:
+    body = {"experiment_id": "0", "name": "model", "source_run_id": run}
+    return str(api("POST", "logged-models", body)["model"]["info"]["model_id"])
+
+
+@pytest.fixture
+def registered(api: Api) -> Api:
+    """An API with a model of two versions."""
+    api("POST", "registered-models/create", {"name": "delays", "description": "late?"})
+    for _ in range(2):
+        run = api.run()
+        model = logged(api, run)
+        body = {"name": "delays", "source": f"models:/{model}", "model_id": model, "run_id": run}
+        api("POST", "model-versions/create", body)
+    return api
+
+
+def test_a_registered_model_is_one_of_the_branch(registered: Api, local_workspace: Workspace) -> None:
+    assert [(one.name, one.versions) for one in list_models(local_workspace, "main")] == [("delays", (2, 1))]
+    found = registered("GET", "registered-models/get", name="delays")["registered_model"]
+    assert (found["description"], [one["version"] for one in found["latest_versions"]]) == ("late?", ["2"])
+    version = registered("GET", "model-versions/get", name="delays", version="1")["model_version"]
+    assert (version["status"], version["current_stage"]) == ("READY", "None")
+    uri = registered("GET", "model-versions/get-download-uri", name="delays", version="1")["artifact_uri"]
+    assert uri == f"mlflow-artifacts:/0/models/{version['model_id']}/artifacts"
+
+
+def test_branches_have_their_own_models_and_one_count(registered: Api, local_workspace: Workspace) -> None:
+    local_workspace.history.create_branch("dev")
+    dev = Api(registered.http, "/branch/dev")
+    run = dev.run()
+    model = logged(dev, run)
+    made = dev("POST", "model-versions/create", {"name": "delays", "source": f"models:/{model}", "model_id": model})
+    assert made["model_version"]["version"] == "3"
+    assert registered.refusal("GET", "model-versions/get", name="delays", version="3")[0] == 404
+    local_workspace.history.merge("dev", "main")
+    assert registered("GET", "model-versions/get", name="delays", version="3")["model_version"]["run_id"] == run
+    local_workspace.history.revert("main")
+    assert registered.refusal("GET", "model-versions/get", name="delays", version="3")[0] == 404
+
+
+def test_names_are_taken_once_and_may_have_spaces(api: Api, local_workspace: Workspace) -> None:
+    for name in ("my model", "1st", "naïve~x", "A.b-c_d"):
+        api("POST", "registered-models/create", {"name": name})
+        refused = api.refusal("POST", "registered-models/create", {"name": name})
+        assert refused[:2] == (400, "RESOURCE_ALREADY_EXISTS")
+        assert api("GET", "registered-models/get", name=name)["registered_model"]["name"] == name
+    assert len(list_models(local_workspace, "main")) == 4
+    for name in ("a/b", "a:b", " ", "..", "x" * 300):
+        assert api.refusal("POST", "registered-models/create", {"name": name})[:2] == (400, "INVALID_PARAMETER_VALUE")
+    assert api.refusal("GET", "registered-models/get", name="my modle")[2].count("'my model'") == 1
+
+
+def test_aliases(registered: Api) -> None:
+    registered("POST", "registered-models/alias", {"name": "delays", "alias": "champion", "version": "1"})
+    registered("POST", "registered-models/alias", {"name": "delays", "alias": "champion", "version": "2"})
+    found = registered("GET", "registered-models/alias", name="delays", alias="champion")["model_version"]
+    assert (found["version"], found["aliases"]) == ("2", ["champion"])
+    assert (
+        registered("GET", "registered-models/alias", name="delays", alias="latest")["model_version"]["version"] == "2"
+    )
+    for _ in range(2):
+        registered("DELETE", "registered-models/alias", {"name": "delays", "alias": "champion"})
+    status, code, message = registered.refusal("GET", "registered-models/alias", name="delays", alias="champion")
+    assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
+    assert message.startswith("Registered model alias champion not found.")
+    for alias in ("latest", "V2", "a b", "x" * 256):
+        body = {"name": "delays", "alias": alias, "version": "1"}
+        assert registered.refusal("POST", "registered-models/alias", body)[0] == 400
+    body = {"name": "delays", "alias": "ok", "version": "9"}
+    assert registered.refusal("POST", "registered-models/alias", body)[0] == 404
+
+
+def test_stages(registered: Api) -> None:
+    move: dict[str, Any] = {"name": "delays", "version": "1", "stage": "production"}
+    found = registered("POST", "model-versions/transition-stage", move)["model_version"]
+    assert found["current_stage"] == "Production"
+    move |= {"version": "2", "archive_existing_versions": True}
+    registered("POST", "model-versions/transition-stage", move)
+    stages = registered("POST", "registered-models/get-latest-versions", {"name": "delays"})["model_versions"]
+    assert {one["version"]: one["current_stage"] for one in stages} == {"1": "Archived", "2": "Production"}
+    asked = {"name": "delays", "stages": ["Production"]}
+    assert len(registered("POST", "registered-models/get-latest-versions", asked)["model_versions"]) == 1
+    assert registered.refusal("POST", "model-versions/transition-stage", {**move, "stage": "Done"})[0] == 400
+    assert registered.refusal("POST", "model-versions/transition-stage", {**move, "stage": "Archived"})[0] == 400
+
+
+def test_versions_that_go_and_numbers_that_stay(registered: Api) -> None:
+    registered("POST", "registered-models/alias", {"name": "delays", "alias": "champion", "version": "2"})
+    registered("DELETE", "model-versions/delete", {"name": "delays", "version": "2"})
+    assert "aliases" not in registered("GET", "registered-models/get", name="delays")["registered_model"]
+    run = registered.run()
+    model = logged(registered, run)
+    body = {"name": "delays", "source": f"models:/{model}", "model_id": model}
+    assert registered("POST", "model-versions/create", body)["model_version"]["version"] == "3"
+    renamed = registered("POST", "registered-models/rename", {"name": "delays", "new_name": "lateness"})
+    assert renamed["registered_model"]["name"] == "lateness"
+    assert len(registered("GET", "model-versions/search", filter="name = 'lateness'")["model_versions"]) == 2
+    registered("DELETE", "registered-models/delete", {"name": "lateness"})
+    assert registered.refusal("GET", "registered-models/get", name="lateness")[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+def test_tags_and_searches(registered: Api) -> None:
+    registered("POST", "registered-models/set-tag", {"name": "delays", "key": "team", "value": "ops"})
+    registered("POST", "model-versions/set-tag", {"name": "delays", "version": "1", "key": "k", "value": "v"})
+    registered(
+        "POST",
+        "registered-models/create",
+        {"name": "ask", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]},
+    )
+    names = [one["name"] for one in registered("GET", "registered-models/search")["registered_models"]]
+    assert names == ["delays"]
+    prompts = registered("GET", "registered-models/search", filter="tags.`mlflow.prompt.is_prompt` = 'true'")
+    assert [one["name"] for one in prompts["registered_models"]] == ["ask"]
+    assert registered("GET", "registered-models/search", filter="tags.team = 'other'") == {}
+    found = registered("GET", "model-versions/search", filter="tags.k = 'v' and version_number < 2")["model_versions"]
+    assert [one["version"] for one in found] == ["1"]
+    ordered = registered("GET", "model-versions/search", order_by="version_number ASC", max_results=1)
+    assert [one["version"] for one in ordered["model_versions"]] == ["1"]
+    more = registered(
+        "GET", "model-versions/search", order_by="version_number ASC", page_token=ordered["next_page_token"]
+    )
+    assert [one["version"] for one in more["model_versions"]] == ["2"]
+    registered("DELETE", "registered-models/delete-tag", {"name": "delays", "key": "none"})
+    assert registered.refusal("GET", "registered-models/search", filter="owner = 'x'")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "//proc/self/root",
+        "..\\..\\x",
+        "C:\\x",
+        "http://127.0.0.1/api/2.0/mlflow-artifacts/artifacts/../../etc",
+        "s3://bucket/x",
+        "dbfs:/x",
+        "mlflow-artifacts:/0/RUN/artifacts/../../..",
+        "mlflow-artifacts:/0/RUN/artifacts/%2e%2e/%2e%2e/x",
+        "mlflow-artifacts:/0/OTHER/artifacts/model",
+        "mlflow-artifacts://evil.example/0/RUN/artifacts",
+        "runs:/OTHER/model",
+        "runs:/RUN/../../x",
+        "models:/m-none",
+    ],
+)
+def test_a_source_that_the_request_does_not_own_is_refused(registered: Api, source: str) -> None:
+    run, other = registered.run(), registered.run()
+    text = source.replace("RUN", run).replace("OTHER", other)
+    for tags in ([], [{"key": "mlflow.prompt.is_prompt", "value": "true"}]):
+        body = {"name": "delays", "source": text, "run_id": run, "tags": tags}
+        status, code, _ = registered.refusal("POST", "model-versions/create", body)
+        assert status in (400, 404)
+        assert code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+    assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
+    own = {"name": "delays", "source": f"mlflow-artifacts:/0/{run}/artifacts/model", "run_id": run}
+    assert registered("POST", "model-versions/create", own)["model_version"]["version"] == "3"

@@ -1,0 +1,199 @@
+"""Searching runs is what a loop over them says, for any filter and any order, on both databases."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bascule.errors import InputError
+from bascule.history import Workspace
+from bascule.tracking import remote
+from bascule.tracking.experiments import DELETED, create_experiment
+from bascule.tracking.points import Point
+from bascule.tracking.search import search_runs
+from bascule.tracking.search.grammar import parse_filter
+from bascule.tracking.search.runs import ENTITIES
+from bascule.tracking.tracker import Tracker
+
+RUNS = 60
+NAMES = ("Alpha", "alpha-2", "beta_1", "be%ta", "gamma*")
+
+
+class Told:
+    """What a run was told."""
+
+    def __init__(self, chance: random.Random, number: int) -> None:
+        self.start = 1_000_000 * (1 + number // 2) * 1000
+        self.name = chance.choice(NAMES)
+        self.metrics = {
+            k: chance.choice([0.1, 0.5, 0.9, math.nan, 2.0]) for k in ("auc", "val/loss") if chance.random() < 0.7
+        }
+        self.params = {k: chance.choice(["1", "10", "a'b"]) for k in ("rate", "max depth") if chance.random() < 0.7}
+        self.tags = {k: chance.choice(["x", "X", "yes"]) for k in ("stage",) if chance.random() < 0.6}
+        self.status = chance.choice(["running", "done", "failed"])
+        self.deleted = chance.random() < 0.15
+        self.id = ""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tracker, Any]]:
+    url = ""
+    if request.param == "postgresql":
+        import uuid
+
+        import psycopg
+
+        server, name = request.getfixturevalue("postgresql"), f"t{uuid.uuid4().hex}"
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name}")
+        url = server.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgresql+psycopg://")
+    tracker = Tracker(Workspace.create(tmp_path_factory.mktemp("runs"), catalog=url))
+    chance, told = random.Random(7), []
+    experiment = create_experiment(tracker, "e").id
+    for number in range(RUNS):
+        one = Told(chance, number)
+        one.id = remote.create_run(
+            tracker, experiment, user="ana", name=one.name, started_at=one.start, tags=dict(one.tags)
+        )
+        points = tuple(Point(key, value, 1000, 0) for key, value in one.metrics.items())
+        remote.log_batch(tracker, one.id, remote.Batch(params=one.params, points=points))
+        remote.update_run(tracker, one.id, status=one.status)
+        if one.deleted:
+            remote.set_run_lifecycle(tracker, one.id, DELETED)
+        told.append(one)
+    remote.create_run(tracker, 0, user="bo", name="elsewhere", started_at=1, tags={})
+    yield tracker, (experiment, told)
+    tracker.workspace.close()
+
+
+FILTERS: dict[str, Any] = {
+    "": lambda r: True,
+    "metrics.auc > 0.4": lambda r: r.metrics.get("auc", math.nan) > 0.4,
+    "metric.auc != 0.5": lambda r: "auc" in r.metrics and r.metrics["auc"] != 0.5,
+    "metrics.`val/loss` <= 0.5 AND params.rate = '10'": lambda r: (
+        r.metrics.get("val/loss", math.nan) <= 0.5 and r.params.get("rate") == "10"
+    ),
+    "metrics.none > 0": lambda r: False,
+    "params.`max depth` != '1'": lambda r: r.params.get("max depth", "1") != "1",
+    'params.rate = "a\'b"': lambda r: r.params.get("rate") == "a'b",
+    "params.rate LIKE '1%'": lambda r: r.params.get("rate", "").startswith("1"),
+    "tags.stage IS NULL": lambda r: "stage" not in r.tags,
+    "tags.stage is not null and tag.stage = 'x'": lambda r: r.tags.get("stage") == "x",
+    "tags.stage LIKE 'x'": lambda r: r.tags.get("stage") == "x",
+    "tags.stage ILIKE 'X'": lambda r: r.tags.get("stage", "").lower() == "x",
+    "attributes.run_name ILIKE 'alpha%'": lambda r: r.name.lower().startswith("alpha"),
+    "run_name LIKE 'Alpha%'": lambda r: r.name.startswith("Alpha"),
+    "run_name LIKE 'be_ta'": lambda r: re.fullmatch("be.ta", r.name) is not None,
+    "run_name = 'gamma*'": lambda r: r.name == "gamma*",
+    "status = 'FINISHED'": lambda r: r.status == "done",
+    "status != 'FINISHED'": lambda r: r.status != "done",
+    "start_time > 10000000": lambda r: r.start > 10_000_000_000,
+    "tags.`mlflow.runName` = 'Alpha'": lambda r: r.name == "Alpha",
+}
+
+
+@pytest.mark.parametrize("text", FILTERS)
+@pytest.mark.parametrize("view", ["ACTIVE_ONLY", "ALL"])
+def test_a_filter_finds_what_a_loop_finds(filled: Any, text: str, view: str) -> None:
+    tracker, (experiment, told) = filled
+    found = [row.id for row in search_runs(tracker, [experiment], filter=text, view=view).found]
+    wanted = [one for one in told if FILTERS[text](one) and (view == "ALL" or not one.deleted)]
+    assert found == [one.id for one in sorted(wanted, key=lambda one: (-one.start, one.id))]
+
+
+@pytest.mark.parametrize("key", ["metrics.auc", "params.rate", "tags.stage", "attributes.run_name", "start_time"])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+@pytest.mark.parametrize("page", [7, 1000])
+def test_an_order_is_that_of_a_sort_and_pages_hold_everything_once(
+    filled: Any, key: str, direction: str, page: int
+) -> None:
+    tracker, (experiment, told) = filled
+
+    def value(one: Told) -> Any:
+        if key == "metrics.auc":
+            return one.metrics.get("auc")
+        return {
+            "params.rate": one.params.get("rate"),
+            "tags.stage": one.tags.get("stage"),
+            "attributes.run_name": one.name,
+            "start_time": one.start,
+        }[key]
+
+    def rank(one: Told) -> int:
+        found = value(one)
+        return 2 if found is None else 1 if isinstance(found, float) and math.isnan(found) else 0
+
+    wanted = [one for one in told if not one.deleted]
+    if key != "start_time":
+        wanted.sort(key=lambda one: one.id)
+        wanted.sort(key=lambda one: one.start, reverse=True)
+    else:
+        wanted.sort(key=lambda one: one.id)
+    first = sorted((o for o in wanted if rank(o) == 0), key=value, reverse=direction == "DESC")
+    wanted = first + [o for o in wanted if rank(o) == 1] + [o for o in wanted if rank(o) == 2]
+    found, token = [], ""
+    while True:
+        answer = search_runs(tracker, [experiment], order_by=[f"{key} {direction}"], limit=page, token=token)
+        found += [row.id for row in answer.found]
+        token = answer.token
+        if not token:
+            break
+    assert len(found) == len(set(found))
+    if key == "attributes.run_name" and tracker.workspace.catalog.engine.dialect.name == "postgresql":
+        assert set(found) == {one.id for one in wanted}  # the database's own collation
+        return
+    assert found == [one.id for one in wanted]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metrics.auc >> 3",
+        "metrics.auc > 'x'",
+        "params.rate = 3",
+        "params.rate > '3'",
+        "auc > 0.5",
+        "metric > 1",
+        "nothing.auc > 1",
+        "metrics.auc > 1 OR metrics.auc < 0",
+        "(metrics.auc > 1)",
+        "tags.stage = 'x",
+        "tags.stage IN 'x'",
+        "status IN ('FINISHED')",
+        "metrics.auc IS NULL",
+        "experiment_id = '1'",
+        "metrics.auc > 1 AND",
+        "AND",
+        "'; DROP TABLE runs; --",
+        "x" * 40_000,
+        " AND ".join(["metrics.a > 1"] * 300),
+    ],
+)
+def test_what_cannot_be_read_is_told(filled: Any, text: str) -> None:
+    tracker, (experiment, _) = filled
+    with pytest.raises(InputError) as told:
+        search_runs(tracker, [experiment], filter=text)
+    assert told.value.hint
+
+
+def test_a_search_is_refused_an_order_said_twice_and_a_foreign_token(filled: Any) -> None:
+    tracker, (experiment, _) = filled
+    with pytest.raises(InputError, match="duplicate"):
+        search_runs(tracker, [experiment], order_by=["metrics.auc", "metric.auc DESC"])
+    for token in ("x", "e30=", "eyJvZmZzZXQiOi0xfQ=="):
+        with pytest.raises(InputError, match="page token"):
+            search_runs(tracker, [experiment], token=token)
+
+
+def test_injection_is_only_text(filled: Any) -> None:
+    tracker, (experiment, _) = filled
+    before = len(search_runs(tracker, [experiment]).found)
+    assert search_runs(tracker, [experiment], filter='tags.`x" OR 1=1 --` = "\'; DELETE FROM runs; --"').found == []
+    assert len(search_runs(tracker, [experiment]).found) == before
+    (one,) = parse_filter("params.`a.b c` = 'it''s'", ENTITIES)
+    assert (one.entity, one.key, one.value) == ("param", "a.b c", "it''s")
