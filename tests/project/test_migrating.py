@@ -22,6 +22,7 @@ from bascule.lake import Lake, RecordTable, Session, doctor, forget
 from bascule.project.migrating import MARK, migrate
 from bascule.store import ObjectPath
 from bascule.store.places import sizes
+from bascule.tracking.artifacts import Artifacts
 from tests.kills.forked import Commands
 from tests.lake.iceberg.deleting import delete_file, with_deletes
 from tests.project.conftest import Bascule
@@ -50,6 +51,10 @@ def filled(tmp_path: Path) -> Workspace:
     RecordTable(workspace, "predictions", SCHEMA).append(rows("p1", "p2"))
     workspace.store.put(b"a model")
     workspace.store.put(os.urandom(100_000))
+    for name in ("0/r/artifacts/a b.txt", "0/r/artifacts/plots/ü.bin"):
+        path = workspace.folder / "artifacts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 1000)
     run = {"id": "run_1", "name": "n", "kind": "step", "status": "done", "code_dirty": True, "user_name": "ana"}
     with workspace.catalog.write() as conn:
         conn.execute(insert(runs).values(**run, started_at=now(), environment_json="{}"))
@@ -63,6 +68,11 @@ def seen(folder: Path) -> dict[str, Any]:
     workspace = Workspace.open(folder)
     history = workspace.history
     found: dict[str, Any] = {"blobs": sorted(workspace.store.digests())}
+    artifacts = Artifacts(workspace)
+    for folder in ("0/r/artifacts", "0/r/artifacts/plots"):
+        for one in artifacts.list(folder):
+            place = artifacts.place(f"{folder}/{one.path}")
+            found[f"{folder}/{one.path}"] = None if one.is_dir else place.read_bytes()
     for ref in (*history.branches(), *history.tags()):
         commits = [(c.id, c.message, c.author) for c in history.log(ref.head)]
         found[ref.name] = (ref.head, commits, dict(history.digests(ref.head)))

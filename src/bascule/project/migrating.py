@@ -24,13 +24,14 @@ from bascule.history import Workspace
 from bascule.history.workspace import Settings
 from bascule.lake import doctor, moving
 from bascule.store import ObjectPath, Place
-from bascule.store.copying import blob_sizes, copy_blobs
+from bascule.store.copying import blob_sizes, copy_blobs, copy_files, file_sizes
 from bascule.store.places import demand
+from bascule.tracking.artifacts import FOLDER as ARTIFACTS
 
 # What is said for "in the workspace's folder".
 SQLITE, DISK = "sqlite", "disk"
 MARK = "copy-of.txt"
-PARTS = ("lake", "blobs")
+PARTS = ("lake", "blobs", ARTIFACTS)
 
 # Told what is being done, how much of it is, and of how much: bytes or rows.
 Progress = Callable[[str, int, int | None], None]
@@ -176,6 +177,9 @@ class _Move:
         files: dict[str, int] = {}
         if self._storage_moves:
             blobs, files = blob_sizes(self.workspace.storage / "blobs"), moving.contents(self.workspace.lake_folder)
+            files |= {
+                f"{ARTIFACTS}/{way}": size for way, size in file_sizes(self.workspace.storage / ARTIFACTS).items()
+            }
         every = copying.counts(rows)
         chain = audit.verify(self.source)
         return Migration(
@@ -225,6 +229,7 @@ class _Move:
         copy_blobs(self.workspace.storage / "blobs", storage / "blobs", self.workspace.temporary_folder, counted)
         counted = _Counted(lambda done: self.progress("copying tables", done, plan.file_bytes))
         moving.copy_lake(self.workspace.lake_folder, storage / "lake", counted)
+        copy_files(self.workspace.storage / ARTIFACTS, storage / ARTIFACTS, counted)
 
     def _copy_catalog(self, rows: Connection, plan: Migration) -> None:
         target = self.target.open_catalog()
@@ -251,7 +256,9 @@ class _Move:
                 after = doctor.check(self.target)
                 chain = audit.verify(catalog)
                 whole = after.ok and (after.states, after.files) == (before.states, before.files)
-                same = blob_sizes(self.workspace.storage / "blobs") == blob_sizes(self.target.storage / "blobs")
+                former, present = self.workspace.storage, self.target.storage
+                same = blob_sizes(former / "blobs") == blob_sizes(present / "blobs")
+                same = same and file_sizes(former / ARTIFACTS) == file_sizes(present / ARTIFACTS)
         finally:
             if catalog is not self.source:
                 catalog.close()

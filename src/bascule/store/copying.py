@@ -1,4 +1,4 @@
-"""Copying all blobs of one store into another: each is proven by its name, and one that is there is not sent again."""
+"""Copying all blobs of one store into another, and folders of files: what is there already is not sent again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bascule.errors import EnvironmentProblem
 from bascule.store.blobs import DIGEST_LENGTH, BlobStore, open_store
-from bascule.store.places import Place, sizes
+from bascule.store.places import Place, below, copy, listed, sizes
 
 AT_ONCE = 8
 CHUNK = 1 << 20
@@ -45,6 +45,35 @@ def copy_blobs(source: Place, target: Place, temporary: Path, progress: Progress
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="bascule-copy") as workers:
         for _ in workers.map(bring, blob_sizes(source).items()):
             pass
+
+
+def file_sizes(folder: Place) -> dict[str, int]:
+    """Return every file below a folder, by the way to it, with its size in bytes."""
+    return {way: size for path, size in sizes(folder) if (way := below(path, folder)) is not None}
+
+
+def copy_files(source: Place, target: Place, progress: Progress) -> None:
+    """Make a folder what another is. Nobody may write to either meanwhile.
+
+    Args:
+        progress: called from any thread with the size of each file that is there.
+    """
+    had = {below(path, target): (size, at) for path, size, at in listed(target)}
+    there = {way: (path, size, at) for path, size, at in listed(source) if (way := below(path, source)) is not None}
+
+    def bring(way: str) -> None:
+        path, size, at = there[way]
+        before = had.get(way)
+        if before is None or before[0] != size or before[1] < at:  # an earlier attempt may have brought another one
+            copy(path, target / way)
+        progress(size)
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="bascule-copy") as workers:
+        for _ in workers.map(bring, there):
+            pass
+    for way in had.keys() - there.keys():
+        if way is not None:
+            (target / way).unlink(missing_ok=True)
 
 
 def _bring(source: BlobStore, target: BlobStore, digest: str, temporary: Path) -> None:
