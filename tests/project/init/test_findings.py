@@ -151,6 +151,17 @@ def test_a_time_in_parts_makes_a_series(connection: duckdb.DuckDBPyConnection) -
     assert found.pace is not None
 
 
+def test_what_only_looks_like_a_day_is_text(connection: duckdb.DuckDBPyConnection) -> None:
+    """Social security numbers and versions have the dashes and dots of days, and nearly none is one."""
+    found = _found(
+        connection,
+        "y",
+        people="select printf('%03d-%02d-%04d', 201 + i, 10 + i % 80, 2070 + i) as ssn, "
+        "printf('%d.%d.%d', 10 + i % 7, 30 + i % 50, i) as version, i * 7 % 31 as y from range(200) r(i)",
+    )
+    assert found.times is None
+
+
 def test_unreadable_times_are_told(connection: duckdb.DuckDBPyConnection) -> None:
     query = f"select case when i = 7 then 'soon, maybe' else strftime({DAY}, '%Y-%m-%d') end as at from range(99) r(i)"
     with pytest.raises(

@@ -27,6 +27,7 @@ _MOMENT_LIKE = (
 )
 EPOCH_SECONDS = (315_532_800, 4_102_444_800)  # 1980 to 2100
 MICROS = 1_000_000
+MOSTLY = 0.5  # so many texts that look like moments must be some, before the others are taken for mistakes
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def _read_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Colu
     most = how.written.formats[chosen] if how.written and chosen else 0
     if chosen is not None and most == column.filled:
         return f"strptime({name}, '{chosen.text}')::timestamptz"
+    if max(most, read) < MOSTLY * column.filled:  # a social security number or a version only looks like a day
+        return None
     reading = chosen.sql(name) if chosen is not None and most > read else f"try_cast({name} as timestamptz)"
     example = one_row(
         connection, f"select any_value({name}) from {table.sql} where {name} is not null and {reading} is null"
