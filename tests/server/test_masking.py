@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from bascule.catalog.schema import check_results
+from bascule.catalog.schema import check_results, jobs, runs
 from bascule.contracts import Contract
 from bascule.errors import NotFound, ProjectFileError
 from bascule.history import Workspace
@@ -238,6 +238,41 @@ def test_the_server_masks_for_tokens_that_may_only_read(ws: Workspace, serve: Se
     assert deployer.get(table).status_code == 200
     older = reader.get("/iceberg/v1/before/namespaces/default/tables/people")
     assert older.status_code == 403
+
+
+def test_why_a_run_failed_quotes_no_value_to_a_reader(ws: Workspace, serve: Serve) -> None:
+    """A line that could not be read is told to who brought it, and stands in the run's record."""
+    told = f"people.csv:5: the header names 2 columns, this line has 3: 7,{EMAILS[0]},x"
+    with ws.catalog.write() as conn:
+        run = "run_1"
+        one = {
+            "id": run,
+            "environment_json": "{}",
+            "name": "ingest people",
+            "kind": "ingest",
+            "status": "failed",
+            "user_name": "ann",
+        }
+        conn.execute(insert(runs).values(**one, branch="main", started_at=1, finished_at=2, error=told))
+        job = {"id": "j1", "kind": "retrain", "branch": "main", "spec_json": "{}", "reason": "drift", "created_at": 1}
+        conn.execute(insert(jobs).values(**job, status="failed", result_json=json.dumps({"error": told})))
+    reader, deployer = (
+        serve(ws, create_token(ws.catalog, role, role)[1], require_tokens=True) for role in ("reader", "deployer")
+    )
+    for path in (
+        "/api/bascule/v1/runs",
+        f"/api/bascule/v1/runs/{run}",
+        "/runs",
+        f"/runs/{run}",
+        "/api/bascule/v1/jobs",
+    ):
+        assert "ingest people" in reader.get(path).text or path.endswith("jobs"), path
+        assert EMAILS[0] not in reader.get(path).text, path
+    for path in (f"/api/bascule/v1/runs/{run}", "/api/bascule/v1/jobs"):
+        assert EMAILS[0] in deployer.get(path).text, path
+    for table in ("runs", "jobs"):
+        assert EMAILS[0] not in str(rows(ws, f"select * from {table}"))
+        assert EMAILS[0] in str(rows(ws, f"select * from {table}", None))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,12 @@ LENGTHS = {"year": 4, "month": 7, "day": 10}  # of dates as ISO 8601 writes them
 ADMIN = "admin"
 # Columns of records that repeat what tables hold: as JSON by column, or as raw text.
 IN_JSON = {"predictions": ("inputs", "features"), "check_results": ("sample_json",)}
-AS_TEXT = {"quarantine": ("raw", "reason"), "check_results": ("observed",)}
+AS_TEXT = {
+    "quarantine": ("raw", "reason"),
+    "check_results": ("observed",),
+    "runs": ("error",),  # it quotes the values that could not be read
+    "jobs": ("result_json",),  # so does what a failed job says
+}
 
 _role: ContextVar[str | None] = ContextVar("role", default=None)
 

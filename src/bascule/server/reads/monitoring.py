@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, select
 from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.lake.masking import hidden_names
 from bascule.monitoring.alerts import named
 
 POINTS = 20_000
@@ -189,11 +190,12 @@ def list_jobs(ws: Workspace, branch: str | None = None, limit: int = 20) -> list
     j = schema.jobs.c
     wanted = select(schema.jobs).order_by(j.created_at.desc()).limit(limit)
     wanted = wanted.where(j.branch == branch) if branch else wanted
+    hidden = bool(hidden_names(ws))  # what a failed job says quotes values
     with ws.catalog.read() as conn:
         return [
             JobInfo(
                 r.id, r.kind, r.branch, r.reason, r.status, r.created_at, r.started_at, r.finished_at,
-                msgspec.json.decode(r.result_json) if r.result_json else None,
+                msgspec.json.decode(r.result_json) if r.result_json and not hidden else None,
             )
             for r in conn.execute(wanted)
         ]  # fmt: skip

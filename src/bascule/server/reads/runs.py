@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, Row, Select, Table, or_, select
 
 from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.lake.masking import HIDDEN, hidden_names
 from bascule.tracking.points import value_of
 
 PAGE = 50
@@ -110,7 +112,7 @@ def list_runs(
         rows = conn.execute(wanted).all()
         shown = rows[:limit]
         found = _with_values(conn, [_run(row) for row in shown])
-    return RunPage(found, shown[-1].id if len(rows) > limit else None)
+    return RunPage(_shown(ws, found), shown[-1].id if len(rows) > limit else None)
 
 
 def get_run(ws: Workspace, run_id: str) -> RunDetail:
@@ -124,9 +126,9 @@ def get_run(ws: Workspace, run_id: str) -> RunDetail:
         if row is None:
             last = select(schema.runs.c.id).order_by(schema.runs.c.started_at.desc()).limit(KNOWN_IDS)
             raise NotFound("run", run_id, conn.execute(last).scalars())
-        (run,) = _with_values(conn, [_run(row)])
+        (run,) = _shown(ws, _with_values(conn, [_run(row)]))
         below = _columns().where(schema.runs.c.parent_id == run_id).order_by(schema.runs.c.started_at, schema.runs.c.id)
-        children = _with_values(conn, [_run(child) for child in conn.execute(below)])
+        children = _shown(ws, _with_values(conn, [_run(child) for child in conn.execute(below)]))
         return RunDetail(
             run=run,
             params=run.params,
@@ -167,6 +169,13 @@ def _columns(environment: bool = False) -> Select[Any]:
 def _run(row: Row[Any]) -> RunInfo:
     values = {key: value for key, value in row._mapping.items() if key != "environment_json"}
     return RunInfo(**values)
+
+
+def _shown(ws: Workspace, runs: list[RunInfo]) -> list[RunInfo]:
+    """Hide why runs failed from who reads masks: the text quotes values that a source or a check could not take."""
+    if not any(run.error for run in runs) or not hidden_names(ws):
+        return runs
+    return [replace(run, error=HIDDEN if run.error else run.error) for run in runs]
 
 
 def _older_than(conn: Connection, run_id: str) -> Any:
