@@ -65,10 +65,15 @@ def section(raw: object, kind: type[S], path: KeyPath) -> S:
     refuse_unknown(raw, _fields(kind), path, "key")
     values: dict[str, Any] = {}
     for name, hint in _fields(kind).items():
-        nested = _section_of(hint)
         if name not in raw:
             continue
-        values[name] = section(raw[name], nested, (*path, name)) if nested else _value(raw[name], hint, (*path, name))
+        nested, named = _section_of(hint), _sections_of(hint)
+        if nested:
+            values[name] = section(raw[name], nested, (*path, name))
+        elif named and isinstance(raw[name], dict):
+            values[name] = {key: section(one, named, (*path, name, key)) for key, one in raw[name].items()}
+        else:
+            values[name] = _value(raw[name], hint, (*path, name))
     missing = [name for name in kind.__struct_fields__ if name not in values and _is_required(kind, name)]
     if missing:
         raise Refused(
@@ -191,6 +196,12 @@ def _fields(kind: type[Section]) -> dict[str, Any]:
 def _section_of(hint: Any) -> type[Section] | None:
     inner, _ = _peeled(hint)
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def _sections_of(hint: Any) -> type[Section] | None:
+    """Return the kind of sections that a table of named ones holds, as `[forget.link.NAME]` does."""
+    inner, _ = _peeled(hint)
+    return _section_of(get_args(inner)[1]) if get_origin(inner) is dict else None
 
 
 def _is_required(kind: type[Section], name: str) -> bool:

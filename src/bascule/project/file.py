@@ -18,6 +18,7 @@ from bascule.project.sections import (
     Deployment,
     Entity,
     FeatureView,
+    Forget,
     Gates,
     Merge,
     Model,
@@ -41,6 +42,7 @@ SINGLE: dict[str, type[Section]] = {
     "monitoring": Monitoring,
     "retrain": Retrain,
     "merge": Merge,
+    "forget": Forget,
     "workspace": Workspace,
 }
 NAMED: dict[str, tuple[type[Section], ...]] = {

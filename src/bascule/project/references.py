@@ -18,6 +18,7 @@ TRAINERS = ("lightgbm", "linear")
 HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
 _AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
+_BRACED = re.compile(r"\{[^{}]+\}")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -239,6 +240,25 @@ def _merge(project: ProjectFile) -> None:
             raise project.problem(("merge", "checks"), f"there is no file {check}.", "Write it, or remove the check.")
 
 
+def _forget(project: ProjectFile) -> None:
+    for name, link in project.forget.link.items():
+        key = ("forget", "link", name)
+        if (link.table is None) == (link.files is None):
+            raise project.problem(
+                key, "leads to a table or to files, to one of the two.", "Write table = … or files = …"
+            )
+        if link.table is not None and not link.columns:
+            raise project.problem(
+                key, "says no columns: all rows would be the subject's.", 'Write columns = { customer = "id" }'
+            )
+        if link.files is not None and not _BRACED.search(link.path or ""):
+            raise project.problem(
+                key,
+                "has no path with a column in braces: all files would be the subject's.",
+                'Write path = "people/{id}/**"',
+            )
+
+
 CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _contracts,
     _keys,
@@ -252,4 +272,5 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _monitoring,
     _retrain,
     _merge,
+    _forget,
 )

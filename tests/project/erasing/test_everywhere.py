@@ -248,6 +248,7 @@ def test_a_picture_that_others_name_too_stays(folder: Path) -> None:
     [
         (ForgetLink(subject="people", table="ghosts", columns={"a": "id"}), NotFound),
         (ForgetLink(subject="people", table="orders", columns={"customer": "number"}), NotFound),
+        (ForgetLink(subject="poeple", table="orders", columns={"customer": "id"}), NotFound),
         (ForgetLink(subject="people", files="photos", path="{picture}/**"), InputError),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,8 @@ from bascule.project import (
     load_project,
     parse_project,
 )
+from bascule.project.file import NAMED, SINGLE
+from bascule.project.sections import ProjectSections
 
 
 def test_a_project_is_read_whole(write_project: WriteProject) -> None:
@@ -77,6 +80,58 @@ def test_the_same_project_in_python(write_project: WriteProject) -> None:
     wrong = msgspec.structs.replace(project, entity={})
     with pytest.raises(ProjectFileError, match=r"bascule.toml: \[features.customer.entity\] there is no"):
         wrong.check()
+
+
+FORGET = """
+[forget]
+policy = "schedule"
+within = "10d"
+
+[forget.link.orders]
+subject = "people"
+table = "orders"
+columns = { customer = "id" }
+
+[forget.link.photos]
+subject = "people"
+files = "photos"
+path = "by-id/{id}/**"
+"""
+
+
+def test_what_forgetting_means_is_read(write_project: WriteProject) -> None:
+    file = write_project()
+    file.write_text(file.read_text("utf-8") + FORGET, "utf-8")
+    read = load_project(file).forget
+    assert (read.policy, read.within) == ("schedule", "10d")
+    assert read.link["orders"].columns == {"customer": "id"}
+    assert read.link["photos"].path == "by-id/{id}/**"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('table = "orders"', 'tabel = "orders"', "'tabel' is not a key here"),
+        ('subject = "people"\ntable', "table", "lacks the key 'subject'"),
+        ('columns = { customer = "id" }', "", "all rows would be the subject's"),
+        ("by-id/{id}/**", "by-id/**", "all files would be the subject's"),
+        ('files = "photos"', 'files = "photos"\ntable = "orders"', "one of the two"),
+        ('"schedule"', '"shedule"', "one of"),
+    ],
+)
+def test_what_is_wrong_with_forgetting_is_told_at_its_line(
+    write_project: WriteProject, old: str, new: str, said: str
+) -> None:
+    file = write_project()
+    assert old in FORGET
+    file.write_text(file.read_text("utf-8") + FORGET.replace(old, new), "utf-8")
+    with pytest.raises(ProjectFileError, match=re.escape(said)) as caught:
+        load_project(file)
+    assert caught.value.line is not None
+
+
+def test_every_section_of_a_project_can_be_written() -> None:
+    assert {*SINGLE, *NAMED} == set(ProjectSections.__struct_fields__)
 
 
 @pytest.mark.parametrize(

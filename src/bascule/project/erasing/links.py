@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from bascule.errors import InputError
+from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake.forgetting.looking import values_of
+from bascule.lake.objects import PREFIX
 from bascule.project.sections import ForgetLink
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
@@ -36,6 +37,7 @@ def followed(
         NotFound: a link names a table or a column that is not there.
         InputError: a link leads to more than 10,000 subjects.
     """
+    _refuse_unknown(workspace, subject.table, links)
     found: list[Subject] = []
     seen: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     patterns: dict[str, list[str]] = {}
@@ -62,6 +64,16 @@ def followed(
 
     visit(subject)
     return found, patterns
+
+
+def _refuse_unknown(workspace: Workspace, asked: str, links: Mapping[str, ForgetLink]) -> None:
+    """Refuse a link from a table that no branch has: it would be passed over in silence, and what it means stay."""
+    named = {link.subject for link in links.values()} - {asked, *(link.table for link in links.values())}
+    known: dict[str, None] = {}
+    for branch in workspace.history.branches() if named else ():
+        known.update(dict.fromkeys(path.partition("/")[2] for path in workspace.history.digests(branch.head, PREFIX)))
+    for name in sorted(named - set(known)):
+        raise NotFound("table", name, list(known), where="what [forget.link.*] says")
 
 
 def _values(workspace: Workspace, subject: Subject, columns: Sequence[str]) -> list[tuple[str, ...]]:
