@@ -21,6 +21,7 @@ from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
 from bascule.lake.iceberg.types import literal, quoted
+from bascule.project.erasing.artifacts import from_artifacts
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
@@ -150,6 +151,7 @@ def _from_tables(
             _states,
             from_quarantine,
             from_records,
+            from_artifacts,
             *resolved(AFTER),
             from_leftovers,
         )

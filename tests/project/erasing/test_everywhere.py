@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
@@ -16,9 +18,10 @@ from bascule.catalog.schema import jobs, metadata, training_sets
 from bascule.errors import Held, InputError, NotFound
 from bascule.features import LmdbStore
 from bascule.history import Workspace, holding, holds
-from bascule.lake import doctor
+from bascule.lake import Lake, doctor
 from bascule.lake.filesets.references import check as check_files
 from bascule.lake.forgetting import AFTER, Forgotten, Request
+from bascule.lake.records import RecordTable
 from bascule.project.forgetting import Forgetting, forget_subject
 from bascule.project.querying import query
 from bascule.project.retraining import _claim
@@ -79,6 +82,49 @@ def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
     workspace.close()
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
+
+
+def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
+    """Whatever a client sent: in text a value is replaced, other formats keep their length; other files stay."""
+    workspace = Workspace.open(folder)
+    runs = workspace.folder / "artifacts" / "0" / "r1" / "artifacts"
+    runs.mkdir(parents=True)
+    pickled = b"\x80\x05\x8c\x10" + WHO.encode() + b"\x00\xff\x94."
+    sent = {
+        "note.txt": f"of {WHO}, and of {OTHERS[0]}".encode(),
+        "rows.json": json.dumps([{"email": WHO}, {"email": OTHERS[0]}]).encode(),
+        "model.pkl": pickled,
+        "other.bin": b"\x00\xff nobody",
+    }
+    for name, data in sent.items():
+        (runs / name).write_bytes(data)
+    planned = forget_subject(workspace, "people", {"email": WHO}, dry_run=True)
+    assert {name: (runs / name).read_bytes() for name in sent} == sent
+    done = forget_subject(workspace, "people", {"email": WHO})
+    for told in (planned, done):
+        assert ("artifacts", 3) in [(one.place, one.rows) for one in told.report.elsewhere]
+    assert (runs / "note.txt").read_text() == f"of (forgotten), and of {OTHERS[0]}"
+    assert json.loads((runs / "rows.json").read_text()) == [{"email": OTHERS[0]}]
+    assert (runs / "model.pkl").read_bytes() == pickled.replace(WHO.encode(), b"*" * len(WHO.encode()))
+    assert (runs / "other.bin").read_bytes() == sent["other.bin"]
+    assert traces(folder, WHO) == []
+    workspace.close()
+
+
+def test_a_number_that_means_somebody_here_means_nothing_in_lines_of_other_tables(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    Lake(workspace).append("people", pa.table({"id": [7, 8]}))
+    lines = {
+        "table": ["people", "flights"],
+        "source": ["p", "f"],
+        "reason": ["bad", "bad"],
+        "raw": ["7,x", "9,7,x"],
+    }
+    fresh = pa.table({**lines, "file": ["a", "b"], "line": [1, 2]})
+    RecordTable(workspace, "quarantine", fresh.schema).append(fresh)
+    forget_subject(workspace, "people", {"id": "7"})
+    assert query(workspace, 'SELECT "table" FROM quarantine') == [{"table": "flights"}]
+    workspace.close()
 
 
 def test_a_dry_run_counts_the_same_and_changes_nothing(folder: Path) -> None:

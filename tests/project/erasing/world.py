@@ -101,6 +101,7 @@ def _logs(workspace: Workspace) -> None:
     log.journal.close()
     lines = pa.table(
         {
+            "table": ["people", "people"],
             "source": ["people", "people"],
             "file": ["a.csv", "a.csv"],
             "line": [3, 4],

@@ -8,6 +8,7 @@ from bascule.catalog import actor
 from bascule.lake import forget_rows, records
 from bascule.lake.forgetting import Forgotten, Request
 from bascule.lake.iceberg.types import literal
+from bascule.project.erasing.values import distinctive
 
 QUARANTINE = "quarantine"
 # What stands between values in a line of CSV, JSON or plain text.
@@ -15,13 +16,19 @@ _BETWEEN = r"""[\s,;|"':{}\[\]()=<>]"""
 
 
 def from_quarantine(request: Request) -> list[Forgotten]:
-    """Remove quarantined lines that hold every value of the key as a value of their own."""
+    """Remove quarantined lines that hold every value of the key as a value of their own.
+
+    A value that is not distinctive, such as the number 7, means somebody else in lines of other tables: they stay.
+    """
     if QUARANTINE not in records.names(request.workspace):
         return []
+    terms = [f"({_holds(str(value))})" for value in request.key.values()]
+    if not any(distinctive(str(value)) for value in request.key.values()):
+        terms.append(f'"table" = {literal(request.table)}')
     told = forget_rows(
         request.workspace,
         QUARANTINE,
-        " AND ".join(f"({_holds(str(value))})" for value in request.key.values()),
+        " AND ".join(terms),
         dry_run=request.dry_run,
         author=actor(),
         despite_hold=request.despite_hold,
