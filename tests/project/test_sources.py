@@ -76,6 +76,33 @@ def test_a_run_brings_what_is_new(shop: Path, bascule: Callable[..., Any]) -> No
     assert "cat/1.jpg" in bascule("sql", "select path, label from photos").out
 
 
+CONTRACT = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: clicks
+name: clicks
+version: 1.0.0
+status: active
+schema:
+  - name: clicks
+    properties:
+      - name: n
+        required: true
+"""
+
+
+def test_a_batch_that_comes_before_its_contract_holds_is_told_to_be_unchecked(
+    shop: Path, bascule: Callable[..., Any]
+) -> None:
+    (shop / "contracts").mkdir()
+    (shop / "contracts" / "clicks.yaml").write_text(CONTRACT)
+    (shop / "bascule.toml").write_text(PROJECT + '[contract.clicks]\nfile = "contracts/clicks.yaml"\n')
+    said = bascule("ingest", "clicks", "data/clicks.csv", "--tolerate", "0.2")
+    assert said.code == 0
+    assert "unchecked: contracts/clicks.yaml holds after bascule run" in said.out
+    assert "no contract" in bascule("ingest", "feed", "python://feeds:rows").out
+
+
 def test_one_command_brings_it_too(shop: Path, bascule: Callable[..., Any]) -> None:
     address = "sqlite:///shop.db"
     said = bascule("ingest", "orders", address, "--query", "select * from orders", "--cursor", "id", "--json")

@@ -28,7 +28,7 @@ from bascule.lake.sources.conversions import (
 )
 from bascule.lake.sources.moments import Format, Written
 from bascule.lake.sources.quarantine import MOST, Rejected, bounded
-from bascule.lake.sources.text import Head
+from bascule.lake.sources.text import NOT_UTF8, Head
 
 _VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
 _COMMA_NUMBER = re.compile(r"^\s*(NA|[+-]?[\d.,]+([eE][+-]?\d+)?)\s*$")
@@ -396,7 +396,7 @@ def _reason(row: dict[str, Any], types: Mapping[str, str]) -> str:
 
 def _hint(kind: str) -> str:
     hints: Mapping[str, str] = {
-        "INVALID ENCODING": "Convert the file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+        "INVALID ENCODING": NOT_UTF8,
         "CAST": "If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
     }
     return hints.get(kind, "Repair the lines; nothing of the file was taken.")

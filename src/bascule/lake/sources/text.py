@@ -160,13 +160,20 @@ def first_value(path: Path, head: Head, column: int, test: Callable[[str], bool]
     return None
 
 
+# One of 256 characters fits every byte, so a guess among such encodings would take wrong letters in silence.
+NOT_UTF8 = (
+    'Say how it is written: --option encoding=cp1252, or options = { encoding = "cp1252" } under its [source]; '
+    "or convert it: iconv -f cp1252 -t utf-8 OLD > NEW"
+)
+
+
 def not_utf8(path: Path) -> InputError:
     """Return the error for a file that is not UTF-8, with the first line that is not."""
     found = first_not_utf8(path)
     where, what = (f"{path}:{found[0]}", f" (byte 0x{found[1].hex()})") if found else (str(path), "")
     return InputError(
         f"{where}: this is not UTF-8 text{what}.",
-        hint="Convert the file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+        hint=NOT_UTF8,
     )
 
 
