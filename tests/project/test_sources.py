@@ -101,6 +101,11 @@ def test_a_batch_that_comes_before_its_contract_holds_is_told_to_be_unchecked(
     assert said.code == 0
     assert "unchecked: contracts/clicks.yaml holds after bascule run" in said.out
     assert "no contract" in bascule("ingest", "feed", "python://feeds:rows").out
+    assert bascule("run").code == 0
+    told = "contracts/clicks.yaml was changed since"
+    assert told not in bascule("contract", "test", "clicks").err
+    (shop / "contracts" / "clicks.yaml").write_text(CONTRACT.replace("required: true", "required: false"))
+    assert told in bascule("contract", "test", "clicks").err
 
 
 def test_one_command_brings_it_too(shop: Path, bascule: Callable[..., Any]) -> None:

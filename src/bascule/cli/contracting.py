@@ -69,12 +69,16 @@ def check(
     """
     from bascule.contracts import render_junit
     from bascule.project.checking import problems
+    from bascule.project.contracting import edited
 
+    project = common.open()
+    if project.place.has_file and (file := edited(project.place, project.file, table)):
+        say(f"{file} was changed since: what is checked here is what {project.place.branch} holds until: bascule run")
     if explain:
-        plan = common.open().explain_contract(table)
+        plan = project.explain_contract(table)
         answer(common, {"table": table, "plan": plan}, plan)
         return 0
-    report = common.open().check_contract(table)
+    report = project.check_contract(table)
     if junit is not None:
         _write(junit, render_junit(report))
     text = _formed(report, form, rows)

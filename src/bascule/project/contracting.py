@@ -15,6 +15,7 @@ from bascule.errors import InputError, NotFound
 from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.project.checking import VIEWS, check_table, check_view, relations
+from bascule.project.file import ProjectFile
 from bascule.project.judging import Judgement, judge
 from bascule.project.pasts import BATCH, TABLE, Measurement, measurements
 from bascule.project.place import Place
@@ -106,6 +107,18 @@ def check_contract(place: Place, table: str) -> Report:
     if report is None:
         raise _no_contract(place, table)
     return report
+
+
+def edited(place: Place, project: ProjectFile, table: str) -> str:
+    """Return the file of a table's contract when it says another thing than the current branch holds to; "" if not."""
+    written, held = project.contract.get(table), place.workspace.history.read(place.branch, f"contracts/{table}")
+    if written is None or held is None:
+        return ""
+    try:
+        text = project.path(written.file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return written.file if text != held["text"] else ""
 
 
 def _no_contract(place: Place, table: str) -> NotFound:
