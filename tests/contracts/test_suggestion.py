@@ -268,3 +268,18 @@ def test_no_more_values_are_told_than_there_are_rows(connection: duckdb.DuckDBPy
         told = re.search(r"x: about ([\d,]+) values", text)
         assert told is not None
         assert int(told[1].replace(",", "")) <= rows
+
+
+def test_values_that_name_people_make_a_column_personal_whatever_its_name(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    """Otherwise a list of accepted values would publish them, and samples of failing rows show them."""
+    connection.execute(
+        "CREATE TABLE calls AS SELECT i AS id, printf('ann%d@example.org', i % 3) AS contact, "
+        "printf('%s', ['Bonn', 'Kiel', 'Ulm'][1 + i % 3]) AS town FROM range(2000) r(i)"
+    )
+    text = suggest(connection, "calls", "calls")
+    contract = Contract.parse(text, "calls.yaml")
+    assert contract.masked == {"contact"}
+    assert "ann1@example.org" not in text
+    assert "Ulm" in text

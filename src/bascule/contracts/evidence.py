@@ -44,6 +44,7 @@ class Evidence:
 
     Attributes:
         blocks: the past in blocks, the finest first; a second one is coarser. Empty when batches cannot be compared.
+        personal: its values are such as name people: e-mail addresses, bank accounts.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -52,6 +53,7 @@ class Evidence:
     column: ColumnProfile
     grouping: Grouping | None
     blocks: Sequence[Blocks]
+    personal: bool = False
 
     @property
     def present(self) -> int:
@@ -81,6 +83,10 @@ def rules_of(evidence: Evidence) -> Rules:
             rules.note = "It never changed, so nothing says what else it may be."
         return rules
     if is_personal(column.name):
+        return rules
+    if evidence.personal:  # its shape tells nobody's value, a list or bounds of its values would
+        if column.type == "VARCHAR":
+            _shape(evidence, rules)
         return rules
     listed = column.family in ("string", "integer") and _accepted_values(evidence, rules)
     if not listed and column.type == "VARCHAR":

@@ -12,11 +12,16 @@ from bascule.contracts.checks import shown_number
 from bascule.contracts.compile import surplus_of
 from bascule.contracts.evidence import Evidence, is_personal, rules_of
 from bascule.contracts.families import LOGICAL_TYPES
+from bascule.contracts.personal import scan
 from bascule.contracts.profiling import ColumnProfile, Profile
 from bascule.contracts.profiling import profile as profile_relation
 from bascule.contracts.sql import error_text
 from bascule.contracts.writing import comment, scalar
 from bascule.errors import InputError, NotFound
+
+# So many rows are looked at for personal values, and so sure one must be to call a column personal by them.
+PERSONAL_ROWS = 5_000
+SURELY_PERSONAL = 0.9
 
 _HEAD = (
     "This contract was suggested from data and is a proposal: keep what is true, change what is not, delete what "
@@ -97,6 +102,7 @@ class _Suggestion:
         self.blocks = [blocks for blocks in measured if blocks is not None]
         self.key = self._key(key)
         self.repeated = repeated
+        self.personal = self._personal()
 
     def text(self) -> str:
         lines = [
@@ -125,6 +131,15 @@ class _Suggestion:
         for column in self.profile.columns:
             lines += self._column(column)
         return "\n".join(lines) + "\n"
+
+    def _personal(self) -> dict[str, str]:
+        """The columns whose first values surely are personal, and of what kind. Names alone are judged elsewhere."""
+        found = scan(self.connection, f"(SELECT * FROM {self.relation} LIMIT {PERSONAL_ROWS})")
+        return {
+            one.column: one.kind
+            for one in found
+            if one.confidence >= SURELY_PERSONAL and any(why.by in ("pattern", "checksum") for why in one.evidence)
+        }
 
     def _basis(self) -> str:
         rows = f"{shown_number(self.profile.rows)} rows"
@@ -176,6 +191,11 @@ class _Suggestion:
         if is_personal(column.name):
             lines += comment("The name says personal data: reports hide its values, and none are listed here.", 8)
             lines.append("        classification: pii")
+        elif column.name in self.personal:
+            words = (
+                f"Its values are taken for {self.personal[column.name]}: reports hide them, and none are listed here."
+            )
+            lines += [*comment(words, 8), "        classification: pii"]
         evidence = Evidence(
             self.connection,
             self.relation,
@@ -183,6 +203,7 @@ class _Suggestion:
             column,
             self.groupings[0] if self.groupings else None,
             self.blocks,
+            column.name in self.personal,
         )
         rules = rules_of(evidence)
         note = [*comment(described(column, self.profile.rows, rules.note), 6)]
