@@ -96,10 +96,12 @@ def test_a_second_server_of_a_workspace_is_refused(place: Path, start: Start) ->
 def test_what_cannot_be_served_is_told(
     place: Path, bascule: Bascule, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)
     said = bascule(*arguments)
     assert (said.code, said.out) == (2, "")
     for word in words:
         assert word in said.err
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_page_answers_to_names_that_were_allowed(place: Path, start: Start) -> None:

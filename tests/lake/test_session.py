@@ -194,3 +194,49 @@ def test_only_what_is_named_is_loaded(session: Session, monkeypatch: pytest.Monk
     session.arrow("select 1 from people, refs")
     assert loaded == ["refs"]
     assert files.UNFINISHED not in session.arrow("from refs").to_string()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select count(*) from people",
+        "select count(*) as n from people",
+        "select count(*) from people@main",
+        "from people select count(*)",
+        "select count(*) filter (name = 'anna') from people",
+        "select count(distinct name) from people",
+        "select count(*), 1 from people",
+        "select count(*) from people where name = 'anna'",
+        "select count(*) from people group by name",
+        "select count(*) from people tablesample 1 rows",
+        "select count(*) from people limit 0",
+        "select count(*) from people having count(*) > 100",
+        "select count(*) from people qualify row_number() over () > 100",
+        "with people as (select 1) select count(*) from people",
+        "select count(*) from (select * from people limit 1)",
+        "select count(*) from people, people other",
+        "select count(*) from refs",
+        "explain select count(*) from people",
+    ],
+)
+def test_a_count_of_rows_is_what_counting_says(session: Session, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = session.arrow(query)
+    monkeypatch.setattr(Session, "_counted", lambda self, name: None)
+    counted = session.arrow(query)
+    if not query.startswith("explain"):
+        assert (known.column_names, known.to_pylist()) == (counted.column_names, counted.to_pylist())
+
+
+def test_rows_are_counted_without_a_look_at_them(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.append("people", people("anna", "bob"))
+    with Session(lake.workspace) as session:
+        before = session.arrow("select count(*) from people")["count_star()"][0].as_py()
+        for file in lake.files(lake.workspace.history.get("main", "tables/people")):
+            assert isinstance(file.path, Path)
+            file.path.rename(file.path.with_suffix(".away"))
+        assert session.arrow("select count(*) from people").to_pylist() == [{"count_star()": before}]
+        for path in lake.workspace.folder.rglob("*.away"):
+            path.rename(path.with_suffix(".parquet"))
+    lake.append("people", people("dora"))
+    with Session(lake.workspace) as session:
+        assert session.arrow("select count(*) n from people").to_pylist() == [{"n": before + 1}]

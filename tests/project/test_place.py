@@ -144,3 +144,13 @@ def test_the_current_branch_is_not_deleted(folder: Path, bascule: Callable[..., 
     assert "dev" in {ref.name for ref in workspace.history.branches()}
     assert bascule("switch", "main").code == 0
     assert bascule("branch", "--delete", "dev").code == 0
+
+
+def test_a_workspace_that_is_named_can_stand_alone(tmp_path: Path) -> None:
+    alone, elsewhere = tmp_path / "alone", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Workspace.create(alone).close()
+    place = Place(elsewhere, str(alone))
+    assert (place.folder, place.has_file, place.branch) == (alone, False, "main")
+    with pytest.raises(NotFound, match="workspace"):
+        _ = Place(elsewhere, str(tmp_path / "nothing")).folder

@@ -50,6 +50,7 @@ class Statement:
         defined: the names that its WITH clauses define.
         lists: whether it is SHOW TABLES.
         wanted: what holds for every row that it reads, when it reads one table.
+        count: the name of its one column, when it only counts the rows of one table; else "".
     """
 
     text: str
@@ -57,6 +58,7 @@ class Statement:
     defined: frozenset[str]
     lists: bool
     wanted: tuple[Condition, ...] = ()
+    count: str = ""
 
 
 def parse(connection: duckdb.DuckDBPyConnection, query: str) -> Statement:
@@ -87,7 +89,8 @@ def parse(connection: duckdb.DuckDBPyConnection, query: str) -> Statement:
             _refuse_function(node["function"]["function_name"])
         elif kind == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":
             lists = True
-    return Statement(text, tuple(tables), frozenset(defined), lists, conditions(tree, named))
+    count = "" if match else _count(tree)
+    return Statement(text, tuple(tables), frozenset(defined), lists, conditions(tree, named), count)
 
 
 def with_refs_quoted(query: str) -> str:
@@ -223,6 +226,20 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(node.values())
         elif isinstance(node, list):
             waiting.extend(node)
+
+
+def _count(tree: Any) -> str:
+    """Return what `SELECT count(*) FROM one_table`, with nothing else in it, calls its column; else ""."""
+    node = tree["statements"][0]["node"]
+    if node["type"] != "SELECT_NODE" or len(node["select_list"]) != 1 or node["cte_map"]["map"] or node["modifiers"]:
+        return ""
+    if any(node[part] for part in ("where_clause", "group_expressions", "group_sets", "having", "sample", "qualify")):
+        return ""
+    source, counted = node["from_table"], node["select_list"][0]
+    plain = source["type"] == "BASE_TABLE" and not source["sample"] and not source["column_name_alias"]
+    if not plain or counted.get("function_name") != "count_star" or counted["filter"] or counted["distinct"]:
+        return ""
+    return counted["alias"] or "count_star()"
 
 
 def _refuse_function(name: str) -> None:

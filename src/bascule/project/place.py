@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bascule.errors import InputError, NotFound, suggestion
 from bascule.history import Workspace
+from bascule.history.workspace import FOLDER as WORKSPACE
 from bascule.project.tandem.journal import exists as merge_pending
 from bascule.tracking.code import git_branch, is_detached
 
@@ -50,8 +51,11 @@ class Place:
         if not self.start.exists():
             raise _no_folder(self.start)
         for folder in (self.start, *self.start.parents):
-            if (folder / PROJECT_FILE).is_file() or (folder / ".bascule").is_dir():
+            if (folder / PROJECT_FILE).is_file() or (folder / WORKSPACE).is_dir():
                 return folder
+        if self._workspace and "://" not in self._workspace:  # that is said where there is none: it stands alone
+            found = Workspace.open(self._workspace).folder
+            return found.parent if found.name == WORKSPACE else found
         raise NoProject(
             self.start,
             f"There is no project in {self.start}: neither it nor a folder above it holds {PROJECT_FILE} or .bascule/.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -66,8 +67,20 @@ def run_worker(
     """
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _signals_kept(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(workspace, host, port, branch, limits, journal, ready or _print))
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Give signals back to who had them: a loop of uvloop that has ended would swallow every later Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 async def _serve(
