@@ -30,8 +30,9 @@ FLAGS = [
 Open = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A Chromium, closed after each module: while it is open its event loop runs in this thread, and no other can."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: the page is not tested in a browser")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
