@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import record_segments
 from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.lake import Lake, RecordTable, engine
+from bascule.lake import Lake, RecordTable, engine, objects
 from bascule.lake.doctor import check
 
 SCHEMA = pa.schema([("id", pa.string()), ("score", pa.float64())])
@@ -48,6 +50,29 @@ def test_a_segment_is_moved_once(workspace: Workspace) -> None:
     assert table.segments() == {"w-1"}
     with workspace.catalog.read() as conn:
         assert len(conn.execute(select(record_segments)).all()) == 2
+
+
+def test_a_writer_that_was_overtaken_begins_at_the_newest_state(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = RecordTable(local_workspace, "predictions", SCHEMA)
+    table.append(rows("first"))
+    old, present = table.object(), RecordTable.object
+    table.append(rows("second"))
+    for number in range(60):  # until nothing of the first state is left but its rows
+        table.append(rows(f"n{number:02}"))
+    assert old is not None
+    assert not Path(str(objects.document_of(old, local_workspace.lake_folder))).exists()
+    slow = iter([*([None] * 2), old])  # what `_land` is told first is what was so long ago
+
+    def overtaken(self: RecordTable) -> Any:
+        return next(slow, None) or present(self)
+
+    monkeypatch.setattr(RecordTable, "object", overtaken)
+    assert table.move_segment("late", rows("late")) == 1
+    monkeypatch.undo()
+    assert ids(table) == sorted(["first", "second", "late", *(f"n{number:02}" for number in range(60))])
+    assert not check(local_workspace).orphans
 
 
 def test_a_segment_moved_at_once_by_many_is_there_once(workspace: Workspace) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import now
 from bascule.catalog.schema import record_segments, record_tables
-from bascule.errors import Conflict, InputError
+from bascule.errors import Conflict, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.lake import objects, staging
 from bascule.lake.iceberg import files, scans, schemas, snapshots
@@ -121,9 +121,14 @@ class RecordTable:
         """Return True when the rows landed, False when their segment was here before, None when another writer won."""
         value = self.object()
         assert value is not None
-        before = self._lake.table(value, self.name)
         with staging.kept_if_done(written):
-            after = staging.append(before, written, {})
+            try:
+                before = self._lake.table(value, self.name)
+                after = staging.append(before, written, {})
+            except EnvironmentProblem:
+                if self.object() == value:
+                    raise
+                return None  # faster writers have let go of that state meanwhile: begin at theirs
         here_before = False
 
         def note(conn: Connection) -> None:
