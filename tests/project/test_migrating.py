@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import insert, select
 
-from bascule.catalog import audit, copying, now
+from bascule.catalog import Catalog, audit, copying, now
 from bascule.catalog.schema import names, run_tags, runs
 from bascule.errors import Busy, EnvironmentProblem, InputError
 from bascule.history import Workspace
@@ -279,6 +279,14 @@ print("begun", flush=True)
 migrate(Workspace.open(sys.argv[1]), catalog=sys.argv[2], storage=sys.argv[3])
 print("done", flush=True)
 """
+
+
+def test_a_catalog_that_was_only_made_is_as_good_as_none(filled: Workspace, database: str, tmp_path: Path) -> None:
+    """As a copy leaves it that is killed before its first row."""
+    Catalog.open(database).close()
+    before = seen(tmp_path / "w")
+    migrate(filled, catalog=database)
+    assert seen(tmp_path / "w") == before
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Integer, String, Table, delete, func, insert,
 from sqlalchemy.exc import DBAPIError
 
 from bascule.catalog.database import MOVED, Catalog, engine_of, told
-from bascule.catalog.schema import commits, metadata, settings
+from bascule.catalog.schema import commits, experiments, metadata, settings
 from bascule.errors import Busy, EnvironmentProblem, InputError
 
 ROWS_AT_ONCE = 5_000
@@ -103,7 +103,12 @@ def copied_from(conn: Connection) -> str | None:
     found = conn.execute(select(settings.c.value).where(settings.c.key == COPY_OF)).scalar()
     if found is not None:
         return str(found)
-    return "" if any(counts(conn).values()) else None
+    rows = counts(conn)
+    # A catalog is born with one experiment, `Default`; a copy that was killed before its first row has no more.
+    rows[experiments.name] -= conn.execute(
+        select(func.count()).select_from(experiments).where(experiments.c.id == 0, experiments.c.updated_at == 0)
+    ).scalar_one()
+    return "" if any(rows.values()) else None
 
 
 def refuse_unfit(conn: Connection) -> None:

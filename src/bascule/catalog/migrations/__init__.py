@@ -1,6 +1,7 @@
 """Alembic migrations, run from Python: opening a catalog brings it up to date.
 
-Each revision is a module in `versions/`. A catalog made by a newer Bascule is refused, never guessed at.
+Each revision is a module in `versions/`, and goes forward only: to go back, restore the catalog from before.
+A catalog made by a newer Bascule is refused, never guessed at.
 """
 
 from __future__ import annotations

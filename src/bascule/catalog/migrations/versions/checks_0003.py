@@ -23,10 +23,3 @@ def upgrade() -> None:
     comment='What checks measured of data files, so that a check after an append reads the append. May be deleted.'
     )
     op.create_index(op.f('ix_check_states_scope'), 'check_states', ['scope'], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table('check_states')
-    with op.batch_alter_table('check_results') as batch:
-        batch.drop_column('looked_at')
-        batch.drop_column('value')

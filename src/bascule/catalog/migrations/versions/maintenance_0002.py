@@ -31,8 +31,3 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_holds')),
     comment='Legal holds: what they name is neither collected nor forgotten while they last.'
     )
-
-
-def downgrade() -> None:
-    op.drop_table('holds')
-    op.drop_table('expirations')

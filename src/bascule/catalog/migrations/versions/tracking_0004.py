@@ -184,7 +184,3 @@ def _move() -> None:
             f"INSERT INTO run_{table} (subject, name, value) "
             f"SELECT s.number, n.number, old.value FROM {table} old {numbered}"
         )
-
-
-def downgrade() -> None:
-    raise NotImplementedError("Numbers cannot be taken back: restore the catalog from before.")
