@@ -116,7 +116,7 @@ def test_any_two_sides(shared: Lake, **sides: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @SIDES
 def test_many_pairs_of_sides(shared: Lake, **sides: Any) -> None:
     check_sides(shared, **sides)
