@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lake.samples import everything_in, everywhere, state
+from tests.lake.samples import everything_in, everywhere, read, state
 
 from bascule.catalog import audit
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
-from bascule.lake import Lake, RecordTable, Session, engine, forget, forget_rows, ingest
+from bascule.lake import Lake, RecordTable, Session, forget, forget_rows, ingest
 from bascule.lake.doctor import check, settle
 from bascule.lake.forgetting import Forgotten, Request
 from bascule.lake.iceberg import files
@@ -38,8 +38,7 @@ def people(*emails: str | None, start: int = 0) -> pa.Table:
 
 
 def rows(lake: Lake, ref: str, table: str = "people") -> list[tuple[Any, ...]]:
-    with engine.opened() as connection:
-        found = connection.sql(f"FROM {lake.scan(state(lake, table, ref))}").to_arrow_table()
+    found = read(f"FROM {lake.scan(state(lake, table, ref))}")
     return sorted((tuple(row.values()) for row in found.to_pylist()), key=repr)
 
 
