@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from bascule.catalog import audit, now
 from bascule.catalog.schema import commits, ref_log, refs
@@ -85,8 +85,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
     _refuse_mistakable(conn, name)
     moment = now()
     ref = Ref(name, kind, at, False, moment, moment)
-    row = {"name": name, "kind": kind, "head": at, "protected": False, "created_at": moment, "updated_at": moment}
-    conn.execute(insert(refs).values(**row))
+    rows.add_ref(conn, ref)
     rows.log_move(conn, name, None, at, author, "create")
     expiry.refuse(conn, [at])
     return ref
