@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bascule.catalog import now, upsert
@@ -17,6 +17,7 @@ from bascule.tracking.tracker import Tracker
 ACTIVE, DELETED = "active", "deleted"
 DEFAULT = 0
 LOCATION = "mlflow-artifacts:/"
+_ONE = select(experiments).where(experiments.c.id == bindparam("number"))
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,18 @@ def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment
     Raises:
         NotFound, InputError.
     """
-    row = conn.execute(select(experiments).where(experiments.c.id == number)).first()
+    row = _demanded(conn, number, active)
+    return Experiment(**row._mapping, tags=tags_of(conn, [number]).get(number, {}))
+
+
+def demand_place(conn: Connection, number: int) -> str:
+    """Return where the artifacts of an active experiment lie; errors as `demand`."""
+    found: str = _demanded(conn, number, True).artifact_location
+    return found
+
+
+def _demanded(conn: Connection, number: int, active: bool) -> Any:
+    row = conn.execute(_ONE, {"number": number}).first()
     if row is None:
         raise NotFound("experiment", str(number), hint="Search the experiments for what there is.")
     if active and row.lifecycle != ACTIVE:
@@ -104,7 +116,7 @@ def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment
             f"The experiment {number} must be in the 'active' state. Current state is {row.lifecycle}.",
             hint="Restore it first.",
         )
-    return Experiment(**row._mapping, tags=tags_of(conn, [number]).get(number, {}))
+    return row
 
 
 def tags_of(conn: Connection, numbers: list[int]) -> dict[int, dict[str, str]]:
