@@ -34,6 +34,7 @@ experiments = Table(
     Column("lifecycle", String(10), nullable=False),  # active | deleted
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
 )
 
 experiment_tags = Table(
@@ -68,6 +69,7 @@ runs = Table(
     Column("experiment_id", Integer, nullable=False, server_default="0"),
     Column("lifecycle", String(10), nullable=False, server_default="active"),  # active | deleted
     Column("artifact_uri", Text),
+    Column("deleted_at", BigInteger),
     Index(None, "started_at"),
     Index(None, "parent_id"),
     Index(None, "number", unique=True),
@@ -224,6 +226,7 @@ logged_models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("lifecycle", String(10), nullable=False),
+    Column("deleted_at", BigInteger),
     Index(None, "experiment_id", "lifecycle", "created_at"),
     Index(None, "source_run_id"),
 )

@@ -41,6 +41,7 @@ from bascule.catalog.runs import (
     runs,
     subjects,
 )
+from bascule.catalog.seals import model_seals
 
 __all__ = [
     "dataset_uses",
@@ -52,6 +53,7 @@ __all__ = [
     "metadata",
     "metric_contexts",
     "metric_points",
+    "model_seals",
     "model_uses",
     "names",
     "run_documents",

@@ -37,6 +37,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         created_at: microseconds since 1970 UTC.
         created_by: who registered it.
         forced: why it was registered although a gate refused it; empty when none did.
+        digest: of all files of a version that came from outside, as they were when it was registered; else empty.
+        bytes: of these files.
+        about: what only the registry of such a client knows: description, tags, stage, source, run.
         aliases: those that point to it on the branch it was read from.
     """
 
@@ -57,6 +60,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     card: str | None = None
     contract: str | None = None
     forced: str = ""
+    digest: str = ""
+    bytes: int = 0
+    about: dict[str, Any] = {}
     aliases: tuple[str, ...] = ()
 
     def name(self) -> str:

@@ -34,6 +34,7 @@ class Experiment:
     lifecycle: str
     created_at: int
     updated_at: int
+    deleted_at: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -158,7 +159,7 @@ def set_lifecycle(tracker: Tracker, number: int, lifecycle: str) -> None:
         if found.lifecycle == lifecycle:
             state = "deleted" if lifecycle == DELETED else "active"
             raise NotFound("experiment", str(number), hint=f"It is {state} already.")
-        values: dict[str, Any] = {"lifecycle": lifecycle}
+        values: dict[str, Any] = {"lifecycle": lifecycle, "deleted_at": now() if lifecycle == DELETED else None}
         conn.execute(update(experiments).where(experiments.c.id == number).values(updated_at=now(), **values))
         conn.execute(update(runs).where(runs.c.experiment_id == number).values(**values))
 

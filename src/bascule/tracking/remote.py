@@ -221,8 +221,9 @@ def set_run_lifecycle(tracker: Tracker, run: str, lifecycle: str) -> None:
     """
 
     def work(conn: Connection) -> None:
-        demand_run(conn, run)
-        conn.execute(update(runs).where(runs.c.id == run).values(lifecycle=lifecycle))
+        if demand_run(conn, run).lifecycle != lifecycle:
+            at = now() if lifecycle == kept.DELETED else None
+            conn.execute(update(runs).where(runs.c.id == run).values(lifecycle=lifecycle, deleted_at=at))
 
     tracker.write(work)
 
