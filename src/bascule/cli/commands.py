@@ -76,6 +76,7 @@ COMMANDS = {
     "private": Command("bascule.cli.private:private", ASK, "Aggregates with noise, under a privacy budget."),
     "runs": Command("bascule.cli.asking:runs", ASK, "List the last runs, or show one."),
     "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
+    "model": Command("bascule.cli.modelling:model", ASK, "One version: show, compare, approve, trust, sign, verify."),
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Train a version again and compare byte by byte."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),

@@ -111,9 +111,18 @@ def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str =
     Raises:
         NotFound: there is no such ref, model, version or alias; the nearest name is offered.
     """
-    found = ws.history.get(ref, path_of(model))
-    number = _number(found, model, which)
-    return _version(found, number)
+    return version_at(ws, ref, path_of(model), model, which)
+
+
+def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: int | str) -> ModelVersion:
+    """Return one version of the model that lies at a path of the history; errors as `get_version`."""
+    found = ws.history.get(ref, path)
+    return _version(found, _number(found, model, which))
+
+
+def version_in(model: dict[str, Any], number: int) -> ModelVersion:
+    """Return a version of a model's object, which no branch need have."""
+    return _version(model, number)
 
 
 def list_versions(ws: Workspace, ref: str | Commit, model: str) -> list[ModelVersion]:

@@ -15,6 +15,7 @@ from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
 from bascule.verbs.history import HistoryVerbs
 from bascule.verbs.integrating import IntegrationVerbs
+from bascule.verbs.modelling import ModelVerbs
 from bascule.verbs.shipping import ShippingVerbs
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenProject", "init", "open"]
 
 
-class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs):
+class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs, ModelVerbs):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 
 
