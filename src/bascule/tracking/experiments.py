@@ -10,13 +10,14 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from bascule.catalog import now, upsert
-from bascule.catalog.schema import experiment_tags, experiments, runs
+from bascule.catalog.schema import experiment_tags, experiments, runs, settings
 from bascule.errors import AlreadyExists, InputError, NotFound
 from bascule.tracking.tracker import Tracker
 
 ACTIVE, DELETED = "active", "deleted"
 DEFAULT = 0
 LOCATION = "mlflow-artifacts:/"
+PURGED = "purge.experiments"  # the greatest number of an experiment that is gone; no other one gets it
 _ONE = select(experiments).where(experiments.c.id == bindparam("number"))
 
 
@@ -49,7 +50,15 @@ def create_experiment(
 
     def work(conn: Connection) -> int:
         at = now()
-        row = {"name": name, "artifact_location": location, "lifecycle": ACTIVE, "created_at": at, "updated_at": at}
+        row: dict[str, Any] = {
+            "name": name,
+            "artifact_location": location,
+            "lifecycle": ACTIVE,
+            "created_at": at,
+            "updated_at": at,
+        }
+        if conn.dialect.name == "sqlite":  # which would give the number of the last one again when that is gone
+            row["id"] = max(_last_purged(conn), conn.execute(select(func.max(experiments.c.id))).scalar() or 0) + 1
         try:
             number: int = conn.execute(insert(experiments).values(**row).returning(experiments.c.id)).scalar_one()
         except IntegrityError:
@@ -87,6 +96,10 @@ def find_experiment(tracker: Tracker, name: str) -> Experiment:
             known = conn.execute(select(experiments.c.name).limit(1000)).scalars().all()
             raise NotFound("experiment", name, known)
         return demand(conn, number)
+
+
+def _last_purged(conn: Connection) -> int:
+    return int(conn.execute(select(settings.c.value).where(settings.c.key == PURGED)).scalar() or 0)
 
 
 def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment:

@@ -25,8 +25,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_model_seals'))
     )
     op.create_index(op.f('ix_model_seals_subject_kind'), 'model_seals', ['subject', 'kind'], unique=False)
+    # Where the files of a model from outside lie is longer than a digest.
+    with op.batch_alter_table('model_versions') as batch:
+        batch.alter_column('artifact', existing_type=sa.String(length=64), type_=sa.Text(), existing_nullable=False)
     for table in ('experiments', 'runs', 'logged_models'):
         op.add_column(table, sa.Column('deleted_at', sa.BigInteger(), nullable=True))
         # What was deleted before is kept from now on for as long as what is deleted now.
-        now = "CAST(strftime('%s', 'now') AS INTEGER)" if op.get_bind().dialect.name == "sqlite" else "CAST(extract(epoch FROM now()) AS BIGINT)"
-        op.execute(f"UPDATE {table} SET deleted_at = {now} * 1000000 WHERE lifecycle = 'deleted'")
+        light = op.get_bind().dialect.name == "sqlite"
+        moment = "CAST(strftime('%s', 'now') AS INTEGER)" if light else "CAST(extract(epoch FROM now()) AS BIGINT)"
+        op.execute(f"UPDATE {table} SET deleted_at = {moment} * 1000000 WHERE lifecycle = 'deleted'")
