@@ -64,7 +64,7 @@ class Safety(msgspec.Struct, frozen=True, kw_only=True):
         level: `safe` (data only), `pickle` (code runs when it is loaded), `dangerous` (what is called can do anything,
             or hides).
         pickles: what each pickle names.
-        code: source files that are run when it is loaded.
+        code: source files that are run when it is loaded, and what else its own description has run.
         trusted: the consent that holds for exactly these bytes, or None.
     """
 
@@ -132,9 +132,11 @@ def contents_of_place(ws: Workspace, artifact: str) -> Contents:
 
 def safety(ws: Workspace, version: ModelVersion) -> Safety:
     """Look through all files of a version for what would run if it were loaded."""
+    from bascule.tracking.mlmodel import read_model_file
+
     held = contents(ws, version)
     pickles: list[PickleScan] = []
-    sources = []
+    sources = [f"MLmodel: {one}" for one in read_model_file(ws, version.artifact).runs]
     for one in held.files:
         with _file(ws, version, one) as source:
             pickles += scan(one.path, source, one.size)
