@@ -54,8 +54,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
         example: the rows that were kept as an example, as text; empty when there are none.
         environment: the text of each file that says what it runs in.
         licence: as the client wrote it into the metadata; empty when it did not.
-        runs: what the file has run when the model is loaded, beside MLflow's own loaders: a module, a folder of sources,
-            types that are to be trusted.
+        runs: what the file has run when the model is loaded, beside the loaders of MLflow: a module, a folder of
+            sources, types that are to be trusted.
     """
 
     flavors: tuple[str, ...] = ()
