@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import upsert
-from bascule.catalog.schema import journal_parts, journals, run_io, runs
+from bascule.catalog.schema import journal_parts, journals, ref_log, run_io, runs
 from bascule.errors import AlreadyExists, BasculeError, NotFound
 from bascule.history import Workspace
 from bascule.store import BlobStore
@@ -162,7 +162,10 @@ class CatalogTarget:
                 history.create_branch(header.branch, MAIN)
             except BasculeError:
                 return header.branch, None
-        return header.branch, history.resolve(header.branch).id
+        with self.workspace.catalog.read() as conn:
+            moves = ref_log.c.ref == header.branch, ref_log.c.at > header.started_at, ref_log.c.before.is_not(None)
+            later = conn.execute(select(ref_log.c.before).where(*moves).order_by(ref_log.c.seq).limit(1)).scalar()
+        return header.branch, later or history.resolve(header.branch).id
 
 
 def _named(told: Told, header: Header) -> str | None:
