@@ -84,6 +84,10 @@ class TrackingVerbs(Bound):
 
     def _connect(self, address: str) -> Any:
         def connect() -> tuple[Target, BlobStore | None]:
+            if "://" in address:
+                from bascule.tracking.ambient.sending import remote
+
+                return remote(address)
             from bascule.tracking.ambient.launch import local
 
             return local(self.workspace)
@@ -106,7 +110,13 @@ class TrackingVerbs(Bound):
 
         header = session.header
         user, branch = header.user or actor(), header.branch
-        if branch is None:
+        if branch is None and "://" in (header.workspace or ""):
+            from bascule.project.place import GIT_DEFAULTS
+            from bascule.tracking.code import git_branch
+
+            found = git_branch(Path(header.folder))
+            branch = GIT_DEFAULTS.get(found, found) if found else None
+        elif branch is None:
             try:
                 branch = self.place.branch
             except BasculeError:  # git stands on no branch: the run is on none
