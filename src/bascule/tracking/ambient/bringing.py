@@ -148,8 +148,10 @@ class Bringing:
                 self.target.take(header, Batch(told={told.id: told}), finished)
             self.brought.finished = finished
             for touch in told.touched:
+                if touch.path.startswith("artifacts/"):
+                    continue
                 (self.brought.inputs if touch.direction == "in" else self.brought.outputs)[touch.path] = touch.version
-        if self.session.is_silent():
+        if self.session.is_silent(over=self.brought.over):
             self._read(header, self._taken or {})
             self.session.remove()
 

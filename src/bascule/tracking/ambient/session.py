@@ -95,9 +95,17 @@ class Session:
         """Return its journals, one of each process."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
-    def is_silent(self) -> bool:
-        """Tell whether every process that wrote to it is gone."""
-        return self.has_ended() and all(_writer_ended(part) for part in self.parts())
+    def is_silent(self, *, over: bool = False) -> bool:
+        """Tell whether every process that wrote to it is gone.
+
+        Args:
+            over: its owner has written its end, and so writes no more, also if it is there.
+        """
+        try:
+            done = {this_process(), self.owner} if over else {this_process()}  # we are the sender, and write no more
+        except OSError:
+            return True
+        return (over or self.has_ended()) and all(_writer_ended(part, done) for part in self.parts())
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -128,11 +136,11 @@ def places(project: Path, workspace: str | None) -> list[Path]:
     return [Path(one) for one in _child.spools(str(project), workspace)]
 
 
-def _writer_ended(part: Path) -> bool:
+def _writer_ended(part: Path, done: set[str]) -> bool:
     for record, _ in records(part, 0, 1):
         if isinstance(record, dict) and record.get("kind") == "part":
             writer = str(record.get("process", ""))
-            return writer == this_process() or has_ended(writer)  # we are the sender, and write no more
+            return writer in done or has_ended(writer)
         return True
     # A file without its first whole record: of a process that is just beginning, or was killed there.
     number = part.name.partition("-")[0]

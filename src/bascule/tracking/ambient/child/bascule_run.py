@@ -39,6 +39,7 @@ class _Session:
         self.sender = sender
         self.pid = os.getpid()
         self.run = ""
+        self.environment: dict[str, str | None] = {}
 
 
 class ActiveRun:
@@ -347,14 +348,17 @@ def begin_here(name: str, command: list[str], *, follow: bool = True, **more: An
     except Exception as error:
         print(f"bascule: this run is not recorded: {error}", file=sys.stderr)
         return None
-    os.environ[session.FOLDER] = folder  # processes that are started from here belong to it
+    # Processes that are started from here belong to it, and are watched from their beginning.
+    begun.environment = {name: os.environ.get(name) for name in (session.FOLDER, "PYTHONPATH")}
+    path = [HERE, os.environ.get("PYTHONPATH", "")]
+    os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
     _session.append(begun)
     atexit.register(_end, begun)
     return begun
 
 
 def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
-    script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+    script = script_name()
     told = {key: _plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
     begun = begin_here(
         name or script,
@@ -366,6 +370,11 @@ def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
         **told,
     )
     return ActiveRun(begun.run if begun else session.new_id("run"), name or script, own=begun, key="")
+
+
+def script_name() -> str:
+    """Return what people would call this process: its script."""
+    return os.path.basename(sys.argv[0])[:200] if sys.argv and sys.argv[0] else "python"
 
 
 def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -> ActiveRun:
@@ -413,7 +422,11 @@ def _end(begun: _Session) -> None:
     watch.note({"kind": "exit", "code": None})
     watch.end()
     if os.environ.get(session.FOLDER) == begun.folder:
-        del os.environ[session.FOLDER]
+        for name, value in begun.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     if begun.sender is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             begun.sender.wait(PATIENCE)

@@ -52,8 +52,8 @@ def begin(folder: str | None = None) -> None:
     """Open a journal in a session's folder, the one that the environment names by default, and start to watch."""
     global _journal, _skipped, _hooked
     place = folder or os.environ.get(JOURNAL)
-    if not place or not os.path.isdir(place):
-        return
+    if not place or not os.path.isdir(place) or any("resource_tracker" in word for word in sys.orig_argv):
+        return  # (a resource tracker is a servant of `multiprocessing`: it outlives its script, and does no work of it)
     _journal = Journal(place)
     _seen.clear()
     _skipped = _not_of_the_user(place)
