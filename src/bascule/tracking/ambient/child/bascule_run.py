@@ -21,7 +21,7 @@ from typing import Any
 
 import bascule_session as session
 import bascule_watch as watch
-from bascule_journal import MOST_POINTS, Journal
+from bascule_journal import BETWEEN, MOST_POINTS, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
@@ -55,6 +55,7 @@ class ActiveRun:
         self.name = name
         self._own = own  # the session that ends with this run
         self._key = key  # how entries name the run: empty for the session's own
+        self._before = f"{key}{BETWEEN}" if key else ""
         self._steps: dict[str, int] = {}
         self._token: Any = None
         self._open = True
@@ -89,25 +90,25 @@ class ActiveRun:
         Raises:
             TypeError: for a value that is no number.
         """
-        journal = watch.active()
+        journal = watch._journal
         if journal is None:
             return
         if step is not None and type(step) is not int:
             step = int(step)
-        at = time_ns() // 1000
+        at = time_ns()
         waiting = journal.waiting
+        before = self._before
         for key, value in values.items():
             if type(value) is not float:
                 value = float(value)
-            waiting.append((self._key, key, value, self._next(key) if step is None else step, at))
+            place = self._next(key) if step is None else step
+            waiting.append((before + key if before else key, value, place, at))
         if at >= journal.due or len(waiting) >= MOST_POINTS:
             journal.flush()
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
-        self._point(
-            watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns() // 1000
-        )
+        self._point(watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -126,7 +127,7 @@ class ActiveRun:
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
         journal = watch.active()
         if journal is not None:
-            journal.points(self._key, key, told, marks, time_ns() // 1000)
+            journal.points(self._key, key, told, marks, time_ns())
 
     def param(self, key: str, value: Any) -> None:
         """Say one parameter; another value for it is ignored, as it was said first."""

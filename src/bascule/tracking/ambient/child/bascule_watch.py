@@ -10,9 +10,7 @@ import contextlib
 import os
 import sys
 import sysconfig
-import tempfile
 import threading
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -121,8 +119,12 @@ def note_file(path: object, mode: str) -> None:
     """Note a file of the user's that is read (`r`) or written (`w`), once."""
     if _journal is None or not isinstance(path, str | bytes | os.PathLike):
         return
-    text = os.path.realpath(os.fsdecode(path))
-    if text.startswith(_skipped) or text.endswith((".pyc", ".so", ".pyd")) or (text, mode) in _seen:
+    plain = os.fsdecode(path)
+    # Most files are the interpreter's and its packages': those are told without a look at the disk.
+    if plain.endswith((".pyc", ".so", ".pyd")) or plain.startswith(_skipped):
+        return
+    text = os.path.realpath(plain)
+    if text.startswith(_skipped) or (text, mode) in _seen:
         return
     if len(_seen) < MOST_SEEN:
         _seen.add((text, mode))
@@ -152,10 +154,11 @@ def _not_of_the_user(place: str) -> tuple[str, ...]:
         roots.add(above)
     own = os.getcwd()
     # A project below the temporary folder (as in a test) is still a project.
-    temporary = os.path.realpath(tempfile.gettempdir())
+    temporary = os.path.realpath(os.environ.get("TMPDIR") or "/tmp")
     if not os.path.realpath(own).startswith(temporary):
         roots.add(temporary)
-    return (os.path.realpath(place) + os.sep, *(os.path.realpath(root) + os.sep for root in roots))
+    found = {os.path.realpath(place), *roots, *(os.path.realpath(root) for root in roots)}
+    return tuple(root + os.sep for root in sorted(found))
 
 
 def _sources() -> list[str]:
@@ -163,7 +166,7 @@ def _sources() -> list[str]:
     found = set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if isinstance(path, str) and path.endswith(".py"):
+        if isinstance(path, str) and path.endswith(".py") and not path.startswith(_skipped):
             path = os.path.realpath(path)
             if not path.startswith(_skipped):
                 found.add(path)
@@ -198,5 +201,7 @@ def _watch_exceptions() -> None:
 
 def note_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Note the exception that ends a process."""
+    import traceback  # only when there is one
+
     text = "".join(traceback.format_exception(kind, error, trace))[-LONGEST_TRACE:]
     note({"kind": "exception", "text": f"{kind.__name__}: {error}", "trace": text})
