@@ -227,3 +227,24 @@ logged_models = Table(
     Index(None, "experiment_id", "lifecycle", "created_at"),
     Index(None, "source_run_id"),
 )
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", String(40), primary_key=True),  # of the session that wrote it
+    Column("run_id", String(40), nullable=False),
+    Column("status", String(20), nullable=False),  # running | done | failed | cancelled
+    Column("error", Text),
+    Column("at", BigInteger, nullable=False),  # of its beginning, then of its end
+    Index(None, "run_id"),
+    comment="Sessions of tracked scripts. A run is as its sessions are: several processes may write one.",
+)
+
+journal_parts = Table(
+    "journal_parts",
+    metadata,
+    Column("journal", String(40), primary_key=True),
+    Column("part", String(80), primary_key=True),  # the file of one process
+    Column("taken", BigInteger, nullable=False),  # bytes
+    comment="How far each journal is in the records. It is written with what the journal says, so that is there once.",
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,8 +124,6 @@ class Artifacts:
                 place.unlink(missing_ok=True)
             place.remove_tree()
         elif place.is_dir():
-            import shutil
-
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
@@ -147,6 +146,17 @@ class Artifacts:
             os.fsync(out.fileno())
             self._land(temporary, target, path)
         return size
+
+    def keep(self, path: str, source: Path) -> None:
+        """Keep a file of this machine; it appears whole or not at all, and is on the disk when this returns."""
+        target = self.place(path)
+        if target == self._root or target.is_dir():
+            raise _invalid(path)
+        with self._receiving() as (out, temporary), source.open("rb") as data:
+            shutil.copyfileobj(data, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+            self._land(temporary, target, path)
 
     @contextmanager
     def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:

@@ -25,11 +25,11 @@ def capture_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
-        "packages": dict(sorted(map(_named, distributions()))),
+        "packages": dict(sorted(map(named, distributions()))),
     }
 
 
-def _named(package: Distribution) -> tuple[str, str]:
+def named(package: Distribution) -> tuple[str, str]:
     """Return a package's name and version. Its whole description need not be parsed for them, as `metadata` does."""
     found = dict(_FIELD.findall((package.read_text("METADATA") or "").partition("\n\n")[0]))
     if "Name" not in found or "Version" not in found:
