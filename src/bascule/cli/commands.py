@@ -77,7 +77,7 @@ COMMANDS = {
     "runs": Command("bascule.cli.asking:runs", ASK, "List the last runs, or show one."),
     "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
-    "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Train a version again and compare byte by byte."),
+    "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Do a run again, and say whether the same came out."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),
     "doctor": Command("bascule.cli.care:doctor", KEEP, "Whether all that the workspace promises holds."),
     "compact": Command("bascule.cli.upkeep:compact", KEEP, "Make small files of tables into large ones."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bascule.naming import PRODUCTION
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from bascule.project.caring import Finding
     from bascule.project.private import PrivateAnswer
     from bascule.project.reproducing import Reproduction
+    from bascule.project.step import Progress
     from bascule.registry import ModelSummary, ModelVersion
 
 
@@ -119,19 +121,41 @@ class AskingVerbs(Bound):
 
         return explain_prediction(self.workspace, prediction)
 
-    def reproduce(self, model: str, version: str | int | None = None) -> Reproduction:
-        """Train a version again from what was recorded, and compare byte by byte.
+    def reproduce(
+        self,
+        what: str,
+        version: str | int | None = None,
+        *,
+        environment: str = "auto",
+        data: str = "recorded",
+        tolerance: float = 1e-9,
+        keep: Path | str | None = None,
+        tell: Progress = lambda message, done=0, total=None: None,
+    ) -> Reproduction:
+        """Do a run again from what was recorded of it, and compare what comes out.
 
         Args:
-            model: the model, or MODEL@VERSION.
-            version: a number or an alias; production when neither says.
+            what: a run's id or the start of it; or a model, or MODEL@VERSION.
+            version: a number or an alias of the model; production when neither says.
+            environment: `recorded` is made by uv, `present` is the one that is here, `auto` that one if it is the same.
+            data: `recorded` refuses files that are not as they were; `present` takes what is here.
+            tolerance: the relative difference up to which numbers count as equal.
+            keep: restore a script into this folder, and leave it there.
         """
         from bascule.project.reproducing import reproduce
 
-        name, _, wanted = model.partition("@")
-        found = self.version(name, version if version is not None else wanted or PRODUCTION)
-        quiet = lambda message, done=0, total=None: None  # noqa: E731
-        return reproduce(self.workspace, self.place.branch, name, found.version, quiet)
+        return reproduce(
+            self.workspace,
+            self.place.branch,
+            self.folder,
+            what,
+            version,
+            tell,
+            environment=environment,
+            data=data,
+            tolerance=tolerance,
+            keep=Path(keep) if keep is not None else None,
+        )
 
     def verify_audit(self) -> AuditReport:
         """Walk the hash chain of the audit log."""
