@@ -1,4 +1,4 @@
-"""Commands that ask: sql, runs, models, predict, explain, reproduce."""
+"""Commands that ask: sql, models, predict, explain, reproduce."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def sql(
     """Ask the lake at any state, the records and the log of predictions, in one query.
 
     Tables are read as they are on the branch; flights@v1.2 or flights@main~3 reads another state in the same query.
-    Records: runs, params, metrics, run_io, check_results, evaluations, model_versions, approvals, alerts, jobs,
-    monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
+    Records: runs, params, metrics, tags, inputs, outputs, check_results, evaluations, model_versions, approvals,
+    alerts, jobs, monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
     A set of files is a table of its files: files.photos, or files."photos@v1".
 
     Args:
@@ -47,32 +47,6 @@ def sql(
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
-
-
-def runs(
-    run: str | None = None,
-    /,
-    *,
-    limit: Limit = 20,
-    common: Common = COMMON,
-) -> None:
-    """List the last runs, or show one: parameters, metrics, what it read and wrote.
-
-    Args:
-        run: the run's id or the start of it.
-    """
-    project = common.open()
-    if run is not None:
-        found = project.read_run(run)
-        parts = [columns([(key, value) for key, value in found["run"].items() if value is not None])]
-        for name in ("params", "metrics", "inputs", "outputs"):
-            rows = [("", key, value) for key, value in found[name].items()]
-            parts += [f"{name}\n{columns(rows)}"] if rows else []
-        answer(common, found, "\n\n".join(parts))
-        return
-    listed = project.runs(limit)
-    head = ("run", "kind", "name", "status", "branch", "started", "seconds")
-    answer(common, listed, columns([[row[key] for key in head] for row in listed], head, none="No runs yet."))
 
 
 def models(name: str | None = None, version: str | None = None, /, *, common: Common = COMMON) -> None:

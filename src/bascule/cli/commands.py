@@ -74,7 +74,7 @@ COMMANDS = {
     "token": Command("bascule.cli.serving:token", SHIP, "Access tokens of servers that others may reach."),
     "sql": Command("bascule.cli.asking:sql", ASK, "Ask the lake at any state, and all records, in SQL."),
     "private": Command("bascule.cli.private:private", ASK, "Aggregates with noise, under a privacy budget."),
-    "runs": Command("bascule.cli.asking:runs", ASK, "List the last runs, or show one."),
+    "runs": Command("bascule.cli.running:runs", ASK, "List runs, show one, compare, say why two differ."),
     "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Do a run again, and say whether the same came out."),

@@ -16,6 +16,8 @@ VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
     *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
 )
+# What of the interpreter and the machine can change a result.
+MACHINE = ("python", "implementation", "system", "machine", "processor", "cores")
 
 _FIELD = re.compile(r"^(Name|Version):(.+)$", re.MULTILINE)
 

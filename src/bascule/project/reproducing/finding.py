@@ -18,7 +18,7 @@ from bascule.project.reproducing.recorded import REPRODUCES, recall
 from bascule.project.reproducing.result import Reproduction
 from bascule.project.step import Progress
 from bascule.registry import get_version, list_models
-from bascule.tracking import find_run
+from bascule.tracking.listing import named_run
 
 TOLERANCE = 1e-9
 Version = tuple[str, int]
@@ -75,7 +75,7 @@ def _meant(
     models = {one.name for one in list_models(workspace, ref)}
     if name not in models and version is None and not wanted:
         try:
-            return find_run(workspace, what), None
+            return named_run(workspace, what), None
         except NotFound:
             if what.startswith("run_") or not models:
                 raise

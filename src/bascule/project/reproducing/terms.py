@@ -7,15 +7,13 @@ from typing import Any
 
 from bascule.project.reproducing.result import Term
 from bascule.tracking import capture_environment
-from bascule.tracking.environment import VARIABLES
-
-MACHINE = ("system", "machine", "processor", "cores")
+from bascule.tracking.environment import MACHINE, VARIABLES
 
 
 def machine(before: Mapping[str, Any]) -> Iterator[Term]:
     """Yield the terms of the machine."""
     after = capture_environment()
-    for term in MACHINE:
+    for term in MACHINE[1:]:  # the version of Python is that of where it ran
         yield term, str(before.get(term)), str(after.get(term))
 
 
