@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     ask_privately = _here.ask_privately
     runs = _here.runs
     read_run = _here.read_run
+    compare_runs = _here.compare_runs
+    diff_runs = _here.diff_runs
     models = _here.models
     versions = _here.versions
     version = _here.version

@@ -38,6 +38,7 @@ INSTEAD = {
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
     "pii": ("scan_pii", "masks"),
     "audit": ("verify_audit", "audit_log"),
+    "runs": ("runs", "read_run", "compare_runs", "diff_runs"),
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),
     "hold": ("hold", "holds", "release_hold"),
