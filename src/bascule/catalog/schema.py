@@ -41,6 +41,15 @@ from bascule.catalog.runs import (
     runs,
     subjects,
 )
+from bascule.catalog.traces import (
+    spans,
+    trace_assessments,
+    trace_facts,
+    trace_runs,
+    traces,
+    webhook_deliveries,
+    webhooks,
+)
 
 __all__ = [
     "dataset_uses",
@@ -59,7 +68,14 @@ __all__ = [
     "run_params",
     "run_tags",
     "runs",
+    "spans",
     "subjects",
+    "trace_assessments",
+    "trace_facts",
+    "trace_runs",
+    "traces",
+    "webhook_deliveries",
+    "webhooks",
 ]
 
 # The history -----------------------------------------------------------------------------------------------------
