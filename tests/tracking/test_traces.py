@@ -1,4 +1,4 @@
-"""Traces on each database: what spans imply, in whatever order they come, and the conditions that databases differ in."""
+"""Traces on each database: what spans imply in whatever order they come, and conditions that databases differ in."""
 
 from __future__ import annotations
 

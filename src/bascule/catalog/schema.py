@@ -239,7 +239,7 @@ model_versions = Table(
     Column("id", String(40), primary_key=True),
     Column("model", String(250), nullable=False),
     Column("version", Integer, nullable=False),  # counted once per model over all branches, never reused
-    Column("artifact", String(64), nullable=False),  # blob digest
+    Column("artifact", Text, nullable=False),  # blob digest, or where an external version's files lie
     Column("run_id", String(40)),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "model", "version", unique=True),

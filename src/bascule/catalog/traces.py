@@ -9,12 +9,13 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
 
 from bascule.catalog.base import metadata
+from bascule.catalog.runs import Wide
 
 traces = Table(
     "traces",
     metadata,
     Column("id", String(256), primary_key=True),
-    Column("experiment_id", Integer, nullable=False),
+    Column("experiment_id", Wide, nullable=False),
     Column("branch", String(250)),
     Column("started_at", BigInteger, nullable=False),
     Column("duration_us", BigInteger),

@@ -1,4 +1,4 @@
-"""Endpoints of traces: of version 3, which tells a trace at its end, and of version 2, which begins and ends it."""
+"""Endpoints of traces: of version 3, which tells a trace at its end, and of 2, which begins and ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces with their spans and assessments, and webhooks with their deliveries."""
+"""Traces with their spans and assessments, and webhooks with their deliveries; experiments' numbers of 64 bits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +7,8 @@ revision = "0007"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+WIDE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
@@ -53,7 +55,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_trace_runs_run_id_trace_id'), 'trace_runs', ['run_id', 'trace_id'], unique=False)
     op.create_table('traces',
     sa.Column('id', sa.String(length=256), nullable=False),
-    sa.Column('experiment_id', sa.Integer(), nullable=False),
+    sa.Column('experiment_id', WIDE, nullable=False),
     sa.Column('branch', sa.String(length=250), nullable=True),
     sa.Column('started_at', sa.BigInteger(), nullable=False),
     sa.Column('duration_us', sa.BigInteger(), nullable=True),
@@ -95,3 +97,10 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_webhooks'))
     )
     op.create_index(op.f('ix_webhooks_branch_created_at'), 'webhooks', ['branch', 'created_at'], unique=False)
+    if op.get_bind().dialect.name == "postgresql":  # SQLite's integers have 64 bits and its texts any length
+        op.alter_column('experiments', 'id', type_=sa.BigInteger())
+        op.execute("ALTER SEQUENCE experiments_id_seq AS bigint")
+        for table in ("experiment_tags", "runs", "datasets", "logged_models"):
+            op.alter_column(table, 'experiment_id', type_=sa.BigInteger())
+    with op.batch_alter_table('model_versions') as batch:
+        batch.alter_column('artifact', existing_type=sa.String(length=64), type_=sa.Text(), existing_nullable=False)
