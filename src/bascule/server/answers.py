@@ -20,7 +20,7 @@ from bascule.errors import (
     InputError,
     NotFound,
 )
-from bascule.lake.masking import Masked
+from bascule.seeing import Masked
 
 # The first class that fits decides.
 STATUS: tuple[tuple[type[BasculeError], int], ...] = (

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from bascule.catalog import acting_as, now
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
-from bascule.lake.masking import seeing_as
+from bascule.seeing import seeing_as
 from bascule.server.access import Principal, roles_with
 from bascule.server.answers import ErrorPage, Refused, error_answer, json_answer, status_of
 from bascule.server.guard import SAFE_METHODS
