@@ -120,7 +120,12 @@ class Bringing:
         code, own = kept_code(self.session)
         if code is not None and own:
             self.target.keep_code(_code_store(self.session), code)
-        place = {"host": header.host, "working_folder": header.working_folder, "command": header.command}
+        place = {
+            "process": self.session.owner,
+            "host": header.host,
+            "working_folder": header.working_folder,
+            "command": header.command,
+        }
         return self.target.begin(header, code, {**capture_environment(), **place})
 
     def _read(self, header: Header, taken: dict[str, int]) -> None:

@@ -77,7 +77,10 @@ class Session:
     @property
     def owner(self) -> str:
         """The process whose end is the session's."""
-        return (self.folder / str(_child.OWNER)).read_text(encoding="utf-8").strip()
+        try:
+            return (self.folder / str(_child.OWNER)).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
 
     @property
     def blobs(self) -> Path:
@@ -86,10 +89,7 @@ class Session:
 
     def has_ended(self) -> bool:
         """Tell whether its owner is gone. Of another machine's nobody knows: False."""
-        try:
-            return has_ended(self.owner)
-        except OSError:
-            return True
+        return not self.owner or has_ended(self.owner)
 
     def parts(self) -> list[Path]:
         """Return its journals, one of each process."""
@@ -101,10 +101,7 @@ class Session:
         Args:
             over: its owner has written its end, and so writes no more, also if it is there.
         """
-        try:
-            done = {this_process(), self.owner} if over else {this_process()}  # we are the sender, and write no more
-        except OSError:
-            return True
+        done = {this_process(), self.owner} if over else {this_process()}  # we are the sender, and write no more
         return (over or self.has_ended()) and all(_writer_ended(part, done) for part in self.parts())
 
     @contextmanager

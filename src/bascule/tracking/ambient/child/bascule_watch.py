@@ -18,23 +18,11 @@ from bascule_journal import Journal
 from bascule_session import BLOBS, FOLDER, keep_bytes
 
 JOURNAL = FOLDER
-# What changes results, or how fast they come, and is set from outside.
+# What of a process' variables can change a result; `tracking.environment` has the same.
 VARIABLES = (
-    "PYTHONHASHSEED",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "RAYON_NUM_THREADS",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_VISIBLE_DEVICES",
-    "TF_DETERMINISTIC_OPS",
-    "TF_NUM_INTRAOP_THREADS",
-    "WORLD_SIZE",
-    "RANK",
-    "LOCAL_RANK",
+    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
 )
 LONGEST_TRACE = 20_000
 MOST_SEEN = 100_000
