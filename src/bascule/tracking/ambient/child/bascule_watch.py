@@ -138,12 +138,12 @@ def _not_of_the_user(place: str) -> tuple[str, ...]:
     # What tools keep of their own below one's home is no data.
     roots |= {os.path.expanduser(f"~/{name}") for name in (".ipython", ".jupyter", ".cache", ".config", ".local")}
     above = os.path.dirname(os.path.dirname(os.path.realpath(place)))
-    if os.path.basename(above) == ".bascule":
+    own = os.path.realpath(os.getcwd())
+    if os.path.basename(above) == ".bascule" and not own.startswith(above):  # what is done again is done in there
         roots.add(above)
-    own = os.getcwd()
     # A project below the temporary folder (as in a test) is still a project.
     temporary = os.path.realpath(os.environ.get("TMPDIR") or "/tmp")
-    if not os.path.realpath(own).startswith(temporary):
+    if not own.startswith(temporary):
         roots.add(temporary)
     found = {os.path.realpath(place), *roots, *(os.path.realpath(root) for root in roots)}
     return tuple(root + os.sep for root in sorted(found))
