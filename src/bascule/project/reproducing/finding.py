@@ -14,7 +14,7 @@ from bascule.naming import PRODUCTION
 from bascule.project.reproducing import script, training
 from bascule.project.reproducing.data import CHOICES as DATA
 from bascule.project.reproducing.environment import CHOICES as ENVIRONMENTS
-from bascule.project.reproducing.recorded import REPRODUCES, recall
+from bascule.project.reproducing.recorded import recall
 from bascule.project.reproducing.result import Reproduction
 from bascule.project.step import Progress
 from bascule.registry import get_version, list_models
@@ -60,9 +60,10 @@ def reproduce(
     if not tolerance >= 0:
         raise InputError(f"The tolerance is {tolerance}.", hint="Give a number from 0 on, such as 1e-9.")
     row, named = _meant(workspace, ref, what, version)
-    if row["kind"] == "track" or (row["kind"] == "reproduce" and REPRODUCES in recall(workspace, row).tags):
+    recorded = recall(workspace, row)
+    if recorded.has_command:
         plan = script.Plan(environment, data, tolerance, keep)
-        return script.again(workspace, recall(workspace, row), folder, plan, progress, named)
+        return script.again(workspace, recorded, folder, plan, progress, named)
     if named is None:
         named = _registered(workspace, ref, row)
     return training.again(workspace, ref, *named, tolerance, progress)
@@ -85,7 +86,7 @@ def _meant(
         row = conn.execute(select(runs).where(runs.c.id == (held.get("run_id") or ""))).mappings().first()
     if row is None:
         raise _unrecorded(name, found.version)
-    if row["kind"] not in ("track", "reproduce") and not held.get("training_set"):
+    if not held.get("training_set") and not recall(workspace, dict(row)).has_command:
         raise _unrecorded(name, found.version)
     return dict(row), (name, found.version)
 

@@ -189,10 +189,10 @@ def _run(
         "PYTHONPATH": path,
         "BASCULE_WORKSPACE": str(workspace.folder),
         "BASCULE_BRANCH": branch,
-        "BASCULE_KEPT": str(project),
+        "BASCULE_KEPT": os.pathsep.join(map(str, (project, workspace.folder, folder))),
     }
     done = subprocess.run(
-        command, cwd=_place(recorded, folder, argv), env=variables, stdout=subprocess.PIPE, check=False
+        command, cwd=_place(recorded, project, folder, argv), env=variables, stdout=subprocess.PIPE, check=False
     )
     try:
         told = msgspec.json.decode(done.stdout)
@@ -206,10 +206,11 @@ def _run(
         ) from None
 
 
-def _place(recorded: Recorded, folder: Path, argv: Sequence[str]) -> Path:
+def _place(recorded: Recorded, project: Path, folder: Path, argv: Sequence[str]) -> Path:
     """Return the folder to run in: the recorded one, else the one in which the command's script is."""
-    if recorded.tags.get("cwd"):
-        place = code.inside(folder, recorded.tags["cwd"])
+    there = Path(str(recorded.environment.get("working_folder") or project))
+    if there != project and there.is_relative_to(project):
+        place = code.inside(folder, there.relative_to(project).as_posix())
         place.mkdir(parents=True, exist_ok=True)
         return place
     scripts = [word for word in argv[1:] if word.endswith((".py", ".sh")) and not Path(word).is_absolute()]
@@ -305,4 +306,4 @@ def _tag(workspace: Workspace, run_id: str, recorded: Recorded, verdict: str) ->
         values = {"kind": "reproduce", "name": f"reproduce {row['name']}", "branch": row["branch"]}
         conn.execute(update(runs).where(runs.c.id == run_id).values(**values))
     told = {REPRODUCES: recorded.id, "verdict": verdict, "command": recorded.tags.get("command", "")}
-    resume(workspace, run_id).tags(told | {key: recorded.tags[key] for key in ("argv", "cwd") if key in recorded.tags})
+    resume(workspace, run_id).tags(told)
