@@ -36,6 +36,7 @@ INSTEAD = {
     ),
     "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment", "ci_lint"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
+    "import": ("import_mlflow",),
     "pii": ("scan_pii", "masks"),
     "audit": ("verify_audit", "audit_log"),
     "runs": ("runs", "read_run", "compare_runs", "diff_runs"),

@@ -34,7 +34,8 @@ def sql(
 
     Tables are read as they are on the branch; flights@v1.2 or flights@main~3 reads another state in the same query.
     Records: runs, params, metrics, tags, inputs, outputs, check_results, evaluations, model_versions, approvals,
-    alerts, jobs, monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
+    alerts, jobs, monitor_points, rollouts, commits, refs, audit, training_sets, traces, spans, trace_facts,
+    trace_assessments, predictions, ground_truth.
     A set of files is a table of its files: files.photos, or files."photos@v1".
 
     Args:

@@ -58,6 +58,7 @@ COMMANDS = {
     "anonymise": Command("bascule.cli.personal:anonymise", WORK, "Write a k-anonymous copy of a table on a branch."),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
+    "import": Command("bascule.cli.importing:bring", WORK, "Bring over what an MLflow server or folder holds."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),
     "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),

@@ -79,7 +79,7 @@ def _is_path(project: OpenProject, word: str) -> bool:
 def _formed(
     found: Sequence[Comparison], document: Any, form: Form, before: str, after: str, *, columns: bool, screen: bool
 ) -> str:
-    from bascule.project import reviewing
+    from bascule.project import lines, reviewing
 
     if form == "json":
         return document_text(document)
@@ -88,7 +88,7 @@ def _formed(
     if form == "html":
         return reviewing.html(found, before, after)
     terminal = screen and sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else reviewing.WIDTH
+    width = shutil.get_terminal_size().columns if terminal else lines.WIDTH
     return reviewing.text(found, columns=columns, width=width, color=terminal and "NO_COLOR" not in os.environ)
 
 

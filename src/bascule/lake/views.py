@@ -48,8 +48,14 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "rollouts",
         "run_io",
         "runs",
+        "spans",
         "step_cache",
+        "trace_assessments",
+        "trace_facts",
+        "trace_runs",
+        "traces",
         "training_sets",
+        "webhook_deliveries",
     )
 }
 

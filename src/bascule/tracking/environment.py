@@ -35,11 +35,11 @@ def capture_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "executable": sys.executable,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "packages": dict(sorted(map(_named, distributions()))),
+        "packages": dict(sorted(map(named, distributions()))),
     }
 
 
-def _named(package: Distribution) -> tuple[str, str]:
+def named(package: Distribution) -> tuple[str, str]:
     """Return a package's name and version. Its whole description need not be parsed for them, as `metadata` does."""
     found = dict(_FIELD.findall((package.read_text("METADATA") or "").partition("\n\n")[0]))
     if "Name" not in found or "Version" not in found:

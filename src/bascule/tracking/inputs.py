@@ -45,7 +45,7 @@ def log_inputs(tracker: Tracker, run: str, used: Sequence[Dataset], models: Sequ
         for one in used:
             use = {
                 "subject": number,
-                "dataset": _dataset(conn, row.experiment_id, one),
+                "dataset": keep_dataset(conn, row.experiment_id, one),
                 "tags_json": msgspec.json.encode(dict(one.tags)).decode(),
                 "context": one.tags.get(CONTEXT),
             }
@@ -89,7 +89,8 @@ def dataset_summaries(tracker: Tracker, experiments: Sequence[int]) -> list[dict
         ]
 
 
-def _dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+def keep_dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+    """Keep a dataset of an experiment inside a transaction, once, and return its number."""
     row = {
         "experiment_id": experiment,
         **{key: getattr(one, key) for key in ("name", "digest", "source_type", "source", "schema", "profile")},

@@ -9,15 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.abc
 import importlib.machinery
-import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from bascule_watch import JOURNAL, note, note_file
+from bascule_watch import keep, note, note_file
 
 _depth = threading.local()
 _calls: dict[str, int] = {}
@@ -97,10 +95,9 @@ def _metric(key: str, value: Any, step: int | None = None) -> None:
 
 def _keep(text: str, form: str) -> None:
     """Put a model beside the journal; the parent moves it into the store."""
-    path = f"{os.environ[JOURNAL]}.{os.getpid()}.{time.time_ns()}.{form}"
-    with open(path, "w", encoding="utf-8") as out:
-        out.write(text)
-    note({"kind": "model", "format": form, "path": path})
+    path = keep(text.encode())
+    if path is not None:
+        note({"kind": "model", "format": form, "path": path})
 
 
 def _sklearn_base(module: ModuleType) -> None:
