@@ -18,6 +18,7 @@ from tests.project.reproducing.conftest import Bascule, Tracked, git
 from bascule.catalog.schema import runs
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.registry import external
 from bascule.tracking import find_run
 from bascule.verbs import open as open_project
 
@@ -261,3 +262,19 @@ def test_what_cannot_be_repeated_is_told(sums: Path, bascule: Bascule) -> None:
     assert bascule("track", "--json", sys.executable, "quick.py").code == 0
     with pytest.raises(InputError, match="not an empty folder"):
         open_project(sums).reproduce("last", environment="present", keep=sums / "full")
+
+
+def test_a_registered_model_of_a_tracked_run_is_done_again(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
+    """As a client registers it, by the run that made it; the latest version when none is in production."""
+    run = tracked("sums.py")
+    workspace = Workspace.open(sums)
+    external.create_model(workspace, "main", "my sums", author="ana")
+    for made_by in ("", run):
+        external.create_version(workspace, "main", "my sums", {"run_id": made_by}, artifact="", author="ana")
+    workspace.close()
+    done = bascule("reproduce", "my sums", *PRESENT, "--json")
+    assert done.code == 0, done.err
+    assert [done.json()[key] for key in ("model", "version", "of", "verdict")] == ["my sums", 2, run, "identical"]
+    refused = bascule("reproduce", "my sums@1")
+    assert (refused.code, "not trained by a recorded run" in refused.err) == (2, True)
+    assert bascule("reproduce", "my sums", "9").code == 2
