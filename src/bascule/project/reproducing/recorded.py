@@ -21,6 +21,7 @@ from bascule.tracking.points import value_of
 #: What a run that did another one again says of it.
 REPRODUCES = "reproduces"
 _SEED = re.compile(r"^seed\.|(^|[._ ])((random_)?(state|seed)s?|\w+_seed)$", re.IGNORECASE)
+_MARK = re.compile(r"^(models/.+)-[0-9a-f]{8}(/[^/]+)$")
 # Of the machine and not of what was computed.
 _MEASURED_TIME = re.compile(r"^system[/.]|(duration|seconds|time)(_s|_ms)?$")
 
@@ -98,8 +99,10 @@ def recall(workspace: Workspace, row: dict[str, Any]) -> Recorded:
     with workspace.catalog.read() as conn:
         number = row["number"]
         touched = conn.execute(select(i.direction, i.path, i.version).where(i.run_id == row["id"]).order_by(i.path))
+        # The mark of a model's folder is of the run that made it: doing it again gives another one.
+        io = [(way, _MARK.sub(r"\1\2", path), version) for way, path, version in touched]
         # What a script that asks the lake does to the workspace's own files is no input or output of its own.
-        io = [tuple(one) for one in touched if WORKSPACE not in Path(one.path).parts]
+        io = [one for one in io if WORKSPACE not in Path(one[1]).parts]
         query = select(names.c.name, p.step, p.value, p.is_nan).join(names, names.c.number == p.name)
         points: dict[tuple[str, int], list[float]] = {}
         for name, step, value, nan in conn.execute(query.where(p.subject == number).order_by(p.at, p.value)):

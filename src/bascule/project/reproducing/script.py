@@ -77,7 +77,7 @@ def again(
     if not compared:
         notes.append("The run wrote nothing and measured nothing, so there is nothing to compare.")
     verdict = worst(compared)
-    told = [*_terms(recorded, new, ready), *told]
+    told = [*_terms(recorded, new, ready), *told, *data.read_again(recorded, new, project)]
     _tag(workspace, run_id, recorded, verdict)
     return Reproduction(
         of=recorded.id,
