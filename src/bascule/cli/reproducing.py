@@ -17,6 +17,8 @@ def verdict(done: Reproduction) -> str:
     if done.verdict == "identical":
         how = f"byte for byte ({done.found[:16]})" if done.found else f"byte for byte: {things or 'nothing to compare'}"
         lines = [f"Identical: {what} came out {how}, run {done.run_id}."]
+    elif done.verdict == "equal" and not done.relative:
+        lines = [f"Equal: {what} came out with the same content, only packed differently, run {done.run_id}."]
     elif done.verdict == "equal":
         size = f"{done.relative:.2g}"
         lines = [f"Equal within {size}: {what} came out the same up to that relative difference, run {done.run_id}."]

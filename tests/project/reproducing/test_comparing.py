@@ -105,3 +105,16 @@ def test_what_differs_in_more_than_numbers_is_different(then: bytes, now: bytes,
 def test_an_archive_with_other_times_holds_equal_things() -> None:
     found = compare("x", _npz((2020, 1, 1), [1.0]), _npz((2021, 1, 1), [1.0]), 0)
     assert (found.verdict, found.relative) == ("equal", 0)
+
+
+def test_a_pytorch_file_is_compared_without_its_own_name() -> None:
+    def file(name: str, weight: float) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(f"{name}/data.pkl", b"\x80\x02pickle")
+            archive.writestr(f"{name}/data/0", np.asarray([weight], "<f4").tobytes())
+            archive.writestr(f"{name}/.data/serialization_id", f"{name}{weight}")
+        return out.getvalue()
+
+    assert compare("x", file("model-1", 0.3), file("model-2", 0.3), 0).verdict == "equal"
+    assert compare("x", file("model-1", 0.3), file("model-1", 0.4), 1).verdict == "different"

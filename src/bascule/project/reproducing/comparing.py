@@ -23,6 +23,7 @@ from bascule.project.reproducing.result import Compared
 LARGEST = 1 << 30
 LARGEST_TEXT = 1 << 27
 LONGEST_WHOLE = 15
+SERIAL = ".data/serialization_id"
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])|\b(?:nan|inf)\b", re.IGNORECASE)
 
 Values = tuple[str, "np.ndarray[Any, Any]"]
@@ -146,9 +147,14 @@ def _members(data: bytes) -> Iterator[Values]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(one.file_size for one in archive.infolist()) > LARGEST:
             raise Unlike("too large to compare number by number")
-        for name in sorted(archive.namelist()):
-            for text, values in _arrays(archive.read(name)):
-                yield f"{name} {text}", values
+        names = sorted(archive.namelist())
+        # PyTorch names all of it after the file that it is written to, and keeps a digest that knows that name.
+        root = {name.partition("/")[0] for name in names}
+        inner = {name: name.partition("/")[2] if len(root) == 1 and "/" in name else name for name in names}
+        for name in sorted(names, key=inner.__getitem__):
+            if inner[name] != SERIAL:
+                for text, values in _arrays(archive.read(name)):
+                    yield f"{inner[name]} {text}", values
 
 
 def _is_safetensors(data: bytes) -> bool:

@@ -81,7 +81,7 @@ def _copied(path: str, project: Path, folder: Path) -> bool:
         target = inside(folder, source.relative_to(project).as_posix())
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".bascule"))
         elif source.is_file():
             shutil.copy2(source, target)
     return True

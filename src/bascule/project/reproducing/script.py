@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -59,15 +60,22 @@ def again(
     """
     argv = recorded.argv
     _refuse_unfit(workspace, recorded, project, argv)
-    into = _folder(workspace, plan.keep)
     notes: list[str] = []
     progress("code")
-    with code.restored(recorded.row, workspace.store, project, into, plan.keep is not None, notes) as folder:
+    # Not below `.bascule`, where nothing is noted; and what is temporary for the command is not below its own folder.
+    with (
+        tempfile.TemporaryDirectory(prefix="bascule-reproduce-", ignore_cleanup_errors=True) as beside,
+        code.restored(
+            recorded.row, workspace.store, project, _folder(beside, plan.keep), plan.keep is not None, notes
+        ) as folder,
+    ):
         told = data.bring(workspace, recorded, project, folder, plan.data, notes)
         ready = environment.prepare(workspace, recorded, plan.environment, progress, notes)
         progress("run")
         with _branch(workspace, recorded, notes) as branch, _kept(workspace, recorded, project, notes) as former:
-            run_id = _run(workspace, recorded, project, folder, ready, argv, branch)
+            temporary = Path(beside).resolve() / "tmp"
+            temporary.mkdir()
+            run_id = _run(workspace, recorded, project, folder, ready, {"TMPDIR": str(temporary)}, branch)
             new = recall(workspace, find_run(workspace, run_id))
             compared = tuple(_outputs(workspace, recorded, new, former, folder, plan.tolerance))
             compared += tuple(_metrics(recorded, new, plan.tolerance))
@@ -122,9 +130,9 @@ def _refuse_unfit(workspace: Workspace, recorded: Recorded, project: Path, argv:
         )
 
 
-def _folder(workspace: Workspace, keep: Path | None) -> Path:
+def _folder(beside: str, keep: Path | None) -> Path:
     if keep is None:
-        return workspace.temporary_folder / f"reproduce-{uuid.uuid4().hex[:12]}"
+        return Path(beside).resolve() / "project"
     place = keep.resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{place} is there already, and not an empty folder.", hint="Name one that is not there yet.")
@@ -176,16 +184,22 @@ def _run(
     project: Path,
     folder: Path,
     ready: environment.Ready,
-    argv: list[str],
+    more: dict[str, str],
     branch: str,
 ) -> str:
-    """Run the command, tracked, and return the id of its run."""
+    """Run the command, tracked, and return the id of its run.
+
+    Args:
+        more: further variables of its environment.
+    """
+    argv = recorded.argv
     (folder / ".bascule").mkdir(exist_ok=True)  # a folder that is a project by itself, whatever is above it
     command = [sys.executable, "-m", "bascule", "track", "--json", "--project", str(folder), "--branch", branch]
     command += ["--workspace", str(workspace.folder), "--", *ready.command(argv)]
     path = os.pathsep.join(one for one in (str(GUARD), os.environ.get("PYTHONPATH", "")) if one)
     variables = {
         **ready.variables,
+        **more,
         "PYTHONPATH": path,
         "BASCULE_WORKSPACE": str(workspace.folder),
         "BASCULE_BRANCH": branch,
