@@ -38,8 +38,8 @@ def verdict(done: Reproduction) -> str:
 
 
 def _told(one: Compared) -> str:
-    if not one.values or (one.verdict == "different" and not one.absolute):
-        return f"{one.path}: {one.note or 'different'}"
+    if not one.absolute:
+        return f"{one.path}: {one.note or ('the same content' if one.verdict == 'equal' else 'different')}"
     size = f"greatest difference {one.absolute:.3g}, relative {one.relative:.3g}"
     count = f" among {one.values:,} numbers" if one.values > 1 else ""
     note = f" ({one.note})" if one.note else ""

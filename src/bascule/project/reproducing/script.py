@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from bascule.tracking import find_run, resume
 
 GUARD = Path(__file__).parent / "guard"
 _SHOWN = 3
+LAST_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,10 @@ def _branch(workspace: Workspace, recorded: Recorded, notes: list[str]) -> Itera
     try:
         yield name
     finally:
+        row = recorded.row
+        with workspace.catalog.write() as conn:  # also of a run that was interrupted
+            values = {"kind": "reproduce", "name": f"reproduce {row['name']}", "branch": row["branch"]}
+            conn.execute(update(runs).where(runs.c.branch == name).values(**values))
         workspace.history.delete_branch(name, force=True)
 
 
@@ -205,17 +211,24 @@ def _run(
         "BASCULE_BRANCH": branch,
         "BASCULE_KEPT": os.pathsep.join(map(str, (project, workspace.folder, folder))),
     }
-    done = subprocess.run(
-        command, cwd=_place(recorded, project, folder, argv), env=variables, stdout=subprocess.PIPE, check=False
+    process = subprocess.Popen(
+        command, cwd=_place(recorded, project, folder, argv), env=variables, stdout=subprocess.PIPE
     )
     try:
-        told = msgspec.json.decode(done.stdout)
+        printed = process.communicate()[0]
+    except KeyboardInterrupt:  # the terminal sent it to the command too, which ends and is recorded as cancelled
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=LAST_SECONDS)
+        process.kill()
+        raise
+    try:
+        told = msgspec.json.decode(printed)
         return str(told["run_id"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        if done.stdout and isinstance(told, dict) and "error" in told:
+        if printed and isinstance(told, dict) and "error" in told:
             raise EnvironmentProblem(f"The command was not run again: {told['error']}", hint=told["hint"]) from None
         raise EnvironmentProblem(
-            f"The command was not run again: its tracking ended with {done.returncode}.",
+            f"The command was not run again: its tracking ended with {process.returncode}.",
             hint="What it said stands above. bascule doctor looks at the workspace.",
         ) from None
 
