@@ -79,6 +79,10 @@ def end() -> None:
     if journal is None:
         return
     with contextlib.suppress(Exception):
+        import bascule_frameworks
+
+        bascule_frameworks.end()
+    with contextlib.suppress(Exception):
         note({"kind": "sources", "paths": _sources()})
     note({"kind": "end", "pid": os.getpid()})
     journal.close()
