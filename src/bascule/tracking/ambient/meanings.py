@@ -39,7 +39,11 @@ def table(run: Told, entry: Entry) -> None:
     if not version:
         version = derived("address-", 32, source)
     rows = entry.get("rows")
-    path = source if entry["source_type"] != "sql" or not query else f"{source}#{derived('', 12, query)}"
+    path = source
+    if entry["source_type"] == "sql" and query:
+        path = f"{source}#{derived('', 12, query)}"
+    elif entry["source_type"] == "bascule":  # as steps of a pipeline name what they read
+        path = source.partition("@")[0]
     (run.reads if reads else run.writes)(path[-LONGEST_PATH:], str(version)[:80], rows, size)
     run.findings.tables.append(
         FoundTable(

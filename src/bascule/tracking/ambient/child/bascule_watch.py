@@ -38,6 +38,7 @@ VARIABLES = (
     "RANK",
     "LOCAL_RANK",
 )
+OWN = f"{os.sep}.bascule{os.sep}"
 LONGEST_TRACE = 20_000
 MOST_SEEN = 100_000
 
@@ -127,6 +128,8 @@ def note_file(path: object, mode: str) -> None:
         return
     text = os.path.realpath(os.fsdecode(path))
     if text.startswith(_skipped) or text.endswith((".pyc", ".so", ".pyd")) or (text, mode) in _seen:
+        return
+    if OWN in text:  # what a workspace keeps is noted as tables
         return
     if len(_seen) < MOST_SEEN:
         _seen.add((text, mode))

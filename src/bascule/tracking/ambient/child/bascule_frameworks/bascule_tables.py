@@ -49,8 +49,8 @@ def _asked(call: Call) -> None:
 
 def _read_of(session: Any, name: Any) -> list[tuple[str, str]]:
     found = session._read.get((name.schema.casefold(), name.name.casefold()))
-    fields = getattr(getattr(found[1], "schema", None), "fields", ()) if found else ()
-    return [(str(field.name), str(field.type)) for field in fields]
+    fields = found[1].schema["fields"] if found else ()
+    return [(str(field["name"]), str(field["type"])) for field in fields]
 
 
 def _wrote(call: Call, *, name: str) -> None:
