@@ -76,6 +76,7 @@ CALLS = {
     "plan": "",
     "why": "train",
     "track": "{python} -c print('hello')",
+    "sync": "",
     "deploy": "",
     "rollback": "delays",
     "promote": "delays",

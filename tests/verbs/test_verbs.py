@@ -55,7 +55,7 @@ def test_every_command_is_a_verb() -> None:
 
 def test_a_type_checker_knows_every_verb() -> None:
     text = Path(api.__file__).read_text()
-    assert set(re.findall(r"^    (\w+) = _here\.\1$", text, re.MULTILINE)) == VERBS
+    assert set(re.findall(r"^    (\w+) = _here\.\1$", text, re.MULTILINE)) == VERBS - {"run"}  # a function of its own
 
 
 def test_what_is_not_there_is_told() -> None:

@@ -63,6 +63,7 @@ COMMANDS = {
     "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),
     "why": Command("bascule.cli.pipeline:why", WORK, "Which term of a step's cache key differs."),
     "track": Command("bascule.cli.tracking:track", WORK, "Run any script, unchanged, and record what it does."),
+    "sync": Command("bascule.cli.tracking:sync", WORK, "Bring in journals of scripts that nobody could bring in."),
     "up": Command("bascule.cli.serving:up", SHIP, "Start the page, the API, inference and the scheduler."),
     "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP."),
     "deploy": Command("bascule.cli.delivery:deploy", SHIP, "Bring a version into service."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from bascule.tracking.ambient.session import Header, Session
 from bascule.tracking.ambient.taking import Overtaken
 from bascule.tracking.ambient.told import Finished
 from bascule.tracking.code import Code, capture_code
+from bascule.tracking.environment import capture_environment
 
 # What the run keeps itself, and is no work of the script's.
 KEPT = ("models/", "artifacts/")
@@ -28,7 +29,7 @@ MOST_OVERTAKEN = 100
 class Target(Protocol):
     """Where journals are brought to."""
 
-    def begin(self, header: Header, code: Code | None) -> dict[str, int]:
+    def begin(self, header: Header, code: Code | None, environment: dict[str, Any]) -> dict[str, int]:
         """Have the session's run in the records, and return how far each of its journals is there already."""
 
     def taken(self, session: str) -> dict[str, int]:
@@ -124,7 +125,8 @@ class Bringing:
         code, own = kept_code(self.session)
         if code is not None and own:
             self.target.keep_code(_code_store(self.session), code)
-        return self.target.begin(header, code)
+        place = {"host": header.host, "working_folder": header.working_folder, "command": header.command}
+        return self.target.begin(header, code, {**capture_environment(), **place})
 
     def _read(self, header: Header, taken: dict[str, int]) -> None:
         overtaken = 0

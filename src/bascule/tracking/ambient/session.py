@@ -67,6 +67,13 @@ class Session:
         """
         return msgspec.json.decode((self.folder / _child.HEADER).read_bytes(), type=Header)
 
+    def amend(self, *, user: str | None, branch: str | None) -> None:
+        """Say in the header who acts and on which branch."""
+        self.__dict__["header"] = msgspec.structs.replace(self.header, user=user, branch=branch)
+        new = self.folder / f"{_child.HEADER}.amended"
+        new.write_bytes(msgspec.json.encode(self.header))
+        new.replace(self.folder / str(_child.HEADER))
+
     @property
     def owner(self) -> str:
         """The process whose end is the session's."""

@@ -36,6 +36,8 @@ class Journal:
 
     Attributes:
         folder: of the session, where each process's file lies.
+        waiting: points that are not written yet: (run, key, value, step, at).
+        due: when they are to be written, in microseconds since 1970 UTC.
     """
 
     def __init__(self, folder: str) -> None:
@@ -52,11 +54,11 @@ class Journal:
         self._place: tuple[int, int] = (0, 0)
         self._size = 0
         self._lost = 0
-        self._points: deque[tuple[str, str, float, int, int]] = deque()
-        self._flushed = 0
+        self.waiting: deque[tuple[str, str, float, int, int]] = deque()
+        self.due = 0
         self._flusher: threading.Thread | None = None
         self._closing = threading.Event()
-        self._buffers = True
+        self._delay = LATEST
 
     def note(self, entry: dict[str, Any]) -> None:
         """Append one entry. It is in the file when this returns, unless the disk does not take it."""
@@ -67,17 +69,15 @@ class Journal:
             self._lost += 1
 
     def point(self, run: str, key: str, value: float, step: int, at: int) -> None:
-        """Add one point; it is in the file within a twentieth of a second.
+        """Add one point; it is in the file within a twentieth of a second. `ActiveRun.log` does the same by itself.
 
         Args:
             run: whose; the session's own when empty.
             at: microseconds since 1970 UTC.
         """
-        self._points.append((run, key, value, step, at))
-        if at - self._flushed > LATEST or len(self._points) >= MOST_POINTS or not self._buffers:
+        self.waiting.append((run, key, value, step, at))
+        if at >= self.due or len(self.waiting) >= MOST_POINTS:
             self.flush()
-        elif self._flusher is None:
-            self._start_flusher()
 
     def points(self, run: str, key: str, values: Sequence[float], steps: Iterable[int], at: int) -> None:
         """Add many points of one metric, told at one time."""
@@ -93,10 +93,12 @@ class Journal:
 
     def flush(self) -> None:
         """Write the points that wait."""
-        waiting = self._points
+        waiting = self.waiting
+        if self._flusher is None and self._delay:
+            self._start_flusher()
         with self._lock:
             rows = [waiting.popleft() for _ in range(min(len(waiting), MOST_POINTS))]
-            self._flushed = time.time_ns() // 1000
+            self.due = time.time_ns() // 1000 + self._delay
             if not rows:
                 return
             names: dict[tuple[str, str], int] = {}
@@ -110,7 +112,7 @@ class Journal:
     def close(self) -> None:
         """Write what waits and give the file back; what is noted afterwards begins another one."""
         self._closing.set()
-        while self._points:
+        while self.waiting:
             self.flush()
         with self._lock:
             if self._file >= 0 and self._is_ours():
@@ -176,7 +178,7 @@ class Journal:
 
     def _flush_often(self) -> None:
         while not self._closing.wait(LATEST / 1e6):
-            if self._points:
+            if self.waiting:
                 self.flush()
 
 
@@ -190,7 +192,7 @@ def _forked(journal: Journal | None) -> None:
             except OSError:
                 pass
         journal._begin()
-        journal._buffers = False
+        journal._delay = 0
 
 
 def this_process() -> str:

@@ -152,6 +152,11 @@ def _not_of_the_user(place: str) -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], sys.prefix, sys.base_prefix}
     roots |= {os.path.dirname(__file__), "/proc", "/sys", "/dev", "/etc", "/usr"}
+    # What tools keep of their own below one's home is no data.
+    roots |= {os.path.expanduser(f"~/{name}") for name in (".ipython", ".jupyter", ".cache", ".config", ".local")}
+    above = os.path.dirname(os.path.dirname(os.path.realpath(place)))
+    if os.path.basename(above) == ".bascule":
+        roots.add(above)
     own = os.getcwd()
     # A project below the temporary folder (as in a test) is still a project.
     temporary = os.path.realpath(tempfile.gettempdir())
