@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from bascule_frameworks.describing import example, rows_of, signature
 from bascule_frameworks.telling import NoJournal, allowed, at_end, beside, emit, number, plainly, unique, warn
+from bascule_frameworks.wrapping import tried
 
 # Of one class in one process: so many fits are kept whole, and the last.
 MOST_FITS = 20
@@ -88,7 +89,9 @@ def note_fit(
     if cls is not None:
         entry["class"] = f"{cls.__module__}.{cls.__qualname__}"
     if data is not None:
-        entry |= {"rows": rows_of(data), "signature": signature(data, target), "example": example(data)}
+        entry["rows"] = tried(framework, rows_of, data)
+        entry["signature"] = tried(framework, signature, data, target)
+        entry["example"] = tried(framework, example, data)
     if importance:
         greatest = sorted(importance.items(), key=lambda one: -abs(one[1]))[:MOST_IMPORTANCES]
         entry["importance"] = {str(key): float(value) for key, value in greatest}

@@ -15,7 +15,7 @@ from bascule_frameworks import models
 from bascule_frameworks.boosters import keep_booster
 from bascule_frameworks.describing import columns_of, rows_of, width_of
 from bascule_frameworks.telling import allowed, curve, number, params, plainly, point, warn
-from bascule_frameworks.wrapping import Call, inside, wrap, wrapped
+from bascule_frameworks.wrapping import Call, below, inside, tried, wrap, wrapped
 
 FRAMEWORK = "sklearn"
 FITS = ("fit", "fit_transform", "fit_predict", "partial_fit")
@@ -39,6 +39,8 @@ def wrap_base(module: ModuleType) -> None:
             warn(FRAMEWORK, f"{cls.__name__} is not captured", error)
 
     base.__init_subclass__ = classmethod(init_subclass)
+    for cls in below(base):  # those that were there before anybody watched
+        _watch(cls)
 
 
 def _watch(cls: type) -> None:
@@ -115,10 +117,10 @@ def note_estimator(
         params=told,
         data=data,
         target=target,
-        importance=_importance(final, data),
+        importance=tried(FRAMEWORK, _importance, final, data),
         values=values,
         parts=_steps(final) or parts,
-        children=_candidates(estimator),
+        children=tried(FRAMEWORK, _candidates, estimator) or (),
         model=keep_model(final),
         cls=type(estimator),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from bascule_frameworks import models
 from bascule_frameworks.describing import short
 from bascule_frameworks.telling import number, params, point, warn
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.wrapping import Call, below, wrap
 
 FRAMEWORK = "statsmodels"
 CRITERIA = (
@@ -33,9 +33,8 @@ FITS = ("fit", "fit_regularized")
 
 def wrap_models(module: ModuleType) -> None:
     """Look at `fit` of every class of models, those that are defined later too."""
-    for cls in list(vars(module).values()):
-        if isinstance(cls, type) and issubclass(cls, module.Model):
-            _watch(cls)
+    for cls in [module.Model, *below(module.Model)]:
+        _watch(cls)
 
     def init_subclass(cls: type, **kwargs: Any) -> None:
         super(module.Model, cls).__init_subclass__(**kwargs)  # type: ignore[misc]

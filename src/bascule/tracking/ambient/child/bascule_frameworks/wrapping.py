@@ -139,6 +139,27 @@ def call(key: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     return result
 
 
+def tried(framework: str, work: Callable[..., Any], *args: Any) -> Any:
+    """Return what a part of looking comes to, or None when it fails, which is told: the other parts are noted."""
+    try:
+        return work(*args)
+    except Exception as error:
+        warn(framework, f"{work.__name__} of what {framework} did is not captured", error)
+        return None
+
+
+def below(base: type) -> list[type]:
+    """Return all classes that there are below one."""
+    found: dict[type, None] = {}
+    waiting = list(base.__subclasses__())
+    while waiting:
+        cls = waiting.pop()
+        if cls not in found:
+            found[cls] = None
+            waiting += cls.__subclasses__()
+    return list(found)
+
+
 def depth() -> int:
     """Return how many wrapped functions this thread is inside of."""
     return _state.depth
