@@ -363,12 +363,16 @@ def test_what_scripts_pickle_is_as_it_was(script: Script) -> None:
 
 
 @pytest.mark.slow
-def test_too_many_fits_are_told_and_the_last_is_kept(script: Script) -> None:
+def test_too_many_fits_and_points_are_told_and_the_last_fit_is_kept(script: Script) -> None:
     script.run(
         """
+        import bascule_frameworks.telling
         from sklearn.dummy import DummyRegressor
+        from sklearn.metrics import mean_squared_error
+        bascule_frameworks.telling.MOST_POINTS = 30
         for n in range(60):
             last = DummyRegressor(strategy="constant", constant=n).fit([[0.0]], [n])
+            mean_squared_error([n], [0.0])
         """,
         "sklearn",
     )
@@ -376,7 +380,10 @@ def test_too_many_fits_are_told_and_the_last_is_kept(script: Script) -> None:
         kept = conn.execute(select(logged_models.c.id)).scalars().all()
     found = sorted(int(read_logged_model(Tracker(script.workspace), one)["params"]["constant"]) for one in kept)
     assert found == [*range(20), 59]
-    assert script.told["tags"]["bascule.kept.fits of DummyRegressor"] == "20 of 60"
+    tags = script.told["tags"]
+    assert tags["bascule.kept.fits of DummyRegressor"] == "20 of 60"
+    assert tags["bascule.kept.points of mean_squared_error"] == "30 of 60"
+    assert script.curve("mean_squared_error")[-1] == (29, 29.0**2)
 
 
 BROKEN = """

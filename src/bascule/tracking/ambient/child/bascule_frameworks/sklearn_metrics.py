@@ -15,7 +15,7 @@ FRAMEWORK = "sklearn"
 ENDS = ("_score", "_loss", "_error", "_deviance")
 # Of predictions and truth that pass through, so many are drawn in one process, of at most so many rows.
 MOST_EVALUATIONS = 20
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 MOST_CLASSES = 50
 CURVE_POINTS = 200
 BINS = 10

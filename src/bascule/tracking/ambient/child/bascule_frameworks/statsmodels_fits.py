@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import types
+import warnings
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,12 @@ def _later(result: Any) -> None:
 
 
 def _note(name: str, result: Any) -> None:
+    with warnings.catch_warnings():  # what a summary warns of is not what the script asked for
+        warnings.simplefilter("ignore")
+        _told(name, result)
+
+
+def _told(name: str, result: Any) -> None:
     model = result.model
     names = [str(one) for one in getattr(model, "exog_names", None) or getattr(result.params, "index", ())]
     found, chances = _numbers(result.params), _numbers(_asked(result, "pvalues"))

@@ -141,11 +141,7 @@ def point(key: str, value: Any, step: int | None = None) -> None:
             value = float(value)
         except (TypeError, ValueError):
             return
-    count = _counts[key] = _counts.get(key, 0) + 1
-    if count > MOST_POINTS:
-        if count == MOST_POINTS + 1:
-            _limits[key] = MOST_POINTS
-            note({"kind": "capped", "what": f"points of {key}", "most": MOST_POINTS})
+    if not allowed(f"points of {key}", MOST_POINTS):
         return
     if step is None:
         step = _steps[key] = _steps.get(key, -1) + 1

@@ -16,11 +16,11 @@ from typing import Any
 
 from bascule_frameworks import models
 from bascule_frameworks.describing import short
-from bascule_frameworks.telling import MOST_POINTS, allowed, at_end, params, point, warn
+from bascule_frameworks.telling import allowed, at_end, params, point, warn
 from bascule_frameworks.wrapping import Call, depth, wrap
 
 FRAMEWORK = "torch"
-AT_ONCE = 100
+AT_ONCE = 1000
 WAIT = 1.0
 MOST_MODELS = 20
 MOST_LAYERS = 500
@@ -71,12 +71,12 @@ def _after_parameters(call: Call) -> None:
 def _after_backward(call: Call) -> None:
     global _read
     loss = call.args[0]
-    if loss.dim() or len(_losses) >= MOST_POINTS or (depth() > 1 and not _steps):  # a framework's own loop tells itself
+    if loss.dim() or len(_losses) > AT_ONCE or (depth() > 1 and not _steps):  # a framework's own loop tells itself
         return
     with _lock:
         _losses.append((_total, loss.detach()))
-        waits = (len(_losses) >= AT_ONCE and time.monotonic() - _read > WAIT) or len(_losses) >= 10 * AT_ONCE
-    if waits or _total < 3:
+        waits = time.monotonic() - _read > WAIT or len(_losses) >= AT_ONCE
+    if waits:
         _read_losses()
 
 
