@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     ask_privately = _here.ask_privately
     runs = _here.runs
     read_run = _here.read_run
+    compare_runs = _here.compare_runs
+    diff_runs = _here.diff_runs
     models = _here.models
     versions = _here.versions
     version = _here.version
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     holds = _here.holds
     release_hold = _here.release_hold
     migrate = _here.migrate
+    import_mlflow = _here.import_mlflow
     forget = _here.forget
     ci_init = _here.ci_init
     ci_run = _here.ci_run

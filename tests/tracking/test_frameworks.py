@@ -18,6 +18,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import logged_models, run_io, runs
 from bascule.history import Workspace
 from bascule.tracking.ambient import Tracked, track
+from bascule.tracking.listing import list_runs
 from bascule.tracking.logged import read_logged_model
 from bascule.tracking.points import value_of
 from bascule.tracking.reading import read_run
@@ -146,6 +147,9 @@ def test_pipelines_searches_and_scores_of_scikit_learn(script: Script) -> None:
     with script.workspace.catalog.read() as conn:
         below = conn.execute(select(runs).where(runs.c.parent_id == done.run_id)).all()
     assert sorted(row.name for row in below) == ["GridSearchCV 0", "GridSearchCV 1", "GridSearchCV 2"]
+    listed = [row["run"] for row in list_runs(script.workspace, 10)]
+    assert listed == [done.run_id]  # candidates come when they are asked for
+    assert len(list_runs(script.workspace, 10, kind="candidate")) == 3
     scores = {row.name: read_run(script.workspace, row.id) for row in below}
     assert scores["GridSearchCV 2"]["params"] == {"max_depth": "3"}
     best = max(one["metrics"]["mean_test_score"] for one in scores.values())

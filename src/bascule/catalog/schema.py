@@ -43,6 +43,15 @@ from bascule.catalog.runs import (
     runs,
     subjects,
 )
+from bascule.catalog.traces import (
+    spans,
+    trace_assessments,
+    trace_facts,
+    trace_runs,
+    traces,
+    webhook_deliveries,
+    webhooks,
+)
 
 __all__ = [
     "dataset_uses",
@@ -63,7 +72,14 @@ __all__ = [
     "run_params",
     "run_tags",
     "runs",
+    "spans",
     "subjects",
+    "trace_assessments",
+    "trace_facts",
+    "trace_runs",
+    "traces",
+    "webhook_deliveries",
+    "webhooks",
 ]
 
 # The history -----------------------------------------------------------------------------------------------------
@@ -227,7 +243,7 @@ model_versions = Table(
     Column("id", String(40), primary_key=True),
     Column("model", String(250), nullable=False),
     Column("version", Integer, nullable=False),  # counted once per model over all branches, never reused
-    Column("artifact", String(64), nullable=False),  # blob digest
+    Column("artifact", Text, nullable=False),  # blob digest, or where an external version's files lie
     Column("run_id", String(40)),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "model", "version", unique=True),

@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     Subquery,
     select,
+    text,
 )
 from sqlalchemy import Table as SqlTable
 
@@ -48,8 +49,14 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "rollouts",
         "run_io",
         "runs",
+        "spans",
         "step_cache",
+        "trace_assessments",
+        "trace_facts",
+        "trace_runs",
+        "traces",
         "training_sets",
+        "webhook_deliveries",
     )
 }
 
@@ -77,6 +84,14 @@ RECORDS["datasets"] = (
     .join(schema.datasets, schema.datasets.c.id == schema.dataset_uses.c.dataset)
     .subquery()
 )
+
+
+def _touched(direction: str) -> Subquery:
+    i = schema.run_io.c
+    return select(i.run_id, i.path, i.version, i.rows, i.bytes).where(i.direction == text(f"'{direction}'")).subquery()
+
+
+RECORDS |= {"inputs": _touched("in"), "outputs": _touched("out")}
 
 _TIMES = ("at", "window_start", "window_end")
 

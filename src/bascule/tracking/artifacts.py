@@ -24,6 +24,7 @@ from bascule.store.places import ObjectPath
 FOLDER = "artifacts"
 MOST_CHARACTERS = 4096
 _SHOWN = 120
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,26 @@ class Artifacts:
 
     def keep(self, path: str, source: Path) -> None:
         """Keep a file of this machine; it appears whole or not at all, and is on the disk when this returns."""
+        with source.open("rb") as data:
+            self.put(path, data)
+
+    def put(self, path: str, source: BinaryIO) -> int:
+        """Keep a file as `write` does, from something that is read."""
         target = self.place(path)
         if target == self._root or target.is_dir():
             raise _invalid(path)
-        with self._receiving() as (out, temporary), source.open("rb") as data:
-            shutil.copyfileobj(data, out, 1 << 20)
+        with self._receiving() as (out, temporary):
+            shutil.copyfileobj(source, out, CHUNK)
+            size = out.tell()
             out.flush()
             os.fsync(out.fileno())
             self._land(temporary, target, path)
+        return size
+
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has; None when there is none."""
+        place = self.place(path)
+        return place.stat().st_size if place.is_file() else None
 
     @contextmanager
     def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:

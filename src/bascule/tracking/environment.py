@@ -10,6 +10,15 @@ from functools import cache
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
+# What of a process' variables can change a result: seeds, threads, and how numbers are computed and read.
+VARIABLES = (
+    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
+)
+# What of the interpreter and the machine can change a result.
+MACHINE = ("python", "implementation", "system", "machine", "processor", "cores")
+
 _FIELD = re.compile(r"^(Name|Version):(.+)$", re.MULTILINE)
 
 
@@ -25,6 +34,7 @@ def capture_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": dict(sorted(map(named, distributions()))),
     }
 

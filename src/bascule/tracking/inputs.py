@@ -58,7 +58,7 @@ def add_datasets(conn: Connection, number: int, experiment: int, used: Sequence[
     for one in used:
         use = {
             "subject": number,
-            "dataset": _dataset(conn, experiment, one),
+            "dataset": keep_dataset(conn, experiment, one),
             "tags_json": msgspec.json.encode(dict(one.tags)).decode(),
             "context": one.tags.get(CONTEXT),
         }
@@ -98,7 +98,8 @@ def dataset_summaries(tracker: Tracker, experiments: Sequence[int]) -> list[dict
         ]
 
 
-def _dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+def keep_dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+    """Keep a dataset of an experiment inside a transaction, once, and return its number."""
     row = {
         "experiment_id": experiment,
         **{key: getattr(one, key) for key in ("name", "digest", "source_type", "source", "schema", "profile")},

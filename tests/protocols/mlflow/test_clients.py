@@ -9,6 +9,7 @@ import threading
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -26,8 +27,17 @@ STORY = Path(__file__).with_name("client_story.py")
 @pytest.fixture(scope="session", params=["3.17.2", "2.22.4"])
 def python(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
     """The Python of an environment with a release of the client."""
+    return client(pytestconfig, str(request.param))
+
+
+@pytest.fixture(scope="session")
+def newest(pytestconfig: pytest.Config) -> Path:
+    """The Python of an environment with the newest client."""
+    return client(pytestconfig, "3.17.2")
+
+
+def client(pytestconfig: pytest.Config, release: str) -> Path:
     assert pytestconfig.cache is not None
-    release = str(request.param)
     folder = pytestconfig.cache.mkdir("mlflow-client") / release
     found, done = folder / "bin" / "python", folder / "done"
     if not done.exists():
@@ -40,6 +50,16 @@ def python(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
             pytest.skip(f"MLflow's client {release} cannot be installed: {made.stderr[-300:]}")
         done.touch()
     return found
+
+
+def tell(python: Path, story: Path, *arguments: str) -> Any:
+    """Run a story in an environment, and return what it told."""
+    environment = {**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "PYTHONWARNINGS": "ignore"}
+    environment.pop("PYTHONPATH", None)
+    command = [python, story, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.fixture
@@ -60,13 +80,7 @@ def test_a_client_tells_its_story(python: Path, address: str, branch: str, local
     if branch:
         local_workspace.history.create_branch(branch)
     url = f"{address}/branch/{branch}" if branch else address
-    environment = {**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "PYTHONWARNINGS": "ignore"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [python, STORY, url], capture_output=True, text=True, timeout=200, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.strip().splitlines()[-1])
+    told = tell(python, STORY, url)
     assert told == {
         "metrics": {"loss": str(1 / 3), "nan": "nan", "auc": "0.9"},
         "params": {"rate": "0.1", "deep": "True"},
@@ -83,3 +97,40 @@ def test_a_client_tells_its_story(python: Path, address: str, branch: str, local
         assert set(session.arrow("select branch from runs")["branch"].to_pylist()) == {branch or "main"}
     assert local_workspace.history.digest(branch or "main", "models/story") is not None
     assert not branch or local_workspace.history.digest("main", "models/story") is None
+
+
+def test_a_program_is_traced_and_read_back(newest: Path, address: str, local_workspace: Workspace) -> None:
+    local_workspace.history.create_branch("dev")
+    told = tell(newest, STORY.with_name("trace_story.py"), f"{address}/branch/dev")
+    by = told.pop("by")
+    why, alone = "{'question': 'why'}", "{'question': 'alone'}"
+    assert told == {
+        "said": "WHY",
+        "state": "OK",
+        "preview": ['{"question": "why"}', '"WHY"'],
+        "spans": [
+            ["answer", "UNKNOWN", {"question": "why"}, "WHY"],
+            ["look_up", "TOOL", {"word": "why"}, {"word": "why", "found": [1, 2.5, None, True], "ünï": "ç"}],
+        ],
+        "depth": 2,
+        "client": "c-1",
+        "release": "7",
+        "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7},
+        "place": "TRACKING_STORE",
+        "tags": {"stage": None, "kept": "yes"},
+        "assessments": [["good", "4.5"], ["right", "{'a': 1}"]],
+        "rationale": "short",
+        "error": ["exception"],
+        "linked": 2,
+        "page": [alone, why],
+        "deleted": 1,
+        "left": [alone, why],
+    }
+    mine = {text for text, found in by.items() if found == [why]}
+    assert mine == {"text ILIKE '%WHY%'", "tag.kept RLIKE '^y.s$'", "feedback.good > 4", "feedback.good IS NOT NULL"}
+    assert by["name LIKE 'ans%' AND tag.kept IS NULL"] == [alone]
+    assert by["execution_time_ms >= 0 AND timestamp_ms > 0"] == [alone, why, "{}"]
+    rest = by.keys() - mine - {"name LIKE 'ans%' AND tag.kept IS NULL", "execution_time_ms >= 0 AND timestamp_ms > 0"}
+    assert {text: by[text] for text in rest} == {text: [alone, why] for text in rest}
+    with Session(local_workspace) as session:
+        assert session.arrow("select distinct branch from traces")["branch"].to_pylist() == ["dev"]

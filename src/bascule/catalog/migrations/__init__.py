@@ -12,7 +12,7 @@ from sqlalchemy import Engine, inspect, text
 
 from bascule.errors import EnvironmentProblem
 
-HEAD = "0005"
+HEAD = "0007"
 
 
 def migrate(engine: Engine) -> None:

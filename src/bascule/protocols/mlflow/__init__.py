@@ -9,6 +9,7 @@ from bascule.protocols.mlflow.endpoints import ENDPOINTS, VERSION, Endpoint, mat
 from bascule.protocols.mlflow.errors import envelope, refused, told
 from bascule.protocols.mlflow.files import list_proxied, place_of_run
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, read_body
+from bascule.protocols.mlflow.otlp import read_spans, unpacked
 from bascule.protocols.mlflow.versions import place_of_version
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "place_of_run",
     "place_of_version",
     "read_body",
+    "read_spans",
     "refused",
     "told",
+    "unpacked",
 ]

@@ -32,7 +32,7 @@ def number_of(told: Fields, name: str = "experiment_id", default: str = "") -> i
 
 def experiment_number(text: str) -> int:
     """Return the number that an experiment's id is."""
-    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+    if not text.isdecimal() or not text.isascii() or len(text) > 18:
         raise InputError(
             f"Invalid experiment ID: {text[:60]!r}. It must be an integer.", hint="Search the experiments."
         )

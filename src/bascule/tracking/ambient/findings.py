@@ -16,10 +16,10 @@ from bascule.catalog.schema import logged_models, model_uses, runs
 from bascule.tracking.inputs import Dataset, add_datasets
 from bascule.tracking.keeping import add_params, set_tags
 from bascule.tracking.points import Point, add_points
+from bascule.tracking.status import CANDIDATE
 from bascule.tracking.subjects import new_subject, number_of, touch
 
 PARENT_TAG = "mlflow.parentRunId"
-CANDIDATE = "candidate"
 # What a run below another one has of it.
 SHARED = ("branch", "commit_id", "code_commit", "code_dirty", "code_snapshot", "user_name", "experiment_id")
 
