@@ -12,15 +12,19 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import uvicorn
 
 from bascule.history import Workspace
 from bascule.lake import Session
 from bascule.protocols.mlflow.importing import open_source, take
+from bascule.registry import register
 from bascule.server import ServerSettings
 from bascule.server.app import create_app
 from bascule.server.ports import listen
+from bascule.training import unpack_model
+from tests.protocols.mlflow.test_exporting import packed_model
 
 pytestmark = pytest.mark.slow
 STORY = Path(__file__).with_name("client_story.py")
@@ -39,7 +43,7 @@ def newest(pytestconfig: pytest.Config) -> Path:
 
 
 # What the newest client needs besides to keep a database of its own, and to load models.
-MORE = {"3.17.2": ["alembic", "pandas", "scikit-learn", "skops", "sqlalchemy"]}
+MORE = {"3.17.2": ["alembic", "pandas", "sqlalchemy"]}
 
 
 def client(pytestconfig: pytest.Config, release: str) -> Path:
@@ -168,3 +172,31 @@ def test_what_is_imported_is_read_back_equal(newest: Path, tmp_path: Path) -> No
     for run in of_folder["runs"].values():  # the client reads the step of such a point as 0 from a folder
         run["histories"] |= {"auc": [[1, 7000, 0.9]]} if "auc" in run["histories"] else {}
     assert found == [of_database, of_folder, of_database]
+
+
+def test_a_model_of_ours_is_loaded_without_us(newest: Path, address: str, local_workspace: Workspace) -> None:
+    packed = packed_model()
+    digest = local_workspace.store.put(packed)
+    bundle = unpack_model(packed)
+    register(
+        local_workspace,
+        "main",
+        "delays",
+        artifact=digest,
+        format=bundle.format,
+        signature=bundle.signature.as_dict(),
+        training_set="t",
+        evaluation={"passed": True, "gates": []},
+        alias="production",
+    )
+    rows = {"late": [3, None, 7], "carrier": ["UA", "new", None], "far": [0.5, 2.5, None], "spare": [1, 2, 3]}
+    told = tell(newest, STORY.with_name("load_story.py"), address, "delays", json.dumps(rows))
+    wanted = bundle.predict(pa.table(rows)).tolist()
+    assert told == {
+        "predicted": wanted,
+        "of_integers": wanted[:1],
+        "inputs": {"late": "Any", "carrier": "DataType.string", "far": "DataType.double"},
+        "refused": True,
+        "imports": ["bascule_pyfunc"],
+        "source": f"bascule:{digest}",
+    }
