@@ -109,6 +109,7 @@ CALLS = {
     "hold add": "tables/orders --reason drill",
     "hold list": "",
     "hold remove": "tables/orders",
+    "import mlflow": "mlruns",
     "migrate": "--to-storage moved --dry-run",
     "forget": "orders order_id=p1 --dry-run",
 }
@@ -141,6 +142,8 @@ def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
     (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
     suite = '{"name": "s", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "n"}}]}'
     (trained / "more" / "suite.json").write_text(suite, encoding="utf-8")
+    (trained / "mlruns" / "0").mkdir(parents=True)
+    (trained / "mlruns" / "0" / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n", encoding="utf-8")
     answer = bascule("predict", "delays", "--example", "--json").json()
     return {"python": sys.executable, "prediction": answer["prediction_id"]}
 

@@ -22,6 +22,7 @@ from bascule.registry.versions import LATEST, PREFIX
 STAGES = ("None", "Staging", "Production", "Archived")
 LONGEST = 256
 FORMAT = "mlflow"
+SCHEME = "mlflow-artifacts:"
 # What a version has that nobody here trained or judged.
 _BLANK: dict[str, Any] = {
     "format": FORMAT,
@@ -305,7 +306,7 @@ def _fresh(
     rows, problems = [], []
     for number, given in versions.items():
         here, row = found["versions"].get(str(number)), taken.get(number)
-        other = here["artifact"] if here else row.artifact if row else given["artifact"]
+        other = files_of(here) if here else row.artifact if row else given["artifact"]
         if other != given["artifact"]:
             problems.append(f"Version {number} of the model {model} is another one here.")
         elif here is None:
@@ -322,6 +323,11 @@ def _is_alias(alias: str) -> bool:
         return bool(checked_alias(alias))
     except InputError:
         return False
+
+
+def files_of(entry: Object) -> str:
+    """Return where a version's files lie: an address that begins with `SCHEME`, or the digest of a bundle."""
+    return str(entry.get("files") or entry["artifact"])
 
 
 def touched(found: Object, at: int | None = None) -> Object:
