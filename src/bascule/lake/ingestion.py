@@ -205,6 +205,7 @@ class _Group:
     records: list[Record]
     dates: Dates
     columns: Sequence[str]
+    assumed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ class _Taken:
     dates: Dates
     rejected: list[Rejected]
     columns: Sequence[str]
+    assumed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ class _Ingest:
                 rows = sum(record["record_count"] for record in written.records)
                 told = (part.name, len(taken.rejected), part.origin, part.version)
                 file = IngestedFile(part.path, part.digest, rows, "ingested", *told)
-                groups.append(_Group(file, written.records, taken.dates, taken.columns))
+                groups.append(_Group(file, written.records, taken.dates, taken.columns, taken.assumed))
                 current = _dated(Table(current.name, current.folder, current.path, document), groups[-1:])
                 self.aside.add(taken.rejected)
                 self.aside.refuse_beyond(part.name, len(taken.rejected), rows)
@@ -371,7 +373,8 @@ class _Ingest:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
             raise
-        return _Taken(written, scan.dates, rejected, [column.name for column in scan.columns])
+        columns = [column.name for column in scan.columns]
+        return _Taken(written, scan.dates, rejected, columns, (*part.assumed, *scan.dates.assumed))
 
     def _stage_new(self, source: Given) -> IngestReport:
         fresh = parts_of(source)
@@ -449,7 +452,7 @@ def _refuse_other_order(table: Table, known: Mapping[str, str], wanted: str) -> 
 
 
 def _assumed(groups: Sequence[_Group]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(told for group in groups for told in group.dates.assumed))
+    return tuple(dict.fromkeys(told for group in groups for told in group.assumed))
 
 
 def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:

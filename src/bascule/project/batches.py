@@ -231,7 +231,9 @@ def _publish(
 ) -> Batch:
     history, table, into = workspace.history, how.table, how.into
     for assumed in staged.assumed:
-        how.tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
+        other = "options = {encoding = …}" if "UTF-8" in assumed else "dates = …"
+        flag = "--option encoding=…" if "UTF-8" in assumed else "--dates"
+        how.tell(f"{assumed}. If that is wrong: {other} in [source.{table}], or {flag}")
     branch = f"ingest/{table}-{new_id('b')[-8:]}"
     history.create_branch(branch, head)
     taken = [file for file in staged.files if file.status == "ingested"]

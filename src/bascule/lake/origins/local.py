@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bascule.errors import InputError
@@ -12,7 +13,7 @@ from bascule.lake.iceberg import files
 from bascule.lake.origins import archives, arrowfiles, avro, excel
 from bascule.lake.origins.origin import Asked, Part, refuse_options
 from bascule.lake.origins.spool import whole
-from bascule.lake.sources import discovery
+from bascule.lake.sources import discovery, encodings, text
 
 # What is converted: to a list of files that `read_source` reads, each with what it is called.
 Convert = Callable[[Path, Path, Asked], list[Path]]
@@ -80,25 +81,39 @@ def readable(part: Part, asked: Asked) -> Iterator[Part]:
         return
     if part.path.suffix.lower() in discovery.COMPRESSIONS:
         archives.refuse_bomb(part.path)
-    yield replace(part, path=_utf8(part.path, asked) if kind == "csv" else part.path)
+    yield _utf8(part, asked) if kind in ("csv", "json") else part
 
 
-def _utf8(path: Path, asked: Asked) -> Path:
-    """Return a text file in UTF-8: itself, or a copy of one that says by its mark, or of which is said, what it is."""
-    with path.open("rb") as file:
-        start = file.read(4)
+def _utf8(part: Part, asked: Asked) -> Part:
+    """Return a text file in UTF-8: itself, or a copy of one that is in another encoding.
+
+    That is what its mark says, else what is said of it, else what its letters show; then it is said what was assumed.
+    """
+    with text.opened(part.path) as source:
+        start = source.read(4)
     encoding = next((name for mark, name in MARKS if start.startswith(mark)), asked.options.more.get("encoding", ""))
-    if not encoding:
-        return path
+    found = None if encoding else encodings.find(part.path)
+    if not encoding and found is None:
+        return part
+    name = encoding or (found.name if found else "")
     try:
-        codecs.lookup(encoding)
+        codecs.lookup(name)
     except LookupError:
-        raise InputError(f"{encoding!r} is no encoding.", hint="For example: latin1, cp1252, utf-16.") from None
-    target = asked.spool / f"{path.stem}.utf8{path.suffix}"
+        raise InputError(f"{name!r} is no encoding.", hint="For example: latin1, cp1252, utf-16.") from None
+    assumed = f"{part.name} is not UTF-8; it is read as {name} ({found.title})" if found else ""
+    path = _recoded(part.path, name, asked.spool)
+    version = {**part.version, "encoding": name}
+    return replace(part, path=path, version=version, assumed=(assumed,) if assumed else ())
+
+
+def _recoded(path: Path, encoding: str, spool: Path) -> Path:
+    """Return a copy of a text file in UTF-8, made piece by piece."""
+    plain = path.with_suffix("") if path.suffix.lower() in discovery.COMPRESSIONS else path
+    target = spool / f"{plain.stem}.{len(list(spool.iterdir()))}.utf8{plain.suffix}"
     try:
-        with path.open(encoding=encoding, newline="") as source, whole(target) as out:
-            while text := source.read(1 << 20):
-                out.write(text.encode())
+        with text.opened(path) as source, whole(target) as out:
+            for piece in codecs.iterdecode(iter(partial(source.read, 1 << 20), b""), encoding):
+                out.write(piece.encode())
     except UnicodeError as error:
         raise InputError(f"{path} is not {encoding} text: {error}", hint="Name another encoding.") from None
     return target

@@ -160,7 +160,6 @@ def first_value(path: Path, head: Head, column: int, test: Callable[[str], bool]
     return None
 
 
-# One of 256 characters fits every byte, so a guess among such encodings would take wrong letters in silence.
 NOT_UTF8 = (
     'Say how it is written: --option encoding=cp1252, or options = { encoding = "cp1252" } under its [source]; '
     "or convert it: iconv -f cp1252 -t utf-8 OLD > NEW"
