@@ -23,6 +23,7 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _VALID = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _MARKS = "€£¥§°©®™«»‘’“”„‚–—…·•¿¡²³µ½¼¾ºª†\xa0№"
 _WESTERN = "éèêëàâäáãåæçíìîïñóòôöõøœúùûüßÿþðš"
+_WORDS = "àÀôéèêáíîóæøåö"  # letters that are words
 _CENTRAL = "ąćęłńóśźżčďěňřšťůýžáéíúäöüőűâăîșțşţđ"
 _CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
 _GREEK = "αοιετσνηυρπκμλςδγχθωάέήίόύώβφξζψ"
@@ -101,7 +102,7 @@ def _wide(start: bytes) -> Encoding | None:
         if (
             zeros.count(0) > 0.05 * len(zeros)
             and others.count(0) < 0.01 * len(others)
-            and ends >= start.count(b"\n") / 2
+            and ends >= 0.9 * start.count(b"\n")
         ):
             return Encoding(name, "UTF-16 without its mark")
     return None
@@ -202,5 +203,6 @@ def _fit(decoded: str, letters: str) -> float:
             good += not (before.isalpha() and after.isalpha()) or sign in "’·"
         elif sign.lower() in letters:
             shouted = sign.isupper() and before.isalpha() and before.islower()
-            good += (before.isalpha() or after.isalpha()) and not shouted
+            alone = sign in _WORDS and before in ' ;,\t"' and after in ' ;,\t"\r\n'
+            good += (before.isalpha() or after.isalpha() or alone) and not shouted
     return good / total if total else 0.0
