@@ -85,6 +85,7 @@ def bring_in(
     run: str | None = None,
     author: str | None = None,
     required: Required | None = None,
+    promised: Object | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
     """Take rows into a table of a branch, after its contract has seen them.
@@ -107,6 +108,7 @@ def bring_in(
         mode: `append` adds new files; `replace` puts the files in the place of the table.
         dates: `day-first` or `month-first`; see `read_source`.
         required: the project's own checks, which are run when the branch is protected.
+        promised: the table's contract, which comes with the rows where the branch has none.
         tell: told what is going on.
 
     Raises:
@@ -120,7 +122,8 @@ def bring_in(
         ask = gathering(workspace, table, str(source), into, options, folder, tell)
     else:
         ask = _asking(workspace, str(source), mode, options, folder, confined, tell)
-    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
+    author = author or actor()
+    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author, promised)
     return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
 
 
@@ -186,6 +189,7 @@ class _How:
     required: Required | None
     tell: Tell
     author: str
+    promised: Object | None = None
 
 
 def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContextManager[Gathered]], how: _How) -> Batch:
@@ -241,6 +245,8 @@ def _publish(
     told = how.message or f"Bring {', '.join(names[:3])}{' …' if len(names) > 3 else ''} into {table}"
     meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": how.author}
     changes = {**also, f"tables/{table}": staged.value}
+    if how.promised is not None and history.read(head, f"contracts/{table}") is None:
+        changes[f"contracts/{table}"] = how.promised
     written = history.commit(branch, changes, message=told, author=how.author, meta=meta)
     if staged.rejected:
         quarantined.keep(workspace, table, into, written.id, staged)
