@@ -43,7 +43,7 @@ def changed(column: str, value: object, name: str = "p2") -> str:
         ),
         pytest.param(
             GOOD + GOOD.splitlines()[1].replace("p1", "p2") + ",8,9\n",
-            ("data/orders/3.csv:3: the header names 7 columns, this line has 8", "Repair the lines"),
+            ("data/orders/3.csv:3: the header names 7 columns, this line has 9", "Repair the lines"),
             id="long line",
         ),
         pytest.param(

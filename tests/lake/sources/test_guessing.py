@@ -135,7 +135,7 @@ def test_bad_records_are_refused_and_set_aside_as_ever(tmp_path: Path, small: li
     rows, types, report = taken(tmp_path, bad, tolerate=0.01)
     assert len(rows) == 6_000
     assert types["value"] == "double"
-    assert [(one.line, one.column) for one in report.rejected] == [(6002, "empty"), (6003, "value")]
+    assert [(one.line, one.column) for one in report.rejected] == [(6002, "word"), (6003, "value")]
     assert not list((tmp_path / "w").rglob("*.parquet"))  # what the first attempt wrote is gone
 
 

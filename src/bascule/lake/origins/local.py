@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bascule.errors import InputError
+from bascule.errors import BasculeError, InputError
 from bascule.lake.iceberg import files
 from bascule.lake.origins import archives, arrowfiles, avro, excel
-from bascule.lake.origins.origin import Asked, Part, refuse_options
+from bascule.lake.origins.origin import Asked, Options, Part, refuse_options
 from bascule.lake.origins.spool import whole
 from bascule.lake.sources import discovery, encodings, text
 
@@ -58,6 +60,43 @@ class Local:
                 yield part
             elif digest not in unpacked or asked.whole:
                 yield from readable(part, asked)
+
+
+@contextmanager
+def readable_files(source: str | Path, temporary: Path | None = None) -> Iterator[list[Part]]:
+    """Give the files of a source, in formats that `read_source` reads, for the length of a block.
+
+    Args:
+        source: a file, a folder or a pattern, in any format that is known.
+        temporary: where files are converted to meanwhile; the system's folder by default.
+
+    Raises:
+        NotFound, InputError: as `discovery.find` and `readable`. Errors of the block name the files themselves.
+    """
+    if temporary is not None:
+        temporary.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=temporary, prefix="reading-") as folder:
+        asked = Asked(str(source), str(source), Options(), (), True, Path(folder), Path(), False)
+        parts: list[Part] = []
+        for path in discovery.find(source, CONVERTED):
+            parts += readable(Part(path, "", str(path)), asked)
+        kinds = sorted({discovery.format_of(part.path) for part in parts})
+        if len(kinds) != 1:
+            held = f"files of several formats: {', '.join(kinds)}" if kinds else "no file with rows"
+            raise InputError(f"{source} holds {held}.", hint="Give files of one format.")
+        with told_by_name(parts):
+            yield parts
+
+
+@contextmanager
+def told_by_name(parts: Sequence[Part]) -> Iterator[None]:
+    """Let errors call parts by their names, and not by where they were put meanwhile."""
+    try:
+        yield
+    except BasculeError as error:
+        for part in parts:
+            error.message = error.message.replace(str(part.path), part.name)
+        raise
 
 
 def readable(part: Part, asked: Asked) -> Iterator[Part]:

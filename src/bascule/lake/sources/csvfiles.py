@@ -273,6 +273,7 @@ def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: 
     """
     found = take_rejected(connection, rejects)
     if found:
+        found = _by_line(found)
         told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
@@ -296,6 +297,24 @@ def take_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> list[d
     return found
 
 
+def _by_line(rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one of what was said of each line. Of fields too many or too few each is told: the last says the count."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rejected:
+        place = row["file_path"], row["line_byte_position"]
+        if place not in found or _further(row, found[place]):
+            found[place] = row
+    return list(found.values())
+
+
+def _further(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    kind = row["error_type"]
+    if kind != other["error_type"] or kind not in ("TOO MANY COLUMNS", "MISSING COLUMNS"):
+        return False
+    many, before = (int(re.findall(r"\d+", one["error_message"])[1]) for one in (row, other))
+    return many > before if kind == "TOO MANY COLUMNS" else many < before
+
+
 def set_aside(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], rejects: str, name: str
 ) -> list[Rejected]:
@@ -305,7 +324,7 @@ def set_aside(
         name: what the file is called.
     """
     types = {c.name: c.wanted for c in columns}
-    rows = {row["line_byte_position"]: row for row in reversed(take_rejected(connection, rejects))}
+    rows = {row["line_byte_position"]: row for row in _by_line(take_rejected(connection, rejects))}
     lines = text.lines_at(file.path, [position - 1 for position in sorted(rows)])
     found = {
         line: Rejected(name, line, _reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")
