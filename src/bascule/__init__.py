@@ -100,6 +100,16 @@ if TYPE_CHECKING:
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token
+    show_model = _here.show_model
+    compare_models = _here.compare_models
+    model_card = _here.model_card
+    approve_model = _here.approve_model
+    reject_model = _here.reject_model
+    scan_model = _here.scan_model
+    trust_model = _here.trust_model
+    distrust_model = _here.distrust_model
+    sign_model = _here.sign_model
+    verify_model = _here.verify_model
 
 
 def run(

@@ -77,6 +77,17 @@ CALLS = {
     "why": "train",
     "track": "{python} -c print('hello')",
     "sync": "",
+    "model list": "delays",
+    "model show": "delays",
+    "model compare": "delays 1",
+    "model card": "delays --format html -o card.html",
+    "model approve": "delays 1 --reason good",
+    "model reject": "delays 1 --reason bad",
+    "model scan": "delays",
+    "model trust": "delays --reason ours",
+    "model distrust": "delays --reason not_ours",
+    "model sign": "delays",
+    "model verify": "delays",
     "deploy": "",
     "rollback": "delays",
     "promote": "delays",
@@ -114,7 +125,7 @@ CALLS = {
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
-REFUSED = {"promote": 2, "advance": 2, "ci comment": 2}
+REFUSED = {"model trust": 2, "model distrust": 2, "promote": 2, "advance": 2, "ci comment": 2}
 
 
 def words() -> Iterator[tuple[str, App]]:

@@ -43,6 +43,18 @@ INSTEAD = {
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),
     "hold": ("hold", "holds", "release_hold"),
+    "model": (
+        "show_model",
+        "compare_models",
+        "model_card",
+        "approve_model",
+        "reject_model",
+        "scan_model",
+        "trust_model",
+        "distrust_model",
+        "sign_model",
+        "verify_model",
+    ),
     "up": (),
     "serve": (),
 }

@@ -78,6 +78,7 @@ COMMANDS = {
     "private": Command("bascule.cli.private:private", ASK, "Aggregates with noise, under a privacy budget."),
     "runs": Command("bascule.cli.running:runs", ASK, "List runs, show one, compare, say why two differ."),
     "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
+    "model": Command("bascule.cli.modelling:model", ASK, "One version: show, compare, approve, trust, sign, verify."),
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Do a run again, and say whether the same came out."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),

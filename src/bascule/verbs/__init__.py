@@ -16,6 +16,7 @@ from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
 from bascule.verbs.history import HistoryVerbs
 from bascule.verbs.integrating import IntegrationVerbs
+from bascule.verbs.modelling import ModelVerbs
 from bascule.verbs.shipping import ShippingVerbs
 from bascule.verbs.tracking import TrackingVerbs
 
@@ -26,7 +27,7 @@ __all__ = ["OpenProject", "init", "open"]
 
 
 class OpenProject(
-    HistoryVerbs, BuildingVerbs, TrackingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs
+    HistoryVerbs, BuildingVerbs, TrackingVerbs, ModelVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs
 ):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 
