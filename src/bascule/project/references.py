@@ -12,11 +12,17 @@ from bascule.project.file import ProjectFile
 from bascule.project.sections import FeatureView, Training
 
 #: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
-AGGREGATES = ("count", "sum", "mean", "min", "max", "variance", "stddev")
-ALSO_CALLED = ("avg", "var", "var_samp", "std", "stddev_samp")
+AGGREGATES = (
+    *("count", "sum", "mean", "min", "max", "variance", "stddev", "first", "last"),
+    *("distinct", "approx_distinct", "percentile", "approx_percentile", "top_k"),
+)
+ALSO_CALLED = (
+    *("avg", "var", "var_samp", "std", "stddev_samp", "first_n", "last_n", "count_distinct"),
+    *("approx_count_distinct", "quantile", "median", "approx_quantile"),
+)
 TRAINERS = ("lightgbm", "linear")
 HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
-_AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
+_AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*(?:,[^,)]*)?\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
 _BRACED = re.compile(r"\{[^{}]+\}")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
