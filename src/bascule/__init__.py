@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bascule.verbs import OpenProject as OpenProject
+    from bascule.verbs import feature_view as feature_view
     from bascule.verbs import init as init
     from bascule.verbs import open as open
 
@@ -94,6 +95,12 @@ if TYPE_CHECKING:
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token
+    feature_views = _here.feature_views
+    read_feature_view = _here.read_feature_view
+    feature_services = _here.feature_services
+    feature_impact = _here.feature_impact
+    unused_features = _here.unused_features
+    duplicate_features = _here.duplicate_features
 
 
 def __getattr__(name: str) -> Any:

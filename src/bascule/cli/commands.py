@@ -56,6 +56,9 @@ COMMANDS = {
     "ci": Command("bascule.cli.ci:ci", WORK, "Pull requests: a pipeline file, their run, their one comment."),
     "pii": Command("bascule.cli.personal:pii", WORK, "Find personal data, tag it, see how roles read it."),
     "anonymise": Command("bascule.cli.personal:anonymise", WORK, "Write a k-anonymous copy of a table on a branch."),
+    "features": Command(
+        "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
+    ),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),

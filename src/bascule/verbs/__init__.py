@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from bascule.verbs.asking import AskingVerbs
 from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
+from bascule.verbs.declaring import feature_view
+from bascule.verbs.featuring import FeatureVerbs
 from bascule.verbs.history import HistoryVerbs
 from bascule.verbs.integrating import IntegrationVerbs
 from bascule.verbs.shipping import ShippingVerbs
@@ -20,10 +22,10 @@ from bascule.verbs.shipping import ShippingVerbs
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
 
-__all__ = ["OpenProject", "init", "open"]
+__all__ = ["OpenProject", "feature_view", "init", "open"]
 
 
-class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs):
+class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs, FeatureVerbs):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 
 
