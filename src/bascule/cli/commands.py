@@ -59,6 +59,9 @@ COMMANDS = {
     "features": Command(
         "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
     ),
+    "training-set": Command(
+        "bascule.cli.gathering:training_set", WORK, "Features for any rows, as they were known then, kept by name."
+    ),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
