@@ -224,7 +224,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
             if argument.hint is not int:
                 continue
             needs = name in ("diff", "anonymise", "profile", "mock", "contract test")
-            needs = needs or name.startswith(("files", "pii", "private"))
+            needs = needs or name.startswith(("files", "pii", "private", "training-set"))
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 if option in call:
