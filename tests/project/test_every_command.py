@@ -62,6 +62,14 @@ CALLS = {
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
     "ci lint": "",
+    "features list": "",
+    "features show": "weather",
+    "features impact": "orders.minutes_late",
+    "features unused": "",
+    "features duplicates": "",
+    "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
+    "training-set list": "",
+    "training-set show": "rainy",
     "private budget": "orders --epsilon 1",
     "private ask": "orders count --epsilon 0.1",
     "private show": "",
@@ -237,7 +245,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
             if argument.hint is not int:
                 continue
             needs = name in ("diff", "anonymise", "profile", "mock", "contract test")
-            needs = needs or name.startswith(("files", "pii", "private"))
+            needs = needs or name.startswith(("files", "pii", "private", "training-set"))
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 if option in call:

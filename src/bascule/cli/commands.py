@@ -56,6 +56,12 @@ COMMANDS = {
     "ci": Command("bascule.cli.ci:ci", WORK, "Pull requests: a pipeline file, their run, their one comment."),
     "pii": Command("bascule.cli.personal:pii", WORK, "Find personal data, tag it, see how roles read it."),
     "anonymise": Command("bascule.cli.personal:anonymise", WORK, "Write a k-anonymous copy of a table on a branch."),
+    "features": Command(
+        "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
+    ),
+    "training-set": Command(
+        "bascule.cli.gathering:training_set", WORK, "Features for any rows, as they were known then, kept by name."
+    ),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "import": Command("bascule.cli.importing:bring", WORK, "Bring over what an MLflow server or folder holds."),
