@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bascule.errors import EnvironmentProblem
 from bascule.protocols.openinference import metadata
 from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
-from bascule.protocols.openinference.inference import Inference
+from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
 from bascule.protocols.openinference.routes import Route, resolve
 from bascule.protocols.openinference.truth import read_truths
@@ -82,6 +82,17 @@ class Application:
             )
         if action is None:
             return self._server(route)
+        return self._act(request, route, action)
+
+    def infer(self, request: Request, route: Route, form: Form) -> Answered:
+        """Answer a request to infer that came in a form of its own.
+
+        Raises:
+            BasculeError: the request cannot be answered.
+        """
+        return self._act(request, route, lambda asked, of, state: self._inference.answer(asked, of, state, form))
+
+    def _act(self, request: Request, route: Route, action: Action) -> Answered:
         state = self._plane.current if route.branch is None else self._plane.state(route.branch)
         if state is None:
             return self._open_first(request, route, action)
