@@ -52,8 +52,8 @@ def _read_infer(request: Request, model: LoadedModel) -> Read:
 
 
 def _read_predict(request: Request, model: LoadedModel) -> Read:
-    message, rows = read_predict(request.body)
-    return message, rows, message.unit or message.id
+    asked, rows = read_predict(request, model)
+    return asked, rows, asked.unit or asked.id
 
 
 INFER = Form(_read_infer, infer_response)

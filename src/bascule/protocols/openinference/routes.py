@@ -18,6 +18,7 @@ OF_MODEL = {
     "stats": ("GET",),
     "infer": ("POST",),
     "predict": ("POST",),
+    "invocations": ("POST",),
     "ground-truth": ("POST",),
 }
 OF_SERVER = {
@@ -28,6 +29,9 @@ OF_SERVER = {
     "v2/models/stats": ("GET",),
     "v2/repository/index": ("POST",),
     "ground-truth": ("POST",),
+    "invocations": ("POST",),
+    "ping": ("GET",),
+    "health": ("GET",),
     "metrics": ("GET",),
 }
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
