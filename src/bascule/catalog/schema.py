@@ -28,6 +28,8 @@ from bascule.catalog.runs import (
     datasets,
     experiment_tags,
     experiments,
+    journal_parts,
+    journals,
     latest_metrics,
     logged_models,
     metric_contexts,
@@ -42,12 +44,23 @@ from bascule.catalog.runs import (
     subjects,
 )
 from bascule.catalog.seals import model_seals
+from bascule.catalog.traces import (
+    spans,
+    trace_assessments,
+    trace_facts,
+    trace_runs,
+    traces,
+    webhook_deliveries,
+    webhooks,
+)
 
 __all__ = [
     "dataset_uses",
     "datasets",
     "experiment_tags",
     "experiments",
+    "journal_parts",
+    "journals",
     "latest_metrics",
     "logged_models",
     "metadata",
@@ -61,7 +74,14 @@ __all__ = [
     "run_params",
     "run_tags",
     "runs",
+    "spans",
     "subjects",
+    "trace_assessments",
+    "trace_facts",
+    "trace_runs",
+    "traces",
+    "webhook_deliveries",
+    "webhooks",
 ]
 
 # The history -----------------------------------------------------------------------------------------------------

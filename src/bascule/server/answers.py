@@ -16,6 +16,7 @@ from bascule.errors import (
     CheckFailed,
     Conflict,
     EnvironmentProblem,
+    Held,
     InputError,
     NotFound,
 )
@@ -26,6 +27,7 @@ STATUS: tuple[tuple[type[BasculeError], int], ...] = (
     (NotFound, 404),
     (AlreadyExists, 409),
     (Conflict, 409),
+    (Held, 409),
     (CheckFailed, 422),
     (Masked, 403),
     (InputError, 400),

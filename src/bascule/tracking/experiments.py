@@ -208,6 +208,19 @@ def delete_experiment_tag(tracker: Tracker, number: int, key: str) -> None:
     tracker.write(work)
 
 
+def count_on(tracker: Tracker) -> None:
+    """Let new experiments be counted on from the greatest number there is, after one was made with a number given.
+
+    SQLite does that by itself.
+    """
+
+    def work(conn: Connection) -> None:
+        if conn.dialect.name == "postgresql":
+            conn.exec_driver_sql("SELECT setval('experiments_id_seq', (SELECT max(id) FROM experiments))")
+
+    tracker.write(work)
+
+
 def count_experiments(conn: Connection) -> int:
     """Return how many experiments there are."""
     return conn.execute(select(func.count()).select_from(experiments)).scalar_one()

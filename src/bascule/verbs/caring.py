@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bascule.verbs.bound import Bound
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from bascule.lake.maintenance import Collection, Compaction, Retention, Tell
     from bascule.project.forgetting import Forgetting
     from bascule.project.migrating import Migration
+    from bascule.protocols.mlflow.importing import Imported
     from bascule.server.tokens import Token
 
 
@@ -114,6 +116,40 @@ class CaringVerbs(Bound):
             return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
+
+    def import_mlflow(
+        self,
+        source: str,
+        *,
+        artifacts: Sequence[Path] = (),
+        conflicts: str = "refuse",
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Imported:
+        """Copy what an MLflow server, database or `mlruns` folder holds, with ids kept; repeating it goes on.
+
+        Args:
+            source: `http://HOST:PORT`, `sqlite:///FILE`, or a folder.
+            artifacts: folders that files of runs may be read from besides the source's own.
+            conflicts: what happens to an experiment whose name or number is taken: `refuse`, `skip` or `merge`.
+            dry_run: say what would be brought over; write nothing.
+        """
+        from bascule.catalog import actor
+        from bascule.protocols.mlflow.importing import open_source, take
+
+        found = open_source(source, artifacts)
+        try:
+            return take(
+                self.workspace,
+                found,
+                self.place.branch,
+                author=actor(),
+                conflicts=conflicts,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        finally:
+            found.close()
 
     def forget(
         self,

@@ -48,31 +48,34 @@ VIEWS = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("acti
 class _Asked:
     """What is asked for, with the numbers of the names in it; a name that nobody used has none."""
 
-    experiments: Sequence[int]
+    experiments: Sequence[int] | None
     lifecycles: Sequence[str]
     conditions: list[Comparison]
     order: list[Ordering]
     numbers: dict[str, int]
+    also: Sequence[ColumnElement[bool]] = ()
 
 
 def search_runs(
     tracker: Tracker,
-    experiments: Sequence[int],
+    experiments: Sequence[int] | None,
     *,
     filter: str = "",
     order_by: Sequence[str] = (),
     view: str = "ACTIVE_ONLY",
     limit: int = 1000,
     token: str = "",
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> Page[Any]:
     """Return a page of the rows of runs.
 
     Args:
-        experiments: where to look.
+        experiments: where to look; None is everywhere.
         filter: see `grammar`; on metrics it asks the latest value.
         order_by: then by start, youngest first, and by id.
         view: ACTIVE_ONLY, DELETED_ONLY or ALL.
         token: what the page before gave.
+        also: more conditions on columns of `runs`.
 
     Raises:
         InputError: for a filter, an order or a token that cannot be read.
@@ -82,7 +85,7 @@ def search_runs(
     offset = offset_of(token)
     keyed: list[Comparison | Ordering] = [*conditions, *order]
     wanted = {one.key for one in keyed if one.entity in ("metric", "param", "tag")}
-    asked = _Asked(experiments, VIEWS[view], conditions, order, tracker.names.known(wanted))
+    asked = _Asked(experiments, VIEWS[view], conditions, order, tracker.names.known(wanted), also)
     with tracker.workspace.catalog.read() as conn:
         found = _found(conn, asked, offset, limit + 1)
     return Page(found[:limit], next_token(offset + limit) if len(found) > limit else "")
@@ -191,10 +194,9 @@ def _attribute(key: str) -> tuple[ColumnElement[Any], bool]:
 
 
 def _where(conn: Connection, asked: _Asked, few: Candidates | None) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = [
-        runs.c.experiment_id.in_(list(asked.experiments)),
-        runs.c.lifecycle.in_(list(asked.lifecycles)),
-    ]
+    where: list[ColumnElement[bool]] = [runs.c.lifecycle.in_(list(asked.lifecycles)), *asked.also]
+    if asked.experiments is not None:
+        where.insert(0, runs.c.experiment_id.in_(list(asked.experiments)))
     known = few.conditions if few is not None else frozenset()
     others = [one for place, one in enumerate(asked.conditions) if place not in known]
     return where + [_condition(conn, one, asked.numbers) for one in others]

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0004"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -25,9 +25,6 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_model_seals'))
     )
     op.create_index(op.f('ix_model_seals_subject_kind'), 'model_seals', ['subject', 'kind'], unique=False)
-    # Where the files of a model from outside lie is longer than a digest.
-    with op.batch_alter_table('model_versions') as batch:
-        batch.alter_column('artifact', existing_type=sa.String(length=64), type_=sa.Text(), existing_nullable=False)
     for table in ('experiments', 'runs', 'logged_models'):
         op.add_column(table, sa.Column('deleted_at', sa.BigInteger(), nullable=True))
         # What was deleted before is kept from now on for as long as what is deleted now.
