@@ -196,6 +196,30 @@ def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_chan
     assert len(problems) == 2
 
 
+def test_a_version_that_is_made_ready_to_be_served_keeps_its_signature_and_its_files(
+    outside: Callable[..., str], ws: Workspace, bascule: Bascule
+) -> None:
+    pytest.importorskip("cryptography")
+    folder = outside("m", weights=b"abc")
+    before = bascule("model", "show", "m", "--json").json()
+    assert bascule("model", "sign", "m").code == 0
+    bundle = ws.store.put(b"made of the files")
+    model = ws.history.get("main", "models/m")
+    entry = model["versions"]["1"]
+    made = {**entry, "artifact": bundle, "format": "skops", "signature": {"inputs": []}, "files": entry["artifact"]}
+    ws.history.commit("main", {"models/m": {**model, "versions": {"1": made}}}, message="Make it ready")
+    assert bascule("model", "verify", "m").code == 0
+    after = bascule("model", "show", "m", "--json").json()
+    assert all(after[name] == before[name] for name in ("digest", "files", "schema", "licence"))
+    ws.store.delete(bundle)
+    assert bascule("model", "verify", "m", "--json").json()["problems"] == [
+        "the bundle that is served is missing or was changed"
+    ]
+    ws.store.put(b"made of the files")
+    put(ws, f"{folder}/weights", b"abd")
+    assert "not those that were registered" in bascule("deploy", "m", "1", "--model", "m").err
+
+
 def ask_for_approval(folder: Path) -> None:
     file = folder / "bascule.toml"
     text = file.read_text()

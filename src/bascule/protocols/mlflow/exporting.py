@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
@@ -21,7 +21,9 @@ from bascule.protocols.mlflow.version import VERSION
 from bascule.registry.external import SCHEME
 from bascule.store import BlobStore
 from bascule.tracking.artifacts import confined
-from bascule.training import ModelBundle, unpack_model
+
+if TYPE_CHECKING:
+    from bascule.training import ModelBundle
 
 FOLDER = "bascule-models"
 LOADER = "bascule_pyfunc"
@@ -92,6 +94,8 @@ def _folder(store: BlobStore, digest: str) -> Mapping[str, bytes]:
 
 
 def _made(store: BlobStore, digest: str) -> Mapping[str, bytes]:
+    from bascule.training import unpack_model  # it loads the engines
+
     try:
         bundle = unpack_model(store.get(digest))
     except BasculeError:
