@@ -127,7 +127,7 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     said = bascule("deploy", "evil", "1", "--model", "evil")
     assert said.code == 1
     assert "posix.system" in said.err
-    assert "model trust evil 1" in said.err
+    assert "model trust evil@1" in said.err
     assert bascule("model", "trust", "evil", "--reason", " ").code == 2
     assert bascule("model", "trust", "evil", "--reason", "made by us").code == 0
     version = vouching_version(ws, "evil")

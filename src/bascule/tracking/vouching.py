@@ -181,8 +181,7 @@ def demand_consent(ws: Workspace, version: ModelVersion) -> Safety:
     raise CheckFailed(
         f"{version.name()} runs code when it is loaded, and {why}.{named}",
         details=[msgspec.to_builtins(one) for one in found.pickles],
-        hint=f"Look at it with: bascule model scan {version.model} {version.version}\n"
-        f'Then: bascule model trust {version.model} {version.version} --reason "why"',
+        hint=f'See `bascule model scan {version.name()}`, then: bascule model trust {version.name()} --reason "why"',
     )
 
 
