@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +150,8 @@ def _finished(seen: dict[str, list[Entry]]) -> Finished:
     code, at = seen["exit"][-1].get("code"), int(seen["exit"][-1]["at"])
     if code is None:
         return Finished("failed" if error else "done", error, at)
+    if code == -signal.SIGINT:
+        return Finished("cancelled", "Interrupted.", at)
     if code < 0 and error is None:
         error = f"Killed by signal {-code}."
     return Finished("failed" if code else "done", error if code else None, at)
