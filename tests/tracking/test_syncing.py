@@ -115,9 +115,9 @@ def test_a_sync_that_is_killed_again_and_again_brings_all_in_once(local_workspac
     assert count(local_workspace, runs) == 1
 
 
-def test_what_is_said_and_how_far_it_goes_are_one(local_workspace: Workspace, folder: Path) -> None:
-    assert start(folder, EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
-    (session,) = waiting(local_workspace)
+def test_what_is_said_and_how_far_it_goes_are_one(workspace: Workspace, tmp_path: Path) -> None:
+    assert start(tmp_path / "project", EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
+    (session,) = waiting(workspace)
 
     class Failing(CatalogTarget):
         def take(self, *arguments: Any) -> None:
@@ -125,12 +125,12 @@ def test_what_is_said_and_how_far_it_goes_are_one(local_workspace: Workspace, fo
             raise Overtaken("as if another had been first")
 
     with pytest.raises(Overtaken):
-        syncing.Bringing(session, Failing(local_workspace)).step()
-    held = count(local_workspace, metric_points)
+        syncing.Bringing(session, Failing(workspace)).step()
+    held = count(workspace, metric_points)
     assert held == 11
-    assert [one.status for one in bring(local_workspace)] == ["done"]
-    assert count(local_workspace, metric_points) == held
-    assert count(local_workspace, journal_parts) == 1
+    assert [one.status for one in bring(workspace)] == ["done"]
+    assert count(workspace, metric_points) == held
+    assert count(workspace, journal_parts) == 1
 
 
 def test_a_journal_that_was_cut_is_brought_in_up_to_there_and_others_are_not_held_up(

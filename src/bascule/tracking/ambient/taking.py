@@ -209,11 +209,13 @@ def _advance(conn: Connection, session: str, batch: Batch) -> None:
         begin = batch.begins[part]
         if begin == 0:
             row = {"journal": session, "part": part, "taken": end}
-            done = conn.execute(upsert(conn, journal_parts).values(**row).on_conflict_do_nothing())
+            made = upsert(conn, journal_parts).values(**row).on_conflict_do_nothing()
+            done = conn.execute(made.returning(columns.taken)).first()
         else:
             where = (columns.journal == session) & (columns.part == part) & (columns.taken == begin)
-            done = conn.execute(update(journal_parts).where(where).values(taken=end))
-        if done.rowcount != 1:
+            moved = update(journal_parts).where(where).values(taken=end)
+            done = conn.execute(moved.returning(columns.taken)).first()
+        if done is None:
             raise Overtaken(part)
 
 
