@@ -19,6 +19,8 @@ from bascule.tracking.ambient.told import Finished
 from bascule.tracking.code import Code, capture_code
 from bascule.tracking.environment import capture_environment
 
+# What the run keeps itself, and is no work of the script's.
+KEPT = ("models/", "artifacts/")
 CODE, CODE_STORE = "code.json", "code"
 # Pieces that were overtaken are read again; more often than this is a mistake of ours.
 MOST_OVERTAKEN = 100
@@ -73,6 +75,9 @@ class Brought:
         for told in batch.told.values():
             self.params |= told.params_told.keys()
             self.models += told.blobs
+            for touch in told.touched:
+                if not touch.path.startswith(KEPT):
+                    (self.inputs if touch.direction == "in" else self.outputs)[touch.path] = touch.version
             for name, value, at, step in told.points:
                 if name not in self.metrics or (step, at) >= self.metrics[name][0]:
                     self.metrics[name] = ((step, at), value)

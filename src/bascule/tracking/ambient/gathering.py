@@ -18,6 +18,7 @@ from bascule.tracking.ambient.session import Session
 from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told
 
 _supervise = module("bascule_supervise")
+BLOBS: str = module("bascule_session").BLOBS
 # What is only known when all is done: which files were read and never written, and the cells of a notebook in order.
 AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception")
 # The lines of what was printed are kept in the store, under this tag.
@@ -33,6 +34,8 @@ class Batch(msgspec.Struct):
         exit_code: the command's, once that is known.
         over: whether the session's owner has written its end.
         error: the exception that ended it.
+        folder: the project's.
+        spool: where files of the session lie.
     """
 
     begins: dict[str, int] = {}
@@ -41,10 +44,12 @@ class Batch(msgspec.Struct):
     exit_code: int | None = None
     over: bool = False
     error: str | None = None
+    folder: str = ""
+    spool: str = ""
 
     def of(self, run: str) -> Told:
         """Return what is told of a run."""
-        return self.told.setdefault(run, Told(run))
+        return self.told.setdefault(run, Told(run, self.folder, self.spool))
 
 
 def batch(session: Session, taken: dict[str, int]) -> Batch:
@@ -53,7 +58,7 @@ def batch(session: Session, taken: dict[str, int]) -> Batch:
     Args:
         taken: how far each journal is in the records.
     """
-    found = Batch()
+    found = Batch(folder=session.header.folder, spool=str(session.folder / BLOBS))
     for part in session.parts():
         begin = taken.get(part.name, 0)
         if part.stat().st_size <= begin:

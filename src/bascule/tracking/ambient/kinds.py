@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bascule.tracking.ambient import meanings
 from bascule.tracking.ambient.environs import environment_of
 from bascule.tracking.ambient.journal import Entry
 from bascule.tracking.ambient.told import Begun, Finished, Told
@@ -90,7 +91,7 @@ def warn(run: Told, text: str) -> None:
         run.tags_told["warnings"] = f"{before}\n{text}" if before else text
 
 
-#: What each kind means. What is captured of frameworks and tables adds its own kinds here.
+#: What each kind means; `meanings` has those of frameworks and tables.
 KINDS: dict[str, Meaning] = {
     "params": params,
     "tags": tags,
@@ -104,4 +105,5 @@ KINDS: dict[str, Meaning] = {
     "finish": finish,
     "warning": warning,
     "lost": lost,
+    **meanings.KINDS,
 }

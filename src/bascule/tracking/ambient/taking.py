@@ -14,6 +14,7 @@ from bascule.catalog.schema import journal_parts, journals, ref_log, run_io, run
 from bascule.errors import AlreadyExists, BasculeError, NotFound
 from bascule.history import Workspace
 from bascule.store import BlobStore
+from bascule.tracking.ambient.findings import write_findings
 from bascule.tracking.ambient.gathering import Batch
 from bascule.tracking.ambient.session import Header
 from bascule.tracking.ambient.told import Begun, Finished, Told
@@ -106,7 +107,12 @@ class CatalogTarget:
         names = {
             name
             for told in batch.told.values()
-            for name in (*told.params_told, *told.tags_told, *(point[0] for point in told.points))
+            for name in (
+                *told.params_told,
+                *told.tags_told,
+                *(point[0] for point in told.points),
+                *told.findings.names(),
+            )
         }
         numbers = self._tracker.names.numbers(names)
         with self.workspace.catalog.write() as conn:
@@ -234,6 +240,7 @@ def _write(conn: Connection, header: Header, told: Told, experiment: int, number
     ]
     if rows:
         conn.execute(upsert(conn, run_io).on_conflict_do_nothing(), rows)
+    write_findings(conn, told.id, told.findings, numbers)
     if told.environment:
         _add_environment(conn, told)
     if told.finished is not None and told.id != header.run:

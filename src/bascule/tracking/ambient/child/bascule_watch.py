@@ -24,6 +24,7 @@ VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
     *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
 )
+OWN = f"{os.sep}.bascule{os.sep}"
 LONGEST_TRACE = 20_000
 MOST_SEEN = 100_000
 
@@ -64,6 +65,10 @@ def end() -> None:
     journal = _journal
     if journal is None:
         return
+    with contextlib.suppress(Exception):
+        import bascule_frameworks
+
+        bascule_frameworks.end()
     with contextlib.suppress(Exception):
         note({"kind": "sources", "paths": _sources()})
     note({"kind": "end", "pid": os.getpid()})
@@ -113,6 +118,8 @@ def note_file(path: object, mode: str) -> None:
         return
     text = os.path.realpath(plain)
     if text.startswith(_skipped) or (text, mode) in _seen:
+        return
+    if OWN in text:  # what a workspace keeps is noted as tables
         return
     if len(_seen) < MOST_SEEN:
         _seen.add((text, mode))
