@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class CatalogTarget:
         }
         begun = Begun(header.name, header.parent, header.started_at, header.resumes, header.experiment)
         words = msgspec.json.encode(header.command).decode()
-        tags = {"command": shlex.join(header.command), "argv": words}
+        tags = {"command": " ".join(header.command), "argv": words}
         tags |= {key: str(value) for key, value in header.tags.items()}
         told = Told(header.run)
         told.tags(tags)
