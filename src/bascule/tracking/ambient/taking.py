@@ -27,6 +27,8 @@ from bascule.tracking.tracker import Tracker
 
 MAIN = "main"
 RUNNING = "running"
+# What is known of an environment only at the end; of the rest the first interpreter says it.
+LATER = ("trace", "sources")
 # Of several processes that write one run, one that failed says how it ended.
 RANKS = ("failed", "cancelled", "done")
 
@@ -250,7 +252,7 @@ def _write(conn: Connection, header: Header, told: Told, experiment: int, number
 def _add_environment(conn: Connection, told: Told) -> None:
     text = conn.execute(select(runs.c.environment_json).where(runs.c.id == told.id)).scalar_one()
     held = msgspec.json.decode(text)
-    new = {k: v for k, v in told.environment.items() if k == "trace" or "argv" not in held}
+    new = {key: value for key, value in told.environment.items() if key in LATER or "argv" not in held}
     if new:
         merged = msgspec.json.encode({**held, **new}).decode()
         conn.execute(update(runs).where(runs.c.id == told.id).values(environment_json=merged))
