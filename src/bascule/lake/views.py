@@ -41,6 +41,7 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "expirations",
         "holds",
         "jobs",
+        "logged_models",
         "model_versions",
         "monitor_points",
         "ref_log",
@@ -79,6 +80,17 @@ RECORDS |= {
     "params": _of_runs(schema.run_params, schema.run_params.c.value),
     "tags": _of_runs(schema.run_tags, schema.run_tags.c.value),
 }
+
+RECORDS["datasets"] = (
+    select(
+        schema.runs.c.id.label("run_id"),
+        schema.dataset_uses.c.context,
+        *(schema.datasets.c[name] for name in ("name", "digest", "source_type", "source", "schema", "profile")),
+    )
+    .join(schema.runs, schema.runs.c.number == schema.dataset_uses.c.subject)
+    .join(schema.datasets, schema.datasets.c.id == schema.dataset_uses.c.dataset)
+    .subquery()
+)
 
 _TIMES = ("at", "window_start", "window_end")
 

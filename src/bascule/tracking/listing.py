@@ -20,7 +20,7 @@ from bascule.tracking.experiments import LOCATION
 from bascule.tracking.points import value_of
 from bascule.tracking.runs import find_run
 from bascule.tracking.search import search_runs
-from bascule.tracking.status import ENDED
+from bascule.tracking.status import CANDIDATE, ENDED
 from bascule.tracking.tracker import Tracker
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def list_runs(
     params: Sequence[str] = (),
     metrics: Sequence[str] = (),
 ) -> list[Row]:
-    """Return runs, youngest first unless they are ordered.
+    """Return runs, youngest first unless they are ordered; candidates of searches when a kind, text or filter is asked.
 
     Args:
         experiment: the name of one.
@@ -58,6 +58,8 @@ def list_runs(
         InputError: the time, the filter or the order cannot be read.
     """
     where = _where(workspace, kind, status, branch, since, text)
+    if not (kind or text or filter):
+        where.append(runs.c.kind != CANDIDATE)
     numbers = [_experiment(workspace, experiment)] if experiment is not None else None
     found = search_runs(Tracker(workspace), numbers, filter=filter, order_by=order, limit=limit, also=where).found
     shown = [brief(row._mapping) for row in found]

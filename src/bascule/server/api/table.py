@@ -1,6 +1,17 @@
 """The routes of the native API, all of them."""
 
-from bascule.server.api import deployments, history, landing, models, monitoring, predictions, runs, service, tables
+from bascule.server.api import (
+    deployments,
+    history,
+    journals,
+    landing,
+    models,
+    monitoring,
+    predictions,
+    runs,
+    service,
+    tables,
+)
 from bascule.server.routes import join
 
 API = join(
@@ -9,6 +20,7 @@ API = join(
     landing.ROUTES,
     tables.ROUTES,
     runs.ROUTES,
+    journals.ROUTES,
     models.ROUTES,
     deployments.ROUTES,
     monitoring.ROUTES,

@@ -16,6 +16,7 @@ from bascule.history import Workspace
 from bascule.lake.masking import HIDDEN, hidden_names
 from bascule.tracking.curves import every
 from bascule.tracking.points import value_of
+from bascule.tracking.status import CANDIDATE
 
 PAGE = 50
 SERIES_POINTS = 2000
@@ -102,6 +103,8 @@ def list_runs(
     wanted = _columns().order_by(schema.runs.c.started_at.desc(), schema.runs.c.id.desc()).limit(limit + 1)
     for column, value in ((schema.runs.c.status, status), (schema.runs.c.kind, kind)):
         wanted = wanted.where(column == value) if value else wanted
+    if not (kind or text):
+        wanted = wanted.where(schema.runs.c.kind != CANDIDATE)
     wanted = wanted.where(schema.runs.c.step == step) if step else wanted
     wanted = wanted.where(schema.runs.c.branch == branch) if branch else wanted
     if text:

@@ -6,6 +6,6 @@ Here the journals are read, and brought into the records: by `bascule track` whi
 own for a script that imports `bascule.ambient`, and by `bascule sync` whenever neither could.
 """
 
-from bascule.tracking.ambient.launch import Tracked, followed, local, started, track
+from bascule.tracking.ambient.launch import Tracked, followed, local, track
 
-__all__ = ["Tracked", "followed", "local", "started", "track"]
+__all__ = ["Tracked", "followed", "local", "track"]

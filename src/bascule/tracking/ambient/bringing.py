@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,7 +17,10 @@ from bascule.tracking.ambient.session import Header, Session
 from bascule.tracking.ambient.taking import Overtaken
 from bascule.tracking.ambient.told import Finished
 from bascule.tracking.code import Code, capture_code
+from bascule.tracking.environment import capture_environment
 
+# What the run keeps itself, and is no work of the script's.
+KEPT = ("models/", "artifacts/")
 CODE, CODE_STORE = "code.json", "code"
 # Pieces that were overtaken are read again; more often than this is a mistake of ours.
 MOST_OVERTAKEN = 100
@@ -26,7 +29,7 @@ MOST_OVERTAKEN = 100
 class Target(Protocol):
     """Where journals are brought to."""
 
-    def begin(self, header: Header, code: Code | None) -> dict[str, int]:
+    def begin(self, header: Header, code: Code | None, environment: dict[str, Any]) -> dict[str, int]:
         """Have the session's run in the records, and return how far each of its journals is there already."""
 
     def taken(self, session: str) -> dict[str, int]:
@@ -72,6 +75,9 @@ class Brought:
         for told in batch.told.values():
             self.params |= told.params_told.keys()
             self.models += told.blobs
+            for touch in told.touched:
+                if not touch.path.startswith(KEPT):
+                    (self.inputs if touch.direction == "in" else self.outputs)[touch.path] = touch.version
             for name, value, at, step in told.points:
                 if name not in self.metrics or (step, at) >= self.metrics[name][0]:
                     self.metrics[name] = ((step, at), value)
@@ -119,7 +125,13 @@ class Bringing:
         code, own = kept_code(self.session)
         if code is not None and own:
             self.target.keep_code(_code_store(self.session), code)
-        return self.target.begin(header, code)
+        place = {
+            "process": self.session.owner,
+            "host": header.host,
+            "working_folder": header.working_folder,
+            "command": header.command,
+        }
+        return self.target.begin(header, code, {**capture_environment(), **place})
 
     def _read(self, header: Header, taken: dict[str, int]) -> None:
         overtaken = 0
@@ -146,8 +158,10 @@ class Bringing:
                 self.target.take(header, Batch(told={told.id: told}), finished)
             self.brought.finished = finished
             for touch in told.touched:
+                if touch.path.startswith("artifacts/"):
+                    continue
                 (self.brought.inputs if touch.direction == "in" else self.brought.outputs)[touch.path] = touch.version
-        if self.session.is_silent():
+        if self.session.is_silent(over=self.brought.over):
             self._read(header, self._taken or {})
             self.session.remove()
 

@@ -17,6 +17,7 @@ from bascule.tracking.ambient.session import Session
 from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told
 
 _supervise = module("bascule_supervise")
+BLOBS: str = module("bascule_session").BLOBS
 # What is only known when all is done: which files were read and never written, and the cells of a notebook in order.
 AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception")
 # The lines of what was printed are kept in the store, under this tag.
@@ -32,6 +33,8 @@ class Batch(msgspec.Struct):
         exit_code: the command's, once that is known.
         over: whether the session's owner has written its end.
         error: the exception that ended it.
+        folder: the project's.
+        spool: where files of the session lie.
     """
 
     begins: dict[str, int] = {}
@@ -40,10 +43,12 @@ class Batch(msgspec.Struct):
     exit_code: int | None = None
     over: bool = False
     error: str | None = None
+    folder: str = ""
+    spool: str = ""
 
     def of(self, run: str) -> Told:
         """Return what is told of a run."""
-        return self.told.setdefault(run, Told(run))
+        return self.told.setdefault(run, Told(run, self.folder, self.spool))
 
 
 def batch(session: Session, taken: dict[str, int]) -> Batch:
@@ -52,7 +57,7 @@ def batch(session: Session, taken: dict[str, int]) -> Batch:
     Args:
         taken: how far each journal is in the records.
     """
-    found = Batch()
+    found = Batch(folder=session.header.folder, spool=str(session.folder / BLOBS))
     for part in session.parts():
         begin = taken.get(part.name, 0)
         if part.stat().st_size <= begin:
@@ -118,7 +123,7 @@ def _points(found: Batch, own: str, block: Block) -> None:
     told = [(found.of(run or own).points, name[:LONGEST_NAME]) for run, name in block.names]
     for mark, at, step, value in zip(block.marks, block.times, block.steps, block.values, strict=True):
         points, name = told[mark]
-        points.append((name, value, at, step))
+        points.append((name, value, at // 1000, step))
 
 
 def _entry(found: Batch, own: str, entry: Entry) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bascule.tracking.ambient import meanings
 from bascule.tracking.ambient.environs import environment_of
 from bascule.tracking.ambient.journal import Entry
 from bascule.tracking.ambient.told import Begun, Finished, Told
@@ -51,7 +52,8 @@ def artifact(run: Told, entry: Entry) -> None:
 
 def seed(run: Told, entry: Entry) -> None:
     """A seed that was set. It may be set again: the first one is what the run began with."""
-    run.params({f"seed.{entry['name']}": str(entry["value"])})
+    name = str(entry["name"])
+    run.params({name if name.endswith("seed") else f"{name}.seed": str(entry["value"])})
 
 
 def start(run: Told, entry: Entry) -> None:
@@ -89,7 +91,7 @@ def warn(run: Told, text: str) -> None:
         run.tags_told["warnings"] = f"{before}\n{text}" if before else text
 
 
-#: What each kind means. What is captured of frameworks and tables adds its own kinds here.
+#: What each kind means; `meanings` has those of frameworks and tables.
 KINDS: dict[str, Meaning] = {
     "params": params,
     "tags": tags,
@@ -103,4 +105,5 @@ KINDS: dict[str, Meaning] = {
     "finish": finish,
     "warning": warning,
     "lost": lost,
+    **meanings.KINDS,
 }

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bascule.capture import module
-from bascule.errors import InputError
+from bascule import capture
+from bascule.catalog import actor
 from bascule.history import Workspace
 from bascule.store import BlobStore
 from bascule.tracking.ambient.bringing import Target
 from bascule.tracking.ambient.following import Connect, Following, told
 from bascule.tracking.ambient.session import JOURNALS, Session
 from bascule.tracking.ambient.taking import CatalogTarget
-
-_launch = module("bascule_launch")
-_session = module("bascule_session")
 
 
 @dataclass(frozen=True)
@@ -65,32 +62,16 @@ def track(
     Raises:
         InputError: when the command cannot be started. What the command itself does wrong is its exit code.
     """
-    launched = started(
+    launched = capture.launched(
         command,
         output=output,
         start=str(folder),
         spool=str(workspace.folder / JOURNALS),
         workspace=str(workspace.folder),
         branch=branch,
-        user=_actor(),
+        user=actor(),
     )
     return followed(launched, lambda: local(workspace))
-
-
-def started(command: Sequence[str], **more: Any) -> Any:
-    """Start a command; see `bascule_launch.launch`.
-
-    Raises:
-        InputError: when there is none, or it cannot be started.
-    """
-    if not command:
-        raise InputError("There is no command to track.", hint="For example: bascule track python train.py")
-    try:
-        return _launch.launch(list(command), **more)
-    except OSError as error:
-        raise InputError(
-            f"{command[0]!r} cannot be started: {error.strerror}.", hint="Write the command as in a shell."
-        ) from error
 
 
 def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], None] = lambda session: None) -> Tracked:
@@ -144,9 +125,3 @@ def local(workspace: Workspace) -> tuple[Target, BlobStore | None]:
     target = CatalogTarget(workspace)
     _ = workspace.catalog
     return target, workspace.store
-
-
-def _actor() -> str | None:
-    from bascule.catalog import actor
-
-    return actor()

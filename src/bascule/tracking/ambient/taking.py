@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,16 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import upsert
-from bascule.catalog.schema import journal_parts, journals, run_io, runs
+from bascule.catalog.schema import journal_parts, journals, ref_log, run_io, runs
 from bascule.errors import AlreadyExists, BasculeError, NotFound
 from bascule.history import Workspace
 from bascule.store import BlobStore
+from bascule.tracking.ambient.findings import write_findings
 from bascule.tracking.ambient.gathering import Batch
 from bascule.tracking.ambient.session import Header
 from bascule.tracking.ambient.told import Begun, Finished, Told
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.code import Code
-from bascule.tracking.environment import capture_environment
 from bascule.tracking.experiments import DEFAULT, create_experiment, find_experiment
 from bascule.tracking.keeping import add_params, set_tags
 from bascule.tracking.points import Point, add_points
@@ -44,7 +45,7 @@ class CatalogTarget:
         self._artifacts = Artifacts(workspace)
         self._experiments: dict[str, int] = {}
 
-    def begin(self, header: Header, code: Code | None) -> dict[str, int]:
+    def begin(self, header: Header, code: Code | None, environment: dict[str, Any]) -> dict[str, int]:
         """Have the session's run in the records, and return how far each of its journals is there already."""
         branch, commit = self._state(header)
         row = {
@@ -54,16 +55,19 @@ class CatalogTarget:
             "code_dirty": code.dirty if code else None,
             "code_snapshot": code.snapshot if code else None,
             "user_name": header.user or header.login,
+            "environment_json": msgspec.json.encode(environment).decode(),
         }
         begun = Begun(header.name, header.parent, header.started_at, header.resumes, header.experiment)
-        tags = {"command": " ".join(header.command), **{k: str(v) for k, v in header.tags.items()}}
+        words = msgspec.json.encode(header.command).decode()
+        tags = {"command": shlex.join(header.command), "argv": words}
+        tags |= {key: str(value) for key, value in header.tags.items()}
         told = Told(header.run)
         told.tags(tags)
         told.params(header.params)
-        experiment = self._experiment(header.experiment)
+        experiment = self.experiment(header.experiment)
         numbers = self._tracker.names.numbers({*told.tags_told, *told.params_told})
         with self.workspace.catalog.write() as conn:
-            number = _run(conn, header.run, begun, experiment, {**row, "environment_json": _environment(header)})
+            number = _run(conn, header.run, begun, experiment, row)
             mine = {"id": header.session, "run_id": header.run, "status": RUNNING, "at": header.started_at}
             fresh = conn.execute(
                 upsert(conn, journals).values(**mine).on_conflict_do_nothing().returning(journals.c.id)
@@ -99,11 +103,16 @@ class CatalogTarget:
         """
         for told in batch.told.values():
             self._keep(header, told)
-        experiments = {run: self._experiment(_named(told, header)) for run, told in batch.told.items() if told.begun}
+        experiments = {run: self.experiment(_named(told, header)) for run, told in batch.told.items() if told.begun}
         names = {
             name
             for told in batch.told.values()
-            for name in (*told.params_told, *told.tags_told, *(point[0] for point in told.points))
+            for name in (
+                *told.params_told,
+                *told.tags_told,
+                *(point[0] for point in told.points),
+                *told.findings.names(),
+            )
         }
         numbers = self._tracker.names.numbers(names)
         with self.workspace.catalog.write() as conn:
@@ -133,12 +142,13 @@ class CatalogTarget:
             with self.workspace.catalog.read() as conn:
                 query = select(runs.c.artifact_uri, runs.c.experiment_id).where(runs.c.id == told.id)
                 row = conn.execute(query).first()
-            experiment = row.experiment_id if row else self._experiment(_named(told, header))
+            experiment = row.experiment_id if row else self.experiment(_named(told, header))
             for name, path in told.artifacts.items():
                 if Path(path).is_file():
                     self._artifacts.keep(f"{experiment}/{told.id}/artifacts/{name}", Path(path))
 
-    def _experiment(self, name: str | None) -> int:
+    def experiment(self, name: str | None) -> int:
+        """Return the number of an experiment, which is made when it is new."""
         if not name:
             return DEFAULT
         if name not in self._experiments:
@@ -162,16 +172,14 @@ class CatalogTarget:
                 history.create_branch(header.branch, MAIN)
             except BasculeError:
                 return header.branch, None
-        return header.branch, history.resolve(header.branch).id
+        with self.workspace.catalog.read() as conn:
+            moves = ref_log.c.ref == header.branch, ref_log.c.at > header.started_at, ref_log.c.before.is_not(None)
+            later = conn.execute(select(ref_log.c.before).where(*moves).order_by(ref_log.c.seq).limit(1)).scalar()
+        return header.branch, later or history.resolve(header.branch).id
 
 
 def _named(told: Told, header: Header) -> str | None:
     return (told.begun.experiment if told.begun else None) or header.experiment
-
-
-def _environment(header: Header) -> str:
-    own = {"host": header.host, "working_folder": header.working_folder, "command": header.command}
-    return msgspec.json.encode({**capture_environment(), **own}).decode()
 
 
 def _run(conn: Connection, run: str, begun: Begun, experiment: int, row: dict[str, Any]) -> int:
@@ -230,6 +238,7 @@ def _write(conn: Connection, header: Header, told: Told, experiment: int, number
     ]
     if rows:
         conn.execute(upsert(conn, run_io).on_conflict_do_nothing(), rows)
+    write_findings(conn, told.id, told.findings, numbers)
     if told.environment:
         _add_environment(conn, told)
     if told.finished is not None and told.id != header.run:

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from bascule.tracking.ambient.findings import Findings
+
 LONGEST_NAME = 250  # of a parameter, a metric, a tag, and a path that was touched
 
 
@@ -49,9 +51,14 @@ class Told(msgspec.Struct):
         blobs: files to put into the store, by the digest of their content.
         artifacts: files to keep with the run, by their path there.
         environment: what is added to the run's environment; what is there stays.
+        findings: tables, models and candidates of searches.
+        folder: the project's, which files are named from.
+        spool: where files of the session lie.
     """
 
     id: str
+    folder: str = ""
+    spool: str = ""
     params_told: dict[str, str] = {}
     tags_told: dict[str, str] = {}
     points: list[tuple[str, float, int, int]] = []
@@ -59,6 +66,7 @@ class Told(msgspec.Struct):
     blobs: dict[str, str] = {}
     artifacts: dict[str, str] = {}
     environment: dict[str, Any] = {}
+    findings: Findings = msgspec.field(default_factory=Findings)
     begun: Begun | None = None
     finished: Finished | None = None
 

@@ -16,16 +16,16 @@ import time
 import weakref
 import zlib
 from array import array
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 SUFFIX = ".journal"
 HEAD = struct.Struct("<II")
-BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of their [run, name]
+BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of their labels
 POINTS = b"P"
-# Points are buffered for at most so many microseconds, and never more than so many.
-LATEST = 50_000
+BETWEEN = "\0"
+# Points are buffered for at most so many nanoseconds, and never more than so many.
+LATEST = 50_000_000
 MOST_POINTS = 8_192
 # A record that says it is longer is no record.
 MOST_BYTES = 1 << 28
@@ -36,6 +36,9 @@ class Journal:
 
     Attributes:
         folder: of the session, where each process's file lies.
+        waiting: points that are not written yet: (label, value, step, at). The label is the metric's name, after the
+            run's id and `BETWEEN` when it is another run than the session's own.
+        due: when they are to be written, in nanoseconds since 1970 UTC.
     """
 
     def __init__(self, folder: str) -> None:
@@ -52,11 +55,12 @@ class Journal:
         self._place: tuple[int, int] = (0, 0)
         self._size = 0
         self._lost = 0
-        self._points: deque[tuple[str, str, float, int, int]] = deque()
-        self._flushed = 0
+        # Lists take appends and slices in one step each, whatever threads there are.
+        self.waiting: list[tuple[str, float, int, int]] = []
+        self.due = 0
         self._flusher: threading.Thread | None = None
         self._closing = threading.Event()
-        self._buffers = True
+        self._delay = LATEST
 
     def note(self, entry: dict[str, Any]) -> None:
         """Append one entry. It is in the file when this returns, unless the disk does not take it."""
@@ -67,50 +71,52 @@ class Journal:
             self._lost += 1
 
     def point(self, run: str, key: str, value: float, step: int, at: int) -> None:
-        """Add one point; it is in the file within a twentieth of a second.
+        """Add one point; it is in the file within a twentieth of a second. `ActiveRun.log` does the same by itself.
 
         Args:
             run: whose; the session's own when empty.
-            at: microseconds since 1970 UTC.
+            at: nanoseconds since 1970 UTC.
         """
-        self._points.append((run, key, value, step, at))
-        if at - self._flushed > LATEST or len(self._points) >= MOST_POINTS or not self._buffers:
+        self.waiting.append((f"{run}{BETWEEN}{key}" if run else key, value, step, at))
+        if at >= self.due or len(self.waiting) >= MOST_POINTS:
             self.flush()
-        elif self._flusher is None:
-            self._start_flusher()
 
     def points(self, run: str, key: str, values: Sequence[float], steps: Iterable[int], at: int) -> None:
         """Add many points of one metric, told at one time."""
         self.flush()
+        label = f"{run}{BETWEEN}{key}" if run else key
         block = array("d", values)
         marks = array("q", steps)
         for start in range(0, len(block), MOST_POINTS):
             part = block[start : start + MOST_POINTS]
             count = len(part)
             self._write_block(
-                [(run, key)], array("I", bytes(4 * count)), array("q", [at]) * count, marks[start : start + count], part
+                [label], array("I", bytes(4 * count)), array("q", [at]) * count, marks[start : start + count], part
             )
 
     def flush(self) -> None:
         """Write the points that wait."""
-        waiting = self._points
+        waiting = self.waiting
+        if self._flusher is None and self._delay:
+            self._start_flusher()
         with self._lock:
-            rows = [waiting.popleft() for _ in range(min(len(waiting), MOST_POINTS))]
-            self._flushed = time.time_ns() // 1000
+            rows = waiting[:MOST_POINTS]
+            del waiting[: len(rows)]
+            self.due = time.time_ns() + self._delay
             if not rows:
                 return
-            names: dict[tuple[str, str], int] = {}
-            marks = array("I", [names.setdefault((row[0], row[1]), len(names)) for row in rows])
-            _, _, values, steps, times = zip(*rows, strict=True)
             try:
-                self._write_block(list(names), marks, array("q", times), array("q", steps), array("d", values))
+                labels, values, steps, times = zip(*rows, strict=True)
+                places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+                marks = array("I", map(places.__getitem__, labels))
+                self._write_block(list(places), marks, array("q", times), array("q", steps), array("d", values))
             except Exception:
                 self._lost += len(rows)
 
     def close(self) -> None:
         """Write what waits and give the file back; what is noted afterwards begins another one."""
         self._closing.set()
-        while self._points:
+        while self.waiting:
             self.flush()
         with self._lock:
             if self._file >= 0 and self._is_ours():
@@ -119,7 +125,7 @@ class Journal:
 
     def _write_block(
         self,
-        names: list[tuple[str, str]],
+        names: list[str],
         marks: array[int],
         times: array[int],
         steps: array[int],
@@ -175,8 +181,8 @@ class Journal:
                 self._flusher.start()
 
     def _flush_often(self) -> None:
-        while not self._closing.wait(LATEST / 1e6):
-            if self._points:
+        while not self._closing.wait(LATEST / 1e9):
+            if self.waiting:
                 self.flush()
 
 
@@ -190,7 +196,7 @@ def _forked(journal: Journal | None) -> None:
             except OSError:
                 pass
         journal._begin()
-        journal._buffers = False
+        journal._delay = 0
 
 
 def this_process() -> str:

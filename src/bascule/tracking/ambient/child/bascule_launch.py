@@ -102,7 +102,7 @@ def words_of(command: Sequence[str]) -> list[str]:
 
 def name_of(command: Sequence[str]) -> str:
     """Return what people would call the command: its script or module, else the program."""
-    for word in command[1:]:
+    for word in command[:0:-1] if command[-1].endswith(".ipynb") else command[1:]:
         if not word.startswith("-"):
             return os.path.basename(word)[:200]
     return os.path.basename(command[0])[:200]

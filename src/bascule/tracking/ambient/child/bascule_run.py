@@ -12,19 +12,20 @@ import json
 import os
 import subprocess
 import sys
-import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from time import time_ns
 from types import TracebackType
 from typing import Any
 
 import bascule_session as session
 import bascule_watch as watch
-from bascule_journal import Journal
+from bascule_journal import BETWEEN, MOST_POINTS, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 _now: ContextVar[ActiveRun | None] = ContextVar("bascule_run", default=None)
 _session: list[_Session] = []
@@ -38,6 +39,7 @@ class _Session:
         self.sender = sender
         self.pid = os.getpid()
         self.run = ""
+        self.environment: dict[str, str | None] = {}
 
 
 class ActiveRun:
@@ -53,10 +55,10 @@ class ActiveRun:
         self.name = name
         self._own = own  # the session that ends with this run
         self._key = key  # how entries name the run: empty for the session's own
+        self._before = f"{key}{BETWEEN}" if key else ""
         self._steps: dict[str, int] = {}
         self._token: Any = None
         self._open = True
-        self._clock = time.time_ns
 
     def __repr__(self) -> str:
         return f"<run {self.id} {self.name!r}>"
@@ -88,21 +90,25 @@ class ActiveRun:
         Raises:
             TypeError: for a value that is no number.
         """
-        journal = watch.active()
-        at = self._clock() // 1000
+        journal = watch._journal
+        if journal is None:
+            return
+        if step is not None and type(step) is not int:
+            step = int(step)
+        at = time_ns()
+        waiting = journal.waiting
+        before = self._before
         for key, value in values.items():
             if type(value) is not float:
                 value = float(value)
-            if step is None:
-                self._point(journal, key, value, self._next(key), at)
-            elif journal is not None:
-                journal.point(self._key, key, value, step, at)
+            place = self._next(key) if step is None else step
+            waiting.append((before + key if before else key, value, place, at))
+        if at >= journal.due or len(waiting) >= MOST_POINTS:
+            journal.flush()
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
-        self._point(
-            watch.active(), key, float(value), self._next(key) if step is None else int(step), self._clock() // 1000
-        )
+        self._point(watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -121,7 +127,7 @@ class ActiveRun:
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
         journal = watch.active()
         if journal is not None:
-            journal.points(self._key, key, told, marks, self._clock() // 1000)
+            journal.points(self._key, key, told, marks, time_ns())
 
     def param(self, key: str, value: Any) -> None:
         """Say one parameter; another value for it is ignored, as it was said first."""
@@ -295,7 +301,7 @@ def start(
         ValueError: an id that can be none.
     """
     above = _now.get()
-    watched = watch.active()
+    watched = joined()
     wanted = id or (None if watched is not None else os.environ.get(session.RUN)) or None
     if wanted:
         session.checked_run(wanted)
@@ -305,6 +311,13 @@ def start(
     if watched is not None:
         return _child(active(), name, more)
     return _root(name, more, follow)
+
+
+def joined() -> Journal | None:
+    """Return this process's journal; in a process that a recorded one started, that is one beside its own."""
+    if watch.active() is None and os.environ.get(session.FOLDER):
+        watch.begin()
+    return watch.active()
 
 
 def active() -> ActiveRun | None:
@@ -325,20 +338,28 @@ def active() -> ActiveRun | None:
 def begin_here(name: str, command: list[str], *, follow: bool = True, **more: Any) -> _Session | None:
     """Begin a session in this process, which ends with it; None, and a word on standard error, when that fails."""
     try:
+        found = session.find(os.getcwd())
         folder = session.create(name=name, command=command, start=os.getcwd(), **more)
         watch.begin(folder)
-        begun = _Session(folder, _sender(folder) if follow else None)
+        begun = _Session(folder, _sender(folder, found[0]) if follow and found else None)
         begun.run = session.header_of(folder)["run"]
+        if found is None:
+            told = f"bascule: there is no project here; this run is kept in {folder}"
+            print(f"{told}; bring it in from a project with: bascule sync {folder}", file=sys.stderr)
     except Exception as error:
         print(f"bascule: this run is not recorded: {error}", file=sys.stderr)
         return None
+    # Processes that are started from here belong to it, and are watched from their beginning.
+    begun.environment = {name: os.environ.get(name) for name in (session.FOLDER, "PYTHONPATH")}
+    path = [HERE, os.environ.get("PYTHONPATH", "")]
+    os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
     _session.append(begun)
     atexit.register(_end, begun)
     return begun
 
 
 def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
-    script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+    script = script_name()
     told = {key: _plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
     begun = begin_here(
         name or script,
@@ -350,6 +371,11 @@ def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
         **told,
     )
     return ActiveRun(begun.run if begun else session.new_id("run"), name or script, own=begun, key="")
+
+
+def script_name() -> str:
+    """Return what people would call this process: its script."""
+    return os.path.basename(sys.argv[0])[:200] if sys.argv and sys.argv[0] else "python"
 
 
 def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -> ActiveRun:
@@ -373,13 +399,13 @@ def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -
     return made
 
 
-def _sender(folder: str) -> subprocess.Popen[bytes] | None:
+def _sender(folder: str, project: str) -> subprocess.Popen[bytes] | None:
     """Start the process that brings the journal in. It belongs to nobody: it goes on when this process is killed."""
     own = {name: value for name, value in os.environ.items() if name not in (session.FOLDER, session.RUN)}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "bascule", "sync", folder, "--follow", "--json"],
-            env={**own, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)},
+            [sys.executable, "-m", "bascule", "sync", folder, "--follow", "--json", "--project", project],
+            env={**own, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place and place != HERE)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -396,6 +422,12 @@ def _end(begun: _Session) -> None:
     _session.remove(begun)
     watch.note({"kind": "exit", "code": None})
     watch.end()
+    if os.environ.get(session.FOLDER) == begun.folder:
+        for name, value in begun.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     if begun.sender is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             begun.sender.wait(PATIENCE)

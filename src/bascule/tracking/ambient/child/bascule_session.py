@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
-import shutil
 import time
 from typing import Any
 
@@ -47,6 +45,39 @@ def project_folder(start: str) -> str | None:
         folder = parent
 
 
+def find(start: str, workspace: str | None = None) -> tuple[str, str] | None:
+    """Return a project's folder and where its workspace is: a folder that is one, or a server's address.
+
+    None when there is no such project or workspace, or it takes more than a look to tell.
+    """
+    project = project_folder(start)
+    if project is None:
+        return None
+    address = workspace or os.environ.get("BASCULE_WORKSPACE") or _written(project)
+    if "://" in address:
+        return project, address
+    own = os.path.join(os.getcwd(), address)
+    if os.path.basename(os.path.normpath(own)) != ".bascule":
+        own = os.path.join(own, ".bascule")
+    return (project, own) if os.path.isfile(os.path.join(own, "workspace.toml")) else None
+
+
+def _written(project: str) -> str:
+    """Return the workspace that the project's file names, or the one beside it."""
+    try:
+        with open(os.path.join(project, "bascule.toml"), "rb") as text:
+            data = text.read()
+        if b"workspace" in data:
+            import tomllib
+
+            url = tomllib.loads(data.decode()).get("workspace", {}).get("url", "")
+            if isinstance(url, str) and url:
+                return url if "://" in url else os.path.join(project, url)
+    except (OSError, ValueError, AttributeError):
+        pass
+    return project
+
+
 def own_spool() -> str:
     """Return where journals lie that have no workspace's folder: in the person's own state."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
@@ -59,16 +90,13 @@ def spools(project: str | None, workspace: str | None) -> list[str]:
     Args:
         workspace: as it was named, if it was: a folder, or a server's address.
     """
-    found = []
+    places = []
     if os.environ.get(JOURNALS):
-        found.append(os.path.abspath(os.environ[JOURNALS]))
-    if workspace and "://" not in workspace:
-        own = workspace if os.path.basename(os.path.normpath(workspace)) == ".bascule" else f"{workspace}/.bascule"
-        if os.path.isfile(os.path.join(own, "workspace.toml")):
-            found.append(os.path.join(os.path.realpath(own), "journals"))
-    elif not workspace and project and os.path.isfile(os.path.join(project, ".bascule", "workspace.toml")):
-        found.append(os.path.join(project, ".bascule", "journals"))
-    return [*found, own_spool()]
+        places.append(os.path.abspath(os.environ[JOURNALS]))
+    found = find(project, workspace) if project else None
+    if found is not None and "://" not in found[1]:
+        places.append(os.path.join(os.path.realpath(found[1]), "journals"))
+    return [*places, own_spool()]
 
 
 def create(
@@ -105,6 +133,8 @@ def create(
         "started_at": now(),
         **{key: value for key, value in more.items() if value},
     }
+    import shutil
+
     problem: OSError = FileNotFoundError("no place for journals")
     for place in [spool] if spool else spools(project, workspace):
         folder = os.path.join(place, session)
@@ -149,6 +179,8 @@ def keep(folder: str, path: str) -> str:
     Raises:
         OSError: when it cannot be read or kept.
     """
+    import shutil
+
     name = os.urandom(12).hex()
     shutil.copyfile(path, os.path.join(folder, BLOBS, name))
     return name
@@ -178,6 +210,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _login() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
