@@ -72,7 +72,7 @@ COMMANDS = {
     "track": Command("bascule.cli.tracking:track", WORK, "Run any script, unchanged, and record what it does."),
     "sync": Command("bascule.cli.tracking:sync", WORK, "Bring in journals of scripts that nobody could bring in."),
     "up": Command("bascule.cli.serving:up", SHIP, "Start the page, the API, inference and the scheduler."),
-    "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP."),
+    "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP and gRPC."),
     "deploy": Command("bascule.cli.delivery:deploy", SHIP, "Bring a version into service."),
     "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment the traffic that it had before."),
     "promote": Command("bascule.cli.delivery:promote", SHIP, "Give a canary all traffic now."),
