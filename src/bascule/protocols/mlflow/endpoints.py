@@ -46,8 +46,8 @@ def server_info(ask: Ask) -> Answer:
     return Answer(
         {
             "store_type": "SqlStore",
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": True,
             "artifacts_presigned_only": False,
             "artifact_serving_enabled": True,
             "presigned_upload_run_id_supported": False,
