@@ -32,6 +32,7 @@ from bascule.server.guard import SAFE_METHODS
 from bascule.server.identity import credential, form_secret, identify
 from bascule.server.mlflow_parts import PART, Signer, address_for, in_parts, one_part, range_of
 from bascule.server.routes import UndeclaredPermission
+from bascule.server.webhooks import tried
 from bascule.store import ObjectPath, Place
 from bascule.tracking.artifacts import Artifacts, confined
 from bascule.tracking.experiments import DEFAULT
@@ -150,6 +151,8 @@ class Tracking:
         if isinstance(found, Answer):
             body = found.body if isinstance(found.body, bytes) else msgspec.json.encode(found.body)
             return _json(body, found.status)
+        if isinstance(found, tuple):
+            return _json(msgspec.json.encode({"result": tried(*found)}))
         return _sent(ask.artifacts.file(found), request)
 
     def _ask(self, principal: Principal, branch: str, parameters: dict[str, str], told: Fields) -> Ask:
