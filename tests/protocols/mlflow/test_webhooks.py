@@ -170,7 +170,7 @@ def test_a_webhooks_life(api: Api, local_workspace: Workspace, receiver: Receive
     assert api.refusal("GET", place.replace("wh_", "wh_x"))[0] == 404
     local_workspace.history.create_branch("dev")
     assert Api(api.http, "/branch/dev").refusal("GET", place)[0] == 404
-    api("DELETE", place, {})
+    assert api.http.delete(f"/api/2.0/mlflow/{place}").status_code == 200  # with no body, as clients do it
     assert api("GET", "webhooks") == {}
     for method, body in (("GET", None), ("PATCH", {"name": "x"}), ("DELETE", {})):
         assert api.refusal(method, place, body)[0] == 404
