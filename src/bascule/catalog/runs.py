@@ -37,6 +37,7 @@ experiments = Table(
     Column("lifecycle", String(10), nullable=False),  # active | deleted
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
 )
 
 experiment_tags = Table(
@@ -71,6 +72,7 @@ runs = Table(
     Column("experiment_id", Wide, nullable=False, server_default="0"),
     Column("lifecycle", String(10), nullable=False, server_default="active"),  # active | deleted
     Column("artifact_uri", Text),
+    Column("deleted_at", BigInteger),
     Index(None, "started_at"),
     Index(None, "parent_id"),
     Index(None, "number", unique=True),
@@ -227,6 +229,28 @@ logged_models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("lifecycle", String(10), nullable=False),
+    Column("deleted_at", BigInteger),
     Index(None, "experiment_id", "lifecycle", "created_at"),
     Index(None, "source_run_id"),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", String(40), primary_key=True),  # of the session that wrote it
+    Column("run_id", String(40), nullable=False),
+    Column("status", String(20), nullable=False),  # running | done | failed | cancelled
+    Column("error", Text),
+    Column("at", BigInteger, nullable=False),  # of its beginning, then of its end
+    Index(None, "run_id"),
+    comment="Sessions of tracked scripts. A run is as its sessions are: several processes may write one.",
+)
+
+journal_parts = Table(
+    "journal_parts",
+    metadata,
+    Column("journal", String(40), primary_key=True),
+    Column("part", String(80), primary_key=True),  # the file of one process
+    Column("taken", BigInteger, nullable=False),  # bytes
+    comment="How far each journal is in the records. It is written with what the journal says, so that is there once.",
 )

@@ -177,13 +177,21 @@ def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None
 
 
 def create_version(
-    ws: Workspace, branch: str, model: str, about: Mapping[str, Any], *, artifact: str, author: str
+    ws: Workspace,
+    branch: str,
+    model: str,
+    about: Mapping[str, Any],
+    *,
+    artifact: str,
+    author: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> Object:
     """Add a version to a model.
 
     Args:
         about: `source`, `run_id`, `description`, `tags`, `run_link`, `model_id`.
         artifact: where the files lie.
+        facts: of the files, such as their `digest` and `bytes`; they never change.
 
     Returns:
         The version's entry.
@@ -207,6 +215,7 @@ def create_version(
             "run_id": run,
             "created_at": at,
             "created_by": author,
+            **(facts or {}),
             "about": {"stage": STAGES[0], "updated_at": at, **about},
         }
         row = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}

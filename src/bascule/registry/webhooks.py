@@ -21,7 +21,6 @@ from bascule.catalog import new_id, now, upsert
 from bascule.catalog.schema import settings, webhook_deliveries, webhooks
 from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
-from bascule.lake.origins import reach
 from bascule.registry.events import ALIAS, MODEL, PROMPTS, TAG, VERSION, events
 from bascule.registry.versions import PREFIX
 
@@ -75,6 +74,8 @@ def address(url: str) -> tuple[SplitResult, bool]:
     if parts.scheme != "https" and not (inside and parts.scheme == "http"):
         raise InputError(f"Invalid webhook URL scheme: {parts.scheme[:20]!r}.", hint="Webhooks are sent over https.")
     if not inside:
+        from bascule.lake.origins import reach  # what is below needs engines that no server without webhooks loads
+
         try:
             reach.public(host, port or 443)
         except InputError:

@@ -12,7 +12,6 @@ from typing import Any
 from bascule.catalog import new_id
 from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
-from bascule.lake.origins import reach
 from bascule.registry import webhooks
 
 EVERY = 2.0
@@ -51,6 +50,8 @@ def send(url: str, body: str, delivery: str, secret: str | None) -> tuple[int, s
         InputError: the URL may not be told.
         EnvironmentProblem, OSError, HTTPException: it cannot be reached.
     """
+    from bascule.lake.origins import reach
+
     parts, confined = webhooks.address(url)
     moment = str(int(time.time()))
     headers = {

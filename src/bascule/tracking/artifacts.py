@@ -155,6 +155,11 @@ class Artifacts:
             self._land(temporary, target, path)
         return size
 
+    def keep(self, path: str, source: Path) -> None:
+        """Keep a file of this machine; it appears whole or not at all, and is on the disk when this returns."""
+        with source.open("rb") as data:
+            self.put(path, data)
+
     def checked_target(self, path: str) -> None:
         """Refuse a path that no file can have: it leads out, or is a folder.
 

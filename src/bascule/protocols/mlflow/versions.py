@@ -26,7 +26,7 @@ from bascule.protocols.mlflow.registry import (
 from bascule.registry import external
 from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
-from bascule.tracking import logged, remote
+from bascule.tracking import logged, remote, vouching
 from bascule.tracking.artifacts import confined
 from bascule.tracking.search.grammar import parse_filter, parse_order
 
@@ -49,7 +49,8 @@ def create_version(ask: Ask) -> Answer:
         "tags": tags,
         "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
     }
-    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user)
+    facts = vouching.registered(ws, place)
+    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user, facts=facts)
     return Answer({"model_version": version_json(external.find_model(ws, ask.branch, name), entry)})
 
 

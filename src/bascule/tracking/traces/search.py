@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, exists, func, or_, select
 from sqlalchemy import Double as DoubleType
 
@@ -250,6 +248,9 @@ def _sieve(one: Comparison) -> Sieve:
         raise InputError(
             f"The pattern has {len(pattern):,} signs; at most {MOST_REGEX:,} are read.", hint="Shorten it."
         )
+    import pyarrow as pa  # not loaded by a server that nobody asks this
+    import pyarrow.compute as pc
+
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as error:
