@@ -32,7 +32,7 @@ def write(folder: Path, said: list[Any]) -> Path:
             journal.note({"kind": "x", **one})
         else:
             for key, value, step in one:
-                journal.waiting.append(("", key, value, step, 7))
+                journal.waiting.append((key, value, step, 7))
             journal.flush()
     journal.close()
     (path,) = folder.glob("*.journal")

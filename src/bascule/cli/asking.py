@@ -146,7 +146,7 @@ def reproduce(
 
     Args:
         what: a run's id or the start of it; or a model, or MODEL@VERSION.
-        version: a number or an alias of the model; production when not given.
+        version: a number or an alias of the model; production, else the latest, when not given.
     """
     from bascule.cli.reproducing import verdict
 

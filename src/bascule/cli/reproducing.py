@@ -17,6 +17,8 @@ def verdict(done: Reproduction) -> str:
     if done.verdict == "identical":
         how = f"byte for byte ({done.found[:16]})" if done.found else f"byte for byte: {things or 'nothing to compare'}"
         lines = [f"Identical: {what} came out {how}, run {done.run_id}."]
+    elif done.verdict == "equal" and not done.relative:
+        lines = [f"Equal: {what} came out with the same content, only packed differently, run {done.run_id}."]
     elif done.verdict == "equal":
         size = f"{done.relative:.2g}"
         lines = [f"Equal within {size}: {what} came out the same up to that relative difference, run {done.run_id}."]
@@ -36,8 +38,8 @@ def verdict(done: Reproduction) -> str:
 
 
 def _told(one: Compared) -> str:
-    if not one.values or (one.verdict == "different" and not one.absolute):
-        return f"{one.path}: {one.note or 'different'}"
+    if not one.absolute:
+        return f"{one.path}: {one.note or ('the same content' if one.verdict == 'equal' else 'different')}"
     size = f"greatest difference {one.absolute:.3g}, relative {one.relative:.3g}"
     count = f" among {one.values:,} numbers" if one.values > 1 else ""
     note = f" ({one.note})" if one.note else ""

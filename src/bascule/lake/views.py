@@ -67,8 +67,15 @@ def _of_runs(table: SqlTable, *columns: Column[object]) -> Subquery:
     return query.join(schema.names, schema.names.c.number == table.c.name).subquery()
 
 
+def _touched(direction: str) -> Subquery:
+    i = schema.run_io.c
+    return select(i.run_id, i.path, i.version, i.rows, i.bytes).where(i.direction == text(f"'{direction}'")).subquery()
+
+
 _points = schema.metric_points.c
 RECORDS |= {
+    "inputs": _touched("in"),
+    "outputs": _touched("out"),
     "metrics": _of_runs(schema.metric_points, _points.step, _points.at, _points.value, _points.is_nan),
     "params": _of_runs(schema.run_params, schema.run_params.c.value),
     "tags": _of_runs(schema.run_tags, schema.run_tags.c.value),
@@ -84,14 +91,6 @@ RECORDS["datasets"] = (
     .join(schema.datasets, schema.datasets.c.id == schema.dataset_uses.c.dataset)
     .subquery()
 )
-
-
-def _touched(direction: str) -> Subquery:
-    i = schema.run_io.c
-    return select(i.run_id, i.path, i.version, i.rows, i.bytes).where(i.direction == text(f"'{direction}'")).subquery()
-
-
-RECORDS |= {"inputs": _touched("in"), "outputs": _touched("out")}
 
 _TIMES = ("at", "window_start", "window_end")
 

@@ -10,11 +10,11 @@ from functools import cache
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
-# What of a process' variables can change a result: seeds, threads, and how numbers are computed and read.
+# What of a process' variables can change a result: seeds, threads, and how numbers are computed.
 VARIABLES = (
-    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
-    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"),
 )
 # What of the interpreter and the machine can change a result.
 MACHINE = ("python", "implementation", "system", "machine", "processor", "cores")

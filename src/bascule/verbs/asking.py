@@ -191,7 +191,7 @@ class AskingVerbs(Bound):
 
         Args:
             what: a run's id or the start of it; or a model, or MODEL@VERSION.
-            version: a number or an alias of the model; production when neither says.
+            version: a number or an alias of the model; production, else the latest, when neither says.
             environment: `recorded` is made by uv, `present` is the one that is here, `auto` that one if it is the same.
             data: `recorded` refuses files that are not as they were; `present` takes what is here.
             tolerance: the relative difference up to which numbers count as equal.

@@ -7,7 +7,7 @@ environment. `forms` writes a difference as text or Markdown, `page` as one HTML
 from bascule.project.differing.difference import FileDifference, Pair, RunsDiff, diff_runs
 from bascule.project.differing.forms import markdown, text
 from bascule.project.differing.page import html
-from bascule.project.differing.table import RunTable, compare_runs
+from bascule.project.differing.table import RunTable, compare_runs, environment_of
 
 __all__ = [
     "FileDifference",
@@ -16,6 +16,7 @@ __all__ = [
     "RunsDiff",
     "compare_runs",
     "diff_runs",
+    "environment_of",
     "html",
     "markdown",
     "text",

@@ -12,7 +12,7 @@ import msgspec
 
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
-from bascule.project.differing.table import environment_of
+from bascule.project.differing.table import environment_of, measured
 from bascule.store import BlobStore
 from bascule.tracking.listing import brief, named_run
 from bascule.tracking.reading import read_run
@@ -72,7 +72,8 @@ class RunsDiff:
             (len(self.packages), "package", "packages"),
             (len(self.environment), "term of the environment", "terms of the environment"),
         )
-        return [f"{count} {one if count == 1 else many}" for count, one, many in counted if count]
+        told = [f"{count} {one if count == 1 else many}" for count, one, many in counted if count]
+        return [*(["the command"] if any(name == "command" for name, _, _ in self.about) else []), *told]
 
     def as_dict(self) -> dict[str, Any]:
         """The difference as one JSON object."""
@@ -95,7 +96,7 @@ def diff_runs(workspace: Workspace, before: str, after: str) -> RunsDiff:
     old, new = read_run(workspace, rows[0]["id"]), read_run(workspace, rows[1]["id"])
     notes: list[str] = []
     texts = [_texts(workspace.store, one["run"], notes) for one in (old, new)]
-    both = [environment_of(one) for one in (old, new)]
+    both = [environment_of(one["environment"]) for one in (old, new)]
     packages: list[Pair] = []
     environment: list[Pair] = []
     for name, was, now in _pairs(*both):
@@ -113,7 +114,7 @@ def diff_runs(workspace: Workspace, before: str, after: str) -> RunsDiff:
         environment=tuple(environment),
         packages=tuple(packages),
         params=tuple(_pairs(old["params"], new["params"])),
-        metrics=tuple(_pairs(old["metrics"], new["metrics"])),
+        metrics=tuple(_pairs(measured(old["metrics"]), measured(new["metrics"]))),
         outputs=tuple(_pairs(old["outputs"], new["outputs"])),
         hints=tuple(_hints(workspace, data, rows)),
         notes=tuple(notes),

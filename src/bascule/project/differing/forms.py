@@ -22,6 +22,7 @@ SECTIONS = (
 )
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 MOST = 40
+LONGEST = 80
 MOST_LINES = 400
 GREEN, RED, BOLD, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
@@ -55,7 +56,9 @@ def shown(name: str, value: Any) -> str:
         return "–"
     if isinstance(value, str) and _DIGEST.fullmatch(value):
         return value[:16]
-    return cell(value, 80)
+    if isinstance(value, str):
+        return spelt(value) if len(value) <= LONGEST else f"{spelt(value[:LONGEST])}…"
+    return cell(value, LONGEST)
 
 
 def moved(section: str, pair: Pair) -> str:

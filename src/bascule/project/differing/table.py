@@ -15,6 +15,7 @@ from bascule.tracking.listing import brief, named_run
 from bascule.tracking.reading import read_run
 
 MOST = 100
+RESOURCES = "system/"
 Side = dict[str, list[Any]]
 
 
@@ -58,9 +59,9 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, everything: bool
     found = [read_run(workspace, name) for name in ids]
     sides = {
         "params": [one["params"] for one in found],
-        "metrics": [one["metrics"] for one in found],
+        "metrics": [one["metrics"] if everything else measured(one["metrics"]) for one in found],
         "inputs": [one["inputs"] for one in found],
-        "environment": [environment_of(one) for one in found],
+        "environment": [environment_of(one["environment"]) for one in found],
     }
     tables = {name: _side_by_side(side, everything) for name, side in sides.items()}
     same = {name: len({key for one in side for key in one}) - len(tables[name]) for name, side in sides.items()}
@@ -68,9 +69,13 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, everything: bool
     return RunTable(rows, **tables, same=same)
 
 
-def environment_of(found: Mapping[str, Any]) -> dict[str, str]:
-    """Return the terms of a run's environment, flat: machine, variables and packages."""
-    told = found["environment"]
+def measured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics without what the machine did meanwhile."""
+    return {name: value for name, value in metrics.items() if not name.startswith(RESOURCES)}
+
+
+def environment_of(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the terms of a run's recorded environment, flat: machine, variables and packages."""
     flat = {name: str(told[name]) for name in MACHINE if told.get(name) is not None}
     flat |= {name: str(value) for name, value in (told.get("variables") or {}).items()}
     return flat | {f"package {name}": str(value) for name, value in (told.get("packages") or {}).items()}

@@ -22,6 +22,8 @@ from bascule.project.reproducing.result import Compared
 
 LARGEST = 1 << 30
 LARGEST_TEXT = 1 << 27
+LONGEST_WHOLE = 15
+SERIAL = ".data/serialization_id"
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])|\b(?:nan|inf)\b", re.IGNORECASE)
 
 Values = tuple[str, "np.ndarray[Any, Any]"]
@@ -72,9 +74,15 @@ def _differences(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> t
         unlike &= ~(np.isnan(before) & np.isnan(after))
     if not unlike.any():
         return 0.0, 0.0
-    old, new = before[unlike].astype(np.float64), after[unlike].astype(np.float64)
+    old, new = before[unlike], after[unlike]
     with np.errstate(all="ignore"):
-        gap = np.abs(old - new)
+        if (
+            old.dtype.kind in "iu" and new.dtype.kind in "iu"
+        ):  # whole numbers may be too large for a float to tell apart
+            gap = np.abs(old.astype(object) - new.astype(object)).astype(np.float64)
+        else:
+            gap = np.abs(old.astype(np.float64) - new.astype(np.float64))
+        old, new = old.astype(np.float64), new.astype(np.float64)
         share = gap / np.maximum(np.abs(old), np.abs(new))
     gap, share = np.where(np.isnan(gap), np.inf, gap), np.where(np.isfinite(share), share, np.inf)
     return float(gap.max()), float(share.max())
@@ -139,9 +147,14 @@ def _members(data: bytes) -> Iterator[Values]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(one.file_size for one in archive.infolist()) > LARGEST:
             raise Unlike("too large to compare number by number")
-        for name in sorted(archive.namelist()):
-            for text, values in _arrays(archive.read(name)):
-                yield f"{name} {text}", values
+        names = sorted(archive.namelist())
+        # PyTorch names all of it after the file that it is written to, and keeps a digest that knows that name.
+        root = {name.partition("/")[0] for name in names}
+        inner = {name: name.partition("/")[2] if len(root) == 1 and "/" in name else name for name in names}
+        for name in sorted(names, key=inner.__getitem__):
+            if inner[name] != SERIAL:
+                for text, values in _arrays(archive.read(name)):
+                    yield f"{inner[name]} {text}", values
 
 
 def _is_safetensors(data: bytes) -> bool:
@@ -184,8 +197,13 @@ def _text(data: bytes) -> Iterator[Values]:
     if text.lstrip()[:1] in ("{", "["):  # the order of an object's keys is not content
         with contextlib.suppress(ValueError):
             text = json.dumps(json.loads(text), sort_keys=True)
-    numbers = np.array([float(one) for one in _NUMBER.findall(text)])
-    yield _NUMBER.sub("#", text), numbers
+    numbers = np.array([float(one) for one in _NUMBER.findall(text) if not _is_name(one)])
+    yield _NUMBER.sub(lambda one: one[0] if _is_name(one[0]) else "#", text), numbers
+
+
+def _is_name(number: str) -> bool:
+    """Whether a number has so many digits that a float does not hold it: an id, which must be the same."""
+    return number.lstrip("+-").isdigit() and len(number) > LONGEST_WHOLE
 
 
 def _first_unlike(then: str, now: str) -> str:

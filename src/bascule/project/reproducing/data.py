@@ -19,15 +19,16 @@ CHOICES = ("recorded", "present")
 KINDS = ("tables/", "files/", "features/", "models/", "labels/", "training_sets/")
 GONE = "not there"
 _SHOWN = 3
-_DIGEST = 64
+DIGEST = 64
 
 
 def bring(
     workspace: Workspace, recorded: Recorded, project: Path, folder: Path, choice: str, notes: list[str]
 ) -> list[Term]:
-    """Put the input files of a run below a folder, and return a term for each.
+    """Put the input files of a run below a folder, and return a term for each that is known by its content.
 
     A file is taken from the project, the store, or a set of files at the run's commit: wherever its digest is found.
+    Folders, databases and patterns are copied as they are; what was read of them is compared afterwards (`read_again`).
 
     Args:
         folder: the restored project.
@@ -39,15 +40,51 @@ def bring(
     terms: list[Term] = []
     sets = _Sets(workspace, recorded.row["commit_id"])
     for path, version in recorded.inputs:
-        if is_of_lake(path, project) or "://" in path:
-            if "://" in path:
-                notes.append(f"{path} lies outside and is read as it is now.")
+        if is_of_lake(path, project):
             continue
-        terms.append((f"data {path}", version, _placed(workspace, sets, path, version, project, folder)))
+        if is_file(path, version, project):
+            terms.append((f"data {path}", version, _placed(workspace, sets, path, version, project, folder)))
+        elif not _copied(path, project, folder):
+            notes.append(f"{path} lies outside and is read as it is now.")
     wrong = [(name.removeprefix("data "), then, now) for name, then, now in terms if then != now]
     if wrong and choice == "recorded":
         raise _refused(recorded, wrong)
     return terms
+
+
+def read_again(then: Recorded, now: Recorded, project: Path) -> Iterator[Term]:
+    """Yield a term for each input that is not a single file: the version that was read then, and now."""
+    read = dict(now.inputs)
+    for path, version in then.inputs:
+        if is_of_lake(path, project) or not is_file(path, version, project):
+            yield f"data {path}", version, read.get(path, "not read")
+
+
+def is_file(path: str, version: str, project: Path) -> bool:
+    """Whether an input is one file that is known by its content, and no folder, pattern, query or address."""
+    plain = len(version) == DIGEST and "://" not in path and "#" not in path and not set("*?[") & set(path)
+    return plain and not (project / path).is_dir()
+
+
+def _copied(path: str, project: Path, folder: Path) -> bool:
+    """Copy what an address or a pattern means below the project, as it is; False when it lies elsewhere."""
+    name = path.partition("#")[0]
+    for scheme in ("sqlite:///", "duckdb:///", "file://"):
+        name = name.removeprefix(scheme)
+    if "://" in name:
+        return False
+    place = Path(name)
+    if place.is_absolute():
+        return False
+    found = sorted(project.glob(name)) if set("*?[") & set(name) else [project / name]
+    for source in found:
+        target = inside(folder, source.relative_to(project).as_posix())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".bascule"))
+        elif source.is_file():
+            shutil.copy2(source, target)
+    return True
 
 
 def is_of_lake(path: str, project: Path) -> bool:
@@ -74,7 +111,7 @@ def _placed(workspace: Workspace, sets: _Sets, path: str, version: str, project:
     if now == version:
         shutil.copy2(project / path, target)
         return version
-    if len(version) == _DIGEST and workspace.store.has(version):
+    if len(version) == DIGEST and workspace.store.has(version):
         target.write_bytes(workspace.store.get(version))
         return version
     if sets.write(version, target):

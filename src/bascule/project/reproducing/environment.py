@@ -33,6 +33,12 @@ DONE = "complete"
 # Of ours, and of what makes environments: neither comes from an index for the script's sake.
 OWN = "bascule"
 PRESENT = "Go on in the environment that is here, and be told what differs, with: --environment present"
+_LIST = """
+import json, platform
+from importlib.metadata import distributions
+found = [(d.metadata["Name"].strip().lower(), d.version) for d in distributions() if d.metadata["Name"]]
+print(json.dumps({"python": platform.python_version(), "packages": found}))
+"""
 _PYTHON = re.compile(r"^python(\d+(\.\d+)?)?(\.exe)?$")
 
 
@@ -68,21 +74,34 @@ def prepare(workspace: Workspace, recorded: Recorded, choice: str, progress: Pro
     Raises:
         EnvironmentProblem: it cannot be made, and why.
     """
-    here = capture_environment()
-    same = (recorded.environment.get("python"), recorded.packages) == (here["python"], here["packages"])
+    python, packages = _here(recorded.argv)
+    same = (recorded.environment.get("python"), recorded.packages) == (python, packages)
     variables = _variables(recorded)
     if recorded.variables is None:
         notes.append("Its environment variables for seeds and threads were not recorded; they are as they are here.")
     if choice == "present" or (choice == "auto" and same):
-        return Ready(None, here["packages"], here["python"], variables)
+        return Ready(None, packages, python, variables)
     if not recorded.packages or not recorded.environment.get("python"):
         raise EnvironmentProblem(f"The packages of run {recorded.id} were not recorded.", hint=PRESENT)
     progress(f"environment of Python {recorded.environment['python']} and {len(recorded.packages)} packages")
     folder = _made(workspace, recorded.environment)
     where = f"{_program(folder, 'python').parent}{os.pathsep}{variables.get('PATH', os.defpath)}"
     variables |= {"VIRTUAL_ENV": str(folder), "PATH": where}
-    packages = _listed(folder, recorded)
-    return Ready(folder, packages, str(recorded.environment["python"]), variables)
+    return Ready(folder, _listed(folder, recorded), str(recorded.environment["python"]), variables)
+
+
+def _here(argv: list[str]) -> tuple[str, dict[str, str]]:
+    """Return the version and the packages of the Python that a command would run with here; ours where that is none."""
+    own = capture_environment()
+    program = shutil.which(argv[0]) if _PYTHON.match(Path(argv[0]).name) else None
+    if program is None or Path(program).absolute() == Path(sys.executable).absolute():
+        return own["python"], own["packages"]
+    try:
+        done = subprocess.run([program, "-c", _LIST], capture_output=True, timeout=60, check=True)
+        found = msgspec.json.decode(done.stdout)
+    except (OSError, subprocess.SubprocessError, msgspec.DecodeError):
+        return "not found", {}
+    return found["python"], dict(sorted((name, version) for name, version in found["packages"]))
 
 
 def _variables(recorded: Recorded) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,12 +14,14 @@ from sqlalchemy import select
 from bascule.catalog.schema import metric_points, names, run_io
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.history.workspace import FOLDER as WORKSPACE
 from bascule.tracking.keeping import params_of, tags_of
 from bascule.tracking.points import value_of
 
 #: What a run that did another one again says of it.
 REPRODUCES = "reproduces"
-_SEED = re.compile(r"(^|[._ ])((random_)?(state|seed)s?|\w+_seed)$", re.IGNORECASE)
+_SEED = re.compile(r"^seed\.|(^|[._ ])((random_)?(state|seed)s?|\w+_seed)$", re.IGNORECASE)
+_MARK = re.compile(r"^(models/.+)-[0-9a-f]{8}(/[^/]+)$")
 # Of the machine and not of what was computed.
 _MEASURED_TIME = re.compile(r"^system[/.]|(duration|seconds|time)(_s|_ms)?$")
 
@@ -55,15 +58,20 @@ class Recorded:
         Raises:
             InputError: none was recorded.
         """
-        if "argv" in self.tags:
-            words: list[str] = msgspec.json.decode(self.tags["argv"], type=list[str])
-            return words
-        if "command" not in self.tags:
+        words = self.environment.get("command")
+        if isinstance(words, list) and words:
+            return [str(word) for word in words]
+        if not self.tags.get("command", "").strip():
             raise InputError(
                 f"Run {self.id} ({self.row['kind']}) has no recorded command, so there is nothing to repeat.",
                 hint="Runs of bascule track and of bascule run can be reproduced.",
             )
         return shlex.split(self.tags["command"])
+
+    @property
+    def has_command(self) -> bool:
+        """Whether a command was recorded."""
+        return bool(self.environment.get("command") or self.tags.get("command", "").strip())
 
     @property
     def packages(self) -> dict[str, str]:
@@ -91,7 +99,10 @@ def recall(workspace: Workspace, row: dict[str, Any]) -> Recorded:
     with workspace.catalog.read() as conn:
         number = row["number"]
         touched = conn.execute(select(i.direction, i.path, i.version).where(i.run_id == row["id"]).order_by(i.path))
-        io = [tuple(one) for one in touched]
+        # The mark of a model's folder is of the run that made it: doing it again gives another one.
+        io = [(way, _MARK.sub(r"\1\2", path), version) for way, path, version in touched]
+        # What a script that asks the lake does to the workspace's own files is no input or output of its own.
+        io = [one for one in io if WORKSPACE not in Path(one[1]).parts]
         query = select(names.c.name, p.step, p.value, p.is_nan).join(names, names.c.number == p.name)
         points: dict[tuple[str, int], list[float]] = {}
         for name, step, value, nan in conn.execute(query.where(p.subject == number).order_by(p.at, p.value)):

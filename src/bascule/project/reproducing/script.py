@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,7 @@ from bascule.tracking import find_run, resume
 
 GUARD = Path(__file__).parent / "guard"
 _SHOWN = 3
+LAST_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,22 @@ def again(
     """
     argv = recorded.argv
     _refuse_unfit(workspace, recorded, project, argv)
-    into = _folder(workspace, plan.keep)
     notes: list[str] = []
     progress("code")
-    with code.restored(recorded.row, workspace.store, project, into, plan.keep is not None, notes) as folder:
+    # Not below `.bascule`, where nothing is noted; and what is temporary for the command is not below its own folder.
+    with (
+        tempfile.TemporaryDirectory(prefix="bascule-reproduce-", ignore_cleanup_errors=True) as beside,
+        code.restored(
+            recorded.row, workspace.store, project, _folder(beside, plan.keep), plan.keep is not None, notes
+        ) as folder,
+    ):
         told = data.bring(workspace, recorded, project, folder, plan.data, notes)
         ready = environment.prepare(workspace, recorded, plan.environment, progress, notes)
         progress("run")
         with _branch(workspace, recorded, notes) as branch, _kept(workspace, recorded, project, notes) as former:
-            run_id = _run(workspace, recorded, project, folder, ready, argv, branch)
+            temporary = Path(beside).resolve() / "tmp"
+            temporary.mkdir()
+            run_id = _run(workspace, recorded, project, folder, ready, {"TMPDIR": str(temporary)}, branch)
             new = recall(workspace, find_run(workspace, run_id))
             compared = tuple(_outputs(workspace, recorded, new, former, folder, plan.tolerance))
             compared += tuple(_metrics(recorded, new, plan.tolerance))
@@ -77,7 +87,7 @@ def again(
     if not compared:
         notes.append("The run wrote nothing and measured nothing, so there is nothing to compare.")
     verdict = worst(compared)
-    told = [*_terms(recorded, new, ready), *told]
+    told = [*_terms(recorded, new, ready), *told, *data.read_again(recorded, new, project)]
     _tag(workspace, run_id, recorded, verdict)
     return Reproduction(
         of=recorded.id,
@@ -122,9 +132,9 @@ def _refuse_unfit(workspace: Workspace, recorded: Recorded, project: Path, argv:
         )
 
 
-def _folder(workspace: Workspace, keep: Path | None) -> Path:
+def _folder(beside: str, keep: Path | None) -> Path:
     if keep is None:
-        return workspace.temporary_folder / f"reproduce-{uuid.uuid4().hex[:12]}"
+        return Path(beside).resolve() / "project"
     place = keep.resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{place} is there already, and not an empty folder.", hint="Name one that is not there yet.")
@@ -149,6 +159,10 @@ def _branch(workspace: Workspace, recorded: Recorded, notes: list[str]) -> Itera
     try:
         yield name
     finally:
+        row = recorded.row
+        with workspace.catalog.write() as conn:  # also of a run that was interrupted
+            values = {"kind": "reproduce", "name": f"reproduce {row['name']}", "branch": row["branch"]}
+            conn.execute(update(runs).where(runs.c.branch == name).values(**values))
         workspace.history.delete_branch(name, force=True)
 
 
@@ -176,40 +190,54 @@ def _run(
     project: Path,
     folder: Path,
     ready: environment.Ready,
-    argv: list[str],
+    more: dict[str, str],
     branch: str,
 ) -> str:
-    """Run the command, tracked, and return the id of its run."""
+    """Run the command, tracked, and return the id of its run.
+
+    Args:
+        more: further variables of its environment.
+    """
+    argv = recorded.argv
     (folder / ".bascule").mkdir(exist_ok=True)  # a folder that is a project by itself, whatever is above it
     command = [sys.executable, "-m", "bascule", "track", "--json", "--project", str(folder), "--branch", branch]
     command += ["--workspace", str(workspace.folder), "--", *ready.command(argv)]
     path = os.pathsep.join(one for one in (str(GUARD), os.environ.get("PYTHONPATH", "")) if one)
     variables = {
         **ready.variables,
+        **more,
         "PYTHONPATH": path,
         "BASCULE_WORKSPACE": str(workspace.folder),
         "BASCULE_BRANCH": branch,
-        "BASCULE_KEPT": str(project),
+        "BASCULE_KEPT": os.pathsep.join(map(str, (project, workspace.folder, folder))),
     }
-    done = subprocess.run(
-        command, cwd=_place(recorded, folder, argv), env=variables, stdout=subprocess.PIPE, check=False
+    process = subprocess.Popen(
+        command, cwd=_place(recorded, project, folder, argv), env=variables, stdout=subprocess.PIPE
     )
     try:
-        told = msgspec.json.decode(done.stdout)
+        printed = process.communicate()[0]
+    except KeyboardInterrupt:  # the terminal sent it to the command too, which ends and is recorded as cancelled
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=LAST_SECONDS)
+        process.kill()
+        raise
+    try:
+        told = msgspec.json.decode(printed)
         return str(told["run_id"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        if done.stdout and isinstance(told, dict) and "error" in told:
+        if printed and isinstance(told, dict) and "error" in told:
             raise EnvironmentProblem(f"The command was not run again: {told['error']}", hint=told["hint"]) from None
         raise EnvironmentProblem(
-            f"The command was not run again: its tracking ended with {done.returncode}.",
+            f"The command was not run again: its tracking ended with {process.returncode}.",
             hint="What it said stands above. bascule doctor looks at the workspace.",
         ) from None
 
 
-def _place(recorded: Recorded, folder: Path, argv: Sequence[str]) -> Path:
+def _place(recorded: Recorded, project: Path, folder: Path, argv: Sequence[str]) -> Path:
     """Return the folder to run in: the recorded one, else the one in which the command's script is."""
-    if recorded.tags.get("cwd"):
-        place = code.inside(folder, recorded.tags["cwd"])
+    there = Path(str(recorded.environment.get("working_folder") or project))
+    if there != project and there.is_relative_to(project):
+        place = code.inside(folder, there.relative_to(project).as_posix())
         place.mkdir(parents=True, exist_ok=True)
         return place
     scripts = [word for word in argv[1:] if word.endswith((".py", ".sh")) and not Path(word).is_absolute()]
@@ -305,4 +333,4 @@ def _tag(workspace: Workspace, run_id: str, recorded: Recorded, verdict: str) ->
         values = {"kind": "reproduce", "name": f"reproduce {row['name']}", "branch": row["branch"]}
         conn.execute(update(runs).where(runs.c.id == run_id).values(**values))
     told = {REPRODUCES: recorded.id, "verdict": verdict, "command": recorded.tags.get("command", "")}
-    resume(workspace, run_id).tags(told | {key: recorded.tags[key] for key in ("argv", "cwd") if key in recorded.tags})
+    resume(workspace, run_id).tags(told)

@@ -125,7 +125,12 @@ class Bringing:
         code, own = kept_code(self.session)
         if code is not None and own:
             self.target.keep_code(_code_store(self.session), code)
-        place = {"host": header.host, "working_folder": header.working_folder, "command": header.command}
+        place = {
+            "process": self.session.owner,
+            "host": header.host,
+            "working_folder": header.working_folder,
+            "command": header.command,
+        }
         return self.target.begin(header, code, {**capture_environment(), **place})
 
     def _read(self, header: Header, taken: dict[str, int]) -> None:
@@ -153,8 +158,10 @@ class Bringing:
                 self.target.take(header, Batch(told={told.id: told}), finished)
             self.brought.finished = finished
             for touch in told.touched:
+                if touch.path.startswith("artifacts/"):
+                    continue
                 (self.brought.inputs if touch.direction == "in" else self.brought.outputs)[touch.path] = touch.version
-        if self.session.is_silent():
+        if self.session.is_silent(over=self.brought.over):
             self._read(header, self._taken or {})
             self.session.remove()
 

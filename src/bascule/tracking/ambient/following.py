@@ -61,7 +61,7 @@ class Following(threading.Thread):
             self.join(0.5)
             if self.moved != seen:
                 seen, since = self.moved, time.monotonic()
-        if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent():
+        if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent(over=True):
             self.session.remove()
 
     def run(self) -> None:

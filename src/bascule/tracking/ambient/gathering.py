@@ -123,7 +123,7 @@ def _points(found: Batch, own: str, block: Block) -> None:
     told = [(found.of(run or own).points, name[:LONGEST_NAME]) for run, name in block.names]
     for mark, at, step, value in zip(block.marks, block.times, block.steps, block.values, strict=True):
         points, name = told[mark]
-        points.append((name, value, at, step))
+        points.append((name, value, at // 1000, step))
 
 
 def _entry(found: Batch, own: str, entry: Entry) -> None:

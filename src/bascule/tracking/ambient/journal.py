@@ -31,7 +31,7 @@ class Block:
     Attributes:
         names: of which run (empty: the session's own) and which metric.
         marks: of each point the place of its name in `names`.
-        times: microseconds since 1970 UTC.
+        times: nanoseconds since 1970 UTC.
     """
 
     names: list[tuple[str, str]]
@@ -121,7 +121,8 @@ def _lenient(payload: bytes) -> Any:
 def _block(payload: bytes) -> Block:
     head = _written.BLOCK.size
     _, count, length = _written.BLOCK.unpack_from(payload)
-    names = msgspec.json.decode(payload[head : head + length], type=list[tuple[str, str]])
+    labels = msgspec.json.decode(payload[head : head + length], type=list[str])
+    names = [_parts(label) for label in labels]
     at = head + length
     columns: list[Any] = []
     for kind in "Iqqd":
@@ -136,3 +137,8 @@ def _block(payload: bytes) -> Block:
     if count and max(marks) >= len(names):
         raise ValueError("A block names what it has points of.")
     return Block(names, marks, times, steps, values)
+
+
+def _parts(label: str) -> tuple[str, str]:
+    run, between, key = label.partition(_written.BETWEEN)
+    return (run, key) if between else ("", label)

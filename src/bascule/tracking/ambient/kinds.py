@@ -52,7 +52,8 @@ def artifact(run: Told, entry: Entry) -> None:
 
 def seed(run: Told, entry: Entry) -> None:
     """A seed that was set. It may be set again: the first one is what the run began with."""
-    run.params({f"seed.{entry['name']}": str(entry["value"])})
+    name = str(entry["name"])
+    run.params({name if name.endswith("seed") else f"{name}.seed": str(entry["value"])})
 
 
 def start(run: Told, entry: Entry) -> None:

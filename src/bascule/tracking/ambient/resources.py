@@ -54,27 +54,19 @@ class Sampler:
 
     def _processes(self) -> tuple[dict[int, float], int]:
         """Return CPU seconds of each process, and the memory that all of them have in bytes."""
-        parents: dict[int, int] = {}
         spent: dict[int, float] = {}
-        pages: dict[int, int] = {}
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                with contextlib.suppress(OSError, IndexError, ValueError):
-                    fields = Path(f"/proc/{name}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-                    pid = int(name)
-                    parents[pid] = int(fields[1])
-                    spent[pid] = (int(fields[11]) + int(fields[12])) / _TICK
-                    pages[pid] = int(fields[21])
-        mine = {self._root}
-        grown = True
-        while grown:
-            more = {pid for pid, parent in parents.items() if parent in mine} - mine
-            mine |= more
-            grown = bool(more)
-        if not self._own:
-            mine.discard(self._root)
-        mine &= spent.keys()
-        return {pid: spent[pid] for pid in mine}, sum(pages[pid] for pid in mine) * _PAGE
+        pages = 0
+        waiting = [self._root]
+        while waiting:
+            pid = waiting.pop()
+            waiting += _children(pid)
+            if pid == self._root and not self._own:
+                continue
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+                spent[pid] = (int(fields[11]) + int(fields[12])) / _TICK
+                pages += int(fields[21])
+        return spent, pages * _PAGE
 
     def _gpu(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -85,6 +77,15 @@ class Sampler:
                 found[f"{PREFIX}gpu_{number}_percent"] = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
                 found[f"{PREFIX}gpu_{number}_megabytes"] = pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6
         return found
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process has started, from any of its threads."""
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text("ascii").split())
+    return found
 
 
 def _gpus() -> list[Any]:

@@ -77,7 +77,10 @@ class Session:
     @property
     def owner(self) -> str:
         """The process whose end is the session's."""
-        return (self.folder / str(_child.OWNER)).read_text(encoding="utf-8").strip()
+        try:
+            return (self.folder / str(_child.OWNER)).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
 
     @property
     def blobs(self) -> Path:
@@ -86,18 +89,20 @@ class Session:
 
     def has_ended(self) -> bool:
         """Tell whether its owner is gone. Of another machine's nobody knows: False."""
-        try:
-            return has_ended(self.owner)
-        except OSError:
-            return True
+        return not self.owner or has_ended(self.owner)
 
     def parts(self) -> list[Path]:
         """Return its journals, one of each process."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
-    def is_silent(self) -> bool:
-        """Tell whether every process that wrote to it is gone."""
-        return self.has_ended() and all(_writer_ended(part) for part in self.parts())
+    def is_silent(self, *, over: bool = False) -> bool:
+        """Tell whether every process that wrote to it is gone.
+
+        Args:
+            over: its owner has written its end, and so writes no more, also if it is there.
+        """
+        done = {this_process(), self.owner} if over else {this_process()}  # we are the sender, and write no more
+        return (over or self.has_ended()) and all(_writer_ended(part, done) for part in self.parts())
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -128,11 +133,11 @@ def places(project: Path, workspace: str | None) -> list[Path]:
     return [Path(one) for one in _child.spools(str(project), workspace)]
 
 
-def _writer_ended(part: Path) -> bool:
+def _writer_ended(part: Path, done: set[str]) -> bool:
     for record, _ in records(part, 0, 1):
         if isinstance(record, dict) and record.get("kind") == "part":
             writer = str(record.get("process", ""))
-            return writer == this_process() or has_ended(writer)  # we are the sender, and write no more
+            return writer in done or has_ended(writer)
         return True
     # A file without its first whole record: of a process that is just beginning, or was killed there.
     number = part.name.partition("-")[0]

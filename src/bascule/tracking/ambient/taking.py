@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ class CatalogTarget:
             "environment_json": msgspec.json.encode(environment).decode(),
         }
         begun = Begun(header.name, header.parent, header.started_at, header.resumes, header.experiment)
-        tags = {"command": " ".join(header.command), **{k: str(v) for k, v in header.tags.items()}}
+        words = msgspec.json.encode(header.command).decode()
+        tags = {"command": shlex.join(header.command), "argv": words}
+        tags |= {key: str(value) for key, value in header.tags.items()}
         told = Told(header.run)
         told.tags(tags)
         told.params(header.params)

@@ -24,8 +24,8 @@ def _run_shadowed() -> None:
             return
 
 
-def _guard(kept: str, allowed: str) -> None:
-    kept, allowed = os.path.realpath(kept) + os.sep, os.path.realpath(allowed) + os.sep
+def _guard(kept: str, *but: str) -> None:
+    kept, allowed = os.path.realpath(kept) + os.sep, tuple(os.path.realpath(one) + os.sep for one in but)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -49,6 +49,6 @@ def _guard(kept: str, allowed: str) -> None:
 
 
 _run_shadowed()
-# The command itself has a journal; what tracks it has none, and writes where it must.
-if all(os.environ.get(name) for name in ("BASCULE_KEPT", "BASCULE_WORKSPACE", "BASCULE_JOURNAL")):
-    _guard(os.environ["BASCULE_KEPT"], os.environ["BASCULE_WORKSPACE"])
+# What tracks the command writes where it must.
+if sys.orig_argv[1:3] != ["-m", "bascule"] and os.environ.get("BASCULE_KEPT"):
+    _guard(*os.environ["BASCULE_KEPT"].split(os.pathsep))

@@ -13,14 +13,13 @@ import bascule_session
 import bascule_supervise
 
 
-def begin() -> None:
+def begin(name: str | None = None) -> None:
     """Record this process from here on, unless it is recorded already."""
     with contextlib.suppress(Exception):
         if bascule_run.joined() is not None:
             return
-        script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         begun = bascule_run.begin_here(
-            script, list(sys.orig_argv), run=_rank(), branch=os.environ.get("BASCULE_BRANCH")
+            name or bascule_run.script_name(), list(sys.orig_argv), run=_rank(), branch=os.environ.get("BASCULE_BRANCH")
         )
         if begun is not None:
             keep_output(begun.folder)

@@ -16,16 +16,16 @@ import time
 import weakref
 import zlib
 from array import array
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 SUFFIX = ".journal"
 HEAD = struct.Struct("<II")
-BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of their [run, name]
+BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of their labels
 POINTS = b"P"
-# Points are buffered for at most so many microseconds, and never more than so many.
-LATEST = 50_000
+BETWEEN = "\0"
+# Points are buffered for at most so many nanoseconds, and never more than so many.
+LATEST = 50_000_000
 MOST_POINTS = 8_192
 # A record that says it is longer is no record.
 MOST_BYTES = 1 << 28
@@ -36,8 +36,9 @@ class Journal:
 
     Attributes:
         folder: of the session, where each process's file lies.
-        waiting: points that are not written yet: (run, key, value, step, at).
-        due: when they are to be written, in microseconds since 1970 UTC.
+        waiting: points that are not written yet: (label, value, step, at). The label is the metric's name, after the
+            run's id and `BETWEEN` when it is another run than the session's own.
+        due: when they are to be written, in nanoseconds since 1970 UTC.
     """
 
     def __init__(self, folder: str) -> None:
@@ -54,7 +55,8 @@ class Journal:
         self._place: tuple[int, int] = (0, 0)
         self._size = 0
         self._lost = 0
-        self.waiting: deque[tuple[str, str, float, int, int]] = deque()
+        # Lists take appends and slices in one step each, whatever threads there are.
+        self.waiting: list[tuple[str, float, int, int]] = []
         self.due = 0
         self._flusher: threading.Thread | None = None
         self._closing = threading.Event()
@@ -73,22 +75,23 @@ class Journal:
 
         Args:
             run: whose; the session's own when empty.
-            at: microseconds since 1970 UTC.
+            at: nanoseconds since 1970 UTC.
         """
-        self.waiting.append((run, key, value, step, at))
+        self.waiting.append((f"{run}{BETWEEN}{key}" if run else key, value, step, at))
         if at >= self.due or len(self.waiting) >= MOST_POINTS:
             self.flush()
 
     def points(self, run: str, key: str, values: Sequence[float], steps: Iterable[int], at: int) -> None:
         """Add many points of one metric, told at one time."""
         self.flush()
+        label = f"{run}{BETWEEN}{key}" if run else key
         block = array("d", values)
         marks = array("q", steps)
         for start in range(0, len(block), MOST_POINTS):
             part = block[start : start + MOST_POINTS]
             count = len(part)
             self._write_block(
-                [(run, key)], array("I", bytes(4 * count)), array("q", [at]) * count, marks[start : start + count], part
+                [label], array("I", bytes(4 * count)), array("q", [at]) * count, marks[start : start + count], part
             )
 
     def flush(self) -> None:
@@ -97,15 +100,16 @@ class Journal:
         if self._flusher is None and self._delay:
             self._start_flusher()
         with self._lock:
-            rows = [waiting.popleft() for _ in range(min(len(waiting), MOST_POINTS))]
-            self.due = time.time_ns() // 1000 + self._delay
+            rows = waiting[:MOST_POINTS]
+            del waiting[: len(rows)]
+            self.due = time.time_ns() + self._delay
             if not rows:
                 return
-            names: dict[tuple[str, str], int] = {}
-            marks = array("I", [names.setdefault((row[0], row[1]), len(names)) for row in rows])
-            _, _, values, steps, times = zip(*rows, strict=True)
             try:
-                self._write_block(list(names), marks, array("q", times), array("q", steps), array("d", values))
+                labels, values, steps, times = zip(*rows, strict=True)
+                places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+                marks = array("I", map(places.__getitem__, labels))
+                self._write_block(list(places), marks, array("q", times), array("q", steps), array("d", values))
             except Exception:
                 self._lost += len(rows)
 
@@ -121,7 +125,7 @@ class Journal:
 
     def _write_block(
         self,
-        names: list[tuple[str, str]],
+        names: list[str],
         marks: array[int],
         times: array[int],
         steps: array[int],
@@ -177,7 +181,7 @@ class Journal:
                 self._flusher.start()
 
     def _flush_often(self) -> None:
-        while not self._closing.wait(LATEST / 1e6):
+        while not self._closing.wait(LATEST / 1e9):
             if self.waiting:
                 self.flush()
 

@@ -21,7 +21,7 @@ def load(shell: Any) -> None:
     """Record a notebook's kernel, and its cells as they are executed."""
     import bascule_here
 
-    bascule_here.begin()
+    bascule_here.begin(os.path.basename(os.environ.get("JPY_SESSION_NAME", "")) or "notebook")
     shell.events.register("post_run_cell", _executed)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import bascule_session as session
 import bascule_watch as watch
-from bascule_journal import MOST_POINTS, Journal
+from bascule_journal import BETWEEN, MOST_POINTS, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
@@ -39,6 +39,7 @@ class _Session:
         self.sender = sender
         self.pid = os.getpid()
         self.run = ""
+        self.environment: dict[str, str | None] = {}
 
 
 class ActiveRun:
@@ -54,6 +55,7 @@ class ActiveRun:
         self.name = name
         self._own = own  # the session that ends with this run
         self._key = key  # how entries name the run: empty for the session's own
+        self._before = f"{key}{BETWEEN}" if key else ""
         self._steps: dict[str, int] = {}
         self._token: Any = None
         self._open = True
@@ -88,25 +90,25 @@ class ActiveRun:
         Raises:
             TypeError: for a value that is no number.
         """
-        journal = watch.active()
+        journal = watch._journal
         if journal is None:
             return
         if step is not None and type(step) is not int:
             step = int(step)
-        at = time_ns() // 1000
+        at = time_ns()
         waiting = journal.waiting
+        before = self._before
         for key, value in values.items():
             if type(value) is not float:
                 value = float(value)
-            waiting.append((self._key, key, value, self._next(key) if step is None else step, at))
+            place = self._next(key) if step is None else step
+            waiting.append((before + key if before else key, value, place, at))
         if at >= journal.due or len(waiting) >= MOST_POINTS:
             journal.flush()
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
-        self._point(
-            watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns() // 1000
-        )
+        self._point(watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -125,7 +127,7 @@ class ActiveRun:
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
         journal = watch.active()
         if journal is not None:
-            journal.points(self._key, key, told, marks, time_ns() // 1000)
+            journal.points(self._key, key, told, marks, time_ns())
 
     def param(self, key: str, value: Any) -> None:
         """Say one parameter; another value for it is ignored, as it was said first."""
@@ -347,14 +349,17 @@ def begin_here(name: str, command: list[str], *, follow: bool = True, **more: An
     except Exception as error:
         print(f"bascule: this run is not recorded: {error}", file=sys.stderr)
         return None
-    os.environ[session.FOLDER] = folder  # processes that are started from here belong to it
+    # Processes that are started from here belong to it, and are watched from their beginning.
+    begun.environment = {name: os.environ.get(name) for name in (session.FOLDER, "PYTHONPATH")}
+    path = [HERE, os.environ.get("PYTHONPATH", "")]
+    os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
     _session.append(begun)
     atexit.register(_end, begun)
     return begun
 
 
 def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
-    script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+    script = script_name()
     told = {key: _plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
     begun = begin_here(
         name or script,
@@ -366,6 +371,11 @@ def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
         **told,
     )
     return ActiveRun(begun.run if begun else session.new_id("run"), name or script, own=begun, key="")
+
+
+def script_name() -> str:
+    """Return what people would call this process: its script."""
+    return os.path.basename(sys.argv[0])[:200] if sys.argv and sys.argv[0] else "python"
 
 
 def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -> ActiveRun:
@@ -413,7 +423,11 @@ def _end(begun: _Session) -> None:
     watch.note({"kind": "exit", "code": None})
     watch.end()
     if os.environ.get(session.FOLDER) == begun.folder:
-        del os.environ[session.FOLDER]
+        for name, value in begun.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     if begun.sender is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             begun.sender.wait(PATIENCE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
@@ -27,13 +26,13 @@ _noted = [0]
 
 def watch_seeds() -> None:
     """Watch the modules that are there, and those that are imported later."""
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
     for name in SEEDS:
         if name in sys.modules:
             _watch(sys.modules[name], name)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Lets the usual finder find a module of `SEEDS`, and looks at it after it has run."""
 
     def find_spec(

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
-import shutil
 import time
 from typing import Any
 
@@ -135,6 +133,8 @@ def create(
         "started_at": now(),
         **{key: value for key, value in more.items() if value},
     }
+    import shutil
+
     problem: OSError = FileNotFoundError("no place for journals")
     for place in [spool] if spool else spools(project, workspace):
         folder = os.path.join(place, session)
@@ -179,6 +179,8 @@ def keep(folder: str, path: str) -> str:
     Raises:
         OSError: when it cannot be read or kept.
     """
+    import shutil
+
     name = os.urandom(12).hex()
     shutil.copyfile(path, os.path.join(folder, BLOBS, name))
     return name
@@ -208,6 +210,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _login() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

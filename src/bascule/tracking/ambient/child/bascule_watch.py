@@ -10,9 +10,7 @@ import contextlib
 import os
 import sys
 import sysconfig
-import tempfile
 import threading
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -20,23 +18,11 @@ from bascule_journal import Journal
 from bascule_session import BLOBS, FOLDER, keep_bytes
 
 JOURNAL = FOLDER
-# What changes results, or how fast they come, and is set from outside.
+# What of a process' variables can change a result; `tracking.environment` has the same.
 VARIABLES = (
-    "PYTHONHASHSEED",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "RAYON_NUM_THREADS",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_VISIBLE_DEVICES",
-    "TF_DETERMINISTIC_OPS",
-    "TF_NUM_INTRAOP_THREADS",
-    "WORLD_SIZE",
-    "RANK",
-    "LOCAL_RANK",
+    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
 )
 OWN = f"{os.sep}.bascule{os.sep}"
 LONGEST_TRACE = 20_000
@@ -53,8 +39,8 @@ def begin(folder: str | None = None) -> None:
     """Open a journal in a session's folder, the one that the environment names by default, and start to watch."""
     global _journal, _skipped, _hooked
     place = folder or os.environ.get(JOURNAL)
-    if not place or not os.path.isdir(place):
-        return
+    if not place or not os.path.isdir(place) or any("resource_tracker" in word for word in sys.orig_argv):
+        return  # (a resource tracker is a servant of `multiprocessing`: it outlives its script, and does no work of it)
     _journal = Journal(place)
     _seen.clear()
     _skipped = _not_of_the_user(place)
@@ -126,8 +112,12 @@ def note_file(path: object, mode: str) -> None:
     """Note a file of the user's that is read (`r`) or written (`w`), once."""
     if _journal is None or not isinstance(path, str | bytes | os.PathLike):
         return
-    text = os.path.realpath(os.fsdecode(path))
-    if text.startswith(_skipped) or text.endswith((".pyc", ".so", ".pyd")) or (text, mode) in _seen:
+    plain = os.fsdecode(path)
+    # Most files are the interpreter's and its packages': those are told without a look at the disk.
+    if plain.endswith((".pyc", ".so", ".pyd")) or plain.startswith(_skipped):
+        return
+    text = os.path.realpath(plain)
+    if text.startswith(_skipped) or (text, mode) in _seen:
         return
     if OWN in text:  # what a workspace keeps is noted as tables
         return
@@ -155,14 +145,15 @@ def _not_of_the_user(place: str) -> tuple[str, ...]:
     # What tools keep of their own below one's home is no data.
     roots |= {os.path.expanduser(f"~/{name}") for name in (".ipython", ".jupyter", ".cache", ".config", ".local")}
     above = os.path.dirname(os.path.dirname(os.path.realpath(place)))
-    if os.path.basename(above) == ".bascule":
+    own = os.path.realpath(os.getcwd())
+    if os.path.basename(above) == ".bascule" and not own.startswith(above):  # what is done again is done in there
         roots.add(above)
-    own = os.getcwd()
     # A project below the temporary folder (as in a test) is still a project.
-    temporary = os.path.realpath(tempfile.gettempdir())
-    if not os.path.realpath(own).startswith(temporary):
+    temporary = os.path.realpath(os.environ.get("TMPDIR") or "/tmp")
+    if not own.startswith(temporary):
         roots.add(temporary)
-    return (os.path.realpath(place) + os.sep, *(os.path.realpath(root) + os.sep for root in roots))
+    found = {os.path.realpath(place), *roots, *(os.path.realpath(root) for root in roots)}
+    return tuple(root + os.sep for root in sorted(found))
 
 
 def _sources() -> list[str]:
@@ -170,7 +161,7 @@ def _sources() -> list[str]:
     found = set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if isinstance(path, str) and path.endswith(".py"):
+        if isinstance(path, str) and path.endswith(".py") and not path.startswith(_skipped):
             path = os.path.realpath(path)
             if not path.startswith(_skipped):
                 found.add(path)
@@ -205,5 +196,7 @@ def _watch_exceptions() -> None:
 
 def note_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Note the exception that ends a process."""
+    import traceback  # only when there is one
+
     text = "".join(traceback.format_exception(kind, error, trace))[-LONGEST_TRACE:]
     note({"kind": "exception", "text": f"{kind.__name__}: {error}", "trace": text})
