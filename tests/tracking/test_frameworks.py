@@ -169,6 +169,33 @@ def test_pipelines_searches_and_scores_of_scikit_learn(script: Script) -> None:
 
 
 @pytest.mark.slow
+def test_threads_of_a_script_and_safe_models_that_it_asks_for(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASCULE_TRACK_MODELS", "skops")
+    monkeypatch.setenv("BASCULE_TRACK_EXAMPLES", "off")
+    script.run(
+        f"""{textwrap.indent(DATA, "        ")}
+        from concurrent.futures import ThreadPoolExecutor
+        from sklearn.ensemble import VotingRegressor
+        from sklearn.linear_model import Ridge
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda alpha: Ridge(alpha=alpha).fit(X, y), [1, 2, 3]))
+        VotingRegressor([("a", Ridge()), ("b", Ridge())], n_jobs=2).fit(X, y)
+        """,
+        "sklearn",
+        "skops",
+    )
+    with script.workspace.catalog.read() as conn:
+        names = sorted(conn.execute(select(logged_models.c.name)).scalars())
+    assert names == ["Ridge", "Ridge", "Ridge", "VotingRegressor"]
+    models = script.models()
+    assert script.document(models["VotingRegressor"], "parts.json") == ["a=Ridge", "b=Ridge"]
+    assert (models["Ridge"]["tags"]["bascule.format"], models["Ridge"]["tags"]["bascule.safety"]) == ("skops", "safe")
+    folder = script.workspace.storage / "artifacts" / models["Ridge"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    kept = {one.name for one in folder.iterdir()}
+    assert kept == {"model.skops", "signature.json", "importance.json", "params.json"}
+
+
+@pytest.mark.slow
 def test_lightgbm_by_its_own_functions_and_as_an_estimator(script: Script) -> None:
     script.run(
         f"""{textwrap.indent(DATA, "        ")}

@@ -150,10 +150,10 @@ def keep_model(estimator: Any) -> dict[str, Any] | None:
 
 
 def _steps(estimator: Any) -> list[str]:
-    steps = getattr(estimator, "steps", None) or getattr(estimator, "transformer_list", None)
-    if not isinstance(steps, list):
-        return []
-    return [f"{step[0]}={type(step[1]).__name__}" for step in steps]
+    named = (getattr(estimator, one, None) for one in ("steps", "transformer_list", "transformers", "estimators"))
+    steps = next((one for one in named if isinstance(one, list)), [])
+    pairs = [step for step in steps if isinstance(step, tuple) and len(step) > 1]
+    return [f"{step[0]}={step[1] if isinstance(step[1], str) else type(step[1]).__name__}" for step in pairs]
 
 
 def _importance(estimator: Any, data: Any) -> dict[str, float]:

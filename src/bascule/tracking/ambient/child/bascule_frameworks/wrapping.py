@@ -48,6 +48,7 @@ class _Watch:
 class _State(threading.local):
     depth = 0
     parts: list[str] | None = None
+    owner: Any = None
 
 
 _state = _State()
@@ -122,13 +123,14 @@ def call(key: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         if watch.part is not None:
             _note_part(watch, args)
         return original(*args, **kwargs)
-    outer = state.parts
-    state.depth, state.parts = outside + 1, []
+    outer = state.parts, state.owner
+    state.depth, state.parts, state.owner = outside + 1, [], args[0] if args else None
     try:
         result = original(*args, **kwargs)
         parts = state.parts
     finally:
-        state.depth, state.parts = outside, outer
+        state.depth = outside
+        state.parts, state.owner = outer
     state.depth = outside + 1  # what looking at it calls is not the script's doing either
     try:
         watch.after(Call(result, args, kwargs, parts))
@@ -177,6 +179,8 @@ def inside() -> Any:
 
 def _note_part(watch: _Watch, args: tuple[Any, ...]) -> None:
     parts = _state.parts
+    if args and args[0] is _state.owner:  # its own method, or what it inherits
+        return
     if parts is not None and watch.part is not None and len(parts) < MOST_PARTS:
         try:
             parts.append(watch.part(args))
