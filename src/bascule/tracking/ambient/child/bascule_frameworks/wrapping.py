@@ -35,6 +35,8 @@ class Call(NamedTuple):
 
 
 After = Callable[[Call], None]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Before = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class _Watch:
     after: After
     part: Callable[[tuple[Any, ...]], str] | None
     always: bool
+    before: Before | None
 
 
 class _State(threading.local):
@@ -63,6 +66,7 @@ def wrap(
     *,
     part: Callable[[tuple[Any, ...]], str] | None = None,
     always: bool = False,
+    before: Before | None = None,
 ) -> bool:
     """Put a wrapper on a function of a module or a class; False when it has none of that name.
 
@@ -73,12 +77,13 @@ def wrap(
         after: called with each call that was not made inside another wrapped one.
         part: names what a call inside another one fitted, from its arguments.
         always: call `after` inside others too.
+        before: returns the arguments to call it with instead, such as with a callback more.
     """
     original = getattr(owner, name, None)
     if original is None or isinstance(inspect.getattr_static(owner, name), classmethod | staticmethod | property):
         return False
     key = f"{owner.__module__}.{owner.__qualname__}.{name}" if isinstance(owner, type) else f"{owner.__name__}.{name}"
-    wrapper = wrapped(framework, key, original, after, part=part, always=always)
+    wrapper = wrapped(framework, key, original, after, part=part, always=always, before=before)
     if not isinstance(owner, type):
         wrapper.__module__, wrapper.__qualname__ = owner.__name__, name
     wrapper.__name__ = name
@@ -94,9 +99,10 @@ def wrapped(
     *,
     part: Callable[[tuple[Any, ...]], str] | None = None,
     always: bool = False,
+    before: Before | None = None,
 ) -> Any:
     """Return a function that does as the original and is looked at, as `wrap` says; `key` is its own name."""
-    _watches[key] = _Watch(framework, after, part, always)
+    _watches[key] = _Watch(framework, after, part, always, before)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -123,6 +129,11 @@ def call(key: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         if watch.part is not None:
             _note_part(watch, args)
         return original(*args, **kwargs)
+    if watch.before is not None:
+        try:
+            args, kwargs = watch.before(args, dict(kwargs))
+        except Exception as error:
+            warn(watch.framework, f"{key} is captured less", error)
     outer = state.parts, state.owner
     state.depth, state.parts, state.owner = outside + 1, [], args[0] if args else None
     try:
@@ -160,6 +171,14 @@ def below(base: type) -> list[type]:
             found[cls] = None
             waiting += cls.__subclasses__()
     return list(found)
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of a name, so that it may be given one that its caller did not give."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def depth() -> int:
