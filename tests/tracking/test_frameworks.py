@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -141,6 +142,9 @@ def test_pipelines_searches_and_scores_of_scikit_learn(script: Script) -> None:
     example = script.document(pipe, "input_example.json")
     assert example["columns"] == ["a", "b", "c"]
     assert len(example["data"]) == 5
+    described = msgspec.yaml.decode(script.document(pipe, "MLmodel"))
+    assert described["flavors"]["sklearn"]["pickled_model"] == "model.pkl"
+    assert {"type": "double", "name": "a", "required": True} in json.loads(described["signature"]["inputs"])
     importance = script.document(pipe, "importance.json")
     assert max(importance, key=lambda name: abs(importance[name])) == "a"
 
@@ -192,7 +196,7 @@ def test_threads_of_a_script_and_safe_models_that_it_asks_for(script: Script, mo
     assert (models["Ridge"]["tags"]["bascule.format"], models["Ridge"]["tags"]["bascule.safety"]) == ("skops", "safe")
     folder = script.workspace.storage / "artifacts" / models["Ridge"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
     kept = {one.name for one in folder.iterdir()}
-    assert kept == {"model.skops", "signature.json", "importance.json", "params.json"}
+    assert kept == {"MLmodel", "model.skops", "signature.json", "importance.json", "params.json"}
 
 
 @pytest.mark.slow
