@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bascule.verbs import OpenProject as OpenProject
+    from bascule.verbs import feature_view as feature_view
     from bascule.verbs import init as init
     from bascule.verbs import open as open
 
@@ -100,6 +101,25 @@ if TYPE_CHECKING:
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token
+    show_model = _here.show_model
+    compare_models = _here.compare_models
+    model_card = _here.model_card
+    approve_model = _here.approve_model
+    reject_model = _here.reject_model
+    scan_model = _here.scan_model
+    trust_model = _here.trust_model
+    distrust_model = _here.distrust_model
+    sign_model = _here.sign_model
+    verify_model = _here.verify_model
+    feature_views = _here.feature_views
+    read_feature_view = _here.read_feature_view
+    feature_services = _here.feature_services
+    feature_impact = _here.feature_impact
+    unused_features = _here.unused_features
+    duplicate_features = _here.duplicate_features
+    get_training_set = _here.get_training_set
+    training_sets = _here.training_sets
+    read_training_set = _here.read_training_set
 
 
 def run(

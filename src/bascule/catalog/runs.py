@@ -37,6 +37,7 @@ experiments = Table(
     Column("lifecycle", String(10), nullable=False),  # active | deleted
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
 )
 
 experiment_tags = Table(
@@ -71,6 +72,7 @@ runs = Table(
     Column("experiment_id", Wide, nullable=False, server_default="0"),
     Column("lifecycle", String(10), nullable=False, server_default="active"),  # active | deleted
     Column("artifact_uri", Text),
+    Column("deleted_at", BigInteger),
     Index(None, "started_at"),
     Index(None, "parent_id"),
     Index(None, "number", unique=True),
@@ -227,6 +229,7 @@ logged_models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("lifecycle", String(10), nullable=False),
+    Column("deleted_at", BigInteger),
     Index(None, "experiment_id", "lifecycle", "created_at"),
     Index(None, "source_run_id"),
 )

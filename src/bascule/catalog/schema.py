@@ -43,6 +43,7 @@ from bascule.catalog.runs import (
     runs,
     subjects,
 )
+from bascule.catalog.seals import model_seals
 from bascule.catalog.traces import (
     spans,
     trace_assessments,
@@ -65,6 +66,7 @@ __all__ = [
     "metadata",
     "metric_contexts",
     "metric_points",
+    "model_seals",
     "model_uses",
     "names",
     "run_documents",
@@ -243,7 +245,7 @@ model_versions = Table(
     Column("id", String(40), primary_key=True),
     Column("model", String(250), nullable=False),
     Column("version", Integer, nullable=False),  # counted once per model over all branches, never reused
-    Column("artifact", Text, nullable=False),  # blob digest, or where an external version's files lie
+    Column("artifact", Text, nullable=False),  # a blob's digest, or where the files of a model from outside lie
     Column("run_id", String(40)),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "model", "version", unique=True),

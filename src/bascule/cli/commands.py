@@ -56,6 +56,12 @@ COMMANDS = {
     "ci": Command("bascule.cli.ci:ci", WORK, "Pull requests: a pipeline file, their run, their one comment."),
     "pii": Command("bascule.cli.personal:pii", WORK, "Find personal data, tag it, see how roles read it."),
     "anonymise": Command("bascule.cli.personal:anonymise", WORK, "Write a k-anonymous copy of a table on a branch."),
+    "features": Command(
+        "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
+    ),
+    "training-set": Command(
+        "bascule.cli.gathering:training_set", WORK, "Features for any rows, as they were known then, kept by name."
+    ),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
     "import": Command("bascule.cli.importing:bring", WORK, "Bring over what an MLflow server or folder holds."),
@@ -66,7 +72,7 @@ COMMANDS = {
     "track": Command("bascule.cli.tracking:track", WORK, "Run any script, unchanged, and record what it does."),
     "sync": Command("bascule.cli.tracking:sync", WORK, "Bring in journals of scripts that nobody could bring in."),
     "up": Command("bascule.cli.serving:up", SHIP, "Start the page, the API, inference and the scheduler."),
-    "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP."),
+    "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP and gRPC."),
     "deploy": Command("bascule.cli.delivery:deploy", SHIP, "Bring a version into service."),
     "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment the traffic that it had before."),
     "promote": Command("bascule.cli.delivery:promote", SHIP, "Give a canary all traffic now."),
@@ -78,6 +84,7 @@ COMMANDS = {
     "private": Command("bascule.cli.private:private", ASK, "Aggregates with noise, under a privacy budget."),
     "runs": Command("bascule.cli.running:runs", ASK, "List runs, show one, compare, say why two differ."),
     "models": Command("bascule.cli.asking:models", ASK, "List models and versions, or show a version's card."),
+    "model": Command("bascule.cli.modelling:model", ASK, "One version: show, compare, approve, trust, sign, verify."),
     "explain": Command("bascule.cli.asking:explain", ASK, "Which data, code, model and people made an answer."),
     "reproduce": Command("bascule.cli.asking:reproduce", ASK, "Do a run again, and say whether the same came out."),
     "audit": Command("bascule.cli.care:audit", ASK, "Who changed what, and that nobody changed the log."),

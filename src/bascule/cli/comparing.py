@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from bascule.verbs import OpenProject
 
 Form = Literal["text", "json", "html", "markdown"]
-KINDS = ("tables/", "files/", "contracts/", "features/", "entities/", "labels/", "models/", "deployments/", "monitors/")
+KINDS = (
+    "tables/",
+    "files/",
+    "contracts/",
+    "features/",
+    "services/",
+    "entities/",
+    "labels/",
+    "models/",
+    "deployments/",
+    "monitors/",
+)
 
 
 def diff(

@@ -69,8 +69,6 @@ def ingest(
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
     held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
-    if not batch.checks and project.place.has_file and table in project.file.contract:
-        held = f"unchecked: {project.file.contract[table].file} holds after bascule run"
     rows = counted(batch.report.rows, "row")
     text = f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}."
     if batch.report.rejected:

@@ -22,6 +22,7 @@ from bascule.registry.versions import LATEST, PREFIX
 STAGES = ("None", "Staging", "Production", "Archived")
 LONGEST = 256
 FORMAT = "mlflow"
+SCHEME = "mlflow-artifacts:"
 # What a version has that nobody here trained or judged.
 _BLANK: dict[str, Any] = {
     "format": FORMAT,
@@ -176,13 +177,21 @@ def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None
 
 
 def create_version(
-    ws: Workspace, branch: str, model: str, about: Mapping[str, Any], *, artifact: str, author: str
+    ws: Workspace,
+    branch: str,
+    model: str,
+    about: Mapping[str, Any],
+    *,
+    artifact: str,
+    author: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> Object:
     """Add a version to a model.
 
     Args:
         about: `source`, `run_id`, `description`, `tags`, `run_link`, `model_id`.
         artifact: where the files lie.
+        facts: of the files, such as their `digest` and `bytes`; they never change.
 
     Returns:
         The version's entry.
@@ -206,6 +215,7 @@ def create_version(
             "run_id": run,
             "created_at": at,
             "created_by": author,
+            **(facts or {}),
             "about": {"stage": STAGES[0], "updated_at": at, **about},
         }
         row = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}
@@ -305,7 +315,7 @@ def _fresh(
     rows, problems = [], []
     for number, given in versions.items():
         here, row = found["versions"].get(str(number)), taken.get(number)
-        other = here["artifact"] if here else row.artifact if row else given["artifact"]
+        other = files_of(here) if here else row.artifact if row else given["artifact"]
         if other != given["artifact"]:
             problems.append(f"Version {number} of the model {model} is another one here.")
         elif here is None:
@@ -322,6 +332,11 @@ def _is_alias(alias: str) -> bool:
         return bool(checked_alias(alias))
     except InputError:
         return False
+
+
+def files_of(entry: Object) -> str:
+    """Return where a version's files lie: an address that begins with `SCHEME`, or the digest of a bundle."""
+    return str(entry.get("files") or entry["artifact"])
 
 
 def touched(found: Object, at: int | None = None) -> Object:

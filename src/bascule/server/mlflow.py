@@ -154,11 +154,12 @@ class Tracking:
         ask = self._ask(principal, branch, {}, query_of(request))
         if request.method in SAFE_METHODS:
             demand(principal, "read")
-            if not path:
-                found = await run_in_threadpool(mlflow.list_proxied, ask)
-                return _json(msgspec.json.encode(found.body))
-            return _sent(await run_in_threadpool(ask.artifacts.file, path))
+            return await run_in_threadpool(_read_artifact, ask, path)
         demand(principal, "write")
+        if mlflow.is_exported(path):
+            raise Refused(
+                403, InputError("Registered models are read here, not written.", hint="Register another one.")
+            )
         if request.method == "PUT" and path:
             await ask.artifacts.write(path, _chunks(request))
             return _json(b"{}")
@@ -208,7 +209,7 @@ class Tracking:
             place = await run_in_threadpool(mlflow.place_of_version, ask)
         else:
             place = await run_in_threadpool(mlflow.place_of_run, ask)
-        return _sent(await run_in_threadpool(ask.artifacts.file, place))
+        return await run_in_threadpool(_read_artifact, ask, place)
 
 
 def address_of(scope: Scope) -> tuple[str, str] | None:
@@ -263,8 +264,22 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _sent(place: Place) -> Response:
-    name = place.name
+def _read_artifact(ask: Ask, path: str) -> Response:
+    """Answer with a file, or with the list of the folder that the query names."""
+    folder = path or ask.told.text("path")
+    exported = mlflow.is_exported(folder)
+    if not path:
+        found = mlflow.list_exported(ask, folder) if exported else mlflow.list_proxied(ask)
+        return _json(msgspec.json.encode(found.body))
+    if exported:
+        data = mlflow.file_of(ask.tracker.workspace.store, path)
+        headers, kind = _described(path.rpartition("/")[2])
+        return Response(data, headers=headers, media_type=kind)
+    return _sent(ask.artifacts.file(path))
+
+
+def _described(name: str) -> tuple[dict[str, str], str]:
+    """Return the headers and the media type that a file of a name is sent with."""
     suffix = Path(name).suffix.lower()
     kind = "text/plain" if suffix in _TEXT or name in ("MLmodel", "MLproject") else mimetypes.guess_type(name)[0]
     if kind is None or kind in ("text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", "application/xml"):
@@ -272,7 +287,11 @@ def _sent(place: Place) -> Response:
     said = f"attachment; filename*=UTF-8''{quote(name)}"
     if name.isascii() and not re.search(r'["\\]', name):
         said = f'attachment; filename="{name}"'
-    headers = {**_HEADERS, "content-disposition": said}
+    return {**_HEADERS, "content-disposition": said}, kind
+
+
+def _sent(place: Place) -> Response:
+    headers, kind = _described(place.name)
     if isinstance(place, Path):
         return FileResponse(place, headers=headers, media_type=kind)
     return StreamingResponse(_read(place), headers=headers, media_type=kind)

@@ -92,7 +92,7 @@ def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
 
 
 def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:
-    """Return the command of the inference worker, which listens on the port after the page's."""
+    """Return the command of the inference worker, which listens on the two ports after the page's."""
     where = (str(workspace.folder), settings.inference_host, str(settings.port + 1))
     return tethered("bascule.protocols.openinference", *where)
 

@@ -166,6 +166,20 @@ class Artifacts:
             self._land(temporary, target, path)
         return size
 
+    def read(self, path: str, most: int) -> bytes:
+        """Return a file whole.
+
+        Raises:
+            NotFound: there is none. InputError: it is a folder, or has more than `most` bytes.
+        """
+        place = self.file(path)
+        size = place.stat().st_size
+        if size > most:
+            raise InputError(
+                f"{path[:_SHOWN]!r} has {size:,} bytes; at most {most:,} are read.", hint="Use a smaller one."
+            )
+        return place.read_bytes()
+
     def size(self, path: str) -> int | None:
         """Return how many bytes a file has; None when there is none."""
         place = self.place(path)

@@ -14,19 +14,30 @@ from bascule.verbs.asking import AskingVerbs
 from bascule.verbs.bound import Asked
 from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
+from bascule.verbs.declaring import feature_view
+from bascule.verbs.featuring import FeatureVerbs
 from bascule.verbs.history import HistoryVerbs
 from bascule.verbs.integrating import IntegrationVerbs
+from bascule.verbs.modelling import ModelVerbs
 from bascule.verbs.shipping import ShippingVerbs
 from bascule.verbs.tracking import TrackingVerbs
 
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
 
-__all__ = ["OpenProject", "init", "open"]
+__all__ = ["OpenProject", "feature_view", "init", "open"]
 
 
 class OpenProject(
-    HistoryVerbs, BuildingVerbs, TrackingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs
+    HistoryVerbs,
+    BuildingVerbs,
+    FeatureVerbs,
+    TrackingVerbs,
+    ModelVerbs,
+    ShippingVerbs,
+    AskingVerbs,
+    CaringVerbs,
+    IntegrationVerbs,
 ):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 

@@ -35,19 +35,14 @@ class CaringVerbs(Bound):
         return compact_tables(Lake(self.workspace), tables, self.place.branch, target_size, dry_run=dry_run, tell=tell)
 
     def gc(self, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None) -> Collection:
-        """Delete what no kept state, no record and no hold leads to.
+        """Delete what no kept state, no record and no hold leads to, and runs that were deleted long enough ago.
 
         Args:
             grace: leave alone what is younger, in microseconds; a day when None.
             tell: is told what is going on, how far it is, and of how many.
         """
-        from bascule.lake.maintenance import collect
+        from bascule.project.collecting import collect
 
-        if not dry_run:
-            from bascule.project.remembering import let_go_unused
-
-            with self.workspace.catalog.write() as conn:
-                let_go_unused(conn)
         return collect(self.workspace, dry_run=dry_run, grace=grace, tell=tell)
 
     def retention(self) -> Retention:

@@ -18,8 +18,9 @@ from bascule.protocols.mlflow import (
     versions,
 )
 from bascule.protocols.mlflow.messages import Answer, Ask
+from bascule.protocols.mlflow.version import VERSION
 
-VERSION = "3.17.2"  # of the protocol: what the newest client that was tried speaks
+__all__ = ["ENDPOINTS", "VERSION", "Endpoint", "match"]
 
 
 @dataclass(frozen=True, slots=True)

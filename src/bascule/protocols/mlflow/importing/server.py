@@ -50,8 +50,8 @@ class ServerSource:
         try:
             port = parts.port
         except ValueError:
-            port = None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
             raise InputError(f"{address[:200]!r} is no server's address.", hint="Such as http://host:5000")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self._host = f"{host}:{port}" if port else host
