@@ -402,18 +402,24 @@ def test_too_many_fits_and_points_are_told_and_the_last_fit_is_kept(script: Scri
         """
         import bascule_frameworks.telling
         from sklearn.dummy import DummyRegressor
+        from sklearn.linear_model import SGDRegressor
         from sklearn.metrics import mean_squared_error
         bascule_frameworks.telling.MOST_POINTS = 30
         for n in range(60):
             last = DummyRegressor(strategy="constant", constant=n).fit([[0.0]], [n])
             mean_squared_error([n], [0.0])
+        learning = SGDRegressor()
+        for n in range(5):
+            learning.partial_fit([[float(n)]], [n])
         """,
         "sklearn",
     )
     with script.workspace.catalog.read() as conn:
         kept = conn.execute(select(logged_models.c.id)).scalars().all()
-    found = sorted(int(read_logged_model(Tracker(script.workspace), one)["params"]["constant"]) for one in kept)
+    told = [read_logged_model(Tracker(script.workspace), one) for one in kept]
+    found = sorted(int(one["params"]["constant"]) for one in told if one["name"] == "DummyRegressor")
     assert found == [*range(20), 59]
+    assert [one["name"] for one in told].count("SGDRegressor") == 1  # what learns bit by bit is told once, at the end
     tags = script.told["tags"]
     assert tags["bascule.kept.fits of DummyRegressor"] == "20 of 60"
     assert tags["bascule.kept.points of mean_squared_error"] == "30 of 60"
