@@ -13,7 +13,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.protocols.mlflow.messages import Answer, Ask, present
@@ -94,7 +93,7 @@ def _folder(store: BlobStore, digest: str) -> Mapping[str, bytes]:
 
 
 def _made(store: BlobStore, digest: str) -> Mapping[str, bytes]:
-    from bascule.training import unpack_model  # it loads the engines
+    from bascule.training import unpack_model
 
     try:
         bundle = unpack_model(store.get(digest))
@@ -174,4 +173,6 @@ def _python() -> str:
 
 
 def _yaml(value: Any) -> bytes:
+    import yaml
+
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()
