@@ -127,7 +127,7 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     said = bascule("deploy", "evil", "1", "--model", "evil")
     assert said.code == 1
     assert "posix.system" in said.err
-    assert "model trust evil 1" in said.err
+    assert "model trust evil@1" in said.err
     assert bascule("model", "trust", "evil", "--reason", " ").code == 2
     assert bascule("model", "trust", "evil", "--reason", "made by us").code == 0
     version = vouching_version(ws, "evil")
@@ -143,6 +143,18 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     log = bascule("audit", "log", "--json").json()
     assert {"trust", "untrust"} <= {entry["action"] for entry in log}
     assert not mark.exists()
+
+
+def test_what_the_model_file_has_run_is_told_too(outside: Callable[..., str], bascule: Bascule) -> None:
+    outside("safe", model__skops=b"PK\x05\x06" + bytes(18))
+    assert bascule("model", "scan", "safe", "--json").json()["level"] == "safe"
+    told = b"flavors: {python_function: {loader_module: my_loader, code: src}, s: {skops_trusted_types: [os.system]}}"
+    outside("loader", MLmodel=told, **{"code/evil__py": b"import os"})
+    found = bascule("model", "scan", "loader", "--json").json()
+    assert found["level"] == "pickle"
+    assert len(found["code"]) == 4
+    assert bascule("deploy", "loader", "1", "--model", "loader").code == 1
+    assert "my" in bascule("model", "card", "loader").out
 
 
 def vouching_version(ws: Workspace, name: str) -> Any:
@@ -182,6 +194,30 @@ def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_chan
         conn.execute(text("UPDATE model_seals SET signature = 'AAAA' WHERE kind = 'sign'"))
     problems = bascule("model", "verify", "m", "--json").json()["problems"]
     assert len(problems) == 2
+
+
+def test_a_version_that_is_made_ready_to_be_served_keeps_its_signature_and_its_files(
+    outside: Callable[..., str], ws: Workspace, bascule: Bascule
+) -> None:
+    pytest.importorskip("cryptography")
+    folder = outside("m", weights=b"abc")
+    before = bascule("model", "show", "m", "--json").json()
+    assert bascule("model", "sign", "m").code == 0
+    bundle = ws.store.put(b"made of the files")
+    model = ws.history.get("main", "models/m")
+    entry = model["versions"]["1"]
+    made = {**entry, "artifact": bundle, "format": "skops", "signature": {"inputs": []}, "files": entry["artifact"]}
+    ws.history.commit("main", {"models/m": {**model, "versions": {"1": made}}}, message="Make it ready")
+    assert bascule("model", "verify", "m").code == 0
+    after = bascule("model", "show", "m", "--json").json()
+    assert all(after[name] == before[name] for name in ("digest", "files", "schema", "licence"))
+    ws.store.delete(bundle)
+    assert bascule("model", "verify", "m", "--json").json()["problems"] == [
+        "the bundle that is served is missing or was changed"
+    ]
+    ws.store.put(b"made of the files")
+    put(ws, f"{folder}/weights", b"abd")
+    assert "not those that were registered" in bascule("deploy", "m", "1", "--model", "m").err
 
 
 def ask_for_approval(folder: Path) -> None:

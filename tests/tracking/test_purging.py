@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import String, Table, func, insert, select
 
 from bascule.catalog import now
-from bascule.catalog.schema import metric_points, run_params, runs, subjects
+from bascule.catalog.schema import metric_points, run_params, runs, subjects, trace_facts, traces
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.registry import external
@@ -46,6 +46,12 @@ def count(tracker: Tracker, table: object) -> int:
         return conn.execute(select(func.count()).select_from(table)).scalar_one()  # type: ignore[arg-type]
 
 
+def given(table: Table, **values: object) -> dict[str, object]:
+    """Return a row with something in every column that must have it."""
+    needed = {c.name: "x" if isinstance(c.type, String) else 1 for c in table.c if not c.nullable}
+    return needed | {key: value for key, value in values.items() if key in table.c}
+
+
 def test_a_deleted_run_is_restored_until_it_is_let_go_with_all_its_bytes(tracker: Tracker) -> None:
     ws, stays, goes = tracker.workspace, made(tracker), made(tracker)
     remote.set_run_lifecycle(tracker, goes, "deleted")
@@ -71,10 +77,15 @@ def test_an_experiment_goes_with_its_runs_and_its_name_is_free(tracker: Tracker)
     number = experiments.create_experiment(tracker, "old", tags={"k": "v"}).id
     made(tracker, number)
     model = logged.create_logged_model(tracker, number, name="m")
+    facts = {"trace_id": "t", "key": "k", "value": "v", "kind": "tag", "number": 1}
+    with ws.catalog.write() as conn:
+        conn.execute(insert(traces).values(**given(traces, id="t", experiment_id=number)))
+        conn.execute(insert(trace_facts).values(**given(trace_facts, **facts)))
     experiments.set_lifecycle(tracker, number, "deleted")
     experiments.set_lifecycle(tracker, 0, "deleted")  # the default one stays, or nothing could be logged any more
     done = purging.purge(ws, now() + 1)
     assert (done.runs, done.models, done.experiments) == (1, 1, 1)
+    assert (count(tracker, traces), count(tracker, trace_facts)) == (0, 0)
     with pytest.raises(NotFound):
         logged.read_logged_model(tracker, model)
     assert experiments.create_experiment(tracker, "old").id != number

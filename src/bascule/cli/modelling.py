@@ -165,7 +165,7 @@ def scan(name: str, version: str | None = None, /, *, common: Common = COMMON) -
         for one in found.pickles
     ]
     text = columns(rows, ("pickle", "names", "dangerous", "unknown modules", "read"), none="No pickles.")
-    text += "".join(f"\nsource that is run: {one}" for one in found.code)
+    text += "".join(f"\nis run: {one}" for one in found.code)
     trusted = f" {found.trusted.actor} trusts it: {found.trusted.reason}" if found.trusted else ""
     answer(common, msgspec.to_builtins(found), f"{text}\n{found.level}.{trusted}")
     return 1 if found.level == "dangerous" else 0

@@ -151,7 +151,7 @@ def _environment(told: dict[str, Any]) -> str:
     if made.get("python"):
         machine = f"{made.get('system', '')} {made.get('machine', '')}".strip()
         lines.append(f"- Made with Python {_text(made['python'])} on {_text(machine)}")
-    for name, text in files.items():
+    for name, text in list(files.items())[:1]:  # the others say the same in other words
         wanted = [line.strip() for line in text.splitlines() if line.strip()]
         shown = ", ".join(_code(one) for one in wanted[:MOST_NAMES]) + (" …" if len(wanted) > MOST_NAMES else "")
         lines.append(f"- `{name}`: {shown}")
@@ -186,6 +186,7 @@ def _safety(told: dict[str, Any]) -> str:
         lines.append(
             f"- {_code(one['path'])} names {len(one['globals'])} things{whole}" + (f": {named}" if named else "")
         )
+    lines += [f"- {_text(one)} is run" for one in safe["code"][:MOST_NAMES]]
     trusted = safe["trusted"]
     if trusted:
         lines.append(f"- {_text(trusted['actor'])} consented to load these bytes: {_text(trusted['reason'])}")

@@ -14,7 +14,6 @@ from bascule.history import Commit, Workspace
 from bascule.project.place import PROJECT_FILE, Place
 from bascule.registry import VersionDiff, compare, external, seals
 from bascule.registry.approvals import decisions, standing, subject_of
-from bascule.registry.external import FORMAT
 from bascule.registry.versions import LATEST, ModelVersion, split_name, version_at
 from bascule.tracking import vouching
 from bascule.tracking.mlmodel import Column, ModelFile, read_model_file
@@ -66,7 +65,7 @@ def find_version(ws: Workspace, ref: str | Commit, name: str, which: int | str |
 
 def show(ws: Workspace, version: ModelVersion) -> dict[str, Any]:
     """Return all that is known of a version, JSON-able."""
-    held, told = vouching.contents(ws, version), read_model_file(ws, version.artifact)
+    held, told = vouching.contents(ws, version), read_model_file(ws, version.place)
     safe, signed = vouching.safety(ws, version), seals.seals(ws, "sign", subject_of(version))
     about = version.about
     said: dict[str, Any] = {
@@ -104,7 +103,7 @@ def show(ws: Workspace, version: ModelVersion) -> dict[str, Any]:
 
 def schema_of(version: ModelVersion, told: ModelFile) -> dict[str, list[Column]]:
     """Return the columns that a version takes and gives, with Arrow's types."""
-    if version.format == FORMAT:
+    if version.place:
         return {"inputs": list(told.inputs), "outputs": list(told.outputs)}
     inputs = [
         Column(name=one["name"], type=ARROW.get(one["type"], one["type"]), nullable=one.get("nullable", True))
@@ -157,7 +156,7 @@ def compare_versions(ws: Workspace, before: ModelVersion, after: ModelVersion) -
         msgspec.json.decode(run["environment_json"] or "{}").get("packages", {}) if run else {}
         for run in (first, second)
     ]
-    told = [read_model_file(ws, one.artifact) for one in (before, after)]
+    told = [read_model_file(ws, one.place) for one in (before, after)]
     facts = [
         {
             "format": one.format,

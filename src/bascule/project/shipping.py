@@ -173,6 +173,7 @@ def deploy_version(
     ship = get_version(place.workspace, place.branch, model, version)
     demand_approved(place.workspace, ship, project.gates.approvals if project else 0, "Nothing is deployed")
     vouching.demand_consent(place.workspace, ship)
+    vouching.demand_unchanged(place.workspace, ship)
     commit = deploy(
         place.workspace,
         place.branch,

@@ -225,7 +225,7 @@ def _scanned(name: str, names: set[str], complete: bool) -> PickleScan:
         globals=tuple(plain[:MOST_NAMES]),
         dangerous=tuple(one for one in plain if _is_dangerous(one)),
         carries_code=any(one.startswith(CARRIERS) for one in plain),
-        unknown=tuple(sorted({one.partition(".")[0] for one in plain if one.partition(".")[0] not in KNOWN | {"?"}})),
+        unknown=tuple(sorted({one.partition(".")[0] for one in plain} - KNOWN - DANGEROUS.keys() - {"?"})),
         complete=complete,
     )
 

@@ -39,6 +39,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         forced: why it was registered although a gate refused it; empty when none did.
         digest: of all files of a version that came from outside, as they were when it was registered; else empty.
         bytes: of these files.
+        files: where these files lie, when a bundle was made of them since, so that it can be served.
         about: what only the registry of such a client knows: description, tags, stage, source, run.
         aliases: those that point to it on the branch it was read from.
     """
@@ -62,8 +63,14 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     forced: str = ""
     digest: str = ""
     bytes: int = 0
+    files: str = ""
     about: dict[str, Any] = {}
     aliases: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the files of a version from outside lie, also when a bundle was made of them; else empty."""
+        return self.files or (self.artifact if ":" in self.artifact else "")
 
     def name(self) -> str:
         """Return it as people write it: `delays@3`."""

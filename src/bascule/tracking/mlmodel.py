@@ -7,6 +7,8 @@ files beside it.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -52,6 +54,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
         example: the rows that were kept as an example, as text; empty when there are none.
         environment: the text of each file that says what it runs in.
         licence: as the client wrote it into the metadata; empty when it did not.
+        runs: what the file has run when the model is loaded, beside the loaders of MLflow: a module, a folder of
+            sources, types that are to be trusted.
     """
 
     flavors: tuple[str, ...] = ()
@@ -61,6 +65,7 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""
     environment: dict[str, str] = {}
     licence: str = ""
+    runs: tuple[str, ...] = ()
 
 
 def read_model_file(ws: Workspace, artifact: str) -> ModelFile:
@@ -87,7 +92,22 @@ def read_model_file(ws: Workspace, artifact: str) -> ModelFile:
         example=_beside(ws, root, example) if isinstance(example, str) else "",
         environment={name: text for name in ENVIRONMENTS if (text := _beside(ws, root, name))},
         licence=licence if isinstance(licence, str) else "",
+        runs=tuple(_runs(flavors)) if isinstance(flavors, dict) else (),
     )
+
+
+def _runs(flavors: dict[Any, Any]) -> Iterator[str]:
+    """Yield what loading runs that is not MLflow's own."""
+    for name, flavor in flavors.items():
+        if not isinstance(flavor, dict):
+            continue
+        loader = flavor.get("loader_module")
+        if isinstance(loader, str) and not re.fullmatch(r"mlflow(\.\w+)*", loader):
+            yield f"the module {loader[:200]}"
+        if isinstance(flavor.get("code"), str):
+            yield f"the sources in {flavor['code'][:200]}"
+        if flavor.get("skops_trusted_types"):
+            yield f"types that {name!s:.50} is told to trust: {str(flavor['skops_trusted_types'])[:200]}"
 
 
 def _columns(text: Any, side: str, notes: list[str]) -> tuple[Column, ...]:

@@ -31,7 +31,12 @@ from bascule.catalog.schema import (
     run_tags,
     runs,
     settings,
+    spans,
     subjects,
+    trace_assessments,
+    trace_facts,
+    trace_runs,
+    traces,
 )
 from bascule.errors import InputError
 from bascule.history import Workspace
@@ -202,6 +207,10 @@ def _delete_rows(conn: Connection, found: _Found) -> None:
         conn.execute(delete(settings).where(settings.c.key == PURGED))
         conn.execute(insert(settings).values(key=PURGED, value=str(max(int(last), *found.experiments))))
     for ids in _parts(found.experiments):
+        for table in (trace_facts, trace_runs, trace_assessments, spans):
+            held = select(traces.c.id).where(traces.c.experiment_id.in_(ids))
+            conn.execute(delete(table).where(table.c.trace_id.in_(held)))
+        conn.execute(delete(traces).where(traces.c.experiment_id.in_(ids)))
         conn.execute(delete(datasets).where(datasets.c.experiment_id.in_(ids)))
         conn.execute(delete(experiment_tags).where(experiment_tags.c.experiment_id.in_(ids)))
         conn.execute(delete(experiments).where(experiments.c.id.in_(ids)))

@@ -18,7 +18,6 @@ from bascule.errors import BasculeError, CheckFailed, InputError
 from bascule.history import Workspace
 from bascule.registry import seals
 from bascule.registry.approvals import checked_reason, subject_of
-from bascule.registry.external import FORMAT
 from bascule.registry.pickles import PickleScan, scan
 from bascule.registry.seals import Seal
 from bascule.registry.versions import ModelVersion
@@ -64,7 +63,7 @@ class Safety(msgspec.Struct, frozen=True, kw_only=True):
         level: `safe` (data only), `pickle` (code runs when it is loaded), `dangerous` (what is called can do anything,
             or hides).
         pickles: what each pickle names.
-        code: source files that are run when it is loaded.
+        code: source files that are run when it is loaded, and what else its own description has run.
         trusted: the consent that holds for exactly these bytes, or None.
     """
 
@@ -99,9 +98,12 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 def contents(ws: Workspace, version: ModelVersion) -> Contents:
     """Read all files of a version and return their digests."""
-    if version.format == FORMAT:
-        return contents_of_place(ws, version.artifact)
     files, missing = [], []
+    if version.place:
+        held = contents_of_place(ws, version.place)
+        if version.artifact == version.place or _hashed_blob(ws, version.artifact) == version.artifact:
+            return held
+        return msgspec.structs.replace(held, missing=(*held.missing, "the bundle that is served"))
     for path, digest in (("model", version.artifact), ("card", version.card), ("contract", version.contract)):
         if digest is None:
             continue
@@ -132,9 +134,11 @@ def contents_of_place(ws: Workspace, artifact: str) -> Contents:
 
 def safety(ws: Workspace, version: ModelVersion) -> Safety:
     """Look through all files of a version for what would run if it were loaded."""
+    from bascule.tracking.mlmodel import read_model_file
+
     held = contents(ws, version)
     pickles: list[PickleScan] = []
-    sources = []
+    sources = [f"MLmodel: {one}" for one in read_model_file(ws, version.place).runs]
     for one in held.files:
         with _file(ws, version, one) as source:
             pickles += scan(one.path, source, one.size)
@@ -177,9 +181,22 @@ def demand_consent(ws: Workspace, version: ModelVersion) -> Safety:
     raise CheckFailed(
         f"{version.name()} runs code when it is loaded, and {why}.{named}",
         details=[msgspec.to_builtins(one) for one in found.pickles],
-        hint=f"Look at it with: bascule model scan {version.model} {version.version}\n"
-        f'Then: bascule model trust {version.model} {version.version} --reason "why"',
+        hint=f'See `bascule model scan {version.name()}`, then: bascule model trust {version.name()} --reason "why"',
     )
+
+
+def demand_unchanged(ws: Workspace, version: ModelVersion) -> None:
+    """Refuse a version whose files are not those that were registered.
+
+    Raises:
+        CheckFailed: naming what differs.
+    """
+    if problems := _differences(version, contents(ws, version)):
+        raise CheckFailed(
+            f"{version.name()}: {'; '.join(problems)}.",
+            details=[{"problem": one} for one in problems],
+            hint=f"Put its files back, or register it anew. See: bascule model verify {version.name()}",
+        )
 
 
 def sign(ws: Workspace, version: ModelVersion, reason: str = "") -> Seal:
@@ -245,7 +262,9 @@ def _differences(version: ModelVersion, held: Contents) -> list[str]:
 
 def _statement(version: ModelVersion, held: Contents) -> bytes:
     """Return what is signed: everything that the record says of the version, and every file's digest."""
-    record = {k: v for k, v in msgspec.to_builtins(version).items() if k not in ("aliases", "about")}
+    # A bundle that is made of files from outside, so that they can be served, says nothing new.
+    left = {"aliases", "about", *(("artifact", "format", "signature", "files") if version.place else ())}
+    record = {k: v for k, v in msgspec.to_builtins(version).items() if k not in left} | {"place": version.place}
     files = [[one.path, one.digest, one.size] for one in held.files]
     return msgspec.json.encode({"record": record, "files": files}, order="deterministic")
 
@@ -261,6 +280,14 @@ def _hashed(path: str, source: BinaryIO) -> VersionFile:
         hasher.update(chunk)
         size += len(chunk)
     return VersionFile(path=path, digest=hasher.hexdigest(), size=size)
+
+
+def _hashed_blob(ws: Workspace, digest: str) -> str:
+    try:
+        with ws.store.open(digest) as source:
+            return _hashed("", source).digest
+    except BasculeError:
+        return ""
 
 
 def _places(ws: Workspace, artifact: str) -> Iterator[tuple[str, Place]]:
@@ -284,11 +311,11 @@ def _places(ws: Workspace, artifact: str) -> Iterator[tuple[str, Place]]:
 
 @contextmanager
 def _file(ws: Workspace, version: ModelVersion, file: VersionFile) -> Iterator[BinaryIO]:
-    if version.format != FORMAT:
+    if not version.place:
         with ws.store.open(file.digest) as source:
             yield source
         return
-    root = confined(version.artifact.removeprefix(SCHEME).lstrip("/"))
+    root = confined(version.place.removeprefix(SCHEME).lstrip("/"))
     with _opened(Artifacts(ws).file(f"{root}/{file.path}")) as source:
         yield source
 
@@ -306,4 +333,4 @@ def registered(ws: Workspace, artifact: str) -> dict[str, Any]:
     if not artifact.startswith(SCHEME):
         return {}
     held = contents_of_place(ws, artifact)
-    return {"digest": held.digest, "bytes": held.size, "files": len(held.files)} if held.files else {}
+    return {"digest": held.digest, "bytes": held.size} if held.files else {}
