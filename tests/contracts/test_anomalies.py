@@ -57,7 +57,7 @@ def checked(connection: duckdb.DuckDBPyConnection, rule: dict[str, Any], past: l
     found = next(result for result in report.results if result.name == "it")
     told = found.status == "passed" and found.unusual
     assert ("unusual   it" in render_text(report)) is told
-    for words in (render_markdown(report), render_junit(report), render_html(report)):
+    for words in (render_markdown(report), render_junit(report), render_html([report])):
         assert ("unusual: " in words) is told
     ElementTree.fromstring(render_junit(report))
     return found
