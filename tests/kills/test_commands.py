@@ -184,7 +184,7 @@ def test_a_killed_init_is_finished_by_the_next(story: Story) -> None:
     assert whole.code == 0, whole
     wanted = [path.relative_to(story.folder / "whole") for path in (story.folder / "whole").rglob("*.sql")]
     assert len(wanted) > 1
-    for number in range(10):
+    for number in range(5):
         into = f"made{number}"
         init(into, kill_after=whole.seconds * story.chance.uniform(0.6, 1))
         was_whole = (story.folder / into / ".bascule/workspace.toml").exists()

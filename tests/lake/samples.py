@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from bascule.lake import Lake, engine
 from bascule.lake.objects import Object
 from bascule.store import Place
-from bascule.store.places import below, sizes
+from bascule.store.places import below, expects_objects, sizes
 
 # A test of the lake's promises, on disk and in object storage.
 everywhere = pytest.mark.parametrize("lake", ["disk", "s3"], indirect=True)
@@ -34,8 +36,17 @@ def state(lake: Lake, name: str, ref: str = "main") -> Object:
 
 def names_in(lake: Lake, value: Object, column: str = "name") -> list[Any]:
     """One column of a table in scan order."""
-    with engine.opened() as connection:
-        return connection.sql(f"SELECT {column} FROM {lake.scan(value)}").to_arrow_table().column(0).to_pylist()
+    return read(f"SELECT {column} FROM {lake.scan(value)}").column(0).to_pylist()
+
+
+def read(query: str) -> pa.Table:
+    """What DuckDB answers. It is opened once, for some tests look into a lake a hundred times."""
+    return _opened(expects_objects()).cursor().sql(query).to_arrow_table()
+
+
+@cache
+def _opened(expects: bool) -> duckdb.DuckDBPyConnection:
+    return engine.connect()
 
 
 def everything_in(folder: Place) -> dict[str, bytes]:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.lake.samples import read
 
 from bascule.history import Workspace
-from bascule.lake import Lake, engine
+from bascule.lake import Lake
 from bascule.lake.doctor import check
 from bascule.lake.iceberg import snapshots
 from bascule.lake.objects import Object
@@ -119,8 +120,7 @@ class LakeModel(RuleBasedStateMachine):
             self.compare(*self.now)
 
     def compare(self, value: Object, columns: list[str], rows: list[Row]) -> None:
-        with engine.opened() as connection:
-            found = connection.sql(f"SELECT * FROM {self.lake.scan(value)}").to_arrow_table()
+        found = read(f"SELECT * FROM {self.lake.scan(value)}")
         assert found.column_names == columns
         assert sorted(map(repr, found.to_pylist())) == sorted(repr({c: r[c] for c in columns}) for r in rows)
         assert value["rows"] == len(rows)

@@ -88,6 +88,24 @@ SURE = [
     ("ts = TIMESTAMP '2024-03-05 01:00:00'", None),
     ("ts = CAST('2024-03-05' AS DATE)", None),
 ]
+NOT_SURE = [
+    "SELECT * FROM t WHERE x > 50",
+    "SELECT * FROM t WHERE NOT id = 7",
+    "SELECT * FROM t WHERE id IS NULL",
+    "SELECT * FROM t WHERE id = 7 OR id IS NULL",
+    "SELECT * FROM t WHERE id::VARCHAR = '7'",
+    "SELECT * FROM t WHERE id = 7.0",
+    "SELECT * FROM t WHERE id = '7'",
+    "SELECT count(*) AS n FROM t HAVING n = 7",
+    "SELECT id + 50 AS y FROM t WHERE y = 57",
+    "SELECT * FROM t AS a(b, c) WHERE b = 7",
+    "SELECT * FROM t JOIN t AS u ON t.id = u.id WHERE t.id = 7",
+    "SELECT * FROM t WHERE id = 7 AND (SELECT count(*) FROM t) = 59",
+    "SELECT * FROM t WHERE id = 7 UNION ALL SELECT * FROM t WHERE id = 8",
+    "WITH u AS (SELECT * FROM t WHERE id > 3) SELECT * FROM u WHERE id = 7",
+    "SELECT count(*) AS n FROM (SELECT * FROM t) AS u WHERE id = 7",
+    "SELECT count(*) AS n FROM t TABLESAMPLE 100 PERCENT WHERE id = 7",
+]
 UNSURE = [
     ("ID BETWEEN 12 AND 13 OR false", None),
     ("s = '004'", None),
@@ -109,29 +127,10 @@ def test_rows_are_the_same_and_files_fewer(table: None, read: Read) -> None:
         assert read(f"SELECT * FROM t WHERE {where}", params)[0], where
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM t WHERE x > 50",
-        "SELECT * FROM t WHERE NOT id = 7",
-        "SELECT * FROM t WHERE id IS NULL",
-        "SELECT * FROM t WHERE id = 7 OR id IS NULL",
-        "SELECT * FROM t WHERE id::VARCHAR = '7'",
-        "SELECT * FROM t WHERE id = 7.0",
-        "SELECT * FROM t WHERE id = '7'",
-        "SELECT count(*) AS n FROM t HAVING n = 7",
-        "SELECT id + 50 AS y FROM t WHERE y = 57",
-        "SELECT * FROM t AS a(b, c) WHERE b = 7",
-        "SELECT * FROM t JOIN t AS u ON t.id = u.id WHERE t.id = 7",
-        "SELECT * FROM t WHERE id = 7 AND (SELECT count(*) FROM t) = 59",
-        "SELECT * FROM t WHERE id = 7 UNION ALL SELECT * FROM t WHERE id = 8",
-        "WITH u AS (SELECT * FROM t WHERE id > 3) SELECT * FROM u WHERE id = 7",
-        "SELECT count(*) AS n FROM (SELECT * FROM t) AS u WHERE id = 7",
-        "SELECT count(*) AS n FROM t TABLESAMPLE 100 PERCENT WHERE id = 7",
-    ],
-)
-def test_what_is_not_sure_narrows_nothing(table: None, read: Read, query: str) -> None:
-    assert read(query)[1] == read("SELECT * FROM t")[1]
+def test_what_is_not_sure_narrows_nothing(table: None, read: Read) -> None:
+    whole = read("SELECT * FROM t")[1]
+    for query in NOT_SURE:
+        assert read(query)[1] == whole, query
 
 
 def test_one_session_asks_one_thing_after_the_other(table: None, lake: Lake) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lake.samples import everywhere
+from tests.lake.samples import everywhere, read
 
 from bascule.history import Workspace
 from bascule.lake import Lake, engine, ingest
@@ -36,8 +36,7 @@ def table(rows: State) -> pa.Table:
 
 
 def rows_of(lake: Lake, value: Object) -> State:
-    with engine.opened() as connection:
-        found = connection.sql(f"SELECT id, x, y FROM {lake.scan(value)}").to_arrow_table().to_pylist()
+    found = read(f"SELECT id, x, y FROM {lake.scan(value)}").to_pylist()
     assert len({row["id"] for row in found}) == len(found)
     assert value["rows"] == len(found)
     return {row["id"]: (row["x"], row["y"]) for row in found}
@@ -116,7 +115,7 @@ def test_any_two_sides(shared: Lake, **sides: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @SIDES
 def test_many_pairs_of_sides(shared: Lake, **sides: Any) -> None:
     check_sides(shared, **sides)

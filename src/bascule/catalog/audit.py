@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GENESIS = "0" * 64
 # Any fixed number will do: it names the lock that makes PostgreSQL writers take turns at the chain's end.
 CHAIN_LOCK = 7_400_001
+# Built once: every change of a branch asks this.
+_END = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+_ENTRY = insert(audit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def append(conn: Connection, *, actor: str, action: str, subject: str, detail: M
     The entry exists if and only if what it tells of was committed.
     """
     take_turn(conn)
-    last = conn.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
+    last = conn.execute(_END).first()
     seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
     fields = {
         "seq": seq,
@@ -53,7 +56,7 @@ def append(conn: Connection, *, actor: str, action: str, subject: str, detail: M
         "detail_json": msgspec.json.encode(detail or {}, order="deterministic").decode(),
         "previous_hash": previous,
     }
-    conn.execute(insert(audit).values(**fields, hash=_hash(fields)))
+    conn.execute(_ENTRY, {**fields, "hash": _hash(fields)})
     return int(seq)
 
 

@@ -38,7 +38,7 @@ def profile(
     Args:
         table: a table, or a set of files (files/NAME where both have the name).
     """
-    from bascule.project import profiling
+    from bascule.project import lines, profiling
 
     terminal = sys.stdout.isatty()
     tell = say if sys.stderr.isatty() and not common.json else lambda text: None
@@ -47,7 +47,7 @@ def profile(
     )
     if html is not None:
         _write(html, profiling.html(found))
-    width = shutil.get_terminal_size().columns if terminal else profiling.WIDTH
+    width = shutil.get_terminal_size().columns if terminal else lines.WIDTH
     text = profiling.text(found, width=width, color=False)
     if html is not None:
         text += f"\n\n{html} is written."

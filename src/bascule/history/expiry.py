@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from bascule.catalog import upsert
 from bascule.catalog.schema import expirations
@@ -20,6 +20,9 @@ from bascule.errors import Expired
 
 COMMIT, STATE, CONTENT = "commit", "state", "content"
 AT_ONCE = 500
+_AMONG = (
+    select(expirations).where(expirations.c.name.in_(bindparam("names", expanding=True))).order_by(expirations.c.name)
+)
 
 
 class Expiration(NamedTuple):
@@ -42,8 +45,7 @@ def found(conn: Connection, names: Iterable[str]) -> list[Expiration]:
     """Return which of some commits and objects expired."""
     rows: list[Expiration] = []
     for part in _parts(names):
-        query = select(expirations).where(expirations.c.name.in_(part)).order_by(expirations.c.name)
-        rows += [Expiration(**row._mapping) for row in conn.execute(query)]
+        rows += [Expiration(**row._mapping) for row in conn.execute(_AMONG, {"names": part})]
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from bascule.catalog import audit, now
 from bascule.catalog.schema import commits, ref_log, refs
@@ -43,12 +43,17 @@ def head(conn: Connection, name: str, asked: str) -> str:
     if found := rows.find_ref(conn, name):
         return found.head
     if len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name):
-        ids = conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(2)).scalars().all()
+        ids = conn.execute(select(commits.c.id).where(_begins_with(name)).limit(2)).scalars().all()
         if len(ids) == 1:
             return str(ids[0])
         if ids:
             raise InputError(f"{name!r} begins more than one commit.", hint="Write more of the id.")
     raise NotFound("branch, tag or commit", asked, [ref.name for ref in listed(conn)])
+
+
+def _begins_with(start: str) -> ColumnElement[bool]:
+    # A range and not LIKE, which reads every commit: SQLite's does not heed case, so it has no use for the index.
+    return and_(commits.c.id >= start, commits.c.id < f"{start}g")
 
 
 def head_at(conn: Connection, name: str, at: int) -> str:
@@ -80,8 +85,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
     _refuse_mistakable(conn, name)
     moment = now()
     ref = Ref(name, kind, at, False, moment, moment)
-    row = {"name": name, "kind": kind, "head": at, "protected": False, "created_at": moment, "updated_at": moment}
-    conn.execute(insert(refs).values(**row))
+    rows.add_ref(conn, ref)
     rows.log_move(conn, name, None, at, author, "create")
     expiry.refuse(conn, [at])
     return ref
@@ -90,7 +94,7 @@ def create(conn: Connection, name: str, kind: Kind, at: str, author: str) -> Ref
 def _refuse_mistakable(conn: Connection, name: str) -> None:
     """Raise `InputError` for a name that would be taken for a commit, or that lies below or above another one."""
     is_id = len(name) >= ID_PREFIX and all(c in "0123456789abcdef" for c in name)
-    if is_id and conn.execute(select(commits.c.id).where(commits.c.id.startswith(name)).limit(1)).scalar():
+    if is_id and conn.execute(select(commits.c.id).where(_begins_with(name)).limit(1)).scalar():
         told = f"{name!r} cannot name a branch or a tag: a commit's id begins so."
         raise InputError(told, hint="Take another name.")
     if name.startswith(OWN):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from blake3 import blake3
-from sqlalchemy import Connection, Row, insert, literal, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, literal, select, update
 
 from bascule.catalog import audit, now, upsert
 from bascule.catalog.schema import commits, nodes, ref_log, refs
 from bascule.history.commits import Commit, Object, canonical, commit_id
 from bascule.history.refs import Ref
 
+# Built once: putting a statement together takes longer than SQLite does to answer it.
+_REF = select(refs).where(refs.c.name == bindparam("name"))
+_HELD_REF = _REF.with_for_update()
+_NEW_REF, _MOVED, _NEW_COMMIT = insert(refs), insert(ref_log), insert(commits)
+
 
 def find_ref(conn: Connection, name: str, lock: bool = False) -> Ref | None:
     """Return a branch or a tag by name; with `lock`, nobody else moves it until the transaction ends."""
-    query = select(refs).where(refs.c.name == name)
-    row = conn.execute(query.with_for_update() if lock else query).first()
+    row = conn.execute(_HELD_REF if lock else _REF, {"name": name}).first()
     return Ref(**row._mapping) if row else None
 
 
@@ -36,11 +41,15 @@ def move(conn: Connection, name: str, before: str | None, after: Commit, author:
     """Make a branch point at a commit (`before` None makes the branch)."""
     moment = now()
     if before is None:
-        row = {"name": name, "kind": "branch", "head": after.id, "protected": False}
-        conn.execute(insert(refs).values(**row, created_at=moment, updated_at=moment))
+        add_ref(conn, Ref(name, "branch", after.id, False, moment, moment))
     else:
         conn.execute(update(refs).where(refs.c.name == name).values(head=after.id, updated_at=moment))
     log_move(conn, name, before, after.id, author, action, after.message)
+
+
+def add_ref(conn: Connection, ref: Ref) -> None:
+    """Write the row of a new branch or tag."""
+    conn.execute(_NEW_REF, asdict(ref))
 
 
 def log_move(
@@ -48,7 +57,7 @@ def log_move(
 ) -> None:
     """Tell the reflog and the audit log that a name moved."""
     row = {"ref": name, "before": before, "after": after, "actor": author, "action": action, "at": now()}
-    conn.execute(insert(ref_log).values(**row))
+    conn.execute(_MOVED, row)
     detail = {"before": before, "after": after, **({"message": text} if text else {})}
     audit.append(conn, actor=author, action=action, subject=f"refs/{name}", detail=detail)
 
@@ -66,19 +75,18 @@ def write_commit(
     moment = now()
     name = commit_id(parents, root, author, message, moment, meta)
     parent, parent2 = (*parents, None, None)[:2]
-    conn.execute(
-        insert(commits).values(
-            id=name,
-            parent=parent,
-            parent2=parent2,
-            root=root,
-            author=author,
-            message=message,
-            created_at=moment,
-            generation=generation,
-            meta_json=canonical(meta).decode(),
-        )
-    )
+    row = {
+        "id": name,
+        "parent": parent,
+        "parent2": parent2,
+        "root": root,
+        "author": author,
+        "message": message,
+        "created_at": moment,
+        "generation": generation,
+        "meta_json": canonical(meta).decode(),
+    }
+    conn.execute(_NEW_COMMIT, row)
     return Commit(name, parents, root, author, message, moment, generation, dict(meta))
 
 

@@ -60,65 +60,78 @@ def revert(
     """
     if force is not None and not force.strip():
         raise InputError("A forced revert needs a reason.", hint='Say why, such as: --force "hotfix for #12".')
-    history, who = workspace.history, actor()
-    commit = history.resolve(ref)
-    protected = any(branch.name == on and branch.protected for branch in history.branches())
-    refused = f"{commit.short} is not reverted on {on!r}"
-    served: dict[str, tuple[Object | None, Object | None]] = {}
-    meta: dict[str, str] = {}
+    commit = workspace.history.resolve(ref)
+    return _Reverting(workspace, commit, on, force, required).land(message)
 
-    def adapt(staged: Staged) -> dict[str, Object | None]:
-        meta.clear()
-        landing, lost = _deployments(workspace, staged, commit)
+
+class _Reverting:
+    """One undoing: what is tried anew when somebody else moved the branch meanwhile, and what it leaves on record."""
+
+    def __init__(
+        self, workspace: Workspace, commit: Commit, on: str, force: str | None, required: Required | None
+    ) -> None:
+        self.workspace, self.commit, self.on, self.force, self.required = workspace, commit, on, force, required
+        self.author = actor()
+        self._protected = any(branch.name == on and branch.protected for branch in workspace.history.branches())
+        self._refused = f"{commit.short} is not reverted on {on!r}"
+        self._served: list[tuple[Object | None, Object | None]] = []
+        self._meta: dict[str, str] = {}
+
+    def land(self, message: str | None) -> Commit:
+        settle = _Resolver(Lake(self.workspace))
+        try:
+            made = self.workspace.history.revert(
+                self.commit.id,
+                on=self.on,
+                author=self.author,
+                message=message,
+                resolve=settle,
+                adapt=self._adapt,
+                check=self._check,
+                meta=self._meta,
+                also=self._record,
+            )
+        except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the revert landed
+            settle.discard(None)
+            raise
+        settle.discard(made)
+        return made
+
+    def _adapt(self, staged: Staged) -> dict[str, Object | None]:
+        self._meta.clear()
+        self._served.clear()
+        landing, lost = _deployments(self.workspace, staged, self.commit)
         if lost:
-            said = _told(refused, lost)
-            if force is None:
+            said = _told(self._refused, lost)
+            if self.force is None:
                 raise said
-            meta.update(forced=force, refused=said.message)
-        served.clear()
+            self._meta.update(forced=self.force, refused=said.message)
         for path, after in landing.items():
-            current = history.read(staged.target, path)
+            current = self.workspace.history.read(staged.target, path)
             if has_moved(current, after):
-                served[path] = current, after
+                self._served.append((current, after))
         return landing
 
-    def check(staged: Staged) -> None:
-        if not protected or _has_been(workspace, staged, commit):
+    def _check(self, staged: Staged) -> None:
+        if not self._protected or _has_been(self.workspace, staged, self.commit):
             return
         try:
-            check_staged(workspace, staged, refused, f"{on!r} is unchanged.", REPAIR)
-            if required is not None:
-                check_required(workspace, required, staged, on, refused)
+            check_staged(self.workspace, staged, self._refused, f"{self.on!r} is unchanged.", REPAIR)
+            if self.required is not None:
+                check_required(self.workspace, self.required, staged, self.on, self._refused)
         except CheckFailed as failed:
-            if force is None:
+            if self.force is None:
                 raise
-            meta.update(forced=force, refused="\n\n".join([*filter(None, [meta.get("refused")]), failed.message]))
+            said = [*filter(None, [self._meta.get("refused")]), failed.message]
+            self._meta.update(forced=self.force, refused="\n\n".join(said))
 
-    def also(conn: Connection, made: Commit) -> None:
-        for before, after in served.values():
-            record_revert(conn, on, before, after, who, made)
-        if meta:
-            decision = {"subject": f"commits/{made.id}", "decision": "forced", "actor": who, "reason": force}
-            conn.execute(insert(approvals).values(id=new_id("approval"), at=now(), **decision))
-
-    settle = _Resolver(Lake(workspace))
-    try:
-        made = history.revert(
-            commit.id,
-            on=on,
-            author=who,
-            message=message,
-            resolve=settle,
-            adapt=adapt,
-            check=check,
-            meta=meta,
-            also=also,
-        )
-    except (CheckFailed, Conflict, InputError):  # of any other error nobody knows whether the revert landed
-        settle.discard(None)
-        raise
-    settle.discard(made)
-    return made
+    def _record(self, conn: Connection, made: Commit) -> None:
+        for before, after in self._served:
+            record_revert(conn, self.on, before, after, self.author, made)
+        if self._meta:
+            decision = {"decision": "forced", "actor": self.author, "reason": self.force}
+            row = {"id": new_id("approval"), "at": now(), "subject": f"commits/{made.id}", **decision}
+            conn.execute(insert(approvals).values(**row))
 
 
 class _Resolver:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote
 
 from bascule.errors import InputError, NotFound
@@ -23,6 +24,15 @@ from bascule.store.places import ObjectPath
 FOLDER = "artifacts"
 MOST_CHARACTERS = 4096
 _SHOWN = 120
+CHUNK = 1 << 20
+
+
+class Readable(Protocol):
+    """What gives its bytes bit by bit."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return the next bytes; none at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -123,8 +133,6 @@ class Artifacts:
                 place.unlink(missing_ok=True)
             place.remove_tree()
         elif place.is_dir():
-            import shutil
-
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
@@ -135,9 +143,8 @@ class Artifacts:
         Returns:
             How many bytes it has.
         """
+        self.checked_target(path)
         target = self.place(path)
-        if target == self._root or target.is_dir():
-            raise _invalid(path)
         size = 0
         with self._receiving() as (out, temporary):
             async for chunk in chunks:
@@ -148,10 +155,62 @@ class Artifacts:
             self._land(temporary, target, path)
         return size
 
-    @contextmanager
-    def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:
+    def keep(self, path: str, source: Path) -> None:
+        """Keep a file of this machine; it appears whole or not at all, and is on the disk when this returns."""
+        with source.open("rb") as data:
+            self.put(path, data)
+
+    def checked_target(self, path: str) -> None:
+        """Refuse a path that no file can have: it leads out, or is a folder.
+
+        Raises:
+            InputError.
+        """
+        target = self.place(path)
+        if target == self._root or target.is_dir():
+            raise _invalid(path)
+
+    @property
+    def waiting(self) -> Path:
+        """A folder on the local disk for what is not whole yet."""
         folder = self._root.parent / f"{FOLDER}.tmp" if isinstance(self._root, Path) else self._temporary
         assert isinstance(folder, Path)
+        return folder
+
+    def put(self, path: str, source: Readable) -> int:
+        """Keep a file as `write` does, from something that is read."""
+        self.checked_target(path)
+        target = self.place(path)
+        with self._receiving() as (out, temporary):
+            shutil.copyfileobj(source, out, CHUNK)
+            size = out.tell()
+            out.flush()
+            os.fsync(out.fileno())
+            self._land(temporary, target, path)
+        return size
+
+    def read(self, path: str, most: int) -> bytes:
+        """Return a file whole.
+
+        Raises:
+            NotFound: there is none. InputError: it is a folder, or has more than `most` bytes.
+        """
+        place = self.file(path)
+        size = place.stat().st_size
+        if size > most:
+            raise InputError(
+                f"{path[:_SHOWN]!r} has {size:,} bytes; at most {most:,} are read.", hint="Use a smaller one."
+            )
+        return place.read_bytes()
+
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has; None when there is none."""
+        place = self.place(path)
+        return place.stat().st_size if place.is_file() else None
+
+    @contextmanager
+    def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:
+        folder = self.waiting
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"artifact-{secrets.token_hex(8)}"
         try:

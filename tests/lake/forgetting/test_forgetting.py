@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lake.samples import everything_in, everywhere, state
+from tests.lake.samples import everything_in, everywhere, read, state
 
 from bascule.catalog import audit
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
-from bascule.lake import Lake, RecordTable, Session, engine, forget, forget_rows, ingest
+from bascule.lake import Lake, RecordTable, Session, forget, forget_rows, ingest
 from bascule.lake.doctor import check, settle
 from bascule.lake.forgetting import Forgotten, Request
 from bascule.lake.iceberg import files
@@ -38,8 +38,7 @@ def people(*emails: str | None, start: int = 0) -> pa.Table:
 
 
 def rows(lake: Lake, ref: str, table: str = "people") -> list[tuple[Any, ...]]:
-    with engine.opened() as connection:
-        found = connection.sql(f"FROM {lake.scan(state(lake, table, ref))}").to_arrow_table()
+    found = read(f"FROM {lake.scan(state(lake, table, ref))}")
     return sorted((tuple(row.values()) for row in found.to_pylist()), key=repr)
 
 
@@ -151,7 +150,7 @@ def test_the_audit_log_tells_of_it_without_the_value(lake: Lake, history_of_peop
 
 @pytest.mark.parametrize(
     ("lake", "step"),
-    [*(("disk", step) for step in range(0, 60, 3)), *(("s3", step) for step in range(1, 130, 32))],
+    [*(("disk", step) for step in range(0, 60, 5)), *(("s3", step) for step in range(1, 130, 32))],
     indirect=["lake"],
 )
 def test_killed_at_any_step_and_called_again(

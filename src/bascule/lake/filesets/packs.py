@@ -77,12 +77,12 @@ class PackWriter:
         """Begin to store the pack that is open."""
         if not self._things:
             return
-        data, things = b"".join(self._parts), self._things
+        parts, things = self._parts, self._things
         self.bytes += self._size
         self._parts, self._size, self._things = [], 0, []
         self._closed()
         self._wait(UPLOADS - 1)
-        self._waiting.append((things, self._uploads.submit(self.store.put, data)))
+        self._waiting.append((things, self._uploads.submit(_put, self.store, parts)))
 
     def settle(self) -> None:
         """Wait until every closed pack is durable and has its name."""
@@ -114,6 +114,13 @@ class PackWriter:
             thing.pack = like.pack
         self._alike = [pair for pair in self._alike if not pair[1].pack]
         self._named(digest, things)
+
+
+def _put(store: BlobStore, parts: list[bytes]) -> str:
+    # Joined here, in the background: so much is copied without the interpreter's lock.
+    data = b"".join(parts)
+    parts.clear()
+    return store.put(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,6 @@ joins, label candidates and leakage suspects with what `init` knows of them; `pa
 from bascule.project.profiling.mocking import Mocked, mock
 from bascule.project.profiling.page import html
 from bascule.project.profiling.profile import profile
-from bascule.project.profiling.terminal import WIDTH, text
+from bascule.project.profiling.terminal import text
 
-__all__ = ["WIDTH", "Mocked", "html", "mock", "profile", "text"]
+__all__ = ["Mocked", "html", "mock", "profile", "text"]

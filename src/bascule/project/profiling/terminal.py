@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 from bascule.profiles import TableProfile
 from bascule.profiles.results import ColumnProfile
+from bascule.project.lines import WIDTH, drawn
 from bascule.project.profiling import wording
 from bascule.project.reviewing.words import figure, share, spelt
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 120
 BLOCKS = " ▁▂▃▄▅▆▇█"
 MOST_NOTES = 12
 MOST_PAIRS = 8
@@ -26,19 +25,10 @@ def text(found: Any, *, width: int = WIDTH, color: bool = False) -> str:
         width: how many characters fit in a line.
         color: mark warnings by colours.
     """
-    from rich.console import Console
+    return drawn(lambda console: _profile(console, found), width=width, color=color)
 
-    out = io.StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
+
+def _profile(console: Console, found: Any) -> None:
     if isinstance(found, TableProfile):
         _table(console, found)
     else:
@@ -46,7 +36,6 @@ def text(found: Any, *, width: int = WIDTH, color: bool = False) -> str:
 
         for line in lines(found):
             console.print(spelt(line), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def _table(console: Console, found: TableProfile) -> None:

@@ -6,6 +6,6 @@ characters are spelt out, and nothing in them can become markup.
 
 from bascule.project.reviewing.page import html
 from bascule.project.reviewing.request import markdown
-from bascule.project.reviewing.terminal import WIDTH, text
+from bascule.project.reviewing.terminal import text
 
-__all__ = ["WIDTH", "html", "markdown", "text"]
+__all__ = ["html", "markdown", "text"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bascule.lake import ColumnDiff, RowChange, TableDiff
 from bascule.project.comparing import Comparison
+from bascule.project.lines import WIDTH, drawn
 from bascule.project.reviewing import words
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 MOST_COLUMNS = 12
 MOST_CELLS = 8
-WIDTH = 120
 
 
 def text(found: Sequence[Comparison], *, columns: bool = False, width: int = WIDTH, color: bool = False) -> str:
@@ -27,24 +26,14 @@ def text(found: Sequence[Comparison], *, columns: bool = False, width: int = WID
         width: how many characters fit in a line.
         color: mark what was added and removed by colours.
     """
-    from rich.console import Console
-
     if not found:
         return "Nothing differs."
-    out = io.StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    for one in found:
-        _path(console, one, columns)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    def draw(console: Console) -> None:
+        for one in found:
+            _path(console, one, columns)
+
+    return drawn(draw, width=width, color=color)
 
 
 def _path(console: Console, one: Comparison, columns: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bascule.project.definitions import entities, request_view, views
+from bascule.project.definitions import about, entities, request_view, views
 from bascule.project.promises import promise
 from bascule.project.receipt import Output
 from bascule.project.shipping import deployment_of
@@ -18,7 +18,7 @@ from bascule.tracking import Run
 NAME = "define"
 # The rest of the history is written by those who make it: tables by ingestion, models by training, the traffic of a
 # deployment by delivery.
-OWNED = ("contracts/", "entities/", "features/")
+OWNED = ("contracts/", "entities/", "features/", "services/")
 
 
 def inputs(context: Context) -> Terms:
@@ -71,7 +71,7 @@ def objects(context: Context) -> dict[str, dict[str, Any]]:
 
 
 def definitions(context: Context) -> dict[str, dict[str, Any]]:
-    """Return what the files alone define: contracts, entities and feature views, by path."""
+    """Return what the files define: contracts, entities, feature views and services, by path."""
     project = context.project
     found: dict[str, dict[str, Any]] = {}
     for table, settings in project.contract.items():
@@ -83,10 +83,19 @@ def definitions(context: Context) -> dict[str, dict[str, Any]]:
     for entity in entities(project):
         found[f"entities/{entity.name}"] = msgspec.to_builtins(entity)
     for made in views(project):
-        found[f"features/{made.name}"] = msgspec.to_builtins(made)
+        found[f"features/{made.name}"] = msgspec.to_builtins(made) | about(project, made.name)
     if (request := request_view(project)) is not None:
-        found[f"features/{request.name}"] = msgspec.to_builtins(request)
-    return found
+        found[f"features/{request.name}"] = msgspec.to_builtins(request) | about(project, request.name)
+    return found | {f"services/{name}": _service(context, name) for name in project.service}
+
+
+def _service(context: Context, name: str) -> dict[str, Any]:
+    """A feature service; its version is one more than the branch's where its features are others."""
+    features = list(context.project.service[name].features)
+    held = context.workspace.history.read(context.head, f"services/{name}") or {"version": 0, "features": []}
+    version = held["version"] + (held["features"] != features)
+    service = {"kind": "feature_service", "name": name, "version": version, "features": features}
+    return service | about(context.project, name)
 
 
 def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:

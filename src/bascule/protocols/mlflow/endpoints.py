@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bascule.errors import InputError
-from bascule.protocols.mlflow import experiments, files, metrics, models, registered, runs, versions
+from bascule.protocols.mlflow import (
+    assessments,
+    experiments,
+    files,
+    metrics,
+    models,
+    registered,
+    runs,
+    traces,
+    versions,
+    webhooks,
+)
 from bascule.protocols.mlflow.messages import Answer, Ask
+from bascule.protocols.mlflow.version import VERSION
 
-VERSION = "3.3.2"  # of the protocol: from 3.4 on clients send their traces elsewhere than to where they are kept here
+__all__ = ["ENDPOINTS", "VERSION", "Endpoint", "match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +34,15 @@ class Endpoint:
         permission: what one must be allowed to do to use it.
         answer: what answers; it returns the artifact's path where `file` is set.
         file: the answer is a file.
+        sends: the answer is a webhook and what to send it, now.
     """
 
     method: str
     path: str
     permission: str
-    answer: Callable[[Ask], Answer] | Callable[[Ask], str]
+    answer: Callable[[Ask], Answer] | Callable[[Ask], str] | Callable[[Ask], tuple[Any, str]]
     file: bool = False
+    sends: bool = False
 
 
 def server_info(ask: Ask) -> Answer:
@@ -35,8 +50,8 @@ def server_info(ask: Ask) -> Answer:
     return Answer(
         {
             "store_type": "SqlStore",
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": True,
             "artifacts_presigned_only": False,
             "artifact_serving_enabled": True,
             "presigned_upload_run_id_supported": False,
@@ -102,6 +117,13 @@ def _table() -> list[Endpoint]:
         Endpoint("DELETE", "logged-models/{model_id}/tags/{key}", write, m.delete_tag),
         Endpoint("GET", "logged-models/{model_id}/artifacts/directories", read, m.list_files),
         Endpoint("GET", "logged-models/{model_id}/artifacts/files", read, m.place_of_file, file=True),
+        *_of_traces(),
+        Endpoint("POST", "webhooks", write, webhooks.create),
+        Endpoint("GET", "webhooks", read, webhooks.search),
+        Endpoint("GET", "webhooks/{webhook_id}", read, webhooks.get),
+        Endpoint("PATCH", "webhooks/{webhook_id}", write, webhooks.update),
+        Endpoint("DELETE", "webhooks/{webhook_id}", write, webhooks.delete),
+        Endpoint("POST", "webhooks/{webhook_id}/test", write, webhooks.example, sends=True),
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
         Endpoint("POST", "registered-models/rename", write, g.rename_model),
@@ -124,6 +146,31 @@ def _table() -> list[Endpoint]:
         Endpoint("POST", "model-versions/transition-stage", write, v.transition),
         Endpoint("POST", "model-versions/set-tag", write, v.set_version_tag),
         Endpoint("DELETE", "model-versions/delete-tag", write, v.delete_version_tag),
+    ]
+
+
+def _of_traces() -> list[Endpoint]:
+    read, write, t, a = "read", "write", traces, assessments
+    one, said = "traces/{trace_id}", "traces/{trace_id}/assessments/{assessment_id}"
+    return [
+        Endpoint("POST", "traces", write, t.start),
+        Endpoint("GET", "traces", read, t.search_2),
+        Endpoint("POST", "traces/search", read, t.search),
+        Endpoint("GET", "traces/get", read, t.get),
+        Endpoint("GET", "traces/batchGet", read, t.batch),
+        Endpoint("POST", "traces/batchGetInfos", read, t.batch_infos),
+        Endpoint("POST", "traces/delete-traces", write, t.delete),
+        Endpoint("POST", "traces/link-to-run", write, t.link),
+        Endpoint("POST", "traces/link-prompts", write, t.link_prompts),
+        Endpoint("GET", one, read, t.info),
+        Endpoint("PATCH", one, write, t.end),
+        Endpoint("GET", f"{one}/info", read, t.info_2),
+        Endpoint("PATCH", f"{one}/tags", write, t.set_tag),
+        Endpoint("DELETE", f"{one}/tags", write, t.delete_tag),
+        Endpoint("POST", f"{one}/assessments", write, a.create),
+        Endpoint("GET", said, read, a.get),
+        Endpoint("PATCH", said, write, a.update),
+        Endpoint("DELETE", said, write, a.delete),
     ]
 
 
