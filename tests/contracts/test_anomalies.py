@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.etree import ElementTree
 
 import duckdb
 import numpy as np
 import pytest
 
-from bascule.contracts import CheckResult, render_text, run_checks
+from bascule.contracts import CheckResult, render_html, render_junit, render_markdown, render_text, run_checks
 from bascule.contracts.anomalies import LEAST, usual
 from tests.contracts.writing import column, contract_of, ours
 
@@ -54,7 +55,11 @@ def checked(connection: duckdb.DuckDBPyConnection, rule: dict[str, Any], past: l
     contract = contract_of([column("x", {**rule, "name": "it"})])
     report = run_checks(connection, rows, contract, past={"it": past})
     found = next(result for result in report.results if result.name == "it")
-    assert ("unusual   it" in render_text(report)) is (found.status == "passed" and found.unusual)
+    told = found.status == "passed" and found.unusual
+    assert ("unusual   it" in render_text(report)) is told
+    for words in (render_markdown(report), render_junit(report), render_html([report])):
+        assert ("unusual: " in words) is told
+    ElementTree.fromstring(render_junit(report))
     return found
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import duckdb
+import pyarrow as pa
 import pytest
 
+from bascule.contracts.personal import scan
 from bascule.profiles import suspect
-from bascule.profiles.identifiers import iban, luhn
 
 IBANS = ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "FR1420041010050500013M02606"] * 2
-PHONES = ["+49 30 1234567", "+1 (212) 555-0100", "+44 20 7946 0958", "+33 1 23 45 67 89", "0049 30 901820"]
+PHONES = ["+49 30 901820", "+1 (212) 736-5000", "+44 20 7946 0958", "+33 1 42 68 53 00", "+39 06 69821", "+43 1 4000"]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +55,12 @@ def test_what_is_not(name: str, values: list[str], family: str) -> None:
     assert suspect(name, values, family) is None
 
 
-def test_checksums() -> None:
-    assert luhn("79927398713")
-    assert not luhn("79927398710")
-    assert iban("DE89370400440532013000")
-    assert not iban("DE88370400440532013000")
-    assert not iban("DE89")
+def test_a_profile_and_a_scan_find_the_same() -> None:
+    connection = duckdb.connect()
+    values = [f"user{k}@mail.example.org" for k in range(10)]
+    connection.register("people", pa.table({"a": values, "note": [f"write to {one}, please" for one in values]}))
+    found = scan(connection, "people")
+    assert [(one.column, one.kind) for one in found] == [("a", "email"), ("note", "email.inside")]
+    told = suspect("note", [f"write to {one}, please" for one in values])
+    assert told is not None
+    assert (told.kind, told.share) == ("email inside", 1.0)

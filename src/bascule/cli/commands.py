@@ -19,6 +19,8 @@ ENDING = (
 WIDEST = 100
 #: The commands that go on until they are ended.
 SERVERS = ("up", "serve")
+# They show rows, and take no data into a table or a model by a plan: they see what the role of BASCULE_ROLE may see.
+SHOWING = ("diff", "profile", "contract", "table", "mock", "explain", "predict", "runs")
 
 
 class Command(NamedTuple):

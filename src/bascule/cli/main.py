@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from bascule import __version__
-from bascule.cli.commands import ABOUT, COMMANDS, SERVERS, overview
+from bascule.cli.commands import ABOUT, COMMANDS, SERVERS, SHOWING, overview
 from bascule.cli.interruption import stopping_queries
 from bascule.cli.output import document_text, say, told
 from bascule.errors import BasculeError
@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         # Servers answer signals in their own event loop.
-        with nullcontext() if arguments[0] in SERVERS else stopping_queries():
+        with nullcontext() if arguments[0] in SERVERS else stopping_queries(), _seeing(arguments[0]):
             code = application()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -85,6 +85,16 @@ def _run(arguments: list[str]) -> int:
         from bascule.cli.failing import recognised
 
         return _tell(recognised(error, arguments), as_json)
+
+
+def _seeing(command: str) -> AbstractContextManager[None]:
+    """Let a command that shows rows show them as the role that BASCULE_ROLE names reads them."""
+    role = os.environ.get("BASCULE_ROLE")
+    if not role or command not in SHOWING:
+        return nullcontext()
+    from bascule.project.querying import seen_as
+
+    return seen_as(role)
 
 
 def _misused(error: CycloptsError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -76,10 +76,16 @@ class Contract:
         """
         return _parsed(text, str(file), table)
 
+    hidden: frozenset[str] = frozenset()
+
     @property
     def masked(self) -> frozenset[str]:
         """The columns whose values stay out of reports."""
-        return frozenset(column.name for column in self.columns if column.masked)
+        return frozenset(column.name for column in self.columns if column.masked) | self.hidden
+
+    def hiding(self, columns: Collection[str]) -> Contract:
+        """Return the contract with more columns whose values stay out of reports."""
+        return replace(self, hidden=self.hidden | frozenset(columns)) if columns else self
 
 
 def _check_version(root: Node) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from bascule.contracts.render import table
+from bascule.contracts.render import surprise, table
 from bascule.contracts.report import CheckResult, Report
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -48,6 +48,9 @@ def _case(result: CheckResult, report: Report) -> list[str]:
     opening = (
         f"    <testcase classname={_attribute(f'{report.table}.{result.kind}')} name={_attribute(result.name)} {place}"
     )
+    if result.status == "passed" and result.unusual:
+        told = f"<system-out>{escape(_allowed(f'unusual: {surprise(result)}'))}</system-out>"
+        return [f"{opening}>", f"      {told}", "    </testcase>"]
     if result.status == "passed":
         return [f"{opening}/>"]
     tag = "skipped" if not result.blocks else "failure" if result.status == "failed" else "error"

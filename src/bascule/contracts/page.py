@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from bascule.contracts.render import clean, clip
+from bascule.contracts.render import clean, clip, surprise
 from bascule.contracts.report import CheckResult, Report
 
 MOST_ROWS = 20
@@ -53,6 +53,7 @@ def _table(report: Report) -> list[str]:
         parts += [_line(result) for result in report.problems]
         parts.append("</table>")
         parts += [line for result in report.problems if result.sample for line in _rows(result)]
+    parts += [f'<p class="warned">unusual: {_text(one.name)}: {_text(surprise(one))}</p>' for one in report.unusual]
     passed = [result for result in report.results if result.status == "passed"]
     if passed:
         parts.append(f"<details><summary>{len(passed)} checks passed</summary><table>")

@@ -30,9 +30,7 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
         if alike:
             lines += _labelled("alike", ", ".join(clean(other.name) for other in alike), width)
     for result in report.unusual:
-        low, high = result.usual or (0.0, 0.0)
-        bounds = f"{_figure(result, low)} to {_figure(result, high)}"
-        lines += ["", clip(f"unusual   {result.name}: {_figure(result, result.value or 0.0)}, usually {bounds}", width)]
+        lines += ["", clip(f"unusual   {result.name}: {surprise(result)}", width)]
     if verbose:
         passed = [result for result in report.results if result.status == "passed"]
         lines += ["", *(clip(f"passed    {result.name}: {result.observed}", width) for result in passed)]
@@ -44,6 +42,12 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
         ]
         lines += [clip(f"  line {item.line}: {item.name} {item.reason}", width) for item in report.not_run]
     return "\n".join(lines)
+
+
+def surprise(result: CheckResult) -> str:
+    """A value that is not as its past says, and what that says."""
+    low, high = result.usual or (0.0, 0.0)
+    return f"{_figure(result, result.value or 0.0)}, usually {_figure(result, low)} to {_figure(result, high)}"
 
 
 def _figure(result: CheckResult, value: float) -> str:
@@ -183,6 +187,8 @@ def render_markdown(report: Report, *, rows: int = 5) -> str:
     for result in report.problems:
         if result.sample:
             lines += ["", *_folded(result, rows)]
+    for result in report.unusual:
+        lines += ["", f"⚠️ unusual: {_escaped(clip(result.name, 200))}: {_escaped(surprise(result))}"]
     return "\n".join(lines) + "\n"
 
 

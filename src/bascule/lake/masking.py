@@ -160,6 +160,14 @@ def hidden_names(workspace: Workspace) -> frozenset[str]:
     return masks.names if masks is not None else frozenset()
 
 
+def hidden_columns(workspace: Workspace, commit: Commit, name: str, *values: Object | None) -> frozenset[str]:
+    """Return the columns of some states of a table whose values the current role may not see, by their names there."""
+    masks = masks_for(workspace, commit) if current_role() is not None else None
+    if masks is None:
+        return frozenset()
+    return frozenset(column for value in values if value is not None for column in masks.of(name, value))
+
+
 def refuse_raw(workspace: Workspace, commit: Commit, name: str, *values: Object | None, how: str) -> None:
     """Refuse to hand out something in which a table's values stand unmasked.
 
@@ -170,13 +178,10 @@ def refuse_raw(workspace: Workspace, commit: Commit, name: str, *values: Object 
     Raises:
         Masked: the current role may not see some of its columns; says which, and the way out.
     """
-    masks = masks_for(workspace, commit)
-    if masks is None:
-        return
-    hidden = sorted({column for value in values if value is not None for column in masks.of(name, value)})
+    hidden = sorted(hidden_columns(workspace, commit, name, *values))
     if hidden:
         raise Masked(
-            f"{how} would show {', '.join(hidden)} of {name}, which the role {masks.role} reads masked.",
+            f"{how} would show {', '.join(hidden)} of {name}, which the role {current_role()} reads masked.",
             hint=f'Ask with SQL, which masks them (POST /api/bascule/v1/sql, or: bascule sql "select … from {name}"), '
             "or with a token of a role that may see them.",
         )

@@ -17,6 +17,7 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import confine, opened
+from bascule.lake.masking import MAIN, hidden_columns, hidden_names
 from bascule.project.definitions import read_by_query
 from bascule.project.pasts import TABLE, past_values
 from bascule.project.place import PROJECT_FILE
@@ -57,6 +58,7 @@ def check_table(
     else:
         return None
     lake = Lake(workspace)
+    contract = contract.hiding(hidden_columns(workspace, workspace.history.resolve(commit or MAIN), name, table))
     with opened(workspace.temporary_folder) as connection:
         _confine(workspace, connection)
         report = run_checks(
@@ -85,7 +87,9 @@ def check_view(
     obj, view = read(f"contracts/{path}"), read(path)
     if obj is None or view is None or "sql" not in view:
         return None
-    contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{path}.yaml"))
+    contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{path}.yaml")).hiding(
+        hidden_names(workspace)
+    )
     with opened_views(workspace, read, sorted(read_by_query(view["sql"]))) as connection:
         _confine(workspace, connection)
         report = run_checks(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
 from bascule.lake import ColumnChange, Lake, RowChange, TableDiff, filesets
+from bascule.lake.masking import HIDDEN, hidden_columns
 from bascule.naming import PRODUCTION
 from bascule.project.changes import ChangeInfo, describe
 
@@ -83,7 +84,9 @@ def compare(
         if stat:
             found.append(Comparison(info, info.summary))
         elif change.path.startswith("tables/"):
-            found.append(_table(Lake(workspace), change, info, rows, whole))
+            name, state = change.path.removeprefix("tables/"), workspace.history.resolve(after)
+            hidden = hidden_columns(workspace, state, name, change.before, change.after)
+            found.append(_table(Lake(workspace), change, info, rows, whole, hidden))
         elif change.path.startswith(filesets.PREFIX):
             found.append(_files(workspace, change, info, rows))
         elif change.path.startswith("models/"):
@@ -106,8 +109,10 @@ def _refuse_unknown(
             raise NotFound("path", prefix, known, where=" or ".join(dict.fromkeys(refs)))
 
 
-def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool | None) -> Comparison:
-    diff = lake.diff(change.before, change.after, rows, whole=whole)
+def _table(
+    lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool | None, hidden: Collection[str]
+) -> Comparison:
+    diff = without_values(lake.diff(change.before, change.after, rows, whole=whole), hidden)
     words = [f"{diff.rows_before:,} → {diff.rows_after:,} rows"]
     if diff.rows_before == diff.rows_after and not (diff.added or diff.removed or diff.changed):
         words = [f"{diff.rows_after:,} rows, {'columns changed' if diff.columns else 'the same'}"]
@@ -121,6 +126,18 @@ def _table(lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool 
         details.append(f"{diff.repeated_keys:,} keys belong to several rows, which were matched by all their values")
     sample = tuple(_row(one) for one in diff.sample) if change.kind == "changed" else ()
     return Comparison(info, ", ".join(words), tuple(details), sample, _numbers(diff), diff)
+
+
+def without_values(diff: TableDiff, hidden: Collection[str]) -> TableDiff:
+    """Return a comparison without the values, and without the figures, of some columns."""
+    if not hidden:
+        return diff
+
+    def covered(row: dict[str, Any] | None) -> dict[str, Any] | None:
+        return row and {name: HIDDEN if name in hidden else value for name, value in row.items()}
+
+    sample = tuple(replace(one, before=covered(one.before), after=covered(one.after)) for one in diff.sample)
+    return replace(diff, sample=sample, values=tuple(one for one in diff.values if one.column not in hidden))
 
 
 def column_text(one: ColumnChange) -> str:

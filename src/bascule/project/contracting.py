@@ -14,6 +14,7 @@ from bascule.contracts.words import expected_text
 from bascule.errors import InputError, NotFound
 from bascule.lake import Lake
 from bascule.lake.engine import opened
+from bascule.lake.masking import refuse_raw
 from bascule.project.checking import VIEWS, check_table, check_view, relations
 from bascule.project.file import ProjectFile
 from bascule.project.judging import Judgement, judge
@@ -30,6 +31,7 @@ def suggest_contract(place: Place, table: str) -> str:
         NotFound: there is no such table.
     """
     obj = place.workspace.history.get(place.branch, f"tables/{table}")
+    refuse_raw(place.workspace, place.workspace.history.resolve(place.branch), table, obj, how="A suggestion")
     with opened(place.workspace.temporary_folder) as connection:
         return suggest(connection, Lake(place.workspace).scan(obj), table, tuple(obj["key"]))
 

@@ -21,8 +21,12 @@ READING = ("reader", "writer", "deployer")  # the roles that a contract may mask
 Row = dict[str, Any]
 
 
-def _as(role: str | None) -> AbstractContextManager[None]:
-    """What is read is read as the role that is named, else as the one that is set already."""
+def seen_as(role: str | None) -> AbstractContextManager[None]:
+    """Let what is read be read as the role that is named, else as the one that is set already.
+
+    Raises:
+        NotFound: there is no such role.
+    """
     if role is None:
         return nullcontext()
     if role not in (*READING, ADMIN):
@@ -59,7 +63,7 @@ def query(
     Raises:
         InputError, NotFound: as `Session.sql`.
     """
-    with _as(role), session(workspace, ref) as opened:
+    with seen_as(role), session(workspace, ref) as opened:
         rows: list[Row] = opened.arrow(sql, params).to_pylist()
     return rows
 
@@ -68,7 +72,7 @@ def ask(
     workspace: Workspace, sql: str, ref: str, limit: int, role: str | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]], bool]:
     """Return the columns and the first rows of a query, and whether there are more; read as a role, if one is given."""
-    with _as(role), session(workspace, ref) as opened:
+    with seen_as(role), session(workspace, ref) as opened:
         found = opened.sql(sql)
         with engine.told("This SQL cannot run"):
             table = found.limit(limit + 1).to_arrow_table()

@@ -103,7 +103,7 @@ def test_what_is_private_is_shown_nowhere(shop: Path, bascule: Bascule) -> None:
         assert "nick1" not in text
         assert "secret.example" not in text
     found = api.profile("people")
-    assert {one.name: one.private for one in found.private} == {"nickname": "private", "email": "email"}
+    assert {one.name: one.private for one in found.private} == {"nickname": "user name", "email": "email"}
 
 
 class _Page(HTMLParser):

@@ -5,7 +5,7 @@ model (`language`). `scan` counts the evidence of each in a sample of rows and n
 classifications and tags into the contract's text, whose comments stay.
 """
 
-from bascule.contracts.personal.scanning import ColumnFinding, Evidence, scan
+from bascule.contracts.personal.scanning import ColumnFinding, Evidence, judge, scan
 from bascule.contracts.personal.tagging import tagged
 
-__all__ = ["ColumnFinding", "Evidence", "scan", "tagged"]
+__all__ = ["ColumnFinding", "Evidence", "judge", "scan", "tagged"]

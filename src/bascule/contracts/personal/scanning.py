@@ -90,14 +90,26 @@ def scan(
     found: list[ColumnFinding] = []
     for name, kind in columns.items():
         values = _values(connection, relation_sql, name, kind, rows)
-        judged = sorted(_judged(name, kind, values, detectors), key=lambda one: -one.confidence)
-        found += _chosen(judged)
+        judged = judge(name, family_of(kind), values, detectors)
+        found += judged
         if recogniser is not None and values and not judged:
             count = recogniser(values)
             if count >= WITHIN_AT_LEAST:
                 sure = round(min(0.9, 0.5 + count / len(values)), 3)
                 found.append(ColumnFinding(name, "name.inside", sure, (Evidence("language", count, len(values)),)))
     return found
+
+
+def judge(
+    name: str, family: str, values: Sequence[str], detectors: Sequence[Identifier] = IDENTIFIERS
+) -> list[ColumnFinding]:
+    """Say what personal data some values of a column, and its name, show: one kind, or several inside its text.
+
+    Args:
+        family: the family of its type.
+        values: texts that are not blank.
+    """
+    return _chosen(sorted(_judged(name, family, values, detectors), key=lambda one: -one.confidence))
 
 
 def _values(connection: duckdb.DuckDBPyConnection, relation: str, name: str, kind: str, rows: int) -> list[str]:
@@ -117,8 +129,8 @@ def _chosen(judged: Sequence[ColumnFinding]) -> list[ColumnFinding]:
     return whole[:1] or inside
 
 
-def _judged(name: str, kind: str, values: list[str], detectors: Sequence[Identifier]) -> Iterator[ColumnFinding]:
-    family, named = family_of(kind), kinds_of(name)
+def _judged(name: str, family: str, values: Sequence[str], detectors: Sequence[Identifier]) -> Iterator[ColumnFinding]:
+    named = kinds_of(name)
     for one in detectors if family in ("string", "integer") else ():
         plain = one.kind.partition(".")[0]
         is_named = one.kind in named or plain in named
@@ -137,7 +149,7 @@ def _judged(name: str, kind: str, values: list[str], detectors: Sequence[Identif
             yield ColumnFinding(name, what, sure, (Evidence("name"),))
 
 
-def _by_values(name: str, one: Identifier, values: list[str], is_named: bool, family: str) -> ColumnFinding | None:
+def _by_values(name: str, one: Identifier, values: Sequence[str], is_named: bool, family: str) -> ColumnFinding | None:
     matched = sum(1 for value in values if one.is_one(value))
     evidence: tuple[Evidence, ...] = (Evidence(one.by, matched, len(values)),)  # type: ignore[arg-type]
     evidence += (Evidence("name"),) if is_named else ()
@@ -157,7 +169,7 @@ def _by_values(name: str, one: Identifier, values: list[str], is_named: bool, fa
     return ColumnFinding(name, one.kind, round(sure, 3), evidence) if sure >= LEAST else None
 
 
-def _inside(name: str, one: Identifier, values: list[str]) -> ColumnFinding | None:
+def _inside(name: str, one: Identifier, values: Sequence[str]) -> ColumnFinding | None:
     count = sum(1 for value in values if one.is_within(value))
     if count < WITHIN_AT_LEAST:
         return None
@@ -165,7 +177,7 @@ def _inside(name: str, one: Identifier, values: list[str]) -> ColumnFinding | No
     return ColumnFinding(name, f"{one.kind}.inside", sure, (Evidence(one.by, count, len(values)),))  # type: ignore[arg-type]
 
 
-def _birth(name: str, family: str, values: list[str]) -> Iterator[ColumnFinding]:
+def _birth(name: str, family: str, values: Sequence[str]) -> Iterator[ColumnFinding]:
     if family in ("date", "timestamp"):
         yield ColumnFinding(name, "date_of_birth", 0.95, (Evidence("name"), Evidence("type")))
     elif family == "string":

@@ -15,6 +15,7 @@ from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.lake.filesets import PREFIX as FILES
 from bascule.lake.iceberg import scans
+from bascule.lake.masking import hidden_columns
 from bascule.lake.objects import PREFIX, Object
 from bascule.profiles import FilesProfile, Source, TableProfile
 from bascule.profiles.measuring import limit
@@ -108,6 +109,7 @@ def profile_at(
             raise NotFound("column", column, types)
     contract = history.read(commit, f"contracts/{name}")
     private = Contract.parse(contract["text"], file=f"{name}.yaml").masked if contract else frozenset[str]()
+    private |= hidden_columns(workspace, commit, name, value)
     with opened(workspace.temporary_folder) as connection:
         limit(connection)
         source = source_of(lake, value, name).of(connection, columns)
