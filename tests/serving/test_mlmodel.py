@@ -16,7 +16,8 @@ from bascule.delivery import deploy, read_deployment
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.history import Workspace
 from bascule.project.linking import broken_references
-from bascule.registry import external, get_version
+from bascule.registry import external
+from bascule.registry.versions import served
 from bascule.serving.loading import Loader
 from bascule.serving.mlmodel import bundle_of
 from bascule.serving.rows import Rows
@@ -171,13 +172,16 @@ def test_a_version_that_a_client_registered_is_deployed_and_answers(local_worksp
         external.create_version(local_workspace, "main", "clf", about, artifact=source, author="ana")
     assert list(broken_references(local_workspace, local_workspace.history.resolve("main").id)) == []
     deploy(local_workspace, "main", "clf", "clf", 1, by="ana")
-    found = get_version(local_workspace, "main", "clf", 1)
-    assert (found.format, found.signature["output"]["task"]) == ("skops", "binary")
     entry = external.find_version(external.find_model(local_workspace, "main", "clf"), "1")
-    assert external.files_of(entry) == source  # what clients read stays what it was
+    assert (external.files_of(entry), entry["format"], entry["signature"]) == (
+        source,
+        "mlflow",
+        {},
+    )  # it stays what it was
+    assert (served(entry)["format"], served(entry)["signature"]["output"]["task"]) == ("skops", "binary")
     assert read_deployment(local_workspace, "main", "clf")["traffic"] == [{"version": 1, "weight": 100}]
     assert list(broken_references(local_workspace, local_workspace.history.resolve("main").id)) == []
-    loaded = Loader(local_workspace, lambda _: None).load("clf", 1, found.artifact)
+    loaded = Loader(local_workspace, lambda _: None).load("clf", 1, served(entry)["artifact"])
     rows = Rows(columns={"a": [0.5, -2.0], "b": [1, 0], "c": [0.1, 3.0]}, count=2)
     outputs, _, _ = loaded.score(rows, 0)
     assert outputs == fitted.predict_proba([[0.5, 1, 0.1], [-2.0, 0, 3.0]])[:, 1].tolist()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+import msgspec
 
-from bascule.catalog import schema
 from bascule.errors import Conflict, InputError
-from bascule.history import Commit, Workspace
-from bascule.registry import ModelVersion, get_version
+from bascule.history import Workspace
+from bascule.registry import ModelVersion
 from bascule.registry.external import SCHEME
 from bascule.registry.register import TRIES, busy
 from bascule.registry.versions import path_of
@@ -19,12 +18,16 @@ from bascule.training import unpack_model
 def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> ModelVersion:
     """Return a version that a client registered with its bundle, so that it can be served.
 
-    What the client reads of the version stays what it was.
+    The version itself stays what it was; what is served stands beside it.
 
     Raises:
         InputError: it cannot be served; the text says why and what to do.
         MissingExtra: the library of its format is not installed.
     """
+    path = path_of(found.model)
+    known = ws.history.get(branch, path)["versions"][str(found.version)].get("served")
+    if known:
+        return msgspec.structs.replace(found, signature=known["signature"])
     place = found.artifact
     if not place.startswith(SCHEME):
         raise InputError(
@@ -38,17 +41,12 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
 
     packed = bundle_of(read, {"source": place})
     bundle, digest = unpack_model(packed), ws.store.put(packed)
-    changes = {"artifact": digest, "format": bundle.format, "signature": bundle.signature.as_dict(), "files": place}
-    path, versions = path_of(found.model), schema.model_versions
-
-    def note(conn: Connection, _: Commit) -> None:
-        conn.execute(update(versions).where(versions.c.id == found.id).values(artifact=digest))
-
+    served = {"artifact": digest, "format": bundle.format, "signature": bundle.signature.as_dict()}
     for _ in range(TRIES):
         before = ws.history.digest(branch, path)
         model = ws.history.get(branch, path)
         entry = model["versions"][str(found.version)]
-        changed = {**model, "versions": {**model["versions"], str(found.version): {**entry, **changes}}}
+        changed = {**model, "versions": {**model["versions"], str(found.version): {**entry, "served": served}}}
         try:
             ws.history.commit(
                 branch,
@@ -57,9 +55,8 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
                 author=by,
                 expect={path: before},
                 action="adopt",
-                also=note,
             )
         except Conflict:
             continue
-        return get_version(ws, branch, found.model, found.version)
+        return msgspec.structs.replace(found, signature=served["signature"])
     raise busy(found.model)

@@ -59,6 +59,10 @@ def _deployment(path: str, value: Object, objects: dict[str, Object]) -> Iterato
 def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
     versions = value.get("versions", {})
     for number, version in versions.items():
+        beside = (version.get("served") or {}).get("artifact")
+        if beside is not None and not workspace.store.has(beside):
+            told = f"{path}: what is served of version {number} is missing"
+            yield Broken("damage", f"{told}; restore the blob {beside[:16]} from a copy")
         for name in BLOBS:
             digest = version.get(name)
             if digest is not None and not is_elsewhere(digest) and not workspace.store.has(digest):

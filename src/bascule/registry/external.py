@@ -336,7 +336,7 @@ def _is_alias(alias: str) -> bool:
 
 def files_of(entry: Object) -> str:
     """Return where a version's files lie: an address that begins with `SCHEME`, or the digest of a bundle."""
-    return str(entry.get("files") or entry["artifact"])
+    return str(entry["artifact"])
 
 
 def touched(found: Object, at: int | None = None) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -83,6 +84,14 @@ class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     versions: tuple[int, ...]
     aliases: dict[str, int]
+
+
+def served(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of a version's entry is served: `artifact`, `format` and `signature`.
+
+    A version that a client registered has them beside its own, once it was deployed.
+    """
+    return entry.get("served") or entry
 
 
 def path_of(model: str) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import refs
 from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
+from bascule.registry.versions import served
 from bascule.serving.deployment import ServedDeployment, serve_deployment
 from bascule.serving.loading import Loader
 from bascule.serving.model import LoadedModel, ReaderOf
@@ -165,7 +166,7 @@ class DataPlane:
         """
         found = deployment.model(version)
         if found is None:
-            artifact = str(deployment.entry(version)["artifact"])
+            artifact = str(served(deployment.entry(version))["artifact"])
             found = self._loader.load(deployment.model_name, version, artifact)
             with self._changing:
                 deployment.extra[version] = found

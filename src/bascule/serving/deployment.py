@@ -10,6 +10,7 @@ from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
+from bascule.registry.versions import served
 from bascule.serving.log.predictions import Context
 from bascule.serving.model import LoadedModel
 from bascule.serving.promises import Promises, promises_of
@@ -75,7 +76,7 @@ class ServedDeployment:
         """Return the signature of a version, loaded or not; of the one with most traffic for None."""
         if version is None:
             return self.first.signature
-        return read_signature(dict(self.entry(version)["signature"]))
+        return read_signature(dict(served(self.entry(version))["signature"]))
 
     def entry(self, version: int) -> Mapping[str, Any]:
         """Return what the registry says about a version.
@@ -134,7 +135,7 @@ def serve_deployment(
             entry = registered.get(str(version))
             if entry is None:
                 raise NotFound(f"version of model {value['model']!r}", str(version), list(registered))
-            models[version] = load(str(value["model"]), version, str(entry["artifact"]))
+            models[version] = load(str(value["model"]), version, str(served(entry)["artifact"]))
         except (BasculeError, OSError) as error:
             if needed:
                 problem = f"version {version} of model {value['model']!r} cannot be loaded: {error}"

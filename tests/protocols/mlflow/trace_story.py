@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from typing import Any
 
 from mlflow.entities import AssessmentSource
@@ -37,7 +38,9 @@ def main(address: str) -> dict[str, Any]:
     experiment = mlflow.set_experiment("traced").experiment_id
     with mlflow.start_run() as run:
         said = answer("why")
+    time.sleep(0.01)  # traces begin at whole milliseconds
     answer("alone")
+    time.sleep(0.01)
     with contextlib.suppress(ValueError):
         fail()
     mlflow.flush_trace_async_logging()
