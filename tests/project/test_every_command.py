@@ -62,6 +62,7 @@ CALLS = {
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
     "ci lint": "",
+    "import feast": "feast --into imported",
     "features list": "",
     "features show": "weather",
     "features impact": "orders.minutes_late",
@@ -142,6 +143,8 @@ def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
     (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
     suite = '{"name": "s", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "n"}}]}'
     (trained / "more" / "suite.json").write_text(suite, encoding="utf-8")
+    (trained / "feast").mkdir()
+    (trained / "feast" / "feature_store.yaml").write_text("project: drivers\n", encoding="utf-8")
     answer = bascule("predict", "delays", "--example", "--json").json()
     return {"python": sys.executable, "prediction": answer["prediction_id"]}
 

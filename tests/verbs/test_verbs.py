@@ -43,6 +43,7 @@ INSTEAD = {
         "unused_features",
         "duplicate_features",
     ),
+    "import": ("import_feast",),
     "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
     "pii": ("scan_pii", "masks"),

@@ -59,6 +59,7 @@ COMMANDS = {
     "features": Command(
         "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
     ),
+    "import": Command("bascule.cli.importing:import_", WORK, "Bring a Feast repository in as a project."),
     "training-set": Command(
         "bascule.cli.gathering:training_set", WORK, "Features for any rows, as they were known then, kept by name."
     ),

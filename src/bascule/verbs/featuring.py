@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bascule.verbs.bound import Bound
@@ -10,6 +11,7 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
     from bascule.project.viewing import FeatureInfo, ServiceInfo
@@ -127,6 +129,17 @@ class FeatureVerbs(Bound):
             folds=folds,
             seed=seed,
         )
+
+    def import_feast(self, repository: Path | str, *, into: Path | str | None = None) -> FeastImport:
+        """Write what a Feast repository declares into a project; its files are read and never run.
+
+        Args:
+            repository: the folder with feature_store.yaml.
+            into: the project's folder; this one by default. A project that is there keeps what it has.
+        """
+        from bascule.project.feast import import_feast
+
+        return import_feast(Path(repository), Path(into) if into is not None else self.place.start)
 
     def training_sets(self) -> list[GivenSet]:
         """Return the training sets that were asked for, the newest first."""
