@@ -9,8 +9,9 @@ Three servers, one process each, on the same model and the same request, in turn
   log, no figures: what a careful person would write for this one model;
 - `bascule`: `bascule serve`, with its durable log.
 
-Other servers are measured too when they are installed. The client is a process of its own that keeps one request under
-way on each connection. Two requests: 12 columns by name, and one tensor of 30 numbers.
+The client is a process of its own that keeps one request under way on each connection. Two requests: 12 columns by name,
+and one tensor of 30 numbers. Then the same over gRPC (the tensor), where the limits are grpcio's own asyncio server with an
+empty handler, and with a handler by hand; the client there writes frames itself, since grpcio's costs more than any server.
 """
 
 from __future__ import annotations
@@ -45,31 +46,35 @@ def main() -> None:
         place = Path(folder)
         make_workspace(place)
         for kind in ("columns", "tensor"):
-            found = measure(place, kind, seconds)
-            report(kind, found)
+            found = measure(place, kind, seconds, ("bare", LIMIT, "bascule"))
+            report(f"{kind} over HTTP", found, "bare")
+        found = measure(place, "tensor", seconds, ("grpc.aio", "aio by hand", "bascule"), grpc=True)
+        report("tensor over gRPC", found, "grpc.aio", "aio by hand")
 
 
-def measure(place: Path, kind: str, seconds: float) -> dict[tuple[str, int], list[dict[str, float]]]:
-    body = request_body(kind)
+def measure(
+    place: Path, kind: str, seconds: float, names: tuple[str, ...], grpc: bool = False
+) -> dict[tuple[str, int], list[dict[str, float]]]:
+    body = grpc_body() if grpc else request_body(kind)
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
-    names = ("bare", LIMIT, "bascule")
-    with running(place, kind, names) as servers:
+    path = GRPC_PATH if grpc else f"/v2/models/{kind}/infer"
+    with running(place, kind, names, grpc) as servers:
         for connections in CONNECTIONS:
             for round_number in range(ROUNDS + 1):
                 for name in names:
                     port, process = servers[name]
                     before = cpu_seconds(process)
-                    figures = load(port, f"/v2/models/{kind}/infer", body, connections, seconds)
+                    figures = load(port, path, body, connections, seconds, grpc)
                     figures["cpu"] = (cpu_seconds(process) - before) / figures["count"] * 1e6
                     if round_number:  # the first warms up
                         found.setdefault((name, connections), []).append(figures)
     return found
 
 
-def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> None:
+def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]], least: str, by_hand: str = LIMIT) -> None:
     print(f"\none row, {kind}; median of {ROUNDS} rounds")
     print(
-        f"{'server':<10}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of bare':>9}"
+        f"{'server':<12}{'connections':>12}{'requests/s':>12}{'p50 µs':>9}{'p99 µs':>9}{'CPU µs':>9}{'of by hand':>12}{'of ' + least:>12}"
     )
     middle = {
         key: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
@@ -77,10 +82,10 @@ def report(kind: str, found: dict[tuple[str, int], list[dict[str, float]]]) -> N
     }
     for (name, connections), figures in middle.items():
         rate = figures["rate"]
-        hand, bare = middle[LIMIT, connections]["rate"], middle["bare", connections]["rate"]
+        hand, bare = middle[by_hand, connections]["rate"], middle[least, connections]["rate"]
         print(
-            f"{name:<10}{connections:>12}{rate:>12,.0f}{figures['p50']:>9.0f}{figures['p99']:>9.0f}{figures['cpu']:>9.1f}"
-            f"{rate / hand:>12.0%}{rate / bare:>9.0%}"
+            f"{name:<12}{connections:>12}{rate:>12,.0f}{figures['p50']:>9.0f}{figures['p99']:>9.0f}{figures['cpu']:>9.1f}"
+            f"{rate / hand:>12.0%}{rate / bare:>12.0%}"
         )
 
 
@@ -144,16 +149,28 @@ def request_body(kind: str) -> bytes:
     return json.dumps({"inputs": inputs}).encode()
 
 
+GRPC_PATH = "/inference.GRPCInferenceService/ModelInfer"
+
+
+def grpc_body() -> bytes:
+    from tritonclient.grpc import service_pb2 as pb
+
+    row = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    asked = pb.ModelInferRequest(model_name="tensor", raw_input_contents=[row.tobytes()])
+    asked.inputs.add(name="input", datatype="FP32", shape=[1, WIDTH])
+    return bytes(asked.SerializeToString())
+
+
 # The servers ------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def running(place: Path, kind: str, names: tuple[str, ...]) -> Iterator[dict[str, tuple[int, int]]]:
+def running(place: Path, kind: str, names: tuple[str, ...], grpc: bool) -> Iterator[dict[str, tuple[int, int]]]:
     spawn = multiprocessing.get_context("spawn")
     processes, servers = [], {}
     for name in names:
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=serve, args=(name, str(place), kind, theirs), daemon=True)
+        process = spawn.Process(target=serve, args=(name, str(place), kind, theirs, grpc), daemon=True)
         process.start()
         processes.append(process)
         servers[name] = ours.recv(), process.pid or 0
@@ -169,11 +186,16 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def serve(name: str, place: str, kind: str, pipe: Any) -> None:
+def serve(name: str, place: str, kind: str, pipe: Any, grpc: bool) -> None:
     if name == "bascule":
         from bascule.protocols.openinference import run_worker
 
-        run_worker(place, port=0, ready=lambda said: pipe.send(int(said.url.rpartition(":")[2])))
+        run_worker(
+            place, port=0, ready=lambda said: pipe.send(int((said.grpc if grpc else said.url).rpartition(":")[2]))
+        )
+        return
+    if grpc:
+        asyncio.run(serve_aio(kind, name != "grpc.aio", pipe))
         return
     import uvloop
 
@@ -185,6 +207,39 @@ def serve(name: str, place: str, kind: str, pipe: Any) -> None:
         await server.serve_forever()
 
     uvloop.run(listen())
+
+
+async def serve_aio(kind: str, scoring: bool, pipe: Any) -> None:
+    """Serve gRPC by grpcio's asyncio server: nothing at all, or the model by hand with Triton's messages."""
+    import grpc
+    from tritonclient.grpc import service_pb2 as pb
+
+    from bascule.serving import load_runtime
+    from bascule.training import unpack_model
+
+    runtime = load_runtime(unpack_model(bundle(kind)[0]))
+    empty = pb.ModelInferResponse(model_name="bare").SerializeToString()
+
+    async def nothing(request: bytes, context: Any) -> bytes:
+        return empty
+
+    async def infer(request: bytes, context: Any) -> bytes:
+        asked = pb.ModelInferRequest.FromString(request)
+        row = np.frombuffer(asked.raw_input_contents[0], dtype=np.float32).tolist()
+        share = runtime.predict_one(row)[0]
+        said = pb.ModelInferResponse(model_name=kind, model_version="1")
+        said.outputs.add(name="probability", datatype="FP64", shape=[1])
+        said.raw_output_contents.append(np.float64(share).tobytes())
+        return said.SerializeToString()  # type: ignore[no-any-return]
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(infer if scoring else nothing)
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": method})]
+    )
+    pipe.send(server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    await server.wait_for_termination()
 
 
 class Tensor(msgspec.Struct):
@@ -283,11 +338,60 @@ class Client(asyncio.Protocol):
         self.transport.write(self.request)
 
 
-def load(port: int, path: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+class GrpcClient(asyncio.Protocol):
+    """Keeps one call under way: frames written by hand, answers known by their last frame."""
+
+    def __init__(self, headers: bytes, body: bytes, taken: list[int]) -> None:
+        self.headers, self.body = headers, b"\0" + len(body).to_bytes(4, "big") + body
+        self.taken = taken
+        self.stream, self.rest, self.received = 1, b"", 0
+
+    def connection_made(self, transport: Any) -> None:
+        from bascule.serving.http2 import frames
+
+        self.transport = transport
+        transport.write(frames.PREFACE + frames.settings({}) + frames.window_update(0, 1 << 30))
+        self.ask()
+
+    def ask(self) -> None:
+        from bascule.serving.http2 import frames
+
+        self.begun = time.perf_counter_ns()
+        self.transport.write(
+            frames.frame(frames.HEADERS, frames.END_HEADERS, self.stream, self.headers)
+            + frames.frame(frames.DATA, frames.END_STREAM, self.stream, self.body)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        from bascule.serving.http2 import frames
+
+        data = self.rest + data
+        at = 0
+        while len(data) - at >= 9:
+            end = at + 9 + int.from_bytes(data[at : at + 3], "big")
+            if end > len(data):
+                break
+            kind, flags = data[at + 3], data[at + 4]
+            if kind == frames.SETTINGS and not flags & frames.ACK:
+                self.transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            elif kind == frames.PING and not flags & frames.ACK:
+                self.transport.write(frames.frame(frames.PING, frames.ACK, 0, data[at + 9 : end]))
+            elif kind == frames.DATA:
+                self.received = end - at - 9
+            elif kind == frames.HEADERS and flags & frames.END_STREAM:
+                assert self.received > 5, data
+                self.taken.append(time.perf_counter_ns() - self.begun)
+                self.stream, self.received = self.stream + 2, 0
+                self.ask()
+            at = end
+        self.rest = data[at:]
+
+
+def load(port: int, path: str, body: bytes, connections: int, seconds: float, grpc: bool) -> dict[str, float]:
     """Ask for some seconds, in a process of its own, and return requests/s and latencies in µs."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
-        taken, lasted = pool.apply(ask, (port, path, body, connections, seconds))
+        taken, lasted = pool.apply(ask, (port, path, body, connections, seconds, grpc))
     times = np.array(taken) / 1e3
     return {
         "count": len(times),
@@ -297,21 +401,31 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float) ->
     }
 
 
-def ask(port: int, path: str, body: bytes, connections: int, seconds: float) -> tuple[list[int], float]:
+def ask(port: int, path: str, body: bytes, connections: int, seconds: float, grpc: bool) -> tuple[list[int], float]:
     import uvloop
+
+    from bascule.serving.http2.hpack import literal
 
     request = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: load\r\naccept: */*\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     ).encode() + body
+    headers = b"".join(
+        literal(name, value)
+        for name, value in (
+            (b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"127.0.0.1"),
+            (b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"user-agent", b"load"),
+        )
+    )  # fmt: skip
     taken: list[int] = []
+
+    def client() -> asyncio.Protocol:
+        return GrpcClient(headers, body, taken) if grpc else Client(request, taken)
 
     async def work() -> float:
         loop = asyncio.get_running_loop()
         begun = time.perf_counter()
-        made = [
-            await loop.create_connection(lambda: Client(request, taken), "127.0.0.1", port) for _ in range(connections)
-        ]
+        made = [await loop.create_connection(client, "127.0.0.1", port) for _ in range(connections)]
         await asyncio.sleep(seconds)
         lasted = time.perf_counter() - begun
         for transport, _ in made:

@@ -85,7 +85,7 @@ def test_a_second_server_of_a_workspace_is_refused(place: Path, start: Start) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("up", "--port", "65535"), ("There is no port 65535", "from 1 to 65534")),
+        (("up", "--port", "65535"), ("There is no port 65535", "from 1 to 65533")),
         (("up", "--port", "-5"), ("--port", "'-5' is not a whole number from 0 to 65535")),
         (("serve", "--port", "99999"), ("--port", "'99999' is not a whole number from 0 to 65535")),
         (("serve", "--port", "http"), ("--port", "http")),

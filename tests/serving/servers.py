@@ -17,9 +17,10 @@ from bascule.serving.http import HttpServer
 class Running:
     """A server that is started in a thread of its own: `with Running(server) as port:`."""
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpServer, second: Callable[[], asyncio.Protocol] | None = None) -> None:
         self.server = server
-        self.port = 0
+        self.second = second
+        self.port = self.also = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()), daemon=True)
 
@@ -43,6 +44,8 @@ class Running:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self.port = await self.server.start("127.0.0.1", 0)
+        if self.second is not None:
+            self.also = await self.server.start_also("127.0.0.1", 0, self.second)
         self._started.set()
         await self._stop.wait()
         await self.server.stop()

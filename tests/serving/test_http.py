@@ -323,7 +323,7 @@ def test_more_slow_work_than_threads_take_is_refused(port: int) -> None:
     finally:
         for c in clients:
             c.close()
-    assert set(statuses) == {200, 503}
+    assert set(statuses) == {200, 429}
     assert statuses.count(200) >= LIMITS.waiting
 
 

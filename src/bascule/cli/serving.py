@@ -15,7 +15,9 @@ Role = Literal["reader", "writer", "deployer", "admin"]
 
 def up(
     *,
-    port: Annotated[Port, Parameter(help="The page and the API; inference listens on the next port.")] = 7400,
+    port: Annotated[
+        Port, Parameter(help="The page and the API; inference listens on the next port, gRPC on the one after.")
+    ] = 7400,
     host: Annotated[
         str, Parameter(help="The address to listen on; anything but loopback needs a token.")
     ] = "127.0.0.1",
@@ -33,7 +35,7 @@ def up(
     from bascule.server.settings import ServerSettings
     from bascule.server.supervisor import up as serve_all
     from bascule.server.ticks import ticks
-    from bascule.web import create_app
+    from bascule.web import create_early_app
 
     place = common.open().place
 
@@ -41,12 +43,16 @@ def up(
 
     def announce(url: str) -> None:
         found = msgspec.structs.replace(settings, port=int(url.rpartition(":")[2]))
-        answer(common, {"url": url, "inference": found.inference_url}, f"Bascule is up: {url}  (Ctrl-C ends it)")
+        answer(
+            common,
+            {"url": url, "inference": found.inference_url, "grpc": found.grpc_address},
+            f"Bascule is up: {url}  (Ctrl-C ends it)",
+        )
 
     serve_all(
         place.workspace,
         settings,
-        partial(create_app, folder=place.folder),
+        partial(create_early_app, folder=place.folder),
         ticks=ticks(place.folder),
         announce=announce,
     )
@@ -56,10 +62,11 @@ def up(
 def serve(
     *,
     port: Annotated[Port, Parameter(help="The port to listen on.")] = 7401,
+    grpc_port: Annotated[Port | None, Parameter(help="The port of gRPC; the one after --port when not given.")] = None,
     host: Annotated[str, Parameter(help="The address to listen on.")] = "127.0.0.1",
     common: Common = COMMON,
 ) -> None:
-    """Answer predictions alone, in the Open Inference Protocol over HTTP, for what is deployed on the branch."""
+    """Answer predictions alone, in the Open Inference Protocol over HTTP and gRPC, for what the branch deploys."""
     import msgspec
 
     from bascule.protocols.openinference import Ready, run_worker
@@ -68,10 +75,12 @@ def serve(
 
     def announce(ready: Ready) -> None:
         served = ", ".join(ready.deployments) or "no deployment yet"
-        text = f"Inference is up: {ready.url}, branch {ready.branch}: {served}  (Ctrl-C ends it)"
+        where = f"{ready.url} and grpc://{ready.grpc}"
+        text = f"Inference is up: {where}, branch {ready.branch}: {served}  (Ctrl-C ends it)"
         answer(common, msgspec.to_builtins(ready), text)
 
-    run_worker(place.workspace.folder, host=host, port=port, branch=place.branch, ready=announce)
+    folder, branch = place.workspace.folder, place.branch
+    run_worker(folder, host=host, port=port, branch=branch, ready=announce, grpc_port=grpc_port)
 
 
 @token.command

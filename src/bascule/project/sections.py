@@ -318,6 +318,8 @@ class Gates(Section, frozen=True, kw_only=True):
         calibration: the greatest expected calibration error that is accepted.
         signature: the inputs must be the ones that are served now.
         signature_change: why they need not be; a reason lets a changed signature pass.
+        approvals: how many people, other than who registered it, must approve a version before it is merged into a
+            protected branch or deployed. One rejection stops it.
     """
 
     metric: Annotated[Metric | None, Meta(description="The metric that models are compared by.")] = None
@@ -332,6 +334,7 @@ class Gates(Section, frozen=True, kw_only=True):
     calibration: Annotated[Fraction | None, Meta(description="The greatest calibration error accepted.")] = None
     signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
     signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
+    approvals: Annotated[int, Meta(ge=0, le=20, description="How many others must approve a version to ship it.")] = 0
 
 
 class Deployment(Section, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from bascule.errors import EnvironmentProblem, InputError
 BACKLOG = 1024
 LAST_PORT = (1 << 16) - 1
 TRIES = 50
+NEXT = 2  # inference listens on the port after the page's, gRPC on the one after that
 
 
 def listen(host: str, port: int, *, with_next: bool = False) -> socket.socket:
@@ -17,22 +18,24 @@ def listen(host: str, port: int, *, with_next: bool = False) -> socket.socket:
 
     Args:
         port: 0 takes any free port.
-        with_next: the following port must be free as well.
+        with_next: the two following ports must be free as well.
 
     Raises:
         InputError: there is no such port.
         EnvironmentProblem: the port is taken; it names the port and a free one.
     """
-    last = LAST_PORT - with_next
+    last = LAST_PORT - NEXT * with_next
     if not 0 <= port <= last:
         raise InputError(
             f"There is no port {port} to listen on.", hint=f"Take one from 1 to {last}; 0 is any free one."
         )
     for _ in range(TRIES if port == 0 else 1):
         sock = _bound(host, port)
-        if not with_next or is_free(host, sock.getsockname()[1] + 1):
+        following = range(sock.getsockname()[1] + 1, sock.getsockname()[1] + 1 + NEXT * with_next)
+        used = [one for one in following if not is_free(host, one)]
+        if not used:
             return sock
-        taken = sock.getsockname()[1] + 1
+        taken = used[0]
         sock.close()
     raise _taken(host, taken, with_next)
 

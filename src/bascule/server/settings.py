@@ -16,7 +16,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         host: address to listen on. Anything but loopback needs at least one token.
-        port: the page and the API; inference listens on `port + 1`. 0 takes any free port.
+        port: the page and the API; inference listens on `port + 1`, its gRPC on `port + 2`. 0 takes any free port.
         allowed_hosts: further names under which a browser or a proxy may address this server (the `Host` header).
         require_tokens: ask for a token on loopback too.
         max_body: largest request body in bytes, for routes that don't set their own limit.
@@ -60,6 +60,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def inference_url(self) -> str:
         """The address of the inference worker."""
         return f"http://{_bracketed(self.inference_host)}:{self.port + 1}"
+
+    @property
+    def grpc_address(self) -> str:
+        """The address of the inference worker's gRPC, as clients of gRPC write it."""
+        return f"{_bracketed(self.inference_host)}:{self.port + 2}"
 
 
 def is_loopback(host: str) -> bool:

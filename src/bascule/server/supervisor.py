@@ -82,17 +82,17 @@ def up(
 
 
 def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
+    web.start()  # first, by itself: a machine of two cores would halve the speed of both
+    web.wait_until_started()
     if worker:
         worker.start()
-    web.start()
-    web.wait_until_started()
     if worker and not worker.wait_until_ready(START_SECONDS):
         log.warning("The inference worker does not answer yet; the page does.")
     scheduler.start()
 
 
 def worker_command(workspace: Workspace, settings: ServerSettings) -> list[str]:
-    """Return the command of the inference worker, which listens on the port after the page's."""
+    """Return the command of the inference worker, which listens on the two ports after the page's."""
     where = (str(workspace.folder), settings.inference_host, str(settings.port + 1))
     return tethered("bascule.protocols.openinference", *where)
 

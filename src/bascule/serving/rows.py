@@ -64,6 +64,31 @@ def rows_of_split(names: Sequence[str], data: Sequence[Sequence[Any]]) -> Rows:
     return Rows(len(data), _checked({name: [row[at] for row in data] for at, name in enumerate(names)}))
 
 
+def rows_of_columns(columns: Mapping[str, Any], count: int | None = None) -> Rows:
+    """Return rows from one list of values a column; a value that is no list stands for one row.
+
+    Args:
+        count: how many rows there are, when there may be no columns; as many as the first column has when not given.
+
+    Raises:
+        InputError: a column has more or fewer values than the first one.
+    """
+    lists = {name: values if isinstance(values, list) else [values] for name, values in columns.items()}
+    for name, values in lists.items():
+        if count is None:
+            count = len(values)
+        if len(values) != count:
+            raise InputError(f"The column {name!r} has {len(values)} values; {next(iter(lists))!r} has {count}.")
+    return Rows(count or 0, _checked({name: _flat(values) for name, values in lists.items()}))
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """Return values that came as lists of one each, as tensors of one column do, as they are."""
+    if values and all(type(value) is list and len(value) == 1 for value in values):
+        return [value[0] for value in values]
+    return values
+
+
 def _checked(columns: Columns) -> Columns:
     """Refuse what no column can hold: lists, objects, and integers beyond 64 bits."""
     for name, values in columns.items():

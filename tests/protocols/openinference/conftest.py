@@ -21,6 +21,7 @@ from bascule.history import Workspace
 from bascule.protocols.openinference.worker import build_server
 from bascule.serving import DataPlane, PredictionLog, TruthLog
 from bascule.serving.http import Limits
+from bascule.serving.http2 import Http2Connection
 from tests.serving.conftest import NUMBERS, bundle_bytes, put_deployment, put_versions
 from tests.serving.servers import Running
 
@@ -32,6 +33,7 @@ class Served:
     workspace: Workspace
     plane: DataPlane
     port: int
+    grpc_port: int
 
     def request(
         self, path: str, body: Any = None, method: str = "", **headers: str
@@ -72,8 +74,10 @@ def serving(ws: Workspace, limits: Limits | None = None) -> Iterator[Served]:
     plane = DataPlane(ws, poll_s=0.02)
     plane.start()
     logs = PredictionLog(ws.log_folder), TruthLog(ws.log_folder)
-    with Running(build_server(plane, *logs, limits)) as port:
-        yield Served(ws, plane, port)
+    server, grpc = build_server(plane, *logs, limits)
+    running = Running(server, lambda: Http2Connection(server, grpc))
+    with running as port:
+        yield Served(ws, plane, port, running.also)
     plane.stop()
     for log in logs:
         log.journal.close()
@@ -114,6 +118,7 @@ class Worker:
         assert line, self.process.stderr.read().decode() if self.process.stderr else ""
         self.ready: dict[str, Any] = json.loads(line)
         self.port = int(self.ready["url"].rpartition(":")[2])
+        self.grpc_port = int(self.ready["grpc"].rpartition(":")[2])
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

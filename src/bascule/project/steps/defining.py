@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from bascule.contracts import Contract
-from bascule.errors import ProjectFileError
 from bascule.project.definitions import about, entities, request_view, views
+from bascule.project.promises import promise
 from bascule.project.receipt import Output
 from bascule.project.shipping import deployment_of
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -76,15 +75,11 @@ def definitions(context: Context) -> dict[str, dict[str, Any]]:
     project = context.project
     found: dict[str, dict[str, Any]] = {}
     for table, settings in project.contract.items():
-        text = _text(context, ("contract", table, "file"), settings.file)
-        Contract.parse(text, file=settings.file)
-        found[f"contracts/{table}"] = {"kind": "contract", "table": table, "text": text, "file": settings.file}
+        found[f"contracts/{table}"] = dict(promise(project, ("contract", table, "file"), table, settings.file))
     for name, view in project.views().items():
         if view.contract is not None:
-            text = _text(context, ("features", name, "contract"), view.contract)
-            Contract.parse(text, file=view.contract)
-            place = f"features/{name}"
-            found[f"contracts/{place}"] = {"kind": "contract", "table": place, "text": text, "file": view.contract}
+            key, place = ("features", name, "contract"), f"features/{name}"
+            found[f"contracts/{place}"] = dict(promise(project, key, place, view.contract))
     for entity in entities(project):
         found[f"entities/{entity.name}"] = msgspec.to_builtins(entity)
     for made in views(project):
@@ -117,15 +112,3 @@ def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, di
 def _outputs(context: Context, wanted: dict[str, dict[str, Any]]) -> tuple[Output, ...]:
     versions = {path: context.digest(path) or "" for path in sorted(wanted)}
     return tuple(Output(name=path, version=version, uri=f"bascule:{path}") for path, version in versions.items())
-
-
-def _text(context: Context, key: tuple[str, ...], name: str) -> str:
-    path = context.project.path(name)
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise context.project.problem(key, f"there is no file {name}.") from None
-    except UnicodeDecodeError as error:
-        raise ProjectFileError(
-            f"is not UTF-8 text (byte {error.start}).", file=path, hint="Save the file as UTF-8 text."
-        ) from None

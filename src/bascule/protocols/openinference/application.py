@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from bascule.errors import EnvironmentProblem
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.protocols.openinference import metadata
 from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
-from bascule.protocols.openinference.inference import Inference
+from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
 from bascule.protocols.openinference.routes import Route, resolve
 from bascule.protocols.openinference.truth import read_truths
@@ -60,6 +61,8 @@ class Application:
             "model:stats": self._stats,
             "model:infer": self._inference.infer,
             "model:predict": self._inference.predict,
+            "model:invocations": self._inference.predict,
+            "invocations": self._invoke,
             "model:ground-truth": self._truth,
             "repository:load": self._load,
             "repository:unload": self._unload,
@@ -82,6 +85,17 @@ class Application:
             )
         if action is None:
             return self._server(route)
+        return self._act(request, route, action)
+
+    def infer(self, request: Request, route: Route, form: Form) -> Answered:
+        """Answer a request to infer that came in a form of its own.
+
+        Raises:
+            BasculeError: the request cannot be answered.
+        """
+        return self._act(request, route, lambda asked, of, state: self._inference.answer(asked, of, state, form))
+
+    def _act(self, request: Request, route: Route, action: Action) -> Answered:
         state = self._plane.current if route.branch is None else self._plane.state(route.branch)
         if state is None:
             return self._open_first(request, route, action)
@@ -196,6 +210,17 @@ class Application:
             lambda: plane.set_loaded(state.branch, route.name, loaded),
             lambda _: json_response({}),
         )
+
+    def _invoke(self, request: Request, route: Route, state: BranchState) -> Answered:
+        """Answer what MLflow's scoring server would: its path names no model."""
+        names = sorted(state.deployments)
+        if len(names) != 1:
+            found = ", ".join(names[:10]) or "none"
+            raise InputError(
+                f"/invocations asks the only deployment, and there are {len(names)}: {found}.",
+                hint="Name one: /v2/models/NAME/invocations",
+            )
+        return self._inference.predict(request, replace(route, name=names[0]), state)
 
     def _truth(self, request: Request, route: Route, state: BranchState) -> Answered:
         only = next(iter(state.deployments)) if len(state.deployments) == 1 else None

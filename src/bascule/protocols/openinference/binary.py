@@ -10,6 +10,7 @@ from msgspec import UNSET
 from bascule.errors import InputError
 from bascule.protocols.openinference.messages import InferRequest
 
+Buffer = bytes | memoryview
 _LENGTH = struct.Struct("<I")
 
 
@@ -54,7 +55,7 @@ def take_tensors(request: InferRequest, rest: memoryview) -> dict[int, memoryvie
     return found
 
 
-def split_texts(name: str, data: memoryview, count: int) -> list[str]:
+def split_texts(name: str, data: Buffer, count: int) -> list[str]:
     """Return the elements of a BYTES tensor as texts.
 
     Raises:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from bascule.errors import InputError, suggestion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Datatype:
     """One datatype.
 
@@ -29,6 +33,16 @@ class Datatype:
     high: int = 0
     json: bool = True
 
+    @cached_property
+    def one(self) -> Callable[[Any], tuple[Any, ...]] | None:
+        """What reads the bytes of one element; None where it takes more than that."""
+        return (
+            struct.Struct(f"<{_LETTERS[self.dtype]}").unpack if self.dtype in _LETTERS and self.name != "BF16" else None
+        )
+
+
+_LETTERS = {"?": "?", "<i1": "b", "<i2": "h", "<i4": "i", "<i8": "q", "<u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q",
+            "<f2": "e", "<f4": "f", "<f8": "d"}  # fmt: skip
 
 _NONE = type(None)
 _BOOLEAN: frozenset[type] = frozenset((bool, _NONE))

@@ -10,7 +10,7 @@ from typing import Any
 
 from bascule.errors import BasculeError
 from bascule.protocols.openinference.finding import check_version, demand_ready, unknown_deployment
-from bascule.protocols.openinference.inputs import read_request
+from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
@@ -38,18 +38,22 @@ class Form:
     write: Callable[[Any, Answer, str], Response]
 
 
+def unit_of(message: AnyRequest) -> str | None:
+    """Return what stays with one version: what the request says, or its id."""
+    parameters = message.parameters
+    return message.id if not parameters or "unit" not in parameters else str(parameters["unit"])
+
+
 def _read_infer(request: Request, model: LoadedModel) -> Read:
     message, rows = read_request(request.body, request.headers.get(b"inference-header-content-length"), model)
     if message.outputs:
         check_outputs(message, model)
-    parameters = message.parameters
-    unit = message.id if not parameters or "unit" not in parameters else str(parameters["unit"])
-    return message, rows, unit
+    return message, rows, unit_of(message)
 
 
 def _read_predict(request: Request, model: LoadedModel) -> Read:
-    message, rows = read_predict(request.body)
-    return message, rows, message.unit or message.id
+    asked, rows = read_predict(request, model)
+    return asked, rows, asked.unit or asked.id
 
 
 INFER = Form(_read_infer, infer_response)
@@ -72,13 +76,14 @@ class Inference:
 
     def infer(self, request: Request, route: Route, state: BranchState) -> Response | Deferred:
         """Answer a request in the protocol's own form."""
-        return self._begin(request, route, state, INFER)
+        return self.answer(request, route, state, INFER)
 
     def predict(self, request: Request, route: Route, state: BranchState) -> Response | Deferred:
         """Answer a request in the plain form."""
-        return self._begin(request, route, state, PREDICT)
+        return self.answer(request, route, state, PREDICT)
 
-    def _begin(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
+    def answer(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
+        """Answer a request in any form."""
         began = time.perf_counter_ns()
         deployment = state.deployments.get(route.name)
         if deployment is None:
@@ -122,7 +127,7 @@ class Inference:
             else:
                 query = Query(rows, version, unit, None, None, began)
             if rows.count > model.inline_rows:
-                return self._score_first(deployment, query, message, form)
+                return self._score_first(deployment, query, message, form, request.seconds)
             answer = score(deployment, query)
         except BasculeError:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
@@ -137,6 +142,7 @@ class Inference:
         return Deferred(
             lambda: self._plane.load_version(deployment, version),
             lambda model: self._answer(request, deployment, model, version, form, began),
+            request.seconds,
         )
 
     def _read_first(
@@ -151,11 +157,14 @@ class Inference:
         return Deferred(
             lambda: form.read(request, model),
             lambda read: self._answer(request, deployment, model, version, form, began, read),
+            request.seconds,
         )
 
-    def _score_first(self, deployment: ServedDeployment, query: Query, message: Any, form: Form) -> Deferred:
+    def _score_first(
+        self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None
+    ) -> Deferred:
         return Deferred(
-            lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form)
+            lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form), seconds
         )
 
     def _finish(self, deployment: ServedDeployment, message: Any, answer: Answer, form: Form) -> Response:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from msgspec import UNSET
 
 from bascule.errors import InputError
-from bascule.protocols.openinference.binary import header_length, split_texts, take_tensors
+from bascule.protocols.openinference.binary import Buffer, header_length, split_texts, take_tensors
 from bascule.protocols.openinference.datatypes import Datatype, datatype_named, datatype_of, from_bfloat16
 from bascule.protocols.openinference.messages import InferRequest, SingleRequest, Tensor, read_infer, read_single
 from bascule.serving.model import LoadedModel
@@ -38,7 +39,7 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
                 if len(columns) == len(single.inputs) > 0:
                     return single, Rows(1, columns)
         request = read_infer(body)
-        rows = _rows(request, model, None)
+        rows = rows_of(request, model, None)
         model.sent_plainly = rows.columns is not None and rows.count == 1
         return request, rows
     size = header_length(length, len(body))
@@ -47,12 +48,20 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
         request = _raw_request(len(body), model)
         if request.inputs[0].datatype == "BYTES":
             whole = memoryview(len(body).to_bytes(4, "little") + body)  # a raw text comes without its length
-        return request, _rows(request, model, {0: whole})
+        return request, rows_of(request, model, {0: whole})
     request = read_infer(whole[:size])
-    return request, _rows(request, model, take_tensors(request, whole[size:]))
+    return request, rows_of(request, model, take_tensors(request, whole[size:]))
 
 
-def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryview] | None) -> Rows:
+def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buffer] | None) -> Rows:
+    """Return the rows of a request.
+
+    Args:
+        binary: the bytes of inputs that came beside the message, by their place.
+
+    Raises:
+        InputError: a tensor is not what it says; the text names it.
+    """
     inputs = request.inputs
     if not inputs:
         raise InputError(
@@ -70,7 +79,7 @@ def _rows(request: InferRequest, model: LoadedModel, binary: dict[int, memoryvie
             )
         size = shape[0] if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else -1
         if size < 0:
-            if len(shape) == 2 and len(inputs) == 1 and model.numeric:
+            if len(shape) == 2 and len(inputs) == 1 and model.numeric and shape[1] != model.width:
                 raise InputError(
                     f"The input {name!r} has {shape[1]} values a row; the model reads {model.width} numbers."
                 )
@@ -108,16 +117,18 @@ def _values(tensor: Tensor, count: int) -> list[Any]:
     return data
 
 
-def _binary_values(tensor: Tensor, data: memoryview, count: int) -> list[Any]:
+def _binary_values(tensor: Tensor, data: Buffer, count: int) -> list[Any]:
     """Return the elements of a tensor whose bytes followed the JSON."""
     datatype = datatype_named(tensor.datatype)
     if datatype.dtype is None:
         return split_texts(tensor.name, data, count)
+    if count == 1 and datatype.one is not None and len(data) == datatype.size:
+        return list(datatype.one(data))
     found: list[Any] = _array(tensor, datatype, data, count).tolist()
     return found
 
 
-def _array(tensor: Tensor, datatype: Datatype, data: memoryview, count: int) -> np.ndarray:
+def _array(tensor: Tensor, datatype: Datatype, data: Buffer, count: int) -> np.ndarray:
     if len(data) != count * datatype.size:
         raise InputError(
             f"The input {tensor.name!r} of {count} {datatype.name} needs {count * datatype.size} bytes; "
@@ -134,7 +145,7 @@ def _is_matrix(tensor: Tensor, model: LoadedModel) -> bool:
     return len(tensor.shape) == 2 and tensor.shape[1] == model.width and tensor.shape[0] >= 0
 
 
-def _matrix(tensor: Tensor, part: memoryview | None, model: LoadedModel) -> Rows:
+def _matrix(tensor: Tensor, part: Buffer | None, model: LoadedModel) -> Rows:
     if not model.numeric:
         raise InputError(
             f"The input {tensor.name!r} holds whole rows, but the model reads texts too.",

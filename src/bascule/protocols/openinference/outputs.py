@@ -119,15 +119,25 @@ def _plain(model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
     return [probability, {"name": "label", "datatype": "BYTES", "shape": [count], "data": labels}]
 
 
+def chosen(request: AnyRequest, model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
+    """Return the outputs that a request asks for, in its order, as they are in JSON."""
+    found = _plain(model, outputs)
+    if not request.outputs:
+        return found
+    plain = {output["name"]: output for output in found}
+    tops = [_classification(asked.name, asked.parameters or {}, model) for asked in request.outputs]
+    return [
+        plain[asked.name] if top is None else _top(asked.name, top, model, outputs)
+        for asked, top in zip(request.outputs, tops, strict=True)
+    ]
+
+
 def _selected(request: AnyRequest, message: dict[str, Any], model: LoadedModel, outputs: list[Output]) -> Response:
-    plain = {output["name"]: output for output in _plain(model, outputs)}
     binary_by_default = bool((request.parameters or {}).get("binary_data_output"))
     tensors, parts = [], []
-    for asked in request.outputs or [Asked(name) for name in plain]:
-        parameters = asked.parameters or {}
-        top = _classification(asked.name, parameters, model)
-        tensor = plain[asked.name] if top is None else _top(asked.name, top, model, outputs)
-        if parameters.get("binary_data", binary_by_default):
+    wanted = chosen(request, model, outputs)
+    for asked, tensor in zip(request.outputs or [Asked(one["name"]) for one in wanted], wanted, strict=True):
+        if (asked.parameters or {}).get("binary_data", binary_by_default):
             data = _bytes(tensor)
             parts.append(data)
             tensor = {key: value for key, value in tensor.items() if key != "data"}

@@ -18,6 +18,7 @@ OF_MODEL = {
     "stats": ("GET",),
     "infer": ("POST",),
     "predict": ("POST",),
+    "invocations": ("POST",),
     "ground-truth": ("POST",),
 }
 OF_SERVER = {
@@ -28,6 +29,9 @@ OF_SERVER = {
     "v2/models/stats": ("GET",),
     "v2/repository/index": ("POST",),
     "ground-truth": ("POST",),
+    "invocations": ("POST",),
+    "ping": ("GET",),
+    "health": ("GET",),
     "metrics": ("GET",),
 }
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
@@ -78,7 +82,7 @@ def resolve(path: bytes) -> Route:
 def _model_route(path: bytes, branch: str | None, name: str, rest: list[str]) -> Route:
     version = None
     if len(rest) >= 2 and rest[0] == "versions":
-        version, rest = _version(rest[1]), rest[2:]
+        version, rest = version_of(rest[1]), rest[2:]
     action = rest[0] if rest else ""
     if len(rest) > 1 or action not in OF_MODEL:
         raise _unknown(path)
@@ -95,7 +99,8 @@ def _parts(path: bytes) -> list[str]:
         raise InputError("The path is not UTF-8.") from None
 
 
-def _version(text: str) -> int:
+def version_of(text: str) -> int:
+    """Return a version's number, or raise `InputError`."""
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InputError(f"The version {text[:40]!r} is not a number.", hint="Versions count from 1.")
     return int(text)

@@ -14,8 +14,10 @@ import msgspec
 
 from bascule.history import Workspace
 from bascule.protocols.openinference.application import Application
+from bascule.protocols.openinference.grpc import GrpcService
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.http import HttpServer, Limits
+from bascule.serving.http2 import Http2Connection
 from bascule.serving.log import JournalLimits, PredictionLog, TruthLog
 from bascule.serving.metrics import exposition
 
@@ -31,11 +33,13 @@ class Ready(msgspec.Struct, frozen=True):
         url: where.
         branch: what it serves at `/v2`.
         deployments: their names.
+        grpc: the address of gRPC.
     """
 
     url: str
     branch: str
     deployments: list[str]
+    grpc: str = ""
     event: str = "ready"
 
 
@@ -48,6 +52,7 @@ def run_worker(
     limits: Limits | None = None,
     journal: JournalLimits | None = None,
     ready: Callable[[Ready], None] | None = None,
+    grpc_port: int | None = None,
 ) -> None:
     """Serve a workspace's deployments until SIGTERM or SIGINT; then answer what was asked and return.
 
@@ -59,6 +64,8 @@ def run_worker(
         limits: of the HTTP server.
         journal: of the prediction log.
         ready: called once when requests are answered; without it one line of JSON is printed.
+        grpc_port: where gRPC listens, 0 for a free port; the port after HTTP's when it is not given, any free one when
+            HTTP's is.
 
     Raises:
         NotFound: there is no such workspace or branch.
@@ -68,7 +75,7 @@ def run_worker(
     import uvloop
 
     with _signals_kept(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(workspace, host, port, branch, limits, journal, ready or _print))
+        runner.run(_serve(workspace, host, port, grpc_port, branch, limits, journal, ready or _print))
 
 
 @contextmanager
@@ -87,6 +94,7 @@ async def _serve(
     workspace: Path | str,
     host: str,
     port: int,
+    grpc_port: int | None,
     branch: str,
     limits: Limits | None,
     journal: JournalLimits | None,
@@ -101,14 +109,18 @@ async def _serve(
     predictions, truths = PredictionLog(ws.log_folder, journal), TruthLog(ws.log_folder, journal)
     journals = (predictions.journal, truths.journal)
     try:
-        server = build_server(plane, predictions, truths, limits)
+        server, grpc = build_server(plane, predictions, truths, limits)
         bound = await server.start(host, port)
+        if grpc_port is None:
+            grpc_port = bound + 1 if port else 0
+        grpc_bound = await server.start_also(host, grpc_port, lambda: Http2Connection(server, grpc))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         state = plane.state(branch)
         shown = f"[{host}]" if ":" in host else host
-        ready(Ready(f"http://{shown}:{bound}", branch, sorted(state.deployments) if state else []))
+        names = sorted(state.deployments) if state else []
+        ready(Ready(f"http://{shown}:{bound}", branch, names, f"{shown}:{grpc_bound}"))
         await stop.wait()
         await server.stop()
     finally:
@@ -122,8 +134,8 @@ async def _serve(
 
 def build_server(
     plane: DataPlane, predictions: PredictionLog, truths: TruthLog, limits: Limits | None = None
-) -> HttpServer:
-    """Return a server that answers the protocol. It listens when it is started."""
+) -> tuple[HttpServer, GrpcService]:
+    """Return a server that answers the protocol, and what answers it over gRPC. It listens when it is started."""
     journals = (predictions.journal, truths.journal)
     application = Application(
         plane,
@@ -134,7 +146,7 @@ def build_server(
     )
     server = HttpServer(application.handle, limits)
     server.ticks += [journal.tick for journal in journals]
-    return server
+    return server, GrpcService(application)
 
 
 def _print(ready: Ready) -> None:

@@ -5,7 +5,25 @@ Bascule has one of its own.
 """
 
 from bascule.serving.http.limits import Limits
-from bascule.serving.http.message import Deferred, Handler, Request, Response, error_response, json_response
+from bascule.serving.http.message import (
+    Deferred,
+    Handler,
+    HttpProblem,
+    Request,
+    Response,
+    error_response,
+    json_response,
+)
 from bascule.serving.http.server import HttpServer
 
-__all__ = ["Deferred", "Handler", "HttpServer", "Limits", "Request", "Response", "error_response", "json_response"]
+__all__ = [
+    "Deferred",
+    "Handler",
+    "HttpProblem",
+    "HttpServer",
+    "Limits",
+    "Request",
+    "Response",
+    "error_response",
+    "json_response",
+]

@@ -20,10 +20,12 @@ NEVER = math.inf
 PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
 KEPT_HEADERS = frozenset(
     (
+        b"accept",
         b"accept-encoding",
         b"connection",
         b"content-encoding",
         b"content-length",
+        b"content-type",
         b"expect",
         b"host",
         b"inference-header-content-length",

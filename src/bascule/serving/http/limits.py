@@ -19,7 +19,9 @@ class Limits(msgspec.Struct, frozen=True):
         linger_s: how long what a refused client still sends is read and thrown away, so that it can read the answer.
         drain_s: how long requests under way may take when the server stops.
         connections: open at once; more are answered 503 and closed.
-        waiting: requests handed to threads at once; more are 503.
+        waiting: requests handed to threads at once; more are 429, with `Retry-After`.
+        request_s: how long an answer may take that is made in a thread; longer is 504.
+        streams: gRPC calls under way on one connection; more are refused.
     """
 
     header_bytes: int = 32 << 10
@@ -33,3 +35,5 @@ class Limits(msgspec.Struct, frozen=True):
     drain_s: float = 10.0
     connections: int = 1_024
     waiting: int = 64
+    request_s: float = 60.0
+    streams: int = 128

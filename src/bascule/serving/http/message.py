@@ -24,15 +24,17 @@ class Request:
         path: the target without its query, still percent-encoded.
         headers: those that anyone here reads, by lower-case name.
         body: decompressed.
+        seconds: how long the client waits for the answer; None when it does not say.
     """
 
-    __slots__ = ("body", "headers", "method", "path")
+    __slots__ = ("body", "headers", "method", "path", "seconds")
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
+        self.seconds: float | None = None
 
 
 class Kept(Protocol):
@@ -76,13 +78,20 @@ class Deferred:
     """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop.
 
     `finish` may defer again.
+
+    Attributes:
+        seconds: how long the client waits: after that it is answered 504, and what comes later is dropped. None for as
+            long as the server lets any request take.
     """
 
-    __slots__ = ("finish", "work")
+    __slots__ = ("finish", "seconds", "work")
 
-    def __init__(self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred]) -> None:
+    def __init__(
+        self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred], seconds: float | None = None
+    ) -> None:
         self.work = work
         self.finish = finish
+        self.seconds = seconds
 
 
 Handler = Callable[[Request], Response | Deferred]

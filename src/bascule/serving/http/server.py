@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.http.connection import Connection
@@ -23,6 +24,27 @@ BACKLOG = 1_024
 LAST_PORT = (1 << 16) - 1
 
 
+class Client(Protocol):
+    """A connection, as the server sees it: an asyncio protocol that can be told to end."""
+
+    @property
+    def deadline(self) -> float:
+        """When it is to `expire`, on the loop's clock."""
+        ...
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        ...
+
+    def drain(self) -> None:
+        """The server stops: close when nothing is under way."""
+        ...
+
+    def abort(self) -> None:
+        """Close now."""
+        ...
+
+
 class HttpServer:
     """Answers HTTP/1.1 on one loopback address.
 
@@ -31,6 +53,7 @@ class HttpServer:
         buffered: bytes of request bodies that are being read, over all connections.
         draining: the server takes no more work.
         statuses: how many answers had which code.
+        late: how many answers took longer than their client, or the server, waits.
         ticks: called some ten times a second, on the event loop.
 
     Args:
@@ -46,12 +69,13 @@ class HttpServer:
         self.buffered = 0
         self.draining = False
         self.ticks: list[Callable[[], None]] = []
-        self.connections: set[Connection] = set()
+        self.connections: set[Client] = set()
         self.deferred = 0
+        self.late = 0
         self.statuses: Counter[int] = Counter()
         self.turn: Turn
         self._loop: asyncio.AbstractEventLoop
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
@@ -67,15 +91,28 @@ class HttpServer:
         self._empty = asyncio.Event()
         self.turn = Turn(self._loop)
         listener = _listener(host, port)
-        self._listening = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        self._listening.append(await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG))
         self._sweep()
+        return int(listener.getsockname()[1])
+
+    async def start_also(self, host: str, port: int, made: Callable[[], asyncio.Protocol]) -> int:
+        """Listen on a further port for clients of another protocol, under the same limits, and return the port.
+
+        Args:
+            made: makes what talks to a client.
+
+        Raises:
+            InputError, EnvironmentProblem: as `start`.
+        """
+        listener = _listener(host, port, "--grpc-port")
+        self._listening.append(await self._loop.create_server(made, sock=listener, backlog=BACKLOG))
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Take no more connections, answer what was asked, and close; after `drain_s` close all the same."""
         self.draining = True
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
         for connection in list(self.connections):
             connection.drain()
         if self.connections:
@@ -89,12 +126,12 @@ class HttpServer:
             self._sweeping.cancel()
         await self._loop.run_in_executor(None, self._pool.shutdown)
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Client) -> bool:
         """Count a connection; False when there are as many as may be."""
         self.connections.add(connection)
         return len(self.connections) <= self.limits.connections
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Client) -> None:
         """A connection has gone."""
         self.connections.discard(connection)
         if self.draining and not self.connections:
@@ -103,23 +140,43 @@ class HttpServer:
     def defer(self, deferred: Deferred, done: Callable[[Response], None]) -> None:
         """Make an answer in a thread; `done` gets it on the event loop, or an error's answer."""
         if self.deferred >= self.limits.waiting:
-            busy = HttpProblem(503, "The server has as much work as it takes.", extra=b"retry-after: 1\r\n")
+            busy = HttpProblem(429, "The server has as much work as it takes.", extra=b"retry-after: 1\r\n")
             self._loop.call_soon(done, error_response(busy))
             return
         self.deferred += 1
+        most = self.limits.request_s
+        seconds = most if deferred.seconds is None else min(deferred.seconds, most)
+        begun = self._loop.time()
+        late: list[bool] = []
 
         def finished(future: asyncio.Future[object]) -> None:
             self.deferred -= 1
+            timer.cancel()
+            if late:
+                future.exception()
+                return
             try:
                 response = deferred.finish(future.result())
             except Exception as error:  # every failure becomes an answer
                 response = error_response(error)
             if isinstance(response, Deferred):
+                response.seconds = seconds - (self._loop.time() - begun)
                 self.defer(response, done)
             else:
                 done(response)
 
-        self._loop.run_in_executor(self._pool, deferred.work).add_done_callback(finished)
+        def give_up() -> None:
+            late.append(True)
+            self.late += 1
+            done(error_response(HttpProblem(504, f"The answer took longer than {seconds:.3g} s.")))
+
+        def work() -> object:
+            if late:  # nobody waits any more: what was not begun need not be
+                return None
+            return deferred.work()
+
+        timer = self._loop.call_later(max(seconds, 0.0), give_up)
+        self._loop.run_in_executor(self._pool, work).add_done_callback(finished)
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
@@ -132,7 +189,7 @@ class HttpServer:
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, option: str = "--port") -> socket.socket:
     if not is_loopback(host):
         raise InputError(
             f"Inference listens on loopback only; {host!r} is reachable from elsewhere.",
@@ -147,17 +204,17 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _cannot_listen(host, port, error) from error
+        raise _cannot_listen(host, port, error, option) from error
     listener.setblocking(False)
     return listener
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> EnvironmentProblem:
+def _cannot_listen(host: str, port: int, error: OSError, option: str) -> EnvironmentProblem:
     if error.errno == errno.EADDRINUSE:
         return EnvironmentProblem(
             f"Port {port} on {host} is in use by another process.",
-            hint="Choose another with --port, or --port 0 for any free one; `ss -ltnp` shows who holds it.",
+            hint=f"Choose another with {option}, or {option} 0 for any free one; `ss -ltnp` shows who holds it.",
         )
     return EnvironmentProblem(
-        f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another port with --port."
+        f"Cannot listen on {host}:{port}: {error.strerror}.", hint=f"Choose another port with {option}."
     )
