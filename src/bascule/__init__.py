@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast
+    select_features = _here.select_features
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set

@@ -66,6 +66,7 @@ CALLS = {
     "features list": "",
     "features show": "weather",
     "features impact": "orders.minutes_late",
+    "features select": "",
     "features unused": "",
     "features duplicates": "",
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",

@@ -42,6 +42,7 @@ INSTEAD = {
         "feature_impact",
         "unused_features",
         "duplicate_features",
+        "select_features",
     ),
     "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),

@@ -218,7 +218,7 @@ def _features(views: Iterator[_View], table: str, column: str | None, tables: _T
 
 
 def _mentions(found: Influence, table: str) -> bool:
-    """Whether any column of a table is said to be read; of a table that is read and has none, nothing was understood."""
+    """Whether any column of a table is said to be read; if none is of a table that is, nothing was understood."""
     return any(one.replace('"', "") == table for one, _ in found.rows.union(*found.outputs.values()))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
+    from bascule.project.selecting import Selection
     from bascule.project.viewing import FeatureInfo, ServiceInfo
 
 
@@ -152,3 +153,18 @@ class FeatureVerbs(Bound):
         from bascule.project.gathering import given_set
 
         return given_set(self.place, name)
+
+    def select_features(
+        self, model: str | None = None, *, least: float = 0.001, correlated: float = 0.95, folds: int = 4
+    ) -> Selection:
+        """Judge the features of a model's newest version: which to keep, which to drop, why, and what each costs.
+
+        Args:
+            model: the project's own by default.
+            least: bits that a feature must tell of the label (mutual information, less what chance gives).
+            correlated: from which rank correlation on two features say the same.
+            folds: into how many spans of time the training rows are cut: a feature must tell something in most.
+        """
+        from bascule.project.selecting import select_features
+
+        return select_features(self.place, model, least=least, correlated=correlated, folds=folds)
