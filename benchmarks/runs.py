@@ -30,7 +30,7 @@ from bascule.history import Workspace
 from bascule.server.ports import free_port
 from bascule.server.reads import runs as page
 from bascule.tracking import curves
-from bascule.tracking.reading import list_runs
+from bascule.tracking.listing import list_runs
 from bascule.tracking.search import count_runs, search_runs
 from bascule.tracking.tracker import Tracker
 
@@ -116,6 +116,9 @@ def measure(name: str, project: Path, points: int) -> None:
         show("curve: the last page of 25,000", lambda: curves.history(tracker, LONG, "loss", limit=25_000, token=last))
         show("curve: thinned to 1,000", lambda: curves.thinned(tracker, [LONG], "loss", 1000))
         show("bascule runs", lambda: list_runs(ws, 20))
+        columns = {"params": ["*"], "metrics": ["*"]}
+        show("bascule runs, all columns, by a metric", lambda: list_runs(ws, 20, order=["metrics.m2 DESC"], **columns))
+        show("bascule runs, of a kind, none failed", lambda: list_runs(ws, 20, kind="track", status="failed"))
         show("the page of runs", lambda: page.list_runs(ws))
         show("the page of runs, with a text", lambda: page.list_runs(ws, text="-777"))
         show("the page of runs, its filters", lambda: page.run_facets(ws))

@@ -137,7 +137,9 @@ def test_one_line_records_a_process_and_those_that_it_starts(local_workspace: Wo
     assert set(told["outputs"]) == {"wTrue.txt", "wFalse.txt", "sub.txt"}
     assert (told["metrics"]["wTrue"], told["metrics"]["wFalse"]) == (1, 0)
     assert told["params"]["random.seed"] == "5"
-    assert "script.py" in told["tags"]["sources"]
+    assert "script.py" in told["environment"]["sources"]
+    assert told["environment"]["trace"][-1] == "ValueError: oops"
+    assert told["environment"]["executable"] == sys.executable
     assert local_workspace.store.get(told["tags"]["output"]).startswith(b"printed\n")
 
 

@@ -115,9 +115,9 @@ def test_a_sync_that_is_killed_again_and_again_brings_all_in_once(local_workspac
     assert count(local_workspace, runs) == 1
 
 
-def test_what_is_said_and_how_far_it_goes_are_one(local_workspace: Workspace, folder: Path) -> None:
-    assert start(folder, EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
-    (session,) = waiting(local_workspace)
+def test_what_is_said_and_how_far_it_goes_are_one(workspace: Workspace, tmp_path: Path) -> None:
+    assert start(tmp_path / "project", EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
+    (session,) = waiting(workspace)
 
     class Failing(CatalogTarget):
         def take(self, *arguments: Any) -> None:
@@ -125,12 +125,12 @@ def test_what_is_said_and_how_far_it_goes_are_one(local_workspace: Workspace, fo
             raise Overtaken("as if another had been first")
 
     with pytest.raises(Overtaken):
-        syncing.Bringing(session, Failing(local_workspace)).step()
-    held = count(local_workspace, metric_points)
+        syncing.Bringing(session, Failing(workspace)).step()
+    held = count(workspace, metric_points)
     assert held == 11
-    assert [one.status for one in bring(local_workspace)] == ["done"]
-    assert count(local_workspace, metric_points) == held
-    assert count(local_workspace, journal_parts) == 1
+    assert [one.status for one in bring(workspace)] == ["done"]
+    assert count(workspace, metric_points) == held
+    assert count(workspace, journal_parts) == 1
 
 
 def test_a_journal_that_was_cut_is_brought_in_up_to_there_and_others_are_not_held_up(
@@ -233,3 +233,40 @@ def test_no_place_for_a_journal_is_told_and_the_command_runs(
     assert said.out == "ran\n"
     assert "No space left" in said.err
     assert "Traceback" not in said.err
+
+
+SIGNALLED = """
+import signal, sys, time
+if sys.argv[1] == "SIGTERM":
+    signal.signal(signal.SIGTERM, lambda *_: (print("asked to end", flush=True), sys.exit(7)))
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code", "status"), [("SIGTERM", 7, "failed"), ("SIGINT", 130, "cancelled")])
+def test_a_signal_ends_the_command_as_it_would_and_its_end_is_recorded(
+    local_workspace: Workspace, folder: Path, name: str, code: int, status: str
+) -> None:
+    (folder / "wait.py").write_text(SIGNALLED)
+    command = [sys.executable, "-m", "bascule", "track", sys.executable, "wait.py", name]
+    # Ctrl-C goes to all of a terminal's group; who asks a program to end asks that one.
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    until(lambda: count(local_workspace, journals))
+    (os.killpg if name == "SIGINT" else os.kill)(process.pid, getattr(signal, name))
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, b"asked to end\n" if name == "SIGTERM" else b"")
+    with local_workspace.catalog.read() as conn:
+        assert conn.execute(select(runs.c.status)).scalar_one() == status
+
+
+def test_a_reader_that_goes_away_ends_the_command(local_workspace: Workspace, folder: Path) -> None:
+    command = [sys.executable, "-m", "bascule", "track", "yes"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"y\n"
+    process.stdout.close()
+    assert process.wait(30) == 128 + signal.SIGPIPE

@@ -111,7 +111,9 @@ def test_a_day_in_python(trained: Path, bascule: Bascule) -> None:
         assert [(one.version, one.share) for one in done.shipped] == [(2, 10)]
         assert project.promote("delays").deployments["delays"] == [{"version": 2, "weight": 100}]
         assert project.rollback("delays").deployments["delays"] == [{"version": 1, "weight": 100}]
-        assert project.reproduce("delays@1").verdict == "identical"
+        step = next(row["run"] for row in project.runs(100, kind="step", text="train") if row["name"] == "train")
+        again = project.reproduce(step)  # by the run of a step: the version that came of it
+        assert (again.model, again.verdict) == ("delays", "identical")
         assert project.verify_audit().ok
         assert all(finding.level != "damage" for finding in project.doctor())
     assert project.sql("select count(*) as n from orders@dev") == [{"n": 2400}]

@@ -324,6 +324,8 @@ def test_runs_side_by_side(client: TestClient, filled: Filled) -> None:
     page = client.get(f"/runs/compare?run={filled.train_run}&run={filled.pipeline_run}").text
     assert "num_leaves" in page
     assert "differs" in page
+    assert "bascule run diff" in page
+    assert "They differ in" in page
     assert client.get("/runs/compare").status_code == 400
     many = "&".join(["run=x"] * 13)
     assert client.get(f"/runs/compare?{many}").status_code == 400

@@ -14,9 +14,11 @@ def verdict(done: Reproduction) -> str:
     """Return what came out, in a sentence; then what differs, and what may explain it."""
     what = f"{done.model} version {done.version}" if done.model else f"run {done.of}"
     things = _counted([one for one in done.compared if one.verdict != "different"])
-    if done.verdict == "identical":
-        how = f"byte for byte ({done.found[:16]})" if done.found else f"byte for byte: {things or 'nothing to compare'}"
-        lines = [f"Identical: {what} came out {how}, run {done.run_id}."]
+    if done.verdict == "identical" and not done.compared:
+        lines = [f"Identical: {what} ended as it did then, run {done.run_id}."]
+    elif done.verdict == "identical":
+        how = f" ({done.found[:16]})" if done.found else f": {things}"
+        lines = [f"Identical: {what} came out byte for byte{how}, run {done.run_id}."]
     elif done.verdict == "equal" and not done.relative:
         lines = [f"Equal: {what} came out with the same content, only packed differently, run {done.run_id}."]
     elif done.verdict == "equal":
@@ -47,6 +49,11 @@ def _told(one: Compared) -> str:
 
 
 def _unexplained(done: Reproduction) -> str:
+    if any(one.path == "exit code" for one in done.compared):
+        return (
+            "Every recorded term is the same, but it ended in another way. If a file was missing: what is read below "
+            "Python (SQLite, a shell, a C library) is not noted and was not brought; --keep FOLDER shows what was."
+        )
     text = "Every recorded term is the same (code, data, environment, parameters): the command is not deterministic."
     if done.seeds:
         return f"{text} These seeds were set: {', '.join(done.seeds[:5])}; something else is drawn without one."

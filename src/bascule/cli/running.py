@@ -186,7 +186,7 @@ def _csv(listed: Sequence[Mapping[str, Any]]) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     told = {key: value for key, value in found["run"].items() if value is not None}
     parts = [columns(list(told.items()))]
-    for name in ("params", "metrics", "tags", "inputs", "outputs", "reproductions"):
+    for name in ("params", "metrics", "tags", "inputs", "outputs", "artifacts", "reproductions"):
         rows = [("", key, value) for key, value in found[name].items() if (name, key) != ("tags", "output")]
         more = [f"  and {len(rows) - MOST_VALUES} more (--json has all)"] if len(rows) > MOST_VALUES else []
         parts += ["\n".join([name, columns(rows[:MOST_VALUES]), *more])] if rows else []

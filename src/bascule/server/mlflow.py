@@ -29,19 +29,22 @@ from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
 from bascule.server.dispatch import Context, demand, read_body, unexpected
 from bascule.server.guard import SAFE_METHODS
-from bascule.server.identity import credential, identify
+from bascule.server.identity import credential, form_secret, identify
+from bascule.server.mlflow_parts import PART, Signer, address_for, in_parts, one_part, range_of
 from bascule.server.routes import UndeclaredPermission
+from bascule.server.webhooks import tried
 from bascule.store import ObjectPath, Place
-from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.artifacts import Artifacts, confined
 from bascule.tracking.experiments import DEFAULT
 from bascule.tracking.traces import keep_spans
 from bascule.tracking.tracker import Tracker
+from bascule.tracking.uploads import Uploads
 
 MAX_BODY = 32 << 20
 MAX_UPLOAD = 10 << 20
 CHUNK = 1 << 20
 _API = re.compile(r"^/(?:api|ajax-api)/[23]\.0/mlflow/(.*)$")
-_FILES = re.compile(r"^/(?:api|ajax-api)/2\.0/mlflow-artifacts/(artifacts|mpu|presigned)(?:/(.*))?$")
+_FILES = re.compile(r"^/(?:api|ajax-api)/2\.0/mlflow-artifacts/(artifacts|mpu|presigned|signed)(?:/(.*))?$")
 _BRANCH = re.compile(r"^/branch/([^/]+)(/.*)$")
 SPANS = "/v1/traces"
 _PLAIN = {
@@ -70,6 +73,7 @@ class Tracking:
         self.other = other
         self._tracker: Tracker | None = None
         self._artifacts: Artifacts | None = None
+        self._signs: Signer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         place = address_of(scope) if scope["type"] == "http" else None
@@ -105,8 +109,10 @@ class Tracking:
         if request.headers.get("x-mlflow-workspace"):
             raise Refused(501, InputError("This server has no MLflow workspaces.", hint="A branch does what they do."))
         files = _FILES.match(path)
+        if files is not None and files[1] != "artifacts":
+            return await self._in_parts(request, principal, branch, files[1], files[2] or "")
         if files is not None:
-            return await self._file(request, principal, branch, files[1], files[2] or "")
+            return await self._file(request, principal, branch, files[2] or "")
         if path in _PLAIN:
             return await self._plain(request, principal, branch, path)
         api = _API.match(path)
@@ -117,12 +123,14 @@ class Tracking:
         request.scope["bascule.route"] = f"/api/2.0/mlflow/{endpoint.path}"
         demand(principal, endpoint.permission)
         told = await self._told(request)
-        return await run_in_threadpool(self._run, endpoint, principal, branch, parameters, told)
+        return await run_in_threadpool(self._run, request, endpoint, principal, branch, parameters, told)
 
     async def _told(self, request: Request) -> Fields:
         if request.method in SAFE_METHODS:
             return query_of(request)
         raw = await read_body(request, max(MAX_BODY, self.context.settings.max_body))
+        if not raw and request.method == "DELETE":  # clients send no body, and so no type of one
+            return Fields({})
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Refused(
@@ -132,14 +140,22 @@ class Tracking:
         return Fields(mlflow.read_body(raw))
 
     def _run(
-        self, endpoint: Endpoint, principal: Principal, branch: str, parameters: dict[str, str], told: Fields
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        principal: Principal,
+        branch: str,
+        parameters: dict[str, str],
+        told: Fields,
     ) -> Response:
         ask = self._ask(principal, branch, parameters, told)
         found = endpoint.answer(ask)
         if isinstance(found, Answer):
             body = found.body if isinstance(found.body, bytes) else msgspec.json.encode(found.body)
             return _json(body, found.status)
-        return _sent(ask.artifacts.file(found))
+        if isinstance(found, tuple):
+            return _json(msgspec.json.encode({"result": tried(*found)}))
+        return _sent(ask.artifacts.file(found), request)
 
     def _ask(self, principal: Principal, branch: str, parameters: dict[str, str], told: Fields) -> Ask:
         if self._tracker is None:
@@ -148,13 +164,36 @@ class Tracking:
         assert self._artifacts is not None
         return Ask(self._tracker, self._artifacts, branch, principal.name, parameters, told)
 
-    async def _file(self, request: Request, principal: Principal, branch: str, kind: str, path: str) -> Response:
-        if kind != "artifacts":
-            raise Refused(501, InputError("Files are sent whole here, not in parts.", hint="Use PUT."))
+    async def _in_parts(self, request: Request, principal: Principal, branch: str, kind: str, path: str) -> Response:
+        ask = self._ask(principal, branch, {}, query_of(request))
+        uploads = Uploads(ask.artifacts, ask.artifacts.waiting / "parts")
+        signer = await run_in_threadpool(self._signer)
+        below = f"/branch/{quote(branch, safe='')}" if branch != "main" else ""
+        part = PART.match(path) if kind == "mpu" else None
+        if part is not None:
+            return await one_part(request, ask.told, uploads, signer, part[1], int(part[2]))
+        if kind == "mpu":
+            demand(principal, "write")
+            return await in_parts(request, ask, uploads, signer, below, path)
+        if request.method not in SAFE_METHODS:
+            raise Refused(405, InputError("A file is read with GET.", hint="Repeat it so."))
+        if kind == "signed":
+            signer.check(f"GET {confined(path)}", ask.told)
+            return await run_in_threadpool(_read_artifact, ask, path, request)
+        demand(principal, "read")
+        size = await run_in_threadpool(_size_of, ask, path)
+        return address_for(request, signer, below, path, size)
+
+    def _signer(self) -> Signer:
+        if self._signs is None:
+            self._signs = Signer(form_secret(self.context.workspace.catalog))
+        return self._signs
+
+    async def _file(self, request: Request, principal: Principal, branch: str, path: str) -> Response:
         ask = self._ask(principal, branch, {}, query_of(request))
         if request.method in SAFE_METHODS:
             demand(principal, "read")
-            return await run_in_threadpool(_read_artifact, ask, path)
+            return await run_in_threadpool(_read_artifact, ask, path, request)
         demand(principal, "write")
         if mlflow.is_exported(path):
             raise Refused(
@@ -209,7 +248,7 @@ class Tracking:
             place = await run_in_threadpool(mlflow.place_of_version, ask)
         else:
             place = await run_in_threadpool(mlflow.place_of_run, ask)
-        return await run_in_threadpool(_read_artifact, ask, place)
+        return await run_in_threadpool(_read_artifact, ask, place, request)
 
 
 def address_of(scope: Scope) -> tuple[str, str] | None:
@@ -264,7 +303,13 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _read_artifact(ask: Ask, path: str) -> Response:
+def _size_of(ask: Ask, path: str) -> int:
+    if mlflow.is_exported(path):
+        return len(mlflow.file_of(ask.tracker.workspace.store, path))
+    return ask.artifacts.file(path).stat().st_size
+
+
+def _read_artifact(ask: Ask, path: str, request: Request) -> Response:
     """Answer with a file, or with the list of the folder that the query names."""
     folder = path or ask.told.text("path")
     exported = mlflow.is_exported(folder)
@@ -274,8 +319,12 @@ def _read_artifact(ask: Ask, path: str) -> Response:
     if exported:
         data = mlflow.file_of(ask.tracker.workspace.store, path)
         headers, kind = _described(path.rpartition("/")[2])
-        return Response(data, headers=headers, media_type=kind)
-    return _sent(ask.artifacts.file(path))
+        part = range_of(request.headers.get("range", ""), len(data))
+        if part is None:
+            return Response(data, headers=headers, media_type=kind)
+        headers["content-range"] = f"bytes {part[0]}-{part[1]}/{len(data)}"
+        return Response(data[part[0] : part[1] + 1], 206, headers, media_type=kind)
+    return _sent(ask.artifacts.file(path), request)
 
 
 def _described(name: str) -> tuple[dict[str, str], str]:
@@ -290,14 +339,23 @@ def _described(name: str) -> tuple[dict[str, str], str]:
     return {**_HEADERS, "content-disposition": said}, kind
 
 
-def _sent(place: Place) -> Response:
+def _sent(place: Place, request: Request) -> Response:
+    """Answer with a file, or with the range of it that is asked for; of the disk the response itself sees to that."""
     headers, kind = _described(place.name)
     if isinstance(place, Path):
         return FileResponse(place, headers=headers, media_type=kind)
-    return StreamingResponse(_read(place), headers=headers, media_type=kind)
+    size = place.stat().st_size
+    found = range_of(request.headers.get("range", ""), size)
+    first, last = found or (0, size - 1)
+    headers |= {"content-length": str(last - first + 1), "accept-ranges": "bytes"}
+    if found is not None:
+        headers["content-range"] = f"bytes {first}-{last}/{size}"
+    return StreamingResponse(_read(place, first, last + 1), 206 if found else 200, headers, media_type=kind)
 
 
-def _read(place: ObjectPath) -> Iterator[bytes]:
+def _read(place: ObjectPath, first: int, end: int) -> Iterator[bytes]:
     with place.opened() as source:
-        while chunk := source.read(CHUNK):
+        source.seek(first)
+        while first < end and (chunk := source.read(min(CHUNK, end - first))):
+            first += len(chunk)
             yield chunk

@@ -12,10 +12,11 @@ from pathlib import Path
 from sqlalchemy import select
 
 from bascule.catalog.schema import jobs as jobs_table
+from bascule.catalog.schema import webhooks
 from bascule.history import Workspace
 from bascule.server.scheduler import Tick
 
-LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY = 2.0, 2.0, 10.0, 2.0
+LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
 
 
 def ticks(folder: Path) -> list[Tick]:
@@ -30,6 +31,7 @@ def ticks(folder: Path) -> list[Tick]:
         Tick("rollouts", ROLLOUTS_EVERY, _judge),
         Tick("monitors", MONITORS_EVERY, _watch),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
+        Tick("webhooks", WEBHOOKS_EVERY, _tell),
     ]
 
 
@@ -52,6 +54,15 @@ def _watch(workspace: Workspace) -> None:
         from bascule.project.watching import watch_all
 
         watch_all(workspace)
+
+
+def _tell(workspace: Workspace) -> None:
+    with workspace.catalog.read() as conn:
+        if conn.execute(select(webhooks.c.id).limit(1)).first() is None:
+            return
+    from bascule.server.webhooks import deliver
+
+    deliver(workspace)
 
 
 class _Jobs:

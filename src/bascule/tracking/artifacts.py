@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote
 
 from bascule.errors import InputError, NotFound
@@ -25,6 +25,14 @@ FOLDER = "artifacts"
 MOST_CHARACTERS = 4096
 _SHOWN = 120
 CHUNK = 1 << 20
+
+
+class Readable(Protocol):
+    """What gives its bytes bit by bit."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return the next bytes; none at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -135,9 +143,8 @@ class Artifacts:
         Returns:
             How many bytes it has.
         """
+        self.checked_target(path)
         target = self.place(path)
-        if target == self._root or target.is_dir():
-            raise _invalid(path)
         size = 0
         with self._receiving() as (out, temporary):
             async for chunk in chunks:
@@ -153,11 +160,27 @@ class Artifacts:
         with source.open("rb") as data:
             self.put(path, data)
 
-    def put(self, path: str, source: BinaryIO) -> int:
-        """Keep a file as `write` does, from something that is read."""
+    def checked_target(self, path: str) -> None:
+        """Refuse a path that no file can have: it leads out, or is a folder.
+
+        Raises:
+            InputError.
+        """
         target = self.place(path)
         if target == self._root or target.is_dir():
             raise _invalid(path)
+
+    @property
+    def waiting(self) -> Path:
+        """A folder on the local disk for what is not whole yet."""
+        folder = self._root.parent / f"{FOLDER}.tmp" if isinstance(self._root, Path) else self._temporary
+        assert isinstance(folder, Path)
+        return folder
+
+    def put(self, path: str, source: Readable) -> int:
+        """Keep a file as `write` does, from something that is read."""
+        self.checked_target(path)
+        target = self.place(path)
         with self._receiving() as (out, temporary):
             shutil.copyfileobj(source, out, CHUNK)
             size = out.tell()
@@ -187,8 +210,7 @@ class Artifacts:
 
     @contextmanager
     def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:
-        folder = self._root.parent / f"{FOLDER}.tmp" if isinstance(self._root, Path) else self._temporary
-        assert isinstance(folder, Path)
+        folder = self.waiting
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"artifact-{secrets.token_hex(8)}"
         try:

@@ -16,6 +16,7 @@ from bascule.catalog.schema import experiments, latest_metrics, names, run_param
 from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
+from bascule.tracking.experiments import LOCATION
 from bascule.tracking.points import value_of
 from bascule.tracking.runs import find_run
 from bascule.tracking.search import search_runs
@@ -106,6 +107,12 @@ def brief(row: Any) -> Row:
         "user": row["user_name"],
         "error": row["error"],
     }
+
+
+def artifacts_of(row: Any) -> str:
+    """Return the folder of a run's artifacts."""
+    uri = str(row["artifact_uri"] or "")
+    return uri.removeprefix(LOCATION) if uri.startswith(LOCATION) else f"{row['experiment_id']}/{row['id']}/artifacts"
 
 
 def moment(at: int) -> str:

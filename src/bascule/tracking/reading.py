@@ -11,14 +11,16 @@ from sqlalchemy import Connection, func, select
 from bascule.catalog.schema import metric_points, names, run_io, run_tags, runs
 from bascule.errors import BasculeError
 from bascule.history import Workspace
+from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.curves import thinned
 from bascule.tracking.keeping import params_of, tags_of
-from bascule.tracking.listing import brief, last_values, moment, named_run
+from bascule.tracking.listing import artifacts_of, brief, last_values, moment, named_run
 from bascule.tracking.runs import find_run
 from bascule.tracking.tracker import Tracker
 
 CURVE_POINTS = 120
 LONGEST_OUTPUT = 1 << 16
+MOST_ARTIFACTS = 1000
 
 
 def read_run(workspace: Workspace, name: str) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def read_run(workspace: Workspace, name: str) -> dict[str, Any]:
     Returns:
         `run` (its row), `params`, `metrics` (the last value of each), `tags`, `inputs` and `outputs` (path: version),
         `curves` (steps and values of each metric with more than one point, thinned), `environment`, `children`,
-        `reproductions`, and `output`, the end of what it printed.
+        `reproductions`, `artifacts` (bytes by path) and `output`, the end of what it printed.
 
     Raises:
         NotFound: there is no such run.
@@ -60,6 +62,7 @@ def read_run(workspace: Workspace, name: str) -> dict[str, Any]:
         "environment": msgspec.json.decode(run["environment_json"] or "{}"),
         "children": [brief(find_run(workspace, child)) for child in children],
         "reproductions": again,
+        "artifacts": _artifacts(workspace, run),
         "output": _printed(workspace, labels),
     }
 
@@ -84,6 +87,24 @@ def _reproductions(conn: Connection, run: str) -> dict[str, str]:
         .order_by(runs.c.started_at)
     )
     return {row.id: row.value for row in conn.execute(query)}
+
+
+def _artifacts(workspace: Workspace, run: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the files that were kept with a run, by path with their bytes; of very many the first ones."""
+    kept, root = Artifacts(workspace), artifacts_of(run)
+    found: dict[str, int | None] = {}
+    try:
+        folders = [""]
+        while folders and len(found) < MOST_ARTIFACTS:
+            folder = folders.pop(0)
+            for one in kept.list(f"{root}/{folder}"):
+                if one.is_dir:
+                    folders.append(f"{folder}{one.path}/")
+                else:
+                    found[f"{folder}{one.path}"] = one.size
+    except BasculeError:  # its address is another server's
+        return {}
+    return found
 
 
 def _printed(workspace: Workspace, tags: Mapping[str, str]) -> str:

@@ -17,6 +17,8 @@ from bascule.catalog.schema import runs
 from bascule.history import Workspace
 from bascule.project import differing
 from bascule.tracking import capture_code, find_run, recorded
+from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.listing import artifacts_of
 
 __all__ = ["bascule", "folder", "start"]
 
@@ -49,6 +51,8 @@ def two(folder: Path) -> tuple[str, str]:
         with workspace.catalog.write() as conn:
             values = {"environment_json": json.dumps(told), "commit_id": f"{number}" * 64, "user_name": EVIL}
             conn.execute(update(runs).where(runs.c.id == run.id).values(**values))
+        row = find_run(workspace, run.id)
+        Artifacts(workspace).put(f"{artifacts_of(row)}/plots/loss.txt", io.BytesIO(b"drawn"))
         made.append(run.id)
     with recorded(workspace, name="daily", kind="pipeline", branch="dev") as parent:
         step = recorded(workspace, name="train", kind="step", step="train", branch="dev", parent=parent.id)
@@ -122,6 +126,7 @@ def test_all_of_a_run_is_shown(two: tuple[str, str], bascule: Bascule) -> None:
     found = bascule("runs", two[1], "--json").json()
     assert found["curves"]["loss"]["steps"] == list(range(20))
     assert found["inputs"]["data.csv"] == "1" * 64
+    assert found["artifacts"] == {"plots/loss.txt": 5}
     assert bascule("run", "show", "last~9").code == 2
 
 

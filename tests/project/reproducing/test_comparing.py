@@ -12,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bascule.cli.reproducing import verdict
+from bascule.project.reproducing import script
 from bascule.project.reproducing.comparing import compare
+from bascule.project.reproducing.recorded import Recorded
+from bascule.project.reproducing.result import Reproduction, worst
 
 CLOSE = 1e-12
 
@@ -118,3 +122,30 @@ def test_a_pytorch_file_is_compared_without_its_own_name() -> None:
 
     assert compare("x", file("model-1", 0.3), file("model-2", 0.3), 0).verdict == "equal"
     assert compare("x", file("model-1", 0.3), file("model-1", 0.4), 1).verdict == "different"
+
+
+def _recorded(points: dict[tuple[str, int], list[float]]) -> Recorded:
+    return Recorded(row={}, environment={}, params={}, tags={}, inputs=[], outputs=[], points=points)
+
+
+def test_metrics_are_compared_point_by_point() -> None:
+    then = _recorded({("loss", 0): [1.0], ("loss", 1): [0.5], ("auc", 0): [0.75], ("gone", 0): [1.0]})
+    now = _recorded({("loss", 0): [1.0], ("loss", 1): [0.5 + CLOSE], ("auc", 0): [0.75]})
+    found = {one.path: one for one in script._metrics(then, now, 1e-9)}
+    assert {path: one.verdict for path, one in found.items()} == {
+        "metric auc": "identical",
+        "metric gone": "different",
+        "metric loss": "equal",
+    }
+    assert found["metric loss"].values == 2
+    assert found["metric gone"].note == "1 points then, 0 now"
+    assert [one.verdict for one in script._metrics(then, now, 0) if one.path == "metric loss"] == ["different"]
+
+
+def test_the_worst_of_all_is_the_verdict_and_is_told() -> None:
+    then, now = _recorded({("loss", 0): [0.5]}), _recorded({("loss", 0): [0.5 + CLOSE]})
+    near = tuple(script._metrics(then, now, 1e-9))
+    done = Reproduction(of="run_a", run_id="run_b", verdict=worst(near), compared=near, tolerance=1e-9)
+    assert verdict(done).startswith("Equal within 2e-12: run run_a came out the same")
+    assert worst((*near, *script._metrics(then, _recorded({}), 1e-9))) == "different"
+    assert worst(()) == "identical"

@@ -278,3 +278,26 @@ def test_a_registered_model_of_a_tracked_run_is_done_again(sums: Path, bascule: 
     refused = bascule("reproduce", "my sums@1")
     assert (refused.code, "not trained by a recorded run" in refused.err) == (2, True)
     assert bascule("reproduce", "my sums", "9").code == 2
+
+
+def test_kept_code_does_not_leave_its_folder(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
+    run = tracked("sums.py")
+    workspace = Workspace.open(sums)
+    listing = json.dumps({"../../escaped.py": workspace.store.put(b"print(1)")}).encode()
+    with workspace.catalog.write() as conn:
+        conn.execute(update(runs).where(runs.c.id == run).values(code_snapshot=workspace.store.put(listing)))
+    workspace.close()
+    refused = bascule("reproduce", run, *PRESENT, "--keep", "again/deep/er")
+    assert (refused.code, "leads out of the project's folder" in refused.err) == (2, True)
+    assert not list(sums.rglob("escaped.py"))
+
+
+@pytest.mark.slow
+def test_what_was_not_noted_is_told_to_be_missing(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
+    (sums / "data" / "hidden.txt").write_text("1")
+    (sums / "sub.py").write_text("import subprocess, sys\nsys.exit(subprocess.call(['cat', 'data/hidden.txt']))\n")
+    run = tracked("sub.py")
+    done = bascule("reproduce", run, *PRESENT)
+    assert done.code == 1
+    assert "exit code: 0 then, 1 now" in done.out
+    assert "is not noted and was not brought" in done.out

@@ -32,7 +32,10 @@ def main(address: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model").mkdir()
         (Path(folder) / "model" / "MLmodel").write_text("flavors: {}\n")
+        (Path(folder) / "model" / "big.bin").write_bytes(bytes(range(256)) * 60_000)
         client.log_artifacts(key, folder)
+        big = Path(mlflow.artifacts.download_artifacts(run_id=key, artifact_path="model/big.bin", dst_path=folder))
+        same = big.read_bytes() == bytes(range(256)) * 60_000
     read = client.get_run(key)
     version = None
     client.create_registered_model("story", tags={"team": "ops"})
@@ -57,6 +60,8 @@ def main(address: str) -> dict[str, Any]:
         "version": client.get_model_version_by_alias("story", "champion").version,
         "uri": client.get_model_version_download_uri("story", version.version).rpartition("/")[2],
         "refused": refused,
+        "same": same,
+        "parts": mlflow.__version__.startswith("3"),  # what it sends in parts without being told to
     }
 
 

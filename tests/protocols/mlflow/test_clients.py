@@ -98,7 +98,10 @@ def test_a_client_tells_its_story(python: Path, address: str, branch: str, local
     if branch:
         local_workspace.history.create_branch(branch)
     url = f"{address}/branch/{branch}" if branch else address
-    told = tell(python, STORY, url)
+    names = ("UPLOAD_MINIMUM_FILE", "UPLOAD_CHUNK", "DOWNLOAD_MINIMUM_FILE", "DOWNLOAD_CHUNK")
+    told = tell(python, STORY, url, **{f"MLFLOW_MULTIPART_{name}_SIZE": "6000000" for name in names})
+    sent = {one.name for one in (local_workspace.folder / "artifacts.tmp" / "parts").glob("*/done")}
+    assert len(sent) == (1 if told.pop("parts") else 0)
     assert told == {
         "metrics": {"loss": str(1 / 3), "nan": "nan", "auc": "0.9"},
         "params": {"rate": "0.1", "deep": "True"},
@@ -110,6 +113,7 @@ def test_a_client_tells_its_story(python: Path, address: str, branch: str, local
         "version": "1",
         "uri": "model",
         "refused": "INVALID_PARAMETER_VALUE",
+        "same": True,
     }
     with Session(local_workspace, branch or "main") as session:
         assert set(session.arrow("select branch from runs")["branch"].to_pylist()) == {branch or "main"}

@@ -27,6 +27,8 @@ from bascule.project.reproducing.recorded import REPRODUCES, Recorded, recall
 from bascule.project.reproducing.result import Compared, Reproduction, Term, worst
 from bascule.project.step import Progress
 from bascule.tracking import find_run, resume
+from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.listing import artifacts_of
 
 GUARD = Path(__file__).parent / "guard"
 _SHOWN = 3
@@ -221,16 +223,27 @@ def _run(
             process.communicate(timeout=LAST_SECONDS)
         process.kill()
         raise
+    return _told(printed, process.returncode)
+
+
+def _told(printed: bytes, exit_code: int) -> str:
+    """Return the run that `bascule track --json` tells of.
+
+    Raises:
+        EnvironmentProblem: it tells of none, or its records wait in a journal.
+    """
     try:
         told = msgspec.json.decode(printed)
-        return str(told["run_id"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        if printed and isinstance(told, dict) and "error" in told:
-            raise EnvironmentProblem(f"The command was not run again: {told['error']}", hint=told["hint"]) from None
+        problem = told.get("problem") or told.get("error") if "run_id" not in told or told.get("journal") else None
+        run = str(told.get("run_id"))
+    except (msgspec.DecodeError, AttributeError, TypeError):
+        problem, run = f"its tracking ended with {exit_code}", ""
+    if problem or not run:
         raise EnvironmentProblem(
-            f"The command was not run again: its tracking ended with {process.returncode}.",
-            hint="What it said stands above. bascule doctor looks at the workspace.",
-        ) from None
+            f"What the command did again is not in the records: {problem or 'no run was told'}.",
+            hint="What it said stands above; bascule doctor looks at the workspace.",
+        )
+    return run
 
 
 def _place(recorded: Recorded, project: Path, folder: Path, argv: Sequence[str]) -> Path:
@@ -265,7 +278,7 @@ def _outputs(
         elif len(new) > len(old):
             yield Compared(path, "different", note="it was not written then")
         for one, other in zip(old, new, strict=False):
-            contents = _content(workspace, one, former / path), _content(workspace, other, folder / path)
+            contents = _content(workspace, then, path, one, former), _content(workspace, now, path, other, folder)
             if None in contents:
                 note = f"was {one[:16]} and is {other[:16]}; the former content is not kept, so not by how much"
                 yield Compared(path, "different", note=note)
@@ -280,11 +293,17 @@ def _grouped(outputs: list[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def _content(workspace: Workspace, version: str, place: Path) -> bytes | None:
-    """Return what a digest stands for: from the store, or from a file that still holds it."""
-    if len(version) == 64 and workspace.store.has(version):
+def _content(workspace: Workspace, of: Recorded, path: str, version: str, folder: Path) -> bytes | None:
+    """Return what a run wrote: from the store, from a file that still holds it, or from the run's artifacts."""
+    if len(version) == data.DIGEST and workspace.store.has(version):
         return workspace.store.get(version)
-    return read(place) if data.digest(place) == version else None
+    if data.digest(folder / path) == version:
+        return read(folder / path)
+    try:
+        found = Artifacts(workspace).file(f"{artifacts_of(of.row)}/{path.removeprefix('artifacts/')}")
+        return bytes(found.read_bytes())
+    except (BasculeError, OSError):
+        return None
 
 
 def _metrics(then: Recorded, now: Recorded, tolerance: float) -> Iterator[Compared]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bascule.errors import InputError
 from bascule.protocols.mlflow import (
@@ -16,6 +17,7 @@ from bascule.protocols.mlflow import (
     runs,
     traces,
     versions,
+    webhooks,
 )
 from bascule.protocols.mlflow.messages import Answer, Ask
 from bascule.protocols.mlflow.version import VERSION
@@ -32,13 +34,15 @@ class Endpoint:
         permission: what one must be allowed to do to use it.
         answer: what answers; it returns the artifact's path where `file` is set.
         file: the answer is a file.
+        sends: the answer is a webhook and what to send it, now.
     """
 
     method: str
     path: str
     permission: str
-    answer: Callable[[Ask], Answer] | Callable[[Ask], str]
+    answer: Callable[[Ask], Answer] | Callable[[Ask], str] | Callable[[Ask], tuple[Any, str]]
     file: bool = False
+    sends: bool = False
 
 
 def server_info(ask: Ask) -> Answer:
@@ -46,8 +50,8 @@ def server_info(ask: Ask) -> Answer:
     return Answer(
         {
             "store_type": "SqlStore",
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": True,
             "artifacts_presigned_only": False,
             "artifact_serving_enabled": True,
             "presigned_upload_run_id_supported": False,
@@ -114,6 +118,12 @@ def _table() -> list[Endpoint]:
         Endpoint("GET", "logged-models/{model_id}/artifacts/directories", read, m.list_files),
         Endpoint("GET", "logged-models/{model_id}/artifacts/files", read, m.place_of_file, file=True),
         *_of_traces(),
+        Endpoint("POST", "webhooks", write, webhooks.create),
+        Endpoint("GET", "webhooks", read, webhooks.search),
+        Endpoint("GET", "webhooks/{webhook_id}", read, webhooks.get),
+        Endpoint("PATCH", "webhooks/{webhook_id}", write, webhooks.update),
+        Endpoint("DELETE", "webhooks/{webhook_id}", write, webhooks.delete),
+        Endpoint("POST", "webhooks/{webhook_id}/test", write, webhooks.example, sends=True),
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
         Endpoint("POST", "registered-models/rename", write, g.rename_model),

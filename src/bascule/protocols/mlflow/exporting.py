@@ -10,10 +10,9 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.protocols.mlflow.messages import Answer, Ask, present
@@ -21,7 +20,9 @@ from bascule.protocols.mlflow.version import VERSION
 from bascule.registry.external import SCHEME
 from bascule.store import BlobStore
 from bascule.tracking.artifacts import confined
-from bascule.training import ModelBundle, unpack_model
+
+if TYPE_CHECKING:
+    from bascule.training import ModelBundle
 
 FOLDER = "bascule-models"
 LOADER = "bascule_pyfunc"
@@ -92,6 +93,8 @@ def _folder(store: BlobStore, digest: str) -> Mapping[str, bytes]:
 
 
 def _made(store: BlobStore, digest: str) -> Mapping[str, bytes]:
+    from bascule.training import unpack_model
+
     try:
         bundle = unpack_model(store.get(digest))
     except BasculeError:
@@ -170,4 +173,6 @@ def _python() -> str:
 
 
 def _yaml(value: Any) -> bytes:
+    import yaml
+
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()

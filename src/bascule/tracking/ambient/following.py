@@ -16,6 +16,8 @@ from bascule.tracking.ambient.session import Session
 
 _journal = module("bascule_journal")
 INTERVAL = 1.0
+# Of a run that goes on for long nobody waits for each second.
+CALM_INTERVAL = 5.0
 # A target that does not answer is asked again after so long, doubled each time, at most.
 LONGEST_INTERVAL = 30.0
 # At the end: when nothing has moved for so long, the journal stays where it is.
@@ -71,7 +73,7 @@ class Following(threading.Thread):
             sampler = Sampler(int(self.session.owner.split(":")[1]), own=self._own)
             journal = _journal.Journal(str(self.session.folder))
         wait, tried = INTERVAL, 0
-        at = 0.0
+        begun, at = time.monotonic(), 0.0
         while True:
             over = self._over.is_set() or self.session.has_ended()
             if sampler is not None and journal is not None and not over:
@@ -83,7 +85,8 @@ class Following(threading.Thread):
             if over or time.monotonic() >= at:
                 if self._step(over):
                     return
-                wait = min(2 * wait, LONGEST_INTERVAL) if self.problem else INTERVAL
+                calm = min(INTERVAL + (time.monotonic() - begun) / 20, CALM_INTERVAL)
+                wait = min(2 * wait, LONGEST_INTERVAL) if self.problem else calm
                 at = time.monotonic() + wait
                 if over:
                     tried += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def closing(session: Session) -> tuple[Told, Finished]:
     _files(run, seen["file"], Path(session.header.folder))
     sources = {str(path) for entry in seen["sources"] for path in entry.get("paths", [])}
     if sources:
-        run.tags({"sources": msgspec.json.encode(_digests(sources, Path(session.header.folder))).decode()})
+        run.environment = {"sources": _digests(sources, Path(session.header.folder))}
     if seen["cell"]:
         run.artifact("cells.py", _script(session, seen["cell"]))
     printed = _supervise.kept_output(str(session.folder))
@@ -133,9 +134,9 @@ def _entry(found: Batch, own: str, entry: Entry) -> None:
         found.exit_code, found.over = entry.get("code"), True
     elif kind == "exception":
         found.error = str(entry.get("text"))
-        run.environment = {**run.environment, "trace": str(entry.get("trace", ""))}
+        run.environment = {**run.environment, "trace": str(entry.get("trace", "")).splitlines()}
     elif kind == "trace":
-        run.environment = {**run.environment, "trace": str(entry.get("text", ""))}
+        run.environment = {**run.environment, "trace": str(entry.get("text", "")).splitlines()}
     elif kind in KINDS:
         try:
             KINDS[kind](run, entry)
@@ -154,6 +155,8 @@ def _finished(seen: dict[str, list[Entry]]) -> Finished:
     code, at = seen["exit"][-1].get("code"), int(seen["exit"][-1]["at"])
     if code is None:
         return Finished("failed" if error else "done", error, at)
+    if code == -signal.SIGINT:
+        return Finished("cancelled", "Interrupted.", at)
     if code < 0 and error is None:
         error = f"Killed by signal {-code}."
     return Finished("failed" if code else "done", error if code else None, at)

@@ -14,6 +14,7 @@ from blake3 import blake3
 from bascule.catalog import now
 from bascule.tracking.ambient.findings import FoundModel, FoundRun, FoundTable, derived
 from bascule.tracking.ambient.journal import Entry
+from bascule.tracking.ambient.mlmodel import mlmodel
 from bascule.tracking.ambient.told import LONGEST_NAME, Told
 
 LONGEST_PATH = 250
@@ -75,6 +76,9 @@ def fit(run: Told, entry: Entry) -> None:
         run.writes(f"{folder}/model.{beside['format']}", digest, size=path.stat().st_size)
         run.artifacts[f"{folder}/model.{beside['format']}"] = str(path)
         safety = "safe" if beside.get("safe") else "unsafe: reading it can run code, so no server reads it"
+        described = mlmodel(entry, model, run.id, at)
+        if described is not None:
+            run.artifacts[f"{folder}/MLmodel"] = _written(run, f"{model}-MLmodel", described)
         tags |= {"bascule.format": beside["format"], "bascule.digest": digest, "bascule.safety": safety}
     for file, content in _documents(entry).items():
         run.artifacts[f"{folder}/{file}"] = _written(run, f"{model}-{file}", content)

@@ -46,7 +46,8 @@ class Sampler:
         except OSError:
             return {}
         before, self._before = self._before, (at, used)
-        found = {f"{PREFIX}memory_megabytes": memory / 1e6} if used else {}
+        # One that has ended and was not waited for yet has no memory.
+        found = {f"{PREFIX}memory_megabytes": memory / 1e6} if memory else {}
         if before is not None and used:
             seconds = sum(max(0.0, spent - before[1].get(pid, 0.0)) for pid, spent in used.items())
             found[f"{PREFIX}cpu_percent"] = 100 * seconds / max(at - before[0], 1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from bascule.tracking.tracker import Tracker
 
 MAIN = "main"
 RUNNING = "running"
+# What is known of an environment only at the end; of the rest the first interpreter says it.
+LATER = ("trace", "sources")
 # Of several processes that write one run, one that failed says how it ended.
 RANKS = ("failed", "cancelled", "done")
 
@@ -59,7 +60,7 @@ class CatalogTarget:
         }
         begun = Begun(header.name, header.parent, header.started_at, header.resumes, header.experiment)
         words = msgspec.json.encode(header.command).decode()
-        tags = {"command": shlex.join(header.command), "argv": words}
+        tags = {"command": " ".join(header.command), "argv": words}
         tags |= {key: str(value) for key, value in header.tags.items()}
         told = Told(header.run)
         told.tags(tags)
@@ -215,11 +216,13 @@ def _advance(conn: Connection, session: str, batch: Batch) -> None:
         begin = batch.begins[part]
         if begin == 0:
             row = {"journal": session, "part": part, "taken": end}
-            done = conn.execute(upsert(conn, journal_parts).values(**row).on_conflict_do_nothing())
+            made = upsert(conn, journal_parts).values(**row).on_conflict_do_nothing()
+            done = conn.execute(made.returning(columns.taken)).first()
         else:
             where = (columns.journal == session) & (columns.part == part) & (columns.taken == begin)
-            done = conn.execute(update(journal_parts).where(where).values(taken=end))
-        if done.rowcount != 1:
+            moved = update(journal_parts).where(where).values(taken=end)
+            done = conn.execute(moved.returning(columns.taken)).first()
+        if done is None:
             raise Overtaken(part)
 
 
@@ -249,7 +252,7 @@ def _write(conn: Connection, header: Header, told: Told, experiment: int, number
 def _add_environment(conn: Connection, told: Told) -> None:
     text = conn.execute(select(runs.c.environment_json).where(runs.c.id == told.id)).scalar_one()
     held = msgspec.json.decode(text)
-    new = {k: v for k, v in told.environment.items() if k == "trace" or "argv" not in held}
+    new = {key: value for key, value in told.environment.items() if key in LATER or "argv" not in held}
     if new:
         merged = msgspec.json.encode({**held, **new}).decode()
         conn.execute(update(runs).where(runs.c.id == told.id).values(environment_json=merged))

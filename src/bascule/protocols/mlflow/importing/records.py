@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from bascule.errors import BasculeError
+from bascule.errors import EnvironmentProblem
 from bascule.tracking.inputs import Dataset
 from bascule.tracking.points import Context, Point
 
 
-class Unreachable(BasculeError):
+class Unreachable(EnvironmentProblem):
     """Files that a source names and that cannot be read from here."""
 
 

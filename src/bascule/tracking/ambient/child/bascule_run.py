@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from time import time_ns
 from types import TracebackType
@@ -453,6 +453,3 @@ def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType
     import traceback
 
     return "".join(traceback.format_exception(kind, error, trace))[-watch.LONGEST_TRACE :]
-
-
-Starter = Callable[..., ActiveRun]

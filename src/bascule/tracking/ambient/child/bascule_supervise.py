@@ -147,7 +147,10 @@ def _pass_on(source: int, sinks: dict[int, int], kept: Kept) -> None:
     try:
         while view:
             view = view[os.write(sinks[source], view) :]
-    except OSError:  # who read it went away: the command goes on
+    except BrokenPipeError:  # who read it went away, as `| head` does: the command is told as it would have been
+        os.close(source)
+        del sinks[source]
+    except OSError:  # a terminal that was closed, or a full disk behind a redirection: the command goes on
         return
 
 

@@ -196,6 +196,9 @@ def _watch_exceptions() -> None:
 
 def note_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Note the exception that ends a process."""
+    if issubclass(kind, KeyboardInterrupt):  # an import here would make the interpreter forget that it was interrupted
+        note({"kind": "exception", "text": "Interrupted."})
+        return
     import traceback  # only when there is one
 
     text = "".join(traceback.format_exception(kind, error, trace))[-LONGEST_TRACE:]

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
 from bascule_frameworks import models
 from bascule_frameworks.boosters import MOST_CURVES
 from bascule_frameworks.describing import rows_of
-from bascule_frameworks.telling import curve, params
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.telling import curve, params, point, warn
+from bascule_frameworks.wrapping import Arguments, Call, takes, wrap
 
 FRAMEWORK = "keras"
+CALLBACKS = 6  # the place of `callbacks`, after the model itself
 
 
 def wrap_trainer(module: ModuleType) -> None:
     """Look at `fit` of the trainer that the chosen backend gives to every model."""
     for name, cls in list(vars(module).items()):
         if isinstance(cls, type) and name.endswith("Trainer") and "fit" in cls.__dict__:
-            wrap(FRAMEWORK, cls, "fit", _fitted)
+            wrap(FRAMEWORK, cls, "fit", _fitted, before=_with_callback if takes(cls.fit, "callbacks") else None)
+
+
+def _with_callback(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Have the metrics told at the end of each epoch."""
+    given = kwargs.get("callbacks")
+    callbacks = sys.modules.get("keras.src.callbacks.lambda_callback")
+    if callbacks is None or len(args) > CALLBACKS or not isinstance(given, list | tuple | None):
+        return args, kwargs
+    kwargs["callbacks"] = [*(given or ()), callbacks.LambdaCallback(on_epoch_end=_epoch)]
+    return args, kwargs
+
+
+def _epoch(epoch: int, logs: Any = None) -> None:
+    try:
+        for key, value in list((logs or {}).items())[:MOST_CURVES]:
+            point(str(key), value, epoch)
+    except Exception as error:
+        warn(FRAMEWORK, "epochs are not captured", error)
 
 
 def _fitted(call: Call) -> None:
@@ -34,8 +54,9 @@ def _fitted(call: Call) -> None:
     loss = getattr(model, "loss", None)
     told["loss"] = loss if isinstance(loss, str) else type(loss).__name__
     told["parameters"] = model.count_params()
-    for key, values in list(history.history.items())[:MOST_CURVES]:
-        curve(key, values, history.epoch[0] if history.epoch else 0)
+    if len(call.args) > CALLBACKS or not isinstance(call.kwargs.get("callbacks"), list):  # nobody told them before
+        for key, values in list(history.history.items())[:MOST_CURVES]:
+            curve(key, values, history.epoch[0] if history.epoch else 0)
     params({**told, "fit_rows": rows_of(data)}, f"{name}.")
     if not models.is_kept(name, model, _later):
         return

@@ -8,15 +8,17 @@ from typing import Any
 from bascule_frameworks import models
 from bascule_frameworks.boosters import keep_booster, note_curves
 from bascule_frameworks.sklearn_fits import after_fit, class_name
-from bascule_frameworks.telling import curve, params, point
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.telling import curve, params, point, warn
+from bascule_frameworks.wrapping import Arguments, Call, takes, wrap
 
 FRAMEWORK = "lightgbm"
 
 
 def wrap_engine(module: ModuleType) -> None:
     """Look at `lightgbm.train` and `lightgbm.cv`."""
-    wrap(FRAMEWORK, module, "train", _trained, part=lambda args: "lightgbm.train")
+    takes_callbacks = takes(module.train, "callbacks")
+    before = _with_callback if takes_callbacks and takes(module.train, "valid_sets") else None
+    wrap(FRAMEWORK, module, "train", _trained, part=lambda args: "lightgbm.train", before=before)
     wrap(FRAMEWORK, module, "cv", _validated)
 
 
@@ -38,7 +40,6 @@ def _fitted(call: Call) -> None:
 def _trained(call: Call) -> None:
     booster = call.result
     if models.is_kept("lightgbm.train", booster, _note):
-        note_curves(_recorded(call))
         _note(booster)
 
 
@@ -61,13 +62,23 @@ def _note(booster: Any) -> None:
     )
 
 
-def _recorded(call: Call) -> dict[str, Any]:
-    """Return what a callback of `record_evaluation` was given to write into, if the script asked for one."""
-    for one in call.kwargs.get("callbacks") or ():
-        found = getattr(one, "eval_result", None)
-        if isinstance(found, dict):
-            return found
-    return {}
+def _with_callback(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Have each iteration's metrics told as it ends, if any data are given to measure on."""
+    if kwargs.get("valid_sets") or len(args) > 3:
+        kwargs["callbacks"] = [*(kwargs.get("callbacks") or ()), _iterated]
+    return args, kwargs
+
+
+def _iterated(env: Any) -> None:
+    try:
+        for data, metric, value, *_ in env.evaluation_result_list or ():
+            point(f"{data}.{metric}", value, env.iteration)
+    except Exception as error:
+        warn(FRAMEWORK, "iterations are not captured", error)
+
+
+# Before early stopping, which ends a training by an exception.
+_iterated.order = 20  # type: ignore[attr-defined]
 
 
 def _validated(call: Call) -> None:

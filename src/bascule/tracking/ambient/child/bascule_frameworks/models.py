@@ -36,10 +36,15 @@ def is_kept(name: str, model: Any, note_later: Callable[[Any], None]) -> bool:
     """
     if allowed(f"fits of {name}", MOST_FITS):
         return True
+    keep_last(name, model, note_later)
+    return False
+
+
+def keep_last(name: str, model: Any, note_later: Callable[[Any], None]) -> None:
+    """Have a model noted at the end, if it lives then and no other of its name came after it."""
     if not _last:
         at_end(_note_last)
     _last[name] = (weakref.ref(model), note_later)
-    return False
 
 
 def _note_last() -> None:

@@ -47,7 +47,8 @@ def _watch(cls: type) -> None:
     for name in FITS:
         own = cls.__dict__.get(name)
         if isinstance(own, types.FunctionType):
-            wrap(FRAMEWORK, cls, name, after_fit, part=class_name)
+            after = after_part if name == "partial_fit" else after_fit
+            wrap(FRAMEWORK, cls, name, after, part=class_name)
         elif isinstance(getattr(own, "fn", None), types.FunctionType):  # only there if a part of it can do it
             key = f"{cls.__module__}.{cls.__qualname__}.{name}"
             own.fn = wrapped(FRAMEWORK, key, own.fn, after_fit, part=class_name)  # type: ignore[union-attr]
@@ -86,6 +87,14 @@ def after_fit(call: Call) -> None:
     name, rows, width = type(estimator).__name__, rows_of(data), width_of(data) if data is not None else 0
     if models.is_kept(name, estimator, partial(note_estimator, name=name, rows=rows, width=width)):
         note_estimator(estimator, name=name, rows=rows, width=width, data=data, target=target, parts=call.parts)
+
+
+def after_part(call: Call) -> None:
+    """Have a model that learns bit by bit noted at the end, once."""
+    estimator = call.args[0]
+    if hasattr(estimator, "get_params"):
+        name, width = type(estimator).__name__, width_of(call.get(1, "X"))
+        models.keep_last(name, estimator, partial(note_estimator, name=name, rows=None, width=width))
 
 
 def note_estimator(
@@ -150,10 +159,10 @@ def keep_model(estimator: Any) -> dict[str, Any] | None:
 
 
 def _steps(estimator: Any) -> list[str]:
-    steps = getattr(estimator, "steps", None) or getattr(estimator, "transformer_list", None)
-    if not isinstance(steps, list):
-        return []
-    return [f"{step[0]}={type(step[1]).__name__}" for step in steps]
+    named = (getattr(estimator, one, None) for one in ("steps", "transformer_list", "transformers", "estimators"))
+    steps = next((one for one in named if isinstance(one, list)), [])
+    pairs = [step for step in steps if isinstance(step, tuple) and len(step) > 1]
+    return [f"{step[0]}={step[1] if isinstance(step[1], str) else type(step[1]).__name__}" for step in pairs]
 
 
 def _importance(estimator: Any, data: Any) -> dict[str, float]:

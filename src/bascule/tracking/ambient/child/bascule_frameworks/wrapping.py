@@ -35,6 +35,8 @@ class Call(NamedTuple):
 
 
 After = Callable[[Call], None]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Before = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class _Watch:
     after: After
     part: Callable[[tuple[Any, ...]], str] | None
     always: bool
+    before: Before | None
 
 
 class _State(threading.local):
     depth = 0
     parts: list[str] | None = None
+    owner: Any = None
 
 
 _state = _State()
@@ -62,6 +66,7 @@ def wrap(
     *,
     part: Callable[[tuple[Any, ...]], str] | None = None,
     always: bool = False,
+    before: Before | None = None,
 ) -> bool:
     """Put a wrapper on a function of a module or a class; False when it has none of that name.
 
@@ -72,12 +77,13 @@ def wrap(
         after: called with each call that was not made inside another wrapped one.
         part: names what a call inside another one fitted, from its arguments.
         always: call `after` inside others too.
+        before: returns the arguments to call it with instead, such as with a callback more.
     """
     original = getattr(owner, name, None)
     if original is None or isinstance(inspect.getattr_static(owner, name), classmethod | staticmethod | property):
         return False
     key = f"{owner.__module__}.{owner.__qualname__}.{name}" if isinstance(owner, type) else f"{owner.__name__}.{name}"
-    wrapper = wrapped(framework, key, original, after, part=part, always=always)
+    wrapper = wrapped(framework, key, original, after, part=part, always=always, before=before)
     if not isinstance(owner, type):
         wrapper.__module__, wrapper.__qualname__ = owner.__name__, name
     wrapper.__name__ = name
@@ -93,9 +99,10 @@ def wrapped(
     *,
     part: Callable[[tuple[Any, ...]], str] | None = None,
     always: bool = False,
+    before: Before | None = None,
 ) -> Any:
     """Return a function that does as the original and is looked at, as `wrap` says; `key` is its own name."""
-    _watches[key] = _Watch(framework, after, part, always)
+    _watches[key] = _Watch(framework, after, part, always, before)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -122,13 +129,19 @@ def call(key: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         if watch.part is not None:
             _note_part(watch, args)
         return original(*args, **kwargs)
-    outer = state.parts
-    state.depth, state.parts = outside + 1, []
+    if watch.before is not None:
+        try:
+            args, kwargs = watch.before(args, dict(kwargs))
+        except Exception as error:
+            warn(watch.framework, f"{key} is captured less", error)
+    outer = state.parts, state.owner
+    state.depth, state.parts, state.owner = outside + 1, [], args[0] if args else None
     try:
         result = original(*args, **kwargs)
         parts = state.parts
     finally:
-        state.depth, state.parts = outside, outer
+        state.depth = outside
+        state.parts, state.owner = outer
     state.depth = outside + 1  # what looking at it calls is not the script's doing either
     try:
         watch.after(Call(result, args, kwargs, parts))
@@ -160,6 +173,14 @@ def below(base: type) -> list[type]:
     return list(found)
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of a name, so that it may be given one that its caller did not give."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 def depth() -> int:
     """Return how many wrapped functions this thread is inside of."""
     return _state.depth
@@ -177,6 +198,8 @@ def inside() -> Any:
 
 def _note_part(watch: _Watch, args: tuple[Any, ...]) -> None:
     parts = _state.parts
+    if args and args[0] is _state.owner:  # its own method, or what it inherits
+        return
     if parts is not None and watch.part is not None and len(parts) < MOST_PARTS:
         try:
             parts.append(watch.part(args))

@@ -10,14 +10,15 @@ from bascule_frameworks import models
 from bascule_frameworks.boosters import keep_booster, note_curves
 from bascule_frameworks.sklearn_fits import after_fit, class_name
 from bascule_frameworks.telling import curve, params, point
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.wrapping import Arguments, Call, takes, wrap
 
 FRAMEWORK = "xgboost"
 
 
 def wrap_training(module: ModuleType) -> None:
     """Look at `xgboost.train` and `xgboost.cv`."""
-    wrap(FRAMEWORK, module, "train", _trained, part=lambda args: "xgboost.train")
+    before = _with_result if takes(module.train, "evals_result") and takes(module.train, "evals") else None
+    wrap(FRAMEWORK, module, "train", _trained, part=lambda args: "xgboost.train", before=before)
     wrap(FRAMEWORK, module, "cv", _validated)
 
 
@@ -28,6 +29,13 @@ def wrap_sklearn(module: ModuleType) -> None:
             if getattr(cls.fit, "__bascule__", False):  # as any estimator's
                 cls.fit = cls.fit.__wrapped__
             wrap(FRAMEWORK, cls, "fit", _fitted, part=class_name)
+
+
+def _with_result(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Have the metrics of all iterations written down, if any data are given to measure on."""
+    if kwargs.get("evals") and kwargs.get("evals_result") is None and len(args) < 4:
+        kwargs["evals_result"] = {}
+    return args, kwargs
 
 
 def _fitted(call: Call) -> None:
