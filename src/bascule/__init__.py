@@ -117,6 +117,8 @@ if TYPE_CHECKING:
     feature_impact = _here.feature_impact
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
+    import_feast = _here.import_feast
+    select_features = _here.select_features
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set

@@ -415,6 +415,17 @@ def test_wide_types_become_features(connection: Any) -> None:
     assert row[4:7] == (1.5, 7.0, "x")
 
 
+def test_times_in_nanoseconds(connection: Any) -> None:
+    fine = pa.array([datetime(2020, 1, 1, 5)], pa.timestamp("ns", "UTC"))
+    connection.register("fine", pa.table({"k1": [1], "k2": ["1"], "t": fine, "a": [7]}))
+    view = FeatureView(name="latest", entity="pair", sql="select k1, k2, t, a from fine", event_time="t")
+    feature_set = build_feature_set(
+        connection, name="fine", entities=[PAIR], views=[view], population="select * from fine", prediction_time="t"
+    )
+    asked = "select k1, k2, t from fine"
+    assert training_rows(connection, feature_set, asked).to_arrow_table().column("latest__a").to_pylist() == [7]
+
+
 def test_request_expressions_see_requests_and_views(connection: Any) -> None:
     load(connection, [], [])
     request = RequestView("request", {"hour": "hour(t)", "next": "latest.a + note", "half": "note / 0"})

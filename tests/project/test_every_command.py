@@ -62,9 +62,11 @@ CALLS = {
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
     "ci lint": "",
+    "import feast": "feast --into imported",
     "features list": "",
     "features show": "weather",
     "features impact": "orders.minutes_late",
+    "features select": "",
     "features unused": "",
     "features duplicates": "",
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
@@ -161,6 +163,8 @@ def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
     (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
     suite = '{"name": "s", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "n"}}]}'
     (trained / "more" / "suite.json").write_text(suite, encoding="utf-8")
+    (trained / "feast").mkdir()
+    (trained / "feast" / "feature_store.yaml").write_text("project: drivers\n", encoding="utf-8")
     (trained / "mlruns" / "0").mkdir(parents=True)
     (trained / "mlruns" / "0" / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n", encoding="utf-8")
     answer = bascule("predict", "delays", "--example", "--json").json()

@@ -135,3 +135,17 @@ def test_a_service_names_views(parcels: Path) -> None:
     add(parcels, "", SERVICE)
     with pytest.raises(ProjectFileError, match=r"there is no \[features.gusts\]"):
         load_project(parcels)
+
+
+def test_the_report_on_a_models_features(trained: Path, bascule: Bascule) -> None:
+    found = api.select_features()
+    judged = {one.feature: one for one in found.features}
+    assert found.model == "delays@1"
+    assert len(judged) == 12
+    assert judged["distance"].permutation is not None
+    assert judged["distance"].permutation > 0
+    assert judged["distance"].kept
+    assert found.costs["lateness__late_1d"]["kind"] == "windows"
+    assert found.costs["distance"] == {"kind": "request", "age": None, "fresh": None}
+    assert bascule("features", "select", "dela").code == 2
+    assert bascule("features", "select", "--folds", 1).code == 2

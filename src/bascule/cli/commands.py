@@ -66,7 +66,7 @@ COMMANDS = {
     ),
     "profile": Command("bascule.cli.profiling:profile", WORK, "What a table or a set of files holds, on one page."),
     "mock": Command("bascule.cli.profiling:mock", WORK, "Make up rows like a table's, with nobody's data in them."),
-    "import": Command("bascule.cli.importing:bring", WORK, "Bring over what an MLflow server or folder holds."),
+    "import": Command("bascule.cli.importing:bring", WORK, "Bring over what MLflow holds, or a Feast repository."),
     "run": Command("bascule.cli.pipeline:run", WORK, "Ingest, check, features, train, evaluate: what changed."),
     "step": Command("bascule.cli.pipeline:step", WORK, "Single steps, as orchestrators call them."),
     "plan": Command("bascule.cli.pipeline:plan", WORK, "The steps, which of them would run, and why."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
+from bascule.cli.options import COMMON, AtLeastOne, Common
 from bascule.cli.output import answer, columns, moment
 
 if TYPE_CHECKING:
@@ -95,6 +95,40 @@ def duplicates(*, common: Common = COMMON) -> None:
     found = common.open().duplicate_features()
     text = "\n".join("  =  ".join(one.features) for one in found)
     answer(common, [msgspec.to_builtins(one) for one in found], text or "No two features are the same.")
+
+
+@features.command
+def select(
+    model: str | None = None,
+    /,
+    *,
+    least: Annotated[float, Parameter(help="Bits that a feature must tell of the label.")] = 0.001,
+    correlated: Annotated[float, Parameter(help="From this rank correlation on, two features say the same.")] = 0.95,
+    folds: Annotated[AtLeastOne, Parameter(help="Into how many spans of time the rows are cut.")] = 4,
+    common: Common = COMMON,
+) -> None:
+    """Which features of a model to keep, which to drop and why: what each tells, over time, and beside others.
+
+    Args:
+        model: the model; the project's own if not given.
+    """
+    found = common.open().select_features(model, least=least, correlated=correlated, folds=folds)
+    rows = [
+        (
+            one.feature,
+            "keep" if one.kept else "drop",
+            f"{one.information:.4f}",
+            f"{one.stable:.0%}",
+            "" if one.permutation is None else f"{one.permutation:+.4f}",
+            found.costs[one.feature]["kind"],
+            _span(found.costs[one.feature]["age"]),
+            one.reason,
+        )
+        for one in found.features
+    ]
+    heads = ("feature", "", "bits", "folds", "shuffled", "kind", "age", "reason")
+    text = f"{found.model}, {found.training_set}, {found.rows:,} rows\n{columns(rows, heads)}"
+    answer(common, msgspec.to_builtins(found), text)
 
 
 def _moment(at: int | None) -> str:

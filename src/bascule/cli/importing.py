@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer
+from bascule.cli.options import COMMON, FORM, Common, Form
+from bascule.cli.output import answer, columns
 
 if TYPE_CHECKING:
     from bascule.protocols.mlflow.importing import Imported
@@ -47,6 +47,35 @@ def mlflow(
             source, artifacts=artifacts or (), conflicts=conflicts, dry_run=dry_run, progress=progress
         )
     answer(common, done.as_dict(), "\n".join(_lines(done)))
+
+
+@bring.command
+def feast(
+    repository: Path,
+    /,
+    *,
+    into: Annotated[Path, Parameter(help="The project's folder; made when it is not there.")] = Path(),
+    form: Form = FORM,
+) -> None:
+    """Write what a Feast repository declares into a project, and say what was left out. No file of it is run.
+
+    Args:
+        repository: the folder with feature_store.yaml.
+    """
+    from msgspec import to_builtins
+
+    from bascule.project.feast import import_feast
+
+    found = import_feast(repository, into)
+    taken = [
+        (name.replace("_", " "), len(names), names)
+        for name in ("sources", "entities", "views", "features_on_demand", "services")
+        if (names := getattr(found, name))
+    ]
+    lines = [f"{found.project} and {len(found.files) - 1} queries are written.", columns(taken)]
+    for title, texts in (("Left out:", found.left_out), ("Done in another way here:", found.notes)):
+        lines += ["", title, *(f"  {text}" for text in texts)] if texts else []
+    answer(form, to_builtins(found), "\n".join([*lines, "", "Next: bascule init and bascule run in its folder."]))
 
 
 def _lines(done: Imported) -> list[str]:

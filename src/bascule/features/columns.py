@@ -57,9 +57,9 @@ def microseconds(expression: str, type_name: str) -> str:
 
     It does not depend on the session's time zone.
     """
-    if type_name == "DATE":
-        expression = f"CAST({expression} AS TIMESTAMP)"
-    return f"epoch_us({expression})"
+    known = feature_type(type_name) or type_name
+    # A cast to its own type costs nothing; nanoseconds with a zone have no epoch_us().
+    return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if known == 'DATE' else known}))"
 
 
 def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:

@@ -235,6 +235,8 @@ def _chosen(project: ProjectFile, features: Sequence[str]) -> list[str]:
             chosen += project.service[service].features
         else:
             chosen.append(one.replace(":", "."))
+    if not chosen:
+        raise InputError("There are no features to join.", hint="Name some, or write [features.NAME].")
     for one in chosen:
         view = one.partition(".")[0]
         if view not in project.features:

@@ -17,7 +17,7 @@ from bascule.features.aggregates import parse_aggregate
 from bascule.features.columns import describe
 from bascule.features.definitions import SEPARATOR
 from bascule.features.expressions import references
-from bascule.features.lineage import influence, parts_of_query
+from bascule.features.lineage import Influence, influence, parts_of_query
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import read_by_query
@@ -195,7 +195,7 @@ def _views(place: Place, entries: Mapping[str, Object], tables: _Tables) -> Iter
 def _features(views: Iterator[_View], table: str, column: str | None, tables: _Tables) -> Iterator[Impact]:
     for view in views:
         found = influence(str(view.object["sql"]), tables)
-        if found is None:
+        if found is None or not _mentions(found, table):
             if table in _tables(str(view.object["sql"])):
                 yield Impact(kind="feature view", name=view.name, why="its SQL is not understood; it reads the table")
             continue
@@ -215,6 +215,11 @@ def _features(views: Iterator[_View], table: str, column: str | None, tables: _T
             why = "is computed from it" if touched(made) else reason
             if why:
                 yield Impact(kind="feature", name=f"{view.name}.{feature}", why=why)
+
+
+def _mentions(found: Influence, table: str) -> bool:
+    """Whether any column of a table is said to be read; if none is of a table that is, nothing was understood."""
+    return any(one.replace('"', "") == table for one, _ in found.rows.union(*found.outputs.values()))
 
 
 def _tables(sql: str) -> frozenset[str]:

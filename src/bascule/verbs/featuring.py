@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bascule.verbs.bound import Bound
@@ -10,8 +11,10 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
+    from bascule.project.selecting import Selection
     from bascule.project.viewing import FeatureInfo, ServiceInfo
 
 
@@ -128,6 +131,17 @@ class FeatureVerbs(Bound):
             seed=seed,
         )
 
+    def import_feast(self, repository: Path | str, *, into: Path | str | None = None) -> FeastImport:
+        """Write what a Feast repository declares into a project; its files are read and never run.
+
+        Args:
+            repository: the folder with feature_store.yaml.
+            into: the project's folder; this one by default. A project that is there keeps what it has.
+        """
+        from bascule.project.feast import import_feast
+
+        return import_feast(Path(repository), Path(into) if into is not None else self.place.start)
+
     def training_sets(self) -> list[GivenSet]:
         """Return the training sets that were asked for, the newest first."""
         from bascule.project.gathering import given_sets
@@ -139,3 +153,18 @@ class FeatureVerbs(Bound):
         from bascule.project.gathering import given_set
 
         return given_set(self.place, name)
+
+    def select_features(
+        self, model: str | None = None, *, least: float = 0.001, correlated: float = 0.95, folds: int = 4
+    ) -> Selection:
+        """Judge the features of a model's newest version: which to keep, which to drop, why, and what each costs.
+
+        Args:
+            model: the project's own by default.
+            least: bits that a feature must tell of the label (mutual information, less what chance gives).
+            correlated: from which rank correlation on two features say the same.
+            folds: into how many spans of time the training rows are cut: a feature must tell something in most.
+        """
+        from bascule.project.selecting import select_features
+
+        return select_features(self.place, model, least=least, correlated=correlated, folds=folds)
