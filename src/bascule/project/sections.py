@@ -297,6 +297,21 @@ class Gates(Section, frozen=True, kw_only=True):
     signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
 
 
+class PredictionLogging(Section, frozen=True, kw_only=True):
+    """What the prediction log does not keep. Ids, versions, scores, outputs and latencies are kept always.
+
+    Attributes:
+        fields: a column of the requests, or a feature, to `drop` or `hash`. Drift is not measured of these.
+        sample: the share of requests whose inputs and features are kept.
+    """
+
+    fields: Annotated[
+        dict[Column, Literal["drop", "hash"]],
+        Meta(description="Columns and features: drop leaves their values out, hash keeps whether they are equal."),
+    ] = {}
+    sample: Annotated[Fraction, Meta(description="The share of requests whose inputs are kept.")] = 1.0
+
+
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
@@ -307,6 +322,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         guardrails: what a canary is judged by.
         requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
+        log: what the prediction log does not keep.
     """
 
     name: Name
@@ -321,6 +337,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         Literal["log", "refuse"],
         Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
     ] = "log"
+    log: PredictionLogging = PredictionLogging()
 
 
 Persistence = Annotated[

@@ -13,7 +13,7 @@ from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.place import MAIN, PROJECT_FILE, Place
-from bascule.project.sections import Deployment
+from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
 
 STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
@@ -107,6 +107,7 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         steps=rules.steps,
         guardrails=guardrails_of(rules),
         requests=rules.requests,
+        log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
@@ -147,6 +147,10 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
     if count:
         context = answer.deployment.context(model)
+        inputs, features = _inputs(query.rows), answer.features
+        redaction = answer.deployment.redaction
+        if redaction is not None:
+            inputs, features = redaction.applied(inputs, features, model.encoder.names)
         log.append(
             context,
             (
@@ -159,8 +163,8 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
                 query.caller,
                 query.trace_id,
                 answer.latency_us,
-                _inputs(query.rows),
-                answer.features,
+                inputs,
+                features,
                 answer.outputs,
                 answer.error,
                 answer.shadow,
@@ -194,7 +198,7 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
         answer.shadow_failed = True
 
 
-def _inputs(rows: Rows) -> dict[str, Sequence[Any]] | bytes:
+def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes:
     if rows.row is not None:
         return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:

@@ -38,7 +38,10 @@ def read_rows(body: bytes, model: LoadedModel) -> Rows:
     if model.numeric and frozenset(names) == model.encoder.known and all(map(_is_number, table.schema.types)):
         columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.encoder.names]
         return Rows(table.num_rows, None, np.column_stack(columns) if columns else np.empty((table.num_rows, 0)))
-    return rows_of_columns({name: _values(name, table[name]) for name in names}, table.num_rows)
+    try:
+        return rows_of_columns({name: _values(name, table[name]) for name in names}, table.num_rows)
+    except pa.ArrowException as error:
+        raise InputError(f"The Arrow stream has values that cannot be read: {str(error)[:200]}.") from None
 
 
 def response(answer: Answer) -> Response:

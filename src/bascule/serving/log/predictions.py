@@ -180,7 +180,7 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
         if record.features is not None:
             features = dict(zip(context.features, record.features[place], strict=True))
         elif not isinstance(record.inputs, bytes):
-            features = {name: features.get(name) for name in context.features}
+            features = {name: features[name] for name in context.features if name in features}
         output = record.outputs[place] if record.outputs is not None else None
         yield (
             prediction_id,
