@@ -103,7 +103,10 @@ def test_the_hash_is_the_one_of_masks(local_workspace: Workspace) -> None:
     ("written", "kept"),
     [
         ("", None),
-        ('log.fields = { carrier = "hash" }\nlog.sample = 0.5', {"fields": {"carrier": "hash"}, "sample": 0.5}),
+        (
+            'log.fields = { carrier = "hash" }\nlog.sample = 0.5',
+            {"fields": {"carrier": "hash"}, "sample": 0.5, "explain": 0.0},
+        ),
     ],
 )
 def test_the_project_file_says_it(tmp_path: Path, written: str, kept: Any) -> None:

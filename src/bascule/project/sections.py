@@ -303,6 +303,7 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
     Attributes:
         fields: a column of the requests, or a feature, to `drop` or `hash`. Drift is not measured of these.
         sample: the share of requests whose inputs and features are kept.
+        explain: the share of requests whose explanation is kept, beside those that ask for theirs.
     """
 
     fields: Annotated[
@@ -310,6 +311,7 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
         Meta(description="Columns and features: drop leaves their values out, hash keeps whether they are equal."),
     ] = {}
     sample: Annotated[Fraction, Meta(description="The share of requests whose inputs are kept.")] = 1.0
+    explain: Annotated[Fraction, Meta(description="The share of requests that are explained in the log.")] = 0.0
 
 
 class Deployment(Section, frozen=True, kw_only=True):

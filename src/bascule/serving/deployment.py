@@ -34,6 +34,7 @@ class ServedDeployment:
         extra: versions that were loaded because somebody asked for them by number, newest last.
         promises: version to what its requests are held to; empty when they are only logged.
         redaction: what the log does not keep; None when it keeps all.
+        explained: the share of requests whose explanation is logged though nobody asked.
     """
 
     branch: str
@@ -49,6 +50,7 @@ class ServedDeployment:
     extra: dict[int, LoadedModel] = field(default_factory=dict)
     promises: Mapping[int, Promises] = field(default_factory=dict)
     redaction: Redaction | None = None
+    explained: float = 0.0
 
     @property
     def model_name(self) -> str:
@@ -167,6 +169,7 @@ def serve_deployment(
         problem,
         promises=promises,
         redaction=_redaction(ws, value),
+        explained=float((value.get("log") or {}).get("explain", 0.0)),
     )
 
 

@@ -69,6 +69,8 @@ class Answer:
         scored_ns: when it was done, on the performance counter.
         shadow: the other arm's version and its outputs; None when there is none, or it failed.
         shadow_failed: the other arm failed.
+        explanations: for each row what its inputs add to the score; None when nobody asked.
+        explained: the caller asked for them; else they are for the log alone.
     """
 
     outputs: list[Output] | None = None
@@ -78,6 +80,8 @@ class Answer:
     ids: Sequence[str] = ()
     shadow: tuple[int, list[Output]] | None = None
     shadow_failed = False
+    explanations: list[dict[str, Any]] | None = None
+    explained = False
     infer_ns = 0
     scored_ns = 0
     latency_us = 0
@@ -148,8 +152,9 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     if count:
         context = answer.deployment.context(model)
         inputs, features = _inputs(query.rows), answer.features
-        redaction = answer.deployment.redaction
+        redaction, explanations = answer.deployment.redaction, answer.explanations
         if redaction is not None:
+            explanations = redaction.explained(explanations)
             inputs, features = redaction.applied(inputs, features, model.encoder.names)
         log.append(
             context,
@@ -169,6 +174,7 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
                 answer.error,
                 answer.shadow,
                 answer.unit,
+                explanations,
             ),
         )
     if answer.error is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,6 +55,8 @@ def response(answer: Answer) -> Response:
         kind = pa.float64() if model.task == "binary" else pa.list_(pa.float64())
         columns["probability"] = pa.array(outputs, kind)
         columns["label"] = pa.array([label(model.classes, output) for output in outputs], pa.string())
+    if answer.explained:
+        columns["explanation"] = pa.array([msgspec.json.encode(one).decode() for one in answer.explanations or ()])
     table = pa.table(columns)
     told = {"model": model.name, "version": str(model.version), "classes": ",".join(model.classes)}
     sink = pa.BufferOutputStream()

@@ -93,6 +93,9 @@ def predict_response(asked: Asked, answer: Answer, name: str) -> Response:
         {"prediction_id": prediction_id, **shown(model.task, model.classes, output)}
         for prediction_id, output in zip(answer.ids, outputs, strict=True)
     ]
+    if answer.explained:
+        for one, told in zip(predictions, answer.explanations or (), strict=False):
+            one["explanation"] = told
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if asked.id is not None:
         message["id"] = asked.id

@@ -57,6 +57,13 @@ class Redaction:
             features = [[self._one(name, value) for name, value in zip(names, row, strict=True)] for row in features]
         return kept, features
 
+    def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        """Return explanations without what they say of fields that are dropped."""
+        dropped = {name for name, how in self._fields.items() if how == "drop"}
+        if not dropped or explanations is None:
+            return explanations
+        return [_without(one, dropped) for one in explanations]
+
     def _one(self, name: str, value: Any) -> Any:
         how = self._fields.get(name)
         return value if how is None else None if how == "drop" else self._hashed(value)
@@ -66,3 +73,10 @@ class Redaction:
             return None
         text = value if isinstance(value, str) else repr(value)
         return hmac.new(self._key, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def _without(explanation: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    if "classes" in explanation:
+        return {**explanation, "classes": {key: _without(one, names) for key, one in explanation["classes"].items()}}
+    kept = {name: value for name, value in explanation["contributions"].items() if name not in names}
+    return {**explanation, "contributions": kept}
