@@ -107,6 +107,10 @@ class LoadedModel:
         values = [rows.columns[name][0] for name in names if name in rows.columns]
         return repr(values) if values else None
 
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
+        return self._runtime.predict(matrix)
+
     @property
     def explains(self) -> bool:
         """Whether the model tells what each input adds to a score."""
