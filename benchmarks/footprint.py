@@ -3,7 +3,8 @@
     python benchmarks/footprint.py [--rounds 9]
 
 Builds the wheel, installs it into a fresh environment as a user would, counts, and measures there: `import bascule`
-and `bascule --help` against an interpreter that does nothing. Aims: 35 packages, 380 MB, 0.15 s, 0.3 s. The packages
+and `bascule --help` against an interpreter that does nothing, how soon `bascule up` answers a probe, and what it holds
+in memory when nobody asks it anything. Aims: 35 packages, 380 MB, 0.15 s, 0.3 s; 0.3 s, 150 MB. The packages
 come from the registry that uv is set up with; without one a line says so, and this interpreter is measured instead.
 Not a test: nothing here asserts a time.
 """
@@ -11,7 +12,9 @@ Not a test: nothing here asserts a time.
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -40,6 +43,8 @@ def main() -> None:
         else:
             weigh(interpreter)
         wait(interpreter, rounds)
+        if Path("/proc/self/smaps_rollup").exists():
+            serve(interpreter, Path(scratch) / "project", max(rounds // 2, 1))
 
 
 def install(folder: Path) -> Path | None:
@@ -89,9 +94,7 @@ def size(entry: Path) -> int:
 
 def wait(interpreter: Path, rounds: int) -> None:
     """Print how long each takes, in turns, so that a busy moment is shared."""
-    # Without PYTHONPATH the installed package is measured, not this folder; a fallback to this interpreter needs it.
-    installed = interpreter != Path(sys.executable)
-    environment = {name: value for name, value in os.environ.items() if not (installed and name == "PYTHONPATH")}
+    environment = environment_of(interpreter)
     taken: dict[str, list[tuple[float, float]]] = {title: [] for title in WORK}
     for n in range(rounds + 1):
         for title, words in WORK.items():
@@ -103,6 +106,64 @@ def wait(interpreter: Path, rounds: int) -> None:
     for title, times in taken.items():
         wall, cpu = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
         print(f"{title:22}{wall:9.0f}{cpu:9.0f}{cpu - nothing * 1e3:19.0f}")
+
+
+def serve(interpreter: Path, project: Path, rounds: int) -> None:
+    """Print how soon `bascule up` answers, and the memory of its processes at rest."""
+    environment = environment_of(interpreter)
+    made = f"from bascule.history import Workspace; Workspace.create({str(project)!r}).close()"
+    subprocess.run([interpreter, "-c", made], check=True, env=environment)
+    answered, page, every = [], [], []
+    for n in range(rounds + 1):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [str(interpreter), "-m", "bascule", "up", "--port", str(port), "--project", str(project)]
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+        try:
+            while True:
+                try:
+                    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                    asked.request("GET", "/health")
+                    asked.getresponse().read()
+                    break
+                except OSError:
+                    if process.poll() is not None:
+                        sys.exit("bascule up ended at once")
+                    time.sleep(0.005)
+            taken = time.perf_counter() - begun
+            time.sleep(3)
+            if n:
+                answered.append(taken)
+                page.append(memory(process.pid, "Rss"))
+                every.append(sum(memory(one, "Pss") for one in family(process.pid)))
+        finally:
+            process.terminate()
+            process.wait(30)
+    print(f"\nbascule up answers after {statistics.median(answered):.2f} s (median of {rounds})")
+    print(
+        f"at rest: {statistics.median(page):.0f} MB resident, "
+        f"{statistics.median(every):.0f} MB with the inference worker, shared pages counted once"
+    )
+
+
+def family(process: int) -> list[int]:
+    """Return a process and all below it."""
+    below = [int(one) for path in Path(f"/proc/{process}/task").glob("*/children") for one in path.read_text().split()]
+    return [process, *(found for one in below for found in family(one))]
+
+
+def memory(process: int, kind: str) -> float:
+    """Return the megabytes of a process, resident (Rss) or its share of them (Pss)."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{kind}:"))
+
+
+def environment_of(interpreter: Path) -> dict[str, str]:
+    """Return the variables to run in: without PYTHONPATH the installed package is measured, not this folder."""
+    installed = interpreter != Path(sys.executable)
+    return {name: value for name, value in os.environ.items() if not (installed and name == "PYTHONPATH")}
 
 
 def spent(command: list[str], environment: dict[str, str]) -> tuple[float, float]:

@@ -45,23 +45,24 @@ def main() -> None:
             ("Bascule: ingest, no contract", lambda at: brought(source, at, None)),
             (f"Bascule: ingest, contract of {checks} checks", lambda at: brought(source, at, contract)),
         ]
-        taken: dict[str, list[float]] = {title: [] for title, _ in lines}
+        taken: dict[str, list[tuple[float, float]]] = {title: [] for title, _ in lines}
         for n in range(rounds + 1):
             for at, (title, prepare) in enumerate(lines):
                 work = prepare(folder / f"{n}-{at}")
-                begun = time.perf_counter()
+                begun, used = time.perf_counter(), time.process_time()
                 work()
                 if n:  # the first round warms caches and imports
-                    taken[title].append(time.perf_counter() - begun)
+                    taken[title].append((time.perf_counter() - begun, time.process_time() - used))
         print(f"{rows:,} rows × 19 columns, {source.stat().st_size / 1e6:.0f} MB of CSV, median of {rounds}\n")
-        show(rows, {title: statistics.median(times) for title, times in taken.items()})
+        show(rows, {title: tuple(map(statistics.median, zip(*times, strict=True))) for title, times in taken.items()})
 
 
-def show(rows: int, taken: dict[str, float]) -> None:
-    limit = next(iter(taken.values()))
-    print(f"{'':42}{'seconds':>9}{'rows/s':>12}{'× limit':>9}")
-    for title, seconds in taken.items():
-        print(f"{title:42}{seconds:9.2f}{rows / seconds:12,.0f}{seconds / limit:9.1f}")
+def show(rows: int, taken: dict[str, tuple[float, ...]]) -> None:
+    limit, limit_cpu = next(iter(taken.values()))
+    print(f"{'':42}{'seconds':>9}{'rows/s':>12}{'× limit':>9}{'CPU s':>8}{'× limit':>9}")
+    for title, (seconds, cpu) in taken.items():
+        told = f"{seconds:9.2f}{rows / seconds:12,.0f}{seconds / limit:9.2f}{cpu:8.2f}{cpu / limit_cpu:9.2f}"
+        print(f"{title:42}{told}")
 
 
 def flights(folder: Path) -> Path:

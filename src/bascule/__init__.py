@@ -10,10 +10,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bascule.verbs import OpenProject as OpenProject
+    from bascule.verbs import feature_view as feature_view
     from bascule.verbs import init as init
     from bascule.verbs import open as open
 
@@ -50,11 +54,11 @@ if TYPE_CHECKING:
     contract_history = _here.contract_history
     profile = _here.profile
     mock = _here.mock
-    run = _here.run
     step = _here.step
     plan = _here.plan
     why = _here.why
     track = _here.track
+    sync = _here.sync
     deploy = _here.deploy
     rollback = _here.rollback
     promote = _here.promote
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
     ask_privately = _here.ask_privately
     runs = _here.runs
     read_run = _here.read_run
+    compare_runs = _here.compare_runs
+    diff_runs = _here.diff_runs
     models = _here.models
     versions = _here.versions
     version = _here.version
@@ -86,6 +92,7 @@ if TYPE_CHECKING:
     holds = _here.holds
     release_hold = _here.release_hold
     migrate = _here.migrate
+    import_mlflow = _here.import_mlflow
     forget = _here.forget
     ci_init = _here.ci_init
     ci_run = _here.ci_run
@@ -95,6 +102,91 @@ if TYPE_CHECKING:
     create_token = _here.create_token
     tokens = _here.tokens
     revoke_token = _here.revoke_token
+    show_model = _here.show_model
+    compare_models = _here.compare_models
+    model_card = _here.model_card
+    approve_model = _here.approve_model
+    reject_model = _here.reject_model
+    scan_model = _here.scan_model
+    trust_model = _here.trust_model
+    distrust_model = _here.distrust_model
+    sign_model = _here.sign_model
+    verify_model = _here.verify_model
+    feature_views = _here.feature_views
+    read_feature_view = _here.read_feature_view
+    feature_services = _here.feature_services
+    feature_impact = _here.feature_impact
+    unused_features = _here.unused_features
+    duplicate_features = _here.duplicate_features
+    get_training_set = _here.get_training_set
+    training_sets = _here.training_sets
+    read_training_set = _here.read_training_set
+
+
+def run(
+    name: str | None = None,
+    *,
+    experiment: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    id: str | None = None,
+    parent: str | None = None,
+    force: str = "",
+    watcher: Any = None,
+) -> Any:
+    """Record a run of one's own when anything is said of it: `with bascule.run("try 1") as run: run.log(loss=0.3)`.
+
+    Without a word of it, it is the project's pipeline that runs, as `bascule run` does; see `OpenProject.run`.
+
+    Args:
+        name: what people call the run.
+        experiment: under which it is kept with others; made when it is new.
+        tags, params: what is known of it from the beginning.
+        id: of a run that is there, or that other processes write too, to write more to.
+        parent: the run that it is below; the one whose `with` block one is in, by itself.
+        force, watcher: of the pipeline.
+
+    Returns:
+        The run, with `log`, `metric`, `metrics`, `param`, `params`, `tag`, `text`, `figure`, `table`, `artifact`,
+        `reads`, `writes`, `run` and `finish`; or the pipeline's `Result`.
+
+    Raises:
+        InputError: something is said of both.
+        ValueError: an id that can be none.
+    """
+    said: dict[str, Any] = {
+        "name": name,
+        "experiment": experiment,
+        "tags": tags,
+        "params": params,
+        "id": id,
+        "parent": parent,
+    }
+    if all(value is None for value in said.values()):
+        return import_module(f"{__name__}.verbs").open().run(force=force, watcher=watcher)
+    if force or watcher is not None:
+        from bascule.errors import InputError
+
+        raise InputError(
+            "A run of one's own has neither `force` nor `watcher`: they are the pipeline's.",
+            hint="Run the pipeline with bascule.run(force=…), and record a run with bascule.run(name=…).",
+        )
+    return start_run(**said)
+
+
+def start_run(name: str | None = None, **said: Any) -> Any:
+    """Begin a run of one's own, also without a word of it; otherwise as `run`."""
+    return import_module(f"{__name__}.capture").module("bascule_run").start(name, **said)
+
+
+def active_run() -> Any:
+    """Return the run that is going on here: the innermost `with` block's, else the tracked script's, else None."""
+    return import_module(f"{__name__}.capture").module("bascule_run").active()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Record a notebook from here on: `%load_ext bascule`."""
+    import_module(f"{__name__}.capture").module("bascule_notebook").load(shell)
 
 
 def __getattr__(name: str) -> Any:

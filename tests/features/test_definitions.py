@@ -138,6 +138,13 @@ def test_the_digest_follows_what_is_computed(connection: duckdb.DuckDBPyConnecti
         ({"ttl": None, "windows": ["6h", "360m"], "aggregates": {"a": "count(*)"}}, "windows: .* is there twice"),
         ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "meen(temp)"}}, "no aggregate named 'meen'.*'mean'"),
         ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "sum(*)"}}, r"sum\(\*\) has no column"),
+        (
+            {"ttl": None, "windows": ["6h"], "aggregates": {"a": "last(x, 0)"}},
+            "last needs a whole number from 1",
+        ),
+        ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "top_k(x)"}}, "top_k needs a whole number"),
+        ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "percentile(x, 2)"}}, "a share from 0 to 1"),
+        ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "sum(x, 2)"}}, "takes a column and nothing else"),
         ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "sum(a + b)"}}, "not an aggregate of one column"),
         ({"fields": ["temp", "temp"]}, "fields: 'temp' is there twice"),
     ],

@@ -44,6 +44,16 @@ AGGREGATES = {
     "low": "min(x)",
     "high": "max(a)",
 }
+GATHERED = {
+    "newest": "last(moment)",
+    "oldest": "first(s)",
+    "recent": "last(x, 2)",
+    "kinds": "distinct(day)",
+    "about": "approx_distinct(moment)",
+    "ninth": "percentile(a, 0.9)",
+    "rough": "approx_percentile(x, 0.3)",
+    "common": "top_k(s, 2)",
+}
 
 
 def view(name: str, **settings: Any) -> FeatureView:
@@ -168,6 +178,38 @@ def assert_same(found: list[Row], expected: list[Row]) -> None:
 def contents(store: LmdbStore) -> dict[bytes, bytes]:
     with store.snapshot() as snapshot:
         return {key: value for key, value in snapshot._transaction.cursor() if key[:1] == b"e"}
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(EVENT, min_size=5, max_size=30), EXAMPLES)
+def test_what_is_gathered_of_a_window_is_served_as_it_was_learned(
+    connection: Any, tmp_path_factory: Any, events: list[Row], examples: list[Row]
+) -> None:
+    gathered: dict[str, Any] = {"event_time": "happened", "windows": ("1h", "3h"), "aggregates": GATHERED}
+    views = (view("seen", **gathered), view("learned", known_time="known", **gathered))
+    feature_set = bind(connection, views)
+    store = LmdbStore(tmp_path_factory.mktemp("online"), map_size=1 << 16)
+    for arrived in (events[::2], events):
+        load(connection, arrived, examples)
+        materialise(connection, feature_set, store)
+    found, expected = online(feature_set, store, examples), offline(connection, feature_set)
+    assert [list(row.values()) for row in found] == [list(row.values()) for row in expected]
+
+
+def test_a_distinct_count_that_is_not_exact_is_the_same_online_and_near(connection: Any, tmp_path: Path) -> None:
+    happened = "timestamp '2020-01-01' + to_seconds(i) as happened"
+    sql = f"select 1 as k1, '1' as k2, {happened}, i // 2 as n from range(9000) t(i)"
+    windows: dict[str, Any] = {"windows": ("3h",), "aggregates": {"n": "approx_distinct(n)"}}
+    about = FeatureView(name="seen", entity="pair", sql=sql, event_time="happened", **windows)
+    feature_set, store = bind(connection, (about,)), LmdbStore(tmp_path, map_size=1 << 20)
+    asked = {"k1": 1, "k2": "1", "t": datetime(2020, 1, 1, 2, 30), "note": 0}
+    load(connection, [], [asked])
+    materialise(connection, feature_set, store)
+    (row,) = offline(connection, feature_set)
+    assert row == online(feature_set, store, [asked])[0]
+    assert row["seen__n_3h"] != 4500
+    assert row["seen__n_3h"] == pytest.approx(4500, rel=0.1)
 
 
 @pytest.mark.slow

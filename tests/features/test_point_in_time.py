@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,6 +41,18 @@ AGGREGATES = {
     "spread": "variance(x)",
     "deviation": "stddev(x)",
     "least": "min(x)",
+}
+GATHERED = {
+    "newest": "last(s)",
+    "oldest": "first(a)",
+    "recent": "last(x, 2)",
+    "earliest": "first_n(a, 2)",
+    "kinds": "distinct(s)",
+    "about": "approx_distinct(x)",
+    "middle": "median(a)",
+    "ninth": "percentile(x, 0.9)",
+    "rough": "approx_percentile(x, 0.5)",
+    "common": "top_k(a, 2)",
 }
 EVENTS = "select k1, k2, happened, known, a, b, x, s from events"
 VIEWS = (
@@ -69,6 +83,11 @@ VIEWS = (
         windows=WINDOWS,
         aggregates=AGGREGATES,
     ),
+)
+GATHERED_IN: dict[str, Any] = {"event_time": "happened", "windows": WINDOWS, "aggregates": GATHERED}
+GATHERING = tuple(
+    FeatureView(name=name, entity="pair", sql=EVENTS, known_time=known, **GATHERED_IN)
+    for name, known in (("seen", None), ("learned", "known"))
 )
 EVENT_SCHEMA = pa.schema(
     {
@@ -127,21 +146,42 @@ def ordered(value: Any) -> Any:
 def windowed(view: FeatureView, events: Sequence[Row], at: datetime | None) -> Row:
     answer = {}
     for name, text in view.aggregates.items():
-        function, column = text[:-1].split("(")
+        function, column, *rest = re.split(r"[(,)]", text)[:-1]
         for window in view.windows:
             length = timedelta(hours=int(window[:-1]))
             inside = [row for row in events if at is not None and row["happened"] >= at - length]
-            values = [1 if column == "*" else row[column] for row in inside]
-            numbers = [v for v in values if v is not None and (not isinstance(v, float) or math.isfinite(v))]
-            answer[f"{name}_{window}"] = aggregate(function, numbers)
+            placed = [(row["happened"], 1 if column == "*" else row[column]) for row in inside]
+            placed = [(t, v) for t, v in placed if v is not None and (not isinstance(v, float) or math.isfinite(v))]
+            if function in ("first_n", "top_k") or (function == "last" and rest):
+                found = [*several(function, placed), None, None]
+                answer |= {f"{name}_{window}_{place + 1}": found[place] for place in range(2)}
+            elif function in ("first", "last"):
+                answer[f"{name}_{window}"] = next(iter(several(function, placed)), None)
+            else:
+                answer[f"{name}_{window}"] = aggregate(function, [v for _, v in placed], *map(float, rest))
     return answer
 
 
-def aggregate(function: str, numbers: list[Any]) -> Any:
+def several(function: str, placed: list[Any]) -> list[Any]:
+    """By time, then by value; or by how often, then by value."""
+    if function == "top_k":
+        values = [v for _, v in placed]
+        return sorted(set(values), key=lambda v: (-values.count(v), v))
+    return [v for _, v in sorted(placed, reverse=function == "last")]
+
+
+def aggregate(function: str, numbers: list[Any], share: float = 0.5) -> Any:
     if function == "count":
         return len(numbers)
+    if function in ("distinct", "approx_distinct"):
+        return len(set(numbers))
     if not numbers or (function in ("variance", "stddev") and len(numbers) < 2):
         return None
+    if function in ("percentile", "median"):
+        return float(np.quantile([float(n) for n in numbers], share))
+    if function == "approx_percentile":
+        exact = sorted(numbers)[max(math.ceil(len(numbers) * share), 1) - 1]
+        return pytest.approx(exact, rel=0.0101)
     functions: dict[str, Callable[[list[Any]], Any]] = {
         "sum": lambda n: math.fsum(n) if isinstance(n[0], float) else sum(n),
         "mean": lambda n: math.fsum(n) / len(n),
@@ -224,6 +264,8 @@ def assert_same(found: Row, expected: Row, where: Any) -> None:
             # Numbers up to 1e6 are summed and subtracted: what is left of them is accurate to 1e6 * 2^-52.
             close = math.isclose(value, other, rel_tol=1e-9, abs_tol=0.05 if loose else 2e-9)
             assert close or (math.isnan(value) and math.isnan(other)), (where, name, other, value)
+        elif isinstance(value, type(pytest.approx(0))):
+            assert other == value, (where, name, other, value)
         else:
             assert type(other) is type(value), (where, name, other, value)
             assert other == value, (where, name, other, value)
@@ -247,6 +289,20 @@ def test_every_row_is_what_the_double_loop_says(
             expected = {f"{view.name}__{field}": v for field, v in oracle(view, events, example).items()}
             if view.windows:
                 assert row[f"{view.name}__flag_1h"] == pytest.approx(expected.pop(f"{view.name}__flag_1h"))
+            assert_same(row, expected, example)
+
+
+@settings(SLOW, max_examples=20)
+@given(EVENT_LISTS, EXAMPLES)
+def test_what_is_gathered_of_a_window_is_what_the_double_loop_says(
+    connection: Any, events: list[Row], examples: list[Row]
+) -> None:
+    load(connection, [], [])
+    found = joined(connection, bind(connection, GATHERING), events, examples)
+    for row, example in zip(found, examples, strict=True):
+        for view in GATHERING:
+            expected = {f"{view.name}__{field}": v for field, v in oracle(view, events, example).items()}
+            assert {name for name in row if name.startswith(f"{view.name}__")} == set(expected)
             assert_same(row, expected, example)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from bascule.catalog.schema import check_results
+from bascule.contracts.scanning import Scan
 from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Workspace
 from bascule.lake import Lake
@@ -206,3 +208,22 @@ def test_the_rows_of_a_batch_are_read_as_the_table_has_them(held: Workspace, fil
     bring_in(held, "orders", files("1.csv", "a"), "main", key=["order_id"])
     bring_in(held, "orders", files("2.csv", "17", "18"), "main")
     assert keys_of(held) == ["17", "18", "a"]
+
+
+def test_what_was_measured_of_a_batch_is_not_measured_again_for_the_merge(
+    held: Workspace, files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    by_part = Scan._by_part
+
+    def counted(scan: Scan, ids: Sequence[str], columns: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+        measured.append(len(columns))
+        return by_part(scan, ids, columns)
+
+    monkeypatch.setattr(Scan, "_by_part", counted)
+    bring_in(held, "orders", files("1.csv", "a", "b"), "main", key=["order_id"])
+    assert len(measured) == 1
+    bring_in(held, "orders", files("2.csv", "c"), "main")
+    assert measured[2:] == [1]  # the key alone, which the batch was asked beside the rows that are there
+    with pytest.raises(CheckFailed, match="order_id"):
+        bring_in(held, "orders", files("3.csv", "d", "c"), "main")

@@ -62,6 +62,14 @@ CALLS = {
     "ci ready": "trial main",
     "ci comment": "report/comment.md",
     "ci lint": "",
+    "features list": "",
+    "features show": "weather",
+    "features impact": "orders.minutes_late",
+    "features unused": "",
+    "features duplicates": "",
+    "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
+    "training-set list": "",
+    "training-set show": "rainy",
     "private budget": "orders --epsilon 1",
     "private ask": "orders count --epsilon 0.1",
     "private show": "",
@@ -76,6 +84,18 @@ CALLS = {
     "plan": "",
     "why": "train",
     "track": "{python} -c print('hello')",
+    "sync": "",
+    "model list": "delays",
+    "model show": "delays",
+    "model compare": "delays 1",
+    "model card": "delays --format html -o card.html",
+    "model approve": "delays 1 --reason good",
+    "model reject": "delays 1 --reason bad",
+    "model scan": "delays",
+    "model trust": "delays --reason ours",
+    "model distrust": "delays --reason not_ours",
+    "model sign": "delays",
+    "model verify": "delays",
     "deploy": "",
     "rollback": "delays",
     "promote": "delays",
@@ -86,7 +106,13 @@ CALLS = {
     "token list": "",
     "token revoke": "ci",
     "sql": "select_'nan'::double_as_x,_now()_as_t,_[1,2]_as_l",
+    "run show": "last",
+    "run compare": "last~1 last",
+    "run diff": "last~1 last",
     "runs": "",
+    "runs show": "last",
+    "runs compare": "last~1 last",
+    "runs diff": "last~1",
     "models": "delays production",
     "explain": "{prediction}",
     "reproduce": "delays",
@@ -102,11 +128,12 @@ CALLS = {
     "hold add": "tables/orders --reason drill",
     "hold list": "",
     "hold remove": "tables/orders",
+    "import mlflow": "mlruns",
     "migrate": "--to-storage moved --dry-run",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.
-REFUSED = {"promote": 2, "advance": 2, "ci comment": 2}
+REFUSED = {"model trust": 2, "model distrust": 2, "promote": 2, "advance": 2, "ci comment": 2}
 
 
 def words() -> Iterator[tuple[str, App]]:
@@ -134,6 +161,8 @@ def serving(trained: Path, bascule: Bascule) -> dict[str, str]:
     (trained / "more" / "late.csv").write_text("\n".join(["n,size,late", *late]) + "\n", encoding="utf-8")
     suite = '{"name": "s", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "n"}}]}'
     (trained / "more" / "suite.json").write_text(suite, encoding="utf-8")
+    (trained / "mlruns" / "0").mkdir(parents=True)
+    (trained / "mlruns" / "0" / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n", encoding="utf-8")
     answer = bascule("predict", "delays", "--example", "--json").json()
     return {"python": sys.executable, "prediction": answer["prediction_id"]}
 
@@ -216,7 +245,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
             if argument.hint is not int:
                 continue
             needs = name in ("diff", "anonymise", "profile", "mock", "contract test")
-            needs = needs or name.startswith(("files", "pii", "private"))
+            needs = needs or name.startswith(("files", "pii", "private", "training-set"))
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
                 if option in call:

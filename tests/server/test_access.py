@@ -13,7 +13,7 @@ from bascule.history import Workspace
 from bascule.server import ROLES, ServerSettings, create_token, list_tokens, revoke_token
 from bascule.server.access import Principal
 from bascule.server.answers import Refused
-from bascule.server.api import API
+from bascule.server.api.table import API
 from bascule.server.identity import check_form_token, form_secret, form_token
 from bascule.server.settings import is_loopback
 from bascule.web import create_app

@@ -7,7 +7,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from bascule.server.api import API
+from bascule.server.api.table import API
 from bascule.serving.log import move_segments
 from tests.server.conftest import Serve
 from tests.server.filled import Filled

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from bascule.history import Workspace
 from bascule.server import Call, Route, UndeclaredPermission, create_app
 from bascule.server.access import ROLES
-from bascule.server.api import API
+from bascule.server.api.table import API
 from bascule.server.routes import check_table, shape_of
 from bascule.web.app import PAGES
 

@@ -35,12 +35,35 @@ INSTEAD = {
         "export_contract",
     ),
     "ci": ("ci_init", "ci_run", "ci_ready", "ci_comment", "ci_lint"),
+    "features": (
+        "feature_views",
+        "read_feature_view",
+        "feature_services",
+        "feature_impact",
+        "unused_features",
+        "duplicate_features",
+    ),
+    "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
+    "import": ("import_mlflow",),
     "pii": ("scan_pii", "masks"),
     "audit": ("verify_audit", "audit_log"),
+    "runs": ("runs", "read_run", "compare_runs", "diff_runs"),
     "token": ("create_token", "tokens", "revoke_token"),
     "retention": ("retention", "set_retention", "remove_retention"),
     "hold": ("hold", "holds", "release_hold"),
+    "model": (
+        "show_model",
+        "compare_models",
+        "model_card",
+        "approve_model",
+        "reject_model",
+        "scan_model",
+        "trust_model",
+        "distrust_model",
+        "sign_model",
+        "verify_model",
+    ),
     "up": (),
     "serve": (),
 }
@@ -55,7 +78,7 @@ def test_every_command_is_a_verb() -> None:
 
 def test_a_type_checker_knows_every_verb() -> None:
     text = Path(api.__file__).read_text()
-    assert set(re.findall(r"^    (\w+) = _here\.\1$", text, re.MULTILINE)) == VERBS
+    assert set(re.findall(r"^    (\w+) = _here\.\1$", text, re.MULTILINE)) == VERBS - {"run"}  # a function of its own
 
 
 def test_what_is_not_there_is_told() -> None:

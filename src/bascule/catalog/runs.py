@@ -25,21 +25,25 @@ from sqlalchemy import (
 
 from bascule.catalog.base import metadata
 
+# Numbers of experiments come from other servers too, which make them of 18 digits. SQLite counts only INTEGERs itself.
+Wide = BigInteger().with_variant(Integer, "sqlite")
+
 experiments = Table(
     "experiments",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Wide, primary_key=True, autoincrement=True),
     Column("name", String(500), nullable=False, unique=True),
     Column("artifact_location", Text, nullable=False),
     Column("lifecycle", String(10), nullable=False),  # active | deleted
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
 )
 
 experiment_tags = Table(
     "experiment_tags",
     metadata,
-    Column("experiment_id", Integer, ForeignKey("experiments.id"), primary_key=True),
+    Column("experiment_id", Wide, ForeignKey("experiments.id"), primary_key=True),
     Column("key", String(250), primary_key=True),
     Column("value", Text, nullable=False),
 )
@@ -65,9 +69,10 @@ runs = Table(
     Column("environment_json", Text, nullable=False, default="{}"),
     Column("error", Text),
     Column("number", Integer),  # in `subjects`; parameters, metrics and tags point to it
-    Column("experiment_id", Integer, nullable=False, server_default="0"),
+    Column("experiment_id", Wide, nullable=False, server_default="0"),
     Column("lifecycle", String(10), nullable=False, server_default="active"),  # active | deleted
     Column("artifact_uri", Text),
+    Column("deleted_at", BigInteger),
     Index(None, "started_at"),
     Index(None, "parent_id"),
     Index(None, "number", unique=True),
@@ -181,7 +186,7 @@ datasets = Table(
     "datasets",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("experiment_id", Integer, nullable=False),
+    Column("experiment_id", Wide, nullable=False),
     Column("name", String(500), nullable=False),
     Column("digest", String(36), nullable=False),
     Column("source_type", Text, nullable=False),
@@ -215,7 +220,7 @@ logged_models = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("number", Integer, nullable=False, unique=True),
-    Column("experiment_id", Integer, nullable=False),
+    Column("experiment_id", Wide, nullable=False),
     Column("name", String(500), nullable=False),
     Column("status", String(20), nullable=False),  # PENDING | READY | UPLOAD_FAILED
     Column("model_type", String(500)),
@@ -224,6 +229,28 @@ logged_models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("lifecycle", String(10), nullable=False),
+    Column("deleted_at", BigInteger),
     Index(None, "experiment_id", "lifecycle", "created_at"),
     Index(None, "source_run_id"),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", String(40), primary_key=True),  # of the session that wrote it
+    Column("run_id", String(40), nullable=False),
+    Column("status", String(20), nullable=False),  # running | done | failed | cancelled
+    Column("error", Text),
+    Column("at", BigInteger, nullable=False),  # of its beginning, then of its end
+    Index(None, "run_id"),
+    comment="Sessions of tracked scripts. A run is as its sessions are: several processes may write one.",
+)
+
+journal_parts = Table(
+    "journal_parts",
+    metadata,
+    Column("journal", String(40), primary_key=True),
+    Column("part", String(80), primary_key=True),  # the file of one process
+    Column("taken", BigInteger, nullable=False),  # bytes
+    comment="How far each journal is in the records. It is written with what the journal says, so that is there once.",
 )

@@ -28,6 +28,8 @@ from bascule.catalog.runs import (
     datasets,
     experiment_tags,
     experiments,
+    journal_parts,
+    journals,
     latest_metrics,
     logged_models,
     metric_contexts,
@@ -41,17 +43,30 @@ from bascule.catalog.runs import (
     runs,
     subjects,
 )
+from bascule.catalog.seals import model_seals
+from bascule.catalog.traces import (
+    spans,
+    trace_assessments,
+    trace_facts,
+    trace_runs,
+    traces,
+    webhook_deliveries,
+    webhooks,
+)
 
 __all__ = [
     "dataset_uses",
     "datasets",
     "experiment_tags",
     "experiments",
+    "journal_parts",
+    "journals",
     "latest_metrics",
     "logged_models",
     "metadata",
     "metric_contexts",
     "metric_points",
+    "model_seals",
     "model_uses",
     "names",
     "run_documents",
@@ -59,7 +74,14 @@ __all__ = [
     "run_params",
     "run_tags",
     "runs",
+    "spans",
     "subjects",
+    "trace_assessments",
+    "trace_facts",
+    "trace_runs",
+    "traces",
+    "webhook_deliveries",
+    "webhooks",
 ]
 
 # The history -----------------------------------------------------------------------------------------------------
@@ -223,7 +245,7 @@ model_versions = Table(
     Column("id", String(40), primary_key=True),
     Column("model", String(250), nullable=False),
     Column("version", Integer, nullable=False),  # counted once per model over all branches, never reused
-    Column("artifact", String(64), nullable=False),  # blob digest
+    Column("artifact", Text, nullable=False),  # a blob's digest, or where the files of a model from outside lie
     Column("run_id", String(40)),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "model", "version", unique=True),

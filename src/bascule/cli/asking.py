@@ -1,17 +1,15 @@
-"""Commands that ask: sql, runs, models, predict, explain, reproduce."""
+"""Commands that ask: sql, models, predict, explain, reproduce."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment, say
-
-if TYPE_CHECKING:
-    from bascule.project.reproducing import Reproduction
 
 MOST_CLASSES = 5
 MOST_METRICS = 3
@@ -35,8 +33,9 @@ def sql(
     """Ask the lake at any state, the records and the log of predictions, in one query.
 
     Tables are read as they are on the branch; flights@v1.2 or flights@main~3 reads another state in the same query.
-    Records: runs, params, metrics, run_io, check_results, evaluations, model_versions, approvals, alerts, jobs,
-    monitor_points, rollouts, commits, refs, audit, training_sets, predictions, ground_truth.
+    Records: runs, params, metrics, tags, inputs, outputs, check_results, evaluations, model_versions, approvals,
+    alerts, jobs, monitor_points, rollouts, commits, refs, audit, training_sets, traces, spans, trace_facts,
+    trace_assessments, predictions, ground_truth.
     A set of files is a table of its files: files.photos, or files."photos@v1".
 
     Args:
@@ -49,32 +48,6 @@ def sql(
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
-
-
-def runs(
-    run: str | None = None,
-    /,
-    *,
-    limit: Limit = 20,
-    common: Common = COMMON,
-) -> None:
-    """List the last runs, or show one: parameters, metrics, what it read and wrote.
-
-    Args:
-        run: the run's id or the start of it.
-    """
-    project = common.open()
-    if run is not None:
-        found = project.read_run(run)
-        parts = [columns([(key, value) for key, value in found["run"].items() if value is not None])]
-        for name in ("params", "metrics", "inputs", "outputs"):
-            rows = [("", key, value) for key, value in found[name].items()]
-            parts += [f"{name}\n{columns(rows)}"] if rows else []
-        answer(common, found, "\n\n".join(parts))
-        return
-    listed = project.runs(limit)
-    head = ("run", "kind", "name", "status", "branch", "started", "seconds")
-    answer(common, listed, columns([[row[key] for key in head] for row in listed], head, none="No runs yet."))
 
 
 def models(name: str | None = None, version: str | None = None, /, *, common: Common = COMMON) -> None:
@@ -168,22 +141,41 @@ def explain(prediction: str, /, *, common: Common = COMMON) -> None:
     answer(common, chain, _chain(chain))
 
 
-def reproduce(model: str, version: str | None = None, /, *, common: Common = COMMON) -> int:
-    """Train a version again from what was recorded, and compare byte by byte; ends with 1 when they differ.
+def reproduce(
+    what: str,
+    version: str | None = None,
+    /,
+    *,
+    environment: Annotated[
+        str,
+        Parameter(help="recorded: made by uv; present: the one that is here; auto: that one if it is the same."),
+    ] = "auto",
+    data: Annotated[
+        str, Parameter(help="recorded: refuse files that are not as they were; present: take what is here.")
+    ] = "recorded",
+    tolerance: Annotated[float, Parameter(help="Numbers that differ by less than this share count as equal.")] = 1e-9,
+    keep: Annotated[Path | None, Parameter(help="Restore a script into this folder, and leave it there.")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Do a run again from what was recorded, and compare byte by byte, then by numbers; ends with 1 when they differ.
+
+    Code, environment and data are restored as they were; when something came out differently, what differs is listed.
 
     Args:
-        model: the model, or MODEL@VERSION.
-        version: a number or an alias; production when not given.
+        what: a run's id or the start of it; or a model, or MODEL@VERSION.
+        version: a number or an alias of the model; production, else the latest, when not given.
     """
-    from dataclasses import asdict
+    from bascule.cli.reproducing import verdict
 
-    project = common.open()
-    name, _, wanted = model.partition("@")
-    found = project.version(name, version or wanted or "production")
-    say(f"Training {name} version {found.version} again …")
-    done = project.reproduce(name, found.version)
-    answer(common, {**asdict(done), "differing": done.differing}, _verdict(done))
-    return 0 if done.verdict == "identical" else 1
+    def tell(message: str, done: int = 0, total: int | None = None) -> None:
+        if not done:
+            say(f"  {message} …")
+
+    done = common.open().reproduce(
+        what, version, environment=environment, data=data, tolerance=tolerance, keep=keep, tell=tell
+    )
+    answer(common, done.as_dict(), verdict(done))
+    return int(done.verdict == "different")
 
 
 def _said(output: dict[str, Any]) -> str:
@@ -196,17 +188,6 @@ def _said(output: dict[str, Any]) -> str:
     best = sorted(found.items(), key=lambda one: -one[1])
     shown = ", ".join(f"{name} {value:.4f}" for name, value in best[:MOST_CLASSES])
     return f"{output['label']}: {shown}" + (f" and {len(best) - MOST_CLASSES} more" if len(best) > MOST_CLASSES else "")
-
-
-def _verdict(done: Reproduction) -> str:
-    if done.verdict == "identical":
-        what = f"{done.model} version {done.version}"
-        return f"Identical: {what} came out byte for byte ({done.found[:16]}), run {done.run_id}."
-    lines = [f"Different: {done.model} version {done.version} was {done.expected[:16]}, and is {done.found[:16]} now."]
-    lines += [f"  {term}: {before} then, {after} now" for term, before, after in done.differing]
-    if not done.differing:
-        lines.append("  Every recorded input is the same: the training is not deterministic.")
-    return "\n".join(lines)
 
 
 def _chain(chain: dict[str, Any]) -> str:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from bascule.verbs import OpenProject
 
 Form = Literal["text", "json", "html", "markdown"]
-KINDS = ("tables/", "files/", "contracts/", "features/", "entities/", "labels/", "models/", "deployments/", "monitors/")
+KINDS = (
+    "tables/",
+    "files/",
+    "contracts/",
+    "features/",
+    "services/",
+    "entities/",
+    "labels/",
+    "models/",
+    "deployments/",
+    "monitors/",
+)
 
 
 def diff(
@@ -55,7 +66,7 @@ def diff(
     document = [one.as_dict() for one in found]
     later = after or project.place.branch
     if output is not None:
-        _write(output, _formed(found, document, form, before, later, columns=columns, screen=False))
+        write(output, _formed(found, document, form, before, later, columns=columns, screen=False))
         say(f"{output} is written: {_counted(found)}.")
         answer(common, document, "")
     else:
@@ -92,7 +103,12 @@ def _formed(
     return reviewing.text(found, columns=columns, width=width, color=terminal and "NO_COLOR" not in os.environ)
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Write a report to a file.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
     from bascule.errors import EnvironmentProblem
 
     try:

@@ -1,22 +1,76 @@
-"""Commands over contracts beside suggesting one: show, test, diff, import, export."""
+"""Commands over contracts: suggest, show, test, history, diff, import, export."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from bascule.cli.data import contract
 from bascule.cli.options import COMMON, Common, NotNegative
-from bascule.cli.output import answer, columns, say
+from bascule.cli.output import answer, columns, moment, say
 
 if TYPE_CHECKING:
     from bascule.contracts import Report
 
-__all__ = ["contract"]
+contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
 
 Form = Literal["text", "json", "junit", "sarif", "markdown", "html"]
+
+
+@contract.command
+def suggest(
+    table: str,
+    /,
+    *,
+    write: Annotated[Path | None, Parameter(help="Write it to this file instead of printing it.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Suggest a contract that the table of the current branch keeps, as commented text to review.
+
+    Args:
+        table: the table.
+    """
+    text = common.open().suggest_contract(table)
+    if write is None:
+        answer(common, {"table": table, "contract": text}, text)
+        return
+    from bascule.errors import AlreadyExists
+
+    if write.exists():
+        raise AlreadyExists("file", str(write), hint="Choose another name, or compare the two yourself.")
+    write.parent.mkdir(parents=True, exist_ok=True)
+    write.write_text(text, encoding="utf-8")
+    answer(
+        common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}]."
+    )
+
+
+@contract.command
+def history(
+    table: str,
+    /,
+    *,
+    check: Annotated[str | None, Parameter(help="Only this check, by its name.")] = None,
+    batches: Annotated[bool, Parameter(negative=(), help="Of the batches that came in, not of the table.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Show what the checks of a table measured before, and the bounds within which each value was usual.
+
+    Args:
+        table: the table.
+    """
+    from bascule.contracts.checks import shown_number
+
+    found = common.open().contract_history(table, check=check, batches=batches)
+    lines = []
+    for name in dict.fromkeys(one.check for one in found):
+        lines.append(name)
+        for one in [one for one in found if one.check == name][-20:]:
+            bounds = " to ".join(map(shown_number, one.usual)) if one.usual else "too few before"
+            mark = "unusual" if one.unusual else "failed" if one.status != "passed" else ""
+            lines.append(f"  {moment(one.at):<17}{shown_number(one.value):>16}  usually {bounds:<26}{mark}".rstrip())
+    answer(common, {"table": table, "values": [one.as_dict() for one in found]}, "\n".join(lines))
 
 
 @contract.command

@@ -1,17 +1,14 @@
-"""Commands over data: ingest, contract."""
+"""Bringing data in: ingest."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, moment, say
+from bascule.cli.output import answer, say
 from bascule.cli.tabling import pairs
-
-contract = App(name="contract", help="Data contracts: suggest one from a table, check a table against its own.")
 
 
 def ingest(
@@ -72,66 +69,9 @@ def ingest(
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
     held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
-    if not batch.checks and project.place.has_file and table in project.file.contract:
-        held = f"unchecked: {project.file.contract[table].file} holds after bascule run"
     rows = counted(batch.report.rows, "row")
     text = f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}."
     if batch.report.rejected:
         text += f"\n{counted(len(batch.report.rejected), 'record')} could not be read and went to quarantine: "
         text += f'bascule sql "select * from quarantine where \\"table\\" = \'{table}\'"'
     answer(common, document, text)
-
-
-@contract.command
-def suggest(
-    table: str,
-    /,
-    *,
-    write: Annotated[Path | None, Parameter(help="Write it to this file instead of printing it.")] = None,
-    common: Common = COMMON,
-) -> None:
-    """Suggest a contract that the table of the current branch keeps, as commented text to review.
-
-    Args:
-        table: the table.
-    """
-    text = common.open().suggest_contract(table)
-    if write is None:
-        answer(common, {"table": table, "contract": text}, text)
-        return
-    from bascule.errors import AlreadyExists
-
-    if write.exists():
-        raise AlreadyExists("file", str(write), hint="Choose another name, or compare the two yourself.")
-    write.parent.mkdir(parents=True, exist_ok=True)
-    write.write_text(text, encoding="utf-8")
-    answer(
-        common, {"table": table, "file": str(write)}, f"Wrote {write}. Review it, then name it in [contract.{table}]."
-    )
-
-
-@contract.command
-def history(
-    table: str,
-    /,
-    *,
-    check: Annotated[str | None, Parameter(help="Only this check, by its name.")] = None,
-    batches: Annotated[bool, Parameter(negative=(), help="Of the batches that came in, not of the table.")] = False,
-    common: Common = COMMON,
-) -> None:
-    """Show what the checks of a table measured before, and the bounds within which each value was usual.
-
-    Args:
-        table: the table.
-    """
-    from bascule.contracts.checks import shown_number
-
-    found = common.open().contract_history(table, check=check, batches=batches)
-    lines = []
-    for name in dict.fromkeys(one.check for one in found):
-        lines.append(name)
-        for one in [one for one in found if one.check == name][-20:]:
-            bounds = " to ".join(map(shown_number, one.usual)) if one.usual else "too few before"
-            mark = "unusual" if one.unusual else "failed" if one.status != "passed" else ""
-            lines.append(f"  {moment(one.at):<17}{shown_number(one.value):>16}  usually {bounds:<26}{mark}".rstrip())
-    answer(common, {"table": table, "values": [one.as_dict() for one in found]}, "\n".join(lines))

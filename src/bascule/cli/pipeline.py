@@ -8,11 +8,17 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, say, told
+from bascule.cli.running import compare, diff, show
 
+run = App(name="run", help="Bring the branch up to date; or show, compare and diff single runs.")
 step = App(name="step", help="Single steps, as orchestrators call them.")
 
+for _command in (show, compare, diff):
+    run.command(_command)
 
-def run(
+
+@run.default
+def run_project(
     *,
     force: Annotated[str, Parameter(help="Register the model even if gates refuse it; say why.")] = "",
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", negative="")] = False,
@@ -75,12 +81,12 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
 
     from bascule.cli.progress import TerminalWatcher
     from bascule.errors import BasculeError
-    from bascule.project.runner import run_project
+    from bascule.project import runner
 
     project = common.open()
     place, branch, watcher = project.place, project.place.branch, TerminalWatcher(quiet)
     try:
-        result = run_project(project.file, project.workspace, branch, watcher, only=only, force=force)
+        result = runner.run_project(project.file, project.workspace, branch, watcher, only=only, force=force)
     except BasculeError as error:
         if watcher.failed is None or not only or not common.json:
             raise

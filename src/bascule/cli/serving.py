@@ -35,7 +35,7 @@ def up(
     from bascule.server.settings import ServerSettings
     from bascule.server.supervisor import up as serve_all
     from bascule.server.ticks import ticks
-    from bascule.web import create_app
+    from bascule.web import create_early_app
 
     place = common.open().place
 
@@ -52,7 +52,7 @@ def up(
     serve_all(
         place.workspace,
         settings,
-        partial(create_app, folder=place.folder),
+        partial(create_early_app, folder=place.folder),
         ticks=ticks(place.folder),
         announce=announce,
     )

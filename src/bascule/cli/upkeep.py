@@ -69,6 +69,12 @@ def _collected(done: Collection) -> str:
     if done.expired_commits:
         lines.append(f"{done.expired_commits:,} commits {would} let go: their data are kept by no rule.")
     lines += [f"Branch {name} {would} deleted: nobody moved or merged it for long." for name in done.branches]
+    gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
+    if gone:
+        told = ", ".join(f"{count:,} {'logged models' if name == 'models' else name}" for name, count in gone.items())
+        lines.append(f"Of what was deleted in tracking {would} let go for good: {told}.")
+    if done.tracking.get("kept"):
+        lines.append(f"{done.tracking['kept']:,} deleted runs or models stay: versions of models came from them.")
     rows = [(one.table, one.kind, f"{one.files:,}", format_size(one.bytes)) for one in done.collected]
     if rows:
         rows.append(("", "all", f"{done.files:,}", format_size(done.bytes)))

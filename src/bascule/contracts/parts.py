@@ -93,6 +93,26 @@ class Noting:
         self._noted = {}
 
 
+class OfParts:
+    """A memory that keeps only what is said of a part alone: for looking at some parts of a table.
+
+    What is said of a table as a whole, such as between which values a median lies, stays as the table has it.
+    """
+
+    def __init__(self, memory: Memory, ids: Collection[str]) -> None:
+        self._memory, self._ids = memory, frozenset(ids)
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        """What is known of the parts."""
+        return self._memory.load([part for part in parts if part in self._ids], measures)
+
+    def keep(self, scope: str, states: Mapping[tuple[str, str], Any]) -> None:
+        """Keep what is said of the parts."""
+        told = {place: state for place, state in states.items() if place[0] in self._ids}
+        if told:
+            self._memory.keep(scope, told)
+
+
 class Whole:
     """A relation of which no part is known to stay."""
 

@@ -22,6 +22,7 @@ from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.registry import ModelVersion, get_version, production
+from bascule.registry.external import FORMAT
 
 STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
@@ -73,10 +74,14 @@ def deploy(
         raise NotFound("strategy", strategy, STRATEGIES)
     rules = _rules(steps, shadow, guardrails)
     chosen = _fit_to_serve(ws, branch, model, version)
-    limits = _limits(rules, chosen)
     found, digest = state_of(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
     _demand_deployable(before, chosen, strategy)
+    if chosen.format == FORMAT:
+        from bascule.delivery.adopting import adopted  # it loads the engines
+
+        chosen = adopted(ws, branch, chosen, by=who)
+    limits = _limits(rules, chosen)
     if strategy == "canary" and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, rules, limits)
         return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
@@ -376,7 +381,7 @@ def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
 
 def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
     found = get_version(ws, branch, model, version)
-    if not found.passed and not found.forced:
+    if not found.passed and not found.forced and found.evaluation_id:
         raise CheckFailed(
             f"Version {found.version} of {model!r} did not pass its gates.",
             hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
@@ -403,7 +408,8 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
             hint="There is nothing to do; another version may be deployed.",
         )
     if not chosen.passed and strategy != "canary" and before["traffic"]:
+        why = "was forced past its gates" if chosen.evaluation_id else "was judged by no gate"
         raise InputError(
-            f"Version {chosen.version} of {model!r} was forced past its gates; it may go by canary only.",
+            f"Version {chosen.version} of {model!r} {why}; it may go by canary only.",
             hint="Use the canary strategy: it takes the version back by itself when it does harm.",
         )

@@ -11,7 +11,7 @@ import duckdb
 import msgspec
 
 from bascule.errors import InputError, suggestion
-from bascule.features.aggregates import result_type, value_columns
+from bascule.features.aggregates import OF_ANYTHING, result_type, value_columns
 from bascule.features.columns import FLOATS, INTEGERS, describe, family, feature_type, quoted
 from bascule.features.definitions import (
     SEPARATOR,
@@ -133,9 +133,10 @@ def output_types(view: FeatureView) -> dict[str, str]:
     if not view.windows:
         return {field: view.types[field] for field in view.fields}
     return {
-        f"{name}_{window}": result_type(aggregate, view.types.get(aggregate.column or ""))
+        output: result_type(aggregate, view.types.get(aggregate.column or ""))
         for name, aggregate in view.parsed.items()
         for window in view.windows
+        for output in aggregate.outputs(name, window)
     }
 
 
@@ -270,7 +271,7 @@ def _check_aggregates(view: FeatureView, columns: Mapping[str, str], where: str)
             continue
         _need(aggregate.column, columns, f"{where} sql", f"column of aggregates.{name}")
         known = feature_type(columns[aggregate.column])
-        if aggregate.function != "count" and known not in (*INTEGERS, *FLOATS, "BOOLEAN"):
+        if aggregate.function not in OF_ANYTHING and known not in (*INTEGERS, *FLOATS, "BOOLEAN"):
             raise InputError(
                 f"{where} aggregates.{name}: {aggregate.column!r} is {columns[aggregate.column]}, not a number.",
                 hint="Aggregate numbers or booleans; CAST in the SQL.",

@@ -52,7 +52,7 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         ttl_us: how long a row holds after its event time, in microseconds, both ends included. None: until the next.
         fields: columns that are features; empty means all but keys and times, and is filled when the view is bound.
         windows: lengths of time such as `6h`; each aggregate is computed over [t - window, t).
-        aggregates: name to `mean(late)`, `count(*)`...; the feature is `NAME_WINDOW`.
+        aggregates: name to `mean(late)`, `count(*)`...; the feature is `NAME_WINDOW`, or `NAME_WINDOW_1` and so on.
         types: column to DuckDB type, of keys, times, fields and aggregated columns; filled when the view is bound.
     """
 
@@ -112,7 +112,7 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     def outputs(self) -> tuple[str, ...]:
         """The names of what the view gives, without its own name: fields, or `late_6h`, `late_1d`, ..."""
         if self.windows:
-            return tuple(f"{name}_{window}" for name in self.aggregates for window in self.windows)
+            return tuple(n for name, a in self.parsed.items() for w in self.windows for n in a.outputs(name, w))
         return self.fields
 
 

@@ -169,3 +169,138 @@ def columns_read(sql: str, columns: Columns) -> frozenset[tuple[str, str]] | Non
                     if of in ("", alias):
                         found |= {(table, name) for name in known[alias].values()}
     return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Which columns of base tables make a query's result, as (table as named in it, column).
+
+    Attributes:
+        outputs: for each column of the result, in lower case, those that its values are computed from.
+        rows: those that decide which rows there are: conditions, joins, groups, order.
+    """
+
+    outputs: Mapping[str, frozenset[tuple[str, str]]]
+    rows: frozenset[tuple[str, str]]
+
+
+def influence(sql: str, columns: Columns) -> Influence | None:
+    """Tell for each column of a query's result what it is computed from, through subqueries, aggregates and unions.
+
+    Nothing that the query reads is missing from the answer: what is in no output chooses rows. None when the SQL is not
+    understood.
+    """
+    read = columns_read(sql, columns)
+    try:
+        scopes = traverse_scope(parse_one(sql, dialect="duckdb"))
+        if read is None or not scopes:
+            return None
+        outputs = {
+            name: frozenset(_made_of(scopes[-1], name, columns, frozenset())) for name in _names(scopes[-1], columns)
+        }
+        rows = {found for scope in scopes for found in _chosen_by(scope, columns)}
+    except (SqlglotError, RecursionError, ValueError):
+        return None
+    made = frozenset[tuple[str, str]]().union(*outputs.values()) if outputs else frozenset()
+    return Influence(outputs, frozenset(rows) | (read - made))
+
+
+def _names(scope: Scope, columns: Columns) -> list[str]:
+    """The names of a query's result, in lower case."""
+    if _unions(scope):
+        return _names(_unions(scope)[0], columns)
+    found: list[str] = []
+    for item in scope.expression.expressions if isinstance(scope.expression, exp.Select) else ():
+        if not item.is_star:
+            found.append(item.alias_or_name.lower())
+            continue
+        of = item.table.lower() if isinstance(item, exp.Column) else ""
+        for alias, source in scope.sources.items():
+            if of in ("", alias.lower()):
+                given = columns(_bare(source)) if isinstance(source, exp.Table) else _names(source, columns)
+                found += [name.lower() for name in given]
+    return found
+
+
+def _made_of(scope: Scope, name: str, columns: Columns, seen: frozenset[tuple[int, str]]) -> set[tuple[str, str]]:
+    if (id(scope), name) in seen:
+        return set()
+    seen = seen | {(id(scope), name)}
+    if _unions(scope):
+        names = _names(_unions(scope)[0], columns)
+        place = names.index(name) if name in names else -1
+        found: set[tuple[str, str]] = set()
+        for part in _unions(scope):
+            other = _names(part, columns)
+            if 0 <= place < len(other):
+                found |= _made_of(part, other[place], columns, seen)
+        return found
+    if not isinstance(scope.expression, exp.Select):
+        return set()
+    projection = _projection(scope, name)
+    return set() if projection is None else _leaves(scope, projection, columns, seen)
+
+
+def _leaves(scope: Scope, tree: exp.Expr, columns: Columns, seen: frozenset[tuple[int, str]]) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for leaf in tree.find_all(exp.Column):
+        found |= _resolved(scope, leaf, columns, seen)
+    return found
+
+
+def _resolved(
+    scope: Scope, leaf: exp.Column, columns: Columns, seen: frozenset[tuple[int, str]]
+) -> set[tuple[str, str]]:
+    name = leaf.name.lower()
+    for alias, source in scope.sources.items():
+        if leaf.table and alias.lower() != leaf.table.lower():
+            continue
+        if isinstance(source, exp.Table):
+            known = {column.lower(): column for column in columns(_bare(source))}
+            if name in known:
+                return {(_bare(source), known[name])}
+        elif isinstance(source, Scope) and name in _names(source, columns):
+            return _made_of(source, name, columns, seen)
+    return set() if leaf.table else _made_of(scope, name, columns, seen)
+
+
+def _chosen_by(scope: Scope, columns: Columns) -> set[tuple[str, str]]:
+    """What the clauses of one SELECT beside its projections read."""
+    found: set[tuple[str, str]] = set()
+    if isinstance(scope.expression, exp.Select):
+        for key in ("where", "joins", "group", "having", "qualify", "order", "distinct"):
+            clause = scope.expression.args.get(key)
+            for part in clause if isinstance(clause, list) else [clause]:
+                if isinstance(part, exp.Join):
+                    part = part.args.get("on")
+                if isinstance(part, exp.Expr):
+                    found |= _leaves(scope, part, columns, frozenset())
+    return found
+
+
+def parts_of_query(sql: str, column: str) -> tuple[str, str] | None:
+    """A column's expression, and the query without what it gives, both written in one way; None when not understood.
+
+    Two columns with equal parts are the same, whatever they are called.
+    """
+    try:
+        tree = parse_one(sql, dialect="duckdb")
+        scope = build_scope(tree)
+    except (SqlglotError, RecursionError):
+        return None
+    if scope is None or not isinstance(tree, exp.Select):
+        return None
+    projection = _projection(scope, column)
+    if projection is None:
+        return None
+    rest = tree.copy()
+    rest.set("expressions", [exp.Star()])
+    return projection.sql(dialect="duckdb", normalize=True, comments=False), rest.sql(
+        dialect="duckdb", normalize=True, comments=False
+    )
+
+
+def _unions(scope: Scope) -> list[Scope]:
+    """The parts of a union; empty for anything else."""
+    found: list[Scope] = getattr(scope, "set_operation_scopes", None) or getattr(scope, "union_scopes", None) or []
+    return found

@@ -6,18 +6,20 @@ A window is then the difference of two events: the last one before t, and the la
 (a bucket's, not a lifetime's), so little is lost when they are subtracted; integers are exact. `online/reading.py` does
 the same arithmetic when serving.
 
-min and max cannot be subtracted: they are computed over a moving frame. When rows also say when they became known,
-which events count depends on two times; then events are joined by bucket, and aggregated as they are.
+min, max, first and last cannot be subtracted: they are computed over a moving frame. The others (percentiles, distinct
+counts, several values) need the events themselves: these are joined by bucket, and aggregated as they are. So are all
+when rows also say when they became known: which events count then depends on two times.
 
 Values that are NaN or infinite are left out of aggregates, as nulls are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from bascule.features.aggregates import Aggregate, value_columns
-from bascule.features.columns import FLOATS, INTEGERS, quoted
+from bascule.features.aggregates import ENDS, GROWTH, HASHES, PERCENTILES, Aggregate, value_columns
+from bascule.features.columns import FLOATS, INTEGERS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.timelines import rows_sql
 
@@ -135,16 +137,20 @@ def window_sql(view: FeatureView, entity: Entity, spine: str) -> str:
         spine: a relation with `__row`, the entity's keys and `__at` (µs).
     """
     if view.known_time is not None:
-        return _joined_sql(view, entity, spine)
-    subtractable = any(a.subtractable for a in view.parsed.values())
-    extreme = not all(a.subtractable for a in view.parsed.values())
-    if not extreme:
-        return _subtracted_sql(view, entity, spine)
-    if not subtractable:
-        return _framed_sql(view, entity, spine)
-    return (
-        f"(SELECT * FROM {_subtracted_sql(view, entity, spine)} JOIN {_framed_sql(view, entity, spine)} USING (__row))"
-    )
+        return _joined_sql(view, entity, spine, view.parsed)
+    aggregates = view.parsed
+    told = {n: a for n, a in aggregates.items() if not a.subtractable and not a.framed}
+    parts = []
+    if any(a.subtractable for a in aggregates.values()):
+        parts.append(_subtracted_sql(view, entity, spine))
+    if any(a.framed for a in aggregates.values()):
+        parts.append(_framed_sql(view, entity, spine))
+    if told:
+        parts.append(_joined_sql(view, entity, spine, told))
+    first, *others = parts
+    if not others:
+        return first
+    return f"(SELECT * FROM {first}{''.join(f' JOIN {part} USING (__row)' for part in others)})"
 
 
 def _subtracted_sql(view: FeatureView, entity: Entity, spine: str) -> str:
@@ -206,11 +212,10 @@ def _difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
 
 def _framed_sql(view: FeatureView, entity: Entity, spine: str) -> str:
     keys = ", ".join(map(quoted, entity.keys))
-    extremes = {name: a for name, a in view.parsed.items() if not a.subtractable}
+    extremes = {name: a for name, a in view.parsed.items() if a.framed}
     columns = value_columns(extremes.values())
     outputs = ", ".join(
-        f"{a.function}({quoted(str(a.column))}) OVER (PARTITION BY {keys} ORDER BY __time "
-        f"RANGE BETWEEN {width} PRECEDING AND 1 PRECEDING) AS {quoted(f'{name}_{window}')}"
+        f"{_framed(a, keys, width)} AS {quoted(f'{name}_{window}')}"
         for name, a in extremes.items()
         for window, width in view.lengths.items()
     )
@@ -223,12 +228,30 @@ SELECT __row, {outputs} FROM (
 )"""
 
 
-def _joined_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+def _framed(aggregate: Aggregate, keys: str, width: int) -> str:
+    frame = f"OVER (PARTITION BY {keys} ORDER BY __time RANGE BETWEEN {width} PRECEDING AND 1 PRECEDING)"
+    column = quoted(str(aggregate.column))
+    if aggregate.function not in ENDS:
+        return f"{aggregate.function}({column}) {frame}"
+    return f"struct_extract({_end(aggregate)}({_placed('__time', column)}) {frame}, 'v')"
+
+
+def _end(aggregate: Aggregate) -> str:
+    return "max" if aggregate.function == "last" else "min"
+
+
+def _placed(time: str, column: str) -> str:
+    """A value with its time, by which it is compared, then by itself; null where there is no value."""
+    return f"CASE WHEN {column} IS NOT NULL THEN {{'t': {time}, 'v': {column}}} END"
+
+
+def _joined_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:
     keys, length = ", ".join(map(quoted, entity.keys)), bucket_length(view)
     outputs = ", ".join(
-        f"{_direct(a, view, f'e.__event >= s.__at - {width}')} AS {quoted(f'{name}_{window}')}"
-        for name, a in view.parsed.items()
+        f"{sql} AS {quoted(output)}"
+        for name, a in aggregates.items()
         for window, width in view.lengths.items()
+        for output, sql in zip(a.outputs(name, window), _direct(a, view, f"e.__event >= s.__at - {width}"), strict=True)
     )
     now = bucket_sql("(__at - 1)", length)
     return f"""(
@@ -241,11 +264,75 @@ GROUP BY s.__row
 )"""
 
 
-def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> str:
+def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
+    """SQL of what an aggregate gives over the joined events inside a window."""
     if aggregate.column is None:
-        return f"count(e.__event) FILTER ({inside})"
+        return [f"count(e.__event) FILTER ({inside})"]
     column = f"e.{quoted(aggregate.column)}"
-    exact = view.types[aggregate.column] in (*INTEGERS, "BOOLEAN")
+    function = aggregate.function
+    if function in ENDS:
+        found = f"{_end(aggregate)}({_placed('e.__event', column)}, {aggregate.several or 1}) FILTER ({inside})"
+        return [f"({found})[{place}].v" for place in range(1, max(aggregate.several, 1) + 1)]
+    if function == "top_k":
+        return _most_frequent(aggregate, view, inside)
+    if function == "distinct":
+        return [f"count(DISTINCT {column}) FILTER ({inside})"]
+    if function == "approx_distinct":
+        return [_estimate(f"list(DISTINCT {taken_sql(aggregate, view, 'e.')}) FILTER ({inside} AND {column} NOTNULL)")]
+    if function in PERCENTILES:
+        taken = f"CAST({taken_sql(aggregate, view, 'e.')} AS DOUBLE)"
+        values = f"list_sort(list({taken}) FILTER ({inside} AND {column} NOTNULL))"
+        return [_between(values, aggregate.share) if function == "percentile" else _nearest(values, aggregate.share)]
+    return [_numeric(aggregate, view, column, inside)]
+
+
+def taken_sql(aggregate: Aggregate, view: FeatureView, source: str = "") -> str:
+    """SQL of what an aggregate takes of its column: offline and online the same, and computed here alone."""
+    column = f"{source}{quoted(str(aggregate.column))}"
+    floating = view.types[str(aggregate.column)] in FLOATS
+    if floating and aggregate.taken in ("plain", "hash"):
+        column = f"CASE WHEN {column} = 0 THEN 0.0 ELSE {column} END"  # 0.0 and -0.0 are one value
+    if aggregate.taken == "hash":
+        known = view.types[str(aggregate.column)]
+        # A moment's text depends on the session's time zone.
+        text = microseconds(column, known) if family(known) == "time" else column
+        return f"md5_number_upper(CAST({text} AS VARCHAR))"
+    if aggregate.taken != "round":
+        return column
+    number = f"CAST({column} AS DOUBLE)"
+    grown = f"pow({GROWTH}, ceil(ln(abs({number})) / ln({GROWTH}))) * {2 / (1 + GROWTH)!r}"
+    return f"CASE WHEN {number} = 0 THEN 0.0 ELSE sign({number}) * {grown} END"
+
+
+def _most_frequent(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
+    counted = f"map_entries(histogram({taken_sql(aggregate, view, 'e.')}) FILTER ({inside}))"
+    ordered = f"list_sort(list_transform({counted}, lambda o: {{'n': -CAST(o.value AS BIGINT), 'v': o.key}}))"
+    return [f"({ordered})[{place}].v" for place in range(1, aggregate.several + 1)]
+
+
+def _estimate(hashes: str) -> str:
+    """SQL of how many different values there are, from the smallest of their hashes: up to so many it is exact."""
+    found = f"coalesce({hashes}, [])"
+    share = f"(CAST(list_sort({found})[{HASHES}] AS DOUBLE) / {2.0**64!r})"
+    return (
+        f"CASE WHEN len({found}) < {HASHES} THEN len({found}) "
+        f"ELSE CAST(floor({HASHES - 1} / {share} + 0.5) AS BIGINT) END"
+    )
+
+
+def _between(values: str, share: float) -> str:
+    place = f"((len({values}) - 1) * CAST({share!r} AS DOUBLE))"
+    low = f"{values}[CAST(floor({place}) AS BIGINT) + 1]"
+    high = f"{values}[CAST(ceil({place}) AS BIGINT) + 1]"
+    return f"{low} + ({high} - {low}) * ({place} - floor({place}))"
+
+
+def _nearest(values: str, share: float) -> str:
+    return f"{values}[greatest(CAST(ceil(len({values}) * CAST({share!r} AS DOUBLE)) AS BIGINT), 1)]"
+
+
+def _numeric(aggregate: Aggregate, view: FeatureView, column: str, inside: str) -> str:
+    exact = view.types[str(aggregate.column)] in (*INTEGERS, "BOOLEAN")
     total = f"sum(CAST({column} AS HUGEINT))" if exact else f"fsum(CAST({column} AS DOUBLE))"
     if aggregate.function == "count":
         return f"count({column}) FILTER ({inside})"

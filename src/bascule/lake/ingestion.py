@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+import pyarrow as pa
 from blake3 import blake3
 
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.lake import engine, objects, seen, staging
+from bascule.lake.guessing import by_guess
 from bascule.lake.iceberg import datafiles, files, metadata, schemas
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.tables import Table
@@ -202,6 +205,18 @@ class _Group:
     records: list[Record]
     dates: Dates
     columns: Sequence[str]
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What became of one file's rows: its data files, and what was found in it."""
+
+    written: staging.Written
+    dates: Dates
+    rejected: list[Rejected]
+    columns: Sequence[str]
+    assumed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +287,11 @@ class _Ingest:
 
     def write(self, table: Table, fresh: Sequence[Part]) -> tuple[list[_Group], schemas.Schema, int]:
         """Write the files' rows as data files of a table; return them with the schema that they were written with."""
-        with engine.opened(self.lake.workspace.temporary_folder) as connection:
-            return self._write(connection, table, fresh, None)
+        with engine.opened(self.temporary) as connection:
+            return self._write(table, fresh, partial(self._read_one, connection))
 
     def _write(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, fresh: Sequence[Part], scan: SourceScan | None
+        self, table: Table, fresh: Sequence[Part], read: Callable[[Table, Part, Meter], _Taken]
     ) -> tuple[list[_Group], schemas.Schema, int]:
         groups: list[_Group] = []
         current = table.for_writing()
@@ -284,15 +299,16 @@ class _Ingest:
         meter = Meter([part.path for part in fresh], self.tell)
         try:
             for part in fresh:
-                written, dates, rejected, columns = self._write_one(connection, current, part, scan, meter)
+                taken = read(current, part, meter)
+                written = taken.written
                 document = metadata.with_schema(current.metadata, written.schema, written.last_column)
                 rows = sum(record["record_count"] for record in written.records)
-                told = (part.name, len(rejected), part.origin, part.version)
+                told = (part.name, len(taken.rejected), part.origin, part.version)
                 file = IngestedFile(part.path, part.digest, rows, "ingested", *told)
-                groups.append(_Group(file, written.records, dates, columns))
+                groups.append(_Group(file, written.records, taken.dates, taken.columns, taken.assumed))
                 current = _dated(Table(current.name, current.folder, current.path, document), groups[-1:])
-                self.aside.add(rejected)
-                self.aside.refuse_beyond(part.name, len(rejected), rows)
+                self.aside.add(taken.rejected)
+                self.aside.refuse_beyond(part.name, len(taken.rejected), rows)
                 if not rows:
                     raise InputError(f"{part.path} has a header and no rows.", hint="Give a file with rows.")
         except BaseException:
@@ -300,58 +316,84 @@ class _Ingest:
             raise
         return groups, current.schema, current.metadata[metadata.LAST_COLUMN]
 
-    def _write_one(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, part: Part, scan: SourceScan | None, meter: Meter
-    ) -> tuple[staging.Written, Dates, list[Rejected], list[str]]:
-        evolve = self.evolve or self.mode == "replace"
-        if scan is None:
-            expected = schemas.to_arrow(table.schema)
-            known = objects.dates_of(table)
-            if self.mode == "append":
-                _refuse_other_order(table, known, self.dates)
-            scan = read_source(
-                part.path,
-                connection,
-                expected=expected,
-                evolve=evolve,
-                null_values=self.null_values,
-                checked=False,
-                dates=self.dates,
-                known=known,
-                quarantine=self.aside,
-                spool=self.lake.workspace.temporary_folder,
-            )
-        relation = scan.parts[scan.files.index(part.path)]
+    def _read_one(self, connection: duckdb.DuckDBPyConnection, table: Table, part: Part, meter: Meter) -> _Taken:
+        """Take in a file of a table that is there: its types are held to."""
+        known = objects.dates_of(table)
+        if self.mode == "append":
+            _refuse_other_order(table, known, self.dates)
+        look = partial(self._look, [part.path], schemas.to_arrow(table.schema), known)
+        return by_guess([part.path], look, partial(self._take, table, part, meter), connection, self.temporary)
+
+    def _look(
+        self,
+        paths: Sequence[Path],
+        expected: pa.Schema | None,
+        known: Mapping[str, str] | None,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        sample: int = 0,
+    ) -> SourceScan:
+        return read_source(
+            paths,
+            connection,
+            expected=expected,
+            evolve=self.evolves,
+            null_values=self.null_values,
+            checked=False,
+            dates=self.dates,
+            known=known,
+            quarantine=self.aside,
+            spool=self.temporary,
+            sample=sample,
+        )
+
+    @property
+    def temporary(self) -> Path:
+        return self.lake.workspace.temporary_folder
+
+    @property
+    def evolves(self) -> bool:
+        return self.evolve or self.mode == "replace"
+
+    def _take(
+        self,
+        table: Table,
+        part: Part,
+        meter: Meter,
+        connection: duckdb.DuckDBPyConnection,
+        scan: SourceScan,
+    ) -> _Taken:
         written: staging.Written | None = None
         try:
             with scan.told(connection):
-                rows = Rows(connection.sql(f"FROM {relation}"), read_ahead=True)
-                written = staging.write_rows(table, meter.counted(rows, part.path), evolve=evolve)
+                rows = Rows(scan.rows_of(connection, part.path), read_ahead=True)
+                written = staging.write_rows(table, meter.counted(rows, part.path), evolve=self.evolves)
                 rejected = [*part.rejected, *(scan.aside(part.path) if scan.aside else ())]
         except BaseException:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
             raise
-        return written, scan.dates, rejected, [column.name for column in scan.columns]
+        columns = [column.name for column in scan.columns]
+        return _Taken(written, scan.dates, rejected, columns, (*part.assumed, *scan.dates.assumed))
 
     def _stage_new(self, source: Given) -> IngestReport:
         fresh = parts_of(source)
+        paths = [part.path for part in fresh]
         self.aside.names.update({part.path: part.name for part in fresh})
-        with engine.opened(self.lake.workspace.temporary_folder) as connection:
-            # All files at once, so that a column that is whole in the first and fractional in the last is a double.
-            scan = read_source(
-                [part.path for part in fresh],
-                connection,
-                null_values=self.null_values,
-                checked=False,
-                dates=self.dates,
-                quarantine=self.aside,
-                spool=self.lake.workspace.temporary_folder,
-            )
-            with scan.told(connection):
-                schema = connection.sql(f"FROM {scan.relation} LIMIT 0").to_arrow_table().schema
-            with staging.created(self.lake.folder, self.name, schema, self.key) as table:
-                return self._finish(table, self._write(connection, table, fresh, scan), ())
+        # All files at once, so that a column that is whole in the first and fractional in the last is a double.
+        with engine.opened(self.temporary) as connection:
+            look, begin = partial(self._look, paths, None, None), partial(self._begin, fresh)
+            return by_guess(paths, look, begin, connection, self.temporary)
+
+    def _begin(self, fresh: Sequence[Part], connection: duckdb.DuckDBPyConnection, scan: SourceScan) -> IngestReport:
+        def read(table: Table, part: Part, meter: Meter) -> _Taken:
+            return self._take(table, part, meter, connection, scan)
+
+        with scan.told(connection):
+            schema = scan.schema(connection)
+
+        with staging.created(self.lake.folder, self.name, schema, self.key) as table:
+            return self._finish(table, self._write(table, fresh, read), ())
 
     def _finish(
         self,
@@ -410,7 +452,7 @@ def _refuse_other_order(table: Table, known: Mapping[str, str], wanted: str) -> 
 
 
 def _assumed(groups: Sequence[_Group]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(told for group in groups for told in group.dates.assumed))
+    return tuple(dict.fromkeys(told for group in groups for told in group.assumed))
 
 
 def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:

@@ -14,9 +14,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -25,11 +23,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bascule.errors import InputError
 from bascule.history import Commit, Workspace
 from bascule.lake import objects
 from bascule.lake.iceberg.types import quoted
 from bascule.lake.objects import Object
+from bascule.seeing import Masked, current_role
 
 Kind = Literal["hash", "null", "partial", "bins", "year", "month", "day", "prefix"]
 KEY_VARIABLE = "BASCULE_MASK_KEY"
@@ -48,8 +46,6 @@ AS_TEXT = {
     "jobs": ("result_json",),  # so does what a failed job says
 }
 
-_role: ContextVar[str | None] = ContextVar("role", default=None)
-
 
 class Mask(NamedTuple):
     """How a column is masked, and for which roles; an amount where the kind has one."""
@@ -57,25 +53,6 @@ class Mask(NamedTuple):
     kind: Kind
     amount: float
     roles: frozenset[str]
-
-
-class Masked(InputError):
-    """Something would show values that the role of who asks may not see."""
-
-
-@contextmanager
-def seeing_as(role: str | None) -> Iterator[None]:
-    """Let everything that this thread reads in a block be read as a role does. None, who has the files, sees all."""
-    before = _role.set(role)
-    try:
-        yield
-    finally:
-        _role.reset(before)
-
-
-def current_role() -> str | None:
-    """Return the role that this thread reads as."""
-    return _role.get()
 
 
 @dataclass(slots=True)

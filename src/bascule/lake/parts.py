@@ -23,13 +23,16 @@ class FileParts:
         rest: text usable after FROM with the rows of files that deletes touch; None when there are none.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, without: Collection[str] = ()) -> None:
         """Look at a table's files.
+
+        Args:
+            without: leave out the files with these paths: what is left of the table is what came since.
 
         Raises:
             InputError: the table holds what cannot be read rightly here; see `scans.scan`.
         """
-        data, deletes = table.data_files(), table.deletes()
+        data, deletes = [f for f in table.data_files() if str(f.path) not in without], table.deletes()
         hit = scans.touched(table, data, deletes)
         self._table = table
         self.scope: str = table.metadata["table-uuid"]

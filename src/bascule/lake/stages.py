@@ -80,9 +80,10 @@ class Stages:
         """Return the data files, in the order in which they came."""
         return self.table(value).data_files()
 
-    def parts(self, value: Object) -> FileParts:
-        """Return the rows file by file, for what is measured of each once."""
-        return FileParts(self.table(value))
+    def parts(self, value: Object, since: Object | None = None) -> FileParts:
+        """Return the rows file by file, for what is measured of each once; only of files that came since a state."""
+        held = {str(file.path) for file in self.files(since)} if since is not None else set()
+        return FileParts(self.table(value), held)
 
     def snapshots(self, value: Object) -> list[dict[str, Any]]:
         """Return the newest few snapshots, oldest first, as Iceberg's metadata holds them. The history has them all."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     Subquery,
     select,
+    text,
 )
 from sqlalchemy import Table as SqlTable
 
@@ -40,6 +41,7 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "expirations",
         "holds",
         "jobs",
+        "logged_models",
         "model_versions",
         "monitor_points",
         "ref_log",
@@ -47,8 +49,14 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "rollouts",
         "run_io",
         "runs",
+        "spans",
         "step_cache",
+        "trace_assessments",
+        "trace_facts",
+        "trace_runs",
+        "traces",
         "training_sets",
+        "webhook_deliveries",
     )
 }
 
@@ -59,12 +67,30 @@ def _of_runs(table: SqlTable, *columns: Column[object]) -> Subquery:
     return query.join(schema.names, schema.names.c.number == table.c.name).subquery()
 
 
+def _touched(direction: str) -> Subquery:
+    i = schema.run_io.c
+    return select(i.run_id, i.path, i.version, i.rows, i.bytes).where(i.direction == text(f"'{direction}'")).subquery()
+
+
 _points = schema.metric_points.c
 RECORDS |= {
+    "inputs": _touched("in"),
+    "outputs": _touched("out"),
     "metrics": _of_runs(schema.metric_points, _points.step, _points.at, _points.value, _points.is_nan),
     "params": _of_runs(schema.run_params, schema.run_params.c.value),
     "tags": _of_runs(schema.run_tags, schema.run_tags.c.value),
 }
+
+RECORDS["datasets"] = (
+    select(
+        schema.runs.c.id.label("run_id"),
+        schema.dataset_uses.c.context,
+        *(schema.datasets.c[name] for name in ("name", "digest", "source_type", "source", "schema", "profile")),
+    )
+    .join(schema.runs, schema.runs.c.number == schema.dataset_uses.c.subject)
+    .join(schema.datasets, schema.datasets.c.id == schema.dataset_uses.c.dataset)
+    .subquery()
+)
 
 _TIMES = ("at", "window_start", "window_end")
 

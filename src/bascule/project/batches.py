@@ -11,6 +11,7 @@ from typing import Any
 
 from bascule.catalog import actor, new_id
 from bascule.contracts import Contract, Report, implied, run_checks
+from bascule.contracts.parts import Memory, OfParts
 from bascule.contracts.sql import columns_of
 from bascule.errors import Conflict, InputError
 from bascule.history import Commit, Workspace
@@ -18,13 +19,16 @@ from bascule.history.commits import Object
 from bascule.lake import Lake, quarantined, seen
 from bascule.lake.engine import opened
 from bascule.lake.iceberg import scans
+from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import quoted
 from bascule.lake.ingestion import IngestedFile, IngestReport, Mode, noted, stage_ingest
 from bascule.lake.origins import Gathered, Options, gather, plain
+from bascule.lake.parts import FileParts
 from bascule.project.checking import functions_of, keep, problems, refuse, relations
 from bascule.project.foldering import gathering, is_folder
 from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
+from bascule.project.remembering import States
 from bascule.project.required import Required
 from bascule.project.words import counted
 
@@ -81,6 +85,7 @@ def bring_in(
     run: str | None = None,
     author: str | None = None,
     required: Required | None = None,
+    promised: Object | None = None,
     tell: Tell = lambda text: None,
 ) -> Batch:
     """Take rows into a table of a branch, after its contract has seen them.
@@ -103,6 +108,7 @@ def bring_in(
         mode: `append` adds new files; `replace` puts the files in the place of the table.
         dates: `day-first` or `month-first`; see `read_source`.
         required: the project's own checks, which are run when the branch is protected.
+        promised: the table's contract, which comes with the rows where the branch has none.
         tell: told what is going on.
 
     Raises:
@@ -116,7 +122,8 @@ def bring_in(
         ask = gathering(workspace, table, str(source), into, options, folder, tell)
     else:
         ask = _asking(workspace, str(source), mode, options, folder, confined, tell)
-    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author or actor())
+    author = author or actor()
+    how = _How(table, into, tuple(key), mode, dates or "", tolerate, message, run, required, tell, author, promised)
     return _repeated(partial(_bring, workspace, plain(str(source)), ask, how))
 
 
@@ -182,6 +189,7 @@ class _How:
     required: Required | None
     tell: Tell
     author: str
+    promised: Object | None = None
 
 
 def _bring(workspace: Workspace, source: str, ask: Callable[..., AbstractContextManager[Gathered]], how: _How) -> Batch:
@@ -227,7 +235,9 @@ def _publish(
 ) -> Batch:
     history, table, into = workspace.history, how.table, how.into
     for assumed in staged.assumed:
-        how.tell(f"{assumed}. If that is wrong: dates = … in [source.{table}], or --dates")
+        other = "options = {encoding = …}" if "UTF-8" in assumed else "dates = …"
+        flag = "--option encoding=…" if "UTF-8" in assumed else "--dates"
+        how.tell(f"{assumed}. If that is wrong: {other} in [source.{table}], or {flag}")
     branch = f"ingest/{table}-{new_id('b')[-8:]}"
     history.create_branch(branch, head)
     taken = [file for file in staged.files if file.status == "ingested"]
@@ -235,6 +245,8 @@ def _publish(
     told = how.message or f"Bring {', '.join(names[:3])}{' …' if len(names) > 3 else ''} into {table}"
     meta: dict[str, Any] = {"ingest": [noted(file) for file in taken], "author": how.author}
     changes = {**also, f"tables/{table}": staged.value}
+    if how.promised is not None and history.read(head, f"contracts/{table}") is None:
+        changes[f"contracts/{table}"] = how.promised
     written = history.commit(branch, changes, message=told, author=how.author, meta=meta)
     if staged.rejected:
         quarantined.keep(workspace, table, into, written.id, staged)
@@ -264,7 +276,9 @@ def _audit(
     """Check the rows of the batch alone: a mean that a thousand good rows would hide shows here."""
     obj = workspace.history.read(written, f"contracts/{table}")
     lake = Lake(workspace)
-    existing = lake.scan(before) if before is not None and mode == "append" else None
+    since = before if mode == "append" else None
+    existing = lake.scan(since) if since is not None else None
+    parts, memory = _known(workspace, lake, staged, since)
     with opened(workspace.temporary_folder) as connection:
         if obj is not None:
             contract = Contract.parse(obj["text"], file=obj.get("file", f"contracts/{table}.yaml"))
@@ -273,10 +287,12 @@ def _audit(
             contract = implied(table, staged.value["key"], held)
         report = run_checks(
             connection,
-            _rows(lake, staged, before if mode == "append" else None),
+            _rows(lake, staged, since),
             contract,
             related=relations(workspace, lake, lambda path: workspace.history.read(written, path)),
             existing=existing,
+            parts=parts,
+            memory=memory,
             past=past_values(workspace.catalog, f"tables/{table}", BATCH),
             functions=functions_of(workspace),
         )
@@ -291,11 +307,32 @@ def _audit(
     return report if obj is not None else None
 
 
+def _known(
+    workspace: Workspace, lake: Lake, staged: IngestReport, since: Object | None
+) -> tuple[FileParts | None, Memory | None]:
+    """Return the batch's files, and what keeps what is measured of them: the merge need not measure it again.
+
+    None for a batch that lacks columns of its table: what it would say of them is not what its files say.
+    """
+    if not _is_whole(lake.table(staged.value), staged):
+        return None, None
+    parts = lake.parts(staged.value, since)
+    states = States(workspace.catalog)
+    return parts, states if since is None else OfParts(states, parts.ids)
+
+
+def _is_whole(table: Table, staged: IngestReport) -> bool:
+    came = {name.casefold() for name in staged.columns}
+    return all(field["name"].casefold() in came for field in table.schema["fields"])
+
+
 def _rows(lake: Lake, staged: IngestReport, before: Object | None) -> str:
     """Return text usable after FROM with the batch's rows, from the data files that were written for it."""
     table = lake.table(staged.value)
     held = {file.path for file in lake.table(before).data_files()} if before is not None else set()
     fresh = scans.scan(table, only=[file for file in table.data_files() if file.path not in held])
+    if _is_whole(table, staged):
+        return fresh
     came = {name.casefold() for name in staged.columns}  # what the batch lacks is null in its files
     names = [quoted(f["name"]) for f in table.schema["fields"] if f["name"].casefold() in came]
     return f"(SELECT {', '.join(names)} FROM {fresh})"

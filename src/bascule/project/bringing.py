@@ -9,6 +9,7 @@ from bascule.lake.ingestion import Mode
 from bascule.lake.origins import Options, is_address
 from bascule.project.batches import Batch, Tell, bring_in
 from bascule.project.place import PROJECT_FILE, Place
+from bascule.project.promises import contract_of
 from bascule.project.required import required_of
 from bascule.tracking import recorded
 
@@ -30,6 +31,8 @@ def ingest(
 ) -> Batch:
     """Take rows into a table of the current branch, after its contract has seen them.
 
+    A contract of the project that the branch does not have yet comes with them.
+
     Args:
         source: a file, a folder or a pattern; or an address such as `postgresql://…` or `https://…`.
         key: the key of a table that is made now; the project's when empty.
@@ -43,6 +46,7 @@ def ingest(
         CheckFailed: the contract refuses them; the branch is unchanged.
     """
     settings = place.file.source.get(table) if (place.folder / PROJECT_FILE).is_file() else None
+    promised = contract_of(place.file, table) if (place.folder / PROJECT_FILE).is_file() else None
     asked = Options(query, cursor, options or {})
     if settings:
         asked = Options(query or settings.query, cursor or settings.cursor, {**settings.options, **asked.more})
@@ -62,6 +66,7 @@ def ingest(
             message=message,
             run=run.id,
             required=required_of(place),
+            promised=promised,
             tell=tell,
         )
         for file in batch.report.files:

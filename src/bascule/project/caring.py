@@ -16,7 +16,7 @@ from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
 from bascule.lake.doctor import Problem
-from bascule.project.linking import Broken, broken_references
+from bascule.project.linking import Broken, broken_references, is_elsewhere
 from bascule.project.place import MAIN
 from bascule.project.tandem import Settled, pending, settle
 from bascule.serving.log import check_segments
@@ -160,7 +160,8 @@ def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
 
 def _needed_blobs(workspace: Workspace) -> dict[str, str]:
     with workspace.catalog.read() as conn:
-        needed = {row.artifact: f"models/{row.model}@{row.version}" for row in conn.execute(select(model_versions))}
+        versions = [row for row in conn.execute(select(model_versions)) if not is_elsewhere(row.artifact)]
+        needed = {row.artifact: f"models/{row.model}@{row.version}" for row in versions}
         needed |= {row.blob: f"training_sets/{row.name}" for row in conn.execute(select(training_sets))}
         codes = conn.execute(select(runs.c.id, runs.c.code_snapshot).where(runs.c.code_snapshot.is_not(None)))
         needed |= {row.code_snapshot: f"run {row.id}" for row in codes}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from typing import Any
 
 import duckdb
 import msgspec
@@ -10,8 +12,15 @@ import msgspec
 from bascule.errors import InputError, ProjectFileError
 from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build_feature_set, feature_view
 from bascule.features.expressions import references
+from bascule.history.commits import canonical
 from bascule.lake import sqltext
 from bascule.project.file import ProjectFile
+from bascule.project.step import Context, Terms
+from bascule.store import digest_of
+
+#: What is said about a view or a service and changes nothing that it gives.
+ABOUT = ("owner", "tags", "description", "freshness")
+_VIEW_NAME = re.compile(r"\bfeatures\s*\.\s*(?P<name>[A-Za-z]\w*)", re.IGNORECASE)
 
 
 def entities(project: ProjectFile) -> tuple[Entity, ...]:
@@ -28,10 +37,70 @@ def views(project: ProjectFile) -> tuple[FeatureView, ...]:
     found = []
     for name, settings in project.views().items():
         values = {key: value for key, value in msgspec.to_builtins(settings).items() if value not in (None, (), [], {})}
-        values.pop("contract", None)  # what is asked of its rows changes nothing in them
-        values["sql"] = plain(project.sql("features", name, "sql"))
+        for said in ("contract", *ABOUT):  # what is said about it, or asked of its rows, changes nothing in them
+            values.pop(said, None)
+        values["sql"] = view_sql(project, name)
         found.append(feature_view(name, values))
     return tuple(found)
+
+
+def about(project: ProjectFile, name: str) -> dict[str, Any]:
+    """Return what is said about a view or a service: owner, tags, description and how fresh it should be."""
+    section = project.features.get(name) or project.service[name]
+    said = {key: getattr(section, key, None) for key in ABOUT}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items() if value}
+
+
+def definition_terms(context: Context) -> Terms:
+    """Return what a model reads of the definitions, as terms of a cache key: what is said about them is left out."""
+    terms = {}
+    for path in definitions_read(context.project):
+        held = context.object(path)
+        terms[f"definition:{path}"] = (
+            digest_of(canonical({key: value for key, value in held.items() if key not in ABOUT})) if held else ""
+        )
+    return terms
+
+
+def view_sql(project: ProjectFile, name: str) -> str:
+    """Return the SQL of a view, with the views that it reads as `features.NAME` written into it.
+
+    Raises:
+        ProjectFileError: a file cannot be used, or views read each other in a circle.
+    """
+    parts: dict[str, str] = {}
+    text = _gather(project, name, (), parts)
+    if not parts:
+        return text
+    given = ",\n".join(f"{_quoted(f'features.{view}')} AS (\n{sql}\n)" for view, sql in parts.items())
+    return f"WITH {given}\nSELECT * FROM (\n{text}\n)"
+
+
+def _gather(project: ProjectFile, name: str, above: tuple[str, ...], parts: dict[str, str]) -> str:
+    """The SQL of a view with others by their quoted names; these are put into `parts`, each after those it reads."""
+    if name in above:
+        circle = " → ".join((*above[above.index(name) :], name))
+        raise project.problem(("features", above[-1], "sql"), f"these views read each other: {circle}.")
+    text, views = plain(project.sql("features", name, "sql")), project.views()
+    for match in reversed(list(_VIEW_NAME.finditer(text))):
+        view = match["name"]
+        if view not in views or not _is_name(text, match.start()):
+            continue
+        if view not in parts:
+            sql = _gather(project, view, (*above, name), parts)
+            parts[view] = sql
+        text = f"{text[: match.start()]}{_quoted(f'features.{view}')}{text[match.end() :]}"
+    return text
+
+
+def _is_name(text: str, place: int) -> bool:
+    """Tell whether a name begins at a place, and no comment, string or longer name goes over it."""
+    offset = len(text[:place].encode())
+    return any(at == offset and kind == duckdb.token_type.identifier for at, kind in duckdb.tokenize(text))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
 
 
 def request_view(project: ProjectFile) -> RequestView | None:
@@ -137,7 +206,7 @@ def plain(sql: str) -> str:
 
 def _read_by(project: ProjectFile, *key: str) -> set[str]:
     try:
-        named, defined = _named(plain(project.sql(*key)))
+        named, defined = _named(view_sql(project, key[1]) if key[0] == "features" else plain(project.sql(*key)))
     except ProjectFileError:
         raise
     except InputError as error:

@@ -12,6 +12,7 @@ import msgspec
 from bascule.errors import InputError, ProjectFileError, suggestion
 from bascule.project import convert
 from bascule.project.locate import KeyPath, key_lines, key_text, line_of
+from bascule.project.pythonviews import PLACE, declared, python_sql
 from bascule.project.section import Section
 from bascule.project.sections import (
     ContractRef,
@@ -27,6 +28,7 @@ from bascule.project.sections import (
     ProjectSections,
     RequestView,
     Retrain,
+    Service,
     Source,
     Training,
     Workspace,
@@ -50,6 +52,7 @@ NAMED: dict[str, tuple[type[Section], ...]] = {
     "contract": (ContractRef,),
     "entity": (Entity,),
     "features": (FeatureView, RequestView),
+    "service": (Service,),
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
@@ -82,6 +85,8 @@ class ProjectFile(ProjectSections, frozen=True, kw_only=True):
             ProjectFileError: the file is missing, empty, or not UTF-8.
         """
         relative = self._at(key)
+        if called := PLACE.fullmatch(relative):
+            return python_sql(self.path(called["file"]), called["function"])
         path = self.path(relative)
         try:
             text = path.read_text("utf-8")
@@ -168,9 +173,25 @@ def load_project(path: Path | str | None = None) -> ProjectFile:
         raise ProjectFileError(
             f"cannot be read: {error.strerror}.", file=file, hint="Check the file's rights."
         ) from None
-    project = parse_project(text, file)
+    project = _with_python_views(parse_project(text, file))
     project.check()
     return project
+
+
+def _with_python_views(project: ProjectFile) -> ProjectFile:
+    """The project with the views that its Python files declare."""
+    found = declared(project.folder)
+    for name, (_, place, line) in found.items():
+        if name in project.features:
+            where = f"{project.file or FILE_NAME}:{line_of(project.lines, ('features', name))}"
+            raise ProjectFileError(
+                f"the feature view {name!r} is there already, in {where}.",
+                file=place,
+                line=line,
+                hint="Rename one of them.",
+            )
+    views = {name: view for name, (view, _, _) in found.items()}
+    return msgspec.structs.replace(project, features={**project.features, **views}) if views else project
 
 
 def parse_project(text: str, file: Path | str = FILE_NAME) -> ProjectFile:

@@ -149,7 +149,7 @@ def _from_tables(
             _online,
             _logged,
             _states,
-            from_quarantine,
+            *(() if dry_run else (from_quarantine,)),
             from_records,
             from_artifacts,
             *resolved(AFTER),
@@ -160,6 +160,9 @@ def _from_tables(
             elsewhere[place.place] += place.rows
         if one is not subjects[-1]:
             elsewhere[f"tables/{one.table}"] += report.rows
+    if dry_run:  # nothing is gone after the first of several that mean the same line
+        requests = [Request(workspace, one.table, one.key, dry_run, despite_hold) for one in subjects]
+        elsewhere.update({place.place: place.rows for place in from_quarantine(*requests)})
     return report
 
 

@@ -10,6 +10,7 @@ from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import read_by_query
+from bascule.registry.external import SCHEME
 
 # What a version keeps in the store.
 BLOBS = ("artifact", "card", "contract")
@@ -24,6 +25,11 @@ class Broken(NamedTuple):
 
     level: Literal["note", "damage"]
     message: str
+
+
+def is_elsewhere(artifact: str) -> bool:
+    """Tell whether a version's files are no bundle: a client registered it, and nobody served it yet."""
+    return not artifact or artifact.startswith(SCHEME)
 
 
 def broken_references(workspace: Workspace, head: str) -> Iterator[Broken]:
@@ -55,7 +61,7 @@ def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
     for number, version in versions.items():
         for name in BLOBS:
             digest = version.get(name)
-            if digest is not None and not workspace.store.has(digest):
+            if digest is not None and not is_elsewhere(digest) and not workspace.store.has(digest):
                 yield Broken("damage", f"{path}: the {name} {digest[:16]} of version {number} is missing")
     for alias, number in value.get("aliases", {}).items():
         if str(number) not in versions:

@@ -12,7 +12,8 @@ import duckdb
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Session, engine
-from bascule.lake.masking import ADMIN, seeing_as
+from bascule.lake.masking import ADMIN
+from bascule.seeing import seeing_as
 from bascule.serving.log import TABLES, unmoved
 
 MAIN = "main"

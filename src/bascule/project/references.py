@@ -9,14 +9,21 @@ from datetime import datetime
 from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 from bascule.project.file import ProjectFile
+from bascule.project.pythonviews import PLACE
 from bascule.project.sections import FeatureView, Training
 
 #: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
-AGGREGATES = ("count", "sum", "mean", "min", "max", "variance", "stddev")
-ALSO_CALLED = ("avg", "var", "var_samp", "std", "stddev_samp")
+AGGREGATES = (
+    *("count", "sum", "mean", "min", "max", "variance", "stddev", "first", "last"),
+    *("distinct", "approx_distinct", "percentile", "approx_percentile", "top_k"),
+)
+ALSO_CALLED = (
+    *("avg", "var", "var_samp", "std", "stddev_samp", "first_n", "last_n", "count_distinct"),
+    *("approx_count_distinct", "quantile", "median", "approx_quantile"),
+)
 TRAINERS = ("lightgbm", "linear")
 HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
-_AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*\)\s*", re.IGNORECASE)
+_AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*(?:,[^,)]*)?\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
 _BRACED = re.compile(r"\{[^{}]+\}")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
@@ -64,7 +71,8 @@ def _feature_views(project: ProjectFile) -> None:
             )
         for setting, message, hint in _view_problems(view):
             raise project.problem((*key, setting), message, hint)
-        project.sql("features", name, "sql")
+        if not PLACE.fullmatch(view.sql):  # what Python gives is asked for when it is needed
+            project.sql("features", name, "sql")
         _aggregates(project, name, view)
 
 
@@ -108,6 +116,16 @@ def _request_views(project: ProjectFile) -> None:
                         f"{text!r} reads from {named!r}, which is not a feature view.",
                         suggestion(named, list(views), "feature view"),
                     )
+
+
+def _services(project: ProjectFile) -> None:
+    for name, service in project.service.items():
+        for place, feature in enumerate(service.features):
+            view = feature.split(".")[0]
+            if view not in project.features:
+                key = ("service", name, "features", place)
+                hint = suggestion(view, list(project.features), "feature view")
+                raise project.problem(key, f"there is no [features.{view}].", hint)
 
 
 def _training(project: ProjectFile) -> None:
@@ -264,6 +282,7 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _keys,
     _feature_views,
     _request_views,
+    _services,
     _needs,
     _training,
     _trainer,

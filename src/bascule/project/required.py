@@ -24,7 +24,10 @@ from bascule.history import Change, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Session
 from bascule.project.file import ProjectFile, load_project
+from bascule.project.modelling import demand_approved
 from bascule.project.place import PROJECT_FILE, Place
+from bascule.registry import PRODUCTION
+from bascule.registry.versions import version_in
 
 SHOWN = 5
 WIDTH = 100
@@ -66,15 +69,18 @@ class Required:
     Attributes:
         folder: where its files and modules lie.
         names: `FILE.sql` or `module:function`, in their order.
+        approvals: how many people must approve a version that would be in production.
     """
 
     folder: Path
     names: Sequence[str]
+    approvals: int = 0
 
     @classmethod
     def of(cls, project: ProjectFile) -> Required | None:
         """Return what a project requires; None when that is nothing."""
-        return cls(project.folder, project.merge.checks) if project.merge.checks else None
+        checks, approvals = project.merge.checks, project.gates.approvals
+        return cls(project.folder, checks, approvals) if checks or approvals else None
 
 
 def required_of(place: Place) -> Required | None:
@@ -105,9 +111,11 @@ def check_required(
     """
     if not any(branch.name == into and branch.protected for branch in workspace.history.branches()):
         return ()
+    _check_approved(workspace, required.approvals, staged, refused)
     state = MergedState(workspace, staged, into)
     results = [(name, *_result(name, required.folder, state)) for name in required.names]
-    _keep(workspace, results, staged.source.id, into, run)
+    if results:
+        _keep(workspace, results, staged.source.id, into, run)
     failed = [(name, said, rows) for name, said, rows in results if said]
     if failed:
         text = "\n\n".join("\n".join([f"failed    {name}: {said}", *_sample(rows)]) for name, said, rows in failed)
@@ -117,6 +125,21 @@ def check_required(
             hint=f"{into!r} is unchanged. [merge] of bascule.toml lists the checks.",
         )
     return tuple(required.names)
+
+
+def _check_approved(workspace: Workspace, needed: int, staged: Staged, refused: str) -> None:
+    """Refuse a model whose version in production would be another one that lacks approvals."""
+    for change in staged.changes:
+        if not needed or not change.path.startswith("models/") or change.after is None:
+            continue
+        before, after = (_in_production(value) for value in (change.before, change.after))
+        if after is not None and after != before:
+            demand_approved(workspace, version_in(change.after, after), needed, refused)
+
+
+def _in_production(model: Object | None) -> int | None:
+    found: int | None = (model or {}).get("aliases", {}).get(PRODUCTION)
+    return found
 
 
 def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table | None]:

@@ -127,9 +127,20 @@ class FeatureView(Section, frozen=True, kw_only=True):
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
         contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
+        owner: who answers for it.
+        tags: words to find it by.
+        description: what it is, in a sentence.
+        freshness: how old the newest row in the online store may be.
     """
 
-    sql: Annotated[str, Meta(min_length=1, description="A file with one SELECT.", examples=["features/weather.sql"])]
+    sql: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="A file with one SELECT, or file.py:function for a function that gives it.",
+            examples=["features/weather.sql"],
+        ),
+    ]
     entity: Annotated[str, Meta(min_length=1, description="The entity that the rows are about.")]
     event_time: Annotated[str | None, Meta(description="The column with the moment from which a row is true.")] = None
     known_time: Annotated[str | None, Meta(description="The column with the moment from which a row is known.")] = None
@@ -147,6 +158,10 @@ class FeatureView(Section, frozen=True, kw_only=True):
             examples=["contracts/features/weather.yaml"],
         ),
     ] = None
+    owner: Annotated[str, Meta(description="Who answers for it.")] = ""
+    tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.")] = ()
+    description: Annotated[str, Meta(description="What it is, in a sentence.")] = ""
+    freshness: Annotated[Duration | None, Meta(description="How old the newest row may be when it is served.")] = None
 
 
 class RequestView(Section, frozen=True, kw_only=True):
@@ -154,12 +169,34 @@ class RequestView(Section, frozen=True, kw_only=True):
 
     Attributes:
         expressions: name to SQL expression over columns of the population and features written `view.field`.
+        owner: who answers for it.
+        tags: words to find it by.
+        description: what it is, in a sentence.
     """
 
     expressions: Annotated[
         dict[str, Expression],
         Meta(min_length=1, description="Name to expression over request columns and features written view.field."),
     ]
+    owner: Annotated[str, Meta(description="Who answers for it.")] = ""
+    tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.")] = ()
+    description: Annotated[str, Meta(description="What it is, in a sentence.")] = ""
+
+
+class Service(Section, frozen=True, kw_only=True):
+    """Features that are asked for together, by one name: `[service.NAME]`. Each change gives it a new version.
+
+    Attributes:
+        features: views, or single features written `view.field`, in order.
+        owner: who answers for it.
+        tags: words to find it by.
+        description: what it is for, in a sentence.
+    """
+
+    features: Annotated[tuple[str, ...], Meta(min_length=1, description="Views, or features written view.field.")]
+    owner: Annotated[str, Meta(description="Who answers for it.")] = ""
+    tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.")] = ()
+    description: Annotated[str, Meta(description="What it is for, in a sentence.")] = ""
 
 
 class Split(Section, frozen=True, kw_only=True):
@@ -281,6 +318,8 @@ class Gates(Section, frozen=True, kw_only=True):
         calibration: the greatest expected calibration error that is accepted.
         signature: the inputs must be the ones that are served now.
         signature_change: why they need not be; a reason lets a changed signature pass.
+        approvals: how many people, other than who registered it, must approve a version before it is merged into a
+            protected branch or deployed. One rejection stops it.
     """
 
     metric: Annotated[Metric | None, Meta(description="The metric that models are compared by.")] = None
@@ -295,6 +334,7 @@ class Gates(Section, frozen=True, kw_only=True):
     calibration: Annotated[Fraction | None, Meta(description="The greatest calibration error accepted.")] = None
     signature: Annotated[bool, Meta(description="The inputs must be the ones that are served now.")] = True
     signature_change: Annotated[str, Meta(description="Why the signature may change; empty: it may not.")] = ""
+    approvals: Annotated[int, Meta(ge=0, le=20, description="How many others must approve a version to ship it.")] = 0
 
 
 class PredictionLogging(Section, frozen=True, kw_only=True):
@@ -488,6 +528,7 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     contract: Annotated[dict[str, ContractRef], Meta(description="The data contract of each table.")] = {}
     entity: Annotated[dict[str, Entity], Meta(description="What features are about.")] = {}
     features: Annotated[dict[str, FeatureView | RequestView], Meta(description="The features, view by view.")] = {}
+    service: Annotated[dict[str, Service], Meta(description="Features that are asked for together.")] = {}
     training: Training | None = None
     model: Model | None = None
     gates: Gates = Gates()

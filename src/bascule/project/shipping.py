@@ -12,9 +12,11 @@ from bascule.delivery import deploy, has_own_traffic, planned
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
+from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
+from bascule.tracking import vouching
 
 STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
 
@@ -169,6 +171,9 @@ def deploy_version(
     rules = settings or Deployment(name=chosen)
     if _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
+    ship = get_version(place.workspace, place.branch, model, version)
+    demand_approved(place.workspace, ship, project.gates.approvals if project else 0, "Nothing is deployed")
+    vouching.demand_consent(place.workspace, ship)
     commit = deploy(
         place.workspace,
         place.branch,

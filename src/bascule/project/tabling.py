@@ -18,6 +18,7 @@ from bascule.lake.engine import opened, told
 from bascule.lake.iceberg import partitions, schemas, types
 from bascule.lake.iceberg.scans import Between
 from bascule.lake.objects import PREFIX, Object, checked_name, path_of
+from bascule.lake.origins.local import readable_files
 from bascule.lake.sources import read_source
 from bascule.project.place import Place
 from bascule.project.publishing import publish
@@ -321,10 +322,13 @@ class BranchTable:
                 yield asked.sql(sql)
         elif source is not None:
             expected = None if value is None else self.lake.schema(value)
-            with opened(workspace.temporary_folder) as connection:
-                yield connection.sql(
-                    f"FROM {read_source(source, connection, expected=expected, evolve=evolve).relation}"
-                )
+            with (
+                readable_files(source, workspace.temporary_folder) as parts,
+                opened(workspace.temporary_folder) as connection,
+            ):
+                files = [part.path for part in parts]
+                scan = read_source(files, connection, expected=expected, evolve=evolve)
+                yield connection.sql(f"FROM {scan.relation}")
         else:
             yield rows
 

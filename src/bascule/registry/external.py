@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from bascule.catalog import new_id, now, schema
@@ -22,6 +22,19 @@ from bascule.registry.versions import LATEST, PREFIX
 STAGES = ("None", "Staging", "Production", "Archived")
 LONGEST = 256
 FORMAT = "mlflow"
+SCHEME = "mlflow-artifacts:"
+# What a version has that nobody here trained or judged.
+_BLANK: dict[str, Any] = {
+    "format": FORMAT,
+    "signature": {},
+    "features": None,
+    "training_set": "",
+    "evaluation_id": "",
+    "passed": False,
+    "metrics": {},
+    "forced": "",
+    "card": None,
+}
 Object = dict[str, Any]
 Change = Callable[[Object], Object]
 
@@ -164,13 +177,21 @@ def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None
 
 
 def create_version(
-    ws: Workspace, branch: str, model: str, about: Mapping[str, Any], *, artifact: str, author: str
+    ws: Workspace,
+    branch: str,
+    model: str,
+    about: Mapping[str, Any],
+    *,
+    artifact: str,
+    author: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> Object:
     """Add a version to a model.
 
     Args:
         about: `source`, `run_id`, `description`, `tags`, `run_link`, `model_id`.
         artifact: where the files lie.
+        facts: of the files, such as their `digest` and `bytes`; they never change.
 
     Returns:
         The version's entry.
@@ -187,21 +208,14 @@ def create_version(
         found, number, at = ws.history.object(before), next_number(ws, model), now()
         run = str(about.get("run_id") or "") or None
         entry = {
+            **_BLANK,
             "id": new_id("mv"),
             "version": number,
             "artifact": artifact,
-            "format": FORMAT,
-            "signature": {},
-            "features": None,
-            "training_set": "",
             "run_id": run,
-            "evaluation_id": "",
-            "passed": False,
-            "metrics": {},
-            "forced": "",
-            "card": None,
             "created_at": at,
             "created_by": author,
+            **(facts or {}),
             "about": {"stage": STAGES[0], "updated_at": at, **about},
         }
         row = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}
@@ -225,6 +239,104 @@ def create_version(
             continue
         return entry
     raise busy(model)
+
+
+def adopt_model(
+    ws: Workspace,
+    branch: str,
+    model: str,
+    *,
+    about: Mapping[str, Any],
+    versions: Mapping[int, Object],
+    aliases: Mapping[str, int],
+    author: str,
+) -> tuple[list[int], list[str]]:
+    """Take a model over from another registry, in one commit: its versions keep their numbers.
+
+    What the branch has already stays; what it lacks is added.
+
+    Args:
+        versions: number to `artifact`, `run_id`, `created_at`, `created_by` and `about`.
+
+    Returns:
+        The numbers that were added, and what could not be, each in a sentence.
+
+    Raises:
+        InputError: the name cannot be used.
+    """
+    path = path_for(model)
+    for _ in range(TRIES):
+        before = ws.history.digest(branch, path)
+        empty: Object = {"kind": "model", "name": model, "versions": {}, "aliases": {}}
+        found = ws.history.object(before) if before else empty
+        fresh, rows, problems = _fresh(ws, found, versions)
+        kept = {alias: number for alias, number in aliases.items() if _is_alias(alias)}
+        held = {**found["versions"], **{str(number): entry for number, entry in sorted(fresh.items())}}
+        told = {alias: number for alias, number in kept.items() if str(number) in held}
+        changed = {
+            **found,
+            "versions": held,
+            "aliases": {**told, **found["aliases"]},
+            "about": found.get("about") or dict(about),
+        }
+        if before is not None and changed == found:
+            return [], problems
+
+        def note(conn: Connection, _commit: Commit, rows: list[Object] = rows) -> None:
+            if rows:
+                conn.execute(insert(schema.model_versions), rows)
+
+        try:
+            message = f"Take over the model {model}" + (f" with {len(fresh)} versions" if fresh else "")
+            ws.history.commit(
+                branch,
+                {path: changed},
+                message=message,
+                author=author,
+                expect={path: before},
+                action="import",
+                also=note,
+            )
+        except (Conflict, IntegrityError):
+            continue
+        return sorted(fresh), problems
+    raise busy(model)
+
+
+def _fresh(
+    ws: Workspace, found: Object, versions: Mapping[int, Object]
+) -> tuple[dict[int, Object], list[Object], list[str]]:
+    """Return the entries that a model lacks, their records, and what stands in their way."""
+    model, mv = found["name"], schema.model_versions
+    with ws.catalog.read() as conn:
+        query = select(mv.c.version, mv.c.id, mv.c.artifact).where(mv.c.model == model)
+        taken = {row.version: row for row in conn.execute(query)}
+    fresh: dict[int, Object] = {}
+    rows, problems = [], []
+    for number, given in versions.items():
+        here, row = found["versions"].get(str(number)), taken.get(number)
+        other = files_of(here) if here else row.artifact if row else given["artifact"]
+        if other != given["artifact"]:
+            problems.append(f"Version {number} of the model {model} is another one here.")
+        elif here is None:
+            entry = {**_BLANK, "id": row.id if row else new_id("mv"), "version": number, **given}
+            fresh[number] = entry
+            if row is None:
+                kept = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}
+                rows.append({"model": model, **kept})
+    return fresh, rows, problems
+
+
+def _is_alias(alias: str) -> bool:
+    try:
+        return bool(checked_alias(alias))
+    except InputError:
+        return False
+
+
+def files_of(entry: Object) -> str:
+    """Return where a version's files lie: an address that begins with `SCHEME`, or the digest of a bundle."""
+    return str(entry.get("files") or entry["artifact"])
 
 
 def touched(found: Object, at: int | None = None) -> Object:

@@ -37,6 +37,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         created_at: microseconds since 1970 UTC.
         created_by: who registered it.
         forced: why it was registered although a gate refused it; empty when none did.
+        digest: of all files of a version that came from outside, as they were when it was registered; else empty.
+        bytes: of these files.
+        about: what only the registry of such a client knows: description, tags, stage, source, run.
         aliases: those that point to it on the branch it was read from.
     """
 
@@ -57,6 +60,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     card: str | None = None
     contract: str | None = None
     forced: str = ""
+    digest: str = ""
+    bytes: int = 0
+    about: dict[str, Any] = {}
     aliases: tuple[str, ...] = ()
 
     def name(self) -> str:
@@ -105,9 +111,18 @@ def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str =
     Raises:
         NotFound: there is no such ref, model, version or alias; the nearest name is offered.
     """
-    found = ws.history.get(ref, path_of(model))
-    number = _number(found, model, which)
-    return _version(found, number)
+    return version_at(ws, ref, path_of(model), model, which)
+
+
+def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: int | str) -> ModelVersion:
+    """Return one version of the model that lies at a path of the history; errors as `get_version`."""
+    found = ws.history.get(ref, path)
+    return _version(found, _number(found, model, which))
+
+
+def version_in(model: dict[str, Any], number: int) -> ModelVersion:
+    """Return a version of a model's object, which no branch need have."""
+    return _version(model, number)
 
 
 def list_versions(ws: Workspace, ref: str | Commit, model: str) -> list[ModelVersion]:

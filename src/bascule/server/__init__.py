@@ -6,7 +6,7 @@ The web room adds its pages; the command line starts it.
 """
 
 from bascule.server.access import ROLES, Principal
-from bascule.server.app import create_app
+from bascule.server.app import create_app, create_early_app
 from bascule.server.routes import Call, Route, UndeclaredPermission
 from bascule.server.scheduler import Scheduler, Tick
 from bascule.server.settings import ServerSettings
@@ -24,6 +24,7 @@ __all__ = [
     "Token",
     "UndeclaredPermission",
     "create_app",
+    "create_early_app",
     "create_token",
     "list_tokens",
     "revoke_token",

@@ -16,16 +16,18 @@ from bascule.errors import (
     CheckFailed,
     Conflict,
     EnvironmentProblem,
+    Held,
     InputError,
     NotFound,
 )
-from bascule.lake.masking import Masked
+from bascule.seeing import Masked
 
 # The first class that fits decides.
 STATUS: tuple[tuple[type[BasculeError], int], ...] = (
     (NotFound, 404),
     (AlreadyExists, 409),
     (Conflict, 409),
+    (Held, 409),
     (CheckFailed, 422),
     (Masked, 403),
     (InputError, 400),

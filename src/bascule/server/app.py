@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route as StarletteRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bascule.errors import EnvironmentProblem, InputError
+from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
-from bascule.server.answers import ErrorPage, error_answer, plain_error_page, wants_page
-from bascule.server.api import API
+from bascule.server.answers import ErrorPage, plain_error_page
+from bascule.server.api import service
 from bascule.server.dispatch import Context, bind
 from bascule.server.guard import Guard
-from bascule.server.iceberg import PLACE, IcebergCatalog
 from bascule.server.mlflow import Tracking
-from bascule.server.openapi import openapi_route
-from bascule.server.routes import Route, check_table, join
+from bascule.server.routes import Route, check_table
 from bascule.server.settings import ServerSettings
 from bascule.server.tokens import count_active
 
@@ -46,17 +42,74 @@ def create_app(
         UndeclaredPermission: when a route does not say who may use it.
         EnvironmentProblem: when others could connect and there is no token to know them by.
     """
-    settings = settings or ServerSettings()
+    context = _context(workspace, settings or ServerSettings(), error_page, folder)
+    from bascule.server.native import native_app
+
+    return _assembled(context, native_app(context, routes))
+
+
+def create_early_app(
+    workspace: Workspace,
+    settings: ServerSettings,
+    *,
+    routes: Callable[[], Sequence[Route]],
+    error_page: ErrorPage,
+    folder: Path | None = None,
+) -> ASGIApp:
+    """Return an application that answers clients of MLflow and probes at once, and loads the rest when it is asked for.
+
+    So a server is there in a moment, and stays small while nobody looks at a page or a table. Arguments and errors as
+    `create_app`; a route that does not say who may use it is found when the rest is loaded, and then
+    none of it answers.
+    """
+    context = _context(workspace, settings, error_page, folder)
+
+    def rest() -> ASGIApp:
+        from bascule.server.native import native_app
+
+        return native_app(context, routes())
+
+    return _assembled(context, Later(check_table(service.ROUTES), context, rest))
+
+
+def _context(workspace: Workspace, settings: ServerSettings, error_page: ErrorPage, folder: Path | None) -> Context:
     check_reach(workspace, settings)
-    table = check_table(join(API, routes))
-    table.append(openapi_route(table))
-    context = Context(workspace, settings, error_page, folder)
-    native = [StarletteRoute(route.path, bind(route, context), methods=[route.method]) for route in table]
-    app = Starlette(
-        routes=[Mount(PLACE, IcebergCatalog(context)), *native],
-        exception_handlers={HTTPException: _unmatched(error_page)},
-    )
-    return Guard(Tracking(context, app), settings, error_page, context.meter.observe)
+    return Context(workspace, settings, error_page, folder)
+
+
+def _assembled(context: Context, native: ASGIApp) -> ASGIApp:
+    return Guard(Tracking(context, native), context.settings, context.error_page, context.meter.observe)
+
+
+class Later:
+    """An ASGI application that answers a few routes, and makes another one for all that is asked beside them.
+
+    Args:
+        early: the routes that it answers itself.
+        make: makes the other one; called once, in a thread.
+    """
+
+    def __init__(self, early: Sequence[Route], context: Context, make: Callable[[], ASGIApp]) -> None:
+        self._early = Starlette(routes=[StarletteRoute(r.path, bind(r, context), methods=[r.method]) for r in early])
+        self._paths = frozenset(route.path for route in early)
+        self._make = make
+        self._made: ASGIApp | None = None
+        self._turn = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] in ("GET", "HEAD"):
+            await self._early(scope, receive, send)
+            return
+        app = self._made
+        if app is None:
+            app = await run_in_threadpool(self._once)
+        await app(scope, receive, send)
+
+    def _once(self) -> ASGIApp:
+        with self._turn:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 def check_reach(workspace: Workspace, settings: ServerSettings) -> None:
@@ -71,20 +124,3 @@ def check_reach(workspace: Workspace, settings: ServerSettings) -> None:
             f"This server {where}, and there is no token yet.",
             hint="Make one first with: bascule token create NAME --role admin",
         )
-
-
-def _unmatched(error_page: ErrorPage) -> Callable[[Request, Exception], Response]:
-    def answer(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        for_people = wants_page(request)
-        if error.status_code == 405:
-            said = InputError(
-                f"{request.method} is not understood at {request.url.path}.", hint="/api/openapi.json lists what is."
-            )
-        else:
-            hint = "Look it up on the overview by its name or id." if for_people else "See /api/openapi.json."
-            said = InputError(f"There is nothing at {request.url.path}.", hint=hint)
-        page = error_page if for_people else None
-        return error_answer(request, error.status_code, said, page, error.headers)
-
-    return answer

@@ -19,10 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from bascule.catalog import now
+from bascule.catalog import acting_as, now
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
-from bascule.lake.masking import seeing_as
+from bascule.seeing import seeing_as
 from bascule.server.access import Principal, roles_with
 from bascule.server.answers import ErrorPage, Refused, error_answer, json_answer, status_of
 from bascule.server.guard import SAFE_METHODS
@@ -136,7 +136,7 @@ def _too_large(limit: int) -> Refused:
 
 
 def _run(route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes) -> Response:
-    with seeing_as(principal.role):
+    with seeing_as(principal.role), acting_as(principal.name):
         return _seen(route, shape, context, request, principal, raw)
 
 

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bascule.errors import BasculeError, InputError
-from bascule.lake.masking import seeing_as
 from bascule.protocols.iceberg import ENDPOINTS, Answer, Ask, Endpoint, Match, envelope, match, told
+from bascule.seeing import seeing_as
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
 from bascule.server.dispatch import Context, demand, read_body, unexpected

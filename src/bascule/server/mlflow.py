@@ -1,7 +1,8 @@
 """MLflow's tracking server on this one: who asks, on which branch, may they, and the bytes of artifacts.
 
-It answers below `/api/2.0/mlflow` (and 3.0, and `/ajax-api`), `/api/2.0/mlflow-artifacts`, `/get-artifact` and
-`/version`; all of it also below `/branch/NAME`, for a client that works on another branch than `main`.
+It answers below `/api/2.0/mlflow` (and 3.0, and `/ajax-api`), `/api/2.0/mlflow-artifacts`, `/get-artifact`, `/version`
+and, to OpenTelemetry, at `/v1/traces`; all of it also below `/branch/NAME`, for a client that works on another branch
+than `main`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bascule.errors import BasculeError, InputError
 from bascule.protocols import mlflow
 from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields
+from bascule.protocols.mlflow.experiments import experiment_number
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
 from bascule.server.dispatch import Context, demand, read_body, unexpected
@@ -31,6 +33,8 @@ from bascule.server.identity import credential, identify
 from bascule.server.routes import UndeclaredPermission
 from bascule.store import ObjectPath, Place
 from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.experiments import DEFAULT
+from bascule.tracking.traces import keep_spans
 from bascule.tracking.tracker import Tracker
 
 MAX_BODY = 32 << 20
@@ -39,8 +43,10 @@ CHUNK = 1 << 20
 _API = re.compile(r"^/(?:api|ajax-api)/[23]\.0/mlflow/(.*)$")
 _FILES = re.compile(r"^/(?:api|ajax-api)/2\.0/mlflow-artifacts/(artifacts|mpu|presigned)(?:/(.*))?$")
 _BRANCH = re.compile(r"^/branch/([^/]+)(/.*)$")
+SPANS = "/v1/traces"
 _PLAIN = {
     "/version",
+    SPANS,
     "/get-artifact",
     "/model-versions/get-artifact",
     "/ajax-api/2.0/mlflow/get-artifact",
@@ -148,11 +154,12 @@ class Tracking:
         ask = self._ask(principal, branch, {}, query_of(request))
         if request.method in SAFE_METHODS:
             demand(principal, "read")
-            if not path:
-                found = await run_in_threadpool(mlflow.list_proxied, ask)
-                return _json(msgspec.json.encode(found.body))
-            return _sent(await run_in_threadpool(ask.artifacts.file, path))
+            return await run_in_threadpool(_read_artifact, ask, path)
         demand(principal, "write")
+        if mlflow.is_exported(path):
+            raise Refused(
+                403, InputError("Registered models are read here, not written.", hint="Register another one.")
+            )
         if request.method == "PUT" and path:
             await ask.artifacts.write(path, _chunks(request))
             return _json(b"{}")
@@ -163,7 +170,27 @@ class Tracking:
             405, InputError(f"{request.method} is not understood for an artifact.", hint="GET, PUT or DELETE.")
         )
 
+    async def _spans(self, request: Request, principal: Principal, branch: str) -> Response:
+        """Keep spans that OpenTelemetry exports."""
+        if request.method != "POST":
+            raise Refused(405, InputError("Spans are sent with POST.", hint="Repeat it so."))
+        demand(principal, "write")
+        told = request.headers
+        raw = await read_body(request, MAX_BODY)
+
+        def work() -> None:
+            kind = told.get("content-type", "").partition(";")[0].strip().lower()
+            spans = mlflow.read_spans(mlflow.unpacked(raw, told.get("content-encoding", "").strip().lower()), kind)
+            experiment = experiment_number(told.get("x-mlflow-experiment-id", str(DEFAULT)))
+            tracker = self._ask(principal, branch, {}, Fields({})).tracker
+            keep_spans(tracker, experiment, spans, branch=branch, run=told.get("x-mlflow-run-id", ""))
+
+        await run_in_threadpool(work)
+        return Response(b"", media_type="application/x-protobuf")
+
     async def _plain(self, request: Request, principal: Principal, branch: str, path: str) -> Response:
+        if path == SPANS:
+            return await self._spans(request, principal, branch)
         ask = self._ask(principal, branch, {}, query_of(request))
         if path.endswith("/upload-artifact"):
             if request.method != "POST":
@@ -182,7 +209,7 @@ class Tracking:
             place = await run_in_threadpool(mlflow.place_of_version, ask)
         else:
             place = await run_in_threadpool(mlflow.place_of_run, ask)
-        return _sent(await run_in_threadpool(ask.artifacts.file, place))
+        return await run_in_threadpool(_read_artifact, ask, place)
 
 
 def address_of(scope: Scope) -> tuple[str, str] | None:
@@ -237,8 +264,22 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _sent(place: Place) -> Response:
-    name = place.name
+def _read_artifact(ask: Ask, path: str) -> Response:
+    """Answer with a file, or with the list of the folder that the query names."""
+    folder = path or ask.told.text("path")
+    exported = mlflow.is_exported(folder)
+    if not path:
+        found = mlflow.list_exported(ask, folder) if exported else mlflow.list_proxied(ask)
+        return _json(msgspec.json.encode(found.body))
+    if exported:
+        data = mlflow.file_of(ask.tracker.workspace.store, path)
+        headers, kind = _described(path.rpartition("/")[2])
+        return Response(data, headers=headers, media_type=kind)
+    return _sent(ask.artifacts.file(path))
+
+
+def _described(name: str) -> tuple[dict[str, str], str]:
+    """Return the headers and the media type that a file of a name is sent with."""
     suffix = Path(name).suffix.lower()
     kind = "text/plain" if suffix in _TEXT or name in ("MLmodel", "MLproject") else mimetypes.guess_type(name)[0]
     if kind is None or kind in ("text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", "application/xml"):
@@ -246,7 +287,11 @@ def _sent(place: Place) -> Response:
     said = f"attachment; filename*=UTF-8''{quote(name)}"
     if name.isascii() and not re.search(r'["\\]', name):
         said = f'attachment; filename="{name}"'
-    headers = {**_HEADERS, "content-disposition": said}
+    return {**_HEADERS, "content-disposition": said}, kind
+
+
+def _sent(place: Place) -> Response:
+    headers, kind = _described(place.name)
     if isinstance(place, Path):
         return FileResponse(place, headers=headers, media_type=kind)
     return StreamingResponse(_read(place), headers=headers, media_type=kind)

@@ -82,10 +82,10 @@ def up(
 
 
 def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
+    web.start()  # first, by itself: a machine of two cores would halve the speed of both
+    web.wait_until_started()
     if worker:
         worker.start()
-    web.start()
-    web.wait_until_started()
     if worker and not worker.wait_until_ready(START_SECONDS):
         log.warning("The inference worker does not answer yet; the page does.")
     scheduler.start()

@@ -1,13 +1,19 @@
-"""What `bascule up` does by itself: move logs, judge rollouts, measure monitors, run jobs."""
+"""What `bascule up` does by itself: move logs, judge rollouts, measure monitors, run jobs.
+
+Each looks first whether there is anything to do, and loads what does it only then: a server that only tracks runs needs
+no engine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from bascule.project.watching import judge_all, watch_all
-from bascule.server.jobs import JobRunner
+from sqlalchemy import select
+
+from bascule.catalog.schema import jobs as jobs_table
+from bascule.history import Workspace
 from bascule.server.scheduler import Tick
-from bascule.serving.log import move_segments
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY = 2.0, 2.0, 10.0, 2.0
 
@@ -18,10 +24,64 @@ def ticks(folder: Path) -> list[Tick]:
     Args:
         folder: the project's folder, where jobs run.
     """
-    jobs = JobRunner(folder)
+    jobs = _Jobs(folder)
     return [
-        Tick("log", LOG_EVERY, move_segments),
-        Tick("rollouts", ROLLOUTS_EVERY, judge_all),
-        Tick("monitors", MONITORS_EVERY, watch_all),
+        Tick("log", LOG_EVERY, _move),
+        Tick("rollouts", ROLLOUTS_EVERY, _judge),
+        Tick("monitors", MONITORS_EVERY, _watch),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
     ]
+
+
+def _move(workspace: Workspace) -> None:
+    if any(path.is_file() for path in workspace.log_folder.glob("*/*")):
+        from bascule.serving.log import move_segments
+
+        move_segments(workspace)
+
+
+def _judge(workspace: Workspace) -> None:
+    if _has_any(workspace, "deployments/"):
+        from bascule.project.watching import judge_all
+
+        judge_all(workspace)
+
+
+def _watch(workspace: Workspace) -> None:
+    if _has_any(workspace, "monitors/"):
+        from bascule.project.watching import watch_all
+
+        watch_all(workspace)
+
+
+class _Jobs:
+    """Runs jobs, once there is one that has not ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run: Callable[[Workspace], object] | None = None
+        self._stop: Callable[[], None] = lambda: None
+        self._stopped = False
+
+    def run(self, workspace: Workspace) -> None:
+        if self._run is None:
+            with workspace.catalog.read() as conn:
+                open_ones = select(jobs_table.c.id).where(jobs_table.c.status.in_(("waiting", "running", "scheduled")))
+                if conn.execute(open_ones.limit(1)).first() is None:
+                    return
+            from bascule.server.jobs import JobRunner
+
+            runner = JobRunner(self._folder)
+            self._run, self._stop = runner.run, runner.stop
+            if self._stopped:
+                runner.stop()
+        self._run(workspace)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._stop()
+
+
+def _has_any(workspace: Workspace, prefix: str) -> bool:
+    history = workspace.history
+    return any(True for ref in history.branches() for _ in history.entries(ref.head, prefix))

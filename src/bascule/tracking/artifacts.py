@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bascule.store.places import ObjectPath
 FOLDER = "artifacts"
 MOST_CHARACTERS = 4096
 _SHOWN = 120
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,6 @@ class Artifacts:
                 place.unlink(missing_ok=True)
             place.remove_tree()
         elif place.is_dir():
-            import shutil
-
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
@@ -147,6 +147,43 @@ class Artifacts:
             os.fsync(out.fileno())
             self._land(temporary, target, path)
         return size
+
+    def keep(self, path: str, source: Path) -> None:
+        """Keep a file of this machine; it appears whole or not at all, and is on the disk when this returns."""
+        with source.open("rb") as data:
+            self.put(path, data)
+
+    def put(self, path: str, source: BinaryIO) -> int:
+        """Keep a file as `write` does, from something that is read."""
+        target = self.place(path)
+        if target == self._root or target.is_dir():
+            raise _invalid(path)
+        with self._receiving() as (out, temporary):
+            shutil.copyfileobj(source, out, CHUNK)
+            size = out.tell()
+            out.flush()
+            os.fsync(out.fileno())
+            self._land(temporary, target, path)
+        return size
+
+    def read(self, path: str, most: int) -> bytes:
+        """Return a file whole.
+
+        Raises:
+            NotFound: there is none. InputError: it is a folder, or has more than `most` bytes.
+        """
+        place = self.file(path)
+        size = place.stat().st_size
+        if size > most:
+            raise InputError(
+                f"{path[:_SHOWN]!r} has {size:,} bytes; at most {most:,} are read.", hint="Use a smaller one."
+            )
+        return place.read_bytes()
+
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has; None when there is none."""
+        place = self.place(path)
+        return place.stat().st_size if place.is_file() else None
 
     @contextmanager
     def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:

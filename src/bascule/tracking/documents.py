@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, and_, select
 
 from bascule.catalog import upsert
@@ -27,6 +28,7 @@ from bascule.errors import BasculeError
 from bascule.tracking.tracker import Tracker
 
 AT_ONCE = 500
+MOST = 1.7976931348623157e308  # the greatest number
 
 
 class Metric(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,7 +48,7 @@ def encoded(value: float, is_nan: bool) -> float | str:
     if is_nan:
         return "NaN"
     if math.isinf(value):
-        return math.copysign(1.7976931348623157e308, value)
+        return math.copysign(MOST, value)
     return value
 
 
@@ -101,7 +103,9 @@ def _keep(tracker: Tracker, made: dict[int, tuple[int, bytes]]) -> None:
 def _made(conn: Connection, numbers: list[int]) -> dict[int, bytes]:
     if not numbers:
         return {}
-    metrics, params, tags = _metrics(conn, numbers), _pairs(conn, run_params, numbers), _pairs(conn, run_tags, numbers)
+    known: dict[int, str] = {}
+    metrics = _metrics(conn, numbers, known)
+    params, tags = (_pairs(conn, table, numbers, known) for table in (run_params, run_tags))
     inputs, models = _inputs(conn, numbers), _models(conn, numbers)
     found = {}
     for number in numbers:
@@ -123,30 +127,43 @@ def _made(conn: Connection, numbers: list[int]) -> dict[int, bytes]:
     return found
 
 
-def _metrics(conn: Connection, numbers: list[int]) -> dict[int, list[Metric]]:
-    m, c = latest_metrics.c, metric_contexts.c
-    query = (
-        select(m.subject, names.c.name, m.value, m.is_nan, m.at, m.step, c.other_id, c.dataset_name, c.dataset_digest)
-        .join(names, names.c.number == m.name)
-        .outerjoin(metric_contexts, c.number == m.context)
-        .where(m.subject.in_(numbers))
-    )
+def _metrics(conn: Connection, numbers: list[int], known: dict[int, str]) -> dict[int, list[Metric]]:
+    m = latest_metrics.c
+    query = select(m.subject, m.name, m.value, m.is_nan, m.at, m.step, m.context).where(m.subject.in_(numbers))
+    rows = conn.execute(query).all()
+    _learn(conn, known, {row[1] for row in rows})
+    measured = _contexts(conn, {row[6] for row in rows} - {0})
     found: dict[int, list[Metric]] = defaultdict(list)
-    for subject, key, value, nan, at, step, *context in conn.execute(query):
-        told = [part or "" for part in context]
-        found[subject].append(Metric(key, encoded(value, nan), at // 1000, step, *told))
+    for subject, name, value, nan, at, step, context in rows:
+        one = Metric(known[name], value, at // 1000, step)
+        if nan or not -MOST <= value <= MOST:
+            one = Metric(known[name], encoded(value, nan), at // 1000, step)
+        found[subject].append(one if context not in measured else replace(one, **measured[context]))
     return found
 
 
-def _pairs(conn: Connection, table: Any, numbers: list[int]) -> dict[int, list[dict[str, str]]]:
-    query = (
-        select(table.c.subject, names.c.name, table.c.value)
-        .join(names, names.c.number == table.c.name)
-        .where(table.c.subject.in_(numbers))
-    )
+def _contexts(conn: Connection, numbers: set[int]) -> dict[int, dict[str, str]]:
+    c = metric_contexts.c
+    query = select(c.number, c.other_id, c.dataset_name, c.dataset_digest).where(c.number.in_(numbers))
+    names = ("model_id", "dataset_name", "dataset_digest")
+    return {number: dict(zip(names, told, strict=True)) for number, *told in conn.execute(query)} if numbers else {}
+
+
+def _learn(conn: Connection, known: dict[int, str], wanted: set[int]) -> None:
+    """Look up the names of numbers that are not known yet; there are few names, and many values of each."""
+    new = wanted - known.keys()
+    if new:
+        query = select(names.c.number, names.c.name).where(names.c.number.in_(new))
+        known.update({row.number: row.name for row in conn.execute(query)})
+
+
+def _pairs(conn: Connection, table: Any, numbers: list[int], known: dict[int, str]) -> dict[int, list[dict[str, str]]]:
+    query = select(table.c.subject, table.c.name, table.c.value).where(table.c.subject.in_(numbers))
+    rows = conn.execute(query).all()
+    _learn(conn, known, {row[1] for row in rows})
     found: dict[int, list[dict[str, str]]] = defaultdict(list)
-    for subject, key, value in conn.execute(query):
-        found[subject].append({"key": key, "value": value})
+    for subject, name, value in rows:
+        found[subject].append({"key": known[name], "value": value})
     return found
 
 

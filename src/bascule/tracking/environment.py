@@ -10,6 +10,15 @@ from functools import cache
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
+# What of a process' variables can change a result: seeds, threads, and how numbers are computed.
+VARIABLES = (
+    *("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"),
+)
+# What of the interpreter and the machine can change a result.
+MACHINE = ("python", "implementation", "system", "machine", "processor", "cores")
+
 _FIELD = re.compile(r"^(Name|Version):(.+)$", re.MULTILINE)
 
 
@@ -25,11 +34,12 @@ def capture_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
-        "packages": dict(sorted(map(_named, distributions()))),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "packages": dict(sorted(map(named, distributions()))),
     }
 
 
-def _named(package: Distribution) -> tuple[str, str]:
+def named(package: Distribution) -> tuple[str, str]:
     """Return a package's name and version. Its whole description need not be parsed for them, as `metadata` does."""
     found = dict(_FIELD.findall((package.read_text("METADATA") or "").partition("\n\n")[0]))
     if "Name" not in found or "Version" not in found:

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bascule.catalog import now, upsert
-from bascule.catalog.schema import experiment_tags, experiments, runs
+from bascule.catalog.schema import experiment_tags, experiments, runs, settings
 from bascule.errors import AlreadyExists, InputError, NotFound
 from bascule.tracking.tracker import Tracker
 
 ACTIVE, DELETED = "active", "deleted"
 DEFAULT = 0
 LOCATION = "mlflow-artifacts:/"
+PURGED = "purge.experiments"  # the greatest number of an experiment that is gone; no other one gets it
+_ONE = select(experiments).where(experiments.c.id == bindparam("number"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Experiment:
     lifecycle: str
     created_at: int
     updated_at: int
+    deleted_at: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -47,7 +50,15 @@ def create_experiment(
 
     def work(conn: Connection) -> int:
         at = now()
-        row = {"name": name, "artifact_location": location, "lifecycle": ACTIVE, "created_at": at, "updated_at": at}
+        row: dict[str, Any] = {
+            "name": name,
+            "artifact_location": location,
+            "lifecycle": ACTIVE,
+            "created_at": at,
+            "updated_at": at,
+        }
+        if conn.dialect.name == "sqlite":  # which would give the number of the last one again when that is gone
+            row["id"] = max(_last_purged(conn), conn.execute(select(func.max(experiments.c.id))).scalar() or 0) + 1
         try:
             number: int = conn.execute(insert(experiments).values(**row).returning(experiments.c.id)).scalar_one()
         except IntegrityError:
@@ -87,6 +98,10 @@ def find_experiment(tracker: Tracker, name: str) -> Experiment:
         return demand(conn, number)
 
 
+def _last_purged(conn: Connection) -> int:
+    return int(conn.execute(select(settings.c.value).where(settings.c.key == PURGED)).scalar() or 0)
+
+
 def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment:
     """Return an experiment inside a transaction.
 
@@ -96,7 +111,18 @@ def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment
     Raises:
         NotFound, InputError.
     """
-    row = conn.execute(select(experiments).where(experiments.c.id == number)).first()
+    row = _demanded(conn, number, active)
+    return Experiment(**row._mapping, tags=tags_of(conn, [number]).get(number, {}))
+
+
+def demand_place(conn: Connection, number: int) -> str:
+    """Return where the artifacts of an active experiment lie; errors as `demand`."""
+    found: str = _demanded(conn, number, True).artifact_location
+    return found
+
+
+def _demanded(conn: Connection, number: int, active: bool) -> Any:
+    row = conn.execute(_ONE, {"number": number}).first()
     if row is None:
         raise NotFound("experiment", str(number), hint="Search the experiments for what there is.")
     if active and row.lifecycle != ACTIVE:
@@ -104,7 +130,7 @@ def demand(conn: Connection, number: int, *, active: bool = False) -> Experiment
             f"The experiment {number} must be in the 'active' state. Current state is {row.lifecycle}.",
             hint="Restore it first.",
         )
-    return Experiment(**row._mapping, tags=tags_of(conn, [number]).get(number, {}))
+    return row
 
 
 def tags_of(conn: Connection, numbers: list[int]) -> dict[int, dict[str, str]]:
@@ -146,7 +172,7 @@ def set_lifecycle(tracker: Tracker, number: int, lifecycle: str) -> None:
         if found.lifecycle == lifecycle:
             state = "deleted" if lifecycle == DELETED else "active"
             raise NotFound("experiment", str(number), hint=f"It is {state} already.")
-        values: dict[str, Any] = {"lifecycle": lifecycle}
+        values: dict[str, Any] = {"lifecycle": lifecycle, "deleted_at": now() if lifecycle == DELETED else None}
         conn.execute(update(experiments).where(experiments.c.id == number).values(updated_at=now(), **values))
         conn.execute(update(runs).where(runs.c.experiment_id == number).values(**values))
 
@@ -178,6 +204,19 @@ def delete_experiment_tag(tracker: Tracker, number: int, key: str) -> None:
             raise NotFound(f"tag of experiment {number}", key, found.tags)
         where = (experiment_tags.c.experiment_id == number) & (experiment_tags.c.key == key)
         conn.execute(delete(experiment_tags).where(where))
+
+    tracker.write(work)
+
+
+def count_on(tracker: Tracker) -> None:
+    """Let new experiments be counted on from the greatest number there is, after one was made with a number given.
+
+    SQLite does that by itself.
+    """
+
+    def work(conn: Connection) -> None:
+        if conn.dialect.name == "postgresql":
+            conn.exec_driver_sql("SELECT setval('experiments_id_seq', (SELECT max(id) FROM experiments))")
 
     tracker.write(work)
 

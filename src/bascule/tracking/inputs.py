@@ -42,18 +42,27 @@ def log_inputs(tracker: Tracker, run: str, used: Sequence[Dataset], models: Sequ
     def work(conn: Connection) -> None:
         row = demand_run(conn, run, active=True)
         number = numbered(conn, row)
-        for one in used:
-            use = {
-                "subject": number,
-                "dataset": _dataset(conn, row.experiment_id, one),
-                "tags_json": msgspec.json.encode(dict(one.tags)).decode(),
-                "context": one.tags.get(CONTEXT),
-            }
-            conn.execute(upsert(conn, dataset_uses).values(**use).on_conflict_do_nothing())
+        add_datasets(conn, number, row.experiment_id, used)
         _link(conn, number, "in", [(model, 0) for model in models])
         touch(conn, number)
 
     tracker.write(work)
+
+
+def add_datasets(conn: Connection, number: int, experiment: int, used: Sequence[Dataset]) -> None:
+    """Note datasets of a run inside a transaction; what is noted already stays as it is.
+
+    Args:
+        number: the run's.
+    """
+    for one in used:
+        use = {
+            "subject": number,
+            "dataset": keep_dataset(conn, experiment, one),
+            "tags_json": msgspec.json.encode(dict(one.tags)).decode(),
+            "context": one.tags.get(CONTEXT),
+        }
+        conn.execute(upsert(conn, dataset_uses).values(**use).on_conflict_do_nothing())
 
 
 def log_outputs(tracker: Tracker, run: str, models: Sequence[tuple[str, int]]) -> None:
@@ -89,7 +98,8 @@ def dataset_summaries(tracker: Tracker, experiments: Sequence[int]) -> list[dict
         ]
 
 
-def _dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+def keep_dataset(conn: Connection, experiment: int, one: Dataset) -> int:
+    """Keep a dataset of an experiment inside a transaction, once, and return its number."""
     row = {
         "experiment_id": experiment,
         **{key: getattr(one, key) for key in ("name", "digest", "source_type", "source", "schema", "profile")},

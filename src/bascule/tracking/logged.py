@@ -125,7 +125,7 @@ def change_logged_model(
         if status:
             values["status"] = status
         if lifecycle:
-            values["lifecycle"] = lifecycle
+            values |= {"lifecycle": lifecycle, "deleted_at": now() if lifecycle == kept.DELETED else None}
         conn.execute(update(logged_models).where(m.id == model).values(**values))
         touch(conn, row.number)
 

@@ -25,6 +25,7 @@ NAME_TAG = "mlflow.runName"
 HISTORY_TAG = "mlflow.log-model.history"
 ADJECTIVES = "able bold calm deft early fair glad high keen late mild neat open plain quick rare sharp tidy wise young"
 NOUNS = "ash bay crane dune elm fern gull hare iris jay kite lark moth newt oak pike quail reed swift tern vole wren"
+_RUN = insert(runs)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def random_name() -> str:
     return "-".join(parts)
 
 
-def create_run(
+def add_run(
     tracker: Tracker,
     experiment: int,
     *,
@@ -57,8 +58,8 @@ def create_run(
     tags: Mapping[str, str],
     branch: str | None = None,
     run_id: str | None = None,
-) -> str:
-    """Make a run in an active experiment, and return its id.
+) -> dict[str, Any]:
+    """Make a run in an active experiment, and return its row.
 
     Args:
         started_at: microseconds since 1970 UTC.
@@ -73,8 +74,8 @@ def create_run(
     told = {**tags, NAME_TAG: name}
     numbers = tracker.names.numbers(told)
 
-    def work(conn: Connection) -> None:
-        place = kept.demand(conn, experiment, active=True).artifact_location
+    def work(conn: Connection) -> dict[str, Any]:
+        place = kept.demand_place(conn, experiment)
         number = new_subject(conn, run)
         row = {
             "id": run,
@@ -91,11 +92,28 @@ def create_run(
             "lifecycle": kept.ACTIVE,
             "artifact_uri": f"{place.rstrip('/')}/{run}/artifacts",
         }
-        conn.execute(insert(runs).values(**row))
+        conn.execute(_RUN, row)
         set_tags(conn, number, told, numbers)
+        return row
 
-    tracker.write(work)
-    return run
+    return tracker.write(work)
+
+
+def create_run(
+    tracker: Tracker,
+    experiment: int,
+    *,
+    user: str,
+    name: str,
+    started_at: int,
+    tags: Mapping[str, str],
+    branch: str | None = None,
+    run_id: str | None = None,
+) -> str:
+    """Make a run as `add_run`, and return its id."""
+    told = {"user": user, "name": name, "started_at": started_at, "tags": tags, "branch": branch, "run_id": run_id}
+    found: str = add_run(tracker, experiment, **told)["id"]  # type: ignore[arg-type]
+    return found
 
 
 def demand_run(conn: Connection, run: str, *, active: bool = False) -> Any:
@@ -203,8 +221,9 @@ def set_run_lifecycle(tracker: Tracker, run: str, lifecycle: str) -> None:
     """
 
     def work(conn: Connection) -> None:
-        demand_run(conn, run)
-        conn.execute(update(runs).where(runs.c.id == run).values(lifecycle=lifecycle))
+        if demand_run(conn, run).lifecycle != lifecycle:
+            at = now() if lifecycle == kept.DELETED else None
+            conn.execute(update(runs).where(runs.c.id == run).values(lifecycle=lifecycle, deleted_at=at))
 
     tracker.write(work)
 

@@ -22,6 +22,9 @@ from bascule.training.threads import THREADS, calm_threads
 FORMATS = {
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
+    "onnx": "bascule.training.foreign:load_onnx",
+    "skops": "bascule.training.foreign:load_skops",
+    "xgboost": "bascule.training.foreign:load_xgboost",
 }
 
 

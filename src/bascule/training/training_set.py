@@ -362,6 +362,9 @@ def _record(ws: Workspace, made: TrainingSet) -> TrainingSet:
 
 
 def _from_row(row: Row[Any]) -> TrainingSet:
+    if '"asked":' in row.spec_json[:10]:
+        hint = f"Read it with: bascule training-set show {row.name}"
+        raise InputError(f"{row.name} is the training set of no model.", hint=hint)
     definition = msgspec.json.decode(row.spec_json, type=_Definition)
     return TrainingSet(
         id=row.id,

@@ -11,19 +11,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bascule.verbs.asking import AskingVerbs
+from bascule.verbs.bound import Asked
 from bascule.verbs.building import BuildingVerbs
 from bascule.verbs.caring import CaringVerbs
+from bascule.verbs.declaring import feature_view
+from bascule.verbs.featuring import FeatureVerbs
 from bascule.verbs.history import HistoryVerbs
 from bascule.verbs.integrating import IntegrationVerbs
+from bascule.verbs.modelling import ModelVerbs
 from bascule.verbs.shipping import ShippingVerbs
+from bascule.verbs.tracking import TrackingVerbs
 
 if TYPE_CHECKING:
     from bascule.project.init import InitReport
 
-__all__ = ["OpenProject", "init", "open"]
+__all__ = ["OpenProject", "feature_view", "init", "open"]
 
 
-class OpenProject(HistoryVerbs, BuildingVerbs, ShippingVerbs, AskingVerbs, CaringVerbs, IntegrationVerbs):
+class OpenProject(
+    HistoryVerbs,
+    BuildingVerbs,
+    FeatureVerbs,
+    TrackingVerbs,
+    ModelVerbs,
+    ShippingVerbs,
+    AskingVerbs,
+    CaringVerbs,
+    IntegrationVerbs,
+):
     """A project with its workspace and its current branch. Each method is the command of that name."""
 
 
@@ -37,9 +52,7 @@ def open(folder: Path | str | None = None, *, workspace: str | None = None, bran
         workspace: the workspace's folder; BASCULE_WORKSPACE, the project file and `.bascule` come after it.
         branch: the branch to work on; the current one when None.
     """
-    from bascule.project.place import Place
-
-    return OpenProject(Place(Path(folder) if folder is not None else None, workspace, branch))
+    return OpenProject(Asked(Path(folder or Path.cwd()).resolve(), workspace, branch))
 
 
 def init(

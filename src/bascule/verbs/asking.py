@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bascule.naming import PRODUCTION
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from bascule.catalog.audit import AuditReport
     from bascule.lake.privacy.budget import Budget
     from bascule.project.caring import Finding
+    from bascule.project.differing import RunsDiff, RunTable
     from bascule.project.private import PrivateAnswer
     from bascule.project.reproducing import Reproduction
+    from bascule.project.step import Progress
     from bascule.registry import ModelSummary, ModelVersion
 
 
@@ -78,17 +81,71 @@ class AskingVerbs(Bound):
             self.place, table, aggregate, column, epsilon=epsilon, low=low, high=high, by=by, keys=keys, where=where
         )
 
-    def runs(self, limit: int = 20) -> list[dict[str, Any]]:
-        """Return the last runs, youngest first."""
-        from bascule.tracking.reading import list_runs
+    def runs(
+        self,
+        limit: int = 20,
+        *,
+        experiment: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        branch: str | None = None,
+        since: str | None = None,
+        text: str | None = None,
+        filter: str = "",
+        order: Sequence[str] = (),
+        param: Sequence[str] = (),
+        metric: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Return runs, youngest first unless they are ordered; by default of all branches, kinds and experiments.
 
-        return list_runs(self.workspace, limit)
+        Args:
+            since: a span such as `7d`, or a day or a time, in UTC unless it says its zone.
+            text: a part of the id, the name, the step or the person.
+            filter, order: in MLflow's words: `metrics.auc > 0.8 AND params.depth = '6'`, `["metrics.auc DESC"]`.
+            param, metric: names, or patterns with `*`, that each run is told with.
+        """
+        from bascule.tracking.listing import list_runs
 
-    def read_run(self, run: str) -> dict[str, dict[str, Any]]:
-        """Return one run by its id or the start of it: parameters, metrics, what it read and wrote."""
+        return list_runs(
+            self.workspace,
+            limit,
+            experiment=experiment,
+            kind=kind,
+            status=status,
+            branch=branch,
+            since=since,
+            text=text,
+            filter=filter,
+            order=order,
+            params=param,
+            metrics=metric,
+        )
+
+    def read_run(self, run: str) -> dict[str, Any]:
+        """Return one run with all that is known of it.
+
+        Args:
+            run: its id, the start of it, or `last` (`last~1` is the one before).
+        """
         from bascule.tracking.reading import read_run
 
         return read_run(self.workspace, run)
+
+    def compare_runs(self, names: Sequence[str], *, all: bool = False) -> RunTable:
+        """Return runs side by side: what differs in parameters, metrics, inputs and environment.
+
+        Args:
+            all: also what is the same in all of them.
+        """
+        from bascule.project.differing import compare_runs
+
+        return compare_runs(self.workspace, names, everything=all)
+
+    def diff_runs(self, before: str, after: str = "last") -> RunsDiff:
+        """Return why two runs differ: code, data, environment, parameters; and what came of it."""
+        from bascule.project.differing import diff_runs
+
+        return diff_runs(self.workspace, before, after)
 
     def models(self) -> list[ModelSummary]:
         """Return the models of the branch."""
@@ -119,19 +176,41 @@ class AskingVerbs(Bound):
 
         return explain_prediction(self.workspace, prediction)
 
-    def reproduce(self, model: str, version: str | int | None = None) -> Reproduction:
-        """Train a version again from what was recorded, and compare byte by byte.
+    def reproduce(
+        self,
+        what: str,
+        version: str | int | None = None,
+        *,
+        environment: str = "auto",
+        data: str = "recorded",
+        tolerance: float = 1e-9,
+        keep: Path | str | None = None,
+        tell: Progress = lambda message, done=0, total=None: None,
+    ) -> Reproduction:
+        """Do a run again from what was recorded of it, and compare what comes out.
 
         Args:
-            model: the model, or MODEL@VERSION.
-            version: a number or an alias; production when neither says.
+            what: a run's id or the start of it; or a model, or MODEL@VERSION.
+            version: a number or an alias of the model; production, else the latest, when neither says.
+            environment: `recorded` is made by uv, `present` is the one that is here, `auto` that one if it is the same.
+            data: `recorded` refuses files that are not as they were; `present` takes what is here.
+            tolerance: the relative difference up to which numbers count as equal.
+            keep: restore a script into this folder, and leave it there.
         """
         from bascule.project.reproducing import reproduce
 
-        name, _, wanted = model.partition("@")
-        found = self.version(name, version if version is not None else wanted or PRODUCTION)
-        quiet = lambda message, done=0, total=None: None  # noqa: E731
-        return reproduce(self.workspace, self.place.branch, name, found.version, quiet)
+        return reproduce(
+            self.workspace,
+            self.place.branch,
+            self.folder,
+            what,
+            version,
+            tell,
+            environment=environment,
+            data=data,
+            tolerance=tolerance,
+            keep=Path(keep) if keep is not None else None,
+        )
 
     def verify_audit(self) -> AuditReport:
         """Walk the hash chain of the audit log."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from bascule.history import Workspace
@@ -11,14 +12,29 @@ if TYPE_CHECKING:
     from bascule.project.place import Place
 
 
+class Asked(NamedTuple):
+    """What was said of where to work: the folder, and the workspace and the branch if they were named."""
+
+    start: Path
+    workspace: str | None = None
+    branch: str | None = None
+
+
 class Bound:
     """What the verbs are bound to: a place with its project file and its workspace, opened when first asked for."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.place.start)!r})"
+        return f"{type(self).__name__}({str(self.asked.start)!r})"
+
+    @cached_property
+    def place(self) -> Place:
+        """Where a verb works."""
+        from bascule.project.place import Place
+
+        return Place(*self.asked)
 
     def __enter__(self) -> Self:
         return self
@@ -28,7 +44,8 @@ class Bound:
 
     def close(self) -> None:
         """Give back the connections to the workspace; the next verb opens them anew."""
-        self.place.close()
+        if "place" in self.__dict__:
+            self.place.close()
 
     @property
     def folder(self) -> Path:

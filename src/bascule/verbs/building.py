@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bascule.project.runner import Result, Watcher
     from bascule.project.tabling import BranchTable, TableDescription
     from bascule.project.why import Outlook
-    from bascule.tracking.ambient import Tracked
 
 
 class BuildingVerbs(Bound):
@@ -292,9 +291,3 @@ class BuildingVerbs(Bound):
         if step not in found:
             raise NotFound("step", step, found)
         return found[step]
-
-    def track(self, command: Sequence[str], *, output: Any = None) -> Tracked:
-        """Run any script, unchanged, and record what it read, set, measured and made."""
-        from bascule.tracking.ambient import track
-
-        return track(self.workspace, self.folder, command, self.place.branch, output=output)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bascule.verbs.bound import Bound
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from bascule.lake.maintenance import Collection, Compaction, Retention, Tell
     from bascule.project.forgetting import Forgetting
     from bascule.project.migrating import Migration
+    from bascule.protocols.mlflow.importing import Imported
     from bascule.server.tokens import Token
 
 
@@ -33,19 +35,14 @@ class CaringVerbs(Bound):
         return compact_tables(Lake(self.workspace), tables, self.place.branch, target_size, dry_run=dry_run, tell=tell)
 
     def gc(self, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None) -> Collection:
-        """Delete what no kept state, no record and no hold leads to.
+        """Delete what no kept state, no record and no hold leads to, and runs that were deleted long enough ago.
 
         Args:
             grace: leave alone what is younger, in microseconds; a day when None.
             tell: is told what is going on, how far it is, and of how many.
         """
-        from bascule.lake.maintenance import collect
+        from bascule.project.collecting import collect
 
-        if not dry_run:
-            from bascule.project.remembering import let_go_unused
-
-            with self.workspace.catalog.write() as conn:
-                let_go_unused(conn)
         return collect(self.workspace, dry_run=dry_run, grace=grace, tell=tell)
 
     def retention(self) -> Retention:
@@ -119,6 +116,40 @@ class CaringVerbs(Bound):
             return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
+
+    def import_mlflow(
+        self,
+        source: str,
+        *,
+        artifacts: Sequence[Path] = (),
+        conflicts: str = "refuse",
+        dry_run: bool = False,
+        progress: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+    ) -> Imported:
+        """Copy what an MLflow server, database or `mlruns` folder holds, with ids kept; repeating it goes on.
+
+        Args:
+            source: `http://HOST:PORT`, `sqlite:///FILE`, or a folder.
+            artifacts: folders that files of runs may be read from besides the source's own.
+            conflicts: what happens to an experiment whose name or number is taken: `refuse`, `skip` or `merge`.
+            dry_run: say what would be brought over; write nothing.
+        """
+        from bascule.catalog import actor
+        from bascule.protocols.mlflow.importing import open_source, take
+
+        found = open_source(source, artifacts)
+        try:
+            return take(
+                self.workspace,
+                found,
+                self.place.branch,
+                author=actor(),
+                conflicts=conflicts,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        finally:
+            found.close()
 
     def forget(
         self,

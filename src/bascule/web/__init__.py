@@ -2,9 +2,23 @@
 
 The room owns templates, styles, scripts and the drawing of charts and graphs. Pages read through the server's read
 functions and change things by the same functions as the API and the command line; nothing exists only in a page. The
-command line calls `create_app`; nobody else needs to.
+command line calls `create_early_app`, which loads the pages when one is asked for; nobody else needs to.
 """
 
-from bascule.web.app import create_app
+from __future__ import annotations
 
-__all__ = ["create_app"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bascule.web.early import create_early_app
+
+if TYPE_CHECKING:
+    from bascule.web.app import create_app
+
+__all__ = ["create_app", "create_early_app"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "create_app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.app").create_app

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from bascule import server
 from bascule.history import Workspace
+from bascule.server import app as server
 from bascule.server.routes import join
 from bascule.server.settings import ServerSettings
 from bascule.web import static

@@ -17,7 +17,10 @@ import pytest
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, seen
+from bascule.lake.engine import opened
 from bascule.lake.origins import archives
+from bascule.lake.sources import encodings
+from bascule.project.batches import bring_in
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 TABLE = pa.table(
@@ -231,12 +234,81 @@ def test_other_unicode_is_known_by_its_mark(tmp_path: Path, bring: Any, rows: Ro
 
 
 def test_an_encoding_that_is_said(tmp_path: Path, bring: Any, rows: Rows) -> None:
-    (tmp_path / "a.csv").write_bytes("name\nZoë\n".encode("latin1"))
-    with pytest.raises(InputError, match="not UTF-8"):
-        bring(tmp_path / "a.csv")
-    bring(tmp_path / "a.csv", more={"encoding": "latin1"})
-    assert rows() == [("Zoë",)]
+    (tmp_path / "a.csv").write_bytes("name\nGyőr\n".encode("cp1250"))
+    bring(tmp_path / "a.csv", more={"encoding": "cp1250"})  # it would be taken for Western European
+    assert rows() == [("Győr",)]
     with pytest.raises(InputError, match="no encoding"):
         bring(tmp_path / "a.csv", table="u", more={"encoding": "latin99"})
     with pytest.raises(InputError, match="no option 'encodin'"):
         bring(tmp_path / "a.csv", table="u", more={"encodin": "latin1"})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1252", "id;nom\n1;André\n2;François\n3;“Île”\n4;5 €\n"),
+        ("cp1252", "id;nom\n1;a\n2;café\n"),
+        ("latin-1", "id;n\n1;Köln\n2;Größe\n3;déjà vu à côté\n4;Müller, Führer, Bücher\n5;\x81\n"),
+        ("cp850", "id;name\n1;Müller\n2;GROSSE STRASSE ÜBER\n3;Größe\n"),
+        ("mac-roman", "id;nom\n1;André\n2;François\n3;Zoé\n"),
+        ("cp1250", "id;imię\n1;Paweł\n2;Świątek\n3;Łódź\n"),
+        ("cp1251", "ид;имя\n1;Иван\n2;Мария Сергеева\n3;МОСКВА\n"),
+        ("koi8-r", "ид;имя\n1;Иван\n2;Мария Сергеева\n3;Пермь\n"),
+        ("cp866", "ид;имя\n1;Иван\n2;Мария Сергеева\n3;Пермь\n"),
+        ("cp1253", "id;n\n1;Αθήνα\n2;Θεσσαλονίκη\n"),
+        ("cp932", "番号;名前\n1;東京タワー\n2;さくら\n3;大阪\n"),
+        ("cp932", "id;city\n1;東京\n2;大阪\n3;名古屋\n"),
+        ("euc_jp", "番号;名前\n1;東京タワー\n2;さくら\n3;大阪\n"),
+        ("gb18030", "编号;姓名\n1;王小明\n2;北京市\n3;上海\n"),
+        ("big5", "編號;姓名\n1;臺北市\n2;陳大文\n3;高雄\n"),
+        ("cp949", "번호;이름\n1;김철수\n2;서울특별시\n3;부산\n"),
+        ("utf-16-le", "id;nom\n1;André\n2;北京市\n"),
+        ("utf-16-be", "ид;имя\n1;Иван\n2;Мария Сергеева\n"),
+    ],
+)
+def test_other_encodings_are_told_by_their_letters(tmp_path: Path, encoding: str, words: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(words.encode(encoding))
+    found = encodings.find(path)
+    assert found is not None
+    assert found.name == encoding
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a,b\n1,2\n",
+        "a,b\n1,Zoë\n".encode(),
+        "a,b\n1,Zoë\n2,naïve\n3,Łódź\n".encode() + b"4,caf\xe9\n",  # UTF-8 that is broken is that
+        b"a,b\n1,\xff2\n",
+        b"a,b\n1,x\x80y\n",
+        b"a,b\n1,\x00\n",
+        bytes(range(256)) * 10,
+    ],
+)
+def test_what_makes_no_words_is_in_no_encoding(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(data)
+    assert encodings.find(tmp_path / "a.csv") is None
+
+
+def test_utf8_is_known_where_a_sign_is_cut_between_two_readings(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"x" * ((1 << 22) - 1) + "é".encode() * 10)
+    assert encodings.is_utf8(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes(b"x" * ((1 << 22) - 1) + "é".encode()[:1])
+    assert not encodings.is_utf8(tmp_path / "a.csv")
+
+
+def test_an_assumed_encoding_is_said_and_recorded(tmp_path: Path, local_workspace: Workspace) -> None:
+    source, told = tmp_path / "a.csv.gz", list[str]()
+    late = "n,name\n" + "1,x\n" * 50_000 + "2,Zoë\n"  # far behind what a look at the start would show
+    source.write_bytes(gzip.compress(late.encode("cp1252")))
+    done = bring_in(local_workspace, "t", source, "main", tell=told.append)
+    assert done.report.rows == 50_001
+    assert done.as_dict()["assumed"] == ["a.csv.gz is not UTF-8; it is read as cp1252 (Western European)"]
+    assert any("If that is wrong: options = {encoding = …} in [source.t], or --option encoding=…" in t for t in told)
+    (file,) = done.commit.meta["ingest"] if done.commit else ()
+    assert file["version"]["encoding"] == "cp1252"
+    with opened() as connection:
+        scan = Lake(local_workspace).scan(local_workspace.history.get("main", "tables/t"))
+        assert connection.execute(f"SELECT name FROM {scan} WHERE n = 2").fetchall() == [("Zoë",)]
+    assert bring_in(local_workspace, "t", source, "main").commit is None

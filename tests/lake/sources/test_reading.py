@@ -100,6 +100,8 @@ BAD = {
     "empty": (b"", ":? ?.*is empty"),
     "blank": (b"\n\n", "is empty"),
     "header only": (b"a,b\n", "a header and no rows"),
+    "too long": (b"a,b\n1,2\n3,4,5,6\n", r"^[^\n]*:3: the header names 2 columns, this line has 4: 3,4,5,6$"),
+    "most too long": (b"a,b\n1,2\n3,4,5,6\n7,8,9,10,11\n", r":3: the header names 2 columns, this line has 4"),
     "latin1": ("a,b\n1,x\n2,caf\xe9\n".encode("latin1"), r":3: this is not UTF-8"),
     "latin1 late": (b"a,b\n" + b"1,x\n" * 100_000 + b"2,caf\xe9\n", r":100002: this is not UTF-8"),
     "latin1 header": (b"a,caf\xe9\n1,2\n", r":1: this is not UTF-8 text \(byte 0xe9\)"),

@@ -106,7 +106,7 @@ def _logs(workspace: Workspace) -> None:
             "file": ["a.csv", "a.csv"],
             "line": [3, 4],
             "reason": ["age is no number", "age is no number"],
-            "raw": [f"{WHO},abc", f"{OTHERS[1]},abc"],
+            "raw": [f"{WHO},{NUMBER},abc", f"{OTHERS[1]},abc"],
         }
     )
     RecordTable(workspace, "quarantine", lines.schema).append(lines)

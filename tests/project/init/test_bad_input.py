@@ -29,7 +29,7 @@ def _file(name: str, text: str | bytes) -> Prepare:
         (lambda folder: None, "returned", "is empty", "CSV"),
         (_file("orders.csv", ""), "returned", "orders.csv is empty", "header"),
         (_file("orders.csv", "id,returned\n"), "returned", "orders.csv", ""),
-        (_file("orders.csv", GOOD.encode() + b"99,2024-01-01,caf\xe9,1\n"), "returned", "not UTF-8", "iconv"),
+        (_file("orders.csv", GOOD.encode() + b"99,2024-01-01,\x90\xff7,1\n"), "returned", "not UTF-8", "iconv"),
         (_file("orders.csv", GOOD + "51,2024-01-01\n"), "returned", "orders.csv", ""),
         (_file("orders.csv", GOOD.replace("2024-01-09", "yesterday")), "returned", "'yesterday'", "2013-07-01"),
         (_file("orders.parquet", b"PAR1 not really"), "returned", "orders.parquet", ""),

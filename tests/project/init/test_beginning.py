@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
+import fastavro
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 from tests.project.init.conftest import WriteCsv
 
+import bascule
 from bascule.cli.starting import _told
 from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
 from bascule.history import Workspace
@@ -131,3 +136,27 @@ def test_a_project_that_was_cloned_gets_its_workspace(data: Path, tmp_path: Path
     assert said == f"The project in {(tmp_path / 'clone').resolve()} has its workspace now.\n\nNext: bascule run"
     Workspace.open(tmp_path / "shared").close()
     assert not (tmp_path / "clone" / ".bascule").exists()
+
+
+def test_files_in_every_format_are_tables_and_people_are_known_by_what_they_do(data: Path, tmp_path: Path) -> None:
+    (data / "t.csv").unlink()
+    people = [{"id": n, "age": 20 + n % 7, "town": "Köln" if n % 2 else "Ulm"} for n in range(1, 41)]
+    kinds = [{"name": "id", "type": "long"}, {"name": "age", "type": "long"}, {"name": "town", "type": "string"}]
+    with (data / "people.avro").open("wb") as out:
+        fastavro.writer(out, {"type": "record", "name": "person", "fields": kinds}, people)
+    lines = [f"o{n:05d},{n * 7 % 40 + 1},{n % 9},{n % 2}" for n in range(400)]
+    with zipfile.ZipFile(data / "orders.zip", "w") as packed:
+        packed.writestr("orders.csv", "order_no,customer,amount,returned\n" + "\n".join(lines) + "\n")
+    (data / "notes.csv").write_bytes("note,n\nGrüße,1\nÄpfel,2\n".encode("cp1252"))
+    feather.write_feather(pa.table({"town": ["Köln", "Ulm", "Bonn"], "size": [1, 2, 3]}), data / "towns.feather")
+    report = begin_project(data, "returned", tmp_path)
+    told = "\n".join(report.assumptions)
+    assert "table people: 40 rows from one file (people.avro)" in told
+    assert "table orders: 400 rows from one file (orders.zip)" in told
+    assert "table towns: 3 rows from one file (towns.feather)" in told
+    assert "notes.csv is not UTF-8; it is read as cp1252 (Western European)" in told
+    assert "people joined by customer = id (100% of the values found)" in told
+    with bascule.open(tmp_path) as project:
+        assert project.table("folk").create(source=data / "people.avro").rows == 40
+        with pytest.raises(InputError, match=r"data holds files of several formats"):
+            project.table("all").create(source=data)

@@ -128,7 +128,6 @@ def test_every_endpoint_asks_who_one_is(serve: Callable[..., Api], local_workspa
 
 def test_unknown_endpoints_are_not_found(api: Api) -> None:
     for method, path in (
-        ("GET", "traces"),
         ("POST", "runs/nothing"),
         ("DELETE", "runs/create"),
         ("GET", "runs/create"),

@@ -15,7 +15,9 @@ from bascule.history import Workspace
 from bascule.tracking import remote
 from bascule.tracking.experiments import DELETED, create_experiment
 from bascule.tracking.points import Point
-from bascule.tracking.search import search_runs
+from bascule.tracking.search import count_runs, search_runs
+from bascule.tracking.search import runs as searching
+from bascule.tracking.search.candidates import candidates
 from bascule.tracking.search.grammar import parse_filter
 from bascule.tracking.search.runs import ENTITIES
 from bascule.tracking.tracker import Tracker
@@ -104,6 +106,51 @@ def test_a_filter_finds_what_a_loop_finds(filled: Any, text: str, view: str) -> 
     found = [row.id for row in search_runs(tracker, [experiment], filter=text, view=view).found]
     wanted = [one for one in told if FILTERS[text](one) and (view == "ALL" or not one.deleted)]
     assert found == [one.id for one in sorted(wanted, key=lambda one: (-one.start, one.id))]
+
+
+@pytest.mark.parametrize("many", [0, 4, 20_000])
+@pytest.mark.parametrize("sorted_", [0, 3000])
+def test_whoever_a_search_asks_first_its_answer_is_the_same(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, many: int, sorted_: int
+) -> None:
+    tracker, (experiment, told) = filled
+    monkeypatch.setattr(searching, "candidates", lambda conn, c, n, most=many: candidates(conn, c, n, most))
+    monkeypatch.setattr(searching, "SORTED", sorted_)
+    pairs = [(a, b) for a in FILTERS for b in FILTERS if a and b]
+    for a, b in pairs[::5]:
+        text = f"{a} AND {b}"
+        wanted = [one for one in told if FILTERS[a](one) and FILTERS[b](one) and not one.deleted]
+        assert count_runs(tracker, [experiment], filter=text) == len(wanted), text
+        wanted.sort(key=lambda one: (-one.start, one.id))
+        values = [one for one in wanted if not math.isnan(one.metrics.get("auc", math.nan))]
+        nan = [one for one in wanted if math.isnan(one.metrics.get("auc", 0))]
+        without = [one for one in wanted if "auc" not in one.metrics]
+        ordered = [*sorted(values, key=lambda one: one.metrics["auc"]), *nan, *without]
+        found: list[str] = []
+        token = ""
+        while True:
+            page = search_runs(tracker, [experiment], filter=text, order_by=["metrics.auc"], limit=9, token=token)
+            found += [row.id for row in page.found]
+            token = page.token
+            if not token:
+                break
+        assert found == [one.id for one in ordered], text
+
+
+def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> None:
+    tracker, _ = filled
+    experiment = create_experiment(tracker, f"long-{id(filled)}").id
+    values = ["x" * 99, "x" * 100, "x" * 100 + "a", "x" * 100 + "b", "\ud7ff\U0001f600z", "y_z", "y%z", ""]
+    ids = {}
+    for value in values:
+        ids[value] = remote.create_run(tracker, experiment, user="ana", name="n", started_at=1, tags={})
+        remote.log_batch(tracker, ids[value], remote.Batch(params={"text": value}))
+    for value in values:
+        found = search_runs(tracker, [experiment], filter=f"params.text = '{value}'").found
+        assert [row.id for row in found] == [ids[value]]
+        starts = search_runs(tracker, [experiment], filter=f"params.text LIKE '{value}%'").found
+        wanted = {one for text, one in ids.items() if re.match(value.replace("_", ".").replace("%", ".*"), text)}
+        assert {row.id for row in starts} == wanted, value
 
 
 @pytest.mark.parametrize("key", ["metrics.auc", "params.rate", "tags.stage", "attributes.run_name", "start_time"])

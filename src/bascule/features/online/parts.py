@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bascule.features.aggregates import value_columns
+from bascule.features.aggregates import Aggregate
 from bascule.features.columns import family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.timelines import timeline_sql
-from bascule.features.windows import Component, components, events_sql, running_sql
+from bascule.features.windows import Component, components, events_sql, running_sql, taken_sql
 
 PRINT = struct.Struct("<QQ")
 Encode = Callable[[pa.RecordBatch], Sequence[bytes]]
@@ -53,7 +53,7 @@ def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
         sql = f"SELECT {keys}, __event AS __time, __bucket, {numbers} FROM {running_sql(view, entity)}"
         parts.append(Part("running", sql, _packed_running(shape)))
     if scans(view):
-        values = "".join(f", {_name(place)}: {quoted(column)}" for place, column in enumerate(scanned_columns(view)))
+        values = "".join(f", {_name(n)}: {_kept(a, view)}" for n, a in enumerate(scanned_inputs(view)))
         item = f"{{'known': __known{values}}}"
         sql = f"SELECT {keys}, __event AS __time, list({item}) AS __items FROM {events_sql(view, entity)} GROUP BY ALL"
         parts.append(Part("events", sql, _packed_events))
@@ -70,9 +70,11 @@ def scans(view: FeatureView) -> bool:
     return view.known_time is not None or not all(a.subtractable for a in view.parsed.values())
 
 
-def scanned_columns(view: FeatureView) -> tuple[str, ...]:
-    """The columns kept with each event."""
-    return value_columns(a for a in view.parsed.values() if view.known_time is not None or not a.subtractable)
+def scanned_inputs(view: FeatureView) -> tuple[Aggregate, ...]:
+    """What is kept with each event, as one of the aggregates that take it."""
+    wanted = [a for a in view.parsed.values() if view.known_time is not None or not a.subtractable]
+    found = {(str(a.column), a.taken): a for a in wanted if a.column is not None}
+    return tuple(found[key] for key in sorted(found))
 
 
 def running_struct(shape: Sequence[Component]) -> struct.Struct:
@@ -90,12 +92,22 @@ def _name(place: int) -> str:
 
 
 def _stored(field: str, view: FeatureView) -> str:
+    return f"{_plain(field, view)} AS {quoted(field)}"
+
+
+def _plain(field: str, view: FeatureView) -> str:
     known = view.types[field]
     if family(known) == "time":
-        return f"{microseconds(quoted(field), known)} AS {quoted(field)}"
+        return microseconds(quoted(field), known)
     if family(known) == "date":
-        return f"date_diff('day', DATE '1970-01-01', {quoted(field)}) AS {quoted(field)}"
+        return f"date_diff('day', DATE '1970-01-01', {quoted(field)})"
     return quoted(field)
+
+
+def _kept(aggregate: Aggregate, view: FeatureView) -> str:
+    column = str(aggregate.column)
+    timed = family(view.types[column]) in ("time", "date") and aggregate.taken != "hash"
+    return _plain(column, view) if timed else taken_sql(aggregate, view)
 
 
 def _columns(batch: pa.RecordBatch, after: str) -> list[list[Any]]:

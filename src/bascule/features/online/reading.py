@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bascule.errors import NotFound
+from bascule.features.aggregates import COUNTS
 from bascule.features.binding import compile_request, expression_inputs, output_types
 from bascule.features.definitions import SEPARATOR, FeatureSet, FeatureView, definition_digest
 from bascule.features.online.inputs import Refused, at_time, converter, refusal, stored
@@ -141,7 +142,8 @@ class OnlineReader:
             if needed(view):
                 names, look = look_for(view, self._store.track(digest, part))
                 looks.append((look, [first + order[name] for name in names]))
-        empty = {f"{n}_{w}": 0 for n, a in view.parsed.items() if a.function == "count" for w in view.windows}
+        counts = {name: a for name, a in view.parsed.items() if a.function in COUNTS}
+        empty = {output: 0 for name, a in counts.items() for w in view.windows for output in a.outputs(name, w)}
         return _windows(looks, {first + order[name]: value for name, value in empty.items()})
 
 

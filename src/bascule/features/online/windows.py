@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from bascule.features.aggregates import Aggregate
-from bascule.features.columns import FLOATS
+from bascule.features.aggregates import ENDS, Aggregate
 from bascule.features.definitions import FeatureView
-from bascule.features.online.parts import running_struct, scanned_columns
+from bascule.features.online.gathered import reduction
+from bascule.features.online.parts import running_struct, scanned_inputs
 from bascule.features.online.store import Snapshot
 from bascule.features.windows import bucket_length, components
 
@@ -89,21 +88,21 @@ def _difference(aggregate: Aggregate, view: FeatureView) -> Pick:
 
 
 def scanning(view: FeatureView, track: bytes) -> tuple[list[str], Look]:
-    """Read aggregates by going through the longest window's events: for min and max, and where `known_time` decides.
+    """Read aggregates by going through the longest window's events: those that cannot be subtracted, or any by `known`.
 
     Returns the outputs' names in the order in which the function gives their values.
     """
-    columns = scanned_columns(view)
+    slots = {(str(a.column), a.taken): place for place, a in enumerate(scanned_inputs(view), 1)}
     decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
     longest = bucket_length(view)
     by_known = view.known_time is not None
     wanted = [(name, a) for name, a in view.parsed.items() if by_known or not a.subtractable]
     outputs = [
-        (width, None if a.column is None else 1 + columns.index(a.column), _direct(a, view))
+        (width, None if a.column is None else slots[a.column, a.taken], a.function in ENDS, reduction(a, view))
         for width in view.lengths.values()
         for _, a in wanted
     ]
-    names = [f"{name}_{window}" for window in view.windows for name, _ in wanted]
+    names = [output for window in view.windows for name, a in wanted for output in a.outputs(name, window)]
 
     def look(snapshot: Snapshot, key: bytes, at: int) -> Sequence[Any]:
         inside = [
@@ -112,40 +111,16 @@ def scanning(view: FeatureView, track: bytes) -> tuple[list[str], Look]:
             for item in decode(value)
             if not by_known or item[0] <= at
         ]
-        return [
-            function([1 if place is None else item[place] for event, item in inside if event >= at - width])
-            for width, place, function in outputs
-        ]
+        answer: list[Any] = []
+        for width, place, timed, reduce in outputs:
+            if place is None:
+                answer += reduce([1 for event, _ in inside if event >= at - width])
+            elif timed:
+                placed = ((event, item[place]) for event, item in inside if event >= at - width)
+                answer += reduce([one for one in placed if one[1] is not None])
+            else:
+                values = (item[place] for event, item in inside if event >= at - width)
+                answer += reduce([value for value in values if value is not None])
+        return answer
 
     return names, look
-
-
-def _direct(aggregate: Aggregate, view: FeatureView) -> Callable[[list[Any]], Any]:
-    function = _FUNCTIONS[aggregate.function]
-    if aggregate.function == "count":
-        return lambda values: sum(value is not None for value in values)
-    fewest = 2 if aggregate.function in ("variance", "stddev") else 1
-    exact = view.types[str(aggregate.column)] not in FLOATS
-    if exact and aggregate.function == "sum":
-        function = sum
-
-    def answer(values: list[Any]) -> Any:
-        numbers = [value for value in values if value is not None]
-        return function(numbers) if len(numbers) >= fewest else None
-
-    return answer
-
-
-def _mean(values: list[Any]) -> float:
-    return math.fsum(values) / len(values)
-
-
-_FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
-    "count": len,
-    "sum": math.fsum,
-    "mean": _mean,
-    "min": min,
-    "max": max,
-    "variance": lambda values: float(statistics.variance(map(float, values))),
-    "stddev": lambda values: float(statistics.stdev(map(float, values))),
-}

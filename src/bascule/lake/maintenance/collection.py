@@ -41,6 +41,8 @@ class Collection:
         expired_commits, expired_objects: states whose data were let go by the rules.
         branches: branches that lost their name, as nobody had touched them.
         skipped: tables that nothing was deleted of, each with why.
+        tracking: how many deleted runs, logged models, experiments and points of metrics went for good, and how many
+            stay since a version of a model came from them.
     """
 
     dry_run: bool
@@ -54,6 +56,7 @@ class Collection:
     expired_objects: int
     branches: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
+    tracking: dict[str, int] = field(default_factory=dict)
 
     @property
     def files(self) -> int:
@@ -79,6 +82,7 @@ class Collection:
             "expired": {"commits": self.expired_commits, "objects": self.expired_objects},
             "branches": list(self.branches),
             "skipped": dict(self.skipped),
+            "tracking": dict(self.tracking),
         }
 
 

@@ -6,7 +6,8 @@ part is taken in once, and memory is bounded. Kinds of others come in by the ent
 `bascule.sources`. The project room calls `gather`.
 """
 
-from bascule.lake.origins.gathering import Gathered, gather, is_address, is_held, peek, told_by_name
+from bascule.lake.origins.gathering import Gathered, gather, is_address, is_held, peek
+from bascule.lake.origins.local import told_by_name
 from bascule.lake.origins.origin import Asked, Options, Origin, Part, plain
 
 __all__ = [

@@ -14,8 +14,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bascule.errors import BasculeError, InputError, NotFound
+from bascule.errors import InputError, NotFound
 from bascule.lake.objects import Object
+from bascule.lake.origins.local import told_by_name
 from bascule.lake.origins.origin import Asked, Options, Origin, Part, Tell, plain, resolved
 from bascule.lake.seen import Source
 from bascule.store.locking import FileLock, Locked
@@ -96,17 +97,6 @@ def gather(
             yield Gathered(parts, tuple(asked.known), versions)
         for path in asked.spool.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@contextmanager
-def told_by_name(parts: Sequence[Part]) -> Iterator[None]:
-    """Let errors call parts by their names, and not by where they were put meanwhile."""
-    try:
-        yield
-    except BasculeError as error:
-        for part in parts:
-            error.message = error.message.replace(str(part.path), part.name)
-        raise
 
 
 def peek(

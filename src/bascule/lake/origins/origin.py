@@ -74,6 +74,7 @@ class Part:
         origin: the address that it came from, without secrets.
         version: what the origin said of it: `etag`, `mtime`, `query`, `from` and `to`, …
         rejected: records that could not be read on the way here.
+        assumed: what the file left open, and how it was read, a sentence each.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Part:
     origin: str = ""
     version: Mapping[str, str] = field(default_factory=dict)
     rejected: Sequence[Rejected] = ()
+    assumed: tuple[str, ...] = ()
 
 
 class Origin(Protocol):

@@ -45,6 +45,8 @@ class CsvFile:
         decimal: what stands before the decimals of a number: a point or a comma.
         written: columns that hold texts which look like moments, and how these may be written.
         formats: how they are read.
+        sample: how many rows it was looked through for; 0 for all.
+        commas: a column of texts may be one of numbers with decimal commas.
     """
 
     path: Path
@@ -54,6 +56,17 @@ class CsvFile:
     decimal: str = "."
     written: Mapping[str, Written] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
+    sample: int = 0
+    commas: bool = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a sample leaves open how numbers or moments are written: only all values can say."""
+        return self.commas or self.decimal != "." or bool(self.written)
+
+    def texts(self) -> CsvFile:
+        """Return the file with all columns as texts."""
+        return replace(self, types=dict.fromkeys(self.names, "VARCHAR"), written={}, formats={})
 
     def relation(self, columns: Sequence[Conversion], rejects: str = "", *, aside: bool = False) -> str:
         """Return SQL for FROM that reads the columns, in their order.
@@ -100,25 +113,28 @@ class CsvFile:
         return _options(self.head, self.null_values, self.decimal)
 
 
-def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[str, ...]) -> CsvFile:
+def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[str, ...], sample: int = 0) -> CsvFile:
     """Look a CSV file through.
+
+    Args:
+        sample: look at so many rows only: what is found is a guess then. 0 for all.
 
     Raises:
         InputError: when it is empty, not UTF-8, has no usable header, or cannot be cut into fields at all.
     """
     head = text.read_head(path)
-    found = _sniffed(connection, path, head, null_values, ".")
-    decimal = "."
+    found = _sniffed(connection, path, head, null_values, ".", sample)
+    decimal, turned = ".", []
     texts = [place for place, kind in enumerate(found.kinds) if kind == "VARCHAR"]
     if any(_may_have_commas(values) for values in text.first_values(path, head, texts)):
-        other = _sniffed(connection, path, head, null_values, ",")
+        other = _sniffed(connection, path, head, null_values, ",", sample)
         pairs = zip(head.columns, found.kinds, other.kinds, strict=True)
         turned = [name for name, a, b in pairs if (a, b) == ("VARCHAR", "DOUBLE")]
-        plain = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), null_values)
+        plain = CsvFile(path, head, dict.fromkeys(head.columns, "VARCHAR"), null_values, sample=sample)
         if _is_better(found.kinds, other.kinds) and (head.delimiter != "," or _are_decimals(connection, plain, turned)):
             found, decimal = other, ","
     types = dict(zip(head.columns, found.kinds, strict=True))
-    file = CsvFile(path, head, types, null_values, decimal)
+    file = CsvFile(path, head, types, null_values, decimal, sample=sample, commas=bool(turned))
     return _with_moments(connection, file, found)
 
 
@@ -126,6 +142,21 @@ def without_lossy(columns: Sequence[Conversion]) -> str:
     """Return the WHERE that leaves out rows with a value that its wanted type does not hold."""
     tests = " OR ".join(f"({test})" for c in columns for test in (c.lossy, c.refused) if test)
     return f" WHERE NOT coalesce({tests}, false)" if tests else ""
+
+
+def without_values(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> set[str]:
+    """Return the columns that look like texts because the sample has no value of them."""
+    names = [name for name, kind in file.types.items() if kind == "VARCHAR"]
+    if not names:
+        return set()
+    rows = sampled(file.texts().relation(file.texts().conversions({})), file.sample)
+    counts = connection.execute(f"SELECT {', '.join(f'count({quoted(name)})' for name in names)} FROM {rows}")
+    return {name for name, count in zip(names, counts.fetchall()[0], strict=True) if not count}
+
+
+def sampled(relation: str, rows: int) -> str:
+    """Return text for FROM with the first rows of a relation; with all of them for 0."""
+    return f"(SELECT * FROM {relation} LIMIT {rows})" if rows else relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +173,7 @@ def _with_moments(connection: duckdb.DuckDBPyConnection, file: CsvFile, sniffed:
     texts = [name for name, kind in file.types.items() if kind == "VARCHAR" or name in guessed]
     listed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in file.names)
     options = f"{_options(file.head, file.null_values)}, auto_detect = false, columns = {{{listed}}}"
-    relation = f"read_csv({literal(str(file.path))}, {options}, ignore_errors = true)"
+    relation = sampled(f"read_csv({literal(str(file.path))}, {options}, ignore_errors = true)", file.sample)
     written = moments.find(connection, relation, texts)
     for name, guess in guessed.items():
         if name not in written or not written[name].whole:
@@ -188,20 +219,20 @@ def nearly(connection: duckdb.DuckDBPyConnection, file: CsvFile, share: float) -
 
 
 def _sniffed(
-    connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], decimal: str
+    connection: duckdb.DuckDBPyConnection, path: Path, head: Head, null_values: tuple[str, ...], decimal: str, rows: int
 ) -> _Sniffed:
-    options = f"{_options(head, null_values, decimal)}, ignore_errors = true, sample_size = -1"
+    options = f"{_options(head, null_values, decimal)}, ignore_errors = true, sample_size = {rows or -1}"
     try:
-        rows = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
+        told = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
     except duckdb.Error as error:
         raise _unreadable(connection, path, head, null_values, error) from error
-    kinds = [column["type"] for column in rows[0]["Columns"]]
+    kinds = [column["type"] for column in told[0]["Columns"]]
     if len(kinds) != len(head.columns):
         raise InputError(
             f"{path}: the header names {len(head.columns)} columns, the rows have {len(kinds)}.",
             hint="Check the delimiter and the quotes in the first lines.",
         )
-    formats = {"DATE": rows[0]["DateFormat"] or "", "TIMESTAMP": rows[0]["TimestampFormat"] or ""}
+    formats = {"DATE": told[0]["DateFormat"] or "", "TIMESTAMP": told[0]["TimestampFormat"] or ""}
     return _Sniffed(kinds, {kind: how for kind, how in formats.items() if how not in ISO})
 
 
@@ -230,7 +261,8 @@ def _are_decimals(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns:
         f"count(*) FILTER (contains({quoted(name)}, ',') AND NOT regexp_full_match({quoted(name)}, {_GROUPED}))"
         for name in columns
     )
-    return all(connection.execute(f"SELECT {tests} FROM {file.relation(file.conversions({}))}").fetchall()[0])
+    rows = sampled(file.relation(file.conversions({})), file.sample)
+    return all(connection.execute(f"SELECT {tests} FROM {rows}").fetchall()[0])
 
 
 def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:
@@ -241,6 +273,7 @@ def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: 
     """
     found = take_rejected(connection, rejects)
     if found:
+        found = _by_line(found)
         told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
@@ -264,6 +297,24 @@ def take_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> list[d
     return found
 
 
+def _by_line(rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one of what was said of each line. Of fields too many or too few each is told: the last says the count."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rejected:
+        place = row["file_path"], row["line_byte_position"]
+        if place not in found or _further(row, found[place]):
+            found[place] = row
+    return list(found.values())
+
+
+def _further(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    kind = row["error_type"]
+    if kind != other["error_type"] or kind not in ("TOO MANY COLUMNS", "MISSING COLUMNS"):
+        return False
+    many, before = (int(re.findall(r"\d+", one["error_message"])[1]) for one in (row, other))
+    return many > before if kind == "TOO MANY COLUMNS" else many < before
+
+
 def set_aside(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], rejects: str, name: str
 ) -> list[Rejected]:
@@ -273,7 +324,7 @@ def set_aside(
         name: what the file is called.
     """
     types = {c.name: c.wanted for c in columns}
-    rows = {row["line_byte_position"]: row for row in reversed(take_rejected(connection, rejects))}
+    rows = {row["line_byte_position"]: row for row in _by_line(take_rejected(connection, rejects))}
     lines = text.lines_at(file.path, [position - 1 for position in sorted(rows)])
     found = {
         line: Rejected(name, line, _reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")

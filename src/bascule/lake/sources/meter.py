@@ -28,13 +28,14 @@ class Meter:
         self._done = 0  # bytes of files that are through
         self._current = 0  # bytes of the one that is read
         self._rows = 0
+        self._path: Path | None = None
         self._began = self._told = time.monotonic()
 
     def counted(self, rows: Rows, path: Path) -> Rows:
         """Return the rows of a file so that they are counted as they are read."""
         for_row = _bytes_of_row(path)
-        self._done += self._current
-        self._current = self._bytes[path]
+        self._done += self._current if path != self._path else 0  # it may be read a second time
+        self._current, self._path = self._bytes[path], path
         of_file = 0
 
         def count(number: int) -> None:

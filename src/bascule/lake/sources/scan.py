@@ -19,11 +19,13 @@ from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to
 from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
 from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
+from bascule.lake.sources.exact import Exact, exact, schema_of, typed
 from bascule.lake.sources.jsonfiles import JsonFile
 from bascule.lake.sources.moments import NO_DATES, Dates
 from bascule.lake.sources.quarantine import Quarantine, Rejected
 
 NULL_VALUES = ("", "NA")
+BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class SourceScan:
         dates: in which order the days and months of CSV files are read, and what was assumed of it.
         aside: tells which records of a file were left out when it was read, when that is tolerated.
         unfit: returns the error for a column whose value was refused as it was read.
+        exact: how the texts that `parts` give become values; empty where they give values.
     """
 
     relation: str
@@ -61,6 +64,22 @@ class SourceScan:
     dates: Dates = NO_DATES
     aside: Callable[[Path], list[Rejected]] | None = None
     unfit: Callable[[str], InputError] | None = None
+    exact: tuple[Sequence[Exact], ...] = ()
+
+    def rows_of(self, connection: duckdb.DuckDBPyConnection, path: Path) -> pa.RecordBatchReader:
+        """Read one of the files; to be read within `told`."""
+        place = self.files.index(path)
+        rows = connection.sql(f"FROM {self.parts[place]}").to_arrow_reader(BATCH_ROWS)
+        if not self.exact:
+            return rows
+        columns = self.exact[place]
+        return pa.RecordBatchReader.from_batches(schema_of(columns), typed(rows, columns))
+
+    def schema(self, connection: duckdb.DuckDBPyConnection) -> pa.Schema:
+        """The columns and types of the rows."""
+        if self.exact:
+            return schema_of(self.exact[0])
+        return connection.sql(f"FROM {self.relation} LIMIT 0").to_arrow_table().schema
 
     @contextmanager
     def told(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -90,6 +109,7 @@ def read_source(
     known: Mapping[str, str] | None = None,
     quarantine: Quarantine | None = None,
     spool: Path | None = None,
+    sample: int = 0,
 ) -> SourceScan:
     """Look a source through and return how to read it.
 
@@ -107,6 +127,9 @@ def read_source(
         known: the same by column in lower case, for a source that was read before.
         quarantine: leave records out that cannot be read, rather than fail; `SourceScan.aside` tells them then.
         spool: where parts of files may be written meanwhile; needed with `quarantine`.
+        sample: look at so many rows of CSV files only. What is found is a guess then. Where it has `exact`, reading
+            raises `Misfit`, or an error, for a row that does not fit, and else gives what a whole look would; where it
+            has not, nothing can be told without one.
 
     Raises:
         NotFound: when there is no such file.
@@ -117,10 +140,10 @@ def read_source(
     kind = discovery.format_of(paths[0])
     if kind == "parquet":
         return _parquet(paths, connection, expected, evolve)
-    share = quarantine.share if quarantine else 0.0
+    share = quarantine.share if quarantine and not sample else 0.0
     folder = spool if share else None
     files: list[CsvFile | JsonFile] = [
-        csvfiles.look(connection, path, tuple(null_values))
+        csvfiles.look(connection, path, tuple(null_values), sample)
         if kind == "csv"
         else jsonfiles.look(connection, path, folder)
         for path in paths
@@ -129,7 +152,7 @@ def read_source(
     files = [file.reading(order.orders) if isinstance(file, CsvFile) else file for file in files]
     if expected is None:
         files = [csvfiles.nearly(connection, file, share) if isinstance(file, CsvFile) else file for file in files]
-    scan, strict = _of_files(files, kind, connection, expected, evolve, quarantine if share else None)
+    scan, strict = _of_files(files, kind, connection, expected, evolve, quarantine if share else None, sample)
     scan = replace(scan, dates=order)
     if not checked:
         return scan
@@ -144,6 +167,7 @@ def _of_files(
     expected: pa.Schema | None,
     evolve: bool,
     quarantine: Quarantine | None,
+    sample: int,
 ) -> tuple[SourceScan, list[str]]:
     """Return a scan that keeps what it cannot read, and the same relations failing instead."""
     _same_columns([(file.path, file.names) for file in files])
@@ -153,18 +177,41 @@ def _of_files(
     columns = [file.conversions(wanted) for file in files]
     rejects = f"rejects_{uuid.uuid4().hex[:12]}" if kind == "csv" else ""
     aside = None
-    if quarantine is None:
+    if quarantine is None and not sample:
         for file, conversions in zip(files, columns, strict=True):
             _refuse_lossy(connection, file, conversions)
-    else:
+    elif quarantine is not None:
         aside = partial(_aside, connection, files, columns, rejects, quarantine)
     left = quarantine is not None
     relations = [f.relation(c, rejects, aside=left) for f, c in zip(files, columns, strict=True)]
     found = tuple(Column(c.name, c.wanted) for c in columns[0])
     paths = tuple(file.path for file in files)
-    scan = SourceScan(_union(relations, found), kind, paths, found, None, tuple(relations), rejects, aside=aside)
+    scan = SourceScan(
+        _union(relations, found), kind, paths, found, None, tuple(relations), rejects=rejects, aside=aside
+    )
     scan = replace(scan, unfit=partial(_unfit, files, columns))
+    if sample:
+        scan = _exact(connection, scan, files, columns)
     return scan, [f.relation(c) for f, c in zip(files, columns, strict=True)]
+
+
+def _exact(
+    connection: duckdb.DuckDBPyConnection,
+    scan: SourceScan,
+    files: Sequence[CsvFile | JsonFile],
+    columns: Sequence[Sequence[Conversion]],
+) -> SourceScan:
+    """Return a scan that reads texts, to be turned into values one by one; the same scan where that cannot be."""
+    found = []
+    for file, conversions in zip(files, columns, strict=True):
+        if not isinstance(file, CsvFile) or file.is_doubtful:
+            return scan
+        how = exact(conversions, file.types, csvfiles.without_values(connection, file))
+        if how is None:
+            return scan
+        found.append(how)
+    texts = [f.texts().relation(f.texts().conversions({})) for f in files if isinstance(f, CsvFile)]
+    return replace(scan, parts=tuple(texts), rejects="", exact=tuple(found))
 
 
 def _aside(
@@ -230,7 +277,8 @@ def _type_of(file: CsvFile | JsonFile, name: str) -> str:
 
 def _has_values(connection: duckdb.DuckDBPyConnection, file: CsvFile | JsonFile, name: str) -> bool:
     column = convert(name, "VARCHAR", "VARCHAR", from_text=True)
-    found = connection.execute(f"SELECT count(*) FROM {file.relation([column])} WHERE {quoted(name)} IS NOT NULL")
+    rows = csvfiles.sampled(file.relation([column]), file.sample if isinstance(file, CsvFile) else 0)
+    found = connection.execute(f"SELECT count(*) FROM {rows} WHERE {quoted(name)} IS NOT NULL")
     return bool(found.fetchall()[0][0])
 
 

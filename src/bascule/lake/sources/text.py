@@ -160,7 +160,6 @@ def first_value(path: Path, head: Head, column: int, test: Callable[[str], bool]
     return None
 
 
-# One of 256 characters fits every byte, so a guess among such encodings would take wrong letters in silence.
 NOT_UTF8 = (
     'Say how it is written: --option encoding=cp1252, or options = { encoding = "cp1252" } under its [source]; '
     "or convert it: iconv -f cp1252 -t utf-8 OLD > NEW"
@@ -191,7 +190,7 @@ def _decoded(data: bytes, path: Path) -> str:
         return data[: error.start].decode("utf-8-sig")
 
 
-def _fields(text: str, delimiter: str) -> tuple[tuple[int, int], list[str]]:
+def _fields(text: str, delimiter: str) -> tuple[tuple[float, int], list[str]]:
     rows = []
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
@@ -203,8 +202,11 @@ def _fields(text: str, delimiter: str) -> tuple[tuple[int, int], list[str]]:
         return (0, 0), []
     header = rows[0] if rows else []
     agreeing = sum(len(row) == len(header) for row in rows)
-    # Half of the rows must agree before their number of fields counts: a comma in a text must not win.
-    return (int(agreeing * 2 >= len(rows)) * len(header), agreeing), header
+    # Half of the rows must agree before their number of fields counts: a comma in a text must not win. Where most have
+    # several fields and few agree, the lines are wrong, and not the sign: better than one column by another sign.
+    parted = 2 * sum(len(row) > 1 for row in rows[1:]) > len(rows) - 1
+    fields = len(header) if agreeing * 2 >= len(rows) else 1.5 if parted and len(header) > 1 else 0
+    return (fields, agreeing), header
 
 
 def _header(cells: list[str], path: Path) -> tuple[str, ...]:

@@ -15,25 +15,34 @@ QUARANTINE = "quarantine"
 _BETWEEN = r"""[\s,;|"':{}\[\]()=<>]"""
 
 
-def from_quarantine(request: Request) -> list[Forgotten]:
-    """Remove quarantined lines that hold every value of the key as a value of their own.
+def from_quarantine(*requests: Request) -> list[Forgotten]:
+    """Remove quarantined lines that hold every value of a subject's key as a value of their own.
 
     A value that is not distinctive, such as the number 7, means somebody else in lines of other tables: they stay.
+
+    Args:
+        requests: the subject by its names in several tables; a line that two of them mean counts once.
     """
-    if QUARANTINE not in records.names(request.workspace):
+    first = requests[0]
+    if QUARANTINE not in records.names(first.workspace):
         return []
+    told = forget_rows(
+        first.workspace,
+        QUARANTINE,
+        " OR ".join(f"({_means(request)})" for request in requests),
+        dry_run=first.dry_run,
+        author=actor(),
+        despite_hold=first.despite_hold,
+    )
+    return [Forgotten("quarantine", told.rows)] if told.rows else []
+
+
+def _means(request: Request) -> str:
+    """Return the condition for a line to be about a subject."""
     terms = [f"({_holds(str(value))})" for value in request.key.values()]
     if not any(distinctive(str(value)) for value in request.key.values()):
         terms.append(f'"table" = {literal(request.table)}')
-    told = forget_rows(
-        request.workspace,
-        QUARANTINE,
-        " AND ".join(terms),
-        dry_run=request.dry_run,
-        author=actor(),
-        despite_hold=request.despite_hold,
-    )
-    return [Forgotten("quarantine", told.rows)] if told.rows else []
+    return " AND ".join(terms)
 
 
 def _holds(value: str) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bascule.errors import InputError
+from bascule.lake.origins.local import CONVERTED
+from bascule.lake.sources.discovery import FORMATS
 
-TABLES = (".csv", ".tsv", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")
+TABLES = (*FORMATS, *CONVERTED)
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 TEXTS = (".txt", ".md", ".html", ".pdf")
 _DATED = re.compile(r"(?:[-_. ]*(?:part|batch|chunk|page)?[-_. ]*\d+[a-z]?)+$", re.IGNORECASE)
@@ -180,7 +182,7 @@ def _pattern(root: Path, folder: Path, files: list[Path]) -> str:
 def _no_tables(path: Path, files: list[Path], images: int, texts: int) -> InputError:
     kinds = Counter(one.suffix.lower() or "no suffix" for one in files)
     found = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(5))
-    hint = "Give a folder with CSV, TSV, Parquet, JSON or JSON Lines files."
+    hint = "Give a folder with CSV, TSV, Parquet, JSON, JSON Lines, Avro, Arrow, Excel or ZIP files."
     if images or texts:
         kind = "images" if images >= texts else "texts"
         hint = (

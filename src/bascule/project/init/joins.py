@@ -21,6 +21,36 @@ FEWEST_VALUES = 3
 MANY_NUMBERS, GAPS = 20, 4
 MOST_ALIASES = 4
 
+#: Names of people by what they do: `orders.customer` is somebody of the table `people`, `users` or `accounts`.
+PEOPLE = {
+    *(
+        "account",
+        "author",
+        "buyer",
+        "client",
+        "contact",
+        "customer",
+        "driver",
+        "employee",
+        "guest",
+        "holder",
+        "manager",
+    ),
+    *("holder", "member", "owner", "parent", "party", "passenger", "patient", "payer", "person", "people", "player"),
+    *(
+        "reader",
+        "recipient",
+        "seller",
+        "sender",
+        "staff",
+        "student",
+        "subscriber",
+        "supplier",
+        "teacher",
+        "user",
+        "vendor",
+    ),
+}
 #: Names of keys that say nothing about what they name.
 NO_NAMES = ("id", "key", "no", "nr", "num", "number", "code", "uuid", "guid")
 
@@ -182,6 +212,8 @@ def _family(column: Column) -> str:
 def _named_like(left: str, right: str, other: Table) -> bool:
     """Tell whether `left` is how one would call the column `right` of another table: `plane_id` for `planes.id`."""
     names = singulars(other.name)
+    if right.lower() in NO_NAMES and names & PEOPLE:
+        names = names | PEOPLE
     alike = {f"{one}_{right.lower()}" for one in names} | {f"{one}{right.lower()}" for one in names}
     return left.lower() in names | alike or left.lower().endswith(tuple(f"_{one}" for one in alike))
 

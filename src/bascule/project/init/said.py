@@ -31,6 +31,8 @@ def _of_tables(found: Findings) -> Iterator[str]:
 
 def _of_dates(found: Findings) -> Iterator[str]:
     for table in found.tables:
+        for assumed in table.assumed:
+            yield f"look at {assumed}; if that is wrong, set options = {{encoding = …}} in [source.{table.name}]"
         for assumed in table.dates.assumed:
             yield f"look at {table.name}: {assumed}; if that is wrong, set dates in [source.{table.name}]"
         for assumed in table.texts.assumed:

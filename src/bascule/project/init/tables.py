@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import duckdb
 
 from bascule.errors import InputError
 from bascule.lake import read_source
+from bascule.lake.origins.local import readable_files
 from bascule.lake.sources.moments import NO_DATES, Dates
 from bascule.project.init.folder import FileGroup, Folder
 from bascule.project.init.sql import one_row, quoted
@@ -92,6 +94,7 @@ class Table:
     Attributes:
         dates: in which order its days and months were read, where both look the same.
         texts: the same for columns that stay texts in the table and are read in SQL.
+        assumed: what else its files left open, and how they were read, a sentence each.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Table:
     key: tuple[str, ...] = ()
     dates: Dates = NO_DATES
     texts: Dates = NO_DATES
+    assumed: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -137,14 +141,17 @@ def load_tables(connection: duckdb.DuckDBPyConnection, folder: Folder) -> list[T
     Raises:
         InputError: a file cannot be read, or a table has no rows.
     """
-    scans = [(group, read_source(str(folder.root / group.pattern), connection)) for group in folder.groups]
-    order = shown_order(scan.dates for _, scan in scans)
-    tables = []
-    for group, scan in scans:
-        if scan.dates.unsure and order:  # the other tables of the folder show what this one leaves open
-            scan = read_source(str(folder.root / group.pattern), connection, dates=order)
-        connection.execute(f"create table {quoted(group.name)} as select * from {scan.relation}")
-        tables.append(replace(describe(connection, group), dates=scan.dates))
+    with ExitStack() as held:
+        found = [held.enter_context(readable_files(folder.root / group.pattern)) for group in folder.groups]
+        scans = [read_source([part.path for part in parts], connection) for parts in found]
+        order = shown_order(scan.dates for scan in scans)
+        tables = []
+        for group, parts, scan in zip(folder.groups, found, scans, strict=True):
+            if scan.dates.unsure and order:  # the other tables of the folder show what this one leaves open
+                scan = read_source([part.path for part in parts], connection, dates=order)
+            connection.execute(f"create table {quoted(group.name)} as select * from {scan.relation}")
+            assumed = tuple(one for part in parts for one in part.assumed)
+            tables.append(replace(describe(connection, group), dates=scan.dates, assumed=assumed))
     return tables
 
 

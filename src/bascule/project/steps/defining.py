@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from bascule.contracts import Contract
-from bascule.errors import ProjectFileError
-from bascule.project.definitions import entities, request_view, views
+from bascule.project.definitions import about, entities, request_view, views
+from bascule.project.promises import promise
 from bascule.project.receipt import Output
 from bascule.project.shipping import deployment_of
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -19,7 +18,7 @@ from bascule.tracking import Run
 NAME = "define"
 # The rest of the history is written by those who make it: tables by ingestion, models by training, the traffic of a
 # deployment by delivery.
-OWNED = ("contracts/", "entities/", "features/")
+OWNED = ("contracts/", "entities/", "features/", "services/")
 
 
 def inputs(context: Context) -> Terms:
@@ -72,26 +71,31 @@ def objects(context: Context) -> dict[str, dict[str, Any]]:
 
 
 def definitions(context: Context) -> dict[str, dict[str, Any]]:
-    """Return what the files alone define: contracts, entities and feature views, by path."""
+    """Return what the files define: contracts, entities, feature views and services, by path."""
     project = context.project
     found: dict[str, dict[str, Any]] = {}
     for table, settings in project.contract.items():
-        text = _text(context, ("contract", table, "file"), settings.file)
-        Contract.parse(text, file=settings.file)
-        found[f"contracts/{table}"] = {"kind": "contract", "table": table, "text": text, "file": settings.file}
+        found[f"contracts/{table}"] = dict(promise(project, ("contract", table, "file"), table, settings.file))
     for name, view in project.views().items():
         if view.contract is not None:
-            text = _text(context, ("features", name, "contract"), view.contract)
-            Contract.parse(text, file=view.contract)
-            place = f"features/{name}"
-            found[f"contracts/{place}"] = {"kind": "contract", "table": place, "text": text, "file": view.contract}
+            key, place = ("features", name, "contract"), f"features/{name}"
+            found[f"contracts/{place}"] = dict(promise(project, key, place, view.contract))
     for entity in entities(project):
         found[f"entities/{entity.name}"] = msgspec.to_builtins(entity)
     for made in views(project):
-        found[f"features/{made.name}"] = msgspec.to_builtins(made)
+        found[f"features/{made.name}"] = msgspec.to_builtins(made) | about(project, made.name)
     if (request := request_view(project)) is not None:
-        found[f"features/{request.name}"] = msgspec.to_builtins(request)
-    return found
+        found[f"features/{request.name}"] = msgspec.to_builtins(request) | about(project, request.name)
+    return found | {f"services/{name}": _service(context, name) for name in project.service}
+
+
+def _service(context: Context, name: str) -> dict[str, Any]:
+    """A feature service; its version is one more than the branch's where its features are others."""
+    features = list(context.project.service[name].features)
+    held = context.workspace.history.read(context.head, f"services/{name}") or {"version": 0, "features": []}
+    version = held["version"] + (held["features"] != features)
+    service = {"kind": "feature_service", "name": name, "version": version, "features": features}
+    return service | about(context.project, name)
 
 
 def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
@@ -108,15 +112,3 @@ def changes(context: Context, wanted: dict[str, dict[str, Any]]) -> dict[str, di
 def _outputs(context: Context, wanted: dict[str, dict[str, Any]]) -> tuple[Output, ...]:
     versions = {path: context.digest(path) or "" for path in sorted(wanted)}
     return tuple(Output(name=path, version=version, uri=f"bascule:{path}") for path, version in versions.items())
-
-
-def _text(context: Context, key: tuple[str, ...], name: str) -> str:
-    path = context.project.path(name)
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise context.project.problem(key, f"there is no file {name}.") from None
-    except UnicodeDecodeError as error:
-        raise ProjectFileError(
-            f"is not UTF-8 text (byte {error.start}).", file=path, hint="Save the file as UTF-8 text."
-        ) from None

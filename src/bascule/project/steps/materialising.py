@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bascule.features import LmdbStore, definition_digest, materialise
-from bascule.project.definitions import definitions_read, feature_set, tables_read
+from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
@@ -17,8 +17,7 @@ NAME = "materialise"
 
 def inputs(context: Context) -> Terms:
     """The tables that the views read, the definitions, and the branch whose store it is."""
-    definitions = {f"definition:{path}": context.digest(path) or "" for path in definitions_read(context.project)}
-    return {**_tables(context), **definitions, "branch": context.branch}
+    return {**_tables(context), **definition_terms(context), "branch": context.branch}
 
 
 def work(context: Context, run: Run, progress: Progress) -> Outcome:

@@ -10,7 +10,7 @@ import msgspec
 
 from bascule.errors import CheckFailed
 from bascule.features import FeatureSet, Leak, LeakReport, leak_report, training_rows
-from bascule.project.definitions import definitions_read, feature_set, tables_read
+from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output
 from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -27,7 +27,7 @@ def inputs(context: Context) -> Terms:
     project, training = context.project, context.project.training
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(project)}
-    terms |= {f"definition:{path}": context.digest(path) or "" for path in definitions_read(project)}
+    terms |= definition_terms(context)
     chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
     for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
         terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -7,8 +7,8 @@ from typing import Any
 from bascule.errors import AlreadyExists, BasculeError, CheckFailed, Conflict, InputError
 from bascule.lake.foreign import NamespaceNotEmpty, NoSuchNamespace, NoSuchTable, NoSuchView, Unknown
 from bascule.lake.foreign.namespaces import Contradiction
-from bascule.lake.masking import Masked
 from bascule.protocols.iceberg.messages import NoSuchRef
+from bascule.seeing import Masked
 
 # The first class that fits decides. A client deletes what it wrote for a commit when it reads 4xx, and repeats it when
 # it reads 409: so anything that may have landed is 500, and nothing that cannot succeed is 409.

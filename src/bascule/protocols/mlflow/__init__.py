@@ -7,8 +7,10 @@ permission.
 
 from bascule.protocols.mlflow.endpoints import ENDPOINTS, VERSION, Endpoint, match
 from bascule.protocols.mlflow.errors import envelope, refused, told
+from bascule.protocols.mlflow.exporting import file_of, is_exported, list_exported
 from bascule.protocols.mlflow.files import list_proxied, place_of_run
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, read_body
+from bascule.protocols.mlflow.otlp import read_spans, unpacked
 from bascule.protocols.mlflow.versions import place_of_version
 
 __all__ = [
@@ -19,11 +21,16 @@ __all__ = [
     "Endpoint",
     "Fields",
     "envelope",
+    "file_of",
+    "is_exported",
+    "list_exported",
     "list_proxied",
     "match",
     "place_of_run",
     "place_of_version",
     "read_body",
+    "read_spans",
     "refused",
     "told",
+    "unpacked",
 ]

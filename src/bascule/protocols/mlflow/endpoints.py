@@ -6,10 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bascule.errors import InputError
-from bascule.protocols.mlflow import experiments, files, metrics, models, registered, runs, versions
+from bascule.protocols.mlflow import (
+    assessments,
+    experiments,
+    files,
+    metrics,
+    models,
+    registered,
+    runs,
+    traces,
+    versions,
+)
 from bascule.protocols.mlflow.messages import Answer, Ask
+from bascule.protocols.mlflow.version import VERSION
 
-VERSION = "3.3.2"  # of the protocol: from 3.4 on clients send their traces elsewhere than to where they are kept here
+__all__ = ["ENDPOINTS", "VERSION", "Endpoint", "match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,7 @@ def _table() -> list[Endpoint]:
         Endpoint("DELETE", "logged-models/{model_id}/tags/{key}", write, m.delete_tag),
         Endpoint("GET", "logged-models/{model_id}/artifacts/directories", read, m.list_files),
         Endpoint("GET", "logged-models/{model_id}/artifacts/files", read, m.place_of_file, file=True),
+        *_of_traces(),
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
         Endpoint("POST", "registered-models/rename", write, g.rename_model),
@@ -124,6 +136,31 @@ def _table() -> list[Endpoint]:
         Endpoint("POST", "model-versions/transition-stage", write, v.transition),
         Endpoint("POST", "model-versions/set-tag", write, v.set_version_tag),
         Endpoint("DELETE", "model-versions/delete-tag", write, v.delete_version_tag),
+    ]
+
+
+def _of_traces() -> list[Endpoint]:
+    read, write, t, a = "read", "write", traces, assessments
+    one, said = "traces/{trace_id}", "traces/{trace_id}/assessments/{assessment_id}"
+    return [
+        Endpoint("POST", "traces", write, t.start),
+        Endpoint("GET", "traces", read, t.search_2),
+        Endpoint("POST", "traces/search", read, t.search),
+        Endpoint("GET", "traces/get", read, t.get),
+        Endpoint("GET", "traces/batchGet", read, t.batch),
+        Endpoint("POST", "traces/batchGetInfos", read, t.batch_infos),
+        Endpoint("POST", "traces/delete-traces", write, t.delete),
+        Endpoint("POST", "traces/link-to-run", write, t.link),
+        Endpoint("POST", "traces/link-prompts", write, t.link_prompts),
+        Endpoint("GET", one, read, t.info),
+        Endpoint("PATCH", one, write, t.end),
+        Endpoint("GET", f"{one}/info", read, t.info_2),
+        Endpoint("PATCH", f"{one}/tags", write, t.set_tag),
+        Endpoint("DELETE", f"{one}/tags", write, t.delete_tag),
+        Endpoint("POST", f"{one}/assessments", write, a.create),
+        Endpoint("GET", said, read, a.get),
+        Endpoint("PATCH", said, write, a.update),
+        Endpoint("DELETE", said, write, a.delete),
     ]
 
 

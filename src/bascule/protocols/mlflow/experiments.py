@@ -8,10 +8,10 @@ from sqlalchemy import select
 
 from bascule.catalog.schema import experiments as table
 from bascule.errors import InputError
+from bascule.protocols.mlflow.exporting import is_exported
 from bascule.protocols.mlflow.limits import EXPERIMENT_TAG, checked_key, checked_name, checked_value, tags_of
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, milliseconds, pairs, present
 from bascule.tracking import experiments as kept
-from bascule.tracking.artifacts import confined
 from bascule.tracking.inputs import dataset_summaries
 from bascule.tracking.search.conditions import LISTS, NULLS, NUMBERS, TEXTS, demand, holds
 from bascule.tracking.search.grammar import Comparison, Ordering, parse_filter, parse_order
@@ -32,7 +32,7 @@ def number_of(told: Fields, name: str = "experiment_id", default: str = "") -> i
 
 def experiment_number(text: str) -> int:
     """Return the number that an experiment's id is."""
-    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+    if not text.isdecimal() or not text.isascii() or len(text) > 18:
         raise InputError(
             f"Invalid experiment ID: {text[:60]!r}. It must be an integer.", hint="Search the experiments."
         )
@@ -77,7 +77,8 @@ def raise_foreign(location: str) -> None:
             f"Invalid artifact location: {location[:100]!r}. Artifacts are kept by this server.",
             hint=f"Leave it out, or begin it with {prefix!r}.",
         )
-    confined(location.removeprefix(prefix).lstrip("/"))
+    if is_exported(location.removeprefix(prefix).lstrip("/")):
+        raise InputError(f"{location[:100]!r} is where registered models are read.", hint="Leave it out.")
 
 
 def get(ask: Ask) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ def create(ask: Ask) -> Answer:
             hint="Give one of them.",
         )
     started = told.integer("start_time", 0, least=0, most=LATEST_TIME)
-    run = remote.create_run(
+    row = remote.add_run(
         ask.tracker,
         number_of(told, default="0"),
         user=told.text("user_id") or ask.user,
@@ -58,7 +59,10 @@ def create(ask: Ask) -> Answer:
         tags=tags,
         branch=tags.get("bascule.branch") or ask.branch,
     )
-    return Answer(b'{"run":' + one_run(ask, run) + b"}")
+    # What was just written is not read back: this is half of the work.
+    told_tags = [{"key": key, "value": value} for key, value in {**tags, remote.NAME_TAG: row["name"]}.items()]
+    about = info(SimpleNamespace(**row, finished_at=None))
+    return Answer({"run": {"info": about, "data": {"tags": told_tags}, "inputs": {}}})
 
 
 def get(ask: Ask) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bascule.errors import InputError
+from bascule.protocols.mlflow.exporting import address_of
 from bascule.protocols.mlflow.limits import REGISTRY_TAG, tags_of
 from bascule.protocols.mlflow.messages import Answer, Ask
 from bascule.protocols.mlflow.registry import (
@@ -23,9 +24,9 @@ from bascule.protocols.mlflow.registry import (
     version_of,
 )
 from bascule.registry import external
-from bascule.registry.external import Object
+from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
-from bascule.tracking import logged, remote
+from bascule.tracking import logged, remote, vouching
 from bascule.tracking.artifacts import confined
 from bascule.tracking.search.grammar import parse_filter, parse_order
 
@@ -48,7 +49,8 @@ def create_version(ask: Ask) -> Answer:
         "tags": tags,
         "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
     }
-    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user)
+    facts = vouching.registered(ws, place)
+    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user, facts=facts)
     return Answer({"model_version": version_json(external.find_model(ws, ask.branch, name), entry)})
 
 
@@ -106,15 +108,15 @@ def get_version(ask: Ask) -> Answer:
 def download_uri(ask: Ask) -> Answer:
     """Return where a version's files lie."""
     _, entry = version_of(ask)
-    return Answer({"artifact_uri": entry["artifact"]})
+    return Answer({"artifact_uri": address_of(files_of(entry))})
 
 
 def place_of_version(ask: Ask) -> str:
     """Return where a file of a version lies."""
     _, entry = version_of(ask)
-    root = str(entry["artifact"])
+    root = address_of(files_of(entry))
     if not root.startswith(SCHEME):
-        raise InputError("This version's files are in Bascule's own store.", hint="Fetch it with: bascule model")
+        raise InputError("This version's files are not here.", hint="Register a version of a model that is.")
     return f"{confined(root.removeprefix(SCHEME).lstrip('/'))}/{confined(ask.told.text('path', required=True))}"
 
 

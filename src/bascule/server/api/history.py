@@ -19,6 +19,12 @@ class NewBranch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str = "main"
 
 
+class DeleteBranch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether it goes even if main does not have all of it."""
+
+    force: bool = False
+
+
 class NewTag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A state to name for good."""
 
@@ -87,6 +93,11 @@ def create_branch(call: Call[None, NewBranch]) -> history.RefInfo:
     return next(ref for ref in history.branches(call.workspace) if ref.name == name)
 
 
+def delete_branch(call: Call[None, DeleteBranch]) -> None:
+    """Remove a branch's name; its commits stay reachable by their ids."""
+    call.workspace.history.delete_branch(call.path["name"], author=call.principal.name, force=call.body.force)
+
+
 def create_tag(call: Call[None, NewTag]) -> Tag:
     """Name a state for good."""
     made = call.workspace.history.tag(call.body.name, at=call.body.at, author=call.principal.name)
@@ -134,6 +145,7 @@ def audit_state(call: Call[None, None]) -> audit.AuditState:
 ROUTES = [
     Route("GET", f"{BASE}/branches", branches, "read"),
     Route("POST", f"{BASE}/branches", create_branch, "write"),
+    Route("POST", f"{BASE}/branches/{{name:path}}/delete", delete_branch, "write"),
     Route("GET", f"{BASE}/tags", tags, "read"),
     Route("POST", f"{BASE}/tags", create_tag, "write"),
     Route("GET", f"{BASE}/log", log, "read"),

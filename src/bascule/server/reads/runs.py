@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, Select, Table, or_, select
+from sqlalchemy import Connection, Row, Select, Table, func, or_, select
 
 from bascule.catalog import schema
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake.masking import HIDDEN, hidden_names
+from bascule.tracking.curves import every
 from bascule.tracking.points import value_of
+from bascule.tracking.status import CANDIDATE
 
 PAGE = 50
 SERIES_POINTS = 2000
@@ -101,6 +103,8 @@ def list_runs(
     wanted = _columns().order_by(schema.runs.c.started_at.desc(), schema.runs.c.id.desc()).limit(limit + 1)
     for column, value in ((schema.runs.c.status, status), (schema.runs.c.kind, kind)):
         wanted = wanted.where(column == value) if value else wanted
+    if not (kind or text):
+        wanted = wanted.where(schema.runs.c.kind != CANDIDATE)
     wanted = wanted.where(schema.runs.c.step == step) if step else wanted
     wanted = wanted.where(schema.runs.c.branch == branch) if branch else wanted
     if text:
@@ -229,21 +233,14 @@ def _series(conn: Connection, run_id: str) -> list[Series]:
     """Metrics that have more than one point; long ones are thinned to `SERIES_POINTS`, keeping the last."""
     m, names = schema.metric_points.c, schema.names.c
     number = select(schema.runs.c.number).where(schema.runs.c.id == run_id).scalar_subquery()
-    points: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
-    wanted = (
-        select(names.name, m.step, m.at, m.value, m.is_nan)
-        .join(schema.names, names.number == m.name)
-        .where(m.subject == number)
-        .order_by(names.name, m.step, m.at)
-    )
-    for key, step, at, value, nan in conn.execute(wanted):
-        points[key].append((step, at, value_of(value, nan)))
+    lengths = select(m.name, func.count()).where(m.subject == number).group_by(m.name).having(func.count() > 1)
+    counted = lengths.subquery()
+    query = select(counted, names.name.label("key")).join(schema.names, names.number == counted.c.name)
     found = []
-    for key, all_points in points.items():
-        if len(all_points) < 2:
-            continue
-        stride = -(-len(all_points) // SERIES_POINTS)
-        kept = all_points[::-stride][::-1]
+    for name, length, key in conn.execute(query.order_by(names.name)).all():
+        mine = (m.subject == number, m.name == name)
+        points = every(mine, -(-length // SERIES_POINTS), length)
+        kept = sorted((step, at, value_of(value, nan)) for value, nan, at, step in conn.execute(points))
         found.append(Series(key, [p[0] for p in kept], [p[1] for p in kept], [p[2] for p in kept]))
     return found
 

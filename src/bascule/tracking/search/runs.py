@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 
 from bascule.catalog.schema import dataset_uses, datasets, latest_metrics, names, run_params, run_tags, runs
 from bascule.errors import InputError
+from bascule.tracking.search.candidates import Candidates, beginning, candidates, equal, unordered
 from bascule.tracking.search.conditions import LISTS, NULLS, NUMBERS, TEXTS, demand, of_number, of_text
 from bascule.tracking.search.grammar import Comparison, Ordering, parse_filter, parse_order
 from bascule.tracking.search.pages import Page, next_token, offset_of
@@ -39,39 +40,42 @@ ATTRIBUTES: dict[str, tuple[ColumnElement[Any], bool]] = {
     "end_time": (runs.c.finished_at, False),
 }
 DATASET = {"name": datasets.c.name, "digest": datasets.c.digest, "context": dataset_uses.c.context}
+SORTED = 3000  # candidates that are sorted sooner than found among all that are sorted
 VIEWS = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("active", "deleted")}
-NEAR = 100  # characters of a value that its index holds
 
 
 @dataclass(frozen=True)
 class _Asked:
     """What is asked for, with the numbers of the names in it; a name that nobody used has none."""
 
-    experiments: Sequence[int]
+    experiments: Sequence[int] | None
     lifecycles: Sequence[str]
     conditions: list[Comparison]
     order: list[Ordering]
     numbers: dict[str, int]
+    also: Sequence[ColumnElement[bool]] = ()
 
 
 def search_runs(
     tracker: Tracker,
-    experiments: Sequence[int],
+    experiments: Sequence[int] | None,
     *,
     filter: str = "",
     order_by: Sequence[str] = (),
     view: str = "ACTIVE_ONLY",
     limit: int = 1000,
     token: str = "",
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> Page[Any]:
     """Return a page of the rows of runs.
 
     Args:
-        experiments: where to look.
+        experiments: where to look; None is everywhere.
         filter: see `grammar`; on metrics it asks the latest value.
         order_by: then by start, youngest first, and by id.
         view: ACTIVE_ONLY, DELETED_ONLY or ALL.
         token: what the page before gave.
+        also: more conditions on columns of `runs`.
 
     Raises:
         InputError: for a filter, an order or a token that cannot be read.
@@ -81,21 +85,37 @@ def search_runs(
     offset = offset_of(token)
     keyed: list[Comparison | Ordering] = [*conditions, *order]
     wanted = {one.key for one in keyed if one.entity in ("metric", "param", "tag")}
-    asked = _Asked(experiments, VIEWS[view], conditions, order, tracker.names.known(wanted))
+    asked = _Asked(experiments, VIEWS[view], conditions, order, tracker.names.known(wanted), also)
     with tracker.workspace.catalog.read() as conn:
         found = _found(conn, asked, offset, limit + 1)
     return Page(found[:limit], next_token(offset + limit) if len(found) > limit else "")
 
 
+def count_runs(tracker: Tracker, experiments: Sequence[int], *, filter: str = "", view: str = "ACTIVE_ONLY") -> int:
+    """Return how many runs a search would find; arguments and errors as `search_runs`."""
+    conditions = parse_filter(filter, ENTITIES)
+    wanted = {one.key for one in conditions if one.entity in ("metric", "param", "tag")}
+    asked = _Asked(experiments, VIEWS[view], conditions, [], tracker.names.known(wanted))
+    with tracker.workspace.catalog.read() as conn:
+        few = candidates(conn, asked.conditions, asked.numbers, None)
+        query = _of(few, select(func.count()).select_from(runs)).where(*_where(conn, asked, few))
+        found: int = conn.execute(query).scalar_one()
+    return found
+
+
 def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any]:
-    where = _where(conn, asked)
+    few = candidates(conn, asked.conditions, asked.numbers)
+    where = _where(conn, asked, few)
     first = asked.order[0] if asked.order else None
     if first is None or first.entity != "metric":
-        return list(conn.execute(_ordered(select(runs), where, asked).offset(offset).limit(limit)))
+        return list(conn.execute(_ordered(_of(few, select(runs)), where, asked).offset(offset).limit(limit)))
+    if few is not None and few.most <= SORTED:
+        query = _ordered(_of(few, select(runs)), where, asked, by_index=False)
+        return list(conn.execute(query.offset(offset).limit(limit)))
     # The index on a metric's values gives the first ones without a look at the others: values, then NaN, then none.
     found: list[Any] = []
     for part in (False, True, None):
-        query = _of_metric(asked, first, part)
+        query = _of_metric(conn, asked, first, part, few)
         rows = conn.execute(_ordered(query, where, asked, part is None).offset(offset).limit(limit - len(found))).all()
         found += rows
         if len(found) == limit:
@@ -108,20 +128,34 @@ def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any
     return found
 
 
-def _of_metric(asked: _Asked, first: Ordering, nan: bool | None) -> Select[Any]:
+def _of(few: Candidates | None, query: Select[Any]) -> Select[Any]:
+    """Ask a query of candidates only, each looked up."""
+    if few is None:
+        return query
+    found = few.subjects.cte("few").prefix_with("MATERIALIZED")
+    return query.join(found, found.c.subject == runs.c.number)
+
+
+def _of_metric(
+    conn: Connection, asked: _Asked, first: Ordering, nan: bool | None, few: Candidates | None
+) -> Select[Any]:
     number = asked.numbers.get(first.key, -1)
     latest = latest_metrics.c
     if nan is None:
-        return select(runs).where(~exists().where(latest.subject == runs.c.number, latest.name == number))
+        without = ~exists().where(latest.subject == runs.c.number, latest.name == number)
+        return _of(few, select(runs)).where(without)
     joined = latest_metrics.join(runs, runs.c.number == latest.subject)
-    return select(runs).select_from(joined).where(latest.name == number, latest.is_nan == nan)
+    query = select(runs).select_from(joined).where(latest.name == number, latest.is_nan == nan)
+    return query if few is None else query.where(unordered(conn, latest.subject).in_(few.subjects))
 
 
-def _ordered(query: Select[Any], where: list[Any], asked: _Asked, without: bool = False) -> Select[Any]:
+def _ordered(
+    query: Select[Any], where: list[Any], asked: _Asked, without: bool = False, by_index: bool = True
+) -> Select[Any]:
     query = query.where(*where)
     keys: list[Any] = []
     for place, one in enumerate(asked.order):
-        if place == 0 and one.entity == "metric":
+        if place == 0 and one.entity == "metric" and by_index:
             if not without:
                 keys.append(_directed(latest_metrics.c.value, one))
             continue
@@ -159,12 +193,13 @@ def _attribute(key: str) -> tuple[ColumnElement[Any], bool]:
     return found
 
 
-def _where(conn: Connection, asked: _Asked) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = [
-        runs.c.experiment_id.in_(list(asked.experiments)),
-        runs.c.lifecycle.in_(list(asked.lifecycles)),
-    ]
-    return where + [_condition(conn, one, asked.numbers) for one in asked.conditions]
+def _where(conn: Connection, asked: _Asked, few: Candidates | None) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [runs.c.lifecycle.in_(list(asked.lifecycles)), *asked.also]
+    if asked.experiments is not None:
+        where.insert(0, runs.c.experiment_id.in_(list(asked.experiments)))
+    known = few.conditions if few is not None else frozenset()
+    others = [one for place, one in enumerate(asked.conditions) if place not in known]
+    return where + [_condition(conn, one, asked.numbers) for one in others]
 
 
 def _condition(conn: Connection, one: Comparison, numbers: dict[str, int]) -> ColumnElement[bool]:
@@ -185,10 +220,11 @@ def _condition(conn: Connection, one: Comparison, numbers: dict[str, int]) -> Co
     if one.operator in NULLS:
         there = exists().where(*mine)
         return there if one.operator == "IS NOT NULL" else ~there
-    if one.operator == "=":  # by the index of values: few runs have one
-        near = func.substr(table.c.value, 1, NEAR) == str(one.value)[:NEAR]
-        few = select(table.c.subject).where(table.c.name == number, near, table.c.value == one.value)
+    if one.operator == "LIKE" and (near := beginning(conn, table.c.value, str(one.value))):
+        few = select(table.c.subject).where(table.c.name == number, *near, of_text(conn, table.c.value, one))
         return runs.c.number.in_(few)
+    if one.operator == "=":
+        return exists().where(*mine, *equal(table.c.value, str(one.value)))
     return exists().where(*mine, of_text(conn, table.c.value, one))
 
 

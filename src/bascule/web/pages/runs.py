@@ -9,6 +9,10 @@ import msgspec
 from starlette.responses import Response
 
 from bascule.errors import InputError
+from bascule.history import Workspace
+from bascule.lake.masking import hidden_names
+from bascule.project.differing import RunsDiff, diff_runs, environment_of
+from bascule.project.differing.forms import because
 from bascule.server.reads import runs
 from bascule.server.reads.runs import RunDetail, Series
 from bascule.server.routes import Call, Route
@@ -21,8 +25,10 @@ V = TypeVar("V")
 
 MOST_COMPARED = 12
 MOST_COLUMNS = 4
-# Metrics where less is better, by the last part of their name.
-LESS_IS_BETTER = frozenset({"log_loss", "loss", "brier", "ece", "rmse", "mae", "mse", "error", "duration_s"})
+# Metrics where less is better, by how their names end.
+LESS_IS_BETTER = ("loss", "brier", "ece", "rmse", "mae", "mse", "error", "deviance", "duration_s")
+# What the machine did meanwhile: nothing of it is better, and its steps are times.
+MACHINE = "system/"
 
 
 class RunsView(msgspec.Struct, frozen=True):
@@ -86,8 +92,18 @@ def compare(call: Call[CompareView, None]) -> Response:
             (name, values, _best(name, values)) for name, values, _ in _side_by_side([one.run.metrics for one in found])
         ],
         inputs=_side_by_side([{io.path: io.version for io in one.io if io.direction == "in"} for one in found]),
+        environment=[row for row in _side_by_side([environment_of(one.environment) for one in found]) if row[2]],
+        difference=_difference(call.workspace, found),
+        because=because,
         charts=_curves(found),
     )
+
+
+def _difference(workspace: Workspace, found: list[RunDetail]) -> RunsDiff | None:
+    """Why two runs differ. Not for who reads masks: values that they hide may stand in the code."""
+    if len(found) != 2 or hidden_names(workspace):
+        return None
+    return diff_runs(workspace, found[0].run.id, found[1].run.id)
 
 
 def _curves(found: list[RunDetail]) -> list[Chart]:
@@ -97,6 +113,8 @@ def _curves(found: list[RunDetail]) -> list[Chart]:
     grouped: dict[str, list[tuple[str, Series]]] = {}
     for one in found:
         for series in one.series:
+            if len(found) > 1 and series.key.startswith(MACHINE):
+                continue
             split, dot, name = series.key.rpartition(".")
             of = f"{names[one.run.id]} " if len(found) > 1 else ""
             grouped.setdefault(name, []).append((f"{of}{split if dot else name}".strip(), series))
@@ -126,9 +144,9 @@ def _side_by_side(maps: Sequence[Mapping[str, V]]) -> list[tuple[str, list[V | N
 
 def _best(name: str, values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    if len(set(known)) < 2:
+    if len(set(known)) < 2 or name.startswith(MACHINE):
         return None
-    return min(known) if name.rpartition(".")[2] in LESS_IS_BETTER else max(known)
+    return min(known) if name.endswith(LESS_IS_BETTER) else max(known)
 
 
 ROUTES = [

@@ -1,76 +1,176 @@
-"""The journal of a tracked process, and what it notes by itself: the command, files, and how it ended.
+"""What a watched process notes by itself: its interpreter, files, seeds, source files, and how it ended.
 
-A line is one JSON object, appended in one write, so the lines of many processes and threads never mix and a process
-that is killed leaves whole lines behind.
+`note` is how everything here, and all that watches frameworks, says something: an entry is a dict with its `kind`.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
+import contextlib
 import os
 import sys
 import sysconfig
-import tempfile
 import threading
 from types import TracebackType
 from typing import Any
 
-JOURNAL = "BASCULE_JOURNAL"
+from bascule_journal import Journal
+from bascule_session import BLOBS, FOLDER, keep_bytes
+
+JOURNAL = FOLDER
+# What of a process' variables can change a result; `tracking.environment` has the same.
+VARIABLES = (
+    *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "CUBLAS_WORKSPACE_CONFIG", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
+)
+OWN = f"{os.sep}.bascule{os.sep}"
+LONGEST_TRACE = 20_000
+MOST_SEEN = 100_000
 
 _busy = threading.local()
 _seen: set[tuple[str, str]] = set()
-_file = -1
+_journal: Journal | None = None
 _skipped: tuple[str, ...] = ()
+_hooked = False
 
 
-def begin() -> None:
-    """Open the journal that the environment names and start to watch."""
-    global _file, _skipped
-    place = os.environ.get(JOURNAL)
-    if not place:
+def begin(folder: str | None = None) -> None:
+    """Open a journal in a session's folder, the one that the environment names by default, and start to watch."""
+    global _journal, _skipped, _hooked
+    place = folder or os.environ.get(JOURNAL)
+    if not place or not os.path.isdir(place) or any("resource_tracker" in word for word in sys.orig_argv):
+        return  # (a resource tracker is a servant of `multiprocessing`: it outlives its script, and does no work of it)
+    _journal = Journal(place)
+    _seen.clear()
+    _skipped = _not_of_the_user(place)
+    note(_start())
+    if _hooked:
         return
-    _file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    paths = sysconfig.get_paths()
-    roots = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], sys.prefix, sys.base_prefix}
-    roots |= {os.path.dirname(__file__), "/proc", "/sys", "/dev", "/etc", "/usr"}
-    own = os.getcwd()
-    # A project below the temporary folder (as in a test) is still a project.
-    temporary = os.path.realpath(tempfile.gettempdir())
-    if not os.path.realpath(own).startswith(temporary):
-        roots.add(temporary)
-    _skipped = (os.path.realpath(place), *(os.path.realpath(root) + os.sep for root in roots))
-    note({"kind": "start", "pid": os.getpid(), "argv": sys.orig_argv, "python": sys.version.split()[0]})
+    _hooked = True
     sys.addaudithook(_on_audit)
     _watch_exceptions()
-    atexit.register(lambda: note({"kind": "end", "pid": os.getpid()}))
+    atexit.register(end)
+    import bascule_seeds
+
+    bascule_seeds.watch_seeds()
     import bascule_frameworks
 
     bascule_frameworks.watch_imports()
 
 
+def end() -> None:
+    """Say what is known when all is done, and close the journal."""
+    global _journal
+    journal = _journal
+    if journal is None:
+        return
+    with contextlib.suppress(Exception):
+        import bascule_frameworks
+
+        bascule_frameworks.end()
+    with contextlib.suppress(Exception):
+        note({"kind": "sources", "paths": _sources()})
+    note({"kind": "end", "pid": os.getpid()})
+    journal.close()
+    _journal = None
+
+
+def active() -> Journal | None:
+    """Return the journal of this process, or None while it is not watched."""
+    return _journal
+
+
 def note(entry: dict[str, Any]) -> None:
     """Append one entry. Silent when it cannot be written: a full disk is not the script's business."""
-    try:
-        os.write(_file, (json.dumps(entry, default=str) + "\n").encode())
-    except (OSError, TypeError, ValueError):
+    if _journal is None:
         return
+    before = getattr(_busy, "now", False)
+    _busy.now = True  # the journal opens files too, and those are not the script's
+    try:
+        _journal.note(entry)
+    finally:
+        _busy.now = before
+
+
+def keep(data: bytes) -> str | None:
+    """Put bytes beside the journal, for an entry to name; return their path, or None when they cannot be kept."""
+    if _journal is None:
+        return None
+    before = getattr(_busy, "now", False)
+    _busy.now = True
+    try:
+        return os.path.join(_journal.folder, BLOBS, keep_bytes(_journal.folder, data))
+    except OSError as error:
+        note({"kind": "warning", "text": f"{len(data)} bytes are not kept: {error}"})
+        return None
+    finally:
+        _busy.now = before
 
 
 def note_file(path: object, mode: str) -> None:
     """Note a file of the user's that is read (`r`) or written (`w`), once."""
-    if not isinstance(path, str | bytes | os.PathLike):
+    if _journal is None or not isinstance(path, str | bytes | os.PathLike):
         return
-    text = os.path.realpath(os.fsdecode(path))
-    if text.startswith(_skipped) or text.endswith((".pyc", ".so", ".pyd")) or (text, mode) in _seen:
+    plain = os.fsdecode(path)
+    # Most files are the interpreter's and its packages': those are told without a look at the disk.
+    if plain.endswith((".pyc", ".so", ".pyd")) or plain.startswith(_skipped):
         return
-    _seen.add((text, mode))
-    note({"kind": "file", "mode": mode, "path": text})
+    text = os.path.realpath(plain)
+    if text.startswith(_skipped) or (text, mode) in _seen:
+        return
+    if OWN in text:  # what a workspace keeps is noted as tables
+        return
+    if len(_seen) < MOST_SEEN:
+        _seen.add((text, mode))
+        note({"kind": "file", "mode": mode, "path": text})
+
+
+def _start() -> dict[str, Any]:
+    return {
+        "kind": "start",
+        "pid": os.getpid(),
+        "argv": sys.orig_argv,
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "path": [os.path.abspath(place) for place in sys.path if os.path.isdir(place or ".")],
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def _not_of_the_user(place: str) -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    roots = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], sys.prefix, sys.base_prefix}
+    roots |= {os.path.dirname(__file__), "/proc", "/sys", "/dev", "/etc", "/usr"}
+    # What tools keep of their own below one's home is no data.
+    roots |= {os.path.expanduser(f"~/{name}") for name in (".ipython", ".jupyter", ".cache", ".config", ".local")}
+    above = os.path.dirname(os.path.dirname(os.path.realpath(place)))
+    own = os.path.realpath(os.getcwd())
+    if os.path.basename(above) == ".bascule" and not own.startswith(above):  # what is done again is done in there
+        roots.add(above)
+    # A project below the temporary folder (as in a test) is still a project.
+    temporary = os.path.realpath(os.environ.get("TMPDIR") or "/tmp")
+    if not own.startswith(temporary):
+        roots.add(temporary)
+    found = {os.path.realpath(place), *roots, *(os.path.realpath(root) for root in roots)}
+    return tuple(root + os.sep for root in sorted(found))
+
+
+def _sources() -> list[str]:
+    """Return the Python files of the user's that were imported or run."""
+    found = set()
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and path.endswith(".py") and not path.startswith(_skipped):
+            path = os.path.realpath(path)
+            if not path.startswith(_skipped):
+                found.add(path)
+    return sorted(found)
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
     # A hook cannot be taken off, and it sees what it does itself: `_busy` keeps it from answering its own calls.
-    if event != "open" or getattr(_busy, "now", False):
+    if event != "open" or _journal is None or getattr(_busy, "now", False):
         return
     _busy.now = True
     try:
@@ -87,7 +187,16 @@ def _watch_exceptions() -> None:
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        note({"kind": "exception", "text": f"{kind.__name__}: {error}"})
+        with contextlib.suppress(Exception):
+            note_exception(kind, error, trace)
         before(kind, error, trace)
 
     sys.excepthook = hook
+
+
+def note_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Note the exception that ends a process."""
+    import traceback  # only when there is one
+
+    text = "".join(traceback.format_exception(kind, error, trace))[-LONGEST_TRACE:]
+    note({"kind": "exception", "text": f"{kind.__name__}: {error}", "trace": text})

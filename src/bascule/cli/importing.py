@@ -1,0 +1,67 @@
+"""Bringing over what other tools hold: import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer
+
+if TYPE_CHECKING:
+    from bascule.protocols.mlflow.importing import Imported
+
+bring = App(name="import", help="Bring over what other tools hold.")
+
+
+@bring.command
+def mlflow(
+    source: str,
+    /,
+    *,
+    artifacts: Annotated[
+        list[Path] | None,
+        Parameter(help="A folder that files of runs may be read from besides; may be repeated.", negative=""),
+    ] = None,
+    conflicts: Annotated[
+        Literal["refuse", "skip", "merge"],
+        Parameter(help="An experiment whose name or number is taken: stop, leave it out, or go on under its name."),
+    ] = "refuse",
+    dry_run: Annotated[bool, Parameter(help="Say what would be brought over; write nothing.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Copy an MLflow server's, database's or mlruns folder's experiments, runs, files and models; ids are kept.
+
+    Registered models come onto the current branch. What is here already stays, so the command may be repeated: it goes
+    on where it was stopped. The source is only read. Credentials: MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD.
+
+    Args:
+        source: http://HOST:PORT, sqlite:///FILE, or a folder.
+    """
+    from bascule.cli.progress import moving
+
+    with moving(quiet=common.json) as progress:
+        done = common.open().import_mlflow(
+            source, artifacts=artifacts or (), conflicts=conflicts, dry_run=dry_run, progress=progress
+        )
+    answer(common, done.as_dict(), "\n".join(_lines(done)))
+
+
+def _lines(done: Imported) -> list[str]:
+    verb = "Would bring" if done.dry_run else "Brought"
+    of_models = f"{done.models:,} logged models, {done.registered:,} registered models with {done.versions:,} versions"
+    points = "" if done.dry_run else f" with {done.points:,} points"
+    lines = [
+        f"{verb} {done.experiments:,} experiments, {done.runs:,} runs{points}, {of_models}, "
+        f"{done.files:,} files ({done.bytes / 1e6:,.1f} MB) from {done.source} to {done.branch}."
+    ]
+    if done.here:
+        lines.append(f"{done.here:,} runs and logged models were here already, and stay as they are.")
+    lines += [f"conflict  {one}" for one in done.conflicts]
+    for left in done.left:
+        lines.append(f"left out  {left.count:,} {left.what}: {left.why}")
+        lines += [f"          {name}" for name in left.names[:3]]
+        lines += [f"          and {left.count - 3:,} more"] if len(left.names) > 3 else []
+    return lines

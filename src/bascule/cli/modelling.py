@@ -1,0 +1,238 @@
+"""Commands about models and their versions: model list, show, compare, card, approve, trust, sign and more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+
+from bascule.cli.options import COMMON, Common
+from bascule.cli.output import answer, columns, moment
+
+model = App(name="model", help="Versions of models: show, compare, decide about, vouch for.")
+Why = Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with it and in the audit log.")]
+MOST_METRICS = 12
+
+
+@model.command(name="list")
+def list_all(name: str | None = None, /, *, common: Common = COMMON) -> None:
+    """List the models of the branch, or the versions of one.
+
+    Args:
+        name: a model.
+    """
+    from bascule.cli.asking import models
+
+    models(name, common=common)
+
+
+@model.command
+def show(name: str, version: str | None = None, /, *, common: Common = COMMON) -> None:
+    """Show all that is known of a version.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    told = common.open().show_model(name, version)
+    safe, signed, stands = told["safety"], told["signed"], told["standing"]
+    facts = [
+        ("version", f"{told['model']}@{told['version']}"),
+        ("aliases", ", ".join(told["aliases"])),
+        ("stage", told["stage"]),
+        ("description", told["description"]),
+        ("format", " ".join([told["format"], *told["flavors"]])),
+        ("digest", told["digest"]),
+        ("size", f"{told['bytes']:,} bytes in {len(told['files'])} files"),
+        ("licence", told["licence"]),
+        ("gates", "passed" if told["passed"] else f"forced: {told['forced']}" if told["forced"] else ""),
+        ("approved by", ", ".join(stands["approved"])),
+        ("rejected by", ", ".join(f"{who}: {why}" for who, why in stands["rejected"].items())),
+        ("safety", safe["level"] + (f", trusted by {safe['trusted']['actor']}" if safe["trusted"] else "")),
+        ("signed", f"by {signed['actor']} with {signed['key_id']}" if signed else "no"),
+        ("registered", f"{moment(told['created_at'])} by {told['created_by']}"),
+        *((key.replace("_", " "), value) for key, value in told["lineage"].items() if value),
+    ]
+    parts = [columns([(key, value) for key, value in facts if value])]
+    for side, held in told["schema"].items():
+        rows = [("", one["name"], one["type"], "nullable" if one["nullable"] else "") for one in held]
+        parts += [f"{side}\n{columns(rows)}"] if rows else []
+    metrics = [("", key, value) for key, value in sorted(told["metrics"].items())[:MOST_METRICS]]
+    parts += [f"metrics\n{columns(metrics)}"] if metrics else []
+    parts += ["\n".join(told["notes"])] if told["notes"] else []
+    answer(common, told, "\n\n".join(parts))
+
+
+@model.command
+def compare(name: str, before: str, after: str | None = None, /, *, common: Common = COMMON) -> None:
+    """Compare two versions: metrics, schema, parameters, packages, size, safety, what they learned from.
+
+    Args:
+        name: a model.
+        before: a version or alias, or MODEL@VERSION.
+        after: likewise; the latest when not given.
+    """
+    done = common.open().compare_models(name, before, after)
+    found = done.versions
+    metrics = [(key, one.before, one.after, one.difference) for key, one in found.metrics.items()]
+    parts = [columns(metrics, ("metric", found.before, found.after, "difference"), none="Neither has metrics.")]
+    for title, pairs in (("parameter", done.parameters), ("package", done.packages), ("also", done.about)):
+        rows = [(key, _plain(first), _plain(second)) for key, (first, second) in pairs.items()]
+        parts += [columns(rows, (title, found.before, found.after))] if rows else []
+    lines = [f"input {one} was added" for one in found.inputs_added]
+    lines += [f"input {one} was removed" for one in found.inputs_removed]
+    lines += [f"input {one} was {old} and is {new}" for one, (old, new) in found.inputs_changed.items()]
+    same = [
+        ("files", found.same_artifact),
+        ("training set", found.same_training_set),
+        ("features", found.same_features),
+    ]
+    lines += [f"{what}: {'the same' if alike else 'other'}" for what, alike in same]
+    lines.append(f"size: {done.size[0]:,} bytes, then {done.size[1]:,}")
+    answer(common, done.as_dict(), "\n\n".join([*parts, "\n".join(lines)]))
+
+
+@model.command
+def card(
+    name: str,
+    version: str | None = None,
+    /,
+    *,
+    format: Annotated[
+        Literal["markdown", "html"], Parameter(help="Markdown, or a page that needs no network.")
+    ] = "markdown",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write it to this file.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Write a version's card: purpose, data, metrics, slices, schema, lineage, licence, safety, decisions, limits.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    from bascule.cli.profiling import _write
+
+    text = common.open().model_card(name, version, format=format)
+    if output is not None:
+        _write(output, text)
+    document = {"format": format, "card": text, "output": str(output) if output else None}
+    answer(common, document, f"{output} is written." if output else text)
+
+
+@model.command
+def approve(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Approve a version. [gates] approvals says how many of these a version needs to be shipped.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    made = common.open().approve_model(name, version, reason=reason)
+    answer(common, msgspec.to_builtins(made), f"{made.actor} approves {made.subject}: {made.reason}")
+
+
+@model.command
+def reject(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Reject a version: where approvals are asked for it is not shipped until you approve it.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    made = common.open().reject_model(name, version, reason=reason)
+    answer(common, msgspec.to_builtins(made), f"{made.actor} rejects {made.subject}: {made.reason}")
+
+
+@model.command
+def scan(name: str, version: str | None = None, /, *, common: Common = COMMON) -> int:
+    """Look for what would run if a version were loaded, without loading it; ends with 1 when that is dangerous.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    found = common.open().scan_model(name, version)
+    rows = [
+        (
+            one.path,
+            len(one.globals),
+            ", ".join(one.dangerous),
+            ", ".join(one.unknown),
+            "" if one.complete else "not to its end",
+        )
+        for one in found.pickles
+    ]
+    text = columns(rows, ("pickle", "names", "dangerous", "unknown modules", "read"), none="No pickles.")
+    text += "".join(f"\nsource that is run: {one}" for one in found.code)
+    trusted = f" {found.trusted.actor} trusts it: {found.trusted.reason}" if found.trusted else ""
+    answer(common, msgspec.to_builtins(found), f"{text}\n{found.level}.{trusted}")
+    return 1 if found.level == "dangerous" else 0
+
+
+@model.command
+def trust(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Consent that workers load a version's pickles. It holds for its present bytes alone.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    made = common.open().trust_model(name, version, reason=reason)
+    answer(common, msgspec.to_builtins(made), f"{made.actor} trusts {made.subject} ({made.digest[:16]}): {made.reason}")
+
+
+@model.command
+def distrust(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Take consent back.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    gone = common.open().distrust_model(name, version, reason=reason)
+    answer(common, msgspec.to_builtins(gone), f"{gone[0].subject} is trusted no more.")
+
+
+@model.command
+def sign(
+    name: str,
+    version: str | None = None,
+    /,
+    *,
+    reason: Why = "",
+    common: Common = COMMON,
+) -> None:
+    """Sign a version's record and all of its files with the workspace's key, which is made if there is none.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    made = common.open().sign_model(name, version, reason=reason)
+    answer(common, msgspec.to_builtins(made), f"Signed {made.subject} ({made.digest[:16]}) with the key {made.key_id}.")
+
+
+@model.command
+def verify(name: str, version: str | None = None, /, *, common: Common = COMMON) -> int:
+    """Hold every byte of a version to its record, its signature and the audit log; ends with 1 when one differs.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; the latest when not given.
+    """
+    done = common.open().verify_model(name, version)
+    subject = f"{done.model}@{done.version}"
+    if done.holds:
+        at = moment(done.signed_at or 0)
+        what = f"{done.files} files, {done.bytes:,} bytes"
+        text = f"{subject} holds: {what}, signed by {done.signed_by} at {at} ({done.key_id})."
+    else:
+        text = "\n".join([f"{subject} does not hold:", *(f"  {one}" for one in done.problems)])
+    answer(common, msgspec.to_builtins(done), text)
+    return 0 if done.holds else 1
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else msgspec.json.encode(value).decode()[:60]

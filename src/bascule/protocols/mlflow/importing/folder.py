@@ -1,0 +1,269 @@
+"""An `mlruns` folder as a source: files that MLflow wrote one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bascule.errors import InputError
+from bascule.protocols.mlflow.importing.database import STATUSES
+from bascule.protocols.mlflow.importing.local import files_below, folder_of
+from bascule.protocols.mlflow.importing.records import (
+    Experiment,
+    File,
+    Measured,
+    Model,
+    Registered,
+    Run,
+    Version,
+)
+from bascule.tracking.inputs import Dataset
+from bascule.tracking.points import Context, Point
+from bascule.tracking.status import NUMBERS
+
+META = "meta.yaml"
+MODELS, TRASH, TRACES = "models", ".trash", "traces"
+BESIDE_RUNS = (MODELS, "datasets", TRACES, "tags", "assessments")
+LARGEST = 16 << 20
+
+
+class FolderSource:
+    """An `mlruns` folder.
+
+    Args:
+        path: the folder with the experiments in it.
+        roots: folders that artifacts may be read from besides.
+
+    Raises:
+        InputError: it holds no experiments.
+    """
+
+    def __init__(self, path: Path, roots: Sequence[Path] = ()) -> None:
+        self.name = str(path)
+        self._root = path.resolve()
+        self._roots = [self._root, *roots]
+        self._folders: dict[int, Path] = {}
+        self._unreadable = 0
+        for folder in (self._root, self._root / TRASH):
+            for one in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if one.name.isdecimal() and (one / META).is_file():
+                    self._folders[int(one.name)] = one
+        if not self._folders:
+            raise InputError(f"There are no experiments of MLflow's in {str(path)!r}.", hint="Name an mlruns folder.")
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, deleted ones too."""
+        found = []
+        for number, folder in sorted(self._folders.items()):
+            meta = _meta(folder / META)
+            found.append(
+                Experiment(
+                    id=number,
+                    name=str(meta.get("name", number)),
+                    lifecycle=_lifecycle(meta),
+                    created_at=_us(meta.get("creation_time")),
+                    updated_at=_us(meta.get("last_update_time")),
+                    tags=_texts(folder / "tags"),
+                )
+            )
+        return found
+
+    def runs(self, experiment: Experiment) -> Iterator[Run]:
+        """The runs of an experiment."""
+        folder = self._folders[experiment.id]
+        for one in sorted(folder.iterdir()):
+            if one.name in BESIDE_RUNS or not (one / META).is_file():
+                continue
+            meta, tags = _meta(one / META), _texts(one / "tags")
+            status = meta.get("status", "RUNNING")
+            yield Run(
+                id=str(meta.get("run_id") or meta.get("run_uuid") or one.name),
+                experiment=experiment.id,
+                name=str(meta.get("run_name") or meta.get("name") or tags.get("mlflow.runName", "")),
+                user=str(meta.get("user_id") or ""),
+                status=NUMBERS.get(status, "RUNNING") if isinstance(status, int) else str(status),
+                lifecycle=_lifecycle(meta),
+                started_at=_us(meta.get("start_time")),
+                finished_at=_us(meta["end_time"]) if meta.get("end_time") else None,
+                artifacts=str(one / "artifacts"),
+                params=_texts(one / "params"),
+                tags=tags,
+                datasets=tuple(self._datasets(folder, one)),
+                reads=tuple(str(m["source_id"]) for m in _metas(one / "inputs") if m.get("source_type") == "MODEL"),
+                makes=tuple((str(m["destination_id"]), int(m.get("step") or 0)) for m in _metas(one / "outputs")),
+            )
+
+    def _datasets(self, experiment: Path, run: Path) -> Iterator[Dataset]:
+        for link in _metas(run / "inputs"):
+            if link.get("source_type") != "DATASET":
+                continue
+            place = experiment / "datasets" / str(link["source_id"]) / META
+            if "/" in str(link["source_id"]) or not place.is_file():
+                continue
+            meta = _meta(place)
+            yield Dataset(
+                name=str(meta["name"]),
+                digest=str(meta["digest"]),
+                source_type=str(meta.get("source_type") or "unknown"),
+                source=str(meta.get("source") or ""),
+                schema=meta.get("schema"),
+                profile=meta.get("profile"),
+                tags={str(key): str(value) for key, value in (link.get("tags") or {}).items()},
+            )
+
+    def points(self, run: Run) -> Iterator[Measured]:
+        """All points of a run's metrics."""
+        for name, line in _lines(Path(run.artifacts).parent / "metrics"):
+            if point := self._point(name, line):
+                yield point, Context("", *line[3:5]) if len(line) > 4 else Context()
+
+    def models(self, experiment: Experiment) -> Iterator[Model]:
+        """The logged models of an experiment."""
+        place = self._folders[experiment.id] / MODELS
+        for folder in sorted(place.iterdir()) if place.is_dir() else ():
+            if not (folder / META).is_file():
+                continue
+            meta = _meta(folder / META)
+            yield Model(
+                id=str(meta["model_id"]),
+                experiment=experiment.id,
+                name=str(meta.get("name") or folder.name),
+                status=STATUSES.get(int(meta.get("status") or 2), "READY"),
+                kind=str(meta.get("model_type") or ""),
+                run=str(meta.get("source_run_id") or ""),
+                lifecycle=_lifecycle(meta),
+                created_at=_us(meta.get("creation_timestamp")),
+                updated_at=_us(meta.get("last_updated_timestamp")),
+                artifacts=str(folder / "artifacts"),
+                params=_texts(folder / "params"),
+                tags=_texts(folder / "tags"),
+            )
+
+    def model_points(self, model: Model) -> Iterator[Measured]:
+        """All points of a logged model's metrics."""
+        for name, line in _lines(Path(model.artifacts).parent / "metrics"):
+            if point := self._point(name, line):
+                yield point, Context(*line[3:6]) if len(line) > 5 else Context(*line[3:4])
+
+    def _point(self, name: str, line: list[str]) -> Point | None:
+        try:
+            # Before version 1 of MLflow the step was not kept.
+            return Point(name, float(line[1]), _us(int(line[0])), int(line[2]) if len(line) > 2 else 0)
+        except ValueError:
+            self._unreadable += 1
+            return None
+
+    def registered(self) -> Iterator[Registered]:
+        """The registered models."""
+        place = self._root / MODELS
+        for folder in sorted(place.iterdir()) if place.is_dir() else ():
+            if not (folder / META).is_file():
+                continue
+            meta = _meta(folder / META)
+            versions = [_version(one) for one in sorted(folder.glob("version-*")) if (one / META).is_file()]
+            aliases = {name: int(text) for name, text in _texts(folder / "aliases").items() if text.isdecimal()}
+            yield Registered(
+                name=str(meta["name"]),
+                description=str(meta.get("description") or ""),
+                created_at=_us(meta.get("creation_timestamp")),
+                updated_at=_us(meta.get("last_updated_timestamp")),
+                tags=_texts(folder / "tags"),
+                aliases=aliases,
+                versions=tuple(sorted((one for one in versions if one is not None), key=lambda one: one.number)),
+            )
+
+    def files(self, owner: Run | Model) -> Iterator[File]:
+        """The files of a run or a logged model: those in its own folder, else those where it says that they are."""
+        folder = Path(owner.artifacts)
+        if not folder.is_dir():
+            said = str(_meta(folder.parent / META).get("artifact_uri") or "")
+            if not said:
+                return
+            try:
+                folder = folder_of(said, self._roots)
+            except FileNotFoundError:
+                return
+        yield from files_below(folder)
+
+    def beside(self) -> dict[str, int]:
+        """What an import does not take."""
+        traces = sum(
+            sum(1 for _ in (folder / TRACES).iterdir())
+            for folder in self._folders.values()
+            if (folder / TRACES).is_dir()
+        )
+        found = {"traces": traces, "lines of metrics that cannot be read": self._unreadable}
+        return {what: count for what, count in found.items() if count}
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def _version(folder: Path) -> Version | None:
+    meta = _meta(folder / META)
+    if meta.get("current_stage") == "Deleted_Internal":
+        return None
+    source = str(meta.get("source") or "")
+    return Version(
+        number=int(meta["version"]),
+        source=source,
+        run=str(meta.get("run_id") or ""),
+        stage=str(meta.get("current_stage") or "None"),
+        user=str(meta.get("user_id") or ""),
+        created_at=_us(meta.get("creation_timestamp")),
+        updated_at=_us(meta.get("last_updated_timestamp")),
+        description=str(meta.get("description") or ""),
+        run_link=str(meta.get("run_link") or ""),
+        model=str(meta.get("model_id") or (source.removeprefix("models:/") if source.startswith("models:/m-") else "")),
+        tags=_texts(folder / "tags"),
+    )
+
+
+def _lines(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    for path in _named(folder):
+        name = path.relative_to(folder).as_posix()
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                parts = line.split()
+                if len(parts) >= 2:
+                    yield name, parts
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """Return the files of a folder, and of those in it, as texts by their paths."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8", errors="replace")
+        for path in _named(folder)
+        if path.stat().st_size <= LARGEST
+    }
+
+
+def _named(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _metas(folder: Path) -> list[dict[str, Any]]:
+    found = sorted(folder.glob(f"*/{META}")) if folder.is_dir() else []
+    return [_meta(path) for path in found]
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}.", hint="Mend or remove it, and repeat.") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{str(path)!r} says nothing.", hint="Mend or remove it, and repeat.")
+    return found
+
+
+def _lifecycle(meta: dict[str, Any]) -> str:
+    return "deleted" if meta.get("lifecycle_stage") == "deleted" else "active"
+
+
+def _us(at: Any) -> int:
+    return int(at or 0) * 1000

@@ -1,0 +1,341 @@
+"""An MLflow server as a source: its REST API, page by page."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import msgspec
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.protocols.mlflow.importing.records import (
+    Experiment,
+    File,
+    Measured,
+    Model,
+    Registered,
+    Run,
+    Unreachable,
+    Version,
+)
+from bascule.tracking.inputs import Dataset
+from bascule.tracking.points import Context, Point
+
+PAGE = 1_000
+POINTS = 25_000
+TIMEOUT_S = 60.0
+TRIES = 5
+LARGEST = 256 << 20
+PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
+Object = dict[str, Any]
+
+
+class ServerSource:
+    """An MLflow server.
+
+    Args:
+        address: such as `http://host:5000`. Credentials stand in it, or in the variables that MLflow's client reads:
+            MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+    """
+
+    def __init__(self, address: str, environment: Mapping[str, str] = os.environ) -> None:
+        parts = urlsplit(address)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+            raise InputError(f"{address[:200]!r} is no server's address.", hint="Such as http://host:5000")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self._host = f"{host}:{port}" if port else host
+        self._secure, self._prefix = parts.scheme == "https", parts.path.rstrip("/")
+        self.name = f"{parts.scheme}://{self._host}{self._prefix}"
+        self._headers = {"User-Agent": "bascule", **_credentials(parts.username, parts.password, environment)}
+        self._connection: http.client.HTTPConnection | None = None
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, deleted ones too."""
+        asked = {"view_type": "ALL", "max_results": PAGE}
+        return [_experiment(one) for one in self._pages("POST", "experiments/search", asked, "experiments")]
+
+    def runs(self, experiment: Experiment) -> Iterator[Run]:
+        """The runs of an experiment."""
+        asked = {"experiment_ids": [str(experiment.id)], "run_view_type": "ALL", "max_results": PAGE}
+        for one in self._pages("POST", "runs/search", asked, "runs"):
+            yield _run(one, experiment.id)
+
+    def points(self, run: Run) -> Iterator[Measured]:
+        """All points of a run's metrics."""
+        for name in run.metrics:
+            asked = {"run_id": run.id, "metric_key": name, "max_results": POINTS}
+            for one in self._pages("GET", "metrics/get-history", asked, "metrics"):
+                yield _point(one), Context()
+
+    def models(self, experiment: Experiment) -> Iterator[Model]:
+        """The logged models of an experiment; servers before version 3 have none."""
+        asked = {"experiment_ids": [str(experiment.id)], "max_results": 50}
+        for one in self._pages("POST", "logged-models/search", asked, "models", absent=True):
+            yield _model(one, experiment.id)
+
+    def model_points(self, model: Model) -> Iterator[Measured]:
+        """The latest points of a logged model's metrics: servers tell no others."""
+        found = self._ask("GET", f"logged-models/{quote(model.id, safe='')}") or {}
+        for one in found.get("model", {}).get("data", {}).get("metrics", ()):
+            yield (
+                _point(one),
+                Context(one.get("run_id", ""), one.get("dataset_name", ""), one.get("dataset_digest", "")),
+            )
+
+    def registered(self) -> Iterator[Registered]:
+        """The registered models, then the prompts."""
+        for text in ("", PROMPT):
+            asked = {"max_results": 100} | ({"filter": text} if text else {})
+            for one in self._pages("GET", "registered-models/search", asked, "registered_models"):
+                yield self._registered(one, text)
+
+    def _registered(self, one: Object, text: str) -> Registered:
+        name = one["name"]
+        sign = '"' if "'" in name else "'"
+        condition = f"name = {sign}{name}{sign}" + (f" AND {PROMPT}" if text else "")
+        asked = {"filter": condition, "max_results": PAGE}
+        versions = [_version(v) for v in self._pages("GET", "model-versions/search", asked, "model_versions")]
+        return Registered(
+            name=name,
+            description=one.get("description", ""),
+            created_at=_us(one.get("creation_timestamp")),
+            updated_at=_us(one.get("last_updated_timestamp")),
+            tags=_pairs(one.get("tags")),
+            aliases={a["alias"]: int(a["version"]) for a in one.get("aliases", ())},
+            versions=tuple(sorted(versions, key=lambda version: version.number)),
+        )
+
+    def files(self, owner: Run | Model) -> Iterator[File]:
+        """The files of a run or a logged model, as the server reads them, wherever it keeps them."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            for one in self._listed(owner, folder):
+                path = str(one["path"])
+                if one.get("is_dir"):
+                    waiting.append(path)
+                else:
+                    size = one.get("file_size")
+                    yield File(path, None if size is None else int(size), partial(self._opened, owner, path))
+
+    def _listed(self, owner: Run | Model, folder: str) -> list[Object]:
+        if isinstance(owner, Run):
+            found = self._ask("GET", "artifacts/list", {"run_id": owner.id, **({"path": folder} if folder else {})})
+        else:
+            asked = {"artifact_directory_path": folder} if folder else {}
+            found = self._ask("GET", f"logged-models/{quote(owner.id, safe='')}/artifacts/directories", asked)
+        if found is None:
+            raise Unreachable(
+                "artifacts that the server does not list", hint="Serve them: mlflow server --serve-artifacts"
+            )
+        return list(found.get("files", ()))
+
+    @contextmanager
+    def _opened(self, owner: Run | Model, path: str) -> Iterator[BinaryIO]:
+        if isinstance(owner, Run):
+            url = f"/get-artifact?{urlencode({'run_id': owner.id, 'path': path})}"
+        else:
+            where = f"/ajax-api/2.0/mlflow/logged-models/{quote(owner.id, safe='')}/artifacts/files"
+            url = f"{where}?{urlencode({'artifact_file_path': path})}"
+        connection = self._connect()
+        try:
+            connection.request("GET", self._prefix + url, headers=self._headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Unreachable(f"files for which the server answers {answer.status}", hint="Look at its log.")
+            yield cast(BinaryIO, answer)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unanswered(f"{type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+
+    def beside(self) -> dict[str, int]:
+        """What an import does not take, as far as the server says: it counts no traces."""
+        found = self._ask("GET", "webhooks", {"max_results": 100})
+        count = len((found or {}).get("webhooks", ()))
+        return {"webhooks": count} if count else {}
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _pages(self, method: str, path: str, asked: Object, name: str, *, absent: bool = False) -> Iterator[Object]:
+        token = ""
+        while True:
+            found = self._ask(method, path, {**asked, **({"page_token": token} if token else {})})
+            if found is None and not absent:
+                raise EnvironmentProblem(f"{self.name} has no {path}.", hint="Is it the address of an MLflow server?")
+            yield from (found or {}).get(name, ())
+            following = (found or {}).get("next_page_token", "")
+            if not following or following == token:
+                return
+            token = following
+
+    def _ask(self, method: str, path: str, asked: Object | None = None) -> Object | None:
+        """Ask the API; None when it has no such thing."""
+        url, body = f"{self._prefix}/api/2.0/mlflow/{path}", None
+        headers = dict(self._headers)
+        if method == "GET":
+            url += f"?{urlencode(asked)}" if asked else ""
+        else:
+            body, headers["Content-Type"] = msgspec.json.encode(asked or {}), "application/json"
+        for turn in range(TRIES):
+            try:
+                status, raw = self._once(method, url, body, headers)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                said = f"{type(error).__name__}: {error}"
+            else:
+                if status == 200:
+                    return self._read(raw, path)
+                if status == 404:
+                    return None
+                said = f"it answers {status}: {raw[:200].decode('utf-8', 'replace')}"
+                if status < 500 and status != 429:
+                    break
+            if turn < TRIES - 1:
+                time.sleep(0.2 * 4**turn)
+        raise self._unanswered(said)
+
+    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.request(method, url, body, headers)
+        answer = self._connection.getresponse()
+        raw = answer.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            self.close()
+            raise EnvironmentProblem(f"{self.name} answers with more than {LARGEST:,} bytes.", hint="Is it MLflow?")
+        return answer.status, raw
+
+    def _connect(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        return kind(self._host, timeout=TIMEOUT_S)
+
+    def _read(self, raw: bytes, path: str) -> Object:
+        try:
+            return msgspec.json.decode(raw, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            raise EnvironmentProblem(
+                f"{self.name} answers {path} with something that is no JSON.", hint="Is it the address of MLflow?"
+            ) from None
+
+    def _unanswered(self, why: str) -> EnvironmentProblem:
+        return EnvironmentProblem(
+            f"{self.name} does not answer: {why}.", hint="What is here stays; repeat the command when it does."
+        )
+
+
+def _credentials(user: str | None, password: str | None, environment: Mapping[str, str]) -> dict[str, str]:
+    user = unquote(user) if user else environment.get("MLFLOW_TRACKING_USERNAME", "")
+    password = unquote(password) if password else environment.get("MLFLOW_TRACKING_PASSWORD", "")
+    if user:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = environment.get("MLFLOW_TRACKING_TOKEN", "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _experiment(one: Object) -> Experiment:
+    return Experiment(
+        id=int(one["experiment_id"]),
+        name=one.get("name", ""),
+        lifecycle=one.get("lifecycle_stage", "active"),
+        created_at=_us(one.get("creation_time")),
+        updated_at=_us(one.get("last_update_time")),
+        tags=_pairs(one.get("tags")),
+    )
+
+
+def _run(one: Object, experiment: int) -> Run:
+    info, data, inputs = one.get("info", {}), one.get("data", {}), one.get("inputs", {})
+    ended = info.get("end_time")
+    return Run(
+        id=str(info.get("run_id") or info.get("run_uuid")),
+        experiment=experiment,
+        name=info.get("run_name", "") or _pairs(data.get("tags")).get("mlflow.runName", ""),
+        user=info.get("user_id", ""),
+        status=info.get("status", "RUNNING"),
+        lifecycle=info.get("lifecycle_stage", "active"),
+        started_at=_us(info.get("start_time")),
+        finished_at=_us(ended) if ended else None,
+        artifacts=info.get("artifact_uri", ""),
+        params=_pairs(data.get("params")),
+        tags=_pairs(data.get("tags")),
+        datasets=tuple(_dataset(two) for two in inputs.get("dataset_inputs", ())),
+        reads=tuple(two["model_id"] for two in inputs.get("model_inputs", ())),
+        makes=tuple((t["model_id"], int(t.get("step", 0))) for t in one.get("outputs", {}).get("model_outputs", ())),
+        metrics=tuple(two["key"] for two in data.get("metrics", ())),
+    )
+
+
+def _dataset(one: Object) -> Dataset:
+    told = one.get("dataset", {})
+    return Dataset(
+        name=told.get("name", ""),
+        digest=told.get("digest", ""),
+        source_type=told.get("source_type", "unknown"),
+        source=told.get("source", ""),
+        schema=told.get("schema"),
+        profile=told.get("profile"),
+        tags=_pairs(one.get("tags")),
+    )
+
+
+def _model(one: Object, experiment: int) -> Model:
+    info, data = one.get("info", {}), one.get("data", {})
+    return Model(
+        id=str(info["model_id"]),
+        experiment=experiment,
+        name=info.get("name", ""),
+        status=str(info.get("status", "READY")).removeprefix("LOGGED_MODEL_"),
+        kind=info.get("model_type", ""),
+        run=info.get("source_run_id", ""),
+        lifecycle="active",
+        created_at=_us(info.get("creation_timestamp_ms")),
+        updated_at=_us(info.get("last_updated_timestamp_ms")),
+        artifacts=info.get("artifact_uri", ""),
+        params=_pairs(data.get("params")),
+        tags=_pairs(info.get("tags")),
+    )
+
+
+def _version(one: Object) -> Version:
+    source = one.get("source", "")
+    return Version(
+        number=int(one["version"]),
+        source=source,
+        run=one.get("run_id", ""),
+        stage=one.get("current_stage", "None"),
+        user=one.get("user_id", ""),
+        created_at=_us(one.get("creation_timestamp")),
+        updated_at=_us(one.get("last_updated_timestamp")),
+        description=one.get("description", ""),
+        run_link=one.get("run_link", ""),
+        model=one.get("model_id") or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
+        tags=_pairs(one.get("tags")),
+    )
+
+
+def _point(one: Object) -> Point:
+    return Point(one["key"], float(one.get("value", 0)), _us(one.get("timestamp")), int(one.get("step", 0)))
+
+
+def _pairs(found: Any) -> dict[str, str]:
+    return {one["key"]: one.get("value", "") for one in found or ()}
+
+
+def _us(at: Any) -> int:
+    return int(at or 0) * 1000

@@ -1,0 +1,457 @@
+"""The import itself: conflicts are looked for before anything is written, then one thing after the other is taken.
+
+A run is seen when all of it is here: its files and points come first, its row last. So what a kill left is invisible,
+and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from bascule.catalog import upsert
+from bascule.catalog.schema import dataset_uses, experiment_tags, experiments, logged_models, model_uses, runs
+from bascule.errors import BasculeError, InputError
+from bascule.history import Workspace
+from bascule.protocols.mlflow.importing.records import (
+    Experiment,
+    File,
+    Measured,
+    Model,
+    Registered,
+    Run,
+    Source,
+    Unreachable,
+    Version,
+)
+from bascule.protocols.mlflow.importing.report import Imported
+from bascule.registry import external
+from bascule.registry.external import STAGES
+from bascule.tracking import experiments as kept
+from bascule.tracking.artifacts import Artifacts, confined
+from bascule.tracking.inputs import CONTEXT, keep_dataset
+from bascule.tracking.keeping import add_params, set_tags
+from bascule.tracking.points import Context, Point, add_points, context_numbers
+from bascule.tracking.remote import NAME_TAG
+from bascule.tracking.status import OURS
+from bascule.tracking.subjects import new_subject, number_of, touch
+from bascule.tracking.tracker import Tracker
+
+# What is done with an experiment whose name or number another one has: nothing is taken at all, all but it is taken,
+# or it goes on under the number of the one of its name, or under a new one.
+CONFLICTS = ("refuse", "skip", "merge")
+# Told what is going on, how many are done, and of how many, if that is known.
+Progress = Callable[[str, int, int | None], None]
+SCHEME = "mlflow-artifacts:"
+AT_ONCE = 10_000
+MOST_KEY = 250
+MOST_ID = 40
+_ID = re.compile(r"[a-zA-Z0-9][\w\-]*")
+
+
+def take(
+    workspace: Workspace,
+    source: Source,
+    branch: str,
+    *,
+    author: str,
+    conflicts: str = "refuse",
+    dry_run: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Imported:
+    """Bring over all that a source has.
+
+    Args:
+        branch: whose `models/` the registered models become, and which the runs say that they worked on.
+        conflicts: one of `CONFLICTS`.
+        dry_run: say what would be brought; write nothing.
+
+    Raises:
+        InputError: an experiment's name or number is another one's here, and `conflicts` is `refuse`.
+        NotFound: there is no such branch.
+    """
+    if conflicts not in CONFLICTS:
+        raise InputError(f"{conflicts!r} is no way to treat conflicts.", hint=f"Known: {', '.join(CONFLICTS)}.")
+    workspace.history.resolve(branch)
+    taking = _Taking(workspace, source, branch, author, dry_run, progress)
+    taking.experiments(conflicts)
+    taking.models()
+    taking.runs()
+    taking.registered()
+    for what, count in source.beside().items():
+        taking.report.leave(what, "they are not taken over", "", count)
+    return taking.report
+
+
+class _Taking:
+    def __init__(
+        self, workspace: Workspace, source: Source, branch: str, author: str, dry_run: bool, progress: Progress
+    ) -> None:
+        self.tracker = Tracker(workspace)
+        self.source, self.branch, self.author, self.dry_run, self.progress = source, branch, author, dry_run, progress
+        self.artifacts = Artifacts(workspace)
+        self.report = Imported(source.name, branch, dry_run)
+        self.numbers: dict[int, int] = {}  # the source's numbers of experiments, and those here
+        self._taken: list[Experiment] = []
+
+    # Experiments -----------------------------------------------------------------------------------------------------
+
+    def experiments(self, conflicts: str) -> None:
+        """Find a number for each experiment, and make those that are not here."""
+        found = self.source.experiments()
+        with self.tracker.workspace.catalog.read() as conn:
+            rows = conn.execute(select(experiments.c.id, experiments.c.name)).all()
+        by_id, by_name = {row.id: row.name for row in rows}, {row.name: row.id for row in rows}
+        fresh: list[tuple[Experiment, int | None]] = []
+        for one in found:
+            if by_id.get(one.id) == one.name:
+                self._known(one, one.id)
+            elif one.name not in by_name and one.id not in by_id and 0 <= one.id < 10**18:
+                fresh.append((one, one.id))
+            else:
+                self._conflict(one, by_id, by_name)
+                if conflicts == "merge" and one.name in by_name:
+                    self._known(one, by_name[one.name])
+                elif conflicts == "merge":
+                    fresh.append((one, None))
+                elif conflicts == "skip":
+                    self.report.leave("experiments", "their name or number is another one's here", one.name)
+        if self.report.conflicts and conflicts == "refuse" and not self.dry_run:
+            raise InputError(
+                "\n  ".join(
+                    [f"{len(self.report.conflicts)} experiments cannot keep what they are:", *self.report.conflicts]
+                ),
+                hint="Leave them out with --conflicts skip, or bring them under the same names with --conflicts merge.",
+            )
+        for one, number in fresh:
+            if self.dry_run:
+                self._known(one, number or -one.id)
+            else:
+                self._known(one, self._make(one, number))
+            self.report.experiments += 1
+
+    def _known(self, one: Experiment, number: int) -> None:
+        self.numbers[one.id] = number
+        self._taken.append(one)
+
+    def _conflict(self, one: Experiment, by_id: Mapping[int, str], by_name: Mapping[str, int]) -> None:
+        if one.name in by_name:
+            self.report.conflicts.append(f"{one.name!r} has the number {one.id} there and {by_name[one.name]} here.")
+        else:
+            self.report.conflicts.append(f"{one.name!r} has the number {one.id}, which is {by_id.get(one.id)!r} here.")
+
+    def _make(self, one: Experiment, number: int | None) -> int:
+        def work(conn: Connection) -> int:
+            row = {
+                "name": one.name,
+                "lifecycle": one.lifecycle,
+                "created_at": one.created_at,
+                "updated_at": one.updated_at,
+            }
+            given = {"id": number} if number is not None else {}
+            query = insert(experiments).values(artifact_location="", **row, **given).returning(experiments.c.id)
+            found = int(conn.execute(query).scalar_one())
+            place = {"artifact_location": f"{kept.LOCATION}{found}"}
+            conn.execute(update(experiments).where(experiments.c.id == found).values(**place))
+            rows = [{"experiment_id": found, "key": key[:MOST_KEY], "value": value} for key, value in one.tags.items()]
+            if rows:
+                conn.execute(upsert(conn, experiment_tags).on_conflict_do_nothing(), rows)
+            return found
+
+        made = self.tracker.write(work)
+        kept.count_on(self.tracker)
+        return made
+
+    # Runs and logged models ------------------------------------------------------------------------------------------
+
+    def runs(self) -> None:
+        """Take the runs, each whole."""
+        done = 0
+        for experiment in self._taken:
+            for run in self.source.runs(experiment):
+                self.progress("runs", done, None)
+                done += 1
+                self._guarded("runs", run.id, partial(self._run, run))
+
+    def models(self) -> None:
+        """Take the logged models, each whole."""
+        done = 0
+        for experiment in self._taken:
+            for model in self.source.models(experiment):
+                self.progress("logged models", done, None)
+                done += 1
+                self._guarded("logged models", model.id, partial(self._model, model))
+
+    def _guarded(self, what: str, name: str, work: Callable[[], None]) -> None:
+        """Take one thing; one that cannot be kept is left, and the others go on."""
+        if not _ID.fullmatch(name) or len(name) > MOST_ID:
+            self.report.leave(what, "their ids cannot be used here", name[:80])
+            return
+        try:
+            work()
+        except InputError as error:
+            self.report.leave(what, error.message[:200], name)
+
+    def _run(self, run: Run) -> None:
+        experiment = self.numbers[run.experiment]
+        with self.tracker.workspace.catalog.read() as conn:
+            here = conn.execute(select(runs).where(runs.c.id == run.id)).first()
+        if here is not None and here.experiment_id != experiment:
+            self.report.conflicts.append(f"The run {run.id} is in the experiment {here.experiment_id} here.")
+            return
+        told = (OURS.get(run.status, "running"), run.finished_at, run.lifecycle)
+        if here is not None and (here.status, here.finished_at, here.lifecycle) == told:
+            self.report.here += 1
+            return
+        self.report.runs += here is None
+        place = f"{experiment}/{run.id}/artifacts"
+        self._files(run, place, f"run {run.id}")
+        if self.dry_run:
+            return
+        number = self._points(run.id, self.source.points(run))
+        tags = {**run.tags, NAME_TAG: run.name or run.tags.get(NAME_TAG) or run.id}
+        numbers = self.tracker.names.numbers(_short({*tags, *run.params}))
+
+        def work(conn: Connection) -> None:
+            row = {
+                "id": run.id,
+                "name": tags[NAME_TAG],
+                "kind": "track",
+                "status": told[0],
+                "branch": tags.get("bascule.branch") or self.branch,
+                "code_commit": tags.get("mlflow.source.git.commit", "")[:64] or None,
+                "user_name": run.user or self.author,
+                "started_at": run.started_at,
+                "finished_at": run.finished_at,
+                "environment_json": "{}",
+                "number": number,
+                "experiment_id": experiment,
+                "lifecycle": run.lifecycle,
+                "artifact_uri": f"{SCHEME}/{place}",
+            }
+            query = upsert(conn, runs).values(**row)
+            changes = {key: row[key] for key in ("status", "finished_at", "lifecycle", "name")}
+            conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
+            add_params(conn, number, _keyed(run.params), numbers, strict=False)
+            set_tags(conn, number, _keyed(tags), numbers)
+            _link(conn, number, experiment, run)
+            touch(conn, number)
+
+        self.tracker.write(work)
+
+    def _model(self, model: Model) -> None:
+        experiment = self.numbers[model.experiment]
+        with self.tracker.workspace.catalog.read() as conn:
+            here = conn.execute(select(logged_models).where(logged_models.c.id == model.id)).first()
+        if here is not None and (here.experiment_id != experiment or here.updated_at == model.updated_at):
+            if here.experiment_id != experiment:
+                self.report.conflicts.append(f"The logged model {model.id} is another one here.")
+            self.report.here += here.experiment_id == experiment
+            return
+        self.report.models += here is None
+        place = f"{experiment}/models/{model.id}/artifacts"
+        self._files(model, place, f"logged model {model.id}")
+        if self.dry_run:
+            return
+        number = self._points(model.id, self.source.model_points(model))
+        numbers = self.tracker.names.numbers(_short({*model.tags, *model.params}))
+
+        def work(conn: Connection) -> None:
+            row = {
+                "id": model.id,
+                "number": number,
+                "experiment_id": experiment,
+                "name": model.name[:500],
+                "status": model.status,
+                "model_type": model.kind or None,
+                "source_run_id": model.run or None,
+                "artifact_uri": f"{SCHEME}/{place}",
+                "created_at": model.created_at,
+                "updated_at": model.updated_at,
+                "lifecycle": model.lifecycle,
+            }
+            query = upsert(conn, logged_models).values(**row)
+            changes = {key: row[key] for key in ("status", "updated_at", "lifecycle")}
+            conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
+            add_params(conn, number, _keyed(model.params), numbers, strict=False)
+            set_tags(conn, number, _keyed(model.tags), numbers)
+            touch(conn, number)
+
+        self.tracker.write(work)
+
+    def _points(self, subject: str, measured: Iterable[Measured]) -> int:
+        """Keep the points of a run or a logged model, some thousands in a transaction, and return its number."""
+
+        def numbered(conn: Connection) -> int:
+            found = number_of(conn, subject)
+            return new_subject(conn, subject) if found is None else found
+
+        number = self.tracker.write(numbered)
+        batch: list[Measured] = []
+        for one in measured:
+            if len(one[0].name) > MOST_KEY:
+                self.report.leave("metrics", f"their names have more than {MOST_KEY} characters", one[0].name[:80])
+                continue
+            batch.append(one)
+            if len(batch) == AT_ONCE:
+                self._batch(number, batch)
+                batch = []
+        if batch:
+            self._batch(number, batch)
+        return number
+
+    def _batch(self, subject: int, batch: list[Measured]) -> None:
+        numbers = self.tracker.names.numbers({point.name for point, _ in batch})
+
+        def work(conn: Connection) -> None:
+            contexts = context_numbers(conn, {_fitting(context) for _, context in batch})
+            points: list[Point] = [point._replace(context=contexts[_fitting(context)]) for point, context in batch]
+            add_points(conn, subject, points, numbers)
+
+        self.tracker.write(work)
+        self.report.points += len(batch)
+
+    # Files -----------------------------------------------------------------------------------------------------------
+
+    def _files(self, owner: Run | Model, place: str, name: str) -> None:
+        try:
+            for file in self.source.files(owner):
+                self._file(file, f"{place}/{file.path}", name)
+        except Unreachable as error:
+            self.report.leave("artifacts", f"{error.message} ({error.hint})" if error.hint else error.message, name)
+
+    def _file(self, file: File, place: str, name: str) -> None:
+        try:
+            confined(place)
+            here = None if self.dry_run else self.artifacts.size(place)
+            if here is not None and here == file.size:
+                return
+            if not self.dry_run:
+                with file.opened() as source:
+                    self.report.bytes += self.artifacts.put(place, source)
+            else:
+                self.report.bytes += file.size or 0
+            self.report.files += 1
+        except (Unreachable, InputError) as error:
+            self.report.leave("artifacts", error.message[:200], f"{name}: {file.path}"[:200])
+        except OSError as error:
+            self.report.leave("artifacts", f"they cannot be read: {error.strerror}", f"{name}: {file.path}"[:200])
+
+    # The registry ----------------------------------------------------------------------------------------------------
+
+    def registered(self) -> None:
+        """Take the registered models, each in one commit of the branch."""
+        for done, model in enumerate(self.source.registered()):
+            self.progress("registered models", done, None)
+            try:
+                self._registered(model)
+            except BasculeError as error:
+                if not isinstance(error, InputError):
+                    raise
+                self.report.leave("registered models", error.message[:200], model.name[:200])
+
+    def _registered(self, model: Registered) -> None:
+        workspace = self.tracker.workspace
+        external.path_for(model.name)
+        here = workspace.history.read(self.branch, external.path_for(model.name))
+        versions = {version.number: self._entry(model, version) for version in model.versions}
+        if self.dry_run:
+            self.report.registered += here is None
+            self.report.versions += len(versions.keys() - {int(one) for one in (here or {"versions": {}})["versions"]})
+            return
+        about = {
+            "description": model.description,
+            "tags": dict(model.tags),
+            "created_at": model.created_at,
+            "updated_at": model.updated_at,
+        }
+        added, problems = external.adopt_model(
+            workspace,
+            self.branch,
+            model.name,
+            about=about,
+            versions=versions,
+            aliases=model.aliases,
+            author=self.author,
+        )
+        self.report.registered += here is None
+        self.report.versions += len(added)
+        self.report.conflicts += problems
+
+    def _entry(self, model: Registered, version: Version) -> dict[str, Any]:
+        place = self._place_of(version)
+        if not place and not self.dry_run and version.source and version.tags.get("mlflow.prompt.is_prompt") != "true":
+            why = "their files are with no run and no logged model that was taken; the versions are"
+            self.report.leave(
+                "files of versions", why, f"{model.name} version {version.number}: {version.source}"[:200]
+            )
+        stage = next((one for one in STAGES if one.lower() == version.stage.lower()), STAGES[0])
+        return {
+            "artifact": place,
+            "run_id": version.run or None,
+            "created_at": version.created_at,
+            "created_by": version.user or self.author,
+            "about": {
+                "stage": stage,
+                "updated_at": version.updated_at,
+                "source": version.source,
+                "run_id": version.run,
+                "run_link": version.run_link,
+                "description": version.description,
+                "tags": dict(version.tags),
+                "model_id": version.model,
+            },
+        }
+
+    def _place_of(self, version: Version) -> str:
+        """Return where a version's files lie here; empty when they do not."""
+        with self.tracker.workspace.catalog.read() as conn:
+            if version.model:
+                query = select(logged_models.c.artifact_uri).where(logged_models.c.id == version.model)
+                if found := conn.execute(query).scalar():
+                    return str(found)
+            if not version.run:
+                return ""
+            run = conn.execute(select(runs.c.artifact_uri).where(runs.c.id == version.run)).scalar()
+        text = version.source
+        if text.startswith("runs:/"):
+            inside = text.removeprefix("runs:/").partition("/")[2]
+        else:
+            _, found, inside = text.partition(f"/{version.run}/artifacts")
+            if not found:
+                return ""
+        return f"{run}/{confined(inside.strip('/'))}".rstrip("/") if run else ""
+
+
+def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:
+    """Note the datasets and the models that a run read and made."""
+    for one in run.datasets:
+        use = {
+            "subject": number,
+            "dataset": keep_dataset(conn, experiment, one),
+            "tags_json": msgspec.json.encode(dict(one.tags)).decode(),
+            "context": one.tags.get(CONTEXT),
+        }
+        conn.execute(upsert(conn, dataset_uses).values(**use).on_conflict_do_nothing())
+    links = [{"model_id": model, "direction": "in", "step": 0} for model in run.reads]
+    links += [{"model_id": model, "direction": "out", "step": step} for model, step in run.makes]
+    rows = [{"subject": number, **one} for one in links if len(one["model_id"]) <= 64]  # type: ignore[arg-type]
+    if rows:
+        conn.execute(upsert(conn, model_uses).on_conflict_do_nothing(), rows)
+
+
+def _keyed(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: value.replace("\0", "\ufffd") for key, value in values.items() if len(key) <= MOST_KEY}
+
+
+def _short(names: Iterable[str]) -> set[str]:
+    return {name for name in names if len(name) <= MOST_KEY}
+
+
+def _fitting(context: Context) -> Context:
+    return Context(context.other_id[:256], context.dataset_name[:500], context.dataset_digest[:36])

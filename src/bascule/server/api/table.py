@@ -1,0 +1,30 @@
+"""The routes of the native API, all of them."""
+
+from bascule.server.api import (
+    deployments,
+    history,
+    journals,
+    landing,
+    models,
+    monitoring,
+    predictions,
+    runs,
+    service,
+    tables,
+)
+from bascule.server.routes import join
+
+API = join(
+    service.ROUTES,
+    history.ROUTES,
+    landing.ROUTES,
+    tables.ROUTES,
+    runs.ROUTES,
+    journals.ROUTES,
+    models.ROUTES,
+    deployments.ROUTES,
+    monitoring.ROUTES,
+    predictions.ROUTES,
+)
+
+__all__ = ["API"]

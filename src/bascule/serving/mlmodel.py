@@ -1,0 +1,241 @@
+"""A model that MLflow logged, made into a bundle: the one file that everything here serves.
+
+Only formats that run no code when they are read are taken. A pickle is told what it is, and is not opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+import yaml
+
+from bascule.errors import InputError, NotFound
+from bascule.training import Field, Output, Signature, pack_model
+from bascule.training.trainer import TrainedModel
+
+LARGEST = 4 << 30
+LARGEST_TEXT = 16 << 20
+# MLflow's types of columns, and those of an input here.
+TYPES = {"double": "double", "float": "double", "long": "bigint", "integer": "bigint", "boolean": "boolean"}
+UNSAFE = (
+    "Log it in a format that runs no code: scikit-learn with serialization_format='skops', a LightGBM Booster, "
+    "XGBoost, ONNX."
+)
+# Reads one file of a model by its path: the bytes, of at most so many.
+Read = Callable[[str, int], bytes]
+Columns = tuple[Field, ...] | None
+
+
+def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
+    """Return the bundle of a model that MLflow logged.
+
+    Args:
+        read: reads a file of it; NotFound when there is none.
+        notes: where it comes from; kept in the bundle.
+
+    Raises:
+        InputError: there is no flavor that can be served, or a file is damaged; the text says which and what to do.
+        MissingExtra: the library of its format is not installed.
+    """
+    about = _about(read)
+    flavors = about.get("flavors")
+    flavors = flavors if isinstance(flavors, dict) else {}
+    columns = _columns(about)
+    for name, make in _FLAVORS.items():
+        flavor = flavors.get(name)
+        if isinstance(flavor, dict):
+            format, data, signature = make(flavor, read, columns)
+            model = TrainedModel(format=format, artifact=data, signature=signature, libraries=_libraries(flavor))
+            packed = pack_model(model, meta=dict(notes))
+            _tried(packed)
+            return packed
+    known = ", ".join(sorted(str(one) for one in flavors if one != "python_function")) or "python_function alone"
+    raise InputError(
+        f"This model has the flavor {known}, whose code a server does not run.",
+        hint=f"{UNSAFE} Or serve it with its own code, outside: mlflow models serve.",
+    )
+
+
+def _tried(packed: bytes) -> None:
+    """Load the bundle and let it predict nothing, so that what cannot be served is told now."""
+    import numpy as np
+
+    from bascule.serving.runtime import load_runtime
+    from bascule.training import unpack_model
+
+    bundle = unpack_model(packed)
+    try:
+        load_runtime(bundle).predict(np.zeros((1, len(bundle.signature.inputs))))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model may raise on a row of zeros
+        raise InputError(f"The model cannot predict here: {type(error).__name__}: {str(error)[:200]}.") from None
+
+
+def _about(read: Read) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(read("MLmodel", LARGEST_TEXT))
+    except NotFound:
+        raise InputError(
+            "There is no MLmodel file with this version.", hint="Register the model's own folder."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"The MLmodel file cannot be read: {str(error)[:200]}.", hint="Log the model again.") from None
+    if not isinstance(found, dict):
+        raise InputError("The MLmodel file says nothing.", hint="Log the model again.")
+    return found
+
+
+def _columns(about: Mapping[str, Any]) -> Columns:
+    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width."""
+    told = about.get("signature")
+    text = told.get("inputs") if isinstance(told, dict) else None
+    if not text:
+        return None
+    try:
+        listed = msgspec.json.decode(str(text), type=list[dict[str, Any]])
+    except msgspec.MsgspecError:
+        raise InputError("The model's signature cannot be read.", hint="Log the model again.") from None
+    if len(listed) == 1 and listed[0].get("type") == "tensor":
+        shape = (listed[0].get("tensor-spec") or {}).get("shape") or []
+        width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
+        return numbered(width) if 0 < width < 100_000 else None
+    fields = []
+    for one in listed:
+        name, kind = str(one.get("name", "")), str(one.get("type", ""))
+        if not name or kind not in TYPES:
+            raise InputError(
+                f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
+                hint="Encode texts and times before the model, and log that model.",
+            )
+        fields.append(Field(name=name, type=TYPES[kind]))  # type: ignore[arg-type]
+    return tuple(fields)
+
+
+def numbered(width: int) -> tuple[Field, ...]:
+    """Return inputs without names of their own."""
+    return tuple(Field(name=f"x{place}", type="double") for place in range(width))
+
+
+def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
+    data = _data(flavor, "data", read)
+    if not data.startswith(b"tree\n"):
+        raise _pickled("LightGBM", flavor)
+    header = dict(
+        line.partition("=")[::2]
+        for line in data[:LARGEST_TEXT].decode("utf-8", "replace").partition("\n\n")[0].splitlines()
+        if "=" in line
+    )
+    names = header.get("feature_names", "").split()
+    objective, classes = header.get("objective", "").partition(" ")[0], int(header.get("num_class", "1") or 1)
+    task = "multiclass" if classes > 1 else "binary" if objective in ("binary", "cross_entropy") else "regression"
+    inputs = _fitting(columns, names or None, int(header.get("max_feature_idx", "-1")) + 1)
+    return "lightgbm", data, _signature(inputs, task, classes)
+
+
+def _of_xgboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
+    from bascule.training.foreign import open_xgboost
+
+    data = _data(flavor, "data", read)
+    booster = open_xgboost(data)
+    learner = msgspec.json.decode(booster.save_config())["learner"]
+    objective = str(learner.get("objective", {}).get("name", ""))
+    classes = int(learner.get("learner_model_param", {}).get("num_class", 0))
+    task = "multiclass" if classes > 1 else "binary" if objective == "binary:logistic" else "regression"
+    inputs = _fitting(columns, booster.feature_names, booster.num_features())
+    return "xgboost", data, _signature(inputs, task, classes)
+
+
+def _of_onnx(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
+    from bascule.training.foreign import open_onnx, probabilities_of
+
+    data = _data(flavor, "data", read)
+    session = open_onnx(data)
+    given = session.get_inputs()
+    if len(given) > 1:
+        inputs = _fitting(columns, [one.name for one in given], len(given))
+    else:
+        shape = given[0].shape
+        width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else len(columns or ())
+        inputs = _fitting(columns, None, width)
+    labels = [one for one in session.get_outputs() if one.type in ("tensor(int64)", "tensor(string)")]
+    if not labels:
+        return "onnx", data, _signature(inputs, "regression", 1)
+    name, mapped = probabilities_of(session)
+    shape = next(one.shape for one in session.get_outputs() if one.name == name)
+    classes = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 2
+    if mapped:
+        import numpy as np
+
+        (rows,) = session.run([name], {given[0].name: np.zeros((1, len(inputs)), dtype=np.float32)})
+        classes = len(rows[0])
+    return "onnx", data, _signature(inputs, "binary" if classes == 2 else "multiclass", classes)
+
+
+def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
+    from bascule.training.foreign import open_skops
+
+    data = _data(flavor, "pickled_model", read)
+    if not data.startswith(b"PK"):
+        raise _pickled("scikit-learn", flavor)
+    estimator = open_skops(data)
+    names = getattr(estimator, "feature_names_in_", None)
+    width = int(getattr(estimator, "n_features_in_", 0) or len(columns or ()))
+    inputs = _fitting(columns, None if names is None else [str(one) for one in names], width)
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or not hasattr(estimator, "predict_proba"):
+        return "skops", data, _signature(inputs, "regression", 1)
+    texts = tuple(str(one) for one in classes)
+    return "skops", data, _signature(inputs, "binary" if len(texts) == 2 else "multiclass", len(texts), texts)
+
+
+_FLAVORS: dict[str, Callable[[Mapping[str, Any], Read, Columns], tuple[str, bytes, Signature]]] = {
+    "lightgbm": _of_lightgbm,
+    "xgboost": _of_xgboost,
+    "onnx": _of_onnx,
+    "sklearn": _of_sklearn,
+}
+
+
+def _data(flavor: Mapping[str, Any], key: str, read: Read) -> bytes:
+    path = str(flavor.get(key) or "")
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise InputError(f"The MLmodel file names {path[:80]!r} as the model's file.", hint="Log the model again.")
+    try:
+        return read(path, LARGEST)
+    except NotFound:
+        raise InputError(f"The model's file {path[:80]!r} is missing.", hint="Log the model again.") from None
+
+
+def _fitting(columns: Columns, names: list[str] | None, width: int) -> tuple[Field, ...]:
+    """Return the inputs in the order in which the model reads them, with the types that the signature says."""
+    if width <= 0:
+        raise InputError("Nothing says how many inputs the model reads.", hint="Log it with a signature.")
+    told = {field.name: field for field in columns or ()}
+    if columns is not None and (names is None or not set(names) <= told.keys()) and len(columns) == width:
+        return columns
+    if names is not None and len(names) == width:
+        return tuple(told.get(name, Field(name=name, type="double")) for name in names)
+    return numbered(width)
+
+
+def _signature(inputs: tuple[Field, ...], task: str, classes: int, names: tuple[str, ...] | None = None) -> Signature:
+    if task == "regression":
+        return Signature(inputs=inputs, output=Output(task="regression"))
+    labels = names or tuple(str(place) for place in range(2 if task == "binary" else classes))
+    return Signature(inputs=inputs, output=Output(task=task, classes=labels))  # type: ignore[arg-type]
+
+
+def _libraries(flavor: Mapping[str, Any]) -> dict[str, str]:
+    return {key.removesuffix("_version"): str(value) for key, value in flavor.items() if key.endswith("_version")}
+
+
+def _pickled(what: str, flavor: Mapping[str, Any]) -> InputError:
+    how = str(flavor.get("serialization_format") or "pickle")[:40]
+    return InputError(
+        f"This {what} model is kept as {how}: reading it would run whatever code it holds, so no process here does.",
+        hint=UNSAFE,
+    )

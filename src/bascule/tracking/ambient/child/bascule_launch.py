@@ -1,0 +1,200 @@
+"""Starting a command that is watched: at once, before anything of Bascule that is slow to import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import IO, Any
+
+import bascule_session as session
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WORDS = frozenset(" |&;<>()$`*?\n")
+
+
+class Launched:
+    """A command that is running below its supervisor.
+
+    Attributes:
+        folder: of its session, or empty when no folder could be made for one.
+        pid: of the command.
+    """
+
+    def __init__(self, folder: str, supervisor: subprocess.Popen[bytes], report: int) -> None:
+        self.folder = folder
+        self.supervisor = supervisor
+        self.pid = 0
+        self._report = report
+        self._text = b""
+        self._copies: list[threading.Thread] = []
+
+    def begin(self) -> None:
+        """Wait until the command has started.
+
+        Raises:
+            OSError: when it cannot be started.
+        """
+        word, number = self._line()
+        if word == "error":
+            self.supervisor.wait()
+            raise OSError(number, os.strerror(number))
+        self.pid = number
+
+    def wait(self) -> int:
+        """Return the command's exit code, or the negative number of the signal that killed it."""
+        handler = None
+        if threading.current_thread() is threading.main_thread():
+            # A container or a scheduler that asks us to end means the command.
+            handler = signal.signal(signal.SIGTERM, lambda *_: self._send(signal.SIGTERM))
+        try:
+            while True:
+                try:
+                    word, number = self._line()
+                    break
+                except KeyboardInterrupt:  # the terminal sent it to the command too: let it end in its own way
+                    continue
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGTERM, handler)
+        os.close(self._report)
+        try:
+            self.supervisor.wait(1)
+        except subprocess.TimeoutExpired:  # what the command left behind still prints: the supervisor stays for it
+            self.supervisor.returncode = 0
+        for copy in self._copies:
+            copy.join(1)
+        # Without a word the supervisor itself was killed, and nobody knows how the command ends.
+        return number if word == "exit" else -signal.SIGKILL
+
+    def _line(self) -> tuple[str, int]:
+        while b"\n" not in self._text:
+            some = os.read(self._report, 256)
+            if not some:
+                return "", 0
+            self._text += some
+        line, _, self._text = self._text.partition(b"\n")
+        word, _, number = line.decode().partition(" ")
+        return word, int(number)
+
+    def _send(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def words_of(command: Sequence[str]) -> list[str]:
+    """Return the command that a person means: `-m module`, `train.py` or one text for a shell, too."""
+    words = list(command)
+    if words and words[0] == "-m":
+        return [_python(), *words]
+    if words and words[0].endswith(".py") and os.path.isfile(words[0]) and not os.access(words[0], os.X_OK):
+        return [_python(), *words]
+    if len(words) == 1 and WORDS & set(words[0]) and shutil.which(words[0]) is None:
+        return [os.environ.get("SHELL") or "sh", "-c", words[0]]
+    return words
+
+
+def name_of(command: Sequence[str]) -> str:
+    """Return what people would call the command: its script or module, else the program."""
+    for word in command[:0:-1] if command[-1].endswith(".ipynb") else command[1:]:
+        if not word.startswith("-"):
+            return os.path.basename(word)[:200]
+    return os.path.basename(command[0])[:200]
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    start: str,
+    name: str | None = None,
+    workspace: str | None = None,
+    spool: str | None = None,
+    output: IO[bytes] | None = None,
+    **more: Any,
+) -> Launched:
+    """Start a command under a supervisor, in a session of its own.
+
+    Args:
+        start: the project's folder, or one below it.
+        output: takes the command's standard output instead of ours.
+
+    Raises:
+        OSError: when the command cannot be started. A session that cannot be made is told on standard error, and the
+            command runs without one.
+    """
+    words = words_of(command)
+    environment = dict(os.environ)
+    try:
+        folder = session.create(
+            name=name or name_of(words), command=words, start=start, workspace=workspace, spool=spool, **more
+        )
+        path = os.pathsep.join(place for place in (HERE, os.environ.get("PYTHONPATH", "")) if place)
+        environment |= {
+            "PYTHONPATH": path,
+            session.FOLDER: folder,
+            session.RUN: session.header_of(folder)["run"],
+        }
+    except OSError as error:
+        print(f"bascule: the command runs, and nothing of it is recorded: {error}", file=sys.stderr, flush=True)
+        folder = ""
+    report, tell = os.pipe()
+    outputs, copies = _outputs([output or sys.stdout, sys.stderr])
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", os.path.join(HERE, "bascule_supervise.py"), folder, str(tell), *words],
+        env=environment,
+        stdout=outputs[0],
+        stderr=outputs[1],
+        pass_fds=[tell],
+    )
+    os.close(tell)
+    launched = Launched(folder, supervisor, report)
+    launched._copies = [_copy(*pair) for pair in copies]
+    try:
+        launched.begin()
+    except OSError:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return launched
+
+
+def _outputs(sinks: list[Any]) -> tuple[list[int], list[tuple[int, int, Any]]]:
+    """Return file descriptors for the supervisor; a sink without one (a notebook's) gets a pipe that is copied."""
+    numbers, copies = [], []
+    for sink in sinks:
+        try:
+            sink.flush()
+            numbers.append(sink.fileno())
+        except (OSError, ValueError, AttributeError):
+            read, write = os.pipe()
+            numbers.append(write)
+            copies.append((read, write, getattr(sink, "buffer", sink)))
+    return numbers, copies
+
+
+def _copy(read: int, write: int, sink: Any) -> threading.Thread:
+    os.close(write)
+
+    def copy() -> None:
+        while data := os.read(read, 65_536):
+            try:
+                sink.write(data)
+                sink.flush()
+            except (OSError, ValueError):
+                continue
+        os.close(read)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    return thread
+
+
+def _python() -> str:
+    """The `python` that a person would type, else ours."""
+    return shutil.which("python") or sys.executable

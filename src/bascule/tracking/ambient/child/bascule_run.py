@@ -1,0 +1,458 @@
+"""The explicit way to say something of a run: `with bascule.run(name="try 1") as run: run.log(loss=0.3)`.
+
+Everything goes into the journal of this process first. Nothing raises because a disk is full or a server is down; what
+cannot be a value of its kind raises `TypeError` or `ValueError`, as any function does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from time import time_ns
+from types import TracebackType
+from typing import Any
+
+import bascule_session as session
+import bascule_watch as watch
+from bascule_journal import BETWEEN, MOST_POINTS, Journal
+
+# How long the end of a run waits for its records, at most; the sender goes on without us.
+PATIENCE = 10.0
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+_now: ContextVar[ActiveRun | None] = ContextVar("bascule_run", default=None)
+_session: list[_Session] = []
+
+
+class _Session:
+    """What was begun in this process: the folder of its journal, and who brings it in."""
+
+    def __init__(self, folder: str, sender: subprocess.Popen[bytes] | None) -> None:
+        self.folder = folder
+        self.sender = sender
+        self.pid = os.getpid()
+        self.run = ""
+        self.environment: dict[str, str | None] = {}
+
+
+class ActiveRun:
+    """A run that is going on. All methods may be called from any thread, and from forked processes.
+
+    Attributes:
+        id: of the run.
+        name: what people call it.
+    """
+
+    def __init__(self, run: str, name: str, *, own: _Session | None, key: str) -> None:
+        self.id = run
+        self.name = name
+        self._own = own  # the session that ends with this run
+        self._key = key  # how entries name the run: empty for the session's own
+        self._before = f"{key}{BETWEEN}" if key else ""
+        self._steps: dict[str, int] = {}
+        self._token: Any = None
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<run {self.id} {self.name!r}>"
+
+    def __enter__(self) -> ActiveRun:
+        self._token = _now.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            with contextlib.suppress(ValueError):  # left in another context than it was entered in
+                _now.reset(self._token)
+        if kind is None or error is None:
+            self.finish()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.finish("cancelled", "Interrupted.")
+        else:
+            watch.note(self._of({"kind": "trace", "text": _trace(kind, error, trace)}))
+            self.finish("failed", f"{kind.__name__}: {error}")
+
+    def log(self, step: int | None = None, **values: float) -> None:
+        """Log one point of each metric, buffered: `run.log(loss=0.3, accuracy=0.9, step=1)`.
+
+        Args:
+            step: whole; by default one more than the metric's last.
+
+        Raises:
+            TypeError: for a value that is no number.
+        """
+        journal = watch._journal
+        if journal is None:
+            return
+        if step is not None and type(step) is not int:
+            step = int(step)
+        at = time_ns()
+        waiting = journal.waiting
+        before = self._before
+        for key, value in values.items():
+            if type(value) is not float:
+                value = float(value)
+            place = self._next(key) if step is None else step
+            waiting.append((before + key if before else key, value, place, at))
+        if at >= journal.due or len(waiting) >= MOST_POINTS:
+            journal.flush()
+
+    def metric(self, key: str, value: float, step: int | None = None) -> None:
+        """Log one point of a metric of any name."""
+        self._point(watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns())
+
+    def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
+        """Log many points of a metric at once: a list, an array of numbers, a column.
+
+        Raises:
+            ValueError: when there are not as many steps as values.
+        """
+        told = array("d", [float(one) for one in values])
+        if steps is None:
+            first = self._next(key)
+            marks: Iterable[int] = range(first, first + len(told))
+            self._steps[key] = first + len(told) - 1
+        else:
+            marks = [int(one) for one in steps]
+            if len(marks) != len(told):
+                raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
+        journal = watch.active()
+        if journal is not None:
+            journal.points(self._key, key, told, marks, time_ns())
+
+    def param(self, key: str, value: Any) -> None:
+        """Say one parameter; another value for it is ignored, as it was said first."""
+        self.params({key: value})
+
+    def params(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Say parameters."""
+        told = {str(key): _plain(value) for key, value in {**(values or {}), **more}.items()}
+        watch.note(self._of({"kind": "params", "values": told}))
+
+    def tag(self, key: str, value: Any) -> None:
+        """Set a label for people and tools; a later value stands."""
+        watch.note(self._of({"kind": "tags", "values": {str(key): str(value)}}))
+
+    def reads(self, path: str | os.PathLike[str], version: str | None = None) -> None:
+        """Say that something was read: a file, whose content is its version, or anything that has one."""
+        self._touches("r", path, version)
+
+    def writes(self, path: str | os.PathLike[str], version: str | None = None) -> None:
+        """Say that something was written."""
+        self._touches("w", path, version)
+
+    def artifact(self, path: str | os.PathLike[str] | bytes, name: str | None = None) -> None:
+        """Keep a file, a folder or bytes with the run, as they are now.
+
+        Args:
+            name: its path among the run's artifacts; the file's own name by default, and needed for bytes.
+
+        Raises:
+            ValueError: no name for bytes, or one that leaves the run's folder.
+            FileNotFoundError: when there is none at the path.
+        """
+        if isinstance(path, bytes):
+            if not name:
+                raise ValueError("Bytes that are kept need a name: run.artifact(data, name='notes.bin').")
+            self._keep(path, name)
+            return
+        place = os.fspath(path)
+        wanted = name or os.path.basename(os.path.normpath(place))
+        if os.path.isdir(place):
+            for folder, _, files in os.walk(place):
+                for one in sorted(files):
+                    whole = os.path.join(folder, one)
+                    self._keep_file(whole, f"{wanted}/{os.path.relpath(whole, place).replace(os.sep, '/')}")
+        elif not os.path.isfile(place):
+            raise FileNotFoundError(f"There is no file {place!r} to keep.")
+        else:
+            self._keep_file(place, wanted)
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text as an artifact; a name without a suffix gets `.txt`."""
+        self._keep(text.encode(), name if os.path.splitext(name)[1] else f"{name}.txt")
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Keep a figure of Matplotlib (PNG), Plotly (JSON), Altair (JSON) or an image of Pillow (PNG).
+
+        Raises:
+            TypeError: for anything else.
+        """
+        import io
+
+        out = io.BytesIO()
+        stem, suffix = os.path.splitext(name)
+        if hasattr(figure, "savefig"):
+            figure.savefig(out, format=(suffix or ".png")[1:], bbox_inches="tight")
+            self._keep(out.getvalue(), name if suffix else f"{name}.png")
+        elif hasattr(figure, "to_json"):
+            self._keep(str(figure.to_json()).encode(), f"{stem}.json")
+        elif hasattr(figure, "save") and hasattr(figure, "mode"):
+            figure.save(out, format="PNG")
+            self._keep(out.getvalue(), f"{stem}.png")
+        else:
+            raise TypeError(f"{type(figure).__name__} is no figure: it can neither savefig, nor to_json, nor save.")
+
+    def table(self, name: str, rows: Any) -> None:
+        """Keep a table as Parquet: of pandas, Polars or Arrow, a list of dicts, or a dict of columns.
+
+        Raises:
+            TypeError: for anything else.
+        """
+        import io
+
+        import pyarrow
+        import pyarrow.parquet
+
+        if isinstance(rows, pyarrow.Table):
+            table = rows
+        elif hasattr(rows, "to_arrow"):
+            table = rows.to_arrow()
+        elif hasattr(rows, "__dataframe__") and hasattr(rows, "iloc"):
+            table = pyarrow.Table.from_pandas(rows)
+        elif isinstance(rows, Mapping):
+            table = pyarrow.table(dict(rows))
+        elif isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
+            table = pyarrow.Table.from_pylist(rows)
+        else:
+            raise TypeError(
+                f"{type(rows).__name__} is no table: give a data frame, a list of dicts or a dict of lists."
+            )
+        out = io.BytesIO()
+        pyarrow.parquet.write_table(table, out, compression="zstd")
+        self._keep(out.getvalue(), name if name.endswith(".parquet") else f"{name}.parquet")
+
+    def run(self, name: str | None = None, **more: Any) -> ActiveRun:
+        """Begin a run below this one."""
+        return _child(self, name, more)
+
+    def finish(self, status: str = "done", error: str | None = None) -> None:
+        """Close the run, once: done, failed or cancelled. A `with` block does so."""
+        if not self._open:
+            return
+        self._open = False
+        journal = watch.active()
+        if journal is not None:
+            journal.flush()
+        watch.note(self._of({"kind": "finish", "status": status, "error": error}))
+        if self._own is not None:
+            _end(self._own)
+
+    def _next(self, key: str) -> int:
+        step = self._steps[key] = self._steps.get(key, -1) + 1
+        return step
+
+    def _point(self, journal: Journal | None, key: str, value: float, step: int, at: int) -> None:
+        if journal is not None:
+            journal.point(self._key, key, value, step, at)
+
+    def _touches(self, mode: str, path: str | os.PathLike[str], version: str | None) -> None:
+        if version is None:
+            entry = {"kind": "file", "mode": mode, "path": os.path.realpath(os.fspath(path))}
+        else:
+            entry = {"kind": "touch", "mode": mode, "path": os.fspath(path), "version": str(version)}
+        watch.note(self._of(entry))
+
+    def _keep_file(self, path: str, name: str) -> None:
+        with open(path, "rb") as source:
+            self._keep(source.read(), name)
+
+    def _keep(self, data: bytes, name: str) -> None:
+        clean = name.replace("\\", "/")
+        if clean.startswith("/") or ".." in clean.split("/") or not clean.strip("/"):
+            raise ValueError(f"{name!r} is no name for an artifact: it must stay in the run's folder.")
+        place = watch.keep(data)
+        if place is not None:
+            watch.note(self._of({"kind": "artifact", "name": clean, "path": place, "size": len(data)}))
+
+    def _of(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "run": self._key} if self._key else entry
+
+
+def start(
+    name: str | None = None,
+    *,
+    experiment: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    id: str | None = None,  # the word that people use
+    parent: str | None = None,
+    follow: bool = True,
+) -> ActiveRun:
+    """Begin a run. In a run it is one below it; in a tracked script it is one below the script's.
+
+    Args:
+        name: what people call it.
+        experiment: under which it is kept with others; made when it is new.
+        id: of a run that is there, or another process's, to write more to; BASCULE_RUN does the same.
+        parent: the run that it is below, by its id.
+        follow: start the process that brings the journal in while the run goes on.
+
+    Raises:
+        ValueError: an id that can be none.
+    """
+    above = _now.get()
+    watched = joined()
+    wanted = id or (None if watched is not None else os.environ.get(session.RUN)) or None
+    if wanted:
+        session.checked_run(wanted)
+    more = {"experiment": experiment, "tags": tags, "params": params, "id": wanted, "parent": parent}
+    if above is not None and above._open:
+        return _child(above, name, more)
+    if watched is not None:
+        return _child(active(), name, more)
+    return _root(name, more, follow)
+
+
+def joined() -> Journal | None:
+    """Return this process's journal; in a process that a recorded one started, that is one beside its own."""
+    if watch.active() is None and os.environ.get(session.FOLDER):
+        watch.begin()
+    return watch.active()
+
+
+def active() -> ActiveRun | None:
+    """Return the run that is going on here: the innermost `with` block's, else the tracked script's, else None."""
+    found = _now.get()
+    if found is not None and found._open:
+        return found
+    journal = watch.active()
+    if journal is None:
+        return None
+    try:
+        header = session.header_of(journal.folder)
+    except (OSError, ValueError):
+        return None
+    return ActiveRun(header["run"], header["name"], own=None, key="")
+
+
+def begin_here(name: str, command: list[str], *, follow: bool = True, **more: Any) -> _Session | None:
+    """Begin a session in this process, which ends with it; None, and a word on standard error, when that fails."""
+    try:
+        found = session.find(os.getcwd())
+        folder = session.create(name=name, command=command, start=os.getcwd(), **more)
+        watch.begin(folder)
+        begun = _Session(folder, _sender(folder, found[0]) if follow and found else None)
+        begun.run = session.header_of(folder)["run"]
+        if found is None:
+            told = f"bascule: there is no project here; this run is kept in {folder}"
+            print(f"{told}; bring it in from a project with: bascule sync {folder}", file=sys.stderr)
+    except Exception as error:
+        print(f"bascule: this run is not recorded: {error}", file=sys.stderr)
+        return None
+    # Processes that are started from here belong to it, and are watched from their beginning.
+    begun.environment = {name: os.environ.get(name) for name in (session.FOLDER, "PYTHONPATH")}
+    path = [HERE, os.environ.get("PYTHONPATH", "")]
+    os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
+    _session.append(begun)
+    atexit.register(_end, begun)
+    return begun
+
+
+def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
+    script = script_name()
+    told = {key: _plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
+    begun = begin_here(
+        name or script,
+        list(sys.orig_argv),
+        follow=follow,
+        run=more.get("id"),
+        experiment=more.get("experiment"),
+        parent=more.get("parent"),
+        **told,
+    )
+    return ActiveRun(begun.run if begun else session.new_id("run"), name or script, own=begun, key="")
+
+
+def script_name() -> str:
+    """Return what people would call this process: its script."""
+    return os.path.basename(sys.argv[0])[:200] if sys.argv and sys.argv[0] else "python"
+
+
+def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -> ActiveRun:
+    run = more.get("id") or session.new_id("run")
+    if above is not None and run == above.id:
+        return ActiveRun(run, above.name, own=None, key=above._key)
+    made = ActiveRun(run, name or run, own=None, key=run)
+    entry = {
+        "kind": "run",
+        "run": run,
+        "name": name or "",
+        "parent": more.get("parent") or (above.id if above else None),
+        "resumes": bool(more.get("id")),
+        "experiment": more.get("experiment"),
+    }
+    watch.note(entry)
+    if more.get("tags"):
+        watch.note({"kind": "tags", "values": _plain_all(more["tags"]), "run": run})
+    if more.get("params"):
+        made.params(more["params"])
+    return made
+
+
+def _sender(folder: str, project: str) -> subprocess.Popen[bytes] | None:
+    """Start the process that brings the journal in. It belongs to nobody: it goes on when this process is killed."""
+    own = {name: value for name, value in os.environ.items() if name not in (session.FOLDER, session.RUN)}
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bascule", "sync", folder, "--follow", "--json", "--project", project],
+            env={**own, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place and place != HERE)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return None  # `bascule sync` brings it in later
+
+
+def _end(begun: _Session) -> None:
+    """End a session of this process, once, and wait a while for its records."""
+    if begun not in _session or begun.pid != os.getpid():
+        return
+    _session.remove(begun)
+    watch.note({"kind": "exit", "code": None})
+    watch.end()
+    if os.environ.get(session.FOLDER) == begun.folder:
+        for name, value in begun.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    if begun.sender is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            begun.sender.wait(PATIENCE)
+        # A sender that goes on is nobody's zombie: it is a session of its own, and init takes it over.
+        begun.sender.returncode = begun.sender.returncode or 0
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)[:1000]
+    return value
+
+
+def _plain_all(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): _plain(value) for key, value in values.items()}
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(kind, error, trace))[-watch.LONGEST_TRACE :]
+
+
+Starter = Callable[..., ActiveRun]

@@ -1,0 +1,180 @@
+"""The parent of a tracked command: passes its output on, keeps the end of it, and writes down how it ended.
+
+A small process of its own that needs only the standard library, so that the command is not hurt by whatever happens to
+the process that tracks it. Started as `python -I -S bascule_supervise.py SESSION REPORT COMMAND…`; on the file
+descriptor REPORT it says `pid N`, then `exit N`, or `error ERRNO` when the command cannot be started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import bascule_journal
+import bascule_session
+
+# Of what the command prints so much is kept, and at most twice that lies on the disk.
+KEPT = 1 << 20
+OUTPUT = "output"
+GRACE = 0.5
+
+
+class Kept:
+    """The end of what was printed, in two files that take turns."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._names = [os.path.join(folder, f"{OUTPUT}.{number}") for number in (0, 1)]
+        self._file = -1
+        self._size = KEPT
+        self._turn = 1
+
+    def write(self, data: bytes) -> None:
+        """Keep a piece; silent when the disk does not take it."""
+        if not self._folder:
+            return
+        try:
+            if self._size >= KEPT:
+                if self._file >= 0:
+                    os.close(self._file)
+                self._turn, self._size = 1 - self._turn, 0
+                self._file = os.open(self._names[self._turn], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._size += os.write(self._file, data)
+        except OSError:
+            return
+
+
+def kept_output(folder: str) -> bytes:
+    """Return the end of what a session's command printed."""
+    found = []
+    for number in (0, 1):
+        try:
+            path = os.path.join(folder, f"{OUTPUT}.{number}")
+            with open(path, "rb") as kept:
+                found.append((os.stat(path).st_mtime_ns, kept.read()))
+        except OSError:
+            continue
+    return b"".join(data for _, data in sorted(found, key=lambda one: one[0]))[-KEPT:]
+
+
+def main(folder: str, report: int, command: list[str]) -> None:
+    """Run a command to its end."""
+    if folder:
+        with contextlib.suppress(OSError):
+            bascule_session.own(folder)
+    journal = bascule_journal.Journal(folder)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, _hear)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to the command too
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _hear)
+    os.set_inheritable(report, False)
+    ends = [os.pipe(), os.pipe()]
+    pid = _start(command, [write for _, write in ends], report)
+    signal.signal(signal.SIGTERM, lambda *_: _send(pid, signal.SIGTERM))
+    for _, write in ends:
+        os.close(write)
+    _say(report, f"pid {pid}")
+    sinks = {ends[0][0]: 1, ends[1][0]: 2}
+    kept = Kept(folder)
+    status: int | None = None
+    said = False
+    while sinks or status is None:
+        ready, _, _ = select.select([woken, *sinks], [], [], None if status is None or said else GRACE)
+        if status is not None and not ready:  # what the command left behind holds its output: nobody waits for that
+            _say(report, f"exit {status}")
+            said = True
+        if woken in ready:
+            _drain(woken)
+        for source in [one for one in ready if one in sinks]:
+            _pass_on(source, sinks, kept)
+        if status is None:
+            status = _ended(pid, journal)
+    if not said:
+        _say(report, f"exit {status}")
+
+
+def _ended(pid: int, journal: bascule_journal.Journal) -> int | None:
+    """Return how the command ended, once it has: its exit code, or the negative number of the signal that killed it."""
+    done, code, used = os.wait4(pid, os.WNOHANG)
+    if not done:
+        return None
+    status = os.waitstatus_to_exitcode(code)
+    journal.note({"kind": "exit", "code": status, "cpu_s": used.ru_utime + used.ru_stime})
+    return status
+
+
+def _start(command: list[str], outputs: list[int], report: int) -> int:
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+                signal.signal(number, signal.SIG_DFL)
+            for target, output in enumerate(outputs, 1):
+                os.dup2(output, target)
+            os.execvp(command[0], command)
+        except OSError as error:
+            os.write(tell, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(tell)
+    failed = os.read(told, 16)
+    os.close(told)
+    if failed:
+        os.waitpid(pid, 0)
+        _say(report, f"error {failed.decode()}")
+        os._exit(127)
+    return pid
+
+
+def _pass_on(source: int, sinks: dict[int, int], kept: Kept) -> None:
+    data = os.read(source, 65_536)
+    if not data:
+        os.close(source)
+        del sinks[source]
+        return
+    kept.write(data)
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(sinks[source], view) :]
+    except OSError:  # who read it went away: the command goes on
+        return
+
+
+def _hear(number: int, _: object) -> None:
+    """Be woken, and go on."""
+
+
+def _drain(pipe: int) -> None:
+    try:
+        os.read(pipe, 4096)
+    except BlockingIOError:
+        return
+
+
+def _say(report: int, text: str) -> None:
+    try:
+        os.write(report, f"{text}\n".encode())
+    except OSError:
+        return
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

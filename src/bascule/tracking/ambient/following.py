@@ -1,0 +1,121 @@
+"""The background sender: while a session goes on, its journals are brought in, and its resources are measured."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from bascule.capture import module
+from bascule.catalog.ids import now
+from bascule.errors import BasculeError
+from bascule.store import BlobStore
+from bascule.tracking.ambient.bringing import Bringing, Brought, Target, keep_code
+from bascule.tracking.ambient.resources import Sampler
+from bascule.tracking.ambient.session import Session
+
+_journal = module("bascule_journal")
+INTERVAL = 1.0
+# A target that does not answer is asked again after so long, doubled each time, at most.
+LONGEST_INTERVAL = 30.0
+# At the end: when nothing has moved for so long, the journal stays where it is.
+PATIENCE = 10.0
+
+#: Opens the place to bring journals to, and its store when the code can be kept there right away.
+Connect = Callable[[], tuple[Target, BlobStore | None]]
+
+
+class Following(threading.Thread):
+    """Follows one session to its end, in a thread. Nothing that goes wrong in it reaches the script.
+
+    Args:
+        samples: measure the processes of the session's owner.
+        own: the owner is the script itself, not its supervisor.
+
+    Attributes:
+        problem: what stands in the way at the moment, or None.
+        moved: counts what was done; who waits sees that something moves.
+    """
+
+    def __init__(self, session: Session, connect: Connect, *, samples: bool = True, own: bool = False) -> None:
+        super().__init__(name="bascule-sender", daemon=True)
+        self.session = session
+        self.problem: BaseException | None = None
+        self.moved = 0
+        self._connect = connect
+        self._bringing: Bringing | None = None
+        self._over = threading.Event()
+        self._samples = samples
+        self._own = own
+
+    @property
+    def brought(self) -> Brought:
+        """What was brought in by now."""
+        return self._bringing.brought if self._bringing else Brought()
+
+    def finish(self) -> None:
+        """Say that the session's command has ended; wait until its end is in the records, or nothing moves any more."""
+        self._over.set()
+        seen, since = self.moved, time.monotonic()
+        while self.is_alive() and time.monotonic() - since < PATIENCE:
+            self.join(0.5)
+            if self.moved != seen:
+                seen, since = self.moved, time.monotonic()
+        if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent(over=True):
+            self.session.remove()
+
+    def run(self) -> None:
+        """Bring in what comes, until the end."""
+        sampler, journal = None, None
+        if self._samples:
+            sampler = Sampler(int(self.session.owner.split(":")[1]), own=self._own)
+            journal = _journal.Journal(str(self.session.folder))
+        wait, tried = INTERVAL, 0
+        at = 0.0
+        while True:
+            over = self._over.is_set() or self.session.has_ended()
+            if sampler is not None and journal is not None and not over:
+                for key, value in sampler.sample().items():
+                    journal.note({"kind": "metric", "key": key, "value": value, "step": now() // 1_000_000})
+            if over and journal is not None:
+                journal.close()
+                journal = None
+            if over or time.monotonic() >= at:
+                if self._step(over):
+                    return
+                wait = min(2 * wait, LONGEST_INTERVAL) if self.problem else INTERVAL
+                at = time.monotonic() + wait
+                if over:
+                    tried += 1
+                    if tried >= 3 and self.problem is not None:
+                        return
+            self._over.wait(INTERVAL) if not over else time.sleep(0.2)
+
+    def _step(self, over: bool) -> bool:
+        try:
+            if self._bringing is None:
+                target, store = self._connected()
+                keep_code(self.session, store)
+                self._bringing = Bringing(self.session, target)
+                self.moved += 1
+            done = self._bringing.step(over=over)
+        except Exception as error:
+            self.problem = error
+            return False
+        self.problem = None
+        self.moved += 1
+        return done
+
+    def _connected(self) -> tuple[Target, BlobStore | None]:
+        try:
+            return self._connect()
+        except BaseException:
+            keep_code(self.session, None)  # the code as it stands now, whenever the target answers
+            raise
+
+
+def told(problem: BaseException | None) -> str:
+    """Return what stands in the way as a sentence."""
+    if problem is None:
+        return "its records could not be brought in in time"
+    return problem.message if isinstance(problem, BasculeError) else f"{type(problem).__name__}: {problem}"

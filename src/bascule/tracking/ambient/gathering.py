@@ -1,0 +1,191 @@
+"""From journals to what is told of runs: batch by batch while a session goes on, and once more at its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from bascule.capture import module
+from bascule.catalog import now
+from bascule.tracking.ambient.journal import Block, Entry, records, whole
+from bascule.tracking.ambient.kinds import KINDS, warn
+from bascule.tracking.ambient.session import Session
+from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told
+
+_supervise = module("bascule_supervise")
+BLOBS: str = module("bascule_session").BLOBS
+# What is only known when all is done: which files were read and never written, and the cells of a notebook in order.
+AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception")
+# The lines of what was printed are kept in the store, under this tag.
+OUTPUT = "output"
+
+
+class Batch(msgspec.Struct):
+    """A piece of a session's journals, and what it tells.
+
+    Attributes:
+        begins, ends: of each journal from where to where the piece goes.
+        told: by the run's id.
+        exit_code: the command's, once that is known.
+        over: whether the session's owner has written its end.
+        error: the exception that ended it.
+        folder: the project's.
+        spool: where files of the session lie.
+    """
+
+    begins: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    told: dict[str, Told] = {}
+    exit_code: int | None = None
+    over: bool = False
+    error: str | None = None
+    folder: str = ""
+    spool: str = ""
+
+    def of(self, run: str) -> Told:
+        """Return what is told of a run."""
+        return self.told.setdefault(run, Told(run, self.folder, self.spool))
+
+
+def batch(session: Session, taken: dict[str, int]) -> Batch:
+    """Read on where the records end.
+
+    Args:
+        taken: how far each journal is in the records.
+    """
+    found = Batch(folder=session.header.folder, spool=str(session.folder / BLOBS))
+    for part in session.parts():
+        begin = taken.get(part.name, 0)
+        if part.stat().st_size <= begin:
+            continue
+        end = begin
+        for record, place in records(part, begin):
+            end = place
+            if isinstance(record, Block):
+                _points(found, session.header.run, record)
+            else:
+                _entry(found, session.header.run, record)
+        if end > begin:
+            found.begins[part.name], found.ends[part.name] = begin, end
+    return found
+
+
+def closing(session: Session) -> tuple[Told, Finished]:
+    """Return what is told of a session's run when it has ended, and how it ended.
+
+    Files are told by their content as it is now; beside them the source files, a notebook's cells, and the output.
+    """
+    run = Told(session.header.run)
+    seen: dict[str, list[Entry]] = {kind: [] for kind in AT_THE_END}
+    for entry in _last(session):
+        seen[entry["kind"]].append(entry)
+    _files(run, seen["file"], Path(session.header.folder))
+    sources = {str(path) for entry in seen["sources"] for path in entry.get("paths", [])}
+    if sources:
+        run.tags({"sources": msgspec.json.encode(_digests(sources, Path(session.header.folder))).decode()})
+    if seen["cell"]:
+        run.artifact("cells.py", _script(session, seen["cell"]))
+    printed = _supervise.kept_output(str(session.folder))
+    if printed or (session.folder / "output.0").exists():
+        place = session.folder / "output"
+        place.write_bytes(printed)
+        run.tags({OUTPUT: run.keep(place)})
+    codes = [entry["code"] for entry in seen["exit"] if entry.get("code") is not None]
+    if codes:
+        run.tags({"exit_code": str(codes[-1])})
+    return run, _finished(seen)
+
+
+def _files(run: Told, entries: list[Entry], folder: Path) -> None:
+    touched: dict[str, dict[str, int | None]] = {"r": {}, "w": {}}
+    for entry in entries:
+        with contextlib.suppress(KeyError, TypeError):
+            touched[entry["mode"]].setdefault(str(entry["path"]), entry.get("rows"))
+    for mode, say in (("r", run.reads), ("w", run.writes)):
+        for text, rows in touched[mode].items():
+            path = Path(text)
+            # Code is in the snapshot; what was written is no input, also if it was read again.
+            if path.is_file() and path.suffix != ".py" and not (mode == "r" and text in touched["w"]):
+                with contextlib.suppress(OSError):
+                    say(named(path, folder), _digest(path), rows, path.stat().st_size)
+
+
+def named(path: Path, folder: Path) -> str:
+    """Return a file's name: below the project, or whole."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _points(found: Batch, own: str, block: Block) -> None:
+    told = [(found.of(run or own).points, name[:LONGEST_NAME]) for run, name in block.names]
+    for mark, at, step, value in zip(block.marks, block.times, block.steps, block.values, strict=True):
+        points, name = told[mark]
+        points.append((name, value, at // 1000, step))
+
+
+def _entry(found: Batch, own: str, entry: Entry) -> None:
+    kind = str(entry.get("kind"))
+    run = found.of(str(entry.get("run") or own))
+    if kind == "exit":
+        found.exit_code, found.over = entry.get("code"), True
+    elif kind == "exception":
+        found.error = str(entry.get("text"))
+        run.environment = {**run.environment, "trace": str(entry.get("trace", ""))}
+    elif kind == "trace":
+        run.environment = {**run.environment, "trace": str(entry.get("text", ""))}
+    elif kind in KINDS:
+        try:
+            KINDS[kind](run, entry)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            warn(run, f"an entry of the kind {kind!r} is left out: {type(error).__name__}: {error}")
+
+
+def _finished(seen: dict[str, list[Entry]]) -> Finished:
+    """Return how a session ended: as its run was closed, as its command exited, or by what nobody could write down."""
+    error = str(seen["exception"][-1].get("text")) if seen["exception"] else None
+    own = [entry for entry in seen["finish"] if not entry.get("run")]
+    if own:
+        return Finished(str(own[-1]["status"]), own[-1].get("error"), int(own[-1]["at"]))
+    if not seen["exit"]:
+        return Finished("failed", error or "Its process ended without a word: killed, or the machine stopped.", now())
+    code, at = seen["exit"][-1].get("code"), int(seen["exit"][-1]["at"])
+    if code is None:
+        return Finished("failed" if error else "done", error, at)
+    if code < 0 and error is None:
+        error = f"Killed by signal {-code}."
+    return Finished("failed" if code else "done", error if code else None, at)
+
+
+def _last(session: Session) -> Iterator[Entry]:
+    for part in session.parts():
+        for record in whole(part):
+            if isinstance(record, dict) and record.get("kind") in AT_THE_END:
+                yield record
+
+
+def _digests(paths: set[str], folder: Path) -> dict[str, str]:
+    found = {}
+    for text in sorted(paths):
+        path = Path(text)
+        if path.is_relative_to(folder):
+            with contextlib.suppress(OSError):
+                found[named(path, folder)] = blake3(path.read_bytes()).hexdigest()
+    return found
+
+
+def _digest(path: Path) -> str:
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+
+
+def _script(session: Session, cells: list[Entry]) -> Path:
+    """Write the cells that were executed as one script, in their order."""
+    text = []
+    for entry in sorted(cells, key=lambda one: int(one.get("order", 0))):
+        failed = f"  ({entry['error']})" if entry.get("error") else ""
+        text.append(f"# In [{entry.get('order')}]{failed}\n{str(entry.get('source', '')).rstrip()}\n")
+    place = session.folder / "cells.py"
+    place.write_text("\n\n".join(text), encoding="utf-8")
+    return place

@@ -1,0 +1,235 @@
+"""Formats of models that other tools write, of those that run no code when they are read: skops, ONNX, XGBoost's own.
+
+A skops file names the types in it, and one with a type that skops does not know as harmless is refused, whatever the
+file itself says to trust.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import EnvironmentProblem, InputError, MissingExtra
+from bascule.training.formats import Predictor
+from bascule.training.signature import Signature
+from bascule.training.threads import calm_threads
+
+
+def open_skops(model: bytes) -> Any:
+    """Return the estimator in a skops file.
+
+    Raises:
+        InputError: the bytes are none, or hold types that are not known as harmless.
+        MissingExtra: skops or scikit-learn is not installed.
+    """
+    calm_threads()
+    try:
+        from skops import io as skops
+    except ImportError:
+        raise MissingExtra("Models in skops files", "models") from None
+    try:
+        unknown = skops.get_untrusted_types(data=model)
+        if unknown:
+            raise InputError(
+                f"This skops file holds types that are not known as harmless: {', '.join(sorted(unknown)[:5])}.",
+                hint="Log a model of scikit-learn's own classes, or log it as ONNX.",
+            )
+        return skops.loads(model, trusted=[])
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged zip file or an estimator of another release may raise
+        raise InputError(
+            f"This is no skops file that can be read here: {type(error).__name__}: {str(error)[:200]}.",
+            hint="Check that scikit-learn here is not older than the one that wrote it.",
+        ) from None
+
+
+class SkopsPredictor:
+    """A scikit-learn estimator behind its signature."""
+
+    def __init__(self, estimator: Any, signature: Signature) -> None:
+        self._names = list(signature.names()) if hasattr(estimator, "feature_names_in_") else None
+        self._task = signature.output.task
+        self._estimator = estimator
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return probabilities [rows] or [rows, classes], or values [rows]."""
+        rows: Any = matrix
+        if self._names is not None:
+            try:
+                import pandas as pd
+            except ImportError:
+                raise MissingExtra("Models that were fitted on named columns", "models") from None
+            rows = pd.DataFrame(matrix, columns=self._names)
+        if self._task == "regression":
+            return np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
+        found = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
+        return found[:, 1] if self._task == "binary" else found
+
+    def importance(self) -> np.ndarray:
+        """Return what the estimator says of each input: importances, or the size of its coefficients."""
+        found = getattr(self._estimator, "feature_importances_", None)
+        if found is None:
+            weights = getattr(self._estimator, "coef_", None)
+            found = np.abs(np.atleast_2d(weights)).sum(axis=0) if weights is not None else None
+        width = int(getattr(self._estimator, "n_features_in_", 0))
+        return np.zeros(width) if found is None else np.asarray(found, dtype=np.float64)
+
+
+def load_skops(model: bytes, signature: Signature) -> Predictor:
+    """Load a scikit-learn estimator from a skops file."""
+    estimator = open_skops(model)
+    width = getattr(estimator, "n_features_in_", len(signature.inputs))
+    if width != len(signature.inputs):
+        raise InputError(f"The estimator reads {width} inputs; its signature says {len(signature.inputs)}.")
+    return SkopsPredictor(estimator, signature)
+
+
+def open_onnx(model: bytes) -> Any:
+    """Return a session over an ONNX model, with one thread.
+
+    Raises:
+        InputError: the bytes are none, or need files beside them.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("ONNX models", "models") from None
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own exceptions have no class of their own to name
+        raise InputError(
+            f"ONNX Runtime cannot read this model: {str(error)[:300]}.", hint="Weights must lie in the one file."
+        ) from None
+
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OnnxPredictor:
+    """An ONNX model behind its signature: one matrix goes in, or each column by its name."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session, self._task = session, signature.output.task
+        self._inputs = [(one.name, _TYPES.get(one.type)) for one in session.get_inputs()]
+        if any(kind is None for _, kind in self._inputs) or len(self._inputs) not in (1, len(signature.inputs)):
+            shown = ", ".join(f"{one.name}: {one.type}" for one in session.get_inputs())
+            raise InputError(
+                f"This ONNX model reads {shown}: not one matrix of numbers, nor one column for each input."
+            )
+        self._output, self._mapped = (
+            probabilities_of(session) if self._task != "regression" else (value_of(session), False)
+        )
+        self._width = len(signature.inputs)
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return probabilities [rows] or [rows, classes], or values [rows]."""
+        if len(self._inputs) == 1:
+            name, kind = self._inputs[0]
+            given = {name: np.ascontiguousarray(matrix, dtype=kind)}
+        else:
+            given = {name: matrix[:, [i]].astype(kind) for i, (name, kind) in enumerate(self._inputs)}
+        (found,) = self._session.run([self._output], given)
+        if self._mapped:
+            found = np.array([list(row.values()) for row in found])
+        answer = np.asarray(found, dtype=np.float64)
+        if self._task == "regression":
+            return answer.reshape(len(matrix))
+        if self._task == "binary":
+            return answer[:, -1] if answer.ndim == 2 else answer
+        return answer
+
+    def importance(self) -> np.ndarray:
+        """Return zeros: the format does not say it."""
+        return np.zeros(self._width)
+
+
+def probabilities_of(session: Any) -> tuple[str, bool]:
+    """Return the output with probabilities, and whether it is a mapping for each row."""
+    outputs = session.get_outputs()
+    for one in outputs:
+        if one.type.startswith("seq(map("):
+            return str(one.name), True
+    floats = [one for one in outputs if one.type in ("tensor(float)", "tensor(double)")]
+    named = [one for one in floats if "prob" in one.name.lower()]
+    found = (named or floats or outputs)[-1]
+    return str(found.name), False
+
+
+def value_of(session: Any) -> str:
+    """Return the output with values: the first that is a number."""
+    floats = [one for one in session.get_outputs() if one.type in ("tensor(float)", "tensor(double)")]
+    return str((floats or session.get_outputs())[0].name)
+
+
+def load_onnx(model: bytes, signature: Signature) -> Predictor:
+    """Load an ONNX model."""
+    return OnnxPredictor(open_onnx(model), signature)
+
+
+def open_xgboost(model: bytes) -> Any:
+    """Return the booster in XGBoost's JSON or UBJSON.
+
+    Raises:
+        InputError: the bytes are none.
+        MissingExtra: XGBoost is not installed.
+    """
+    try:
+        import xgboost
+    except ImportError:
+        raise EnvironmentProblem(
+            "XGBoost models need the package xgboost, which is not installed.", hint="Install it: pip install xgboost"
+        ) from None
+    if not model[:1] == b"{":
+        raise InputError("This is no XGBoost model in JSON or UBJSON.", hint="Log it with model_format='ubj'.")
+    booster = xgboost.Booster({"nthread": 1})
+    try:
+        booster.load_model(bytearray(model))
+    except Exception as error:  # its library raises its own error for everything
+        raise InputError(f"XGBoost cannot read this model: {str(error)[:200]}.") from None
+    return booster
+
+
+class XgboostPredictor:
+    """An XGBoost booster behind its signature."""
+
+    def __init__(self, booster: Any, signature: Signature) -> None:
+        self._booster, self._names, self._task = booster, booster.feature_names, signature.output.task
+        self._inputs = signature.names()
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return probabilities [rows] or [rows, classes], or values [rows]."""
+        import xgboost
+
+        rows = xgboost.DMatrix(matrix, feature_names=self._names, nthread=1)
+        if self._task == "multiclass":
+            scores = np.asarray(self._booster.predict(rows, output_margin=True), dtype=np.float64)
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return np.asarray(self._booster.predict(rows), dtype=np.float64)
+
+    def importance(self) -> np.ndarray:
+        """Return the total gain of the splits on each input."""
+        gains = self._booster.get_score(importance_type="total_gain")
+        names = self._names or [f"f{i}" for i in range(len(self._inputs))]
+        return np.array([float(gains.get(name, 0.0)) for name in names])
+
+
+def load_xgboost(model: bytes, signature: Signature) -> Predictor:
+    """Load an XGBoost model."""
+    booster = open_xgboost(model)
+    if booster.num_features() != len(signature.inputs):
+        raise InputError(
+            f"The model reads {booster.num_features()} inputs; its signature says {len(signature.inputs)}."
+        )
+    return XgboostPredictor(booster, signature)

@@ -1,0 +1,90 @@
+"""Models and their versions: shown, compared, decided about, vouched for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from bascule.verbs.bound import Bound
+
+if TYPE_CHECKING:
+    from bascule.project.modelling import Compared
+    from bascule.registry import ModelVersion
+    from bascule.registry.approvals import Decided
+    from bascule.registry.seals import Seal
+    from bascule.tracking.vouching import Safety, Verified
+
+Which = str | int | None
+
+
+class ModelVerbs(Bound):
+    """`bascule model …`: each method is the command of that name."""
+
+    def show_model(self, name: str, version: Which = None) -> dict[str, Any]:
+        """Return all that is known of a version: schema, environment, licence, lineage, decisions, safety."""
+        from bascule.project.modelling import show
+
+        return show(self.workspace, self._found(name, version))
+
+    def compare_models(self, name: str, before: str | int, after: Which = None) -> Compared:
+        """Compare two versions; `before` and `after` are versions or aliases, or `MODEL@VERSION` of another model."""
+        from bascule.project.modelling import compare_versions
+
+        model = name.partition("@")[0]
+        sides = [self._found(str(one), None) if "@" in str(one) else self._found(model, one) for one in (before, after)]
+        return compare_versions(self.workspace, *sides)
+
+    def model_card(self, name: str, version: Which = None, *, format: Literal["markdown", "html"] = "markdown") -> str:
+        """Return a version's card as Markdown, or as a page that opens without a network."""
+        from bascule.project import cards
+
+        text = cards.card(self.workspace, self._found(name, version))
+        return cards.page(text) if format == "html" else text
+
+    def approve_model(self, name: str, version: Which = None, *, reason: str) -> Decided:
+        """Approve a version, with the reason."""
+        from bascule.registry.approvals import decide
+
+        return decide(self.workspace, self._found(name, version), "approved", reason)
+
+    def reject_model(self, name: str, version: Which = None, *, reason: str) -> Decided:
+        """Reject a version, with the reason."""
+        from bascule.registry.approvals import decide
+
+        return decide(self.workspace, self._found(name, version), "rejected", reason)
+
+    def scan_model(self, name: str, version: Which = None) -> Safety:
+        """Look for what would run if a version were loaded; nothing is loaded."""
+        from bascule.tracking.vouching import safety
+
+        return safety(self.workspace, self._found(name, version))
+
+    def trust_model(self, name: str, version: Which = None, *, reason: str) -> Seal:
+        """Consent to load a version's pickles, for its present bytes alone."""
+        from bascule.tracking.vouching import trust
+
+        return trust(self.workspace, self._found(name, version), reason)
+
+    def distrust_model(self, name: str, version: Which = None, *, reason: str) -> list[Seal]:
+        """Take consent back."""
+        from bascule.registry import seals
+        from bascule.registry.approvals import checked_reason, subject_of
+
+        text = checked_reason(reason, "Taking consent back")
+        return seals.revoke(self.workspace, "trust", subject_of(self._found(name, version)), text)
+
+    def sign_model(self, name: str, version: Which = None, *, reason: str = "") -> Seal:
+        """Sign a version's record and files with the workspace's key."""
+        from bascule.tracking.vouching import sign
+
+        return sign(self.workspace, self._found(name, version), reason)
+
+    def verify_model(self, name: str, version: Which = None) -> Verified:
+        """Read every byte of a version and hold it to its record, its signature and the audit log."""
+        from bascule.tracking.vouching import verify
+
+        return verify(self.workspace, self._found(name, version))
+
+    def _found(self, name: str, version: Which) -> ModelVersion:
+        from bascule.project.modelling import find_version
+
+        return find_version(self.workspace, self.place.branch, name, version)

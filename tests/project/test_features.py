@@ -1,0 +1,137 @@
+"""Feature views in Python and over other views, services, and what is asked about features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bascule as api
+from bascule.errors import ProjectFileError
+from bascule.project.definitions import view_sql
+from bascule.project.file import load_project
+
+Bascule = Callable[..., Any]
+GUSTS = '''\
+from bascule import feature_view
+
+WINDOW = "1d"
+
+@feature_view(
+    entity="depot", event_time="observed_at",
+    windows=["1d"], aggregates={"wind": "last(wind, 2)", "mid": "median(rain)"},
+    owner="ana@example.org", tags=("weather",), freshness="2h",
+)
+def gusts():
+    """Wind and rain
+    of the last day.
+
+    More.
+    """
+    return "select depot, observed_at, wind, rain from Features.weather where rain >= 0 -- not features.house"
+
+
+@feature_view(entity="depot")
+def house_again():
+    import sqlglot
+    return sqlglot.select("DEPOT", "opened").from_("depots")
+'''
+SERVICE = '\n[service.arrivals]\nfeatures = ["weather", "gusts.mid_1d"]\nowner = "bo@example.org"\n'
+
+
+def add(folder: Path, python: str, toml: str = "") -> None:
+    (folder / "features" / "more.py").write_text(python)
+    file = folder / "bascule.toml"
+    file.write_text(file.read_text() + toml)
+
+
+def test_views_in_python_services_and_questions_about_them(trained: Path, bascule: Bascule) -> None:
+    add(trained, GUSTS, SERVICE)
+    said = bascule("run", "--json").json()
+    assert [step["step"] for step in said["steps"] if step["status"] == "ran"] == ["define"]
+
+    listed = bascule("features", "list", "--json").json()
+    views = {one["name"]: one for one in listed["views"]}
+    assert set(views) == {"asked", "gusts", "house", "house_again", "lateness", "weather"}
+    gusts = views["gusts"]
+    assert (gusts["kind"], gusts["owner"], gusts["tags"]) == ("windows", "ana@example.org", ["weather"])
+    assert gusts["description"] == "Wind and rain of the last day."
+    assert set(gusts["features"]) == {"wind_1d_1", "wind_1d_2", "mid_1d"}
+    assert (gusts["freshness"], gusts["fresh"], gusts["newest"]) == (7_200_000_000, False, None)
+    assert views["weather"]["newest"] is not None
+    assert views["weather"]["fresh"] is None
+    assert [one.name for one in api.feature_views(tag="weather")] == ["gusts"]
+    assert api.read_feature_view("gusts").services == ("arrivals",)
+    assert listed["services"] == [
+        {
+            "name": "arrivals",
+            "version": 1,
+            "features": ["weather", "gusts.mid_1d"],
+            "owner": "bo@example.org",
+            "tags": [],
+            "description": "",
+        }
+    ]
+    touched = {(one.kind, one.name): one.why for one in api.feature_impact("weather.rain")}
+    assert touched["feature", "weather.rain"] == "is computed from it"
+    assert touched["feature", "gusts.mid_1d"] == "is computed from it"
+    assert touched["feature", "gusts.wind_1d_1"] == "its rows are chosen by it"
+    assert ("feature", "weather.wind") not in touched
+    assert ("feature", "lateness.late_1d") not in touched
+    assert {kind for kind, _ in touched} == {"feature", "feature service", "training set", "model"}
+    touched = {(one.kind, one.name): one.why for one in api.feature_impact("depots.opened")}
+    assert touched["feature", "asked.age"] == "is computed from house.opened"
+    assert set(api.unused_features()) == {"gusts.wind_1d_1", "gusts.wind_1d_2", "house_again.opened"}
+    assert [one.features for one in api.duplicate_features()] == [("house.opened", "house_again.opened")]
+
+    file = trained / "bascule.toml"
+    file.write_text(
+        file.read_text()
+        .replace('["weather", "gusts.mid_1d"]', '["weather"]')
+        .replace("[features.house]\n", '[features.house]\nowner = "eve"\n')
+    )
+    said = bascule("run", "--json").json()
+    assert [step["step"] for step in said["steps"] if step["status"] == "ran"] == ["define"]
+    assert api.read_feature_view("house").owner == "eve"
+    assert [one.version for one in api.feature_services()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('owner="ana@example.org"', "owner=WINDOW", "owner is not written out"),
+        ("owner=", "ownr=", "'ownr' is not a key here"),
+        ('entity="depot", event_time', 'entity="depo", event_time', r"there is no \[entity.depo\]"),
+        ("def house_again", "def house", "'house' is there already, in .*bascule.toml:29"),
+        ("def house_again", "def gusts", "'gusts' is declared twice"),
+        ("def house_again()", "def house_again(", "cannot be read as Python"),
+        ('"last(wind, 2)"', '"lst(wind, 2)"', "there is no aggregate 'lst'"),
+    ],
+)
+def test_what_a_declaration_may_not_say(parcels: Path, old: str, new: str, said: str) -> None:
+    add(parcels, GUSTS.replace(old, new))
+    with pytest.raises(ProjectFileError, match=said) as told:
+        load_project(parcels)
+    assert told.value.hint
+
+
+def test_functions_that_give_no_sql(parcels: Path) -> None:
+    for body, said in (
+        ("return 7", r"more.py: gusts gives a int, not SQL"),
+        ("return 1 / 0", r"more.py:5: gusts failed: ZeroDivisionError"),
+        ("return 'select * from features.round'", "these views read each other: gusts → round → gusts"),
+    ):
+        python = "from bascule import feature_view\n@feature_view(entity='depot')\ndef gusts():\n\n    " + body
+        python += "\n@feature_view(entity='depot')\ndef round():\n    return 'select * from features.gusts'\n"
+        add(parcels, python)
+        with pytest.raises(ProjectFileError) as told:
+            view_sql(load_project(parcels), "gusts")
+        assert said in str(told.value), str(told.value)
+
+
+def test_a_service_names_views(parcels: Path) -> None:
+    add(parcels, "", SERVICE)
+    with pytest.raises(ProjectFileError, match=r"there is no \[features.gusts\]"):
+        load_project(parcels)

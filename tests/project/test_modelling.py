@@ -1,0 +1,271 @@
+"""Versions of models: shown, compared, approved, scanned, trusted, signed and verified."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.history import Workspace
+from bascule.registry import external
+from bascule.tracking import remote, vouching
+from bascule.tracking.artifacts import Artifacts
+from bascule.tracking.tracker import Tracker
+from tests.project.conftest import Bascule
+from tests.registry.test_pickles import Evil
+
+ML_MODEL = """
+artifact_path: model
+flavors: {python_function: {loader_module: mlflow.sklearn}, sklearn: {pickled_model: model.pkl}}
+metadata: {license: Apache-2.0}
+saved_input_example_info: {artifact_path: input_example.json}
+signature:
+  inputs: '[{"type": "long", "name": "age", "required": true}, {"type": "long", "name": "seen", "required": false},
+    {"type": "array", "items": {"type": "double"}, "name": "past"}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]'
+"""
+
+
+@pytest.fixture
+def ws(parcels: Path) -> Iterator[Workspace]:
+    with closing(Workspace.open(parcels)) as found:
+        yield found
+
+
+def put(ws: Workspace, path: str, data: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    asyncio.run(Artifacts(ws).write(path, chunks()))
+
+
+@pytest.fixture
+def outside(ws: Workspace) -> Callable[..., str]:
+    """Register a version as a client of MLflow does; returns the folder of its files."""
+
+    def make(name: str = "my model", **files: bytes) -> str:
+        tracker = Tracker(ws)
+        run = remote.create_run(tracker, 0, user="bo", name="fit", started_at=1, tags={})
+        remote.log_batch(tracker, run, remote.Batch(params={"depth": "3"}))
+        folder = f"0/{run}/artifacts/model"
+        given = {"MLmodel": ML_MODEL.encode(), "input_example.json": b'{"age": 4}', "requirements.txt": b"numpy==2.0\n"}
+        for path, data in {**given, **files}.items():
+            put(ws, f"{folder}/{path.replace('__', '.')}", data)
+        if ws.history.digest("main", external.path_for(name)) is None:
+            external.create_model(ws, "main", name, author="bo")
+        place = f"mlflow-artifacts:/{folder}"
+        facts = vouching.registered(ws, place)
+        about = {"source": place, "run_id": run, "description": "What comes <b>late</b>."}
+        external.create_version(ws, "main", name, about, artifact=place, author="bo", facts=facts)
+        return folder
+
+    return make
+
+
+def test_a_version_from_outside_is_shown_with_its_schema_and_has_a_card(
+    outside: Callable[..., str], bascule: Bascule, parcels: Path
+) -> None:
+    outside(model__pkl=pickle.dumps({"a": 1}))
+    told = bascule("model", "show", "my model", "--json").json()
+    assert told["licence"] == "Apache-2.0"
+    assert told["example"] == '{"age": 4}'
+    assert told["environment"]["files"] == {"requirements.txt": "numpy==2.0\n"}
+    assert told["schema"]["inputs"] == [
+        {"name": "age", "type": "int64", "nullable": False},
+        {"name": "seen", "type": "int64", "nullable": True},
+        {"name": "past", "type": "list<double>", "nullable": False},
+    ]
+    assert told["schema"]["outputs"][0]["type"] == "fixed_shape_tensor[float64, [3]]"
+    assert "age is int64 and may not be missing" in told["notes"][0]
+    assert len(told["notes"]) == 1
+    assert told["safety"]["level"] == "pickle"
+    assert told["bytes"] > 100
+    assert len(told["digest"]) == 64
+    assert "int64" in bascule("model", "show", "my model").out
+    card = bascule("model", "card", "my model").out
+    for word in ("# my model version 1", "Apache-2.0", "`age`", "## Lineage", "## Safety", "## Limits", "`depth`"):
+        assert word in card
+    assert bascule("model", "card", "my model", "--format", "html", "-o", "card.html").code == 0
+    page = (parcels / "card.html").read_text()
+    assert "<h1>my model version 1</h1>" in page
+    assert "<b>late" not in page
+    assert "late" in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched
+
+
+def test_what_the_model_file_says_is_only_text(outside: Callable[..., str], bascule: Bascule, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    outside("a", MLmodel=f"!!python/object/apply:os.system ['touch {mark}']".encode())
+    outside("b", MLmodel=b"a: &a [x,x,x]\n" + b"b: [*a,*a]\n" * 2000)
+    outside(
+        "c", MLmodel=b"signature: {inputs: '[[[', outputs: 7}\nsaved_input_example_info: {artifact_path: ../../../x}"
+    )
+    outside("d", MLmodel=b"\x00\xff" * 1000)
+    for name in "abcd":
+        told = bascule("model", "show", name, "--json").json()
+        assert told["schema"]["inputs"] == []
+        assert told["example"] == ""
+    assert not mark.exists()
+
+
+def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
+    outside: Callable[..., str], ws: Workspace, bascule: Bascule, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    folder = outside("evil", model__pkl=pickle.dumps(Evil(os.system, f"touch {mark}")))
+    found = bascule("model", "scan", "evil", "--json")
+    assert found.code == 1
+    assert found.json()["level"] == "dangerous"
+    assert found.json()["pickles"][0]["dangerous"] == ["posix.system"]
+    said = bascule("deploy", "evil", "1", "--model", "evil")
+    assert said.code == 1
+    assert "posix.system" in said.err
+    assert "model trust evil 1" in said.err
+    assert bascule("model", "trust", "evil", "--reason", " ").code == 2
+    assert bascule("model", "trust", "evil", "--reason", "made by us").code == 0
+    version = vouching_version(ws, "evil")
+    assert vouching.demand_consent(ws, version).trusted.reason == "made by us"  # type: ignore[union-attr]
+    put(ws, f"{folder}/model.pkl", pickle.dumps(Evil(os.system, "true")))
+    said = bascule("deploy", "evil", "1", "--model", "evil")
+    assert said.code == 1
+    assert "changed since somebody consented" in said.err
+    assert bascule("model", "trust", "evil", "--reason", "again").code == 0
+    assert bascule("model", "distrust", "evil", "--reason", "not ours").code == 0
+    assert bascule("model", "distrust", "evil", "--reason", "not ours").code == 2
+    assert vouching.safety(ws, version).trusted is None
+    log = bascule("audit", "log", "--json").json()
+    assert {"trust", "untrust"} <= {entry["action"] for entry in log}
+    assert not mark.exists()
+
+
+def vouching_version(ws: Workspace, name: str) -> Any:
+    from bascule.project.modelling import find_version
+
+    return find_version(ws, "main", name)
+
+
+def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_changes(
+    outside: Callable[..., str], ws: Workspace, bascule: Bascule
+) -> None:
+    pytest.importorskip("cryptography")
+    from sqlalchemy import text
+
+    folder = outside("m", weights=b"abc")
+    said = bascule("model", "verify", "m")
+    assert (said.code, "not signed" in said.out) == (1, True)
+    assert bascule("model", "sign", "m").code == 0
+    done = bascule("model", "verify", "m", "--json")
+    assert done.code == 0
+    assert done.json()["holds"] is True
+    assert done.json()["files"] == 4
+    assert (ws.folder / "keys" / "signing.pem").stat().st_mode & 0o077 == 0
+
+    put(ws, f"{folder}/weights", b"abd")
+    problems = bascule("model", "verify", "m", "--json").json()["problems"]
+    assert any("registered" in one for one in problems)
+    assert any("signed" in one for one in problems)
+    assert bascule("model", "sign", "m").code == 1  # what was changed is not signed
+    put(ws, f"{folder}/weights", b"abc")
+    assert bascule("model", "verify", "m").code == 0
+
+    Artifacts(ws).delete(f"{folder}/weights")
+    assert bascule("model", "verify", "m").code == 1
+    put(ws, f"{folder}/weights", b"abc")
+    with ws.catalog.write() as conn:  # another key, without its entry
+        conn.execute(text("UPDATE model_seals SET signature = 'AAAA' WHERE kind = 'sign'"))
+    problems = bascule("model", "verify", "m", "--json").json()["problems"]
+    assert len(problems) == 2
+
+
+def ask_for_approval(folder: Path) -> None:
+    file = folder / "bascule.toml"
+    text = file.read_text()
+    told = "[gates]\napprovals = 1\n"
+    file.write_text(text.replace("[gates]\n", told) if "[gates]\n" in text else f"{text}\n{told}")
+
+
+def test_approvals_are_asked_for_by_the_gates(trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_for_approval(trained)
+    assert "is not approved: it has 0 of 1 approvals" in bascule("deploy").err
+    monkeypatch.setenv("BASCULE_USER", "ana@example.org")  # who registered it
+    assert bascule("model", "approve", "delays", "--reason", "mine").code == 0
+    assert bascule("deploy").code == 1
+    monkeypatch.setenv("BASCULE_USER", "bo@example.org")
+    assert bascule("model", "approve", "delays@1", "--reason", "looked at the slices").code == 0
+    monkeypatch.setenv("BASCULE_USER", "cy@example.org")
+    assert bascule("model", "reject", "delays", "--reason", "leaks").code == 0
+    assert "cy@example.org rejected it: leaks" in bascule("deploy").err
+    assert bascule("model", "approve", "delays", "--reason", "it does not").code == 0
+    assert bascule("deploy").code == 0
+    answer = bascule("predict", "delays", "--example", "--json").json()
+    people = bascule("explain", answer["prediction_id"], "--json").json()["people"]["names"]
+    assert "bo@example.org approved it: looked at the slices" in people
+    decided = bascule("model", "show", "delays", "--json").json()
+    assert decided["standing"] == {"approved": ["bo@example.org", "cy@example.org"], "rejected": {}}
+    assert "looked at the slices" in bascule("model", "card", "delays").out
+    assert {e["action"] for e in bascule("audit", "log", "--json").json()} >= {"approve", "reject"}
+
+
+def test_a_merge_into_a_protected_branch_asks_for_approvals(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bascule("branch", "--protect", "main").code == 0
+    assert bascule("branch", "dev").code == 0
+    ask_for_approval(trained)
+    with closing(Workspace.open(trained)) as ws:
+        from bascule.registry import get_version, register
+
+        one = get_version(ws, "main", "delays")
+        register(
+            ws,
+            "dev",
+            "delays",
+            artifact=one.artifact,
+            format=one.format,
+            signature=one.signature,
+            training_set=one.training_set,
+            evaluation={"passed": True, "gates": []},
+            alias="production",
+        )
+    said = bascule("merge", "dev", "main")
+    assert said.code == 1
+    assert "delays@2 is not approved" in said.err
+    monkeypatch.setenv("BASCULE_USER", "bo@example.org")
+    assert bascule("model", "approve", "delays", "2", "--reason", "fine", "--branch", "dev").code == 0
+    done = bascule("merge", "dev", "main")
+    assert done.code == 0, done
+
+
+def test_two_versions_are_compared(outside: Callable[..., str], bascule: Bascule) -> None:
+    outside("m")
+    outside("m", model__pkl=pickle.dumps(1), MLmodel=b"flavors: {onnx: {}}")
+    done = bascule("model", "compare", "m", "1", "2", "--json").json()
+    assert done["about"]["safety"] == ["safe", "pickle"]
+    assert done["about"]["flavors"] == [["python_function", "sklearn"], ["onnx"]]
+    assert done["size"][0] != done["size"][1]
+    assert bascule("model", "compare", "m", "1", "9").code == 2
+    assert "safety" in bascule("model", "compare", "m", "1").out
+    assert json.loads(bascule("model", "compare", "m", "1", "m@1", "--json").out)["about"] == {}
+
+
+def test_bad_input_is_told(outside: Callable[..., str], bascule: Bascule) -> None:
+    outside("m")
+    for words in (
+        ["show", "n"],
+        ["show", "m", "7"],
+        ["show", "m@7"],
+        ["show", "a/b"],
+        ["approve", "m", "--reason", ""],
+    ):
+        said = bascule("model", *words)
+        assert said.code == 2, words
+        assert "Traceback" not in said.err
+    assert bascule("model", "approve", "m", "--reason", "x" * 3000).code == 2
+    assert bascule("model", "trust", "m", "--reason", "x").code == 2  # it holds data only

@@ -1,0 +1,243 @@
+"""Importing: conflicts, interruptions, and sources that are damaged or lie."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
+from bascule.history import Workspace
+from bascule.lake import Session
+from bascule.protocols.mlflow.importing import Imported, open_source, take
+from bascule.protocols.mlflow.importing.records import File, Run
+from bascule.tracking import experiments as kept
+from bascule.tracking.tracker import Tracker
+from tests.protocols.mlflow.conftest import Api
+
+WIDE = 330694743563019706
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def mlruns(tmp_path: Path) -> Path:
+    """A folder as MLflow writes it: one experiment with two runs, and a registered model."""
+    root = tmp_path / "mlruns"
+    write(root / "0" / "meta.yaml", "experiment_id: '0'\nname: Default\nlifecycle_stage: active\n")
+    write(root / f"{WIDE}" / "meta.yaml", f"experiment_id: '{WIDE}'\nname: trees\nlifecycle_stage: active\n")
+    for run in ("a" * 32, "b" * 32):
+        place = root / f"{WIDE}" / run
+        meta = f"run_id: {run}\nrun_name: r\nstatus: 3\nstart_time: 1000\nend_time: 2000\nlifecycle_stage: active\n"
+        write(place / "meta.yaml", meta + f"artifact_uri: file:///elsewhere/{run}/artifacts\n")
+        write(place / "metrics" / "auc", "1000 0.5 0\n1001 0.6 1\n1001 0.6 1\nnot a point\n")
+        write(place / "params" / "deep" / "rate", "0.1")
+        write(place / "artifacts" / "model" / "MLmodel", "flavors: {}\n")
+    models = root / "models" / "clf"
+    write(models / "meta.yaml", "name: clf\ncreation_timestamp: 1000\nlast_updated_timestamp: 1000\n")
+    source = f"file:///elsewhere/{'a' * 32}/artifacts/model"
+    version = f"version: 3\ncurrent_stage: Staging\nrun_id: {'a' * 32}\nsource: {source}\n"
+    write(models / "version-3" / "meta.yaml", version)
+    write(models / "aliases" / "champion", "3")
+    write(models / "aliases" / "latest", "3")
+    return root
+
+
+def bring(workspace: Workspace, source: Path | str, **more: Any) -> Imported:
+    found = open_source(str(source))
+    try:
+        return take(workspace, found, "main", author="ana", **more)
+    finally:
+        found.close()
+
+
+def rows(workspace: Workspace, query: str) -> list[dict[str, Any]]:
+    with Session(workspace) as session:
+        return session.arrow(query).to_pylist()
+
+
+def test_a_folder_is_brought_once_on_each_database(workspace: Workspace, mlruns: Path) -> None:
+    planned = bring(workspace, mlruns.parent, dry_run=True)
+    assert (planned.experiments, planned.runs, planned.files, planned.versions) == (1, 2, 2, 1)
+    assert rows(workspace, "select * from runs") == []
+    done = bring(workspace, mlruns.parent)
+    assert (done.experiments, done.runs, done.points, done.files, done.registered) == (1, 2, 6, 2, 1)
+    assert [(one.what, one.count) for one in done.left] == [("lines of metrics that cannot be read", 2)]
+    again = bring(workspace, mlruns)
+    assert (again.runs, again.files, again.here, again.registered, again.conflicts) == (0, 0, 2, 0, [])
+    found = rows(
+        workspace,
+        "select r.experiment_id, r.status, count(*) n from runs r join metrics m on m.run_id = r.id group by all",
+    )
+    assert found == [{"experiment_id": WIDE, "status": "done", "n": 4}]
+    model = workspace.history.read("main", "models/clf")
+    assert model is not None
+    assert model["versions"]["3"]["artifact"] == f"mlflow-artifacts:/{WIDE}/{'a' * 32}/artifacts/model"
+    assert model["aliases"] == {"champion": 3}
+    # A new experiment is counted on from there, and a run that goes on there is followed.
+    assert kept.create_experiment(Tracker(workspace), "next").id == WIDE + 1
+    meta = mlruns / f"{WIDE}" / ("b" * 32) / "meta.yaml"
+    meta.write_text(meta.read_text().replace("status: 3", "status: 4"))
+    write(meta.parent / "metrics" / "auc", "1000 0.5 0\n1002 0.7 2\n")
+    assert bring(workspace, mlruns).here == 1
+    found = rows(
+        workspace,
+        "select r.status, count(*) n from runs r join metrics m on m.run_id = r.id "
+        f"where r.id = '{'b' * 32}' group by all",
+    )
+    assert found == [{"status": "failed", "n": 3}]
+
+
+def test_conflicts_are_told_before_anything_is_written(local_workspace: Workspace, mlruns: Path) -> None:
+    mine = kept.create_experiment(Tracker(local_workspace), "trees").id
+    with pytest.raises(InputError, match=f"'trees' has the number {WIDE} there and {mine} here"):
+        bring(local_workspace, mlruns)
+    assert rows(local_workspace, "select * from runs") == []
+    assert bring(local_workspace, mlruns, dry_run=True).conflicts
+    skipped = bring(local_workspace, mlruns, conflicts="skip")
+    assert skipped.runs == 0
+    assert {one.what for one in skipped.left} >= {"experiments", "files of versions"}
+    for _ in range(2):
+        merged = bring(local_workspace, mlruns, conflicts="merge")
+    assert merged.here == 2
+    assert {row["experiment_id"] for row in rows(local_workspace, "select experiment_id from runs")} == {mine}
+    # A number that another experiment has: the one that comes gets a new one.
+    shutil.move(mlruns / f"{WIDE}", mlruns / f"{mine}")
+    text = f"experiment_id: '{mine}'\nname: other\nlifecycle_stage: active\n"
+    write(mlruns / f"{mine}" / "meta.yaml", text)
+    told = bring(local_workspace, mlruns, conflicts="merge")
+    assert len(told.conflicts) == 4  # the number, both runs, and the version whose place is another one now
+    assert {one["name"] for one in rows(local_workspace, "select name from experiments")} == {
+        "Default",
+        "trees",
+        "other",
+    }
+
+
+def test_an_interrupted_import_shows_nothing_half_and_goes_on(local_workspace: Workspace, mlruns: Path) -> None:
+    source = open_source(str(mlruns))
+
+    class Broken:
+        """A source that breaks off when the second run's file is read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(source, name)
+
+        def files(self, owner: Run) -> Iterator[File]:
+            if owner.id.startswith("b"):
+                raise KeyboardInterrupt
+            return source.files(owner)
+
+    with pytest.raises(KeyboardInterrupt):
+        take(local_workspace, Broken(), "main", author="ana")  # type: ignore[arg-type]
+    assert [row["id"][0] for row in rows(local_workspace, "select id from runs")] == ["a"]
+    done = bring(local_workspace, mlruns)
+    assert (done.runs, done.here, done.registered) == (1, 1, 1)
+    assert len(rows(local_workspace, "select * from metrics")) == 4
+
+
+def test_a_source_that_lies_reaches_nothing(local_workspace: Workspace, mlruns: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    write(secret / "key", "s")
+    run = mlruns / f"{WIDE}" / ("a" * 32)
+    (run / "artifacts" / "link").symlink_to(secret / "key")
+    (run / "params" / "stolen").symlink_to(secret / "key")
+    shutil.copytree(run, run.parent / "evil", symlinks=True)
+    evil = (run.parent / "evil" / "meta.yaml").read_text().replace("a" * 32, "../../x", 1)
+    write(run.parent / "evil" / "meta.yaml", evil)
+    # Files elsewhere: with this run's own folder gone, its address leads out of what was named.
+    shutil.rmtree(run.parent / ("b" * 32) / "artifacts")
+    place = run.parent / ("b" * 32) / "meta.yaml"
+    write(place, place.read_text().replace("/elsewhere", str(secret.parent)).replace("b" * 32 + "/artifacts", "secret"))
+    write(mlruns / "models" / "e" / "meta.yaml", "name: ../../e\n")
+    done = bring(local_workspace, mlruns)
+    assert {one.what for one in done.left} >= {"runs", "artifacts", "registered models"}
+    assert rows(local_workspace, "select key from params where key = 'stolen'") == []
+    assert not [one for one in (tmp_path / "project").rglob("*") if one.is_file() and one.read_bytes() == b"s"]
+
+
+def test_damaged_sources_are_told(local_workspace: Workspace, mlruns: Path, tmp_path: Path) -> None:
+    write(tmp_path / "text.db", "no database")
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE runs (a)")
+    (tmp_path / "empty").mkdir()
+    write(mlruns / "0" / "c" / "meta.yaml", "run_id: [")
+    for text in ("text.db", "other.db", "empty", "nothing", "mlruns"):
+        with pytest.raises(InputError):
+            bring(local_workspace, tmp_path / text)
+    for text in ("postgresql://h/d", "s3://bucket/mlruns", "sqlite:///nowhere.db", "http://", "http://h:port"):
+        with pytest.raises(InputError):
+            bring(local_workspace, text)
+    with pytest.raises(InputError, match="no way to treat conflicts"):
+        bring(local_workspace, mlruns, conflicts="maybe")
+
+
+def test_an_old_database_without_the_newer_tables(local_workspace: Workspace, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as old:
+        old.executescript(
+            "CREATE TABLE experiments (experiment_id, name, artifact_location, lifecycle_stage);"
+            "CREATE TABLE runs (run_uuid, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri, "
+            "experiment_id);"
+            "CREATE TABLE metrics (key, value, timestamp, run_uuid, step);"
+            "CREATE TABLE tags (key, value, run_uuid);"
+            "INSERT INTO experiments VALUES (0, 'Default', 'mlruns/0', 'active'), (1, 'old', NULL, 'active');"
+            "INSERT INTO runs VALUES ('r1', 'u', 'FINISHED', 1, 2, 'active', 'mlruns/1/r1/artifacts', 1);"
+            "INSERT INTO runs VALUES ('r2', 'u', 'FINISHED', 1, 2, 'active', 's3://b/r2/artifacts', 1);"
+            "INSERT INTO runs VALUES ('r3', 'u', 'FINISHED', 1, 2, 'active', '/etc', 1);"
+            "INSERT INTO metrics VALUES ('m', 1.7976931348623157e308, 5, 'r1', 0);"
+        )
+    write(tmp_path / "mlruns" / "1" / "r1" / "artifacts" / "a.txt", "x")
+    done = bring(local_workspace, f"sqlite:///{tmp_path}/mlflow.db")
+    assert (done.experiments, done.runs, done.points, done.files) == (1, 3, 1, 1)
+    assert sorted(one.names[0] for one in done.left) == ["run r2", "run r3"]
+    assert rows(local_workspace, "select value from metrics") == [{"value": float("inf")}]
+
+
+@pytest.mark.parametrize("answer", [(500, b"{}"), (200, b"<html>"), (404, b"{}"), (302, b"")])
+def test_a_server_that_is_none_of_mlflows(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
+) -> None:
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.server.time.sleep", lambda seconds: None)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(answer[0])
+            self.send_header("content-length", str(len(answer[1])))
+            self.send_header("location", "http://127.0.0.1:1/")
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(EnvironmentProblem):
+            bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    with pytest.raises(BasculeError, match="does not answer"):
+        bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
+
+
+def test_wide_numbers_of_experiments_are_read_over_the_wire(api: Api, local_workspace: Workspace, mlruns: Path) -> None:
+    bring(local_workspace, mlruns)
+    found = api("POST", "runs/search", {"experiment_ids": [str(WIDE)], "filter": "metrics.auc > 0.5"})["runs"]
+    assert [one["info"]["run_id"][0] for one in found] == ["a", "b"]
+    assert api("GET", "registered-models/get", name="clf")["registered_model"]["aliases"] == [
+        {"alias": "champion", "version": "3"}
+    ]

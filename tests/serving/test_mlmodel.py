@@ -1,0 +1,192 @@
+"""Models that MLflow's clients logged, served: the formats that run no code, and what is told of others."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bascule.delivery import deploy, read_deployment
+from bascule.errors import BasculeError, InputError, NotFound
+from bascule.history import Workspace
+from bascule.project.linking import broken_references
+from bascule.registry import external, get_version
+from bascule.serving.loading import Loader
+from bascule.serving.mlmodel import bundle_of
+from bascule.serving.rows import Rows
+from bascule.tracking.artifacts import Artifacts
+from bascule.training import unpack_model
+
+ROWS = np.random.default_rng(0).normal(size=(80, 3))
+LABEL = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
+COLUMNS = [{"type": kind, "name": name} for name, kind in (("a", "double"), ("b", "long"), ("c", "float"))]
+
+
+def mlmodel(flavor: str, inputs: Any = COLUMNS, **told: Any) -> bytes:
+    signature = {"inputs": json.dumps(inputs)} if inputs else None
+    return json.dumps({"flavors": {"python_function": {}, flavor: told}, "signature": signature}).encode()
+
+
+def reader(files: Mapping[str, bytes]) -> Callable[[str, int], bytes]:
+    def read(path: str, most: int) -> bytes:
+        if path not in files:
+            raise NotFound("artifact", path)
+        return files[path]
+
+    return read
+
+
+def sklearn_files(task: str = "binary") -> tuple[dict[str, bytes], Any]:
+    skops = pytest.importorskip("skops.io")
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    label = {"binary": LABEL, "multiclass": LABEL + (ROWS[:, 2] > 1), "regression": ROWS @ [1.0, 2.0, 3.0]}[task]
+    last = LinearRegression() if task == "regression" else LogisticRegression()
+    fitted = make_pipeline(StandardScaler(), last).fit(ROWS, label)
+    told = mlmodel("sklearn", pickled_model="model.skops", serialization_format="skops", sklearn_version="1.9.1")
+    return {"MLmodel": told, "model.skops": skops.dumps(fitted)}, fitted
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_scikit_learn_in_a_skops_file(task: str) -> None:
+    files, fitted = sklearn_files(task)
+    bundle = unpack_model(bundle_of(reader(files), {"source": "here"}))
+    assert (bundle.format, bundle.signature.output.task, bundle.meta["libraries"]) == (
+        "skops",
+        task,
+        {"sklearn": "1.9.1"},
+    )
+    assert [(one.name, one.type) for one in bundle.signature.inputs] == [
+        ("a", "double"),
+        ("b", "bigint"),
+        ("c", "double"),
+    ]
+    wanted = fitted.predict(ROWS) if task == "regression" else fitted.predict_proba(ROWS)
+    wanted = wanted[:, 1] if task == "binary" else wanted
+    assert np.array_equal(bundle.predictor.predict(ROWS), wanted)
+    assert bundle.signature.output.classes == {"binary": ("0", "1"), "multiclass": ("0", "1", "2")}.get(task, ())
+
+
+def test_a_lightgbm_booster() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    data = lightgbm.Dataset(ROWS, LABEL, feature_name=["c", "a", "b"])
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, 5)
+    files = {"MLmodel": mlmodel("lightgbm", data="model.lgb"), "model.lgb": booster.model_to_string().encode()}
+    bundle = unpack_model(bundle_of(reader(files), {}))
+    assert (bundle.format, bundle.signature.names()) == ("lightgbm", ("c", "a", "b"))  # as the model reads them
+    assert bundle.signature.inputs[2].type == "bigint"
+    assert np.array_equal(bundle.predictor.predict(ROWS), booster.predict(ROWS))
+
+
+def onnx_model(classes: bool) -> bytes:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [3, 2 if classes else 1], [1.0] * (6 if classes else 3))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"])]
+    outputs = [helper.make_tensor_value_info("m", TensorProto.FLOAT, [None, 1])]
+    if classes:
+        nodes += [
+            helper.make_node("Softmax", ["m"], ["probabilities"], axis=1),
+            helper.make_node("ArgMax", ["m"], ["label"], axis=1, keepdims=0),
+        ]
+        outputs = [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
+        ]
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3])]
+    graph = helper.make_graph(nodes, "g", given, outputs, [weights])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(onnx.ModelProto.SerializeToString(made))
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_an_onnx_model(classes: bool) -> None:
+    pytest.importorskip("onnxruntime")
+    tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 3]}}]
+    files = {"MLmodel": mlmodel("onnx", tensor, data="model.onnx"), "model.onnx": onnx_model(classes)}
+    bundle = unpack_model(bundle_of(reader(files), {}))
+    assert bundle.signature.names() == ("x0", "x1", "x2")
+    assert bundle.signature.output.task == ("binary" if classes else "regression")
+    wanted = np.full(80, 0.5) if classes else ROWS.astype(np.float32).sum(axis=1)
+    assert np.allclose(bundle.predictor.predict(ROWS), wanted, atol=1e-5)
+
+
+class Evil:
+    """What writes a file when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("/tmp/bascule-was-unpickled"),))
+
+
+def test_what_cannot_be_served_is_told_and_never_run() -> None:
+    files, _ = sklearn_files()
+    evil, mark = pickle.dumps(Evil()), Path("/tmp/bascule-was-unpickled")
+    mark.unlink(missing_ok=True)
+    text = {"type": "string", "name": "a"}
+    damaged = files["model.skops"][:-30]
+    skops = {"pickled_model": "model.skops"}
+    for held, words in (
+        ({"MLmodel": mlmodel("sklearn", pickled_model="model.pkl"), "model.pkl": evil}, "kept as pickle"),
+        ({"MLmodel": mlmodel("lightgbm", data="model.pkl"), "model.pkl": evil}, "kept as pickle"),
+        ({"MLmodel": mlmodel("xgboost", data="model.pkl"), "model.pkl": evil}, "no XGBoost model|package xgboost"),
+        ({"MLmodel": mlmodel("onnx", data="model.onnx"), "model.onnx": evil}, "ONNX Runtime cannot read"),
+        ({"MLmodel": mlmodel("pytorch", model_data="data"), "data": evil}, "flavor pytorch"),
+        ({"MLmodel": mlmodel("sklearn", **skops), "model.skops": b"PK" + evil}, "no skops file"),
+        ({"MLmodel": mlmodel("sklearn", **skops), "model.skops": damaged}, "no skops file"),
+        ({"MLmodel": mlmodel("sklearn", [text], **skops), "model.skops": b"PK"}, "the type 'string'"),
+        ({"MLmodel": mlmodel("sklearn", COLUMNS[:2], **skops), "model.skops": files["model.skops"]}, None),
+        ({"MLmodel": mlmodel("sklearn", **skops)}, "is missing"),
+        ({"MLmodel": mlmodel("sklearn", pickled_model="../../x")}, "names '../../x'"),
+        ({"MLmodel": mlmodel("sklearn", pickled_model=["a"])}, "is missing"),
+        ({"MLmodel": b"flavors: ["}, "cannot be read"),
+        ({"MLmodel": b"flavors: 3"}, "python_function alone"),
+        ({"MLmodel": b"3"}, "says nothing"),
+        ({}, "no MLmodel"),
+    ):
+        if words is None:  # the model itself says how many inputs it reads
+            assert len(unpack_model(bundle_of(reader(held), {})).signature.inputs) == 3
+            continue
+        with pytest.raises(BasculeError, match=words):
+            bundle_of(reader(held), {})
+    assert not mark.exists()
+
+
+def test_a_version_that_a_client_registered_is_deployed_and_answers(local_workspace: Workspace) -> None:
+    files, fitted = sklearn_files()
+    source, artifacts = "mlflow-artifacts:/0/r/artifacts/model", Artifacts(local_workspace)
+    for name, data in files.items():
+        artifacts.put(f"0/r/artifacts/model/{name}", BytesIO(data))
+    external.create_model(local_workspace, "main", "clf", author="ana")
+    about = {"source": source, "run_id": "", "tags": {}}
+    for _ in range(2):
+        external.create_version(local_workspace, "main", "clf", about, artifact=source, author="ana")
+    assert list(broken_references(local_workspace, local_workspace.history.resolve("main").id)) == []
+    deploy(local_workspace, "main", "clf", "clf", 1, by="ana")
+    found = get_version(local_workspace, "main", "clf", 1)
+    assert (found.format, found.signature["output"]["task"]) == ("skops", "binary")
+    entry = external.find_version(external.find_model(local_workspace, "main", "clf"), "1")
+    assert external.files_of(entry) == source  # what clients read stays what it was
+    assert read_deployment(local_workspace, "main", "clf")["traffic"] == [{"version": 1, "weight": 100}]
+    assert list(broken_references(local_workspace, local_workspace.history.resolve("main").id)) == []
+    loaded = Loader(local_workspace, lambda _: None).load("clf", 1, found.artifact)
+    rows = Rows(columns={"a": [0.5, -2.0], "b": [1, 0], "c": [0.1, 3.0]}, count=2)
+    outputs, _, _ = loaded.score(rows, 0)
+    assert outputs == fitted.predict_proba([[0.5, 1, 0.1], [-2.0, 0, 3.0]])[:, 1].tolist()
+    with pytest.raises(InputError, match="'c'"):
+        loaded.score(Rows(columns={"a": [0.5], "b": [1]}, count=1), 0)
+    # A pickle is refused, and nothing was changed.
+    artifacts.put("0/r/artifacts/model/MLmodel", BytesIO(mlmodel("sklearn", pickled_model="model.pkl")))
+    artifacts.put("0/r/artifacts/model/model.pkl", BytesIO(pickle.dumps(fitted)))
+    before = local_workspace.history.resolve("main").id
+    with pytest.raises(InputError, match="kept as pickle"):
+        deploy(local_workspace, "main", "clf", "clf", 2, by="ana")
+    assert local_workspace.history.resolve("main").id == before

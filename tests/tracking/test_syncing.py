@@ -1,0 +1,235 @@
+"""Journals that nobody brought in: every record once, however often and wherever that is interrupted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import func, select
+
+from bascule.capture import module
+from bascule.catalog.schema import journal_parts, journals, metric_points, runs
+from bascule.errors import EnvironmentProblem, NotFound
+from bascule.history import Workspace
+from bascule.tracking.ambient import local, syncing, track
+from bascule.tracking.ambient.session import Session, sessions
+from bascule.tracking.ambient.syncing import Synced
+from bascule.tracking.ambient.taking import CatalogTarget, Overtaken
+from bascule.tracking.reading import read_run
+
+session_of = module("bascule_session")
+written = module("bascule_journal")
+
+# A process that says something of a run, and is recorded without a sender of its own.
+EXPLICIT = """
+import os, sys
+from bascule.capture import module
+run = module("bascule_run").start("rank", follow=False)
+for step in range({points}):
+    run.log(step=step, loss=float(step))
+run.param("rank", os.environ["RANK"])
+run.metric("rank_" + os.environ["RANK"], 1.0)
+{end}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "project"
+    monkeypatch.chdir(place)
+    return place
+
+
+def start(folder: Path, text: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", text], cwd=folder, env={**os.environ, "RANK": "0", **environment})
+
+
+def waiting(workspace: Workspace) -> list[Session]:
+    return sessions([workspace.folder / "journals"])
+
+
+def bring(workspace: Workspace) -> list[Synced]:
+    return syncing.sync(waiting(workspace), lambda: local(workspace))
+
+
+def count(workspace: Workspace, table: Any) -> int:
+    with workspace.catalog.read() as conn:
+        return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def until(what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("It did not come.")
+
+
+def test_eight_ranks_write_one_run_and_one_that_is_killed_says_how_it_ended(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    ends = {7: "os.kill(os.getpid(), 9)"}
+    ranks = [
+        start(folder, EXPLICIT.format(points=50, end=ends.get(n, "run.finish()")), RANK=str(n), BASCULE_RUN="job-1")
+        for n in range(8)
+    ]
+    assert [rank.wait(60) for rank in ranks] == [0] * 7 + [-9]
+    assert {one.status for one in bring(local_workspace)} == {"done"}
+    assert bring(local_workspace) == []
+    told = read_run(local_workspace, "job-1")
+    assert told["metrics"]["loss"] == 49
+    measured = {name for name in told["metrics"] if name.startswith("rank_")}
+    assert {f"rank_{n}" for n in range(7)} <= measured
+    assert told["run"]["status"] == "failed"
+    assert "without a word" in told["run"]["error"]
+    assert count(local_workspace, journals) == 8
+
+
+@pytest.mark.slow
+def test_a_sync_that_is_killed_again_and_again_brings_all_in_once(local_workspace: Workspace, folder: Path) -> None:
+    points = 60_000
+    assert start(folder, EXPLICIT.format(points=points, end="run.finish()")).wait(60) == 0
+    command = [sys.executable, "-m", "bascule", "sync", "--json"]
+    chance = random.Random(7)
+    for _ in range(4):
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(chance.uniform(0.5, 1.6))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True)
+    assert done.returncode == 0, done
+    assert waiting(local_workspace) == []
+    assert count(local_workspace, metric_points) == points + 1
+    assert count(local_workspace, runs) == 1
+
+
+def test_what_is_said_and_how_far_it_goes_are_one(local_workspace: Workspace, folder: Path) -> None:
+    assert start(folder, EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
+    (session,) = waiting(local_workspace)
+
+    class Failing(CatalogTarget):
+        def take(self, *arguments: Any) -> None:
+            super().take(*arguments)
+            raise Overtaken("as if another had been first")
+
+    with pytest.raises(Overtaken):
+        syncing.Bringing(session, Failing(local_workspace)).step()
+    held = count(local_workspace, metric_points)
+    assert held == 11
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    assert count(local_workspace, metric_points) == held
+    assert count(local_workspace, journal_parts) == 1
+
+
+def test_a_journal_that_was_cut_is_brought_in_up_to_there_and_others_are_not_held_up(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    for _ in range(2):
+        assert start(folder, EXPLICIT.format(points=2000, end="run.finish()")).wait(60) == 0
+    first, second = waiting(local_workspace)
+    (part,) = first.parts()
+    content = part.read_bytes()
+    part.write_bytes(content[: len(content) // 2])
+    (second.folder / "session.json").write_text("{")
+    done = syncing.sync([first], lambda: local(local_workspace))
+    assert [one.status for one in done] == ["done"]
+    assert read_run(local_workspace, first.header.run)["run"]["status"] == "failed"
+    assert syncing.found([local_workspace.folder / "journals"], lambda one: bool(one.header)) == []
+    with pytest.raises(NotFound, match="journal"):
+        syncing.named([second.folder])
+
+
+def test_a_workspace_that_does_not_answer_costs_the_script_nothing(
+    local_workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bascule.tracking.ambient import following, launch
+
+    def down(_: Workspace) -> Any:
+        raise EnvironmentProblem("The database does not answer.")
+
+    monkeypatch.setattr(following, "PATIENCE", 0.5)
+    monkeypatch.setattr(launch, "local", down)
+    (folder / "code.py").write_text("import sys\nopen('out.txt', 'w').write('x')\nsys.exit(3)\n")
+    done = track(local_workspace, folder, [sys.executable, "code.py"], "main")
+    assert done.exit_code == 3
+    assert done.problem == "The database does not answer."
+    assert done.journal is not None
+    (folder / "code.py").write_text("pass")  # the code was kept as it ran
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    told = read_run(local_workspace, done.run_id)
+    assert (told["run"]["status"], told["tags"]["exit_code"]) == ("failed", "3")
+    assert list(told["outputs"]) == ["out.txt"]
+    assert b"sys.exit(3)" in b"".join(
+        local_workspace.store.get(digest)
+        for digest in msgspec.json.decode(local_workspace.store.get(told["run"]["code_snapshot"])).values()
+    )
+    assert not Path(done.journal).exists()
+
+
+@pytest.mark.slow
+def test_a_tracker_that_is_killed_does_not_hurt_the_script(local_workspace: Workspace, folder: Path) -> None:
+    (folder / "long.py").write_text(
+        "import time\nfor n in range(15):\n    print('line', n, flush=True)\n    time.sleep(0.2)\n"
+        "open('end.txt', 'w').write('done')\n"
+    )
+    out = folder / "printed.txt"
+    with out.open("wb") as sink:
+        tracker = subprocess.Popen(
+            [sys.executable, "-m", "bascule", "track", sys.executable, "long.py"], cwd=folder, stdout=sink
+        )
+        until(lambda: b"line 2" in out.read_bytes())
+        tracker.send_signal(signal.SIGKILL)
+        tracker.wait()
+    until((folder / "end.txt").exists)
+    until(lambda: b"line 14" in out.read_bytes())
+    (session,) = waiting(local_workspace)
+    until(session.is_silent)
+    run = session.header.run
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    told = read_run(local_workspace, run)
+    assert (told["run"]["status"], told["tags"]["exit_code"]) == ("done", "0")
+    assert local_workspace.store.get(told["tags"]["output"]).decode().splitlines()[-1] == "line 14"
+    assert list(told["outputs"]) == ["end.txt"]
+
+
+def test_a_run_is_seen_while_its_script_goes_on(local_workspace: Workspace, folder: Path) -> None:
+    text = EXPLICIT.format(points=5, end="sys.stdin.read()")
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], cwd=folder, env={**os.environ, "RANK": "0"}, stdin=subprocess.PIPE
+    )
+    (session,) = until(lambda: waiting(local_workspace))
+    until(lambda: session.parts() and session.parts()[0].stat().st_size > 1000)
+    time.sleep(0.2)
+    assert [one.status for one in bring(local_workspace)] == ["running"]
+    told = read_run(local_workspace, session.header.run)
+    assert (told["run"]["status"], told["metrics"]["loss"]) == ("running", 4)
+    process.communicate(timeout=30)
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    assert read_run(local_workspace, session.header.run)["run"]["status"] == "done"
+
+
+def test_no_place_for_a_journal_is_told_and_the_command_runs(
+    local_workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session_of, "create", full)
+    done = track(local_workspace, folder, [sys.executable, "-c", "print('ran'); raise SystemExit(5)"], "main")
+    assert done.exit_code == 5
+    said = capfd.readouterr()
+    assert said.out == "ran\n"
+    assert "No space left" in said.err
+    assert "Traceback" not in said.err
