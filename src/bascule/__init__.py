@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     promote = _here.promote
     advance = _here.advance
     predict = _here.predict
+    predict_table = _here.predict_table
     monitor = _here.monitor
     sql = _here.sql
     set_privacy_budget = _here.set_privacy_budget

@@ -92,15 +92,32 @@ def predict(
     example: Annotated[
         bool, Parameter(help="Take what is not given from the newest example of the project.", negative="")
     ] = False,
+    model: Annotated[
+        str | None, Parameter(help="Score a whole table by this: MODEL, MODEL@3, MODEL@production or deployments/NAME.")
+    ] = None,
+    into: Annotated[
+        str | None, Parameter(help="The table that the scored rows go to; TABLE_scored by default.")
+    ] = None,
+    where: Annotated[str, Parameter(help="Score only the rows for which this SQL condition is true.")] = "",
     common: Common = COMMON,
 ) -> None:
-    """Ask a deployment about one row, here, without a server. The answer is logged like any other.
+    """Ask a deployment about one row, here, without a server; or with --model, score a whole table into another.
 
     Args:
-        name: the deployment, as delays or deployments/delays; on main, as for rollback.
+        name: the deployment, as delays or deployments/delays; on main, as for rollback. With --model the table, as
+            flights or flights@v1.2.
     """
     from bascule.errors import InputError
 
+    if model is not None:
+        if values or example:
+            raise InputError("A table is scored as it is.", hint="Leave COLUMN=VALUE and --example out.")
+        scored = common.open().predict_table(name, model, into=into, where=where)
+        text = f"{scored.source} scored by {scored.model}: {scored.change.rows:,} rows in {scored.table}"
+        answer(common, scored.as_dict(), text)
+        return
+    if into is not None or where:
+        raise InputError("--into and --where are for tables.", hint="Name the model that scores it: --model MODEL")
     pairs = [part.partition("=") for part in values]
     if wrong := next((column for column, equals, _ in pairs if not column or not equals), None):
         raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")

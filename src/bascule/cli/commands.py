@@ -79,7 +79,9 @@ COMMANDS = {
     "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment the traffic that it had before."),
     "promote": Command("bascule.cli.delivery:promote", SHIP, "Give a canary all traffic now."),
     "advance": Command("bascule.cli.delivery:advance", SHIP, "Give a canary its next share of the traffic now."),
-    "predict": Command("bascule.cli.asking:predict", SHIP, "Ask a deployment about one row, without a server."),
+    "predict": Command(
+        "bascule.cli.asking:predict", SHIP, "Ask about one row, or score a whole table, without a server."
+    ),
     "monitor": Command("bascule.cli.delivery:monitor", SHIP, "Measure drift and quality of what is served."),
     "token": Command("bascule.cli.serving:token", SHIP, "Access tokens of servers that others may reach."),
     "sql": Command("bascule.cli.asking:sql", ASK, "Ask the lake at any state, and all records, in SQL."),

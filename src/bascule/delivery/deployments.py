@@ -156,6 +156,7 @@ def planned(
     steps: Sequence[int] = DEFAULT_STEPS,
     guardrails: Mapping[str, Any] | None = None,
     requests: str = LOGGED,
+    log: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
@@ -164,16 +165,21 @@ def planned(
     Args:
         requests: what becomes of a request that breaks the contract of its version: `log` answers it as any other,
             `refuse` does not.
+        log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
+            inputs are kept; None keeps all.
 
     Raises:
         InputError: the steps or guardrails cannot be used.
     """
+    asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
+    if log:
+        asked["log"] = dict(log)
     if before is None:
         made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
-        return made | ({"requests": requests} if requests != LOGGED else {})
+        return made | asked
     rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
-    kept = {key: value for key, value in before.items() if key != "requests"}
-    return kept | {"strategy": strategy, "rules": rules} | ({"requests": requests} if requests != LOGGED else {})
+    kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
+    return kept | {"strategy": strategy, "rules": rules} | asked
 
 
 def set_traffic(

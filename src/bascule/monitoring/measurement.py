@@ -76,6 +76,7 @@ def measure(
     """
     watched = monitor if isinstance(monitor, Monitor) else read_monitor(monitor)
     profile = decode_profile(ws.store.get(watched.reference.profile)) if watched.reference.profile else NO_PROFILE
+    profile = _kept(profile, ws.history.read(branch, f"deployments/{watched.deployment}"))
     volumes = count_volumes(connection, branch, watched)
     asked = [volume for volume in volumes if since is None or volume.start >= since]
     with ws.catalog.read() as conn:
@@ -109,15 +110,24 @@ def release_metrics(ws: Workspace, branch: str, deployment: str, version: int) -
     }
 
 
+def _kept(profile: Profile, deployment: Mapping[str, Any] | None) -> Profile:
+    """Return a profile without the columns whose values the prediction log does not keep."""
+    gone = ((deployment or {}).get("log") or {}).get("fields") or {}
+    if not gone:
+        return profile
+    return msgspec.structs.replace(profile, columns=tuple(one for one in profile.columns if one.name not in gone))
+
+
 def predictions_relation(branch: str, monitor: Monitor, columns: Sequence[Column], windows: Sequence[Volume]) -> str:
     """The predictions of some windows, their features unpacked once into one struct `f`, as SQL usable in FROM."""
     kinds = {c.name: "DOUBLE" if isinstance(c, Numeric) else "VARCHAR" for c in columns if c.name != SCORE}
     shape = msgspec.json.encode(kinds).decode()
+    kept = "and features <> '{}' " if kinds else ""  # requests beyond the log's sample
     unpacked = f"json_transform(features, {literal(shape)})" if kinds else "null"
     where = STABLE.replace("$branch", literal(branch)).replace("$deployment", literal(monitor.deployment))
     first, last = min(v.start for v in windows), max(v.end for v in windows)
     return (
-        f"(select event_time, score, {unpacked} as f from predictions where {where} "
+        f"(select event_time, score, {unpacked} as f from predictions where {where} {kept}"
         f"and cast(event_time as timestamp) >= make_timestamp({first}) "
         f"and cast(event_time as timestamp) < make_timestamp({last}))"
     )

@@ -337,6 +337,23 @@ class Gates(Section, frozen=True, kw_only=True):
     approvals: Annotated[int, Meta(ge=0, le=20, description="How many others must approve a version to ship it.")] = 0
 
 
+class PredictionLogging(Section, frozen=True, kw_only=True):
+    """What the prediction log does not keep. Ids, versions, scores, outputs and latencies are kept always.
+
+    Attributes:
+        fields: a column of the requests, or a feature, to `drop` or `hash`. Drift is not measured of these.
+        sample: the share of requests whose inputs and features are kept.
+        explain: the share of requests whose explanation is kept, beside those that ask for theirs.
+    """
+
+    fields: Annotated[
+        dict[Column, Literal["drop", "hash"]],
+        Meta(description="Columns and features: drop leaves their values out, hash keeps whether they are equal."),
+    ] = {}
+    sample: Annotated[Fraction, Meta(description="The share of requests whose inputs are kept.")] = 1.0
+    explain: Annotated[Fraction, Meta(description="The share of requests that are explained in the log.")] = 0.0
+
+
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
@@ -347,6 +364,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         guardrails: what a canary is judged by.
         requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
+        log: what the prediction log does not keep.
     """
 
     name: Name
@@ -361,6 +379,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         Literal["log", "refuse"],
         Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
     ] = "log"
+    log: PredictionLogging = PredictionLogging()
 
 
 Persistence = Annotated[

@@ -14,7 +14,7 @@ from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
-from bascule.project.sections import Deployment
+from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
 from bascule.tracking import vouching
 
@@ -109,6 +109,7 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         steps=rules.steps,
         guardrails=guardrails_of(rules),
         requests=rules.requests,
+        log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
     )
 
 

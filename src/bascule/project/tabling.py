@@ -193,6 +193,18 @@ class BranchTable:
 
         return self._change(stage, message or f"Overwrite {self.name}")
 
+    def fill(self, rows: Callable[[], Any], *, message: str) -> TableChange:
+        """Make the table of rows, or put them in the place of all that it has.
+
+        Args:
+            rows: gives them; called anew when somebody changed the table meanwhile.
+        """
+
+        def stage(before: Object | None) -> Object:
+            return self.lake.stage_overwrite(before, rows(), name=self.name)
+
+        return self._change(stage, message)
+
     def upsert(
         self,
         rows: Any = None,

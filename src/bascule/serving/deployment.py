@@ -10,8 +10,10 @@ from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
+from bascule.lake.masking import key_of
 from bascule.registry.versions import served
 from bascule.serving.log.predictions import Context
+from bascule.serving.log.redaction import Redaction
 from bascule.serving.model import LoadedModel
 from bascule.serving.promises import Promises, promises_of
 from bascule.serving.split import Split
@@ -32,6 +34,8 @@ class ServedDeployment:
         problem: why the branch's present state could not be loaded; what served before answers then, or nothing.
         extra: versions that were loaded because somebody asked for them by number, newest last.
         promises: version to what its requests are held to; empty when they are only logged.
+        redaction: what the log does not keep; None when it keeps all.
+        explained: the share of requests whose explanation is logged though nobody asked.
     """
 
     branch: str
@@ -46,6 +50,8 @@ class ServedDeployment:
     problem: str = ""
     extra: dict[int, LoadedModel] = field(default_factory=dict)
     promises: Mapping[int, Promises] = field(default_factory=dict)
+    redaction: Redaction | None = None
+    explained: float = 0.0
 
     @property
     def model_name(self) -> str:
@@ -152,8 +158,29 @@ def serve_deployment(
         return replace(before, problem=problem)
     split, shadows = Split(value), _shadows(value)
     return ServedDeployment(
-        branch, commit.id, name, value, registered, models, split, shadows, {}, problem, promises=promises
+        branch,
+        commit.id,
+        name,
+        value,
+        registered,
+        models,
+        split,
+        shadows,
+        {},
+        problem,
+        promises=promises,
+        redaction=_redaction(ws, value),
+        explained=float((value.get("log") or {}).get("explain", 0.0)),
     )
+
+
+def _redaction(ws: Workspace, value: Mapping[str, Any]) -> Redaction | None:
+    rules = value.get("log")
+    if not rules:
+        return None
+    fields = dict(rules.get("fields") or {})
+    key = key_of(ws) if "hash" in fields.values() else b""
+    return Redaction(fields, float(rules.get("sample", 1.0)), key)
 
 
 def _wanted(value: Mapping[str, Any]) -> dict[int, bool]:

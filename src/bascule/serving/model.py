@@ -107,6 +107,20 @@ class LoadedModel:
         values = [rows.columns[name][0] for name in names if name in rows.columns]
         return repr(values) if values else None
 
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
+        return self._runtime.predict(matrix)
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model tells what each input adds to a score."""
+        return getattr(self._runtime, "contributions", None) is not None
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return what each input adds to the raw score, and the base last: [rows, outputs, inputs + 1]."""
+        found: np.ndarray = self._runtime.contributions(matrix)  # type: ignore[attr-defined]
+        return found
+
     def _score_numbers(self, rows: Rows) -> list[Output]:
         width = len(rows.row) if rows.row is not None else rows.matrix.shape[1] if rows.matrix is not None else 0
         if width != self.width or not self.numeric:

@@ -39,6 +39,9 @@ class Runtime(Protocol):
         """Return the outputs [rows] or [rows, classes] for float64 [rows, inputs]."""
         ...
 
+    # A runtime may also have `contributions(matrix)`: what each input adds to the raw score (log-odds, or the value) of
+    # each output, and the base last, as float64 [rows, outputs, inputs + 1]. It sums up to that score.
+
 
 def load_runtime(bundle: ModelBundle) -> Runtime:
     """Load a model for serving.
@@ -59,6 +62,7 @@ class PredictorRuntime:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self.contributions = getattr(predictor, "contributions", None)
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
@@ -69,6 +69,8 @@ class Answer:
         scored_ns: when it was done, on the performance counter.
         shadow: the other arm's version and its outputs; None when there is none, or it failed.
         shadow_failed: the other arm failed.
+        explanations: for each row what its inputs add to the score; None when nobody asked.
+        explained: the caller asked for them; else they are for the log alone.
     """
 
     outputs: list[Output] | None = None
@@ -78,6 +80,8 @@ class Answer:
     ids: Sequence[str] = ()
     shadow: tuple[int, list[Output]] | None = None
     shadow_failed = False
+    explanations: list[dict[str, Any]] | None = None
+    explained = False
     infer_ns = 0
     scored_ns = 0
     latency_us = 0
@@ -147,6 +151,11 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
     if count:
         context = answer.deployment.context(model)
+        inputs, features = _inputs(query.rows), answer.features
+        redaction, explanations = answer.deployment.redaction, answer.explanations
+        if redaction is not None:
+            explanations = redaction.explained(explanations)
+            inputs, features = redaction.applied(inputs, features, model.encoder.names)
         log.append(
             context,
             (
@@ -159,12 +168,13 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
                 query.caller,
                 query.trace_id,
                 answer.latency_us,
-                _inputs(query.rows),
-                answer.features,
+                inputs,
+                features,
                 answer.outputs,
                 answer.error,
                 answer.shadow,
                 answer.unit,
+                explanations,
             ),
         )
     if answer.error is not None:
@@ -194,7 +204,7 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
         answer.shadow_failed = True
 
 
-def _inputs(rows: Rows) -> dict[str, Sequence[Any]] | bytes:
+def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes:
     if rows.row is not None:
         return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:

@@ -70,6 +70,14 @@ class LinearModel(msgspec.Struct, frozen=True, kw_only=True):
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return what each input adds to the scores, and the intercept last: [rows, outputs, inputs + 1]."""
+        parts = np.zeros((len(self.terms) + 1, len(matrix), len(self.intercept)))
+        for place, term in enumerate(self.terms):
+            _add(parts[place], term, matrix[:, place])
+        parts[-1] += np.asarray(self.intercept, dtype=np.float64)
+        return parts.transpose(1, 2, 0)
+
     def importance(self) -> np.ndarray:
         """Return for each input the size of its standardised weights, summed over columns and outputs."""
         return np.array([float(np.abs(np.asarray(term.weights)).sum()) if term.weights else 0.0 for term in self.terms])

@@ -10,6 +10,7 @@ from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.project.predicting import Predicted
+    from bascule.project.scoring import ScoredTable
     from bascule.project.shipping import Moved
     from bascule.project.watching import Watched
 
@@ -57,6 +58,12 @@ class ShippingVerbs(Bound):
         from bascule.project.predicting import predict
 
         return predict(self.place, name.removeprefix("deployments/"), values or {}, example=example)
+
+    def predict_table(self, table: str, model: str, *, into: str | None = None, where: str = "") -> ScoredTable:
+        """Score every row of a table into another one, which says by what and from what."""
+        from bascule.project.scoring import score_table
+
+        return score_table(self.place, table, model, into=into, where=where)
 
     def monitor(self, name: str | None = None) -> list[Watched]:
         """Measure drift and quality of what is served; open and close alerts; fire triggers."""

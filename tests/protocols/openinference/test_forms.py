@@ -113,7 +113,7 @@ def test_arrow_in_and_out(server: Served) -> None:
         ({"instances": [[1, 2]]}, "", "Row 0 has 2 values; the model takes 4 columns"),
         ({"instances": [LISTS[0], LISTS[0][:3]]}, "", "Row 1 of the data has 3 values"),
         ({"instances": [LISTS[0], RECORDS[0]]}, "", "Row 1 is an object"),
-        ({"instances": [5]}, "", "neither an object nor a list"),
+        ({"instances": [5]}, "", "$.instances[0]"),
         ({"inputs": {"hour": [1, 2], "night": [True]}}, "", "'night' has 1 values; 'hour' has 2"),
         ({"inputs": RECORDS, "instances": RECORDS}, "", "in 2 forms"),
         ({"instances": RECORDS, "params": {"temperature": 1}}, "", "no parameter 'temperature'"),

@@ -75,6 +75,7 @@ def test_it_says_when_it_is_ready_and_ends_when_it_is_told(served: Workspace) ->
         with worker(served.folder) as made:
             assert made.ready == {
                 "event": "ready", "url": f"http://127.0.0.1:{made.port}", "branch": "main", "deployments": ["delays"],
+                "grpc": f"127.0.0.1:{made.grpc_port}",
             }  # fmt: skip
             with client(made.port) as c:
                 c.send(get("/v2/health/ready"))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import numpy as np
+import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bascule.errors import InputError
+from bascule.serving.columns import rows_of_arrow
 from bascule.serving.http import Response
 from bascule.serving.log.predictions import label
 from bascule.serving.model import LoadedModel
-from bascule.serving.rows import Rows, rows_of_columns
+from bascule.serving.rows import Rows
 from bascule.serving.scoring import MOST_ROWS, Answer
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -35,10 +35,7 @@ def read_rows(body: bytes, model: LoadedModel) -> Rows:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"The column {twice!r} is there twice.")
-    if model.numeric and frozenset(names) == model.encoder.known and all(map(_is_number, table.schema.types)):
-        columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.encoder.names]
-        return Rows(table.num_rows, None, np.column_stack(columns) if columns else np.empty((table.num_rows, 0)))
-    return rows_of_columns({name: _values(name, table[name]) for name in names}, table.num_rows)
+    return rows_of_arrow(table, names, model)
 
 
 def response(answer: Answer) -> Response:
@@ -51,6 +48,8 @@ def response(answer: Answer) -> Response:
         kind = pa.float64() if model.task == "binary" else pa.list_(pa.float64())
         columns["probability"] = pa.array(outputs, kind)
         columns["label"] = pa.array([label(model.classes, output) for output in outputs], pa.string())
+    if answer.explained:
+        columns["explanation"] = pa.array([msgspec.json.encode(one).decode() for one in answer.explanations or ()])
     table = pa.table(columns)
     told = {"model": model.name, "version": str(model.version), "classes": ",".join(model.classes)}
     sink = pa.BufferOutputStream()
@@ -118,31 +117,3 @@ def _field(data: bytes, table: int, number: int) -> int | None:
         return None
     offset = _short(data, place + 4 + 2 * number)[0]
     return table + offset if offset else None
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = kind.value_type
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
-    elif pa.types.is_date(kind):
-        column = pc.strftime(column.cast(pa.timestamp("s")), format="%Y-%m-%d")
-    elif pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
-    elif not (
-        _is_number(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_null(kind)
-    ):
-        raise InputError(f"The column {name!r} is {kind}, which no model reads.")
-    found: list[Any] = column.to_pylist()
-    return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bascule.errors import BasculeError
@@ -16,6 +17,7 @@ from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
+from bascule.serving.explaining import check_method, explain
 from bascule.serving.http import Deferred, Request, Response, error_response
 from bascule.serving.ids import IdSource
 from bascule.serving.log import PredictionLog
@@ -32,10 +34,17 @@ Read = tuple[Any, Rows, str | None]  # the message, its rows, and what stays wit
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to ask: how a body is read, and how an answer is written."""
+    """One way to ask: how a body is read, and how an answer is written.
+
+    Attributes:
+        tensors: the message is the protocol's own, and has parameters.
+        explain: what is to be told beside the answer; a message's parameter `explain` says it too.
+    """
 
     read: Callable[[Request, LoadedModel], Read]
     write: Callable[[Any, Answer, str], Response]
+    tensors: bool = True
+    explain: str | None = None
 
 
 def unit_of(message: AnyRequest) -> str | None:
@@ -57,7 +66,7 @@ def _read_predict(request: Request, model: LoadedModel) -> Read:
 
 
 INFER = Form(_read_infer, infer_response)
-PREDICT = Form(_read_predict, predict_response)
+PREDICT = Form(_read_predict, predict_response, tensors=False)
 
 
 class Inference:
@@ -84,6 +93,8 @@ class Inference:
 
     def answer(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
         """Answer a request in any form."""
+        if route.explain is not None:
+            form = replace(form, explain=route.explain)
         began = time.perf_counter_ns()
         deployment = state.deployments.get(route.name)
         if deployment is None:
@@ -121,11 +132,16 @@ class Inference:
                     return self._read_first(request, deployment, model, version, form, began)
                 read = form.read(request, model)
             message, rows, unit = read
+            told = form.explain
+            if told is None and form.tensors and message.parameters and "explain" in message.parameters:
+                told = str(message.parameters["explain"])
             headers = request.headers
             if b"traceparent" in headers or b"x-bascule-caller" in headers:
                 query = Query(rows, version, unit, *_origin(headers), began)
             else:
                 query = Query(rows, version, unit, None, None, began)
+            if told is not None or deployment.explained:
+                return self._explain_first(deployment, query, message, form, told, request.seconds)
             if rows.count > model.inline_rows:
                 return self._score_first(deployment, query, message, form, request.seconds)
             answer = score(deployment, query)
@@ -159,6 +175,31 @@ class Inference:
             lambda read: self._answer(request, deployment, model, version, form, began, read),
             request.seconds,
         )
+
+    def _explain_first(
+        self,
+        deployment: ServedDeployment,
+        query: Query,
+        message: Any,
+        form: Form,
+        told: str | None,
+        seconds: float | None,
+    ) -> Deferred:
+        """Answer and say why, because somebody asked, or for the log's sample alone."""
+
+        def work() -> Answer:
+            if told is not None:
+                check_method(told, deployment.first)
+            answer = score(deployment, query)
+            sampled = told is None and answer.model.explains and random.random() < deployment.explained
+            if told is not None:
+                check_method(told, answer.model)
+            if answer.outputs is not None and (told is not None or sampled):
+                answer.explanations = explain(answer)
+            answer.explained = told is not None
+            return answer
+
+        return Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)
 
     def _score_first(
         self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None

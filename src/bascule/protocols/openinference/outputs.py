@@ -62,13 +62,15 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
     """
     model = answer.model
     outputs = answer.outputs or []
-    asks_nothing = request.id is None and not request.outputs and request.parameters is None
+    asks_nothing = request.id is None and not request.outputs and request.parameters is None and not answer.explained
     if asks_nothing and len(outputs) == 1 and model.task == "binary" and 0.0 <= outputs[0] <= 1.0:  # type: ignore[operator]
         return Response(_single(name, model, answer.ids[0], outputs[0]))  # type: ignore[arg-type]
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if request.id is not None:
         message["id"] = request.id
     message["parameters"] = {"prediction_ids": _encode(answer.ids).decode()}
+    if answer.explained:
+        message["parameters"]["explanations"] = _encode(answer.explanations).decode()
     if not request.outputs and not (request.parameters and request.parameters.get("binary_data_output")):
         message["outputs"] = _plain(model, outputs)
         return Response(_encode(message))

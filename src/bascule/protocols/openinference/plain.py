@@ -45,12 +45,12 @@ class Split(msgspec.Struct):
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request to predict. One of the forms holds the rows."""
 
-    instances: list[Any] | None = None
+    instances: list[dict[str, Any] | list[Any]] | None = None
     records: list[dict[str, Any]] | None = None
     dataframe_records: list[dict[str, Any]] | None = None
     split: Split | None = None
     dataframe_split: Split | None = None
-    inputs: dict[str, Any] | list[Any] | None = None
+    inputs: dict[str, Any] | list[dict[str, Any] | list[Any]] | None = None
     columns: list[str] | None = None
     data: list[list[Any]] | None = None
     params: dict[str, Any] | None = None
@@ -93,6 +93,9 @@ def predict_response(asked: Asked, answer: Answer, name: str) -> Response:
         {"prediction_id": prediction_id, **shown(model.task, model.classes, output)}
         for prediction_id, output in zip(answer.ids, outputs, strict=True)
     ]
+    if answer.explained:
+        for one, told in zip(predictions, answer.explanations or (), strict=False):
+            one["explanation"] = told
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if asked.id is not None:
         message["id"] = asked.id
@@ -102,7 +105,7 @@ def predict_response(asked: Asked, answer: Answer, name: str) -> Response:
 def _read_json(body: bytes, model: LoadedModel) -> tuple[PredictRequest, Rows]:
     try:
         if body.lstrip()[:1] == b"[":  # records alone, as MLflow's first version took them
-            request = PredictRequest(instances=read_message(body, list[Any]))
+            request = PredictRequest(instances=read_message(body, list[dict[str, Any] | list[Any]]))
         else:
             request = read_message(body, PredictRequest)
     except InputError as error:
@@ -144,8 +147,7 @@ def _rows(rows: Sequence[Any], model: LoadedModel) -> Rows:
         return rows_of_records(rows)
     for place, row in enumerate(rows):
         if type(row) is not list:
-            what = "an object" if type(row) is dict else "neither an object nor a list"
-            raise InputError(f"Row {place} is {what}; rows are all objects, or all lists of values.", hint=HINT)
+            raise InputError(f"Row {place} is an object; rows are all objects, or all lists of values.", hint=HINT)
     width = len(rows[0])
     for names in (list(model.encoder.names), [column.name for column in model.columns]):
         if len(names) == width:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from bascule.errors import InputError, NotFound
 
@@ -49,6 +49,7 @@ class Route:
         methods: those that it takes, HEAD beside GET.
         branch: None for the server's own.
         name: of the deployment; "" for the server's actions.
+        explain: what the query asks to be told beside the answer.
     """
 
     action: str
@@ -56,6 +57,7 @@ class Route:
     branch: str | None = None
     name: str = ""
     version: int | None = None
+    explain: str | None = None
 
 
 def resolve(path: bytes) -> Route:
@@ -65,6 +67,12 @@ def resolve(path: bytes) -> Route:
         NotFound: nothing.
         InputError: the path holds a version that is no number, or a name that is not UTF-8.
     """
+    found = _route(path)
+    asked = parse_qs(path.partition(b"?")[2]).get(b"explain") if b"?" in path else None
+    return found if asked is None else replace(found, explain=asked[-1].decode("utf-8", "replace"))
+
+
+def _route(path: bytes) -> Route:
     parts = _parts(path)
     branch = None
     if len(parts) > 2 and parts[0] == "branch":

@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from bascule.errors import InputError
 from bascule.serving.http import Response
 from bascule.serving.log.predictions import shown
@@ -54,11 +56,13 @@ def response(answer: Answer) -> Response:
     names = ["value"] if model.task == "regression" else ["probability", "label"]
     if model.task == "multiclass":
         names = [f"probability_{one}" for one in model.classes] + ["label"]
-    writer.writerow(["prediction_id", *names])
-    for prediction_id, output in zip(answer.ids, answer.outputs or (), strict=True):
+    explanations = (answer.explanations or []) if answer.explained else None
+    writer.writerow(["prediction_id", *names, *(["explanation"] if explanations is not None else [])])
+    for place, (prediction_id, output) in enumerate(zip(answer.ids, answer.outputs or (), strict=True)):
+        told = [msgspec.json.encode(explanations[place]).decode()] if explanations is not None else []
         said = shown(model.task, model.classes, output)
         shares = output if isinstance(output, list) else [output]
-        writer.writerow([prediction_id, *shares, *([said["label"]] if "label" in said else [])])
+        writer.writerow([prediction_id, *shares, *([said["label"]] if "label" in said else []), *told])
     return Response(out.getvalue().encode(), content_type=TYPE)
 
 

@@ -85,6 +85,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
         shadow: the version of the other arm and its outputs.
         unit: the place of what was assigned to the arm: requests of one unit have one arm. None when there was only
             one arm, or the caller chose it.
+        explanations: for each row what its inputs add to the score, when that was asked or sampled.
     """
 
     context: int
@@ -102,6 +103,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     error: str | None = None
     shadow: tuple[int, list[Any]] | None = None
     unit: int | None = None
+    explanations: list[dict[str, Any]] | None = None
 
 
 # `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
@@ -121,6 +123,7 @@ ServedFields = tuple[
     str | None,
     tuple[int, list[Any]] | None,
     int | None,
+    list[dict[str, Any]] | None,
 ]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
@@ -180,7 +183,7 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
         if record.features is not None:
             features = dict(zip(context.features, record.features[place], strict=True))
         elif not isinstance(record.inputs, bytes):
-            features = {name: features.get(name) for name in context.features}
+            features = {name: features[name] for name in context.features if name in features}
         output = record.outputs[place] if record.outputs is not None else None
         yield (
             prediction_id,
@@ -200,10 +203,18 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
             _json(inputs[place]),
             _json(features),
             score(output),
-            _json({"error": record.error}) if output is None else _json(shown(context.task, context.classes, output)),
+            _json(_output(context, record, place)),
             _shadow(record, place),
             record.unit,
         )
+
+
+def _output(context: Context, record: Served, place: int) -> dict[str, Any]:
+    output = record.outputs[place] if record.outputs is not None else None
+    if output is None:
+        return {"error": record.error}
+    found = shown(context.task, context.classes, output)
+    return found if record.explanations is None else {**found, "explanation": record.explanations[place]}
 
 
 def _inputs(context: Context, record: Served) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from bascule.training import ModelBundle
 from bascule.training.formats import lightgbm_text
 
 FLOAT64, NORMAL, ROW_MAJOR, ALL_ROUNDS = 1, 0, 1, -1
+CONTRIBUTIONS = 3
 THREADS = 2
 LIBRARY_NAMES = ("lib_lightgbm.so", "lib_lightgbm.dylib", "lib_lightgbm.dll")
 
@@ -82,7 +83,15 @@ class LightGbmRuntime:
         """Return the outputs for many rows. The interpreter is free for other threads meanwhile."""
         rows = len(matrix)
         shape = (rows, self._outputs) if self._outputs > 1 else (rows,)
-        out = np.empty(shape, dtype=np.float64)
+        return self._for_matrix(matrix, np.empty(shape, dtype=np.float64), NORMAL)
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the SHAP values of each input and the base, for each output: [rows, outputs, inputs + 1]."""
+        shape = (len(matrix), self._outputs, self._inputs + 1)
+        return self._for_matrix(matrix, np.empty(shape, dtype=np.float64), CONTRIBUTIONS)
+
+    def _for_matrix(self, matrix: np.ndarray, out: np.ndarray, kind: int) -> np.ndarray:
+        rows = len(matrix)
         if rows == 0:
             return out
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
@@ -96,7 +105,7 @@ class LightGbmRuntime:
             ctypes.c_int32(rows),
             ctypes.c_int32(self._inputs),
             ROW_MAJOR,
-            NORMAL,
+            kind,
             0,
             ALL_ROUNDS,
             f"num_threads={THREADS}".encode(),

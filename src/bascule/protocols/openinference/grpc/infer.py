@@ -150,6 +150,9 @@ def infer_bytes(request: InferRequest, answer: Answer, name: str, raw: bool) -> 
         b"" if request.id is None else chunk(3, request.id.encode()),
         chunk(4, b"\x0a\x0eprediction_ids" + chunk(2, chunk(3, ids))),
     ]
+    if answer.explained:
+        told = _encode(answer.explanations)
+        parts.append(chunk(4, chunk(1, b"explanations") + chunk(2, chunk(3, told))))
     values = []
     for tensor in chosen(request, model, answer.outputs or []):
         shape = tuple(tensor["shape"])

@@ -1,0 +1,161 @@
+"""A whole table scored by one version of a model, into a table that says by what and from what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bascule.errors import InputError
+from bascule.project.place import Place
+from bascule.project.tabling import BranchTable, TableChange
+from bascule.registry import get_version
+from bascule.registry.versions import split_name
+from bascule.serving.columns import rows_of_arrow
+from bascule.serving.loading import Loader
+from bascule.serving.log.predictions import label
+from bascule.serving.model import LoadedModel
+from bascule.serving.online import open_reader
+from bascule.training import encode
+
+BATCH = 50_000
+BY, FROM = "scored_by", "scored_from"
+DEPLOYMENTS = "deployments/"
+
+
+@dataclass(frozen=True)
+class ScoredTable:
+    """What was scored.
+
+    Attributes:
+        table: the new table, or the one whose rows were replaced.
+        source: what was scored, with its commit: `flights@3f9ab2c1d0e4`.
+        model: what scored it: `delays@3`.
+        change: what happened to the table.
+    """
+
+    table: str
+    source: str
+    model: str
+    change: TableChange
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as one JSON object."""
+        return {**self.change.as_dict(), "source": self.source, "model": self.model}
+
+
+def score_table(place: Place, table: str, model: str, *, into: str | None = None, where: str = "") -> ScoredTable:
+    """Score every row of a table and put them with their predictions into another one. Rows are streamed.
+
+    The new table has all columns of the old one, what the model says of each row, and in two columns of every row what
+    scored it and which state of the table. It lands as any change of a table does: after the checks, or not at all.
+
+    Args:
+        table: its name, also `NAME@REF`: a branch, tag, commit or time.
+        model: `NAME`, `NAME@3`, `NAME@production`, or `deployments/NAME`: the version with most of its traffic.
+        into: the table that is made, or whose rows are replaced; `TABLE_scored` when not given.
+        where: a SQL condition; rows for which it is true are scored.
+
+    Raises:
+        NotFound: there is no such table, state, model or version.
+        InputError: the table lacks columns that the model reads, or has one that a prediction is called by.
+        CheckFailed: a contract of the new table fails.
+    """
+    name, _, at = table.removeprefix("tables/").partition("@")
+    source = BranchTable(place, name, at or None)
+    target = (into or f"{name}_scored").removeprefix("tables/")
+    if target == name:
+        raise InputError(f"Table {name!r} would be replaced by its own predictions.", hint="Name another with --into.")
+    columns = source.describe().columns
+    loaded = _load(place, model)
+    _check(name, columns, loaded)
+    state = f"{name}@{place.workspace.history.resolve(source.at).id[:12]}"
+    by = f"{loaded.name}@{loaded.version}"
+
+    def rows() -> pa.RecordBatchReader:
+        reader = source.read(where=where)
+        schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(loaded), *_lineage()])
+        return pa.RecordBatchReader.from_batches(schema, _scored(reader, schema, loaded, by, state))
+
+    change = BranchTable(place, target).fill(rows, message=f"Score {state} by {by}")
+    return ScoredTable(target, state, by, change)
+
+
+def _load(place: Place, model: str) -> LoadedModel:
+    workspace, history = place.workspace, place.workspace.history
+    which: int | str
+    if model.startswith(DEPLOYMENTS):
+        deployment = history.get(place.branch, model)
+        traffic = deployment["traffic"]
+        if not traffic:
+            raise InputError(f"{model!r} is not in service.", hint="Name a version: --model MODEL@VERSION")
+        name, which = str(deployment["model"]), int(max(traffic, key=lambda one: one["weight"])["version"])
+    else:
+        name, which = split_name(model.removeprefix("models/"))
+    version = get_version(workspace, place.branch, name, which)
+    return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact)
+
+
+def _check(name: str, columns: Any, model: LoadedModel) -> None:
+    taken = [field.name for field in (*_outputs(model), *_lineage()) if field.name in columns]
+    if taken:
+        raise InputError(
+            f"Table {name!r} has a column {taken[0]!r} already, which the predictions are called by.",
+            hint="Rename it first: bascule table columns --rename",
+        )
+    if set(model.encoder.names) <= set(columns):
+        return
+    wanted = model.encoder.names
+    if model.joiner is not None:
+        wanted = tuple(one for one in model.joiner.types if one != model.joiner.prediction_time)
+    absent = [one for one in wanted if one not in columns]
+    if absent:
+        shown = ", ".join(map(repr, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        raise InputError(
+            f"Table {name!r} does not have {shown}, which model {model.name!r} reads.",
+            hint="Make a table that has them: bascule table create NAME --sql 'select …'",
+        )
+
+
+def _outputs(model: LoadedModel) -> Sequence[pa.Field]:
+    if model.task == "regression":
+        return [pa.field("predicted_value", pa.float64())]
+    shares = pa.float64() if model.task == "binary" else pa.list_(pa.float64())
+    return [pa.field("predicted_probability", shares), pa.field("predicted_label", pa.string())]
+
+
+def _lineage() -> Sequence[pa.Field]:
+    return [pa.field(BY, pa.string()), pa.field(FROM, pa.string())]
+
+
+def _scored(
+    reader: pa.RecordBatchReader, schema: pa.Schema, model: LoadedModel, by: str, state: str
+) -> Iterator[pa.RecordBatch]:
+    now = time.time_ns() // 1_000
+    for whole in reader:
+        for at in range(0, whole.num_rows, BATCH):
+            batch = whole.slice(at, BATCH)
+            said = _predictions(model, batch, now)
+            constants = [pa.repeat(pa.scalar(text), batch.num_rows) for text in (by, state)]
+            arrays = [column.cast(field.type) for column, field in zip(said, _outputs(model), strict=True)]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *arrays, *constants], schema=schema)
+
+
+def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa.Array]:
+    """Return what a model says of rows: by its inputs when the table has them, else with the features joined."""
+    names = model.encoder.names
+    if set(names) <= set(batch.schema.names):
+        outputs = model.predict(encode(model.signature, batch.select(list(names))))
+    else:
+        assert model.joiner is not None
+        known = [name for name in batch.schema.names if name in model.joiner.types]
+        rows = rows_of_arrow(pa.Table.from_batches([batch.select(known)]), known, model)
+        outputs = np.array(model.score(rows, now)[0])
+    if model.task == "regression":
+        return [pa.array(outputs)]
+    labels = pa.array([label(model.classes, output) for output in outputs.tolist()], pa.string())
+    return [pa.array(outputs.tolist()) if outputs.ndim > 1 else pa.array(outputs), labels]

@@ -1,0 +1,82 @@
+"""What the prediction log does not keep: fields that a deployment leaves out or hashes, and requests beyond a sample.
+
+The answer itself (its id, version, score, output, latency) is kept always: rollouts and outcomes are counted by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+HASH_DIGITS = 32  # as the lake's masks have it: equal values are equal in both
+How = Literal["drop", "hash"]
+Inputs = Mapping[str, Sequence[Any]] | bytes
+Features = list[list[Any]] | None
+
+
+class Redaction:
+    """Rules of one deployment. It may be used from several threads.
+
+    Args:
+        fields: a column that requests bring, or a feature, to what becomes of its values.
+        sample: the share of requests whose inputs and features are kept.
+        key: of the hashes.
+    """
+
+    def __init__(self, fields: Mapping[str, str], sample: float, key: bytes) -> None:
+        self._fields = dict(fields)
+        self._sample = sample
+        self._key = key
+
+    def applied(self, inputs: Inputs, features: Features, names: Sequence[str]) -> tuple[Inputs, Features]:
+        """Return what is kept of a request.
+
+        Args:
+            inputs: what came, as the log has it.
+            features: the model's inputs row by row, when they are not what came.
+            names: the model's inputs in order.
+        """
+        if self._sample < 1.0 and random.random() >= self._sample:
+            return {}, None
+        if isinstance(inputs, bytes):
+            if not self._fields.keys() & set(names):
+                return inputs, features
+            rows = np.frombuffer(inputs, dtype="<f8").reshape(-1, len(names))
+            inputs = {name: rows[:, place].tolist() for place, name in enumerate(names)}
+        kept = {
+            name: [self._hashed(value) for value in values] if name in self._fields else values
+            for name, values in inputs.items()
+            if self._fields.get(name) != "drop"
+        }
+        if features is not None:
+            features = [[self._one(name, value) for name, value in zip(names, row, strict=True)] for row in features]
+        return kept, features
+
+    def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        """Return explanations without what they say of fields that are dropped."""
+        dropped = {name for name, how in self._fields.items() if how == "drop"}
+        if not dropped or explanations is None:
+            return explanations
+        return [_without(one, dropped) for one in explanations]
+
+    def _one(self, name: str, value: Any) -> Any:
+        how = self._fields.get(name)
+        return value if how is None else None if how == "drop" else self._hashed(value)
+
+    def _hashed(self, value: Any) -> str | None:
+        if value is None or value != value:
+            return None
+        text = value if isinstance(value, str) else repr(value)
+        return hmac.new(self._key, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def _without(explanation: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    if "classes" in explanation:
+        return {**explanation, "classes": {key: _without(one, names) for key, one in explanation["classes"].items()}}
+    kept = {name: value for name, value in explanation["contributions"].items() if name not in names}
+    return {**explanation, "contributions": kept}

@@ -1,0 +1,117 @@
+"""What the prediction log does not keep, and what goes on without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bascule.delivery import planned
+from bascule.history import Workspace
+from bascule.lake.masking import key_of
+from bascule.project.shipping import deployment_of
+from bascule.serving import DataPlane, PredictionLog, Query, Rows, record, rows_of_records, score, unmoved
+from bascule.serving.ids import IdSource
+from bascule.serving.log.redaction import Redaction
+from tests.serving.conftest import NUMBERS, bundle, bundle_bytes, flights, put_deployment, put_versions
+
+ROWS = flights(3, seed=4).to_pylist()
+
+
+def asked(tmp_path: Path, log: Mapping[str, Any], rows: Rows, **model: Any) -> list[dict[str, Any]]:
+    """Ask a deployment with these rules and return what is in its log."""
+    ws = Workspace.create(tmp_path / "project")
+    put_versions(ws, {1: bundle_bytes(**model)})
+    put_deployment(ws, {1: 100})
+    value = ws.history.read("main", "deployments/delays")
+    assert value is not None
+    ws.history.commit("main", {"deployments/delays": planned(value, "delays", "delays", log=log)}, message="Rules")
+    plane = DataPlane(ws)
+    answer = score(plane.open("main").deployment("delays"), Query(rows))
+    written = PredictionLog(ws.log_folder)
+    record(answer, IdSource(), written)
+    written.journal.close()
+    found = unmoved(ws, "predictions").to_pylist()
+    assert [row["score"] for row in found] == answer.outputs
+    ws.close()
+    return found
+
+
+def test_fields_are_left_out_or_hashed(tmp_path: Path) -> None:
+    log = {"fields": {"distance": "drop", "carrier": "hash"}}
+    found = asked(tmp_path, log, rows_of_records([*ROWS, ROWS[0]]))
+    assert [row["score"] for row in found[:3]] == bundle().predict(flights(3, seed=4)).tolist()
+    text = "".join(row["inputs"] + row["features"] for row in found)
+    assert "distance" not in text
+    assert not any(json.dumps(row["carrier"]) in text for row in ROWS)
+    first = json.loads(found[0]["features"])
+    assert set(first) == {"hour", "night", "carrier"}
+    assert (first["hour"], len(first["carrier"])) == (ROWS[0]["hour"], 32)
+    assert json.loads(found[3]["inputs"])["carrier"] == first["carrier"]
+
+
+def test_whole_rows_of_numbers(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(2, 30))
+    found = asked(tmp_path, {"fields": {"x3": "drop"}}, Rows(2, None, matrix), fields=NUMBERS)
+    kept = json.loads(found[1]["inputs"])
+    assert "x3" not in kept
+    assert kept["x4"] == matrix[1, 4]
+
+
+def test_beyond_the_sample_only_the_answer_is_kept(tmp_path: Path) -> None:
+    found = asked(tmp_path, {"sample": 0.0}, rows_of_records(ROWS))
+    assert [(row["inputs"], row["features"]) for row in found] == [("{}", "{}")] * 3
+    assert all(row["prediction_id"] and row["output"] for row in found)
+
+
+def test_a_sample_is_a_share() -> None:
+    rules = Redaction({}, 0.25, b"")
+    kept = sum(bool(rules.applied({"a": [1]}, None, ["a"])[0]) for _ in range(4_000))
+    assert 800 < kept < 1_200
+
+
+def test_joined_features_and_missing_values() -> None:
+    rules = Redaction({"key": "hash", "a": "drop", "b": "hash"}, 1.0, b"secret")
+    inputs, features = rules.applied({"key": ["x", None]}, [[1.5, 2, 3], [None, float("nan"), 4]], ["a", "b", "c"])
+    assert isinstance(inputs, dict)
+    assert inputs["key"][0] != "x"
+    assert inputs["key"][1] is None
+    assert features is not None
+    assert [row[0] for row in features] == [None, None]
+    assert [row[2] for row in features] == [3, 4]
+    assert (len(features[0][1]), features[1][1]) == (32, None)
+    assert rules.applied({"key": ["x"]}, None, [])[0] == {"key": [inputs["key"][0]]}
+    assert Redaction({"key": "hash"}, 1.0, b"other").applied({"key": ["x"]}, None, [])[0] != {"key": [inputs["key"][0]]}
+
+
+def test_the_hash_is_the_one_of_masks(local_workspace: Workspace) -> None:
+    import pyarrow as pa
+
+    from bascule.lake.masking import hashed
+
+    key = key_of(local_workspace)
+    inputs, _ = Redaction({"a": "hash"}, 1.0, key).applied({"a": ["Oslo"]}, None, [])
+    assert isinstance(inputs, dict)
+    assert inputs["a"] == hashed(pa.array(["Oslo"]), key).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("", None),
+        (
+            'log.fields = { carrier = "hash" }\nlog.sample = 0.5',
+            {"fields": {"carrier": "hash"}, "sample": 0.5, "explain": 0.0},
+        ),
+    ],
+)
+def test_the_project_file_says_it(tmp_path: Path, written: str, kept: Any) -> None:
+    from bascule.project import parse_project
+
+    text = '[project]\nname = "p"\n[training]\nlabel = "late"\npopulation = "select 1"\n[model]\nname = "delays"\n'
+    file = parse_project(f'{text}[deployment]\nname = "delays"\n{written}\n', tmp_path / "bascule.toml")
+    assert deployment_of(None, file).get("log") == kept
