@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, time
 from itertools import chain, islice
@@ -175,7 +176,7 @@ def _cut(value: Any, kind: pa.DataType) -> bool:
     if not isinstance(value, float | np.floating):
         return False
     if pa.types.is_float32(kind):
-        return bool(np.isfinite(value) and abs(value) > float(np.finfo(np.float32).max))
+        return math.isfinite(value) and abs(float(value)) > float(np.finfo(np.float32).max)
     return not float(value).is_integer()
 
 
