@@ -154,6 +154,16 @@ def test_a_broken_check_lets_nothing_land(
     assert local_workspace.history.resolve("main") == head
 
 
+def test_a_check_of_a_table_that_has_another_name_is_named(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    history = local_workspace.history
+    history.commit("left", {"tables/parcels": history.get("left", "tables/orders"), "tables/orders": None}, message="R")
+    with pytest.raises(InputError, match=r"The check 'few\.sql' cannot be asked .*: There is no table named 'orders'"):
+        publish(local_workspace, "left", "main", required=require("few.sql"))
+    assert history.read("main", "tables/orders")
+
+
 def test_the_project_file_names_them(tmp_path: Path) -> None:
     file = tmp_path / "bascule.toml"
     for checks, problem in (
