@@ -14,6 +14,7 @@ from bascule.history import expiry, holds, joining, names, rows
 from bascule.history.commits import Commit, Object
 from bascule.history.joining import Incoming, Rules, Told, join
 from bascule.history.merging import Resolver, Staged, merge_base
+from bascule.history.paths import demand as demand_paths
 from bascule.history.refs import Kind, Ref, checked_name
 from bascule.history.states import States
 from bascule.history.tree import EMPTY
@@ -113,7 +114,9 @@ class History(States):
         Raises:
             Conflict: when `expect` does not hold. Nothing was changed.
             Expired: when an object is of a state whose data are gone.
+            InputError: when a path leads out, is absolute, is not normal Unicode or is longer than 4,096 bytes.
         """
+        demand_paths(path for path, value in changes.items() if value is not None)
         author = author or actor()
         with self.catalog.write() as conn:
             head = self.commit_by_id(names.branch(conn, branch).head, conn)
