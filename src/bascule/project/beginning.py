@@ -56,7 +56,8 @@ def begin_project(
     if (data is None) == (template is None):
         raise InputError(
             "Give a folder of data with --label, or a --template.",
-            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights",
+            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights. To record scripts "
+            'alone, write [project] and, under it, name = "…" into bascule.toml, and repeat: bascule init',
         )
     if data is not None and label is None:
         raise InputError("What is to be learned is not said.", hint="Name a column or an expression with --label.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from tests.cli.conftest import Said
 
 from bascule.errors import AlreadyExists, BasculeError, InputError
+from bascule.project.beginning import begin_project
 from bascule.project.init import init_project
+from bascule.verbs import open as open_project
 
 GOOD = "id,at,amount,returned\n" + "".join(f"{n},2024-01-{1 + n % 28:02},{n % 7},{n % 2}\n" for n in range(50))
 Prepare = Callable[[Path], None]
@@ -121,3 +124,16 @@ def test_a_disk_that_takes_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         init_project(tmp_path / "data", "returned", target)
     assert told.value.exit_code == 3
     assert not target.exists()
+
+
+def test_a_project_for_tracked_scripts_alone_is_what_the_hint_says(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        begin_project(None, None, tmp_path)
+    assert 'write [project] and, under it, name = "…" into bascule.toml' in str(error.value.hint)
+    (tmp_path / "bascule.toml").write_text('[project]\nname = "mine"\n')
+    begin_project(None, None, tmp_path)
+    (tmp_path / "a.py").write_text("print(1)")
+    project = open_project(tmp_path)
+    assert project.track([sys.executable, str(tmp_path / "a.py")]).problem is None
+    assert [one["name"] for one in project.runs()] == ["a.py"]
+    project.close()

@@ -14,7 +14,7 @@ from bascule.naming import PRODUCTION
 from bascule.project.reproducing import script, training
 from bascule.project.reproducing.data import CHOICES as DATA
 from bascule.project.reproducing.environment import CHOICES as ENVIRONMENTS
-from bascule.project.reproducing.recorded import recall
+from bascule.project.reproducing.recorded import REPRODUCES, recall
 from bascule.project.reproducing.result import Reproduction
 from bascule.project.step import Progress
 from bascule.registry import get_version
@@ -77,7 +77,8 @@ def _meant(
     models: dict[str, dict[str, Any]] = {held["name"]: held for _, held in workspace.history.entries(ref, PREFIX)}
     if name not in models and version is None and not wanted:
         try:
-            return named_run(workspace, what), None
+            found = named_run(workspace, what)
+            return (_first(workspace, found) if what.startswith("last") else found), None
         except NotFound:
             if what.startswith("run_") or not models:
                 raise
@@ -90,6 +91,18 @@ def _meant(
     if not held.get("training_set") and not recall(workspace, dict(row)).has_command:
         raise _unrecorded(name, number)
     return dict(row), (name, number)
+
+
+def _first(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
+    """Return the run that a reproduction did again, and any other run itself: `last` stays what it was, repeated."""
+    while row["kind"] == "reproduce":
+        of = recall(workspace, row).tags.get(REPRODUCES)
+        with workspace.catalog.read() as conn:
+            found = conn.execute(select(runs).where(runs.c.id == (of or ""))).mappings().first()
+        if found is None:
+            break
+        row = dict(found)
+    return row
 
 
 def _number(workspace: Workspace, ref: str, name: str, model: dict[str, Any], which: str) -> int:

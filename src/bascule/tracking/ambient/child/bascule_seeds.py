@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import bascule_watch
 from bascule_watch import note
 
 # Of each module the functions that take a seed, as people write them.
@@ -17,6 +18,7 @@ SEEDS = {
     "numpy.random": ("seed", "default_rng"),
     "torch.random": ("manual_seed",),
 }
+OWN = "numpy.random.default_rng"
 NAMES = {"torch.random": "torch"}
 # `default_rng` in a loop is not a setting.
 MOST = 100
@@ -63,6 +65,9 @@ def _watch(module: ModuleType, name: str) -> None:
 def _noting(original: Any, name: str) -> Any:
     @functools.wraps(original)
     def seeded(*args: Any, **kwargs: Any) -> Any:
+        # A library's own generator is none that the script set; `seed_everything` and its like set the global ones.
+        if name == OWN and sys._getframe(1).f_code.co_filename.startswith(bascule_watch._skipped):
+            return original(*args, **kwargs)
         value = args[0] if args else next(iter(kwargs.values()), None)
         if isinstance(value, int | str) and not isinstance(value, bool) and _noted[0] < MOST:
             _noted[0] += 1
