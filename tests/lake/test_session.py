@@ -15,7 +15,7 @@ from bascule.catalog import new_id, now
 from bascule.catalog.schema import runs
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
-from bascule.lake import Lake, RecordTable, Session
+from bascule.lake import Lake, RecordTable, Session, cells
 from bascule.lake.iceberg import files
 from bascule.tracking import resume
 
@@ -56,6 +56,17 @@ def test_times_are_in_utc(session: Session, lake: Lake) -> None:
     lake.append("events", pa.table({"at": pa.array([moment], pa.timestamp("us", "UTC"))}))
     with Session(lake.workspace) as fresh:
         assert fresh.arrow("select at, hour(at) h from events").to_pylist() == [{"at": moment, "h": 5}]
+
+
+def test_times_that_python_has_no_value_for_are_texts(session: Session) -> None:
+    table = session.arrow("""
+        select date '12000-01-01' a, timestamptz 'infinity' b,
+            [date '-infinity', null] c, {'d': date '2020-01-01'} d, 1 e
+    """)
+    day = dt.date(2020, 1, 1)
+    assert cells.rows(table) == [
+        {"a": "12000-01-01", "b": "infinity", "c": ["-infinity", None], "d": {"d": day}, "e": 1}
+    ]
 
 
 def test_records_are_tables_with_times(session: Session, lake: Lake) -> None:

@@ -93,6 +93,13 @@ def test_a_histogram_holds_every_value_in_its_bin(values: list[float]) -> None:
         assert one.rows == sum(low < value <= high for value in values)
 
 
+def test_numbers_as_far_apart_as_doubles_can_be(connection: duckdb.DuckDBPyConnection) -> None:
+    values = [-1.7e308, -1e308, 0.0, 1.0, 1e308, 1.7e308]
+    one = column(profiled(connection, pa.table({"x": values})), "x")
+    assert sum(each.rows for each in one.histogram.bins) == 6
+    assert all(math.isfinite(value) for _, value in one.numbers.quantiles)
+
+
 def test_outliers_lie_beyond_three_times_the_middle_half(connection: duckdb.DuckDBPyConnection) -> None:
     values = [*range(101), 100_000, 200_000, -90_000]
     numbers = column(profiled(connection, pa.table({"x": values})), "x").numbers

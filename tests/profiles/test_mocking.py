@@ -106,6 +106,21 @@ def test_references_are_valid(real: tuple[TableProfile, pa.Schema]) -> None:
         mock_rows(found, schema, 5, 1, references=[Reference(("code",), ([],))])
 
 
+def test_the_ends_of_what_types_hold() -> None:
+    query = """
+        select * from (values (1.7e308::double, 9223372036854775807, date '12000-01-01'),
+            (-1.7e308, -5, date 'infinity'),
+            ('nan', 7, '-infinity'), ('inf', 8, '2020-01-01')) t(x, n, day)"""
+    with duckdb.connect() as connection:
+        connection.execute(f"create table t as {query}")
+        source = Source("t", "t", 4, "t", "rowid").of(connection)
+        found = measure(connection, source, draw(connection, source), now=NOW)
+        made = mock_rows(found, connection.sql("from t limit 0").to_arrow_table().schema, 50, 1)
+    assert {value for value in made["x"].to_pylist() if value is not None} <= {1.7e308, -1.7e308}
+    assert set(made["n"].to_pylist()) <= {9223372036854775807, -5, 7, 8}
+    assert all(1 <= value.year <= 9999 for value in made["day"].to_pylist() if value is not None)
+
+
 def test_one_row(real: tuple[TableProfile, pa.Schema]) -> None:
     found, schema = real
     assert mock_rows(found, schema, 1, 0, key=["id"]).num_rows == 1

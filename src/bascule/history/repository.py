@@ -104,8 +104,8 @@ class History(States):
 
         Args:
             changes: path to object; None removes the path.
-            expect: path to the digest that it must have now (None: must not exist). Writers that read first say what
-                they read here; then two of them cannot both win.
+            expect: path to the digest that it must have now (None: must not exist); `prefix*` to the `listing` of all
+                paths below it. Writers that read first say what they read here; then two of them cannot both win.
             also: writes records in the same transaction, so that both exist or neither does.
 
         Returns:
@@ -293,13 +293,16 @@ class History(States):
         return merge_base(lambda n: self._ancestor(n, conn), name, target.id) == name
 
     def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
-        moved = [path for path, digest in expect.items() if self.tree.get(head.root, path) != digest]
+        moved = [path for path, digest in expect.items() if self._now(head, path) != digest]
         if moved:
             raise Conflict(
                 f"Someone else changed {', '.join(moved[:5])} on {branch!r} meanwhile. Nothing was changed.",
                 paths=moved,
                 hint="Read it again and repeat.",
             )
+
+    def _now(self, head: Commit, path: str) -> str | None:
+        return self.listing(head, path[:-1]) if path.endswith("*") else self.tree.get(head.root, path)
 
     def _named(self, kind: Kind) -> list[Ref]:
         with self.catalog.read() as conn:

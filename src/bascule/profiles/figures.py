@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ EXTREMES = 5
 # Whole numbers with at most so many different values are shown value by value.
 FEW_VALUES = 20
 COLUMNS_A_SCAN = 40
+# Differences of larger numbers may be more than a double holds: they are looked at shrunk.
+HUGE = 1e290
+SHRINK = 2.0**64
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +82,9 @@ def quantiles(values: Floats) -> tuple[tuple[float, float], ...]:
     known = values[~np.isnan(values)]
     if not known.size:
         return ()
-    return tuple(zip(LEVELS, (float(one) for one in np.quantile(known, LEVELS)), strict=True))
+    scale = SHRINK if np.abs(known).max() > HUGE else 1.0
+    found = np.quantile(known / scale, LEVELS) * scale
+    return tuple(zip(LEVELS, (float(one) for one in found), strict=True))
 
 
 def edges(quantile: Mapping[float, float], low: float, high: float, *, whole: bool) -> tuple[str, list[float]]:
@@ -87,6 +93,11 @@ def edges(quantile: Mapping[float, float], low: float, high: float, *, whole: bo
     Extremes beyond three times the middle half's width lie in the first and the last bin. When the values are positive
     and run over more than three powers of ten, the bins are of equal ratio.
     """
+    if max(abs(low), abs(high)) > HUGE:
+        smaller = {level: value / SHRINK for level, value in quantile.items()}
+        scale, cuts = edges(smaller, low / SHRINK, high / SHRINK, whole=whole)
+        most = sys.float_info.max
+        return scale, sorted({min(max(cut * SHRINK, -most), most) for cut in cuts})
     if low > 0 and high / low > 1000 and quantile[0.99] / max(quantile[0.25], low) > 50:
         first, last = math.log10(max(low, quantile[0.01])), math.log10(min(high, 10 * quantile[0.99]))
         return "log", [float(10**one) for one in np.linspace(first, last, BINS + 1)]

@@ -7,6 +7,7 @@ texts that fewer than `FEWEST` rows share.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from bascule.contracts.families import family_of
 from bascule.errors import InputError
-from bascule.profiles import invented
+from bascule.profiles import figures, invented
 from bascule.profiles.associations import ranks
 from bascule.profiles.results import ColumnProfile, TableProfile
 
@@ -29,6 +30,7 @@ TRIES = 60
 PROSE = ("free text",)
 DAY = 86_400
 # Seconds of a period, so short that a moment in it is before the next one.
+_EPOCH = datetime(1970, 1, 1)
 _LENGTHS = {"minute": 60, "hour": 3600, "day": DAY, "week": 7 * DAY, "month": 28 * DAY, "quarter": 90 * DAY}
 
 Random = np.random.Generator
@@ -147,15 +149,17 @@ def _numbers(made: _Made, column: ColumnProfile, uniform: NDArray[np.float64] | 
         return [int(one) if whole else float(one) for one in values]
     low, high = float(found.minimum), float(found.maximum)
     if column.top and (column.distinct or 0) <= len(column.top):
-        values = np.sort(np.array([float(one.value) for one in column.top]))
-        weights = {float(one.value): one.rows for one in column.top}
+        weights = {float(one.value): one.rows for one in column.top if math.isfinite(float(one.value))}
+        values = np.sort(np.array(list(weights)))
         shares = np.cumsum([weights[float(one)] for one in values]) / sum(weights.values())
         picked = values[np.searchsorted(shares, at, side="right").clip(0, len(values) - 1)]
     else:
         knots, levels = _distribution(column, low, high)
-        picked = np.interp(at, levels, knots)
+        scale = figures.SHRINK if max(abs(low), abs(high)) > figures.HUGE else 1.0
+        picked = np.interp(at, levels, knots / scale) * scale
     if whole:
-        return [int(one) for one in np.round(picked).clip(low, high)]
+        # As whole numbers: 2^63 - 1 is a larger one as a float.
+        return [min(max(int(one), int(found.minimum)), int(found.maximum)) for one in np.round(picked)]
     if found.decimals is not None:
         picked = np.round(picked, found.decimals)
     return [float(one) for one in picked]
@@ -226,8 +230,8 @@ def _times(made: _Made, column: ColumnProfile) -> Values:
     times, n, random = column.times, made.rows, made.random
     assert times is not None
     if column.name in made.private or not times.counts:
-        first, last = int(times.minimum[:4]), int(times.maximum[:4])
-        span = (datetime(last + 1, 1, 1) - datetime(first, 1, 1)).total_seconds()
+        first, last = ((_EPOCH + timedelta(seconds=_seconds(at))).year for at in (times.minimum, times.maximum))
+        span = (datetime(last, 12, 31) - datetime(first, 1, 1)).total_seconds()
         moments = [datetime(first, 1, 1) + timedelta(seconds=float(one)) for one in random.random(n) * span]
         if family_of(column.type) == "date" or times.midnight > 0.99:
             moments = [one.replace(hour=0, minute=0, second=0, microsecond=0) for one in moments]
@@ -246,7 +250,7 @@ def _moments(made: _Made, column: ColumnProfile) -> list[datetime]:
     picked = picked + random.random(made.rows) * length
     picked = np.clip(picked, _seconds(times.minimum), _seconds(times.maximum))
     step = 86_400 if times.midnight > 0.99 or family_of(column.type) == "date" else 1
-    return [datetime(1970, 1, 1) + timedelta(seconds=int(one // step) * step) for one in picked]
+    return [_EPOCH + timedelta(seconds=int(one // step) * step) for one in picked]
 
 
 def _written(column: ColumnProfile, moments: Sequence[datetime]) -> Values:
@@ -409,4 +413,9 @@ def _fitted(values: Values, kind: pa.DataType) -> Values:
 
 
 def _seconds(text: str) -> float:
-    return (datetime.fromisoformat(text) - datetime(1970, 1, 1)).total_seconds()
+    """Return a moment as `moments.told` writes it, in seconds since 1970; the nearest that Python has a year for."""
+    far, beyond, _ = text.partition(" s since 1970")
+    if beyond:
+        least, most = ((end - _EPOCH).total_seconds() for end in (datetime.min, datetime(9999, 12, 31)))
+        return min(max(float(far), least), most)
+    return (datetime.fromisoformat(text) - _EPOCH).total_seconds()

@@ -11,7 +11,7 @@ import duckdb
 
 from bascule.errors import NotFound
 from bascule.history import Workspace
-from bascule.lake import Session, engine
+from bascule.lake import Session, cells, engine
 from bascule.lake.masking import ADMIN
 from bascule.seeing import seeing_as
 from bascule.serving.log import TABLES, unmoved
@@ -64,8 +64,7 @@ def query(
         InputError, NotFound: as `Session.sql`.
     """
     with seen_as(role), session(workspace, ref) as opened:
-        rows: list[Row] = opened.arrow(sql, params).to_pylist()
-    return rows
+        return cells.rows(opened.arrow(sql, params))
 
 
 def ask(
@@ -76,5 +75,5 @@ def ask(
         found = opened.sql(sql)
         with engine.told("This SQL cannot run"):
             table = found.limit(limit + 1).to_arrow_table()
-    rows = [tuple(row.values()) for row in table.slice(0, limit).to_pylist()]
+    rows = list(zip(*map(cells.values, table.slice(0, limit).columns), strict=True))
     return table.column_names, rows, table.num_rows > limit

@@ -119,6 +119,19 @@ def test_numbers_that_do_not_fit_are_refused_and_not_rounded(shop: Any, bring: A
         bring(shop[0], query="select 1.00000000000000001::numeric as x")
 
 
+@pytest.mark.parametrize("value", ["'infinity'::timestamptz", "'-infinity'::timestamp", "'infinity'::date"])
+def test_infinite_times_do_not_become_others(shop: Any, bring: Any, value: str) -> None:
+    with pytest.raises(InputError, match=r"Column 'x' has a day or time that is infinite"):
+        bring(shop[0], query=f"select {value} as x")
+
+
+def test_what_a_table_has_no_type_for_is_told_by_its_column(shop: Any, bring: Any, rows: Rows) -> None:
+    with pytest.raises(InputError, match="Column 'x' is an INTERVAL"):
+        bring(shop[0], query="select interval '1 day' as x")
+    bring(shop[0], query="select '4714-11-24 BC'::date as x")
+    assert rows("select year(x) from t") == [(-4713,)]
+
+
 def test_a_database_that_is_not_there(bring: Any) -> None:
     with pytest.raises(EnvironmentProblem) as refused:
         bring("postgresql://etl:secret@127.0.0.1:1/shop", query="select 1 as a")

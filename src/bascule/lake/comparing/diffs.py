@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from bascule.lake import engine, objects
+from bascule.lake import cells, engine, objects
 from bascule.lake.comparing import matching, profiles, values
 from bascule.lake.comparing.changed import Changed, changed_files
 from bascule.lake.comparing.matching import DIFFERING, Matched, Side
@@ -218,7 +218,7 @@ class _Comparison:
             f"SELECT *, {differing} AS places FROM ({drawn}) ORDER BY {ordered}"
         ).to_arrow_table()
         found = []
-        for row in rows.to_pylist():
+        for row in cells.rows(rows):
             old, new = ({c.name: row[f"{side}{c.place}"] for c in self.columns} for side in ("o", "n"))
             names = tuple(c.name for c in self.columns if c.place in row["places"])
             found.append(RowChange(kind, None if kind == "added" else old, None if kind == "removed" else new, names))

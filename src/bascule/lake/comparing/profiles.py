@@ -9,6 +9,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
+from bascule.lake import cells
 from bascule.lake.comparing.schemas import Column
 from bascule.lake.iceberg import bounds, manifests, types
 from bascule.lake.iceberg.datafiles import content_of
@@ -77,7 +78,7 @@ def measure(
         wanted = ", ".join(text for column in part for text in _aggregates(column, f"{prefix}{column.place}"))
         values = iter(connection.sql(f"SELECT {wanted} FROM {source}").to_arrow_table().columns)
         for column in part:
-            counted, nans, low, high, mean = (next(values)[0].as_py() for _ in range(5))
+            counted, nans, low, high, mean = (cells.values(next(values))[0] for _ in range(5))
             known = float(mean) if mean is not None else None
             found[column.place] = Profile(rows, rows - counted, nans or 0, low, high, known)
     return found
@@ -172,4 +173,4 @@ def from_number(number: int, kind: pa.DataType) -> Any:
     try:
         return found[0].as_py()
     except (ValueError, OverflowError):
-        return str(found[0])
+        return str(cells.value(found[0]))

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bascule.errors import EnvironmentProblem, InputError, MissingExtra
 from bascule.lake.origins.origin import Asked, plain
 
 # Digits of a NUMERIC whose own are not known: enough for money, and what does not fit is refused, not rounded.
 NUMERIC = pa.decimal128(38, 9)
+# PostgreSQL's first day, 24 November 4714 BC, in days before 1970.
+FIRST_DAY = -2_440_588
 TYPE = b"ADBC:postgresql:typname"
 
 
@@ -60,11 +63,18 @@ def _field(one: pa.Field) -> pa.Field:
     storage = one.type.storage_type if isinstance(one.type, pa.BaseExtensionType) else one.type
     if isinstance(one.type, pa.OpaqueType):
         kind = one.type.type_name
+    if pa.types.is_interval(storage):
+        raise InputError(
+            f"Column {one.name!r} is an INTERVAL, which a table has no type for.",
+            hint=f"Say in the query what it is, such as extract(epoch from {one.name}) or {one.name}::text.",
+        )
     return pa.field(one.name, NUMERIC if kind == "numeric" else storage)
 
 
 def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
+        _finite(values, name)
     if values.type.equals(kind):
         return values
     try:
@@ -74,6 +84,17 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
             f"Column {name!r} is NUMERIC and has a value with more than 9 decimals or 38 digits: {error}",
             hint=f"Say in the query what it is, such as {name}::double precision or round({name}, 9).",
         ) from error
+
+
+def _finite(values: pa.Array, name: str) -> None:
+    """Refuse infinite days and times: no other format has them, and the driver makes them one of a far past."""
+    whole = pa.int32() if pa.types.is_date32(values.type) else pa.int64()
+    least = pc.min(values.view(whole)).as_py()
+    if least is not None and least < (FIRST_DAY if whole == pa.int32() else FIRST_DAY * 86_400_000_000):
+        raise InputError(
+            f"Column {name!r} has a day or time that is infinite.",
+            hint=f"Say in the query what it is, such as nullif({name}, 'infinity').",
+        )
 
 
 @contextmanager

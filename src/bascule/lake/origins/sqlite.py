@@ -84,7 +84,9 @@ def opened(asked: Asked) -> Iterator[SQLite]:
     """
     path = asked.folder / unquote(urlsplit(asked.address).path.removeprefix("/"))
     if not path.is_file():
-        raise NotFound("SQLite database", str(path))
+        raise NotFound(
+            "SQLite database", str(path), hint="Write sqlite:///FILE below the project, sqlite:////FILE elsewhere."
+        )
     connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
     try:
         connection.execute("BEGIN")

@@ -11,7 +11,7 @@ import msgspec
 
 from bascule.errors import InputError, is_interruption
 from bascule.history import Workspace
-from bascule.lake import Session
+from bascule.lake import Session, cells
 from bascule.lake.engine import told
 from bascule.project.querying import session
 
@@ -68,7 +68,7 @@ class Asker:
             raise
         finally:
             timer.cancel()
-        columns = [column.to_pylist() for column in found.slice(0, rows).columns]
+        columns = [cells.values(column) for column in found.slice(0, rows).columns]
         values = [list(row) for row in zip(*columns, strict=True)]
         types = [str(kind) for kind in relation.types]
         return Answer(list(relation.columns), types, values, found.num_rows > rows)
