@@ -61,7 +61,8 @@ class NotFound(InputError):
         self.name = name
         names = sorted(known)
         place = f" on {where}" if where else ""
-        super().__init__(f"There is no {kind} named {name!r}{place}.", hint=hint or suggestion(name, names, kind))
+        shown = name if len(name) <= 250 else f"{name[:100]}… ({len(name):,} characters)"
+        super().__init__(f"There is no {kind} named {shown!r}{place}.", hint=hint or suggestion(name, names, kind))
 
 
 class AlreadyExists(InputError):

@@ -234,3 +234,8 @@ def test_paths_that_lead_out_or_have_two_spellings_are_refused(local_workspace: 
     assert len(str(caught.value)) < 300
     assert history.resolve("main") == head
     history.commit("main", {"models/é – “x”: 1 (2)": {"kind": "monitor"}, path: None}, message="Good")
+
+
+def test_a_long_unknown_name_is_told_short(local_workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match=r"named 'x{100}… \(5,000 characters\)'"):
+        local_workspace.history.resolve("x" * 5000)

@@ -50,7 +50,7 @@ class LakeReport:
         files: how many files they refer to.
         bytes: how large those are.
         problems: what is wrong; none when the lake is whole.
-        orphans: what could be deleted.
+        orphans: what could be deleted; nothing of tables of which a document cannot be read.
         expired: how many states are not looked at, as their data were let go.
     """
 
@@ -75,6 +75,7 @@ class _Look:
     sizes: dict[Place, int] = field(default_factory=dict)
     manifests: set[Place] = field(default_factory=set)
     problems: dict[Problem, None] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)  # folders of tables of which not every document could be read
 
     def state(self, name: str, value: Object, *, recent: bool = False) -> None:
         """Look at a state of a table; with `recent`, also at those that its document still names."""
@@ -95,7 +96,7 @@ class _Look:
                 for entry in table.metadata["metadata-log"]:
                     self.file(name, table.resolve(entry["metadata-file"]), None)
         except BasculeError as error:
-            self.bad(name, objects.document_of(value, self.lake), error.message)
+            self.unreadable(name, objects.document_of(value, self.lake), error.message)
 
     def snapshot(self, name: str, table: Table, snapshot: Snapshot) -> None:
         if "manifest-list" in snapshot:
@@ -109,7 +110,7 @@ class _Look:
             try:
                 entries = table.entries(manifest, fresh=True)
             except BasculeError as error:
-                self.bad(name, path, error.message)
+                self.unreadable(name, path, error.message)
                 continue
             for entry in entries:
                 if entry["status"] != DELETED:
@@ -135,6 +136,10 @@ class _Look:
         if len(content) == 64 and self.sizes.get(path) and files.digest(path) != content:
             self.bad(name, path, "its content is not what its name says: the disk changed it")
 
+    def unreadable(self, name: str, path: Place, message: str) -> None:
+        self.unread.add((below(path, self.lake) or "").partition("/")[0])
+        self.bad(name, path, message)
+
     def bad(self, name: str, path: Place, message: str) -> None:
         place = below(path, self.lake) or str(path)
         self.problems[Problem(name, place, message)] = None
@@ -156,7 +161,9 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     kept = records.names(workspace)
     for name in kept:
         _look_at_records(look, workspace, name)
-    orphans = tuple(_orphans(workspace.lake_folder, there, look.sizes))
+    # What a damaged document led to is nobody's garbage.
+    found = _orphans(workspace.lake_folder, there, look.sizes)
+    orphans = tuple(one for one in found if one.path.partition("/")[0] not in look.unread)
     size = sum(look.sizes.values())
     return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
 

@@ -96,6 +96,9 @@ def test_files_are_read_without_a_checkout(photos: Photos, folder: Path) -> None
     with pytest.raises(NotFound, match=r"cats/1\.jpeg") as told:
         photo.read("cats/1.jpeg")
     assert "cats/1.jpg" in told.value.hint
+    with pytest.raises(NotFound) as told:
+        photo.read("nowhere/2.jpg")  # a folder that is not there: what is there is named
+    assert "cats/2.jpg" in told.value.hint
 
 
 def test_states_are_compared(photos: Photos, folder: Path, local_workspace: Workspace) -> None:

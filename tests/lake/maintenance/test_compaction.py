@@ -16,7 +16,7 @@ from pyiceberg.table import StaticTable
 from tests.lake.iceberg.test_engine import delete_file, with_deletes
 from tests.lake.samples import everywhere, names_in, people, state
 
-from bascule.errors import Conflict, Expired, InputError, NotFound
+from bascule.errors import Conflict, EnvironmentProblem, Expired, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, engine, forget
 from bascule.lake.doctor import check
@@ -206,6 +206,17 @@ def test_what_fails_on_the_way_leaves_nothing(small: Lake) -> None:
         compact(small, "people", tell=fail)
     assert state(small, "people") == before
     assert check(small.workspace).orphans == ()
+
+
+def test_a_damaged_data_file_is_named(small: Lake) -> None:
+    path = small.files(state(small, "people"))[3].path
+    before = state(small, "people")
+    for damage in (lambda: path.write_bytes(b"junk"), path.unlink):
+        damage()
+        with pytest.raises(EnvironmentProblem, match=f"The data file .*{path.name} cannot be read") as caught:
+            compact(small, "people")
+        assert "doctor --deep" in caught.value.hint
+        assert state(small, "people") == before
 
 
 @pytest.mark.parametrize("compacted", ["main", "dev"])

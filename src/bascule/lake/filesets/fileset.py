@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -278,8 +279,11 @@ class FileSet:
         from bascule.errors import suggestion
 
         folder = path.rpartition("/")[0]
-        names = [entry.path for entry in self.manifest.below(f"{folder}/" if folder else "")][:10_000]
+        names = (self._some(f"{folder}/") if folder else ()) or self._some("")
         return suggestion(path, names, "file there")
+
+    def _some(self, prefix: str) -> Sequence[str]:
+        return [entry.path for entry in islice(self.manifest.below(prefix), 10_000)]
 
     def _folder(self, folder: Path | str | None, cache: StatCache, default: str = "") -> Path:
         if folder is not None:

@@ -7,6 +7,7 @@ meanwhile are kept; a file that somebody else rewrote meanwhile is left to the n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.lake import engine, moved, objects, staging
 from bascule.lake.iceberg import datafiles, files, manifests, metadata, scans, schemas, snapshots
 from bascule.lake.iceberg.datafiles import DataFile, Record
@@ -128,6 +129,15 @@ def _checked(target: int) -> int:
     if target < 1:
         raise InputError(f"Files of {target} bytes cannot be made.", hint="Give a size such as 128MB.")
     return target
+
+
+@contextmanager
+def _reading(file: DataFile) -> Iterator[None]:
+    """Name a data file that is damaged or missing, and the way back."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise EnvironmentProblem(f"The data file {file.path} cannot be read: {error}.", hint=engine.DAMAGED) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +255,7 @@ class _Compacting:
         arrow = schemas.to_arrow(self.table.schema)
         others: list[DataFile] = []
         for file in group.files:
-            with pq.ParquetFile(files.readable(file.path)) as source:
+            with _reading(file), pq.ParquetFile(files.readable(file.path)) as source:
                 if not source.schema_arrow.remove_metadata().equals(arrow, check_metadata=True):
                     others.append(file)
                     continue
