@@ -224,6 +224,8 @@ def _is_file(name: str) -> bool:
 
 
 def _text(file: Path) -> str:
+    if not file.exists():
+        raise NotFound("file", str(file))
     try:
         return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
