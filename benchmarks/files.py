@@ -171,6 +171,8 @@ def report(taken: dict[str, Taken]) -> None:
         else:
             of_wall, of_cpu = taken[limit]
             print(f"{name:<20}{wall:>9.2f}{wall / of_wall:>9.2f}{cpu:>9.2f}{cpu / of_cpu:>9.2f}   {limit}")
+    apart = taken["hash"][0] + taken["cp -r"][0]
+    print(f"bascule add takes {taken['bascule add'][0] / apart:.2f} times as long as `hash` and then `cp -r`")
     for work in ("add", "status", "checkout"):
         if f"dvc {work}" in taken:
             wall, cpu = (

@@ -30,11 +30,15 @@ def launched(command: Sequence[str], **more: Any) -> Any:
     Raises:
         InputError: when there is none, or it cannot be started.
     """
-    if not command:
+    if not any(word.strip() for word in command):
         raise InputError("There is no command to track.", hint="For example: bascule track python train.py")
     try:
         return module("bascule_launch").launch(list(command), **more)
-    except OSError as error:
-        raise InputError(
-            f"{command[0]!r} cannot be started: {error.strerror}.", hint="Write the command as in a shell."
-        ) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        hint = "Write the command as in a shell."
+        if command[0].startswith("-"):
+            hint = (
+                "It is no option of `bascule track`, and a command begins with a program: bascule track python train.py"
+            )
+        raise InputError(f"{command[0]!r} cannot be started: {why}.", hint=hint) from error

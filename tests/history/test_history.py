@@ -210,3 +210,27 @@ def test_every_move_is_in_the_audit_log_and_a_changed_entry_shows(workspace: Wor
     report = audit.verify(workspace.catalog)
     assert not report.ok
     assert report.first_bad == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("../x", "not relative"),
+        ("/etc/x", "not relative"),
+        ("monitors//x", "not relative"),
+        ("", "not relative"),
+        ("monitors/..", "not relative"),
+        ("monitors/e\u0301", "not normal Unicode"),
+        ("monitors/" + "x" * 10_000, "longer than 4096 bytes"),
+        ("monitors/a\nb", r"'\\n' in it"),
+        ("monitors/\ud800", "not UTF-8"),
+    ],
+)
+def test_paths_that_lead_out_or_have_two_spellings_are_refused(local_workspace: Workspace, path: str, why: str) -> None:
+    history = local_workspace.history
+    head = history.resolve("main")
+    with pytest.raises(InputError, match=why) as caught:
+        history.commit("main", {"monitors/good": {"kind": "monitor"}, path: {"kind": "monitor"}}, message="Bad")
+    assert len(str(caught.value)) < 300
+    assert history.resolve("main") == head
+    history.commit("main", {"models/é – “x”: 1 (2)": {"kind": "monitor"}, path: None}, message="Good")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +75,36 @@ def test_what_holds_no_rows_is_refused(lake: Lake, data: Any) -> None:
         lake.append("people", data)
     with pytest.raises(InputError, match="says no columns"):
         lake.append("people", iter([]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (pa.int64(), 2.0, 1.5),
+        (pa.float32(), 1.5, 1e300),
+        (pa.date32(), dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 1, 5)),
+        (pa.timestamp("us"), dt.datetime(2026, 1, 1), 1.5),
+        (pa.list_(pa.int64()), [1, None], [1, 1.5]),
+        (pa.struct([("x", pa.int32())]), {"x": 1}, {"x": 0.5}),
+    ],
+)
+def test_values_in_dicts_are_not_cut(lake: Lake, kind: pa.DataType, good: Any, bad: Any) -> None:
+    lake.append("t", pa.table({"v": pa.array([None], kind)}))
+    lake.append("t", [{"v": good}, {"v": None}])
+    with pytest.raises(InputError, match=r"Row 2 has .* in 'v', which is .* there: it does not fit without a loss"):
+        lake.append("t", [{"v": good}, {"v": bad}])
+    assert state(lake, "t")["rows"] == 3
+
+
+def test_what_stops_rows_of_a_sorted_table_is_told_as_of_any_other(lake: Lake) -> None:
+    value = lake.stage_create("t", pa.schema([("v", pa.int64())]), sort_by=["v"])
+    lake.workspace.history.commit("main", {"tables/t": value}, message="Make t")
+    with pytest.raises(InputError, match=r"^Row 2 has 'x' in 'v', which is int64 there") as caught:
+        lake.append("t", [{"v": 1}, {"v": "x"}])
+    assert "Traceback" not in str(caught.value)
+    with pytest.raises(ZeroDivisionError):
+        lake.append("t", (people("a") if n else 1 / 0 for n in range(2)))
+    assert state(lake, "t")["rows"] == 0
 
 
 def test_a_query_becomes_a_table(lake: Lake) -> None:

@@ -227,3 +227,19 @@ def test_what_was_measured_of_a_batch_is_not_measured_again_for_the_merge(
     assert measured[2:] == [1]  # the key alone, which the batch was asked beside the rows that are there
     with pytest.raises(CheckFailed, match="order_id"):
         bring_in(held, "orders", files("3.csv", "d", "c"), "main")
+
+
+def test_a_python_check_that_runs_over_its_time_refuses_the_batch(
+    local_workspace: Workspace, files: Callable[..., Path]
+) -> None:
+    folder = local_workspace.folder.parent
+    write(folder / "bascule.toml", '[project]\nname = "parcels"\n\n[checks]\ntime_limit = "2s"\n')
+    write(folder / "own.py", "def endless(rows):\n    while True:\n        pass\n")
+    rule = """    quality:
+      - {type: custom, engine: bascule, implementation: {check: python, function: "own:endless"}}
+"""
+    value = {"kind": "contract", "table": "orders", "text": CONTRACT + rule, "file": "contracts/orders.yaml"}
+    local_workspace.history.commit("main", {"contracts/orders": value}, message="Define contracts/orders")
+    with pytest.raises(CheckFailed, match="own:endless did not answer within 2 s"):
+        bring_in(local_workspace, "orders", files("1.csv", "a"), "main")
+    assert local_workspace.history.read("main", "tables/orders") is None

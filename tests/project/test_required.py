@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
+from bascule import verbs
 from bascule.catalog.schema import check_results
 from bascule.errors import CheckFailed, InputError, NotFound, ProjectFileError
 from bascule.history import Workspace
@@ -20,7 +21,6 @@ from bascule.project.place import Place
 from bascule.project.publishing import pick, publish
 from bascule.project.required import Required, required_of
 from bascule.project.reverting import revert
-from bascule.verbs import OpenProject
 from tests.project.parcels import PROJECT
 
 FEW = "SELECT id, count(*) AS n FROM orders GROUP BY id HAVING n > 1\n"
@@ -118,7 +118,7 @@ def few(state):
     (tmp_path / "own.py").write_text(check, encoding="utf-8")
     folder = tmp_path / "photos"
     folder.mkdir()
-    with OpenProject(Place(tmp_path)) as project:
+    with verbs.open(tmp_path) as project:
         for name in "ab":
             (folder / name).write_text(name)
         head = project.files("photos").add(folder).commit
@@ -127,11 +127,11 @@ def few(state):
             project.files("photos").add(folder)
         assert project.workspace.history.resolve("main") == head
         project.workspace.history.create_branch("dev")
-    with OpenProject(Place(tmp_path, branch="dev")) as project:
+    with verbs.open(tmp_path, branch="dev") as project:
         assert project.files("photos").add(folder).changed
         with pytest.raises(CheckFailed, match="own:few: 3 files"):
             publish(project.workspace, "dev", "main", required=required_of(Place(tmp_path)))
-    with OpenProject(Place(tmp_path)) as project:
+    with verbs.open(tmp_path) as project:
         assert project.files("photos").remove("a")[1] == 1
 
 
@@ -152,6 +152,16 @@ def test_a_broken_check_lets_nothing_land(
         publish(local_workspace, "left", "main", required=require(name))
     assert problem in error.value.message
     assert local_workspace.history.resolve("main") == head
+
+
+def test_a_check_of_a_table_that_has_another_name_is_named(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    history = local_workspace.history
+    history.commit("left", {"tables/parcels": history.get("left", "tables/orders"), "tables/orders": None}, message="R")
+    with pytest.raises(InputError, match=r"The check 'few\.sql' cannot be asked .*: There is no table named 'orders'"):
+        publish(local_workspace, "left", "main", required=require("few.sql"))
+    assert history.read("main", "tables/orders")
 
 
 def test_the_project_file_names_them(tmp_path: Path) -> None:

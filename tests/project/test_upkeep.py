@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bascule.history import Workspace
+from bascule.catalog import Catalog
+from bascule.errors import EnvironmentProblem
+from bascule.history import Workspace, reserve
 from bascule.lake import Lake
 from tests.cli.conftest import Said
 from tests.project.conftest import _finished, bascule, folder, trained
@@ -86,3 +89,39 @@ def test_bad_input_is_told_and_changes_nothing(trained: Path, bascule: Bascule, 
     said = bascule(*arguments.split())
     assert (said.code, words in said.err) == (2, True), said.err
     assert bascule("audit", "verify", "--json").json() == before
+
+
+def test_a_full_disk_is_collected_with_the_reserve(
+    folder: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = Workspace.create(folder)
+    place = ws.folder / reserve.FILE
+    assert place.stat().st_size == reserve.BYTES
+    lake = Lake(ws)
+    ws.history.create_branch("gone")
+    lake.append("t", [{"id": 1}], branch="gone")
+    ws.history.delete_branch("gone", force=True)
+    ws.close()
+    assert bascule("retention", "unnamed", "0s").code == 0
+    free = {"bytes": 0}
+    monkeypatch.setattr(reserve.shutil, "disk_usage", lambda _: SimpleNamespace(free=free["bytes"]))
+    opened = Workspace.open_catalog
+
+    def opening(workspace: Workspace) -> Catalog:
+        # What the reserve held is what the database has to work with.
+        if place.exists():
+            raise EnvironmentProblem("The disk below the catalog is full.")
+        free["bytes"] = 700_000
+        return opened(workspace)
+
+    monkeypatch.setattr(Workspace, "open_catalog", opening)
+    assert bascule("status").code == 3
+    said = bascule("gc", "--grace", "0s", "--json")
+    assert said.code == 0
+    assert said.json()["files"] > 0
+    assert reserve.LEAST < place.stat().st_size < 700_000
+    free["bytes"] = 10 * reserve.BYTES
+    monkeypatch.setattr(Workspace, "open_catalog", opened)
+    place.unlink()
+    assert bascule("gc").code == 0
+    assert place.stat().st_size == reserve.BYTES

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,23 @@ def test_a_script_that_is_killed_leaves_what_it_did(local_workspace: Workspace, 
     assert list(done.inputs) == ["data.csv"]
 
 
+def test_names_that_are_no_text_are_recorded_as_far_as_they_go(local_workspace: Workspace, folder: Path) -> None:
+    """Also of a file in the project, in whose repository git lists it."""
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q",
+                    "--allow-empty", "-m", "."], check=True)  # fmt: skip
+    (folder / "odd.py").write_text("import os; open(b'odd\\xff.txt', 'wb').write(b'1'); open('after.bin', 'w').close()")
+    for _ in range(2):  # the second time git finds the file
+        done = track(local_workspace, folder, [sys.executable, "odd.py", "\udcff"], "main")
+        assert (done.exit_code, done.problem) == (0, None)
+        assert done.outputs.keys() == {"odd\\udcff.txt", "after.bin"}
+
+
 def test_a_command_that_cannot_start_is_told(local_workspace: Workspace, folder: Path) -> None:
     with pytest.raises(InputError, match="cannot be started"):
         track(local_workspace, folder, ["no-such-program"], "main")
+    with pytest.raises(InputError, match="no command"):
+        track(local_workspace, folder, [" "], "main")
+    with pytest.raises(InputError, match="cannot be started") as error:
+        track(local_workspace, folder, ["--jsn", "train.py"], "main")
+    assert "no option" in str(error.value.hint)

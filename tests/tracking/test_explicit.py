@@ -180,11 +180,63 @@ def test_what_is_no_project_is_told_once_and_the_script_goes_on(tmp_path: Path) 
     assert len(done.stderr.splitlines()) == 1
 
 
+REFUSED = """
+import bascule
+with bascule.run("bad words") as run:
+    run.metric("good", 1)
+    for bad, what in ((lambda: run.metric("m", 1, 2**70), ValueError), (lambda: run.log(step=2**70, a=1), ValueError),
+                      (lambda: run.log(a=None), TypeError), (lambda: run.metric("a\\0b", 1), ValueError),
+                      (lambda: run.reads("gone"), FileNotFoundError), (lambda: run.finish("bogus"), ValueError),
+                      (lambda: run.text("a", 4), TypeError), (lambda: run.artifact(b"x", "a#b"), ValueError),
+                      (lambda: run.artifact(b"x", "x" * 300), ValueError), (lambda: run.params(3), TypeError),
+                      (lambda: bascule.run("x", params=3), TypeError)):
+        try:
+            bad()
+        except what:
+            continue
+        raise AssertionError(what)
+    run.metric("m\\ud800", 2)
+    run.param("k\\0", "v\\ud800")
+    run.reads("folder")
+    run.metric("good", 3)
+    # What a journal of another version might say.
+    import bascule_watch
+    bascule_watch.note({"kind": "artifact", "name": "../x", "path": __file__, "size": 1})
+    bascule_watch.note({"kind": "finish", "status": "bogus"})
+    run._open = False
+print(run.id)
+"""
+
+
+def test_what_is_none_is_refused_and_never_stops_a_journal(local_workspace: Workspace, folder: Path) -> None:
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.bin").write_bytes(b"1")
+    done = script(folder, REFUSED)
+    assert done.returncode == 0, done.stderr
+    told = read_run(local_workspace, done.stdout.strip())
+    assert (told["run"]["status"], told["run"]["error"]) == ("failed", "It was closed as 'bogus'.")
+    assert told["metrics"]["good"] == 3
+    assert told["metrics"]["m\\ud800"] == 2
+    assert told["params"] == {"k\\x00": "v\\ud800"}
+    assert "folder/a.bin" in told["inputs"]
+    assert "'../x'" in told["tags"]["warnings"]
+
+
 def test_the_pipelines_words_and_a_runs_do_not_mix(folder: Path) -> None:
     with pytest.raises(InputError, match="pipeline's"):
         bascule.run("try", force="why")
     with pytest.raises(ValueError, match="no run's id"):
         bascule.run(id="../x")
+
+
+def test_what_is_no_notebook_is_told_in_a_line(local_workspace: Workspace, folder: Path) -> None:
+    pytest.importorskip("nbclient", reason="the extra notebook is not installed")
+    (folder / "work.ipynb").write_text("{nonsense")
+    track = [sys.executable, "-m", "bascule", "track", "work.ipynb"]
+    done = subprocess.run(track, cwd=folder, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bascule: work.ipynb is no notebook that can be read: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -207,6 +259,7 @@ def test_notebooks_are_executed_or_recorded_as_they_go(local_workspace: Workspac
     artifacts = local_workspace.folder / "artifacts" / "0"
     executed = nbformat.read(artifacts / first["run"]["id"] / "artifacts" / "work.ipynb", 4)
     assert executed.cells[3].outputs[0].ename == "ZeroDivisionError"
+    assert all("execution" not in cell.metadata for cell in executed.cells)  # times would never be reproduced
     for run in (first, second):
         assert "data.csv" in run["inputs"]
         assert run["metrics"]["a"] == 1

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 from html import unescape
+from typing import Any
 from urllib.parse import urldefrag
 
+import pyarrow as pa
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from bascule.catalog import audit
+from bascule.catalog import audit, new_id, now
+from bascule.catalog.schema import check_results
 from bascule.cli.main import application
 from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
+from bascule.lake import Lake
 from bascule.server import create_token
 from bascule.web.guess import near_pages
 from bascule.web.sections import SECTIONS
@@ -22,6 +27,7 @@ from tests.server.filled import ANN, Filled
 from tests.web.addresses import pages
 from tests.web.markup import Element, read
 
+DAY = 86_400_000_000  # microseconds
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -283,6 +289,38 @@ def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     assert "Failing rows of distance: range" in page
     assert client.get("/data/flights/checks/12345").status_code == 404
     assert client.get("/data/flights/checks/x").status_code == 404
+
+
+def test_unusual_values_stand_where_the_checks_stand(local_workspace: Workspace, serve: Serve) -> None:
+    ws, at = local_workspace, now()
+    Lake(ws).append("days", pa.table({"n": [1]}), key=["n"])
+    head = ws.history.resolve("main").id
+    rows: list[dict[str, Any]] = []
+
+    def measured(name: str, value: float, days: int, failed: int | None = None, status: str = "passed") -> None:
+        row = {"id": new_id("c"), "subject": "tables/days", "commit_id": head, "check_name": name, "column_name": "n"}
+        row |= {"severity": "critical", "status": status, "failed_rows": failed, "looked_at": "table"}
+        rows.append(row | {"total_rows": 1000 + days, "value": value, "at": at - days * DAY})
+
+    for days in range(12):
+        measured("n: mean", 42.0 if days == 0 else 7.0 + days % 3, days)
+        measured("n: not_null", 0.5 if days == 0 else 0.01 * (days % 2), days, failed=1)
+        measured("n: steady", 7.0 + days % 3, days)
+        measured("n: broken", 42.0 if days == 0 else 7.0 + days % 3, days, status="failed")
+    with ws.catalog.write() as conn:
+        conn.execute(insert(check_results), rows)
+    client = serve(ws)
+    found = {one["name"]: one for one in client.get("/api/bascule/v1/tables/days").json()["checks"]}
+    assert found["n: mean"]["unusual"].startswith("42, usually ")
+    assert found["n: mean"]["usual"][1] < 42
+    assert found["n: not_null"]["unusual"].startswith("50 %, usually 0 % to ")
+    assert (found["n: steady"]["unusual"], found["n: broken"]["unusual"]) == (None, None)
+    page = client.get("/data/days").text
+    assert page.count(">unusual<") == 2
+    assert unescape(page).count("42, usually ") == 1
+    early = client.get(f"/data/days/checks/{at - 5 * DAY}")  # its own past was too short
+    assert early.status_code == 200
+    assert "usually" not in early.text
 
 
 def test_lists_name_people_shortly_and_pages_of_one_thing_in_full(client: TestClient, filled: Filled) -> None:

@@ -222,7 +222,7 @@ def told(url: str) -> Iterator[None]:
         if "full" in reason or "disk I/O" in reason:
             raise EnvironmentProblem(
                 f"The disk below the catalog is full ({reason}). Nothing was changed.",
-                hint="Free some space, then repeat the command.",
+                hint="Free some space, then repeat the command; `bascule gc` works on a full disk too.",
             ) from error
         raise EnvironmentProblem(
             f"The catalog {make_url(url).render_as_string(hide_password=True)} cannot be used: {reason}",

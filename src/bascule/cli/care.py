@@ -53,7 +53,7 @@ def doctor(
 
 def migrate(
     *,
-    to_catalog: Annotated[str | None, Parameter(help="A database's URL, or sqlite: in the workspace's folder.")] = None,
+    to_catalog: Annotated[str | None, Parameter(help="A database's URL, or sqlite for the workspace's own.")] = None,
     to_storage: Annotated[str | None, Parameter(help="s3://bucket/prefix, a folder, or disk: the workspace's.")] = None,
     dry_run: Annotated[bool, Parameter(help="Say what would be moved, and whether it can be.", negative="")] = False,
     common: Common = COMMON,

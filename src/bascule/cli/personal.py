@@ -78,6 +78,7 @@ def anonymise(
     ] = None,
     into: Annotated[str | None, Parameter(help="The new table; TABLE_anonymous if not given.")] = None,
     to_branch: Annotated[str | None, Parameter(help="Where it is written; anonymised/TABLE if not given.")] = None,
+    memory: Annotated[str | None, Parameter(help="How much it may take; half of the machine's if not given.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Write a k-anonymous, l-diverse copy of a table on a branch, and say what that cost.
@@ -100,6 +101,7 @@ def anonymise(
         hierarchy=pairs(hierarchy or ()),
         into=into,
         to_branch=to_branch,
+        memory=memory,
     )
     report = done.report
     lines = [

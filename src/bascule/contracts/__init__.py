@@ -12,7 +12,7 @@ from bascule.contracts.implied import implied
 from bascule.contracts.junit import render_junit
 from bascule.contracts.page import render_html
 from bascule.contracts.profiling import ColumnProfile, Profile, profile
-from bascule.contracts.render import render_json, render_markdown, render_text
+from bascule.contracts.render import render_json, render_markdown, render_text, surprise_text
 from bascule.contracts.report import CheckResult, Report
 from bascule.contracts.run import explain, run_checks
 from bascule.contracts.sarif import render_sarif
@@ -37,4 +37,5 @@ __all__ = [
     "render_text",
     "run_checks",
     "suggest",
+    "surprise_text",
 ]

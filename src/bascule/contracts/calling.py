@@ -21,17 +21,27 @@ class Rows:
     Attributes:
         table: the table's name.
         columns: name to SQL type.
+        interrupt: ends the query that runs, from another thread.
     """
 
     table: str
     columns: dict[str, str]
-    _connection: duckdb.DuckDBPyConnection
-    _relation: str
+    _answer: Callable[[str], pa.Table]
+    interrupt: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(cls, table: str, columns: dict[str, str], connection: duckdb.DuckDBPyConnection, relation: str) -> Rows:
+        """The rows of a relation that a connection reads."""
+
+        def answer(query: str) -> pa.Table:
+            known = f"WITH rows AS NOT MATERIALIZED (SELECT * FROM {relation} AS t)"
+            return connection.sql(f"{known} {query}").to_arrow_table()
+
+        return cls(table, columns, answer, connection.interrupt)
 
     def sql(self, query: str) -> pa.Table:
         """Run a query in which `rows` is the checked rows."""
-        known = f"WITH rows AS NOT MATERIALIZED (SELECT * FROM {self._relation} AS t)"
-        return self._connection.sql(f"{known} {query}").to_arrow_table()
+        return self._answer(query)
 
     def arrow(self, *columns: str) -> pa.Table:
         """All rows as an Arrow table; only some columns when they are named."""
@@ -48,6 +58,10 @@ class Said:
     rows: pa.Table | None = None
 
 
+class Overran(InputError):
+    """A check did not answer within its time and was stopped."""
+
+
 def call(function: Callable[..., Any], name: str, rows: Rows) -> Said:
     """Call a check.
 
@@ -60,6 +74,8 @@ def call(function: Callable[..., Any], name: str, rows: Rows) -> Said:
         raise
     except Exception as error:
         raise InputError(f"{name} failed: {type(error).__name__}: {error}") from error
+    if isinstance(said, Said):
+        return said
     if said is None or said is True:
         return Said(0)
     if said is False:

@@ -46,12 +46,15 @@ def render_text(report: Report, *, width: int = 100, rows: int = 5, verbose: boo
 
 def surprise(result: CheckResult) -> str:
     """A value that is not as its past says, and what that says."""
-    low, high = result.usual or (0.0, 0.0)
-    return f"{_figure(result, result.value or 0.0)}, usually {_figure(result, low)} to {_figure(result, high)}"
+    return surprise_text(result.value or 0.0, result.usual or (0.0, 0.0), is_share=result.failed_rows is not None)
 
 
-def _figure(result: CheckResult, value: float) -> str:
-    return shown_number(value) if result.failed_rows is None else f"{shown_number(100 * max(0.0, value))} %"
+def surprise_text(value: float, usual: tuple[float, float], *, is_share: bool) -> str:
+    """A number, or a share of rows, that lies outside of what was usual, and what that was."""
+    shown, low, high = (
+        f"{shown_number(100 * max(0.0, one))} %" if is_share else shown_number(one) for one in (value, *usual)
+    )
+    return f"{shown}, usually {low} to {high}"
 
 
 def _folded_by_reason(problems: Sequence[CheckResult]) -> list[tuple[CheckResult, list[CheckResult]]]:

@@ -12,7 +12,7 @@ import duckdb
 from bascule.contracts import accumulators, checks
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.anomalies import LEAST, usual
-from bascule.contracts.calling import Functions, Rows, call
+from bascule.contracts.calling import Functions, Overran, Rows, call
 from bascule.contracts.checks import Check, shown_number
 from bascule.contracts.compile import Measured
 from bascule.contracts.contract import Contract
@@ -189,9 +189,11 @@ class _Run:
     def _called(self, check: Check, rule: checks.Called) -> CheckResult:
         if self.functions is None:
             return self._made(check, "error", "not run: Python checks run only where the project's files are")
-        rows = Rows(self.contract.table, self.plan.types, self.connection, self.plan.relation)
+        rows = Rows.of(self.contract.table, self.plan.types, self.connection, self.plan.relation)
         try:
             said = call(self.functions(rule.function), rule.function, rows)
+        except Overran as error:
+            return self._made(check, "error", f"stopped: {error.message}")
         except (BasculeError, duckdb.Error) as error:
             text = error.message if isinstance(error, BasculeError) else error_text(error)
             return self._made(check, "error", f"not run: {text}")

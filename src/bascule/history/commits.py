@@ -59,7 +59,7 @@ class Commit:
 
 
 # Looks at the objects that are about to land on a commit, by path, and raises to refuse them. Returns what else must
-# still be there when they land: path to digest (None: not there).
+# still be there when they land: path to digest (None: not there), `prefix*` to the listing of all paths below it.
 Guard = Callable[[Commit, Mapping[str, Object | None]], Mapping[str, str | None]]
 
 

@@ -14,6 +14,7 @@ from bascule.history import expiry, holds, joining, names, rows
 from bascule.history.commits import Commit, Object
 from bascule.history.joining import Incoming, Rules, Told, join
 from bascule.history.merging import Resolver, Staged, merge_base
+from bascule.history.paths import demand as demand_paths
 from bascule.history.refs import Kind, Ref, checked_name
 from bascule.history.states import States
 from bascule.history.tree import EMPTY
@@ -103,8 +104,8 @@ class History(States):
 
         Args:
             changes: path to object; None removes the path.
-            expect: path to the digest that it must have now (None: must not exist). Writers that read first say what
-                they read here; then two of them cannot both win.
+            expect: path to the digest that it must have now (None: must not exist); `prefix*` to the `listing` of all
+                paths below it. Writers that read first say what they read here; then two of them cannot both win.
             also: writes records in the same transaction, so that both exist or neither does.
 
         Returns:
@@ -113,7 +114,9 @@ class History(States):
         Raises:
             Conflict: when `expect` does not hold. Nothing was changed.
             Expired: when an object is of a state whose data are gone.
+            InputError: when a path leads out, is absolute, is not normal Unicode or is longer than 4,096 bytes.
         """
+        demand_paths(path for path, value in changes.items() if value is not None)
         author = author or actor()
         with self.catalog.write() as conn:
             head = self.commit_by_id(names.branch(conn, branch).head, conn)
@@ -290,13 +293,16 @@ class History(States):
         return merge_base(lambda n: self._ancestor(n, conn), name, target.id) == name
 
     def _demand(self, head: Commit, branch: str, expect: Mapping[str, str | None]) -> None:
-        moved = [path for path, digest in expect.items() if self.tree.get(head.root, path) != digest]
+        moved = [path for path, digest in expect.items() if self._now(head, path) != digest]
         if moved:
             raise Conflict(
                 f"Someone else changed {', '.join(moved[:5])} on {branch!r} meanwhile. Nothing was changed.",
                 paths=moved,
                 hint="Read it again and repeat.",
             )
+
+    def _now(self, head: Commit, path: str) -> str | None:
+        return self.listing(head, path[:-1]) if path.endswith("*") else self.tree.get(head.root, path)
 
     def _named(self, kind: Kind) -> list[Ref]:
         with self.catalog.read() as conn:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
+from blake3 import blake3
 from sqlalchemy import Connection, select
 
 from bascule.catalog import Catalog
@@ -93,6 +94,11 @@ class States:
     def digests(self, ref: str | Commit, prefix: str = "") -> dict[str, str]:
         """Return the paths below a prefix with their objects' digests: what a state *is*, without reading it."""
         return dict(self._paths(ref, prefix))
+
+    def listing(self, ref: str | Commit, prefix: str) -> str:
+        """Return one digest of all paths below a prefix and their objects: another when any comes, goes or changes."""
+        told = "".join(f"{path}\n{digest}\n" for path, digest in self._paths(ref, prefix))
+        return blake3(told.encode()).hexdigest()
 
     def object(self, digest: str) -> Object:
         """Return an object by its digest."""

@@ -16,6 +16,7 @@ import msgspec
 
 from bascule.catalog import Catalog
 from bascule.errors import AlreadyExists, Busy, EnvironmentProblem, InputError, NotFound
+from bascule.history import reserve
 from bascule.history.repository import History
 from bascule.store import BlobStore, Place, open_place, open_store
 from bascule.store.locking import FileLock, Locked, held
@@ -74,6 +75,7 @@ class Workspace:
             demand(workspace.storage)
             workspace.history.begin()
             workspace.write_settings()
+            reserve.keep(folder)
         except BaseException as error:
             if fresh:
                 shutil.rmtree(folder, ignore_errors=True)

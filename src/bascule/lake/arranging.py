@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bascule.errors import BasculeError
 from bascule.lake import engine
 from bascule.lake.iceberg import datafiles, files, partitions, schemas, transforms
 from bascule.lake.iceberg.datafiles import Record
@@ -85,11 +86,27 @@ def _sorted(
         by.append(f"t{i} {field['direction']} NULLS {nulls}")
     columns = ", ".join([*(f"c{i}" for i in range(len(arrow))), *(f"t{i}" for i in range(len(parts)))])
     with _spilling(table) as temporary, engine.opened(temporary) as connection:
-        connection.register("incoming", _numbered(batches, arrow, terms))
-        with engine.told(f"The rows for table {table.name!r} cannot be sorted"):
-            found = connection.sql(f"SELECT {columns} FROM incoming ORDER BY {', '.join([*by, 'n'])}")
-            for batch in found.to_arrow_reader(BATCH_ROWS):
-                yield from _cut(batch, arrow, len(parts), table.name)
+        failed: list[BaseException] = []
+        connection.register("incoming", _numbered(_noting(batches, failed), arrow, terms))
+        try:
+            with engine.told(f"The rows for table {table.name!r} cannot be sorted"):
+                found = connection.sql(f"SELECT {columns} FROM incoming ORDER BY {', '.join([*by, 'n'])}")
+                for batch in found.to_arrow_reader(BATCH_ROWS):
+                    yield from _cut(batch, arrow, len(parts), table.name)
+        except BasculeError:
+            if failed:
+                raise failed[0] from None
+            raise
+
+
+def _noting(batches: Iterable[pa.RecordBatch], failed: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, and note what stops them: DuckDB makes text with a traceback of it."""
+    try:
+        yield from batches
+    except BaseException as error:
+        if not isinstance(error, GeneratorExit):
+            failed.append(error)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

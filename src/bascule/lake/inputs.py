@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, time
 from itertools import chain, islice
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from bascule.errors import InputError
@@ -137,7 +140,44 @@ def _batch(rows: list[Any], schema: pa.Schema, start: int) -> pa.RecordBatch:
             raise InputError(
                 f"Row {start + place + 1} has {values[place]!r} in {field.name!r}, which is {field.type} there: {error}"
             ) from error
+        cut = (
+            next((i for i, value in enumerate(values) if _cut(value, field.type)), None) if _cuts(field.type) else None
+        )
+        if cut is not None:
+            raise InputError(
+                f"Row {start + cut + 1} has {values[cut]!r} in {field.name!r}, which is {field.type} there: "
+                "it does not fit without a loss.",
+                hint="Round or convert the values first, or widen the column.",
+            )
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cuts(kind: pa.DataType) -> bool:
+    """Return whether Arrow takes Python's values into this type also where it must cut them."""
+    if pa.types.is_nested(kind):
+        return any(_cuts(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_float32(kind)
+    )
+
+
+def _cut(value: Any, kind: pa.DataType) -> bool:
+    if value is None:
+        return False
+    if pa.types.is_struct(kind):
+        return isinstance(value, Mapping) and any(_cut(value.get(field.name), field.type) for field in kind)
+    if pa.types.is_map(kind):
+        pairs = value.items() if isinstance(value, Mapping) else value
+        return any(_cut(key, kind.key_type) or _cut(item, kind.item_type) for key, item in pairs)
+    if pa.types.is_nested(kind):
+        return any(_cut(item, kind.value_type) for item in value)
+    if pa.types.is_date(kind) and isinstance(value, datetime):
+        return value.time() != time()
+    if not isinstance(value, float | np.floating):
+        return False
+    if pa.types.is_float32(kind):
+        return math.isfinite(value) and abs(float(value)) > float(np.finfo(np.float32).max)
+    return not float(value).is_integer()
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

@@ -17,7 +17,7 @@ def admission(workspace: Workspace, branch: str, folder: Path | None = None) -> 
 
     It is told the commit that the change is staged on and the objects that would change, by path (None: removed). It
     raises `CheckFailed` to refuse them, with the failing rows, and returns what else it looked at: path to digest. That
-    must be unchanged when the change lands.
+    must be unchanged when the change lands, and no contract or table may have come that it would have looked at.
 
     Args:
         folder: the project's, whose file says what else is required; read anew at each change.
@@ -36,7 +36,7 @@ def admission(workspace: Workspace, branch: str, folder: Path | None = None) -> 
             return history.read(head, path)
 
         def depend(prefix: str) -> None:
-            looked_at.update(history.digests(head, prefix))
+            looked_at[f"{prefix}*"] = history.listing(head, prefix)  # also what is not there yet
 
         def entries(prefix: str) -> list[tuple[str, Object]]:
             depend(prefix)

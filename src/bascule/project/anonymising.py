@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,10 +18,17 @@ from bascule.contracts.personal import scan
 from bascule.errors import AlreadyExists, InputError, NotFound
 from bascule.lake import Lake
 from bascule.lake.engine import opened
+from bascule.lake.iceberg.types import quoted
 from bascule.lake.privacy import Anonymised, anonymised, read_hierarchy
 from bascule.lake.privacy.mondrian import SOURCE
 from bascule.project.personal import SURE
 from bascule.project.place import Place
+from bascule.sizes import format_size, parse_size
+
+SAMPLED = 20_000
+# Bytes, as measured: a row is held as it came, as it is cut and as it is written; each column that is cut or looked at
+# has codes, an order and, where its values are many, their list.
+COPIES, CODES = 3, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +66,27 @@ def anonymise_table(
     hierarchies: Mapping[str, Path | str] | None = None,
     into: str | None = None,
     branch: str | None = None,
+    memory: str | None = None,
 ) -> Release:
     """Write a k-anonymous and l-diverse copy of a table of the current branch.
 
     Columns that the contract or a scan calls personal, the key, and columns with another value in every row
-    are left out unless they are named.
+    are left out unless they are named. The rows that are left are held in memory, so what that takes is foretold from a
+    sample of them.
 
     Args:
         hierarchies: by column, a CSV file of what its values are called at coarser levels.
         into: the new table's name; TABLE_anonymous when None.
         branch: where it is written; anonymised/TABLE when None. It is made from the current one when it is new.
+        memory: how much it may take, such as `8GB`; half of this machine's when None.
 
     Raises:
         NotFound: there is no such table or column.
         AlreadyExists: the new table is there already.
-        InputError: a number is out of its range, or the rows cannot have k or l at all. Nothing was written.
+        InputError: a number is out of its range, the rows cannot have k or l at all, or they do not fit in memory.
+            Nothing was written.
     """
+    allowed = parse_size(memory, key="memory") if memory is not None else _half()
     history, lake = place.workspace.history, Lake(place.workspace)
     target, where = into or f"{table}_anonymous", branch or f"anonymised/{table}"
     head = history.resolve(place.branch)
@@ -80,20 +94,23 @@ def anonymise_table(
     is_new = where not in {ref.name for ref in history.branches()}
     if history.digest(head if is_new else where, f"tables/{target}") is not None:
         raise AlreadyExists("table", target, hint="Choose another name with --into.")
+    columns, named = lake.schema(obj).names, [*quasi, *sensitive]
+    for column in named:
+        if column not in columns:
+            raise NotFound("column", column, columns, where=table)
     with opened(place.workspace.temporary_folder) as connection:
         relation = lake.scan(obj)
-        found = {one.column for one in scan(connection, relation) if one.confidence >= SURE}
-        data = connection.sql(f"SELECT * FROM {relation}").to_arrow_table()
-    named = [*quasi, *sensitive]
-    for column in named:
-        if column not in data.column_names:
-            raise NotFound("column", column, data.column_names, where=table)
-    personal = found | set(masks_at(place.workspace, head).get(table, {})) | set(obj["key"]) | _telling(data)
-    dropped = tuple(c for c in data.column_names if c in personal and c not in named)
+        personal = {one.column for one in scan(connection, relation) if one.confidence >= SURE}
+        personal |= set(masks_at(place.workspace, head).get(table, {})) | set(obj["key"])
+        held = [c for c in columns if c in named or c not in personal]
+        rows = f"SELECT {', '.join(map(quoted, held))} FROM {relation}"
+        _demand_room(connection, table, rows, len(named), allowed)
+        data = connection.sql(rows).to_arrow_table()
+    personal |= _telling(data)
+    dropped = tuple(c for c in columns if c in personal and c not in named)
     given = {column: read_hierarchy(file) for column, file in (hierarchies or {}).items()}
-    result = anonymised(
-        data.drop_columns(list(dropped)), quasi, sensitive, k=k, l=l, suppress=suppress, hierarchies=given
-    )
+    telling = [c for c in data.column_names if c in dropped]
+    result = anonymised(data.drop_columns(telling), quasi, sensitive, k=k, l=l, suppress=suppress, hierarchies=given)
     kept = tuple(c for c in result.table.column_names if c not in named)
     report = _report(table, target, result, quasi, sensitive, (k, l, suppress), dropped, kept)
     if is_new:
@@ -109,6 +126,28 @@ def anonymise_table(
         told = {"commit": made.id, "branch": where, **report}
         audit.append(conn, actor=actor(), action="anonymise", subject=f"tables/{target}", detail=told)
     return Release(target, where, made.id, result, dropped, kept, {**report, "branch": where, "commit": made.id})
+
+
+def _demand_room(connection: duckdb.DuckDBPyConnection, table: str, rows: str, named: int, allowed: int) -> None:
+    """Raise `InputError` when rows will not fit in memory while they are cut and written: before they are read."""
+    count = int(connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0])
+    sample = connection.sql(f"{rows} USING SAMPLE {SAMPLED:d} ROWS").to_arrow_table()
+    each = COPIES * sample.nbytes / max(sample.num_rows, 1) + CODES * named
+    if count * each > allowed:
+        needed = format_size(round(count * each))
+        raise InputError(
+            f"{table} does not fit: its {count:,} rows take about {needed} of memory while they are made anonymous, "
+            f"and {format_size(allowed)} is allowed.",
+            hint="Write a table with fewer rows or columns first (bascule table create NAME --sql QUERY), or allow "
+            "more with --memory where there is more.",
+        )
+
+
+def _half() -> int:
+    """Half of this machine's memory, in bytes."""
+    if not hasattr(os, "sysconf"):  # pragma: no cover - Windows
+        return 8 * 10**9
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _telling(data: pa.Table) -> set[str]:

@@ -11,14 +11,16 @@ from sqlalchemy import insert
 from bascule.catalog import new_id
 from bascule.catalog.schema import check_results
 from bascule.contracts import Contract, Report, implied, render_text, run_checks
+from bascule.contracts.apart import apart
+from bascule.durations import parse_duration
 from bascule.errors import CheckFailed, InputError
-from bascule.functions import load_function
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import confine, opened
 from bascule.lake.masking import MAIN, hidden_columns, hidden_names
 from bascule.project.definitions import read_by_query
+from bascule.project.file import load_project
 from bascule.project.pasts import TABLE, past_values
 from bascule.project.place import PROJECT_FILE
 from bascule.project.remembering import States
@@ -166,6 +168,7 @@ def functions_of(workspace: Workspace) -> Callable[[str], Callable[..., Any]] | 
     """Return what gives a contract's Python checks: from modules of the project beside the workspace, and no others.
 
     None when no project is there. A contract may come from elsewhere; it must not import what is not the project's.
+    Each runs in a process of its own, which ends when the project's time limit for a check is over.
     """
     folder = workspace.folder.parent
     if not (folder / PROJECT_FILE).is_file():
@@ -179,7 +182,8 @@ def functions_of(workspace: Workspace) -> Callable[[str], Callable[..., Any]] | 
                 f"There is no {module.replace('.', '/')}.py in {folder}.",
                 hint="A check's function stands in a module of the project.",
             )
-        return load_function(name, folder)
+        limit = parse_duration(load_project(folder).checks.time_limit) / 1e6
+        return apart(name, folder, limit)
 
     return function
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bascule.catalog import now
-from bascule.history import Workspace
+from bascule.history import Workspace, reserve
 from bascule.lake.maintenance import Collected, Collection, retention
 from bascule.lake.maintenance import collect as collect_rest
 from bascule.lake.maintenance.collection import GRACE
@@ -20,15 +20,16 @@ def collect(
     """Let go of runs, experiments and logged models that were deleted before the time of retention, then of the rest.
 
     They are kept as long as the states of a deleted branch (`bascule retention unnamed`), and at least the grace time.
-    Arguments and errors as `lake.maintenance.collect`.
+    On a full disk the workspace's reserve is used. Arguments and errors as `lake.maintenance.collect`.
     """
-    with workspace.catalog.read() as conn:
-        kept = retention.load(conn).unnamed
-    gone = purge(workspace, now() - max(kept, GRACE if grace is None else grace), dry_run=dry_run)
-    if not dry_run:
-        with workspace.catalog.write() as conn:
-            let_go_unused(conn)
-    done = collect_rest(workspace, dry_run=dry_run, grace=grace, tell=tell)
+    with reserve.released(workspace.folder):
+        with workspace.catalog.read() as conn:
+            kept = retention.load(conn).unnamed
+        gone = purge(workspace, now() - max(kept, GRACE if grace is None else grace), dry_run=dry_run)
+        if not dry_run:
+            with workspace.catalog.write() as conn:
+                let_go_unused(conn)
+        done = collect_rest(workspace, dry_run=dry_run, grace=grace, tell=tell)
     counts = {"runs": gone.runs, "models": gone.models, "experiments": gone.experiments, "points": gone.points}
     rows = (Collected("artifacts", "", gone.files, gone.bytes),) if gone.files else ()
     return replace(done, collected=(*done.collected, *rows), tracking={**counts, "kept": gone.kept})

@@ -15,6 +15,7 @@ from bascule.project.locate import KeyPath, key_lines, key_text, line_of
 from bascule.project.pythonviews import PLACE, declared, python_sql
 from bascule.project.section import Section
 from bascule.project.sections import (
+    Checks,
     ContractRef,
     Deployment,
     Entity,
@@ -43,6 +44,7 @@ SINGLE: dict[str, type[Section]] = {
     "deployment": Deployment,
     "monitoring": Monitoring,
     "retrain": Retrain,
+    "checks": Checks,
     "merge": Merge,
     "forget": Forget,
     "workspace": Workspace,

@@ -64,6 +64,16 @@ def past_values(catalog: Catalog, subject: str, looked_at: str = TABLE) -> dict[
     return found
 
 
+def usual_at(catalog: Catalog, subject: str, at: int, looked_at: str = TABLE) -> dict[str, tuple[float, float]]:
+    """Return the bounds that were usual for the checks of a subject at a time, by check, where its past gave some."""
+    found = {}
+    for name, rows in _by_check(catalog, subject, looked_at).items():
+        bounds = usual([float(row.value) for row in rows if row.at < at])
+        if bounds is not None:
+            found[name] = bounds
+    return found
+
+
 def measurements(catalog: Catalog, subject: str, looked_at: str = TABLE, check: str | None = None) -> list[Measurement]:
     """Return what the checks of a subject measured, check by check, oldest first, with what was usual then."""
     found = []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import duckdb
 import msgspec
 
 from bascule.errors import BasculeError, InputError, NotFound
+from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.lake.engine import confine, opened
 from bascule.lake.iceberg.types import literal, quoted
@@ -70,7 +74,7 @@ def set_privacy_budget(
     """
     obj = place.workspace.history.get(place.branch, f"tables/{table}")
     if unit is not None:
-        _known(place, obj, table, unit)
+        _known(place.workspace, obj, table, unit)
     return set_budget(place.workspace, Budget(table, str(obj["uuid"]), epsilon, 0.0, unit, rows_each))
 
 
@@ -92,7 +96,28 @@ def ask_privately(
     keys: Sequence[str] = (),
     where: str | None = None,
 ) -> PrivateAnswer:
-    """Ask for a count, a sum or a mean of a table of the current branch, under its privacy budget.
+    """Ask for a count, a sum or a mean of a table of the current branch, under its privacy budget: see `ask_at`."""
+    more: dict[str, Any] = {"low": low, "high": high, "by": by, "keys": keys, "where": where}
+    return ask_at(place.workspace, place.branch, table, aggregate, column, epsilon=epsilon, **more)
+
+
+def ask_at(
+    workspace: Workspace,
+    ref: str,
+    table: str,
+    aggregate: Aggregate,
+    column: str | None = None,
+    *,
+    epsilon: float,
+    low: float | None = None,
+    high: float | None = None,
+    by: str | None = None,
+    keys: Sequence[str] = (),
+    where: str | None = None,
+    seconds: float | None = None,
+    author: str | None = None,
+) -> PrivateAnswer:
+    """Ask for a count, a sum or a mean of a table of a state, under its privacy budget.
 
     The budget is charged before a row is read, and stays charged when the query fails: errors can tell something, too.
 
@@ -104,6 +129,8 @@ def ask_privately(
         by: a column of groups.
         keys: the groups that are asked for, known without looking.
         where: an SQL condition on a row, without subqueries.
+        seconds: the query is ended after this time, and has cost what it costs.
+        author: who asks, for the ledger; whoever runs this when None.
 
     Raises:
         NotFound: there is no such table, column or budget.
@@ -112,14 +139,14 @@ def ask_privately(
         MissingExtra: OpenDP is not installed.
     """
     demand_library()
-    obj = place.workspace.history.get(place.branch, f"tables/{table}")
-    asked = _checked(place, obj, table, aggregate, column, low, high, by, tuple(keys), where)
+    obj = workspace.history.get(ref, f"tables/{table}")
+    asked = _checked(workspace, obj, table, aggregate, column, low, high, by, tuple(keys), where)
     if not (epsilon > 0 and math.isfinite(epsilon)):
         raise InputError(f"epsilon is {epsilon:g}.", hint="Write a number above 0, such as 0.1.")
     _priced(asked, epsilon)  # what cannot be asked at all is told for nothing
     what = {"aggregate": aggregate, "column": column, "by": by, "groups": len(asked.keys) or 1}
-    budget = spend(place.workspace, str(obj["uuid"]), table, epsilon, what)
-    counts, sums = _exact(place, obj, budget, asked)
+    budget = spend(workspace, str(obj["uuid"]), table, epsilon, what, author)
+    counts, sums = _exact(workspace, obj, budget, asked, seconds)
     return PrivateAnswer(tuple(_released(asked, budget, counts, sums, epsilon)), epsilon, budget.left)
 
 
@@ -163,7 +190,9 @@ def _rows(asked: _Asked, values: list[float], within: float | None) -> list[dict
     ]
 
 
-def _exact(place: Place, obj: dict[str, Any], budget: Budget, asked: _Asked) -> tuple[list[int], list[int]]:
+def _exact(
+    workspace: Workspace, obj: dict[str, Any], budget: Budget, asked: _Asked, seconds: float | None
+) -> tuple[list[int], list[int]]:
     """Count and sum, exactly, over the rows that take part; what goes wrong is not told, as it can depend on rows."""
     conditions = [f"(\n{asked.where}\n)"] if asked.where else []
     if asked.column:
@@ -182,24 +211,39 @@ def _exact(place: Place, obj: dict[str, Any], budget: Budget, asked: _Asked) -> 
         person = quoted(budget.unit)
         place_of = f"row_number() OVER (PARTITION BY {person} ORDER BY {group}, {steps})"
         few = f"QUALIFY {person} IS NOT NULL AND {place_of} <= {budget.rows_each:d}"
-    source = Lake(place.workspace).scan(obj)
+    source = Lake(workspace).scan(obj)
     rows = f"SELECT {group} AS g, {steps} AS s FROM {source} {where} {few}"
     query = f"SELECT g, count(*), sum(s)::BIGINT FROM ({rows}) GROUP BY g"
     try:
-        with opened(place.workspace.temporary_folder) as connection:
-            confine(connection, [place.workspace.lake_folder])
-            found = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query).fetchall()}
+        with opened(workspace.temporary_folder) as connection:
+            confine(connection, [workspace.lake_folder])
+            with _ended(connection, seconds):
+                found = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query).fetchall()}
     except Exception as error:
         raise InputError(
             "This cannot be asked of these rows. What it would have cost is spent: an error tells something, too.",
-            hint="Try the condition on rows that you may see first.",
+            hint="Try the condition on rows that you may see first; on a server, ask for what takes less time.",
         ) from (error if isinstance(error, BasculeError) else None)
     keys: tuple[str | None, ...] = asked.keys or (None,)
     return [found.get(key, (0, 0))[0] for key in keys], [found.get(key, (0, 0))[1] for key in keys]
 
 
+@contextmanager
+def _ended(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """End the query that runs when its time is over."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _checked(
-    place: Place,
+    workspace: Workspace,
     obj: dict[str, Any],
     table: str,
     aggregate: Aggregate,
@@ -232,39 +276,39 @@ def _checked(
         raise InputError(f"The {len(keys):,} keys name a group twice, or more than {MOST_GROUPS:,}.")
     for name in (column, by):
         if name is not None:
-            _known(place, obj, table, name)
+            _known(workspace, obj, table, name)
     if column is not None:
-        _number(place, obj, column)
+        _number(workspace, obj, column)
     if where is not None:
-        _row_condition(place, obj, where)
+        _row_condition(workspace, obj, where)
     return _Asked(aggregate, column, float(low), float(high), by, keys, where)
 
 
-def _known(place: Place, obj: dict[str, Any], table: str, column: str) -> None:
-    names = [field.name for field in Lake(place.workspace).schema(obj)]
+def _known(workspace: Workspace, obj: dict[str, Any], table: str, column: str) -> None:
+    names = [field.name for field in Lake(workspace).schema(obj)]
     if column not in names:
         raise NotFound("column", column, names, where=table)
 
 
-def _number(place: Place, obj: dict[str, Any], column: str) -> None:
-    kind = str(Lake(place.workspace).schema(obj).field(column).type)
+def _number(workspace: Workspace, obj: dict[str, Any], column: str) -> None:
+    kind = str(Lake(workspace).schema(obj).field(column).type)
     if not kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal")):
         raise InputError(f"{column} is {kind}: only numbers have a sum.")
 
 
-def _row_condition(place: Place, obj: dict[str, Any], where: str) -> None:
+def _row_condition(workspace: Workspace, obj: dict[str, Any], where: str) -> None:
     """Refuse what is no condition on one row: other tables, subqueries, windows, aggregates, several statements.
 
     The rows that are kept must not depend on other people's rows, or one person could change more than their own.
     """
     if not closes_what_it_opens(where):
         raise InputError("The condition closes a parenthesis that it did not open.", hint="Write one condition.")
-    with opened(place.workspace.temporary_folder) as connection:
+    with opened(workspace.temporary_folder) as connection:
         text = f"SELECT 1 FROM rows_of_it WHERE (\n{where}\n)"
         parse(connection, text)
         tree = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
         document = msgspec.json.decode(tree[0]) if tree else {}
-        confine(connection, [place.workspace.lake_folder])
+        confine(connection, [workspace.lake_folder])
         statements = document.get("statements", [])
         plain = len(statements) == 1 and statements[0]["node"].get("type") == "SELECT_NODE"
         if not plain or not statements[0]["node"].get("where_clause") or _classes(statements[0]["node"]) & _NOT_A_ROWS:
@@ -273,7 +317,7 @@ def _row_condition(place: Place, obj: dict[str, Any], where: str) -> None:
                 hint="Write a condition on columns, such as: age >= 18",
             )
         try:  # columns and types are public: binding says what is wrong, without reading a row
-            connection.sql(f"SELECT 1 FROM {Lake(place.workspace).scan(obj)} WHERE (\n{where}\n) LIMIT 0").fetchall()
+            connection.sql(f"SELECT 1 FROM {Lake(workspace).scan(obj)} WHERE (\n{where}\n) LIMIT 0").fetchall()
         except Exception as error:
             raise InputError(f"The condition cannot be used: {str(error).splitlines()[0]}") from error
 

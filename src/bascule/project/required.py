@@ -145,7 +145,7 @@ def _in_production(model: Object | None) -> int | None:
 def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table | None]:
     """Return what a check said against the state ("" for nothing), and its failing rows."""
     if name.endswith(".sql"):
-        said: Any = state.sql((folder / name).read_text("utf-8"))
+        said: Any = _asked(name, folder, state)
     else:
         said = _called(name, folder, state)
     if said is None or said is True:
@@ -160,6 +160,16 @@ def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table 
         f"The check {name!r} returned {type(said).__name__} {str(said)[:60]!r}.",
         hint="Return None when all is well, else a sentence that says what is not, or an Arrow table of failing rows.",
     )
+
+
+def _asked(name: str, folder: Path, state: MergedState) -> pa.Table:
+    try:
+        return state.sql((folder / name).read_text("utf-8"))
+    except InputError as error:
+        raise InputError(
+            f"The check {name!r} cannot be asked of the state that would land: {error}",
+            hint="Repair the query, as when a table or a column that it names has another name now. Nothing landed.",
+        ) from error
 
 
 def _called(name: str, folder: Path, state: MergedState) -> Any:

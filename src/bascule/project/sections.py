@@ -448,6 +448,16 @@ class Retrain(Section, frozen=True, kw_only=True):
     cooldown: Annotated[Duration, Meta(description="The least time between two that `when` starts.")] = "7d"
 
 
+class Checks(Section, frozen=True, kw_only=True):
+    """How contracts' checks run.
+
+    Attributes:
+        time_limit: how long one check written in Python may take; it is stopped then, and counts as one that failed.
+    """
+
+    time_limit: Annotated[Duration, Meta(description="How long a check written in Python may take.")] = "2m"
+
+
 class Merge(Section, frozen=True, kw_only=True):
     """What a merge into a protected branch must pass, beside contracts and gates.
 
@@ -535,6 +545,7 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     deployment: Deployment | None = None
     monitoring: Monitoring | None = None
     retrain: Retrain | None = None
+    checks: Checks = Checks()
     merge: Merge = Merge()
     forget: Forget = Forget()
     workspace: Workspace = Workspace()

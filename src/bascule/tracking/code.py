@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from bascule.capture import module
 from bascule.store import BlobStore
 
+legible = module("bascule_session").legible
 SUFFIXES = {".py", ".sql", ".toml", ".yaml", ".yml", ".json", ".md", ".txt", ".cfg", ".ini", ".lock", ".ipynb", ".sh"}
 # A text file above this is data, and data is versioned by the lake.
 LARGEST = 1 << 20
@@ -72,7 +74,8 @@ def is_detached(folder: Path) -> bool:
 def _texts(folder: Path) -> list[str]:
     listed = _git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", ".")
     names = listed.split("\0") if listed is not None else _walk(folder)
-    return sorted(name for name in names if name and _is_text(folder / name))
+    # A name that is no UTF-8 has no place in the list, which is JSON.
+    return sorted(name for name in names if name and legible(name) == name and _is_text(folder / name))
 
 
 def _walk(folder: Path) -> list[str]:
@@ -91,7 +94,12 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, or None when there is no git or it says no."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # names of files are bytes
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -143,6 +143,7 @@ class BuildingVerbs(Bound):
         hierarchy: Mapping[str, Path | str] | None = None,
         into: str | None = None,
         to_branch: str | None = None,
+        memory: str | None = None,
     ) -> Release:
         """Write a k-anonymous and l-diverse copy of a table on a branch; see `bascule.lake.privacy.anonymised`.
 
@@ -153,6 +154,7 @@ class BuildingVerbs(Bound):
             hierarchy: by column, a CSV file of what its values are called at coarser levels.
             into: the new table's name; TABLE_anonymous when None.
             to_branch: where it is written; anonymised/TABLE when None.
+            memory: how much it may take, such as `8GB`; half of this machine's when None.
         """
         from bascule.project.anonymising import anonymise_table
 
@@ -167,6 +169,7 @@ class BuildingVerbs(Bound):
             hierarchies=hierarchy,
             into=into,
             branch=to_branch,
+            memory=memory,
         )
 
     def check_contract(self, table: str) -> Report:

@@ -15,6 +15,8 @@ from bascule.catalog.schema import check_results
 from bascule.errors import EnvironmentProblem
 from bascule.history import History, Workspace
 from bascule.lake import Lake
+from bascule.project import admitting
+from bascule.project.holding import check_staged
 from bascule.protocols.iceberg import ENDPOINTS
 from bascule.server import ServerSettings, create_token
 from bascule.server.iceberg import check_endpoints
@@ -117,6 +119,50 @@ def test_a_protected_branch_checks_what_an_engine_writes(catalog: Catalog, local
     back = {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": good["snapshot-id"]}
     catalog.commit(TABLE, back)
     assert history.get("main", "tables/ns.t")["rows"] == 1
+
+
+REFERS = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: other
+version: 1.0.0
+status: active
+schema:
+  - name: ns.other
+    properties:
+      - name: id
+        logicalType: integer
+        quality:
+          - {type: custom, engine: bascule, implementation: {check: relationship, table: ns.t, to: [id]}}
+"""
+
+
+@pytest.mark.parametrize(("table", "text"), [("ns.t", CONTRACT), ("ns.other", REFERS)])
+def test_a_contract_that_comes_between_the_checks_and_the_landing_holds(
+    catalog: Catalog, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, table: str, text: str
+) -> None:
+    lake, history = Lake(local_workspace), local_workspace.history
+    catalog.table()
+    lake.append("ns.other", rows(2))
+    history.create_branch("dev")
+    lake.append("ns.t", rows(3, None), branch="dev")
+    (bad,) = lake.snapshots(history.get("dev", "tables/ns.t"))
+    made: list[int] = []
+
+    def check(*args: Any) -> Any:
+        found = check_staged(*args)
+        made.append(1)
+        if len(made) == 1:  # passed, and now somebody promises something
+            value = {"kind": "contract", "table": table, "text": text}
+            history.commit("main", {f"contracts/{table}": value}, message="Promise")
+        return found
+
+    monkeypatch.setattr(admitting, "check_staged", check)
+    code, _, said = catalog.error("POST", TABLE, {"requirements": [], "updates": added(bad)})
+    assert code == 400
+    assert "Nothing is written to 'main': 1 critical check failed" in said
+    assert len(made) == 1
+    assert history.resolve("main").message == "Promise"
 
 
 def added(snapshot: dict[str, Any]) -> list[dict[str, Any]]:

@@ -215,6 +215,8 @@ def test_writers_at_once_lose_nothing(address: str, catalog: Catalog, local_work
     assert doctor.check(local_workspace).problems == ()
 
 
+# It would rather plan with a package of its own, and falls back to pyiceberg.
+@pytest.mark.filterwarnings("ignore:Iceberg scan planning")
 def test_polars_reads_and_writes(catalog: Catalog, local_workspace: Workspace) -> None:
     polars: Any = pytest.importorskip("polars")
     table = catalog.create_table("ops.t", rows(1).schema)

@@ -8,6 +8,7 @@ from bascule.server.api import (
     models,
     monitoring,
     predictions,
+    privacy,
     runs,
     service,
     tables,
@@ -25,6 +26,7 @@ API = join(
     deployments.ROUTES,
     monitoring.ROUTES,
     predictions.ROUTES,
+    privacy.ROUTES,
 )
 
 __all__ = ["API"]

@@ -8,10 +8,12 @@ import msgspec
 from sqlalchemy import Row, case, func, select
 
 from bascule.catalog import schema
+from bascule.contracts import surprise_text
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, TableDiff
 from bascule.lake.masking import HIDDEN, hidden_names, refuse_raw
+from bascule.project.pasts import usual_at
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.reads.history import CommitInfo, commit_info
 
@@ -56,7 +58,13 @@ class ChecksSummary(msgspec.Struct, frozen=True):
 
 
 class CheckInfo(msgspec.Struct, frozen=True):
-    """One check's verdict, with some failing rows."""
+    """One check's verdict, with some failing rows.
+
+    Attributes:
+        value: what was measured: a number, or the share of failing rows.
+        usual: the bounds that the check's past gave its value then; None when the past was too short.
+        unusual: of a check that passed with a value outside of them, what is to be said of that.
+    """
 
     name: str
     column: str | None
@@ -70,6 +78,9 @@ class CheckInfo(msgspec.Struct, frozen=True):
     at: int
     commit_id: str | None
     run_id: str | None
+    value: float | None
+    usual: tuple[float, float] | None
+    unusual: str | None
 
 
 class TableDetail(msgspec.Struct, frozen=True):
@@ -133,7 +144,8 @@ def checks_at(ws: Workspace, path: str, at: int) -> list[CheckInfo]:
     with ws.catalog.read() as conn:
         rows = conn.execute(wanted).all()
     names = hidden_names(ws)
-    found = [_check(row, names) for row in rows]
+    bounds = {kind: usual_at(ws.catalog, path, at, kind) for kind in {row.looked_at for row in rows if row.looked_at}}
+    found = [_check(row, names, bounds.get(row.looked_at, {}).get(row.check_name)) for row in rows]
     grave = {"critical": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda check: (check.status == "passed", grave.get(check.severity, 3), check.name))
 
@@ -228,12 +240,16 @@ def _summarised(row: Row[Any]) -> ChecksSummary:
     return ChecksSummary(row.at, row.commit_id, row.run_id, int(row.passed), int(row.failed), int(row.warnings))
 
 
-def _check(row: Row[Any], names: frozenset[str]) -> CheckInfo:
+def _check(row: Row[Any], names: frozenset[str], usual: tuple[float, float] | None) -> CheckInfo:
     """Return a result as it may be shown: a sample may be older than the rule that hides one of its columns."""
     rows = msgspec.json.decode(row.sample_json) if row.sample_json else []
     is_hidden = (row.column_name or "").casefold() in names
     if names and isinstance(rows, list):
         rows = [{c: HIDDEN if c.casefold() in names else v for c, v in one.items()} for one in rows]
+    value = None if is_hidden else row.value
+    told = None
+    if row.status == "passed" and value is not None and usual is not None and not usual[0] <= value <= usual[1]:
+        told = surprise_text(value, usual, is_share=row.failed_rows is not None)
     return CheckInfo(
         name=row.check_name,
         column=row.column_name,
@@ -247,6 +263,9 @@ def _check(row: Row[Any], names: frozenset[str]) -> CheckInfo:
         at=row.at,
         commit_id=row.commit_id,
         run_id=row.run_id,
+        value=value,
+        usual=None if value is None else usual,
+        unusual=told,
     )
 
 

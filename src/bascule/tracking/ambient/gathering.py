@@ -12,8 +12,9 @@ from blake3 import blake3
 
 from bascule.capture import module
 from bascule.catalog import now
+from bascule.errors import BasculeError
 from bascule.tracking.ambient.journal import Block, Entry, records, whole
-from bascule.tracking.ambient.kinds import KINDS, warn
+from bascule.tracking.ambient.kinds import KINDS, ended, warn
 from bascule.tracking.ambient.session import Session
 from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told
 
@@ -140,7 +141,7 @@ def _entry(found: Batch, own: str, entry: Entry) -> None:
     elif kind in KINDS:
         try:
             KINDS[kind](run, entry)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (BasculeError, KeyError, TypeError, ValueError, OSError) as error:
             warn(run, f"an entry of the kind {kind!r} is left out: {type(error).__name__}: {error}")
 
 
@@ -149,7 +150,7 @@ def _finished(seen: dict[str, list[Entry]]) -> Finished:
     error = str(seen["exception"][-1].get("text")) if seen["exception"] else None
     own = [entry for entry in seen["finish"] if not entry.get("run")]
     if own:
-        return Finished(str(own[-1]["status"]), own[-1].get("error"), int(own[-1]["at"]))
+        return ended(own[-1])
     if not seen["exit"]:
         return Finished("failed", error or "Its process ended without a word: killed, or the machine stopped.", now())
     code, at = seen["exit"][-1].get("code"), int(seen["exit"][-1]["at"])

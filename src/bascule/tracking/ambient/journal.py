@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import msgspec
 from bascule.capture import module
 
 _written = module("bascule_journal")
+_legible = module("bascule_session").legible
 SUFFIX: str = _written.SUFFIX
 # So much is read of a journal at once, and so much more as one record needs.
 AT_ONCE = 1 << 20
@@ -102,26 +104,37 @@ def _record(data: bytes, at: int, size: int) -> Record | None:
 
 
 def _entry(payload: bytes) -> Entry:
-    try:
-        found = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        found = _lenient(payload)
+    found = _lenient(payload)
     if not isinstance(found, dict):
         raise ValueError("An entry is an object.")
     return found
 
 
 def _lenient(payload: bytes) -> Any:
-    """Read what Python's own encoder writes of numbers that JSON does not have."""
-    import json
+    """Read JSON, also what only Python's own encoder writes: numbers that are none, and texts that are no UTF-8.
 
-    return json.loads(payload)
+    All texts are legible then, but for `path`: a file is found by the name that it has.
+    """
+    try:
+        found = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        found = json.loads(payload)
+    else:
+        if b"\\u0000" not in payload:
+            return found
+    if isinstance(found, dict) and "path" in found:
+        return {**_legible(found), "path": found["path"]}
+    return _legible(found)
 
 
 def _block(payload: bytes) -> Block:
     head = _written.BLOCK.size
     _, count, length = _written.BLOCK.unpack_from(payload)
-    labels = msgspec.json.decode(payload[head : head + length], type=list[str])
+    text = payload[head : head + length]
+    try:
+        labels = msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        labels = json.loads(text)
     names = [_parts(label) for label in labels]
     at = head + length
     columns: list[Any] = []
@@ -141,4 +154,4 @@ def _block(payload: bytes) -> Block:
 
 def _parts(label: str) -> tuple[str, str]:
     run, between, key = label.partition(_written.BETWEEN)
-    return (run, key) if between else ("", label)
+    return (run, _legible(key)) if between else ("", _legible(label))

@@ -12,6 +12,7 @@ from bascule.tracking.ambient import meanings
 from bascule.tracking.ambient.environs import environment_of
 from bascule.tracking.ambient.journal import Entry
 from bascule.tracking.ambient.told import Begun, Finished, Told
+from bascule.tracking.status import ENDED
 
 Meaning = Callable[[Told, Entry], None]
 # Warnings are for people: the first few tell the story.
@@ -71,7 +72,15 @@ def child(run: Told, entry: Entry) -> None:
 
 def finish(run: Told, entry: Entry) -> None:
     """A run that was begun by name was closed."""
-    run.finished = Finished(entry["status"], entry.get("error"), entry["at"])
+    run.finished = ended(entry)
+
+
+def ended(entry: Entry) -> Finished:
+    """Return how a run was closed; a word that is none of ours is told as a failure."""
+    status, error = str(entry["status"]), entry.get("error")
+    if status not in ENDED:
+        status, error = "failed", error or f"It was closed as {status[:60]!r}."
+    return Finished(status, error, int(entry["at"]))
 
 
 def warning(run: Told, entry: Entry) -> None:

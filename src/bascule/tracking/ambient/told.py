@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from bascule.capture import module
 from bascule.tracking.ambient.findings import Findings
+from bascule.tracking.artifacts import confined
 
+legible = module("bascule_session").legible
 LONGEST_NAME = 250  # of a parameter, a metric, a tag, and a path that was touched
 
 
@@ -90,11 +93,14 @@ class Told(msgspec.Struct):
 
     def reads(self, path: str, version: str, rows: int | None = None, size: int | None = None) -> None:
         """Say what was read."""
-        self.touched.append(Touch("in", path[-LONGEST_NAME:], version[:80], rows, size))
+        self._touch("in", path, version, rows, size)
 
     def writes(self, path: str, version: str, rows: int | None = None, size: int | None = None) -> None:
         """Say what was written."""
-        self.touched.append(Touch("out", path[-LONGEST_NAME:], version[:80], rows, size))
+        self._touch("out", path, version, rows, size)
+
+    def _touch(self, direction: str, path: str, version: str, rows: int | None, size: int | None) -> None:
+        self.touched.append(Touch(direction, legible(path)[-LONGEST_NAME:], version[:80], rows, size))
 
     def keep(self, path: Path) -> str:
         """Have a file's content kept in the store, and return its digest.
@@ -111,7 +117,9 @@ class Told(msgspec.Struct):
 
         Raises:
             OSError: when it cannot be read.
+            InputError: when the path leads out of the run's folder, or no system takes it.
         """
+        name = confined(name)
         self.artifacts[name] = str(path)
         self.writes(f"artifacts/{name}", digest_of_file(path), size=path.stat().st_size)
 

@@ -40,14 +40,19 @@ def execute(path: str) -> int:
     """Execute a notebook's cells in their order, in its folder, and keep the executed notebook with the run.
 
     Returns:
-        0; or 1 when a cell raised, and those after it did not run.
+        0; 1 when a cell raised, and those after it did not run; 2 when it is no notebook.
     """
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:  # each version of nbformat has its own
+        print(f"bascule: {path} is no notebook that can be read: {error}", file=sys.stderr)
+        watch.note({"kind": "exception", "text": f"{type(error).__name__}: {error}"[:1000], "trace": ""})
+        return 2
     kernel = notebook.metadata.get("kernelspec", {}).get("name", "python3")
     try:
         KernelSpecManager().get_kernel_spec(kernel)
@@ -55,7 +60,8 @@ def execute(path: str) -> int:
         print(f"bascule: there is no kernel {kernel!r} here; python3 is used.", file=sys.stderr)
         kernel = "python3"
     place = {"metadata": {"path": os.path.dirname(os.path.abspath(path))}}
-    client = NotebookClient(notebook, kernel_name=kernel, timeout=None, resources=place)
+    # Without the times of its cells the executed notebook comes out the same when it is reproduced.
+    client = NotebookClient(notebook, kernel_name=kernel, timeout=None, resources=place, record_timing=False)
     code = 0
     try:
         client.execute()

@@ -25,6 +25,12 @@ from bascule_journal import BETWEEN, MOST_POINTS, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
+STATUSES = ("done", "failed", "cancelled")
+# Steps are whole numbers of 64 bits.
+MOST_STEP = 2**63 - 1
+# What stores and other systems take for something else in a name.
+NO_NAME = set("\\#?\0")
+LONGEST_NAME = 255
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 _now: ContextVar[ActiveRun | None] = ContextVar("bascule_run", default=None)
@@ -88,19 +94,19 @@ class ActiveRun:
             step: whole; by default one more than the metric's last.
 
         Raises:
-            TypeError: for a value that is no number.
+            TypeError, ValueError: for a value that is no number, or a step of more than 64 bits.
         """
         journal = watch._journal
         if journal is None:
             return
-        if step is not None and type(step) is not int:
-            step = int(step)
+        if step is not None and (type(step) is not int or not -MOST_STEP <= step <= MOST_STEP):
+            step = _whole(step)
         at = time_ns()
         waiting = journal.waiting
         before = self._before
         for key, value in values.items():
             if type(value) is not float:
-                value = float(value)
+                value = _number(key, value)
             place = self._next(key) if step is None else step
             waiting.append((before + key if before else key, value, place, at))
         if at >= journal.due or len(waiting) >= MOST_POINTS:
@@ -108,7 +114,8 @@ class ActiveRun:
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
-        self._point(watch.active(), key, float(value), self._next(key) if step is None else int(step), time_ns())
+        key, number = _named(key), _number(key, value)
+        self._point(watch.active(), key, number, self._next(key) if step is None else _whole(step), time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -116,13 +123,13 @@ class ActiveRun:
         Raises:
             ValueError: when there are not as many steps as values.
         """
-        told = array("d", [float(one) for one in values])
+        key, told = _named(key), array("d", [_number(key, one) for one in values])
         if steps is None:
             first = self._next(key)
             marks: Iterable[int] = range(first, first + len(told))
             self._steps[key] = first + len(told) - 1
         else:
-            marks = [int(one) for one in steps]
+            marks = [_whole(one) for one in steps]
             if len(marks) != len(told):
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
         journal = watch.active()
@@ -134,7 +141,9 @@ class ActiveRun:
         self.params({key: value})
 
     def params(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Say parameters."""
+        """Say parameters: a dict, or names and values."""
+        if values is not None and not isinstance(values, Mapping):
+            raise TypeError(f"Parameters are a dict of names and values; {type(values).__name__} is none.")
         told = {str(key): _plain(value) for key, value in {**(values or {}), **more}.items()}
         watch.note(self._of({"kind": "params", "values": told}))
 
@@ -143,7 +152,20 @@ class ActiveRun:
         watch.note(self._of({"kind": "tags", "values": {str(key): str(value)}}))
 
     def reads(self, path: str | os.PathLike[str], version: str | None = None) -> None:
-        """Say that something was read: a file, whose content is its version, or anything that has one."""
+        """Say that something was read: a file, whose content is its version, or anything that has one.
+
+        Of a folder without a version each file was.
+
+        Raises:
+            FileNotFoundError: when no version is given, and there is nothing at the path.
+        """
+        if version is None and os.path.isdir(path):
+            for folder, _, files in os.walk(path):
+                for one in sorted(files):
+                    self._touches("r", os.path.join(folder, one), None)
+            return
+        if version is None and not os.path.exists(path):
+            raise FileNotFoundError(f"There is no file {os.fspath(path)!r}; what is none needs version=….")
         self._touches("r", path, version)
 
     def writes(self, path: str | os.PathLike[str], version: str | None = None) -> None:
@@ -178,7 +200,13 @@ class ActiveRun:
             self._keep_file(place, wanted)
 
     def text(self, name: str, text: str) -> None:
-        """Keep a text as an artifact; a name without a suffix gets `.txt`."""
+        """Keep a text as an artifact; a name without a suffix gets `.txt`.
+
+        Raises:
+            TypeError: when it is no text.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"{type(text).__name__} is no text; bytes are kept by run.artifact(data, name='…').")
         self._keep(text.encode(), name if os.path.splitext(name)[1] else f"{name}.txt")
 
     def figure(self, name: str, figure: Any) -> None:
@@ -236,7 +264,13 @@ class ActiveRun:
         return _child(self, name, more)
 
     def finish(self, status: str = "done", error: str | None = None) -> None:
-        """Close the run, once: done, failed or cancelled. A `with` block does so."""
+        """Close the run, once: done, failed or cancelled. A `with` block does so.
+
+        Raises:
+            ValueError: for another status; the run goes on.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"A run ends as one of {', '.join(STATUSES)}; {status!r} is none of them.")
         if not self._open:
             return
         self._open = False
@@ -270,6 +304,12 @@ class ActiveRun:
         clean = name.replace("\\", "/")
         if clean.startswith("/") or ".." in clean.split("/") or not clean.strip("/"):
             raise ValueError(f"{name!r} is no name for an artifact: it must stay in the run's folder.")
+        if (
+            NO_NAME & set(clean)
+            or not clean.isprintable()
+            or max(len(part.encode()) for part in clean.split("/")) > LONGEST_NAME
+        ):
+            raise ValueError(f"{name[:60]!r} is no name for an artifact: it has # or ?, is not printable or too long.")
         place = watch.keep(data)
         if place is not None:
             watch.note(self._of({"kind": "artifact", "name": clean, "path": place, "size": len(data)}))
@@ -298,8 +338,10 @@ def start(
         follow: start the process that brings the journal in while the run goes on.
 
     Raises:
+        TypeError: tags or parameters that are no dict.
         ValueError: an id that can be none.
     """
+    tags, params = _plain_all(tags or {}), _plain_all(params or {})
     above = _now.get()
     watched = joined()
     wanted = id or (None if watched is not None else os.environ.get(session.RUN)) or None
@@ -445,7 +487,30 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _named(key: Any) -> str:
+    if not isinstance(key, str) or not key or BETWEEN in key:
+        raise ValueError(f"{key!r} is no name of a metric.")
+    return key
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"The metric {key!r} is given {repr(value)[:60]}, which is no number.") from None
+
+
+def _whole(step: Any) -> int:
+    number = int(step)
+    if not -MOST_STEP <= number <= MOST_STEP:
+        raise ValueError(f"A step is a whole number of 64 bits; {number} is none.")
+    return number
+
+
 def _plain_all(values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"Parameters and tags are a dict of names and values; {type(values).__name__} is none.")
     return {str(key): _plain(value) for key, value in values.items()}
 
 

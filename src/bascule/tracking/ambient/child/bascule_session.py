@@ -141,7 +141,7 @@ def create(
         try:
             os.makedirs(os.path.join(folder, BLOBS), mode=0o700)
             _write(os.path.join(folder, OWNER), this_process())
-            _write(os.path.join(folder, HEADER), json.dumps(header))
+            _write(os.path.join(folder, HEADER), json.dumps(legible(header)))
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             problem = error
@@ -160,6 +160,21 @@ def header_of(folder: str) -> dict[str, Any]:
 def own(folder: str) -> None:
     """Make this process the one whose end is the session's."""
     _write(os.path.join(folder, OWNER), this_process())
+
+
+def legible(value: Any) -> Any:
+    """Return a value with all of its texts as every database takes them.
+
+    A file's name or an argument may hold bytes that are no UTF-8, which Python has as lone surrogates; those, and NUL,
+    are written as people write them: `\\udcff`, `\\x00`.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    if isinstance(value, list):
+        return [legible(one) for one in value]
+    if isinstance(value, dict):
+        return {legible(key): legible(one) for key, one in value.items()}
+    return value
 
 
 def checked_run(run: str) -> str:
