@@ -242,6 +242,8 @@ WRONG = [
     ("check: mean", "check: maen", "schema[0].properties[3].quality[0].implementation.check", "Did you mean 'mean'"),
     ("minimumRows: 30", "minRows: 30", "schema[0].properties[3].quality[0].implementation", "'minimumRows'"),
     ("between: [1, 5], ", "", "schema[0].properties[3].quality[0].implementation", "Say what the value must be"),
+    ("minimum: 0", "minimum: x", "schema[0].properties[3].logicalTypeOptions.minimum", "number"),
+    ("minimum: 0", "pattern: (a", "schema[0].properties[3].logicalTypeOptions.pattern", "missing )"),
     ("multipleOf: 0.01", "multipleOf: -1", "schema[0].properties[3].logicalTypeOptions.multipleOf", "over 0"),
     ("- name: price", "- name: state", "schema[0].properties[3]", "declared twice"),
     ("to: shops.code", "to: shops", "schema[0].properties[1].relationships[0].to", "table.column"),

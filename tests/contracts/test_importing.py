@@ -301,6 +301,22 @@ def test_a_json_schema(connection: duckdb.DuckDBPyConnection) -> None:
     assert "size range" in failing(contract, connection)
 
 
+def test_what_a_json_schema_gets_wrong_is_told_and_not_asked() -> None:
+    properties = {
+        "a": {"type": "string", "pattern": "("},
+        "b": {"type": "number", "minimum": "x"},
+        "c": {"type": "int"},
+    }
+    done, contract = brought({"properties": {**properties, "d": 7, "e": True}})
+    assert {(one.where, one.what) for one in done.left_out} == {
+        ("a", "pattern"),
+        ("b", "minimum"),
+        ("c", "type int"),
+        ("d", "7"),
+    }
+    assert not [name for name in asked(contract) if name.split()[1] in ("pattern", "range")]
+
+
 def test_avro() -> None:
     done, contract = brought(
         {
@@ -344,7 +360,9 @@ def test_avro() -> None:
         ("[1, 2]", InputError, "holds no keys and values"),
         ('{"expectations": 3}', InputError, "is not as great-expectations writes it"),
         ('{"expectations": [{"type": "expect_column_values_to_be_between", "kwargs": 3}]}', InputError, "is not as"),
-        ('{"type": "record", "fields": [{"type": "int"}]}', InputError, "is not as avro writes it"),
+        ('{"expectations": [{"type": "a"}, 17]}', InputError, "expectation 2 has no type and kwargs: 17"),
+        ('{"properties": {"a": {}}, "required": "a"}', InputError, "`required` is no list of names: 'a'"),
+        ('{"type": "record", "fields": [{"type": "int"}]}', InputError, "is not as avro writes it: 'name' is missing"),
         ("models: []", InputError, "no model, source, seed or snapshot"),
         ("a: &a [1]\nb: [" + ", ".join(["*a"] * 300_000) + "]", ProjectFileError, "values once its aliases"),
     ],

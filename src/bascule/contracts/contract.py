@@ -14,7 +14,7 @@ from bascule.contracts.document import Node, parse_document
 from bascule.contracts.families import LOGICAL_TYPES, Family, family_of
 from bascule.contracts.masks import read_mask
 from bascule.contracts.relationships import read_relationships
-from bascule.contracts.rules import NotRun, Scope, custom_properties, known_keys, range_end, scalars, seconds
+from bascule.contracts.rules import NotRun, Scope, custom_properties, known_keys, pattern, range_end, scalars, seconds
 from bascule.contracts.vocabulary import FORMATS, OBJECT_KEYS, OPTION_KEYS, PRIVATE, PROPERTY_KEYS, TOP_KEYS
 from bascule.errors import NotFound
 from bascule.lake.masking import Mask
@@ -240,6 +240,10 @@ class _Builder:
         options = prop.get("logicalTypeOptions")
         if options is not None:
             known_keys(options, OPTION_KEYS, "logical type option")
+            kind = prop.get("logicalType")
+            if kind is not None and kind.value in ("integer", "number"):
+                for end in filter(None, map(options.get, _ENDS)):
+                    end.number()
             for rule in _option_rules(name, options):
                 self._add(Check("", rule, line=options.line))
         self._rules(prop, self.scope.at(name))
@@ -281,19 +285,20 @@ class _Builder:
         return self.scope.names.get(column)
 
 
+_ENDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
 def _option_rules(name: str, options: Node) -> Iterator[checks.RowRule]:
-    low, high, above, below = (
-        range_end(options, key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-    )
+    low, high, above, below = (range_end(options, key) for key in _ENDS)
     if (low, high, above, below) != (None, None, None, None):
         yield checks.Between(name, low, high, above, below)
     shortest = options.get("minLength") or options.get("minItems")
     longest = options.get("maxLength") or options.get("maxItems")
     if shortest or longest:
         yield checks.Length(name, shortest.count() if shortest else None, longest.count() if longest else None)
-    pattern, form, multiple = options.get("pattern"), options.get("format"), options.get("multipleOf")
-    if pattern:
-        yield checks.Matches(name, pattern.text())
+    written, form, multiple = options.get("pattern"), options.get("format"), options.get("multipleOf")
+    if written:
+        yield checks.Matches(name, pattern(written))
     if form and form.text() in FORMATS:
         yield checks.Matches(name, FORMATS[form.text()])
     if multiple:

@@ -18,6 +18,7 @@ from bascule.contracts.rules import (
     column_names,
     known_keys,
     optional_text,
+    pattern,
     range_end,
     read_bound,
     read_standard_rule,
@@ -242,7 +243,7 @@ KINDS: dict[str, _Kind] = {
     "outliers": _Kind(_outliers, keys=("fences", "reference")),
     "python": _Kind(_called, keys=("function",), common=()),
     "pattern": _Kind(
-        lambda node, scope: checks.Matches(_column(node, scope), node.require("pattern").text()), keys=("pattern",)
+        lambda node, scope: checks.Matches(_column(node, scope), pattern(node.require("pattern"))), keys=("pattern",)
     ),
     "length": _Kind(_length, keys=("minimum", "maximum")),
     "unique": _Kind(lambda node, scope: checks.Unique(_columns(node, scope)), keys=("columns",)),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, cast
+
+import duckdb
 
 from bascule.contracts import checks
 from bascule.contracts.checks import Bound, Check, Operator, Rule, Scalar
@@ -132,10 +135,10 @@ def _value_rule(metric: str, node: Node, arguments: Node | None, column: str) ->
     if metric == "missingValues":
         return checks.NotMissing(column, scalars(arguments.require("missingValues")))
     known_keys(arguments, ("validValues", "pattern"), "argument of invalidValues", strict=True)
-    values, pattern = arguments.get("validValues"), arguments.get("pattern")
-    if (values is None) == (pattern is None):
+    values, written = arguments.get("validValues"), arguments.get("pattern")
+    if (values is None) == (written is None):
         arguments.fail("`invalidValues` needs either `validValues` or `pattern`.")
-    return checks.OneOf(column, scalars(values)) if values else checks.Matches(column, cast(Node, pattern).text())
+    return checks.OneOf(column, scalars(values)) if values else checks.Matches(column, pattern(cast(Node, written)))
 
 
 def _duplicate_columns(node: Node, arguments: Node | None, scope: Scope) -> tuple[str, ...]:
@@ -202,6 +205,29 @@ def scalars(node: Node) -> tuple[Scalar, ...]:
     if not values:
         node.fail("Expected at least one value.")
     return tuple(item.value for item in values)
+
+
+def pattern(node: Node) -> str:
+    """A regular expression that RE2 reads."""
+    wrong = unreadable(node.text())
+    if wrong:
+        node.fail(f"The pattern {node.text()[:60]!r} is none that RE2 reads: {wrong}.")
+    return node.text()
+
+
+@cache
+def unreadable(written: str) -> str:
+    """Return why RE2 cannot read a pattern; nothing when it can."""
+    try:
+        _engine().cursor().execute("SELECT regexp_matches('', $1)", [written]).fetchall()
+    except duckdb.Error as error:
+        return str(error).removeprefix("Invalid Input Error: ").splitlines()[0]
+    return ""
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
 
 
 def range_end(node: Node, key: str) -> Scalar:

@@ -224,7 +224,11 @@ def _is_file(name: str) -> bool:
 
 
 def _text(file: Path) -> str:
+    if not file.exists():
+        raise NotFound("file", str(file))
     try:
         return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text: {error}", hint="Name a file in UTF-8.") from error
+        raise InputError(
+            f"{file} cannot be read as text: {getattr(error, 'strerror', None) or error}", hint="Name a file in UTF-8."
+        ) from error

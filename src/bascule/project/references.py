@@ -43,9 +43,8 @@ def _contracts(project: ProjectFile) -> None:
     for table, contract in project.contract.items():
         key = ("contract", table)
         if table not in project.source:
-            raise project.problem(
-                key, f"there is no [source.{table}].", suggestion(table, list(project.source), "source")
-            )
+            hint = f"{suggestion(table, list(project.source), 'source')} A table that came by hand needs one, too."
+            raise project.problem(key, f"there is no [source.{table}].", hint)
         if not project.path(contract.file).is_file():
             hint = "Write one, or remove the section."
             raise project.problem((*key, "file"), f"there is no file {contract.file}.", hint)

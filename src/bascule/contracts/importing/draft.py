@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bascule.contracts.rules import unreadable
 from bascule.contracts.writing import comment, scalar
 
 #: What Python's and JavaScript's patterns can say and RE2 cannot.
@@ -96,6 +97,8 @@ class Draft:
             self.refuse(where, what, "it has no pattern")
         elif _BEYOND_RE2.search(pattern):
             self.refuse(where, what, f"the pattern {pattern[:60]!r} looks around, refers back or is possessive")
+        elif wrong := unreadable(pattern):
+            self.refuse(where, what, f"the pattern {pattern[:60]!r} is none that RE2 reads: {wrong}")
         else:
             return pattern
         return None

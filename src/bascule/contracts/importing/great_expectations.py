@@ -65,6 +65,9 @@ class _Expectation:
 def read(document: Mapping[str, Any], table: str) -> Draft:
     """Return the contract that a suite asks, expectation by expectation."""
     draft = Draft(table, "a Great Expectations suite")
+    for place, one in enumerate(document["expectations"], 1):
+        if not isinstance(one, Mapping) or not isinstance(one.get("kwargs", {}), Mapping):
+            raise ValueError(f"expectation {place} has no type and kwargs: {str(one)[:80]}")
     strict = {
         str(one.get("kwargs", {}).get("column"))
         for one in document["expectations"]
@@ -84,7 +87,7 @@ def read(document: Mapping[str, Any], table: str) -> Draft:
         elif one.kind in _READERS:
             _READERS[one.kind](one)
         else:
-            one.refuse("it has no equal in a contract")
+            one.refuse("it has no equal in a contract" if one.kind else "it has no type")
     return draft
 
 

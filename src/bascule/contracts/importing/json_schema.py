@@ -30,7 +30,10 @@ def read(document: Mapping[str, Any], table: str) -> Draft:
     draft.description = " ".join(str(root.get("description") or "").split())
     if root.get("additionalProperties") is False:
         draft.unexpected = "refuse"
-    required = set(root.get("required") or ())
+    listed = root.get("required") or []
+    if not isinstance(listed, list):
+        raise ValueError(f"`required` is no list of names: {str(listed)[:60]!r}")
+    required = set(map(str, listed))
     definitions = {**(document.get("definitions") or {}), **(document.get("$defs") or {})}
     for name, schema in (root.get("properties") or {}).items():
         _property(draft, str(name), schema, name in required, definitions)
@@ -50,6 +53,8 @@ def _property(draft: Draft, name: str, schema: Any, required: bool, definitions:
     if not isinstance(schema, Mapping):
         if schema is False:
             draft.refuse(name, "false", "a column that may never be there")
+        elif schema is not True:
+            draft.refuse(name, str(schema)[:60], "it is no schema")
         return
     schema = _resolved(schema, definitions)
     kinds = _kinds(schema)
@@ -70,6 +75,8 @@ def _property(draft: Draft, name: str, schema: Any, required: bool, definitions:
         draft.refuse(name, "required", "null is a value where no type is said")
     named = [kind for kind in kinds if kind != "null"]
     kind = named[0] if len(named) == 1 and named[0] in _TYPES else None
+    if len(named) == 1 and kind is None:
+        draft.refuse(name, f"type {named[0]}", "JSON Schema knows no such type")
     if len(named) > 1:
         draft.refuse(name, f"type {', '.join(named)}", "a column has one type")
     if kind is not None:
@@ -89,8 +96,10 @@ def _asked(draft: Draft, column: dict[str, Any], name: str, schema: Mapping[str,
             if schema[key] and end in schema:
                 options[key] = schema[end]
                 options.pop(end, None)
-        else:
+        elif isinstance(schema[key], int | float):
             options.setdefault(key, schema[key])
+        else:
+            draft.refuse(name, key, f"{str(schema[key])[:60]!r} is no number")
     for key in ("minLength", "maxLength", "minItems", "maxItems"):
         if key in schema and kind is not None:
             if key in _SIZES.get(kind, ()) and column.get("logicalType") == kind:

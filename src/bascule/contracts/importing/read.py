@@ -51,9 +51,9 @@ def import_contract(text: str, file: str, *, table: str | None = None, form: str
     try:
         draft = _READERS[chosen](document, table or "")
     except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{file} is not as {chosen} writes it: {type(error).__name__}: {error}", hint="Write it anew with the tool."
-        ) from error
+        said = {ValueError: str(error), KeyError: f"{error} is missing"}
+        told = said.get(type(error), f"{type(error).__name__}: {error}")
+        raise InputError(f"{file} is not as {chosen} writes it: {told}", hint="Write it anew with the tool.") from error
     draft.table = draft.table or name
     if not draft.columns and not draft.rules:
         draft.refuse(file, "the whole file", "nothing in it can be asked by a contract")

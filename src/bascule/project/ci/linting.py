@@ -82,7 +82,9 @@ def _look(file: Path) -> None:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text: {error}", hint="Save it as UTF-8 text.") from error
+        raise InputError(
+            f"{file} cannot be read as text: {getattr(error, 'strerror', None) or error}", hint="Save it as UTF-8 text."
+        ) from error
     schema = parse_document(text, file).get("schema")
     tables = [(one.get("physicalName") or one.require("name")).text() for one in schema.items()] if schema else []
     for table in tables:

@@ -81,7 +81,9 @@ def put(place: Place, environ: Mapping[str, str], file: Path, **options: Any) ->
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text: {error}", hint="Name a Markdown file.") from error
+        raise InputError(
+            f"{file} cannot be read as text: {getattr(error, 'strerror', None) or error}", hint="Name a Markdown file."
+        ) from error
     marker = marker_of(_name(place))
     text = text if text.startswith(marker) else f"{marker}\n{text}"
     return post(job, cut(text, comments_of(job, **options).limit), marker, **options)
