@@ -192,7 +192,23 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     return "skops", data, _signature(inputs, "binary" if len(texts) == 2 else "multiclass", len(texts), texts)
 
 
+def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
+    from bascule.training.foreign import open_catboost
+
+    if str(flavor.get("save_format", "cbm")) != "cbm":
+        raise InputError("This CatBoost model is not in its own format.", hint="Log it with format='cbm'.")
+    data = _data(flavor, "data", read)
+    model = open_catboost(data)
+    names = [str(one) for one in model.feature_names_]
+    inputs = _fitting(columns, names, len(names))
+    classes = () if flavor.get("model_type") == "CatBoostRegressor" else tuple(str(one) for one in model.classes_)
+    if len(classes) < 2:
+        return "catboost", data, _signature(inputs, "regression", 1)
+    return "catboost", data, _signature(inputs, "binary" if len(classes) == 2 else "multiclass", len(classes), classes)
+
+
 _FLAVORS: dict[str, Callable[[Mapping[str, Any], Read, Columns], tuple[str, bytes, Signature]]] = {
+    "catboost": _of_catboost,
     "lightgbm": _of_lightgbm,
     "xgboost": _of_xgboost,
     "onnx": _of_onnx,

@@ -1,11 +1,12 @@
 """Formats of models that other tools write, of those that run no code when they are read: skops, ONNX, XGBoost's own.
 
-A skops file names the types in it, and one with a type that skops does not know as harmless is refused, whatever the
-file itself says to trust.
+A skops file names the types in it, and one with a type that is not known as harmless is refused, whatever the file
+itself says to trust. Trees are arrays that scikit-learn's own code follows unseen, so they are looked at first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,24 @@ from bascule.training.signature import Signature
 from bascule.training.threads import calm_threads
 
 
+# Types of scikit-learn and NumPy that skops leaves to its caller: data, and trees, which `_demand_sound` looks at.
+HARMLESS = frozenset(
+    (
+        "numpy.dtype",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+    )
+)
+DEEPEST = 32
+
+
 def open_skops(model: bytes) -> Any:
     """Return the estimator in a skops file.
 
     Raises:
-        InputError: the bytes are none, or hold types that are not known as harmless.
+        InputError: the bytes are none, or hold types that are not known as harmless, or trees that lead astray.
         MissingExtra: skops or scikit-learn is not installed.
     """
     calm_threads()
@@ -29,13 +43,15 @@ def open_skops(model: bytes) -> Any:
     except ImportError:
         raise MissingExtra("Models in skops files", "models") from None
     try:
-        unknown = skops.get_untrusted_types(data=model)
-        if unknown:
+        asked = skops.get_untrusted_types(data=model)
+        if unknown := set(asked) - HARMLESS:
             raise InputError(
                 f"This skops file holds types that are not known as harmless: {', '.join(sorted(unknown)[:5])}.",
                 hint="Log a model of scikit-learn's own classes, or log it as ONNX.",
             )
-        return skops.loads(model, trusted=[])
+        estimator = skops.loads(model, trusted=asked)
+        _demand_sound(estimator)
+        return estimator
     except InputError:
         raise
     except Exception as error:  # whatever a damaged zip file or an estimator of another release may raise
@@ -43,6 +59,49 @@ def open_skops(model: bytes) -> Any:
             f"This is no skops file that can be read here: {type(error).__name__}: {str(error)[:200]}.",
             hint="Check that scikit-learn here is not older than the one that wrote it.",
         ) from None
+
+
+def _demand_sound(estimator: Any) -> None:
+    """Refuse trees whose nodes lead out of them: the compiled code that follows them does not look.
+
+    Raises:
+        InputError: a tree is one of those.
+    """
+    for tree in _trees_in(estimator, DEEPEST, set()):
+        told = getattr(tree, "nodes", None)
+        if told is None:
+            left, right, features = tree.children_left, tree.children_right, tree.feature
+            leaf, width = left == -1, tree.n_features
+        else:
+            left, right, features = (told[name].astype(np.int64) for name in ("left", "right", "feature_idx"))
+            leaf, width = told["is_leaf"] != 0, None
+        places, count = np.arange(len(left)), len(left)
+        sound = (left > places) & (right > places) & (left < count) & (right < count) & (features >= 0)
+        if width is not None:
+            sound &= features < width
+        if not count or not (leaf | sound).all():
+            raise InputError("A tree in this skops file leads out of itself.", hint="Log the model again.")
+
+
+def _trees_in(value: Any, deep: int, seen: set[int]) -> Iterator[Any]:
+    if id(value) in seen or isinstance(value, (str, bytes, int, float, type)):
+        return
+    seen.add(id(value))
+    if type(value).__name__ in ("Tree", "TreePredictor"):
+        yield value
+        return
+    if not deep:
+        raise InputError(f"This skops file nests more than {DEEPEST} deep.", hint="Log the model's last step alone.")
+    if isinstance(value, dict):
+        parts: Any = value.values()
+    elif isinstance(value, (list, tuple, set)):
+        parts = value
+    elif isinstance(value, np.ndarray):
+        parts = value.ravel() if value.dtype == object else ()
+    else:
+        parts = getattr(value, "__dict__", {}).values()
+    for one in parts:
+        yield from _trees_in(one, deep - 1, seen)
 
 
 class SkopsPredictor:
@@ -131,6 +190,11 @@ class OnnxPredictor:
             probabilities_of(session) if self._task != "regression" else (value_of(session), False)
         )
         self._width = len(signature.inputs)
+
+    @property
+    def output(self) -> str:
+        """The name of what is read of the model's outputs."""
+        return self._output
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
@@ -233,3 +297,63 @@ def load_xgboost(model: bytes, signature: Signature) -> Predictor:
             f"The model reads {booster.num_features()} inputs; its signature says {len(signature.inputs)}."
         )
     return XgboostPredictor(booster, signature)
+
+
+def open_catboost(model: bytes) -> Any:
+    """Return the model in CatBoost's own file (`cbm`).
+
+    Raises:
+        InputError: the bytes are none.
+        EnvironmentProblem: CatBoost is not installed.
+    """
+    try:
+        import catboost
+    except ImportError:
+        raise EnvironmentProblem(
+            "CatBoost models need the package catboost, which is not installed.", hint="Install it: pip install catboost"
+        ) from None
+    if not model.startswith(b"CBM1"):
+        raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")
+    found = catboost.CatBoost()
+    try:
+        found.load_model(blob=bytearray(model), format="cbm")
+    except Exception as error:  # its library raises its own error for everything
+        raise InputError(f"CatBoost cannot read this model: {str(error)[:200]}.") from None
+    return found
+
+
+_CATBOOST_ANSWERS = {"binary": "Probability", "multiclass": "Probability", "regression": "Exponent"}
+_CATBOOST_EXPONENTS = ("Poisson", "Tweedie")
+
+
+class CatboostPredictor:
+    """A CatBoost model behind its signature."""
+
+    def __init__(self, model: Any, signature: Signature) -> None:
+        self._model, self._task = model, signature.output.task
+        loss = str((model.get_all_params() or {}).get("loss_function", ""))
+        plain = self._task == "regression" and not loss.startswith(_CATBOOST_EXPONENTS)
+        self._answer = "RawFormulaVal" if plain else _CATBOOST_ANSWERS[self._task]
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return probabilities [rows] or [rows, classes], or values [rows]."""
+        if len(matrix) == 0:
+            return np.empty(0)
+        rows = np.ascontiguousarray(matrix)
+        found = np.asarray(self._model.predict(rows, prediction_type=self._answer, thread_count=1), dtype=np.float64)
+        return found[:, 1] if self._task == "binary" else found
+
+    def importance(self) -> np.ndarray:
+        """Return how much the predictions change with each input."""
+        return np.asarray(self._model.get_feature_importance(), dtype=np.float64)
+
+
+def load_catboost(model: bytes, signature: Signature) -> Predictor:
+    """Load a CatBoost model of numbers alone."""
+    found = open_catboost(model)
+    if found.get_cat_feature_indices() or found.get_text_feature_indices():
+        raise InputError("This CatBoost model reads texts as they are; models of numbers are served.")
+    width = len(found.feature_names_)
+    if width != len(signature.inputs):
+        raise InputError(f"The model reads {width} inputs; its signature says {len(signature.inputs)}.")
+    return CatboostPredictor(found, signature)

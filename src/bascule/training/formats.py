@@ -20,6 +20,7 @@ from bascule.training.signature import Signature
 from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
+    "catboost": "bascule.training.foreign:load_catboost",
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
     "onnx": "bascule.training.foreign:load_onnx",

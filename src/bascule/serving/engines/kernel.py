@@ -1,0 +1,102 @@
+"""The C kernel that walks forests: compiled once on this machine from the source beside this file, and kept.
+
+Nothing that anybody uploads is compiled: forests are data, and the source is the package's own. The library lies in the
+user's cache folder, which only the user may write to, under the digest of its source and compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from bascule.errors import EnvironmentProblem
+
+SOURCE = Path(__file__).with_name("forest.c")
+FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off")
+COMPILERS = ("cc", "gcc", "clang")
+SECONDS = 120
+HINT = "Install a C compiler (apt install gcc), or say which with CC=…"
+
+
+@cache
+def libraries() -> tuple[Any, Any]:
+    """Return the kernel twice: with calls that let other Python threads run, and with calls that are too short to.
+
+    Raises:
+        EnvironmentProblem: there is no C compiler, or it fails.
+    """
+    path = str(_built())
+    threaded, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
+    quick.forest_one.argtypes = [ctypes.c_void_p] * 3
+    quick.forest_one.restype = None
+    threaded.forest_many.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    threaded.forest_many.restype = None
+    return threaded, quick
+
+
+def compiler() -> list[str]:
+    """Return the command of this machine's C compiler.
+
+    Raises:
+        EnvironmentProblem: there is none.
+    """
+    asked = shlex.split(os.environ.get("CC", ""))
+    for one in [asked] if asked else [[name] for name in COMPILERS]:
+        found = shutil.which(one[0])
+        if found:
+            return [found, *one[1:]]
+    names = asked[0] if asked else ", ".join(COMPILERS)
+    raise EnvironmentProblem(f"There is no C compiler here ({names}).", hint=HINT)
+
+
+def _built() -> Path:
+    command, source = compiler(), SOURCE.read_bytes()
+    told = "\0".join([*command, *FLAGS, platform.machine(), platform.libc_ver()[1]])
+    name = blake3(source + told.encode()).hexdigest()[:32]
+    path = _folder() / f"forest-{name}.so"
+    if path.is_file() and path.stat().st_uid == os.getuid():
+        return path
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        made = Path(place) / "forest.so"
+        try:
+            done = subprocess.run(
+                [*command, *FLAGS, str(SOURCE), "-o", str(made), "-lm"],
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EnvironmentProblem(f"The C compiler {command[0]} cannot be run: {error}.", hint=HINT) from None
+        if done.returncode or not made.is_file():
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise EnvironmentProblem(f"The C compiler {command[0]} fails: {said[:300]}", hint=HINT)
+        made.chmod(0o500)
+        made.replace(path)
+    return path
+
+
+def _folder() -> Path:
+    """Return a folder that is the user's own; where the home is not, or others may write, a new one of this process."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(home) / "bascule" / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            with tempfile.TemporaryDirectory(dir=folder):
+                return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="bascule-kernel-"))
