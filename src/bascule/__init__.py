@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     track = _here.track
     sync = _here.sync
     deploy = _here.deploy
+    optimize = _here.optimize
+    undo_optimize = _here.undo_optimize
     rollback = _here.rollback
     promote = _here.promote
     advance = _here.advance

@@ -251,6 +251,37 @@ model_versions = Table(
     Index(None, "model", "version", unique=True),
 )
 
+optimizations = Table(
+    "optimizations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("optimization", String(40), nullable=False),  # one bascule optimize: a row for each candidate and size
+    Column("branch", String(250), nullable=False),
+    Column("model", String(250), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("candidate", String(60), nullable=False),
+    Column("batch_size", Integer),  # rows of a request; null for what was not measured
+    Column("p50_us", Double),
+    Column("p99_us", Double),
+    Column("throughput", Double),  # rows a second
+    Column("cost_per_million", Double),
+    Column("currency", String(20)),
+    Column("parity", Boolean),  # answers as the original; null for what does not apply
+    Column("worst", Double),
+    Column("reason", Text, nullable=False),
+    Column("size", BigInteger),
+    Column("memory", BigInteger),
+    Column("load_ms", Double),
+    Column("metric", String(60)),
+    Column("metric_value", Double),
+    Column("metric_change", Double),
+    Column("chosen", Boolean, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("commit_id", String(64)),  # of the choice; null when nothing was changed
+    Column("at", BigInteger, nullable=False),
+    Index(None, "model", "version", "at"),
+)
+
 approvals = Table(
     "approvals",
     metadata,

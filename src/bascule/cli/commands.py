@@ -82,6 +82,9 @@ COMMANDS = {
     "predict": Command(
         "bascule.cli.asking:predict", SHIP, "Ask about one row, or score a whole table, without a server."
     ),
+    "optimize": Command(
+        "bascule.cli.optimizing:optimize", SHIP, "Find the fastest engine that answers as a version does."
+    ),
     "monitor": Command("bascule.cli.delivery:monitor", SHIP, "Measure drift and quality of what is served."),
     "token": Command("bascule.cli.serving:token", SHIP, "Access tokens of servers that others may reach."),
     "sql": Command("bascule.cli.asking:sql", ASK, "Ask the lake at any state, and all records, in SQL."),

@@ -44,6 +44,7 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "logged_models",
         "model_versions",
         "monitor_points",
+        "optimizations",
         "ref_log",
         "refs",
         "rollouts",

@@ -11,6 +11,7 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import read_by_query
 from bascule.registry.external import SCHEME
+from bascule.registry.runtimes import blobs_of
 
 # What a version keeps in the store.
 BLOBS = ("artifact", "card", "contract")
@@ -67,6 +68,13 @@ def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
             digest = version.get(name)
             if digest is not None and not is_elsewhere(digest) and not workspace.store.has(digest):
                 yield Broken("damage", f"{path}: the {name} {digest[:16]} of version {number} is missing")
+    for number, chosen in value.get("runtimes", {}).items():
+        for digest in blobs_of(chosen):
+            if not workspace.store.has(digest):
+                told = f"{path}: what was chosen to answer for version {number} is missing"
+                yield Broken(
+                    "note", f"{told}, so its own library does; choose again: bascule optimize {path[7:]}@{number}"
+                )
     for alias, number in value.get("aliases", {}).items():
         if str(number) not in versions:
             yield Broken("damage", f"{path}: {alias} is version {number}, which is not there")

@@ -97,7 +97,9 @@ def _load(place: Place, model: str) -> LoadedModel:
     else:
         name, which = split_name(model.removeprefix("models/"))
     version = get_version(workspace, place.branch, name, which)
-    return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact)
+    return Loader(workspace, open_reader(workspace)).load(
+        name, version.version, version.artifact, version.runtime or None
+    )
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:

@@ -36,7 +36,9 @@ def merge_models(
     aliases = _merge_aliases(base or {"aliases": {}, "versions": {}}, first["aliases"], second["aliases"], prefer)
     if aliases is None:
         return None
-    return {**first, "versions": versions, "aliases": aliases}
+    runtimes = _merge_runtimes((base or {}).get("runtimes", {}), first, second, prefer)
+    rest = {key: value for key, value in first.items() if key != "runtimes"}
+    return {**rest, "versions": versions, "aliases": aliases, **({"runtimes": runtimes} if runtimes else {})}
 
 
 def undo_model(made: Object | None, current: Object | None, back: Object | None) -> Object | None:
@@ -55,9 +57,10 @@ def undo_model(made: Object | None, current: Object | None, back: Object | None)
         return None
     before = back or {"versions": {}, "aliases": {}}
     versions, aliases = dict(current["versions"]), dict(current["aliases"])
-    for field, found in (("versions", versions), ("aliases", aliases)):
-        for name in {*made[field], *before[field]}:
-            then, earlier = made[field].get(name), before[field].get(name)
+    runtimes = dict(current.get("runtimes", {}))
+    for field, found in (("versions", versions), ("aliases", aliases), ("runtimes", runtimes)):
+        for name in {*made.get(field, {}), *before.get(field, {})}:
+            then, earlier = made.get(field, {}).get(name), before.get(field, {}).get(name)
             if then != earlier and found.get(name) == then:
                 found[name] = earlier
             elif then != earlier and field == "versions" and found.get(name) != earlier:
@@ -67,7 +70,9 @@ def undo_model(made: Object | None, current: Object | None, back: Object | None)
         if str(number) not in versions:  # it was pointed at what goes
             aliases[name] = before["aliases"].get(name)
     kept = {name: number for name, number in aliases.items() if str(number) in versions}
-    return {**current, "versions": versions, "aliases": kept}
+    chosen = {number: one for number, one in runtimes.items() if one is not None and number in versions}
+    rest = {key: value for key, value in current.items() if key != "runtimes"}
+    return {**rest, "versions": versions, "aliases": kept, **({"runtimes": chosen} if chosen else {})}
 
 
 def _merge_aliases(
@@ -83,6 +88,19 @@ def _merge_aliases(
             settled = settled if prefer is None else mine if prefer == "ours" else other
         if settled is not None:
             merged[alias] = settled
+    return merged
+
+
+def _merge_runtimes(base: Mapping[str, Any], ours: Object, theirs: Object, prefer: Side | None) -> dict[str, Any]:
+    """Return what answers for each version. All of it answers alike, so two choices are no conflict: ours is taken."""
+    mine, other = ours.get("runtimes", {}), theirs.get("runtimes", {})
+    merged = {}
+    for number in sorted({*mine, *other}):
+        before = base.get(number)
+        changed = mine.get(number) == before or (prefer == "theirs" and other.get(number) != before)
+        settled = other.get(number) if changed else mine.get(number)
+        if settled is not None:
+            merged[number] = settled
     return merged
 
 

@@ -43,6 +43,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         files: where these files lie, when a bundle was made of them since, so that it can be served.
         about: what only the registry of such a client knows: description, tags, stage, source, run.
         aliases: those that point to it on the branch it was read from.
+        runtime: what was chosen to answer for it there (`registry.runtimes`); empty for its own library.
     """
 
     model: str
@@ -67,6 +68,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     files: str = ""
     about: dict[str, Any] = {}
     aliases: tuple[str, ...] = ()
+    runtime: dict[str, Any] = {}
 
     @property
     def place(self) -> str:
@@ -193,4 +195,5 @@ def _numbers(found: dict[str, Any]) -> list[int]:
 
 def _version(found: dict[str, Any], number: int) -> ModelVersion:
     aliases = tuple(sorted(name for name, target in found["aliases"].items() if target == number))
-    return msgspec.convert({**found["versions"][str(number)], "model": found["name"], "aliases": aliases}, ModelVersion)
+    beside = {"model": found["name"], "aliases": aliases, "runtime": found.get("runtimes", {}).get(str(number), {})}
+    return msgspec.convert({**found["versions"][str(number)], **beside}, ModelVersion)

@@ -167,7 +167,8 @@ class DataPlane:
         found = deployment.model(version)
         if found is None:
             artifact = str(served(deployment.entry(version))["artifact"])
-            found = self._loader.load(deployment.model_name, version, artifact)
+            runtime = deployment.runtimes.get(str(version))
+            found = self._loader.load(deployment.model_name, version, artifact, runtime)
             with self._changing:
                 deployment.extra[version] = found
                 while len(deployment.extra) > MOST_EXTRA:

@@ -19,7 +19,7 @@ from bascule.serving.promises import Promises, promises_of
 from bascule.serving.split import Split
 from bascule.training import Signature, read_signature
 
-LoadVersion = Callable[[str, int, str], LoadedModel]
+LoadVersion = Callable[[str, int, str, Mapping[str, Any] | None], LoadedModel]
 _numbers = itertools.count(1)
 
 
@@ -30,6 +30,7 @@ class ServedDeployment:
     Attributes:
         object: the deployment, as the history holds it.
         registered: version to its entry in the model's object, all that may be asked for by number.
+        runtimes: version to what was chosen to answer for it; its own library for those that are not there.
         models: the versions that are ready: those with traffic, those of the rollout, and what served before.
         problem: why the branch's present state could not be loaded; what served before answers then, or nothing.
         extra: versions that were loaded because somebody asked for them by number, newest last.
@@ -52,6 +53,7 @@ class ServedDeployment:
     promises: Mapping[int, Promises] = field(default_factory=dict)
     redaction: Redaction | None = None
     explained: float = 0.0
+    runtimes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:
@@ -133,7 +135,7 @@ def serve_deployment(
     """
     name = str(value["name"])
     model = ws.history.read(commit, f"models/{value['model']}") or {"versions": {}}
-    registered = dict(model["versions"])
+    registered, runtimes = dict(model["versions"]), model.get("runtimes", {})
     models: dict[int, LoadedModel] = {}
     problem = ""
     for version, needed in _wanted(value).items():
@@ -141,7 +143,9 @@ def serve_deployment(
             entry = registered.get(str(version))
             if entry is None:
                 raise NotFound(f"version of model {value['model']!r}", str(version), list(registered))
-            models[version] = load(str(value["model"]), version, str(served(entry)["artifact"]))
+            models[version] = load(
+                str(value["model"]), version, str(served(entry)["artifact"]), runtimes.get(str(version))
+            )
         except (BasculeError, OSError) as error:
             if needed:
                 problem = f"version {version} of model {value['model']!r} cannot be loaded: {error}"
@@ -171,6 +175,7 @@ def serve_deployment(
         promises=promises,
         redaction=_redaction(ws, value),
         explained=float((value.get("log") or {}).get("explain", 0.0)),
+        runtimes=runtimes,
     )
 
 

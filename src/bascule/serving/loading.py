@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Mapping
+from typing import Any
 from weakref import WeakValueDictionary
 
+import msgspec
+
+from bascule.errors import BasculeError
 from bascule.history import Workspace
+from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
-from bascule.training import unpack_model
+from bascule.serving.runtime import Runtime
+from bascule.training import ModelBundle, unpack_model
 
 
 class Loader:
@@ -20,24 +28,40 @@ class Loader:
     def __init__(self, ws: Workspace, reader_of: ReaderOf) -> None:
         self._ws = ws
         self._reader_of = reader_of
-        self._models: WeakValueDictionary[tuple[str, int, str], LoadedModel] = WeakValueDictionary()
+        self._models: WeakValueDictionary[tuple[str, int, str, bytes], LoadedModel] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def load(self, name: str, version: int, artifact: str) -> LoadedModel:
+    def load(self, name: str, version: int, artifact: str, runtime: Mapping[str, Any] | None = None) -> LoadedModel:
         """Return a version of a model.
+
+        An engine that was chosen and cannot be loaded here is told on standard error; the version's own library answers
+        instead, which is slower and as right.
 
         Args:
             artifact: the digest of its bundle.
+            runtime: what was chosen to answer for it (`registry.runtimes`); its own library when not given.
 
         Raises:
             NotFound: the store does not have the artifact.
             InputError: the bundle cannot be used.
             MissingExtra: the library of its format is not installed.
         """
-        key = (name, version, artifact)
+        key = (name, version, artifact, msgspec.json.encode(runtime, order="deterministic") if runtime else b"")
         with self._lock:
             found = self._models.get(key)
             if found is None or found.unjoined:
                 bundle = unpack_model(self._ws.store.get(artifact))
-                found = self._models[key] = load_model(name, version, bundle, self._reader_of)
+                found = self._models[key] = load_model(
+                    name, version, bundle, self._reader_of, self._engines(f"{name}@{version}", bundle, runtime)
+                )
         return found
+
+    def _engines(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:
+        if not runtime:
+            return None
+        try:
+            return load_recipe(read_recipe(runtime["recipe"]), bundle, self._ws.store.get)
+        except (BasculeError, KeyError, OSError) as error:
+            told = f"{error.message} {error.hint}".strip() if isinstance(error, BasculeError) else str(error)
+            print(f"bascule: {name} is answered by its own library: {told}", file=sys.stderr, flush=True)
+            return None

@@ -168,12 +168,15 @@ class LoadedModel:
         return sorted(self.encoder.known | self._beside if brings_inputs else asked)
 
 
-def load_model(name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf) -> LoadedModel:
+def load_model(
+    name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf, runtime: Runtime | None = None
+) -> LoadedModel:
     """Load a version for serving.
 
     Args:
         reader_of: gives a reader for a feature set's JSON, or None when features cannot be joined here; requests then
             bring the model's inputs.
+        runtime: what answers; that of the version's own library when it is not given.
 
     Raises:
         InputError: the bundle cannot be used.
@@ -184,7 +187,7 @@ def load_model(name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf
         reader = reader_of(bundle.feature_set)
         if reader is not None:
             joiner = _joiner(bundle.feature_set, reader)
-    return LoadedModel(name, version, bundle, load_runtime(bundle), joiner)
+    return LoadedModel(name, version, bundle, runtime or load_runtime(bundle), joiner)
 
 
 def _joiner(feature_set: Mapping[str, Any], reader: FeatureReader) -> Joiner:

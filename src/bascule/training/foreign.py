@@ -16,7 +16,6 @@ from bascule.training.formats import Predictor
 from bascule.training.signature import Signature
 from bascule.training.threads import calm_threads
 
-
 # Types of scikit-learn and NumPy that skops leaves to its caller: data, and trees, which `_demand_sound` looks at.
 HARMLESS = frozenset(
     (
@@ -310,7 +309,8 @@ def open_catboost(model: bytes) -> Any:
         import catboost
     except ImportError:
         raise EnvironmentProblem(
-            "CatBoost models need the package catboost, which is not installed.", hint="Install it: pip install catboost"
+            "CatBoost models need the package catboost, which is not installed.",
+            hint="Install it: pip install catboost",
         ) from None
     if not model.startswith(b"CBM1"):
         raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")

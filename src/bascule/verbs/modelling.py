@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    from bascule.history import Commit
     from bascule.project.modelling import Compared
+    from bascule.project.optimizing import Optimization
     from bascule.registry import ModelVersion
     from bascule.registry.approvals import Decided
     from bascule.registry.seals import Seal
@@ -83,6 +87,49 @@ class ModelVerbs(Bound):
         from bascule.tracking.vouching import verify
 
         return verify(self.workspace, self._found(name, version))
+
+    def optimize(
+        self,
+        name: str,
+        version: Which = None,
+        *,
+        choose: str = "fastest",
+        keep: bool = False,
+        candidates: Sequence[str] = (),
+        batch_sizes: Sequence[int] = (),
+        rows: int = 2_000,
+        table: str | None = None,
+        tolerance: float = 1e-6,
+        seconds: float = 10.0,
+        prices: Path | None = None,
+        memory: bool = True,
+        tell: Callable[[str], None] | None = None,
+    ) -> Optimization:
+        """Find the fastest engine that answers as a version does, and let it answer; `keep` only looks."""
+        from bascule.project.optimizing import optimize
+
+        return optimize(
+            self.place,
+            name,
+            version,
+            choose=choose,
+            keep=keep,
+            candidates=candidates,
+            batch_sizes=batch_sizes,
+            rows=rows,
+            table=table,
+            tolerance=tolerance,
+            seconds=seconds,
+            prices=prices,
+            memory=memory,
+            tell=tell,
+        )
+
+    def undo_optimize(self, name: str, version: Which = None) -> Commit:
+        """Let a version's own library answer again."""
+        from bascule.project.optimizing import undo
+
+        return undo(self.place, name, version)[1]
 
     def _found(self, name: str, version: Which) -> ModelVersion:
         from bascule.project.modelling import find_version

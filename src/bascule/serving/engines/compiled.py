@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class CompiledRuntime:
             self._walk(given, out)
         else:
             cuts = [rows * k // parts for k in range(parts + 1)]
-            sides = [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+            sides = [slice(a, b) for a, b in pairwise(cuts)]
             list(_pool(self._threads).map(lambda side: self._walk(given[side], out[side]), sides))
         return out
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from bascule.errors import EnvironmentProblem
+from bascule.errors import MissingExtra
 from bascule.serving.engines.forest import Forest, Unfit
 
 OPSET, ML_OPSET, IR = 18, 5, 10
 LEQ, MEMBER, SUM = 0, 6, 1
-HINT = "Install it: pip install onnx"
 
 
 def onnx_of(forest: Forest, *, single: bool) -> bytes:
@@ -26,17 +25,13 @@ def onnx_of(forest: Forest, *, single: bool) -> bytes:
 
     Raises:
         Unfit: the forest has something that ONNX does not say.
-        EnvironmentProblem: the package onnx is not installed.
+        MissingExtra: the package onnx is not installed.
     """
     try:
         from onnx import TensorProto, helper
     except ImportError:
-        raise EnvironmentProblem("Models are made into ONNX by the package onnx, which is not installed.", hint=HINT) from None
+        raise MissingExtra("Trees as ONNX", "optimize") from None
     kind, element = (np.float32, TensorProto.FLOAT) if single else (np.float64, TensorProto.DOUBLE)
-    if forest.link == "logistic32":
-        forest_link = "logistic"
-    else:
-        forest_link = forest.link
     nodes = [helper.make_node("TreeEnsemble", ["rows"], ["sums"], domain="ai.onnx.ml", **_trees(forest, kind))]
     held = [_tensor("base", forest.base.reshape(1, -1).astype(kind))]
     nodes.append(helper.make_node("Add", ["sums", "base"], ["based"]))
@@ -46,8 +41,14 @@ def onnx_of(forest: Forest, *, single: bool) -> bytes:
             held.append(_tensor(operator.lower(), np.array([value], dtype=kind)))
             nodes.append(helper.make_node(operator, [last, operator.lower()], [f"{operator}_out"]))
             last = f"{operator}_out"
-    ends = {"logistic": "Sigmoid", "each_logistic": "Sigmoid", "softmax": "Softmax", "exponential": "Exp"}
-    nodes.append(helper.make_node(ends.get(forest_link, "Identity"), [last], ["output"]))
+    ends = {
+        "logistic": "Sigmoid",
+        "logistic32": "Sigmoid",
+        "each_logistic": "Sigmoid",
+        "softmax": "Softmax",
+        "exponential": "Exp",
+    }
+    nodes.append(helper.make_node(ends.get(forest.link, "Identity"), [last], ["output"]))
     graph = helper.make_graph(
         nodes,
         "forest",

@@ -191,7 +191,7 @@ def checked(forest: Forest) -> Forest:
     ends = nodes["set"].astype(np.int64) + nodes["words"]
     sound = {
         "inputs": 0 < forest.inputs <= MOST_INPUTS,
-        "outputs": 0 < forest.outputs and forest.values.shape[1] in (1, forest.outputs),
+        "outputs": forest.outputs > 0 and forest.values.shape[1] in (1, forest.outputs),
         "values": len(forest.values) == count,
         "children": bool((leaf | ((nodes["child"] > places) & (nodes["child"] + 1 < count))).all()),
         "leaves": bool((np.isposinf(nodes["threshold"]) & (nodes["set"] < 0) & (nodes["missing"] == 0))[leaf].all()),
@@ -237,7 +237,9 @@ def pack_forest(forest: Forest) -> bytes:
         _File(
             magic=MAGIC,
             revision=REVISION,
-            arrays={name: np.ascontiguousarray(getattr(forest, name), kind).tobytes() for name, kind in _ARRAYS.items()},
+            arrays={
+                name: np.ascontiguousarray(getattr(forest, name), kind).tobytes() for name, kind in _ARRAYS.items()
+            },
             width=forest.values.shape[1],
             settings={name: getattr(forest, name) for name in _SETTINGS},
         ),
@@ -255,7 +257,7 @@ def unpack_forest(data: bytes) -> Forest:
         file = msgspec.msgpack.decode(data, type=_File)
         if (file.magic, file.revision) != (MAGIC, REVISION):
             raise Unfit(f"it is {file.magic[:40]!r} of revision {file.revision}")
-        arrays = {name: np.frombuffer(file.arrays[name], kind) for name, kind in _ARRAYS.items()}
+        arrays: dict[str, Any] = {name: np.frombuffer(file.arrays[name], kind) for name, kind in _ARRAYS.items()}
         arrays["values"] = arrays["values"].reshape(-1, file.width)
         return checked(Forest(**arrays, **file.settings))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, Unfit) as error:

@@ -45,8 +45,8 @@ _LIGHTGBM_LINKS: dict[str, Link] = {
     "poisson": "exponential",
     "gamma": "exponential",
     "tweedie": "exponential",
-    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "none"),  # type: ignore[dict-item]
-    **dict.fromkeys(("lambdarank", "rank_xendcg"), "none"),  # type: ignore[dict-item]
+    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "none"),
+    **dict.fromkeys(("lambdarank", "rank_xendcg"), "none"),
 }
 
 
@@ -67,7 +67,7 @@ def _lightgbm(bundle: ModelBundle) -> Forest:
 
 
 def _lines(text: str) -> dict[str, str]:
-    return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)  # type: ignore[misc]
+    return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
 
 
 def _lightgbm_tree(told: Mapping[str, str]) -> Split | Leaf:
@@ -117,10 +117,10 @@ _XGBOOST_LINKS: dict[str, Link] = {
     "reg:logistic": "logistic32",
     "multi:softprob": "softmax",
     "multi:softmax": "softmax",
-    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox"), "exponential"),  # type: ignore[dict-item]
+    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox"), "exponential"),
     **dict.fromkeys(
         ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror", "rank:ndcg"),
-        "none",  # type: ignore[dict-item]
+        "none",
     ),
 }
 
@@ -202,7 +202,7 @@ _CATBOOST_LINKS: dict[str, Link] = {
     "CrossEntropy": "logistic",
     "MultiClass": "softmax",
     "Poisson": "exponential",
-    **dict.fromkeys(("RMSE", "MAE", "Quantile", "MAPE", "Huber"), "none"),  # type: ignore[dict-item]
+    **dict.fromkeys(("RMSE", "MAE", "Quantile", "MAPE", "Huber"), "none"),
 }
 
 
@@ -252,9 +252,7 @@ def _catboost_tree(
         about = floats[int(split["float_feature_index"])]
         up = about.get("nan_value_treatment") == "AsTrue"
         feature, border = int(about["flat_feature_index"]), float(np.float32(split["border"]))
-        level = [
-            Split(feature, level[at], level[at + 1], border, missing_high=up) for at in range(0, len(level), 2)
-        ]
+        level = [Split(feature, level[at], level[at + 1], border, missing_high=up) for at in range(0, len(level), 2)]
     if len(level) != 1:
         raise Unfit("a tree has more leaves than its splits tell apart")
     return level[0]

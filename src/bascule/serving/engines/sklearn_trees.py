@@ -13,14 +13,14 @@ _FORESTS = ("RandomForest", "ExtraTrees")
 _BOOSTED_LINKS: dict[str, tuple[Link, float]] = {
     "log_loss": ("logistic", 1.0),
     "exponential": ("logistic", 2.0),
-    **dict.fromkeys(("squared_error", "absolute_error", "huber", "quantile"), ("none", 1.0)),  # type: ignore[dict-item]
+    **dict.fromkeys(("squared_error", "absolute_error", "huber", "quantile"), ("none", 1.0)),
 }
 _HISTOGRAM_LINKS: dict[str, Link] = {
     "HalfBinomialLoss": "logistic",
     "HalfMultinomialLoss": "softmax",
     "HalfPoissonLoss": "exponential",
     "HalfGammaLoss": "exponential",
-    **dict.fromkeys(("HalfSquaredError", "AbsoluteError", "PinballLoss"), "none"),  # type: ignore[dict-item]
+    **dict.fromkeys(("HalfSquaredError", "AbsoluteError", "PinballLoss"), "none"),
 }
 
 
