@@ -104,6 +104,7 @@ CALLS = {
     "model distrust": "delays --reason not_ours",
     "model sign": "delays",
     "model verify": "delays",
+    "optimize": "delays --keep --seconds 0.2 --batch-sizes 1,8 --candidates compiled --no-memory",
     "deploy": "",
     "rollback": "delays",
     "promote": "delays",

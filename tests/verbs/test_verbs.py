@@ -65,6 +65,7 @@ INSTEAD = {
         "sign_model",
         "verify_model",
     ),
+    "optimize": ("optimize", "undo_optimize"),
     "up": (),
     "serve": (),
 }
@@ -192,10 +193,11 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
         "--exit-code",
     }
     other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
+    other |= {("optimize", "--undo")}  # undo_optimize
     other |= {("restore", "--from")}  # a keyword of Python: it is called source
     app = application()
     for name in COMMANDS:
-        if name in INSTEAD or name in ("step", "track", "forget", "predict", "runs", "models", "init"):
+        if (name in INSTEAD and name != "optimize") or name in ("step", "track", "forget", "predict", "runs", "models", "init"):
             continue
         taken = {
             f"--{one.replace('_', '-')}" for one in inspect.signature(getattr(api, name.replace("-", "_"))).parameters

@@ -51,6 +51,7 @@ def show(name: str, version: str | None = None, /, *, common: Common = COMMON) -
         ("approved by", ", ".join(stands["approved"])),
         ("rejected by", ", ".join(f"{who}: {why}" for who, why in stands["rejected"].items())),
         ("safety", safe["level"] + (f", trusted by {safe['trusted']['actor']}" if safe["trusted"] else "")),
+        ("answered by", told["answered_by"]),
         ("signed", f"by {signed['actor']} with {signed['key_id']}" if signed else "no"),
         ("registered", f"{moment(told['created_at'])} by {told['created_by']}"),
         *((key.replace("_", " "), value) for key, value in told["lineage"].items() if value),

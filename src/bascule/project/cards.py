@@ -50,6 +50,7 @@ def card(ws: Workspace, version: ModelVersion) -> str:
     else:
         begun = "\n".join(_from_outside(ws, version, told))
     parts = [_schema(told), _fairness(ws, version), _environment(told), _lineage(told), _licence(told), _safety(told)]
+    parts.append(_runtime(told))
     parts.append(_decided(told))
     return begun + "\n" + "\n".join(part for part in parts if part) + ("" if version.card else _limits())
 
@@ -164,6 +165,18 @@ def _lineage(told: dict[str, Any]) -> str:
     found = told["lineage"]
     lines = [f"- **{name}**: {_code(found[key])}" for key, name in names.items() if found.get(key)]
     return "## Lineage\n\n" + ("\n".join(lines) if lines else "Nothing was recorded.") + "\n"
+
+
+def _runtime(told: dict[str, Any]) -> str:
+    held = told["runtime"]
+    if not held:
+        return ""
+    lines = [
+        f"- **Answered by**: {_text(told['answered_by'])}, instead of its own library",
+        f"- **Chosen by**: {_text(held['chosen_by'])}, {_moment(held['chosen_at'])}",
+        f"- **Evidence**: {_code(held['evidence'])}, compared row by row (`bascule sql`: `optimizations`)",
+    ]
+    return "## Runtime\n\n" + "\n".join(lines) + "\n"
 
 
 def _licence(told: dict[str, Any]) -> str:

@@ -93,7 +93,16 @@ def _tell_model(before: Object, after: Object) -> str:
     for alias in sorted(was.keys() | now.keys()):
         if was.get(alias) != now.get(alias):
             parts.append(f"{alias} {_arrow(was.get(alias), now.get(alias))}")
+    before_by, after_by = before.get("runtimes", {}), after.get("runtimes", {})
+    for number in sorted(before_by.keys() | after_by.keys(), key=int):
+        if before_by.get(number) != after_by.get(number) and number in new:
+            parts.append(f"version {number} answered by {_engines(after_by.get(number))}")
     return ", ".join(parts)
+
+
+def _engines(runtime: Object | None) -> str:
+    stages = (runtime or {}).get("recipe", {}).get("stages", ())
+    return ", ".join(str(stage["engine"]["name"]) for stage in stages) or "its own library"
 
 
 def _version(number: str, version: Object) -> str:

@@ -95,10 +95,21 @@ def show(ws: Workspace, version: ModelVersion) -> dict[str, Any]:
         "standing": msgspec.to_builtins(standing(ws, version)),
         "safety": msgspec.to_builtins(safe),
         "signed": msgspec.to_builtins(signed[0]) if signed else None,
+        "runtime": version.runtime or None,
+        "answered_by": answered_by(version),
         "created_at": version.created_at,
         "created_by": version.created_by,
     }
     return said
+
+
+def answered_by(version: ModelVersion) -> str:
+    """Return in words what was chosen to answer for a version; empty for its own library."""
+    if not version.runtime:
+        return ""
+    from bascule.serving.engines import read_recipe
+
+    return read_recipe(version.runtime["recipe"]).names()
 
 
 def schema_of(version: ModelVersion, told: ModelFile) -> dict[str, list[Column]]:

@@ -14,6 +14,11 @@ from bascule.errors import MissingExtra
 from bascule.serving.engines.forest import Forest, Unfit
 
 OPSET, ML_OPSET, IR = 18, 5, 10
+ENDS = {
+    **dict.fromkeys(("logistic", "logistic32", "each_logistic"), "Sigmoid"),
+    "softmax": "Softmax",
+    "exponential": "Exp",
+}
 LEQ, MEMBER, SUM = 0, 6, 1
 
 
@@ -41,14 +46,7 @@ def onnx_of(forest: Forest, *, single: bool) -> bytes:
             held.append(_tensor(operator.lower(), np.array([value], dtype=kind)))
             nodes.append(helper.make_node(operator, [last, operator.lower()], [f"{operator}_out"]))
             last = f"{operator}_out"
-    ends = {
-        "logistic": "Sigmoid",
-        "logistic32": "Sigmoid",
-        "each_logistic": "Sigmoid",
-        "softmax": "Softmax",
-        "exponential": "Exp",
-    }
-    nodes.append(helper.make_node(ends.get(forest.link, "Identity"), [last], ["output"]))
+    nodes.append(helper.make_node(ENDS.get(forest.link, "Identity"), [last], ["output"]))
     graph = helper.make_graph(
         nodes,
         "forest",

@@ -1,7 +1,7 @@
 """Decision trees as plain arrays, whichever library grew them: what engines compile, and where thresholds are read.
 
-Each node compares with `<=` in float64. A library that compares with `<`, or in float32, has its thresholds moved to the
-number next to them, so that every row goes where that library sends it.
+Each node compares with `<=` in float64. A library that compares with `<`, or in float32, has its thresholds moved to
+the number next to them, so that every row goes where that library sends it.
 """
 
 from __future__ import annotations
