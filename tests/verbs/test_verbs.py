@@ -197,7 +197,15 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
     other |= {("restore", "--from")}  # a keyword of Python: it is called source
     app = application()
     for name in COMMANDS:
-        if (name in INSTEAD and name != "optimize") or name in ("step", "track", "forget", "predict", "runs", "models", "init"):
+        if (name in INSTEAD and name != "optimize") or name in (
+            "step",
+            "track",
+            "forget",
+            "predict",
+            "runs",
+            "models",
+            "init",
+        ):
             continue
         taken = {
             f"--{one.replace('_', '-')}" for one in inspect.signature(getattr(api, name.replace("-", "_"))).parameters

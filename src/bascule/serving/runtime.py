@@ -16,7 +16,10 @@ import numpy as np
 
 from bascule.training import ModelBundle, Predictor
 
-RUNTIMES = {"lightgbm": "bascule.serving.runtimes.lightgbm:load"}
+RUNTIMES = {
+    "lightgbm": "bascule.serving.runtimes.lightgbm:load",
+    "onnx": "bascule.serving.engines.onnx:load",
+}
 
 
 class Runtime(Protocol):

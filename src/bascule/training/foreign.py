@@ -197,11 +197,12 @@ class OnnxPredictor:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        if len(self._inputs) == 1:
-            name, kind = self._inputs[0]
-            given = {name: np.ascontiguousarray(matrix, dtype=kind)}
-        else:
-            given = {name: matrix[:, [i]].astype(kind) for i, (name, kind) in enumerate(self._inputs)}
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for a float32 is infinite, as it is to the model
+            if len(self._inputs) == 1:
+                name, kind = self._inputs[0]
+                given = {name: np.ascontiguousarray(matrix, dtype=kind)}
+            else:
+                given = {name: matrix[:, [i]].astype(kind) for i, (name, kind) in enumerate(self._inputs)}
         (found,) = self._session.run([self._output], given)
         if self._mapped:
             found = np.array([list(row.values()) for row in found])
@@ -316,7 +317,7 @@ def open_catboost(model: bytes) -> Any:
         raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")
     found = catboost.CatBoost()
     try:
-        found.load_model(blob=bytearray(model), format="cbm")
+        found.load_model(blob=model, format="cbm")
     except Exception as error:  # its library raises its own error for everything
         raise InputError(f"CatBoost cannot read this model: {str(error)[:200]}.") from None
     return found

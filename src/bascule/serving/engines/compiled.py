@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from bascule.errors import InputError
-from bascule.serving.engines.forest import LINKS, Forest
+from bascule.serving.engines.forest import LINKS, STEPS, Forest
 from bascule.serving.engines.kernel import libraries
 
 _POINTERS = ("nodes", "values", "roots", "depths", "targets", "sets", "base")
@@ -26,6 +26,9 @@ class _Struct(ctypes.Structure):
         *((name, ctypes.c_int32) for name in _NUMBERS),
         ("divide", ctypes.c_double),
         ("factor", ctypes.c_double),
+        ("steps", ctypes.c_void_p),
+        ("kinds", ctypes.c_void_p),
+        ("step_count", ctypes.c_int64),
         ("above", ctypes.c_double),
     )
 
@@ -45,7 +48,11 @@ class CompiledRuntime:
         self._inputs, self._outputs, self._single = forest.inputs, forest.outputs, forest.single
         self._threads = threads
         self._held = {name: np.ascontiguousarray(getattr(forest, name)) for name in _POINTERS}
+        self._steps = forest.steps
+        self._held["steps"] = np.array([by for _, by in forest.steps], dtype=np.float64)
+        self._held["kinds"] = np.array([STEPS.index(kind) for kind, _ in forest.steps], dtype=np.int32)
         numbers = {
+            "step_count": len(forest.steps),
             "trees": len(forest.roots),
             "inputs": forest.inputs,
             "outputs": forest.outputs,
@@ -78,6 +85,8 @@ class CompiledRuntime:
         rows = len(matrix)
         if matrix.ndim != 2 or matrix.shape[1] != self._inputs:
             raise InputError(f"The model reads {self._inputs} inputs a row; the matrix has the shape {matrix.shape}.")
+        if self._steps:
+            matrix = prepared(self._steps, matrix)
         if self._single:
             with np.errstate(over="ignore"):
                 matrix = matrix.astype(np.float32)
@@ -94,6 +103,18 @@ class CompiledRuntime:
 
     def _walk(self, given: np.ndarray, out: np.ndarray) -> None:
         self._threaded.forest_many(self._address, given.ctypes.data, len(given), out.ctypes.data)
+
+
+def prepared(steps: Sequence[tuple[str, np.ndarray]], matrix: np.ndarray) -> np.ndarray:
+    """Return rows as the trees read them."""
+    rows = np.array(matrix, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        for kind, by in steps:
+            rows = np.where(np.isnan(rows), by, rows) if kind == "fill" else _STEPS[kind](rows, by)
+    return rows
+
+
+_STEPS = {"subtract": np.subtract, "divide": np.divide, "multiply": np.multiply, "add": np.add}
 
 
 @cache

@@ -36,6 +36,8 @@ def onnx_of(forest: Forest, *, single: bool) -> bytes:
         from onnx import TensorProto, helper
     except ImportError:
         raise MissingExtra("Trees as ONNX", "optimize") from None
+    if forest.steps:
+        raise Unfit("what comes before its trees is left to skl2onnx")
     kind, element = (np.float32, TensorProto.FLOAT) if single else (np.float64, TensorProto.DOUBLE)
     nodes = [helper.make_node("TreeEnsemble", ["rows"], ["sums"], domain="ai.onnx.ml", **_trees(forest, kind))]
     held = [_tensor("base", forest.base.reshape(1, -1).astype(kind))]
@@ -111,5 +113,7 @@ def _trees(forest: Forest, kind: Any) -> dict[str, Any]:
 
 def _rounded(thresholds: np.ndarray, kind: Any) -> np.ndarray:
     """Return thresholds of a type, none above what it was."""
-    near = thresholds.astype(kind)
-    return np.where(near.astype(np.float64) > thresholds, np.nextafter(near, np.array(-np.inf, dtype=kind)), near)
+    with np.errstate(over="ignore"):
+        near = thresholds.astype(kind)
+        down = np.nextafter(near, np.array(-np.inf, dtype=kind))
+    return np.where(near.astype(np.float64) > thresholds, down, near)

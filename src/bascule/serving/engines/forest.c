@@ -28,6 +28,9 @@ typedef struct {
     int32_t categorical;    /* some node has a set */
     int32_t link;           /* 0 as it is, 1 logistic, 2 softmax, 3 exponential, 4 logistic in float32, 5 each logistic */
     double divide, factor;
+    const double *steps;  /* [step_count][inputs], what is done to a row first */
+    const int32_t *kinds; /* [step_count]: 0 fill what is missing, 1 subtract, 2 divide, 3 multiply, 4 add */
+    int64_t step_count;
     double above; /* a category has a code above this, which is cut to a whole number */
 } Forest;
 
@@ -137,15 +140,38 @@ INLINE void walk_rows(const Forest *f, const double *rows, int64_t count, double
     for (int64_t r = 0; r < count; r++) finish(f, out + r * outputs);
 }
 
-/* One row, which may be rounded where it lies. */
+INLINE void prepare(const Forest *f, double *row) {
+    for (int64_t s = 0; s < f->step_count; s++) {
+        const double *by = f->steps + s * f->inputs;
+        switch (f->kinds[s]) {
+        case 0:
+            for (int32_t k = 0; k < f->inputs; k++) row[k] = row[k] != row[k] ? by[k] : row[k];
+            break;
+        case 1:
+            for (int32_t k = 0; k < f->inputs; k++) row[k] -= by[k];
+            break;
+        case 2:
+            for (int32_t k = 0; k < f->inputs; k++) row[k] /= by[k];
+            break;
+        case 3:
+            for (int32_t k = 0; k < f->inputs; k++) row[k] *= by[k];
+            break;
+        case 4:
+            for (int32_t k = 0; k < f->inputs; k++) row[k] += by[k];
+        }
+    }
+}
+
+/* One row, which may be prepared and rounded where it lies. */
 void forest_one(const Forest *f, double *row, double *out) {
+    prepare(f, row);
     if (f->single)
         for (int32_t k = 0; k < f->inputs; k++) row[k] = (float)row[k];
     if (f->categorical) walk_one(f, row, out, 1);
     else walk_one(f, row, out, 0);
 }
 
-/* Many rows, already rounded where the forest asks for it. */
+/* Many rows, already prepared and rounded where the forest asks for it. */
 void forest_many(const Forest *f, const double *rows, int64_t count, double *out) {
     for (int64_t r = 0; r < count; r += BLOCK) {
         const int64_t part = count - r < BLOCK ? count - r : BLOCK;

@@ -17,6 +17,8 @@ from bascule.errors import InputError
 
 Link = Literal["none", "logistic", "softmax", "exponential", "logistic32", "each_logistic"]
 LINKS: tuple[Link, ...] = ("none", "logistic", "softmax", "exponential", "logistic32", "each_logistic")
+Step = Literal["fill", "subtract", "divide", "multiply", "add"]
+STEPS: tuple[Step, ...] = ("fill", "subtract", "divide", "multiply", "add")
 NODE = np.dtype(
     [
         ("threshold", "<f8"),
@@ -68,6 +70,8 @@ class Forest:
         base: float64 [outputs]; what the sums begin with.
         single: inputs are rounded to float32 first.
         single_sums: sums are rounded to float32 after each tree.
+        steps: what is done to each input first, in order: float64 [inputs] of what fills it where it is missing, or
+            of what is subtracted, divided by, multiplied with or added.
         above: a category has a code above this, which is cut to a whole number; others are in no set.
     """
 
@@ -85,6 +89,7 @@ class Forest:
     single: bool = False
     single_sums: bool = False
     above: float = -1.0
+    steps: tuple[tuple[Step, np.ndarray], ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -204,6 +209,7 @@ def checked(forest: Forest) -> Forest:
         "targets": bool(((forest.targets >= 0) & (forest.targets < forest.outputs)).all()),
         "depths": bool((forest.depths >= 0).all() and (forest.depths <= count).all()),
         "link": forest.link in LINKS,
+        "steps": all(kind in STEPS and by.shape == (forest.inputs,) for kind, by in forest.steps),
     }
     wrong = [name for name, holds in sound.items() if not holds]
     if wrong:
@@ -217,6 +223,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     arrays: dict[str, bytes]
     width: int
     settings: dict[str, Any]
+    steps: list[tuple[str, bytes]] = []
 
 
 _ARRAYS = {
@@ -242,6 +249,7 @@ def pack_forest(forest: Forest) -> bytes:
             },
             width=forest.values.shape[1],
             settings={name: getattr(forest, name) for name in _SETTINGS},
+            steps=[(kind, np.ascontiguousarray(by, "<f8").tobytes()) for kind, by in forest.steps],
         ),
         order="deterministic",
     )
@@ -259,7 +267,8 @@ def unpack_forest(data: bytes) -> Forest:
             raise Unfit(f"it is {file.magic[:40]!r} of revision {file.revision}")
         arrays: dict[str, Any] = {name: np.frombuffer(file.arrays[name], kind) for name, kind in _ARRAYS.items()}
         arrays["values"] = arrays["values"].reshape(-1, file.width)
-        return checked(Forest(**arrays, **file.settings))
+        steps: Any = tuple((kind, np.frombuffer(by, "<f8")) for kind, by in file.steps)
+        return checked(Forest(**arrays, steps=steps, **file.settings))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, Unfit) as error:
         raise InputError(
             f"This compiled forest cannot be used: {error}.", hint="Make it again: bascule optimize MODEL"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra
+from bascule.training.bundle import ModelBundle
 from bascule.training.foreign import OnnxPredictor
 from bascule.training.signature import Signature
 
@@ -38,6 +39,16 @@ def session_of(model: bytes, threads: int = 1) -> Any:
         ) from None
 
 
+def load(bundle: ModelBundle) -> OnnxRuntime:
+    """Load a bundle whose format is `onnx`.
+
+    Raises:
+        InputError: the bytes are no ONNX model, or one that does not belong to the signature.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    return OnnxRuntime(bundle.model, bundle.signature)
+
+
 class OnnxRuntime:
     """A session as a `Runtime`, of a model that reads one matrix of numbers and gives numbers.
 
@@ -64,7 +75,8 @@ class OnnxRuntime:
             found = self._predictor.predict(np.array([row], dtype=np.float64))
             answer: list[float] = np.atleast_1d(found[0]).tolist()
             return answer
-        given[0] = row
+        with np.errstate(over="ignore"):
+            given[0] = row
         run(binding, None)
         told: list[float] = out.tolist()
         return told[-1:] if single else told

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bascule.serving.engines.forest import Forest, Growing, Leaf, Link, Split, Unfit, down_to_single
+from bascule.serving.engines.forest import Forest, Growing, Leaf, Link, Split, Step, Unfit, checked, down_to_single
 
 _TREES = ("DecisionTree", "ExtraTree")
 _FORESTS = ("RandomForest", "ExtraTrees")
@@ -32,11 +33,10 @@ def forest_of_estimator(estimator: Any) -> Forest:
     """
     kind = type(estimator).__name__
     if kind == "Pipeline":
-        steps = [one for _, one in estimator.steps if one is not None and one != "passthrough"]
-        if len(steps) > 1:
-            before = ", ".join(type(one).__name__ for one in steps[:-1])
-            raise Unfit(f"{before} comes before its last step; trees alone are compiled")
-        return forest_of_estimator(steps[0])
+        parts = [one for _, one in estimator.steps if one is not None and not isinstance(one, str)]
+        first = forest_of_estimator(parts[-1])
+        prepared = tuple(step for one in parts[:-1] for step in _steps(one, first.inputs))
+        return checked(replace(first, steps=(*prepared, *first.steps)))
     family = kind.removesuffix("Classifier").removesuffix("Regressor")
     if getattr(estimator, "n_outputs_", 1) != 1:
         raise Unfit("it predicts several outputs at once")
@@ -49,6 +49,37 @@ def forest_of_estimator(estimator: Any) -> Forest:
     if family == "HistGradientBoosting":
         return _histogram(estimator)
     raise Unfit(f"{kind} has no decision trees")
+
+
+def _steps(part: Any, width: int) -> list[tuple[Step, np.ndarray]]:
+    """Return what a step of a pipeline does to each column alone, as it does it.
+
+    Raises:
+        Unfit: it does something else.
+    """
+    kind = type(part).__name__
+    told: list[tuple[Step, Any]]
+    if kind == "SimpleImputer" and not part.add_indicator and part.missing_values != part.missing_values:
+        told = [("fill", part.statistics_)]
+        if np.isnan(part.statistics_.astype(np.float64)).any():
+            raise Unfit("its SimpleImputer leaves columns out")
+    elif kind == "StandardScaler":
+        told = [("subtract", part.mean_), ("divide", part.scale_)]
+    elif kind == "MinMaxScaler" and not part.clip:
+        told = [("multiply", part.scale_), ("add", part.min_)]
+    elif kind == "RobustScaler":
+        told = [
+            ("subtract", part.center_ if part.with_centering else None),
+            ("divide", part.scale_ if part.with_scaling else None),
+        ]
+    elif kind == "MaxAbsScaler" and not getattr(part, "clip", False):
+        told = [("divide", part.scale_)]
+    else:
+        raise Unfit(f"{kind} comes before its trees, and is not compiled")
+    steps = [(name, np.asarray(by, dtype=np.float64)) for name, by in told if by is not None]
+    if any(by.shape != (width,) for _, by in steps):
+        raise Unfit(f"its {kind} changes the number of columns")
+    return steps
 
 
 def _averaged(estimator: Any, trees: list[Any]) -> Forest:

@@ -108,11 +108,14 @@ class _Making:
         """The model as ONNX, in the precision that its own library computes in; None when it is ONNX already."""
         if self.bundle.format == "onnx":
             return None
-        if isinstance(self.forest, Forest):
+        if isinstance(self.forest, Forest) and not self.forest.steps:
             return onnx_of(self.forest, single=self.forest.single)
         if self.bundle.format == "skops":
             return onnx_of_estimator(self.bundle, single=False)
-        raise self.forest
+        raise self.unfit()
+
+    def unfit(self) -> Unfit:
+        return Unfit(f"nothing here makes ONNX of a model of the format {self.bundle.format}")
 
 
 def _made(making: _Making, name: str, kind: Kind, artifact: bytes | None, threads: int = 1) -> Candidate:
@@ -139,19 +142,23 @@ def _compiled(making: _Making, name: str) -> Candidate:
 
 
 def _onnx(making: _Making, name: str) -> Candidate:
-    return _made(making, name, "onnx", making.onnx, threads() if name.endswith("threads") else 1)
+    if name.endswith("threads"):
+        return _made(making, name, "onnx", making.onnx, threads())
+    if making.bundle.format == "onnx":
+        raise Unfit("the version is ONNX already, and `native` is ONNX Runtime with one thread")
+    return _made(making, name, "onnx", making.onnx)
 
 
 def _float32(making: _Making, name: str) -> Candidate:
     if making.bundle.format == "onnx":
         raise Unfit("the version is ONNX already, in the precision that it was exported in")
-    if isinstance(making.forest, Forest):
+    if isinstance(making.forest, Forest) and not making.forest.steps:
         if making.forest.single:
             raise Unfit("the model computes in float32, and so does `onnx`")
         return _made(making, name, "onnx", onnx_of(making.forest, single=True))
     if making.bundle.format == "skops":
         return _made(making, name, "onnx", onnx_of_estimator(making.bundle, single=True))
-    raise making.forest
+    raise making.unfit()
 
 
 def _int8(making: _Making, name: str) -> Candidate:
@@ -160,7 +167,7 @@ def _int8(making: _Making, name: str) -> Candidate:
     if making.bundle.format == "skops":
         return _made(making, name, "onnx", quantized(onnx_of_estimator(making.bundle, single=True)))
     if making.bundle.format != "onnx":
-        raise making.forest
+        raise making.unfit()
     return _made(making, name, "onnx", quantized(making.bundle.model))
 
 

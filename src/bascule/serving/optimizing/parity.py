@@ -10,11 +10,13 @@ import numpy as np
 
 from bascule.serving.engines.loading import Guard
 from bascule.serving.optimizing.found import Worst
-from bascule.serving.optimizing.rows import HUGE, SINGLE_MOST, Group
+from bascule.serving.optimizing.rows import SINGLE_MOST, Group
 from bascule.serving.runtime import Runtime
 
 TOLERANCE = 1e-6
 MOST_SINGLE = 2_000
+# Bounds beyond which a library may refuse numbers, tried in turn; scaled inputs have others than their float32's.
+MOSTS = (float(np.finfo(np.float64).max), SINGLE_MOST, 1e38, 1e37, 1e36, 1e34, 1e30, 1e20, 1e10)
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,8 +177,6 @@ def _guard(original: Runtime, groups: Sequence[Group]) -> Guard:
         return False
 
     most = None
-    if refuses(HUGE[0]):
-        most = SINGLE_MOST
-    elif refuses(float("inf")) or refuses(float("-inf")):
-        most = float(np.finfo(np.float64).max)
+    if refuses(float("inf")) or refuses(float("-inf")):
+        most = next((one for one in MOSTS if not refuses(one) and not refuses(-one)), MOSTS[-1])
     return Guard(missing=refuses(float("nan")), most=most)

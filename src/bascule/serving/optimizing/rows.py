@@ -17,7 +17,7 @@ from bascule.training import Signature
 
 Predict = Callable[[np.ndarray], np.ndarray]
 MOST_THRESHOLDS = 4_000
-MOST_SEARCHED = 400
+MOST_SEARCHED = 1_000
 STEPS = 70
 SINGLE_MOST = float(np.finfo(np.float32).max)
 EXTREMES = (0.0, -0.0, 5e-324, -5e-324, 1e-35, -1e-35, 1e-310, 1e-45, 2.0**24, 2.0**53, -(2.0**53), SINGLE_MOST)
@@ -72,7 +72,7 @@ def around(values: np.ndarray) -> np.ndarray:
 def _at_thresholds(
     signature: Signature, forest: Forest | None, real: np.ndarray, predict: Predict, rng: np.random.Generator
 ) -> np.ndarray:
-    if forest is not None:
+    if forest is not None and not forest.steps:
         pairs = [(k, t) for k, held in forest.thresholds().items() for t in held if np.isfinite(t)]
         fixed = {k for k, field in enumerate(signature.inputs) if field.categories is not None}
         pairs = [pair for pair in pairs if pair[0] not in fixed]

@@ -1,0 +1,135 @@
+"""`bascule optimize`: measured, compared, chosen beside the version, served from then on, and taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.history import Workspace
+from bascule.serving import DataPlane
+from bascule.serving.engines import kernel
+from bascule.serving.engines.loading import Staged
+from tests.cli.conftest import Said
+
+Bascule = Callable[..., Said]
+QUICK = ("--seconds", "0.1", "--batch-sizes", "1,16", "--rows", "150", "--no-memory")
+
+
+def held(folder: Path) -> dict[str, Any]:
+    workspace = Workspace.open(folder)
+    found = workspace.history.get("main", "models/delays")
+    workspace.close()
+    return dict(found)
+
+
+def runtime_of(folder: Path) -> Any:
+    workspace = Workspace.open(folder)
+    model = DataPlane(workspace, "main").open("main").deployments["delays"].first
+    workspace.close()
+    return model._runtime
+
+
+@pytest.mark.slow
+def test_a_choice_is_served_and_taken_back(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    before = held(trained)
+    asked = bascule("predict", "delays", "--example", "--json").json()["output"]
+    page = trained / "engines.html"
+    (trained / "prices.toml").write_text('hourly = 0.2\ncores = 2\ncurrency = "EUR"\n')
+    said = bascule("optimize", "delays", "--choose", "compiled", "--html", str(page), *QUICK)
+    assert said.code == 0, said
+    assert "is answered by compiled from now on" in said.out
+    assert "EUR per million" in said.out
+    html = page.read_text()
+    assert "<strong>compiled</strong>, from now on" in html
+    assert "<script" not in html
+
+    after = held(trained)
+    assert after["versions"] == before["versions"]  # the version itself is what it was
+    chosen = after["runtimes"]["1"]
+    assert [one["engine"]["name"] for one in chosen["recipe"]["stages"]] == ["compiled"]
+    workspace = Workspace.open(trained)
+    evidence = json.loads(workspace.store.get(chosen["evidence"]))
+    assert not any(
+        one["parity"] and (one["parity"]["example"] or {}).get("inputs") for one in evidence["found"]["candidates"]
+    )
+    workspace.close()
+    assert isinstance(runtime_of(trained), Staged)
+    assert bascule("predict", "delays", "--example", "--json").json()["output"] == asked
+
+    rows = bascule(
+        "sql", "select candidate, batch_size, chosen, cost_per_million from optimizations", "--json"
+    ).json()
+    told = {(row["candidate"], row["batch_size"]): row for row in rows}
+    assert told["compiled", 1]["chosen"]
+    assert told["compiled", 1]["cost_per_million"] > 0
+    assert told["treelite", None]["chosen"] is False
+    assert "runtime" in bascule("audit", "log", "-n", "3").out
+    assert "answered by   compiled" in bascule("model", "show", "delays").out
+    assert "## Runtime" in bascule("model", "card", "delays").out
+    assert "version 1 answered by compiled" in bascule("diff", "main~1", "main").out
+    assert bascule("doctor").code == 0
+
+    assert bascule("optimize", "delays", "--undo").code == 0
+    assert "runtimes" not in held(trained)
+    assert not isinstance(runtime_of(trained), Staged)
+    again = bascule("optimize", "delays", "--undo")
+    assert again.code == 2
+    assert "nothing to undo" in again.err
+
+
+def test_what_answers_otherwise_cannot_be_chosen(trained: Path, refused: Callable[..., Said], bascule: Bascule) -> None:
+    pytest.importorskip("onnx")
+    words = ("onnx-float32 cannot answer for delays@1", "--keep")
+    refused("optimize", "delays", "--choose", "onnx-float32", "--candidates", "native", *QUICK, code=1, words=words)
+    words = ("onnx-int8 cannot answer for delays@1: trees have no matrices",)
+    refused("optimize", "delays", "--choose", "onnx-int8", "--candidates", "native", *QUICK, code=1, words=words)
+    kept = bascule("optimize", "delays", "--keep", "--candidates", "onnx-float32", *QUICK, "--json").json()
+    single = next(one for one in kept["found"]["candidates"] if one["name"] == "onnx-float32")
+    assert single["parity"]["example"]["kind"] == "thresholds"
+    assert kept["commit"] is None
+    assert "runtimes" not in held(trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("dellays",), ("dellays", "delays")),
+        (("delays@9",), ("9",)),
+        (("delays", "--choose", "compield"), ("compield", "compiled")),
+        (("delays", "--candidates", "onxx"), ("onxx", "onnx")),
+        (("delays", "--batch-sizes", "1,a"), ("'a'",)),
+        (("delays", "--batch-sizes", "0"), ("Batch sizes",)),
+        (("delays", "--rows", "1000000"), ("1,000,000 rows",)),
+        (("delays", "--table", "nope"), ("nope",)),
+        (("delays", "--table", "weather"), ("lacks what the model reads",)),
+        (("delays", "--prices", "nope.toml"), ("price list",)),
+        (("delays", "--keep", "--choose", "compiled"), ("--keep",)),
+        (("delays", "--undo", "--keep"), ("--undo",)),
+    ],
+)
+def test_bad_input_changes_nothing(
+    trained: Path, refused: Callable[..., Said], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    refused("optimize", *arguments, code=2, words=words)
+
+
+def test_where_an_engine_cannot_be_loaded_the_library_answers(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert bascule("deploy").code == 0
+    quick = ("--candidates", "compiled", *QUICK)
+    assert bascule("optimize", "delays", "--choose", "compiled", *quick).code == 0
+    kernel.libraries.cache_clear()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    capfd.readouterr()
+    try:
+        assert not isinstance(runtime_of(trained), Staged)
+    finally:
+        kernel.libraries.cache_clear()
+    assert "delays@1 is answered by its own library: There is no C compiler here" in capfd.readouterr().err

@@ -1,0 +1,193 @@
+"""Forests of every library answer as the library does: at thresholds, one step beside them, without values."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.engines import kernel
+from bascule.serving.engines.compiled import CompiledRuntime
+from bascule.serving.engines.exporting import onnx_of
+from bascule.serving.engines.forest import Unfit, pack_forest, unpack_forest
+from bascule.serving.engines.onnx import OnnxRuntime
+from bascule.serving.engines.reading import forest_of, forest_of_catboost
+from bascule.serving.optimizing import Comparing, rows_of
+from bascule.serving.runtime import load_runtime
+from bascule.training import ModelBundle
+from bascule.training.foreign import open_skops
+from tests.serving.engines import models
+from tests.tracking.test_frameworks import python_with
+
+Made = Callable[[], ModelBundle]
+
+
+def estimator(
+    name: str, task: str = "binary", rows: np.ndarray = models.ROWS, before: bool = False, **told: Any
+) -> Made:
+    def make() -> ModelBundle:
+        module = pytest.importorskip("sklearn.tree" if "DecisionTree" in name else "sklearn.ensemble")
+        made = getattr(module, name)(random_state=0, **told)
+        if before:
+            from sklearn.impute import SimpleImputer
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+            made = make_pipeline(SimpleImputer(), StandardScaler(), MinMaxScaler(), RobustScaler(), made)
+        return models.sklearn(made, task, rows)
+
+    return make
+
+
+MODELS: dict[str, Made] = {
+    "lightgbm": models.lightgbm,
+    "lightgbm with sets": lambda: models.lightgbm("multiclass", "multiclass", [3], num_class=3),
+    "lightgbm one against the rest": lambda: models.lightgbm("multiclassova", "multiclass", num_class=3, sigmoid=2.0),
+    "lightgbm of counts": lambda: models.lightgbm("poisson", "regression"),
+    "lightgbm averaged": lambda: models.lightgbm(boosting="rf", bagging_fraction=0.5, bagging_freq=1),
+    "xgboost": models.xgboost,
+    "xgboost with sets": lambda: models.xgboost(sets=True, tree_method="hist", max_cat_to_onehot=4),
+    "xgboost of three": lambda: models.xgboost("multi:softprob", "multiclass", num_class=3),
+    "xgboost dart": lambda: models.xgboost("reg:squarederror", "regression", booster="dart", rate_drop=0.3),
+    "tree": estimator("DecisionTreeClassifier", rows=models.HOLES),
+    "forest": estimator("RandomForestClassifier", "multiclass", n_estimators=9),
+    "trees of numbers": estimator("ExtraTreesRegressor", "regression", n_estimators=5, max_depth=6),
+    "boosting": estimator("GradientBoostingClassifier", n_estimators=9),
+    "histograms": estimator("HistGradientBoostingClassifier", "multiclass", models.HOLES, max_iter=5),
+    "pipeline": estimator("HistGradientBoostingClassifier", rows=models.HOLES, before=True, max_iter=5),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
+    bundle = MODELS[name]()
+    forest, native = forest_of(bundle), load_runtime(bundle)
+    groups = rows_of(bundle.signature, forest, models.ROWS[:100], native.predict)
+    groups = [type(one)(one.name, one.rows[:1_500]) for one in groups]
+    comparing = Comparing(native, groups, bundle.signature.names(), 1e-6)
+    again = unpack_forest(pack_forest(forest))
+    for threads in (1, 2):
+        found = comparing.of(CompiledRuntime(again, threads))
+        assert found.passed, found
+        assert found.rows["thresholds"] > 100
+    if forest.values.shape[1] == 1 and not forest.steps:
+        pytest.importorskip("onnx")
+        ready = Comparing(native, groups[:3], bundle.signature.names(), 1e-6)
+        assert ready.of(OnnxRuntime(onnx_of(forest, single=forest.single), bundle.signature)).passed
+
+
+def test_a_forest_in_float32_is_found_out_at_thresholds_alone() -> None:
+    pytest.importorskip("onnx")
+    bundle = models.lightgbm()
+    forest, native = forest_of(bundle), load_runtime(bundle)
+    comparing = Comparing(
+        native, rows_of(bundle.signature, forest, models.ROWS, native.predict), bundle.signature.names(), 1e-6
+    )
+    found = comparing.of(OnnxRuntime(onnx_of(forest, single=True), bundle.signature))
+    assert not found.passed
+    assert set(found.differing) == {"thresholds"}
+    assert found.example is not None
+    assert found.example.kind == "thresholds"
+    row = np.array([[float(one) for one in found.example.inputs.values()]])
+    assert native.predict(row).tolist() == found.example.original
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: models.lightgbm(zero_as_missing=True), "zero_as_missing"),
+        (lambda: models.lightgbm("regression", "regression", reg_sqrt=True), "objective"),
+        (lambda: models.lightgbm("regression", "regression", linear_tree=True), "linear_tree"),
+        (lambda: models.xgboost("binary:hinge"), "objective"),
+        (models.network, "no forest"),
+        (estimator("AdaBoostClassifier", n_estimators=2), "has no decision trees"),
+    ],
+)
+def test_what_is_not_compiled_says_why(make: Made, words: str) -> None:
+    try:
+        bundle = make()
+    except Exception as error:  # a library of another release may not train such a model
+        pytest.skip(f"cannot be trained here: {error}")
+    with pytest.raises(Unfit, match=words):
+        forest_of(bundle)
+
+
+def test_catboost_answers_as_its_library(tmp_path: Path) -> None:
+    python = python_with("catboost")
+    script = Path(__file__).with_name("catboost_models.py")
+    done = subprocess.run([python, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for one in json.loads((tmp_path / "models.json").read_text()):
+        rows = np.array([[float(value) for value in row] for row in one["rows"]])
+        forest = forest_of_catboost(one["model"], 4)
+        assert np.abs(CompiledRuntime(forest).predict(rows) - np.array(one["answers"])).max() < 1e-9
+        assert base64.b64decode(one["file"]).startswith(b"CBM1")
+
+
+@pytest.mark.parametrize(
+    ("array", "field", "value"),
+    [
+        ("nodes", "child", 10_000),
+        ("nodes", "child", -1),
+        ("nodes", "feature", 4),
+        ("nodes", "set", 7),
+        ("roots", None, 10_000),
+        ("targets", None, 1),
+        ("depths", None, -1),
+    ],
+)
+def test_a_forest_that_leads_astray_is_refused(array: str, field: str | None, value: int) -> None:
+    forest = forest_of(models.lightgbm())
+    held = getattr(forest, array).copy()
+    (held if field is None else held[field])[0] = value
+    object.__setattr__(forest, array, held)
+    with pytest.raises(InputError, match="make no sense"):
+        unpack_forest(pack_forest(forest))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", msgspec.msgpack.encode({"magic": "bascule-forest"})])
+def test_other_bytes_are_no_forest(data: bytes) -> None:
+    with pytest.raises(InputError, match="cannot be used"):
+        unpack_forest(data)
+
+
+def test_a_tree_in_a_skops_file_that_leads_astray_is_refused() -> None:
+    skops = pytest.importorskip("skops.io")
+    from sklearn.tree import DecisionTreeClassifier
+
+    fitted = DecisionTreeClassifier(max_depth=2, random_state=0).fit(models.ROWS, models.BINARY)
+    assert open_skops(skops.dumps(fitted)).predict(models.ROWS[:1]) is not None
+    fitted.tree_.children_left[0] = 1_000_000
+    with pytest.raises(InputError, match="leads out of itself"):
+        open_skops(skops.dumps([{"deep": fitted}]))
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(EnvironmentProblem, match="no C compiler"):
+        kernel.libraries.__wrapped__()
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(EnvironmentProblem, match="fails"):
+        kernel.libraries.__wrapped__()
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_a_kernel_that_others_could_write_is_not_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "bascule" / "kernels"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kernel._folder() != folder
+    folder.chmod(0o700)
+    assert kernel._folder() == folder
+    assert os.listdir(folder) == []
