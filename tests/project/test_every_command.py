@@ -249,7 +249,7 @@ def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
             if argument.hint is not int:
                 continue
-            needs = name in ("diff", "anonymise", "profile", "mock", "contract test")
+            needs = name in ("diff", "anonymise", "profile", "mock", "contract test", "optimize")
             needs = needs or name.startswith(("files", "pii", "private", "training-set"))
             call = CALLS[name].split() if needs else ["select 1"] if name == "sql" else []
             for option in argument.names:
