@@ -61,9 +61,7 @@ def test_a_choice_is_served_and_taken_back(trained: Path, bascule: Bascule) -> N
     assert isinstance(runtime_of(trained), Staged)
     assert bascule("predict", "delays", "--example", "--json").json()["output"] == asked
 
-    rows = bascule(
-        "sql", "select candidate, batch_size, chosen, cost_per_million from optimizations", "--json"
-    ).json()
+    rows = bascule("sql", "select candidate, batch_size, chosen, cost_per_million from optimizations", "--json").json()
     told = {(row["candidate"], row["batch_size"]): row for row in rows}
     assert told["compiled", 1]["chosen"]
     assert told["compiled", 1]["cost_per_million"] > 0

@@ -34,7 +34,9 @@ def search(bundle: ModelBundle, rows: np.ndarray = models.ROWS, **told: Any) -> 
 
 
 def found(name: str, *times: float, passed: bool = True) -> Found:
-    figures = tuple(Figures(rows=k, p50_us=t, p99_us=t, throughput=k / t, calls=1) for k, t in enumerate(times, 1))
+    figures = tuple(
+        Figures(rows=k, p50_us=t, p99_us=t, typical_us=t, throughput=k / t, calls=1) for k, t in enumerate(times, 1)
+    )
     parity = Parity(passed=passed, rows={}, differing={}, worst=0.0)
     kind: Any = "native" if name == "native" else "onnx"
     return Found(name=name, engine=Engine(name=name, kind=kind), parity=parity, figures=figures)

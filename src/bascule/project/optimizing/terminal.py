@@ -59,7 +59,7 @@ def _speed(made: Optimization) -> list[list[str]]:
     recipe = made.chosen or made.found.fastest
     for place, size in enumerate(made.found.batch_sizes):
         timed = [one for one in made.found.candidates if one.figures]
-        for first, one in enumerate(sorted(timed, key=lambda one: one.figures[place].p50_us)):
+        for first, one in enumerate(sorted(timed, key=lambda one: one.figures[place].typical_us)):
             row = one.figures[place]
             told = [f"{size:,}" if not first else "", one.name, span(row.p50_us), span(row.p99_us)]
             told += [f"{row.throughput:,.0f}"] + ([f"{row.cost:.3g}" if row.cost is not None else ""] if money else [])

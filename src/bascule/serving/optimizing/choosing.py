@@ -18,7 +18,7 @@ def chosen(found: Sequence[Found], sizes: Sequence[int], guard: Guard) -> Recipe
     """
     stages: list[Stage] = []
     for place, size in enumerate(sizes):
-        times = {one.name: one.figures[place].p50_us for one in found if one.eligible and one.figures}
+        times = {one.name: one.figures[place].typical_us for one in found if one.eligible and one.figures}
         engines = {one.name: one.engine for one in found}
         bound = min(times.values()) / GAIN
         present = stages[-1].engine.name if stages else "native"

@@ -18,6 +18,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: of a request.
         p50_us, p99_us: of a request, in microseconds.
+        typical_us: the mean without the slowest tenth, by which engines are chosen: a median does not see an engine
+            whose threads stall in every fifth request, and a plain mean sees whatever else the machine does.
         throughput: rows a second, of requests one after another.
         calls: how many were measured.
         cost: of a million predictions by the price list, with nothing else on the machine; None without one.
@@ -26,6 +28,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     p50_us: float
     p99_us: float
+    typical_us: float
     throughput: float
     calls: int
     cost: float | None = None

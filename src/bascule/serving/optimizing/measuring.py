@@ -20,6 +20,7 @@ from bascule.training import ModelBundle
 
 TURNS = 5
 FEWEST = 5
+KEPT = 0.9
 MOST_CALLS = 200_000
 MEMORY_SECONDS = 60
 
@@ -48,12 +49,13 @@ def measured(
             for name, engine in engines.items():
                 _turn(engine, requests, each, times[name], warm=not turn)
         for name, taken in times.items():
-            held = np.array(taken, dtype=np.float64) / 1e3
+            held = np.sort(np.array(taken, dtype=np.float64)) / 1e3
             found[name].append(
                 Figures(
                     rows=size,
                     p50_us=float(np.median(held)),
                     p99_us=float(np.quantile(held, 0.99)),
+                    typical_us=float(held[: max(1, int(len(held) * KEPT))].mean()),
                     throughput=float(size * len(held) / (held.sum() / 1e6)),
                     calls=len(held),
                 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.evaluation import measure
+from bascule.serving.engines.compiled import FEWEST_A_THREAD
 from bascule.serving.engines.forest import Forest, Unfit
 from bascule.serving.engines.loading import Engine, Recipe, Stage
 from bascule.serving.engines.reading import forest_of
@@ -130,7 +131,8 @@ def optimize_bundle(
             asked.tell(f"loading {one.name} in a process of its own")
         timed = tuple(
             msgspec.structs.replace(
-                row, cost=asked.prices.of_million(row.throughput, one.engine.threads) if asked.prices else None
+                row,
+                cost=asked.prices.of_million(row.throughput, cores_of(one.engine, row.rows)) if asked.prices else None,
             )
             for row in figures.get(one.name, ())
         )
@@ -158,6 +160,11 @@ def optimize_bundle(
         batch_sizes=asked.sizes,
         artifacts={one.engine.artifact: one.artifact for one in made if one.artifact is not None},
     )
+
+
+def cores_of(engine: Engine, rows: int) -> int:
+    """Return how many cores an engine keeps busy with a request of so many rows."""
+    return min(engine.threads, max(1, rows // FEWEST_A_THREAD)) if engine.kind == "compiled" else engine.threads
 
 
 def single(found: Optimized, engine: Engine) -> Recipe:
