@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bascule.delivery import deploy
 from bascule.history import Workspace
+from bascule.registry import external
 from bascule.serving import DataPlane
 from bascule.serving.engines import kernel
 from bascule.serving.engines.loading import Staged
+from bascule.tracking.artifacts import Artifacts
 from tests.cli.conftest import Said
+from tests.serving.engines import models
 
 Bascule = Callable[..., Said]
 QUICK = ("--seconds", "0.1", "--batch-sizes", "1,16", "--rows", "150", "--no-memory")
@@ -131,3 +136,31 @@ def test_where_an_engine_cannot_be_loaded_the_library_answers(
     finally:
         kernel.libraries.cache_clear()
     assert "delays@1 is answered by its own library: There is no C compiler here" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_version_that_a_client_registered(trained: Path, bascule: Bascule) -> None:
+    """Nothing is known of its data, so rows are made up beside its thresholds; it must have been deployed once."""
+    pytest.importorskip("skops.io")
+    from sklearn.ensemble import RandomForestClassifier
+
+    bundle = models.sklearn(RandomForestClassifier(5, max_depth=3, random_state=0))
+    told = {"flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}}}
+    workspace = Workspace.open(trained)
+    source, artifacts = "mlflow-artifacts:/0/r/artifacts/model", Artifacts(workspace)
+    for name, data in (("MLmodel", json.dumps(told).encode()), ("model.skops", bundle.model)):
+        artifacts.put(f"0/r/artifacts/model/{name}", BytesIO(data))
+    external.create_model(workspace, "main", "clf", author="ana")
+    external.create_version(workspace, "main", "clf", {"source": source}, artifact=source, author="ana")
+    never = bascule("optimize", "clf", *QUICK)
+    assert never.code == 2
+    assert "bascule deploy clf 1" in never.err
+    deploy(workspace, "main", "clf", "clf", 1, by="ana")
+    said = bascule("optimize", "clf", "--candidates", "compiled", *QUICK, "--json").json()
+    assert said["source"].startswith("made-up rows")
+    assert [one["engine"]["name"] for one in said["chosen"]["stages"]] == ["compiled"]
+    model = DataPlane(workspace, "main").open("main").deployments["clf"].first
+    assert isinstance(model._runtime, Staged)
+    row = models.ROWS[:1]
+    assert model.predict(row).tolist() == bundle.predictor.predict(row).tolist()
+    workspace.close()

@@ -22,6 +22,7 @@ from bascule.serving.optimizing import (
 )
 from bascule.serving.runtime import load_runtime
 from bascule.training import ModelBundle, fit_linear
+from bascule.training.formats import FORMATS
 from bascule.training.linear import write_linear
 from tests.serving.engines import models
 
@@ -59,6 +60,7 @@ def test_the_fastest_right_engine_of_each_size_is_chosen(offered: list[Found], s
     assert recipe.guard == (Guard() if stages == [(1, "native")] else guard)
 
 
+@pytest.mark.slow
 def test_a_boosted_model_is_compiled_and_what_differs_is_shown() -> None:
     pytest.importorskip("onnx")
     bundle = models.lightgbm()
@@ -82,6 +84,7 @@ def test_a_boosted_model_is_compiled_and_what_differs_is_shown() -> None:
     assert all(one.engine.name != "onnx-float32" for one in made.fastest.stages)
 
 
+@pytest.mark.slow
 def test_what_the_original_refuses_goes_on_to_it() -> None:
     """scikit-learn refuses missing and infinite values; a compiled forest would answer something."""
     ensemble = pytest.importorskip("sklearn.ensemble")
@@ -102,6 +105,7 @@ def test_what_the_original_refuses_goes_on_to_it() -> None:
             runtime.predict(rows)
 
 
+@pytest.mark.slow
 def test_the_jumps_of_a_black_box_are_found_by_halving() -> None:
     """A pipeline whose trees lie behind a step that is not compiled has no thresholds to read."""
     ensemble = pytest.importorskip("sklearn.ensemble")
@@ -137,6 +141,16 @@ def test_a_linear_model_answers_one_row_in_plain_python() -> None:
     made = search(bundle, names=("plain", "onnx"))
     assert made.named("plain").eligible  # type: ignore[union-attr]
     assert "nothing here makes ONNX" in made.named("onnx").reason  # type: ignore[union-attr]
+
+
+def test_a_plain_function_is_measured_and_nothing_else_applies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format that a plugin brings, such as a function, has no other way than its own."""
+    monkeypatch.setitem(FORMATS, "function", "tests.serving.engines.models:load_function")
+    made = search(ModelBundle("function", b"", models.signature()))
+    assert [one.name for one in made.candidates if one.parity is not None] == ["native"]
+    assert all(one.reason for one in made.candidates if one.parity is None)
+    assert made.fastest.names() == "native"
+    assert made.named("native").figures[0].p50_us > 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ MODELS: dict[str, Made] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = ("histograms", "pipeline")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
 def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
     bundle = MODELS[name]()
     forest, native = forest_of(bundle), load_runtime(bundle)
