@@ -22,7 +22,7 @@ LARGEST_TEXT = 16 << 20
 TYPES = {"double": "double", "float": "double", "long": "bigint", "integer": "bigint", "boolean": "boolean"}
 UNSAFE = (
     "Log it in a format that runs no code: scikit-learn with serialization_format='skops', a LightGBM Booster, "
-    "XGBoost, ONNX."
+    "XGBoost, CatBoost (cbm), ONNX."
 )
 # Reads one file of a model by its path: the bytes, of at most so many.
 Read = Callable[[str, int], bytes]
