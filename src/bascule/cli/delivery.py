@@ -22,7 +22,18 @@ def deploy(
     /,
     *,
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
-    strategy: Annotated[str | None, Parameter(help="canary or all_at_once; the project's when not given.")] = None,
+    strategy: Annotated[
+        str | None,
+        Parameter(help="canary, all_at_once, blue_green, ab, shadow or bandit; the project's when not given."),
+    ] = None,
+    share: Annotated[
+        int | None, Parameter(help="The percentage of the new version: for ab, and first for bandit.")
+    ] = None,
+    goal: Annotated[
+        str | None,
+        Parameter(help="What ab or bandit is for: outcome, score or SQL; with lower: before it when less is better."),
+    ] = None,
+    keep: Annotated[str | None, Parameter(help="How long blue_green keeps the version before warm.")] = None,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
 ) -> None:
@@ -32,7 +43,9 @@ def deploy(
         name: the deployment; the project's when not given.
         version: a number or an alias.
     """
-    moved = common.open().deploy(name, version, model=model, strategy=strategy, reason=reason)
+    moved = common.open().deploy(
+        name, version, model=model, strategy=strategy, share=share, goal=goal, keep=keep, reason=reason
+    )
     _told(common, moved)
 
 

@@ -17,6 +17,7 @@ from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.records import changed_times, record_failure, state_of, write
+from bascule.delivery.strategies import CAREFUL, COMPARING, STRATEGIES, read_plan
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
@@ -24,7 +25,6 @@ from bascule.history import Commit, Workspace
 from bascule.registry import ModelVersion, get_version, production
 from bascule.registry.external import FORMAT
 
-STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
 TRIES = 20
 
@@ -49,6 +49,7 @@ def deploy(
     steps: Sequence[int] = DEFAULT_STEPS,
     shadow: bool = True,
     guardrails: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
     by: str | None = None,
     reason: str = "",
     expect: str | None = None,
@@ -57,7 +58,10 @@ def deploy(
 
     Args:
         version: a number, or an alias such as `production`.
-        strategy: `canary` takes `steps` under `guardrails`; `all_at_once` gives the version all traffic now.
+        strategy: one of `strategies.STRATEGIES`. All but `all_at_once` compare the version with the one that serves,
+            under `guardrails`, and take it back when it does harm.
+        plan: what the strategy goes by, as `strategies.Plan`: the goal of `ab` and `bandit`, their share, how long
+            `blue_green` keeps the version before.
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
@@ -65,14 +69,15 @@ def deploy(
 
     Raises:
         NotFound: unknown branch, model or version, with the nearest name.
-        InputError: the version serves already, or the steps or guardrails cannot be used.
-        CheckFailed: the version did not pass its gates and nobody forced it.
+        InputError: the version serves already, the steps, guardrails or plan cannot be used, or the strategy needs what
+            is missing.
+        CheckFailed: the version did not pass its gates and nobody forced it, or lacks approvals that are asked for.
         Conflict: another rollout of this deployment is under way, or it is not the one that was looked at any more.
     """
     who = by or actor()
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
-    rules = _rules(steps, shadow, guardrails)
+    rules = _rules(steps, shadow, guardrails, plan, strategy)
     chosen = _fit_to_serve(ws, branch, model, version)
     found, digest = state_of(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
@@ -82,8 +87,8 @@ def deploy(
 
         chosen = adopted(ws, branch, chosen, by=who)
     limits = _limits(rules, chosen)
-    if strategy == "canary" and before["traffic"]:
-        after = traffic.with_rollout(before, chosen.version, rules, limits)
+    if strategy in COMPARING and before["traffic"]:
+        after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
         return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
@@ -155,6 +160,8 @@ def planned(
     strategy: str = "canary",
     steps: Sequence[int] = DEFAULT_STEPS,
     guardrails: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
+    shadow: bool | None = None,
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
 ) -> Deployment:
@@ -175,9 +182,10 @@ def planned(
     if log:
         asked["log"] = dict(log)
     if before is None:
-        made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
-        return made | asked
-    rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
+        fresh = _rules(steps, shadow is not False, guardrails, plan, strategy)
+        return traffic.planned(name, model, strategy, fresh) | asked
+    held = {key: value for key, value in before["rules"].items() if key != "plan"}
+    rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
     kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
@@ -240,6 +248,33 @@ def advance(
         return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
     after = traffic.advanced(before)
     return write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
+
+
+def reweigh(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    share: int,
+    *,
+    seen: int,
+    by: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    expect: str | None = None,
+) -> Commit:
+    """Give a bandit's new version another percentage.
+
+    Args:
+        share: 1 to 99.
+        seen: how many units the weights rest on.
+
+    The other arguments and errors are those of `advance`.
+    """
+    before, digest, rollout = _rollout(ws, branch, name, expect)
+    if rollout.get("strategy") != "bandit" or not 1 <= share <= 99:
+        raise InputError(f"Deployment {name!r} has no bandit under way that could get {share} %.")
+    after = traffic.reweighed(before, share, seen)
+    return write(ws, branch, before, digest, after, "reweigh", by or actor(), reason, evidence or {})
 
 
 def promote(
@@ -346,6 +381,7 @@ def _deploy_by_rules(
         steps=rules.get("steps", DEFAULT_STEPS),
         shadow=rules.get("shadow", True),
         guardrails=rules.get("guardrails"),
+        plan=rules.get("plan"),
         by=who,
         reason=reason,
         expect=digest,
@@ -366,10 +402,18 @@ def _rollout(
     return before, expect or digest, before["rollout"]
 
 
-def _rules(steps: Sequence[int], shadow: bool = True, guardrails: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _rules(
+    steps: Sequence[int],
+    shadow: bool,
+    guardrails: Mapping[str, Any] | None,
+    plan: Mapping[str, Any] | None,
+    strategy: str,
+) -> dict[str, Any]:
     """What a deployment says of its rollouts. Of the guardrails only what was given: defaults depend on the version."""
     read_guardrails(guardrails)
-    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+    found = {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+    asked = msgspec.to_builtins(read_plan(plan, strategy))
+    return found | {"plan": asked} if asked else found
 
 
 def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
@@ -407,9 +451,9 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
             f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.",
             hint="There is nothing to do; another version may be deployed.",
         )
-    if not chosen.passed and strategy != "canary" and before["traffic"]:
+    if not chosen.passed and strategy not in CAREFUL and before["traffic"]:
         why = "was forced past its gates" if chosen.evaluation_id else "was judged by no gate"
         raise InputError(
-            f"Version {chosen.version} of {model!r} {why}; it may go by canary only.",
-            hint="Use the canary strategy: it takes the version back by itself when it does harm.",
+            f"Version {chosen.version} of {model!r} {why}; it may go by canary or shadow only.",
+            hint="Use one of these strategies: they take the version back by themselves when it does harm.",
         )

@@ -26,7 +26,8 @@ LOSSES = f"""
             output, shadow, probability, label, received_at, p.prediction_id, p.event_time
         from predictions p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
-            and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
+            and p.score is not null and g.label is not null and p.probability is not null
+            and ($shadow or (p.probability > 0 and p.probability < 1))
             and p.version = case p.arm when 'canary' then $canary else $stable end
         qualify row_number() over (partition by p.prediction_id order by received_at) = 1
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bascule.delivery.records import last_failure
+from bascule.delivery.strategies import CAREFUL, COMPARING
 from bascule.delivery.traffic import Deployment
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
@@ -31,10 +32,10 @@ def obstacle(deployment: Deployment, version: ModelVersion) -> str | None:
         return f"the rollout of version {rollout['canary']} ends"
     if not version.passed and not version.forced:
         return "it is registered anew: it did not pass its gates, and nobody forced it"
-    if strategy == "canary" and len(deployment["traffic"]) > 1:
+    if strategy in COMPARING and len(deployment["traffic"]) > 1:
         return "one version has all traffic: it is shared by hand"
-    if strategy != "canary" and not version.passed and deployment["traffic"]:
-        return "somebody deploys it: it was forced past its gates and may go by canary only"
+    if strategy not in CAREFUL and not version.passed and deployment["traffic"]:
+        return "somebody deploys it: it was forced past its gates and may go by canary or shadow only"
     return None
 
 

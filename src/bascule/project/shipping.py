@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bascule.delivery import deploy, has_own_traffic, planned
+from bascule.delivery.strategies import BY_GOAL
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
@@ -18,7 +19,7 @@ from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
 from bascule.tracking import vouching
 
-STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
+REPLACE = {"replace": "all_at_once"}
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         held,
         rules.name,
         project.model.name,
-        strategy=STRATEGIES[rules.strategy],
+        strategy=strategy_of(rules),
         steps=rules.steps,
         guardrails=guardrails_of(rules),
+        plan=plan_of(rules),
+        shadow=rules.shadow,
         requests=rules.requests,
         log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
     )
@@ -121,7 +124,27 @@ def guardrails_of(rules: Deployment) -> dict[str, Any]:
         if rule is not True:
             given = msgspec.structs.asdict(rule) if rule else {}
             settings[name] = {key: value for key, value in given.items() if value is not None} if rule else None
+    for name in ("tail", "disagreement"):  # off unless they are given
+        rule = settings.pop(name)
+        if rule is not False:
+            settings[name] = {} if rule is True else msgspec.structs.asdict(rule)
+    measures = settings.pop("measures")
+    if measures:
+        settings["measures"] = {name: msgspec.structs.asdict(rule) for name, rule in measures.items()}
     return settings
+
+
+def strategy_of(rules: Deployment) -> str:
+    """Return the strategy of `[deployment]` as delivery calls it."""
+    return REPLACE.get(rules.strategy, rules.strategy)
+
+
+def plan_of(rules: Deployment) -> dict[str, Any]:
+    """Return what the strategy of `[deployment]` goes by, as delivery reads it: what is not as the defaults are."""
+    keys = ("share", "floor", "keep", "automatic")
+    defaults = Deployment(name="any")
+    given = {key: value for key in keys if (value := getattr(rules, key)) != getattr(defaults, key)}
+    return given if rules.goal is None else given | {"goal": msgspec.structs.asdict(rules.goal)}
 
 
 def serving_branch(place: Place, name: str) -> str:
@@ -147,6 +170,9 @@ def deploy_version(
     *,
     model: str | None = None,
     strategy: str | None = None,
+    share: int | None = None,
+    goal: str | None = None,
+    keep: str | None = None,
     reason: str = "",
 ) -> Moved:
     """Bring a version of a model into service on the current branch; nothing changes when it has all traffic already.
@@ -155,10 +181,13 @@ def deploy_version(
         name: the deployment; the project's when None.
         version: a number or an alias.
         model: its name; the project's model, else the deployment's name, when None.
-        strategy: `canary` or `all_at_once`; the project's when None.
+        strategy: one of `delivery.strategies.STRATEGIES`; the project's when None.
+        share: the new version's percentage in an A/B test or a bandit; the project's when None.
+        goal: what an A/B test or a bandit is for: `outcome`, `score` or SQL, with `lower:` before it when less is
+        better. keep: how long `blue_green` keeps the version before, such as `2h`.
 
     Raises:
-        InputError: no name was given and the project has no `[deployment]`.
+        InputError: no name was given and the project has no `[deployment]`; or a setting means nothing to the strategy.
         NotFound, CheckFailed, Conflict: as `delivery.deploy`.
     """
     project = place.file if (place.folder / PROJECT_FILE).is_file() else None
@@ -175,18 +204,40 @@ def deploy_version(
     demand_approved(place.workspace, ship, project.gates.approvals if project else 0, "Nothing is deployed")
     vouching.demand_consent(place.workspace, ship)
     vouching.demand_unchanged(place.workspace, ship)
+    by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     commit = deploy(
         place.workspace,
         place.branch,
         chosen,
         model,
         version,
-        strategy=strategy or STRATEGIES[rules.strategy],
+        strategy=by,
         steps=rules.steps,
+        shadow=rules.shadow,
         guardrails=guardrails_of(rules),
+        plan=plan_of(rules) | _asked(by, share, goal, keep),
         reason=reason,
     )
     return _moved(place, place.branch, commit)
+
+
+LOWER = "lower:"
+
+
+def _asked(strategy: str, share: int | None, goal: str | None, keep: str | None) -> dict[str, Any]:
+    """What was asked for a strategy beside the project's settings."""
+    found: dict[str, Any] = {}
+    for name, value, meant in (("share", share, BY_GOAL), ("goal", goal, BY_GOAL), ("keep", keep, ("blue_green",))):
+        if value is None:
+            continue
+        if strategy not in meant:
+            told = " and ".join(meant)
+            raise InputError(f"--{name} means something to {told} only; the strategy is {strategy}.")
+        found[name] = value
+    if goal is not None:
+        better = "lower" if goal.startswith(LOWER) else "higher"
+        found["goal"] = {"measure": goal.removeprefix(LOWER).strip(), "better": better}
+    return found
 
 
 def _serves_alone(place: Place, name: str, model: str, version: str) -> bool:

@@ -25,12 +25,16 @@ class ShippingVerbs(Bound):
         *,
         model: str | None = None,
         strategy: str | None = None,
+        share: int | None = None,
+        goal: str | None = None,
+        keep: str | None = None,
         reason: str = "",
     ) -> Moved:
         """Bring a version into service: the first at once, a later one by canary steps that judge it."""
         from bascule.project.shipping import deploy_version
 
-        return deploy_version(self.place, name, str(version), model=model, strategy=strategy, reason=reason)
+        how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
+        return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
 
     def rollback(self, name: str, *, reason: str = "") -> Moved:
         """Give a deployment the stable traffic that it had before."""

@@ -31,6 +31,7 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: list[int] | None = None
     shadow: bool = True
     guardrails: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
     reason: str = ""
 
 
@@ -100,6 +101,7 @@ def deploy_version(call: Call[None, Deploy]) -> Changed:
         strategy=body.strategy,
         shadow=body.shadow,
         guardrails=body.guardrails,
+        plan=body.plan,
         by=call.principal.name,
         reason=body.reason,
         **given,
