@@ -15,6 +15,7 @@ import msgspec
 
 from bascule.catalog import actor
 from bascule.delivery import traffic
+from bascule.delivery.environments import demand_approved, demand_arriving_approved, lacking
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.records import changed_times, record_failure, state_of, write
 from bascule.delivery.strategies import CAREFUL, COMPARING, STRATEGIES, read_plan
@@ -26,6 +27,8 @@ from bascule.registry import ModelVersion, get_version, production
 from bascule.registry.external import FORMAT
 
 DEFAULT_STEPS = (10, 100)
+# The rules that say what a branch asks for: who deploys a version does not change them.
+ENVIRONMENT = ("approvals", "environments")
 TRIES = 20
 
 
@@ -86,6 +89,8 @@ def deploy(
         from bascule.delivery.adopting import adopted  # it loads the engines
 
         chosen = adopted(ws, branch, chosen, by=who)
+    rules |= {key: before["rules"][key] for key in ENVIRONMENT if key in (before.get("rules") or {})}
+    demand_approved(ws, branch, before, chosen)
     limits = _limits(rules, chosen)
     if strategy in COMPARING and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
@@ -111,7 +116,8 @@ def ship(ws: Workspace, branch: str, name: str, version: int, *, by: str | None 
         before, digest = state_of(ws, branch, name)
         if before is None:
             before = read_deployment(ws, branch, name)
-        why = obstacle(before, _fit_to_serve(ws, branch, before["model"], version))
+        chosen = _fit_to_serve(ws, branch, before["model"], version)
+        why = obstacle(before, chosen, lacking(ws, branch, before, chosen))
         try:
             if why is None:
                 return _deploy_by_rules(ws, branch, before, digest, version, who, "merged")
@@ -141,7 +147,8 @@ def ship_waiting(ws: Workspace, branch: str, name: str, *, by: str | None = None
     version = before.get("waits") if before else None
     if before is None or version is None or version != production(ws, branch, before["model"]):
         return None
-    if obstacle(before, get_version(ws, branch, before["model"], version)) is not None:
+    chosen = get_version(ws, branch, before["model"], version)
+    if obstacle(before, chosen, lacking(ws, branch, before, chosen)) is not None:
         return None
     try:
         return _deploy_by_rules(ws, branch, before, digest, version, by or actor(), "merged, and waited for this")
@@ -164,6 +171,8 @@ def planned(
     shadow: bool | None = None,
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
+    approvals: int = 0,
+    environments: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
@@ -174,6 +183,8 @@ def planned(
             `refuse` does not.
         log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
             inputs are kept; None keeps all.
+        approvals: how many people must approve a version before it gets traffic.
+        environments: instead of `approvals`, what each branch asks for, by branch, as `environments.Environment`.
 
     Raises:
         InputError: the steps or guardrails cannot be used.
@@ -181,11 +192,15 @@ def planned(
     asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
     if log:
         asked["log"] = dict(log)
+    gated: dict[str, Any] = {"environments": dict(environments)} if environments else {}
+    if approvals and not environments:
+        gated["approvals"] = approvals
     if before is None:
-        fresh = _rules(steps, shadow is not False, guardrails, plan, strategy)
+        fresh = _rules(steps, shadow is not False, guardrails, plan, strategy) | gated
         return traffic.planned(name, model, strategy, fresh) | asked
-    held = {key: value for key, value in before["rules"].items() if key != "plan"}
+    held = {key: value for key, value in before["rules"].items() if key not in ("plan", *ENVIRONMENT)}
     rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
+    rules |= gated
     kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
@@ -219,6 +234,7 @@ def set_traffic(
     for entry in shares:
         get_version(ws, head, before["model"], entry["version"])
     after = traffic.with_stable(before, shares)
+    demand_arriving_approved(ws, branch, before, after)
     return _end(ws, branch, before, expect or digest, after, "traffic", by or actor(), reason, {})
 
 
@@ -241,12 +257,14 @@ def advance(
     Raises:
         NotFound: unknown deployment.
         InputError: no rollout is under way.
+        CheckFailed: the version lacks approvals that its environment asks for, or was rejected meanwhile.
         Conflict: the deployment is not the one that was judged any more.
     """
     before, digest, rollout = _rollout(ws, branch, name, expect)
     if rollout["step"] + 1 >= len(rollout["steps"]) - 1:
         return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
     after = traffic.advanced(before)
+    demand_arriving_approved(ws, branch, before, after)
     return write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
 
 
@@ -274,6 +292,7 @@ def reweigh(
     if rollout.get("strategy") != "bandit" or not 1 <= share <= 99:
         raise InputError(f"Deployment {name!r} has no bandit under way that could get {share} %.")
     after = traffic.reweighed(before, share, seen)
+    demand_arriving_approved(ws, branch, before, after)
     return write(ws, branch, before, digest, after, "reweigh", by or actor(), reason, evidence or {})
 
 
@@ -293,6 +312,7 @@ def promote(
     """
     before, digest, rollout = _rollout(ws, branch, name, expect)
     after = traffic.with_stable(before, [{"version": rollout["canary"], "weight": 100}])
+    demand_arriving_approved(ws, branch, before, after)
     return _end(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
 
 

@@ -39,7 +39,7 @@ from bascule.delivery.strategies import BY_GOAL, Plan, read_plan
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.values import read_values
 from bascule.durations import DAY, parse_duration
-from bascule.errors import Conflict
+from bascule.errors import CheckFailed, Conflict
 from bascule.history import Commit, Workspace
 
 CONTROLLER = "rollout controller"
@@ -117,6 +117,10 @@ def step(
         )
     except Conflict:
         return Decision("hold", f"Deployment {name!r} was changed meanwhile.", decision.findings, decision.rows)
+    except CheckFailed as refused:  # its environment asks for approvals that it has not, or has not any more
+        held = Decision("hold", refused.message, decision.findings, decision.rows)
+        _record_hold(ws, branch, deployment, held, by)
+        return held
     return replace(decision, commit=commit.id)
 
 

@@ -226,6 +226,14 @@ def _delivery(project: ProjectFile) -> None:
             ("deployment", "steps"), f"{list(steps)} must grow and end at 100.", "Write steps = [10, 100]."
         )
     _strategy(project, project.deployment)
+    branches: dict[str, str] = {}
+    for name, environment in project.deployment.environments.items():
+        if (other := branches.setdefault(environment.branch, name)) != name:
+            raise project.problem(
+                ("deployment", "environments", name, "branch"),
+                f"{environment.branch!r} is the branch of {other!r} already.",
+                "Give each environment a branch of its own.",
+            )
 
 
 # What each key of [deployment] means something to.

@@ -354,6 +354,22 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
     explain: Annotated[Fraction, Meta(description="The share of requests that are explained in the log.")] = 0.0
 
 
+class Environment(Section, frozen=True, kw_only=True):
+    """A branch that people depend on, and what it asks of whoever changes what serves there.
+
+    Attributes:
+        branch: `main`, or another one, which is better protected: `bascule branch --protect NAME`.
+        approvals: how many people other than who registered a version must approve it before it gets traffic.
+        role: the least role of who changes the traffic over HTTP or on the page.
+    """
+
+    branch: Annotated[str, Meta(min_length=1, description="The branch that it serves.")]
+    approvals: Annotated[int, Meta(ge=0, le=20, description="How many others must approve a version.")] = 0
+    role: Annotated[Literal["deployer", "admin"], Meta(description="The least role that changes its traffic.")] = (
+        "deployer"
+    )
+
+
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
@@ -371,7 +387,9 @@ class Deployment(Section, frozen=True, kw_only=True):
         shadow: whether both versions of a rollout score each request.
         automatic: whether a rollout goes on by itself; it goes back by itself always.
         guardrails: what a canary is judged by.
-        requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
+        environments: what branches ask for, such as `staging` and `production`; `[gates] approvals` when there are
+        none. requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it
+        as
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
         log: what the prediction log does not keep.
     """
@@ -393,6 +411,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         bool, Meta(description="Whether a rollout goes on by itself. It goes back by itself always.")
     ] = True
     guardrails: Guardrails = Guardrails()
+    environments: Annotated[dict[Name, Environment], Meta(description="What the branches ask for that serve.")] = {}
     requests: Annotated[
         Literal["log", "refuse"],
         Meta(description="Requests that break the version's contract: log answers them, refuse does not."),

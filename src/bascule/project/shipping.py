@@ -113,7 +113,26 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         shadow=rules.shadow,
         requests=rules.requests,
         log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
+        approvals=project.gates.approvals,
+        environments=environments_of(rules),
     )
+
+
+def environments_of(rules: Deployment) -> dict[str, dict[str, Any]]:
+    """Return `[deployment.environments]` as delivery reads it: by branch."""
+    return {
+        one.branch: {"name": name, "approvals": one.approvals, "role": one.role}
+        for name, one in rules.environments.items()
+    }
+
+
+def approvals_of(project: ProjectFile | None, branch: str) -> int:
+    """Return how many approvals the project file asks for on a branch."""
+    if project is None:
+        return 0
+    if project.deployment is None or not project.deployment.environments:
+        return project.gates.approvals
+    return sum(one.approvals for one in project.deployment.environments.values() if one.branch == branch)
 
 
 def guardrails_of(rules: Deployment) -> dict[str, Any]:
@@ -201,7 +220,7 @@ def deploy_version(
     if _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
     ship = get_version(place.workspace, place.branch, model, version)
-    demand_approved(place.workspace, ship, project.gates.approvals if project else 0, "Nothing is deployed")
+    demand_approved(place.workspace, ship, approvals_of(project, place.branch), "Nothing is deployed")
     vouching.demand_consent(place.workspace, ship)
     vouching.demand_unchanged(place.workspace, ship)
     by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from bascule.delivery import advance, promote, rollback
 from bascule.errors import NotFound
+from bascule.server.environments import demand_role, may_change, role_for
 from bascule.server.reads import deployments, history, models
 from bascule.server.reads.deployments import RolloutState, Traffic
 from bascule.server.routes import Call, Route
@@ -85,7 +86,8 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         state=state,
         evidence=_evidence(state),
         versions={one.version: one for one in model.versions} if model else {},
-        may_deploy=call.principal.may("deploy"),
+        may_deploy=may_change(ws, call.principal, ref, name),
+        takes=role_for(ws, ref, name),
         command=command("rollback", name, ref),
         done=call.query.done,
         # What waited for the end of a rollout has begun its own since: the last change need not be what was done.
@@ -107,6 +109,7 @@ def change(call: Call[View, ChangeForm]) -> Response:
     """Change a deployment by the same function as the command line and the API."""
     form, name = call.body, call.path["name"]
     act = _act(call, form.branch)
+    demand_role(call.workspace, call.principal, form.branch, name)
     ACTS[act.name][0](
         call.workspace, form.branch, name, by=call.principal.name, reason=form.reason.strip(), expect=form.expect
     )
