@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from bascule.delivery import deploy, has_own_traffic, planned
+from bascule.delivery import deploy, has_own_traffic, planned, rollback
 from bascule.delivery.strategies import BY_GOAL
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
+from bascule.project.releasing import WentBack, go_back, is_release, release_or_deployment
 from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
 from bascule.tracking import vouching
@@ -86,6 +87,28 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     if waited in now:
         return replace(moved, shipped=Shipped(deployment, waited, now[waited]))
     return replace(moved, not_shipped=Shipped(deployment, waited, 0))
+
+
+def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
+    """Roll a deployment back, or the whole branch to a release.
+
+    Args:
+        name: a deployment, with or without `deployments/` before it; else a tag or a commit.
+
+    Raises:
+        NotFound: there is neither; the nearest is offered.
+        InputError, Conflict: as `delivery.rollback` and `releasing.go_back`.
+    """
+    deployment = name.removeprefix("deployments/")
+    if (
+        name == deployment
+        and place.workspace.history.digest(serving_branch(place, name), f"deployments/{name}") is None
+    ):
+        branch = place.branch if place.has_chosen_branch else MAIN
+        if is_release(place.workspace, name):
+            return go_back(place.workspace, name, branch, reason=reason)
+        raise release_or_deployment(place.workspace, name, branch)
+    return move(place, rollback, deployment, reason)
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:

@@ -6,7 +6,8 @@ from bascule.delivery.environments import environment_of
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.server.access import ROLES, Principal
-from bascule.server.dispatch import Refused, demand
+from bascule.server.answers import Refused
+from bascule.server.dispatch import demand
 
 
 def role_for(ws: Workspace, ref: str, name: str) -> str:

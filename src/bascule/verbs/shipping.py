@@ -10,6 +10,7 @@ from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.project.predicting import Predicted
+    from bascule.project.releasing import WentBack
     from bascule.project.scoring import ScoredTable
     from bascule.project.shipping import Moved
     from bascule.project.watching import Watched
@@ -36,12 +37,15 @@ class ShippingVerbs(Bound):
         how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
         return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
 
-    def rollback(self, name: str, *, reason: str = "") -> Moved:
-        """Give a deployment the stable traffic that it had before."""
-        from bascule.delivery import rollback
-        from bascule.project.shipping import move
+    def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
+        """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.
 
-        return move(self.place, rollback, name, reason)
+        Args:
+            name: a deployment; or a tag or a commit, to which data, features, models and deployments go back together.
+        """
+        from bascule.project.shipping import roll_back
+
+        return roll_back(self.place, name, reason)
 
     def promote(self, name: str, *, reason: str = "") -> Moved:
         """Give a canary all traffic now."""
