@@ -387,6 +387,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         shadow: whether both versions of a rollout score each request.
         automatic: whether a rollout goes on by itself; it goes back by itself always.
         guardrails: what a canary is judged by.
+        url: where inference answers, as people reach it; previews of pull requests are told with it.
         environments: what branches ask for, such as `staging` and `production`; `[gates] approvals` when there are
         none. requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it
         as
@@ -411,6 +412,7 @@ class Deployment(Section, frozen=True, kw_only=True):
         bool, Meta(description="Whether a rollout goes on by itself. It goes back by itself always.")
     ] = True
     guardrails: Guardrails = Guardrails()
+    url: Annotated[str, Meta(pattern="^(https?://.+)?$", description="Where inference answers, for previews.")] = ""
     environments: Annotated[dict[Name, Environment], Meta(description="What the branches ask for that serve.")] = {}
     requests: Annotated[
         Literal["log", "refuse"],

@@ -81,12 +81,12 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     head = history.resolve(branch)
     after = history.read(head, path) or {"traffic": []}
     now = {share["version"]: share["weight"] for share in after["traffic"]}
-    moved = replace(_moved(place, branch, head), commit=commit)
+    done = replace(_moved(place, branch, head), commit=commit)
     if waited is None or after.get("waits") == waited:
-        return moved
+        return done
     if waited in now:
-        return replace(moved, shipped=Shipped(deployment, waited, now[waited]))
-    return replace(moved, not_shipped=Shipped(deployment, waited, 0))
+        return replace(done, shipped=Shipped(deployment, waited, now[waited]))
+    return replace(done, not_shipped=Shipped(deployment, waited, 0))
 
 
 def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
@@ -109,6 +109,11 @@ def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
             return go_back(place.workspace, name, branch, reason=reason)
         raise release_or_deployment(place.workspace, name, branch)
     return move(place, rollback, deployment, reason)
+
+
+def moved(place: Place, branch: str, commit: Commit) -> Moved:
+    """Return what became of the traffic by a commit."""
+    return _moved(place, branch, commit)
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:

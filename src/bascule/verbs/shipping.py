@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    from bascule.project.deploying import Preview, Rule, Standing
     from bascule.project.predicting import Predicted
     from bascule.project.releasing import WentBack
     from bascule.project.scoring import ScoredTable
@@ -60,6 +61,41 @@ class ShippingVerbs(Bound):
         from bascule.project.shipping import move
 
         return move(self.place, advance, name, reason)
+
+    def show_deployment(self, name: str) -> Standing:
+        """Return what a deployment serves, and what its rollout has shown by now."""
+        from bascule.project.deploying import stands
+
+        return stands(self.place, name)
+
+    def set_traffic(self, name: str, shares: Mapping[int, int] | Sequence[str], *, reason: str = "") -> Moved:
+        """Share the traffic among versions by hand: `{3: 50, 4: 50}`. It ends a rollout that is under way."""
+        from bascule.project.deploying import share_traffic
+
+        return share_traffic(self.place, name, shares, reason=reason)
+
+    def deployment_power(
+        self,
+        name: str,
+        *,
+        rule: Rule = "errors",
+        effect: float,
+        base: float | None = None,
+        spread: float | None = None,
+        share: int | None = None,
+        probability: float = 0.8,
+    ) -> dict[str, Any]:
+        """Return how many requests it takes until a rollout sees an effect of some size, with what chance."""
+        from bascule.project.deploying import power
+
+        said: dict[str, Any] = {"rule": rule, "effect": effect, "base": base, "spread": spread, "share": share}
+        return power(self.place, name, probability=probability, **said)
+
+    def preview(self, ref: str | None = None, *, url: str | None = None, grpc: str | None = None) -> Preview:
+        """Return where a branch answers, so that it can be tried before it is merged."""
+        from bascule.project.deploying import preview
+
+        return preview(self.place, ref, url=url, grpc=grpc)
 
     def predict(self, name: str, values: Mapping[str, Any] | None = None, *, example: bool = False) -> Predicted:
         """Ask a deployment about one row. The answer is logged like any other."""
