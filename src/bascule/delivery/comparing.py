@@ -75,7 +75,7 @@ def tail_finding(canary: Floats, stable: Floats, rules: Guardrails) -> Finding:
         "margin": rule.margin,
     }
     if math.inf in (mine[1], theirs[1]) or -math.inf in (mine[0], theirs[0]):
-        text = f"There are too few requests for the latency's {name}: {len(canary)}, and {len(stable)} on stable."
+        text = f"{len(canary)} canary and {len(stable)} stable requests are too few for the latency's {name}."
         return Finding("tail", "undecided", text, detail=detail)
     told = (
         f"The latency's {name} is {mine[0] / MS:.3g} to {mine[1] / MS:.3g} ms on the canary, "

@@ -30,7 +30,7 @@ from bascule.delivery.comparing import (
     tail_finding,
     unseen_rows,
 )
-from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
+from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_course, read_losses, read_phases, shortened
 from bascule.delivery.finding import Finding, judge, shown
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.pairs import latencies, read_pairs
@@ -175,7 +175,10 @@ class _Evidence:
         rules, slo = self.rules, self.rules.latency.slo_ms if self.rules.latency else NO_OBJECTIVE_MS
         phases = read_phases(self.connection, self.branch, self.deployment, slo)
         self.rows = sum(phase.canary for phase in phases if phase.revision == self.deployment["revision"])
-        found = [*_split(phases, rules), *_errors(phases, self.service, rules), *_latency(phases, rules)]
+        course = read_course(self.connection, self.branch, self.deployment, slo)
+        found = _split(phases, rules)
+        found += [_with_course(one, course, 3, rules) for one in _errors(phases, self.service, rules)]
+        found += [_with_course(one, course, 2, rules) for one in _latency(phases, rules)]
         if rules.tail is not None:
             found.append(tail_finding(*latencies(self.connection, self.branch, self.deployment), rules))
         for name, rule in rules.measures.items():
@@ -356,6 +359,22 @@ def _events(rule: str, what: str, rows: sequential.Floats, margin: float, rules:
     if log_e >= math.log(rules.threshold):
         return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that the canary is worse.")
     return judged("undecided", f"{told}: up to {upper - lower:.2%} more is possible, {margin:.2%} is allowed.")
+
+
+def _with_course(finding: Finding, course: Sequence[tuple[int, ...]], of: int, rules: Guardrails) -> Finding:
+    """A finding with the bounds of the difference of both rates as they were over time, to be kept and drawn.
+
+    Args:
+        course: as `read_course` gives it; `of` is the place of the canary's events in it.
+    """
+    path: list[list[float]] = []
+    low, high = -1.0, 1.0
+    for row in course:
+        mine = sequential.rate_interval(row[of], row[1], rules.alpha / 2)
+        theirs = sequential.rate_interval(row[of + 3], row[4], rules.alpha / 2)
+        low, high = max(low, mine[0] - theirs[1]), min(high, mine[1] - theirs[0])
+        path.append([row[0], round(low, 5), round(high, 5)])
+    return replace(finding, detail={**finding.detail, "course": path})
 
 
 def _quality(losses: Losses, rules: Guardrails) -> Finding:

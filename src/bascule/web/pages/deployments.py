@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -180,6 +181,8 @@ def _evidence(state: RolloutState | None) -> list[tuple[dict[str, Any], list[Cha
 
 def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
     charts = []
+    if course := finding.get("course"):
+        charts.append(_over_time(finding, course))
     if path := finding.get("path"):
         charts.append(_harm(path, finding["threshold"]))
     if (low := finding.get("low_path")) and (high := finding.get("high_path")):
@@ -201,10 +204,30 @@ def _difference(finding: dict[str, Any], low: Path, high: Path) -> Chart:
     start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= room), 0)
     low, high = low[start:], high[start:]
     middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
+    if mean := finding.get("mean_path"):
+        middle = [y for _, y in mean[start:]]
     bounds = Line("canary less stable", [x for x, _ in low], middle, [y for _, y in low], [y for _, y in high])
+    marks = [Mark("", y=0.0)]
+    if finding["margin"]:
+        marks.insert(0, Mark("allowed", y=finding["margin"], tone="ok"))
+    title, x = {"quality": (f"Difference in {finding.get('loss', 'loss')}", "labels")}.get(
+        finding["rule"], (f"Difference in {finding['rule']}", "units")
+    )
+    if finding["rule"] == "disagreement":
+        title, x, bounds = "Requests answered differently", "requests", replace(bounds, name="share")
+        return chart(title, [bounds], unit="of all", x_unit=x, time=False, marks=marks)
+    return chart(title, [bounds], unit="canary less stable", x_unit=x, time=False, marks=marks)
+
+
+def _over_time(finding: dict[str, Any], course: Path) -> Chart:
+    """The bounds of the difference in an event's rate, as they closed in over time, and what is allowed."""
+    end = course[-1][2] - course[-1][1]
+    shown = [row for row in course if row[2] - row[1] <= _ROOM * end] or course[-1:]
+    at, low, high = ([row[place] for row in shown] for place in (0, 1, 2))
+    bounds = Line("canary less stable", at, [(a + b) / 2 for a, b in zip(low, high, strict=True)], low, high)
     marks = [Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)]
-    title = f"Difference in {finding.get('loss', 'loss')}"
-    return chart(title, [bounds], unit="canary less stable", x_unit="labels", time=False, marks=marks)
+    title = {"errors": "Difference in failed requests", "latency": "Difference in slow answers"}[finding["rule"]]
+    return chart(title, [bounds], unit="canary less stable", marks=marks)
 
 
 ROUTES = [
