@@ -14,6 +14,7 @@ from bascule.history import Commit
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.querying import logged
 from bascule.project.shipping import Moved, moved, serving_branch
+from bascule.registry import production
 
 Rule = Literal["errors", "latency", "quality", "goal"]
 RULES: tuple[Rule, ...] = ("errors", "latency", "quality", "goal")
@@ -56,7 +57,7 @@ class Preview:
         grpc: host and port of gRPC, which reads the branch from the metadata.
         metadata: what gRPC calls send; empty for `main`.
         deployments: those that are in service on the branch.
-        curl: a request, complete but for the row.
+        curl: a request, complete but for the row: of the branch's production version, which need not have traffic yet.
     """
 
     branch: str
@@ -107,12 +108,20 @@ def preview(place: Place, branch: str | None = None, *, url: str | None = None, 
     settings = place.file.deployment if (place.folder / PROJECT_FILE).is_file() else None
     base = (url or (settings.url if settings else "") or URL).rstrip("/")
     entries = history.entries(history.resolve(branch), "deployments/")
-    names = tuple(path.partition("/")[2] for path, held in entries if held["traffic"])
+    serving = {path.partition("/")[2]: held for path, held in entries if held["traffic"]}
+    names = tuple(serving)
     http = f"{base}/v2" if branch == MAIN else f"{base}/branch/{_quoted(branch)}/v2"
     metadata = {} if branch == MAIN else {"x-bascule-branch": branch}
-    model = names[0] if names else "NAME"
+    model = _asked(place, branch, names[0], serving[names[0]]) if names else "NAME"
     curl = f"curl {http}/models/{model}/predict -d '{{\"instances\": [{{…}}]}}'"
     return Preview(branch, http, grpc or GRPC, metadata, names, curl)
+
+
+def _asked(place: Place, branch: str, name: str, deployment: Mapping[str, Any]) -> str:
+    """Return what is asked for to try a branch: its production version by number, where others have the traffic."""
+    newest = production(place.workspace, branch, deployment["model"])
+    served = {one["version"] for one in deployment["traffic"]}
+    return name if newest is None or newest in served else f"{name}/versions/{newest}"
 
 
 def share_traffic(place: Place, name: str, shares: Sequence[str] | Mapping[int, int], *, reason: str = "") -> Moved:
