@@ -59,8 +59,9 @@ def both(up: Any, serve: Any) -> list[tuple[str, Any]]:
 
 
 def report(watched: list[Watched], rounds: int, place: Path, url: str) -> None:
+    form: dict[str, str] = {}
     ways: dict[str, Callable[[], None]] = {
-        "page": lambda: by_page(url),
+        "page": lambda: by_page(url, form),
         "API": lambda: by_api(url),
         "bascule rollback": lambda: command(place, "rollback", "tensor"),
         "bascule rollback TAG": lambda: command(place, "rollback", "v1"),
@@ -75,6 +76,8 @@ def report(watched: list[Watched], rounds: int, place: Path, url: str) -> None:
             command(place, "deploy", "tensor", "2", "--model", "tensor", "--strategy", "all_at_once")
             for one in watched:
                 one.until("2", 0.0)
+            if way == "page":
+                form = shown(url)
             time.sleep(0.3)
             clicked = time.perf_counter()
             act()
@@ -153,11 +156,15 @@ def over_grpc(address: str) -> Callable[[], str]:
     return lambda: str(infer(asked, timeout=10).model_version)
 
 
-def by_page(url: str) -> None:
-    """What a person's second click sends; the form was shown before."""
+def shown(url: str) -> dict[str, str]:
+    """The fields of the form that asks before anything is changed."""
     form = urllib.request.urlopen(f"{url}/deployments/tensor/rollback", timeout=20).read().decode()
-    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
-    data = urllib.parse.urlencode({"reason": "a drill"} | fields).encode()
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+
+
+def by_page(url: str, form: dict[str, str]) -> None:
+    """What a person's click sends, and the page that it leads to."""
+    data = urllib.parse.urlencode({"reason": "a drill"} | form).encode()
     urllib.request.urlopen(
         urllib.request.Request(f"{url}/deployments/tensor/rollback", data, {"origin": url}), timeout=20
     ).read()
