@@ -15,7 +15,7 @@ import msgspec
 
 from bascule.catalog import actor
 from bascule.delivery import traffic
-from bascule.delivery.environments import demand_approved, demand_arriving_approved, lacking
+from bascule.delivery.environments import KEYS, demand_approved, demand_arriving_approved, gates_of, lacking
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.records import changed_times, record_failure, state_of, write
 from bascule.delivery.strategies import CAREFUL, COMPARING, STRATEGIES, read_plan
@@ -27,8 +27,6 @@ from bascule.registry import ModelVersion, get_version, production
 from bascule.registry.external import FORMAT
 
 DEFAULT_STEPS = (10, 100)
-# The rules that say what a branch asks for: who deploys a version does not change them.
-ENVIRONMENT = ("approvals", "environments")
 TRIES = 20
 
 
@@ -89,8 +87,9 @@ def deploy(
         from bascule.delivery.adopting import adopted  # it loads the engines
 
         chosen = adopted(ws, branch, chosen, by=who)
-    rules |= {key: before["rules"][key] for key in ENVIRONMENT if key in (before.get("rules") or {})}
-    demand_approved(ws, branch, before, chosen)
+    gates = gates_of(ws, branch, found)
+    rules |= gates
+    demand_approved(ws, branch, {"rules": gates}, chosen)
     limits = _limits(rules, chosen)
     if strategy in COMPARING and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
@@ -198,7 +197,7 @@ def planned(
     if before is None:
         fresh = _rules(steps, shadow is not False, guardrails, plan, strategy) | gated
         return traffic.planned(name, model, strategy, fresh) | asked
-    held = {key: value for key, value in before["rules"].items() if key not in ("plan", *ENVIRONMENT)}
+    held = {key: value for key, value in before["rules"].items() if key not in ("plan", *KEYS)}
     rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
     rules |= gated
     kept = {key: value for key, value in before.items() if key not in ("requests", "log")}

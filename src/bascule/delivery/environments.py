@@ -18,6 +18,8 @@ from bascule.registry import ModelVersion, get_version
 from bascule.registry.approvals import decisions, standing
 
 ROLE = "deployer"
+# The rules that say what a branch asks for: who deploys a version does not change them.
+KEYS = ("approvals", "environments")
 
 
 class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,6 +46,19 @@ def environment_of(deployment: Mapping[str, Any] | None, branch: str) -> Environ
     if named is None:
         return Environment(approvals=rules.get("approvals", 0))
     return msgspec.convert(named.get(branch, {}), Environment)
+
+
+def gates_of(ws: Workspace, ref: str, deployment: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the rules that say what branches ask for: a deployment's own; of a new one those of its neighbours.
+
+    So that nobody goes round them by giving a deployment another name.
+    """
+    own = [deployment] if deployment is not None else [held for _, held in ws.history.entries(ref, "deployments/")]
+    for one in own:
+        rules = one.get("rules") or {}
+        if any(key in rules for key in KEYS):
+            return {key: rules[key] for key in KEYS if key in rules}
+    return {}
 
 
 def lacking(ws: Workspace, branch: str, deployment: Mapping[str, Any] | None, version: ModelVersion) -> str:

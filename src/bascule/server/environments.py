@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.delivery.environments import environment_of
+from bascule.delivery.environments import Environment, environment_of, gates_of
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.server.access import ROLES, Principal
@@ -12,7 +12,7 @@ from bascule.server.dispatch import demand
 
 def role_for(ws: Workspace, ref: str, name: str) -> str:
     """Return the least role that may change a deployment's traffic on a branch."""
-    return environment_of(ws.history.read(ref, f"deployments/{name}"), ref).role
+    return _asked(ws, ref, name).role
 
 
 def may_change(ws: Workspace, principal: Principal, ref: str, name: str) -> bool:
@@ -28,11 +28,14 @@ def demand_role(ws: Workspace, principal: Principal, branch: str, name: str) -> 
         Refused: 401 for nobody, 403 for a role that is too weak.
     """
     demand(principal, "deploy")
-    deployment = ws.history.read(branch, f"deployments/{name}")
-    asked = environment_of(deployment, branch)
+    asked = _asked(ws, branch, name)
     if not _reaches(principal.role, asked.role):
         what = f"{principal.name!r} has the role {principal.role}, which may not change {asked.name or branch}."
         raise Refused(403, InputError(what, hint=f"It takes the role {asked.role}."))
+
+
+def _asked(ws: Workspace, ref: str, name: str) -> Environment:
+    return environment_of({"rules": gates_of(ws, ref, ws.history.read(ref, f"deployments/{name}"))}, ref)
 
 
 def _reaches(role: str, least: str) -> bool:
