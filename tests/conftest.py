@@ -20,7 +20,7 @@ from bascule.history import Workspace
 
 @pytest.fixture(scope="session", autouse=True)
 def _migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let new catalogs on SQLite begin as copies of one that the migrations made: they run once, not thousands of times."""
+    """Let new catalogs on SQLite begin as copies of one that the migrations made: they run once, not for each test."""
     made = tmp_path_factory.mktemp("schema") / "catalog.db"
     databases.Catalog.open(f"sqlite:///{made}").close()
 

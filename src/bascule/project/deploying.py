@@ -182,9 +182,11 @@ def power(
     rules, plan = deployment["rules"], read_plan(deployment["rules"].get("plan"))
     guardrails = read_guardrails(rules.get("guardrails"))
     first = share if share is not None else first_steps(deployment.get("strategy", "canary"), rules)[0]
+    if share is None and not 1 <= first <= 99:  # both are asked everything, or one after the other
+        first = 50
     _demand("effect", effect, effect > 0, "how much worse it is, more than 0")
     _demand("probability", probability, 0 < probability < 1, "between 0 and 1")
-    _demand("share", first, 1 <= first <= 99, "a percentage from 1 to 99; say one with --share")
+    _demand("share", first, 1 <= first <= 99, "a percentage from 1 to 99")
     goal = plan.goal.measure if plan.goal else "outcome"
     with logged(place.workspace) as connection:
         log = _measured(
