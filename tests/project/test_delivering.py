@@ -164,3 +164,17 @@ def test_a_branch_is_tried_before_it_merges(trained: Path, bascule: Bascule) -> 
     comment = (trained / "report" / "comment.md").read_text("utf-8")
     assert "https://ml.example.org/branch/fares%2Fnew/v2" in comment, said
     assert "x-bascule-branch: fares/new" in comment
+
+
+def test_a_goal_may_read_tables_and_other_records(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    second(trained)
+    goal = "select p.prediction_id, o.weight as value from predictions p, orders o, runs r where false"
+    assert bascule("deploy", "delays", 2, "--strategy", "ab", "--goal", goal).code == 0
+    decision = bascule("deployment", "show", "delays", "--json").json()["decision"]
+    assert "0 units on stable and 0 on the canary" in decision["reason"]
+    from bascule.project.watching import judge_rollouts
+
+    with closing(Workspace.open(trained)) as ws:
+        ((_, action, reason),) = judge_rollouts(ws, "main")
+    assert (action, reason) == ("hold", decision["reason"])

@@ -35,11 +35,11 @@ from bascule.delivery.finding import Finding, judge, shown
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.pairs import latencies, read_pairs
 from bascule.delivery.records import record
-from bascule.delivery.strategies import BY_GOAL, Plan, read_plan
+from bascule.delivery.strategies import BY_GOAL, Goal, Plan, read_plan
 from bascule.delivery.traffic import Deployment
-from bascule.delivery.values import read_values
+from bascule.delivery.values import Values, read_values
 from bascule.durations import DAY, parse_duration
-from bascule.errors import CheckFailed, Conflict
+from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Commit, Workspace
 
 CONTROLLER = "rollout controller"
@@ -182,14 +182,29 @@ class _Evidence:
         if rules.tail is not None:
             found.append(tail_finding(*latencies(self.connection, self.branch, self.deployment), rules))
         for name, rule in rules.measures.items():
-            values = read_values(self.connection, self.branch, self.deployment, rule.sql)
-            found.append(measure_finding(name, values, rule, rules))
+            values = self._values(rule.sql)
+            if isinstance(values, str):
+                found.append(Finding(name, "undecided", values))
+            else:
+                found.append(measure_finding(name, values, rule, rules))
         if self.plan.goal is not None and self.strategy in BY_GOAL:
-            values = read_values(self.connection, self.branch, self.deployment, self.plan.goal.measure)
-            found.append(goal_finding(values, self.plan.goal, rules.alpha))
-            if self.strategy == "bandit":
-                self.bandit = weighed(values, self.plan, self.rollout["id"]), len(values.value)
+            found.append(self._goal(self.plan.goal))
         return found
+
+    def _goal(self, goal: Goal) -> Finding:
+        values = self._values(goal.measure)
+        if isinstance(values, str):
+            return Finding("goal", "undecided", values)
+        if self.strategy == "bandit":
+            self.bandit = weighed(values, self.plan, self.rollout["id"]), len(values.value)
+        return goal_finding(values, goal, self.rules.alpha)
+
+    def _values(self, measure: str) -> Values | str:
+        """The values of a measure, or why there are none: SQL that cannot run holds its rollout, and no other one."""
+        try:
+            return read_values(self.connection, self.branch, self.deployment, measure)
+        except InputError as error:
+            return f"{error.message} {error.hint}"
 
     def _alone(self) -> list[Finding]:
         """One version answers all traffic, and the other one, when it is asked, unseen."""

@@ -109,6 +109,14 @@ def sql_problem(sql: str) -> str:
     return f"does not give {' and '.join(missing)}" if missing else ""
 
 
+def queries_of(deployment: Mapping[str, Any]) -> list[str]:
+    """Return the SQL that a deployment's rollout is judged by: of its measures, and of its goal."""
+    rollout = deployment.get("rollout") or {}
+    measures = (rollout.get("guardrails") or {}).get("measures") or {}
+    goal = ((rollout.get("plan") or {}).get("goal") or {}).get("measure", OUTCOME)
+    return [*(one["sql"] for one in measures.values()), *([goal] if goal not in (OUTCOME, SCORE) else [])]
+
+
 def first_steps(strategy: str, rules: Mapping[str, Any]) -> list[int]:
     """Return the new version's percentages, step by step: the canary's own, or the one that the strategy gives it."""
     if strategy == "canary":

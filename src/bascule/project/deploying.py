@@ -79,13 +79,14 @@ def stands(place: Place, name: str) -> Standing:
         NotFound: there is none; the nearest is offered.
     """
     from bascule.delivery import assess
+    from bascule.delivery.strategies import queries_of
 
     name = name.removeprefix("deployments/")
     branch = serving_branch(place, name)
     deployment = place.workspace.history.get(branch, f"deployments/{name}")
     decision = None
     if deployment["rollout"] is not None:
-        with logged(place.workspace) as connection:
+        with logged(place.workspace, queries_of(deployment)) as connection:
             found = assess(connection, branch, deployment)
         decision = {"action": found.action, "reason": found.reason, **found.evidence}
     return Standing(branch, deployment, decision, preview(place, branch))
@@ -188,7 +189,8 @@ def power(
     _demand("probability", probability, 0 < probability < 1, "between 0 and 1")
     _demand("share", first, 1 <= first <= 99, "a percentage from 1 to 99")
     goal = plan.goal.measure if plan.goal else "outcome"
-    with logged(place.workspace) as connection:
+    asked = [goal] if rule == "goal" and goal not in ("outcome", "score") else []
+    with logged(place.workspace, asked) as connection:
         log = _measured(
             connection, branch, name, rule, guardrails.latency.slo_ms if guardrails.latency else 250.0, goal
         )
