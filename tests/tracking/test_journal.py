@@ -47,6 +47,7 @@ def plain(record: Any) -> Any:
     return {key: value for key, value in record.items() if key not in ("at", "kind")}
 
 
+@pytest.mark.slow
 @QUICK
 @given(said=st.lists(entries, min_size=1, max_size=6), data=st.data())
 def test_a_journal_that_is_cut_anywhere_is_read_to_its_last_whole_record(
@@ -83,6 +84,7 @@ def test_a_record_that_was_changed_ends_the_journal(tmp_path: Path) -> None:
     assert len([*whole(path)]) == 3
 
 
+@pytest.mark.slow
 def test_threads_and_forks_lose_and_mix_nothing(tmp_path: Path) -> None:
     journal = written.Journal(str(tmp_path))
 
