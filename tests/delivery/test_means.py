@@ -44,6 +44,7 @@ def test_a_share_that_moves_with_the_evidence_raises_no_more() -> None:
     assert float(((low > 0) | (high < 0)).any(axis=1).mean()) <= ALPHA
 
 
+@pytest.mark.slow
 def test_what_is_better_is_found_and_the_true_difference_is_inside() -> None:
     rng = np.random.default_rng(3)
     arm = assigned(rng, 0.5, 200, 12_000)
