@@ -166,7 +166,7 @@ class _Evidence:
         if rules.disagreement is not None and self.rollout["shadow"]:
             pairs = read_pairs(self.connection, self.branch, self.deployment, rules.disagreement.tolerance)
             found.append(disagreement_finding(pairs, rules))
-        if rules.quality is not None and self.rollout["shadow"] | (self.strategy != "blue_green"):
+        if rules.quality is not None and (self.rollout["shadow"] or self.strategy != "blue_green"):
             found.append(_quality(read_losses(self.connection, self.branch, self.deployment, rules.quality), rules))
         return tuple(found)
 
@@ -370,7 +370,7 @@ def _events(rule: str, what: str, rows: sequential.Floats, margin: float, rules:
     judged = judge(rule, log_e, rules, detail)
     told = f"{bad} of {asked} canary requests {what}, {stable_bad} of {stable_asked} on stable"
     if upper - lower <= margin:
-        return judged("fine", f"{told}: at most {upper - lower:.2%} more.")
+        return judged("fine", f"{told}: at most {max(upper - lower, 0.0):.2%} more.")
     if log_e >= math.log(rules.threshold):
         return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that the canary is worse.")
     return judged("undecided", f"{told}: up to {upper - lower:.2%} more is possible, {margin:.2%} is allowed.")
