@@ -63,6 +63,10 @@ if TYPE_CHECKING:
     optimize = _here.optimize
     undo_optimize = _here.undo_optimize
     rollback = _here.rollback
+    show_deployment = _here.show_deployment
+    set_traffic = _here.set_traffic
+    deployment_power = _here.deployment_power
+    preview = _here.preview
     promote = _here.promote
     advance = _here.advance
     predict = _here.predict

@@ -66,6 +66,7 @@ INSTEAD = {
         "verify_model",
     ),
     "optimize": ("optimize", "undo_optimize"),
+    "deployment": ("show_deployment", "set_traffic", "deployment_power"),
     "up": (),
     "serve": (),
 }
