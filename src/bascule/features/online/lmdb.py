@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bascule.features.online import tiles
 from bascule.features.online.environment import MAP_SIZE, MOVED, environment
 from bascule.features.online.inputs import read_key
 from bascule.features.online.keys import encoder, parts, reversed_time, time_of
@@ -21,7 +22,7 @@ from bascule.features.online.store import Entry, ViewRecord
 T = TypeVar("T")
 TRACK = 17
 _EVER = (-(2**63), 2**63 - 1)
-PARTS = ("rows", "running", "events", "prints")
+PARTS = ("rows", "running", "events", "prints", *tiles.PARTS)
 _VIEWS = b"v"
 
 

@@ -18,6 +18,7 @@ from bascule.features.online.inputs import Refused, at_time, converter, refusal,
 from bascule.features.online.keys import encoder
 from bascule.features.online.parts import scans, subtracts
 from bascule.features.online.store import OnlineStore, Snapshot
+from bascule.features.online.tiled import tiling
 from bascule.features.online.windows import Look, scanning, subtracting
 
 # Fills a view's slots for one key (None: there is no key) at one time.
@@ -138,8 +139,11 @@ class OnlineReader:
             return _rows(view, self._store.track(digest, "rows"), first)
         order = {name: place for place, name in enumerate(output_types(view))}
         looks: list[tuple[Look, list[int]]] = []
+        if view.hop_us is not None:
+            names, look = tiling(view, lambda part: self._store.track(digest, part))
+            looks.append((look, [first + order[name] for name in names]))
         for needed, look_for, part in ((subtracts, subtracting, "running"), (scans, scanning, "events")):
-            if needed(view):
+            if view.hop_us is None and needed(view):
                 names, look = look_for(view, self._store.track(digest, part))
                 looks.append((look, [first + order[name] for name in names]))
         counts = {name: a for name, a in view.parsed.items() if a.function in COUNTS}
