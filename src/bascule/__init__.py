@@ -120,6 +120,10 @@ if TYPE_CHECKING:
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast
     select_features = _here.select_features
+    run_streams = _here.run_streams
+    streams = _here.streams
+    replay_stream = _here.replay_stream
+    push_events = _here.push_events
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set

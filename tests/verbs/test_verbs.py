@@ -44,6 +44,7 @@ INSTEAD = {
         "duplicate_features",
         "select_features",
     ),
+    "stream": ("run_streams", "streams", "replay_stream"),
     "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
     "import": ("import_mlflow", "import_feast"),

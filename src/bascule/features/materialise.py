@@ -83,6 +83,8 @@ def materialise(
     """
     reports = []
     for view in feature_set.views:
+        if view.hop_us is not None:  # its tiles are the stream's
+            continue
         run = _Run(connection, store, view, feature_set.entity(view), through, version, progress)
         try:
             reports.append(store.write(run.work))

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
     from datetime import datetime
 
     from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
     from bascule.project.selecting import Selection
+    from bascule.project.streaming import StreamInfo, StreamPush, ViewLag
     from bascule.project.viewing import FeatureInfo, ServiceInfo
 
 
@@ -141,6 +144,56 @@ class FeatureVerbs(Bound):
         from bascule.project.feast import import_feast
 
         return import_feast(Path(repository), Path(into) if into is not None else self.place.start)
+
+    def run_streams(
+        self,
+        *names: str,
+        once: bool = False,
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> list[StreamInfo]:
+        """Consume streams: count their events in features, and land them in their tables.
+
+        Args:
+            names: which streams; all of the project's if none is named.
+            once: take over what is there now, and come back; otherwise go on until `stop` is set.
+            say: told what somebody should know, a sentence each.
+
+        Returns:
+            How each is then.
+        """
+        from bascule.project.streaming import run_streams
+
+        return run_streams(self.place, names, once=once, stop=stop, say=say)
+
+    def streams(self) -> list[StreamInfo]:
+        """Return how each stream is: how far behind, how fresh, what was set aside, what is waited for."""
+        from bascule.project.streaming import list_streams
+
+        return list_streams(self.place)
+
+    def replay_stream(self, name: str, *, view: str | None = None) -> list[ViewLag]:
+        """Count a stream's features anew from its table: readers see the old values, then the new ones.
+
+        Args:
+            view: only this feature view.
+        """
+        from bascule.project.streaming import replay_stream
+
+        return replay_stream(self.place, name, view)
+
+    def push_events(self, name: str, rows: Any, *, once: str = "") -> StreamPush:
+        """Send events to a stream whose path is `push`. They are durable when this returns.
+
+        Args:
+            rows: a list of dicts (times as ISO text or datetime), or an Arrow table.
+            once: what names this batch: one that comes again under the same name changes nothing.
+        """
+        from bascule.project.streaming.pushing import encoded, push_events
+
+        data, kind = encoded(rows)
+        place = self.place
+        return push_events(place.file, place.workspace, name, data, kind, branch=place.branch, once=once)
 
     def training_sets(self) -> list[GivenSet]:
         """Return the training sets that were asked for, the newest first."""

@@ -7,6 +7,5 @@
     sources/   Kafka, a growing file, a table of the lake
     consuming  the loop: poll, log, count, land
 
-The room below knows nothing of projects: what lands events in the lake is handed in. Only `features` and the rooms above
-call it.
+It knows nothing of projects: what lands events in the lake is handed in. Only the rooms above call it.
 """

@@ -1,7 +1,7 @@
 """Events: what a stream's messages must be, and how many of them become columns at once.
 
-A message is a JSON object. The columns that the stream names are read, others are left alone; a column that is missing is
-null. What cannot be read is a `Rejected` with the reason, and never stops the others.
+A message is a JSON object. The columns that the stream names are read, others are left alone; a column that is
+missing is null. What cannot be read is a `Rejected` with the reason, and never stops the others.
 """
 
 from __future__ import annotations
@@ -96,8 +96,10 @@ class EventType:
         """Read rows of texts, as CSV has them, the same way; an empty text is null."""
         found, rejected = [], []
         for number, row in enumerate(rows, first):
-            given = {name: value for name, value in row.items() if value not in ("", None)}
+            given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
             try:
+                if None in row:
+                    raise msgspec.ValidationError("It has more fields than the first line")
                 found.append(msgspec.convert(given, self._type, strict=False))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
@@ -126,9 +128,9 @@ class EventType:
             raise InputError(f"Column {self.time!r}, the events' time, is null in some row.", hint="Give each a time.")
         return batch
 
-    def empty(self) -> pa.RecordBatch:
+    def empty_batch(self) -> Events:
         """No events."""
-        return self._columns([])
+        return Events(self._columns([]), [])
 
     def _columns(self, found: Sequence[Any]) -> pa.RecordBatch:
         arrays = [

@@ -67,13 +67,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     rows: int
     data: bytes
-    aside: list[tuple[str, int, str, str]]
+    aside: list[tuple[str, int | None, str, str]]
     offsets: dict[str, str]
     at: int
 
 
 class Appended(NamedTuple):
-    """What became of a batch: the entry, how many events it has, and how many were set aside; `again` if it had come."""
+    """What became of a batch: the entry, how many events, how many were set aside; `again` if it had come before."""
 
     number: int
     rows: int
@@ -153,7 +153,11 @@ class EventLog:
             times = rows.column(self.events.time).cast(pa.int64()).to_numpy()
             limit = self.clock() + self.ahead
             early = times > limit
-            late = np.zeros(len(times), bool) if state.watermark is None else times < state.watermark - self.lateness
+            # The newest before each event, as if they had come one by one: batches may be cut anywhere.
+            newest = np.where(early, np.iinfo(np.int64).min // 2, times)
+            first = np.int64(np.iinfo(np.int64).min // 2 if state.watermark is None else state.watermark)
+            before = np.maximum.accumulate(np.concatenate(([first], newest[:-1])))
+            late = times < before - self.lateness
             for why, odd, told in (
                 (LATE, late, "its time is more than {} behind the newest event."),
                 (AHEAD, early & ~late, "its time is more than {} ahead of the clock."),
@@ -166,8 +170,8 @@ class EventLog:
             if not kept.all():
                 rows = rows.filter(pa.array(kept))
             if kept.any():
-                newest = int(times[kept].max())
-                state.watermark = newest if state.watermark is None else max(newest, state.watermark)
+                latest = int(times[kept].max())
+                state.watermark = latest if state.watermark is None else max(latest, state.watermark)
         state.aside = counted
         return rows, aside
 

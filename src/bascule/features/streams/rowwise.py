@@ -19,8 +19,8 @@ _SESSIONS = ("session", "session_window", "tumble", "hop", "window", "time_bucke
 def check_rowwise(view: FeatureView, stream: str) -> None:
     """Raise `InputError` unless a view's SQL reads one stream and makes each row from one event.
 
-    Joins, aggregates, window functions, sorting, DISTINCT, sessions and subqueries all need more than one event; windows
-    and aggregates are said in the view's own settings.
+    Joins, aggregates, window functions, sorting, DISTINCT, sessions and subqueries all need more than one event;
+    windows and aggregates are said in the view's own settings.
     """
     where = f"[features.{view.name}] sql"
     try:
@@ -28,7 +28,7 @@ def check_rowwise(view: FeatureView, stream: str) -> None:
     except SqlglotError as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{where}: the query is not understood: {first}", hint="Write one plain SELECT.") from None
-    tables = [table for table in parsed.find_all(exp.Table)]
+    tables = list(parsed.find_all(exp.Table))
     if parsed.find(exp.Join) or len(tables) > 1:
         others = sorted({table.name for table in tables} - {stream})
         beside = f" with {', '.join(others)}" if others else " with itself"

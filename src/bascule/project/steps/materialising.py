@@ -36,6 +36,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
             rows=rows[view.name],
         )
         for view in features.views
+        if view.name in rows
     )
     return Outcome(
         outputs, summary=f"{sum(rows.values()):,} rows of {len(rows)} views, {report.written:,} entries written"
