@@ -64,7 +64,7 @@ def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
 
 
 def _folded(sources: list[Source]) -> list[Source]:
-    """Leave out parts of a stream's log that newer ones stand for: they come by the minute, each reads on from the last."""
+    """Leave out parts of a stream's log that newer ones stand for: they come by the minute, each reads on."""
     streams: dict[str, list[Source]] = {}
     for source in sources:
         if "log" in source.version:

@@ -22,6 +22,7 @@ ALSO_CALLED = (
     *("approx_count_distinct", "quantile", "median", "approx_quantile"),
 )
 TRAINERS = ("lightgbm", "linear")
+KINDS = ("text", "integer", "number", "boolean", "time", "date")
 HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
 _AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*(?:,[^,)]*)?\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
@@ -96,6 +97,11 @@ def _streams(project: ProjectFile) -> None:
         if name in project.source:
             hint = "Name the stream's table otherwise: what one writes the other does not know of."
             raise project.problem(key, f"there is a [source.{name}] already, which writes the same table.", hint)
+        for column, kind in stream.columns.items():
+            if kind not in KINDS:
+                raise project.problem(
+                    (*key, "columns", column), f"there is no kind {kind!r}.", suggestion(kind, KINDS, "kind")
+                )
         for setting, columns in (("time", (stream.time,)), ("key", stream.key)):
             odd = next((column for column in columns if column not in stream.columns), None)
             if odd is not None:

@@ -126,8 +126,8 @@ class FeatureView(Section, frozen=True, kw_only=True):
         fields: the columns that are features; all but keys and times when empty.
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
-        hop: for a view of a `[stream.TABLE]`: it is kept up to date as events come, in tiles of this length; windows end
-            at the last multiple of it.
+        hop: for a view of a `[stream.TABLE]`: it is kept up to date as events come, in tiles of this length; windows
+            end at the last multiple of it.
         contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
         owner: who answers for it.
         tags: words to find it by.
@@ -227,8 +227,12 @@ class Stream(Section, frozen=True, kw_only=True):
         ),
     ]
     columns: Annotated[
-        dict[Column, Literal["text", "integer", "number", "boolean", "time", "date"]],
-        Meta(min_length=1, description="Column to kind.", examples=[{"user": "text", "clicked_at": "time"}]),
+        dict[Column, str],
+        Meta(
+            min_length=1,
+            description="Column to kind: text, integer, number, boolean, time or date.",
+            examples=[{"user": "text", "clicked_at": "time"}],
+        ),
     ]
     time: Annotated[str, Meta(min_length=1, description="The column with each event's moment.")]
     key: Annotated[tuple[Column, ...], Meta(description="The columns that name an event.")] = ()

@@ -1,8 +1,8 @@
 """From events to tiles in the online store, exactly once.
 
 A view's place in the log is written in the transaction of its tiles (as the version of its record): a batch counts
-once, whenever a process is killed, and readers see it whole or not at all. A view without a place in this log is filled from
-the table first, which has all events up to where the lake was landed.
+once, whenever a process is killed, and readers see it whole or not at all. A view without a place in this log is filled
+from the table first, which has all events up to where the lake was landed.
 """
 
 from __future__ import annotations

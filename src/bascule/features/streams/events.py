@@ -6,7 +6,7 @@ missing is null. What cannot be read is a `Rejected` with the reason, and never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -26,14 +26,6 @@ KINDS: dict[str, pa.DataType] = {
     "time": pa.timestamp("us", "UTC"),
     "date": pa.date32(),
 }
-
-
-class Message(NamedTuple):
-    """What a source gave, as it came: the bytes of one event, and where they stood."""
-
-    raw: bytes
-    place: str
-    number: int
 
 
 class Events(NamedTuple):
@@ -73,9 +65,13 @@ class EventType:
         self._one = msgspec.json.Decoder(self._type).decode
         self._lines = msgspec.json.Decoder(self._type).decode_lines
 
-    def read(self, messages: Sequence[Message]) -> Events:
-        """Read messages: those that fit, in order, as columns; the others with the reason."""
-        lines = b"\n".join([message.raw for message in messages])
+    def read(self, messages: Sequence[bytes], where: Callable[[int], tuple[str, int]]) -> Events:
+        """Read messages: those that fit, in order, as columns; the others with the reason.
+
+        Args:
+            where: from a message's place among them to where it stood at its source: what holds it, and its number.
+        """
+        lines = b"\n".join(messages)
         try:
             # Each line is one message, as long as no message has several.
             found = self._lines(lines) if lines.count(b"\n") == max(len(messages) - 1, 0) else []
@@ -84,12 +80,12 @@ class EventType:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
         found, rejected = [], []
-        for message in messages:
+        for place, message in enumerate(messages):
             try:
-                found.append(self._one(message.raw))
+                found.append(self._one(message))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                text = bounded(message.raw.decode("utf-8", "replace"))
-                rejected.append(Rejected(message.place, message.number, self._told(error), text))
+                text = bounded(message.decode("utf-8", "replace"))
+                rejected.append(Rejected(*where(place), self._told(error), text))
         return Events(self._columns(found), rejected)
 
     def read_rows(self, rows: Iterable[Mapping[str, Any]], place: str, first: int) -> Events:

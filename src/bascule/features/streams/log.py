@@ -1,10 +1,11 @@
 """The log of a stream: events that were taken over, durable and in order, until the lake and the tiles have them.
 
-One LMDB file a stream and branch. An entry is a batch of events with what was set aside beside them, and it is written in
-one transaction with how far its source was read: so each event is in the log once, whatever is killed when. Whoever
+One LMDB file a stream and branch. An entry is a batch of events with what was set aside beside them, and it is written
+in one transaction with how far its source was read: so each event is in the log once, whatever is killed when. Whoever
 reads the log (the tiles, the lake) keeps its own place in it, in the transaction of what it writes.
 
-Keys: `meta`; `b` + number (8 bytes) for entries; `k` + key for batches that were sent under a key; `told` for how it is.
+Keys: `meta`; `b` + number (8 bytes) for entries; `k` + key for batches that were sent under a key. How the consumer is
+stands in a file beside, `told`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bascule.errors import Busy, InputError
 from bascule.features.streams.consuming import MOST_WAITING
-from bascule.features.streams.events import Events, EventType, Message
+from bascule.features.streams.events import Events, EventType
 from bascule.history import Workspace
 from bascule.project.file import ProjectFile
 from bascule.project.pushing import ARROW, JSON
@@ -94,7 +94,7 @@ def _read(type_: EventType, data: bytes, kind: str) -> Events:
             raise InputError(told, hint='Send [{"name": value}].') from None
     else:
         raws = [line for line in data.split(b"\n") if line.strip()]
-    events = type_.read([Message(raw, "sent", number) for number, raw in enumerate(raws)])
+    events = type_.read(raws, lambda place: ("sent", place))
     if events.rejected:
         first = events.rejected[0]
         raise InputError(

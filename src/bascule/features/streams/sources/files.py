@@ -12,10 +12,11 @@ from typing import IO, NamedTuple
 from blake3 import blake3
 
 from bascule.errors import EnvironmentProblem, InputError
-from bascule.features.streams.events import Events, EventType, Message
+from bascule.features.streams.events import Events, EventType
 from bascule.features.streams.sources.source import Polled
 
 CHUNK = 16 << 20
+READ = 6 << 20
 HEAD = 64
 PAUSE = 0.05
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".log", ".csv")
@@ -51,21 +52,20 @@ class GrowingFile:
         until = time.monotonic() + seconds
         while True:
             polled = self._read(offsets, most)
-            if polled is not None:
+            if polled.offsets != dict(offsets) or polled.notes or time.monotonic() >= until:
                 return polled
-            if time.monotonic() >= until:
-                return Polled(self.events.empty_batch(), dict(offsets), 0)
             time.sleep(min(PAUSE, max(seconds, 0.0)))
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _read(self, offsets: Mapping[str, str], most: int) -> Polled | None:
+    def _read(self, offsets: Mapping[str, str], most: int) -> Polled:
         notes: list[str] = []
         try:
             path, place, ended = self._found(offsets, notes)
         except FileNotFoundError:
-            return None  # it comes, or comes back after a rotation
+            # It comes, or comes back after a rotation.
+            return Polled(self.events.empty_batch(), dict(offsets), 0)
         except OSError as error:
             raise EnvironmentProblem(f"{self.path} cannot be read: {error}.", hint="Check the file.") from error
         with open(path, "rb") as file:
@@ -76,10 +76,6 @@ class GrowingFile:
         now = _Place(place.inode, end, head)
         if ended and end >= size:  # the rotated file is done; the next poll begins the new one
             now = _Place(0, 0, "")
-        if not lines and now.as_offsets() == dict(offsets) and not notes:
-            return None
-        if not lines and not notes and not ended and offsets:
-            return None
         return Polled(events, now.as_offsets(), max(size - end, 0), tuple(notes))
 
     def _found(self, offsets: Mapping[str, str], notes: list[str]) -> tuple[Path, _Place, bool]:
@@ -111,9 +107,11 @@ class GrowingFile:
     def _lines(self, file: IO[bytes], offset: int, most: int, ended: bool) -> tuple[list[tuple[int, bytes]], int]:
         """Whole lines from an offset on, each with where it begins; and where the next one does."""
         file.seek(offset)
-        data = file.read(CHUNK)
+        data = file.read(READ)
+        if b"\n" not in data:
+            data += file.read(CHUNK - len(data))
         whole = data.rfind(b"\n") + 1
-        if ended and len(data) < CHUNK:
+        if ended and len(data) < READ:
             whole = len(data)
         if not whole and len(data) == CHUNK:
             raise InputError(
@@ -132,8 +130,8 @@ class GrowingFile:
 
     def _events(self, file: IO[bytes], path: Path, lines: list[tuple[int, bytes]], offset: int) -> Events:
         if not self._csv:
-            messages = [Message(line.strip(), self.path.name, at) for at, line in lines]
-            return self.events.read(messages)
+            name = self.path.name
+            return self.events.read([line for _, line in lines], lambda place: (name, lines[place][0]))
         file.seek(0)
         names = next(csv.reader([file.readline().decode("utf-8-sig", "replace").rstrip("\r\n")]), [])
         if self.events.time not in names:

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bascule.errors import EnvironmentProblem, InputError, MissingExtra, NotFound
-from bascule.features.streams.events import EventType, Message
+from bascule.features.streams.events import EventType
 from bascule.features.streams.sources.source import Polled
 
-TIMEOUT = 10
+TIMEOUT = 5
 LOOK_EVERY = 30.0
 
 
@@ -53,27 +53,29 @@ class Topic:
         except KafkaException as error:
             self._at = None
             raise self._problem(error.args[0]) from error
-        messages: list[Message] = []
+        raws: list[bytes] = []
+        stood: list[tuple[str, int]] = []
         at = dict(self._at or {})
         for message in found:
             if (wrong := message.error()) is not None:
                 if wrong.code() == KafkaError._PARTITION_EOF:
                     continue
                 self._at = None
-                if not messages:
+                if not raws:
                     raise self._problem(wrong)
                 break
             number, offset = message.partition(), message.offset()
             at[str(number)] = str(offset + 1)
             raw = message.value()
             if raw is not None:  # a tombstone is no event
-                messages.append(Message(raw, f"{self.topic}/{number}", offset))
-        if self._down and not messages:
+                raws.append(raw)
+                stood.append((f"{self.topic}/{number}", offset))
+        if self._down and not raws:
             raise self._problem(self._down)
         if self._at is not None:
             self._at = at
         notes, self._lost = tuple(self._lost), []
-        return Polled(self.events.read(messages), at, self._lag(client, at), notes)
+        return Polled(self.events.read(raws, stood.__getitem__), at, self._lag(client, at), notes)
 
     def close(self) -> None:
         """Leave the brokers."""
