@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import bascule, folder, start
+from tests.project.conftest import refused
 
 import bascule as api
 from bascule.features.streams.log import close_all
 from bascule.history import Workspace
-from tests.cli.conftest import bascule, folder, start
-from tests.project.conftest import refused
 
 __all__ = ["bascule", "folder", "refused", "start"]
 

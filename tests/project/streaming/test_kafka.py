@@ -1,4 +1,4 @@
-"""A stream of a Kafka topic, on librdkafka's own mock cluster: partitions, poison, restarts, and brokers that are gone."""
+"""A stream of a Kafka topic, on librdkafka's own mock cluster: partitions, poison, restarts, brokers that are gone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.project.streaming.conftest import BEGIN, counted, event
 
 import bascule as api
 from bascule.errors import InputError, NotFound
-from tests.project.streaming.conftest import BEGIN, counted, event
 
 kafka = pytest.importorskip("confluent_kafka")
 pytestmark = pytest.mark.slow

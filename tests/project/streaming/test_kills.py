@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.kills.forked import Commands
+from tests.project.streaming.conftest import BEGIN, counted, lines
 
 import bascule as api
 from bascule.lake import doctor
-from tests.kills.forked import Commands
-from tests.project.streaming.conftest import BEGIN, counted, lines
 
 KILLS, STEP = 7, 25
 

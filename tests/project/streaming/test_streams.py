@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.project.streaming.conftest import BEGIN, counted, event, lines
 
 import bascule as api
 from bascule.errors import Busy, CheckFailed, InputError
 from bascule.features.streams import consuming
-from tests.project.streaming.conftest import BEGIN, counted, event, lines
 
 Shop = Callable[..., Path]
 CONTRACT = """

@@ -296,10 +296,7 @@ class EventLog:
 
     def told(self) -> dict[str, Any]:
         """Return what the consumer said of itself last."""
-        try:
-            return dict(msgspec.msgpack.decode((self.folder / "told").read_bytes()))
-        except (OSError, msgspec.DecodeError):
-            return {}
+        return _told(self.folder)
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -326,6 +323,19 @@ class EventLog:
             f"The stream's log at {self.folder} could not be {verb}: {error}.",
             hint="Free some space if the disk is full, or check the folder's permissions; then repeat.",
         )
+
+
+def look(folder: Path) -> tuple[LogState, dict[str, Any]]:
+    """Return where the log in a folder is, and what its consumer said of itself last."""
+    with _environment(folder).begin() as transaction:
+        return _state(transaction), _told(folder)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(msgspec.msgpack.decode((folder / "told").read_bytes()))
+    except (OSError, msgspec.DecodeError):
+        return {}
 
 
 def _environment(folder: Path) -> Any:
