@@ -18,7 +18,7 @@ from bascule.history import Workspace
 
 __all__ = ["bascule", "folder", "refused", "start"]
 
-BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=12)
+BEGIN = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=12)
 PROJECT = """
 [project]
 name = "shop"

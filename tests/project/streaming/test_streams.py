@@ -75,6 +75,9 @@ def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     assert [one["raw"] for one in aside] == ["no json", '{"user": "u1", "clicked_at": 7}']
     assert "Expected `str`" in aside[1]["reason"] or "Expected `datetime`" in aside[1]["reason"]
     assert {one["source"] for one in aside} == {"stream:clicks.jsonl"}
+    assert project.sql("select sum(rows) as rows, sum(aside) as aside from stream_landings") == [
+        {"rows": 803, "aside": 2}
+    ]
     project.close()
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bascule.catalog import now
 from bascule.errors import CheckFailed, EnvironmentProblem
 from bascule.features.streams.consuming import TableNow
 from bascule.history import Workspace
@@ -25,6 +27,7 @@ from bascule.lake.engine import opened
 from bascule.lake.ingestion import IngestedFile, IngestReport
 from bascule.lake.origins import Gathered, Part, plain, told_by_name
 from bascule.lake.origins.origin import named
+from bascule.lake.records import RecordTable
 from bascule.lake.seen import Source
 from bascule.lake.sources import Rejected
 from bascule.project.batches import bring_parts
@@ -33,6 +36,18 @@ from bascule.project.required import Required
 from bascule.project.sections import Stream as Settings
 
 LOG = "log"
+#: The record table `stream_landings`: what landed when, how many were set aside, and how old (µs) the newest event was.
+LANDINGS = pa.schema(
+    [
+        ("at", pa.timestamp("us", "UTC")),
+        ("stream", pa.string()),
+        ("branch", pa.string()),
+        ("rows", pa.int64()),
+        ("aside", pa.int64()),
+        ("newest", pa.timestamp("us", "UTC")),
+        ("age", pa.int64()),
+    ]
+)
 
 
 class LakeLanding:
@@ -55,8 +70,11 @@ class LakeLanding:
         digest = named("stream", self.name, log, str(after), str(through))
         if aside:
             self._set_aside(aside, digest)
-        if not rows.num_rows or self._has(self._newest(self._object(), log), through):
-            return
+        if rows.num_rows and not self._has(self._newest(self._object(), log), through):
+            self._bring(rows, log, after, through, offsets, digest)
+        self._note(rows, len(aside), digest)
+
+    def _bring(self, rows: pa.Table, log: str, after: int, through: int, offsets: dict[str, str], digest: str) -> None:
         version = {LOG: log, "from": str(after), "to": str(through), "offsets": msgspec.json.encode(offsets).decode()}
         name = f"{self.name} {after + 1}-{through}"
 
@@ -96,6 +114,16 @@ class LakeLanding:
             fresh = {ref.name for ref in self.workspace.history.branches()} - before
             self._refused = next((one for one in sorted(fresh) if one.startswith(mine)), "")
             raise
+
+    def _note(self, rows: pa.Table, aside: int, digest: str) -> None:
+        """Put down what landed and how old it was, once."""
+        times = rows.column(self.settings.time)
+        newest = pc.max(times).as_py()
+        at = now()
+        age = None if newest is None else at - pc.max(times).cast(pa.int64()).as_py()
+        row = {"at": at, "stream": self.name, "branch": self.branch, "rows": rows.num_rows, "aside": aside}
+        batch = pa.RecordBatch.from_pylist([{**row, "newest": newest, "age": age}], schema=LANDINGS)
+        RecordTable(self.workspace, "stream_landings", LANDINGS).move_segment(digest, iter([batch]))
 
     @contextmanager
     def table(self, log: str) -> Iterator[TableNow]:
