@@ -81,6 +81,33 @@ def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     project.close()
 
 
+def test_columns_that_change_on_the_way(shop: Shop) -> None:
+    """What waits in the log came with the old columns; it lands with the new ones, or says why not."""
+    folder = shop("push")
+    project = api.open(folder)
+    project.push_events("clicks", [event(1)])
+    text = (folder / "bascule.toml").read_text()
+    (folder / "bascule.toml").write_text(text.replace('n = "integer"', 'n = "number", page = "text"'))
+    wider = api.open(folder)
+    wider.push_events("clicks", [event(2, page="/a")])
+    wider.run_streams(once=True)
+    rows = wider.sql("select n, page from clicks order by n")
+    assert rows == [{"n": 1.0, "page": None}, {"n": 2.0, "page": "/a"}]
+    wider.push_events("clicks", [event(3, page="/b")])
+    (folder / "bascule.toml").write_text(text.replace('n = "integer"', 'n = "integer", page = "integer"'))
+    with pytest.raises(InputError, match="Column 'page' is string, and should be of kind integer"):
+        api.open(folder).run_streams(once=True)
+    (folder / "clicks.jsonl").unlink(missing_ok=True)
+    said: list[str] = []
+    (folder / "bascule.toml").write_text(
+        text.replace('"push"', '"other.jsonl"').replace('n = "integer"', 'n = "number", page = "text"')
+    )
+    api.open(folder).run_streams(once=True, say=said.append)
+    assert any("There is no other.jsonl" in one for one in said)
+    for one in (project, wider):
+        one.close()
+
+
 def test_late_and_early_events(shop: Shop) -> None:
     """What is late within reason counts where it belongs; what is later is set aside, however batches are cut."""
     folder = shop()

@@ -117,12 +117,20 @@ class EventType:
             try:
                 columns.append(column.cast(field.type).combine_chunks())
             except (pa.ArrowException, ValueError) as error:
-                message = f"Column {field.name!r} is {column.type}, and should be a {self.columns[field.name]}: {error}"
+                message = (
+                    f"Column {field.name!r} is {column.type}, and should be of kind {self.columns[field.name]}: {error}"
+                )
                 raise InputError(message, hint=f"Cast it, or change [stream.{self.name}] columns.") from None
         batch = pa.RecordBatch.from_arrays([_array(one) for one in columns], schema=self.schema)
         if batch.column(self.time).null_count:
             raise InputError(f"Column {self.time!r}, the events' time, is null in some row.", hint="Give each a time.")
         return batch
+
+    def aligned(self, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+        """Put batches that were read before into the columns that there are now; what they lack is null."""
+        if all(batch.schema == self.schema for batch in batches):
+            return pa.Table.from_batches(batches, self.schema)
+        return pa.Table.from_batches([self.read_arrow(pa.Table.from_batches([one])) for one in batches], self.schema)
 
     def empty_batch(self) -> Events:
         """No events."""

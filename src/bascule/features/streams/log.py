@@ -208,9 +208,12 @@ class EventLog:
         return self._read(work)
 
     def table(self, entries: list[tuple[int, Entry]]) -> pa.Table:
-        """Return the events of some entries as one table."""
-        batches = [batch for _, entry in entries for batch in pa.ipc.open_stream(entry.data)]
-        return pa.Table.from_batches(batches, self.events.schema)
+        """Return the events of some entries as one table, in the columns that the stream has now.
+
+        Raises:
+            InputError: they were taken over when a column was of a kind that does not become the present one.
+        """
+        return self.events.aligned([batch for _, entry in entries for batch in pa.ipc.open_stream(entry.data)])
 
     # Landing --------------------------------------------------------------------------------------------------------
 
@@ -232,6 +235,9 @@ class EventLog:
                 _put_state(transaction, state)
             return state.landed, state.landing
 
+        state = self.state()
+        if state.landed == state.last:
+            return state.landed, state.landed
         return self._write(work)
 
     def landed(self, through: int) -> None:

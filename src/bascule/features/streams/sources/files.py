@@ -45,6 +45,7 @@ class GrowingFile:
             hint = f"It should end in one of {', '.join(SUFFIXES)}."
             raise InputError(f"{path} is no file of JSON or CSV lines, by its name.", hint=hint)
         self.events, self.path = events, path
+        self._missed = False
         self._csv = path.suffix.lower() == ".csv"
 
     def poll(self, offsets: Mapping[str, str], most: int, seconds: float) -> Polled:
@@ -65,7 +66,9 @@ class GrowingFile:
             path, place, ended = self._found(offsets, notes)
         except FileNotFoundError:
             # It comes, or comes back after a rotation.
-            return Polled(self.events.empty_batch(), dict(offsets), 0)
+            missed, self._missed = self._missed, True
+            notes = [] if missed else [f"There is no {self.path.name} in {self.path.parent}; it is waited for."]
+            return Polled(self.events.empty_batch(), dict(offsets), 0, tuple(notes))
         except OSError as error:
             raise EnvironmentProblem(f"{self.path} cannot be read: {error}.", hint="Check the file.") from error
         with open(path, "rb") as file:
