@@ -300,7 +300,7 @@ def test_killed_at_any_moment_and_repeated(filled: Workspace, database: str, s3:
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.05 + 0.06 * attempt)
+        time.sleep(0.05 * 1.25**attempt)  # close together at first, where most of it happens
         process.send_signal(signal.SIGKILL)
         rest = process.stdout.read()
         process.wait()
