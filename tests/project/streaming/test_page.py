@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import bascule, folder, start
 
 from bascule.history import Workspace
-from tests.cli.conftest import bascule, folder, start
 
 __all__ = ["bascule", "folder", "start"]
 PAGE = Path(__file__).parents[3] / "docs" / "streams.md"
