@@ -30,6 +30,7 @@ LAND_EVENTS = 1_000_000
 MOST_WAITING = 1 << 30  # bytes
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 TELL_EVERY = 1.0
+PATIENCE = 10.0  # seconds for messages that a topic has
 
 
 class TableNow(NamedTuple):
@@ -87,6 +88,7 @@ class Consumer:
     def __init__(self, stream: Stream, say: Callable[[str], None] = lambda text: None) -> None:
         self.stream, self.say = stream, say
         self.lag: int | None = None
+        self._more = False
         self._connection = opened()
         self._pauses: dict[str, float] = {}
         self._again: dict[str, float] = {}
@@ -104,14 +106,19 @@ class Consumer:
         self._guarded("lake", self._land_all)
         self.tell(final=True)
 
-    def drain(self) -> None:
-        """Take over all that is there now, count it and land it; then come back.
+    def drain(self, stop: threading.Event) -> None:
+        """Take over all that is there now, count it and land it; then come back, or earlier when `stop` is set.
 
         Raises:
             BasculeError: something does not answer or refuses. What was done stays done.
         """
-        while self.stream.source is not None and self._poll():
-            self._apply()
+        patience = time.monotonic() + PATIENCE
+        while self.stream.source is not None and not stop.is_set():
+            if self._poll():
+                self._apply()
+                patience = time.monotonic() + PATIENCE
+            elif not self._more or time.monotonic() > patience:
+                break
         self._apply()
         self._land_all()
         self.tell(final=True)
@@ -146,7 +153,7 @@ class Consumer:
         polled = source.poll(before, POLL_EVENTS, POLL_SECONDS)
         for note in polled.notes:
             self.say(note)
-        self.lag, self._polled_at = polled.lag, time.time()
+        self.lag, self._polled_at, self._more = polled.lag, time.time(), polled.more
         if polled.offsets == before and not polled.events.rows.num_rows and not polled.events.rejected:
             return False
         log.append(polled.events, before=before, after=polled.offsets)

@@ -55,7 +55,7 @@ def run_streams(
             consumers.append(consumer)
         if once:
             for consumer in consumers:
-                consumer.drain()
+                consumer.drain(stop)
         else:
             _together(consumers, stop)
     return [info for info in list_streams(place) if info.name in names]

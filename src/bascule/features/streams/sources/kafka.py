@@ -36,6 +36,7 @@ class Topic:
         self._at: dict[str, str] | None = None
         self._down = ""
         self._looked = 0.0
+        self._high: dict[str, int] = {}
         self._lost: list[str] = []
 
     def poll(self, offsets: Mapping[str, str], most: int, seconds: float) -> Polled:
@@ -70,12 +71,19 @@ class Topic:
             if raw is not None:  # a tombstone is no event
                 raws.append(raw)
                 stood.append((f"{self.topic}/{number}", offset))
+        if not found and self._at is not None:
+            # Marks of transactions and compacted messages have offsets, and never come.
+            for place in client.position(client.assignment()):
+                number = str(place.partition)
+                if number in at and place.offset > int(at[number]):
+                    at[number] = str(place.offset)
         if self._down and not raws:
             raise self._problem(self._down)
         if self._at is not None:
             self._at = at
         notes, self._lost = tuple(self._lost), []
-        return Polled(self.events.read(raws, stood.__getitem__), at, self._lag(client, at), notes)
+        lag = self._lag(client, at)
+        return Polled(self.events.read(raws, stood.__getitem__), at, lag, notes, more=bool(lag))
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -133,6 +141,7 @@ class Topic:
             if wanted < low:
                 self._lost.append(f"{low - wanted:,} messages of {self.topic}/{number} expired before they were read.")
             at[str(number)] = str(max(wanted, low))
+            self._high[str(number)] = high
         client.assign([TopicPartition(self.topic, int(number), int(place)) for number, place in at.items()])
         self._at, self._looked = at, time.monotonic()
 
@@ -143,7 +152,9 @@ class Topic:
             marks = {n: client.get_watermark_offsets(TopicPartition(self.topic, int(n)), cached=True) for n in at}
         except KafkaException:
             return None
-        left = [max(int(high) - int(at[number]), 0) for number, (_, high) in marks.items()]
+        # What is cached is of the last fetch; before the first, what was asked for when it began.
+        high = {number: max(int(mark[1]), self._high.get(number, 0)) for number, mark in marks.items()}
+        left = [max(high[number] - int(at[number]), 0) for number in at]
         return sum(left)
 
     def _problem(self, error: Any) -> EnvironmentProblem:

@@ -15,12 +15,14 @@ class Polled(NamedTuple):
         offsets: in the source's own words; given back at the next poll.
         lag: what is there and not read yet: messages of a topic, bytes of a file; None when nobody knows.
         notes: what happened on the way that somebody should know, a sentence each.
+        more: whether whole events are there that were not read.
     """
 
     events: Events
     offsets: dict[str, str]
     lag: int | None
     notes: tuple[str, ...] = ()
+    more: bool = False
 
 
 class StreamSource(Protocol):
