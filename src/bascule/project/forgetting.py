@@ -29,6 +29,7 @@ from bascule.project.erasing.leftovers import from_leftovers
 from bascule.project.erasing.links import Subject, followed
 from bascule.project.erasing.policy import carried_out, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
+from bascule.project.erasing.streams import from_streams
 from bascule.project.erasing.values import holds as holds_bytes
 from bascule.project.erasing.values import needles
 from bascule.project.querying import query
@@ -147,6 +148,7 @@ def _from_tables(
         hooks = (
             _training_sets,
             _online,
+            from_streams,
             _logged,
             _states,
             *(() if dry_run else (from_quarantine,)),

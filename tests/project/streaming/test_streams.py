@@ -81,6 +81,24 @@ def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     project.close()
 
 
+def test_a_subject_is_forgotten_in_the_log_too(shop: Shop) -> None:
+    project = api.open(shop("push"))
+    mine = [event(n, user="subject-4711") for n in range(3)]
+    project.push_events("clicks", [*mine, event(3)])
+    project.run_streams(once=True)
+    project.push_events("clicks", [event(4), event(5, user="subject-4711")])
+    [log] = (project.folder / ".bascule" / "streams").glob("*/clicks/data.mdb")
+    assert b"subject-4711" in log.read_bytes()
+    done = project.forget("clicks", {"user": "subject-4711"})
+    assert {place.place: place.rows for place in done.report.elsewhere}["logs of streams"] == 1
+    assert b"subject-4711" not in log.read_bytes()
+    assert not any(b"subject-4711" in file.read_bytes() for file in project.folder.rglob(".bascule/online/*.mdb"))
+    [info] = project.run_streams(once=True)
+    assert (info.waiting, rows_of(project)) == (0, [3, 4])
+    counted(project, BEGIN + timedelta(seconds=60))
+    project.close()
+
+
 def test_columns_that_change_on_the_way(shop: Shop) -> None:
     """What waits in the log came with the old columns; it lands with the new ones, or says why not."""
     folder = shop("push")

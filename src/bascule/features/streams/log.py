@@ -119,7 +119,7 @@ class EventLog:
         """
 
         def work(transaction: Any) -> Appended:
-            state = _state(transaction)
+            state = state_of(transaction)
             if before is not None and dict(before) != state.offsets:
                 raise Conflict("Another process reads this stream.", hint="End one of them.")
             mark = b"k" + once.encode()[:400]
@@ -130,16 +130,16 @@ class EventLog:
                 state.offsets = dict(after)
             if rows.num_rows or aside:
                 state.last += 1
-                data = _written(rows)
+                data = written(rows)
                 told = [(one.file, one.line, one.reason, one.raw) for one in aside]
                 entry = Entry(rows.num_rows, data, told, state.offsets, self.clock())
-                transaction.put(_key(state.last), msgspec.msgpack.encode(entry))
+                transaction.put(entry_key(state.last), msgspec.msgpack.encode(entry))
                 state.events += rows.num_rows
                 state.waiting_rows += rows.num_rows
                 state.waiting_bytes += len(data)
             if once:
                 transaction.put(mark, msgspec.msgpack.encode((state.last, self.clock())))
-            _put_state(transaction, state)
+            put_state(transaction, state)
             return Appended(state.last, rows.num_rows, len(aside))
 
         return self._write(work)
@@ -188,14 +188,14 @@ class EventLog:
 
     def state(self) -> LogState:
         """Return where the log is now."""
-        return self._read(_state)
+        return self._read(state_of)
 
     def entries(self, after: int, until: int | None = None, rows: int | None = None) -> list[tuple[int, Entry]]:
         """Return the entries with numbers in (after, until], and no more when they have as many rows."""
 
         def work(transaction: Any) -> list[tuple[int, Entry]]:
             found, total = [], 0
-            for number, data in _entries(transaction, after):
+            for number, data in entries_of(transaction, after):
                 if until is not None and number > until:
                     break
                 entry = msgspec.msgpack.decode(data, type=Entry)
@@ -224,15 +224,15 @@ class EventLog:
         """
 
         def work(transaction: Any) -> tuple[int, int]:
-            state = _state(transaction)
+            state = state_of(transaction)
             if state.landing <= state.landed:
                 total, state.landing = 0, state.landed
-                for number, data in _entries(transaction, state.landed):
+                for number, data in entries_of(transaction, state.landed):
                     total += msgspec.msgpack.decode(data, type=Entry).rows
                     state.landing = number
                     if total >= rows:
                         break
-                _put_state(transaction, state)
+                put_state(transaction, state)
             return state.landed, state.landing
 
         state = self.state()
@@ -244,15 +244,15 @@ class EventLog:
         """Say that entries up to a number are in the lake."""
 
         def work(transaction: Any) -> None:
-            state = _state(transaction)
-            for number, data in _entries(transaction, state.landed):
+            state = state_of(transaction)
+            for number, data in entries_of(transaction, state.landed):
                 if number > through:
                     break
                 entry = msgspec.msgpack.decode(data, type=Entry)
                 state.waiting_rows -= entry.rows
                 state.waiting_bytes -= len(entry.data)
             state.landed = max(state.landed, through)
-            _put_state(transaction, state)
+            put_state(transaction, state)
 
         self._write(work)
 
@@ -260,12 +260,12 @@ class EventLog:
         """Remove entries up to a number, which the lake must have, and keys of batches that came long ago."""
 
         def work(transaction: Any) -> None:
-            state = _state(transaction)
+            state = state_of(transaction)
             through_ = min(through, state.landed)
             for number in range(state.trimmed + 1, through_ + 1):
-                transaction.delete(_key(number))
+                transaction.delete(entry_key(number))
             state.trimmed = max(state.trimmed, through_)
-            _put_state(transaction, state)
+            put_state(transaction, state)
             old = self.clock() - KEYS_KEPT
             with transaction.cursor() as cursor:
                 gone = [key for key, value in _from(cursor, b"k") if msgspec.msgpack.decode(value)[1] < old]
@@ -279,10 +279,10 @@ class EventLog:
         """Begin a log, if it has not begun: where the table ends already."""
 
         def work(transaction: Any) -> None:
-            state = _state(transaction)
+            state = state_of(transaction)
             if not state.last and not state.offsets:
                 state.offsets = dict(offsets)
-            _put_state(transaction, state)
+            put_state(transaction, state)
 
         self._write(work)
 
@@ -308,14 +308,14 @@ class EventLog:
 
     def _read(self, work: Callable[[Any], T]) -> T:
         try:
-            with _environment(self.folder).begin() as transaction:
+            with environment_of(self.folder).begin() as transaction:
                 return work(transaction)
         except lmdb.Error as error:
             raise self._problem("read", error) from error
 
     def _write(self, work: Callable[[Any], T]) -> T:
         try:
-            env = _environment(self.folder)
+            env = environment_of(self.folder)
             env.reader_check()
             with env.begin(write=True) as transaction:
                 return work(transaction)
@@ -333,8 +333,8 @@ class EventLog:
 
 def look(folder: Path) -> tuple[LogState, dict[str, Any]]:
     """Return where the log in a folder is, and what its consumer said of itself last."""
-    with _environment(folder).begin() as transaction:
-        return _state(transaction), _told(folder)
+    with environment_of(folder).begin() as transaction:
+        return state_of(transaction), _told(folder)
 
 
 def _told(folder: Path) -> dict[str, Any]:
@@ -344,7 +344,8 @@ def _told(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _environment(folder: Path) -> Any:
+def environment_of(folder: Path) -> Any:
+    """The LMDB file in a folder: opened once in this process."""
     path = os.path.realpath(folder)
     with _opening:
         if path not in _open:
@@ -369,24 +370,28 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=close_all)
 
 
-def _state(transaction: Any) -> LogState:
+def state_of(transaction: Any) -> LogState:
+    """Read where the log is."""
     data = transaction.get(b"meta")
     if data is None:
         return LogState(id=os.urandom(8).hex())
     return msgspec.msgpack.decode(data, type=LogState)
 
 
-def _put_state(transaction: Any, state: LogState) -> None:
+def put_state(transaction: Any, state: LogState) -> None:
+    """Write where the log is."""
     transaction.put(b"meta", msgspec.msgpack.encode(state))
 
 
-def _key(number: int) -> bytes:
+def entry_key(number: int) -> bytes:
+    """The key of an entry."""
     return b"b" + number.to_bytes(8, "big")
 
 
-def _entries(transaction: Any, after: int) -> Iterator[tuple[int, bytes]]:
+def entries_of(transaction: Any, after: int) -> Iterator[tuple[int, bytes]]:
+    """Give the entries after one, with their numbers, as they are stored."""
     with transaction.cursor() as cursor:
-        found = cursor.set_range(_key(after + 1))
+        found = cursor.set_range(entry_key(after + 1))
         while found and cursor.key()[:1] == b"b":
             yield int.from_bytes(cursor.key()[1:], "big"), cursor.value()
             found = cursor.next()
@@ -399,7 +404,8 @@ def _from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         found = cursor.next()
 
 
-def _written(rows: pa.RecordBatch) -> bytes:
+def written(rows: pa.RecordBatch) -> bytes:
+    """A batch as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_batch(rows)
