@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from bascule.errors import InputError
 from bascule.features.columns import first_line, quoted
 from bascule.features.definitions import Entity, FeatureView, definition_digest
-from bascule.features.online.changes import reversed_times
 from bascule.features.online.keys import NEWEST, encoder
 from bascule.features.online.store import OnlineStore, Transaction, ViewRecord
 from bascule.features.online.tiles import PARTS, lengths_of, merger, shape_of, tiles_sql
@@ -155,7 +155,8 @@ class TiledView:
         if not batch.num_rows:
             return {}
         moments = batch.column("__time").to_numpy()
-        times, held = reversed_times(moments), self._held
+        times = (np.uint64(NEWEST) - moments.astype(np.int64).astype(np.uint64)).astype(">u8").tobytes()
+        held = self._held
         keys = [track + key + times[place * 8 : place * 8 + 8] for place, key in enumerate(self._keys(batch))]
         before: list[bytes | None] = [None] * len(keys) if first else [held.get(key) for key in keys]
         if not first:
