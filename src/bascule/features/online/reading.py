@@ -78,7 +78,9 @@ class OnlineReader:
             InputError: a value of another type than its column, with row and column named.
         """
         with self._store.snapshot() as snapshot:
-            return [self._read_row(snapshot, place, row, at[place]) for place, row in enumerate(rows)]
+            return snapshot.gather(
+                lambda: [self._read_row(snapshot, place, row, at[place]) for place, row in enumerate(rows)]
+            )
 
     def freshness(self) -> dict[str, int | None]:
         """For each view, until when (µs) rows that became known are in the store; None for reference tables."""

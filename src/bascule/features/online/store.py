@@ -42,8 +42,16 @@ class Snapshot(Protocol):
         """Return the value of the newest entry of a timeline that is not after `at` (µs), if any."""
         ...
 
+    def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """Return what `newest` gives for each (prefix, at), in one step where the store is far away."""
+        ...
+
     def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
         """Give a timeline's entries with first <= time <= last, newest first."""
+        ...
+
+    def gather(self, work: Callable[[], T]) -> T:
+        """Return what `work` gives, which may be run several times: a far store then answers its look-ups together."""
         ...
 
     def view(self, digest: str) -> ViewRecord | None:
@@ -70,6 +78,10 @@ class Transaction(Snapshot, Protocol):
         """Remove a timeline's entries with time >= first; return how many."""
         ...
 
+    def cut_many(self, wanted: Sequence[tuple[bytes, int]]) -> int:
+        """Do as `cut` for each (prefix, first); return how many entries in all."""
+        ...
+
     def prefixes(self, track: bytes) -> Iterator[bytes]:
         """Give the prefixes (track + entity key) of all timelines in a track, in order."""
         ...
@@ -82,9 +94,14 @@ class Transaction(Snapshot, Protocol):
 class OnlineStore(Protocol):
     """Timelines for serving.
 
+    Attributes:
+        far: a look-up is a round trip.
+
     Guarantees of every backend: a reader sees a transaction whole or not at all, in every process; when `write` has
     returned, its changes are durable; a killed process leaves the state of before or after its transaction.
     """
+
+    far: bool
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open a consistent state for reading; cheap, for each request."""
