@@ -119,6 +119,8 @@ if TYPE_CHECKING:
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast
+    materialise = _here.materialise
+    get_online_features = _here.get_online_features
     select_features = _here.select_features
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets

@@ -67,6 +67,8 @@ CALLS = {
     "features show": "weather",
     "features impact": "orders.minutes_late",
     "features select": "",
+    "features materialise": "",
+    "features get": "weather --entity depot=north",
     "features unused": "",
     "features duplicates": "",
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",

@@ -50,7 +50,7 @@ def add(folder: Path, python: str, toml: str = "") -> None:
 def test_views_in_python_services_and_questions_about_them(trained: Path, bascule: Bascule) -> None:
     add(trained, GUSTS, SERVICE)
     said = bascule("run", "--json").json()
-    assert [step["step"] for step in said["steps"] if step["status"] == "ran"] == ["define"]
+    assert [step["step"] for step in said["steps"] if step["status"] == "ran"] == ["define", "materialise"]
 
     listed = bascule("features", "list", "--json").json()
     views = {one["name"]: one for one in listed["views"]}

@@ -43,6 +43,8 @@ INSTEAD = {
         "unused_features",
         "duplicate_features",
         "select_features",
+        "materialise",
+        "get_online_features",
     ),
     "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),

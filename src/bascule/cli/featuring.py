@@ -98,6 +98,78 @@ def duplicates(*, common: Common = COMMON) -> None:
 
 
 @features.command
+def materialise(
+    *names: str,
+    since: Annotated[str | None, Parameter(help="Only what holds from this time on: 2013-07-01.")] = None,
+    until: Annotated[str | None, Parameter(help="Only rows that became known up to then.")] = None,
+    full: Annotated[bool, Parameter(help="Write everything anew.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Bring the branch's online store up to its tables: new, late and corrected rows, and nothing else.
+
+    Args:
+        names: feature views and services; all views if not given.
+    """
+    from bascule.cli.progress import moving
+
+    with moving(common.json) as progress:
+        found = common.open().materialise(names, since=since, until=until, full=full, progress=progress)
+    heads = ("view", "rows", "changed", "written", "removed", "bytes", "known until", "seconds")
+    rows = [
+        (
+            one.view,
+            f"{one.rows:,}",
+            f"{one.changed_keys:,}",
+            f"{one.written:,}",
+            f"{one.removed:,}",
+            f"{one.bytes:,}",
+            _moment(one.through),
+            f"{one.seconds:.1f}",
+        )
+        for one in found.views.views
+    ]
+    document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
+    answer(common, document, f"branch {found.branch} in {found.store}\n{columns(rows, heads)}")
+
+
+@features.command
+def get(
+    *names: str,
+    entity: Annotated[list[str], Parameter(name=["--entity", "-e"], help="A row's keys: user_id=1,shop=a.")],
+    at: Annotated[str | None, Parameter(help="As of when; now if not given.")] = None,
+    full_feature_names: Annotated[bool, Parameter(help="Call features view__feature.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Read features of entities from the branch's online store, with status and event time.
+
+    Args:
+        names: VIEW:FEATURE, views and services.
+    """
+    found = common.open().get_online_features(names, entity, at=at, full_feature_names=full_feature_names)
+    lines = [
+        (*(str(given[place]) for given in found.entities.values()), name, values[place], statuses[place], when[place])
+        for name, values, statuses, when in zip(
+            found.names,
+            found.values,
+            found.statuses,
+            [[_moment(at) for at in times] for times in found.times],
+            strict=True,
+        )
+        for place in range(len(values))
+    ]
+    document = {
+        "entities": found.entities,
+        "features": [
+            {"name": name, "values": values, "statuses": statuses, "event_timestamps": times}
+            for name, values, statuses, times in zip(
+                found.names, found.values, found.statuses, found.times, strict=True
+            )
+        ],
+    }
+    answer(common, document, columns(lines, (*found.entities, "feature", "value", "status", "event time")))
+
+
+@features.command
 def select(
     model: str | None = None,
     /,

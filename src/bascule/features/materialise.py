@@ -125,7 +125,8 @@ class _Run:
         self._written = self._bytes = 0
         digest = definition_digest(self.view, self.entity)
         record = transaction.view(digest)
-        if record is not None and self.version and record.version == self.version and not self.full:
+        same = record is not None and bool(self.version) and record.version == self.version
+        if record is not None and same and record.bound == self.view and not self.full:
             return ViewReport(view=self.view.name, rows=record.rows, through=record.through)
         try:
             return self._brought_up(transaction, digest, record, begun)
@@ -282,6 +283,7 @@ class _Run:
             # A run that holds rows back does not have all of that version.
             version="" if self.through is not None or self.since is not None else self.version,
             updated_at=time.time_ns() // 1000,
+            bound=self.view,
         )
 
 

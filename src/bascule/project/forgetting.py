@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, update
 from bascule.catalog import actor, audit, new_id
 from bascule.catalog.schema import settings, training_sets
 from bascule.errors import InputError
-from bascule.features import LmdbStore
+from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
@@ -275,10 +275,10 @@ def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.ChunkedArray:
 
 def _online(request: Request) -> list[Forgotten]:
     """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
-    if not request.workspace.online_folder.exists():
+    if not request.workspace.has_online:
         return []
     folder = request.workspace.online_folder
-    store, wanted = LmdbStore(folder), needles(request.key)
+    store, wanted = open_online(request.workspace.online), needles(request.key)
     if request.dry_run:
         removed = store.count(request.key)
     else:

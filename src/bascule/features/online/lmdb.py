@@ -102,6 +102,14 @@ class LmdbSnapshot:
                 return value
         return None
 
+    def newest_time(self, prefix: bytes, at: int) -> int | None:
+        """The time of the newest entry not after `at`: one seek."""
+        cursor = self._cursor
+        if not cursor.set_range(prefix + reversed_time(at)):
+            return None
+        key: bytes = cursor.key()
+        return time_of(key) if key[:-8] == prefix else None
+
     def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
         """What `newest` gives for each."""
         return [self.newest(prefix, at) for prefix, at in wanted]

@@ -139,12 +139,18 @@ class RedisSnapshot:
     def newest(self, prefix: bytes, at: int) -> bytes | None:
         """The value of the newest entry not after `at`."""
         found: bytes | None = self._look((prefix, reversed_time(at), b""))
-        return found
+        return None if found is None else found[_HEAD:]
+
+    def newest_time(self, prefix: bytes, at: int) -> int | None:
+        """The time of the newest entry not after `at`."""
+        found: bytes | None = self._look((prefix, reversed_time(at), b""))
+        return None if found is None else time_of(found[:8])
 
     def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
         """What `newest` gives for each, in one step for a thousand."""
         looks = [(prefix, reversed_time(at), b"") for prefix, at in wanted]
-        return [one for start in range(0, len(looks), 1000) for one in self._fetch(looks[start : start + 1000])]
+        found = [one for start in range(0, len(looks), 1000) for one in self._fetch(looks[start : start + 1000])]
+        return [None if one is None else one[_HEAD:] for one in found]
 
     def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
         """Entries with first <= time <= last, newest first."""

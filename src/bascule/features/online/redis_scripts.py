@@ -24,7 +24,7 @@ local function visible(key, low, high, oldest, one)
       if time ~= last and number(string.sub(member, 9, 14)) >= oldest then
         last = time
         if string.byte(member, 15) == 1 then
-          if one then return string.sub(member, 16) end
+          if one then return member end
           found[#found + 1] = member
         end
       end

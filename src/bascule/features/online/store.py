@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from bascule.features.definitions import FeatureView
+
 T = TypeVar("T")
 Entry = tuple[int, bytes]
 
@@ -22,6 +24,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
         rows: source rows that went in.
         version: what the source tables were, when the caller said so.
         updated_at: when (µs).
+        bound: the view, bound to its types: whoever has the store can read features by their names.
     """
 
     view: str
@@ -33,6 +36,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     version: str = ""
     updated_at: int = 0
+    bound: FeatureView | None = None
 
 
 class Snapshot(Protocol):
@@ -40,6 +44,10 @@ class Snapshot(Protocol):
 
     def newest(self, prefix: bytes, at: int) -> bytes | None:
         """Return the value of the newest entry of a timeline that is not after `at` (µs), if any."""
+        ...
+
+    def newest_time(self, prefix: bytes, at: int) -> int | None:
+        """Return the time of the entry that `newest` gives the value of."""
         ...
 
     def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
@@ -119,11 +127,12 @@ class OnlineStore(Protocol):
         """Return how many entries `forget` would remove."""
         ...
 
-    def forget(self, subject: Mapping[str, object]) -> int:
+    def forget(self, subject: Mapping[str, object], *, rewrite: bool = False) -> int:
         """Remove all timelines of one entity, of all view definitions and namespaces; return how many entries.
 
         Args:
             subject: the entity's key columns to their values, or to what these look like as text.
+            rewrite: clean up also when nothing was removed, as after a forgetting that was killed in between.
         """
         ...
 

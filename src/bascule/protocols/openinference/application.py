@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.protocols.openinference import metadata
+from bascule.protocols.openinference.features import Features
 from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
 from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
@@ -49,12 +50,14 @@ class Application:
         self._metrics = metrics
         self._draining = draining
         self._inference = Inference(plane, predictions)
+        self._features = Features(plane.features, lambda *_: None)
         self._routes: dict[bytes, tuple[Route, Action | None]] = {}
         self._of_branch: dict[str, Action] = {
             "v2/models": self._models,
             "v2/models/stats": self._all_stats,
             "v2/repository/index": self._index,
             "ground-truth": self._truth,
+            "get-online-features": lambda request, route, state: self._features.answer(request, state.branch),
             "model:": self._metadata,
             "model:ready": self._model_ready,
             "model:config": self._config,
