@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     import_feast = _here.import_feast
     materialise = _here.materialise
     get_online_features = _here.get_online_features
+    feature_skew = _here.feature_skew
     select_features = _here.select_features
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets

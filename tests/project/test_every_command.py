@@ -68,6 +68,7 @@ CALLS = {
     "features impact": "orders.minutes_late",
     "features select": "",
     "features materialise": "",
+    "features skew": "",
     "features get": "weather --entity depot=north",
     "features unused": "",
     "features duplicates": "",

@@ -45,6 +45,7 @@ INSTEAD = {
         "select_features",
         "materialise",
         "get_online_features",
+        "feature_skew",
     ),
     "training-set": ("get_training_set", "training_sets", "read_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),

@@ -170,6 +170,37 @@ def get(
 
 
 @features.command
+def skew(
+    *,
+    since: Annotated[str | None, Parameter(help="Answers from this time on; seven days if not given.")] = None,
+    limit: Annotated[float | None, Parameter(help="The share that may differ; [monitoring.skew] says it.")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Compare features that were served with the offline join at the same times; exit code 1 beyond the limit."""
+    found = common.open().feature_skew(since=since, limit=limit)
+    heads = ("feature", "day", "rows", "mismatch", "missing", "extra", "differ", "smape", "drift", "")
+    rows = [
+        (
+            one.feature,
+            moment(one.start)[:10],
+            f"{one.rows:,}",
+            one.mismatch,
+            one.missing,
+            one.extra,
+            f"{one.share:.2%}",
+            "" if one.smape is None else f"{one.smape:.4f}",
+            f"{one.drift:.4f}",
+            "exceeds" if one.breach else "",
+        )
+        for one in found.features
+    ]
+    more = f", {found.left_out:,} more left out" if found.left_out else ""
+    text = f"{found.rows:,} answers of branch {found.branch} compared{more}; {found.limit:.2%} may differ"
+    answer(common, found.as_dict(), f"{text}\n{columns(rows, heads, none='No feature was served by its keys.')}")
+    return 1 if found.exceeded else 0
+
+
+@features.command
 def select(
     model: str | None = None,
     /,

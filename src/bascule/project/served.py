@@ -87,7 +87,7 @@ def materialise_features(
     """Bring the branch's online store up to its tables; `OpenProject.materialise` says more."""
     project = place.file
     chosen = _views(project, names)
-    first, last = _moment(since, "since"), _moment(until, "until")
+    first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None and full:
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
     if first is not None and last is not None and last < first:
@@ -115,7 +115,7 @@ def get_online_features(
 ) -> Vectors:
     """Read features of the branch from its online store; `OpenProject.get_online_features` says more."""
     asked = [features] if isinstance(features, str) else list(features)
-    moment = _moment(at, "at")
+    moment = moment_of(at, "at")
     server = FeatureServer(place.workspace)
     reader = server.reader(place.branch, asked, full_feature_names)
     columns = _columns(entity_rows, reader.feature_set.columns)
@@ -162,7 +162,8 @@ def _views(project: ProjectFile, names: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(found) if name in known]
 
 
-def _moment(given: str | datetime | None, key: str) -> int | None:
+def moment_of(given: str | datetime | None, key: str) -> int | None:
+    """Return a time as microseconds since 1970 UTC. Raises `InputError` that names the key."""
     if given is None:
         return None
     try:

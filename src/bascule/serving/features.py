@@ -14,6 +14,7 @@ from bascule.features import FeatureSet, OnlineReader, open_online
 from bascule.features.online import OnlineStore
 from bascule.features.online.vectors import VectorReader, holds, kept_set
 from bascule.history import Workspace
+from bascule.serving.log.vectors import SAMPLE
 
 MAIN = "main"
 FRESH_S = 1.0  # how long a reader goes on before it looks whether the definitions have changed
@@ -54,10 +55,18 @@ class FeatureServer:
             if found is None:
                 store = self._store(branch)
                 found = VectorReader(store, self._named(branch, features), full_names, kept_set(store))
+                found.sample = self.sample(branch, features)
                 if len(self._readers) >= KEPT:
                     self._readers.clear()
                 self._readers[key] = (time.monotonic(), found)
         return found
+
+    def sample(self, branch: str, features: Sequence[str]) -> float:
+        """Return which share of the keys is logged: what the service says that was asked for, else a tenth."""
+        if len(features) == 1 and features[0].startswith("service:"):
+            name = features[0].removeprefix("service:").partition("@")[0]
+            return float((self._ws.history.read(branch, f"services/{name}") or {}).get("sample", SAMPLE))
+        return SAMPLE
 
     def _store(self, branch: str) -> OnlineStore:
         if not self._ws.has_online:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bascule.project.impact import Alike, Impact
     from bascule.project.selecting import Selection
     from bascule.project.served import Materialised
+    from bascule.project.skewing import SkewReport
     from bascule.project.viewing import FeatureInfo, ServiceInfo
 
 
@@ -204,6 +205,20 @@ class FeatureVerbs(Bound):
         from bascule.project.served import get_online_features
 
         return get_online_features(self.place, features, entity_rows, at=at, full_feature_names=full_feature_names)
+
+    def feature_skew(self, *, since: str | datetime | None = None, limit: float | None = None) -> SkewReport:
+        """Compare features that were served with what the offline join gives for the same keys at the same times.
+
+        Answers of feature services (of sampled keys) and inputs that models were joined with, day by day. The shares
+        that differ are kept as points of the monitor `features`, and an alert is open while one exceeds its limit.
+
+        Args:
+            since: answers from this time on; the last seven days by default.
+            limit: the share of a feature's answers that may differ; `[monitoring.skew] limit` by default.
+        """
+        from bascule.project.skewing import feature_skew
+
+        return feature_skew(self.place, since=since, limit=limit)
 
     def select_features(
         self, model: str | None = None, *, least: float = 0.001, correlated: float = 0.95, folds: int = 4

@@ -67,6 +67,9 @@ class Vectors:
 class VectorReader:
     """Reads some features of one namespace of a store.
 
+    Attributes:
+        sample: which share of the keys is to be logged, for who serves them.
+
     Args:
         store: says itself which views it holds, and how these are defined.
         features: `view:feature`, `view.feature`, `view__feature`, or `view` for all of it.
@@ -87,6 +90,7 @@ class VectorReader:
     ) -> None:
         with store.snapshot() as snapshot:
             held = {record.view: record for record in sorted(snapshot.views(), key=lambda one: one.updated_at)}
+        self.sample = 0.0
         self._records = {name: record for name, record in held.items() if record.bound is not None}
         request = whole.request if whole is not None else None
         chosen = self._chosen(features, request)

@@ -11,7 +11,7 @@ an Arrow stream; entities may come as one, and the rest is then in the query: `?
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -26,13 +26,13 @@ from bascule.protocols.openinference.messages import read_message
 from bascule.serving.features import FeatureServer
 from bascule.serving.http import Deferred, Request, Response
 from bascule.serving.joining import time_of
+from bascule.serving.log.vectors import FeatureLog
 
 HINT = 'Send {"features": ["VIEW:FEATURE", …], "entities": {"KEY": [VALUE, …]}}, or "feature_service" for "features".'
 INLINE = 100  # rows that are read where the request came in
 EPOCH_TEXT = "1970-01-01T00:00:00Z"
 _ARROW = b"application/vnd.apache.arrow"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-Served = Callable[[str, Sequence[str], VectorReader, Vectors], None]
 
 
 class FeatureRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,12 +51,12 @@ class Features:
 
     Args:
         server: has the readers.
-        served: is told what was answered, for the log.
+        log: where answers of sampled keys go; None keeps none.
     """
 
-    def __init__(self, server: FeatureServer, served: Served) -> None:
+    def __init__(self, server: FeatureServer, log: FeatureLog | None) -> None:
         self._server = server
-        self._served = served
+        self._log = log
 
     def answer(self, request: Request, branch: str) -> Response | Deferred:
         """Answer a request.
@@ -83,8 +83,13 @@ class Features:
     def _finish(
         self, branch: str, names: Sequence[str], reader: VectorReader, vectors: Vectors, arrow: bool
     ) -> Response:
-        self._served(branch, names, reader, vectors)
-        return _arrow(vectors) if arrow else Response(_encode(feast_shape(vectors)), packable=True)
+        response = _arrow(vectors) if arrow else Response(_encode(feast_shape(vectors)), packable=True)
+        if self._log is not None and reader.sample > 0:
+            features = dict(zip(reader.full, vectors.values, strict=True))
+            times, asked = (time.time_ns() // 1000, vectors.at), ",".join(names)
+            if self._log.append(branch, asked, reader.sample, vectors.entities, features, times):
+                response.kept = self._log.journal
+        return response
 
 
 def feast_shape(vectors: Vectors) -> dict[str, Any]:
