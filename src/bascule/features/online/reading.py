@@ -6,6 +6,7 @@ Everything that can be decided beforehand is decided when the reader is made; a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -63,9 +64,9 @@ class OnlineReader:
         named = {name: slots[name] for name in feature_set.columns if name in slots}
         for view in feature_set.views:
             named |= {f"{view.name}{SEPARATOR}{f}": slots[f"{view.name}.{f}"] for f in output_types(view)}
-        self._outputs = [
-            compiled[feature].run if feature in compiled else _at(named[feature]) for feature in feature_set.features
-        ]
+        self._given = _given(
+            [compiled[feature].run if feature in compiled else named[feature] for feature in feature_set.features]
+        )
 
     def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
         """Return each row's feature values, in the order of `feature_set.features`.
@@ -104,7 +105,7 @@ class OnlineReader:
         values, keys = self._brought(place, row, at)
         for entity, fill in self._views:
             fill(snapshot, keys[entity], at, values)
-        return [output(values) for output in self._outputs]
+        return self._given(values)
 
     def _noted(
         self, snapshot: Snapshot, rows: Sequence[Mapping[str, Any]], at: Sequence[int]
@@ -117,7 +118,7 @@ class OnlineReader:
             for (entity, fill), note in views:
                 said = fill(snapshot, keys[entity], at[place], values)
                 told.append(said if note is None else note(snapshot, keys[entity], at[place]))
-            found.append([output(values) for output in self._outputs])
+            found.append(self._given(values))
             noted.append(told)
         return found, noted
 
@@ -189,8 +190,17 @@ class OnlineReader:
         return note
 
 
-def _at(slot: int) -> Callable[[Sequence[Any]], Any]:
-    return lambda values: values[slot]
+def _given(outputs: Sequence[int | Callable[[Sequence[Any]], Any]]) -> Callable[[list[Any]], list[Any]]:
+    """A function from the slots to the features: places of slots, or what computes from them."""
+    slots = [one for one in outputs if isinstance(one, int)]
+    if len(slots) == len(outputs) > 1:
+        if slots == list(range(slots[0], slots[0] + len(slots))):
+            part = slice(slots[0], slots[0] + len(slots))
+            return lambda values: values[part]
+        pick = itemgetter(*slots)
+        return lambda values: list(pick(values))
+    run = [itemgetter(one) if isinstance(one, int) else one for one in outputs]
+    return lambda values: [one(values) for one in run]
 
 
 def _rows(view: FeatureView, track: bytes, first: int) -> Fill:

@@ -17,6 +17,7 @@ from bascule.features.online.reading import EXPIRED, NOT_FOUND, OnlineReader
 from bascule.features.online.store import OnlineStore, ViewRecord
 
 PRESENT, NULL, MISSING, OLD = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"
+_THERE = {NOT_FOUND: MISSING, EXPIRED: OLD}
 MOST_ROWS = 100_000
 SETS = "sets"
 
@@ -129,13 +130,13 @@ class VectorReader:
         statuses: list[list[str]] = []
         times: list[list[int | None]] = []
         told = [[None if note <= EXPIRED else note for note in column] for column in notes]
+        there = [[_THERE.get(note, PRESENT) for note in column] for column in notes]
+        told.append([None] * count)
+        there.append([PRESENT] * count)
         for column, place in zip(columns, self._places, strict=True):
-            if place is None:
-                statuses.append([NULL if value is None else PRESENT for value in column])
-                times.append([None] * count)
-                continue
-            statuses.append([_status(value, note) for value, note in zip(column, notes[place], strict=True)])
-            times.append(told[place])
+            at_view = -1 if place is None else place
+            statuses.append(_statuses(column, there[at_view]))
+            times.append(told[at_view])
         given = {name: list(values) for name, values in entities.items()}
         return Vectors(given, self.names, columns, statuses, times, self.types, at)
 
@@ -255,12 +256,11 @@ def _split(asked: str, known: Sequence[str]) -> tuple[str, str]:
     return asked, ""
 
 
-def _status(value: Any, note: int) -> str:
-    if note == NOT_FOUND:
-        return MISSING
-    if note == EXPIRED:
-        return OLD
-    return NULL if value is None else PRESENT
+def _statuses(column: list[Any], there: list[str]) -> list[str]:
+    """The view's statuses, with what is null in this column. A column without nulls shares the view's list."""
+    if None not in column:
+        return there
+    return [NULL if value is None and one is PRESENT else one for value, one in zip(column, there, strict=True)]
 
 
 def _arrow_type(type_name: str) -> pa.DataType:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
+from math import isfinite
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,7 +26,7 @@ from bascule.protocols.openinference.arrow import TYPE, read_table
 from bascule.protocols.openinference.messages import read_message
 from bascule.serving.features import FeatureServer
 from bascule.serving.http import Deferred, Request, Response
-from bascule.serving.joining import time_of
+from bascule.serving.joining import EPOCH, time_of
 from bascule.serving.log.vectors import FeatureLog
 
 HINT = 'Send {"features": ["VIEW:FEATURE", …], "entities": {"KEY": [VALUE, …]}}, or "feature_service" for "features".'
@@ -110,7 +111,11 @@ def feast_shape(vectors: Vectors) -> dict[str, Any]:
 
 def _plain(values: list[Any]) -> list[Any]:
     """JSON has no NaN and no infinite numbers: as texts they arrive as what they are."""
-    if any(type(value) is float and value - value != 0.0 for value in values):
+    try:
+        plain = all(map(isfinite, [value for value in values if value is not None]))
+    except TypeError:
+        return values  # no numbers
+    if not plain:
         return [_number(value) if type(value) is float else value for value in values]
     return values
 
@@ -122,12 +127,10 @@ def _number(value: float) -> float | str:
 
 
 def _text(at: int) -> str:
-    seconds, rest = divmod(at, 1_000_000)
     try:
-        moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
-    except (ValueError, OverflowError, OSError):
+        return (EPOCH + timedelta(microseconds=at)).isoformat() + "Z"
+    except OverflowError:
         return EPOCH_TEXT  # a reference table holds since ever
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _arrow(vectors: Vectors) -> Response:
