@@ -5,7 +5,7 @@
 PYTHON is an interpreter of an environment of its own that has Feast 0.67: `python -m venv V && V/bin/pip install feast
 uvicorn gunicorn fastapi`. Reads are of 20 features of one view, for 1 and 100 entities. The limit of a read is bare
 LMDB gets of values of the same size by exact keys; that of materialising, the same pairs of sorted keys and values
-written by LMDB's `putmulti` in one transaction. Feast materialises `--served` keys of 20 features; keys/s are compared.
+written by LMDB's `putmulti` in one transaction. Feast materialises `--served` keys of 5 features; keys/s are compared.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ from datetime import timedelta
 from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64
 user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
+few = FeatureView(
+    name="few", entities=[user], ttl=timedelta(days=0),
+    schema=[Field(name=f"f{n}", dtype=Float64) for n in range(5)],
+    source=FileSource(path="rows.parquet", timestamp_field="happened"),
+)
 rows = FeatureView(
     name="rows", entities=[user], ttl=timedelta(days=0),
     schema=[Field(name=f"f{n}", dtype=Float64) for n in range(20)],
@@ -65,8 +70,10 @@ rows = FeatureView(
 subprocess.run([str(Path(sys.executable).parent / "feast"), "apply"], cwd=folder, check=True, capture_output=True)
 from feast import FeatureStore
 store = FeatureStore(repo_path=str(folder))
+span = datetime(2000, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc)
+store.materialize(*span, feature_views=["rows"])
 begun = time.perf_counter()
-store.materialize(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc))
+store.materialize(*span, feature_views=["few"])
 said = {"materialise": time.perf_counter() - begun}
 features = [f"rows:f{n}" for n in range(20)]
 for count in (1, 100):
@@ -205,7 +212,7 @@ def write(folder: Path, keys: int, served: int, said: dict) -> None:
     print(f"bare LMDB writes of the same pairs: {bare:.1f} s; x bare {ours / bare:.2f}")
     if "materialise" in said:
         theirs = served / said["materialise"]
-        print(f"Feast, {served:,} keys of 20 features: {theirs:,.0f} keys/s; Feast x {keys / ours / theirs:,.0f}")
+        print(f"Feast, {served:,} keys of 5 features: {theirs:,.0f} keys/s; Feast x {keys / ours / theirs:,.0f}")
 
 
 def source(connection: duckdb.DuckDBPyConnection, keys: int, features: Sequence[str]) -> FeatureSet:
