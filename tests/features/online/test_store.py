@@ -283,6 +283,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_transactions(store: OnlineStore, location: str) -> None:
     prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
     written = 0
@@ -321,6 +322,7 @@ print("whole", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_readers_in_other_processes_see_a_batch_whole_or_not_at_all(store: OnlineStore, location: str) -> None:
     readers = [
         subprocess.Popen([sys.executable, "-c", READERS, location], stdout=subprocess.PIPE, text=True) for _ in "123"
@@ -420,6 +422,7 @@ except EnvironmentProblem as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     prefix = store.track("d" * 64, "rows") + b"key"
