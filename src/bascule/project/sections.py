@@ -461,6 +461,20 @@ class Quality(Section, frozen=True, kw_only=True):
     minimum_coverage: Annotated[Fraction, Meta(description="Share of labels that must have arrived.")] = 0.8
 
 
+class Skew(Section, frozen=True, kw_only=True):
+    """When features that were served otherwise than training would have seen them are an alert.
+
+    Attributes:
+        limit: the share of a feature's answers that may differ from the offline join.
+        minimum_rows: days with fewer answers of a feature are no alert.
+        sample: the share of the keys whose answers are logged for services.
+    """
+
+    limit: Annotated[Fraction, Meta(description="The share of a feature's answers that may differ.")] = 0.01
+    minimum_rows: Annotated[int, Meta(ge=1, description="Days with fewer answers are no alert.")] = 20
+    sample: Annotated[Fraction, Meta(description="The share of the keys whose answers are logged.")] = 0.1
+
+
 class Monitoring(Section, frozen=True, kw_only=True):
     """What is watched.
 
@@ -468,11 +482,13 @@ class Monitoring(Section, frozen=True, kw_only=True):
         by: the length of a period.
         drift: when a changed distribution is an alert.
         quality: how quality is measured.
+        skew: when features that are served otherwise than learned are an alert.
     """
 
     by: Annotated[Literal["hour", "day", "week"], Meta(description="The length of a period.")] = "day"
     drift: Drift = Drift()
     quality: Quality = Quality()
+    skew: Skew = Skew()
 
 
 class Retrain(Section, frozen=True, kw_only=True):

@@ -200,6 +200,7 @@ class TiledView:
             rows=rows,
             version=f"{log}:{through}",
             updated_at=time.time_ns() // 1000,
+            bound=self.view,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound
-from bascule.features import FeatureView, LmdbStore, OnlineStore, bind_view
+from bascule.features import FeatureView, OnlineStore, bind_view, open_online
 from bascule.features.definitions import Entity
 from bascule.features.streams.applying import TiledView, opened
 from bascule.features.streams.consuming import Stream
@@ -73,7 +73,7 @@ def folder_of(workspace: Workspace, name: str, branch: str) -> Path:
 
 def online_store(workspace: Workspace, branch: str) -> OnlineStore:
     """The online store of a branch."""
-    return LmdbStore(workspace.online_folder, branch)
+    return open_online(workspace.online, branch)
 
 
 def streamed_views(project: ProjectFile, name: str, events: EventType) -> list[tuple[FeatureView, Entity]]:
