@@ -28,6 +28,7 @@ __all__ = ["bascule", "closed", "folder", "shop", "start"]
 URL = "/api/bascule/v1/streams"
 
 
+@pytest.mark.slow
 def test_sent_events(shop: Callable[..., Path], serve: Serve) -> None:
     place = shop("push")
     workspace = Workspace.open(place)

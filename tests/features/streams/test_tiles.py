@@ -163,6 +163,7 @@ def test_tiles_and_batch_agree(
     store.close()
 
 
+@pytest.mark.slow
 def test_many_values_and_long_windows(tmp_path: Path) -> None:
     """Sketches beyond where they are exact, and tiles of several lengths, over a store that is filled bit by bit."""
     store = LmdbStore(tmp_path, "main")

@@ -50,6 +50,7 @@ def rows_of(project: api.OpenProject) -> list[int]:
     return [row["n"] for row in project.sql("select n from clicks order by n")]
 
 
+@pytest.mark.slow
 def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     folder = shop()
     path = folder / "clicks.jsonl"
@@ -81,6 +82,7 @@ def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     project.close()
 
 
+@pytest.mark.slow
 def test_a_subject_is_forgotten_in_the_log_too(shop: Shop) -> None:
     project = api.open(shop("push"))
     mine = [event(n, user="subject-4711") for n in range(3)]
@@ -99,6 +101,7 @@ def test_a_subject_is_forgotten_in_the_log_too(shop: Shop) -> None:
     project.close()
 
 
+@pytest.mark.slow
 def test_columns_that_change_on_the_way(shop: Shop) -> None:
     """What waits in the log came with the old columns; it lands with the new ones, or says why not."""
     folder = shop("push")
@@ -126,6 +129,7 @@ def test_columns_that_change_on_the_way(shop: Shop) -> None:
         one.close()
 
 
+@pytest.mark.slow
 def test_late_and_early_events(shop: Shop) -> None:
     """What is late within reason counts where it belongs; what is later is set aside, however batches are cut."""
     folder = shop()
@@ -147,6 +151,7 @@ def test_late_and_early_events(shop: Shop) -> None:
     project.close()
 
 
+@pytest.mark.slow
 def test_csv_lines(shop: Shop) -> None:
     folder = shop("clicks.csv")
     head = "user,amount,n,clicked_at\n"
@@ -188,6 +193,7 @@ def test_sent_events_are_durable_and_come_once(shop: Shop) -> None:
     project.close()
 
 
+@pytest.mark.slow
 def test_a_contract_that_refuses_holds_the_batch_and_nothing_is_lost(shop: Shop, bascule: Any) -> None:
     folder = shop("push", land="0s", more=CONTRACT)
     (folder / "clicks.yaml").write_text(RULES)
@@ -252,6 +258,7 @@ def test_too_much_that_waits_stops_the_reading(shop: Shop, monkeypatch: pytest.M
     project.close()
 
 
+@pytest.mark.slow
 def test_a_view_that_fails_waits_and_is_filled_when_it_is_right(shop: Shop) -> None:
     folder = shop("push")
     project = api.open(folder)
@@ -275,6 +282,7 @@ def test_a_view_that_fails_waits_and_is_filled_when_it_is_right(shop: Shop) -> N
         one.close()
 
 
+@pytest.mark.slow
 def test_another_branch_reads_on_from_where_its_table_is(shop: Shop) -> None:
     folder = shop()
     (folder / "clicks.jsonl").write_text(lines(0, 30))
