@@ -125,7 +125,14 @@ if TYPE_CHECKING:
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast
+    materialise = _here.materialise
+    get_online_features = _here.get_online_features
+    feature_skew = _here.feature_skew
     select_features = _here.select_features
+    run_streams = _here.run_streams
+    streams = _here.streams
+    replay_stream = _here.replay_stream
+    push_events = _here.push_events
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set

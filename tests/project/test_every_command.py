@@ -67,8 +67,14 @@ CALLS = {
     "features show": "weather",
     "features impact": "orders.minutes_late",
     "features select": "",
+    "features materialise": "",
+    "features skew": "",
+    "features get": "weather --entity depot=north",
     "features unused": "",
     "features duplicates": "",
+    "stream run": "--once",
+    "stream status": "",
+    "stream replay": "clicks",
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
     "training-set list": "",
     "training-set show": "rainy",
@@ -141,6 +147,7 @@ CALLS = {
 }
 # These ask for another state than the one that the others leave.
 REFUSED = {"model trust": 2, "model distrust": 2, "promote": 2, "advance": 2, "ci comment": 2}
+REFUSED |= {"stream run": 2, "stream replay": 2}  # the project has none
 
 
 def words() -> Iterator[tuple[str, App]]:

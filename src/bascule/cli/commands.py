@@ -61,6 +61,7 @@ COMMANDS = {
     "features": Command(
         "bascule.cli.featuring:features", WORK, "Features: owners, freshness, who reads a column, unused, alike."
     ),
+    "stream": Command("bascule.cli.streaming:stream", WORK, "Streams: features that are counted as events come."),
     "training-set": Command(
         "bascule.cli.gathering:training_set", WORK, "Features for any rows, as they were known then, kept by name."
     ),

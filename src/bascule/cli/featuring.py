@@ -98,6 +98,109 @@ def duplicates(*, common: Common = COMMON) -> None:
 
 
 @features.command
+def materialise(
+    *names: str,
+    since: Annotated[str | None, Parameter(help="Only what holds from this time on: 2013-07-01.")] = None,
+    until: Annotated[str | None, Parameter(help="Only rows that became known up to then.")] = None,
+    full: Annotated[bool, Parameter(help="Write everything anew.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Bring the branch's online store up to its tables: new, late and corrected rows, and nothing else.
+
+    Args:
+        names: feature views and services; all views if not given.
+    """
+    from bascule.cli.progress import moving
+
+    with moving(common.json) as progress:
+        found = common.open().materialise(names, since=since, until=until, full=full, progress=progress)
+    heads = ("view", "rows", "changed", "written", "removed", "bytes", "known until", "seconds")
+    rows = [
+        (
+            one.view,
+            f"{one.rows:,}",
+            f"{one.changed_keys:,}",
+            f"{one.written:,}",
+            f"{one.removed:,}",
+            f"{one.bytes:,}",
+            _moment(one.through),
+            f"{one.seconds:.1f}",
+        )
+        for one in found.views.views
+    ]
+    document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
+    answer(common, document, f"branch {found.branch} in {found.store}\n{columns(rows, heads)}")
+
+
+@features.command
+def get(
+    *names: str,
+    entity: Annotated[list[str], Parameter(name=["--entity", "-e"], help="A row's keys: user_id=1,shop=a.")],
+    at: Annotated[str | None, Parameter(help="As of when; now if not given.")] = None,
+    full_feature_names: Annotated[bool, Parameter(help="Call features view__feature.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Read features of entities from the branch's online store, with status and event time.
+
+    Args:
+        names: VIEW:FEATURE, views and services.
+    """
+    found = common.open().get_online_features(names, entity, at=at, full_feature_names=full_feature_names)
+    lines = [
+        (*(str(given[place]) for given in found.entities.values()), name, values[place], statuses[place], when[place])
+        for name, values, statuses, when in zip(
+            found.names,
+            found.values,
+            found.statuses,
+            [[_moment(at) for at in times] for times in found.times],
+            strict=True,
+        )
+        for place in range(len(values))
+    ]
+    document = {
+        "entities": found.entities,
+        "features": [
+            {"name": name, "values": values, "statuses": statuses, "event_timestamps": times}
+            for name, values, statuses, times in zip(
+                found.names, found.values, found.statuses, found.times, strict=True
+            )
+        ],
+    }
+    answer(common, document, columns(lines, (*found.entities, "feature", "value", "status", "event time")))
+
+
+@features.command
+def skew(
+    *,
+    since: Annotated[str | None, Parameter(help="Answers from this time on; seven days if not given.")] = None,
+    limit: Annotated[float | None, Parameter(help="The share that may differ; [monitoring.skew] says it.")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Compare features that were served with the offline join at the same times; exit code 1 beyond the limit."""
+    found = common.open().feature_skew(since=since, limit=limit)
+    heads = ("feature", "day", "rows", "mismatch", "missing", "extra", "differ", "smape", "drift", "")
+    rows = [
+        (
+            one.feature,
+            moment(one.start)[:10],
+            f"{one.rows:,}",
+            one.mismatch,
+            one.missing,
+            one.extra,
+            f"{one.share:.2%}",
+            "" if one.smape is None else f"{one.smape:.4f}",
+            f"{one.drift:.4f}",
+            "exceeds" if one.breach else "",
+        )
+        for one in found.features
+    ]
+    more = f", {found.left_out:,} more left out" if found.left_out else ""
+    text = f"{found.rows:,} answers of branch {found.branch} compared{more}; {found.limit:.2%} may differ"
+    answer(common, found.as_dict(), f"{text}\n{columns(rows, heads, none='No feature was served by its keys.')}")
+    return 1 if found.exceeded else 0
+
+
+@features.command
 def select(
     model: str | None = None,
     /,

@@ -11,7 +11,7 @@ from bascule.features.binding import bind_view, build_feature_set
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
 from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
 from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
-from bascule.features.online import LmdbStore, OnlineReader, OnlineStore
+from bascule.features.online import LmdbStore, OnlineReader, OnlineStore, open_online
 from bascule.features.point_in_time import training_rows
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "find_leaks",
     "leak_report",
     "materialise",
+    "open_online",
     "training_rows",
 ]

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bascule.durations import parse_duration
+from bascule.durations import format_duration, parse_duration
 from bascule.errors import InputError, NotFound, suggestion
 from bascule.features.aggregates import Aggregate, parse_aggregate
 from bascule.store import digest_of
@@ -53,6 +53,8 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         fields: columns that are features; empty means all but keys and times, and is filled when the view is bound.
         windows: lengths of time such as `6h`; each aggregate is computed over [t - window, t).
         aggregates: name to `mean(late)`, `count(*)`...; the feature is `NAME_WINDOW`, or `NAME_WINDOW_1` and so on.
+        hop_us: the length of a tile, in microseconds: windows end at the last multiple of it, and not at t. Such a view
+            is kept up to date from a stream; see `features/streams`.
         types: column to DuckDB type, of keys, times, fields and aggregated columns; filled when the view is bound.
     """
 
@@ -65,6 +67,7 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     fields: tuple[str, ...] = ()
     windows: tuple[str, ...] = ()
     aggregates: dict[str, str] = {}
+    hop_us: int | None = None
     types: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -77,6 +80,10 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         if self.ttl_us is not None and self.ttl_us <= 0:
             raise InputError(f"{where} ttl: {self.ttl_us} µs is no time at all.", hint="Leave it out for no limit.")
         check_unique(self.fields, f"{where} fields")
+        if self.hop_us is not None and not self.windows:
+            raise InputError(
+                f"{where} hop means nothing without windows.", hint='Write windows = ["1h"], or remove it.'
+            )
         if self.windows or self.aggregates:
             self._check_windows(where)
 
@@ -97,6 +104,19 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         for name, text in self.aggregates.items():
             parse_aggregate(text, f"{where} aggregates.{name}")
         check_unique(self.outputs, f"{where} aggregates")
+        if self.hop_us is not None:
+            self._check_hop(self.hop_us, where)
+
+    def _check_hop(self, hop: int, where: str) -> None:
+        if self.known_time is not None:
+            hint = "Remove one of them: a tile counts an event from when it came."
+            raise InputError(f"{where} hop and known_time do not go together.", hint=hint)
+        odd = next((window for window, length in self.lengths.items() if length % hop), None)
+        if odd is not None:
+            raise InputError(
+                f"{where} hop: the window {odd} is no multiple of {format_duration(hop)}.",
+                hint="Take a hop that divides every window, such as 1m for 5m, 1h and 1d.",
+            )
 
     @property
     def parsed(self) -> dict[str, Aggregate]:
@@ -183,18 +203,19 @@ def named(name: str, items: tuple[T, ...], kind: str) -> T:
 
 
 def feature_view(name: str, settings: Mapping[str, Any]) -> FeatureView:
-    """Make a view from a project file's section: like the attributes, but `ttl` is text such as `6h`.
+    """Make a view from a project file's section: like the attributes, but `ttl` and `hop` are texts such as `6h`.
 
     Raises:
         InputError: an unknown key (with the nearest right one), or a value that cannot be.
     """
-    allowed = ("sql", "entity", "event_time", "known_time", "ttl", "fields", "windows", "aggregates")
+    allowed = ("sql", "entity", "event_time", "known_time", "ttl", "fields", "windows", "aggregates", "hop")
     for key in settings:
         if key not in allowed:
             raise InputError(f"[features.{name}] {key}: there is no such key.", hint=suggestion(key, allowed, "key"))
-    values = {key: value for key, value in settings.items() if key != "ttl"}
-    if settings.get("ttl") is not None:
-        values["ttl_us"] = _window(settings["ttl"], f"[features.{name}] ttl")
+    values = {key: value for key, value in settings.items() if key not in ("ttl", "hop")}
+    for key in ("ttl", "hop"):
+        if settings.get(key) is not None:
+            values[f"{key}_us"] = _window(settings[key], f"[features.{name}] {key}")
     try:
         return msgspec.convert({"kind": "feature_view", "name": name, **values}, FeatureView)
     except msgspec.ValidationError as error:

@@ -136,6 +136,8 @@ def window_sql(view: FeatureView, entity: Entity, spine: str) -> str:
     Args:
         spine: a relation with `__row`, the entity's keys and `__at` (µs).
     """
+    if view.hop_us is not None:  # a tiled window ends where its last whole tile does
+        spine = f"(SELECT * REPLACE ({bucket_sql('__at', view.hop_us)} AS __at) FROM {spine})"
     if view.known_time is not None:
         return _joined_sql(view, entity, spine, view.parsed)
     aggregates = view.parsed

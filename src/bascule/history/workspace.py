@@ -36,10 +36,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         catalog: a SQLAlchemy URL; empty means SQLite in the workspace's folder.
         storage: where blobs and tables live: empty means the workspace's folder, else another folder or
             `s3://bucket/prefix`.
+        online: where online features live: empty means the workspace's folder, else `redis://host:port/db`.
     """
 
     catalog: str = ""
     storage: str = ""
+    online: str = ""
 
 
 class Workspace:
@@ -109,16 +111,17 @@ class Workspace:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
             raise InputError(
                 f"{folder / FILE} cannot be read: {error}",
-                hint="It has two settings, catalog and storage, each a text in quotes.",
+                hint="It has three settings, catalog, storage and online, each a text in quotes.",
             ) from error
         return cls(folder, settings)
 
     def write_settings(self) -> None:
         """Write `workspace.toml`, in one step: who opens the folder finds the old settings or these."""
         text = (
-            "# The workspace's two settings. Empty means: in this folder.\n"
+            "# The workspace's three settings. Empty means: in this folder.\n"
             f"catalog = {json.dumps(self.settings.catalog)}  # for a team: postgresql://user@host/name\n"
             f"storage = {json.dumps(self.settings.storage)}  # for a team: s3://bucket/prefix\n"
+            f"online = {json.dumps(self.settings.online)}  # for a team: redis://host:6379/0\n"
         )
         temporary = self.folder / f"{FILE}.new"
         with open(temporary, "w", encoding="utf-8") as out:
@@ -214,8 +217,18 @@ class Workspace:
 
     @property
     def online_folder(self) -> Path:
-        """Where online features live."""
+        """Where online features live when no server keeps them."""
         return self.folder / "online"
+
+    @property
+    def online(self) -> Path | str:
+        """Where online features live: a folder, or a server's address."""
+        return self.settings.online or self.online_folder
+
+    @property
+    def has_online(self) -> bool:
+        """Whether there may be online features: nothing was ever written where the folder is missing."""
+        return bool(self.settings.online) or self.online_folder.exists()
 
     @property
     def temporary_folder(self) -> Path:

@@ -20,6 +20,7 @@ from bascule.lake.iceberg.tables import Table
 SOURCES = "bascule.sources"
 PART = 256
 SPARE_PARTS = 8
+STREAM_PARTS = 16
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,12 +55,22 @@ def note(table: Table, new: Sequence[Source], *, afresh: bool = False) -> str:
     else:
         last = list(_read(table, parts[-1])) if parts else []
         parts, tail = (parts[:-1], last) if len(last) < PART else (parts, [])
-    tail = [*tail, *new]
+    tail = _folded([*tail, *new])
     for start in range(0, len(tail), PART):
         name = f"sources-{uuid.uuid4()}.json"
         files.write(table.folder / "metadata" / name, msgspec.json.encode(tail[start : start + PART]))
         parts = [*parts, name]
     return "\n".join(parts)
+
+
+def _folded(sources: list[Source]) -> list[Source]:
+    """Leave out parts of a stream's log that newer ones stand for: they come by the minute, each reads on."""
+    streams: dict[str, list[Source]] = {}
+    for source in sources:
+        if "log" in source.version:
+            streams.setdefault(source.origin, []).append(source)
+    old = {source.digest for found in streams.values() for source in found[:-STREAM_PARTS]}
+    return [source for source in sources if source.digest not in old]
 
 
 def joined(base: Table, ours: Table, theirs: Table, *, picked: bool = False) -> str | None:

@@ -23,14 +23,15 @@ from bascule.monitoring.points import (
     DRIFT,
     PREDICTION_DRIFT,
     QUALITY,
+    SKEW,
     Point,
     newest_windows,
     read_points,
     windows_before,
 )
 
-ALERTED = (QUALITY, PREDICTION_DRIFT, DRIFT)
-SEVERITY = {QUALITY: "critical", PREDICTION_DRIFT: "warning", DRIFT: "warning"}
+ALERTED = (QUALITY, PREDICTION_DRIFT, DRIFT, SKEW)
+SEVERITY = {QUALITY: "critical", PREDICTION_DRIFT: "warning", DRIFT: "warning", SKEW: "warning"}
 
 
 # How many subjects an alert names in a line of text.

@@ -13,14 +13,15 @@ from bascule.catalog import now
 from bascule.catalog.schema import monitor_points as table
 
 # What a point is about: how many rows, how many labels, drift of a column, share of drifted columns, drift of the
-# score, a metric on arrived labels.
-TRAFFIC, COVERAGE, DRIFT, DRIFT_SHARE, PREDICTION_DRIFT, QUALITY = (
+# score, a metric on arrived labels, features that were served otherwise than the join gives them.
+TRAFFIC, COVERAGE, DRIFT, DRIFT_SHARE, PREDICTION_DRIFT, QUALITY, SKEW = (
     "traffic",
     "coverage",
     "drift",
     "drift_share",
     "prediction_drift",
     "quality",
+    "skew",
 )
 BATCH = 500
 # Any fixed number will do: it names the lock that makes PostgreSQL monitors take turns.

@@ -51,10 +51,14 @@ def about(project: ProjectFile, name: str) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items() if value}
 
 
-def definition_terms(context: Context) -> Terms:
-    """Return what a model reads of the definitions, as terms of a cache key: what is said about them is left out."""
+def definition_terms(context: Context, beside: tuple[str, ...] = ()) -> Terms:
+    """Return what a model reads of the definitions, as terms of a cache key: what is said about them is left out.
+
+    Args:
+        beside: paths of further definitions.
+    """
     terms = {}
-    for path in definitions_read(context.project):
+    for path in (*definitions_read(context.project), *beside):
         held = context.object(path)
         terms[f"definition:{path}"] = (
             digest_of(canonical({key: value for key, value in held.items() if key not in ABOUT})) if held else ""

@@ -31,6 +31,7 @@ from bascule.project.sections import (
     Retrain,
     Service,
     Source,
+    Stream,
     Training,
     Workspace,
 )
@@ -55,6 +56,7 @@ NAMED: dict[str, tuple[type[Section], ...]] = {
     "entity": (Entity,),
     "features": (FeatureView, RequestView),
     "service": (Service,),
+    "stream": (Stream,),
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")

@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, update
 from bascule.catalog import actor, audit, new_id
 from bascule.catalog.schema import settings, training_sets
 from bascule.errors import InputError
-from bascule.features import LmdbStore
+from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
@@ -29,12 +29,14 @@ from bascule.project.erasing.leftovers import from_leftovers
 from bascule.project.erasing.links import Subject, followed
 from bascule.project.erasing.policy import carried_out, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
+from bascule.project.erasing.streams import from_streams
 from bascule.project.erasing.values import holds as holds_bytes
 from bascule.project.erasing.values import needles
 from bascule.project.querying import query
 from bascule.project.remembering import let_go
 from bascule.project.sections import Forget
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
+from bascule.serving.log.vectors import SERVED_FEATURES
 from bascule.store import digest_of
 
 OLD = "forgetting-blob"  # the setting that names a training set's old file until it is deleted
@@ -147,6 +149,7 @@ def _from_tables(
         hooks = (
             _training_sets,
             _online,
+            from_streams,
             _logged,
             _states,
             *(() if dry_run else (from_quarantine,)),
@@ -275,10 +278,10 @@ def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.ChunkedArray:
 
 def _online(request: Request) -> list[Forgotten]:
     """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
-    if not request.workspace.online_folder.exists():
+    if not request.workspace.has_online:
         return []
     folder = request.workspace.online_folder
-    store, wanted = LmdbStore(folder), needles(request.key)
+    store, wanted = open_online(request.workspace.online), needles(request.key)
     if request.dry_run:
         removed = store.count(request.key)
     else:
@@ -292,19 +295,24 @@ def _logged(request: Request) -> list[Forgotten]:
     workspace = request.workspace
     move_segments(workspace, sealing=True)
     known = records.names(workspace)
-    if PREDICTIONS not in known:
+    if PREDICTIONS not in known and SERVED_FEATURES not in known:
         return []
     terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
     where = " AND ".join(terms)
-    ids = [row["prediction_id"] for row in query(workspace, f"SELECT prediction_id FROM predictions WHERE {where}")]
+    said = f"SELECT prediction_id FROM predictions WHERE {where}"
+    ids = [row["prediction_id"] for row in query(workspace, said)] if PREDICTIONS in known else []
     asked: dict[str, Any] = {"dry_run": request.dry_run, "author": actor(), "despite_hold": request.despite_hold}
     found = 0
     if ids and GROUND_TRUTH in known:  # first, as only the predictions know whose truths they are
         listed = ", ".join(literal(name) for name in ids)
         told = f"prediction_id IN ({listed})"
         found += forget_rows(workspace, GROUND_TRUTH, told, **asked).rows
+    if SERVED_FEATURES in known:
+        same = [f"json_extract_string(keys, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
+        found += forget_rows(workspace, SERVED_FEATURES, " AND ".join(same), **asked).rows
     # Also when no answer is seen: one that was killed may have left a file behind.
-    found += forget_rows(workspace, PREDICTIONS, where, **asked).rows
+    if PREDICTIONS in known:
+        found += forget_rows(workspace, PREDICTIONS, where, **asked).rows
     if not found:
         return []
     return [Forgotten("logs", found)]

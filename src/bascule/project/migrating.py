@@ -94,7 +94,9 @@ def migrate(
         InputError: when the target holds something else, or the source something that it does not take.
         EnvironmentProblem: when the source is damaged, or a database or a storage does not answer.
     """
-    wanted = Settings(_catalog(catalog, workspace.settings), _storage(storage, workspace.settings))
+    wanted = Settings(
+        _catalog(catalog, workspace.settings), _storage(storage, workspace.settings), workspace.settings.online
+    )
     target = Workspace(workspace.folder, wanted)
     with workspace.alone(), ExitStack() as held:
         if wanted == workspace.settings:

@@ -24,6 +24,7 @@ ALSO_CALLED = (
     *("approx_count_distinct", "quantile", "median", "approx_quantile"),
 )
 TRAINERS = ("lightgbm", "linear")
+KINDS = ("text", "integer", "number", "boolean", "time", "date")
 HIGHER_IS_BETTER = ("accuracy", "auc", "r2")
 _AGGREGATE = re.compile(r"\s*([a-z_]\w*)\s*\(\s*(\*|\"[^\"]+\"|[A-Za-z_]\w*)\s*(?:,[^,)]*)?\)\s*", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b([A-Za-z_]\w*)\.[A-Za-z_]\w*")
@@ -44,7 +45,7 @@ def check_references(project: ProjectFile) -> None:
 def _contracts(project: ProjectFile) -> None:
     for table, contract in project.contract.items():
         key = ("contract", table)
-        if table not in project.source:
+        if table not in project.source and table not in project.stream:
             hint = f"{suggestion(table, list(project.source), 'source')} A table that came by hand needs one, too."
             raise project.problem(key, f"there is no [source.{table}].", hint)
         if not project.path(contract.file).is_file():
@@ -72,9 +73,45 @@ def _feature_views(project: ProjectFile) -> None:
             )
         for setting, message, hint in _view_problems(view):
             raise project.problem((*key, setting), message, hint)
+        if view.hop is not None:
+            _hop(project, name, view)
         if not PLACE.fullmatch(view.sql):  # what Python gives is asked for when it is needed
             project.sql("features", name, "sql")
         _aggregates(project, name, view)
+
+
+def _hop(project: ProjectFile, name: str, view: FeatureView) -> None:
+    key, hop = ("features", name, "hop"), parse_duration(view.hop or "")
+    odd = next((window for window in view.windows if hop == 0 or parse_duration(window) % hop), None)
+    if odd is not None or not view.windows:
+        told = f"the window {odd} is no multiple of {view.hop}." if odd else "there are no windows to cut into tiles."
+        raise project.problem(key, told, "Take one that divides every window, such as 1m for 5m, 1h and 1d.")
+    if view.known_time is not None:
+        raise project.problem(key, "a tile counts an event from when it came: known_time means nothing beside it.")
+    if not project.stream:
+        hint = "Only views of a stream have a hop: write [stream.TABLE], or remove it."
+        raise project.problem(key, "the project has no stream.", hint)
+
+
+def _streams(project: ProjectFile) -> None:
+    for name, stream in project.stream.items():
+        key = ("stream", name)
+        if name in project.source:
+            hint = "Name the stream's table otherwise: what one writes the other does not know of."
+            raise project.problem(key, f"there is a [source.{name}] already, which writes the same table.", hint)
+        for column, kind in stream.columns.items():
+            if kind not in KINDS:
+                raise project.problem(
+                    (*key, "columns", column), f"there is no kind {kind!r}.", suggestion(kind, KINDS, "kind")
+                )
+        for setting, columns in (("time", (stream.time,)), ("key", stream.key)):
+            odd = next((column for column in columns if column not in stream.columns), None)
+            if odd is not None:
+                hint = suggestion(odd, list(stream.columns), "column")
+                raise project.problem((*key, setting), f"there is no column {odd!r} in columns.", hint)
+        if stream.columns[stream.time] != "time":
+            kind = stream.columns[stream.time]
+            raise project.problem((*key, "time"), f"{stream.time!r} is of kind {kind}.", 'Its kind must be "time".')
 
 
 def _view_problems(view: FeatureView) -> Iterator[tuple[str, str, str]]:
@@ -329,6 +366,7 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _feature_views,
     _request_views,
     _services,
+    _streams,
     _needs,
     _training,
     _trainer,

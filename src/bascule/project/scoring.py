@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,8 @@ def _load(place: Place, model: str) -> LoadedModel:
     else:
         name, which = split_name(model.removeprefix("models/"))
     version = get_version(workspace, place.branch, name, which)
-    return Loader(workspace, open_reader(workspace)).load(
-        name, version.version, version.artifact, version.runtime or None
-    )
+    loader = Loader(workspace, partial(open_reader, workspace))
+    return loader.load(name, version.version, version.artifact, version.runtime or None, place.branch)
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:

@@ -126,6 +126,8 @@ class FeatureView(Section, frozen=True, kw_only=True):
         fields: the columns that are features; all but keys and times when empty.
         windows: the spans over which `aggregates` are taken.
         aggregates: name to aggregate, such as `mean(late)` or `count(*)`; gives the feature `NAME_WINDOW`.
+        hop: for a view of a `[stream.TABLE]`: it is kept up to date as events come, in tiles of this length; windows
+            end at the last multiple of it.
         contract: an Open Data Contract Standard file that the view's rows are held to before anything learns from them.
         owner: who answers for it.
         tags: words to find it by.
@@ -151,6 +153,7 @@ class FeatureView(Section, frozen=True, kw_only=True):
         dict[str, Expression],
         Meta(description="Name to aggregate: mean(x), sum(x), count(*), …; one feature a window."),
     ] = {}
+    hop: Annotated[Duration | None, Meta(description="The length of a tile, for a view of a stream.")] = None
     contract: Annotated[
         str | None,
         Meta(
@@ -197,6 +200,49 @@ class Service(Section, frozen=True, kw_only=True):
     owner: Annotated[str, Meta(description="Who answers for it.")] = ""
     tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.")] = ()
     description: Annotated[str, Meta(description="What it is for, in a sentence.")] = ""
+
+
+class Stream(Section, frozen=True, kw_only=True):
+    """Events that keep coming: `[stream.TABLE]`. They land in that table, and views with a `hop` count them at once.
+
+    Attributes:
+        path: where they come from: `kafka://HOST:PORT/TOPIC`, a file that grows (`.jsonl` or `.csv`), or `push` for
+            those that are sent to the server. `${NAME}` in an address is that environment variable.
+        columns: column to kind: text, integer, number, boolean, time or date. What a message has besides is left alone.
+        time: the column with each event's moment.
+        key: the columns that name an event, for a table that is made now.
+        lateness: how much older than the newest an event may be; what is later goes to `quarantine`.
+        ahead: how far beyond the clock an event's time may be; what is further goes to `quarantine`.
+        land: how long events may wait before they are a batch of the table.
+        begin: where a topic that was never read begins.
+        options: what Kafka's client is told besides, such as `security.protocol`.
+    """
+
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="kafka://HOST:PORT/TOPIC, a file that grows, or push.",
+            examples=["kafka://broker:9092/clicks", "logs/clicks.jsonl", "push"],
+        ),
+    ]
+    columns: Annotated[
+        dict[Column, str],
+        Meta(
+            min_length=1,
+            description="Column to kind: text, integer, number, boolean, time or date.",
+            examples=[{"user": "text", "clicked_at": "time"}],
+        ),
+    ]
+    time: Annotated[str, Meta(min_length=1, description="The column with each event's moment.")]
+    key: Annotated[tuple[Column, ...], Meta(description="The columns that name an event.")] = ()
+    lateness: Annotated[Duration, Meta(description="How much older than the newest an event may be.")] = "1h"
+    ahead: Annotated[Duration, Meta(description="How far beyond the clock an event's time may be.")] = "5m"
+    land: Annotated[Duration, Meta(description="How long events may wait before they land in the table.")] = "1m"
+    begin: Annotated[Literal["earliest", "latest"], Meta(description="Where a topic that was never read begins.")] = (
+        "earliest"
+    )
+    options: Annotated[dict[str, str], Meta(description="What Kafka's client is told besides.")] = {}
 
 
 class Split(Section, frozen=True, kw_only=True):
@@ -454,6 +500,20 @@ class Quality(Section, frozen=True, kw_only=True):
     minimum_coverage: Annotated[Fraction, Meta(description="Share of labels that must have arrived.")] = 0.8
 
 
+class Skew(Section, frozen=True, kw_only=True):
+    """When features that were served otherwise than training would have seen them are an alert.
+
+    Attributes:
+        limit: the share of a feature's answers that may differ from the offline join.
+        minimum_rows: days with fewer answers of a feature are no alert.
+        sample: the share of the keys whose answers are logged for services.
+    """
+
+    limit: Annotated[Fraction, Meta(description="The share of a feature's answers that may differ.")] = 0.01
+    minimum_rows: Annotated[int, Meta(ge=1, description="Days with fewer answers are no alert.")] = 20
+    sample: Annotated[Fraction, Meta(description="The share of the keys whose answers are logged.")] = 0.1
+
+
 class Monitoring(Section, frozen=True, kw_only=True):
     """What is watched.
 
@@ -461,11 +521,13 @@ class Monitoring(Section, frozen=True, kw_only=True):
         by: the length of a period.
         drift: when a changed distribution is an alert.
         quality: how quality is measured.
+        skew: when features that are served otherwise than learned are an alert.
     """
 
     by: Annotated[Literal["hour", "day", "week"], Meta(description="The length of a period.")] = "day"
     drift: Drift = Drift()
     quality: Quality = Quality()
+    skew: Skew = Skew()
 
 
 class Retrain(Section, frozen=True, kw_only=True):
@@ -578,6 +640,7 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     entity: Annotated[dict[str, Entity], Meta(description="What features are about.")] = {}
     features: Annotated[dict[str, FeatureView | RequestView], Meta(description="The features, view by view.")] = {}
     service: Annotated[dict[str, Service], Meta(description="Features that are asked for together.")] = {}
+    stream: Annotated[dict[str, Stream], Meta(description="Events that keep coming, by the table they land in.")] = {}
     training: Training | None = None
     model: Model | None = None
     gates: Gates = Gates()

@@ -9,8 +9,7 @@ import msgspec
 from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import NotFound
-from bascule.features import LmdbStore
-from bascule.features.online import ViewRecord
+from bascule.features.online import ViewRecord, open_online
 from bascule.history.commits import Object
 from bascule.project.definitions import ABOUT
 from bascule.project.place import Place
@@ -104,10 +103,9 @@ def list_services(place: Place) -> list[ServiceInfo]:
 
 def _records(place: Place) -> dict[str, ViewRecord]:
     """What the branch's online store holds of each view: the definition that was brought up to date last."""
-    folder = place.workspace.online_folder
-    if not folder.exists():
+    if not place.workspace.has_online:
         return {}
-    with LmdbStore(folder, place.branch).snapshot() as snapshot:
+    with open_online(place.workspace.online, place.branch).snapshot() as snapshot:
         return {record.view: record for record in sorted(snapshot.views(), key=lambda record: record.updated_at)}
 
 

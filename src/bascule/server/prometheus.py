@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy import func, select
 
@@ -14,6 +17,8 @@ from bascule.catalog import Catalog
 from bascule.catalog.schema import alerts, commits, jobs, model_versions, refs, runs
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: The folder of the streams' logs in a workspace: a folder a branch, and one a stream in it.
+STREAMS = "streams"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -66,6 +71,34 @@ def workspace_lines(catalog: Catalog) -> Iterator[str]:
             yield from gauge(name, help_text, [({column.name: str(value)}, total) for value, total in counted])
         total = conn.execute(select(func.count()).select_from(commits)).scalar_one()
         yield from gauge("bascule_commits", "Commits in the history.", [({}, total)])
+
+
+def stream_lines(folder: Path) -> Iterator[str]:
+    """What the logs of streams count, and what their consumers said of themselves last."""
+    if not folder.is_dir():
+        return
+    from bascule.features.streams.log import look
+
+    now, found = time.time(), []
+    for path in sorted(folder.glob("*/*")):
+        if (path / "data.mdb").is_file():
+            found.append(({"stream": unquote(path.name), "branch": unquote(path.parent.name)}, *look(path)))
+    for name, help_text, figure in (
+        ("bascule_stream_events", "Events that were taken over.", lambda state, told: state.events),
+        ("bascule_stream_waiting_events", "Events that the lake does not have yet.", lambda s, told: s.waiting_rows),
+        ("bascule_stream_waiting_bytes", "Bytes that the lake does not have yet.", lambda s, told: s.waiting_bytes),
+        ("bascule_stream_lag", "Messages or bytes at the source that were not read.", lambda s, told: told.get("lag")),
+        (
+            "bascule_stream_age_seconds",
+            "How old the newest event is.",
+            lambda s, told: None if s.watermark is None else round(now - s.watermark / 1e6, 3),
+        ),
+        ("bascule_stream_problems", "Parts that wait for something.", lambda s, told: len(told.get("problems", ()))),
+    ):
+        told = ((said, figure(state, told)) for said, state, told in found)
+        yield from gauge(name, help_text, [(said, value) for said, value in told if value is not None])
+    aside = [({**said, "why": why}, count) for said, state, _ in found for why, count in state.aside.items()]
+    yield from gauge("bascule_stream_set_aside", "Events that were set aside.", aside)
 
 
 def gauge(name: str, help_text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `bascule up` does by itself: move logs, judge rollouts, measure monitors, run jobs.
+"""What `bascule up` does by itself: move logs, judge rollouts, measure monitors, run jobs, consume streams.
 
 Each looks first whether there is anything to do, and loads what does it only then: a server that only tracks runs needs
 no engine.
@@ -6,6 +6,8 @@ no engine.
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +16,12 @@ from sqlalchemy import select
 from bascule.catalog.schema import jobs as jobs_table
 from bascule.catalog.schema import webhooks
 from bascule.history import Workspace
+from bascule.server.child import Child, tethered
 from bascule.server.scheduler import Tick
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
+STREAMS_EVERY = 1.0
+_STREAM = re.compile(r"^\s*\[\s*stream\s*\.", re.MULTILINE)
 
 
 def ticks(folder: Path) -> list[Tick]:
@@ -25,13 +30,14 @@ def ticks(folder: Path) -> list[Tick]:
     Args:
         folder: the project's folder, where jobs run.
     """
-    jobs = _Jobs(folder)
+    jobs, streams = _Jobs(folder), _Streams(folder)
     return [
         Tick("log", LOG_EVERY, _move),
         Tick("rollouts", ROLLOUTS_EVERY, _judge),
         Tick("monitors", MONITORS_EVERY, _watch),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
         Tick("webhooks", WEBHOOKS_EVERY, _tell),
+        Tick("streams", STREAMS_EVERY, streams.run, streams.stop),
     ]
 
 
@@ -63,6 +69,50 @@ def _tell(workspace: Workspace) -> None:
     from bascule.server.webhooks import deliver
 
     deliver(workspace)
+
+
+class _Streams:
+    """Keeps a process alive that consumes the project's streams, once it has one; another when its files change."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._child: Child | None = None
+        self._seen: object = None
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, workspace: Workspace) -> None:
+        seen = self._files()
+        with self._lock:
+            if self._stopped:
+                return
+            if self._child is not None and seen != self._seen:
+                self._child.stop()
+                self._child = None
+            if self._child is not None:
+                self._child.check()
+            elif seen is not None:
+                where = ["--project", str(self._folder), "--workspace", str(workspace.folder), "--branch", "main"]
+                self._child = Child("The consumer of streams", tethered("bascule", "stream", "run", *where))
+                self._child.start()
+            self._seen = seen
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._child is not None:
+                self._child.stop()
+
+    def _files(self) -> object:
+        """What says that nothing changed; None while the project has no stream."""
+        path = self._folder / "bascule.toml"
+        try:
+            if not _STREAM.search(path.read_text("utf-8")):
+                return None
+            files = [path, *sorted(path for path in (self._folder / "features").rglob("*") if path.is_file())]
+            return [(str(path), path.stat().st_mtime_ns) for path in files]
+        except (OSError, UnicodeDecodeError):
+            return None
 
 
 class _Jobs:

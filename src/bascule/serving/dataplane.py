@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFoun
 from bascule.history import Workspace
 from bascule.registry.versions import served
 from bascule.serving.deployment import ServedDeployment, serve_deployment
+from bascule.serving.features import FeatureServer
 from bascule.serving.loading import Loader
 from bascule.serving.model import LoadedModel, ReaderOf
 from bascule.serving.online import open_reader
@@ -68,6 +70,7 @@ class DataPlane:
         current: what `branch` serves, once it is loaded.
         unloaded: (branch, deployment) that were taken out of service in this process.
         stats: the figures by (branch, deployment, version).
+        features: feature vectors, by branch.
 
     Args:
         branch: the one that is always served; others are loaded when first asked for and dropped when nobody asks for
@@ -87,7 +90,8 @@ class DataPlane:
         self.reload_failures = 0
         self.current: BranchState | None = None
         self._watched: dict[str, _Watched] = {}
-        self._loader = Loader(ws, reader_of or open_reader(ws))
+        self._loader = Loader(ws, partial(open_reader, ws) if reader_of is None else lambda branch: reader_of)
+        self.features = FeatureServer(ws)
         self._changing = threading.RLock()
         self._poll_s = poll_s
         self._stopped = threading.Event()
@@ -168,7 +172,7 @@ class DataPlane:
         if found is None:
             artifact = str(served(deployment.entry(version))["artifact"])
             runtime = deployment.runtimes.get(str(version))
-            found = self._loader.load(deployment.model_name, version, artifact, runtime)
+            found = self._loader.load(deployment.model_name, version, artifact, runtime, deployment.branch)
             with self._changing:
                 deployment.extra[version] = found
                 while len(deployment.extra) > MOST_EXTRA:
@@ -209,12 +213,12 @@ class DataPlane:
         history = self.workspace.history
         commit = history.commit_by_id(head)
         old: Mapping[str, ServedDeployment] = before.deployments if before else {}
-        found = {}
+        found, load = {}, partial(self._loader.load, branch=branch)
         for path, value in history.entries(commit, "deployments/"):
             if not value["traffic"]:
                 continue  # written down, and not in service yet or any more
             name = path.partition("/")[2]
-            found[name] = serve_deployment(self.workspace, branch, commit, value, self._loader.load, old.get(name))
+            found[name] = serve_deployment(self.workspace, branch, commit, value, load, old.get(name))
             if found[name].problem:
                 self._complain(branch, f"deployment {name!r}: {found[name].problem}")
         incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())

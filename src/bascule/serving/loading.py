@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,16 +22,24 @@ class Loader:
     """Loads versions and shares them. A version leaves the memory with the last deployment that holds it.
 
     Args:
-        reader_of: gives a reader for a feature set's JSON, or None when features cannot be joined here.
+        readers: gives for a branch what gives readers for a feature set's JSON, or None when features cannot be
+            joined there.
     """
 
-    def __init__(self, ws: Workspace, reader_of: ReaderOf) -> None:
+    def __init__(self, ws: Workspace, readers: Callable[[str], ReaderOf]) -> None:
         self._ws = ws
-        self._reader_of = reader_of
-        self._models: WeakValueDictionary[tuple[str, int, str, bytes], LoadedModel] = WeakValueDictionary()
+        self._readers = readers
+        self._models: WeakValueDictionary[tuple[str, int, str, bytes, str], LoadedModel] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def load(self, name: str, version: int, artifact: str, runtime: Mapping[str, Any] | None = None) -> LoadedModel:
+    def load(
+        self,
+        name: str,
+        version: int,
+        artifact: str,
+        runtime: Mapping[str, Any] | None = None,
+        branch: str = "main",
+    ) -> LoadedModel:
         """Return a version of a model.
 
         An engine that was chosen and cannot be loaded here is told on standard error; the version's own library answers
@@ -40,20 +48,24 @@ class Loader:
         Args:
             artifact: the digest of its bundle.
             runtime: what was chosen to answer for it (`registry.runtimes`); its own library when not given.
+            branch: whose features it reads; versions that read none are shared by all branches.
 
         Raises:
             NotFound: the store does not have the artifact.
             InputError: the bundle cannot be used.
             MissingExtra: the library of its format is not installed.
         """
-        key = (name, version, artifact, msgspec.json.encode(runtime, order="deterministic") if runtime else b"")
+        chosen = msgspec.json.encode(runtime, order="deterministic") if runtime else b""
         with self._lock:
-            found = self._models.get(key)
-            if found is None or found.unjoined:
-                bundle = unpack_model(self._ws.store.get(artifact))
-                found = self._models[key] = load_model(
-                    name, version, bundle, self._reader_of, self._engines(f"{name}@{version}", bundle, runtime)
-                )
+            for of in ("", branch):
+                found = self._models.get((name, version, artifact, chosen, of))
+                if found is not None and not found.unjoined:
+                    return found
+            bundle = unpack_model(self._ws.store.get(artifact))
+            engines = self._engines(f"{name}@{version}", bundle, runtime)
+            found = load_model(name, version, bundle, self._readers(branch), engines)
+            of = "" if bundle.feature_set is None else branch
+            self._models[name, version, artifact, chosen, of] = found
         return found
 
     def _engines(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:

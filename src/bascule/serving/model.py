@@ -64,6 +64,8 @@ class LoadedModel:
         self._runtime = runtime
         self._single = self.task != "multiclass"
         self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
+        if joiner is not None and getattr(joiner.reader, "far", False):
+            self.inline_rows = 0  # a read waits for a server: never on the event loop
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
 
     @property

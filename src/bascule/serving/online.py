@@ -5,32 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from bascule.errors import NotFound
-from bascule.features import FeatureSet, LmdbStore, OnlineReader
 from bascule.history import Workspace
+from bascule.serving.features import MAIN, BranchReader
 from bascule.serving.joining import FeatureReader
 from bascule.serving.model import ReaderOf
 
-MAIN = "main"
 
-
-def open_reader(ws: Workspace) -> ReaderOf:
+def open_reader(ws: Workspace, branch: str = MAIN) -> ReaderOf:
     """Return what gives readers over a workspace's online store.
 
-    A feature set is read as materialised on `main` when all of its views were, else as on the first branch where they
-    were: a preview of new features.
+    A feature set is read as materialised on the branch; `BranchReader` says what is read before it is.
     """
 
     def reader_of(feature_set: Mapping[str, Any]) -> FeatureReader | None:
-        features = msgspec.convert(dict(feature_set), FeatureSet)
-        names = [ref.name for ref in ws.history.branches()]
-        for name in sorted(names, key=lambda branch: branch != MAIN):
-            try:
-                return OnlineReader(features, LmdbStore(ws.online_folder, name))
-            except NotFound:
-                continue
-        return None
+        if not ws.has_online:
+            return None
+        try:
+            return BranchReader(ws, branch, feature_set)
+        except NotFound:
+            return None
 
     return reader_of

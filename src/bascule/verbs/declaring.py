@@ -28,6 +28,7 @@ def feature_view(
     fields: Sequence[str] = (),
     windows: Sequence[str] = (),
     aggregates: Mapping[str, str] | None = None,
+    hop: str | None = None,
     owner: str = "",
     tags: Sequence[str] = (),
     description: str = "",
@@ -39,6 +40,7 @@ def feature_view(
     Args:
         entity: the entity that the rows are about; its keys may be several columns.
         name: the view's name; the function's when None.
+        hop: for a view of a `[stream.TABLE]`, the length of a tile, such as `1m`.
         description: what it is; the function's docstring when empty.
         freshness: how old the newest row in the online store may be.
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
     from datetime import datetime
 
+    from bascule.features.online.vectors import Vectors
     from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
     from bascule.project.selecting import Selection
+    from bascule.project.served import Materialised
+    from bascule.project.skewing import SkewReport
+    from bascule.project.streaming import StreamInfo, StreamPush, ViewLag
     from bascule.project.viewing import FeatureInfo, ServiceInfo
 
 
@@ -142,6 +148,56 @@ class FeatureVerbs(Bound):
 
         return import_feast(Path(repository), Path(into) if into is not None else self.place.start)
 
+    def run_streams(
+        self,
+        *names: str,
+        once: bool = False,
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> list[StreamInfo]:
+        """Consume streams: count their events in features, and land them in their tables.
+
+        Args:
+            names: which streams; all of the project's if none is named.
+            once: take over what is there now, and come back; otherwise go on until `stop` is set.
+            say: told what somebody should know, a sentence each.
+
+        Returns:
+            How each is then.
+        """
+        from bascule.project.streaming import run_streams
+
+        return run_streams(self.place, names, once=once, stop=stop, say=say)
+
+    def streams(self) -> list[StreamInfo]:
+        """Return how each stream is: how far behind, how fresh, what was set aside, what is waited for."""
+        from bascule.project.streaming import list_streams
+
+        return list_streams(self.place)
+
+    def replay_stream(self, name: str, *, view: str | None = None) -> list[ViewLag]:
+        """Count a stream's features anew from its table: readers see the old values, then the new ones.
+
+        Args:
+            view: only this feature view.
+        """
+        from bascule.project.streaming import replay_stream
+
+        return replay_stream(self.place, name, view)
+
+    def push_events(self, name: str, rows: Any, *, once: str = "") -> StreamPush:
+        """Send events to a stream whose path is `push`. They are durable when this returns.
+
+        Args:
+            rows: a list of dicts (times as ISO text or datetime), or an Arrow table.
+            once: what names this batch: one that comes again under the same name changes nothing.
+        """
+        from bascule.project.streaming.pushing import encoded, push_events
+
+        data, kind = encoded(rows)
+        place = self.place
+        return push_events(place.file, place.workspace, name, data, kind, branch=place.branch, once=once)
+
     def training_sets(self) -> list[GivenSet]:
         """Return the training sets that were asked for, the newest first."""
         from bascule.project.gathering import given_sets
@@ -153,6 +209,69 @@ class FeatureVerbs(Bound):
         from bascule.project.gathering import given_set
 
         return given_set(self.place, name)
+
+    def materialise(
+        self,
+        names: Sequence[str] = (),
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        full: bool = False,
+        progress: Any = None,
+    ) -> Materialised:
+        """Bring the branch's online store up to its tables: what is new, what came late and what was corrected.
+
+        Args:
+            names: feature views and services; all views by default.
+            since: write only answers that begin at this time or later, for a store that need not hold the past.
+            until: only rows that became known up to then.
+            full: write everything anew.
+            progress: called with a view, the entries written, and at most how many there will be.
+        """
+        from bascule.project.served import materialise_features
+
+        return materialise_features(self.place, names, since=since, until=until, full=full, progress=progress)
+
+    def get_online_features(
+        self,
+        features: Sequence[str] | str,
+        entity_rows: Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[Any]],
+        *,
+        at: str | datetime | None = None,
+        full_feature_names: bool = False,
+    ) -> Vectors:
+        """Read features of this branch from its online store: values, statuses and event times, column by column.
+
+        A branch that has materialised none of its own reads those of `main`.
+
+        Args:
+            features: `view:feature`, views and services (`name` or `service:name`).
+            entity_rows: keys, as rows or as columns: `[{"user_id": 1}]` or `{"user_id": [1, 2]}`; a row may also be
+                a text, `"user_id=1,shop=a"`.
+            at: as of when; now by default.
+            full_feature_names: features are called `view__feature`.
+
+        Raises:
+            NotFound: there is no such service, view or feature in the store.
+            InputError: a key is missing, or of another type.
+        """
+        from bascule.project.served import get_online_features
+
+        return get_online_features(self.place, features, entity_rows, at=at, full_feature_names=full_feature_names)
+
+    def feature_skew(self, *, since: str | datetime | None = None, limit: float | None = None) -> SkewReport:
+        """Compare features that were served with what the offline join gives for the same keys at the same times.
+
+        Answers of feature services (of sampled keys) and inputs that models were joined with, day by day. The shares
+        that differ are kept as points of the monitor `features`, and an alert is open while one exceeds its limit.
+
+        Args:
+            since: answers from this time on; the last seven days by default.
+            limit: the share of a feature's answers that may differ; `[monitoring.skew] limit` by default.
+        """
+        from bascule.project.skewing import feature_skew
+
+        return feature_skew(self.place, since=since, limit=limit)
 
     def select_features(
         self, model: str | None = None, *, least: float = 0.001, correlated: float = 0.95, folds: int = 4

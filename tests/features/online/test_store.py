@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.errors import EnvironmentProblem
-from bascule.features.online import LmdbStore, OnlineStore, Transaction, ViewRecord
+from bascule.features.online import LmdbStore, OnlineStore, Transaction, ViewRecord, open_online
 from bascule.features.online.keys import encoder, reversed_time, time_of
 
 NEW = -(2**63)
@@ -25,12 +25,29 @@ LAST = 2**63 - 1
 TRACK = 17
 
 
-@pytest.fixture(params=["lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStore]:
-    """One of each backend. A new backend joins by a line here."""
-    store = LmdbStore(tmp_path / "online", map_size=1 << 16)
-    yield store
-    store.close()
+@pytest.fixture(params=["lmdb", "redis"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store of each backend may be. A new backend joins by a line here."""
+    return str(tmp_path / "online") if request.param == "lmdb" else str(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def open_store(location: str) -> Iterator[Callable[..., OnlineStore]]:
+    """What opens a store of one namespace, again and again the same one."""
+    opened: list[OnlineStore] = []
+
+    def opening(namespace: str = "main") -> OnlineStore:
+        opened.append(open_online(location, namespace))
+        return opened[-1]
+
+    yield opening
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[..., OnlineStore]) -> OnlineStore:
+    return open_store()
 
 
 def put(store: OnlineStore, prefix: bytes, entries: dict[int, bytes]) -> None:
@@ -94,10 +111,40 @@ def test_a_failed_write_leaves_nothing(store: OnlineStore) -> None:
 def test_a_snapshot_does_not_move(store: OnlineStore) -> None:
     put(store, timeline(store), {1: b"old"})
     with store.snapshot() as snapshot:
+        assert snapshot.newest(timeline(store, "LGA"), LAST) is None
         put(store, timeline(store), {1: b"new"})
         assert snapshot.newest(timeline(store), LAST) == b"old"
     with store.snapshot() as snapshot:
         assert snapshot.newest(timeline(store), LAST) == b"new"
+
+
+def test_an_older_value_never_replaces_a_newer_one(store: OnlineStore) -> None:
+    prefix = timeline(store)
+    put(store, prefix, {9: b"newer"})
+    put(store, prefix, {8: b"older"})
+    with store.snapshot() as snapshot:
+        assert snapshot.newest_many([(prefix, LAST), (prefix, 8), (prefix, 7)]) == [b"newer", b"older", None]
+
+
+def test_a_writer_sees_what_it_wrote_and_others_do_not(store: OnlineStore) -> None:
+    prefix, other = timeline(store), timeline(store, "LGA")
+    put(store, prefix, {1: b"a", 2: b"b", 3: b"c"})
+
+    def work(transaction: Transaction) -> None:
+        transaction.put(prefix, [(2, b"B"), (4, b"d")])
+        transaction.put(prefix, [(4, b"D")])
+        transaction.put(other, [(1, b"x")])
+        assert transaction.cut_many([(prefix, 3), (other, NEW)]) == 3
+        transaction.put(prefix, [(3, b"C")])
+        assert list(transaction.between(prefix, NEW, LAST)) == [(3, b"C"), (2, b"B"), (1, b"a")]
+        assert list(transaction.prefixes(store.track("d" * 64, "rows"))) == [prefix]
+        with store.snapshot() as snapshot:
+            assert list(snapshot.between(prefix, NEW, LAST)) == [(3, b"c"), (2, b"b"), (1, b"a")]
+
+    store.write(work)
+    with store.snapshot() as snapshot:
+        assert list(snapshot.between(prefix, NEW, LAST)) == [(3, b"C"), (2, b"B"), (1, b"a")]
+        assert snapshot.newest(other, LAST) is None
 
 
 def test_what_is_held_is_known_by_definition(store: OnlineStore) -> None:
@@ -108,8 +155,8 @@ def test_what_is_held_is_known_by_definition(store: OnlineStore) -> None:
         assert snapshot.view("e" * 64) is None
 
 
-def test_forgetting_removes_one_key_everywhere(tmp_path: Path) -> None:
-    stores = [LmdbStore(tmp_path, name) for name in ("main", "branch")]
+def test_forgetting_removes_one_key_everywhere(open_store: Callable[..., OnlineStore], tmp_path: Path) -> None:
+    stores = [open_store(name) for name in ("main", "branch")]
     for store in stores:
         store.write(lambda transaction: transaction.record(record()))
         for key in ("JFK-secret", "LGA"):
@@ -128,13 +175,13 @@ def test_forgetting_removes_one_key_everywhere(tmp_path: Path) -> None:
             assert snapshot.newest(timeline(store, "JFK-secret"), LAST) is None
             assert snapshot.newest(timeline(store, "LGA"), 1) == b"the secret of LGA"
             assert snapshot.view("d" * 64) == record()
-    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"the secret of LGA" in left
-    assert b"JFK-secret" not in left
+    if isinstance(store, LmdbStore):
+        left = b"".join(path.read_bytes() for path in (tmp_path / "online").iterdir())
+        assert b"the secret of LGA" in left
+        assert b"JFK-secret" not in left
 
 
-def test_forgetting_by_some_of_the_key_columns(tmp_path: Path) -> None:
-    store = LmdbStore(tmp_path)
+def test_forgetting_by_some_of_the_key_columns(store: OnlineStore) -> None:
     held = ViewRecord(view="v", digest="c" * 64, entity="e", keys=("user", "n", "shop"), key_types=KEYS)
     store.write(lambda transaction: transaction.record(held))
     for key in (("ann", 1, "a"), ("ann", 2, "b\0"), ("bob", 1, "ann"), ("ann\0", 1, "a"), ("an", 2, "n")):
@@ -148,8 +195,8 @@ def test_forgetting_by_some_of_the_key_columns(tmp_path: Path) -> None:
     assert store.count({"n": "1"}) == 2
 
 
-def test_namespaces_are_apart(tmp_path: Path) -> None:
-    one, other = LmdbStore(tmp_path, "main"), LmdbStore(tmp_path, "branch")
+def test_namespaces_are_apart(open_store: Callable[..., OnlineStore]) -> None:
+    one, other = open_store("main"), open_store("branch")
     put(one, timeline(one), {1: b"x"})
     one.write(lambda transaction: transaction.record(record()))
     with other.snapshot() as snapshot:
@@ -221,8 +268,8 @@ def test_a_child_forked_in_the_middle_of_a_read_is_told(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from bascule.features.online import LmdbStore
-store = LmdbStore(sys.argv[1], map_size=1 << 16)
+from bascule.features.online import open_online
+store = open_online(sys.argv[1])
 prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
 print("ready", flush=True)
 n = int(sys.argv[2])
@@ -237,25 +284,60 @@ while True:
 
 
 @pytest.mark.slow
-def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
-    store = LmdbStore(tmp_path, map_size=1 << 16)
+def test_a_killed_writer_leaves_whole_transactions(store: OnlineStore, location: str) -> None:
     prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
     written = 0
-    for attempt in range(8):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), str(written)]
+    for attempt in range(6):
+        command = [sys.executable, "-c", WRITER, location, str(written)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == "ready\n"
-            time.sleep(0.01 + 0.017 * attempt)
+            time.sleep(0.03 + 0.017 * attempt)
             os.kill(writer.pid, signal.SIGKILL)
             said = [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
         with store.snapshot() as snapshot:
-            values = {value for prefix in prefixes for _, value in snapshot.between(prefix, NEW, LAST)}
-        assert len(values) <= 1
-        found = int(values.pop()) if values else 0
-        assert found >= (said[-1] if said else written), "an acknowledged write is lost"
-        written = found
+            found = [[value for _, value in snapshot.between(prefix, NEW, LAST)] for prefix in prefixes]
+        assert len({tuple(values) for values in found}) == 1
+        assert len(set(found[0])) <= 1
+        assert len(found[0]) in (0, 300)
+        newest = int(found[0][0]) if found[0] else 0
+        assert newest >= (said[-1] if said else written), "an acknowledged write is lost"
+        written = newest
     assert written > 0
+
+
+READERS = """
+import sys
+from bascule.features.online import open_online
+store = open_online(sys.argv[1])
+prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
+seen = set()
+while len(seen) < 3:
+    with store.snapshot() as snapshot:
+        found = [{value for _, value in snapshot.between(prefix, -(2**63), 2**63 - 1)} for prefix in prefixes]
+    whole = set().union(*found)
+    assert len(whole) <= 1 and len(set(map(len, found))) == 1, found
+    seen |= whole
+print("whole", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_readers_in_other_processes_see_a_batch_whole_or_not_at_all(store: OnlineStore, location: str) -> None:
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READERS, location], stdout=subprocess.PIPE, text=True) for _ in "123"
+    ]
+    prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
+    n, until = 0, time.monotonic() + 60
+    while any(reader.poll() is None for reader in readers) and time.monotonic() < until:
+        n += 1
+
+        def work(transaction: Transaction, said: bytes = b"%d" % n) -> None:
+            for prefix in prefixes:
+                transaction.put(prefix, [(at, said) for at in range(100)])
+
+        store.write(work)
+    assert [reader.communicate()[0] for reader in readers] == ["whole\n"] * 3
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ it.
 """
 
 from bascule.features.online.lmdb import LmdbStore
+from bascule.features.online.opening import is_server, open_online
 from bascule.features.online.reading import OnlineReader
 from bascule.features.online.store import OnlineStore, Snapshot, Transaction, ViewRecord
 
-__all__ = ["LmdbStore", "OnlineReader", "OnlineStore", "Snapshot", "Transaction", "ViewRecord"]
+__all__ = [
+    "LmdbStore",
+    "OnlineReader",
+    "OnlineStore",
+    "Snapshot",
+    "Transaction",
+    "ViewRecord",
+    "is_server",
+    "open_online",
+]

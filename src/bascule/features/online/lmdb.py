@@ -5,7 +5,6 @@ Keys: `e` + track (16 bytes) + entity key + reversed time for entries; `v` + nam
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from bascule.features.online.environment import MAP_SIZE, MOVED, environment
-from bascule.features.online.inputs import read_key
-from bascule.features.online.keys import encoder, parts, reversed_time, time_of
+from bascule.features.online.keys import reversed_time, time_of
 from bascule.features.online.store import Entry, ViewRecord
+from bascule.features.online.subjects import EVER, TRACK, timelines_of, track_of
 
 T = TypeVar("T")
-TRACK = 17
-_EVER = (-(2**63), 2**63 - 1)
-PARTS = ("rows", "running", "events", "prints")
 _VIEWS = b"v"
 
 
@@ -33,6 +29,8 @@ class LmdbStore:
         namespace: keeps the timelines of one branch apart from those of others.
         map_size: address space to begin with, in bytes; it grows by itself.
     """
+
+    far = False
 
     def __init__(self, folder: Path | str, namespace: str = "main", *, map_size: int = MAP_SIZE) -> None:
         self.namespace = namespace
@@ -48,13 +46,12 @@ class LmdbStore:
 
     def track(self, digest: str, part: str) -> bytes:
         """`e` and 16 bytes that stand for the namespace, the definition and the part."""
-        name = "\0".join((self.namespace, digest, part)).encode()
-        return b"e" + hashlib.blake2b(name, digest_size=TRACK - 1).digest()
+        return track_of(self.namespace, digest, part)
 
     def count(self, subject: Mapping[str, object]) -> int:
         """How many entries an entity has, in all namespaces."""
         with self.snapshot() as snapshot:
-            return sum(1 for prefix in self._prefixes(snapshot, subject) for _ in snapshot.between(prefix, *_EVER))
+            return sum(1 for prefix in timelines_of(snapshot, subject) for _ in snapshot.between(prefix, *EVER))
 
     def forget(self, subject: Mapping[str, object], *, rewrite: bool = False) -> int:
         """Remove an entity's timelines in all namespaces, then rewrite the file so that its old pages are gone too.
@@ -65,36 +62,11 @@ class LmdbStore:
             rewrite: also when nothing was removed, as after a forgetting that was killed in between.
         """
         removed = self.write(
-            lambda transaction: sum(
-                transaction.cut(prefix, _EVER[0]) for prefix in self._prefixes(transaction, subject)
-            )
+            lambda transaction: sum(transaction.cut(prefix, EVER[0]) for prefix in timelines_of(transaction, subject))
         )
         if removed or rewrite:
             self._environment.replace(_copy)
         return removed
-
-    def _prefixes(self, snapshot: LmdbSnapshot, subject: Mapping[str, object]) -> list[bytes]:
-        """All timelines of an entity, also of entities that have more key columns than the subject is known by."""
-        found = []
-        for name, record in list(snapshot.records()):
-            if not subject or not set(subject) <= set(record.keys):
-                continue
-            wanted = [
-                encoder([kind])([read_key(kind, subject[key])]) if key in subject else b""
-                for key, kind in zip(record.keys, record.key_types, strict=True)
-            ]
-            if any(one is None for one in wanted):
-                continue
-            store = LmdbStore(self._environment.folder, name)
-            tracks = [store.track(record.digest, part) for part in PARTS]
-            if len(subject) == len(record.keys):
-                pairs = zip(record.keys, record.key_types, strict=True)
-                whole = encoder(record.key_types)([read_key(kind, subject[key]) for key, kind in pairs])
-                found += [track + whole for track in tracks if whole is not None]
-                continue
-            for track in tracks:
-                found += [one for one in snapshot.prefixes(track) if _is_of(one[TRACK:], wanted)]
-        return found
 
     def close(self) -> None:
         """Close the file for this process; the next use opens it again."""
@@ -130,6 +102,18 @@ class LmdbSnapshot:
                 return value
         return None
 
+    def newest_time(self, prefix: bytes, at: int) -> int | None:
+        """The time of the newest entry not after `at`: one seek."""
+        cursor = self._cursor
+        if not cursor.set_range(prefix + reversed_time(at)):
+            return None
+        key: bytes = cursor.key()
+        return time_of(key) if key[:-8] == prefix else None
+
+    def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """What `newest` gives for each."""
+        return [self.newest(prefix, at) for prefix, at in wanted]
+
     def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
         """Entries with first <= time <= last, newest first: one seek, then steps."""
         cursor = self._cursor
@@ -140,6 +124,10 @@ class LmdbSnapshot:
                 return
             yield at, value
             found = cursor.next()
+
+    def gather(self, work: Callable[[], T]) -> T:
+        """Run `work`, once: its look-ups cost nothing to speak of."""
+        return work()
 
     def view(self, digest: str) -> ViewRecord | None:
         """What is held of a definition in this namespace."""
@@ -201,15 +189,13 @@ class LmdbTransaction(LmdbSnapshot):
             removed += 1
         return removed
 
+    def cut_many(self, wanted: Sequence[tuple[bytes, int]]) -> int:
+        """Cut each; return how many entries were removed in all."""
+        return sum(self.cut(prefix, first) for prefix, first in wanted)
+
     def record(self, record: ViewRecord) -> None:
         """Write what is held of a definition."""
         self._transaction.put(self._view_key(record.digest), msgspec.msgpack.encode(record))
-
-
-def _is_of(key: bytes, wanted: Sequence[bytes | None]) -> bool:
-    """Tell whether an entity key has the parts that are wanted, of which empty ones may be anything."""
-    found = parts(key)
-    return found is not None and all(not one or one == part for one, part in zip(wanted, found, strict=True))
 
 
 def _copy(source: Any, target: Any) -> None:

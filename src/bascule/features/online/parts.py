@@ -19,7 +19,8 @@ import pyarrow as pa
 from bascule.features.aggregates import Aggregate
 from bascule.features.columns import family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
-from bascule.features.timelines import timeline_sql
+from bascule.features.online import packing
+from bascule.features.timelines import rows_sql, timeline_sql
 from bascule.features.windows import Component, components, events_sql, running_sql, taken_sql
 
 PRINT = struct.Struct("<QQ")
@@ -32,11 +33,14 @@ class Part(NamedTuple):
     Attributes:
         sql: gives the keys, `__time` (µs), and what `encode` wants; one row for each entry.
         encode: the values of a batch of those rows.
+        best: when rows may be tied on keys and time, the ORDER BY that puts the one first that is the answer; "" when
+            `sql` has settled that.
     """
 
     name: str
     sql: str
     encode: Encode
+    best: str = ""
 
 
 def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
@@ -44,8 +48,13 @@ def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
     keys = ", ".join(map(quoted, entity.keys))
     if not view.windows:
         fields = "".join(f", {_stored(field, view)}" for field in view.fields)
-        sql = f"SELECT {keys}, __from AS __time, __event{fields} FROM {timeline_sql(view, entity)}"
-        return [Part("rows", sql, _packed_rows)]
+        if view.known_time:
+            sql = f"SELECT {keys}, __from AS __time, __event{fields} FROM {timeline_sql(view, entity)}"
+            return [Part("rows", sql, _packed_rows)]
+        # Whoever streams the rows in order finds ties on the way, and saves a pass over all of them.
+        sql = f"SELECT {keys}, __from AS __time, __event{fields} FROM ({rows_sql(view, entity, view.fields)})"
+        best = ", ".join(f"{column} DESC NULLS LAST" for column in ("__event", *map(quoted, view.fields)))
+        return [Part("rows", sql, _packed_rows, best)]
     parts = []
     if subtracts(view):
         shape = components(view)
@@ -116,6 +125,10 @@ def _columns(batch: pa.RecordBatch, after: str) -> list[list[Any]]:
 
 
 def _packed_rows(batch: pa.RecordBatch) -> list[bytes]:
+    first = batch.schema.get_field_index("__time") + 1
+    packed = packing.rows([batch.column(place) for place in range(first, batch.num_columns)])
+    if packed is not None:
+        return packed
     encode = msgspec.msgpack.Encoder().encode
     return [encode(row) for row in zip(*_columns(batch, "__time"), strict=True)]
 

@@ -6,6 +6,7 @@ Everything that can be decided beforehand is decided when the reader is made; a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -18,10 +19,15 @@ from bascule.features.online.inputs import Refused, at_time, converter, refusal,
 from bascule.features.online.keys import encoder
 from bascule.features.online.parts import scans, subtracts
 from bascule.features.online.store import OnlineStore, Snapshot
+from bascule.features.online.tiled import tiling
 from bascule.features.online.windows import Look, scanning, subtracting
 
-# Fills a view's slots for one key (None: there is no key) at one time.
-Fill = Callable[[Snapshot, bytes | None, int, list[Any]], None]
+# What is known of a view's row: its event time (µs), or why there is none.
+NOT_FOUND, EXPIRED = -(2**63), -(2**63) + 1
+# Fills a view's slots for one key (None: there is no key) at one time. What it gives is for rows alone; of windows a
+# `Note` tells, when somebody asks.
+Fill = Callable[[Snapshot, bytes | None, int, list[Any]], int]
+Note = Callable[[Snapshot, bytes | None, int], int]
 
 
 class OnlineReader:
@@ -55,12 +61,13 @@ class OnlineReader:
             (places[view.entity], self._fill_for(view, slots[f"{view.name}.{next(iter(output_types(view)))}"]))
             for view in feature_set.views
         ]
+        self._notes = [self._note_for(view) if view.windows else None for view in feature_set.views]
         named = {name: slots[name] for name in feature_set.columns if name in slots}
         for view in feature_set.views:
             named |= {f"{view.name}{SEPARATOR}{f}": slots[f"{view.name}.{f}"] for f in output_types(view)}
-        self._outputs = [
-            compiled[feature].run if feature in compiled else _at(named[feature]) for feature in feature_set.features
-        ]
+        self._given = _given(
+            [compiled[feature].run if feature in compiled else named[feature] for feature in feature_set.features]
+        )
 
     def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
         """Return each row's feature values, in the order of `feature_set.features`.
@@ -78,7 +85,16 @@ class OnlineReader:
             InputError: a value of another type than its column, with row and column named.
         """
         with self._store.snapshot() as snapshot:
-            return [self._read_row(snapshot, place, row, at[place]) for place, row in enumerate(rows)]
+            return snapshot.gather(
+                lambda: [self._read_row(snapshot, place, row, at[place]) for place, row in enumerate(rows)]
+            )
+
+    def read_noted(
+        self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]
+    ) -> tuple[list[list[Any]], list[list[int]]]:
+        """As `read`, and for each row and view the time of the newest event (µs), `NOT_FOUND` or `EXPIRED`."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.gather(lambda: self._noted(snapshot, rows, at))
 
     def freshness(self) -> dict[str, int | None]:
         """For each view, until when (µs) rows that became known are in the store; None for reference tables."""
@@ -87,6 +103,28 @@ class OnlineReader:
         return {name: record.through if record else None for name, record in found.items()}
 
     def _read_row(self, snapshot: Snapshot, place: int, row: Mapping[str, Any], at: int) -> list[Any]:
+        values, keys = self._brought(place, row, at)
+        for entity, fill in self._views:
+            fill(snapshot, keys[entity], at, values)
+        return self._given(values)
+
+    def _noted(
+        self, snapshot: Snapshot, rows: Sequence[Mapping[str, Any]], at: Sequence[int]
+    ) -> tuple[list[list[Any]], list[list[int]]]:
+        found, noted = [], []
+        views = list(zip(self._views, self._notes, strict=True))
+        for place, row in enumerate(rows):
+            values, keys = self._brought(place, row, at[place])
+            told = []
+            for (entity, fill), note in views:
+                said = fill(snapshot, keys[entity], at[place], values)
+                told.append(said if note is None else note(snapshot, keys[entity], at[place]))
+            found.append(self._given(values))
+            noted.append(told)
+        return found, noted
+
+    def _brought(self, place: int, row: Mapping[str, Any], at: int) -> tuple[list[Any], list[bytes | None]]:
+        """The slots with what a request brings, and the encoded key of each entity."""
         values = self._blank.copy()
         for slot, name, convert, column_type in self._columns:
             value = row.get(name)
@@ -97,10 +135,7 @@ class OnlineReader:
         if self._clock is not None:
             slot, now = self._clock
             values[slot] = now(at)
-        keys = [encode([values[slot] for slot in slots]) for encode, slots in self._keys]
-        for entity, fill in self._views:
-            fill(snapshot, keys[entity], at, values)
-        return [output(values) for output in self._outputs]
+        return values, [encode([values[slot] for slot in slots]) for encode, slots in self._keys]
 
     def _check_filled(self) -> None:
         with self._store.snapshot() as snapshot:
@@ -138,17 +173,40 @@ class OnlineReader:
             return _rows(view, self._store.track(digest, "rows"), first)
         order = {name: place for place, name in enumerate(output_types(view))}
         looks: list[tuple[Look, list[int]]] = []
+        if view.hop_us is not None:
+            names, look = tiling(view, lambda part: self._store.track(digest, part))
+            looks.append((look, [first + order[name] for name in names]))
         for needed, look_for, part in ((subtracts, subtracting, "running"), (scans, scanning, "events")):
-            if needed(view):
+            if view.hop_us is None and needed(view):
                 names, look = look_for(view, self._store.track(digest, part))
                 looks.append((look, [first + order[name] for name in names]))
         counts = {name: a for name, a in view.parsed.items() if a.function in COUNTS}
         empty = {output: 0 for name, a in counts.items() for w in view.windows for output in a.outputs(name, w)}
         return _windows(looks, {first + order[name]: value for name, value in empty.items()})
 
+    def _note_for(self, view: FeatureView) -> Note:
+        part = "tiles" if view.hop_us is not None else "running" if subtracts(view) else "events"
+        track, hop = self._store.track(self._digests[view.name], part), view.hop_us or 1
 
-def _at(slot: int) -> Callable[[Sequence[Any]], Any]:
-    return lambda values: values[slot]
+        def note(snapshot: Snapshot, key: bytes | None, at: int) -> int:
+            at = at // hop * hop  # of tiles, the last whole one
+            found = None if key is None else snapshot.newest_time(track + key, at - 1)
+            return NOT_FOUND if found is None else found
+
+        return note
+
+
+def _given(outputs: Sequence[int | Callable[[Sequence[Any]], Any]]) -> Callable[[list[Any]], list[Any]]:
+    """A function from the slots to the features: places of slots, or what computes from them."""
+    slots = [one for one in outputs if isinstance(one, int)]
+    if len(slots) == len(outputs) > 1:
+        if slots == list(range(slots[0], slots[0] + len(slots))):
+            part = slice(slots[0], slots[0] + len(slots))
+            return lambda values: values[part]
+        pick = itemgetter(*slots)
+        return lambda values: list(pick(values))
+    run = [itemgetter(one) if isinstance(one, int) else one for one in outputs]
+    return lambda values: [one(values) for one in run]
 
 
 def _rows(view: FeatureView, track: bytes, first: int) -> Fill:
@@ -157,28 +215,31 @@ def _rows(view: FeatureView, track: bytes, first: int) -> Fill:
     changes = [(first + n, stored(view.types[field])) for n, field in enumerate(view.fields)]
     restored = [(slot, change) for slot, change in changes if change is not None]
 
-    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> None:
+    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> int:
         found = None if key is None else snapshot.newest(track + key, at)
         if found is None:
-            return
+            return NOT_FOUND
         entry = decode(found)
-        if ttl is not None and entry[0] < at - ttl:
-            return
+        event: int = entry[0]
+        if ttl is not None and event < at - ttl:
+            return EXPIRED
         values[first:last] = entry[1:]
         for slot, change in restored:
             values[slot] = change(values[slot])
+        return event
 
     return fill
 
 
 def _windows(looks: Sequence[tuple[Look, list[int]]], empty: Mapping[int, int]) -> Fill:
-    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> None:
+    def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> int:
         if key is None:
             for slot, value in empty.items():
                 values[slot] = value
-            return
+            return NOT_FOUND
         for look, slots in looks:
             for slot, value in zip(slots, look(snapshot, key, at), strict=True):
                 values[slot] = value
+        return 0
 
     return fill

@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from bascule.features.definitions import FeatureView
+
 T = TypeVar("T")
 Entry = tuple[int, bytes]
 
@@ -22,6 +24,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
         rows: source rows that went in.
         version: what the source tables were, when the caller said so.
         updated_at: when (µs).
+        bound: the view, bound to its types: whoever has the store can read features by their names.
     """
 
     view: str
@@ -33,6 +36,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     version: str = ""
     updated_at: int = 0
+    bound: FeatureView | None = None
 
 
 class Snapshot(Protocol):
@@ -42,8 +46,20 @@ class Snapshot(Protocol):
         """Return the value of the newest entry of a timeline that is not after `at` (µs), if any."""
         ...
 
+    def newest_time(self, prefix: bytes, at: int) -> int | None:
+        """Return the time of the entry that `newest` gives the value of."""
+        ...
+
+    def newest_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """Return what `newest` gives for each (prefix, at), in one step where the store is far away."""
+        ...
+
     def between(self, prefix: bytes, first: int, last: int) -> Iterator[Entry]:
         """Give a timeline's entries with first <= time <= last, newest first."""
+        ...
+
+    def gather(self, work: Callable[[], T]) -> T:
+        """Return what `work` gives, which may be run several times: a far store then answers its look-ups together."""
         ...
 
     def view(self, digest: str) -> ViewRecord | None:
@@ -70,6 +86,10 @@ class Transaction(Snapshot, Protocol):
         """Remove a timeline's entries with time >= first; return how many."""
         ...
 
+    def cut_many(self, wanted: Sequence[tuple[bytes, int]]) -> int:
+        """Do as `cut` for each (prefix, first); return how many entries in all."""
+        ...
+
     def prefixes(self, track: bytes) -> Iterator[bytes]:
         """Give the prefixes (track + entity key) of all timelines in a track, in order."""
         ...
@@ -82,9 +102,14 @@ class Transaction(Snapshot, Protocol):
 class OnlineStore(Protocol):
     """Timelines for serving.
 
+    Attributes:
+        far: a look-up is a round trip.
+
     Guarantees of every backend: a reader sees a transaction whole or not at all, in every process; when `write` has
     returned, its changes are durable; a killed process leaves the state of before or after its transaction.
     """
+
+    far: bool
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open a consistent state for reading; cheap, for each request."""
@@ -102,11 +127,12 @@ class OnlineStore(Protocol):
         """Return how many entries `forget` would remove."""
         ...
 
-    def forget(self, subject: Mapping[str, object]) -> int:
+    def forget(self, subject: Mapping[str, object], *, rewrite: bool = False) -> int:
         """Remove all timelines of one entity, of all view definitions and namespaces; return how many entries.
 
         Args:
             subject: the entity's key columns to their values, or to what these look like as text.
+            rewrite: clean up also when nothing was removed, as after a forgetting that was killed in between.
         """
         ...
 

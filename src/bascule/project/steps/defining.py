@@ -95,6 +95,8 @@ def _service(context: Context, name: str) -> dict[str, Any]:
     held = context.workspace.history.read(context.head, f"services/{name}") or {"version": 0, "features": []}
     version = held["version"] + (held["features"] != features)
     service = {"kind": "feature_service", "name": name, "version": version, "features": features}
+    if context.project.monitoring is not None:
+        service["sample"] = context.project.monitoring.skew.sample
     return service | about(context.project, name)
 
 

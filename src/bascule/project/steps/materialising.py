@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from bascule.features import LmdbStore, definition_digest, materialise
+from bascule.features import definition_digest, materialise, open_online
+from bascule.features.online.vectors import keep_set
 from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
+from bascule.project.served import service_views, views_set, views_tables
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
 from bascule.store import digest_of
@@ -17,43 +19,58 @@ NAME = "materialise"
 
 def inputs(context: Context) -> Terms:
     """The tables that the views read, the definitions, and the branch whose store it is."""
-    return {**_tables(context), **definition_terms(context), "branch": context.branch}
+    served = tuple(f"features/{name}" for name in _beside(context))
+    return {**_tables(context), **definition_terms(context, served), "branch": context.branch}
 
 
 def work(context: Context, run: Run, progress: Progress) -> Outcome:
     """Bring the branch's store up to the tables; only what is new is written."""
     version = _version(_tables(context))
-    with opened_tables(context.workspace, context.head, tables_read(context.project)) as connection:
+    with opened_tables(context.workspace, context.head, _names(context)) as connection:
         features = feature_set(context.project, connection)
-        store = LmdbStore(context.workspace.online_folder, context.branch)
-        report = materialise(connection, features, store, version=version, progress=progress)
-    rows = {view.view: view.rows for view in report.views}
+        sets = [features]
+        if beside := _beside(context):
+            sets.append(views_set(context.project, connection, beside))
+        store = open_online(context.workspace.online, context.branch)
+        reports = [materialise(connection, one, store, version=version, progress=progress) for one in sets]
+        keep_set(store, features)
+    rows = {view.view: view.rows for report in reports for view in report.views}
     outputs = tuple(
         Output(
             name=view.name,
-            version=definition_digest(view, features.entity(view)),
+            version=definition_digest(view, one.entity(view)),
             uri=f"bascule:online/{context.branch}/{view.name}",
             rows=rows[view.name],
         )
-        for view in features.views
+        for one in sets
+        for view in one.views
+        if view.name in rows
     )
-    return Outcome(
-        outputs, summary=f"{sum(rows.values()):,} rows of {len(rows)} views, {report.written:,} entries written"
-    )
+    written = sum(report.written for report in reports)
+    return Outcome(outputs, summary=f"{sum(rows.values()):,} rows of {len(rows)} views, {written:,} entries written")
 
 
 def settled(context: Context, receipt: Receipt) -> bool:
     """Tell whether the branch's store holds the views as they are in the tables now."""
-    if not context.workspace.online_folder.exists():
+    if not context.workspace.has_online:
         return False
     version = _version(_tables(context))
-    with LmdbStore(context.workspace.online_folder, context.branch).snapshot() as snapshot:
+    with open_online(context.workspace.online, context.branch).snapshot() as snapshot:
         held = [snapshot.view(output.version) for output in receipt.outputs]
     return all(record is not None and record.version == version for record in held)
 
 
+def _beside(context: Context) -> list[str]:
+    """The views of feature services that the model does not read."""
+    return service_views(context.project)
+
+
+def _names(context: Context) -> list[str]:
+    return sorted({*tables_read(context.project), *views_tables(context.project, _beside(context))})
+
+
 def _tables(context: Context) -> Terms:
-    return {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(context.project)}
+    return {f"input:tables/{name}": context.content(f"tables/{name}") for name in _names(context)}
 
 
 def _version(tables: Terms) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.protocols.openinference import metadata
+from bascule.protocols.openinference.features import Features
 from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
 from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
@@ -17,6 +18,7 @@ from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http import Deferred, Request, Response, json_response
 from bascule.serving.http.message import HttpProblem
 from bascule.serving.log import PredictionLog, TruthLog
+from bascule.serving.log.vectors import FeatureLog
 from bascule.serving.metrics import CONTENT_TYPE
 
 REMEMBERED_PATHS = 1_024
@@ -33,6 +35,7 @@ class Application:
         truths: where ground truth goes first.
         metrics: gives the text for Prometheus.
         draining: whether the server takes no more work.
+        vectors: where served features of sampled keys go first.
     """
 
     def __init__(
@@ -42,19 +45,22 @@ class Application:
         truths: TruthLog,
         metrics: Callable[[], str],
         draining: Callable[[], bool],
+        vectors: FeatureLog | None = None,
     ) -> None:
         self._plane = plane
         self._truths = truths
-        self._journals = (predictions.journal, truths.journal)
+        self._journals = (predictions.journal, truths.journal, *([vectors.journal] if vectors else []))
         self._metrics = metrics
         self._draining = draining
         self._inference = Inference(plane, predictions)
+        self._features = Features(plane.features, vectors)
         self._routes: dict[bytes, tuple[Route, Action | None]] = {}
         self._of_branch: dict[str, Action] = {
             "v2/models": self._models,
             "v2/models/stats": self._all_stats,
             "v2/repository/index": self._index,
             "ground-truth": self._truth,
+            "get-online-features": lambda request, route, state: self._features.answer(request, state.branch),
             "model:": self._metadata,
             "model:ready": self._model_ready,
             "model:config": self._config,

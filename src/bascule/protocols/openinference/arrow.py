@@ -38,6 +38,11 @@ def read_rows(body: bytes, model: LoadedModel) -> Rows:
     return rows_of_arrow(table, names, model)
 
 
+def read_table(body: bytes) -> tuple[pa.Table, list[str]]:
+    """Return a body's rows and the names of their columns; raises as `read_rows` does."""
+    return _read(body)
+
+
 def response(answer: Answer) -> Response:
     """Return one row for each row: its prediction id, and what the model says."""
     model, outputs = answer.model, answer.outputs or []

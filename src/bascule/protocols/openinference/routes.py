@@ -29,6 +29,7 @@ OF_SERVER = {
     "v2/models/stats": ("GET",),
     "v2/repository/index": ("POST",),
     "ground-truth": ("POST",),
+    "get-online-features": ("POST",),
     "invocations": ("POST",),
     "ping": ("GET",),
     "health": ("GET",),

@@ -19,6 +19,7 @@ from bascule.serving.dataplane import DataPlane
 from bascule.serving.http import HttpServer, Limits
 from bascule.serving.http2 import Http2Connection
 from bascule.serving.log import JournalLimits, PredictionLog, TruthLog
+from bascule.serving.log.vectors import FeatureLog
 from bascule.serving.metrics import exposition
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -107,9 +108,10 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     plane.start()
     predictions, truths = PredictionLog(ws.log_folder, journal), TruthLog(ws.log_folder, journal)
-    journals = (predictions.journal, truths.journal)
+    vectors = FeatureLog(ws.log_folder, journal)
+    journals = (predictions.journal, truths.journal, vectors.journal)
     try:
-        server, grpc = build_server(plane, predictions, truths, limits)
+        server, grpc = build_server(plane, predictions, truths, limits, vectors)
         bound = await server.start(host, port)
         if grpc_port is None:
             grpc_port = bound + 1 if port else 0
@@ -133,16 +135,21 @@ async def _serve(
 
 
 def build_server(
-    plane: DataPlane, predictions: PredictionLog, truths: TruthLog, limits: Limits | None = None
+    plane: DataPlane,
+    predictions: PredictionLog,
+    truths: TruthLog,
+    limits: Limits | None = None,
+    vectors: FeatureLog | None = None,
 ) -> tuple[HttpServer, GrpcService]:
     """Return a server that answers the protocol, and what answers it over gRPC. It listens when it is started."""
-    journals = (predictions.journal, truths.journal)
+    journals = (predictions.journal, truths.journal, *([vectors.journal] if vectors is not None else []))
     application = Application(
         plane,
         predictions,
         truths,
         metrics=lambda: exposition(plane, server, journals),
         draining=lambda: server.draining,
+        vectors=vectors,
     )
     server = HttpServer(application.handle, limits)
     server.ticks += [journal.tick for journal in journals]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from starlette.responses import Response
 
 from bascule import __version__
-from bascule.server.prometheus import CONTENT_TYPE, gauge, workspace_lines
+from bascule.server.prometheus import CONTENT_TYPE, STREAMS, gauge, stream_lines, workspace_lines
 from bascule.server.routes import Call, Route
 
 
@@ -31,7 +31,8 @@ def metrics(call: Call[None, None]) -> Response:
     """Figures in Prometheus' text format."""
     context = call.request.scope["bascule.context"]
     build = gauge("bascule_build_info", "This server.", [({"version": __version__}, 1)])
-    lines = chain(build, context.meter.lines(), workspace_lines(call.workspace.catalog))
+    streams = stream_lines(call.workspace.folder / STREAMS)
+    lines = chain(build, context.meter.lines(), workspace_lines(call.workspace.catalog), streams)
     return Response("\n".join(lines) + "\n", headers={"content-type": CONTENT_TYPE})
 
 

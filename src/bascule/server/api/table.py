@@ -11,6 +11,7 @@ from bascule.server.api import (
     privacy,
     runs,
     service,
+    streams,
     tables,
 )
 from bascule.server.routes import join
@@ -20,6 +21,7 @@ API = join(
     history.ROUTES,
     landing.ROUTES,
     tables.ROUTES,
+    streams.ROUTES,
     runs.ROUTES,
     journals.ROUTES,
     models.ROUTES,

@@ -21,7 +21,7 @@ from bascule.errors import Busy
 from bascule.history import Workspace
 from bascule.lake import engine
 from bascule.lake.records import RecordTable
-from bascule.serving.log import predictions, truths
+from bascule.serving.log import predictions, truths, vectors
 from bascule.serving.log.frames import Reading, read_segment
 from bascule.serving.log.journal import seal
 from bascule.serving.log.segment import segment_paths, taken
@@ -35,6 +35,7 @@ DAMAGED = ".damaged"
 TABLES: dict[str, tuple[pa.Schema, Callable[[Iterable[bytes]], pa.Table]]] = {
     predictions.PREDICTIONS: (predictions.SCHEMA, predictions.to_arrow),
     truths.GROUND_TRUTH: (truths.SCHEMA, truths.to_arrow),
+    vectors.SERVED_FEATURES: (vectors.SCHEMA, vectors.to_arrow),
 }
 
 
@@ -58,7 +59,8 @@ class MoveReport:
 
 
 def move_segments(ws: Workspace, *, sealing: bool = False) -> MoveReport:
-    """Move what the inference processes have logged into the record tables `predictions` and `ground_truth`.
+    """Move what the inference processes have logged into the record tables `predictions`, `ground_truth` and
+    `served_features`.
 
     Ground truth is kept once for each (prediction_id, label_time): a row that was sent again is left out.
 

@@ -1,0 +1,171 @@
+"""Events: what a stream's messages must be, and how many of them become columns at once.
+
+A message is a JSON object. The columns that the stream names are read, others are left alone; a column that is
+missing is null. What cannot be read is a `Rejected` with the reason, and never stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from bascule.errors import InputError, suggestion
+from bascule.lake.sources import Rejected
+from bascule.lake.sources.quarantine import bounded
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
+#: What a column may be: the name in the project file, to the Arrow type.
+KINDS: dict[str, pa.DataType] = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "time": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+}
+
+
+class Events(NamedTuple):
+    """A batch of events in columns, and what could not be read."""
+
+    rows: pa.RecordBatch
+    rejected: list[Rejected]
+
+
+class EventType:
+    """The columns of a stream.
+
+    Args:
+        name: the stream, for messages.
+        columns: column to kind, one of `KINDS`.
+        time: the column with each event's moment; it may not be null.
+
+    Raises:
+        InputError: a kind or a column that there is not.
+    """
+
+    def __init__(self, name: str, columns: Mapping[str, str], time: str) -> None:
+        for column, kind in columns.items():
+            if kind not in KINDS:
+                where = f"[stream.{name}] columns.{column}"
+                raise InputError(f"{where}: there is no kind {kind!r}.", hint=suggestion(kind, list(KINDS), "kind"))
+        if time not in columns:
+            hint = suggestion(time, list(columns), "column")
+            raise InputError(f"[stream.{name}] time: there is no column {time!r}.", hint=hint)
+        if columns[time] != "time":
+            hint = 'Write it as text such as 2025-01-31T05:00:00Z, and its kind as "time".'
+            raise InputError(f"[stream.{name}] time: the column {time!r} is of kind {columns[time]!r}.", hint=hint)
+        self.name, self.time, self.columns = name, time, dict(columns)
+        self.schema = pa.schema([(column, KINDS[kind]) for column, kind in columns.items()])
+        self._fields = [f"f{place}" for place in range(len(columns))]
+        self._type = _struct(columns, self._fields, time)
+        self._one = msgspec.json.Decoder(self._type).decode
+        self._lines = msgspec.json.Decoder(self._type).decode_lines
+
+    def read(self, messages: Sequence[bytes], where: Callable[[int], tuple[str, int]]) -> Events:
+        """Read messages: those that fit, in order, as columns; the others with the reason.
+
+        Args:
+            where: from a message's place among them to where it stood at its source: what holds it, and its number.
+        """
+        lines = b"\n".join(messages)
+        try:
+            # Each line is one message, as long as no message has several.
+            found = self._lines(lines) if lines.count(b"\n") == max(len(messages) - 1, 0) else []
+            if len(found) == len(messages):
+                return Events(self._columns(found), [])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
+        found, rejected = [], []
+        for place, message in enumerate(messages):
+            try:
+                found.append(self._one(message))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                text = bounded(message.decode("utf-8", "replace"))
+                rejected.append(Rejected(*where(place), self._told(error), text))
+        return Events(self._columns(found), rejected)
+
+    def read_rows(self, rows: Iterable[Mapping[str, Any]], place: str, first: int) -> Events:
+        """Read rows of texts, as CSV has them, the same way; an empty text is null."""
+        found, rejected = [], []
+        for number, row in enumerate(rows, first):
+            given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
+            try:
+                if None in row:
+                    raise msgspec.ValidationError("It has more fields than the first line")
+                found.append(msgspec.convert(given, self._type, strict=False))
+            except msgspec.MsgspecError as error:
+                raw = bounded(msgspec.json.encode(given).decode())
+                rejected.append(Rejected(place, number, self._told(error), raw))
+        return Events(self._columns(found), rejected)
+
+    def read_arrow(self, rows: pa.Table) -> pa.RecordBatch:
+        """Read an Arrow table: its columns are cast where nothing is lost.
+
+        Raises:
+            InputError: a column does not fit, or the time is null somewhere.
+        """
+        columns = []
+        for field in self.schema:
+            if field.name not in rows.column_names:
+                columns.append(pa.nulls(rows.num_rows, field.type))
+                continue
+            column = rows.column(field.name)
+            try:
+                columns.append(column.cast(field.type).combine_chunks())
+            except (pa.ArrowException, ValueError) as error:
+                message = (
+                    f"Column {field.name!r} is {column.type}, and should be of kind {self.columns[field.name]}: {error}"
+                )
+                raise InputError(message, hint=f"Cast it, or change [stream.{self.name}] columns.") from None
+        batch = pa.RecordBatch.from_arrays([_array(one) for one in columns], schema=self.schema)
+        if batch.column(self.time).null_count:
+            raise InputError(f"Column {self.time!r}, the events' time, is null in some row.", hint="Give each a time.")
+        return batch
+
+    def aligned(self, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+        """Put batches that were read before into the columns that there are now; what they lack is null."""
+        if all(batch.schema == self.schema for batch in batches):
+            return pa.Table.from_batches(batches, self.schema)
+        return pa.Table.from_batches([self.read_arrow(pa.Table.from_batches([one])) for one in batches], self.schema)
+
+    def empty_batch(self) -> Events:
+        """No events."""
+        return Events(self._columns([]), [])
+
+    def _columns(self, found: Sequence[Any]) -> pa.RecordBatch:
+        arrays = [
+            pa.array([getattr(one, name) for one in found], field.type)
+            for name, field in zip(self._fields, self.schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _told(self, error: Exception) -> str:
+        return f"{str(error).rstrip('.')}."
+
+
+def _array(column: Any) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
+def _struct(columns: Mapping[str, str], names: Sequence[str], time: str) -> type[Any]:
+    from datetime import date, datetime
+
+    kinds: dict[str, Any] = {
+        "text": str,
+        "integer": Annotated[int, msgspec.Meta(ge=_LEAST, le=_MOST)],
+        "number": float,
+        "boolean": bool,
+        "time": datetime,
+        "date": date,
+    }
+    fields: list[Any] = []
+    for name, (column, kind) in zip(names, columns.items(), strict=True):
+        fields.append((name, kinds[kind]) if column == time else (name, kinds[kind] | None, None))
+    renamed = dict(zip(names, columns, strict=True))
+    return msgspec.defstruct("Event", fields, rename=renamed, kw_only=True, gc=False)

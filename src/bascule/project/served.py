@@ -1,0 +1,181 @@
+"""Features of a branch in its online store, asked for by people: bringing them up to date, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import msgspec
+
+from bascule.catalog import now
+from bascule.errors import InputError, NotFound
+from bascule.features import FeatureSet, bind_view, materialise, open_online
+from bascule.features.definitions import entity_of
+from bascule.features.materialise import MaterialiseReport
+from bascule.features.online.inputs import read_key
+from bascule.features.online.vectors import Vectors, keep_set
+from bascule.project.definitions import (
+    definitions_read,
+    entities,
+    feature_set,
+    tables_read,
+    view_tables,
+    views,
+)
+from bascule.project.file import ProjectFile
+from bascule.project.place import Place
+from bascule.project.tables import opened_tables
+from bascule.serving.features import FeatureServer
+
+Progress = Callable[[str, int, int], None]
+
+
+class Materialised(msgspec.Struct, frozen=True, kw_only=True):
+    """What was brought up to date, view by view, and where."""
+
+    branch: str
+    store: str
+    views: MaterialiseReport
+
+
+def service_views(project: ProjectFile) -> list[str]:
+    """Return the views of the project's services that its model does not read."""
+    known, read = project.views(), set()
+    if project.training is not None and project.model is not None:
+        read = {path.removeprefix("features/") for path in definitions_read(project)}
+    named = {one.split(".")[0] for service in project.service.values() for one in service.features}
+    return sorted(name for name in named if name in known and name not in read)
+
+
+def views_tables(project: ProjectFile, names: Sequence[str]) -> list[str]:
+    """Return the tables that some views read."""
+    return sorted({table for name in names for table in view_tables(project, name)})
+
+
+def views_set(project: ProjectFile, connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> FeatureSet:
+    """Return some views, bound to the types that their queries give: what a store needs to hold them.
+
+    Raises:
+        InputError: a view's SQL cannot be run, or lacks a column that it names.
+    """
+    known, about = {view.name: view for view in views(project)}, entities(project)
+    bound = tuple(bind_view(connection, known[name], entity_of(known[name], about)) for name in names)
+    used = {view.entity for view in bound}
+    return FeatureSet(
+        name=project.project.name,
+        entities=tuple(entity for entity in about if entity.name in used),
+        views=bound,
+        request=None,
+        columns={},
+        features=(),
+        types={},
+        prediction_time="",
+    )
+
+
+def materialise_features(
+    place: Place,
+    names: Sequence[str] = (),
+    *,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> Materialised:
+    """Bring the branch's online store up to its tables; `OpenProject.materialise` says more."""
+    project = place.file
+    chosen = _views(project, names)
+    first, last = moment_of(since, "since"), moment_of(until, "until")
+    if first is not None and full:
+        raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
+    if first is not None and last is not None and last < first:
+        raise InputError(f"until ({until}) is before since ({since}).", hint="Turn them around.")
+    tables = views_tables(project, chosen)
+    learns = project.training is not None and project.model is not None and bool(project.request_views())
+    if learns:
+        tables = sorted({*tables, *tables_read(project)})
+    store = open_online(place.workspace.online, place.branch)
+    with opened_tables(place.workspace, place.branch, tables) as connection:
+        wanted = views_set(project, connection, chosen)
+        report = materialise(connection, wanted, store, last, progress, since=first, full=full)
+        if learns:
+            keep_set(store, feature_set(project, connection))
+    return Materialised(branch=place.branch, store=_shown(place), views=report)
+
+
+def get_online_features(
+    place: Place,
+    features: Sequence[str] | str,
+    entity_rows: Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[Any]],
+    *,
+    at: str | datetime | None = None,
+    full_feature_names: bool = False,
+) -> Vectors:
+    """Read features of the branch from its online store; `OpenProject.get_online_features` says more."""
+    asked = [features] if isinstance(features, str) else list(features)
+    moment = moment_of(at, "at")
+    server = FeatureServer(place.workspace)
+    reader = server.reader(place.branch, asked, full_feature_names)
+    columns = _columns(entity_rows, reader.feature_set.columns)
+    return reader.read(columns, now() if moment is None else moment)
+
+
+def _columns(
+    given: Sequence[Mapping[str, Any] | str] | Mapping[str, Sequence[Any]], types: Mapping[str, str]
+) -> dict[str, list[Any]]:
+    if isinstance(given, Mapping):
+        return {name: list(values) for name, values in given.items()}
+    rows = [_read_row(row, types) if isinstance(row, str) else row for row in given]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _read_row(text: str, types: Mapping[str, str]) -> dict[str, Any]:
+    """Read `user_id=1,shop=a`."""
+    row: dict[str, Any] = {}
+    for part in text.split(","):
+        name, found, value = part.partition("=")
+        if not found:
+            raise InputError(f"{text!r} names no entity.", hint="Write KEY=VALUE, or KEY=VALUE,KEY=VALUE.")
+        read = read_key(types.get(name, "VARCHAR"), value)
+        row[name] = value if read is None else read
+    return row
+
+
+def _views(project: ProjectFile, names: Sequence[str]) -> list[str]:
+    """Views by name, and those of services; all of the project's by default."""
+    known, found = project.views(), []
+    for name in names:
+        service = name.removeprefix("service:").partition("@")[0]
+        if name in known:
+            found.append(name)
+        elif service in project.service:
+            found += [one.split(".")[0] for one in project.service[service].features]
+        else:
+            raise NotFound("feature view or service", name, [*known, *project.service])
+    if not names:
+        found = list(known)
+    if not found:
+        raise InputError("The project has no feature views.", hint="Write [features.NAME] into bascule.toml.")
+    return [name for name in dict.fromkeys(found) if name in known]
+
+
+def moment_of(given: str | datetime | None, key: str) -> int | None:
+    """Return a time as microseconds since 1970 UTC. Raises `InputError` that names the key."""
+    if given is None:
+        return None
+    try:
+        found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    except ValueError:
+        hint = "Write it as 2013-07-01 or 2013-07-01T14:00:00Z."
+        raise InputError(f"{key} is {given!r}, which is not a time.", hint=hint) from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return round((found - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+
+
+def _shown(place: Place) -> str:
+    location = str(place.workspace.online)
+    scheme, found, rest = location.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else location

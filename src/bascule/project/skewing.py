@@ -1,0 +1,126 @@
+"""Skew of a branch's features: what was answered, compared with the join over its tables; kept, and alerted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from bascule.catalog import now
+from bascule.errors import NotFound
+from bascule.features import Entity, open_online
+from bascule.features.online import ViewRecord
+from bascule.monitoring.alerts import Alert, read_alerts, update_alerts
+from bascule.monitoring.points import SKEW, newest_windows, take_turns, write_points
+from bascule.monitoring.skew import MONITOR, FeatureSkew, measure_skew, monitor_of
+from bascule.project.definitions import read_by_query
+from bascule.project.place import Place
+from bascule.project.querying import logged
+from bascule.project.sections import Skew
+from bascule.project.served import moment_of
+from bascule.project.tables import opened_tables
+
+MOST = 100_000
+SPAN = 7 * 86_400_000_000
+
+
+class SkewReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared.
+
+    Attributes:
+        rows: answers that were compared; `left_out` more there were.
+        limit: the share of a feature's rows that may differ.
+        features: each feature, day by day.
+        firing: ids of the alerts that are open now.
+    """
+
+    branch: str
+    since: int
+    rows: int
+    left_out: int
+    limit: float
+    features: tuple[FeatureSkew, ...]
+    firing: tuple[str, ...]
+
+    @property
+    def exceeded(self) -> list[str]:
+        """The features that exceed the limit."""
+        return list(dict.fromkeys(one.feature for one in self.features if one.breach))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        features = [{**msgspec.to_builtins(one), "share": one.share} for one in self.features]
+        return {**msgspec.to_builtins(self), "features": features, "exceeded": self.exceeded}
+
+
+def feature_skew(place: Place, *, since: str | datetime | None = None, limit: float | None = None) -> SkewReport:
+    """Compare what was served with the offline join; `OpenProject.feature_skew` says more."""
+    rules = place.file.monitoring.skew if place.file.monitoring is not None else Skew()
+    allowed = rules.limit if limit is None else limit
+    asked = moment_of(since, "since")
+    first = now() - SPAN if asked is None else asked
+    records = _records(place)
+    served, left_out = _served(place, first)
+    views = [(record.bound, Entity(record.entity, record.keys)) for record in records if record.bound is not None]
+    tables = sorted({table for view, _ in views for table in read_by_query(view.sql)})
+    with opened_tables(place.workspace, place.branch, tables) as connection:
+        found = measure_skew(connection, views, served, allowed, rules.minimum_rows)
+    firing = _kept(place, found, allowed)
+    return SkewReport(
+        branch=place.branch,
+        since=first,
+        rows=served.num_rows,
+        left_out=left_out,
+        limit=allowed,
+        features=tuple(found),
+        firing=tuple(alert.id for alert in firing),
+    )
+
+
+def _records(place: Place) -> list[ViewRecord]:
+    if not place.workspace.has_online:
+        raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
+    for branch in dict.fromkeys((place.branch, "main")):
+        with open_online(place.workspace.online, branch).snapshot() as snapshot:
+            newest = {one.view: one for one in sorted(snapshot.views(), key=lambda record: record.updated_at)}
+        if newest:
+            return list(newest.values())
+    raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
+
+
+def _served(place: Place, since: int) -> tuple[pa.Table, int]:
+    """Answers of the branch: feature vectors, and inputs of models that were joined by keys."""
+    sql = f"""
+WITH answers AS (
+  SELECT "at", as_of, keys, features FROM records.served_features WHERE branch = $branch
+  UNION ALL
+  SELECT "at", event_time, inputs, features FROM predictions
+  WHERE branch = $branch AND list_has_any(
+    list_filter(json_keys(features), lambda name: contains(name, '__')),
+    list_filter(json_keys(features), lambda name: NOT list_contains(json_keys(inputs), name)))
+)
+SELECT "at", as_of, keys, features, count(*) OVER () AS n FROM answers
+WHERE epoch_us("at") >= $since ORDER BY hash(keys), "at" LIMIT {MOST}"""
+    with logged(place.workspace) as connection:
+        table = _run(connection, sql, {"branch": place.branch, "since": since})
+    total = table.column("n")[0].as_py() if table.num_rows else 0
+    return table.drop_columns(["n"]), total - table.num_rows
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> pa.Table:
+    return connection.sql(sql, params=values).to_arrow_table()
+
+
+def _kept(place: Place, found: list[FeatureSkew], limit: float) -> list[Alert]:
+    """Write the points, and open, update and resolve the alert, in one transaction."""
+    monitor = monitor_of()
+    with place.workspace.catalog.write() as conn:
+        take_turns(conn)
+        newest = newest_windows(conn, place.branch, MONITOR)
+        points = [one.as_point(limit) for one in found]
+        write_points(conn, place.branch, MONITOR, points, {SKEW: {point.start for point in points}})
+        update_alerts(conn, place.branch, monitor, newest, lambda point: point.value or 0.0)
+        return read_alerts(conn, place.branch, MONITOR, firing=True)

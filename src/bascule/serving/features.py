@@ -1,0 +1,142 @@
+"""Feature vectors of a branch: which store, which features a service means now, and readers that are kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bascule.errors import InputError, NotFound
+from bascule.features import FeatureSet, OnlineReader, open_online
+from bascule.features.online import OnlineStore
+from bascule.features.online.vectors import VectorReader, holds, kept_set
+from bascule.history import Workspace
+from bascule.serving.log.vectors import SAMPLE
+
+MAIN = "main"
+FRESH_S = 1.0  # how long a reader goes on before it looks whether the definitions have changed
+KEPT = 256
+
+
+class FeatureServer:
+    """Readers by what was asked for. It may be used from several threads.
+
+    A branch's features are read as the branch has them; one that never materialised any reads those of `main`.
+    """
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._readers: dict[tuple[str, tuple[str, ...], bool], tuple[float, VectorReader]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def far(self) -> bool:
+        """Whether a read waits for a server."""
+        return bool(self._ws.settings.online)
+
+    def known(self, branch: str, features: Sequence[str], full_names: bool) -> VectorReader | None:
+        """Return a reader that was asked for within the last second, at once."""
+        found = self._readers.get((branch, tuple(features), full_names))
+        return found[1] if found is not None and time.monotonic() - found[0] < FRESH_S else None
+
+    def reader(self, branch: str, features: Sequence[str], full_names: bool = False) -> VectorReader:
+        """Return a reader of features and services (`service:name`, or a name that is no view).
+
+        Raises:
+            NotFound: there is no such branch, service, view or feature.
+            InputError: two features would have one name.
+        """
+        key = (branch, tuple(features), full_names)
+        with self._lock:
+            found = self.known(*key)
+            if found is None:
+                store = self._store(branch)
+                found = VectorReader(store, self._named(branch, features), full_names, kept_set(store))
+                found.sample = self.sample(branch, features)
+                if len(self._readers) >= KEPT:
+                    self._readers.clear()
+                self._readers[key] = (time.monotonic(), found)
+        return found
+
+    def sample(self, branch: str, features: Sequence[str]) -> float:
+        """Return which share of the keys is logged: what the service says that was asked for, else a tenth."""
+        if len(features) == 1 and features[0].startswith("service:"):
+            name = features[0].removeprefix("service:").partition("@")[0]
+            return float((self._ws.history.read(branch, f"services/{name}") or {}).get("sample", SAMPLE))
+        return SAMPLE
+
+    def _store(self, branch: str) -> OnlineStore:
+        if not self._ws.has_online:
+            raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
+        store = open_online(self._ws.online, branch)
+        if branch != MAIN:
+            with store.snapshot() as snapshot:
+                if not snapshot.views():
+                    return open_online(self._ws.online, MAIN)
+        return store
+
+    def _named(self, branch: str, features: Sequence[str]) -> list[str]:
+        services: Mapping[str, Any] | None = None
+        found: list[str] = []
+        for asked in features:
+            name = asked.removeprefix("service:").partition("@")[0]
+            if name == asked and any(mark in asked for mark in (":", ".", "__")):
+                found.append(asked)
+                continue
+            if services is None:
+                entries = self._ws.history.entries(branch, "services/")
+                services = {path.removeprefix("services/"): service for path, service in entries}
+            if name in services:
+                self._check_version(asked, services[name])
+                found += services[name]["features"]
+            elif asked.startswith("service:"):
+                raise NotFound("feature service", name, list(services))
+            else:
+                found.append(asked)
+        return found
+
+    def _check_version(self, asked: str, service: Mapping[str, Any]) -> None:
+        version = asked.partition("@")[2]
+        if version and version != str(service["version"]):
+            raise InputError(
+                f"Feature service {service['name']!r} has version {service['version']}, not {version}.",
+                hint="Ask the branch or tag that has it, or leave the version out.",
+            )
+
+
+class BranchReader:
+    """Reads a model's features on a branch: the branch's own once it has them, till then those of `main`.
+
+    Features that `main` does not have either are read from the first branch that has them: a preview of new ones.
+
+    Raises:
+        NotFound: none has them.
+    """
+
+    def __init__(self, ws: Workspace, branch: str, feature_set: Mapping[str, Any]) -> None:
+        self.feature_set = msgspec.convert(dict(feature_set), FeatureSet)
+        self.far = bool(ws.settings.online)
+        others = [ref.name for ref in ws.history.branches()]
+        self._stores = [open_online(ws.online, name) for name in dict.fromkeys((branch, MAIN, *others))]
+        self._place, self._looked = len(self._stores), 0.0
+        self._reader = self._found()
+
+    def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
+        """Return for each row the features' values; see `OnlineReader.read`."""
+        if self._place and time.monotonic() - self._looked > FRESH_S:
+            self._reader = self._found()
+        return self._reader.read(rows, at)
+
+    def _found(self) -> OnlineReader:
+        self._looked = time.monotonic()
+        for place, store in enumerate(self._stores[: self._place]):
+            if holds(store, self.feature_set):
+                self._reader, self._place = OnlineReader(self.feature_set, store), place
+                return self._reader
+        if self._place == len(self._stores):
+            names = [view.name for view in self.feature_set.views]
+            raise NotFound("materialised feature view", ", ".join(names), hint="Run: bascule run")
+        return self._reader
