@@ -56,15 +56,16 @@ from datetime import timedelta
 from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64
 user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
+source = FileSource(path="rows.parquet", timestamp_field="happened")
 few = FeatureView(
     name="few", entities=[user], ttl=timedelta(days=0),
     schema=[Field(name=f"f{n}", dtype=Float64) for n in range(5)],
-    source=FileSource(path="rows.parquet", timestamp_field="happened"),
+    source=source,
 )
 rows = FeatureView(
     name="rows", entities=[user], ttl=timedelta(days=0),
     schema=[Field(name=f"f{n}", dtype=Float64) for n in range(20)],
-    source=FileSource(path="rows.parquet", timestamp_field="happened"),
+    source=source,
 )
 ''')
 subprocess.run([str(Path(sys.executable).parent / "feast"), "apply"], cwd=folder, check=True, capture_output=True)

@@ -13,14 +13,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
 
 import bascule as api
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.protocols.openinference.worker import build_server
+from bascule.server import ServerSettings
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.log import PredictionLog, TruthLog
 from bascule.serving.log.vectors import FeatureLog
+from bascule.web import create_app
 from tests.serving.servers import Running
 
 Bascule = Callable[..., Any]
@@ -198,6 +201,12 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     alerts = bascule("sql", "select measure, subject, status from alerts", "--json").json()
     assert alerts == [{"measure": "skew", "subject": "weather__rain", "status": "firing"}]
     assert len(bascule("sql", "select * from served_features", "--json").json()) == 6
+    ws = Workspace.open(serving)
+    browser = TestClient(create_app(ws, ServerSettings()), base_url="http://127.0.0.1:7400")
+    page = browser.get(f"/alerts/{said.json()['firing'][0]}").text
+    assert "weather__rain" in page
+    assert "/monitoring/served" not in page  # there is no page of a monitor that no deployment has
+    ws.close()
     assert bascule("features", "skew", "--limit", "1").code == 0
     forgotten = bascule("forget", "depots", "depot=north", "--reason", "asked", "--json")
     assert forgotten.code == 0, forgotten.err

@@ -17,6 +17,7 @@ import duckdb
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bascule.errors import InputError
 from bascule.features.columns import body, first_line, microseconds, quoted
@@ -219,21 +220,22 @@ class _Run:
     ) -> Iterable[tuple[bytes, bytes]]:
         names = self._names(track, batch)
         values = part.encode(batch.drop_columns(["__spread"]))
-        if counting is not None:
-            self._count(names, batch.column("__spread").to_numpy(), counting)
+        if counting is not None and names:
+            self._count(names, batch, counting)
         self._written += batch.num_rows
         self._bytes += sum(map(len, values)) + sum(map(len, names))
         return zip(names, values, strict=True)
 
-    def _count(self, names: list[bytes], buckets: np.ndarray, changes: Changes) -> None:
+    def _count(self, names: list[bytes], batch: pa.RecordBatch, changes: Changes) -> None:
         """Count the keys of each bucket: rows come in runs of one key."""
-        before = self._last
-        first = np.empty(len(names), dtype=bool)
-        for place, name in enumerate(names):
-            key = name[:-8]
-            first[place] = key != before
-            before = key
-        self._last = before
+        first = np.zeros(len(names), dtype=bool)
+        for key in self.entity.keys:
+            column = batch.column(key)
+            same = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
+            first[1:] |= ~same.to_numpy(zero_copy_only=False)
+        first[0] = names[0][:-8] != self._last
+        self._last = names[-1][:-8]
+        buckets = batch.column("__spread").to_numpy()
         changes.prints[:, 2] += np.bincount(buckets[first], minlength=BUCKETS).astype(np.uint64)
 
     def _names(self, track: bytes, batch: pa.RecordBatch) -> list[bytes]:

@@ -22,7 +22,7 @@ from bascule.features.definitions import SEPARATOR, Entity, FeatureView
 from bascule.monitoring.monitors import DriftRules, Monitor, QualityRules
 from bascule.monitoring.points import SKEW, Point
 
-MONITOR = "features"
+MONITOR = "served features"  # no deployment, and so no other monitor, has a name with a space
 DAY = 86_400_000_000
 CLOSE = 1e-9
 _AT = "served_as_of"

@@ -263,7 +263,7 @@ class FeatureVerbs(Bound):
         """Compare features that were served with what the offline join gives for the same keys at the same times.
 
         Answers of feature services (of sampled keys) and inputs that models were joined with, day by day. The shares
-        that differ are kept as points of the monitor `features`, and an alert is open while one exceeds its limit.
+        that differ are kept as points of the monitor `served features`; an alert is open while one exceeds its limit.
 
         Args:
             since: answers from this time on; the last seven days by default.

@@ -183,7 +183,7 @@ class RedisSnapshot:
     def prefixes(self, track: bytes) -> Iterator[bytes]:
         """The timelines of a track, in the order of their entity keys. It looks at all keys of the server."""
         server = self._store.server
-        found = sorted(server.matching(server.key(track)))
+        found = sorted(set(server.matching(server.key(track))))  # a scan may name one twice
         for start in range(0, len(found), 1000):
             some = found[start : start + 1000]
             newest = self.newest_many([(prefix, NEWEST) for prefix in some])
