@@ -44,7 +44,7 @@ def sql(
     from bascule.project.querying import ask
 
     place = common.open().place
-    names, rows, more = ask(place.workspace, query, at or place.branch, limit, role)
+    names, rows, more = ask(place.workspace, query, at or place.branch, limit, role or None)
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
