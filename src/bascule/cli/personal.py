@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, AtLeastOne, Common
 from bascule.cli.output import answer, columns
+from bascule.counting import counted
 
 pii = App(name="pii", help="Personal data: find it in a table, tag it in the contract, see how roles read it.")
 
@@ -105,10 +106,11 @@ def anonymise(
     )
     report = done.report
     lines = [
-        f"{report['rows']:,} rows in {report['classes']:,} classes are {done.table} on {done.branch} now: "
+        f"{counted(report['rows'], 'row')} in {counted(report['classes'], 'class', 'classes')} are "
+        f"{done.table} on {done.branch} now: "
         f"k = {report['k']}" + (f", l = {report['l']}." if report["l"] is not None else "."),
         f"Information lost: {report['penalty']:.1%} of the quasi-identifiers' extent, "
-        f"{report['suppressed']:,} rows suppressed.",
+        f"{counted(report['suppressed'], 'row')} suppressed.",
         *(f"  {name}: {share:.1%}" for name, share in report["penalty_by_column"].items()),
     ]
     if done.dropped:
