@@ -23,7 +23,10 @@ def scan(
     sure: Annotated[float, Parameter(help="Tag what is found with at least this confidence, 0 to 1.")] = 0.7,
     rows: Annotated[AtLeastOne, Parameter(help="Look at so many rows, at most.")] = 20_000,
     region: Annotated[str | None, Parameter(help="Know national phone numbers of a country, too, such as DE.")] = None,
-    language: Annotated[str | None, Parameter(help="Look for names in free text, too, such as en.")] = None,
+    nlp: Annotated[
+        str | None,
+        Parameter(help="Look for names in free text, too: a spaCy pipeline, presidio:en or module:function."),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Look for personal data in a table: by patterns, check digits, names and types of columns. No value is shown.
@@ -31,7 +34,7 @@ def scan(
     Args:
         table: the table.
     """
-    found = common.open().scan_pii(table, write=write, sure=sure, rows=rows, region=region, language=language)
+    found = common.open().scan_pii(table, write=write, sure=sure, rows=rows, region=region, nlp=nlp)
     lines = [
         (
             one.column,
