@@ -78,6 +78,7 @@ schema:
 """
 
 
+@pytest.mark.slow
 def test_a_role_is_not_told_what_it_reads_masked(
     serving: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

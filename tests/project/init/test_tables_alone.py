@@ -23,6 +23,7 @@ def write(place: Path, *names: str) -> None:
         (place / name).write_text("id,email\n" + "".join(f"{n},p{n}@example.org\n" for n in range(60)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "given"), [("data", ("data",)), ("data", ()), (".", ())])
 def test_data_without_a_label(folder: Path, bascule: Bascule, data: str, given: tuple[str, ...]) -> None:
     write(folder / data, "people.csv")
@@ -40,6 +41,7 @@ def test_data_without_a_label(folder: Path, bascule: Bascule, data: str, given: 
     assert "Nothing to do" in bascule("run").out
 
 
+@pytest.mark.slow
 def test_nothing_at_all(folder: Path, bascule: Bascule) -> None:
     said = bascule("init", "--json")
     assert said.code == 0
@@ -50,6 +52,7 @@ def test_nothing_at_all(folder: Path, bascule: Bascule) -> None:
     assert bascule("init").code == 2  # there is a project by now
 
 
+@pytest.mark.slow
 def test_pages_are_written_without_a_label(folder: Path, bascule: Bascule) -> None:
     write(folder / "data", "people.csv")
     assert bascule("init", "data", "--profile").code == 0
