@@ -165,7 +165,8 @@ def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
         workspace.store.get(name)
         checked += 1
     if not missing:
-        yield Finding("blobs", "ok", f"{len(needed)} are needed and there" + (f", {checked} read" if deep else ""))
+        told = f"{counted(len(needed), 'blob')} needed and there"
+        yield Finding("blobs", "ok", f"{told}, {checked} read" if deep else told)
 
 
 def _needed_blobs(workspace: Workspace) -> dict[str, str]:
