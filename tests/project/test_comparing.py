@@ -161,7 +161,7 @@ class TestForms:
     def test_names_only(self, ingested: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bascule.project.comparing.Lake.diff", lambda *_, **__: 1 / 0)
         said = bascule("diff", "main~1", "main", "--stat")
-        assert said.out == "~ tables/orders  +1 rows (2,401 in all)\n"
+        assert said.out == "~ tables/orders  +1 row (2,401 in all)\n"
 
     @pytest.mark.slow
     def test_paths(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:

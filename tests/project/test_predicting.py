@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bascule.history import Workspace
+
 Bascule = Callable[..., Any]
 
 
@@ -61,3 +63,48 @@ def test_what_is_not_in_service_does_not_answer(trained: Path, bascule: Bascule)
     said = bascule("predict", "delays", "--example")
     assert said.code == 2
     assert "bascule deploy delays" in said.err
+
+
+HIDES = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: orders
+version: 1.0.0
+status: active
+schema:
+  - name: orders
+    properties:
+      - {name: weight, classification: pii}
+"""
+
+
+@pytest.mark.slow
+def test_a_role_is_not_told_what_it_reads_masked(
+    serving: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = Workspace.open(serving)
+    value = {"kind": "contract", "table": "orders", "text": HIDES, "file": "contracts/orders.yaml"}
+    ws.history.commit("main", {"contracts/orders": value}, message="The weight is personal")
+    ws.close()
+    seen = bascule("predict", "delays", "--example", "--json").json()
+    rows = "select *, ordered_at as prediction_time from orders"
+    made = bascule("training-set", "get", rows, "--name", "all", "--json")
+    assert made.code == 0, made
+    monkeypatch.setenv("BASCULE_ROLE", "reader")
+    hidden = bascule("predict", "delays", "--example", "--json").json()
+    assert hidden["output"] == seen["output"]
+    assert hidden["inputs"] == seen["inputs"] | {"weight": "(hidden)"}
+    told = bascule("predict", "delays", "--example", "weight=3.5", "--json").json()
+    assert told["inputs"]["weight"] == 3.5
+    for asked in (
+        ("predict", "orders", "--model", "delays@1"),
+        ("training-set", "show", "all", "--output", "rows.parquet"),
+    ):
+        refused = bascule(*asked)
+        assert refused.code == 2
+        assert "the role reader reads" in refused.err
+    assert not Path("rows.parquet").exists()
+    assert "orders_scored" not in bascule("status", "--json").out
+    monkeypatch.setenv("BASCULE_ROLE", "")
+    assert bascule("training-set", "show", "all", "--output", "rows.parquet").code == 0
+    assert bascule("sql", "select 1 as n", "--json").json() == [{"n": 1}]

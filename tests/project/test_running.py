@@ -43,7 +43,7 @@ def ran(bascule: Bascule, *arguments: object) -> set[str]:
 def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule) -> None:
     said = bascule("run")
     assert said.code == 0
-    assert "Nothing to do on branch main: none of 11 steps has a changed input" in said.out
+    assert "Nothing to do on branch main: no step of 11 has a changed input" in said.out
     assert "= train           nothing that it reads has changed" in said.err
     assert "= ingest:orders   every file is in it (2,400 rows)" in said.err
     assert "= define          7 definitions are as the files say" in said.err

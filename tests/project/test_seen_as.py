@@ -64,6 +64,7 @@ def shop(folder: Path, bascule: Callable[..., Any]) -> Path:
         (("diff", "main~1", "main", "--json"), "(hidden)"),
         (("contract", "test", "people", "--branch", "open"), "•••"),
         (("profile", "people", "--at", "open", "--json"), "email"),
+        (("profile", "people", "--at", "open", "--against", "main~1", "--json"), "email"),
         (("table", "show", "people"), "email"),
     ],
 )

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment, say
+from bascule.counting import counted
 
 MOST_CLASSES = 5
 MOST_METRICS = 3
@@ -44,7 +45,7 @@ def sql(
     from bascule.project.querying import ask
 
     place = common.open().place
-    names, rows, more = ask(place.workspace, query, at or place.branch, limit, role)
+    names, rows, more = ask(place.workspace, query, at or place.branch, limit, role or None)
     document = [dict(zip(names, row, strict=True)) for row in rows]
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
@@ -113,7 +114,7 @@ def predict(
         if values or example:
             raise InputError("A table is scored as it is.", hint="Leave COLUMN=VALUE and --example out.")
         scored = common.open().predict_table(name, model, into=into, where=where)
-        text = f"{scored.source} scored by {scored.model}: {scored.change.rows:,} rows in {scored.table}"
+        text = f"{scored.source} scored by {scored.model}: {counted(scored.change.rows, 'row')} in {scored.table}"
         answer(common, scored.as_dict(), text)
         return
     if into is not None or where:
@@ -217,13 +218,15 @@ def _chain(chain: dict[str, Any]) -> str:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
         lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
     lines.append(
-        f"training set  {t['name']}, {t['rows']:,} rows, {len(t['features'])} features, commit {t['commit'][:10]}"
+        f"training set  {t['name']}, {counted(t['rows'], 'row')}, {counted(len(t['features']), 'feature')}, "
+        f"commit {t['commit'][:10]}"
     )
     for path, table in chain["tables"].items():
         checks = chain["contracts"].get(path) or {"checks": 0, "passed": 0}
         held = f"contract {checks['passed']}/{checks['checks']}" if checks["checks"] else "no contract"
         lines.append(
-            f"  {path:20} {table['rows']:>9,} rows  snapshot {table['snapshot']}  commit {table['commit'][:10]}  {held}"
+            f"  {path:20} {counted(table['rows'], 'row'):>14}  snapshot {table['snapshot']}  "
+            f"commit {table['commit'][:10]}  {held}"
         )
     lines += ["people", *(f"  {who}" for who in chain["people"]["names"])]
     return "\n".join(lines)

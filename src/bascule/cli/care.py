@@ -9,6 +9,13 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment
+from bascule.counting import counted
+
+# Why something that names a forgotten subject stays, by its place.
+WHY_KEPT = {
+    "journals of scripts": "they run on; repeat this when they have ended",
+    "models and files of the history": "versions name them; let go of these, or see [forget] policy",
+}
 
 audit = App(name="audit", help="The audit log: who changed what, and that nobody changed the log.")
 
@@ -19,7 +26,7 @@ def verify(*, common: Common = COMMON) -> int:
     report = common.open().verify_audit()
     document = {"entries": report.entries, "ok": report.ok, "first_bad": report.first_bad, "head": report.head}
     text = (
-        f"The audit log is whole: {report.entries} entries, head {report.head[:16]}."
+        f"The audit log is whole: {counted(report.entries, 'entry')}, head {report.head[:16]}."
         if report.ok
         else f"Entry {report.first_bad} of {report.entries} is not what was written; what follows it proves nothing."
     )
@@ -79,13 +86,14 @@ def migrate(
     verb = "would go" if dry_run else "went"
     lines = []
     if done.catalog != done.former_catalog:
-        lines.append(f"{sum(done.rows.values()):,} rows {verb} from {done.former_catalog} to {done.catalog}.")
+        lines.append(f"{counted(sum(done.rows.values()), 'row')} {verb} from {done.former_catalog} to {done.catalog}.")
     if done.storage != done.former_storage:
         size = (done.blob_bytes + done.file_bytes) / 1e6
-        what = f"{done.blobs:,} blobs and {done.files:,} files of tables ({size:,.1f} MB)"
+        what = f"{counted(done.blobs, 'blob')} and {counted(done.files, 'file')} of tables ({size:,.1f} MB)"
         lines.append(f"{what} {verb} from {done.former_storage} to {done.storage}.")
     lines.append(
-        f"{done.commits:,} commits, {done.branches} branches and tags, {done.audit_entries:,} audit entries to "
+        f"{counted(done.commits, 'commit')}, {counted(done.branches, 'branch or tag', 'branches and tags')}, "
+        f"{counted(done.audit_entries, 'audit entry')} to "
         f"{done.audit_head[:16]}: {'as they are' if dry_run else 'proven to be the same'}."
     )
     if done.left:
@@ -118,14 +126,19 @@ def forget(
         raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
     values = {column: value for column, _, value in pairs}
     done = common.open().forget(table, values, dry_run=dry_run, reason=reason, despite_hold=despite_hold)
-    report, verb = done.report, "would be" if dry_run else "were"
+    report = done.report
     lines = [
-        f"{report.rows:,} rows in {len(report.files)} files of {table} {verb} removed, "
-        f"from {len(report.commits)} commits.",
-        *(f"  {place.rows:,} rows or keys of {place.place} {verb} removed" for place in report.elsewhere),
+        f"{counted(report.rows, 'row')} in {counted(len(report.files), 'file')} of {table} "
+        f"{_verb(report.rows, dry_run)} removed, from {counted(len(report.commits), 'commit')}.",
+        *(
+            f"  {counted(place.rows, 'row or key', 'rows or keys')} of {place.place} "
+            f"{_verb(place.rows, dry_run)} removed"
+            for place in report.elsewhere
+        ),
         *(f"  {name} learned from them" for name in done.models),
         *(
-            f"  {place.rows:,} entries of the {place.place} name the subject, and stay: they prove"
+            f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: "
+            f"{WHY_KEPT.get(place.place, 'it proves what happened')}"
             for place in done.kept
         ),
         *_followed(done.action),
@@ -133,6 +146,10 @@ def forget(
     if report.id:
         lines.append(f"Proof: {report.id} in the audit log.")
     answer(common, done.as_dict(), "\n".join(lines))
+
+
+def _verb(count: int, dry_run: bool) -> str:
+    return "would be" if dry_run else "was" if count == 1 else "were"
 
 
 def _followed(action: Mapping[str, Any]) -> list[str]:

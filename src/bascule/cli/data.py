@@ -43,8 +43,8 @@ def ingest(
         source: a file, a folder, a pattern such as 'data/flights/*.csv', or an address: https://…, s3://…,
             postgresql://…, mysql://…, sqlite://…, kafka://…, python://module:function.
     """
+    from bascule.counting import counted
     from bascule.errors import InputError
-    from bascule.project.words import counted
 
     if tolerate is not None and not 0 <= tolerate < 1:
         raise InputError(f"--tolerate is {tolerate:g}.", hint="Give a share from 0 to below 1, such as 0.01 for 1 %.")
@@ -68,7 +68,7 @@ def ingest(
     if batch.commit is None:
         answer(common, document, f"{table} has all of it already; nothing was changed.")
         return
-    held = f"{len(batch.checks.results)} checks kept" if batch.checks else "no contract"
+    held = f"{counted(len(batch.checks.results), 'check kept', 'checks kept')}" if batch.checks else "no contract"
     rows = counted(batch.report.rows, "row")
     text = f"{batch.commit.short}  {rows} into {table} on {project.place.branch}, {held}."
     if batch.report.rejected:

@@ -114,7 +114,7 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
     Args:
         name: the monitor; all of the branch when not given.
     """
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     found = common.open().monitor(name)
     document = [result.as_dict() for result in found]

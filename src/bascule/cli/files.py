@@ -42,7 +42,7 @@ def add(
         folder: the folder; the one that was last added or checked out when not given.
     """
     from bascule.cli.transfer import Transfer
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     project = common.open()
     with Transfer(quiet=common.json) as watch:
@@ -132,7 +132,7 @@ def checkout(
         folder: where to; the one that was last added or checked out when not given, else the set's name.
     """
     from bascule.cli.transfer import Transfer
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     project = common.open()
     with Transfer(quiet=common.json) as watch:
@@ -207,7 +207,7 @@ def remove(
     Args:
         name: the set.
     """
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     project = common.open()
     commit, count = project.files(name).remove(*patterns, message=message)

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, FORM, Common, Form
 from bascule.cli.output import answer, columns
+from bascule.counting import counted
 
 if TYPE_CHECKING:
     from bascule.protocols.mlflow.importing import Imported
@@ -80,14 +81,16 @@ def feast(
 
 def _lines(done: Imported) -> list[str]:
     verb = "Would bring" if done.dry_run else "Brought"
-    of_models = f"{done.models:,} logged models, {done.registered:,} registered models with {done.versions:,} versions"
+    of_models = f"{counted(done.models, 'logged model')}, {counted(done.registered, 'registered model')}"
+    of_models += f" with {counted(done.versions, 'version')}"
     points = "" if done.dry_run else f" with {done.points:,} points"
     lines = [
-        f"{verb} {done.experiments:,} experiments, {done.runs:,} runs{points}, {of_models}, "
-        f"{done.files:,} files ({done.bytes / 1e6:,.1f} MB) from {done.source} to {done.branch}."
+        f"{verb} {counted(done.experiments, 'experiment')}, {counted(done.runs, 'run')}{points}, {of_models}, "
+        f"{counted(done.files, 'file')} ({done.bytes / 1e6:,.1f} MB) from {done.source} to {done.branch}."
     ]
     if done.here:
-        lines.append(f"{done.here:,} runs and logged models were here already, and stay as they are.")
+        what = counted(done.here, "run or logged model", "runs and logged models")
+        lines.append(f"Here already, and left as before: {what}.")
     lines += [f"conflict  {one}" for one in done.conflicts]
     for left in done.left:
         lines.append(f"left out  {left.count:,} {left.what}: {left.why}")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer
+from bascule.counting import counted
 from bascule.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ def _answer(common: Common, done: Published, told: str) -> None:
 def _merged(one: RowMerge) -> str:
     came = one.incoming
     assert came is not None
-    words = [f"{came.added:,} rows added", f"{came.changed:,} changed", f"{came.removed:,} removed"]
-    return f"{', '.join(words)}; {one.taken} files taken as they are, {one.rewritten} written again"
+    words = [f"{counted(came.added, 'row')} added", f"{came.changed:,} changed", f"{came.removed:,} removed"]
+    return f"{', '.join(words)}; {counted(one.taken, 'file')} taken as before, {one.rewritten} written again"
 
 
 def _shipped(one: Shipped) -> str:

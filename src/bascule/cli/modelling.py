@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, moment
+from bascule.counting import counted
 
 model = App(name="model", help="Versions of models: show, compare, decide about, vouch for.")
 Why = Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with it and in the audit log.")]
@@ -45,7 +46,7 @@ def show(name: str, version: str | None = None, /, *, common: Common = COMMON) -
         ("description", told["description"]),
         ("format", " ".join([told["format"], *told["flavors"]])),
         ("digest", told["digest"]),
-        ("size", f"{told['bytes']:,} bytes in {len(told['files'])} files"),
+        ("size", f"{counted(told['bytes'], 'byte')} in {counted(len(told['files']), 'file')}"),
         ("licence", told["licence"]),
         ("gates", "passed" if told["passed"] else f"forced: {told['forced']}" if told["forced"] else ""),
         ("approved by", ", ".join(stands["approved"])),
@@ -91,7 +92,7 @@ def compare(name: str, before: str, after: str | None = None, /, *, common: Comm
         ("features", found.same_features),
     ]
     lines += [f"{what}: {'the same' if alike else 'other'}" for what, alike in same]
-    lines.append(f"size: {done.size[0]:,} bytes, then {done.size[1]:,}")
+    lines.append(f"size: {counted(done.size[0], 'byte')}, then {done.size[1]:,}")
     answer(common, done.as_dict(), "\n\n".join([*parts, "\n".join(lines)]))
 
 
@@ -227,7 +228,7 @@ def verify(name: str, version: str | None = None, /, *, common: Common = COMMON)
     subject = f"{done.model}@{done.version}"
     if done.holds:
         at = moment(done.signed_at or 0)
-        what = f"{done.files} files, {done.bytes:,} bytes"
+        what = f"{counted(done.files, 'file')}, {counted(done.bytes, 'byte')}"
         text = f"{subject} holds: {what}, signed by {done.signed_by} at {at} ({done.key_id})."
     else:
         text = "\n".join([f"{subject} does not hold:", *(f"  {one}" for one in done.problems)])

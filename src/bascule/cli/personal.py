@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, AtLeastOne, Common
 from bascule.cli.output import answer, columns
+from bascule.counting import counted
 
 pii = App(name="pii", help="Personal data: find it in a table, tag it in the contract, see how roles read it.")
 
@@ -22,7 +23,10 @@ def scan(
     sure: Annotated[float, Parameter(help="Tag what is found with at least this confidence, 0 to 1.")] = 0.7,
     rows: Annotated[AtLeastOne, Parameter(help="Look at so many rows, at most.")] = 20_000,
     region: Annotated[str | None, Parameter(help="Know national phone numbers of a country, too, such as DE.")] = None,
-    language: Annotated[str | None, Parameter(help="Look for names in free text, too, such as en.")] = None,
+    nlp: Annotated[
+        str | None,
+        Parameter(help="Look for names in free text, too: a spaCy pipeline, presidio:en or module:function."),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Look for personal data in a table: by patterns, check digits, names and types of columns. No value is shown.
@@ -30,7 +34,7 @@ def scan(
     Args:
         table: the table.
     """
-    found = common.open().scan_pii(table, write=write, sure=sure, rows=rows, region=region, language=language)
+    found = common.open().scan_pii(table, write=write, sure=sure, rows=rows, region=region, nlp=nlp)
     lines = [
         (
             one.column,
@@ -105,10 +109,11 @@ def anonymise(
     )
     report = done.report
     lines = [
-        f"{report['rows']:,} rows in {report['classes']:,} classes are {done.table} on {done.branch} now: "
+        f"{counted(report['rows'], 'row')} in {counted(report['classes'], 'class', 'classes')} are "
+        f"{done.table} on {done.branch} now: "
         f"k = {report['k']}" + (f", l = {report['l']}." if report["l"] is not None else "."),
         f"Information lost: {report['penalty']:.1%} of the quasi-identifiers' extent, "
-        f"{report['suppressed']:,} rows suppressed.",
+        f"{counted(report['suppressed'], 'row')} suppressed.",
         *(f"  {name}: {share:.1%}" for name, share in report["penalty_by_column"].items()),
     ]
     if done.dropped:

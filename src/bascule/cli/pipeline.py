@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, say, told
 from bascule.cli.running import compare, diff, show
+from bascule.counting import counted
 
 run = App(name="run", help="Bring the branch up to date; or show, compare and diff single runs.")
 step = App(name="step", help="Single steps, as orchestrators call them.")
@@ -102,9 +103,9 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
     ran, steps = sum(receipt.status == "ran" for receipt in result.receipts), len(result.receipts)
     where = f"on branch {branch}{place.told}"
     text = (
-        f"{ran} of {steps} steps ran in {result.duration_s:.1f} s {where}."
+        f"{ran} of {counted(steps, 'step')} ran in {result.duration_s:.1f} s {where}."
         if ran
-        else f"Nothing to do {where}: none of {steps} steps has a changed input ({result.duration_s:.1f} s)."
+        else f"Nothing to do {where}: no step of {steps} has a changed input ({result.duration_s:.1f} s)."
     )
     answer(common, result.as_dict(), text)
     return 0

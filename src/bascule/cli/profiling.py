@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, AtLeastOne, Common, NotNegative
 from bascule.cli.output import answer, columns, say
+from bascule.counting import counted
 
 
 def profile(
@@ -81,7 +82,7 @@ def mock(
     if not tables:
         raise InputError("No table is named.", hint="Name one or more: bascule mock orders customers --rows 1000")
     made = common.open().mock(tables, rows=rows, seed=seed, at=at, private=private or (), output=output, into=into)
-    lines = [f"{name}: {table.num_rows:,} rows made up" for name, table in made.tables.items()]
+    lines = [f"{name}: {counted(table.num_rows, 'row')} made up" for name, table in made.tables.items()]
     lines += [f"  {line}" for line in made.told]
     if made.files:
         lines += [f"{file} is written." for file in made.files]

@@ -18,7 +18,9 @@ def init(
     data: Path | None = None,
     /,
     *,
-    label: Annotated[str | None, Parameter(help="What is to be learned: a column or an expression.")] = None,
+    label: Annotated[
+        str | None, Parameter(help="What is to be learned: a column or an expression; nothing if not given.")
+    ] = None,
     template: Annotated[str | None, Parameter(help="Begin with a project that comes with Bascule: flights.")] = None,
     into: Annotated[Path, Parameter(help="The project's folder.")] = Path("."),
     name: Annotated[str | None, Parameter(help="The project's name; its folder's when not given.")] = None,
@@ -32,6 +34,7 @@ def init(
 ) -> None:
     """Look at a folder of data, write a project in plain text, and make its workspace.
 
+    Without --label the project has tables and contracts alone; without data too, it takes what the folder has.
     In a project that has no workspace yet, such as a clone, it makes that and nothing else.
 
     Args:
@@ -54,4 +57,8 @@ def _told(report: InitReport) -> str:
     if report.assumptions:
         lines += ["", "What was assumed; the files say it too, and are yours to change:"]
         lines += [f"  - {assumption}" for assumption in report.assumptions]
+    if not report.label and not report.first:
+        has_tables = any(path.parts[0] == "contracts" for path in report.files)
+        lines += ["", "It learns nothing yet; bascule.toml says how to add a label."]
+        return "\n".join([*lines, "", f"Next: {'bascule run' if has_tables else 'bascule ingest TABLE FILE'}"])
     return "\n".join([*lines, "", f"Next: {', then '.join([*report.first, 'bascule run'])}"])

@@ -226,7 +226,7 @@ def drop(name: str, /, *, message: Annotated[str | None, MESSAGE] = None, common
 
 
 def _tell(common: Common, done: TableChange) -> None:
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     if done.commit is None:
         answer(common, done.as_dict(), f"{done.table} is so already; nothing was changed.")
@@ -240,7 +240,7 @@ def _tell(common: Common, done: TableChange) -> None:
 
 
 def _described(found: TableDescription) -> str:
-    from bascule.project.words import counted
+    from bascule.counting import counted
 
     lines = [f"{found.name}: {counted(found.rows, 'row')} in {counted(found.files, 'file')}, {size(found.bytes)}"]
     for word, told in (("key", found.key), ("partitioned by", found.partition_by), ("sorted by", found.sort_by)):

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, say
+from bascule.counting import counted
 
 # As a shell says it: a command that was killed by a signal exits with 128 and the signal's number.
 SIGNALS = 128
@@ -30,7 +31,7 @@ def track(
         f"{done.run_id}  exit {done.exit_code}  {done.duration_s:.1f} s",
         f"  read   {_some(list(done.inputs)) or 'no files'}",
         f"  wrote  {_some(list(done.outputs)) or 'no files'}",
-        f"  {done.params} parameters, {len(done.models)} models"
+        f"  {counted(done.params, 'parameter')}, {counted(len(done.models), 'model')}"
         + "".join(f", {key} {value:.4g}" for key, value in done.metrics.items()),
     ]
     if done.problem is not None:

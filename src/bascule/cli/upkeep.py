@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, moment, say
+from bascule.counting import counted
 from bascule.sizes import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def compact(
         (
             one.table,
             one.skipped
-            or (f"{one.files_before:,} → {one.files_after:,} files" if one.rewritten_files else "as it was"),
+            or (f"{one.files_before:,} → {counted(one.files_after, 'file')}" if one.rewritten_files else "as it was"),
             format_size(one.rewritten_bytes) if one.rewritten_bytes else "",
             one.commit[:10],
         )
@@ -67,7 +68,7 @@ def _collected(done: Collection) -> str:
     would = "would be" if done.dry_run else "were"
     lines = []
     if done.expired_commits:
-        lines.append(f"{done.expired_commits:,} commits {would} let go: their data are kept by no rule.")
+        lines.append(f"{counted(done.expired_commits, 'commit')} {would} let go: their data are kept by no rule.")
     lines += [f"Branch {name} {would} deleted: nobody moved or merged it for long." for name in done.branches]
     gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
     if gone:
@@ -83,8 +84,11 @@ def _collected(done: Collection) -> str:
         lines.append("There is nothing to delete.")
     if done.waiting_files:
         size = format_size(done.waiting_bytes)
-        lines.append(f"{done.waiting_files:,} files ({size}) that nothing needs are still too young (--grace).")
-    lines.append(f"{done.kept_files:,} files ({format_size(done.kept_bytes)}) are needed.")
+        lines.append(
+            f"{counted(done.waiting_files, 'file')} ({size}) that nothing needs "
+            f"{'is' if done.waiting_files == 1 else 'are'} still too young (--grace)."
+        )
+    lines.append(f"Needed: {counted(done.kept_files, 'file')} ({format_size(done.kept_bytes)}).")
     return "\n".join(lines)
 
 

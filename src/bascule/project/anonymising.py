@@ -9,26 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from bascule.catalog import actor, audit
 from bascule.contracts.masking import masks_at
 from bascule.contracts.personal import scan
 from bascule.errors import AlreadyExists, InputError, NotFound
+from bascule.history import Commit
 from bascule.lake import Lake
-from bascule.lake.engine import opened
+from bascule.lake.engine import opened, told
 from bascule.lake.iceberg.types import quoted
-from bascule.lake.privacy import Anonymised, anonymised, read_hierarchy
+from bascule.lake.privacy import Cost, generalised, read_hierarchy
 from bascule.lake.privacy.mondrian import SOURCE
 from bascule.project.personal import SURE
 from bascule.project.place import Place
-from bascule.sizes import format_size, parse_size
+from bascule.sizes import parse_size
 
-SAMPLED = 20_000
-# Bytes, as measured: a row is held as it came, as it is cut and as it is written; each column that is cut or looked at
-# has codes, an order and, where its values are many, their list.
-COPIES, CODES = 3, 128
+LEAST = 256 * 10**6  # bytes that DuckDB has, whatever is allowed, to stream and sort by way of the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Release:
         table: the new table.
         branch: where it was written.
         commit: the id of the commit.
-        result: what was made, and what that cost.
+        cost: what that came to: k and l as counted, classes, suppressed rows, what was lost.
         dropped: columns that were left out, because they are personal or tell rows apart, and were not named.
         kept: columns that were neither named nor left out; they are as they were.
         report: all of it as one JSON object, which the commit keeps too.
@@ -48,7 +44,7 @@ class Release:
     table: str
     branch: str
     commit: str
-    result: Anonymised
+    cost: Cost
     dropped: tuple[str, ...]
     kept: tuple[str, ...]
     report: dict[str, Any]
@@ -70,9 +66,8 @@ def anonymise_table(
 ) -> Release:
     """Write a k-anonymous and l-diverse copy of a table of the current branch.
 
-    Columns that the contract or a scan calls personal, the key, and columns with another value in every row
-    are left out unless they are named. The rows that are left are held in memory, so what that takes is foretold from a
-    sample of them.
+    Columns that the contract or a scan calls personal, the key, and columns with another value in every row are left
+    out unless they are named. Rows stream; what is held in memory are the different combinations of the named columns.
 
     Args:
         hierarchies: by column, a CSV file of what its values are called at coarser levels.
@@ -83,8 +78,8 @@ def anonymise_table(
     Raises:
         NotFound: there is no such table or column.
         AlreadyExists: the new table is there already.
-        InputError: a number is out of its range, the rows cannot have k or l at all, or they do not fit in memory.
-            Nothing was written.
+        InputError: a number is out of its range, the rows cannot have k or l at all, or the combinations do not fit in
+            memory. Nothing was written.
     """
     allowed = parse_size(memory, key="memory") if memory is not None else _half()
     history, lake = place.workspace.history, Lake(place.workspace)
@@ -95,52 +90,43 @@ def anonymise_table(
     if history.digest(head if is_new else where, f"tables/{target}") is not None:
         raise AlreadyExists("table", target, hint="Choose another name with --into.")
     columns, named = lake.schema(obj).names, [*quasi, *sensitive]
-    for column in named:
-        if column not in columns:
-            raise NotFound("column", column, columns, where=table)
-    with opened(place.workspace.temporary_folder) as connection:
-        relation = lake.scan(obj)
-        personal = {one.column for one in scan(connection, relation) if one.confidence >= SURE}
-        personal |= set(masks_at(place.workspace, head).get(table, {})) | set(obj["key"])
-        held = [c for c in columns if c in named or c not in personal]
-        rows = f"SELECT {', '.join(map(quoted, held))} FROM {relation}"
-        _demand_room(connection, table, rows, len(named), allowed)
-        data = connection.sql(rows).to_arrow_table()
-    personal |= _telling(data)
-    dropped = tuple(c for c in columns if c in personal and c not in named)
+    if unknown := [column for column in named if column not in columns]:
+        raise NotFound("column", unknown[0], columns, where=table)
     given = {column: read_hierarchy(file) for column, file in (hierarchies or {}).items()}
-    telling = [c for c in data.column_names if c in dropped]
-    result = anonymised(data.drop_columns(telling), quasi, sensitive, k=k, l=l, suppress=suppress, hierarchies=given)
-    kept = tuple(c for c in result.table.column_names if c not in named)
-    report = _report(table, target, result, quasi, sensitive, (k, l, suppress), dropped, kept)
-    if is_new:
-        history.create_branch(where, head)
-    made = lake.append(
-        target,
-        _plain(result.table),
-        branch=where,
-        message=f"Anonymise {table} (k = {result.anonymity.k})",
-        meta={"anonymised": report},
-    )
+    asked = {"k": k, "l": l, "suppress": suppress}
+    with opened(place.workspace.temporary_folder) as connection:
+        connection.execute(f"SET memory_limit = '{max(allowed, LEAST)}B'")
+        source = lake.scan(obj)
+        personal = _personal(connection, source, place, head, table, obj["key"])
+        dropped = [c for c in columns if c not in named and (c in personal or _tells_apart(connection, source, c))]
+        held = [c for c in columns if c not in dropped]
+        more: dict[str, Any] = {**asked, "hierarchies": given, "memory": allowed}
+        with told(f"{table} cannot be made anonymous"):
+            rows, cost = generalised(connection, source, held, quasi, sensitive, **more)
+        kept = [c for c in held if c not in named]
+        report = {
+            **_of(cost),
+            **{"source": table, "table": target, "method": SOURCE, "asked": asked},
+            **{"quasi": list(quasi), "sensitive": list(sensitive), "dropped": dropped, "kept": kept},
+        }
+        if is_new:
+            history.create_branch(where, head)
+        message = f"Anonymise {table} (k = {cost.anonymity.k})"
+        made = lake.append(target, rows, branch=where, message=message, meta={"anonymised": report})
     with place.workspace.catalog.write() as conn:
-        told = {"commit": made.id, "branch": where, **report}
-        audit.append(conn, actor=actor(), action="anonymise", subject=f"tables/{target}", detail=told)
-    return Release(target, where, made.id, result, dropped, kept, {**report, "branch": where, "commit": made.id})
+        detail = {"commit": made.id, "branch": where, **report}
+        audit.append(conn, actor=actor(), action="anonymise", subject=f"tables/{target}", detail=detail)
+    return Release(
+        target, where, made.id, cost, tuple(dropped), tuple(kept), {**report, "branch": where, "commit": made.id}
+    )
 
 
-def _demand_room(connection: duckdb.DuckDBPyConnection, table: str, rows: str, named: int, allowed: int) -> None:
-    """Raise `InputError` when rows will not fit in memory while they are cut and written: before they are read."""
-    count = int(connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0])
-    sample = connection.sql(f"{rows} USING SAMPLE {SAMPLED:d} ROWS").to_arrow_table()
-    each = COPIES * sample.nbytes / max(sample.num_rows, 1) + CODES * named
-    if count * each > allowed:
-        needed = format_size(round(count * each))
-        raise InputError(
-            f"{table} does not fit: its {count:,} rows take about {needed} of memory while they are made anonymous, "
-            f"and {format_size(allowed)} is allowed.",
-            hint="Write a table with fewer rows or columns first (bascule table create NAME --sql QUERY), or allow "
-            "more with --memory where there is more.",
-        )
+def _personal(
+    connection: duckdb.DuckDBPyConnection, source: str, place: Place, head: Commit, table: str, key: Sequence[str]
+) -> set[str]:
+    """Return the columns that a scan or the contract calls personal, and the key."""
+    found = {one.column for one in scan(connection, source) if one.confidence >= SURE}
+    return found | set(masks_at(place.workspace, head).get(table, {})) | set(key)
 
 
 def _half() -> int:
@@ -150,52 +136,32 @@ def _half() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _telling(data: pa.Table) -> set[str]:
-    """Return the columns that have another value in every row: each tells by itself which row it is."""
+def _tells_apart(connection: duckdb.DuckDBPyConnection, source: str, column: str) -> bool:
+    """Tell whether a column has another value in every row, and so tells by itself which row it is."""
+    cell = quoted(column)
+    kind = str(connection.sql(f"SELECT {cell} FROM {source} LIMIT 0").types[0])
+    if kind in ("FLOAT", "DOUBLE") or kind.startswith(("STRUCT", "MAP")) or kind.endswith("[]"):
+        return False
+    about = f"SELECT count(*), approx_count_distinct({cell}) FROM {source}"
+    rows, different = connection.execute(about).fetchall()[0]
+    if rows < 2 or different < rows / 2:  # the sketch is off by a few percent: only then all are counted
+        return False
+    exact = f"SELECT count(DISTINCT {cell}) + (count(*) > count({cell}))::INT FROM {source}"
+    return bool(connection.execute(exact).fetchall()[0][0] == rows)
+
+
+def _of(cost: Cost) -> dict[str, Any]:
+    counted = cost.anonymity
     return {
-        name
-        for name, column in zip(data.column_names, data.columns, strict=True)
-        if data.num_rows > 1
-        and not pa.types.is_nested(column.type)
-        and not pa.types.is_floating(column.type)
-        and pc.count_distinct(column, mode="all").as_py() == data.num_rows
-    }
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Give the table without what its source said of columns: they are other columns now."""
-    return table.replace_schema_metadata(None).cast(pa.schema([pa.field(one.name, one.type) for one in table.schema]))
-
-
-def _report(
-    table: str,
-    target: str,
-    result: Anonymised,
-    quasi: Sequence[str],
-    sensitive: Sequence[str],
-    asked: tuple[int, int, float],
-    dropped: Sequence[str],
-    kept: Sequence[str],
-) -> dict[str, Any]:
-    counted = result.anonymity
-    return {
-        "source": table,
-        "table": target,
-        "method": SOURCE,
-        "quasi": list(quasi),
-        "sensitive": list(sensitive),
-        "asked": dict(zip(("k", "l", "suppress"), asked, strict=True)),
         "k": counted.k,
         "l": counted.l,
         "rows": counted.rows,
         "classes": counted.classes,
         "average_class": round(counted.rows / counted.classes, 2) if counted.classes else 0.0,
-        "suppressed": result.suppressed,
-        "penalty": round(result.penalty, 4),
-        "penalty_by_column": {name: round(value, 4) for name, value in result.by_column.items()},
-        "discernibility": result.discernibility,
-        "dropped": list(dropped),
-        "kept": list(kept),
+        "suppressed": cost.suppressed,
+        "penalty": round(cost.penalty, 4),
+        "penalty_by_column": {name: round(value, 4) for name, value in cost.by_column.items()},
+        "discernibility": cost.discernibility,
     }
 
 

@@ -13,6 +13,7 @@ from bascule.catalog import actor, new_id
 from bascule.contracts import Contract, Report, implied, run_checks
 from bascule.contracts.parts import Memory, OfParts
 from bascule.contracts.sql import columns_of
+from bascule.counting import counted
 from bascule.errors import Conflict, InputError
 from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
@@ -30,7 +31,6 @@ from bascule.project.pasts import BATCH, past_values
 from bascule.project.publishing import publish
 from bascule.project.remembering import States
 from bascule.project.required import Required
-from bascule.project.words import counted
 
 Tell = Callable[[str], None]
 TRIES = 5

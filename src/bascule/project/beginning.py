@@ -9,7 +9,8 @@ from pathlib import Path
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.project.file import FILE_NAME, load_project
-from bascule.project.init import InitReport, begin_repository, copy_template, init_project
+from bascule.project.init import InitReport, begin_repository, copy_template, empty_project, init_project
+from bascule.project.init.folder import TABLES
 
 WORKSPACE = ".bascule"
 
@@ -28,12 +29,15 @@ def begin_project(
 ) -> InitReport:
     """Write a project from a look at a folder of data, or from a template, and make its workspace.
 
+    Without a label the project keeps tables and their contracts; without data it is looked whether the project's folder
+    has any, and otherwise the project is empty.
+
     Where there is a project without a workspace, as after `git clone` or in a folder that an attempt left when it was
     killed, only the workspace is made, whatever else was asked for.
 
     Args:
         data: a folder of CSV, Parquet or JSON files, or one file.
-        label: what is to be learned: a column or an expression; see `init_project`.
+        label: what is to be learned: a column or an expression; see `init_project`. None for no model.
         into: the project's folder.
         template: a project that comes with Bascule, instead of data and a label.
         catalog, storage: a team's database and object storage; in the workspace's folder when empty.
@@ -41,7 +45,7 @@ def begin_project(
         profile: also write a page for each table of the data; see `init_project`.
 
     Raises:
-        InputError: the data or the label cannot be used, or not exactly one of data and a template is given.
+        InputError: the data or the label cannot be used, or data and a template are both given.
         NotFound: a column, a table or a template that does not exist.
         AlreadyExists: there is a project in the folder already.
         EnvironmentProblem: the disk, the database or the storage does not answer. Nothing is left behind.
@@ -53,18 +57,16 @@ def begin_project(
     if here and missing:
         Workspace.create(place, catalog=catalog, storage=storage).close()
         return InitReport(target, (), ("the project was here already; its workspace was made",))
-    if (data is None) == (template is None):
-        raise InputError(
-            "Give a folder of data with --label, or a --template.",
-            hint="bascule init data/ --label 'arr_delay > 15', or: bascule init --template flights. To record scripts "
-            'alone, write [project] and, under it, name = "…" into bascule.toml, and repeat: bascule init',
-        )
-    if data is not None and label is None:
-        raise InputError("What is to be learned is not said.", hint="Name a column or an expression with --label.")
+    if data is not None and template is not None:
+        raise InputError("Both data and a template are given.", hint="Leave one of them out.")
+    if data is None and label is not None:
+        raise InputError("A label is given, and no data.", hint=f"bascule init DATA --label '{label}'")
     if template is not None:
         report = copy_template(template, target)
+    elif data is not None or _has_tables(target):
+        report = init_project(data or target, label, target, name, profile=profile)
     else:
-        report = init_project(data or Path("."), label or "", target, name, profile=profile)
+        report = empty_project(target, name)
     if missing:
         try:
             Workspace.create(target, catalog=catalog, storage=storage).close()
@@ -75,6 +77,17 @@ def begin_project(
     if git and (done := begin_repository(target, texts)):
         report = replace(report, assumptions=(*report.assumptions, done))
     return report
+
+
+def _has_tables(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        one.suffix.lower() in TABLES and one.is_file() and not one.name.startswith((".", "_"))
+        for place in (
+            folder,
+            *(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "_"))),
+        )
+        for one in place.iterdir()
+    )
 
 
 def _take_back(report: InitReport) -> None:

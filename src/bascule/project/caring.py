@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from bascule.catalog import audit, has_ended, now
 from bascule.catalog.schema import model_versions, runs, training_sets
+from bascule.counting import counted
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
@@ -72,7 +73,7 @@ def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None
 def _audit(workspace: Workspace) -> Iterator[Finding]:
     report = audit.verify(workspace.catalog)
     if report.ok:
-        yield Finding("audit log", "ok", f"{report.entries} entries, the chain is whole")
+        yield Finding("audit log", "ok", f"{counted(report.entries, 'entry')}, the chain is whole")
     else:
         yield Finding("audit log", "damage", f"entry {report.first_bad} of {report.entries} was changed")
 
@@ -84,7 +85,12 @@ def _history(workspace: Workspace) -> Iterator[Finding]:
         for _ in history.entries(ref.head):
             paths += 1
     count = sum(1 for _ in history.log(MAIN))
-    yield Finding("history", "ok", f"{len(heads)} branches and tags, {paths} paths, {count} commits on {MAIN}")
+    yield Finding(
+        "history",
+        "ok",
+        f"{counted(len(heads), 'branch or tag', 'branches and tags')}, {counted(paths, 'path')}, "
+        f"{counted(count, 'commit')} on {MAIN}",
+    )
 
 
 def _references(workspace: Workspace) -> Iterator[Finding]:
@@ -98,7 +104,11 @@ def _references(workspace: Workspace) -> Iterator[Finding]:
         more = f" and {len(branches) - 3} more" if len(branches) > 3 else ""
         yield Finding("references", broken.level, f"on {', '.join(branches[:3])}{more}: {broken.message}")
     if not any(broken.level == "damage" for broken in found):
-        yield Finding("references", "ok", f"what serves is there, with all that it needs, on {len(heads)} branches")
+        yield Finding(
+            "references",
+            "ok",
+            f"what serves is there, with all that it needs, on {counted(len(heads), 'branch', 'branches')}",
+        )
 
 
 def _tables(workspace: Workspace, deep: bool) -> Iterator[Finding]:
@@ -110,12 +120,12 @@ def _tables(workspace: Workspace, deep: bool) -> Iterator[Finding]:
         yield Finding("tables", "damage", f"{problem.table}: {problem.path}: {problem.message}")
     yield from _ways_back(workspace, report.problems)
     if report.ok:
-        gone = f"; {report.expired} states expired, as `bascule retention` says" if report.expired else ""
-        told = f"{report.states} states, {report.files} files, {report.bytes / 1e6:,.1f} MB{gone}"
+        gone = f"; {counted(report.expired, 'state')} expired, as `bascule retention` says" if report.expired else ""
+        told = f"{counted(report.states, 'state')}, {counted(report.files, 'file')}, {report.bytes / 1e6:,.1f} MB{gone}"
         yield Finding("tables", "ok", told)
     if report.orphans:
         size = sum(orphan.bytes for orphan in report.orphans) / 1e6
-        told = f"{len(report.orphans)} files ({size:,.1f} MB) belong to no state; `bascule gc` deletes the old ones"
+        told = f"{counted(len(report.orphans), 'file')} of no state ({size:,.1f} MB); `bascule gc` deletes the old ones"
         yield Finding("tables", "note", told)
 
 
@@ -142,7 +152,7 @@ def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
     for problem in report.problems:
         yield Finding("file sets", "damage", problem)
     if not report.problems:
-        yield Finding("file sets", "ok", f"{report.versions} versions, {report.blobs} blobs")
+        yield Finding("file sets", "ok", f"{counted(report.versions, 'version')}, {counted(report.blobs, 'blob')}")
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
@@ -155,7 +165,8 @@ def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
         workspace.store.get(name)
         checked += 1
     if not missing:
-        yield Finding("blobs", "ok", f"{len(needed)} are needed and there" + (f", {checked} read" if deep else ""))
+        told = f"{counted(len(needed), 'blob')} needed and there"
+        yield Finding("blobs", "ok", f"{told}, {checked} read" if deep else told)
 
 
 def _needed_blobs(workspace: Workspace) -> dict[str, str]:
@@ -174,7 +185,11 @@ def _logs(workspace: Workspace) -> Iterator[Finding]:
         for name in report.damaged:
             yield Finding("prediction log", "damage", f"{name} is broken in the middle; what follows is lost")
     else:
-        yield Finding("prediction log", "ok", f"{report.segments} segments, {report.rows:,} rows not moved yet")
+        yield Finding(
+            "prediction log",
+            "ok",
+            f"{counted(report.segments, 'segment')}, {counted(report.rows, 'row')} not moved yet",
+        )
 
 
 def _with_git(workspace: Workspace, settled: Settled | None) -> Iterator[Finding]:
@@ -195,6 +210,8 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
                 conn.execute(update(runs).where(runs.c.id == row.id).values(**values))
                 closed += 1
     if closed:
-        yield Finding("runs", "note", f"{closed} runs had died and were closed as failed")
+        yield Finding(
+            "runs", "note", f"{counted(closed, 'run')} had died and {'was' if closed == 1 else 'were'} closed as failed"
+        )
     else:
         yield Finding("runs", "ok", "none is left open by a dead process")

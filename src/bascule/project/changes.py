@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bascule.counting import counted
 from bascule.history import Change
 
 Object = Mapping[str, Any]
@@ -73,7 +74,11 @@ def table_rows(before: Object, after: Object) -> tuple[int, int]:
 
 def _tell_table(before: Object, after: Object) -> str:
     old, new = table_rows(before, after)
-    parts = [f"{new - old:+,} rows ({new:,} in all)" if before and new != old else f"{new:,} rows"]
+    parts = [
+        f"{new - old:+,} {'row' if abs(new - old) == 1 else 'rows'} ({new:,} in all)"
+        if before and new != old
+        else f"{counted(new, 'row')}"
+    ]
     if before and after and before.get("schema_id") != after.get("schema_id"):
         parts.append("schema changed")
     return ", ".join(parts)
@@ -82,7 +87,7 @@ def _tell_table(before: Object, after: Object) -> str:
 def _tell_files(before: Object, after: Object) -> str:
     new, size = int(after.get("files") or 0), int(after.get("bytes") or 0)
     more = f" ({new - int(before.get('files') or 0):+,})" if before else ""
-    return f"{new:,} files{more}, {size / 1e6:,.1f} MB"
+    return f"{counted(new, 'file')}{more}, {size / 1e6:,.1f} MB"
 
 
 def _tell_model(before: Object, after: Object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bascule.counting import counted
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Change, Workspace
 from bascule.lake import ColumnChange, Lake, RowChange, TableDiff, filesets
@@ -113,9 +114,9 @@ def _table(
     lake: Lake, change: Change, info: ChangeInfo, rows: int, whole: bool | None, hidden: Collection[str]
 ) -> Comparison:
     diff = without_values(lake.diff(change.before, change.after, rows, whole=whole), hidden)
-    words = [f"{diff.rows_before:,} → {diff.rows_after:,} rows"]
+    words = [f"{diff.rows_before:,} → {counted(diff.rows_after, 'row')}"]
     if diff.rows_before == diff.rows_after and not (diff.added or diff.removed or diff.changed):
-        words = [f"{diff.rows_after:,} rows, {'columns changed' if diff.columns else 'the same'}"]
+        words = [f"{counted(diff.rows_after, 'row')}, {'columns changed' if diff.columns else 'the same'}"]
     for name in ("added", "removed", "changed"):
         if count := getattr(diff, name):
             words.append(f"{count:,} {name}")
@@ -123,7 +124,9 @@ def _table(
     if diff.replaced:
         details.append("another table has taken its name: columns were matched by their names")
     if diff.repeated_keys:
-        details.append(f"{diff.repeated_keys:,} keys belong to several rows, which were matched by all their values")
+        details.append(
+            f"{counted(diff.repeated_keys, 'key')} belong to several rows, which were matched by all their values"
+        )
     sample = tuple(_row(one) for one in diff.sample) if change.kind == "changed" else ()
     return Comparison(info, ", ".join(words), tuple(details), sample, _numbers(diff), diff)
 
@@ -155,7 +158,7 @@ def _files(workspace: Workspace, change: Change, info: ChangeInfo, limit: int) -
     before, after = (filesets.manifest_of(workspace.store, value, name) for value in (change.before, change.after))
     diff = filesets.compare(before, after, limit)
     counts = [int(value["files"]) if value else 0 for value in (change.before, change.after)]
-    words = f"{counts[0]:,} → {counts[1]:,} files, {diff.words()}"
+    words = f"{counts[0]:,} → {counted(counts[1], 'file')}, {diff.words()}"
     signs = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
     lines = [f"{signs[one.kind]} {f'{one.before} → ' if one.before else ''}{one.path}" for one in diff.sample]
     more = sum(diff.counts().values()) - len(lines)

@@ -25,6 +25,7 @@ from bascule.project.sections import (
     Merge,
     Model,
     Monitoring,
+    Pii,
     Project,
     ProjectSections,
     RequestView,
@@ -48,6 +49,7 @@ SINGLE: dict[str, type[Section]] = {
     "checks": Checks,
     "merge": Merge,
     "forget": Forget,
+    "pii": Pii,
     "workspace": Workspace,
 }
 NAMED: dict[str, tuple[type[Section], ...]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,11 +21,15 @@ from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
+from bascule.lake.forgetting.looking import rows_of
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.erasing.artifacts import from_artifacts
+from bascule.project.erasing.blobs import from_blobs, in_history
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
+from bascule.project.erasing.contents import Sought
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
+from bascule.project.erasing.journals import not_brought_in
 from bascule.project.erasing.leftovers import from_leftovers
 from bascule.project.erasing.links import Subject, followed
 from bascule.project.erasing.policy import carried_out, refuse_unjustified
@@ -51,7 +56,8 @@ class Forgetting:
         models: versions that learned from the subject's rows, as `delays@3`; they are named, not removed.
         training_sets: the sets that held rows of it.
         action: what the policy made of the models: its name, and the jobs, the due time or the reason.
-        kept: what names the subject and cannot change, because it proves something: the audit log, commits.
+        kept: what names the subject and stays: what proves something (the audit log, commits, versions of models), and
+            journals of scripts that run on.
     """
 
     report: ForgetReport
@@ -116,7 +122,7 @@ def forget_subject(
     told = remove_files(workspace, belongs, dry_run=dry_run)
     elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
     report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
-    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, table, subjects, kept).items())
+    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, _stays).items())
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
     action: dict[str, Any] = {}
     if not dry_run:
@@ -144,7 +150,10 @@ def _from_tables(
     asked: dict[str, Any] = {"dry_run": dry_run, "despite_hold": despite_hold}
     for one in subjects:
         request = Request(workspace, one.table, one.key, dry_run, despite_hold)
-        for hook in resolved(BEFORE):
+        # Contents that say no more than the key are held against the rows, while these are there.
+        sought = _sought(request)
+        contents: tuple[Hook, ...] = (partial(from_artifacts, sought=sought), partial(from_blobs, sought=sought))
+        for hook in (*resolved(BEFORE), *contents):
             elsewhere.update({place.place: place.rows for place in hook(request)})
         hooks = (
             _training_sets,
@@ -154,7 +163,6 @@ def _from_tables(
             _states,
             *(() if dry_run else (from_quarantine,)),
             from_records,
-            from_artifacts,
             *resolved(AFTER),
             from_leftovers,
         )
@@ -169,10 +177,19 @@ def _from_tables(
     return report
 
 
-def _summed(workspace: Workspace, table: str, subjects: Sequence[Subject], count: Hook) -> Counter[str]:
+def _sought(request: Request) -> Sought:
+    found = Sought(request.key)
+    return found if found.values else Sought(request.key, rows_of(request.workspace, request.table, request.key))
+
+
+def _stays(request: Request) -> list[Forgotten]:
+    return [*kept(request), *in_history(request, _sought(request)), *not_brought_in(request)]
+
+
+def _summed(workspace: Workspace, subjects: Sequence[Subject], count: Hook) -> Counter[str]:
     found: Counter[str] = Counter()
     for one in subjects:
-        for place in count(Request(workspace, table, one.key, True)):
+        for place in count(Request(workspace, one.table, one.key, True)):
             found[place.place] = max(found[place.place], place.rows)
     return found
 
@@ -260,19 +277,29 @@ def _sets_with(workspace: Workspace, subject: dict[str, Any]) -> list[tuple[str,
         sets = conn.execute(select(training_sets.c.id, training_sets.c.blob)).all()
     for row in sets:
         file = pq.ParquetFile(pa.BufferReader(workspace.store.get(row.blob)))
-        if not set(subject) <= set(file.schema_arrow.names):
-            continue
-        count = pc.sum(_belongs(file.read(columns=list(subject)), subject)).as_py() or 0
+        table = file.read(columns=[*subject, *_texts(file.schema_arrow)])
+        count = pc.sum(_belongs(table, subject)).as_py() or 0
         if count:
             found.append((row.id, int(count)))
     return found
 
 
-def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.ChunkedArray:
-    mask = None
-    for column, value in subject.items():
-        same = pc.fill_null(pc.equal(pc.cast(table.column(column), pa.string()), str(value)), False)
-        mask = same if mask is None else pc.and_(mask, same)
+def _texts(schema: pa.Schema) -> list[str]:
+    return [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
+
+
+def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.Array:
+    """Tell which rows have the key, or a distinctive value of it in a text of another name."""
+    mask = pa.array([False] * table.num_rows)
+    if set(subject) <= set(table.column_names):
+        keyed = pa.array([True] * table.num_rows)
+        for column, value in subject.items():
+            cells = pc.cast(table.column(column).combine_chunks(), pa.string())
+            keyed = pc.and_(keyed, pc.fill_null(pc.equal(cells, str(value)), False))
+        mask = keyed
+    values = pa.array(Sought(subject).values, pa.string())
+    for name in _texts(table.schema) if len(values) else ():
+        mask = pc.or_(mask, pc.is_in(pc.cast(table.column(name).combine_chunks(), pa.string()), values))
     return mask
 
 
@@ -299,6 +326,8 @@ def _logged(request: Request) -> list[Forgotten]:
         return []
     terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
     where = " AND ".join(terms)
+    for value in Sought(request.key).values:  # also where an input is called otherwise
+        where += f" OR contains(inputs::VARCHAR, {literal(value)}) OR contains(features::VARCHAR, {literal(value)})"
     said = f"SELECT prediction_id FROM predictions WHERE {where}"
     ids = [row["prediction_id"] for row in query(workspace, said)] if PREDICTIONS in known else []
     asked: dict[str, Any] = {"dry_run": request.dry_run, "author": actor(), "despite_hold": request.despite_hold}

@@ -23,10 +23,12 @@ from bascule.features.materialise import limited
 from bascule.history import Commit, Workspace
 from bascule.lake.engine import opened, told
 from bascule.lake.inputs import reader
+from bascule.lake.masking import hidden_names
 from bascule.project.definitions import entities, read_by_query, request_view, view_sql, views
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
 from bascule.project.tables import opened_tables
+from bascule.seeing import Masked, current_role
 from bascule.training.joined import (
     ROW_GROUP,
     Asked,
@@ -65,11 +67,17 @@ class GivenSet:
         return self.made.rows
 
     def batches(self, split: str | int | None = None) -> Iterator[pa.RecordBatch]:
-        """Give the rows a batch at a time; of one split (`train`, `validation`, `test`) or fold, when it is named."""
+        """Give the rows a batch at a time; of one split (`train`, `validation`, `test`) or fold, when it is named.
+
+        Raises:
+            Masked: the current role reads some columns masked, and these are rows as they are.
+        """
+        self._refuse_masked()
         return joined_batches(self._workspace, self.made, split)
 
     def to_arrow(self, split: str | int | None = None) -> pa.Table:
-        """Return the rows as an Arrow table."""
+        """Return the rows as an Arrow table. Raises as `batches`."""
+        self._refuse_masked()
         return joined_rows(self._workspace, self.made, split)
 
     def to_pandas(self, split: str | int | None = None) -> Any:
@@ -79,7 +87,8 @@ class GivenSet:
         return self.to_arrow(split).to_pandas(types_mapper=pd.ArrowDtype)
 
     def write(self, file: Path | str) -> None:
-        """Write the rows to a Parquet file, as they are kept."""
+        """Write the rows to a Parquet file, as they are kept. Raises as `batches`."""
+        self._refuse_masked()
         data = self._workspace.store
         with data.open(self.made.blob) as source, Path(file).open("wb") as target:
             shutil.copyfileobj(source, target)
@@ -88,6 +97,14 @@ class GivenSet:
         """The record and the notes, JSON-able."""
         kept = {key: value for key, value in msgspec.to_builtins(self.made).items() if key != "feature_set"}
         return {**kept, "notes": list(self.notes)}
+
+    def _refuse_masked(self) -> None:
+        if hidden_names(self._workspace):
+            raise Masked(
+                f"The training set {self.name} holds rows as they are, and the role {current_role()} reads some "
+                "columns masked.",
+                hint='Read rows with SQL, which masks them: bascule sql "select …".',
+            )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def scan_table(
     sure: float = SURE,
     rows: int = ROWS,
     region: str | None = None,
-    language: str | None = None,
+    nlp: str | None = None,
 ) -> PersonalData:
     """Look for personal data in a table of the current branch, and tag its contract when told.
 
@@ -70,7 +70,8 @@ def scan_table(
         sure: the least confidence to be tagged, from 0 to 1.
         rows: how many rows are looked at, at most.
         region: a country whose national phone numbers are known, too.
-        language: look for names of people in free text, too.
+        nlp: look for names of people in free text, too, by a spaCy pipeline (`en_core_web_sm`, or a folder),
+            `presidio:en`, or `module:function`; `[pii] nlp` of the project when None.
 
     Raises:
         NotFound: there is no such table, or no contract to write into.
@@ -81,8 +82,10 @@ def scan_table(
     if rows < 1:
         raise InputError(f"{rows} rows cannot be looked at.", hint="Write 1 or more.")
     obj = place.workspace.history.get(place.branch, f"tables/{table}")
+    model = nlp if nlp is not None else place.file.pii.nlp if place.has_file else ""
     with opened(place.workspace.temporary_folder) as connection:
-        found = scan(connection, Lake(place.workspace).scan(obj), rows=rows, region=region, language=language)
+        source = Lake(place.workspace).scan(obj)
+        found = scan(connection, source, rows=rows, region=region, nlp=model, folder=place.folder)
     if not write:
         return PersonalData(table, tuple(found))
     kinds: dict[str, list[str]] = {}

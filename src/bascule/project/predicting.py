@@ -11,6 +11,7 @@ from typing import Any
 from bascule.catalog import actor
 from bascule.errors import InputError, NotFound
 from bascule.lake.iceberg.types import quoted
+from bascule.lake.masking import HIDDEN, hidden_names
 from bascule.project.definitions import plain, tables_read
 from bascule.project.place import Place
 from bascule.project.shipping import serving_branch
@@ -33,7 +34,7 @@ class Predicted:
     Attributes:
         branch: where the deployment that answered is.
         arm: `stable`, or `canary` while a version is rolled out.
-        inputs: what was asked about.
+        inputs: what was asked about; without values of an example that the current role reads masked.
         output: `label` and `probability` of a classification (by class when there are more than two), or `value`.
     """
 
@@ -70,7 +71,8 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
         hint = f"Bring it there: bascule deploy {name}" if name in planned else ""
         raise NotFound("deployment in service", name, planned, where=branch, hint=hint)
     deployment = state.deployments[name]
-    row = {**(_example(place, branch, deployment) if example else {}), **_typed(deployment, values)}
+    given = _typed(deployment, values)
+    row = {**(_example(place, branch, deployment) if example else {}), **given}
     answer = score(deployment, Query(rows_of_records([row]), caller=actor()))
     log = PredictionLog(place.workspace.log_folder)
     try:
@@ -82,7 +84,9 @@ def predict(place: Place, name: str, values: Mapping[str, Any], *, example: bool
     output = shown(model.task, model.classes, answer.outputs[0])
     if model.task == "multiclass":
         output["probability"] = dict(zip(model.classes, output["probability"], strict=True))
-    return Predicted(answer.ids[0], name, branch, model.version, answer.arm.kind, row, output)
+    hidden = hidden_names(place.workspace)  # a role may ask about its own values, and is not told others'
+    inputs = {k: HIDDEN if k.casefold() in hidden and k not in given else value for k, value in row.items()}
+    return Predicted(answer.ids[0], name, branch, model.version, answer.arm.kind, inputs, output)
 
 
 def _typed(deployment: ServedDeployment, values: Mapping[str, Any]) -> dict[str, Any]:

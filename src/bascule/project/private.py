@@ -84,21 +84,10 @@ def privacy_budgets(place: Place) -> list[Budget]:
 
 
 def ask_privately(
-    place: Place,
-    table: str,
-    aggregate: Aggregate,
-    column: str | None = None,
-    *,
-    epsilon: float,
-    low: float | None = None,
-    high: float | None = None,
-    by: str | None = None,
-    keys: Sequence[str] = (),
-    where: str | None = None,
+    place: Place, table: str, aggregate: Aggregate, column: str | None = None, **asked: Any
 ) -> PrivateAnswer:
-    """Ask for a count, a sum or a mean of a table of the current branch, under its privacy budget: see `ask_at`."""
-    more: dict[str, Any] = {"low": low, "high": high, "by": by, "keys": keys, "where": where}
-    return ask_at(place.workspace, place.branch, table, aggregate, column, epsilon=epsilon, **more)
+    """Ask for a count, a sum or a mean of a table of the current branch: `ask_at` with all that it can be asked."""
+    return ask_at(place.workspace, place.branch, table, aggregate, column, **asked)
 
 
 def ask_at(

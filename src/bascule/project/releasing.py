@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bascule.catalog import actor
+from bascule.counting import counted
 from bascule.delivery.merging import RULES, part
 from bascule.delivery.reverting import fresh, has_moved, record_revert
 from bascule.delivery.traffic import in_service, out_of_service
 from bascule.errors import Conflict, InputError, NotFound
 from bascule.history import Commit, Staged, Workspace
 from bascule.history.commits import Object
-from bascule.project.words import counted
 
 DEPLOYMENTS = "deployments/"
 TRIES = 5

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.errors import InputError
+from bascule.lake.masking import refuse_raw
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
@@ -65,6 +66,7 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
         NotFound: there is no such table, state, model or version.
         InputError: the table lacks columns that the model reads, or has one that a prediction is called by.
         CheckFailed: a contract of the new table fails.
+        Masked: the current role reads columns of the table masked, which the new one would have as they are.
     """
     name, _, at = table.removeprefix("tables/").partition("@")
     source = BranchTable(place, name, at or None)
@@ -72,9 +74,12 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
     if target == name:
         raise InputError(f"Table {name!r} would be replaced by its own predictions.", hint="Name another with --into.")
     columns = source.describe().columns
+    commit = place.workspace.history.resolve(source.at)
+    read = place.workspace.history.read(commit, f"tables/{name}")
+    refuse_raw(place.workspace, commit, name, read, how="A scored copy")
     loaded = _load(place, model)
     _check(name, columns, loaded)
-    state = f"{name}@{place.workspace.history.resolve(source.at).id[:12]}"
+    state = f"{name}@{commit.id[:12]}"
     by = f"{loaded.name}@{loaded.version}"
 
     def rows() -> pa.RecordBatchReader:

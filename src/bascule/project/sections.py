@@ -601,6 +601,18 @@ class ForgetLink(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class Pii(Section, frozen=True, kw_only=True):
+    """How personal data are looked for.
+
+    Attributes:
+        nlp: what reads free text: a spaCy pipeline, `presidio:en` or `module:function`; nothing when empty.
+    """
+
+    nlp: Annotated[
+        str, Meta(description="What finds names in free text: a spaCy pipeline, presidio:en or module:function.")
+    ] = ""
+
+
 class Forget(Section, frozen=True, kw_only=True):
     """What forgetting a subject means beside the rows of its table.
 
@@ -650,4 +662,5 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     checks: Checks = Checks()
     merge: Merge = Merge()
     forget: Forget = Forget()
+    pii: Pii = Pii()
     workspace: Workspace = Workspace()

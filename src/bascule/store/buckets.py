@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,8 @@ class Bucket:
     `EnvironmentProblem` that names the storage.
 
     Args:
-        url: `s3://[key:secret@]bucket/prefix[?endpoint_override=URL&region=NAME&scheme=https]`.
+        url: `s3://[key:secret@]bucket/prefix[?endpoint_override=URL&region=NAME&scheme=https]`. Where it does not say
+            them, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION` and `AWS_DEFAULT_REGION` do.
 
     Raises:
         InputError: when the address cannot be one.
@@ -44,7 +46,7 @@ class Bucket:
             )
         self.address = _plain(url)
         self.query = parts.query
-        self.options = options
+        self.options = _from_environment() | options
         place = parts.netloc.rpartition("@")[2]
         self.root = f"{place}{unquote(parts.path)}".rstrip("/")
         signed = {}
@@ -56,7 +58,7 @@ class Bucket:
                 request_timeout=ANSWER_SECONDS,
                 retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
                 allow_delayed_open=True,  # a small object is one request and not three
-                **options,
+                **self.options,
                 **signed,
             )
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -153,6 +155,15 @@ class Bucket:
                     self._files.delete_file(key)
                 raise
             out.close()
+
+
+def _from_environment() -> dict[str, str]:
+    """Return the service and the region that the environment names, as other tools read it; keys Arrow reads itself."""
+    found = {}
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").casefold() != "true":
+        found["endpoint_override"] = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    found["region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    return {name: value for name, value in found.items() if value}
 
 
 def _plain(url: str) -> str:

@@ -89,7 +89,7 @@ def context_numbers(conn: Connection, wanted: set[Context]) -> dict[Context, int
 
 
 def dialect(conn: Connection, sql: str) -> str:
-    """Return a statement with the placeholders of the database's driver."""
+    """Return a statement with the marks for values that the database's driver knows."""
     return sql.replace("?", "%s") if conn.dialect.name == "postgresql" else sql
 
 

@@ -110,7 +110,7 @@ class BuildingVerbs(Bound):
         sure: float = 0.7,
         rows: int = 20_000,
         region: str | None = None,
-        language: str | None = None,
+        nlp: str | None = None,
     ) -> PersonalData:
         """Look for personal data in a table, and tag the contract's columns when told.
 
@@ -119,11 +119,11 @@ class BuildingVerbs(Bound):
             sure: the least confidence to be tagged, from 0 to 1.
             rows: how many rows are looked at, at most.
             region: a country's code, whose national phone numbers are known, too.
-            language: look for names of people in free text, too, such as `en`.
+            nlp: look for names of people in free text, too: a spaCy pipeline, `presidio:en` or `module:function`.
         """
         from bascule.project.personal import scan_table
 
-        return scan_table(self.place, table, write=write, sure=sure, rows=rows, region=region, language=language)
+        return scan_table(self.place, table, write=write, sure=sure, rows=rows, region=region, nlp=nlp)
 
     def masks(self, table: str | None = None) -> list[ColumnMask]:
         """Return how columns of the branch's tables are masked, and for which roles."""

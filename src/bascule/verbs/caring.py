@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bascule.verbs.bound import Bound
 
@@ -171,6 +171,8 @@ class CaringVerbs(Bound):
         from bascule.project.forgetting import forget_subject
 
         policy = self.file.forget if self.place.has_file else None
+        if not dry_run:
+            cast("Any", self).sync()  # what scripts told is looked through where records are
         return forget_subject(
             self.workspace,
             table,

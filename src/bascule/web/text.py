@@ -10,6 +10,7 @@ import msgspec
 from markupsafe import Markup, escape
 
 from bascule.catalog import now
+from bascule.counting import counted
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -99,7 +100,7 @@ def short(digest: str | None, length: int = 10) -> str:
 
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 row`, `3 rows`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return counted(count, one, many)
 
 
 def cell(value: Any) -> str:

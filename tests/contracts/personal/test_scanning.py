@@ -6,6 +6,8 @@ import random
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from importlib.util import find_spec
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +16,7 @@ import pytest
 from bascule.contracts import Contract
 from bascule.contracts.personal import ColumnFinding, scan, tagged
 from bascule.contracts.personal.checksums import luhn
-from bascule.errors import EnvironmentProblem
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
 
 ROWS = 300
 
@@ -100,8 +102,45 @@ def test_no_value_is_in_a_finding(connection: duckdb.DuckDBPyConnection) -> None
 def test_a_language_model_that_is_not_there_is_told(connection: duckdb.DuckDBPyConnection) -> None:
     connection.register("t", table())
     with pytest.raises(EnvironmentProblem, match="names in text") as caught:
-        scan(connection, "t", language="en")
+        scan(connection, "t", nlp="presidio:en")
     assert "spacy download en_core_web_lg" in caught.value.hint
+    if find_spec("spacy") is None:
+        with pytest.raises(EnvironmentProblem, match="needs spaCy") as caught:
+            scan(connection, "t", nlp="en_core_web_sm")
+        assert caught.value.hint == "Install it: pip install 'spacy>=3.8'"
+
+
+TEXTS = ["Ann Quast called again", "the parcel is late", "for Ann Quast, second floor", "from Bob Moss", "none"] * 3
+
+
+def test_text_is_read_by_a_function_of_ones_own(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    connection.register("t", pa.table({"note": TEXTS, "n": range(15)}))
+    (tmp_path / "reading.py").write_text(
+        "def people(texts):\n    return [['name'] if 'Quast' in one else [] for one in texts]\n"
+        "def few(texts):\n    return []\n"
+        "def wrong(texts):\n    return [one.nothing for one in texts]\n"
+    )
+    (one,) = scan(connection, "t", nlp="reading:people", folder=tmp_path)
+    assert (one.column, one.kind) == ("note", "name.inside")
+    assert (one.evidence[0].by, one.evidence[0].matched, one.evidence[0].looked_at) == ("language", 6, 15)
+    for name, words in (("few", "0 answers for 15 texts"), ("wrong", "AttributeError"), ("poeple", "named .poeple")):
+        with pytest.raises(BasculeError, match=words):
+            scan(connection, "t", nlp=f"reading:{name}", folder=tmp_path)
+
+
+def test_text_is_read_by_a_pipeline_of_spacy(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed (pip install 'spacy>=3.8')")
+    pipeline = spacy.blank("en")
+    names = [{"LOWER": "ann"}, {"LOWER": "quast"}]
+    pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": names}])
+    pipeline.to_disk(tmp_path / "names")
+    connection.register("t", pa.table({"note": TEXTS}))
+    (one,) = scan(connection, "t", nlp="names", folder=tmp_path)
+    assert (one.kind, one.evidence[0].matched) == ("name.inside", 6)
+    spacy.blank("en").to_disk(tmp_path / "bare")
+    for name, words in (("bare", "finds no entities"), ("en_no_such_model", "cannot be loaded")):
+        with pytest.raises(InputError, match=words):
+            scan(connection, "t", nlp=name, folder=tmp_path)
 
 
 CONTRACT = """\

@@ -51,6 +51,33 @@ def test_postgresql_comes_with_its_types(shop: Any, bring: Any, rows: Rows) -> N
 
 
 @pytest.mark.slow
+def test_types_of_postgresql_s_own_come_in_a_form_that_all_read(shop: Any, bring: Any, rows: Rows) -> None:
+    address, change = shop
+    one = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    change("create type mood as enum ('sad', 'ok')")
+    query = f"""select '{one}'::uuid as u, array['{one}'::uuid] as us, '{{"k": 1}}'::jsonb as j, 'ok'::mood as m,
+        array[1, 2] as a, array['x', null] as t, '10.0.0.1'::inet as ip, int4range(1, 5) as r, point(1, 2) as p,
+        money '1.5' as c, row(1, 'x') as w, array[1.5] as n, timestamptz '2024-01-01 00:00+02' as at,
+        '\\x01'::bytea as b, time '10:00' as h, null::uuid as none"""
+    bring(address, query=query)
+    at = dt.datetime(2023, 12, 31, 22, tzinfo=dt.UTC)
+    assert rows("select * from t") == [
+        (
+            *(one, [one], '{"k": 1}', "ok", [1, 2], ["x", None], "10.0.0.1/32", "[1,5)", "(1,2)"),
+            *(Decimal("1.500000000"), "(1,x)", ["1.5"], at, b"\x01", dt.time(10), None),
+        )
+    ]
+    for bad, words in (
+        ("select xmlparse(content '<a/>') as x", "refuses the query"),
+        ("select 'infinity'::date as x", "infinite"),
+        ("select 'NaN'::numeric as x", "no number"),
+        ("select interval '1 day' as x", "INTERVAL"),
+    ):
+        with pytest.raises(InputError, match=words):
+            bring(address, query=bad, table="bad")
+
+
+@pytest.mark.slow
 def test_the_same_rows_in_another_order_change_nothing(shop: Any, bring: Any) -> None:
     address, _ = shop
     bring(address, query="select * from orders order by id", mode="replace")

@@ -109,11 +109,11 @@ def test_what_comes_out_has_k_and_l(
         return
     done = anonymised(table, quasi, ["illness"], k=k, l=l, suppress=suppress, hierarchies=hierarchies)
     out = done.table.to_pylist()
-    assert naive(out, tuple(quasi), ("illness",)) == (done.anonymity.k, done.anonymity.l)
-    assert done.anonymity.k >= k
-    assert (done.anonymity.l or 0) >= l
-    assert done.suppressed == len(rows) - len(out) <= suppress * len(rows)
-    assert 0 <= done.penalty <= 1
+    assert naive(out, tuple(quasi), ("illness",)) == (done.cost.anonymity.k, done.cost.anonymity.l)
+    assert done.cost.anonymity.k >= k
+    assert (done.cost.anonymity.l or 0) >= l
+    assert done.cost.suppressed == len(rows) - len(out) <= suppress * len(rows)
+    assert 0 <= done.cost.penalty <= 1
     for row in out:
         before = rows[row["n"]]
         assert row["illness"] == before["illness"]
@@ -130,17 +130,17 @@ def test_what_comes_out_has_k_and_l(
 def test_it_is_cut_as_long_as_it_can_be() -> None:
     table = pa.table({"age": list(range(100)), "ill": ["a", "b"] * 50})
     done = anonymised(table, ["age"], ["ill"], k=5, l=2)
-    assert done.anonymity.classes >= 100 // (2 * 5 + 1)
-    assert done.penalty < 0.15
+    assert done.cost.anonymity.classes >= 100 // (2 * 5 + 1)
+    assert done.cost.penalty < 0.15
     assert set(done.table["age"].to_pylist()) >= {"0..5"} or done.table["age"][0].as_py().startswith("0..")
 
 
 def test_an_outlier_costs_less_when_it_may_be_suppressed() -> None:
     table = pa.table({"pay": [1.0, 1.1, 1.2, 1.3, 1e9]})
     whole = anonymised(table, ["pay"], k=4)
-    assert (whole.suppressed, whole.table["pay"][0].as_py()) == (0, "1.0..1000000000.0")
+    assert (whole.cost.suppressed, whole.table["pay"][0].as_py()) == (0, "1.0..1000000000.0")
     less = anonymised(table, ["pay"], k=4, suppress=0.2)
-    assert (less.suppressed, set(less.table["pay"].to_pylist())) == (1, {"1.0..1.3"})
+    assert (less.cost.suppressed, set(less.table["pay"].to_pylist())) == (1, {"1.0..1.3"})
 
 
 def test_types_and_labels() -> None:
@@ -209,5 +209,5 @@ def test_many_rows() -> None:
         {"age": draw.integers(0, 100, size), "zip": draw.integers(0, 10_000, size), "s": draw.integers(0, 9, size)}
     )
     done = anonymised(table, ["age", "zip"], ["s"], k=10, l=3)
-    assert done.anonymity.k >= 10
-    assert (done.anonymity.l or 0) >= 3
+    assert done.cost.anonymity.k >= 10
+    assert (done.cost.anonymity.l or 0) >= 3

@@ -128,7 +128,7 @@ FOLDERS = {"top": ".", "nested": "ml/my parcels"}
 @pytest.mark.parametrize("where", FOLDERS)
 @pytest.mark.parametrize("forge", FORGES)
 def test_a_pipeline_is_the_one_that_was_read_over(forge: str, where: str) -> None:
-    """The golden files were held to the whole schemas that the forges publish."""
+    """`test_executed` runs them, and holds them to the schemas that the forges publish."""
     golden = GOLDEN / f"{forge}-{where}.txt"
     assert pipeline(forge, FOLDERS[where]) == golden.read_text("utf-8")
 

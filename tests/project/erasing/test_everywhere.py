@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from bascule.catalog import audit
-from bascule.catalog.schema import jobs, metadata, training_sets
+from bascule.catalog.schema import jobs, metadata, run_io, runs, training_sets
 from bascule.errors import Held, InputError, NotFound
 from bascule.features import LmdbStore
 from bascule.history import Workspace, holding, holds
@@ -27,6 +28,7 @@ from bascule.project.querying import query
 from bascule.project.retraining import _claim
 from bascule.project.sections import Forget, ForgetLink
 from bascule.serving.log import move_segments
+from bascule.tracking.code import restore_code
 from tests.project.erasing.world import LINKS, NUMBER, OTHERS, WHO, build, seen, traces
 
 
@@ -51,6 +53,16 @@ def counted(done: Forgetting) -> dict[str, int]:
     """How much left each place, but those where a subject in two tables counts twice while it is there."""
     twice = ("reports and records", "caches and temporary files")
     return {place.place: place.rows for place in done.report.elsewhere if place.place not in twice}
+
+
+def code_of(workspace: Workspace) -> str:
+    with workspace.catalog.read() as conn:
+        return str(conn.execute(select(runs.c.code_snapshot)).scalar_one())
+
+
+def written(workspace: Workspace, path: str) -> bytes:
+    with workspace.catalog.read() as conn:
+        return workspace.store.get(conn.execute(select(run_io.c.version).where(run_io.c.path == path)).scalar_one())
 
 
 def files_with(folder: Path) -> list[str]:
@@ -80,6 +92,12 @@ def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
     assert doctor.check(workspace).ok
     assert not check_files(workspace, deep=True).problems
     assert LmdbStore(workspace.online_folder).count({"email": OTHERS[0]}) == 1
+    assert (places["outputs and code"], places["artifacts"]) == (3, 1)
+    assert restore_code(code_of(workspace), workspace.store, folder.parent / "then") == ["other.py", "show.py"]
+    assert (folder.parent / "then" / "show.py").read_text() == "print('(forgotten)')"
+    assert written(workspace, "stdout") == f"first: (forgotten)\nthen: {OTHERS[0]}\n".encode()
+    scores = pq.read_table(pa.BufferReader(written(workspace, "scores.parquet")))
+    assert scores.to_pylist() == [{"mail": OTHERS[0], "score": 0.7}]
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
     workspace.close()
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
@@ -104,7 +122,7 @@ def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
     assert {name: (runs / name).read_bytes() for name in sent} == sent
     done = forget_subject(workspace, "people", {"email": WHO})
     for told in (planned, done):
-        assert ("artifacts", 3) in [(one.place, one.rows) for one in told.report.elsewhere]
+        assert ("artifacts", 4) in [(one.place, one.rows) for one in told.report.elsewhere]
     assert (runs / "note.txt").read_text() == f"of (forgotten), and of {OTHERS[0]}"
     assert json.loads((runs / "rows.json").read_text()) == [{"email": OTHERS[0]}]
     assert (runs / "model.pkl").read_bytes() == pickled.replace(WHO.encode(), b"*" * len(WHO.encode()))

@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 from sqlalchemy import insert, select
 
 from bascule.catalog import new_id, now
-from bascule.catalog.schema import check_results, commits, evaluations, model_versions, settings, training_sets
+from bascule.catalog.schema import (
+    check_results,
+    commits,
+    evaluations,
+    model_versions,
+    run_io,
+    runs,
+    settings,
+    training_sets,
+)
 from bascule.features import LmdbStore
 from bascule.features.online.keys import encoder
 from bascule.features.online.store import ViewRecord
@@ -70,6 +79,7 @@ def build(folder: Path, catalog: str = "") -> Workspace:
     _reports(workspace)
     _training(workspace)
     _online(workspace)
+    _tracked(workspace)
     return workspace
 
 
@@ -164,6 +174,27 @@ def _online(workspace: Workspace) -> None:
         store.write(lambda transaction, prefix=prefix: transaction.put(prefix, [(1, b"spent 5")]))  # type: ignore[misc]
 
 
+def _tracked(workspace: Workspace) -> None:
+    """What a script printed and wrote, its code as it was, and an artifact that is called by the person."""
+    code = workspace.store.put(f"print('{WHO}')".encode())
+    listing = workspace.store.put(json.dumps({"show.py": code, "other.py": workspace.store.put(b"pass")}).encode())
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"mail": [WHO, OTHERS[0]], "score": [0.5, 0.7]}), sink, compression="zstd")
+    written = {
+        "stdout": workspace.store.put(f"first: {WHO}\nthen: {OTHERS[0]}\n".encode()),
+        f"out/{WHO}.txt": workspace.store.put(b"nothing about anyone"),
+        "scores.parquet": workspace.store.put(sink.getvalue()),
+    }
+    shared: dict[str, Any] = {"environment_json": "{}", "kind": "track", "status": "done", "user_name": "ana"}
+    with workspace.catalog.write() as conn:
+        conn.execute(insert(runs).values(id="run_1", name="show.py", code_snapshot=listing, started_at=1, **shared))
+        for path, version in written.items():
+            conn.execute(insert(run_io).values(run_id="run_1", direction="out", path=path, version=version))
+    place = workspace.folder / "artifacts" / "0" / "r0" / "artifacts" / f"of {WHO}"
+    place.mkdir(parents=True)
+    (place / "note.txt").write_text("a note")
+
+
 def seen(workspace: Workspace) -> dict[str, Any]:
     """Return everything that can be read, but the subject's: rows of all states, files of all versions, the logs."""
     lake, found = Lake(workspace), {}
@@ -193,12 +224,12 @@ def seen(workspace: Workspace) -> dict[str, Any]:
 
 
 def traces(folder: Path, *values: str) -> list[str]:
-    """Return the files below a folder that hold a value: raw, in any column of Parquet, or in a compressed part."""
+    """Return the files that hold a value: in their names, raw, in any column of Parquet, or in a compressed part."""
     wanted = [form for value in values for form in (value.encode(), json.dumps(value)[1:-1].encode())]
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         data = path.read_bytes()
-        parts = [data, *_parquet(data), *_inflated(data)]
+        parts = [str(path.relative_to(folder)).encode(), data, *_parquet(data), *_inflated(data)]
         if any(one in part for part in parts for one in wanted):
             found.append(str(path.relative_to(folder)))
     return found

@@ -127,12 +127,9 @@ def test_a_disk_that_takes_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not target.exists()
 
 
-def test_a_project_for_tracked_scripts_alone_is_what_the_hint_says(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as error:
-        begin_project(None, None, tmp_path)
-    assert 'write [project] and, under it, name = "…" into bascule.toml' in str(error.value.hint)
-    (tmp_path / "bascule.toml").write_text('[project]\nname = "mine"\n')
-    begin_project(None, None, tmp_path)
+def test_a_project_for_tracked_scripts_alone(tmp_path: Path) -> None:
+    report = begin_project(None, None, tmp_path, git=False)
+    assert {path.name for path in report.files} == {"bascule.toml", ".gitignore"}
     (tmp_path / "a.py").write_text("print(1)")
     project = open_project(tmp_path)
     assert project.track([sys.executable, str(tmp_path / "a.py")]).problem is None

@@ -103,12 +103,6 @@ def test_a_database_that_does_not_answer_leaves_nothing(data: Path, tmp_path: Pa
     assert begin_project(data, "y", tmp_path).task == "binary"
 
 
-@pytest.mark.parametrize(("asked", "words"), [((None, None), "Give a folder"), (("data", None), "not said")])
-def test_what_is_missing_is_asked_for(asked: tuple[str | None, str | None], words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=words):
-        begin_project(*asked, tmp_path)
-
-
 @pytest.mark.slow
 def test_what_a_killed_attempt_left_is_finished(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `kill -9` leaves it: some files, one of them half written, and no workspace."""

@@ -58,7 +58,7 @@ class TestText:
     def test_what_differs_is_told(self, found: list[Comparison]) -> None:
         text = reviewing.text(found)
         assert "~ tables/hostile  8 → 9 rows, 2 added, 1 removed, 7 changed" in text
-        assert "+ tables/other  0 → 1 rows, 1 added" in text
+        assert "+ tables/other  0 → 1 row, 1 added" in text
         assert "7 rows changed, matched by id:" in text
         assert re.search(r"n +DOUBLE +7 \(100 %\)", text)
         assert "n: NaN → 2.5" in text

@@ -1,22 +1,44 @@
-"""Names of people in free text, by a language model: Presidio on spaCy, when they are installed."""
+"""Personal data in free text, by a model of language: a spaCy pipeline, Presidio, or a function of the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
+from bascule.contracts.personal.scanning import MOST_READ
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.functions import load_function
 
-MOST = 500  # texts that are read; a model reads some hundred a second
 SURE = 0.6
+PRESIDIO = "presidio:"
+# What pipelines call a person's name; other entities name no person by themselves.
+PERSONS = ("PERSON", "PER")
+
+#: Counts, by kind, the texts of a sample in which a model finds personal data of that kind.
+Recogniser = Callable[[Sequence[str]], Counter[str]]
 
 
-def people_in(language: str) -> Callable[[Sequence[str]], int]:
-    """Return what counts the texts of a sample that name a person.
+def recogniser(nlp: str, folder: Path | None = None) -> Recogniser:
+    """Return what counts personal data in texts.
+
+    Args:
+        nlp: a spaCy pipeline, as a package's name or a folder; `presidio:en` for Presidio; or `module:function`, which
+            gets a list of texts and gives, for each, the kinds of personal data in it.
+        folder: where the function's module may lie.
 
     Raises:
-        EnvironmentProblem: Presidio or spaCy is not installed. They are large, so no extra brings them.
-        InputError: there is no model of the language.
+        EnvironmentProblem: the library or the model is not installed. They are large, so no extra brings them.
+        InputError, NotFound: there is no such model or function.
     """
+    if nlp.startswith(PRESIDIO):
+        return _presidio(nlp.removeprefix(PRESIDIO))
+    if ":" in nlp:
+        return _function(nlp, folder)
+    return _spacy(nlp, folder)
+
+
+def _presidio(language: str) -> Recogniser:
     try:
         from presidio_analyzer import AnalyzerEngine
     except ImportError as error:
@@ -32,11 +54,62 @@ def people_in(language: str) -> Callable[[Sequence[str]], int]:
             hint=f"Install one: python -m spacy download {language}_core_web_lg",
         ) from error
 
-    def count(values: Sequence[str]) -> int:
-        return sum(
-            1
-            for value in values[:MOST]
-            if any(one.score >= SURE for one in engine.analyze(value, language, entities=["PERSON"]))
+    def kinds(text: str) -> Iterable[str]:
+        found = engine.analyze(text, language, entities=["PERSON"])
+        return ("name",) if any(one.score >= SURE for one in found) else ()
+
+    return lambda texts: _counted(map(kinds, texts[:MOST_READ]))
+
+
+def _spacy(name: str, folder: Path | None) -> Recogniser:
+    try:
+        import spacy
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"Reading text with the pipeline {name!r} needs spaCy, which is not installed.",
+            hint="Install it: pip install 'spacy>=3.8'",
+        ) from error
+    here = folder / name if folder is not None else Path(name)
+    try:
+        pipeline = spacy.load(here if here.is_dir() else name)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"The spaCy pipeline {name!r} cannot be loaded: {str(error).splitlines()[0]}",
+            hint=f"Install it: python -m spacy download {name}; or name a folder that has one.",
+        ) from error
+    if not ({"ner", "entity_ruler", "span_ruler"} & set(pipeline.pipe_names)):
+        raise InputError(
+            f"The spaCy pipeline {name!r} finds no entities: it has {', '.join(pipeline.pipe_names) or 'no parts'}.",
+            hint="Name one with a part ner or entity_ruler, such as en_core_web_sm.",
         )
 
+    def count(texts: Sequence[str]) -> Counter[str]:
+        read = pipeline.pipe(texts[:MOST_READ])
+        return _counted({"name" for one in document.ents if one.label_ in PERSONS} for document in read)
+
     return count
+
+
+def _function(name: str, folder: Path | None) -> Recogniser:
+    function = load_function(name, folder)
+
+    def count(texts: Sequence[str]) -> Counter[str]:
+        some = list(texts[:MOST_READ])
+        try:
+            found = [list(kinds) for kinds in function(some)]
+        except Exception as error:
+            raise InputError(
+                f"{name} failed: {type(error).__name__}: {error}", hint="It gets a list of texts."
+            ) from error
+        if len(found) != len(some) or not all(isinstance(kind, str) and kind for kinds in found for kind in kinds):
+            raise InputError(
+                f"{name} gave {len(found):,} answers for {len(some):,} texts, or kinds that are no texts.",
+                hint='For each text it gives the kinds in it, such as ["name", "address"], or [].',
+            )
+        return _counted(found)
+
+    return count
+
+
+def _counted(found: Iterable[Iterable[str]]) -> Counter[str]:
+    return Counter(kind for kinds in found for kind in set(kinds))

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
@@ -19,6 +20,7 @@ ROWS = 20_000
 SEED = 7
 # What the name alone is worth, what it adds to values that match, and how sure one must be to say anything.
 BY_NAME, BY_VAGUE_NAME, LEAST = 0.75, 0.5, 0.5
+MOST_READ = 500  # texts that a model of language reads
 WITHIN_AT_LEAST = 3  # a text column has personal data inside when so many values do
 _DAY = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d|[0-3]?\d[./-][0-3]?\d[./-](19|20)\d\d")
 
@@ -64,7 +66,8 @@ def scan(
     *,
     rows: int = ROWS,
     region: str | None = None,
-    language: str | None = None,
+    nlp: str | None = None,
+    folder: Path | None = None,
 ) -> list[ColumnFinding]:
     """Look for personal data in a sample of a relation's rows.
 
@@ -72,31 +75,34 @@ def scan(
         relation_sql: text usable after FROM.
         rows: how many rows are looked at, at most; drawn with a fixed seed.
         region: a country's code, whose national phone numbers are known, too.
-        language: look for names of people in free text with a language model, such as `en`.
+        nlp: look for names of people in free text with a model of language: see `language.recogniser`.
+        folder: where its module or pipeline may lie.
 
     Returns:
         The surest finding of each column first by column, then those of other kinds inside its text.
 
     Raises:
-        EnvironmentProblem: a region or a language is asked for whose library is not installed.
+        EnvironmentProblem: a region or a model is asked for whose library is not installed.
     """
     detectors = [*IDENTIFIERS, *([national_phone(region)] if region else [])]
-    recogniser = None
-    if language:
-        from bascule.contracts.personal.language import people_in
+    model = None
+    if nlp:
+        from bascule.contracts.personal.language import recogniser
 
-        recogniser = people_in(language)
+        model = recogniser(nlp, folder)
     columns = columns_of(connection, relation_sql)
     found: list[ColumnFinding] = []
     for name, kind in columns.items():
         values = _values(connection, relation_sql, name, kind, rows)
         judged = judge(name, family_of(kind), values, detectors)
         found += judged
-        if recogniser is not None and values and not judged:
-            count = recogniser(values)
-            if count >= WITHIN_AT_LEAST:
-                sure = round(min(0.9, 0.5 + count / len(values)), 3)
-                found.append(ColumnFinding(name, "name.inside", sure, (Evidence("language", count, len(values)),)))
+        if model is not None and values and not judged:
+            for kind_of_data, count in model(values).most_common():
+                if count >= WITHIN_AT_LEAST:
+                    read = min(len(values), MOST_READ)
+                    sure = round(min(0.9, 0.5 + count / read), 3)
+                    evidence = Evidence("language", count, read)
+                    found.append(ColumnFinding(name, f"{kind_of_data}.inside", sure, (evidence,)))
     return found
 
 

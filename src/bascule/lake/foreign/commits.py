@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from bascule.counting import counted
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.lake import objects
@@ -169,7 +170,7 @@ def _told(change: TableChange) -> str:
     name, rows = change.identifier.local, ""
     summary = next(iter(_summaries(change)), None)
     if summary is not None and summary.get("added-records"):
-        rows = f" ({summary['added-records']} rows)"
+        rows = f" ({counted(summary['added-records'], 'row')})"
     if change.creates:
         return f"Create table {name}{rows}"
     if summary is not None:

@@ -40,6 +40,21 @@ def values_of(workspace: Workspace, table: str, key: Mapping[str, Any], column: 
     return found
 
 
+def rows_of(workspace: Workspace, table: str, key: Mapping[str, Any], most: int = 1000) -> list[dict[str, Any]]:
+    """Return the subject's rows as they are in a table's files, by column in lower case; `most` of them.
+
+    Raises:
+        NotFound: there is no such table.
+    """
+    found: list[dict[str, Any]] = []
+    for _, place, rows in _rows(workspace, table, key):
+        if len(rows) and len(found) < most:
+            with pq.ParquetFile(files.readable(place)) as source:
+                taken = source.read().take(pa.array(rows[: most - len(found)]))
+            found += [{name.casefold(): value for name, value in row.items()} for row in taken.to_pylist()]
+    return found
+
+
 def named_only_by(workspace: Workspace, table: str, key: Mapping[str, Any], candidates: set[str]) -> set[str]:
     """Return those of some texts that stand in a text column of the subject's rows and of nobody else's."""
     own: set[str] = set()

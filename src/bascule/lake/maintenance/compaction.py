@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bascule.counting import counted
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.lake import engine, moved, objects, staging
 from bascule.lake.iceberg import datafiles, files, manifests, metadata, scans, schemas, snapshots
@@ -206,7 +207,11 @@ class _Compacting:
         written = self._write(groups)
         landed: list[Rewritten] = []
         old = sum(len(group.files) for group in groups)
-        told = {"message": f"Compact {self.table.name}: {old} files", "author": author, "meta": {"compacts": old}}
+        told = {
+            "message": f"Compact {self.table.name}: {counted(old, 'file')}",
+            "author": author,
+            "meta": {"compacts": old},
+        }
 
         def stage(now: Table) -> Table:
             landed[:] = self._fitting(now, groups, written)

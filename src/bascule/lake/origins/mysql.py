@@ -29,12 +29,21 @@ class MySQL:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._cursors: list[Any] = []
+
+    def close(self) -> None:
+        """Give up streams that were not read to their end: closing them would read all that is left."""
+        for cursor in self._cursors:
+            result = getattr(cursor, "_result", None)
+            if result is not None:
+                result.unbuffered_active = False
 
     def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """See `Reader`."""
         from pymysql.cursors import SSCursor
 
         cursor = self._connection.cursor(SSCursor)
+        self._cursors.append(cursor)
         cursor.execute(query)
         kinds = [pa.field(one[0], _type(one)) for one in cursor.description]
         schema = pa.schema(kinds)
@@ -133,13 +142,14 @@ def opened(asked: Asked) -> Iterator[MySQL]:
         raise EnvironmentProblem(
             f"{asked.shown} does not answer: {_said(error)}", hint="Check the address, user and password."
         ) from error
+    reader = MySQL(connection)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00'")
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("START TRANSACTION")
-        yield MySQL(connection)
+        yield reader
     except pymysql.Error as error:
         if error.args and error.args[0] in REFUSED:
             raise InputError(
@@ -149,6 +159,7 @@ def opened(asked: Asked) -> Iterator[MySQL]:
     except OSError as error:
         raise EnvironmentProblem(f"{asked.shown} stopped: {error}", hint="Nothing was taken. Repeat.") from error
     finally:
+        reader.close()
         connection.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,11 @@ from bascule.lake.origins.origin import Asked, plain
 NUMERIC = pa.decimal128(38, 9)
 # PostgreSQL's first day, 24 November 4714 BC, in days before 1970.
 FIRST_DAY = -2_440_588
-TYPE = b"ADBC:postgresql:typname"
+TYPE, NAMED = b"ADBC:postgresql:typname", b"POSTGRESQL:type"
+# Classes of SQLSTATE that say that the query, or a value that it reads, is wrong; the others are about the server.
+REFUSED = ("0A", "21", "22", "25", "26", "42", "44", "54")
+# What a server says of a query that it had begun to answer: then there is no SQLSTATE any more.
+_OF_VALUES = re.compile(r"ERROR:\s+(unsupported|invalid|division by zero|.*(out of range|not supported|cannot))")
 
 
 class PostgreSQL:
@@ -35,7 +40,7 @@ class PostgreSQL:
         """See `Reader`."""
         cursor = self._connection.cursor()
         self._cursors.append(cursor)
-        cursor.execute(query)
+        cursor.execute(self._readable(query))
         reader = cursor.fetch_record_batch()
         schema = pa.schema([_field(one) for one in reader.schema])
         return schema, self._batches(reader, schema)
@@ -52,10 +57,41 @@ class PostgreSQL:
         """See `Reader`."""
         return '"' + name.replace('"', '""') + '"'
 
+    def _readable(self, query: str) -> str:
+        """Return the query with columns as text that the driver would give as PostgreSQL's own bytes."""
+        with self._connection.cursor() as cursor:
+            fields = list(cursor.adbc_execute_schema(query))
+        casts = [_cast_to(one) for one in fields]
+        if not any(casts):
+            return query
+        names = [self.quoted(one.name) for one in fields]
+        shown = [f"{name}::{cast} AS {name}" if cast else name for name, cast in zip(names, casts, strict=True)]
+        return f"SELECT {', '.join(shown)} FROM ({query}) AS bascule_readable"
+
     def _batches(self, reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for batch in reader:
             arrays = [_cast(column, one.type, one.name) for column, one in zip(batch.columns, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _cast_to(one: pa.Field) -> str:
+    """Return what a column must be in the query to be read: empty for what the driver reads as it is.
+
+    Addresses, points, ranges, bits and rows come as PostgreSQL writes them, identifiers (UUID) in their usual form,
+    money as a number.
+    """
+    if (one.metadata or {}).get(NAMED) == b"money":
+        return "numeric"
+    if pa.types.is_list(one.type):
+        return "text[]" if _is_own(one.type.value_type, within=True) else ""
+    return "text" if _is_own(one.type) else ""
+
+
+def _is_own(kind: pa.DataType, *, within: bool = False) -> bool:
+    """Tell whether values of a type come in a form of PostgreSQL's own; `within` a list nothing turns them later."""
+    if isinstance(kind, pa.OpaqueType):
+        return within or pa.types.is_binary(kind.storage_type)
+    return pa.types.is_struct(kind) or isinstance(kind, pa.UuidType) or (within and isinstance(kind, pa.JsonType))
 
 
 def _field(one: pa.Field) -> pa.Field:
@@ -81,7 +117,8 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
         return values.cast(kind)
     except pa.ArrowException as error:
         raise InputError(
-            f"Column {name!r} is NUMERIC and has a value with more than 9 decimals or 38 digits: {error}",
+            f"Column {name!r} is NUMERIC and has a value that is no number, or has more than 9 decimals or 38 digits: "
+            f"{error}",
             hint=f"Say in the query what it is, such as {name}::double precision or round({name}, 9).",
         ) from error
 
@@ -126,7 +163,7 @@ def opened(asked: Asked) -> Iterator[PostgreSQL]:
         yield reader
     except Error as error:
         state = str(getattr(error, "sqlstate", "") or "")
-        if state[:2] in ("22", "42", "25"):
+        if state[:2] in REFUSED:
             raise InputError(
                 f"{asked.shown} refuses the query: {_said(error, address)}", hint="It is read only; check the query."
             ) from error
@@ -134,6 +171,10 @@ def opened(asked: Asked) -> Iterator[PostgreSQL]:
             f"{asked.shown} stopped: {_said(error, address)}", hint="Nothing was taken. Repeat."
         ) from error
     except (pa.ArrowException, OSError) as error:
+        if _OF_VALUES.search(str(error)):
+            raise InputError(
+                f"{asked.shown} refuses the query: {_said(error, address)}", hint="Check the query, and what it reads."
+            ) from error
         raise EnvironmentProblem(
             f"{asked.shown} stopped: {_said(error, address)}", hint="Nothing was taken. Repeat."
         ) from error

@@ -70,12 +70,16 @@ class Quasi:
         total = len(self.values) + bool((self.codes == 0).any())
         return (present.size - 1) / max(total - 1, 1)
 
-    def cuts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return a part's rows in two or more pieces by this column; one piece when it cannot be cut."""
+    def cuts(self, rows: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+        """Return a part's rows in two or more pieces by this column; one piece when it cannot be cut.
+
+        Args:
+            weights: how many times each counts.
+        """
         codes = self.codes[rows]
         if self.groups is not None:
             return self._by_group(rows, codes)
-        middle = np.partition(codes, codes.size // 2)[codes.size // 2]
+        middle = at(codes, weights, int(weights.sum()) // 2)
         left = codes < middle
         if not left.any():
             left = codes <= middle
@@ -114,6 +118,12 @@ class Quasi:
     def _text(self, code: int) -> str:
         value = self.values[code - 1]
         return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def at(codes: np.ndarray, weights: np.ndarray, place: int) -> int:
+    """Return which code stands at a place, from 0 on, when each stands in order as often as it weighs."""
+    order = np.argsort(codes, kind="stable")
+    return int(codes[order[np.searchsorted(np.cumsum(weights[order]), place, side="right")]])
 
 
 def _beginning(a: str, b: str) -> str:

@@ -5,11 +5,13 @@ With it the pieces are as small as greedy cuts make them; the best cuts of all a
 (A. Machanavajjhala et al., ICDE 2006) is another thing that a piece must have. A column with a hierarchy is cut by the
 groups of the coarsest level at which a piece differs. Where a few outliers keep a piece from being cut, they may be
 suppressed, as far as that is allowed.
+
+Where rows are alike only their number counts, so what is cut are the combinations of values that there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,90 +19,98 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.errors import InputError, NotFound
-from bascule.lake.privacy.columns import Quasi
+from bascule.lake.privacy.columns import Quasi, at
 from bascule.lake.privacy.hierarchies import Hierarchy
-from bascule.lake.privacy.measures import Anonymity, measured
 
 SOURCE = "Mondrian (LeFevre, DeWitt, Ramakrishnan 2006)"
 
 
 @dataclass(frozen=True, slots=True)
-class Anonymised:
-    """A table that was made anonymous, and what that cost.
+class Classes:
+    """The pieces that rows were cut into.
 
     Attributes:
-        table: the rows; quasi-identifiers are text now, such as `20..29`, `Bonn|Kiel`, `101*` or `*`.
-        anonymity: what was counted in it.
-        suppressed: rows that were left out.
-        penalty: the normalised certainty penalty: how much of a column's extent a cell covers, on average over all
-            cells: 0 for values as they were, 1 for `*` everywhere; a suppressed row counts 1.
-        by_column: the same for each column, of the rows that stay.
-        discernibility: the sum of the squared sizes of classes, suppressed rows counting all rows each.
+        columns: the quasi-identifiers.
+        parts: of each piece the places of its combinations.
+        weights: how many rows have each combination.
     """
 
-    table: pa.Table
-    anonymity: Anonymity
-    suppressed: int
-    penalty: float
-    by_column: dict[str, float]
-    discernibility: int
+    columns: list[Quasi]
+    parts: list[np.ndarray]
+    weights: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The rows of each piece."""
+        return np.array([self.weights[part].sum() for part in self.parts])
+
+    def labels(self) -> dict[str, pa.Array]:
+        """What stands in each quasi-identifier for each piece."""
+        return {one.name: pa.array([one.called(part) for part in self.parts], pa.string()) for one in self.columns}
+
+    def penalties(self) -> dict[str, float]:
+        """How much of each column's extent its cells cover, on average over the rows that stay."""
+        sizes = self.sizes
+        wide = {one.name: np.array([one.width(part) for part in self.parts]) for one in self.columns}
+        return {name: float((width * sizes).sum() / sizes.sum()) for name, width in wide.items()}
 
 
-def anonymised(
-    table: pa.Table,
+def classes(
+    groups: pa.Table,
+    weights: np.ndarray,
     quasi: Sequence[str],
-    sensitive: Sequence[str] = (),
+    sensitive: Sequence[str],
     *,
     k: int,
-    l: int = 1,  # noqa: E741
-    suppress: float = 0.0,
-    hierarchies: Mapping[str, Hierarchy] | None = None,
-) -> Anonymised:
-    """Generalise quasi-identifiers until each row is equal to at least k - 1 others in them.
+    l: int,  # noqa: E741
+    suppress: float,
+    hierarchies: Mapping[str, Hierarchy],
+) -> Classes:
+    """Cut rows into anonymous pieces; only which combinations of values there are, and how many rows of each, counts.
 
     Args:
-        quasi: columns that together can tell who somebody is.
-        sensitive: columns of which every class has at least `l` different values, null being one.
-        suppress: the share of rows that may be left out.
-        hierarchies: by column, what its values are called at coarser levels.
-
-    Returns:
-        The table without suppressed rows, in the order of its classes: the order of rows can tell who they are, too.
+        groups: each combination of values of quasi-identifiers and sensitive columns once.
+        weights: how many rows have it.
 
     Raises:
-        NotFound: there is no such column.
-        InputError: k, l or the share is out of range, a column is named twice, or the rows cannot have k or l at all.
+        InputError: the rows cannot have k or l at all.
     """
-    _refuse(table, quasi, sensitive, k, l, suppress)
-    given = hierarchies or {}
-    for name in given:
-        if name not in quasi:
-            raise NotFound("quasi-identifier", name, list(quasi))
-    columns = [Quasi.of(name, table[name], given.get(name)) for name in quasi]
-    private = [_codes(table[name]) for name in sensitive]
-    partition = _Partition(columns, private, k, l, int(suppress * table.num_rows))
-    parts = partition.parts(table.num_rows)
+    columns = [Quasi.of(name, groups[name], hierarchies.get(name)) for name in quasi]
+    private = [_codes(groups[name]) for name in sensitive]
+    rows = int(weights.sum())
+    parts = _Partition(columns, private, weights, k, l, int(suppress * rows)).parts(groups.num_rows)
     if not parts:
         lacking = f"{l} different values of {', '.join(sensitive)}" if l > 1 else f"{k} rows"
         raise InputError(
-            f"The table cannot be made anonymous: all its {table.num_rows:,} rows together do not have "
-            f"{lacking if table.num_rows >= k else f'{k} rows'}.",
+            f"The table cannot be made anonymous: all its {rows:,} rows together do not have "
+            f"{lacking if rows >= k else f'{k} rows'}.",
             hint="Ask for less.",
         )
-    return _made(table, columns, parts, sensitive)
+    return Classes(columns, parts, weights)
 
 
-def _refuse(
-    table: pa.Table,
+def refuse(
+    columns: Sequence[str],
     quasi: Sequence[str],
     sensitive: Sequence[str],
+    hierarchies: Collection[str],
+    *,
     k: int,
     l: int,  # noqa: E741
     suppress: float,
 ) -> None:
+    """Refuse what cannot be asked for.
+
+    Raises:
+        NotFound: there is no such column.
+        InputError: k, l or the share is out of range, or a column is named twice.
+    """
     for name in (*quasi, *sensitive):
-        if name not in table.column_names:
-            raise NotFound("column", name, table.column_names)
+        if name not in columns:
+            raise NotFound("column", name, columns)
+    for name in hierarchies:
+        if name not in quasi:
+            raise NotFound("quasi-identifier", name, list(quasi))
     if not quasi:
         raise InputError("No quasi-identifier is named.", hint="Name the columns that together tell who somebody is.")
     doubled = [name for name in (*quasi, *sensitive) if [*quasi, *sensitive].count(name) > 1]
@@ -128,13 +138,14 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 class _Partition:
     columns: list[Quasi]
     private: list[np.ndarray]
+    weights: np.ndarray
     k: int
     l: int  # noqa: E741
     budget: int
 
-    def parts(self, rows: int) -> list[np.ndarray]:
+    def parts(self, groups: int) -> list[np.ndarray]:
         """Return the pieces that cannot be cut any more; none when even all rows together are not anonymous."""
-        waiting, done = [np.arange(rows)], []
+        waiting, done = [np.arange(groups)], []
         if not self._holds(waiting[0]):
             return []
         while waiting:
@@ -146,17 +157,20 @@ class _Partition:
                 waiting += pieces
         return done
 
+    def _rows(self, part: np.ndarray) -> int:
+        return int(self.weights[part].sum())
+
     def _holds(self, part: np.ndarray) -> bool:
-        if part.size < self.k:
+        if self._rows(part) < self.k:
             return False
         return self.l < 2 or all(np.unique(codes[part]).size >= self.l for codes in self.private)
 
     def _cut(self, part: np.ndarray) -> list[np.ndarray] | None:
-        if part.size < 2 * self.k and self.budget == 0:
+        if self.budget == 0 and self._rows(part) < 2 * self.k:
             return None
         widths = sorted(((column.width(part), n) for n, column in enumerate(self.columns)), reverse=True)
         for width, n in widths:
-            pieces = self.columns[n].cuts(part) if width > 0 else [part]
+            pieces = self.columns[n].cuts(part, self.weights[part]) if width > 0 else [part]
             if len(pieces) > 1 and all(self._holds(piece) for piece in pieces):
                 return pieces
         return self._without_outliers(part, [n for width, n in widths if width > 0])
@@ -165,48 +179,23 @@ class _Partition:
         """Leave out pieces that are too small to stand alone, when what stays is half as wide."""
         for n in order:
             column = self.columns[n]
-            for stays in _trimmed(column, part, min(self.budget, part.size - self.k)):
-                gone = part.size - stays.size
+            whole = self._rows(part)
+            for stays in _trimmed(column, part, self.weights[part], min(self.budget, whole - self.k)):
+                gone = whole - self._rows(stays)
                 if gone and column.width(stays) <= column.width(part) / 2 and self._holds(stays):
                     self.budget -= gone
                     return [stays]
         return None
 
 
-def _trimmed(column: Quasi, part: np.ndarray, most: int) -> list[np.ndarray]:
+def _trimmed(column: Quasi, part: np.ndarray, weights: np.ndarray, most: int) -> list[np.ndarray]:
     """Return a part without its few least, or its few greatest, values."""
     if most < 1:
         return []
     codes = column.codes[part]
-    ordered = np.sort(codes)
+    rows = int(weights.sum())
     found = []
-    low, high = ordered[most], ordered[-most - 1]
-    for stays in (codes >= low, codes <= high):
-        if 0 < (~stays).sum() <= most:
+    for stays in (codes >= at(codes, weights, most), codes <= at(codes, weights, rows - 1 - most)):
+        if 0 < weights[~stays].sum() <= most:
             found.append(part[stays])
     return found
-
-
-def _made(table: pa.Table, columns: list[Quasi], parts: list[np.ndarray], sensitive: Sequence[str]) -> Anonymised:
-    kept = np.concatenate(parts)
-    sizes = np.array([part.size for part in parts])
-    result = table.take(pa.array(kept))
-    by_column = {}
-    for column in columns:
-        labels = pa.array([column.called(part) for part in parts], pa.string())
-        place = table.column_names.index(column.name)
-        cells = labels.take(pa.array(np.repeat(np.arange(len(parts)), sizes)))
-        result = result.set_column(place, pa.field(column.name, pa.string()), cells)
-        by_column[column.name] = float((np.array([column.width(part) for part in parts]) * sizes).sum() / kept.size)
-    quasi = [column.name for column in columns]
-    counted = measured(result, quasi, sensitive)
-    gone = table.num_rows - kept.size
-    squares = result.group_by(quasi).aggregate([([], "count_all")])["count_all"].to_numpy()
-    return Anonymised(
-        result,
-        counted,
-        gone,
-        (sum(by_column.values()) / len(by_column) * kept.size + gone) / table.num_rows,
-        by_column,
-        int((squares.astype(object) ** 2).sum()) + gone * table.num_rows,
-    )

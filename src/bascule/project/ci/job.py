@@ -23,8 +23,8 @@ class Job:
     """One job.
 
     Attributes:
-        server: `github`, `gitlab`, `jenkins`, or `` for a terminal.
-        forge: where comments go: `github` or `gitlab`; `` for nowhere.
+        server: `github`, `gitlab`, `jenkins`, or empty in a terminal.
+        forge: where comments go: `github` or `gitlab`; empty where there is no place for them.
         source: the git branch that is checked; None when the server doesn't say.
         target: the git branch that it is to be merged into; None when it is no pull request.
         number: the pull request's.

@@ -1,40 +1,37 @@
-"""Artifacts of runs and models that hold a subject's values: files as somebody sent them, of any format."""
+"""Artifacts of runs and models that hold a subject's values, in their contents or in their names."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bascule.history import Workspace
 from bascule.lake.forgetting import Forgotten, Request
-from bascule.project.erasing.values import holds, needles, without
+from bascule.project.erasing.contents import Sought, cleaned
+from bascule.project.erasing.values import without
 from bascule.store import Place
 from bascule.tracking.artifacts import FOLDER
 
-# Fewer bytes stand in the weights of a model by chance, and overwriting them would harm it.
-LEAST_BYTES = 6
 
-
-def from_artifacts(request: Request) -> list[Forgotten]:
-    """Take distinctive values out of artifacts. In text they are replaced; elsewhere bytes keep their places.
-
-    A file that is no text has the values overwritten by as many stars, so that lengths and offsets in it stay right.
-    """
-    wanted = needles(request.key)
-    found = [place for place in _files(request.workspace) if _holds(place, wanted)] if wanted else []
-    cleaned = 0
-    for place in found:
+def from_artifacts(request: Request, sought: Sought) -> list[Forgotten]:
+    """Take the subject out of artifacts: files as somebody sent them, of any format, and what they are called."""
+    count = 0
+    for place in sorted(_files(request.workspace), key=str):
         before = place.read_bytes()
-        after = _without(before, request.key, wanted)
-        if after == before:
+        after = cleaned(before, sought) if sought.may_be_in(before) else before
+        named = _named(place, request.workspace, sought)
+        if after == before and named == place:
             continue
-        cleaned += 1
-        if not request.dry_run:
+        count += 1
+        if request.dry_run:
+            continue
+        if after != before:
             _write(request.workspace, place, after)
-    return [Forgotten("artifacts", cleaned)] if cleaned else []
+        if named != place:
+            _move(place, named)
+    return [Forgotten("artifacts", count)] if count else []
 
 
 def _files(workspace: Workspace) -> Iterator[Place]:
@@ -43,24 +40,34 @@ def _files(workspace: Workspace) -> Iterator[Place]:
         yield from (place for place in root.rglob("*") if place.is_file())
 
 
-def _holds(place: Place, wanted: list[bytes]) -> bool:
-    if isinstance(place, Path):
-        return holds(place, wanted)
-    data = place.read_bytes()
-    return any(one in data for one in wanted)
+def _named(place: Place, workspace: Workspace, sought: Sought) -> Place:
+    """Return where the file lies when no part of its path holds a value; beside what lies there already."""
+    root: Place = workspace.storage / FOLDER
+    parts = str(place)[len(str(root)) :].strip("/").split("/")
+    fresh = [without(part, sought.key) for part in parts] if sought.values else parts
+    if fresh == parts:
+        return place
+    target = root
+    for part in fresh:
+        target = target / part
+    count = 1
+    while target.exists():
+        count += 1
+        target = target.parent / f"{fresh[-1]}-{count}"
+    return target
 
 
-def _without(data: bytes, key: Mapping[str, Any], wanted: list[bytes]) -> bytes:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" not in text:
-        return without(text, key).encode()
-    for one in wanted:
-        if len(one) >= LEAST_BYTES:
-            data = data.replace(one, b"*" * len(one))
-    return data
+def _move(place: Place, target: Place) -> None:
+    if not isinstance(place, Path) or not isinstance(target, Path):
+        target.write_bytes(place.read_bytes())
+        place.unlink()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place.replace(target)
+    folder = place.parent
+    while not any(folder.iterdir()):  # a folder that was called by the value
+        folder.rmdir()
+        folder = folder.parent
 
 
 def _write(workspace: Workspace, place: Place, data: bytes) -> None:

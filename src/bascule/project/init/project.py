@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from bascule.contracts import suggest
+from bascule.counting import counted
 from bascule.errors import AlreadyExists, EnvironmentProblem, InputError
 from bascule.project.file import FILE_NAME, load_project
 from bascule.project.init.design import Design, make_design
@@ -21,24 +22,26 @@ from bascule.project.init.keys import find_key
 from bascule.project.init.label import find_label
 from bascule.project.init.report import InitReport
 from bascule.project.init.sql import quoted
-from bascule.project.init.tables import load_tables, shown_order
-from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to
+from bascule.project.init.tables import Table, load_tables, shown_order
+from bascule.project.init.texts import ignore_text, population_text, project_text, relative_to, tables_text
 from bascule.project.init.times import mark_times, mark_years
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 
 
 def init_project(
-    data_folder: Path | str, label: str, into: Path | str, name: str | None = None, *, profile: bool = False
+    data_folder: Path | str, label: str | None, into: Path | str, name: str | None = None, *, profile: bool = False
 ) -> InitReport:
     """Look at a folder of CSV, Parquet or JSON files and write a project that learns `label` from them.
+
+    Without a label the project has the tables and their contracts, and learns nothing.
 
     Everything that is decided is written as plain text that the user owns, and said in the report. Either all files are
     written or none.
 
     Args:
         data_folder: the folder with the data, or one file.
-        label: a column or an SQL expression; see `find_label`.
+        label: a column or an SQL expression; see `find_label`. None for a project that learns nothing.
         into: the folder of the project; it is made when it does not exist.
         name: the project's name; the folder's name when not given.
         profile: also write a page for each table, `profiles/NAME.html`. They hold values of the data, so git ignores
@@ -58,18 +61,38 @@ def init_project(
         tables = [mark_times(connection, table, order) for table in loaded]
         tables = [table.with_key(find_key(connection, table)) for table in tables]
         tables = [mark_years(connection, table) for table in tables]
-        design = make_design(connection, find_all(connection, tables, find_label(connection, tables, label)))
-        said = list(design.said)
+        called = name or project_name(target)
+        found = find_label(connection, tables, label) if label is not None else None
+        design = make_design(connection, find_all(connection, tables, found)) if found is not None else None
+        said = list(design.said) if design is not None else [_seen(table) for table in tables]
         if folder.images or folder.texts:
             said.append(f"{folder.images + folder.texts:,} images and texts in the folder are left alone")
-        files = _texts(connection, design, name or project_name(target), folder.root, target)
+        shown = design.tables if design is not None else tables
+        paths = _paths(shown, folder.root, target)
+        files = {FILE_NAME: project_text(design, called, paths) if design else tables_text(shown, called, paths)}
+        files |= (_queries(connection, design) if design else {}) | _contracts(connection, shown)
+        files[".gitignore"] = ignore_text(paths.values())
         if profile:
             from bascule.project.profiling.beginning import PROFILES, pages  # it knows what init knows
 
-            files |= pages(connection, design.tables, design.label)
+            files |= pages(connection, shown, design.label if design else None)
             files[".gitignore"] += f"{PROFILES}/\n"
     written = write_files(target, files)
+    if design is None:
+        return InitReport(target, written, tuple(said))
     return InitReport(target, written, tuple(said), design.kind, design.label.task, design.label.expression)
+
+
+def empty_project(into: Path | str, name: str | None = None) -> InitReport:
+    """Write a project without tables: for scripts that are recorded, and for what comes later.
+
+    Raises:
+        AlreadyExists, EnvironmentProblem: as `write_files`.
+    """
+    target = Path(into)
+    _refuse_project(target)
+    files = {FILE_NAME: tables_text((), name or project_name(target), {}), ".gitignore": ignore_text(())}
+    return InitReport(target, write_files(target, files))
 
 
 def project_name(folder: Path) -> str:
@@ -132,25 +155,28 @@ def _write(target: Path, files: Mapping[str, str], made: list[Path] | None = Non
         os.replace(draft, path)
 
 
-def _texts(
-    connection: duckdb.DuckDBPyConnection, design: Design, name: str, data: Path, target: Path
-) -> dict[str, str]:
+def _seen(table: Table) -> str:
+    key = f"a row is named by {', '.join(table.key)}" if table.key else "no columns name a row"
+    return f"table {table.name}: {counted(table.rows, 'row')} from {counted(len(table.group.files), 'file')}; {key}"
+
+
+def _paths(tables: Sequence[Table], data: Path, target: Path) -> dict[str, str]:
     root = Path(os.path.abspath(target))
-    paths = {one.name: relative_to(Path(os.path.abspath(data)) / one.group.pattern, root) for one in design.tables}
+    return {one.name: relative_to(Path(os.path.abspath(data)) / one.group.pattern, root) for one in tables}
+
+
+def _queries(connection: duckdb.DuckDBPyConnection, design: Design) -> dict[str, str]:
     queries = {"features/population.sql": population_text(design)}
     queries |= {f"features/{view.name}.sql": view.sql for view in design.views}
     for query in queries.values():
         connection.sql(f"select * from ({query}) limit 1").to_arrow_table()
-    contracts = {
-        f"contracts/{one.name}.yaml": suggest(connection, quoted(one.name), one.name, key=one.key)
-        for one in design.tables
+    return queries
+
+
+def _contracts(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> dict[str, str]:
+    return {
+        f"contracts/{one.name}.yaml": suggest(connection, quoted(one.name), one.name, key=one.key) for one in tables
     }
-    return (
-        {FILE_NAME: project_text(design, name, paths)}
-        | queries
-        | contracts
-        | {".gitignore": ignore_text(paths.values())}
-    )
 
 
 @contextmanager

@@ -15,8 +15,8 @@ class InitReport:
         files: what was written, relative to the folder.
         assumptions: what was assumed about the data, one sentence each, for the user to correct in the files.
         kind: the kind of data.
-        task: `binary`, `multiclass` or `regression`; empty for a template.
-        label: the label's expression; empty for a template.
+        task: `binary`, `multiclass` or `regression`; empty for a template, and where nothing is learned.
+        label: the label's expression; empty as the task.
         first: commands to be typed before the first `bascule run`, such as the one that gets a template's data.
     """
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from bascule.lake.sources.moments import DAY_FIRST, MONTH_FIRST, Dates
 from bascule.project.init.design import Design
 from bascule.project.init.sql import quoted, selected
-from bascule.project.init.tables import Column
+from bascule.project.init.tables import Column, Table
 from bascule.project.init.views import View
 
 ENOUGH_TO_JUDGE = 500
 MOST_SLICES = 2
 FEW_NAMES = 20
+LATER = (
+    "# To learn from tables, add [training] with a population and a label, and [model]; or let Bascule write them from",
+    "# a look at the data, into another folder: bascule init DATA --label COLUMN --into FOLDER",
+)
 
 
 def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
@@ -32,18 +36,7 @@ def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
         *_section("project", {"name": name, "kind": design.kind}),
         *_title("Tables"),
     ]
-    for table in design.tables:
-        mode = "append" if len(table.group.files) > 1 else "replace"
-        values = {"path": paths[table.name], "key": list(table.key), "mode": mode}
-        notes = {"path": "each file is a batch"} if mode == "append" else {}
-        if not table.key:
-            notes["key"] = "no columns name a row"
-        if table.dates.single:
-            values["dates"] = table.dates.single
-            notes["dates"] = _dates_note(table.dates)
-        parts += _section(f"source.{table.name}", values, notes)
-    for table in design.tables:
-        parts += _section(f"contract.{table.name}", {"file": f"contracts/{table.name}.yaml"})
+    parts += _sources(design.tables, paths)
     if design.views:
         parts += _title("What features are about")
         for entity, keys in {view.entity: view.keys for view in design.views}.items():
@@ -60,6 +53,42 @@ def project_text(design: Design, name: str, paths: dict[str, str]) -> str:
     parts += _title("In production")
     parts += [*_section("deployment", {"name": name, "strategy": "canary", "steps": [10, 100]}), *_monitoring(design)]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def tables_text(tables: Sequence[Table], name: str, paths: dict[str, str]) -> str:
+    """Return `bascule.toml` of a project that learns nothing: tables, if there are any, and their contracts.
+
+    Args:
+        paths: as for `project_text`.
+    """
+    what = "Keeps tables and their contracts" if tables else "Records scripts, and keeps what you bring in"
+    parts = [
+        f"# {what}. Written by bascule init; it is yours now.",
+        "# docs/project.md says what each key means.",
+        "",
+        *_section("project", {"name": name}),
+        *(_title("Tables") if tables else []),
+        *_sources(tables, paths),
+        *LATER,
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _sources(tables: Sequence[Table], paths: Mapping[str, str]) -> list[str]:
+    parts: list[str] = []
+    for table in tables:
+        mode = "append" if len(table.group.files) > 1 else "replace"
+        values = {"path": paths[table.name], "key": list(table.key), "mode": mode}
+        notes = {"path": "each file is a batch"} if mode == "append" else {}
+        if not table.key:
+            notes["key"] = "no columns name a row"
+        if table.dates.single:
+            values["dates"] = table.dates.single
+            notes["dates"] = _dates_note(table.dates)
+        parts += _section(f"source.{table.name}", values, notes)
+    for table in tables:
+        parts += _section(f"contract.{table.name}", {"file": f"contracts/{table.name}.yaml"})
+    return parts
 
 
 def population_text(design: Design) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -128,7 +128,7 @@ def profile_at(
     replace: Any = msgspec.structs.replace
     if against is not None:
         tell(f"comparing with {against}")
-        found = replace(found, change=_change(lake, workspace, against, name, value, columns))
+        found = replace(found, change=_change(lake, workspace, against, name, value, columns, private))
     done: TableProfile = replace(found, at=state, commit=commit.id, bytes=int(value.get("bytes") or 0))
     return done
 
@@ -149,7 +149,15 @@ def _others(connection: duckdb.DuckDBPyConnection, workspace: Workspace, commit:
                 yield found
 
 
-def _change(lake: Lake, workspace: Workspace, against: str, name: str, value: Object, columns: Sequence[str]) -> Change:
+def _change(
+    lake: Lake,
+    workspace: Workspace,
+    against: str,
+    name: str,
+    value: Object,
+    columns: Sequence[str],
+    private: Collection[str],
+) -> Change:
     before = workspace.history.read(against, PREFIX + name)
     if before is None:
         raise InputError(
@@ -159,7 +167,7 @@ def _change(lake: Lake, workspace: Workspace, against: str, name: str, value: Ob
     diff = lake.diff(before, value, limit=0)
     found = []
     for one in diff.values:
-        if columns and one.column not in columns:
+        if (columns and one.column not in columns) or one.column in private:
             continue
         sides = one.table if diff.whole else one.rows
         shift = sides.shift.value if sides.shift is not None else None

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from bascule.contracts import Contract, Report
 from bascule.contracts.checks import Freshness
+from bascule.counting import counted
 from bascule.project.checking import VIEWS, check_table, check_view, problems, refuse
 from bascule.project.definitions import view_tables
 from bascule.project.receipt import Output
 from bascule.project.related import functions, references, related
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.words import counted
 from bascule.store import digest_of
 from bascule.tracking import Run
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
+from bascule.counting import counted
 from bascule.project.definitions import about, entities, request_view, views
 from bascule.project.promises import promise
 from bascule.project.receipt import Output
 from bascule.project.shipping import deployment_of
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.words import counted
 from bascule.store import digest_of
 from bascule.tracking import Run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from bascule.counting import counted
 from bascule.lake import Lake, seen
 from bascule.lake.ingestion import pending
 from bascule.lake.origins import Options, is_address, is_held, peek, plain
@@ -14,7 +15,6 @@ from bascule.project.foldering import is_folder
 from bascule.project.receipt import Output
 from bascule.project.required import Required
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.words import counted
 from bascule.tracking import Run
 
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 import duckdb
 import msgspec
 
+from bascule.counting import counted
 from bascule.errors import CheckFailed
 from bascule.features import FeatureSet, Leak, LeakReport, leak_report, training_rows
 from bascule.project.definitions import definition_terms, feature_set, tables_read
@@ -15,7 +16,6 @@ from bascule.project.receipt import Output
 from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
-from bascule.project.words import counted
 from bascule.tracking import Run
 from bascule.training import Split, TrainingSpec, build_training_set, check_label
 

@@ -12,7 +12,7 @@ from bascule.contracts import surprise_text
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, TableDiff
-from bascule.lake.masking import HIDDEN, hidden_names, refuse_raw
+from bascule.lake.masking import HIDDEN, hidden_columns, hidden_names
 from bascule.project.pasts import usual_at
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.reads.history import CommitInfo, commit_info
@@ -153,13 +153,18 @@ def checks_at(ws: Workspace, path: str, at: int) -> list[CheckInfo]:
 def rows_between(
     ws: Workspace, before: str, after: str, name: str, limit: int = DIFF_ROWS, *, whole: bool | None = None
 ) -> TableDiff:
-    """Return what columns, rows and values differ in a table between two states; see `Lake.diff`."""
+    """Return what columns, rows and values differ in a table between two states; see `Lake.diff`.
+
+    Columns that the current role reads masked are told of without their values and figures.
+    """
+    from bascule.project.comparing import without_values
+
     path = f"tables/{name}"
     old, new = ws.history.read(before, path), ws.history.read(after, path)
     if old is None and new is None:
         raise NotFound("table", name, [p.partition("/")[2] for p in ws.history.digests(after, "tables/")])
-    refuse_raw(ws, ws.history.resolve(after), name, old, new, how="A comparison of rows")
-    return Lake(ws).diff(old, new, limit=limit, whole=whole)
+    hidden = hidden_columns(ws, ws.history.resolve(after), name, old, new)
+    return without_values(Lake(ws).diff(old, new, limit=limit, whole=whole), hidden)
 
 
 def _table(
