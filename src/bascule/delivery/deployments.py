@@ -157,6 +157,7 @@ def planned(
     guardrails: Mapping[str, Any] | None = None,
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
+    service: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
@@ -167,6 +168,7 @@ def planned(
             `refuse` does not.
         log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
             inputs are kept; None keeps all.
+        service: workers, limits and times (`bascule.serving.service.Service`); None for the defaults.
 
     Raises:
         InputError: the steps or guardrails cannot be used.
@@ -174,11 +176,13 @@ def planned(
     asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
     if log:
         asked["log"] = dict(log)
+    if service:
+        asked["service"] = dict(service)
     if before is None:
         made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
         return made | asked
     rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
-    kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
+    kept = {key: value for key, value in before.items() if key not in ("requests", "log", "service")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
 

@@ -97,7 +97,7 @@ def _load(place: Place, model: str) -> LoadedModel:
     else:
         name, which = split_name(model.removeprefix("models/"))
     version = get_version(workspace, place.branch, name, which)
-    return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact)
+    return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact, version.graph)
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:
@@ -107,10 +107,12 @@ def _check(name: str, columns: Any, model: LoadedModel) -> None:
             f"Table {name!r} has a column {taken[0]!r} already, which the predictions are called by.",
             hint="Rename it first: bascule table columns --rename",
         )
-    if set(model.encoder.names) <= set(columns):
+    if set(model.encoder.names) <= set(columns) and not model.graph.takes:
         return
     wanted = model.encoder.names
-    if model.joiner is not None:
+    if model.graph.takes:
+        wanted = tuple(model.graph.takes)
+    elif model.joiner is not None:
         wanted = tuple(one for one in model.joiner.types if one != model.joiner.prediction_time)
     absent = [one for one in wanted if one not in columns]
     if absent:
@@ -148,7 +150,11 @@ def _scored(
 def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa.Array]:
     """Return what a model says of rows: by its inputs when the table has them, else with the features joined."""
     names = model.encoder.names
-    if set(names) <= set(batch.schema.names):
+    if model.lane is not None:
+        known = [name for name in batch.schema.names if name in model.taken()]
+        rows = rows_of_arrow(pa.Table.from_batches([batch.select(known)]), known, model)
+        outputs = np.array(model.score(rows, now)[0])
+    elif set(names) <= set(batch.schema.names):
         outputs = model.predict(encode(model.signature, batch.select(list(names))))
     else:
         assert model.joiner is not None

@@ -166,8 +166,9 @@ class DataPlane:
         """
         found = deployment.model(version)
         if found is None:
-            artifact = str(served(deployment.entry(version))["artifact"])
-            found = self._loader.load(deployment.model_name, version, artifact)
+            entry = deployment.entry(version)
+            artifact = str(served(entry)["artifact"])
+            found = self._loader.load(deployment.model_name, version, artifact, entry.get("graph"), deployment.service)
             with self._changing:
                 deployment.extra[version] = found
                 while len(deployment.extra) > MOST_EXTRA:

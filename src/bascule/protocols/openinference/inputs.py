@@ -89,11 +89,12 @@ def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buff
                 raise InputError(f"The input {name!r} has {size} rows; {inputs[0].name!r} has {count}.")
             count = size
         part = binary.get(place) if binary else None
-        columns[name] = _values(tensor, size) if part is None else _binary_values(tensor, part, size)
+        blobs = name in model.blobs
+        columns[name] = _values(tensor, size, blobs) if part is None else _binary_values(tensor, part, size, blobs)
     return Rows(count, columns)
 
 
-def _values(tensor: Tensor, count: int) -> list[Any]:
+def _values(tensor: Tensor, count: int, blobs: bool = False) -> list[Any]:
     """Return the elements of a tensor that came as JSON."""
     datatype = datatype_named(tensor.datatype)
     data = tensor.data
@@ -112,16 +113,16 @@ def _values(tensor: Tensor, count: int) -> list[Any]:
         raise _wrong_element(tensor, datatype, data)
     if int in kinds:
         data = _integers(tensor, datatype, data) if datatype.high else _floats(tensor.name, data)
-    if tensor.parameters and tensor.parameters.get("content_type") == "base64":
+    if not blobs and tensor.parameters and tensor.parameters.get("content_type") == "base64":
         return [None if text is None else _base64(tensor.name, text) for text in data]
     return data
 
 
-def _binary_values(tensor: Tensor, data: Buffer, count: int) -> list[Any]:
+def _binary_values(tensor: Tensor, data: Buffer, count: int, blobs: bool = False) -> list[Any]:
     """Return the elements of a tensor whose bytes followed the JSON."""
     datatype = datatype_named(tensor.datatype)
     if datatype.dtype is None:
-        return split_texts(tensor.name, data, count)
+        return split_texts(tensor.name, data, count, blobs)
     if count == 1 and datatype.one is not None and len(data) == datatype.size:
         return list(datatype.one(data))
     found: list[Any] = _array(tensor, datatype, data, count).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
 import traceback
@@ -44,6 +45,15 @@ class Kept(Protocol):
         """Keep what was appended, or raise `EnvironmentProblem` and keep nothing of it."""
         ...
 
+    @property
+    def base(self) -> object:
+        """What really keeps it: several may say differently what becomes of an answer when that fails."""
+        ...
+
+    def spares(self) -> bool:
+        """Return whether an answer may leave though it could not be kept, and count it."""
+        ...
+
 
 class Response:
     """An answer.
@@ -77,18 +87,28 @@ class Response:
 class Deferred:
     """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop.
 
-    `finish` may defer again.
+    `finish` may defer again. With `begin`, nothing runs here: it is given a future that somebody else completes.
 
     Attributes:
+        begin: is called on the event loop with the future of the result; what bounds its queue is its own affair.
+        rescue: makes a result of the error that `work` or the future ended with, or raises it again.
         seconds: how long the client waits: after that it is answered 504, and what comes later is dropped. None for as
             long as the server lets any request take.
     """
 
-    __slots__ = ("finish", "seconds", "work")
+    __slots__ = ("begin", "finish", "rescue", "seconds", "work")
 
     def __init__(
-        self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred], seconds: float | None = None
+        self,
+        work: Callable[[], Any],
+        finish: Callable[[Any], Response | Deferred],
+        seconds: float | None = None,
+        *,
+        begin: Callable[[asyncio.Future[Any]], None] | None = None,
+        rescue: Callable[[Exception], Any] | None = None,
     ) -> None:
+        self.begin = begin
+        self.rescue = rescue
         self.work = work
         self.finish = finish
         self.seconds = seconds
@@ -133,7 +153,7 @@ def error_response(error: BaseException, kept: Kept | None = None) -> Response:
     if isinstance(error, HttpProblem):
         return Response(_envelope(error), error.status, extra=error.extra, kept=kept)
     if isinstance(error, BasculeError):
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), getattr(error, "status", 500))
         return Response(_envelope(error), status, kept=kept)
     incident = secrets.token_hex(6)
     print(f"bascule serve: incident {incident}", file=sys.stderr)
