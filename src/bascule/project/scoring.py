@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.errors import InputError
+from bascule.history import Workspace
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
@@ -71,7 +72,7 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
     if target == name:
         raise InputError(f"Table {name!r} would be replaced by its own predictions.", hint="Name another with --into.")
     columns = source.describe().columns
-    loaded = _load(place, model)
+    loaded = load_at(place.workspace, place.branch, model)
     _check(name, columns, loaded)
     state = f"{name}@{place.workspace.history.resolve(source.at).id[:12]}"
     by = f"{loaded.name}@{loaded.version}"
@@ -85,18 +86,26 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
     return ScoredTable(target, state, by, change)
 
 
-def _load(place: Place, model: str) -> LoadedModel:
-    workspace, history = place.workspace, place.workspace.history
+def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:
+    """Load a model as it is at a state, by its name as people write it.
+
+    Args:
+        model: `NAME`, `NAME@3`, `NAME@production`, or `deployments/NAME`: the version with most of its traffic.
+
+    Raises:
+        NotFound: there is no such model, version or deployment.
+        InputError: the deployment is not in service, or the version cannot be used.
+    """
     which: int | str
     if model.startswith(DEPLOYMENTS):
-        deployment = history.get(place.branch, model)
+        deployment = workspace.history.get(ref, model)
         traffic = deployment["traffic"]
         if not traffic:
             raise InputError(f"{model!r} is not in service.", hint="Name a version: --model MODEL@VERSION")
         name, which = str(deployment["model"]), int(max(traffic, key=lambda one: one["weight"])["version"])
     else:
         name, which = split_name(model.removeprefix("models/"))
-    version = get_version(workspace, place.branch, name, which)
+    version = get_version(workspace, ref, name, which)
     return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact, version.graph)
 
 
