@@ -133,7 +133,8 @@ def test_models_are_functions_of_sql(place: Place) -> None:
 
     expected = bundle().predict(ROWS)
     rows = asked(
-        "select id, predict('delays@1', t) as p, predict_label('deployments/delays', t) as l from trips t where id < 20000"
+        "select id, predict('delays@1', t) as p, predict_label('deployments/delays', t) as l "
+        "from trips t where id < 20000"
     )
     assert [row["p"] for row in sorted(rows, key=lambda row: row["id"])] == expected[:20_000].tolist()
     assert {row["l"] for row in rows} == {"0", "1"}

@@ -27,15 +27,14 @@ def teach(session: Session) -> AskedModels:
     """Let the queries of a session ask models.
 
     `predict(MODEL, ROW)` is the positive class' probability, the likeliest class' probability or the value;
-    `predict_label(MODEL, ROW)` is the class. MODEL is written as for `bascule predict`, at the session's state. ROW is a
-    table's alias or a struct, and may have more columns than the model reads; or the columns that it reads follow one by
-    one, in its order.
+    `predict_label(MODEL, ROW)` is the class. MODEL is written as for `bascule predict`, at the session's state. ROW is
+    a table's alias or a struct, and may have more columns than the model reads; or the columns that it reads follow one
+    by one, in its order.
     """
     asked = AskedModels(session.workspace, session.commit.id)
+    options: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
     for name, kind, work in ((PREDICT, "DOUBLE", asked.scores), (LABEL, "VARCHAR", asked.labels)):
-        session.connection.create_function(
-            f"__{name}", work, ["VARCHAR", "VARCHAR"], kind, type="arrow", null_handling="special"
-        )
+        session.connection.create_function(f"__{name}", work, ["VARCHAR", "VARCHAR"], kind, **options)
         forms = [f"(model, one) AS __{name}(model, to_json(one)::VARCHAR)"]
         for count in range(2, MOST_ARGUMENTS + 1):
             names = ", ".join(f"a{place}" for place in range(count))
