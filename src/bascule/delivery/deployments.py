@@ -158,6 +158,7 @@ def planned(
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
     service: Mapping[str, Any] | None = None,
+    fills: Mapping[str, str] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
@@ -169,6 +170,7 @@ def planned(
         log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
             inputs are kept; None keeps all.
         service: workers, limits and times (`bascule.serving.service.Service`); None for the defaults.
+        fills: table to the table that its rows are scored into, as they land.
 
     Raises:
         InputError: the steps or guardrails cannot be used.
@@ -178,11 +180,13 @@ def planned(
         asked["log"] = dict(log)
     if service:
         asked["service"] = dict(service)
+    if fills:
+        asked["fills"] = dict(fills)
     if before is None:
         made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
         return made | asked
     rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
-    kept = {key: value for key, value in before.items() if key not in ("requests", "log", "service")}
+    kept = {key: value for key, value in before.items() if key not in ("requests", "log", "service", "fills")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
 

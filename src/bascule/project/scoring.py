@@ -66,24 +66,49 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
         InputError: the table lacks columns that the model reads, or has one that a prediction is called by.
         CheckFailed: a contract of the new table fails.
     """
-    name, _, at = table.removeprefix("tables/").partition("@")
-    source = BranchTable(place, name, at or None)
-    target = (into or f"{name}_scored").removeprefix("tables/")
-    if target == name:
-        raise InputError(f"Table {name!r} would be replaced by its own predictions.", hint="Name another with --into.")
-    columns = source.describe().columns
-    loaded = load_at(place.workspace, place.branch, model)
-    _check(name, columns, loaded)
-    state = f"{name}@{place.workspace.history.resolve(source.at).id[:12]}"
-    by = f"{loaded.name}@{loaded.version}"
+    scoring = Scoring(place, table, model, into)
+    change = BranchTable(place, scoring.target).fill(
+        lambda: scoring.rows(scoring.source.read(where=where)), message=scoring.message
+    )
+    return scoring.done(change)
 
-    def rows() -> pa.RecordBatchReader:
-        reader = source.read(where=where)
-        schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(loaded), *_lineage()])
-        return pa.RecordBatchReader.from_batches(schema, _scored(reader, schema, loaded, by, state))
 
-    change = BranchTable(place, target).fill(rows, message=f"Score {state} by {by}")
-    return ScoredTable(target, state, by, change)
+class Scoring:
+    """One state of a table and the version that scores it.
+
+    Attributes:
+        name, target: the table, and the one that its scored rows go to.
+        source: the table at its state.
+        message: of the commit.
+
+    Raises:
+        NotFound, InputError: as `score_table`.
+    """
+
+    def __init__(self, place: Place, table: str, model: str, into: str | None) -> None:
+        self.name, _, at = table.removeprefix("tables/").partition("@")
+        self.source = BranchTable(place, self.name, at or None)
+        self.target = (into or f"{self.name}_scored").removeprefix("tables/")
+        if self.target == self.name:
+            raise InputError(
+                f"Table {self.name!r} would be replaced by its own predictions.", hint="Name another with --into."
+            )
+        columns = self.source.describe().columns
+        self._model = load_at(place.workspace, place.branch, model)
+        _check(self.name, columns, self._model)
+        self._state = f"{self.name}@{place.workspace.history.resolve(self.source.at).id[:12]}"
+        self._by = f"{self._model.name}@{self._model.version}"
+        self.message = f"Score {self._state} by {self._by}"
+
+    def rows(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Return rows of the table with what is said of them."""
+        schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(self._model), *_lineage()])
+        scored = _scored(reader, schema, self._model, self._by, self._state)
+        return pa.RecordBatchReader.from_batches(schema, scored)
+
+    def done(self, change: TableChange) -> ScoredTable:
+        """Return what was scored."""
+        return ScoredTable(self.target, self._state, self._by, change)
 
 
 def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:

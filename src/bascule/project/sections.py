@@ -421,6 +421,7 @@ class Deployment(Section, frozen=True, kw_only=True):
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
         log: what the prediction log does not keep.
         service: by how many workers, how long, and how many may wait.
+        fills: table to another one that its rows are scored into as they land, while `bascule up` runs.
     """
 
     name: Name
@@ -437,6 +438,12 @@ class Deployment(Section, frozen=True, kw_only=True):
     ] = "log"
     log: PredictionLogging = PredictionLogging()
     service: Serving = Serving()
+    fills: Annotated[
+        dict[Name, Name],
+        Meta(
+            description="Table to the table that its rows are scored into, as they land.", examples=[{"a": "a_scored"}]
+        ),
+    ] = {}
 
 
 Persistence = Annotated[

@@ -113,6 +113,7 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         requests=rules.requests,
         log=logging_of(rules),
         service=service_of(rules),
+        fills=rules.fills,
     )
 
 

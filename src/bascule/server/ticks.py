@@ -17,6 +17,7 @@ from bascule.history import Workspace
 from bascule.server.scheduler import Tick
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
+FILLS_EVERY = 2.0
 
 
 def ticks(folder: Path) -> list[Tick]:
@@ -30,6 +31,7 @@ def ticks(folder: Path) -> list[Tick]:
         Tick("log", LOG_EVERY, _move),
         Tick("rollouts", ROLLOUTS_EVERY, _judge),
         Tick("monitors", MONITORS_EVERY, _watch),
+        Tick("fills", FILLS_EVERY, _Fills(folder).run),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
         Tick("webhooks", WEBHOOKS_EVERY, _tell),
     ]
@@ -63,6 +65,23 @@ def _tell(workspace: Workspace) -> None:
     from bascule.server.webhooks import deliver
 
     deliver(workspace)
+
+
+class _Fills:
+    """Scores rows into tables that fill themselves, once there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run: Callable[[Workspace], object] | None = None
+
+    def run(self, workspace: Workspace) -> None:
+        if self._run is None:
+            if not any(one.get("fills") for _, one in workspace.history.entries("main", "deployments/")):
+                return
+            from bascule.project.filling import Filler
+
+            self._run = Filler(self._folder).run
+        self._run(workspace)
 
 
 class _Jobs:
