@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -19,6 +20,7 @@ from bascule.serving.log import TABLES, unmoved
 MAIN = "main"
 READING = ("reader", "writer", "deployer")  # the roles that a contract may mask columns for
 Row = dict[str, Any]
+_ASKS = re.compile(r"\bpredict(_label)?\s*\(", re.IGNORECASE)
 
 
 def seen_as(role: str | None) -> AbstractContextManager[None]:
@@ -43,7 +45,7 @@ def session(workspace: Workspace, ref: str = MAIN, sql: str = "") -> Iterator[Se
     """
     extra = {name: partial(unmoved, workspace, name) for name in TABLES}
     with Session(workspace, ref, extra=extra) as opened:
-        if "predict" not in sql.casefold():
+        if not _ASKS.search(sql):
             yield opened
             return
         from bascule.project.sqlmodels import teach  # it loads the engines
@@ -55,6 +57,8 @@ def session(workspace: Workspace, ref: str = MAIN, sql: str = "") -> Iterator[Se
             if asked.failure is not None:  # what the engine says is about its own inside
                 raise asked.failure from None
             raise
+        finally:
+            asked.forget()
 
 
 @contextmanager

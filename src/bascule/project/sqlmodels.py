@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 
 from bascule.errors import BasculeError, InputError
-from bascule.history import Workspace
 from bascule.lake import Session
 from bascule.project.scoring import load_at
 from bascule.serving.log.predictions import label, score
@@ -31,7 +32,7 @@ def teach(session: Session) -> AskedModels:
     a table's alias or a struct, and may have more columns than the model reads; or the columns that it reads follow one
     by one, in its order.
     """
-    asked = AskedModels(session.workspace, session.commit.id)
+    asked = AskedModels(session)
     options: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
     for name, kind, work in ((PREDICT, "DOUBLE", asked.scores), (LABEL, "VARCHAR", asked.labels)):
         session.connection.create_function(f"__{name}", work, ["VARCHAR", "VARCHAR"], kind, **options)
@@ -50,12 +51,20 @@ class AskedModels:
         failure: why one could not answer.
     """
 
-    def __init__(self, workspace: Workspace, ref: str) -> None:
-        self._workspace, self._ref = workspace, ref
+    def __init__(self, session: Session) -> None:
+        self._workspace, self._ref, self._connection = session.workspace, session.commit.id, session.connection
         self._now = time.time_ns() // 1_000
         self._loaded: dict[str, LoadedModel] = {}
         self._lock = threading.Lock()
         self.failure: BasculeError | None = None
+
+    def forget(self) -> None:
+        """Take the functions away again: the engine never frees a connection that has some."""
+        for name in (PREDICT, LABEL):
+            with suppress(duckdb.Error):  # closed already
+                self._connection.execute(f"DROP MACRO {name}")
+                self._connection.remove_function(f"__{name}")
+        self._loaded.clear()
 
     def scores(self, models: pa.Array, rows: pa.Array) -> pa.Array:
         """Return the number that stands for each row's output."""

@@ -203,6 +203,7 @@ class Lane:
                     return
                 try:
                     child = self._run(child, jobs)
+                    jobs = []  # or what they hold would live until the next ones come
                 finally:
                     with self._changed:
                         self._busy -= 1
