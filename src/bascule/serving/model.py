@@ -69,6 +69,7 @@ class LoadedModel:
         batches: requests that wait anyway had better be scored together.
         blobs: columns of bytes; they are base64 until a step reads them.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
+        sent_numbers: it brought one row as a tensor of numbers.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class LoadedModel:
         self.joiner = joiner
         self.unjoined = joiner is None and bundle.feature_set is not None
         self.sent_plainly = True
+        self.sent_numbers = False
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
