@@ -24,11 +24,12 @@ class Request:
         method: in capitals.
         path: the target without its query, still percent-encoded.
         headers: those that anyone here reads, by lower-case name.
-        body: decompressed.
+        body: decompressed, when it is handled.
         seconds: how long the client waits for the answer; None when it does not say.
+        packed: the body still has its content coding.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "seconds")
+    __slots__ = ("body", "headers", "method", "packed", "path", "seconds")
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
         self.method = method
@@ -36,6 +37,7 @@ class Request:
         self.headers = headers
         self.body = body
         self.seconds: float | None = None
+        self.packed = False
 
 
 class Kept(Protocol):
@@ -91,12 +93,13 @@ class Deferred:
 
     Attributes:
         begin: is called on the event loop with the future of the result; what bounds its queue is its own affair.
+        single: one such work runs at a time, so that many together cannot take all memory.
         rescue: makes a result of the error that `work` or the future ended with, or raises it again.
         seconds: how long the client waits: after that it is answered 504, and what comes later is dropped. None for as
             long as the server lets any request take.
     """
 
-    __slots__ = ("begin", "finish", "rescue", "seconds", "work")
+    __slots__ = ("begin", "finish", "rescue", "seconds", "single", "work")
 
     def __init__(
         self,
@@ -106,8 +109,10 @@ class Deferred:
         *,
         begin: Callable[[asyncio.Future[Any]], None] | None = None,
         rescue: Callable[[Exception], Any] | None = None,
+        single: bool = False,
     ) -> None:
         self.begin = begin
+        self.single = single
         self.rescue = rescue
         self.work = work
         self.finish = finish

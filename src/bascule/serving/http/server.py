@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
@@ -77,6 +78,7 @@ class HttpServer:
         self._loop: asyncio.AbstractEventLoop
         self._listening: list[asyncio.Server] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
+        self._single = ThreadPoolExecutor(1, thread_name_prefix="unfold")
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
 
@@ -124,7 +126,8 @@ class HttpServer:
         self.turn.finish()
         if self._sweeping is not None:
             self._sweeping.cancel()
-        await self._loop.run_in_executor(None, self._pool.shutdown)
+        for pool in (self._pool, self._single):  # whoever waits for what was not begun is gone
+            await self._loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
 
     def admit(self, connection: Client) -> bool:
         """Count a connection; False when there are as many as may be."""
@@ -179,7 +182,8 @@ class HttpServer:
 
         timer = self._loop.call_later(max(seconds, 0.0), give_up)
         if begin is None:
-            self._loop.run_in_executor(self._pool, work).add_done_callback(finished)
+            pool = self._single if deferred.single else self._pool
+            self._loop.run_in_executor(pool, work).add_done_callback(finished)
             return
         awaited: asyncio.Future[object] = self._loop.create_future()
         awaited.add_done_callback(finished)
