@@ -11,6 +11,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from bascule.serving.runtime import warm
 from bascule.serving.workers import Program
 from bascule.serving.workers.child import StepFailed
 from bascule.training import encode
-from tests.protocols.openinference.conftest import Served, serving
+from tests.protocols.openinference.conftest import Served, serving, worker
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
+from tests.serving.servers import Client, post
 from tests.serving.test_dataplane import eventually
 
 STEPS = """
@@ -360,3 +362,47 @@ def test_the_source_of_steps_is_found_with_what_it_imports(tmp_path: Path) -> No
     for name, said in (("nope:clean", "no nope.py"), ("steps:clan", "clan")):
         with pytest.raises((InputError, LookupError), match=said):
             sources([name], tmp_path)
+
+
+@pytest.mark.slow
+def test_versions_with_workers_are_swapped_without_a_failed_request_and_end_with_their_server(
+    served: Workspace,
+) -> None:
+    def deployed(version: int) -> None:
+        put_deployment(served, {version: 100})
+        found = served.history.get("main", "deployments/delays")
+        served.history.commit("main", {"deployments/delays": {**found, "service": {"workers": 1}}}, message="Workers")
+
+    deployed(1)
+    with worker(served.folder) as made:
+        versions: list[str] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            with closing(Client(made.port)) as client:
+                while not stop.is_set():
+                    client.send(post("/v2/models/delays/predict", json.dumps({"instances": [ROW]}).encode()))
+                    answer = client.answer()
+                    assert answer.status == 200, answer.body
+                    versions.append(json.loads(answer.body)["model_version"])
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            deployed(2)
+            eventually(lambda: versions[-1:] == ["2"])
+            stop.set()
+            for one in asking:
+                one.result()
+        assert set(versions) == {"1", "2"}
+        children = Path(f"/proc/{made.process.pid}/task").glob("*/children")
+        pids = [int(pid) for file in children for pid in file.read_text().split()]
+        assert pids
+        made.stop(signal.SIGKILL)
+        eventually(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
