@@ -14,6 +14,7 @@ import bascule as api
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.project.place import Place
+from bascule.project.querying import query
 from bascule.project.scoring import score_table
 from bascule.project.tabling import BranchTable
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
@@ -124,3 +125,35 @@ def test_a_table_is_answered_as_its_rows_are(trained: Path, bascule: Bascule) ->
     assert (said["table"], said["rows"], said["model"]) == ("said", 1, "delays@1")
     (row,) = bascule("sql", "select predicted_probability, scored_from from said", "--json").json()
     assert row == {"predicted_probability": one["output"]["probability"], "scored_from": said["source"]}
+
+
+@pytest.mark.slow
+def test_models_are_functions_of_sql(place: Place) -> None:
+    def asked(sql: str) -> list[dict[str, Any]]:
+        return query(place.workspace, sql)
+
+    expected = bundle().predict(ROWS)
+    rows = asked(
+        "select id, predict('delays@1', t) as p, predict_label('deployments/delays', t) as l "
+        "from trips t where id < 20000"
+    )
+    assert [row["p"] for row in sorted(rows, key=lambda row: row["id"])] == expected[:20_000].tolist()
+    assert {row["l"] for row in rows} == {"0", "1"}
+    one = "select {} as p from trips where id = 7"
+    ways = ["predict('delays@1', distance, hour, night, carrier)", ""]
+    ways[1] = (
+        "predict('delays@1', {'distance': distance, 'hour': hour, 'night': night, 'carrier': carrier, 'more': id})"
+    )
+    for way in ways:
+        assert [row["p"] for row in asked(one.format(way))] == [expected[7]]
+    assert asked("select predict('amount', t) > 0 as p, predict_label('three', t) as l from trips t limit 1")
+    assert asked("select predict(null, t) as p from trips t limit 1") == [{"p": None}]
+    for sql, said in (
+        ("select predict('delay', t) from trips t", "no model named 'delay'"),
+        ("select predict('delays@9', t) from trips t", "'9'"),
+        ("select predict('delays@1', distance) from trips", "takes 4 columns; 1 came"),
+        ("select predict('delays@1', {'hour': 3, 'night': true})", "'distance'"),
+        ("select predict_label('amount', t) from trips t", "no classes"),
+    ):
+        with pytest.raises((InputError, NotFound), match=said):
+            asked(sql)

@@ -43,3 +43,15 @@ def test_other_texts_are_not_ids() -> None:
     good = IdSource().next(now())
     for text in ("", "pred_", good[:-1], good + "0", good.upper(), "run_" + good[5:], good[:-1] + "l"):
         assert not is_prediction_id(text)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1_000, 40_000])
+@pytest.mark.parametrize("at", [5, 32_760, (1 << 30) - 3])
+def test_many_at_once_are_what_one_after_the_other_would_be(at: int, count: int) -> None:
+    source = IdSource()
+    source._count = at
+    before = source.next(7)
+    found = [before, *source.many(7, count), source.next(7)]
+    assert len(set(found)) == count + 2
+    assert found == sorted(found)
+    assert all(is_prediction_id(one) for one in found)

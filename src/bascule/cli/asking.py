@@ -100,6 +100,9 @@ def predict(
         str | None, Parameter(help="The table that the scored rows go to; TABLE_scored by default.")
     ] = None,
     where: Annotated[str, Parameter(help="Score only the rows for which this SQL condition is true.")] = "",
+    new: Annotated[
+        bool, Parameter(help="Score only the rows that have come since the last time, and append them.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Ask a deployment about one row, here, without a server; or with --model, score a whole table into another.
@@ -113,12 +116,16 @@ def predict(
     if model is not None:
         if values or example:
             raise InputError("A table is scored as it is.", hint="Leave COLUMN=VALUE and --example out.")
-        scored = common.open().predict_table(name, model, into=into, where=where)
+        scored = common.open().predict_table(name, model, into=into, where=where, new=new)
         text = f"{scored.source} scored by {scored.model}: {counted(scored.change.rows, 'row')} in {scored.table}"
+        if new:
+            text += f", {scored.change.rows - scored.change.rows_before:,} of them new"
         answer(common, scored.as_dict(), text)
         return
-    if into is not None or where:
-        raise InputError("--into and --where are for tables.", hint="Name the model that scores it: --model MODEL")
+    if into is not None or where or new:
+        raise InputError(
+            "--into, --where and --new are for tables.", hint="Name the model that scores it: --model MODEL"
+        )
     pairs = [part.partition("=") for part in values]
     if wrong := next((column for column, equals, _ in pairs if not column or not equals), None):
         raise InputError(f"{wrong!r} is not COLUMN=VALUE.", hint="For example: carrier=UA")

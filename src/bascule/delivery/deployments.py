@@ -170,6 +170,8 @@ def planned(
     shadow: bool | None = None,
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
+    service: Mapping[str, Any] | None = None,
+    fills: Mapping[str, str] | None = None,
     approvals: int = 0,
     environments: Mapping[str, Any] | None = None,
 ) -> Deployment:
@@ -182,6 +184,8 @@ def planned(
             `refuse` does not.
         log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
             inputs are kept; None keeps all.
+        service: workers, limits and times (`bascule.serving.service.Service`); None for the defaults.
+        fills: table to the table that its rows are scored into, as they land.
         approvals: how many people must approve a version before it gets traffic.
         environments: instead of `approvals`, what each branch asks for, by branch, as `environments.Environment`.
 
@@ -191,6 +195,10 @@ def planned(
     asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
     if log:
         asked["log"] = dict(log)
+    if service:
+        asked["service"] = dict(service)
+    if fills:
+        asked["fills"] = dict(fills)
     gated: dict[str, Any] = {"environments": dict(environments)} if environments else {}
     if approvals and not environments:
         gated["approvals"] = approvals
@@ -200,7 +208,7 @@ def planned(
     held = {key: value for key, value in before["rules"].items() if key not in ("plan", *KEYS)}
     rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
     rules |= gated
-    kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
+    kept = {key: value for key, value in before.items() if key not in ("requests", "log", "service", "fills")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
 

@@ -21,7 +21,7 @@ from bascule.durations import PATTERN as DURATION_PATTERN
 from bascule.errors import suggestion
 from bascule.naming import NAME_PATTERN
 from bascule.project.locate import KeyPath
-from bascule.project.section import CHECK_PATTERN, TRAINER_PATTERN, Section
+from bascule.project.section import CHECK_PATTERN, FUNCTION_PATTERN, SIZE_PATTERN, TRAINER_PATTERN, Section
 
 S = TypeVar("S", bound=Section)
 
@@ -38,6 +38,8 @@ _PATTERNS = {
     DURATION_PATTERN: f"a span of time. {HOW}",
     CHECK_PATTERN: "a check: FILE.sql with a query for the rows that must not be, or module:function",
     NAME_PATTERN: "a name: a letter, then letters, digits, _, - or .",
+    FUNCTION_PATTERN: "module:function, for a function in a file of the project",
+    SIZE_PATTERN: "a size: a number and a unit, such as 512MB or 2GB",
     TRAINER_PATTERN: "the name of a trainer, or module:function for one of your own",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from bascule.serving.log import TABLES, unmoved
 MAIN = "main"
 READING = ("reader", "writer", "deployer")  # the roles that a contract may mask columns for
 Row = dict[str, Any]
+_ASKS = re.compile(r"\bpredict(_label)?\s*\(", re.IGNORECASE)
 
 
 def seen_as(role: str | None) -> AbstractContextManager[None]:
@@ -35,11 +37,28 @@ def seen_as(role: str | None) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def session(workspace: Workspace, ref: str = MAIN) -> Iterator[Session]:
-    """Open a session that sees the record tables whole: what is in the lake and what is still in log segments."""
+def session(workspace: Workspace, ref: str = MAIN, sql: str = "") -> Iterator[Session]:
+    """Open a session that sees the record tables whole: what is in the lake and what is still in log segments.
+
+    Args:
+        sql: what will be asked; when it names `predict`, models are functions in it.
+    """
     extra = {name: partial(unmoved, workspace, name) for name in TABLES}
     with Session(workspace, ref, extra=extra) as opened:
-        yield opened
+        if not _ASKS.search(sql):
+            yield opened
+            return
+        from bascule.project.sqlmodels import teach  # it loads the engines
+
+        asked = teach(opened)
+        try:
+            yield opened
+        except BasculeError:
+            if asked.failure is not None:  # what the engine says is about its own inside
+                raise asked.failure from None
+            raise
+        finally:
+            asked.forget()
 
 
 @contextmanager
@@ -71,7 +90,7 @@ def query(
     Raises:
         InputError, NotFound: as `Session.sql`.
     """
-    with seen_as(role), session(workspace, ref) as opened:
+    with seen_as(role), session(workspace, ref, sql) as opened:
         return cells.rows(opened.arrow(sql, params))
 
 
@@ -79,7 +98,7 @@ def ask(
     workspace: Workspace, sql: str, ref: str, limit: int, role: str | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]], bool]:
     """Return the columns and the first rows of a query, and whether there are more; read as a role, if one is given."""
-    with seen_as(role), session(workspace, ref) as opened:
+    with seen_as(role), session(workspace, ref, sql) as opened:
         found = opened.sql(sql)
         with engine.told("This SQL cannot run"):
             table = found.limit(limit + 1).to_arrow_table()

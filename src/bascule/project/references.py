@@ -12,7 +12,7 @@ from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 from bascule.project.file import ProjectFile
 from bascule.project.pythonviews import PLACE
-from bascule.project.sections import Deployment, FeatureView, Training
+from bascule.project.sections import Deployment, FeatureView, Steps, Training
 
 #: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
 AGGREGATES = (
@@ -230,6 +230,13 @@ def _needs(project: ProjectFile) -> None:
             raise project.problem((name,), f"needs the section [{needed}], which is missing.")
 
 
+def _steps(project: ProjectFile) -> None:
+    if project.model is not None and project.model.steps != Steps():
+        from bascule.project.graphs import check_steps  # it loads the engines
+
+        check_steps(project)
+
+
 def _trainer(project: ProjectFile) -> None:
     if project.model is None or ":" in project.model.trainer or project.model.trainer in TRAINERS:
         return
@@ -370,6 +377,7 @@ CHECKS: tuple[Callable[[ProjectFile], None], ...] = (
     _needs,
     _training,
     _trainer,
+    _steps,
     _gates,
     _delivery,
     _monitoring,

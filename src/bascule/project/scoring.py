@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.errors import InputError
+from bascule.history import Workspace
 from bascule.lake.masking import refuse_raw
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
@@ -68,43 +69,76 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
         CheckFailed: a contract of the new table fails.
         Masked: the current role reads columns of the table masked, which the new one would have as they are.
     """
-    name, _, at = table.removeprefix("tables/").partition("@")
-    source = BranchTable(place, name, at or None)
-    target = (into or f"{name}_scored").removeprefix("tables/")
-    if target == name:
-        raise InputError(f"Table {name!r} would be replaced by its own predictions.", hint="Name another with --into.")
-    columns = source.describe().columns
-    commit = place.workspace.history.resolve(source.at)
-    read = place.workspace.history.read(commit, f"tables/{name}")
-    refuse_raw(place.workspace, commit, name, read, how="A scored copy")
-    loaded = _load(place, model)
-    _check(name, columns, loaded)
-    state = f"{name}@{commit.id[:12]}"
-    by = f"{loaded.name}@{loaded.version}"
-
-    def rows() -> pa.RecordBatchReader:
-        reader = source.read(where=where)
-        schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(loaded), *_lineage()])
-        return pa.RecordBatchReader.from_batches(schema, _scored(reader, schema, loaded, by, state))
-
-    change = BranchTable(place, target).fill(rows, message=f"Score {state} by {by}")
-    return ScoredTable(target, state, by, change)
+    scoring = Scoring(place, table, model, into)
+    change = BranchTable(place, scoring.target).fill(
+        lambda: scoring.rows(scoring.source.read(where=where)), message=scoring.message
+    )
+    return scoring.done(change)
 
 
-def _load(place: Place, model: str) -> LoadedModel:
-    workspace, history = place.workspace, place.workspace.history
+class Scoring:
+    """One state of a table and the version that scores it.
+
+    Attributes:
+        name, target: the table, and the one that its scored rows go to.
+        source: the table at its state.
+        message: of the commit.
+
+    Raises:
+        NotFound, InputError: as `score_table`.
+    """
+
+    def __init__(self, place: Place, table: str, model: str, into: str | None) -> None:
+        self.name, _, at = table.removeprefix("tables/").partition("@")
+        self.source = BranchTable(place, self.name, at or None)
+        self.target = (into or f"{self.name}_scored").removeprefix("tables/")
+        if self.target == self.name:
+            raise InputError(
+                f"Table {self.name!r} would be replaced by its own predictions.", hint="Name another with --into."
+            )
+        columns = self.source.describe().columns
+        commit = place.workspace.history.resolve(self.source.at)
+        read = place.workspace.history.read(commit, f"tables/{self.name}")
+        refuse_raw(place.workspace, commit, self.name, read, how="A scored copy")
+        self._model = load_at(place.workspace, place.branch, model)
+        _check(self.name, columns, self._model)
+        self._state = f"{self.name}@{commit.id[:12]}"
+        self._by = f"{self._model.name}@{self._model.version}"
+        self.message = f"Score {self._state} by {self._by}"
+
+    def rows(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Return rows of the table with what is said of them."""
+        schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(self._model), *_lineage()])
+        scored = _scored(reader, schema, self._model, self._by, self._state)
+        return pa.RecordBatchReader.from_batches(schema, scored)
+
+    def done(self, change: TableChange) -> ScoredTable:
+        """Return what was scored."""
+        return ScoredTable(self.target, self._state, self._by, change)
+
+
+def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:
+    """Load a model as it is at a state, by its name as people write it.
+
+    Args:
+        model: `NAME`, `NAME@3`, `NAME@production`, or `deployments/NAME`: the version with most of its traffic.
+
+    Raises:
+        NotFound: there is no such model, version or deployment.
+        InputError: the deployment is not in service, or the version cannot be used.
+    """
     which: int | str
     if model.startswith(DEPLOYMENTS):
-        deployment = history.get(place.branch, model)
+        deployment = workspace.history.get(ref, model)
         traffic = deployment["traffic"]
         if not traffic:
             raise InputError(f"{model!r} is not in service.", hint="Name a version: --model MODEL@VERSION")
         name, which = str(deployment["model"]), int(max(traffic, key=lambda one: one["weight"])["version"])
     else:
         name, which = split_name(model.removeprefix("models/"))
-    version = get_version(workspace, place.branch, name, which)
+    version = get_version(workspace, ref, name, which)
     loader = Loader(workspace, partial(open_reader, workspace))
-    return loader.load(name, version.version, version.artifact, version.runtime or None, place.branch)
+    return loader.load(name, version.version, version.artifact, version.runtime or None, version.graph, branch=ref)
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:
@@ -114,10 +148,12 @@ def _check(name: str, columns: Any, model: LoadedModel) -> None:
             f"Table {name!r} has a column {taken[0]!r} already, which the predictions are called by.",
             hint="Rename it first: bascule table columns --rename",
         )
-    if set(model.encoder.names) <= set(columns):
+    if set(model.encoder.names) <= set(columns) and not model.graph.takes:
         return
     wanted = model.encoder.names
-    if model.joiner is not None:
+    if model.graph.takes:
+        wanted = tuple(model.graph.takes)
+    elif model.joiner is not None:
         wanted = tuple(one for one in model.joiner.types if one != model.joiner.prediction_time)
     absent = [one for one in wanted if one not in columns]
     if absent:
@@ -155,7 +191,11 @@ def _scored(
 def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa.Array]:
     """Return what a model says of rows: by its inputs when the table has them, else with the features joined."""
     names = model.encoder.names
-    if set(names) <= set(batch.schema.names):
+    if model.lane is not None:
+        known = [name for name in batch.schema.names if name in model.taken()]
+        rows = rows_of_arrow(pa.Table.from_batches([batch.select(known)]), known, model)
+        outputs = np.array(model.score(rows, now)[0])
+    elif set(names) <= set(batch.schema.names):
         outputs = model.predict(encode(model.signature, batch.select(list(names))))
     else:
         assert model.joiner is not None

@@ -13,6 +13,9 @@ from bascule.naming import NAME_PATTERN
 TRAINER_PATTERN = r"^([a-z][a-z0-9_]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 CHECK_PATTERN = r"^([\w./ -]+\.sql|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 
+FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+SIZE_PATTERN = r"^\d+(\.\d+)? ?([KMGT]?B)?$"
+
 Duration = Annotated[
     str,
     Meta(pattern=DURATION_PATTERN, description="A span of time: numbers with units.", examples=["30d", "6h", "1d12h"]),
@@ -21,6 +24,8 @@ Share = Annotated[float, Meta(gt=0, lt=1, description="A share of the rows, betw
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A name: a letter, then letters, digits, _, - or .")]
 Column = Annotated[str, Meta(min_length=1, description="The name of a column.")]
 RelativePath = Annotated[str, Meta(min_length=1, description="A path, relative to the project file.")]
+Size = Annotated[str, Meta(pattern=SIZE_PATTERN, description="A size: a number and a unit.")]
+Function = Annotated[str, Meta(pattern=FUNCTION_PATTERN, description="module:function, a file of the project.")]
 Expression = Annotated[str, Meta(min_length=1, description="An SQL expression over one row.")]
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -18,11 +18,13 @@ from bascule.project.section import (
     Duration,
     Expression,
     Fraction,
+    Function,
     Name,
     Percent,
     Positive,
     Section,
     Share,
+    Size,
 )
 
 
@@ -310,6 +312,31 @@ class Search(Section, frozen=True, kw_only=True):
     trials: Annotated[int, Meta(ge=1, description="How many settings are tried; 1 tries the defaults only.")] = 12
 
 
+class Steps(Section, frozen=True, kw_only=True):
+    """What stands around the model when it answers: functions of the project, kept with each version.
+
+    Attributes:
+        before: `before(rows) -> rows`, from what requests bring to what the model reads; rows are dicts.
+        after: `after(rows, outputs) -> outputs`.
+        route: `route(rows) -> names`: which model answers each row, by its own name or a member's.
+        combine: `combine(rows, outputs) -> outputs`, of a dict with what the model and each member say.
+        members: name to another model, as `MODEL`, `MODEL@3` or `MODEL@production`; its version is kept too.
+        takes: column to type, when requests bring other columns than the model reads.
+    """
+
+    before: Annotated[Function | None, Meta(description="rows -> rows, before the model.")] = None
+    after: Annotated[Function | None, Meta(description="(rows, outputs) -> outputs, after the model.")] = None
+    route: Annotated[Function | None, Meta(description="rows -> the name of the model that answers each.")] = None
+    combine: Annotated[
+        Function | None, Meta(description="(rows, outputs by model) -> outputs, of the model and its members.")
+    ] = None
+    members: Annotated[dict[Name, str], Meta(description="Other models: MODEL, MODEL@3 or MODEL@production.")] = {}
+    takes: Annotated[
+        dict[Column, Literal["varchar", "blob", "double", "bigint", "boolean"]],
+        Meta(description="The columns of requests, when `before` makes the model's inputs of others."),
+    ] = {}
+
+
 class Model(Section, frozen=True, kw_only=True):
     """How the model is made.
 
@@ -318,6 +345,7 @@ class Model(Section, frozen=True, kw_only=True):
         trainer: `lightgbm`, `linear`, or `module:function` for one of your own.
         search: how settings are searched.
         seed: the seed of everything random.
+        steps: what stands around it when it answers.
     """
 
     name: Name
@@ -329,6 +357,7 @@ class Model(Section, frozen=True, kw_only=True):
     ] = "lightgbm"
     search: Search = Search()
     seed: Annotated[int, Meta(ge=0, description="The seed of everything random.")] = 0
+    steps: Steps = Steps()
 
 
 Metric = Literal["log_loss", "auc", "brier", "accuracy", "ece", "rmse", "mae", "r2"]
@@ -390,6 +419,8 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
         fields: a column of the requests, or a feature, to `drop` or `hash`. Drift is not measured of these.
         sample: the share of requests whose inputs and features are kept.
         explain: the share of requests whose explanation is kept, beside those that ask for theirs.
+        full: what becomes of a request that the log cannot be written for, as when the disk is full: `refuse` answers
+            503, `unlogged` answers and counts it.
     """
 
     fields: Annotated[
@@ -398,6 +429,30 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
     ] = {}
     sample: Annotated[Fraction, Meta(description="The share of requests whose inputs are kept.")] = 1.0
     explain: Annotated[Fraction, Meta(description="The share of requests that are explained in the log.")] = 0.0
+    full: Annotated[
+        Literal["refuse", "unlogged"],
+        Meta(description="When the log cannot be written: refuse answers 503, unlogged answers and counts."),
+    ] = "refuse"
+
+
+class Serving(Section, frozen=True, kw_only=True):
+    """How requests are served: by whom, how long, and how many may wait.
+
+    Attributes:
+        workers: processes of its own for each version; 0 scores in the serving process, which is fastest.
+        timeout: how long an answer may take; a worker that takes longer is replaced.
+        queue: requests that may wait for a worker.
+        batch: rows that are scored together at most, when they wait anyway.
+        memory: what a worker may take; one that grows beyond is replaced.
+        cache: answers that are remembered, by version and inputs.
+    """
+
+    workers: Annotated[int, Meta(ge=0, le=64, description="Processes of its own for each version; 0: none.")] = 0
+    timeout: Annotated[Duration | None, Meta(description="How long an answer may take.", examples=["500ms"])] = None
+    queue: Annotated[int, Meta(ge=1, description="Requests that may wait for a worker; more are 429.")] = 64
+    batch: Annotated[int, Meta(ge=1, description="Rows that are scored together at most, when they wait.")] = 64
+    memory: Annotated[Size | None, Meta(description="What a worker may take.", examples=["2GB"])] = None
+    cache: Annotated[int, Meta(ge=0, le=1_000_000, description="Answers that are remembered; 0: none.")] = 0
 
 
 class Environment(Section, frozen=True, kw_only=True):
@@ -439,6 +494,8 @@ class Deployment(Section, frozen=True, kw_only=True):
         as
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
         log: what the prediction log does not keep.
+        service: by how many workers, how long, and how many may wait.
+        fills: table to another one that its rows are scored into as they land, while `bascule up` runs.
     """
 
     name: Name
@@ -465,6 +522,13 @@ class Deployment(Section, frozen=True, kw_only=True):
         Meta(description="Requests that break the version's contract: log answers them, refuse does not."),
     ] = "log"
     log: PredictionLogging = PredictionLogging()
+    service: Serving = Serving()
+    fills: Annotated[
+        dict[Name, Name],
+        Meta(
+            description="Table to the table that its rows are scored into, as they land.", examples=[{"a": "a_scored"}]
+        ),
+    ] = {}
 
 
 Persistence = Annotated[

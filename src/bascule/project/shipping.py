@@ -10,14 +10,16 @@ import msgspec
 
 from bascule.delivery import deploy, has_own_traffic, planned, rollback
 from bascule.delivery.strategies import BY_GOAL
+from bascule.durations import parse_duration
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.releasing import WentBack, go_back, is_release, release_or_deployment
-from bascule.project.sections import Deployment, PredictionLogging
+from bascule.project.sections import Deployment, PredictionLogging, Serving
 from bascule.registry import get_version
+from bascule.sizes import parse_size
 from bascule.tracking import vouching
 
 REPLACE = {"replace": "all_at_once"}
@@ -140,10 +142,37 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         plan=plan_of(rules),
         shadow=rules.shadow,
         requests=rules.requests,
-        log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
+        log=logging_of(rules),
+        service=service_of(rules),
+        fills=rules.fills,
         approvals=project.gates.approvals,
         environments=environments_of(rules),
     )
+
+
+def logging_of(rules: Deployment) -> dict[str, Any] | None:
+    """Return `[deployment.log]` as serving reads it; None for the defaults."""
+    if rules.log == PredictionLogging():
+        return None
+    found = msgspec.structs.asdict(rules.log)
+    if rules.log.full == PredictionLogging().full:
+        del found["full"]
+    return found
+
+
+def service_of(rules: Deployment) -> dict[str, Any]:
+    """Return `[deployment.service]` as serving reads it, in seconds and bytes: what differs from the defaults."""
+    asked, usual = rules.service, Serving()
+    found: dict[str, Any] = {
+        name: getattr(asked, name)
+        for name in ("workers", "queue", "batch", "cache")
+        if getattr(asked, name) != getattr(usual, name)
+    }
+    if asked.timeout is not None:
+        found["timeout"] = parse_duration(asked.timeout) / 1e6
+    if asked.memory is not None:
+        found["memory"] = parse_size(asked.memory)
+    return found
 
 
 def environments_of(rules: Deployment) -> dict[str, dict[str, Any]]:

@@ -318,7 +318,7 @@ class BranchTable:
             raise InputError(f"Rows for table {self.name!r} come from one place.", hint="Give rows, a query, or files.")
         workspace = self.place.workspace
         if sql is not None:
-            with session(workspace, self.place.branch) as asked:
+            with session(workspace, self.place.branch, sql) as asked:
                 yield asked.sql(sql)
         elif source is not None:
             expected = None if value is None else self.lake.schema(value)

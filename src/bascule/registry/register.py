@@ -48,6 +48,7 @@ def register(
     metrics: Mapping[str, float] | None = None,
     card: Callable[[int], str] | None = None,
     contract: str | None = None,
+    graph: Mapping[str, Any] | None = None,
     alias: str | None = None,
     force: str | None = None,
     author: str | None = None,
@@ -71,6 +72,7 @@ def register(
         run_id: the run that trained it.
         metrics: such as `EvaluationReport.flat()`.
         card: writes the card's text for the version's number; it is kept in the store.
+        graph: the steps around it when it answers, as serving reads them.
         contract: the text of the contract that its inputs are held to; it is kept in the store.
         alias: an alias to point to the new version in the same commit.
         force: why to register it although a gate refuses it; kept as an approval with who forced it.
@@ -101,6 +103,7 @@ def register(
         "passed": bool(evaluation["passed"]),
         "metrics": dict(metrics or {}),
         "forced": (force or "") if not evaluation["passed"] else "",
+        **({"graph": dict(graph)} if graph else {}),
     }
     return _until_landed(ws, branch, _New(model, fields, evaluation, force or "", alias, card, who, message))
 

@@ -35,6 +35,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
         metrics: such as `test.auc`.
         card: digest of its card in the store, or None.
         contract: digest of the contract of its inputs in the store, or None.
+        graph: the steps around it when it answers; empty for none.
         created_at: microseconds since 1970 UTC.
         created_by: who registered it.
         forced: why it was registered although a gate refused it; empty when none did.
@@ -62,6 +63,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     card: str | None = None
     contract: str | None = None
+    graph: dict[str, Any] = {}
     forced: str = ""
     digest: str = ""
     bytes: int = 0

@@ -20,7 +20,7 @@ from bascule.server.child import Child, tethered
 from bascule.server.scheduler import Tick
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
-STREAMS_EVERY = 1.0
+FILLS_EVERY, STREAMS_EVERY = 2.0, 1.0
 _STREAM = re.compile(r"^\s*\[\s*stream\s*\.", re.MULTILINE)
 
 
@@ -35,6 +35,7 @@ def ticks(folder: Path) -> list[Tick]:
         Tick("log", LOG_EVERY, _move),
         Tick("rollouts", ROLLOUTS_EVERY, _judge),
         Tick("monitors", MONITORS_EVERY, _watch),
+        Tick("fills", FILLS_EVERY, _Fills(folder).run),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
         Tick("webhooks", WEBHOOKS_EVERY, _tell),
         Tick("streams", STREAMS_EVERY, streams.run, streams.stop),
@@ -113,6 +114,23 @@ class _Streams:
             return [(str(path), path.stat().st_mtime_ns) for path in files]
         except (OSError, UnicodeDecodeError):
             return None
+
+
+class _Fills:
+    """Scores rows into tables that fill themselves, once there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run: Callable[[Workspace], object] | None = None
+
+    def run(self, workspace: Workspace) -> None:
+        if self._run is None:
+            if not any(one.get("fills") for _, one in workspace.history.entries("main", "deployments/")):
+                return
+            from bascule.project.filling import Filler
+
+            self._run = Filler(self._folder).run
+        self._run(workspace)
 
 
 class _Jobs:

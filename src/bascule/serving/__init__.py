@@ -5,24 +5,30 @@ tables, and the HTTP server of the inference path. Protocols call it to answer; 
 line call it to read what was answered. It decides nothing: versions and traffic come from the history.
 """
 
-from bascule.serving.dataplane import BranchState, DataPlane
-from bascule.serving.deployment import ServedDeployment
-from bascule.serving.ids import IdSource, is_prediction_id, made_at
-from bascule.serving.log import (
-    Journal,
-    JournalLimits,
-    MoveReport,
-    PredictionLog,
-    TruthLog,
-    find_prediction,
-    move_segments,
-    unmoved,
-)
-from bascule.serving.model import LoadedModel, load_model
-from bascule.serving.rows import Rows, rows_of_records, rows_of_split
-from bascule.serving.runtime import RUNTIMES, Runtime, load_runtime
-from bascule.serving.scoring import Answer, Query, ScoringFailed, record, score
-from bascule.serving.split import Arm, Split
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bascule.serving.dataplane import BranchState, DataPlane
+    from bascule.serving.deployment import ServedDeployment
+    from bascule.serving.ids import IdSource, is_prediction_id, made_at
+    from bascule.serving.log import (
+        Journal,
+        JournalLimits,
+        MoveReport,
+        PredictionLog,
+        TruthLog,
+        find_prediction,
+        move_segments,
+        unmoved,
+    )
+    from bascule.serving.model import LoadedModel, load_model
+    from bascule.serving.rows import Rows, rows_of_records, rows_of_split
+    from bascule.serving.runtime import RUNTIMES, Runtime, load_runtime
+    from bascule.serving.scoring import Answer, Query, ScoringFailed, record, score
+    from bascule.serving.split import Arm, Split
 
 __all__ = [
     "RUNTIMES",
@@ -55,3 +61,33 @@ __all__ = [
     "score",
     "unmoved",
 ]
+
+# A worker needs a model and its runtime, and none of the history: what is public is loaded when it is asked for.
+_PLACES = {
+    "dataplane": ("BranchState", "DataPlane"),
+    "deployment": ("ServedDeployment",),
+    "ids": ("IdSource", "is_prediction_id", "made_at"),
+    "log": (
+        "Journal",
+        "JournalLimits",
+        "MoveReport",
+        "PredictionLog",
+        "TruthLog",
+        "find_prediction",
+        "move_segments",
+        "unmoved",
+    ),
+    "model": ("LoadedModel", "load_model"),
+    "rows": ("Rows", "rows_of_records", "rows_of_split"),
+    "runtime": ("RUNTIMES", "Runtime", "load_runtime"),
+    "scoring": ("Answer", "Query", "ScoringFailed", "record", "score"),
+    "split": ("Arm", "Split"),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

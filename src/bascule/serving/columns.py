@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ def rows_of_arrow(table: pa.Table, names: Sequence[str], model: LoadedModel) -> 
         columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in model.encoder.names]
         return Rows(table.num_rows, None, np.column_stack(columns) if columns else np.empty((table.num_rows, 0)))
     try:
-        return rows_of_columns({name: _values(name, table[name]) for name in names}, table.num_rows)
+        return rows_of_columns(
+            {name: _values(name, table[name], name in model.blobs) for name in names}, table.num_rows
+        )
     except pa.ArrowException as error:
         raise InputError(f"The columns have values that cannot be read: {str(error)[:200]}.") from None
 
@@ -36,7 +39,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
+def _values(name: str, column: pa.ChunkedArray, blobs: bool) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -47,6 +50,8 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
         column = pc.strftime(column.cast(pa.timestamp("s")), format="%Y-%m-%d")
     elif pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
+    elif blobs and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        return [None if value is None else b64encode(value).decode() for value in column.to_pylist()]
     elif not (
         _is_number(kind)
         or pa.types.is_boolean(kind)

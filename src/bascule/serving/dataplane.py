@@ -170,9 +170,17 @@ class DataPlane:
         """
         found = deployment.model(version)
         if found is None:
-            artifact = str(served(deployment.entry(version))["artifact"])
-            runtime = deployment.runtimes.get(str(version))
-            found = self._loader.load(deployment.model_name, version, artifact, runtime, deployment.branch)
+            entry = deployment.entry(version)
+            artifact, runtime = str(served(entry)["artifact"]), deployment.runtimes.get(str(version))
+            found = self._loader.load(
+                deployment.model_name,
+                version,
+                artifact,
+                runtime,
+                entry.get("graph"),
+                deployment.service,
+                deployment.branch,
+            )
             with self._changing:
                 deployment.extra[version] = found
                 while len(deployment.extra) > MOST_EXTRA:

@@ -16,11 +16,14 @@ from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
 from bascule.serving.model import LoadedModel
 from bascule.serving.promises import Promises, promises_of
+from bascule.serving.remembering import Remembered
+from bascule.serving.service import Service, read_service
 from bascule.serving.split import Split
 from bascule.training import Signature, read_signature
 
-LoadVersion = Callable[[str, int, str, Mapping[str, Any] | None], LoadedModel]
+LoadVersion = Callable[[str, int, str, Mapping[str, Any] | None, Mapping[str, Any] | None, Service], LoadedModel]
 _numbers = itertools.count(1)
+UNLOGGED = "unlogged"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class ServedDeployment:
         promises: version to what its requests are held to; empty when they are only logged.
         redaction: what the log does not keep; None when it keeps all.
         explained: the share of requests whose explanation is logged though nobody asked.
+        service: workers, limits and times.
+        remembered: answers that were given before; None when none is remembered.
+        patient: an answer may have to wait for others, or may be there already.
+        lenient: what the log cannot keep is answered all the same, and counted.
     """
 
     branch: str
@@ -54,6 +61,10 @@ class ServedDeployment:
     redaction: Redaction | None = None
     explained: float = 0.0
     runtimes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    service: Service = field(default_factory=Service)
+    remembered: Remembered | None = None
+    patient: bool = False
+    lenient: bool = False
 
     @property
     def model_name(self) -> str:
@@ -133,7 +144,7 @@ def serve_deployment(
         load: loads a version from its artifact.
         before: what answers under this name now.
     """
-    name = str(value["name"])
+    name, service = str(value["name"]), read_service(value)
     model = ws.history.read(commit, f"models/{value['model']}") or {"versions": {}}
     registered, runtimes = dict(model["versions"]), model.get("runtimes", {})
     models: dict[int, LoadedModel] = {}
@@ -143,9 +154,8 @@ def serve_deployment(
             entry = registered.get(str(version))
             if entry is None:
                 raise NotFound(f"version of model {value['model']!r}", str(version), list(registered))
-            models[version] = load(
-                str(value["model"]), version, str(served(entry)["artifact"]), runtimes.get(str(version))
-            )
+            artifact, runtime = str(served(entry)["artifact"]), runtimes.get(str(version))
+            models[version] = load(str(value["model"]), version, artifact, runtime, entry.get("graph"), service)
         except (BasculeError, OSError) as error:
             if needed:
                 problem = f"version {version} of model {value['model']!r} cannot be loaded: {error}"
@@ -176,12 +186,23 @@ def serve_deployment(
         redaction=_redaction(ws, value),
         explained=float((value.get("log") or {}).get("explain", 0.0)),
         runtimes=runtimes,
+        service=service,
+        remembered=_remembered(service.cache, before),
+        patient=service.cache > 0 or any(one.waits for one in models.values()),
+        lenient=(value.get("log") or {}).get("full") == UNLOGGED,
     )
+
+
+def _remembered(most: int, before: ServedDeployment | None) -> Remembered | None:
+    if not most:
+        return None
+    kept = before.remembered if before is not None else None
+    return kept if kept is not None and kept.most == most else Remembered(most)
 
 
 def _redaction(ws: Workspace, value: Mapping[str, Any]) -> Redaction | None:
     rules = value.get("log")
-    if not rules:
+    if not rules or not (rules.get("fields") or rules.get("sample", 1.0) < 1.0):
         return None
     fields = dict(rules.get("fields") or {})
     key = key_of(ws) if "hash" in fields.values() else b""

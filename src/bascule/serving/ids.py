@@ -47,7 +47,13 @@ class IdSource:
 
     def many(self, at: int, count: int) -> list[str]:
         """Return several ids for one moment, in order."""
-        return [self.next(at) for _ in range(count)]
+        first = self._count + 1
+        if count < 2 or first + count >= _WRAP or first >> 15 != (first + count) >> 15:
+            return [self.next(at) for _ in range(count)]
+        stem = self.next(at)[:-3]  # only the last three letters differ
+        self._count = first + count - 1
+        low = first & 32767
+        return [stem + three for three in _TRIPLES[low : low + count]]
 
 
 def is_prediction_id(text: str) -> bool:

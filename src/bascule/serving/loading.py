@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,9 +14,15 @@ import msgspec
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.serving.engines import load_recipe, read_recipe
+from bascule.serving.graph import Graph, read_graph
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
 from bascule.serving.runtime import Runtime
+from bascule.serving.service import Service
+from bascule.serving.workers import Lane, Program, WorkerRuntime
 from bascule.training import ModelBundle, unpack_model
+
+_NOTHING = Service()
+_Key = tuple[str, int, str, bytes, str]
 
 
 class Loader:
@@ -29,7 +36,7 @@ class Loader:
     def __init__(self, ws: Workspace, readers: Callable[[str], ReaderOf]) -> None:
         self._ws = ws
         self._readers = readers
-        self._models: WeakValueDictionary[tuple[str, int, str, bytes, str], LoadedModel] = WeakValueDictionary()
+        self._models: WeakValueDictionary[_Key, LoadedModel] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def load(
@@ -38,9 +45,11 @@ class Loader:
         version: int,
         artifact: str,
         runtime: Mapping[str, Any] | None = None,
+        graph: Mapping[str, Any] | None = None,
+        service: Service = _NOTHING,
         branch: str = "main",
     ) -> LoadedModel:
-        """Return a version of a model.
+        """Return a version of a model. A graph is always run by workers: its code is the project's.
 
         An engine that was chosen and cannot be loaded here is told on standard error; the version's own library answers
         instead, which is slower and as right.
@@ -48,27 +57,44 @@ class Loader:
         Args:
             artifact: the digest of its bundle.
             runtime: what was chosen to answer for it (`registry.runtimes`); its own library when not given.
+            graph: the steps around it, as the registry holds them.
+            service: how many workers there are, if any, and what they may take.
             branch: whose features it reads; versions that read none are shared by all branches.
 
         Raises:
             NotFound: the store does not have the artifact.
             InputError: the bundle cannot be used.
             MissingExtra: the library of its format is not installed.
+            EnvironmentProblem: no worker comes up.
         """
-        chosen = msgspec.json.encode(runtime, order="deterministic") if runtime else b""
+        steps = read_graph(graph)
+        apart = bool(steps) or service.workers > 0
+        how = msgspec.json.encode(
+            [runtime or None, graph or None, msgspec.structs.replace(service, cache=0) if apart else None],
+            order="deterministic",
+        )
         with self._lock:
+            workers = None
             for of in ("", branch):
-                found = self._models.get((name, version, artifact, chosen, of))
+                found = self._models.get((name, version, artifact, how, of))
                 if found is not None and not found.unjoined:
                     return found
-            bundle = unpack_model(self._ws.store.get(artifact))
-            engines = self._engines(f"{name}@{version}", bundle, runtime)
-            found = load_model(name, version, bundle, self._readers(branch), engines)
+                workers = workers or (found.workers if found is not None else None)
+            data = self._ws.store.get(artifact)
+            bundle = unpack_model(data)
+            answering: Runtime | None = workers
+            if apart and workers is None:
+                lane = Lane(self._program(name, version, data, steps, runtime), service)
+                answering = WorkerRuntime(lane)
+                weakref.finalize(answering, lane.close)
+            elif not apart:
+                answering = self._chosen(f"{name}@{version}", bundle, runtime)
+            found = load_model(name, version, bundle, self._readers(branch), answering, steps)
             of = "" if bundle.feature_set is None else branch
-            self._models[name, version, artifact, chosen, of] = found
+            self._models[name, version, artifact, how, of] = found
         return found
 
-    def _engines(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:
+    def _chosen(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:
         if not runtime:
             return None
         try:
@@ -77,3 +103,16 @@ class Loader:
             told = f"{error.message} {error.hint}".strip() if isinstance(error, BasculeError) else str(error)
             print(f"bascule: {name} is answered by its own library: {told}", file=sys.stderr, flush=True)
             return None
+
+    def _program(
+        self, name: str, version: int, data: bytes, graph: Graph, runtime: Mapping[str, Any] | None
+    ) -> Program:
+        get = self._ws.store.get
+        code = msgspec.msgpack.decode(get(graph.code), type=dict[str, bytes]) if graph.code else {}
+        members = {key: get(member.artifact) for key, member in graph.members.items()}
+        recipe, engines = {}, {}
+        if runtime and self._chosen(f"{name}@{version}", unpack_model(data), runtime) is not None:
+            recipe = dict(runtime["recipe"])
+            made = {stage.engine.artifact for stage in read_recipe(recipe).stages} - {""}
+            engines = {digest: get(digest) for digest in made}
+        return Program(name, version, data, msgspec.to_builtins(graph), members, code, recipe, engines)

@@ -41,10 +41,25 @@ def exposition(plane: DataPlane, server: HttpServer, journals: Iterable[Journal]
     )
     for name, text, value in gauges:
         _add(lines, name, "gauge", text, [("", {}, value)])
+    _add(lines, "bascule_unlogged_total", "counter", "Answers that left though the log could not be written.",
+         [("", {}, sum(j.unlogged for j in journals))])  # fmt: skip
+    _add(lines, "bascule_cache_hits_total", "counter", "Requests that were answered before.",
+         [("", k, s.hits) for k, s in stats])  # fmt: skip
+    _add(lines, "bascule_worker_restarts_total", "counter", "Workers that were lost or replaced.", _lanes(plane))
     _add(lines, "bascule_reloads_total", "counter", "States of branches that were loaded.", [("", {}, plane.reloads)])
     _add(lines, "bascule_reload_errors_total", "counter", "States of branches that could not be loaded whole.",
          [("", {}, plane.reload_failures)])  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _lanes(plane: DataPlane) -> list[Sample]:
+    state = plane.state()
+    found: list[Sample] = []
+    for name, deployment in sorted(state.deployments.items()) if state else []:
+        for version, model in sorted(deployment.models.items()):
+            if model.lane is not None:
+                found.append(("", {"deployment": name, "version": str(version)}, model.lane.restarts))
+    return found
 
 
 def _histogram(labels: Mapping[str, str], stats: VersionStats) -> list[Sample]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
-from bascule.serving.encoding import Encoder, extra
+from bascule.serving.encoding import Encoder, extra, wrong_type
+from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows
-from bascule.serving.runtime import Runtime, load_runtime
+from bascule.serving.runtime import Runtime, load_runtime, warm
+from bascule.serving.workers import Job, Lane, WorkerRuntime
+from bascule.serving.workers.lane import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
 
+BLOB = "blob"
 ReaderOf = Callable[[Mapping[str, Any]], FeatureReader | None]
 Output = float | list[float]
 
@@ -36,6 +41,22 @@ class Column:
 Scored = tuple[list[Output], list[list[Any]] | None, list[int] | None]
 
 
+class Prepared(NamedTuple):
+    """Rows as a model reads them.
+
+    Attributes:
+        matrix: float64 [rows, inputs].
+        columns: all that is known of the rows, for the steps of a graph; None when none looks at it.
+        joined: the model's inputs row by row when they were joined and not sent.
+        at: as of when, for each row, if anything says so.
+    """
+
+    matrix: np.ndarray
+    columns: Columns | None = None
+    joined: list[list[Any]] | None = None
+    at: list[int] | None = None
+
+
 class LoadedModel:
     """A bundle with its runtime, its encoder and, when it has a feature set, the way to join features.
 
@@ -43,11 +64,23 @@ class LoadedModel:
 
     Attributes:
         unjoined: the model has a feature set, but the features were not materialised when it was loaded.
+        workers, lane: its workers and their queue, when it answers from processes of its own.
+        graph: the steps around it.
+        batches: requests that wait anyway had better be scored together.
+        blobs: columns of bytes; they are base64 until a step reads them.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
+        sent_numbers: it brought one row as a tensor of numbers.
     """
 
     def __init__(
-        self, name: str, version: int, bundle: ModelBundle, runtime: Runtime, joiner: Joiner | None = None
+        self,
+        name: str,
+        version: int,
+        bundle: ModelBundle,
+        runtime: Runtime,
+        joiner: Joiner | None = None,
+        graph: Graph | None = None,
+        batches: bool = False,
     ) -> None:
         self.name = name
         self.version = version
@@ -60,8 +93,15 @@ class LoadedModel:
         self.joiner = joiner
         self.unjoined = joiner is None and bundle.feature_set is not None
         self.sent_plainly = True
+        self.sent_numbers = False
         self.numeric = not bundle.signature.categorical()
         self._runtime = runtime
+        self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
+        self.lane = self.workers.lane if self.workers is not None else None
+        self.graph = graph or Graph()
+        self.batches = batches
+        self._looks = bool(self.graph.after or self.graph.route or self.graph.combine)
+        self.blobs = frozenset(name for name, kind in self.graph.takes.items() if kind == BLOB)
         self._single = self.task != "multiclass"
         self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
         if joiner is not None and getattr(joiner.reader, "far", False):
@@ -69,11 +109,24 @@ class LoadedModel:
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
 
     @property
+    def waits(self) -> bool:
+        """Whether requests may be scored together with others, or by workers."""
+        return self.lane is not None or self.batches
+
+    @property
     def columns(self) -> list[Column]:
         """The columns that a request brings: the joiner's when there is one, else the model's inputs."""
+        if self.graph.takes:
+            return [Column(name, kind) for name, kind in self.graph.takes.items()]
         if self.joiner is not None:
             return [Column(name, kind) for name, kind in self.joiner.types.items()]
         return [Column(field.name, field.type) for field in self.signature.inputs]
+
+    def taken(self) -> set[str]:
+        """Return the names of the columns that rows of a table may bring: the model's inputs, or what joins them."""
+        if self.graph.takes:
+            return set(self.graph.takes)
+        return set(self.encoder.names) | self._beside
 
     def score(self, rows: Rows, now: int) -> Scored:
         """Score rows: features that were sent, or keys to join features by.
@@ -82,6 +135,8 @@ class LoadedModel:
             InputError: a column is missing, not known, or has a value of the wrong type; the text names it.
         """
         columns = rows.columns
+        if self.lane is not None:
+            return self._score_there(self.lane, rows, now)
         if columns is None:
             return self._score_numbers(rows), None, None
         if rows.count == 1 and len(columns) == self.width:
@@ -101,6 +156,56 @@ class LoadedModel:
             return [self._predict_one(self.encoder.encode_one(read))], joined, at
         return self._predict(self.encoder.encode(read, rows.count)), joined, at
 
+    def prepare(self, rows: Rows, now: int) -> Prepared:
+        """Return rows as the model reads them, to be scored together with others.
+
+        Raises:
+            InputError: as `score`.
+        """
+        columns = rows.columns
+        if columns is None:
+            self._check_width(rows)
+            return Prepared(np.array([rows.row]) if rows.row is not None else rows.matrix)  # type: ignore[arg-type]
+        if self._are_features(columns):
+            times = None
+            if self.joiner is not None and self.joiner.prediction_time in columns:
+                times = self.joiner.times(columns, rows.count, now)
+            matrix = self.encoder.encode(columns, rows.count)
+            return Prepared(matrix, columns if self._looks else None, None, times)
+        assert self.joiner is not None
+        joined, at = self.joiner.join(columns, rows.count, now)
+        read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
+        return Prepared(self.encoder.encode(read, rows.count), {**columns, **read} if self._looks else None, joined, at)
+
+    def _score_there(self, lane: Lane, rows: Rows, now: int) -> Scored:
+        """Score rows by the workers, in a thread that may wait."""
+        if self.graph.before:
+            rows = Rows(rows.count, lane.ask(Job(BEFORE, rows.count, columns=self.named(rows))))
+        prepared = self.prepare(rows, now)
+        found = lane.ask(Job(PREDICT, rows.count, prepared.matrix, prepared.columns))
+        read = prepared.joined or (self.read_of(rows) if self.graph.before else None)
+        return found.tolist(), read, prepared.at
+
+    def named(self, rows: Rows) -> Columns:
+        """Return rows by the names of their columns, also when they came as numbers alone. Blobs are bytes here.
+
+        Raises:
+            InputError: a blob is no base64.
+        """
+        if rows.columns is not None:
+            return {n: _bytes_of(n, v) if n in self.blobs else v for n, v in rows.columns.items()}
+        self._check_width(rows)
+        matrix = np.array([rows.row]) if rows.row is not None else rows.matrix
+        assert matrix is not None
+        return dict(zip(self.encoder.names, matrix.T.tolist(), strict=True))
+
+    def read_of(self, rows: Rows) -> list[list[Any]] | None:
+        """Return the model's inputs row by row, of rows that bring them by name."""
+        columns = rows.columns
+        if columns is None:
+            return None
+        return [list(row) for row in zip(*(columns[name] for name in self.encoder.names), strict=True)]
+
     def subject(self, rows: Rows) -> str | None:
         """Return what the first row is about: its keys and the time asked for; None when the request brings no keys."""
         if self.joiner is None or rows.columns is None or not self.joiner.keys:
@@ -116,6 +221,8 @@ class LoadedModel:
     @property
     def explains(self) -> bool:
         """Whether the model tells what each input adds to a score."""
+        if self.lane is not None:
+            return self.lane.explains
         return getattr(self._runtime, "contributions", None) is not None
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
@@ -123,11 +230,14 @@ class LoadedModel:
         found: np.ndarray = self._runtime.contributions(matrix)  # type: ignore[attr-defined]
         return found
 
-    def _score_numbers(self, rows: Rows) -> list[Output]:
+    def _check_width(self, rows: Rows) -> None:
         width = len(rows.row) if rows.row is not None else rows.matrix.shape[1] if rows.matrix is not None else 0
         if width != self.width or not self.numeric:
             what = f"{self.width} inputs a row" if self.numeric else "texts too"
             raise InputError(f"The model reads {what}; the request has rows of {width} numbers.")
+
+    def _score_numbers(self, rows: Rows) -> list[Output]:
+        self._check_width(rows)
         if rows.row is not None:
             return [self._predict_one(rows.row)]
         assert rows.matrix is not None
@@ -142,6 +252,10 @@ class LoadedModel:
     def _predict_one(self, row: Sequence[float]) -> Output:
         found = self._runtime.predict_one(row)
         return found[0] if self._single else list(found)
+
+    def brings_inputs(self, columns: Columns) -> bool:
+        """Whether a request brings the model's inputs, so that nothing is read from the online store."""
+        return self.encoder.known <= columns.keys()
 
     def _are_features(self, columns: Columns) -> bool:
         """Return True when the request brings the model's inputs, False when it brings keys to join them by.
@@ -170,15 +284,32 @@ class LoadedModel:
         return sorted(self.encoder.known | self._beside if brings_inputs else asked)
 
 
+def _bytes_of(name: str, values: Sequence[Any]) -> list[bytes | None]:
+    """Return a column of bytes, which travels and is logged as base64."""
+    found: list[bytes | None] = []
+    for row, value in enumerate(values):
+        try:
+            found.append(None if value is None else b64decode(value, validate=True))
+        except (TypeError, ValueError):
+            raise wrong_type(name, "bytes as base64", value, row) from None
+    return found
+
+
 def load_model(
-    name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf, runtime: Runtime | None = None
+    name: str,
+    version: int,
+    bundle: ModelBundle,
+    reader_of: ReaderOf,
+    runtime: Runtime | None = None,
+    graph: Graph | None = None,
 ) -> LoadedModel:
-    """Load a version for serving.
+    """Load a version for serving, and warm it up.
 
     Args:
         reader_of: gives a reader for a feature set's JSON, or None when features cannot be joined here; requests then
             bring the model's inputs.
-        runtime: what answers; that of the version's own library when it is not given.
+        runtime: what answers, such as workers that have loaded it; that of the version's own library when not given.
+        graph: the steps around it, which the workers know too.
 
     Raises:
         InputError: the bundle cannot be used.
@@ -189,7 +320,11 @@ def load_model(
         reader = reader_of(bundle.feature_set)
         if reader is not None:
             joiner = _joiner(bundle.feature_set, reader)
-    return LoadedModel(name, version, bundle, runtime or load_runtime(bundle), joiner)
+    if isinstance(runtime, WorkerRuntime):
+        return LoadedModel(name, version, bundle, runtime, joiner, graph)
+    answering = runtime or load_runtime(bundle)
+    batches = warm(answering, len(bundle.signature.inputs))
+    return LoadedModel(name, version, bundle, answering, joiner, batches=batches)
 
 
 def _joiner(feature_set: Mapping[str, Any], reader: FeatureReader) -> Joiner:

@@ -7,14 +7,16 @@ served by its predictor, which every format has.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 
-from bascule.training import ModelBundle, Predictor
+from bascule.training import ModelBundle, Output, Predictor
 
 RUNTIMES = {
     "lightgbm": "bascule.serving.runtimes.lightgbm:load",
@@ -55,27 +57,68 @@ def load_runtime(bundle: ModelBundle) -> Runtime:
     """
     loader = _loader(bundle.format)
     if loader is None:
-        return PredictorRuntime(bundle.predictor)
+        return PredictorRuntime(bundle.predictor, bundle.signature.output)
     runtime: Runtime = loader(bundle)
     return runtime
+
+
+WORTH_S = 100e-6  # a call that costs less is not worth waiting for others
+TOGETHER = 8
+LONG_S = 0.2
+
+
+def warm(runtime: Runtime, inputs: int) -> bool:
+    """Score a row and a few, so that the first request need not wait for what is made only once.
+
+    Returns:
+        Whether requests that wait anyway had better be scored together: a row costs much, and eight not eight times it.
+    """
+    rows = np.zeros((TOGETHER, inputs))
+    one = many = float("inf")
+    with suppress(Exception):  # a model may refuse zeros; it is asked for what it takes later
+        for _ in range(3):
+            began = time.perf_counter()
+            runtime.predict(rows[:1])
+            middle = time.perf_counter()
+            runtime.predict(rows)
+            one, many = min(one, middle - began), min(many, time.perf_counter() - middle)
+            if middle - began > LONG_S:
+                break
+    return WORTH_S < one < float("inf") and many < TOGETHER / 2 * one
+
+
+def outputs_of(runtime: Runtime, matrix: np.ndarray) -> np.ndarray:
+    """Return the outputs of rows, of a single one by the way that is made for it."""
+    if len(matrix) != 1:
+        return runtime.predict(matrix)
+    found = runtime.predict_one(matrix[0].tolist())
+    return np.array(found if len(found) == 1 else [found], dtype=np.float64)
 
 
 class PredictorRuntime:
     """A format's predictor as a runtime: as right as the format, and as fast as it is for a matrix of one row."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, output: Output) -> None:
         self._predictor = predictor
+        self._per_row = (len(output.classes),) if output.task == "multiclass" else ()
         self.contributions = getattr(predictor, "contributions", None)
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""
-        found = self._predictor.predict(np.array([row], dtype=np.float64))
-        answer: list[float] = np.atleast_1d(found[0]).tolist()
+        answer: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=np.float64))[0]).tolist()
         return answer
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the outputs for many rows."""
-        return self._predictor.predict(matrix)
+        """Return the outputs for many rows.
+
+        Raises:
+            RuntimeError: the model answered in another shape than its signature says.
+        """
+        found = self._predictor.predict(matrix)
+        wanted = (len(matrix), *self._per_row)
+        if found.shape != wanted:
+            raise RuntimeError(f"it answered the shape {list(found.shape)}; asked is {list(wanted)}")
+        return found
 
 
 def _loader(name: str) -> Any:

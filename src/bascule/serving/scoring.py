@@ -10,6 +10,7 @@ from typing import Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.serving.deployment import ServedDeployment
+from bascule.serving.http.message import HttpProblem
 from bascule.serving.ids import IdSource
 from bascule.serving.log.predictions import PredictionLog
 from bascule.serving.model import LoadedModel, Output
@@ -21,6 +22,12 @@ MOST_ROWS = 10_000
 
 class ScoringFailed(BasculeError):
     """The model itself failed on rows that fit its signature. The failure is in the prediction log."""
+
+
+class ScoringLate(ScoringFailed):
+    """The model did not answer in time."""
+
+    status = 504
 
 
 class Query:
@@ -65,7 +72,10 @@ class Answer:
         features: the model's inputs row by row, when they were joined and not sent.
         event_time: as of when, for each row (µs since the epoch); None when nothing says so.
         ids: the prediction ids, one a row; empty until it was recorded.
-        infer_ns: how long the model took.
+        infer_ns: how long the model took; queue_ns: how long it waited for a worker.
+        joined: it was scored together with a request that counts as the call.
+        remembered: it was answered before.
+        late: the model failed by not answering in time.
         scored_ns: when it was done, on the performance counter.
         shadow: the other arm's version, its outputs and how long it took in microseconds; None when there is none, or
             it failed.
@@ -84,6 +94,10 @@ class Answer:
     explanations: list[dict[str, Any]] | None = None
     explained = False
     infer_ns = 0
+    queue_ns = 0
+    joined = False
+    remembered = False
+    late = False
     scored_ns = 0
     latency_us = 0
 
@@ -98,7 +112,7 @@ class Answer:
 
 
 def score(deployment: ServedDeployment, query: Query) -> Answer:
-    """Score a query. Nothing is written; it may run in any thread.
+    """Score a query. Nothing is written; it may run in any thread, and blocks when workers answer.
 
     Returns:
         The answer; when the model itself failed, `error` says so, and it must still be recorded.
@@ -107,6 +121,15 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
         InputError: the rows do not fit the model, or break its contract where a deployment refuses that; the text names
             the column.
         EnvironmentProblem: the version is not in memory.
+    """
+    return fill(begin(deployment, query))
+
+
+def begin(deployment: ServedDeployment, query: Query) -> Answer:
+    """Return the answer of a query before anything is scored: who answers, after the rows were held to the contract.
+
+    Raises:
+        InputError, EnvironmentProblem: as `score`.
     """
     rows = query.rows
     if rows.count > MOST_ROWS:
@@ -124,11 +147,20 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     promises = deployment.promises.get(arm.version)
     if promises is not None:
         promises.hold(rows, model.encoder.names)
-    answer = Answer(deployment, query, arm, model, unit)
+    return Answer(deployment, query, arm, model, unit)
+
+
+def fill(answer: Answer) -> Answer:
+    """Score what an answer is about, and unseen beside it.
+
+    Raises:
+        InputError, EnvironmentProblem: as `score`.
+    """
+    query, model = answer.query, answer.model
     began = time.perf_counter_ns()
     try:
-        answer.outputs, answer.features, answer.event_time = model.score(rows, query.at)
-    except (InputError, EnvironmentProblem):
+        answer.outputs, answer.features, answer.event_time = model.score(query.rows, query.at)
+    except (InputError, EnvironmentProblem, HttpProblem):
         raise
     except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
         answer.error = f"{type(error).__name__}: {error}"
@@ -136,8 +168,8 @@ def score(deployment: ServedDeployment, query: Query) -> Answer:
     answer.infer_ns = ended - began
     answer.scored_ns = ended
     answer.latency_us = (ended - query.began_ns) // 1000
-    if deployment.shadows and arm.kind != "pinned" and answer.outputs is not None:
-        _score_unseen(deployment, answer)
+    if answer.deployment.shadows:
+        score_unseen(answer)
     return answer
 
 
@@ -179,7 +211,8 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
             ),
         )
     if answer.error is not None:
-        raise ScoringFailed(f"Version {model.version} of model {model.name!r} failed: {answer.error}")
+        text = f"Version {model.version} of model {model.name!r} failed: {answer.error}"
+        raise ScoringLate(text) if answer.late else ScoringFailed(text)
 
 
 def _arm(deployment: ServedDeployment, query: Query) -> tuple[Arm, int | None]:
@@ -194,7 +227,16 @@ def _arm(deployment: ServedDeployment, query: Query) -> tuple[Arm, int | None]:
     return split.arm_at(place), place
 
 
-def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
+def is_shadowed(answer: Answer) -> bool:
+    """Return whether another version is to score the same rows unseen."""
+    return bool(answer.deployment.shadows) and answer.arm.kind != "pinned" and answer.outputs is not None
+
+
+def score_unseen(answer: Answer) -> None:
+    """Let the other arm of a rollout score the same rows, if there is one."""
+    if not is_shadowed(answer):
+        return
+    deployment = answer.deployment
     version = deployment.shadows.get(answer.arm.version)
     model = deployment.model(version) if version is not None else None
     if model is None:

@@ -26,7 +26,10 @@ class VersionStats:
 
     Attributes:
         rows: rows that were scored.
-        executions: calls of the model.
+        executions: requests that were scored.
+        joined: those of them that were scored in another's call of the model.
+        queue_ns: how long requests waited for a worker.
+        hits, misses: requests that were answered from what is remembered, and that were not though they could be.
         histogram: how many requests took less than 2^place microseconds and not less than half of it; the last place
             holds all that took longer.
         batches: the figures of requests of another number of rows than one; those of one row are the rest.
@@ -41,6 +44,11 @@ class VersionStats:
     output_ns: int = 0
     last_us: int = 0
     shadow_failures: int = 0
+    joined: int = 0
+    queue_ns: int = 0
+    hits: int = 0
+    hit_ns: int = 0
+    misses: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * (BUCKETS + 1))
     batches: dict[int, BatchStats] = field(default_factory=dict)
 

@@ -103,8 +103,14 @@ class ShippingVerbs(Bound):
 
         return predict(self.place, name.removeprefix("deployments/"), values or {}, example=example)
 
-    def predict_table(self, table: str, model: str, *, into: str | None = None, where: str = "") -> ScoredTable:
-        """Score every row of a table into another one, which says by what and from what."""
+    def predict_table(
+        self, table: str, model: str, *, into: str | None = None, where: str = "", new: bool = False
+    ) -> ScoredTable:
+        """Score every row of a table, or its new ones, into another one, which says by what and from what."""
+        if new:
+            from bascule.project.filling import score_new
+
+            return score_new(self.place, table, model, into=into, where=where)
         from bascule.project.scoring import score_table
 
         return score_table(self.place, table, model, into=into, where=where)

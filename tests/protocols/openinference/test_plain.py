@@ -10,6 +10,7 @@ import pytest
 
 from bascule.catalog import now
 from bascule.history import Workspace
+from bascule.project.querying import logged
 from bascule.serving import move_segments, unmoved
 from tests.protocols.openinference.conftest import Served, fill, serving
 from tests.protocols.openinference.test_infer import INFER, probability, request
@@ -131,6 +132,42 @@ def test_truth_that_is_none(server: Served, path: str, change: dict[str, Any], t
     assert text in server.error(path, row, status)
     server.error(path, {"rows": [good, row]}, status)
     assert unmoved(server.workspace, "ground_truth").num_rows == before
+
+
+def test_truth_of_an_entity_goes_to_its_predictions_late_and_again(own: Served) -> None:
+    ws = own.workspace
+
+    def asked(**changed: Any) -> str:
+        return str(own.ask(PREDICT, {"instances": [{**ROW, **changed}]})["predictions"][0]["prediction_id"])
+
+    def told(label: int, at: int, **entity: Any) -> None:
+        own.ask("/v2/models/delays/ground-truth", {"entity": entity, "label": label, "label_time": at})
+
+    def labels() -> dict[str, list[float]]:
+        move_segments(ws, sealing=True)
+        with logged(ws) as connection:
+            rows = connection.sql("select prediction_id, label from ground_truth order by received_at").fetchall()
+        found: dict[str, list[float]] = {}
+        for name, label in rows:
+            found.setdefault(name, []).append(label)
+        return found
+
+    one, other = asked(distance=7.0, carrier="UA"), asked(distance=8.0, carrier="UA")
+    middle = now()
+    told(1, middle, distance=7, carrier="UA")  # a client writes 7 where it meant 7.0
+    assert labels() == {one: [1.0]}  # the prediction's own segment may be open yet
+    two = asked(distance=7.0, carrier="UA")
+    told(0, now(), distance=7.0, carrier="UA")
+    assert labels() == {one: [1.0], two: [0.0]}
+    told(0, middle, distance=7.0, carrier="UA")  # a correction of the first
+    told(0, middle, distance=7.0, carrier="UA")  # sent twice
+    told(1, middle, carrier="UA")  # a wider entity: both that were asked by then
+    assert labels() == {one: [1.0, 0.0], two: [0.0], other: [1.0]}
+    for entity, said in (({"carier": "UA"}, "carrier"), ({}, "empty entity")):
+        assert said in own.error("/v2/models/delays/ground-truth", {"entity": entity, "label": 1})
+    assert "neither" in own.error("/ground-truth", {"label": 1, "deployment": "delays"})
+    both = {"label": 1, "deployment": "delays", "entity": {"carrier": "UA"}, "prediction_id": one}
+    assert "both" in own.error("/ground-truth", both)
 
 
 def test_the_only_deployment_need_not_be_named(local_workspace: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bascule.evaluation import model_card, read_report
+from bascule.project.graphs import graph_of
 from bascule.project.receipt import Output
 from bascule.project.requests import request_contract
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -24,6 +25,7 @@ def inputs(context: Context) -> Terms:
         "input:model": context.receipts[training.NAME].output("model").version,
         "input:evaluation": context.receipts[evaluating.NAME].output("evaluation").version,
         "force": context.force,
+        **({"steps": str(graph)} if (graph := graph_of(context)) else {}),
     }
 
 
@@ -57,6 +59,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
             report, bundle, source, version=number, author=context.author, forced=context.force
         ),
         contract=request_contract(context.workspace, source, bundle.signature),
+        graph=graph_of(context),
         alias=PRODUCTION,
         force=context.force or None,
         author=context.author,
@@ -76,6 +79,8 @@ def idle(context: Context) -> Outcome | None:
     """Tell that this very model is the branch's production version already, or None."""
     found = production(context, context.head, model_name(context))
     if found is None or found.artifact != context.receipts[training.NAME].output("model").version:
+        return None
+    if found.graph != graph_of(context):
         return None
     digest = context.digest(f"models/{found.model}") or ""
     output = Output(name=found.model, version=digest, uri=f"bascule:models/{found.model}")

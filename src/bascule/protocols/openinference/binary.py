@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from base64 import b64encode
 from collections.abc import Sequence
 
 from msgspec import UNSET
@@ -55,8 +56,11 @@ def take_tensors(request: InferRequest, rest: memoryview) -> dict[int, memoryvie
     return found
 
 
-def split_texts(name: str, data: Buffer, count: int) -> list[str]:
+def split_texts(name: str, data: Buffer, count: int, blobs: bool = False) -> list[str]:
     """Return the elements of a BYTES tensor as texts.
+
+    Args:
+        blobs: they are bytes of any kind; the texts are their base64.
 
     Raises:
         InputError: the lengths do not add up, or an element is not UTF-8.
@@ -71,7 +75,8 @@ def split_texts(name: str, data: Buffer, count: int) -> list[str]:
         if at + length > len(data):
             raise InputError(f"Element {place} of the input {name!r} is longer than the bytes that are left.")
         try:
-            found.append(str(data[at : at + length], "utf-8"))
+            part = bytes(data[at : at + length])
+            found.append(b64encode(part).decode() if blobs else str(part, "utf-8"))
         except UnicodeDecodeError:
             raise InputError(f"Element {place} of the input {name!r} is not UTF-8 text.") from None
         at += length

@@ -9,21 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, InputError
 from bascule.protocols.openinference.finding import check_version, demand_ready, unknown_deployment
 from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
+from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.explaining import check_method, explain
 from bascule.serving.http import Deferred, Request, Response, error_response
 from bascule.serving.ids import IdSource
-from bascule.serving.log import PredictionLog
+from bascule.serving.log import PredictionLog, Spared
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
-from bascule.serving.scoring import Answer, Query, ScoringFailed, record, score
+from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, record, score
 
 INLINE_BYTES = 128 << 10
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -51,6 +52,21 @@ def unit_of(message: AnyRequest) -> str | None:
     """Return what stays with one version: what the request says, or its id."""
     parameters = message.parameters
     return message.id if not parameters or "unit" not in parameters else str(parameters["unit"])
+
+
+def patience(told: Any, known: float | None) -> float | None:
+    """Return how many seconds a client waits, by the parameter `timeout` as Triton means it: microseconds, 0 for any.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    if isinstance(told, str) and told.isascii() and told.isdigit():  # a client may only have texts
+        told = int(told)
+    if isinstance(told, bool) or not isinstance(told, int) or told < 0:
+        raise InputError(f"The parameter timeout is {str(told)[:40]!r}; it is a whole number of microseconds.")
+    if not told:
+        return known
+    return told / 1e6 if known is None else min(known, told / 1e6)
 
 
 def _read_infer(request: Request, model: LoadedModel) -> Read:
@@ -82,6 +98,8 @@ class Inference:
         self._log = log
         self._journal = log.journal
         self._ids = IdSource()
+        self._awaiting = Awaiting()
+        self._spared = Spared(log.journal)
 
     def infer(self, request: Request, route: Route, state: BranchState) -> Response | Deferred:
         """Answer a request in the protocol's own form."""
@@ -140,10 +158,15 @@ class Inference:
                 query = Query(rows, version, unit, *_origin(headers), began)
             else:
                 query = Query(rows, version, unit, None, None, began)
+            seconds = request.seconds
+            if form.tensors and message.parameters and "timeout" in message.parameters:
+                seconds = patience(message.parameters["timeout"], seconds)
             if told is not None or deployment.explained:
-                return self._explain_first(deployment, query, message, form, told, request.seconds)
+                return self._explain_first(deployment, query, message, form, told, seconds)
+            if deployment.patient or model.waits:
+                return self._await(deployment, query, message, form, seconds)
             if rows.count > model.inline_rows:
-                return self._score_first(deployment, query, message, form, request.seconds)
+                return self._score_first(deployment, query, message, form, seconds)
             answer = score(deployment, query)
         except BasculeError:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
@@ -201,6 +224,13 @@ class Inference:
 
         return Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)
 
+    def _await(
+        self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None
+    ) -> Response | Deferred:
+        return self._awaiting.answer(
+            begin(deployment, query), seconds, lambda answer: self._finish(deployment, message, answer, form)
+        )
+
     def _score_first(
         self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None
     ) -> Deferred:
@@ -216,9 +246,9 @@ class Inference:
             record(answer, self._ids, self._log)
         except ScoringFailed as error:
             stats.failed(time.perf_counter_ns() - began)
-            return error_response(error, kept=self._journal)
+            return error_response(error, kept=self._spared if deployment.lenient else self._journal)
         response = form.write(message, answer, deployment.name)
-        response.kept = self._journal
+        response.kept = self._journal if not deployment.lenient else self._spared
         response.packable = True
         scored = answer.scored_ns
         stats.succeeded(
@@ -230,6 +260,14 @@ class Inference:
         )
         if answer.shadow_failed:
             stats.shadow_failures += 1
+        if deployment.patient:
+            stats.queue_ns += answer.queue_ns
+            stats.joined += answer.joined
+            if answer.remembered:
+                stats.hits += 1
+                stats.hit_ns += scored - began
+            elif deployment.remembered is not None:
+                stats.misses += 1
         return response
 
 

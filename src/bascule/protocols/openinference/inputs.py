@@ -13,11 +13,19 @@ from msgspec import UNSET
 from bascule.errors import InputError
 from bascule.protocols.openinference.binary import Buffer, header_length, split_texts, take_tensors
 from bascule.protocols.openinference.datatypes import Datatype, datatype_named, datatype_of, from_bfloat16
-from bascule.protocols.openinference.messages import InferRequest, SingleRequest, Tensor, read_infer, read_single
+from bascule.protocols.openinference.messages import (
+    InferRequest,
+    RowRequest,
+    SingleRequest,
+    Tensor,
+    read_infer,
+    read_row,
+    read_single,
+)
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 
-AnyRequest = InferRequest | SingleRequest
+AnyRequest = InferRequest | SingleRequest | RowRequest
 _NAN = float("nan")
 
 
@@ -38,8 +46,15 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
                 columns = {tensor.name: tensor.data for tensor in single.inputs}
                 if len(columns) == len(single.inputs) > 0:
                     return single, Rows(1, columns)
+        if model.sent_numbers:
+            numbers = read_row(body)
+            if numbers is not None:
+                (only,) = numbers.inputs
+                if len(only.data) == only.shape[1] == model.width and _is_no_column(only.name, model):
+                    return numbers, Rows(1, None, row=only.data)
         request = read_infer(body)
         rows = rows_of(request, model, None)
+        model.sent_numbers = rows.row is not None
         model.sent_plainly = rows.columns is not None and rows.count == 1
         return request, rows
     size = header_length(length, len(body))
@@ -89,11 +104,12 @@ def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buff
                 raise InputError(f"The input {name!r} has {size} rows; {inputs[0].name!r} has {count}.")
             count = size
         part = binary.get(place) if binary else None
-        columns[name] = _values(tensor, size) if part is None else _binary_values(tensor, part, size)
+        blobs = name in model.blobs
+        columns[name] = _values(tensor, size, blobs) if part is None else _binary_values(tensor, part, size, blobs)
     return Rows(count, columns)
 
 
-def _values(tensor: Tensor, count: int) -> list[Any]:
+def _values(tensor: Tensor, count: int, blobs: bool = False) -> list[Any]:
     """Return the elements of a tensor that came as JSON."""
     datatype = datatype_named(tensor.datatype)
     data = tensor.data
@@ -112,16 +128,16 @@ def _values(tensor: Tensor, count: int) -> list[Any]:
         raise _wrong_element(tensor, datatype, data)
     if int in kinds:
         data = _integers(tensor, datatype, data) if datatype.high else _floats(tensor.name, data)
-    if tensor.parameters and tensor.parameters.get("content_type") == "base64":
+    if not blobs and tensor.parameters and tensor.parameters.get("content_type") == "base64":
         return [None if text is None else _base64(tensor.name, text) for text in data]
     return data
 
 
-def _binary_values(tensor: Tensor, data: Buffer, count: int) -> list[Any]:
+def _binary_values(tensor: Tensor, data: Buffer, count: int, blobs: bool = False) -> list[Any]:
     """Return the elements of a tensor whose bytes followed the JSON."""
     datatype = datatype_named(tensor.datatype)
     if datatype.dtype is None:
-        return split_texts(tensor.name, data, count)
+        return split_texts(tensor.name, data, count, blobs)
     if count == 1 and datatype.one is not None and len(data) == datatype.size:
         return list(datatype.one(data))
     found: list[Any] = _array(tensor, datatype, data, count).tolist()
@@ -140,9 +156,16 @@ def _array(tensor: Tensor, datatype: Datatype, data: Buffer, count: int) -> np.n
 
 def _is_matrix(tensor: Tensor, model: LoadedModel) -> bool:
     """Whether a request's only input holds whole rows: it is no column's name, and has a place for each input."""
-    if tensor.name in model.encoder.known or (model.joiner and tensor.name in model.joiner.columns):
-        return False
-    return len(tensor.shape) == 2 and tensor.shape[1] == model.width and tensor.shape[0] >= 0
+    return (
+        _is_no_column(tensor.name, model)
+        and len(tensor.shape) == 2
+        and tensor.shape[1] == model.width
+        and tensor.shape[0] >= 0
+    )
+
+
+def _is_no_column(name: str, model: LoadedModel) -> bool:
+    return name not in model.encoder.known and not (model.joiner and name in model.joiner.columns)
 
 
 def _matrix(tensor: Tensor, part: Buffer | None, model: LoadedModel) -> Rows:

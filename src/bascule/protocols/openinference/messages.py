@@ -89,7 +89,31 @@ class SingleRequest(msgspec.Struct):
     outputs: list[Asked] | None = None
 
 
+class _Numbers(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True):
+    name: str
+    shape: tuple[Literal[1], int]
+    data: list[float]
+
+
+class _Doubles(_Numbers, tag="FP64"):
+    pass
+
+
+class _Floats(_Numbers, tag="FP32"):
+    pass
+
+
+class RowRequest(msgspec.Struct):
+    """A request to infer about one row that is one tensor of numbers."""
+
+    inputs: tuple[_Doubles | _Floats]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[Asked] | None = None
+
+
 _infer = msgspec.json.Decoder(InferRequest)
+_row = msgspec.json.Decoder(RowRequest)
 _single = msgspec.json.Decoder(SingleRequest)
 
 
@@ -97,6 +121,14 @@ def read_single(body: bytes) -> SingleRequest | None:
     """Return a request if it is about one plain row, else None: then `read_infer` says what it is."""
     try:
         return _single.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_row(body: bytes) -> RowRequest | None:
+    """Return a request if it is one row of numbers, else None: then `read_infer` says what it is."""
+    try:
+        return _row.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

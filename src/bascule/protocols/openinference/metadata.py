@@ -112,16 +112,16 @@ def _statistics(name: str, version: int, stats: VersionStats) -> dict[str, Any]:
         "version": str(version),
         "last_inference": stats.last_us // 1_000,
         "inference_count": stats.rows,
-        "execution_count": executions,
+        "execution_count": executions - stats.joined - stats.hits,
         "inference_stats": {
             "success": _duration(executions, stats.succeeded_ns),
             "fail": _duration(stats.failures, stats.failed_ns),
-            "queue": _duration(executions, 0),
+            "queue": _duration(executions, stats.queue_ns),
             "compute_input": _duration(executions, stats.input_ns),
             "compute_infer": _duration(executions, stats.infer_ns),
             "compute_output": _duration(executions, stats.output_ns),
-            "cache_hit": _duration(0, 0),
-            "cache_miss": _duration(0, 0),
+            "cache_hit": _duration(stats.hits, stats.hit_ns),
+            "cache_miss": _duration(stats.misses, 0),
         },
         "batch_stats": [
             {

@@ -106,8 +106,8 @@ def _cut(name: str, model: LoadedModel) -> tuple[str, str, tuple[str, str]]:
     return pieces[0][0], pieces[0][1], (pieces[0][2], pieces[1][2])
 
 
-def _plain(model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
-    """Return all outputs as JSON, as most requests want them."""
+def _plain(model: LoadedModel, outputs: list[Output], labelled: bool = True) -> list[dict[str, Any]]:
+    """Return all outputs as JSON, as most requests want them; without the labels when nobody asks for them."""
     count = len(outputs)
     if model.task == "regression":
         return [{"name": "value", "datatype": "FP64", "shape": [count], "data": outputs}]
@@ -117,15 +117,21 @@ def _plain(model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
     else:
         flat = [value for row in outputs for value in row]  # type: ignore[union-attr]
         probability = {"name": "probability", "datatype": "FP64", "shape": [count, len(classes)], "data": flat}
-    labels = [label(classes, output) for output in outputs]
+    if not labelled:
+        return [probability]
+    if model.task == "binary":
+        no, yes = classes
+        labels = [yes if output >= 0.5 else no for output in outputs]  # type: ignore[operator]
+    else:
+        labels = [label(classes, output) for output in outputs]
     return [probability, {"name": "label", "datatype": "BYTES", "shape": [count], "data": labels}]
 
 
 def chosen(request: AnyRequest, model: LoadedModel, outputs: list[Output]) -> list[dict[str, Any]]:
     """Return the outputs that a request asks for, in its order, as they are in JSON."""
-    found = _plain(model, outputs)
     if not request.outputs:
-        return found
+        return _plain(model, outputs)
+    found = _plain(model, outputs, any(asked.name == "label" for asked in request.outputs))
     plain = {output["name"]: output for output in found}
     tops = [_classification(asked.name, asked.parameters or {}, model) for asked in request.outputs]
     return [

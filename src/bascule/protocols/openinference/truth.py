@@ -18,20 +18,24 @@ from bascule.serving.log.truths import Truth
 
 MOST_ROWS = 100_000
 SHOWN = 5
-HINT = 'Send {"prediction_id": "pred_…", "label": 1, "label_time": "2026-03-01T12:00:00Z"}, or {"rows": [those, …]}.'
+HINT = 'Send {"prediction_id": "pred_…", "label": 1, "label_time": "2026-03-01T12:00:00Z"}, or {"rows": [those, …]}; '
+HINT += 'or "entity": {"COLUMN": VALUE} in place of the prediction_id.'
 Find = Callable[[str], ServedDeployment]
 
 
 class TruthRow(msgspec.Struct, forbid_unknown_fields=True):
-    """The truth about one prediction.
+    """The truth about one prediction, or about all that were made of an entity since its truth before.
 
     Attributes:
+        prediction_id: of the prediction; or
+        entity: the columns of the requests that name it, such as its key, with their values.
         label: 0, 1, true or false for a binary model; a class' place or name; or the value.
         label_time: when it became true, ISO 8601 or microseconds since 1970; now when it is not said.
     """
 
-    prediction_id: str
     label: bool | int | float | str | None
+    prediction_id: str | None = None
+    entity: dict[str, str | int | float | bool] | None = None
     label_time: str | int | None = None
     deployment: str | None = None
 
@@ -59,7 +63,13 @@ def read_truths(body: bytes, find: Find, deployment: str | None, only: str | Non
         raise InputError(
             f"The request has {len(rows):,} rows; at most {MOST_ROWS:,} are taken at once.", hint="Send them in parts."
         )
-    wrong = [row.prediction_id[:60] for row in rows if not is_prediction_id(row.prediction_id)]
+    for place, row in enumerate(rows):
+        if (row.prediction_id is None) == (row.entity is None):
+            raise InputError(
+                f"Row {place} names {'both' if row.entity else 'neither'}: a prediction_id or an entity.", hint=HINT
+            )
+    named = [row.prediction_id for row in rows if row.prediction_id is not None]
+    wrong = [one[:60] for one in named if not is_prediction_id(one)]
     if wrong:
         shown = ", ".join(repr(one) for one in wrong[:SHOWN])
         raise InputError(f"{len(wrong)} rows name no prediction of this system: {shown}.", hint=HINT)
@@ -81,7 +91,34 @@ def _rows(body: bytes) -> list[TruthRow]:
 def _truth(place: int, row: TruthRow, find: Find, name: str | None, received: int) -> Truth:
     deployment = find(name) if name is not None else None
     moment = received if row.label_time is None else time_of("label_time", row.label_time)
-    return Truth(row.prediction_id, name, _label(place, row.label, deployment), moment, received)
+    label = _label(place, row.label, deployment)
+    if row.prediction_id is not None:
+        return Truth(row.prediction_id, name, label, moment, received)
+    if deployment is None:
+        raise InputError(f"Row {place} names an entity, and no deployment that was asked about it.", hint=HINT)
+    return Truth("", name, label, moment, received, _entity(place, row.entity or {}, deployment))
+
+
+def _entity(place: int, entity: dict[str, Any], deployment: ServedDeployment) -> dict[str, str]:
+    """Return an entity's columns as the log has them."""
+    if not entity:
+        raise InputError(f"Row {place} has an empty entity.", hint=HINT)
+    known = {column.name for column in deployment.first.columns} | deployment.first.encoder.known
+    found = {}
+    for name, value in entity.items():
+        if name not in known:
+            hint = suggestion(name, sorted(known), "column")
+            raise InputError(
+                f"Row {place} names {name[:60]!r}, which requests of {deployment.name!r} do not bring.", hint=hint
+            )
+        kept = value if deployment.redaction is None else deployment.redaction.kept(name, value)
+        if kept is None:
+            raise InputError(
+                f"Row {place} names {name!r}, which the log of {deployment.name!r} drops.",
+                hint="Name the prediction_id.",
+            )
+        found[name] = msgspec.json.encode(kept).decode() if not isinstance(kept, str) else kept
+    return found
 
 
 def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float:

@@ -11,6 +11,7 @@ from bascule.serving.http.message import HttpProblem, Response
 SMALL = 1_024
 MOST_MEMBERS = 16  # of a gzip body; each costs a copy of what follows it
 LEVEL = 1
+MOST_RATIO, ANYWAY = 100, 4 << 20  # a body that unfolds to more than 100 times its size, beyond 4 MiB, is a bomb
 GZIP_WINDOW = 31
 _PACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"gzip": lambda body: gzip.compress(body, LEVEL, mtime=0),
@@ -34,6 +35,7 @@ def unpacked(body: bytes, coding: bytes, most: int) -> bytes:
     if coding not in (b"gzip", b"x-gzip", b"deflate"):
         shown = coding[:40].decode("latin-1")
         raise HttpProblem(415, f"The content encoding {shown!r} is not known.", hint="Use gzip, deflate or none.")
+    most = min(most, max(ANYWAY, MOST_RATIO * len(body)))
     try:
         if coding == b"deflate":
             return _deflated(body, most)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bascule.serving.http.server import HttpServer
 
 NEVER = math.inf
+UNPACKED_INLINE = 4_096  # bytes
 PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
 KEPT_HEADERS = frozenset(
     (
@@ -253,10 +254,13 @@ class Connection(asyncio.Protocol):
             body = b"".join(body)
             self._uncount()
         headers = self._headers
-        if b"content-encoding" in headers:
+        packed_here = b"content-encoding" in headers
+        if packed_here and len(body) <= UNPACKED_INLINE:
             body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
+            packed_here = False
         parser = self._parser
         request = Request(parser.get_method(), url, headers, body)
+        request.packed = packed_here
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
         if self._busy or self._waiting:
@@ -302,7 +306,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request, last: bool, connection: bytes) -> None:
         try:
-            found = self.server.handler(request)
+            found = self._unpack_first(request) if request.packed else self.server.handler(request)
         except Exception as error:  # every failure becomes an answer: a client never waits for one that will not come
             found = error_response(error)
         if isinstance(found, Deferred):
@@ -311,6 +315,16 @@ class Connection(asyncio.Protocol):
             self.server.defer(found, lambda response: self._finish(request, response, last, connection))
         else:
             self._put(request, found, last, connection)
+
+    def _unpack_first(self, request: Request) -> Deferred:
+        """Unfold a large body in a thread: few bytes can be much work, and others need not wait for it."""
+        coding, most = request.headers[b"content-encoding"], self._limits.body_bytes
+
+        def handle(body: bytes) -> Response | Deferred:
+            request.body, request.packed = body, False
+            return self.server.handler(request)
+
+        return Deferred(lambda: unpacked(request.body, coding, most), handle, single=True)
 
     def _finish(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
         """Give an answer that was made in a thread, then go on with what was asked meanwhile."""

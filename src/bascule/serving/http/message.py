@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
 import traceback
@@ -23,11 +24,12 @@ class Request:
         method: in capitals.
         path: the target without its query, still percent-encoded.
         headers: those that anyone here reads, by lower-case name.
-        body: decompressed.
+        body: decompressed, when it is handled.
         seconds: how long the client waits for the answer; None when it does not say.
+        packed: the body still has its content coding.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "seconds")
+    __slots__ = ("body", "headers", "method", "packed", "path", "seconds")
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
         self.method = method
@@ -35,6 +37,7 @@ class Request:
         self.headers = headers
         self.body = body
         self.seconds: float | None = None
+        self.packed = False
 
 
 class Kept(Protocol):
@@ -42,6 +45,15 @@ class Kept(Protocol):
 
     def commit(self) -> None:
         """Keep what was appended, or raise `EnvironmentProblem` and keep nothing of it."""
+        ...
+
+    @property
+    def base(self) -> object:
+        """What really keeps it: several may say differently what becomes of an answer when that fails."""
+        ...
+
+    def spares(self) -> bool:
+        """Return whether an answer may leave though it could not be kept, and count it."""
         ...
 
 
@@ -77,18 +89,31 @@ class Response:
 class Deferred:
     """An answer that takes long: `work` runs in a thread, then `finish` makes the answer on the event loop.
 
-    `finish` may defer again.
+    `finish` may defer again. With `begin`, nothing runs here: it is given a future that somebody else completes.
 
     Attributes:
+        begin: is called on the event loop with the future of the result; what bounds its queue is its own affair.
+        single: one such work runs at a time, so that many together cannot take all memory.
+        rescue: makes a result of the error that `work` or the future ended with, or raises it again.
         seconds: how long the client waits: after that it is answered 504, and what comes later is dropped. None for as
             long as the server lets any request take.
     """
 
-    __slots__ = ("finish", "seconds", "work")
+    __slots__ = ("begin", "finish", "rescue", "seconds", "single", "work")
 
     def __init__(
-        self, work: Callable[[], Any], finish: Callable[[Any], Response | Deferred], seconds: float | None = None
+        self,
+        work: Callable[[], Any],
+        finish: Callable[[Any], Response | Deferred],
+        seconds: float | None = None,
+        *,
+        begin: Callable[[asyncio.Future[Any]], None] | None = None,
+        rescue: Callable[[Exception], Any] | None = None,
+        single: bool = False,
     ) -> None:
+        self.begin = begin
+        self.single = single
+        self.rescue = rescue
         self.work = work
         self.finish = finish
         self.seconds = seconds
@@ -133,7 +158,7 @@ def error_response(error: BaseException, kept: Kept | None = None) -> Response:
     if isinstance(error, HttpProblem):
         return Response(_envelope(error), error.status, extra=error.extra, kept=kept)
     if isinstance(error, BasculeError):
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), getattr(error, "status", 500))
         return Response(_envelope(error), status, kept=kept)
     incident = secrets.token_hex(6)
     print(f"bascule serve: incident {incident}", file=sys.stderr)

@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
@@ -77,6 +78,7 @@ class HttpServer:
         self._loop: asyncio.AbstractEventLoop
         self._listening: list[asyncio.Server] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
+        self._single = ThreadPoolExecutor(1, thread_name_prefix="unfold")
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
 
@@ -124,7 +126,8 @@ class HttpServer:
         self.turn.finish()
         if self._sweeping is not None:
             self._sweeping.cancel()
-        await self._loop.run_in_executor(None, self._pool.shutdown)
+        for pool in (self._pool, self._single):  # whoever waits for what was not begun is gone
+            await self._loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
 
     def admit(self, connection: Client) -> bool:
         """Count a connection; False when there are as many as may be."""
@@ -139,24 +142,26 @@ class HttpServer:
 
     def defer(self, deferred: Deferred, done: Callable[[Response], None]) -> None:
         """Make an answer in a thread; `done` gets it on the event loop, or an error's answer."""
-        if self.deferred >= self.limits.waiting:
+        begin = deferred.begin
+        if begin is None and self.deferred >= self.limits.waiting:
             busy = HttpProblem(429, "The server has as much work as it takes.", extra=b"retry-after: 1\r\n")
             self._loop.call_soon(done, error_response(busy))
             return
-        self.deferred += 1
+        counted = int(begin is None)
+        self.deferred += counted
         most = self.limits.request_s
         seconds = most if deferred.seconds is None else min(deferred.seconds, most)
         begun = self._loop.time()
         late: list[bool] = []
 
         def finished(future: asyncio.Future[object]) -> None:
-            self.deferred -= 1
+            self.deferred -= counted
             timer.cancel()
             if late:
                 future.exception()
                 return
             try:
-                response = deferred.finish(future.result())
+                response = deferred.finish(_result(future, deferred))
             except Exception as error:  # every failure becomes an answer
                 response = error_response(error)
             if isinstance(response, Deferred):
@@ -176,7 +181,17 @@ class HttpServer:
             return deferred.work()
 
         timer = self._loop.call_later(max(seconds, 0.0), give_up)
-        self._loop.run_in_executor(self._pool, work).add_done_callback(finished)
+        if begin is None:
+            pool = self._single if deferred.single else self._pool
+            self._loop.run_in_executor(pool, work).add_done_callback(finished)
+            return
+        awaited: asyncio.Future[object] = self._loop.create_future()
+        awaited.add_done_callback(finished)
+        try:
+            begin(awaited)
+        except Exception as error:  # every failure becomes an answer
+            if not awaited.done():
+                awaited.set_exception(error)
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
@@ -187,6 +202,15 @@ class HttpServer:
         for connection in late:
             connection.expire()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+
+
+def _result(future: asyncio.Future[object], deferred: Deferred) -> object:
+    try:
+        return future.result()
+    except Exception as error:
+        if deferred.rescue is None:
+            raise
+        return deferred.rescue(error)
 
 
 def _listener(host: str, port: int, option: str = "--port") -> socket.socket:

@@ -72,8 +72,8 @@ class Turn:
         answers, self._answers = self._answers, []
         failed = self._keep(answers)
         for outlet, data, kept, last in answers:
-            if failed and kept is not None and kept in failed:
-                data = outlet.encode(error_response(failed[kept]), last)
+            if failed and kept is not None and kept.base in failed and not kept.spares():
+                data = outlet.encode(error_response(failed[kept.base]), last)
             try:
                 outlet.send(data)
             except Exception:  # one client's broken transport must not cost the others their answers
@@ -83,16 +83,18 @@ class Turn:
             for outlet in ended:
                 outlet.hang_up()
 
-    def _keep(self, answers: list[tuple[Outlet, bytes, Kept | None, bool]]) -> dict[Kept, EnvironmentProblem]:
-        failed: dict[Kept, EnvironmentProblem] = {}
+    def _keep(self, answers: list[tuple[Outlet, bytes, Kept | None, bool]]) -> dict[object, EnvironmentProblem]:
+        failed: dict[object, EnvironmentProblem] = {}
         committed = None
         for _, _, kept, _ in answers:
-            if kept is not None and kept is not committed:
-                committed = kept
+            if kept is not None and kept.base is not committed:
+                committed = kept.base
+                if committed in failed:
+                    continue
                 try:
                     kept.commit()  # of a journal that has nothing new this is a look
                 except EnvironmentProblem as problem:
-                    failed[kept] = problem
+                    failed[committed] = problem
         return failed
 
     def _schedule(self) -> None:

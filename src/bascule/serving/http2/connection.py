@@ -13,6 +13,7 @@ from bascule.serving.http2 import frames
 from bascule.serving.http2.call import PREFIX, Call
 from bascule.serving.http2.frames import Http2Problem, frame
 from bascule.serving.http2.hpack import HeaderReader
+from bascule.serving.http2.patience import Patience
 
 if TYPE_CHECKING:
     from bascule.serving.http.server import HttpServer
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 STREAM_WINDOW, WINDOW = 4 << 20, 16 << 20
 OUR_FRAME = 1 << 18
-# Frames that cost us work and the client nothing (resets, pings, settings, empty data): so many at once, so many a
-# second after that, and some more for each call that was answered.
-PATIENCE, PATIENCE_PER_S, PATIENCE_PER_CALL = 1_000.0, 100.0, 4.0
 _head = struct.Struct(">BHBBL").unpack_from
 _number = struct.Struct(">L").unpack_from
 _setting = struct.Struct(">HL").iter_unpack
@@ -60,7 +58,8 @@ class Http2Connection(asyncio.Protocol):
         self._stalled_at = math.inf
         self._leaving = False
         self._deaf = False
-        self._patience, self._patient_at = PATIENCE, server.now
+        self._patience = Patience(server.now)
+        self._parting = math.inf  # when a client that was told to leave is left
         self._taken: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._on_data,
             frames.HEADERS: self._on_headers,
@@ -124,6 +123,8 @@ class Http2Connection(asyncio.Protocol):
     @property
     def deadline(self) -> float:
         """When something has been waiting for the client for too long."""
+        if self._parting != math.inf:
+            return self._parting
         if self._stalled_at != math.inf:
             return self._stalled_at + self._limits.write_s
         if not self._greeted or self._heading is not None:
@@ -135,7 +136,7 @@ class Http2Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed."""
         now = self.server.now
-        if self._stalled_at != math.inf or not self._greeted or self._heading is not None:
+        if self._parting != math.inf or self._stalled_at != math.inf or not self._greeted or self._heading is not None:
             self.abort()
             return
         if not self._calls:
@@ -430,7 +431,7 @@ class Http2Connection(asyncio.Protocol):
         """A call was answered."""
         if not call.ended:
             self._write(frames.reset(call.number, frames.NO_ERROR))
-        self._patience = min(PATIENCE, self._patience + PATIENCE_PER_CALL)
+        self._patience.earn()
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
@@ -445,22 +446,27 @@ class Http2Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         transport = self._transport
-        if not transport.is_closing():
+        if self._parting == math.inf and not transport.is_closing():
             transport.write(data)
 
     def _spend(self) -> None:
-        now = self.server.now
-        earned = (now - self._patient_at) * PATIENCE_PER_S
-        self._patience = min(PATIENCE, self._patience + earned) - 1
-        self._patient_at = now
-        if self._patience < 0:
-            raise Http2Problem(frames.CALM, "too many frames that ask for nothing")
+        self._patience.spend(self.server.now)
 
     def _give_up(self, problem: Http2Problem) -> None:
-        """End the connection: what the client sends cannot be understood, or is too much."""
+        """End the connection: what the client sends cannot be understood, or is too much.
+
+        What it still sends is read for a while and thrown away: closed at once, it would never read why.
+        """
         self._deaf = True
         self._write(frames.goaway(self._last, problem.code, problem.message.encode()))
-        self._transport.close()
+        for call in self._calls.values():
+            call.cancel()
+        self._calls.clear()
+        self._blocked.clear()
+        self._parting = self.server.now + self._limits.linger_s
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write_eof()
 
     def _turn_away(self) -> None:
         """Answer a client that speaks HTTP/1.1, in its own words."""

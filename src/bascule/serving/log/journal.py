@@ -39,6 +39,7 @@ class Journal:
     Attributes:
         epoch: changes whenever what was appended before must be said again: a new segment began, or a write failed.
         failing: the last write failed, and none has worked since.
+        unlogged: answers that left though they could not be kept, as their deployment has it.
 
     Args:
         folder: where the segments go; made when it is not there.
@@ -48,6 +49,7 @@ class Journal:
         self.folder = folder
         self.epoch = 0
         self.failing = False
+        self.unlogged = 0
         self._limits = limits or JournalLimits()
         self._worker = new_id("w").replace("_", "")
         self._number = 0
@@ -90,6 +92,15 @@ class Journal:
             self._dirty.set()
         if segment.size >= self._limits.segment_bytes:
             self._end()
+
+    @property
+    def base(self) -> Journal:
+        """Itself."""
+        return self
+
+    def spares(self) -> bool:
+        """Nothing leaves that was not kept."""
+        return False
 
     def tick(self) -> None:
         """End the segment when its time has come or somebody asked for it. Call it a few times a second."""
@@ -162,6 +173,19 @@ class Journal:
                 os.fdatasync(segment.descriptor)
         except OSError:
             self._dirty.set()  # the disk refuses: the next round tries again
+
+
+class Spared:
+    """A journal for answers that leave also when it cannot be written; they are counted."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.base = journal
+        self.commit = journal.commit
+
+    def spares(self) -> bool:
+        """Count an answer that is not in the log."""
+        self.base.unlogged += 1
+        return True
 
 
 def seal(folder: Path) -> None:

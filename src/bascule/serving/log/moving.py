@@ -22,6 +22,7 @@ from bascule.history import Workspace
 from bascule.lake import engine
 from bascule.lake.records import RecordTable
 from bascule.serving.log import predictions, truths, vectors
+from bascule.serving.log.entities import of_entities
 from bascule.serving.log.frames import Reading, read_segment
 from bascule.serving.log.journal import seal
 from bascule.serving.log.segment import segment_paths, taken
@@ -62,7 +63,8 @@ def move_segments(ws: Workspace, *, sealing: bool = False) -> MoveReport:
     """Move what the inference processes have logged into the record tables `predictions`, `ground_truth` and
     `served_features`.
 
-    Ground truth is kept once for each (prediction_id, label_time): a row that was sent again is left out.
+    Ground truth is kept once for each (prediction_id, label_time, label): a row that was sent again is left out. What
+    names an entity becomes a row for each of its predictions, logged before it.
 
     Args:
         sealing: first ask living writers to end their segments and wait for it, at most two seconds, so that what
@@ -161,6 +163,8 @@ def _move(ws: Workspace, name: str, path: Path) -> MoveReport:
         data = read(reading.payloads)
         came = data.num_rows
         if name == truths.GROUND_TRUTH:
+            data = pa.concat_tables([data, of_entities(ws, truths.about_entities(reading.payloads), unmoved)])
+            came = data.num_rows
             data = _new_truths(table, data)
         rows = table.move_segment(path.name, data) or 0
         repeated = came - data.num_rows
@@ -182,7 +186,8 @@ def _new_truths(table: RecordTable, data: pa.Table) -> pa.Table:
         connection.register("coming", data)
         return connection.sql(
             "select coming.* from coming anti join "
-            f"(select prediction_id, label_time from {table.scan()}) using (prediction_id, label_time)"
+            f"(select prediction_id, label_time, label from {table.scan()}) using (prediction_id, label_time, label) "
+            "qualify row_number() over (partition by prediction_id, label_time, label order by received_at) = 1"
         ).to_arrow_table()
 
 

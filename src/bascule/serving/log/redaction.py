@@ -57,6 +57,10 @@ class Redaction:
             features = [[self._one(name, value) for name, value in zip(names, row, strict=True)] for row in features]
         return kept, features
 
+    def kept(self, name: str, value: Any) -> Any:
+        """Return what the log has in place of a field's value; None when it drops it."""
+        return self._one(name, value)
+
     def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         """Return explanations without what they say of fields that are dropped."""
         dropped = {name for name, how in self._fields.items() if how == "drop"}

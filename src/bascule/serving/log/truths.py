@@ -25,9 +25,11 @@ SCHEMA = pa.schema(
 
 
 class Truth(msgspec.Struct, array_like=True, frozen=True):
-    """The truth about one prediction. Times are microseconds since the epoch.
+    """The truth about one prediction, or about what predictions were about. Times are microseconds since the epoch.
 
     Attributes:
+        prediction_id: "" when an entity is named.
+        entity: request column to value, as the log has it; which predictions it is of, `entities` says.
         label: 0 or 1 for a binary model, the class' place in the signature for a multiclass one, else the value.
         label_time: when it became true.
     """
@@ -37,6 +39,7 @@ class Truth(msgspec.Struct, array_like=True, frozen=True):
     label: float
     label_time: int
     received_at: int
+    entity: dict[str, str] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,10 +62,20 @@ class TruthLog:
 
 
 def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
-    """Return a segment's records as rows, each (prediction_id, label_time) once: the first that came."""
-    first: dict[tuple[str, int], Truth] = {}
-    for payload in payloads:
-        truth = _decode(payload)
-        first.setdefault((truth.prediction_id, truth.label_time), truth)
-    columns = list(zip(*map(msgspec.structs.astuple, first.values()), strict=True)) or [()] * len(SCHEMA)
+    """Return a segment's records about predictions as rows, each (prediction_id, label_time, label) once."""
+    return as_table(truth for truth in map(_decode, payloads) if truth.entity is None)
+
+
+def about_entities(payloads: Iterable[bytes]) -> list[Truth]:
+    """Return a segment's records that name an entity."""
+    return [truth for truth in map(_decode, payloads) if truth.entity is not None]
+
+
+def as_table(truths: Iterable[Truth]) -> pa.Table:
+    """Return truths as rows; what was said twice is there once. A correction has another label and is a row more."""
+    first: dict[tuple[str, int, float], Truth] = {}
+    for truth in truths:
+        first.setdefault((truth.prediction_id, truth.label_time, truth.label), truth)
+    rows = [msgspec.structs.astuple(truth)[: len(SCHEMA)] for truth in first.values()]
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA)

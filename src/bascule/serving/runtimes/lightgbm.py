@@ -25,6 +25,7 @@ from bascule.training.formats import lightgbm_text
 FLOAT64, NORMAL, ROW_MAJOR, ALL_ROUNDS = 1, 0, 1, -1
 CONTRIBUTIONS = 3
 THREADS = 2
+MANY = 64  # rows; fewer are done before another thread has woken
 LIBRARY_NAMES = ("lib_lightgbm.so", "lib_lightgbm.dylib", "lib_lightgbm.dll")
 
 
@@ -108,7 +109,7 @@ class LightGbmRuntime:
             kind,
             0,
             ALL_ROUNDS,
-            f"num_threads={THREADS}".encode(),
+            b"num_threads=%d" % (THREADS if rows >= MANY else 1),
             ctypes.byref(written),
             ctypes.c_void_p(out.ctypes.data),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -128,7 +129,13 @@ def read_rows(request: Request, model: LoadedModel) -> tuple[InferRequest, Rows]
     if raw and len(raw) != len(message.inputs):
         raise InputError(f"The request has {len(raw)} raw_input_contents for {len(message.inputs)} inputs.")
     tensors = [
-        Tensor(one.name, one.shape, one.datatype, one.parameters, msgspec.UNSET if raw else _values(one))
+        Tensor(
+            one.name,
+            one.shape,
+            one.datatype,
+            one.parameters,
+            msgspec.UNSET if raw else _values(one, one.name in model.blobs),
+        )
         for one in message.inputs
     ]
     asked = InferRequest(tensors, message.id, message.parameters, message.outputs or None)
@@ -253,7 +260,7 @@ def _varints(data: Buffer) -> list[int]:
     return found
 
 
-def _values(tensor: Input) -> list[Any]:
+def _values(tensor: Input, blobs: bool = False) -> list[Any]:
     """Return the values of an input that came in the field of their type."""
     datatype = datatype_named(tensor.datatype)
     if tensor.datatype not in _CONTENTS:
@@ -264,7 +271,7 @@ def _values(tensor: Input) -> list[Any]:
         if number != wanted:
             raise InputError(f"The input {tensor.name!r} is {tensor.datatype}; its contents are of another type.")
         if wanted == 8:
-            found.append(text(value, f"value of {tensor.name!r}"))
+            found.append(b64encode(value).decode() if blobs else text(value, f"value of {tensor.name!r}"))
         elif packing is not None:
             if wire not in (BYTES, FIXED32, FIXED64) or len(value) % np.dtype(packing).itemsize:
                 raise InputError(f"The contents of the input {tensor.name!r} are cut short.")

@@ -190,6 +190,6 @@ def _then(answered: Answered, method: Method) -> Answered:
         def finish(found: Any) -> Answered:
             return _then(answered.finish(found), method)
 
-        return Deferred(answered.work, finish, answered.seconds)
+        return Deferred(answered.work, finish, answered.seconds, begin=answered.begin, rescue=answered.rescue)
     found = msgspec.json.decode(answered.body)
     return Response(encode(method.said, method.shaped(found)), content_type=GRPC, kept=answered.kept)

@@ -1,0 +1,111 @@
+"""What serving adds to a model: to a thousand rows at once, and to memory for each further model.
+
+    python benchmarks/serving.py [ROUNDS]
+
+A request of 1,000 rows of 30 numbers as one binary tensor goes all the way (read, scored, logged durably, answered) but
+for the socket, beside the bare runtime on the same matrix, in turn; CPU time and wall time. Then models of one kind are
+loaded beside each other, in the process, and once as a worker of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from inference import WIDTH, make_workspace
+
+ROWS, MODELS = 1_000, 20
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    with tempfile.TemporaryDirectory() as folder:
+        make_workspace(Path(folder))
+        rows(Path(folder), rounds)
+        memory(Path(folder))
+
+
+def rows(place: Path, rounds: int) -> None:
+    from bascule.history import Workspace
+    from bascule.protocols.openinference.inputs import read_request
+    from bascule.protocols.openinference.outputs import infer_response
+    from bascule.serving import DataPlane, IdSource, PredictionLog, Query, record, score
+
+    ws = Workspace.open(place)
+    state = DataPlane(ws).open("main")
+    deployment, log, ids = state.deployments["tensor"], PredictionLog(ws.log_folder), IdSource()
+    model = deployment.first
+    matrix = np.random.default_rng(0).normal(size=(ROWS, WIDTH))
+    tensor = {
+        "name": "input",
+        "shape": [ROWS, WIDTH],
+        "datatype": "FP64",
+        "parameters": {"binary_data_size": matrix.nbytes},
+    }
+    wanted = [{"name": "probability", "parameters": {"binary_data": True}}]
+    header = json.dumps({"inputs": [tensor], "outputs": wanted}).encode()
+    body, length = header + matrix.tobytes(), str(len(header)).encode()
+
+    def whole() -> None:
+        request, asked = read_request(body, length, model)
+        answer = score(deployment, Query(asked))
+        record(answer, ids, log)
+        infer_response(request, answer, "tensor")
+        log.journal.commit()
+
+    found = [(*timed(lambda: model.predict(matrix)), *timed(whole)) for _ in range(rounds + 3)][3:]
+    middle = [statistics.median(column) for column in zip(*found, strict=True)]
+    print(
+        f"{ROWS:,} rows   wall: bare {middle[0] * 1e3:.2f} ms, whole {middle[2] * 1e3:.2f} ms, {middle[0] / middle[2]:.0%} of bare"
+    )
+    print(
+        f"             CPU:  bare {middle[1] * 1e3:.2f} ms, whole {middle[3] * 1e3:.2f} ms, {middle[1] / middle[3]:.0%} of bare"
+    )
+    log.journal.close()
+    ws.close()
+
+
+def memory(place: Path) -> None:
+    from bascule.history import Workspace
+    from bascule.serving.loading import Loader
+    from bascule.serving.service import Service
+
+    ws = Workspace.open(place)
+    artifact = ws.history.get("main", "models/tensor")["versions"]["1"]["artifact"]
+    size = len(ws.store.get(artifact))
+    loader = Loader(ws, lambda features: None)
+    kept = [loader.load("tensor", number, artifact) for number in range(3)]
+    before = resident(os.getpid())
+    kept += [loader.load("tensor", 3 + number, artifact) for number in range(MODELS)]
+    each = (resident(os.getpid()) - before) / MODELS
+    print(f"one model more: {each / 1e6:.2f} MB, of a file of {size / 1e6:.2f} MB")
+    began = time.perf_counter()
+    worker = loader.load("tensor", 100, artifact, None, Service(workers=1))
+    assert worker.lane is not None
+    print(f"as a worker:    {resident(worker.lane.pids[0]) / 1e6:.0f} MB, up in {time.perf_counter() - began:.1f} s")
+    worker.lane.close()
+    ws.close()
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def resident(pid: int) -> int:
+    gc.collect()
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()

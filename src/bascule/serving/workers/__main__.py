@@ -1,0 +1,86 @@
+"""A worker: it reads a program, then answers one message after another until its socket is closed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bascule.errors import BasculeError, InputError
+from bascule.serving.graph import GraphRunner
+from bascule.serving.workers import wire
+from bascule.serving.workers.child import StepFailed
+from bascule.serving.workers.lane import BEFORE, CONTRIBUTIONS
+from bascule.serving.workers.program import Program
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve the socket whose number is the first argument, for the process whose number is the second."""
+    link = socket.socket(fileno=int(sys.argv[1]))
+    _die_with(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    runner: list[GraphRunner] = []
+
+    def load(message: Any) -> bool:
+        made = GraphRunner(msgspec.convert(message, Program))
+        made.warm()
+        runner.append(made)
+        return made.explains
+
+    _answer(link, wire.receive(link), load)
+    while runner:
+        try:
+            message = wire.receive(link)
+        except (EOFError, OSError):
+            return
+        _answer(link, message, lambda asked: _done(runner[0], asked))
+
+
+def _answer(link: socket.socket, message: Any, work: Callable[[Any], Any]) -> None:
+    try:
+        answer: list[Any] = ["ok", work(message)]
+    except StepFailed as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__, file=sys.stderr)
+        answer = ["failed", str(error)]
+    except InputError as error:
+        answer = ["refused", error.message, error.hint]
+    except BasculeError as error:
+        answer = ["failed", f"{error.message} {error.hint}".strip()]
+    except Exception as error:  # whatever a model raises: its caller is told, and the worker goes on
+        traceback.print_exception(error, file=sys.stderr)
+        answer = ["failed", f"{type(error).__name__}: {error}"]
+    sys.stdout.flush()
+    wire.send(link, answer)
+
+
+def _done(runner: GraphRunner, message: list[Any]) -> Any:
+    kind = message[0]
+    if kind == BEFORE:
+        return runner.before(message[1])
+    matrix: np.ndarray = wire.unpacked(message[1])
+    if kind == CONTRIBUTIONS:
+        return wire.packed(runner.contributions(matrix))
+    return wire.packed(runner.predict(matrix, message[2]))
+
+
+def _die_with(parent: int) -> None:
+    """End when the serving process ends, however it ends; the socket's end alone would not stop a long computation."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

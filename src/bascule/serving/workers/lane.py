@@ -1,0 +1,381 @@
+"""What waits for the workers of one version, and the threads that hold them.
+
+Micro-batching is what a queue does by itself: a worker that is free takes what waits, all of it that fits together.
+With a free worker nothing waits, so an idle system answers as fast as without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.http.message import HttpProblem
+from bascule.serving.service import Service
+from bascule.serving.workers import wire
+from bascule.serving.workers.child import Child, StepFailed, WorkerHung, WorkerLost, WorkerSlow
+from bascule.serving.workers.program import Program
+
+AGAIN_S = 1.0  # after a worker could not be started
+LONGEST_S = 60.0
+PREDICT, BEFORE, CONTRIBUTIONS = "predict", "before", "contributions"
+
+
+class Job:
+    """Rows that wait for a worker.
+
+    Attributes:
+        kind: `predict` or `contributions` of encoded rows, or `before`: the first step, of rows as they came.
+        rows: how many.
+        matrix: float64 [rows, inputs]; None for `before`.
+        columns: column to values; for `before`, and for a graph that looks at them.
+        until: when nobody waits any more, on the monotonic clock.
+        queue_ns: how long it waited; infer_ns: how long the worker took.
+        again: its worker was killed from outside, and it goes to another one, once.
+        joined: it was scored together with another that counts as the call.
+    """
+
+    __slots__ = (
+        "again", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns", "rows",
+        "until",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        rows: int,
+        matrix: np.ndarray | None = None,
+        columns: Any = None,
+        seconds: float | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        future: asyncio.Future[Any] | Future[Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.rows = rows
+        self.matrix = matrix
+        self.columns = columns
+        self.until = math.inf if seconds is None else time.monotonic() + seconds
+        self.loop = loop
+        self.future: asyncio.Future[Any] | Future[Any] = future if future is not None else Future()
+        self.put_ns = self.queue_ns = self.infer_ns = 0
+        self.joined = self.again = False
+
+
+class Lane:
+    """The queue and the workers of one version. It is used from any thread.
+
+    Attributes:
+        explains: the model tells what each input adds to a score.
+        restarts: workers that were lost and replaced.
+        refused: jobs that found the queue full.
+
+    Args:
+        program: what each worker runs.
+        service: how many there are, and how long and how large they may get.
+
+    Raises:
+        InputError: the program cannot be loaded.
+        EnvironmentProblem: no worker comes up.
+    """
+
+    def __init__(self, program: Program, service: Service) -> None:
+        self.program = program
+        self.service = service
+        self.restarts = 0
+        self.refused = 0
+        self._spent = 0.0  # seconds that a call took lately, for those that are sent away
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._busy = 0
+        self._children: dict[int, Child] = {}
+        began: SimpleQueue[Child | Exception] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._begin, args=(began,), daemon=True, name=f"worker-{program.name}-{place}")
+            for place in range(max(1, service.workers))
+        ]
+        for thread in self._threads:
+            thread.start()
+        found = [began.get() for _ in self._threads]
+        for one in found:
+            if isinstance(one, Exception):
+                self.close()
+                raise one
+        self.explains = any(one.explains for one in found if isinstance(one, Child))
+
+    @property
+    def timeout(self) -> float:
+        """How long one call may take, in seconds."""
+        return self.service.timeout or LONGEST_S
+
+    @property
+    def pids(self) -> list[int]:
+        """The worker processes that live."""
+        return [child.pid for child in self._children.values()]
+
+    def put(self, job: Job) -> None:
+        """Let a job wait for a worker; its future gets the answer.
+
+        Raises:
+            HttpProblem: 429, as many wait as may.
+            EnvironmentProblem: the lane was closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise EnvironmentProblem(f"{self.program.label()} is being unloaded.", hint="Repeat the request.")
+            if len(self._waiting) >= self.service.queue:
+                self._forget_late()
+            if len(self._waiting) >= self.service.queue:
+                self.refused += 1
+                seconds = max(1, math.ceil(self._spent * len(self._waiting) / len(self._threads)))
+                raise HttpProblem(
+                    429,
+                    f"{self.program.label()} has as much work as it takes: {len(self._waiting)} requests wait.",
+                    hint=f"Repeat in {seconds} s; [deployment] service.queue and service.workers say how many.",
+                    extra=b"retry-after: %d\r\n" % seconds,
+                )
+            job.put_ns = time.perf_counter_ns()
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def _forget_late(self) -> None:
+        """Let go of jobs that nobody waits for any more."""
+        now = time.monotonic()
+        late = [job for job in self._waiting if job.until <= now]
+        if late:
+            self._waiting = deque(job for job in self._waiting if job.until > now)
+            _resolve([(job, self._too_late()) for job in late])
+
+    def _too_late(self) -> HttpProblem:
+        return HttpProblem(504, f"{self.program.label()} had no worker free in time.")
+
+    def ask(self, job: Job) -> Any:
+        """Put a job and wait for its answer, in a thread that may wait."""
+        self.put(job)
+        assert isinstance(job.future, Future)
+        return job.future.result()
+
+    def close(self) -> None:
+        """Let the workers finish what waits, and end them."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    # The threads' side ----------------------------------------------------------------------------------------------
+
+    def _start(self) -> Child:
+        try:
+            return Child(self.program, self.service.memory)
+        except WorkerLost as lost:
+            raise EnvironmentProblem(f"{self.program.label()} cannot be loaded: {lost}.") from None
+
+    def _begin(self, told: SimpleQueue[Child | Exception]) -> None:
+        """Start a worker and work. Linux ends a child with the thread that made it, so this thread stays its own."""
+        try:
+            child = self._start()
+        except Exception as error:
+            told.put(error)
+            return
+        self._children[threading.get_ident()] = child
+        told.put(child)
+        self._work(child)
+
+    def _work(self, child: Child | None) -> None:
+        me = threading.get_ident()
+        try:
+            while True:
+                if child is None:
+                    child = self._started()
+                if child is not None:
+                    self._children[me] = child
+                jobs = self._take()
+                if not jobs:
+                    return
+                try:
+                    child = self._run(child, jobs)
+                    jobs = []  # or what they hold would live until the next ones come
+                finally:
+                    with self._changed:
+                        self._busy -= 1
+        finally:
+            self._children.pop(me, None)
+            if child is not None:
+                child.close()
+
+    def _started(self) -> Child | None:
+        """Return a worker, or None when none comes up; those who wait are told so."""
+        try:
+            return self._start()
+        except (EnvironmentProblem, InputError, OSError) as error:
+            print(f"bascule serve: {error}", file=sys.stderr, flush=True)
+            time.sleep(AGAIN_S)
+            return None
+
+    def _take(self) -> list[Job]:
+        """Wait for jobs and return those that go together; none when the lane is closed."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._changed.wait()
+            self._busy += 1
+            first = self._waiting.popleft()
+            found, rows = [first], first.rows
+            while self._waiting and rows < self.service.batch:
+                job = self._waiting[0]
+                if job.kind != first.kind or rows + job.rows > self.service.batch:
+                    break
+                found.append(self._waiting.popleft())
+                rows += job.rows
+            return found
+
+    def _run(self, child: Child | None, jobs: Sequence[Job]) -> Child | None:
+        """Do jobs together and return the worker, or None when it is lost."""
+        began = time.perf_counter_ns()
+        now = time.monotonic()
+        live = [job for job in jobs if job.until > now]
+        for job in jobs:
+            job.queue_ns = began - job.put_ns
+        answers: list[tuple[Job, Any]] = [(job, self._too_late()) for job in jobs if job.until <= now]
+        if child is None:
+            nobody = EnvironmentProblem(f"{self.program.label()} has no worker that works.", hint="Repeat in a moment.")
+            _resolve([*answers, *((job, nobody) for job in live)])
+            return None
+        kept: Child | None = child
+        if live:
+            kept, found = self._together(child, live)
+            answers += found
+        seconds = (time.perf_counter_ns() - began) / 1e9
+        self._spent = seconds if not self._spent else 0.8 * self._spent + 0.2 * seconds
+        _resolve(answers)
+        if kept is not None and kept.is_heavy():
+            return self._replaced(kept)
+        return kept
+
+    def _replaced(self, heavy: Child) -> Child | None:
+        """Return another worker in place of one that has grown too large, which answers no more."""
+        print(
+            f"bascule serve: {self.program.label()}: a worker grew to {heavy.weight():,} bytes and is replaced.",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.restarts += 1
+        heavy.close()
+        return self._started()
+
+    def _together(self, child: Child, jobs: Sequence[Job]) -> tuple[Child | None, list[tuple[Job, Any]]]:
+        """Ask once for all jobs. What spoils it is found by asking for each alone."""
+        rows = sum(job.rows for job in jobs)
+        began = time.perf_counter_ns()
+        try:
+            found = child.ask(_message(jobs), self.timeout)
+            parts = _parts(jobs, found)
+        except WorkerLost as lost:
+            self._mourn(lost)
+            if len(jobs) == 1 and not (lost.from_outside and not jobs[0].again):
+                kind = WorkerSlow if isinstance(lost, WorkerHung) else StepFailed
+                _resolve([(jobs[0], kind(f"{lost}; another one takes its place"))])
+                return self._started(), []
+            jobs[0].again = len(jobs) == 1
+            return self._apart(self._started(), jobs)
+        except (InputError, StepFailed) as error:
+            if len(jobs) == 1:
+                return child, [(jobs[0], error)]
+            return self._apart(child, jobs)
+        spent = time.perf_counter_ns() - began
+        for place, job in enumerate(jobs):
+            job.infer_ns = spent * job.rows // max(rows, 1)
+            job.joined = place > 0
+        return child, list(zip(jobs, parts, strict=True))
+
+    def _apart(self, child: Child | None, jobs: Sequence[Job]) -> tuple[Child | None, list[tuple[Job, Any]]]:
+        found: list[tuple[Job, Any]] = []
+        for job in jobs:
+            if child is None:
+                found.append((job, EnvironmentProblem(f"{self.program.label()} has no worker that works.")))
+                continue
+            child, one = self._together(child, [job])
+            found += one
+        return child, found
+
+    def _mourn(self, lost: WorkerLost) -> None:
+        self.restarts += 1
+        print(f"bascule serve: {self.program.label()}: {lost}.", file=sys.stderr, flush=True)
+
+
+def _message(jobs: Sequence[Job]) -> list[Any]:
+    kind = jobs[0].kind
+    columns = _joined([job.columns for job in jobs], [job.rows for job in jobs])
+    if kind == BEFORE:
+        return [kind, columns]
+    matrices = [job.matrix for job in jobs if job.matrix is not None]
+    whole = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+    return [kind, wire.packed(whole), columns]
+
+
+def _joined(parts: list[Any], counts: list[int]) -> dict[str, list[Any]] | None:
+    """Return the columns of several requests as those of one; a column that one of them lacks is missing there."""
+    if parts[0] is None:
+        return None
+    if len(parts) == 1:
+        return {name: list(values) for name, values in parts[0].items()}
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: [value for part, count in zip(parts, counts, strict=True) for value in part.get(name, [None] * count)]
+        for name in names
+    }
+
+
+def _parts(jobs: Sequence[Job], found: Any) -> list[Any]:
+    """Return each job's part of an answer."""
+    parts: list[Any] = []
+    at = 0
+    whole: Any = found if jobs[0].kind == BEFORE else wire.unpacked(found)
+    for job in jobs:
+        upper = at + job.rows
+        if jobs[0].kind == BEFORE:
+            parts.append({name: values[at:upper] for name, values in whole.items()})
+        else:
+            parts.append(whole[at:upper])
+        at = upper
+    return parts
+
+
+def _resolve(answers: Sequence[tuple[Job, Any]]) -> None:
+    """Give each job its answer: to threads at once, to the event loop in one call."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, Any]]] = {}
+    for job, found in answers:
+        if job.loop is not None:
+            loops.setdefault(job.loop, []).append((job, found))
+        else:
+            _give(job, found)
+    for loop, those in loops.items():
+        try:
+            loop.call_soon_threadsafe(_give_all, those)
+        except RuntimeError:  # the loop has ended: nobody waits
+            continue
+
+
+def _give_all(answers: Sequence[tuple[Job, Any]]) -> None:
+    for job, found in answers:
+        _give(job, found)
+
+
+def _give(job: Job, found: Any) -> None:
+    future = job.future
+    if future.done():
+        return
+    if isinstance(found, BaseException):
+        future.set_exception(found)
+    else:
+        future.set_result(found)

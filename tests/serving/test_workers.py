@@ -1,0 +1,408 @@
+"""Models in workers, and the steps around them: what waits goes together, and what breaks is told and replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import textwrap
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bascule.errors import InputError
+from bascule.history import Workspace
+from bascule.serving.graph import GraphRunner, sources
+from bascule.serving.log import find_prediction
+from bascule.serving.runtime import warm
+from bascule.serving.workers import Program
+from bascule.serving.workers.child import StepFailed
+from bascule.training import encode
+from tests.protocols.openinference.conftest import Served, serving, worker
+from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
+from tests.serving.servers import Client, post
+from tests.serving.test_dataplane import eventually
+
+STEPS = """
+import os, sys, time
+from words import CARRIERS
+
+def clean(rows):
+    for row in rows:
+        if not row["text"] and not row.get("photo"):
+            raise ValueError("there is no text")
+    texts = [row["text"] or row["photo"].removeprefix(b"\\xff").decode() for row in rows]
+    return [{"distance": float(len(one)), "hour": 3, "night": True, "carrier": CARRIERS[one[:2]]} for one in texts]
+
+def after(rows, outputs):
+    carrier = rows[0]["carrier"]
+    if any(row["carrier"] == "crash" for row in rows):
+        os._exit(3)
+    if any(row["carrier"] == "hang" for row in rows):
+        time.sleep(60)
+    if any(row["carrier"] == "shape" for row in rows):
+        return [[1.0, 2.0]]
+    if any(row["carrier"] == "fail" for row in rows):
+        raise KeyError("nobody")
+    if any(row["carrier"] == "leak" for row in rows):
+        kept.append(b"x" * 300_000_000)
+    if any(row["carrier"] == "slow" for row in rows):
+        time.sleep(0.3)
+    return [0.5 + output / 2 for output in outputs]
+
+kept = []
+
+def route(rows):
+    return ["other" if row["night"] else "delays" for row in rows]
+
+def stray(rows):
+    return ["nobody" for _ in rows]
+
+def mean(rows, outputs):
+    return [(a + b) / 2 for a, b in zip(outputs["delays"], outputs["other"])]
+"""
+ROW = {"distance": 500.0, "hour": 3, "night": True, "carrier": "AA"}
+
+
+def put_graph(ws: Workspace, name: str, service: dict[str, Any] | None = None, **graph: Any) -> None:
+    """Deploy version 1 of `delays` with steps around it, as a model of its own."""
+    code = ws.store.put(
+        msgspec.msgpack.encode({"steps.py": STEPS.encode(), "words.py": b"CARRIERS = {'aa': 'AA', 'ua': 'UA'}"})
+    )
+    put_versions(ws, {1: bundle_bytes(seed=0)}, model=name)
+    found = ws.history.get("main", f"models/{name}")
+    entry = {**found["versions"]["1"], "graph": {**graph, "code": code}} if graph else found["versions"]["1"]
+    put_deployment(ws, {1: 100}, name=name, model=name)
+    deployment = ws.history.get("main", f"deployments/{name}")
+    changed = {
+        f"models/{name}": {**found, "versions": {"1": entry}},
+        f"deployments/{name}": {**deployment, "service": service or {}},
+    }
+    ws.history.commit("main", changed, message="Steps")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    ws = Workspace.create(tmp_path_factory.mktemp("workers"))
+    put_versions(ws, {1: bundle_bytes(seed=0)})
+    put_deployment(ws, {1: 100})
+    put_graph(ws, "worked", {"workers": 1, "timeout": 4.0, "queue": 2, "memory": 380_000_000}, after="steps:after")
+    put_graph(ws, "text", {"cache": 4}, before="steps:clean", takes={"text": "varchar", "photo": "blob"})
+    with serving(ws) as made:
+        yield made
+    ws.close()
+
+
+def asked(server: Served, name: str, rows: list[dict[str, Any]], status: int = 200) -> Any:
+    return server.ask(f"/v2/models/{name}/predict", {"instances": rows}, status)
+
+
+def probabilities(server: Served, name: str, *rows: dict[str, Any]) -> list[float]:
+    return [one["probability"] for one in asked(server, name, list(rows))["predictions"]]
+
+
+def back(server: Served) -> None:
+    """Wait until the worker that took another's place answers."""
+    eventually(lambda: server.request("/v2/models/worked/predict", {"instances": [ROW]})[0] == 200)
+
+
+@pytest.mark.slow
+def test_a_worker_answers_what_the_process_itself_would(server: Served) -> None:
+    rows = [{**ROW, "distance": float(at)} for at in range(300)]
+    plain = probabilities(server, "delays", *rows)
+    assert probabilities(server, "worked", *rows) == [0.5 + one / 2 for one in plain]
+    assert probabilities(server, "worked", rows[7]) == [0.5 + plain[7] / 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("carrier", "status", "said"),
+    [
+        ("crash", 500, "its worker ended with code 3; another one takes its place"),
+        ("hang", 504, "its worker did not answer in 4 s and was ended; another one takes its place"),
+        ("shape", 500, "the step 'steps:after' answered the shape [1, 2]; asked is the shape [1]"),
+        ("fail", 500, "the step 'steps:after' failed: KeyError: 'nobody'"),
+    ],
+)
+def test_what_breaks_is_named_logged_and_replaced(server: Served, carrier: str, status: int, said: str) -> None:
+    error = asked(server, "worked", [{**ROW, "carrier": carrier}], status)["error"]
+    assert error == f"Version 1 of model 'worked' failed: {said}"
+    back(server)
+    assert probabilities(server, "worked", ROW) == [0.5 + probabilities(server, "delays", ROW)[0] / 2]
+
+
+@pytest.mark.slow
+def test_one_that_crashes_does_not_spoil_those_that_were_scored_with_it(server: Served) -> None:
+    lane = server.plane.state().deployments["worked"].models[1].lane  # type: ignore[union-attr]
+    assert lane is not None
+    kinds = ["slow", "AA", "crash"]  # the second and third wait for the first, and go together
+
+    def ask(carrier: str) -> int:
+        return server.request("/v2/models/worked/predict", {"instances": [{**ROW, "carrier": carrier}]})[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, kinds[0])
+        threading.Event().wait(0.1)
+        rest = [pool.submit(ask, one) for one in kinds[1:]]
+        assert [first.result(), rest[1].result()] == [200, 500]
+        assert rest[0].result() in (200, 504)  # it had to wait for another worker
+    back(server)
+
+
+@pytest.mark.slow
+def test_more_than_may_wait_is_sent_away_and_told_when_to_come_back(server: Served) -> None:
+    def ask(_: int) -> tuple[int, str]:
+        body = {"instances": [{**ROW, "carrier": "slow"}]}
+        code, headers, data = server.request("/v2/models/worked/predict", body)
+        if code == 429:
+            assert int(headers["retry-after"]) >= 1
+            assert b"as much work as it takes" in data
+        return code, headers.get("retry-after", "")
+
+    with ThreadPoolExecutor(12) as pool:
+        codes = [code for code, _ in pool.map(ask, range(12))]
+    assert set(codes) == {200, 429}
+    stats = server.ask("/v2/models/worked/stats")["model_stats"][0]
+    assert stats["execution_count"] < stats["inference_count"]  # those that waited went together
+    assert stats["inference_stats"]["queue"]["ns"] > 0
+
+
+@pytest.mark.slow
+def test_a_client_that_waits_so_many_microseconds_is_told_after_them(server: Served) -> None:
+    inputs = [
+        {"name": name, "shape": [1], "datatype": kind, "data": [value]}
+        for name, kind, value in (("distance", "FP64", 5.0), ("hour", "INT64", 3), ("night", "BOOL", True),
+                                  ("carrier", "BYTES", "slow"))
+    ]  # fmt: skip
+    late = server.error("/v2/models/worked/infer", {"inputs": inputs, "parameters": {"timeout": 50_000}}, 504)
+    assert "0.05 s" in late
+    assert server.ask("/v2/models/worked/infer", {"inputs": inputs, "parameters": {"timeout": 0}})["outputs"]
+    for wrong in (-1, 1.5, True, "soon"):
+        said = server.error("/v2/models/worked/infer", {"inputs": inputs, "parameters": {"timeout": wrong}})
+        assert "microseconds" in said
+
+
+@pytest.mark.slow
+def test_a_worker_that_grows_is_replaced_and_so_is_one_that_is_killed(server: Served) -> None:
+    lane = server.plane.state().deployments["worked"].models[1].lane  # type: ignore[union-attr]
+    assert lane is not None
+    (before,) = lane.pids
+    assert asked(server, "worked", [{**ROW, "carrier": "leak"}])
+    back(server)
+    (after,) = lane.pids
+    assert before != after
+    os.kill(after, signal.SIGKILL)
+    back(server)
+    assert (
+        f'restarts_total{{deployment="worked",version="1"}} {lane.restarts}' in server.request("/metrics")[2].decode()
+    )
+
+
+@pytest.mark.slow
+def test_a_first_step_makes_the_inputs_of_what_comes_over_every_way_in(server: Served) -> None:
+    want = probabilities(server, "delays", {"distance": 7.0, "hour": 3, "night": True, "carrier": "AA"})
+    answer = asked(server, "text", [{"text": "aa is 7"}])["predictions"][0]
+    assert [answer["probability"]] == want
+    kept = find_prediction(server.workspace, answer["prediction_id"])
+    assert kept is not None
+    assert msgspec.json.decode(kept["inputs"]) == {"text": "aa is 7"}
+    assert msgspec.json.decode(kept["features"])["distance"] == 7.0
+    tensor = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["aa is 7"]}]}
+    assert server.ask("/v2/models/text/infer", tensor)["outputs"][0]["data"] == want
+    assert [one["name"] for one in server.ask("/v2/models/text")["inputs"]] == ["photo", "text"]
+    refused = asked(server, "text", [{"text": ""}], 400)["error"]
+    assert refused == "The step 'steps:clean' refused the rows: there is no text"
+    stats = server.ask("/v2/models/text/stats")["model_stats"][0]["inference_stats"]
+    assert stats["cache_hit"]["count"] == 1  # the tensor asked what the row had asked
+    assert asked(server, "text", [{"text": None, "photo": "no base64!"}], 400)["error"].startswith("The column 'photo'")
+
+
+@pytest.mark.slow
+def test_bytes_of_any_kind_come_over_every_way_in(server: Served) -> None:
+    photo = b"\xffaa is 7"  # no UTF-8
+    want = probabilities(server, "delays", {"distance": 7.0, "hour": 3, "night": True, "carrier": "AA"})
+    assert probabilities(server, "text", {"text": None, "photo": b64encode(photo).decode()}) == want
+    table = pa.table({"text": pa.array([None], pa.string()), "photo": pa.array([photo], pa.binary())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    code, _, data = server.request(
+        "/v2/models/text/predict", sink.getvalue().to_pybytes(), content_type="application/vnd.apache.arrow.stream",
+        accept="application/json",
+    )  # fmt: skip
+    assert code == 200, data
+    assert [one["probability"] for one in json.loads(data)["predictions"]] == want
+    import tritonclient.grpc as triton
+
+    inputs = [triton.InferInput("text", [1], "BYTES"), triton.InferInput("photo", [1], "BYTES")]
+    inputs[0].set_data_from_numpy(np.array([b""], dtype=object))
+    inputs[1].set_data_from_numpy(np.array([photo], dtype=object))
+    with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
+        assert client.infer("text", inputs).as_numpy("probability").tolist() == want
+
+
+def test_a_graph_asks_several_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.delitem(sys.modules, "steps", raising=False)
+    monkeypatch.delitem(sys.modules, "words", raising=False)
+    code = {"steps.py": STEPS.encode(), "words.py": b"CARRIERS = {}"}
+    rows = flights(50)
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    one, two = bundle(seed=0), bundle(seed=1)
+    matrix = encode(one.signature, rows)
+
+    def outputs(**graph: str) -> list[float]:
+        program = Program("delays", 1, bundle_bytes(seed=0), graph, {"other": bundle_bytes(seed=1)}, code)
+        return GraphRunner(program).predict(matrix, columns).tolist()  # type: ignore[no-any-return]
+
+    first, second = one.predict(rows).tolist(), two.predict(rows).tolist()
+    assert outputs(combine="steps:mean") == [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    nights = rows["night"].to_pylist()
+    assert outputs(route="steps:route") == [
+        b if night else a for a, b, night in zip(first, second, nights, strict=True)
+    ]
+    with pytest.raises(StepFailed, match="chose 'nobody'; there are: delays, other"):
+        outputs(route="steps:stray")
+    monkeypatch.delitem(sys.modules, "steps", raising=False)
+    with pytest.raises(InputError, match="'steps:nope' cannot be imported"):
+        outputs(after="steps:nope")
+
+
+def test_requests_of_one_turn_go_together_when_that_is_faster(
+    served: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    class Slow:
+        """A model whose call costs much, however many rows it has."""
+
+        def predict_one(self, row: Any) -> list[float]:
+            return self.predict(np.array([row])).tolist()  # type: ignore[no-any-return]
+
+        def predict(self, matrix: np.ndarray) -> np.ndarray:
+            calls.append(len(matrix))
+            threading.Event().wait(0.02)
+            if (matrix[:, 0] < 0).any():
+                raise ArithmeticError("less than nothing")
+            return matrix[:, 0]
+
+    monkeypatch.setattr("bascule.serving.model.load_runtime", lambda bundle: Slow())
+    assert warm(Slow(), 4)
+    with serving(served) as server:
+        calls.clear()
+
+        def ask(distance: float) -> Any:
+            return server.request("/v2/models/delays/predict", {"instances": [{**ROW, "distance": distance}]})
+
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(ask, [float(at) for at in range(-1, 31)]))
+    assert [code for code, _, _ in found] == [500, *([200] * 31)]
+    told = [msgspec.json.decode(data)["predictions"][0]["probability"] for _, _, data in found[1:]]
+    assert told == [float(at) for at in range(31)]
+    assert max(calls) > 1
+
+
+def test_an_answer_is_remembered_by_version_and_inputs_and_logged_each_time(served: Workspace) -> None:
+    found = served.history.get("main", "deployments/delays")
+    served.history.commit("main", {"deployments/delays": {**found, "service": {"cache": 2}}}, message="Remember")
+    with serving(served) as server:
+        first, again, turned = (
+            asked(server, "delays", [row])["predictions"][0] for row in (ROW, ROW, dict(reversed(ROW.items())))
+        )
+        assert first["probability"] == again["probability"] == turned["probability"]
+        ids = {one["prediction_id"] for one in (first, again, turned)}
+        assert len(ids) == 3
+        assert all(find_prediction(served, one) for one in ids)
+        assert server.ask("/v2/models/delays/stats")["model_stats"][0]["inference_stats"]["cache_hit"]["count"] == 2
+        for at in range(3):
+            asked(server, "delays", [{**ROW, "distance": float(at)}])
+        remembered = server.plane.state().deployments["delays"].remembered  # type: ignore[union-attr]
+        assert remembered is not None
+        assert len(remembered) == 2
+
+
+def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(
+    served: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = served.history.get("main", "deployments/delays")
+    lenient = {**found, "name": "lenient", "log": {"full": "unlogged"}}
+    served.history.commit("main", {"deployments/lenient": lenient}, message="Lenient")
+
+    def full(self: Any, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with serving(served) as server:
+        monkeypatch.setattr("bascule.serving.log.segment.Segment.write", full)
+        assert asked(server, "lenient", [ROW])["predictions"]
+        assert "No space left on device" in asked(server, "delays", [ROW], 503)["error"]
+        assert "bascule_unlogged_total 1" in server.request("/metrics")[2].decode()
+        monkeypatch.undo()
+        assert find_prediction(served, asked(server, "lenient", [ROW])["predictions"][0]["prediction_id"])
+
+
+def test_the_source_of_steps_is_found_with_what_it_imports(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "near.py").write_text("from . import far\nX = 1\n")
+    (tmp_path / "pack" / "far.py").write_text("")
+    (tmp_path / "steps.py").write_text(
+        textwrap.dedent("import json\nfrom pack.near import X\ndef clean(rows): return rows\n")
+    )
+    assert set(sources(["steps:clean"], tmp_path)) == {"steps.py", "pack/__init__.py", "pack/near.py", "pack/far.py"}
+    for name, said in (("nope:clean", "no nope.py"), ("steps:clan", "clan")):
+        with pytest.raises((InputError, LookupError), match=said):
+            sources([name], tmp_path)
+
+
+@pytest.mark.slow
+def test_versions_with_workers_are_swapped_without_a_failed_request_and_end_with_their_server(
+    served: Workspace,
+) -> None:
+    def deployed(version: int) -> None:
+        put_deployment(served, {version: 100})
+        found = served.history.get("main", "deployments/delays")
+        served.history.commit("main", {"deployments/delays": {**found, "service": {"workers": 1}}}, message="Workers")
+
+    deployed(1)
+    with worker(served.folder) as made:
+        versions: list[str] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            with closing(Client(made.port)) as client:
+                while not stop.is_set():
+                    client.send(post("/v2/models/delays/predict", json.dumps({"instances": [ROW]}).encode()))
+                    answer = client.answer()
+                    assert answer.status == 200, answer.body
+                    versions.append(json.loads(answer.body)["model_version"])
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            deployed(2)
+            eventually(lambda: versions[-1:] == ["2"])
+            stop.set()
+            for one in asking:
+                one.result()
+        assert set(versions) == {"1", "2"}
+        children = Path(f"/proc/{made.process.pid}/task").glob("*/children")
+        pids = [int(pid) for file in children for pid in file.read_text().split()]
+        assert pids
+        made.stop(signal.SIGKILL)
+        eventually(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
