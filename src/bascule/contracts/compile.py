@@ -143,10 +143,11 @@ def _told(rule: RowRule, types: Types) -> facts.Told | None:
 
 def _alone(rule: RowRule, types: Types) -> str | None:
     """The column of texts whose value alone a rule looks at, at a cost: few different ones are worth a look each."""
-    if isinstance(rule, checks.OneOf | checks.NoneOf | checks.Matches | checks.Length):
-        if family_of(types[rule.column]) == "string":
-            return f"t.{quoted(rule.column)}"
-    return None
+    match rule:
+        case checks.OneOf() | checks.NoneOf() | checks.Matches() | checks.Length():
+            return f"t.{quoted(rule.column)}" if family_of(types[rule.column]) == "string" else None
+        case _:
+            return None
 
 
 def bad_rows(rule: RowRule, types: Types) -> str:
@@ -242,7 +243,10 @@ def _distinct(columns: Sequence[str], types: Types, where: str | None, *, few: b
     extent = None
     if len(columns) == 1 and types[columns[0]].upper() in _WHOLE:
         low, high = (None if where else facts.end(columns[0], which) for which in ("min", "max"))
-        extent = (accumulators.extreme("min", values[0], where, low), accumulators.extreme("max", values[0], where, high))
+        extent = (
+            accumulators.extreme("min", values[0], where, low),
+            accumulators.extreme("max", values[0], where, high),
+        )
     hashed = all(family_of(types[column]) in _HASHED for column in columns)
     return Distinct(tuple(values), present, _rows(columns, present, where), extent, few, hashed)
 
@@ -287,7 +291,7 @@ def _occurring(rule: checks.Contains, types: Types, where: str | None) -> Accumu
         same = f"{listed[0]} = {listed[1]}" if listed else f"t.{quoted(rule.column)} IS NULL"
         columns.append(f"count_if({same} AND {where})" if where else f"count_if({same})")
 
-    def merge(a: accumulators.State, b: accumulators.State) -> accumulators.State:
+    def merge(a: facts.State, b: facts.State) -> facts.State:
         return tuple((x or 0) + (y or 0) for x, y in zip(a, b, strict=True))
 
     return Accumulator(tuple(columns), merge, lambda state: sum(not number for number in state))

@@ -74,8 +74,9 @@ class Quantile:
             return None
         low = -math.inf if self.at <= 0.02 else wide[0]
         high = math.inf if self.at >= 0.98 else wide[1]
-        below = world.one(f"SELECT count_if(v < {_double(low)}) FROM ({self._values(world.relation)}) AS q")
-        inside = world.one(f"SELECT count(*) FROM ({self._values(world.relation, (low, high))}) AS q")
+        counts = f"count_if(v < {_double(low)}), count_if(v BETWEEN {_double(low)} AND {_double(high)})"
+        query = f"SELECT {counts} FROM ({self._values(world.relation)}) AS q"
+        below, inside = map(int, world.connection.execute(query).fetchall()[0])
         rank = self.at * (rows - 1) - below
         if not 0 <= rank <= inside - 1:
             return None
@@ -101,23 +102,27 @@ class Quantile:
         if len(ids) < 2:
             return {part: self._window(world, world.parts.relation([part]), pivots) for part in ids}
         relation, labels = world.parts.labelled(ids)
-        source = f"FROM {relation} AS t WHERE {self.present}"
-        below = f"SELECT {LABEL}, count_if({self.value} < {_double(pivots[0])}) {source} GROUP BY 1"
-        inside = f"{source} AND {self.value} BETWEEN {_double(pivots[0])} AND {_double(pivots[1])} GROUP BY 1, 2"
+        low, high = map(_double, pivots)
+        # All that lie below are one group.
+        values = f"SELECT {LABEL}, CASE WHEN {self.value} >= {low} THEN {self.value} END, count(*) FROM {relation} AS t"
+        query = f"{values} WHERE {self.present} AND {self.value} <= {high} GROUP BY 1, 2"
         found: dict[str, list[Any]] = {part: [0, [], []] for part in ids}
-        for label, number in world.connection.execute(below).fetchall():
-            found[labels[label]][0] = int(number or 0)
-        values = f"SELECT {LABEL}, CAST({self.value} AS DOUBLE), count(*) {inside}"
-        for label, value, number in world.connection.execute(values).fetchall():
-            found[labels[label]][1].append(value)
-            found[labels[label]][2].append(number)
+        for label, value, number in world.connection.execute(query).fetchall():
+            window = found[labels[label]]
+            if value is None:
+                window[0] = int(number)
+            else:
+                window[1].append(value)
+                window[2].append(number)
         return found
 
     def _window(self, world: World, relation: str, pivots: Sequence[float]) -> list[Any]:
-        below = world.one(f"SELECT count_if(v < {_double(pivots[0])}) FROM ({self._values(relation)}) AS q")
-        query = f"SELECT v, count(*) FROM ({self._values(relation, pivots)}) AS q GROUP BY 1"
-        rows = world.connection.execute(query).fetchall()
-        return [int(below or 0), [row[0] for row in rows], [row[1] for row in rows]]
+        low, high = map(_double, pivots)
+        under = f"CASE WHEN v >= {low} THEN v END"
+        query = f"SELECT {under}, count(*) FROM ({self._values(relation)}) AS q WHERE v <= {high} GROUP BY 1"
+        found = dict(world.connection.execute(query).fetchall())
+        below = found.pop(None, 0)
+        return [int(below), list(found), list(found.values())]
 
 
 def _at_rank(place: float, windows: Iterable[Sequence[Any]]) -> float | None:

@@ -49,11 +49,7 @@ class Scan:
         known = memory.load(parts.ids, self._stable) if parts.ids else {}
         self._states |= {place: tuple(state) for place, state in known.items()}
         items = list({item.columns: item for item in (*stable, *fleeting)}.values())
-        self._states |= {
-            (place, measure): state
-            for (place, measure), state in told(parts, items).items()
-            if (place, measure) not in self._states
-        }
+        self._states |= told(parts, items, self._states)
         self._files = self._footers(items)
         self._gather(items)
 
@@ -65,6 +61,7 @@ class Scan:
                 self._stable.add(measure)
                 known = self.memory.load(self.parts.ids, [measure]) if self.parts.ids else {}
                 self._states |= {place: tuple(state) for place, state in known.items()}
+            self._states |= told(self.parts, [item], self._states)
         return self.value(item)
 
     def value(self, item: Accumulator) -> Any:
@@ -185,14 +182,21 @@ class Scan:
         return [column for column, number in zip(columns, numbers, strict=True) if number <= FEW]
 
 
-def told(parts: Parts, items: Sequence[Accumulator]) -> dict[tuple[str, str], State]:
-    """The states that are known of parts without reading them, by part and measure."""
-    asked = [(measure_of(*item.columns), item.told) for item in items if item.told is not None]
+def told(
+    parts: Parts, items: Sequence[Accumulator], known: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], State]:
+    """The states that follow from what is known of parts without reading them, by part and measure.
+
+    Args:
+        known: leave these out.
+    """
+    asked = {measure_of(*item.columns): item.told for item in items if item.told is not None}
     found: dict[tuple[str, str], State] = {}
-    for part in parts.ids if asked else ():
-        facts = parts.facts(part)
-        for measure, tell in asked if facts is not None else ():
-            state = tell.state(facts) if facts is not None else None
+    for part in parts.ids:
+        open_ones = [measure for measure in asked if (part, measure) not in known]
+        facts = parts.facts(part) if open_ones else None
+        for measure in open_ones if facts is not None else ():
+            state = asked[measure].state(facts) if facts is not None else None
             if state is not None:
                 found[part, measure] = state
     return found

@@ -11,6 +11,7 @@ from bascule.lake.iceberg.datafiles import DataFile, is_own
 from bascule.lake.iceberg.tables import Table
 from bascule.store import digest_of
 
+SAID = ("null_value_counts", "nan_value_counts", "lower_bounds", "upper_bounds")
 NUMBERS = frozenset({"int", "long", "float", "double"})
 
 
@@ -24,7 +25,7 @@ class FileFacts:
     def __init__(self, table: Table, file: DataFile) -> None:
         self.rows = file.rows
         self._kinds = {f["name"]: (f["id"], f["type"]) for f in table.schema["fields"]}
-        self._record = file.record
+        self._said = {which: {p["key"]: p["value"] for p in file.record.get(which) or ()} for which in SAID}
 
     def missing(self, column: str) -> int | None:
         """How many rows have no value of a column, NaN being none; None when it is not told."""
@@ -45,7 +46,7 @@ class FileFacts:
         return None if low is None or high is None else (bounds.decode(kind, low), bounds.decode(kind, high))
 
     def _of(self, which: str, number: int) -> Any:
-        return next((pair["value"] for pair in self._record.get(which) or () if pair["key"] == number), None)
+        return self._said[which].get(number)
 
 
 class FileParts:
