@@ -144,13 +144,13 @@ def commanded(source: Path, at: Path, contract: str | None) -> Callable[[], obje
     """The command in a project of its own, with the table's contract in its file."""
     (at / "contracts").mkdir(parents=True)
     listed = "" if contract is None else '[contract.flights]\nfile = "contracts/flights.yaml"\n'
-    (at / "bascule.toml").write_text(f'[project]\nname = "delays"\n\n{listed}', "utf-8")
+    described = f'[source.flights]\npath = "{source}"\nkey = {list(KEY)}\n\n{listed}'
+    (at / "bascule.toml").write_text(f'[project]\nname = "delays"\n\n{described}', "utf-8")
     if contract is not None:
         (at / "contracts" / "flights.yaml").write_text(contract, "utf-8")
-    for said in (["git", "init", "-q", "-b", "main"], [*BASCULE, "branch", "--json"]):
+    for said in (["git", "init", "-q", "-b", "main"], [*BASCULE, "init", "--json"]):
         subprocess.run(said, cwd=at, check=True, capture_output=True)
-    keys = [word for name in KEY for word in ("--key", name)]
-    said = [*BASCULE, "ingest", "flights", str(source), *keys, "--json"]
+    said = [*BASCULE, "ingest", "flights", str(source), "--json"]
     return lambda: subprocess.run(said, cwd=at, check=True, capture_output=True)
 
 
