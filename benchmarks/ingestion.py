@@ -56,13 +56,13 @@ def main() -> None:
         if asked.command:
             del lines[1]
         taken: dict[str, list[tuple[float, float]]] = {title: [] for title, _ in lines}
-        for n in range(asked.rounds + 1):
+        for n in range(1 if asked.command else 0, asked.rounds + 1):
             for at, (title, prepare) in enumerate(lines):
                 place = folder / f"{n}-{at}"
                 work = prepare(place)
                 begun, used = time.perf_counter(), cpu_seconds()
                 work()
-                if n:  # the first round warms caches and imports
+                if n:  # the first round warms caches and imports; a process of its own has none to warm
                     taken[title].append((time.perf_counter() - begun, cpu_seconds() - used))
                 subprocess.run(["rm", "-rf", place, f"{place}.parquet"], check=True)
         size = f"{source.stat().st_size / 1e6:.0f} MB of CSV"
