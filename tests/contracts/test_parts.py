@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bascule.contracts import checks as c
-from bascule.contracts import narrow
+from bascule.contracts import narrow, quantiles, scanning
 from bascule.contracts.contract import Contract
 from bascule.contracts.run import run_checks
 from tests.contracts import naive
@@ -35,23 +35,49 @@ class Dictionary:
         self.held |= {place: json.dumps(state) for place, state in states.items()}
 
 
+class Counted:
+    """Facts about rows, by a loop over them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self.rows = rows, len(rows)
+
+    def missing(self, column: str) -> int:
+        return sum(naive.missing(row[column]) for row in self._rows)
+
+    def ends(self, column: str) -> tuple[Any, Any] | None:
+        values = [row[column] for row in self._rows if not naive.missing(row[column])]
+        if column == "s":
+            return None
+        return (min(values), max(values)) if values else (None, None)
+
+
 class Listed:
     """Parts that are given by their relations; it notes which were read."""
 
     scope = "table"
 
-    def __init__(self, relations: Mapping[str, str], sizes: Mapping[str, int], rest: str | None = None) -> None:
-        self.relations, self.sizes, self.rest = dict(relations), dict(sizes), rest
+    def __init__(
+        self,
+        relations: Mapping[str, str],
+        sizes: Mapping[str, int],
+        rest: str | None = None,
+        held: Mapping[str, Rows] | None = None,
+    ) -> None:
+        self.relations, self.sizes, self.rest, self.held = dict(relations), dict(sizes), rest, held or {}
         self.ids: Sequence[str] = list(relations)
         self.read: list[str] = []
 
     @classmethod
     def of(cls, tables_of: Mapping[str, Rows], rest: Rows | None) -> Listed:
         relations = {name: relation(rows) for name, rows in tables_of.items()}
-        return cls(relations, {name: len(r) for name, r in tables_of.items()}, relation(rest) if rest else None)
+        sizes = {name: len(r) for name, r in tables_of.items()}
+        return cls(relations, sizes, relation(rest) if rest else None, tables_of)
 
     def rows(self, ids: Collection[str]) -> int:
         return sum(self.sizes[part] for part in ids)
+
+    def facts(self, part: str) -> Counted | None:
+        return Counted(self.held[part]) if part in self.held else None
 
     def relation(self, ids: Collection[str]) -> str:
         self.read += ids
@@ -66,8 +92,21 @@ class Listed:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits so small that tables of some rows reach them."""
-    for name, value in {"MANY_ROWS": 3, "MOST_FEW": 2, "WINDOW": 1}.items():
-        monkeypatch.setattr(narrow, name, value)
+    for module, name, value in (
+        (quantiles, "MANY_ROWS", 3),
+        (quantiles, "WINDOW", 1),
+        (narrow, "MOST_FEW", 2),
+        (narrow, "LEAST_HASHED", 0),
+        (scanning, "LARGE", 2),
+        (scanning, "FEW", 2),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
+def smallest(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of even a few rows are sorted share by share."""
+    monkeypatch.setattr(narrow, "HASHED_AT_ONCE", 3)
 
 
 @pytest.mark.slow
@@ -76,7 +115,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @given(found=some_checks(), parts=st.lists(tables, min_size=1, max_size=4), other=tables, rest=st.none() | tables)
 def test_verdicts_from_kept_states_equal_a_row_loop(
-    small: None, found: list[c.Check], parts: list[Rows], other: list[naive.Row], rest: Rows | None
+    smallest: None, found: list[c.Check], parts: list[Rows], other: list[naive.Row], rest: Rows | None
 ) -> None:
     memory, contract = Dictionary(), contract_with(found)
     for until in (*range(1, len(parts) + 1), len(parts)):

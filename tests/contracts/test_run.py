@@ -336,7 +336,7 @@ def test_the_plan_is_one_scan_and_narrow_queries(connection: duckdb.DuckDBPyConn
 
 
 def test_the_scan_counts_what_it_runs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Passing checks that merge cost one query besides DESCRIBE; only failed ones fetch rows."""
+    """Passing checks that merge cost one query besides DESCRIBE and EXPLAIN; only failed ones fetch rows."""
     asked: list[str] = []
 
     class Counting:
@@ -347,7 +347,7 @@ def test_the_scan_counts_what_it_runs(connection: duckdb.DuckDBPyConnection) -> 
     rules = [ours("range", minimum=-9), ours("mean", minimum=-9), ours("not_null", tolerate=9)]
     contract = contract_of([column("id"), column("delay", *rules, logicalType="number")])
     run_checks(Counting(), ROWS, contract)  # type: ignore[arg-type]
-    assert [query.split()[0] for query in asked] == ["DESCRIBE", "SELECT"]
+    assert [query.split()[0] for query in asked] == ["DESCRIBE", "EXPLAIN", "SELECT"]
 
 
 def test_a_contract_without_columns(connection: duckdb.DuckDBPyConnection) -> None:

@@ -35,6 +35,22 @@ def broken(state):
 
 def number(state):
     return 7
+
+def sleeps(state):
+    import time
+    time.sleep(600)
+
+def asks(state):
+    return state.sql("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE hash(a.range + b.range) = 1")
+
+def looks(state):
+    (change,) = state.changes
+    try:
+        state.sql("SELECT * FROM oders")
+    except Exception as error:
+        known = type(error).__mro__[1].__name__
+    kept = state.read(change.path)["rows"], change.before["rows"], state.read("tables/none")
+    return f"{state.into} {change.kind} {change.path} {kept} {known}"
 """
 
 
@@ -70,6 +86,36 @@ def test_two_branches_that_are_good_alone_are_refused_together(
         kept = conn.execute(select(check_results).where(check_results.c.check_name == "few.sql")).all()
     assert [(row.subject, row.status) for row in kept] == [("refs/main", "passed"), ("refs/main", "failed")]
     assert kept[1].sample_json == '[{"id":2,"n":2}]'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["own:sleeps", "own:asks"])
+def test_a_function_has_its_time_and_no_more(
+    local_workspace: Workspace, orders: Lake, tmp_path: Path, require: Callable[..., Required], name: str
+) -> None:
+    require()
+    head = local_workspace.history.resolve("main")
+    with pytest.raises(InputError, match=f"{name} did not answer within 3 s") as refused:
+        publish(local_workspace, "left", "main", required=Required(tmp_path, [name], seconds=3))
+    assert "time_limit of [checks]" in refused.value.hint
+    assert local_workspace.history.resolve("main") == head
+    assert publish(local_workspace, "left", "main", required=require("few.sql")).commit != head
+
+
+def test_a_function_sees_the_state_from_its_process(
+    local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
+) -> None:
+    with pytest.raises(CheckFailed, match=r"main changed tables/orders \(2, 1, None\) NotFound"):
+        publish(local_workspace, "left", "main", required=require("own:looks"))
+
+
+def test_the_time_is_the_projects(tmp_path: Path) -> None:
+    (tmp_path / "bascule.toml").write_text(
+        '[project]\nname = "p"\n[checks]\ntime_limit = "90s"\n[merge]\nchecks = ["own:looks"]\n', encoding="utf-8"
+    )
+    found = Required.of(load_project(tmp_path))
+    assert found is not None
+    assert found.seconds == 90
 
 
 def test_a_branch_that_is_not_protected_is_not_held(

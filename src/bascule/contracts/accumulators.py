@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import reduce
 from typing import Any
 
-State = tuple[Any, ...]
+from bascule.contracts.facts import State, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,15 @@ class Accumulator:
         columns: SQL aggregates over a relation named `t`; their values are a part's state.
         merge: two states as one.
         finish: the number of a state; None when there was nothing to measure.
+        told: gives the state where the metadata of files say it.
+        each: a column and a condition on its value alone, when it counts the rows that meet the condition.
     """
 
     columns: tuple[str, ...]
     merge: Callable[[State, State], State]
     finish: Callable[[State], Any]
+    told: Told | None = None
+    each: tuple[str, str] | None = None
 
     @property
     def empty(self) -> State:
@@ -39,19 +43,25 @@ class Accumulator:
         return self.finish(reduce(self.merge, states, self.empty))
 
 
-def count(condition: str | None) -> Accumulator:
-    """The number of rows, or of those for which a condition is true."""
+def count(condition: str | None, told: Told | None = None, of: str | None = None) -> Accumulator:
+    """The number of rows, or of those for which a condition is true.
+
+    Args:
+        of: the column, as it stands in the condition, when that looks at its value and at nothing else.
+    """
     text = f"count_if({condition})" if condition else "count(*)"
-    return Accumulator((text,), _added, lambda state: int(state[0] or 0))
+    each = (of, condition) if of and condition else None
+    return Accumulator((text,), _added, lambda state: int(state[0] or 0), told, each)
 
 
-def extreme(function: str, value: str, where: str | None) -> Accumulator:
+def extreme(function: str, value: str, where: str | None, told: Told | None = None) -> Accumulator:
     """The least (`min`) or the greatest (`max`) value, as DuckDB returns it."""
     choose = min if function == "min" else max
     return Accumulator(
         (f"{function}({value}){_filter(where)}",),
         lambda a, b: (_either(choose, a[0], b[0]),),
         lambda state: state[0],
+        told,
     )
 
 

@@ -6,8 +6,9 @@ import faulthandler
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
@@ -22,16 +23,10 @@ _GRACE = 10.0
 
 def main() -> None:
     """Read what to call, call it, and say what it said."""
-    into, out = _channels()
-    asked, _ = receive(into)
-    # When the one that asked is gone, nobody else ends this; not even code that never lets Python's lock go stops it.
-    faulthandler.dump_traceback_later(asked["seconds"] + _GRACE, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    lock = threading.Lock()
+    asked, talk, out = begin()
 
     def answer(query: str) -> pa.Table:
-        with lock:
-            send(out, {"query": query})
-            said, found = receive(into)
+        said, found = talk({"query": query})
         if "error" in said:
             raise duckdb.Error(said["error"])
         return found
@@ -43,6 +38,22 @@ def main() -> None:
         send(out, {"refused": error.message})
     else:
         send(out, {"failing": said.failing, "text": said.text}, said.rows)
+
+
+def begin() -> tuple[dict[str, Any], Callable[[dict[str, Any]], tuple[dict[str, Any], pa.Table | None]], IO[bytes]]:
+    """Return what to call, what asks the one who wants it called, and where to say what was said."""
+    into, out = _channels()
+    asked, _ = receive(into)
+    # When the one that asked is gone, nobody else ends this; not even code that never lets Python's lock go stops it.
+    faulthandler.dump_traceback_later(asked["seconds"] + _GRACE, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    lock = threading.Lock()
+
+    def talk(message: dict[str, Any]) -> tuple[dict[str, Any], pa.Table | None]:
+        with lock:
+            send(out, message)
+            return receive(into)
+
+    return asked, talk, out
 
 
 def _channels() -> tuple[IO[bytes], IO[bytes]]:

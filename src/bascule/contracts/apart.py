@@ -25,6 +25,9 @@ from bascule.contracts.sql import error_text
 from bascule.errors import InputError
 
 ALONE = "bascule.contracts.alone"
+
+# Answers what a process asks: a message and a table for one of its messages. What it raises ends the process.
+Answer = Callable[[dict[str, Any]], tuple[dict[str, Any], pa.Table | None]]
 _LAST_WORDS = 2.0
 
 
@@ -40,32 +43,64 @@ def apart(name: str, folder: Path, seconds: float) -> Callable[[Rows], Said]:
     """
 
     def check(rows: Rows) -> Said:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", ALONE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # a group of its own: all that it starts ends with it
-        )
-        with _Watch(process, rows, seconds) as watch:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            asked = {"name": name, "folder": str(folder), "seconds": seconds}
+        def answer(message: dict[str, Any]) -> tuple[dict[str, Any], pa.Table | None]:
             try:
-                send(process.stdin, {**asked, "table": rows.table, "columns": rows.columns})
-                said = _converse(process.stdin, process.stdout, rows)
-            except (EOFError, OSError) as error:
-                if not watch.over:
-                    code = process.wait()
-                    raise InputError(f"{name} ended its process with code {code} before it answered") from error
-                said = None
-        if said is None or watch.over:
-            raise Overran(
-                f"{name} did not answer within {seconds:g} s",
-                hint="Let it look at fewer rows, or give it more time: time_limit of [checks] in bascule.toml.",
-            )
-        return said
+                return {}, rows.sql(message["query"])
+            except duckdb.Error as error:
+                return {"error": error_text(error)}, None
+
+        asked = {"name": name, "folder": str(folder), "table": rows.table, "columns": rows.columns}
+        message, table = ask(ALONE, asked, seconds, answer, rows.interrupt)
+        if "refused" in message:
+            raise InputError(message["refused"])
+        return Said(message["failing"], message["text"], table)
 
     return check
+
+
+def ask(
+    module: str, asked: dict[str, Any], seconds: float, answer: Answer, interrupt: Callable[[], None]
+) -> tuple[dict[str, Any], pa.Table | None]:
+    """Return what a function says that a process of its own calls.
+
+    Args:
+        module: what the process runs; see `alone`.
+        asked: what it is told: `name` and `folder` of the function, and what else it needs.
+        seconds: how long it may take, imports and queries included.
+        answer: answers what it asks meanwhile, the messages with `query`.
+        interrupt: ends what `answer` does, from another thread.
+
+    Raises:
+        Overran: it did not answer in time; its process and those that it started are gone.
+        InputError: it ended without an answer.
+    """
+    name = asked["name"]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # a group of its own: all that it starts ends with it
+    )
+    said = None
+    with _Watch(process, interrupt, seconds) as watch:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            send(process.stdin, {**asked, "seconds": seconds})
+            said = _converse(process.stdin, process.stdout, answer)
+        except (EOFError, OSError) as error:
+            if not watch.over:
+                code = process.wait()
+                raise InputError(f"{name} ended its process with code {code} before it answered") from error
+        except KeyboardInterrupt:  # so is a query told that was interrupted
+            if not watch.over:
+                raise
+    if said is None or watch.over:
+        raise Overran(
+            f"{name} did not answer within {seconds:g} s",
+            hint="Let it look at fewer rows, or give it more time: time_limit of [checks] in bascule.toml.",
+        )
+    return said
 
 
 def send(stream: IO[bytes], message: dict[str, Any], table: pa.Table | None = None) -> None:
@@ -96,21 +131,13 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], pa.Table | None]:
     return message, pa.ipc.open_stream(payload).read_all() if payload else None
 
 
-def _converse(into: IO[bytes], out: IO[bytes], rows: Rows) -> Said:
+def _converse(into: IO[bytes], out: IO[bytes], answer: Answer) -> tuple[dict[str, Any], pa.Table | None]:
     """Answer a check's queries until it says what it found."""
     while True:
         message, table = receive(out)
-        if "query" in message:
-            try:
-                found = rows.sql(message["query"])
-            except duckdb.Error as error:
-                send(into, {"error": error_text(error)})
-            else:
-                send(into, {}, found)
-        elif "refused" in message:
-            raise InputError(message["refused"])
-        else:
-            return Said(message["failing"], message["text"], table)
+        if "query" not in message:
+            return message, table
+        send(into, *answer(message))
 
 
 class _Watch:
@@ -120,9 +147,9 @@ class _Watch:
         over: whether the time was over.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], rows: Rows, seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], interrupt: Callable[[], None], seconds: float) -> None:
         self.over = False
-        self._process, self._rows, self._seconds = process, rows, seconds
+        self._process, self._interrupt, self._seconds = process, interrupt, seconds
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -149,7 +176,7 @@ class _Watch:
         self._kill()
         # Again and again: a query that begins just now has not noticed the first.
         while True:
-            self._rows.interrupt()
+            self._interrupt()
             if self._left.wait(0.1):
                 return
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
-from bascule.contracts import accumulators, checks
+from bascule.contracts import accumulators, checks, facts
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.checks import Aggregate, Check, RowRule, Scalar
 from bascule.contracts.distribution import Distance, Outlying
 from bascule.contracts.families import Family, family_of
-from bascule.contracts.narrow import Counted, Distinct, Narrow, Quantile, Surplus
+from bascule.contracts.narrow import Counted, Distinct, Narrow, Surplus
+from bascule.contracts.quantiles import Quantile
 from bascule.contracts.sql import literal, quoted, value_of
 
 Types = Mapping[str, str]
 
 _NUMERIC = frozenset[Family]({"integer", "number", "empty"})
 _WHOLE = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"))
+_HASHED = frozenset[Family]({"integer", "number", "string", "boolean", "date", "timestamp"})
 _TIMES = frozenset[Family]({"date", "timestamp", "time", "string", "empty"})
 
 
@@ -118,12 +121,33 @@ def compile_check(check: Check, relation: str, types: Types, existing: str | Non
         case _:
             bad = bad_rows(rule, types)
             failing = f"{where} AND ({bad})" if where else bad
+            told, of = (None, None) if where else (_told(rule, types), _alone(rule, types))
 
             def rows(source: str) -> str:
                 return f"SELECT * FROM {source} AS t WHERE {failing}"
 
-            value = accumulators.count(failing)
+            value = accumulators.count(failing, told, of)
             return Measured(check, total, value, failing=rows(relation), failing_in=rows, bad=failing)
+
+
+def _told(rule: RowRule, types: Types) -> facts.Told | None:
+    """What metadata say of how many rows break a rule."""
+    match rule:
+        case checks.NotNull():
+            return facts.missing(rule.column)
+        case checks.Between():
+            return facts.within(rule, types[rule.column])
+        case _:
+            return None
+
+
+def _alone(rule: RowRule, types: Types) -> str | None:
+    """The column of texts whose value alone a rule looks at, at a cost: few different ones are worth a look each."""
+    match rule:
+        case checks.OneOf() | checks.NoneOf() | checks.Matches() | checks.Length():
+            return f"t.{quoted(rule.column)}" if family_of(types[rule.column]) == "string" else None
+        case _:
+            return None
 
 
 def bad_rows(rule: RowRule, types: Types) -> str:
@@ -187,7 +211,9 @@ def _aggregate(check: Check, rule: Aggregate, types: Types, where: str | None, t
     decimal = kind.upper().startswith("DECIMAL")
     match rule.function:
         case "min" | "max":
-            return Measured(check, total, value=accumulators.extreme(rule.function, f"CAST({number} AS DOUBLE)", where))
+            told = None if where else facts.end(rule.column, rule.function, _double)
+            asked = accumulators.extreme(rule.function, f"CAST({number} AS DOUBLE)", where, told)
+            return Measured(check, total, value=asked)
         case "sum":
             summed = accumulators.exact_total if decimal else accumulators.total
             return Measured(check, total, value=summed(number, where))
@@ -199,8 +225,12 @@ def _aggregate(check: Check, rule: Aggregate, types: Types, where: str | None, t
             return Measured(check, total, narrow=_distinct([rule.column], types, where, few=True))
         case "median" | "quantile":
             present = _present([value], where)
-            rows = accumulators.count(present)
+            rows = _rows([rule.column], present, where)
             return Measured(check, total, narrow=Quantile(f"CAST({value} AS DOUBLE)", present, rule.at, rows))
+
+
+def _double(value: Any) -> float:
+    return float(value) + 0.0  # both zeros are one value
 
 
 def _present(values: Sequence[str], where: str | None) -> str:
@@ -212,8 +242,19 @@ def _distinct(columns: Sequence[str], types: Types, where: str | None, *, few: b
     present = _present(values, where)
     extent = None
     if len(columns) == 1 and types[columns[0]].upper() in _WHOLE:
-        extent = (accumulators.extreme("min", values[0], where), accumulators.extreme("max", values[0], where))
-    return Distinct(tuple(values), present, accumulators.count(present), extent, few)
+        low, high = (None if where else facts.end(columns[0], which) for which in ("min", "max"))
+        extent = (
+            accumulators.extreme("min", values[0], where, low),
+            accumulators.extreme("max", values[0], where, high),
+        )
+    hashed = all(family_of(types[column]) in _HASHED for column in columns)
+    return Distinct(tuple(values), present, _rows(columns, present, where), extent, few, hashed)
+
+
+def _rows(columns: Sequence[str], present: str, where: str | None) -> Accumulator:
+    """Counts the rows that have a value in each of some columns."""
+    told = facts.present(columns[0]) if len(columns) == 1 and where is None else None
+    return accumulators.count(present, told)
 
 
 def _unique(
@@ -250,7 +291,7 @@ def _occurring(rule: checks.Contains, types: Types, where: str | None) -> Accumu
         same = f"{listed[0]} = {listed[1]}" if listed else f"t.{quoted(rule.column)} IS NULL"
         columns.append(f"count_if({same} AND {where})" if where else f"count_if({same})")
 
-    def merge(a: accumulators.State, b: accumulators.State) -> accumulators.State:
+    def merge(a: facts.State, b: facts.State) -> facts.State:
         return tuple((x or 0) + (y or 0) for x, y in zip(a, b, strict=True))
 
     return Accumulator(tuple(columns), merge, lambda state: sum(not number for number in state))
@@ -274,7 +315,7 @@ def compile_outliers(check: Check, rule: checks.Outliers, types: Types, referenc
     where = _condition(check)
     plain = value_of(rule.column, types[rule.column])
     present = _present([plain], where)
-    rows = accumulators.count(present)
+    rows = _rows([rule.column], present, where)
     narrow = Outlying(f"CAST({plain} AS DOUBLE)", present, rule.fences, rows, reference)
     return Measured(check, accumulators.count(where), narrow=narrow)
 

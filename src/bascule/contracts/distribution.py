@@ -13,8 +13,9 @@ from typing import Any
 
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.checks import Measure
-from bascule.contracts.narrow import Quantile, World
+from bascule.contracts.narrow import World
 from bascule.contracts.parts import measure_of
+from bascule.contracts.quantiles import Quantile
 from bascule.contracts.sql import literal
 
 DECILES = 10

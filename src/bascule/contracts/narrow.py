@@ -1,22 +1,20 @@
-"""Measures that take a narrow query of their own: distinct values and exact quantiles, also grown by an append alone.
+"""Measures that take a narrow query of their own: distinct values, also grown by an append alone.
 
 How many distinct values there are does not merge, but grows: those of the old rows are known, and only the few new
-ones are looked for among them. A quantile is found between two pivots that enclose it: how many values lie below, and
-which lie between, merges.
+ones are looked for among them.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import duckdb
+import numpy as np
 
 from bascule.contracts.accumulators import Accumulator
-from bascule.contracts.parts import LABEL, Memory, Parts, measure_of
+from bascule.contracts.parts import Memory, Parts, measure_of
 from bascule.contracts.scanning import REST, Scan
 from bascule.errors import InputError
 
@@ -25,8 +23,9 @@ BITS_PER_ROW = 64
 MOST_FEW = 4096  # a part with no more distinct values than this keeps them, as hashes
 KEPT_SETS = 4
 SAMPLED = 100_000
-MANY_ROWS = 1_000_000  # below, an exact quantile costs less than its state
-WINDOW = 5_000
+LEAST_HASHED = 100_000  # rows; below, one query is over sooner
+MOST_HASHED = 200_000_000
+HASHED_AT_ONCE = 1 << 24  # their hashes are 128 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +137,7 @@ class Distinct:
             bits, which costs no hash table.
         rows: how many rows take part.
         few: that there are few is to be expected: then each part keeps them.
+        hashed: values that are alike have one hash, so that rows with different hashes have different values.
     """
 
     values: tuple[str, ...]
@@ -145,6 +145,7 @@ class Distinct:
     rows: Accumulator
     extent: tuple[Accumulator, Accumulator] | None = None
     few: bool = False
+    hashed: bool = False
 
     @property
     def needs(self) -> tuple[Accumulator, ...]:
@@ -214,7 +215,27 @@ class Distinct:
             bits = self._bits(world, *self.extent)
             if bits is not None:
                 return bits
+        if self.hashed and not self.few and self._all_differ(world):
+            return int(world.scan.value(self.rows))
         return int(world.one(self.text(world.relation)))
+
+    def _all_differ(self, world: World) -> bool:
+        """Whether the hashes of all rows differ: then their values do. Two that are alike say nothing.
+
+        Sorted numbers cost a fifth of a hash table over the values; of many rows they are sorted share by share.
+        """
+        rows = int(world.scan.value(self.rows))
+        if not LEAST_HASHED <= rows <= MOST_HASHED:
+            return False
+        hashes = f"SELECT hash({', '.join(self.values)}) AS h FROM {world.relation} AS t WHERE {self.present}"
+        shares = -(-rows // HASHED_AT_ONCE)
+        for share in range(shares):
+            some = f"SELECT h FROM ({hashes}) AS q WHERE h % {shares} = {share}" if shares > 1 else hashes
+            found = np.asarray(world.connection.execute(some).fetchnumpy()["h"])
+            found.sort()
+            if bool(np.any(found[1:] == found[:-1])):
+                return False
+        return True
 
     def _bits(self, world: World, least: Accumulator, most: Accumulator) -> int | None:
         rows, low, high = world.scan.value(self.rows), world.scan.value(least), world.scan.value(most)
@@ -291,132 +312,3 @@ class Surplus:
         if self.existing is not None:
             fresh -= int(world.one(self.keys.known(world.relation, self.existing)))
         return int(world.scan.value(self.keys.rows)) - fresh
-
-
-@dataclass(frozen=True, slots=True)
-class Quantile:
-    """The value below which a share of the values lies, interpolated as `quantile_cont` does.
-
-    Attributes:
-        value: SQL of the value, a double.
-        present: the condition for a row to take part; it implies that the value is not NULL.
-        at: the share, 0 to 1.
-        rows: how many rows take part.
-    """
-
-    value: str
-    present: str
-    at: float
-    rows: Accumulator
-
-    @property
-    def needs(self) -> tuple[Accumulator, ...]:
-        """The row count."""
-        return (self.rows,)
-
-    def text(self, relation: str) -> str:
-        """The query over all rows."""
-        answer = f"CAST(quantile_cont(v, {self.at!r}) AS DOUBLE)"
-        return f"SELECT {answer} FROM ({self._values(relation)}) AS q"
-
-    def measure(self, world: World) -> float | None:
-        """The quantile: from what parts keep between two pivots, when those still enclose it."""
-        rows = int(world.scan.value(self.rows))
-        if not world.incremental or rows < MANY_ROWS:
-            found: float | None = world.one(self.text(world.relation))
-            return found
-        place = (world.parts.scope, measure_of("pivots", self.value, self.present, repr(self.at)))
-        pivots = world.memory.load([place[0]], [place[1]]).get(place)
-        told = self._between(world, rows, pivots) if pivots else None
-        if told is None:
-            pivots = self._pivots(world, rows)
-            if pivots is None:
-                found = world.one(self.text(world.relation))
-                return found
-            world.memory.keep(place[0], {place: pivots})
-            told = self._between(world, rows, pivots)
-        return told if told is not None else world.one(self.text(world.relation))
-
-    def _values(self, relation: str, between: Sequence[float] | None = None) -> str:
-        more = f" AND {self.value} BETWEEN {_double(between[0])} AND {_double(between[1])}" if between else ""
-        return f"SELECT CAST({self.value} AS DOUBLE) AS v FROM {relation} AS t WHERE {self.present}{more}"
-
-    def _pivots(self, world: World, rows: int) -> list[float] | None:
-        """Two values that enclose the quantile closely; None when a sample did not find it."""
-        share = min(100.0, 100 * SAMPLED / rows)
-        sample = f"SELECT v FROM ({self._values(world.relation)}) AS q USING SAMPLE {share:.6f}% (system, 7)"
-        ends = f"[{max(0.0, self.at - 0.02)!r}, {min(1.0, self.at + 0.02)!r}]"
-        wide = world.one(f"SELECT quantile_disc(v, {ends}) FROM ({sample}) AS q")
-        if not wide:
-            return None
-        low = -math.inf if self.at <= 0.02 else wide[0]
-        high = math.inf if self.at >= 0.98 else wide[1]
-        below = world.one(f"SELECT count_if(v < {_double(low)}) FROM ({self._values(world.relation)}) AS q")
-        inside = world.one(f"SELECT count(*) FROM ({self._values(world.relation, (low, high))}) AS q")
-        rank = self.at * (rows - 1) - below
-        if not 0 <= rank <= inside - 1:
-            return None
-        wanted = [max(0.0, (rank - WINDOW) / inside), min(1.0, (rank + WINDOW) / inside)]
-        found = world.one(
-            f"SELECT quantile_disc(v, {wanted!r}) FROM ({self._values(world.relation, (low, high))}) AS q"
-        )
-        return [float(found[0]), float(found[1])]
-
-    def _between(self, world: World, rows: int, pivots: Sequence[float]) -> float | None:
-        """The quantile, if it lies between two pivots: from the values there, and how many are below."""
-        measure = measure_of("window", self.value, self.present, repr(list(pivots)))
-        known = {part: found for (part, _), found in world.memory.load(world.parts.ids, [measure]).items()}
-        lacking = [part for part in world.parts.ids if part not in known]
-        fresh = self._windows(world, lacking, pivots)
-        world.memory.keep(world.parts.scope, {(part, measure): found for part, found in fresh.items()})
-        windows = [*known.values(), *fresh.values()]
-        if world.parts.rest is not None:
-            windows.append(self._window(world, world.parts.rest, pivots))
-        return _at_rank(self.at * (rows - 1), windows)
-
-    def _windows(self, world: World, ids: Sequence[str], pivots: Sequence[float]) -> Mapping[str, list[Any]]:
-        if len(ids) < 2:
-            return {part: self._window(world, world.parts.relation([part]), pivots) for part in ids}
-        relation, labels = world.parts.labelled(ids)
-        source = f"FROM {relation} AS t WHERE {self.present}"
-        below = f"SELECT {LABEL}, count_if({self.value} < {_double(pivots[0])}) {source} GROUP BY 1"
-        inside = f"{source} AND {self.value} BETWEEN {_double(pivots[0])} AND {_double(pivots[1])} GROUP BY 1, 2"
-        found: dict[str, list[Any]] = {part: [0, [], []] for part in ids}
-        for label, number in world.connection.execute(below).fetchall():
-            found[labels[label]][0] = int(number or 0)
-        values = f"SELECT {LABEL}, CAST({self.value} AS DOUBLE), count(*) {inside}"
-        for label, value, number in world.connection.execute(values).fetchall():
-            found[labels[label]][1].append(value)
-            found[labels[label]][2].append(number)
-        return found
-
-    def _window(self, world: World, relation: str, pivots: Sequence[float]) -> list[Any]:
-        below = world.one(f"SELECT count_if(v < {_double(pivots[0])}) FROM ({self._values(relation)}) AS q")
-        query = f"SELECT v, count(*) FROM ({self._values(relation, pivots)}) AS q GROUP BY 1"
-        rows = world.connection.execute(query).fetchall()
-        return [int(below or 0), [row[0] for row in rows], [row[1] for row in rows]]
-
-
-def _at_rank(place: float, windows: Iterable[Sequence[Any]]) -> float | None:
-    """The value at a place between two ranks; None when one of the two lies in no window."""
-    below, counts = 0, Counter[float]()
-    for start, values, numbers in windows:
-        below += start
-        for value, number in zip(values, numbers, strict=True):
-            counts[value] += number
-    first = math.floor(place)
-    low = high = None
-    for value in sorted(counts):
-        after = below + counts[value]
-        if low is None and below <= first < after:
-            low = value
-        if below <= math.ceil(place) < after:
-            high = value
-        below = after
-    if low is None or high is None:
-        return None
-    return low if low == high else low + (place - first) * (high - low)
-
-
-def _double(value: float) -> str:
-    return f"'{value!r}'::DOUBLE"

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
+from bascule.contracts.facts import Facts
+
 LABEL = "__file"  # names the part that a row belongs to
 
 
@@ -34,6 +36,10 @@ class Parts(Protocol):
 
     def rows(self, ids: Collection[str]) -> int:
         """How many rows some parts have."""
+        ...
+
+    def facts(self, part: str) -> Facts | None:
+        """What is known of a part without reading it; None when nothing is."""
         ...
 
     def relation(self, ids: Collection[str]) -> str:
@@ -125,6 +131,10 @@ class Whole:
     def rows(self, ids: Collection[str]) -> int:
         """There are no parts."""
         return 0
+
+    def facts(self, part: str) -> Facts | None:
+        """There are no parts."""
+        return None
 
     def relation(self, ids: Collection[str]) -> str:
         """There are no parts."""

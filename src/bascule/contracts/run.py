@@ -23,7 +23,7 @@ from bascule.contracts.parts import Memory, NoMemory, Noting, Parts, Whole, meas
 from bascule.contracts.plan import ROWS, Plan, Related, make_plan
 from bascule.contracts.renames import Lookalike, find_renames
 from bascule.contracts.report import CheckResult, Report
-from bascule.contracts.scanning import Scan
+from bascule.contracts.scanning import Scan, told
 from bascule.contracts.sql import columns_of, error_text, quoted, rows_of
 from bascule.contracts.words import expected_text, observed_count, observed_value
 from bascule.errors import BasculeError, InputError
@@ -100,7 +100,8 @@ def explain(
     if parts is None or memory is None or not parts.ids:
         return plan.text()
     stable = {measure_of(*a.columns) for item in plan.measured if item.stable for a in item.scanned}
-    known = memory.load(parts.ids, stable)
+    items = [a for item in plan.measured if item.stable for a in item.scanned]
+    known = memory.load(parts.ids, stable) | told(parts, items)
     ready = [part for part in parts.ids if all((part, measure) in known for measure in stable)]
     rows, fresh = parts.rows(parts.ids), parts.rows([part for part in parts.ids if part not in set(ready)])
     lines = [

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
@@ -28,7 +28,9 @@ from bascule.features.association import Floats, strength
 from bascule.features.columns import body, describe, first_line, quoted
 from bascule.features.definitions import SEPARATOR, FeatureSet
 from bascule.features.point_in_time import training_rows
-from bascule.features.probing import Probing, future_findings, outcome_findings, request_findings
+
+if TYPE_CHECKING:  # it parses SQL: who examines nothing need not load a parser
+    from bascule.features.probing import Probing
 
 SAMPLE = 20_000
 FEWEST = 200
@@ -111,6 +113,8 @@ def leak_report(
     """
     at = prediction_time or feature_set.prediction_time or None
     _check_times(connection, rows_sql, at, label_time)
+    from bascule.features.probing import Probing, future_findings, outcome_findings, request_findings
+
     probing = Probing(connection, feature_set, body(rows_sql), label, at, label_time, tuple(outcomes))
     _check_outcomes(probing)
     findings, unexamined = [], []

@@ -4,11 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from bascule.lake.iceberg import scans
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg import bounds, scans
+from bascule.lake.iceberg.datafiles import DataFile, is_own
 from bascule.lake.iceberg.tables import Table
 from bascule.store import digest_of
+
+SAID = ("null_value_counts", "nan_value_counts", "lower_bounds", "upper_bounds")
+NUMBERS = frozenset({"int", "long", "float", "double"})
+
+
+class FileFacts:
+    """What a manifest says of the rows of a data file that Bascule wrote: its counts are exact, its ends are met.
+
+    Attributes:
+        rows: how many there are.
+    """
+
+    def __init__(self, table: Table, file: DataFile) -> None:
+        self.rows = file.rows
+        self._kinds = {f["name"]: (f["id"], f["type"]) for f in table.schema["fields"]}
+        self._said = {which: {p["key"]: p["value"] for p in file.record.get(which) or ()} for which in SAID}
+
+    def missing(self, column: str) -> int | None:
+        """How many rows have no value of a column, NaN being none; None when it is not told."""
+        number, kind = self._kinds.get(column, (-1, ""))
+        nulls, nans = self._of("null_value_counts", number), self._of("nan_value_counts", number)
+        if nulls is None or (nans is None and kind in ("float", "double")):
+            return None
+        return int(nulls) + int(nans or 0)
+
+    def ends(self, column: str) -> tuple[Any, Any] | None:
+        """The least and the greatest number; a pair of None when there is none, None when it is not told."""
+        number, kind = self._kinds.get(column, (-1, ""))
+        if not isinstance(kind, str) or not (kind in NUMBERS or kind.startswith("decimal")):
+            return None
+        if self.missing(column) == self.rows:
+            return None, None
+        low, high = self._of("lower_bounds", number), self._of("upper_bounds", number)
+        return None if low is None or high is None else (bounds.decode(kind, low), bounds.decode(kind, high))
+
+    def _of(self, which: str, number: int) -> Any:
+        return self._said[which].get(number)
 
 
 class FileParts:
@@ -49,6 +87,10 @@ class FileParts:
     def rows(self, ids: Collection[str]) -> int:
         """How many rows some parts have."""
         return sum(self._files[part].rows for part in ids)
+
+    def facts(self, part: str) -> FileFacts | None:
+        """What a manifest says of a part; None of a file that Bascule did not write."""
+        return FileFacts(self._table, self._files[part]) if is_own(self._files[part].record) else None
 
     def relation(self, ids: Collection[str]) -> str:
         """Text usable after FROM with the rows of some parts."""

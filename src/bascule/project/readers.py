@@ -16,7 +16,6 @@ from bascule.contracts import Contract
 from bascule.contracts.checks import References
 from bascule.delivery.traffic import needed
 from bascule.errors import BasculeError
-from bascule.features.lineage import columns_read
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Session
@@ -83,6 +82,8 @@ def readers(
 
 
 def _reads(sql: str, columns: Columns) -> frozenset[tuple[str, str]]:
+    from bascule.features.lineage import columns_read  # reads SQL: what only lands needs no parser
+
     found = columns_read(sql, columns)
     if found is not None:
         return frozenset((table.strip('"'), column) for table, column in found)

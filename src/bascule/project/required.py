@@ -7,19 +7,22 @@ together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 from sqlalchemy import insert
 
 from bascule.catalog import new_id, now
 from bascule.catalog.schema import check_results
+from bascule.contracts.apart import ask
 from bascule.contracts.render import table as drawn
-from bascule.errors import BasculeError, CheckFailed, InputError
-from bascule.functions import load_function
+from bascule.durations import parse_duration
+from bascule.errors import CheckFailed, InputError, NotFound
 from bascule.history import Change, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Session
@@ -33,8 +36,13 @@ SHOWN = 5
 WIDTH = 100
 
 
+CALLEE = "bascule.project.callee"
+
+
 class MergedState:
     """What a check may look at: the state that would land, which no branch has yet.
+
+    A function sees it from a process of its own (`callee.State`).
 
     Attributes:
         into: the branch that it would land on.
@@ -45,6 +53,7 @@ class MergedState:
         self.into = into
         self.changes: tuple[Change, ...] = staged.changes
         self._workspace, self._staged = workspace, staged
+        self._asked: Session | None = None
 
     def read(self, path: str) -> Object | None:
         """Return the object at a path, such as `tables/flights`, or None."""
@@ -59,7 +68,18 @@ class MergedState:
         self._staged.depend("tables/")
         overlay = {change.path: change.after for change in self.changes}
         with Session(self._workspace, self._staged.target.id, overlay=overlay) as session:
-            return session.arrow(query)
+            self._asked = session
+            try:
+                return session.arrow(query)
+            finally:
+                self._asked = None
+
+    def interrupt(self) -> None:
+        """End the query that runs, from another thread."""
+        session = self._asked
+        if session is not None:
+            with suppress(duckdb.ConnectionException):  # it was closed meanwhile
+                session.connection.interrupt()
 
 
 @dataclass(frozen=True)
@@ -70,17 +90,20 @@ class Required:
         folder: where its files and modules lie.
         names: `FILE.sql` or `module:function`, in their order.
         approvals: how many people must approve a version that would be in production.
+        seconds: how long one function may take.
     """
 
     folder: Path
     names: Sequence[str]
     approvals: int = 0
+    seconds: float = 120.0
 
     @classmethod
     def of(cls, project: ProjectFile) -> Required | None:
         """Return what a project requires; None when that is nothing."""
         checks, approvals = project.merge.checks, project.gates.approvals
-        return cls(project.folder, checks, approvals) if checks or approvals else None
+        seconds = parse_duration(project.checks.time_limit) / 1e6
+        return cls(project.folder, checks, approvals, seconds) if checks or approvals else None
 
 
 def required_of(place: Place) -> Required | None:
@@ -113,7 +136,7 @@ def check_required(
         return ()
     _check_approved(workspace, required.approvals, staged, refused)
     state = MergedState(workspace, staged, into)
-    results = [(name, *_result(name, required.folder, state)) for name in required.names]
+    results = [(name, *_result(name, required, state)) for name in required.names]
     if results:
         _keep(workspace, results, staged.source.id, into, run)
     failed = [(name, said, rows) for name, said, rows in results if said]
@@ -142,12 +165,12 @@ def _in_production(model: Object | None) -> int | None:
     return found
 
 
-def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table | None]:
+def _result(name: str, required: Required, state: MergedState) -> tuple[str, pa.Table | None]:
     """Return what a check said against the state ("" for nothing), and its failing rows."""
     if name.endswith(".sql"):
-        said: Any = _asked(name, folder, state)
+        said: Any = _asked(name, required.folder, state)
     else:
-        said = _called(name, folder, state)
+        said = _called(name, required, state)
     if said is None or said is True:
         return "", None
     if isinstance(said, pa.Table):
@@ -157,7 +180,7 @@ def _result(name: str, folder: Path, state: MergedState) -> tuple[str, pa.Table 
     if said is False:
         return "it does not hold", None
     raise InputError(
-        f"The check {name!r} returned {type(said).__name__} {str(said)[:60]!r}.",
+        f"The check {name!r} returned {said.text if isinstance(said, _Other) else repr(said)}.",
         hint="Return None when all is well, else a sentence that says what is not, or an Arrow table of failing rows.",
     )
 
@@ -172,17 +195,32 @@ def _asked(name: str, folder: Path, state: MergedState) -> pa.Table:
         ) from error
 
 
-def _called(name: str, folder: Path, state: MergedState) -> Any:
-    function = load_function(name, folder)
-    try:
-        return function(state)
-    except BasculeError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"The check {name!r} failed: {type(error).__name__}: {error}.",
-            hint="It is called with the merged state, which has changes, read(path) and sql(query).",
-        ) from error
+@dataclass(frozen=True)
+class _Other:
+    """What a function returned that means nothing, by its type and its text."""
+
+    text: str
+
+
+def _called(name: str, required: Required, state: MergedState) -> Any:
+    """Return what a function says; it runs in a process of its own, which ends when its time is over."""
+
+    def answer(message: dict[str, Any]) -> tuple[dict[str, Any], pa.Table | None]:
+        try:
+            if message["kind"] == "sql":
+                return {}, state.sql(message["query"])
+            return {"object": state.read(message["query"])}, None
+        except InputError as error:
+            return {"error": error.message, "hint": error.hint, "absent": isinstance(error, NotFound)}, None
+
+    changes = msgspec.to_builtins(state.changes)
+    asked = {"name": name, "folder": str(required.folder), "into": state.into, "changes": changes}
+    said, table = ask(CALLEE, asked, required.seconds, answer, state.interrupt)
+    if "refused" in said:
+        raise (CheckFailed if said["failed"] else InputError)(said["refused"], hint=said["hint"])
+    if said["kind"] == "table":
+        return table
+    return said["said"] if said["kind"] == "plain" else _Other(said["said"])
 
 
 def _sample(rows: pa.Table | None) -> list[str]:

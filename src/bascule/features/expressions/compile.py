@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -13,37 +13,13 @@ from sqlglot.errors import SqlglotError
 from bascule.errors import InputError, suggestion
 from bascule.features.columns import FLOATS, INTEGERS, family, same_name
 from bascule.features.expressions.casts import CASTS
+from bascule.features.expressions.expression import Expression, Input, Run, Values
 from bascule.features.expressions.functions import CALLS, FUNCTIONS, SUPPORTED
 from bascule.features.expressions.operators import OPERATORS
 from bascule.features.expressions.scalars import bigint, finite, naive
-from bascule.features.expressions.terms import Compile, Handler, Misuse, Run, Term, Values, finite_sql, misuse_error
+from bascule.features.expressions.terms import Compile, Handler, Misuse, Term, finite_sql, misuse_error
 
 HANDLERS: dict[type[exp.Expr], Handler] = {**OPERATORS, **FUNCTIONS, **CASTS}
-
-
-class Input(NamedTuple):
-    """What a name in an expression stands for: a DuckDB type, a place in the slots, and SQL."""
-
-    type: str
-    slot: int
-    sql: str
-
-
-class Expression(NamedTuple):
-    """A compiled expression.
-
-    Attributes:
-        type: DuckDB type of the answer: BOOLEAN, BIGINT, DOUBLE, VARCHAR or TIMESTAMP (UTC).
-        sql: the same as DuckDB SQL over the inputs' SQL.
-        run: the answer for one sequence of slots; None is NULL, times have no zone. It never raises for values of the
-            inputs' types.
-        names: the inputs that it reads.
-    """
-
-    type: str
-    sql: str
-    run: Run
-    names: tuple[str, ...]
 
 
 def compile_expression(text: str, inputs: Mapping[str, Input], where: str) -> Expression:

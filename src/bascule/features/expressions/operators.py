@@ -9,13 +9,12 @@ from typing import Any
 from sqlglot import exp
 
 from bascule.features.expressions import scalars as f
+from bascule.features.expressions.expression import Run, Values
 from bascule.features.expressions.terms import (
     Compile,
     Handler,
     Misuse,
-    Run,
     Term,
-    Values,
     as_type,
     call1,
     call2,

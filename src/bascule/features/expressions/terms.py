@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 from sqlglot import exp
 
 from bascule.errors import InputError
-
-Values = Sequence[Any]
-Run = Callable[[Values], Any]
+from bascule.features.expressions.expression import Run, Values
 
 
 class Term(NamedTuple):

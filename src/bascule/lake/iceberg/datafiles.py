@@ -55,10 +55,13 @@ class DataFile:
 def content_of(record: Record) -> str:
     """Return what stands for a data file's content."""
     name = str(record["file_path"]).rpartition("/")[2]
-    digest, _, _ = name.partition("-")
-    if len(digest) == 64 and name.endswith(".parquet"):
-        return digest
-    return f"{name}:{record['file_size_in_bytes']}"
+    return name.partition("-")[0] if is_own(record) else f"{name}:{record['file_size_in_bytes']}"
+
+
+def is_own(record: Record) -> bool:
+    """Tell whether Bascule wrote a data file, and so what is said of it: its name begins with its digest."""
+    name = str(record["file_path"]).rpartition("/")[2]
+    return len(name.partition("-")[0]) == 64 and name.endswith(".parquet")
 
 
 def write(
