@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bascule.catalog import actor
+from bascule.delivery.adopting import adopted
 from bascule.errors import InputError
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
-from bascule.registry.versions import split_name
+from bascule.registry.external import FORMAT
+from bascule.registry.versions import served, split_name
 from bascule.serving.columns import rows_of_arrow
 from bascule.serving.loading import Loader
 from bascule.serving.log.predictions import label
@@ -97,7 +100,12 @@ def _load(place: Place, model: str) -> LoadedModel:
     else:
         name, which = split_name(model.removeprefix("models/"))
     version = get_version(workspace, place.branch, name, which)
-    return Loader(workspace, open_reader(workspace)).load(name, version.version, version.artifact)
+    artifact = version.artifact
+    if version.format == FORMAT:
+        adopted(workspace, place.branch, version, by=actor())
+        entry = workspace.history.get(place.branch, f"models/{name}")["versions"][str(version.version)]
+        artifact = str(served(entry)["artifact"])
+    return Loader(workspace, open_reader(workspace)).load(name, version.version, artifact)
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:

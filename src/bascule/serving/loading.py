@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 from bascule.history import Workspace
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
+from bascule.serving.pickled import PICKLED, PickledRuntime, consented, pickled_runtime
 from bascule.training import unpack_model
 
 
@@ -31,7 +32,7 @@ class Loader:
 
         Raises:
             NotFound: the store does not have the artifact.
-            InputError: the bundle cannot be used.
+            InputError: the bundle cannot be used, or is one of pickles that nobody consented to.
             MissingExtra: the library of its format is not installed.
         """
         key = (name, version, artifact)
@@ -39,5 +40,20 @@ class Loader:
             found = self._models.get(key)
             if found is None or found.unjoined:
                 bundle = unpack_model(self._ws.store.get(artifact))
-                found = self._models[key] = load_model(name, version, bundle, self._reader_of)
+                runtime = None
+                if bundle.format == PICKLED:
+                    runtime = pickled_runtime(self._ws, f"models/{name}@{version}", bundle)
+                found = self._models[key] = load_model(name, version, bundle, self._reader_of, runtime)
         return found
+
+    def ask_consents(self) -> None:
+        """Look again whether consent to every pickle in memory holds; where it does not, nothing answers until it does.
+
+        A catalog that is away changes nothing; whoever calls this tells it.
+        """
+        for model in list(self._models.values()):
+            runtime = model.runtime
+            if isinstance(runtime, PickledRuntime):
+                holds = consented(self._ws, runtime.subject, runtime.digest)
+                if holds != runtime.allowed:
+                    runtime.allowed = holds

@@ -43,6 +43,7 @@ class LoadedModel:
 
     Attributes:
         unjoined: the model has a feature set, but the features were not materialised when it was loaded.
+        runtime: what scores.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
     """
 
@@ -61,9 +62,10 @@ class LoadedModel:
         self.unjoined = joiner is None and bundle.feature_set is not None
         self.sent_plainly = True
         self.numeric = not bundle.signature.categorical()
-        self._runtime = runtime
+        self.runtime = runtime
         self._single = self.task != "multiclass"
-        self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
+        waits = getattr(runtime, "apart", False)
+        self.inline_rows = 0 if waits else JOINED_INLINE_ROWS if joiner else INLINE_ROWS
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
 
     @property
@@ -107,18 +109,23 @@ class LoadedModel:
         values = [rows.columns[name][0] for name in names if name in rows.columns]
         return repr(values) if values else None
 
+    @property
+    def answers(self) -> bool:
+        """Whether it may answer: of a pickle, whether consent to it holds."""
+        return bool(getattr(self.runtime, "allowed", True))
+
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
-        return self._runtime.predict(matrix)
+        return self.runtime.predict(matrix)
 
     @property
     def explains(self) -> bool:
         """Whether the model tells what each input adds to a score."""
-        return getattr(self._runtime, "contributions", None) is not None
+        return getattr(self.runtime, "contributions", None) is not None
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """Return what each input adds to the raw score, and the base last: [rows, outputs, inputs + 1]."""
-        found: np.ndarray = self._runtime.contributions(matrix)  # type: ignore[attr-defined]
+        found: np.ndarray = self.runtime.contributions(matrix)  # type: ignore[attr-defined]
         return found
 
     def _score_numbers(self, rows: Rows) -> list[Output]:
@@ -134,11 +141,11 @@ class LoadedModel:
     def _predict(self, matrix: np.ndarray) -> list[Output]:
         if len(matrix) == 1:
             return [self._predict_one(matrix[0].tolist())]
-        found: list[Output] = self._runtime.predict(matrix).tolist()
+        found: list[Output] = self.runtime.predict(matrix).tolist()
         return found
 
     def _predict_one(self, row: Sequence[float]) -> Output:
-        found = self._runtime.predict_one(row)
+        found = self.runtime.predict_one(row)
         return found[0] if self._single else list(found)
 
     def _are_features(self, columns: Columns) -> bool:
@@ -168,12 +175,15 @@ class LoadedModel:
         return sorted(self.encoder.known | self._beside if brings_inputs else asked)
 
 
-def load_model(name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf) -> LoadedModel:
+def load_model(
+    name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf, runtime: Runtime | None = None
+) -> LoadedModel:
     """Load a version for serving.
 
     Args:
         reader_of: gives a reader for a feature set's JSON, or None when features cannot be joined here; requests then
             bring the model's inputs.
+        runtime: what scores; that of the bundle's format when None.
 
     Raises:
         InputError: the bundle cannot be used.
@@ -184,7 +194,7 @@ def load_model(name: str, version: int, bundle: ModelBundle, reader_of: ReaderOf
         reader = reader_of(bundle.feature_set)
         if reader is not None:
             joiner = _joiner(bundle.feature_set, reader)
-    return LoadedModel(name, version, bundle, load_runtime(bundle), joiner)
+    return LoadedModel(name, version, bundle, runtime or load_runtime(bundle), joiner)
 
 
 def _joiner(feature_set: Mapping[str, Any], reader: FeatureReader) -> Joiner:
