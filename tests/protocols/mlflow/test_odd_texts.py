@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,10 +47,10 @@ VALUES = st.recursive(
 
 
 @pytest.fixture
-def api(workspace: Workspace) -> Iterator[Api]:
+def api(workspace: Workspace) -> Api:
     """The API over each database, as PostgreSQL holds less than SQLite."""
     app = create_app(workspace, ServerSettings())
-    yield Api(TestClient(app, base_url="http://127.0.0.1:7400", raise_server_exceptions=False))
+    return Api(TestClient(app, base_url="http://127.0.0.1:7400", raise_server_exceptions=False))
 
 
 def test_a_text_with_nul_is_refused_and_named(api: Api) -> None:
