@@ -83,11 +83,11 @@ def _lines(done: Imported) -> list[str]:
     of_models = f"{done.models:,} logged models, {done.registered:,} registered models with {done.versions:,} versions"
     points = "" if done.dry_run else f" with {done.points:,} points"
     lines = [
-        f"{verb} {done.experiments:,} experiments, {done.runs:,} runs{points}, {of_models}, "
+        f"{verb} {done.experiments:,} experiments, {done.runs:,} runs{points}, {done.traces:,} traces, {of_models}, "
         f"{done.files:,} files ({done.bytes / 1e6:,.1f} MB) from {done.source} to {done.branch}."
     ]
     if done.here:
-        lines.append(f"{done.here:,} runs and logged models were here already, and stay as they are.")
+        lines.append(f"{done.here:,} runs, logged models and traces were here already, and stay as they are.")
     lines += [f"conflict  {one}" for one in done.conflicts]
     for left in done.left:
         lines.append(f"left out  {left.count:,} {left.what}: {left.why}")
