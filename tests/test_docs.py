@@ -80,6 +80,7 @@ def spoken_commands(page: Path) -> Iterator[list[str]]:
 # The command line's page
 
 
+@pytest.mark.slow
 def test_the_page_of_the_command_line_is_the_command_line() -> None:
     written = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert written == generator().page(), "the command line has changed; write its page anew: python docs/make_cli.py"

@@ -16,6 +16,7 @@ from bascule.history import Workspace
 
 
 # SQLite's driver cannot look at an index of an expression; `test_long_values_have_an_index` does.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*expression-based index.*")
 def test_migrations_make_exactly_the_schema(workspace: Workspace) -> None:
     with workspace.catalog.read() as conn:
@@ -23,6 +24,7 @@ def test_migrations_make_exactly_the_schema(workspace: Workspace) -> None:
         assert compare_metadata(context, schema.metadata) == []
 
 
+@pytest.mark.slow
 def test_long_values_have_an_index(workspace: Workspace) -> None:
     indexes = {
         "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index'",
@@ -33,6 +35,7 @@ def test_long_values_have_an_index(workspace: Workspace) -> None:
     assert {"ix_run_params_value", "ix_run_tags_value"} <= found
 
 
+@pytest.mark.slow
 def test_a_block_that_raises_writes_nothing(workspace: Workspace) -> None:
     class OnPurposeError(Exception):
         pass
@@ -58,6 +61,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Catalog.open(url)
 
 
+@pytest.mark.slow
 def test_a_second_writer_waits_for_the_first(workspace: Workspace) -> None:
     with workspace.catalog.write() as conn:
         conn.execute(insert(schema.settings).values(key="k", value="1"))
@@ -85,6 +89,7 @@ def test_ids_sort_by_time() -> None:
     assert len(set(ids)) == 1000
 
 
+@pytest.mark.slow
 def test_many_threads_read_while_they_write(workspace: Workspace) -> None:
     begun = Barrier(40)
 

@@ -27,6 +27,7 @@ def keep(key: str, wrong: bool) -> object:
     return work
 
 
+@pytest.mark.slow
 def test_each_piece_is_kept_or_refused_by_itself(workspace: Workspace) -> None:
     group = GroupCommit(workspace.catalog)
     said: dict[str, str] = {}
@@ -51,6 +52,7 @@ def test_each_piece_is_kept_or_refused_by_itself(workspace: Workspace) -> None:
     assert len(said) == WRITERS * EACH
 
 
+@pytest.mark.slow
 def test_pieces_share_transactions(local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog, counted = local_workspace.catalog, []
     write = catalog.write

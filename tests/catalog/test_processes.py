@@ -24,6 +24,7 @@ def other() -> subprocess.Popen[str]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_process_has_ended_when_it_has(other: subprocess.Popen[str]) -> None:
     assert other.stdout is not None
     name = other.stdout.readline().strip()

@@ -31,6 +31,7 @@ def project(folder: Path) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_a_day_with_files(project: Workspace, bascule: Bascule, folder: Path) -> None:
     assert "No file sets on main yet; bascule files add NAME FOLDER makes one." in bascule("files", "status").out
     added = bascule("files", "add", "photos", "photos", "-m", "Take the photos in")
@@ -69,6 +70,7 @@ def test_a_day_with_files(project: Workspace, bascule: Bascule, folder: Path) ->
     assert {finding["level"] for finding in bascule("doctor", "--json").json()["findings"]} == {"ok"}
 
 
+@pytest.mark.slow
 def test_bytes_of_a_file_are_written_as_they_are(project: Workspace, bascule: Bascule, folder: Path) -> None:
     bascule("files", "add", "photos", "photos")
     command = [sys.executable, "-m", "bascule", "files", "cat", "photos", "readme.txt"]
@@ -76,6 +78,7 @@ def test_bytes_of_a_file_are_written_as_they_are(project: Workspace, bascule: Ba
     assert done.stdout == b"\xff\x00 not text"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -108,6 +111,7 @@ def test_progress_is_said_in_a_line() -> None:
     assert described(half, 10.0) == "Writing 500 of 1,000 files, 30.0 MB, 3 MB/s, 0:20 left"
 
 
+@pytest.mark.slow
 def test_progress_begins_at_once(project: Workspace, folder: Path) -> None:
     command = [sys.executable, "-m", "bascule", "files", "add", "photos", "photos"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)

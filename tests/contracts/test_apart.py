@@ -49,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "observed"),
     [
@@ -70,6 +71,7 @@ def test_what_is_said_comes_through(
     assert found.sample == (({"x": "b"},) if name == "no_bees" else ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sleeps", "asks"])
 def test_time_is_over(connection: Connection, folder: Path, name: str) -> None:
     found = last(

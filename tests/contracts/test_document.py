@@ -71,6 +71,7 @@ def test_merge_keys_are_refused_rather_than_ignored() -> None:
     assert "<<" in refused("a: &x {b: 1}\nc: {<<: *x}\n").message
 
 
+@pytest.mark.slow
 def test_alias_bombs_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
@@ -81,6 +82,7 @@ def test_an_alias_to_itself_is_refused() -> None:
     refused("a: &a [*a]\n")
 
 
+@pytest.mark.slow
 def test_bottomless_nesting_is_refused() -> None:
     assert "deep" in refused("[" * 5000 + "]" * 5000).message
     assert "deep" in refused("[" * 60 + "]" * 60).message

@@ -351,6 +351,7 @@ def test_avro() -> None:
     assert [one.where for one in done.left_out] == ["raw", "either", "many"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [

@@ -139,6 +139,7 @@ def test_verdicts_equal_a_row_loop(
             assert 1 <= len(result.sample) <= 5
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(found=some_checks(), rows=tables)
 def test_a_check_that_cannot_be_run_changes_no_other_verdict(found: list[c.Check], rows: list[naive.Row]) -> None:

@@ -31,6 +31,7 @@ def half_year(flights_year: duckdb.DuckDBPyConnection) -> dict[str, Contract]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", range(1, 13))
 @pytest.mark.parametrize("table", ["flights", "weather"])
 def test_half_a_year_lets_every_real_month_pass(
@@ -40,6 +41,7 @@ def test_half_a_year_lets_every_real_month_pass(
     assert report.problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [1, 2, 4, 9])
 @pytest.mark.parametrize("table", ["flights", "weather"])
 def test_no_part_of_the_year_refuses_a_later_month(
@@ -200,6 +202,7 @@ def test_personal_columns_are_classified_and_not_listed(connection: duckdb.DuckD
     assert "validValues" not in text
 
 
+@pytest.mark.slow
 def test_odd_names_survive(connection: duckdb.DuckDBPyConnection) -> None:
     names = ["a b", "no", 'quo"te', "é", "x: y", "#", "😀", "null", "1", "tab\there"]
     rows = ", ".join(f"""range AS "{name.replace('"', '""')}" """ for name in names)
@@ -210,6 +213,7 @@ def test_odd_names_survive(connection: duckdb.DuckDBPyConnection) -> None:
     assert [prop["name"] for prop in yaml.safe_load(text)["schema"][0]["properties"]] == names
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=tables, times=st.sampled_from([1, 100, 400]))
 def test_rows_keep_the_contract_that_they_suggest(rows: list[dict[str, Any]], times: int) -> None:

@@ -80,6 +80,7 @@ def forced(ws: Workspace, branch: str) -> None:
     assert traffic(ws, branch) == {3: 100}
 
 
+@pytest.mark.slow
 def test_a_merge_ships_by_canary_what_serves_on_its_branch_already(ws: Workspace) -> None:
     """The branch gave a forced version all its traffic: main's own is not touched by that."""
     delivery.deploy(ws, "main", "delays", "delays", 1)
@@ -93,6 +94,7 @@ def test_a_merge_ships_by_canary_what_serves_on_its_branch_already(ws: Workspace
     assert traffic(ws, "dev") == {3: 100}
 
 
+@pytest.mark.slow
 def test_theirs_brings_no_traffic_and_no_revision_is_used_twice(ws: Workspace) -> None:
     delivery.deploy(ws, "main", "delays", "delays", 1)
     ws.history.create_branch("dev")

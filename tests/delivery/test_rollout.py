@@ -105,6 +105,7 @@ def test_no_rule_to_go_by_is_no_reason_to_promote(ws: Workspace, traffic_of) -> 
     assert "There is no rule" in decision.reason
 
 
+@pytest.mark.slow
 def test_every_step_needs_its_own_rows(ws: Workspace, traffic_of) -> None:
     deployment = start(ws, SAME, steps=[50, 60, 100], guardrails={"quality": {"margin": 0.05}, "minimum_rows": 300})
     traffic = traffic_of(GOOD)
@@ -152,6 +153,7 @@ def heavy(rng: np.random.Generator, requests: int, units: int) -> list[str]:
     return [f"unit {number}" for number in rng.choice(units, requests, p=chances)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [10, 50])
 def test_a_heavy_unit_is_no_lost_traffic(ws: Workspace, traffic_of, share: int) -> None:
     """A unit has one arm, however much it asks: by its requests the canary would miss most of its share."""

@@ -85,10 +85,12 @@ def differences(rng: np.random.Generator, mean: float, sims: int = 1000, n: int 
     return np.clip(rng.normal(mean, 0.15, (sims, n)), -1, 1)
 
 
+@pytest.mark.slow
 def test_equal_models_are_seldom_called_different() -> None:
     assert ever(sequential.log_e_mean(differences(np.random.default_rng(7), 0.0), 0.0)) <= ALPHA
 
 
+@pytest.mark.slow
 def test_skewed_differences_of_mean_zero_raise_no_false_alarm() -> None:
     rng = np.random.default_rng(8)
     skewed = np.where(rng.random((1000, 1500)) < 0.1, 0.9, -0.1)
@@ -96,10 +98,12 @@ def test_skewed_differences_of_mean_zero_raise_no_false_alarm() -> None:
     assert ever(sequential.log_e_mean(-skewed, 0.0)) <= ALPHA
 
 
+@pytest.mark.slow
 def test_a_worse_model_is_found() -> None:
     assert ever(sequential.log_e_mean(differences(np.random.default_rng(9), 0.02), 0.0)) >= 0.9
 
 
+@pytest.mark.slow
 def test_non_inferiority_is_claimed_for_equal_models_and_seldom_at_the_margin() -> None:
     rng = np.random.default_rng(10)
     assert ever(sequential.log_e_mean_below(differences(rng, 0.0), 0.02)) >= 0.9
@@ -124,6 +128,7 @@ def test_the_confidence_sequence_holds_at_all_times_together() -> None:
     assert upper[-1] - lower[-1] < 0.2
 
 
+@pytest.mark.slow
 def test_the_rate_interval_holds_at_all_times_together() -> None:
     rng = np.random.default_rng(12)
     missed = 0

@@ -147,6 +147,7 @@ def test_waiting_takes_no_evidence_from_the_canary(local_workspace: Workspace, w
     assert delivery.step(traffic.connection(), ws, "main", "delays").rows == rows > 0
 
 
+@pytest.mark.slow
 def test_a_newer_version_takes_the_place_of_the_one_before(rolling: Workspace) -> None:
     merged(rolling, 6)
     assert waits(rolling) == 6
@@ -156,6 +157,7 @@ def test_a_newer_version_takes_the_place_of_the_one_before(rolling: Workspace) -
     assert serving(rolling) == {2: 100}
 
 
+@pytest.mark.slow
 def test_what_main_reverted_is_not_shipped(rolling: Workspace) -> None:
     merge = next(commit for commit in rolling.history.log("main") if len(commit.parents) == 2)
     revert(rolling, merge.id, "main")

@@ -28,6 +28,7 @@ def test_an_interval_of_independent_rows_is_scipy_s(rows: int) -> None:
     assert found.high == pytest.approx(theirs.high, abs=0.06 * width)
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     truth, hits = 2 * 3 / (5 * 6), 0  # E[p (1 − p)] of a beta(2, 3): the Brier score of a calibrated forecast
     for seed in range(200):
@@ -76,6 +77,7 @@ def test_models_are_compared_on_the_same_resamples() -> None:
     assert high - low < 0.1 * (alone[1] - alone[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log_loss", "auc", "brier", "accuracy", "ece"])
 def test_equal_seeds_give_equal_intervals_around_the_value(name: str) -> None:
     label, said = binary(1_500)

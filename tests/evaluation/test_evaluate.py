@@ -101,6 +101,7 @@ def test_other_tasks_are_evaluated_alike(make_case: Make, task: str) -> None:
     assert read_report(report.as_json()) == report
 
 
+@pytest.mark.slow
 def test_a_model_no_better_than_a_straight_line_is_refused(make_case: Make) -> None:
     case, noise, line = make_case("binary"), make_case("binary", shuffled=True), make_case("binary", "linear")
     against_own = evaluate(case.bundle, case.test, gates=GateSettings(metric="auc"), time="asked")
@@ -116,6 +117,7 @@ def test_a_model_no_better_than_a_straight_line_is_refused(make_case: Make) -> N
         evaluate(replace(case.bundle, baseline=None), case.test)
 
 
+@pytest.mark.slow
 def test_the_current_version_may_be_missed_by_the_margin_only(make_case: Make) -> None:
     good, line = make_case("binary"), make_case("binary", "linear")
     same = evaluate(good.bundle, good.test, current=good.bundle)
@@ -129,6 +131,7 @@ def test_the_current_version_may_be_missed_by_the_margin_only(make_case: Make) -
     assert not gate(none, "better_than_current").passed
 
 
+@pytest.mark.slow
 def test_a_slice_below_the_floor_is_named(make_case: Make) -> None:
     case = make_case("binary")
     floor = SliceFloor(metric="auc", minimum=0.99, rows=100)
@@ -155,6 +158,7 @@ def test_a_calibration_limit_says_where_it_is_off(make_case: Make) -> None:
     assert "happened (" in found.reason
 
 
+@pytest.mark.slow
 def test_a_changed_signature_needs_a_reason(make_case: Make) -> None:
     case = make_case("binary")
     fields = case.bundle.signature.inputs
@@ -275,6 +279,7 @@ def test_a_card_tells_the_whole_story(make_case: Make, local_workspace: Workspac
     assert all(line.count("|") > 2 for line in body.splitlines() if line.startswith("|"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("load", "task"), [(load_breast_cancer, "binary"), (load_wine, "multiclass"), (load_diabetes, "regression")]
 )

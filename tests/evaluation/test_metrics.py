@@ -15,6 +15,7 @@ from bascule.evaluation.metrics import RankedScores, Task, equal_mass_bins
 LABELED = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=80)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(LABELED)
 def test_binary_metrics_are_those_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:

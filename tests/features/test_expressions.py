@@ -180,6 +180,7 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS, st.lists(ROWS, min_size=1, max_size=4))
 @example("round(x, 2)", [(None, None, 1.005, *([None] * 8))])

@@ -63,6 +63,7 @@ def reasons(found: LeakReport) -> set[tuple[str, str, bool]]:
     return {(leak.feature, leak.reason, leak.certain) for leak in found.leaks}
 
 
+@pytest.mark.slow
 def test_settled_outcomes_are_honest(connection: duckdb.DuckDBPyConnection) -> None:
     sql = "select user_id, asked_at + interval 3 hour as known, outcome, amount from loans"
     assert report(connection, sql, event_time="known") == LeakReport((), ())

@@ -61,6 +61,7 @@ def test_a_bad_name_is_refused(local_workspace: Workspace, name: str) -> None:
         local_workspace.history.create_branch(name)
 
 
+@pytest.mark.slow
 def test_a_taken_name_is_refused(local_workspace: Workspace) -> None:
     local_workspace.history.create_branch("dev")
     with pytest.raises(AlreadyExists):

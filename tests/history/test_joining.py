@@ -12,6 +12,7 @@ def table(rows: int) -> dict[str, object]:
     return {"kind": "table", "rows": rows}
 
 
+@pytest.mark.slow
 def test_a_squash_lands_the_change_and_not_the_commits(workspace: Workspace) -> None:
     h = workspace.history
     h.commit("main", {"tables/a": table(1)}, message="base")
@@ -31,6 +32,7 @@ def test_a_squash_lands_the_change_and_not_the_commits(workspace: Workspace) -> 
     assert h.entries("main") == h.entries("dev")
 
 
+@pytest.mark.slow
 def test_a_pick_brings_one_commit_and_nothing_else_of_its_branch(workspace: Workspace) -> None:
     h = workspace.history
     h.create_branch("dev")
@@ -43,6 +45,7 @@ def test_a_pick_brings_one_commit_and_nothing_else_of_its_branch(workspace: Work
     assert h.cherry_pick(wanted.id) == made  # it has it
 
 
+@pytest.mark.slow
 def test_a_picked_merge_brings_what_it_brought_to_its_branch(workspace: Workspace) -> None:
     h = workspace.history
     h.create_branch("release")
@@ -55,6 +58,7 @@ def test_a_picked_merge_brings_what_it_brought_to_its_branch(workspace: Workspac
     assert [path for path, _ in h.entries("release")] == ["tables/t0", "tables/t1", "tables/t2"]
 
 
+@pytest.mark.slow
 def test_a_pick_in_conflict_names_the_path_and_the_way_out(workspace: Workspace) -> None:
     h = workspace.history
     h.commit("main", {"tables/a": table(1)}, message="base")
@@ -77,6 +81,7 @@ def test_the_first_commit_is_neither_picked_nor_reverted(local_workspace: Worksp
             undo("main")
 
 
+@pytest.mark.slow
 def test_a_check_can_stop_a_pick_and_a_revert(workspace: Workspace) -> None:
     h = workspace.history
     made = h.commit("main", {"tables/a": table(1)}, message="base")
@@ -92,6 +97,7 @@ def test_a_check_can_stop_a_pick_and_a_revert(workspace: Workspace) -> None:
     assert h.resolve("main") == made
 
 
+@pytest.mark.slow
 def test_what_lands_elsewhere_does_not_make_a_check_run_again(workspace: Workspace) -> None:
     h = workspace.history
     h.create_branch("dev")
@@ -110,6 +116,7 @@ def test_what_lands_elsewhere_does_not_make_a_check_run_again(workspace: Workspa
     assert h.commit_by_id(merged.parents[0]).message == "meanwhile"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looked_at", ["one", "all"])
 def test_what_a_check_read_may_not_change_under_it(workspace: Workspace, looked_at: str) -> None:
     h = workspace.history

@@ -20,6 +20,7 @@ def put(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_file_is_taken_in_once(lake: Lake, tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "id,name\n1,ann\n2,bob\n")
@@ -53,6 +54,7 @@ def test_new_files_of_a_folder_are_taken_in(lake: Lake, tmp_path: Path) -> None:
     assert [(s.file, s.rows) for s in known.values()] == [("1.csv", 1), ("2.csv", 1), ("3.csv", 1)]
 
 
+@pytest.mark.slow
 @everywhere
 def test_one_bad_file_stops_all(lake: Lake, tmp_path: Path) -> None:
     put(tmp_path / "d", "1.csv", "id,name\n1,ann\n")
@@ -69,6 +71,7 @@ def test_one_bad_file_stops_all(lake: Lake, tmp_path: Path) -> None:
     assert everything_in(lake.folder) == before
 
 
+@pytest.mark.slow
 def test_a_first_file_that_is_wrong_leaves_no_table(lake: Lake, tmp_path: Path) -> None:
     for text in ("", "id,name\n", "id,name\n1\n"):
         with pytest.raises(InputError):
@@ -79,6 +82,7 @@ def test_a_first_file_that_is_wrong_leaves_no_table(lake: Lake, tmp_path: Path) 
     assert lake.workspace.history.read("main", "tables/people") is None
 
 
+@pytest.mark.slow
 def test_columns_may_come_and_go_when_that_is_asked_for(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
     path = put(tmp_path, "2.csv", "id,born\n2,1990\n")
@@ -88,6 +92,7 @@ def test_columns_may_come_and_go_when_that_is_asked_for(lake: Lake, tmp_path: Pa
     assert names_in(lake, state(lake, "people"), "born") == [None, 1990]
 
 
+@pytest.mark.slow
 def test_replace_takes_all_files_anew_unless_they_are_the_same(lake: Lake, tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "id,name\n1,ann\n")
     ingest(lake, "people", path, mode="replace")
@@ -100,6 +105,7 @@ def test_replace_takes_all_files_anew_unless_they_are_the_same(lake: Lake, tmp_p
     assert ingest(lake, "people", path, mode="replace").rows == 1  # an older content is new again
 
 
+@pytest.mark.slow
 def test_what_was_ingested_is_known_by_branch(lake: Lake, tmp_path: Path) -> None:
     history = lake.workspace.history
     ingest(lake, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
@@ -118,6 +124,7 @@ def test_what_was_ingested_is_known_by_branch(lake: Lake, tmp_path: Path) -> Non
     assert ingest(lake, "people", third).rows == 1
 
 
+@pytest.mark.slow
 def test_the_same_file_on_both_sides_of_a_merge_is_a_conflict_and_not_twice_there(lake: Lake, tmp_path: Path) -> None:
     history = lake.workspace.history
     ingest(lake, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
@@ -129,6 +136,7 @@ def test_the_same_file_on_both_sides_of_a_merge_is_a_conflict_and_not_twice_ther
         history.merge("other", "main", resolve=lambda _, *sides: lake.merge_appends(*sides))
 
 
+@pytest.mark.slow
 @everywhere
 def test_the_same_file_ingested_at_once_is_there_once(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
@@ -150,6 +158,7 @@ def test_the_same_file_ingested_at_once_is_there_once(lake: Lake, tmp_path: Path
     assert names_in(lake, state(lake, "people")) == ["ann", "bob"]
 
 
+@pytest.mark.slow
 def test_many_sources_are_kept_in_few_small_files(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen, "PART", 4)
     paths = [put(tmp_path, f"{n:02}.csv", f"id,name\n{n},x{n}\n") for n in range(11)]
@@ -162,6 +171,7 @@ def test_many_sources_are_kept_in_few_small_files(lake: Lake, tmp_path: Path, mo
     assert check(lake.workspace).ok
 
 
+@pytest.mark.slow
 def test_staging_commits_nothing(lake: Lake, tmp_path: Path) -> None:
     report = stage_ingest(lake, None, "people", put(tmp_path, "1.csv", "id,name\n1,ann\n"))
     assert lake.workspace.history.read("main", "tables/people") is None
@@ -170,6 +180,7 @@ def test_staging_commits_nothing(lake: Lake, tmp_path: Path) -> None:
     assert names_in(lake, more.value) == ["ann", "bob"]
 
 
+@pytest.mark.slow
 def test_deleted_rows_do_not_come_back_with_their_file(lake: Lake, tmp_path: Path) -> None:
     path = put(tmp_path, "1.csv", "id,name\n1,ann\n2,bob\n")
     ingest(lake, "people", path)
@@ -182,6 +193,7 @@ def _days(lake: Lake) -> list[str]:
     return sorted(value.isoformat()[:10] for value in names_in(lake, state(lake, "visits"), "day"))
 
 
+@pytest.mark.slow
 def test_later_files_are_read_in_the_order_of_the_first(lake: Lake, tmp_path: Path) -> None:
     report = ingest(lake, "visits", put(tmp_path, "1.csv", "day\n31/01/2025 10:00\n"))
     assert report.assumed == ()

@@ -49,6 +49,7 @@ def test_pieces_come_one_after_the_other(lake: Lake) -> None:
     assert state(lake, "people")["rows"] == 4
 
 
+@pytest.mark.slow
 @everywhere
 def test_dicts_are_rows_and_the_table_says_what_they_are(lake: Lake) -> None:
     lake.append("people", [{"id": 0, "name": "ann", "score": 1.5}], key=["id"])

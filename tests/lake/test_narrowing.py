@@ -117,6 +117,7 @@ UNSURE = [
 ]
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_and_files_fewer(table: None, read: Read) -> None:
     whole = read("SELECT * FROM t")[1]
     for where, params in SURE:
@@ -127,12 +128,14 @@ def test_rows_are_the_same_and_files_fewer(table: None, read: Read) -> None:
         assert read(f"SELECT * FROM t WHERE {where}", params)[0], where
 
 
+@pytest.mark.slow
 def test_what_is_not_sure_narrows_nothing(table: None, read: Read) -> None:
     whole = read("SELECT * FROM t")[1]
     for query in NOT_SURE:
         assert read(query)[1] == whole, query
 
 
+@pytest.mark.slow
 def test_one_session_asks_one_thing_after_the_other(table: None, lake: Lake) -> None:
     with Session(lake.workspace) as opened:
         for query, wanted in [

@@ -38,6 +38,7 @@ def orders(start: int = 0) -> pa.Table:
     )
 
 
+@pytest.mark.slow
 def test_rows_are_divided_and_each_file_says_where_it_belongs(lake: Lake, read: Read) -> None:
     value = lake.stage_create("o", orders().schema, ["id"], partition_by=["region", "day(at)"])
     value = lake.stage_append(value, orders(), name="o")
@@ -55,6 +56,7 @@ def test_rows_are_divided_and_each_file_says_where_it_belongs(lake: Lake, read: 
     assert read(lake.scan(value)) == sorted(orders().to_pylist(), key=repr)
 
 
+@pytest.mark.slow
 @everywhere
 def test_pyiceberg_reads_the_same_rows_and_partitions(lake: Lake, client: dict[str, str], read: Read) -> None:
     layout = ["truncate(2, region)", "bucket(4, id)", "month(at)", "amount"]
@@ -72,6 +74,7 @@ def test_pyiceberg_reads_the_same_rows_and_partitions(lake: Lake, client: dict[s
     assert {row["id"] for row in some} == {10, 13, 15}
 
 
+@pytest.mark.slow
 @everywhere
 def test_only_partitions_that_may_hold_it_are_opened(lake: Lake, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     value = lake.stage_create("o", orders().schema, partition_by=["bucket(8, id)"])
@@ -189,6 +192,7 @@ def test_rows_that_fail_on_the_way_leave_nothing(lake: Lake) -> None:
     assert not check(lake.workspace).orphans
 
 
+@pytest.mark.slow
 def test_many_partitions_are_written_one_file_at_a_time(lake: Lake) -> None:
     value = lake.stage_create("t", pa.schema([("k", pa.int64()), ("v", pa.int64())]), partition_by=["k"])
     with engine.opened() as connection:
@@ -235,6 +239,7 @@ VALUES: dict[str, tuple[pa.DataType, Any, list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_layout_holds_any_rows(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -52,6 +52,7 @@ def test_a_segment_is_moved_once(workspace: Workspace) -> None:
         assert len(conn.execute(select(record_segments)).all()) == 2
 
 
+@pytest.mark.slow
 def test_a_writer_that_was_overtaken_begins_at_the_newest_state(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_writer_that_was_overtaken_begins_at_the_newest_state(
     assert not check(local_workspace).orphans
 
 
+@pytest.mark.slow
 def test_a_segment_moved_at_once_by_many_is_there_once(workspace: Workspace) -> None:
     RecordTable(workspace, "predictions", SCHEMA).append(rows("first"))
     moved: list[int | None] = []
@@ -128,6 +130,7 @@ def test_columns_grow_with_the_schema(local_workspace: Workspace) -> None:
     assert found["arm"].to_pylist() == [None, "canary", None]
 
 
+@pytest.mark.slow
 def test_values_that_do_not_fit_are_refused(local_workspace: Workspace) -> None:
     table = RecordTable(local_workspace, "predictions", SCHEMA)
     table.append(rows("a"))

@@ -108,6 +108,7 @@ SIDES = given(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @SIDES
 def test_any_two_sides(shared: Lake, **sides: Any) -> None:
@@ -157,6 +158,7 @@ class TestFiles:
         value = lake.stage_append(None, table(dict.fromkeys(range(100), (0.0, "a"))), name="t", key=["id"])
         return lake.stage_append(value, table(dict.fromkeys(range(100, 200), (0.0, "b"))), name="t")
 
+    @pytest.mark.slow
     @everywhere
     def test_each_sides_files_are_kept_when_each_changed_another(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
@@ -169,6 +171,7 @@ class TestFiles:
         assert rows_of(lake, merged)[5] == (1.0, "ours")
         assert rows_of(lake, merged)[105] == (2.0, "theirs")
 
+    @pytest.mark.slow
     @everywhere
     def test_rows_of_one_file(self, lake: Lake, base: Object) -> None:
         ours = upsert(lake, base, {5: (1.0, "ours")})
@@ -231,6 +234,7 @@ class TestFiles:
             lake.merge_rows(base, ours, theirs)
         assert set(lake.folder.rglob("*.parquet")) == before
 
+    @pytest.mark.slow
     def test_sources_of_both_sides_are_known_afterwards(self, lake: Lake, tmp_path: Path) -> None:
         for name, text in {"a": "1,x\n2,x", "b": "3,x", "c": "4,x"}.items():
             (tmp_path / f"{name}.csv").write_text(f"id,v\n{text}\n")

@@ -30,6 +30,7 @@ def session(lake: Lake) -> Iterator[Session]:
         yield opened
 
 
+@pytest.mark.slow
 @everywhere
 def test_tables_at_any_ref_in_one_query(session: Session) -> None:
     found = session.arrow(
@@ -187,6 +188,7 @@ def test_a_ref_that_does_not_exist_opens_no_session(lake: Lake) -> None:
         Session(lake.workspace, "mian")
 
 
+@pytest.mark.slow
 def test_on_postgresql_too(workspace: Workspace) -> None:
     Lake(workspace).append("people", people("ann"))
     with Session(workspace) as opened:

@@ -32,6 +32,7 @@ def team(tmp_path: Path, database: str, s3: str) -> Iterator[tuple[Workspace, Wo
         workspace.close()
 
 
+@pytest.mark.slow
 def test_from_files_to_a_merge_to_forgetting(team: tuple[Workspace, Workspace], s3_server: str, tmp_path: Path) -> None:
     one, two = team
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
@@ -57,6 +58,7 @@ def test_from_files_to_a_merge_to_forgetting(team: tuple[Workspace, Workspace], 
     assert all(b"ann" not in path.read_bytes() for path, _ in sizes(one.lake_folder))
 
 
+@pytest.mark.slow
 def test_what_was_forgotten_leaves_every_machine_that_works_on(team: tuple[Workspace, Workspace]) -> None:
     one, two = team
     Lake(one).append("people", people("zebra-subject", "bob"))
@@ -79,6 +81,7 @@ def holds(folder: Path, value: bytes) -> bool:
     return any(value in path.read_bytes() for path, _ in sizes(folder))
 
 
+@pytest.mark.slow
 def test_writers_of_many_machines_are_all_kept(team: tuple[Workspace, Workspace]) -> None:
     Lake(team[0]).append("people", people("first"))
     failures: list[BaseException] = []
@@ -114,6 +117,7 @@ def test_no_workspace_is_begun_where_nothing_can_be_kept(
     assert not (tmp_path / "w" / ".bascule").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", ["sqlite", "postgresql"])
 def test_locks_reach_all_who_share_the_catalog(shared: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     catalog = request.getfixturevalue("database") if shared == "postgresql" else ""
@@ -140,6 +144,7 @@ def vars_of(workspace: Workspace) -> dict[str, str]:
     return {"catalog": workspace.settings.catalog, "storage": workspace.settings.storage}
 
 
+@pytest.mark.slow
 def test_a_lock_whose_connection_was_lost_is_no_lock(team: tuple[Workspace, Workspace]) -> None:
     one, _ = team
     with (
@@ -175,6 +180,7 @@ def test_a_session_reads_the_lake_and_nothing_else_in_the_bucket(
         connection.execute("select * from read_parquet('s3://elsewhere/x.parquet')")
 
 
+@pytest.mark.slow
 def test_a_manifest_that_leads_out_of_the_lake_is_refused(team: tuple[Workspace, Workspace]) -> None:
     lake = Lake(team[0])
     lake.append("people", people("ann"))
@@ -183,6 +189,7 @@ def test_a_manifest_that_leads_out_of_the_lake_is_refused(team: tuple[Workspace,
         table.resolve("s3://elsewhere/x.parquet")
 
 
+@pytest.mark.slow
 def test_many_small_files_and_threads_read_the_same_rows(team: tuple[Workspace, Workspace]) -> None:
     lake = Lake(team[0])
     big = pa.table({"id": list(range(300_000)), "name": [f"n{i % 977}" for i in range(300_000)]})
@@ -196,6 +203,7 @@ def test_many_small_files_and_threads_read_the_same_rows(team: tuple[Workspace, 
             assert tuple(found[0].values()) == wanted
 
 
+@pytest.mark.slow
 def test_records_are_moved_once(team: tuple[Workspace, Workspace]) -> None:
     schema = pa.schema([("id", pa.string())])
     one, two = (RecordTable(workspace, "predictions", schema) for workspace in team)

@@ -18,6 +18,7 @@ from bascule.lake.doctor import check
 Read = Callable[[str], list[dict[str, Any]]]
 
 
+@pytest.mark.slow
 @everywhere
 def test_append_makes_the_table_and_adds_to_it(lake: Lake) -> None:
     first = lake.append("people", people("ann", "bob"), key=["id"])
@@ -196,6 +197,7 @@ def test_deleting_from_a_table_that_is_not_there_says_so(lake: Lake) -> None:
     assert "Did you mean 'people'?" in raised.value.hint
 
 
+@pytest.mark.slow
 @everywhere
 def test_columns_change_without_touching_data(lake: Lake, read: Read) -> None:
     lake.append("people", people("ann"), key=["id"])

@@ -24,6 +24,7 @@ from bascule.lake.iceberg import snapshots
 Read = Callable[[str], list[dict[str, Any]]]
 
 
+@pytest.mark.slow
 @everywhere
 def test_known_keys_are_replaced_and_others_added(lake: Lake) -> None:
     for start in (0, 10, 20):
@@ -42,6 +43,7 @@ def test_known_keys_are_replaced_and_others_added(lake: Lake) -> None:
     assert not check(lake.workspace).orphans
 
 
+@pytest.mark.slow
 @everywhere
 def test_rows_that_are_there_already_are_left_alone(lake: Lake) -> None:
     lake.append("people", people("ann", "bob", "cyd"), key=["id"])
@@ -56,6 +58,7 @@ def test_rows_that_are_there_already_are_left_alone(lake: Lake) -> None:
     assert not check(lake.workspace).orphans
 
 
+@pytest.mark.slow
 def test_the_key_may_be_given_and_be_of_several_columns(lake: Lake, read: Read) -> None:
     lake.append("t", pa.table({"a": [1, 1, 2], "b": ["x", "y", "x"], "v": [1, 2, 3]}))
     with pytest.raises(InputError, match="has no key") as raised:
@@ -79,6 +82,7 @@ def test_times_in_rows_that_are_refused_are_shown_as_sql_writes_them(lake: Lake)
         lake.upsert("m", moments)
 
 
+@pytest.mark.slow
 @everywhere
 def test_keys_that_say_nothing_are_refused_with_the_rows(lake: Lake) -> None:
     lake.append("people", people("ann"), key=["id"])
@@ -113,6 +117,7 @@ def test_a_key_that_the_table_has_twice_is_put_right(lake: Lake) -> None:
     assert sorted(names_in(lake, state(lake, "people"))) == ["ann", "bob", "bob"]
 
 
+@pytest.mark.slow
 def test_keys_of_every_kind_find_their_row(lake: Lake) -> None:
     import datetime as dt
     from decimal import Decimal
@@ -139,6 +144,7 @@ def test_keys_of_every_kind_find_their_row(lake: Lake) -> None:
         assert sorted(names_in(lake, state(lake, name), "v")) == list(range(1, len(keys) + 1))
 
 
+@pytest.mark.slow
 @everywhere
 def test_rows_that_come_meanwhile_are_looked_at_too(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.append("people", people("ann"), key=["id"])
@@ -173,6 +179,7 @@ def test_columns_that_change_meanwhile_are_a_conflict(lake: Lake, monkeypatch: p
     assert not check(lake.workspace).orphans
 
 
+@pytest.mark.slow
 def test_a_stream_of_rows_goes_in_by_pieces(lake: Lake) -> None:
     with engine.opened() as connection:
         lake.append("t", connection.sql("SELECT range AS id, range AS v FROM range(300000)"), key=["id"])
@@ -197,6 +204,7 @@ BATCHES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=BATCHES)
 def test_upserts_do_what_a_dict_does(batches: list[tuple[str, dict[int, float | None]]]) -> None:

@@ -35,6 +35,7 @@ with ThreadPoolExecutor(count) as pool:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True], ids=["one-table", "own-tables"])
 def test_fifty_threads(workspace: Workspace, own: bool) -> None:
     lake, begun = Lake(workspace), Barrier(WRITERS)

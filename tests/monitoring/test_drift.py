@@ -123,6 +123,7 @@ def test_counts_are_those_of_the_definition_for_every_window(connection: duckdb.
             assert window.cells[column.name].tolist() == naive_cells(column, values), column.name
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.one_of(st.none(), st.floats(width=64), st.sampled_from([0.1, 1e300, -0.0, 5e-324])), min_size=1, max_size=60
@@ -146,6 +147,7 @@ def test_any_numbers_fall_into_the_right_cells(training: list, window: list) -> 
     assert counts.cells["x"].tolist() == naive_cells(column, window)
 
 
+@pytest.mark.slow
 def test_many_columns_take_several_narrow_scans(connection: duckdb.DuckDBPyConnection) -> None:
     rng = np.random.default_rng(7)
     wide = pa.table({f"x{i}": rng.normal(size=300) for i in range(drift.COLUMNS_PER_SCAN + 5)})

@@ -71,6 +71,7 @@ def test_measuring_again_changes_nothing(local_workspace: Workspace, log, watch)
     assert table(local_workspace) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("over", "opened"), [(1, 5), (3, 6)])
 def test_measuring_day_by_day_is_measuring_at_once(
     local_workspace: Workspace, log, watch, over: int, opened: int
@@ -173,6 +174,7 @@ def worn(day: int) -> dict[str, Any]:
     return {name: WORN[name] for name, days in spans.items() if day in days}
 
 
+@pytest.mark.slow
 def test_what_drifts_together_is_one_alert_that_is_kept_up_to_date(workspace: Workspace, log, watch) -> None:
     monitor = watch(workspace, persistence=(2, 3))
     story = []
@@ -196,6 +198,7 @@ def test_what_drifts_together_is_one_alert_that_is_kept_up_to_date(workspace: Wo
     assert len({(p.subject, p.start) for p in points(workspace, "drift")}) == 3 * 24
 
 
+@pytest.mark.slow
 def test_alerts_that_grow_day_by_day_are_those_of_one_look(local_workspace: Workspace, log, watch) -> None:
     monitor = watch(local_workspace, persistence=(2, 3))
     for day in range(24):
@@ -310,6 +313,7 @@ def weekday(day: int) -> dict:
     return {"change": {"wind": lambda rng, n: rng.normal(10 + 3 * (day % 7 - 3) / 2, 2, n)}}
 
 
+@pytest.mark.slow
 def test_the_rhythm_of_the_week_is_no_drift(local_workspace: Workspace, log_of, watch) -> None:
     week = {"wind": lambda rng, n: rng.normal(10 + 3 * (rng.integers(0, 7, n) - 3) / 2, 2, n)}
     daily = watch(local_workspace, week)
@@ -332,6 +336,7 @@ def test_windows_are_counted_together_while_one_version_serves(local_workspace: 
     assert rows == {START + 2 * DAY: 303}
 
 
+@pytest.mark.slow
 def test_drift_is_not_judged_before_its_windows_have_come(local_workspace: Workspace, log, watch) -> None:
     monitor = watch(local_workspace, drift={"over": 3, "persistence": [1, 1]})
     worn = {"change": {"wind": lambda rng, n: rng.normal(30, 3, n)}}

@@ -27,6 +27,7 @@ def test_values_are_scikit_learns() -> None:
     assert regression["rmse"].value == pytest.approx(oracle.root_mean_squared_error(labels, scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task"),
     [(name, "binary") for name in ("auc", "log_loss", "brier", "accuracy")]
@@ -54,6 +55,7 @@ def test_values_of_several_classes_are_scikit_learns() -> None:
     assert found["accuracy"].value == pytest.approx(oracle.accuracy_score(labels, scores.argmax(axis=1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "auc"])
 def test_intervals_of_several_classes_cover(name: str) -> None:
     rng = np.random.default_rng(5)

@@ -52,6 +52,7 @@ CELLS = st.one_of(
 TEXTS = st.one_of(st.none(), st.sampled_from(["a", "A", " a", "", "b", "ccc"]))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(CELLS, TEXTS), min_size=1, max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_figures_are_those_of_a_naive_look(rows: list[tuple[float | None, str | None]]) -> None:
@@ -82,6 +83,7 @@ def test_figures_are_those_of_a_naive_look(rows: list[tuple[float | None, str | 
     assert found.duplicates.copies == len(rows) - len(keys)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300))
 @settings(max_examples=60, deadline=None)
 def test_a_histogram_holds_every_value_in_its_bin(values: list[float]) -> None:
@@ -250,6 +252,7 @@ def test_odd_names_and_types_are_measured(connection: duckdb.DuckDBPyConnection)
     assert column(found, "forever").times is None
 
 
+@pytest.mark.slow
 def test_two_hundred_columns(connection: duckdb.DuckDBPyConnection) -> None:
     items = ", ".join(f"(i * {k + 1}) % 97 as c{k}" for k in range(200))
     connection.execute(f"create table t as select {items} from range(500) r(i)")

@@ -13,6 +13,7 @@ Bascule = Callable[..., Any]
 ASKED = ("anonymise", "orders", "--quasi", "distance,weight", "--sensitive", "depot", "--k", "8", "--l", "2")
 
 
+@pytest.mark.slow
 def test_a_copy_on_a_branch(trained: Path, bascule: Bascule) -> None:
     said = bascule(*ASKED, "--json")
     assert said.code == 0, said.err

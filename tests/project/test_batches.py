@@ -50,6 +50,7 @@ def branches(workspace: Workspace) -> list[str]:
     return [ref.name for ref in workspace.history.branches()]
 
 
+@pytest.mark.slow
 def test_a_batch_is_checked_and_merged(held: Workspace, files: Callable[..., Path]) -> None:
     told: list[str] = []
     first = bring_in(held, "orders", files("1.csv", "a", "b"), "main", key=["order_id"], tell=told.append)
@@ -67,6 +68,7 @@ def test_a_batch_is_checked_and_merged(held: Workspace, files: Callable[..., Pat
     assert keys_of(held) == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_content_comes_in_once(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
     head = held.history.resolve("main").id
@@ -76,6 +78,7 @@ def test_a_content_comes_in_once(held: Workspace, files: Callable[..., Path]) ->
     assert held.history.resolve("main").id == head
 
 
+@pytest.mark.slow
 def test_a_refused_batch_stays_on_its_branch(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
     head = held.history.resolve("main").id
@@ -94,6 +97,7 @@ def test_a_refused_batch_stays_on_its_branch(held: Workspace, files: Callable[..
     assert {row.status for row in kept} >= {"passed", "failed"}
 
 
+@pytest.mark.slow
 def test_a_key_that_the_table_has_already_is_refused(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a", "b"), "main", key=["order_id"])
     with pytest.raises(CheckFailed, match="order_id"):
@@ -101,6 +105,7 @@ def test_a_key_that_the_table_has_already_is_refused(held: Workspace, files: Cal
     assert keys_of(held) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_replacing_puts_files_in_the_place_of_the_table(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a", "b"), "main", mode="replace")
     bring_in(held, "orders", files("1.csv", "b", "c"), "main", mode="replace")
@@ -117,6 +122,7 @@ def test_a_file_that_cannot_be_read_makes_no_branch(held: Workspace, files: Call
     assert held.history.read("main", "tables/orders") is None
 
 
+@pytest.mark.slow
 def test_two_batches_at_once_are_both_kept(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
 
@@ -129,6 +135,7 @@ def test_two_batches_at_once_are_both_kept(held: Workspace, files: Callable[...,
     assert branches(held) == ["main"]
 
 
+@pytest.mark.slow
 def test_the_same_file_twice_at_once_comes_in_once(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
     file = files("2.csv", "b")
@@ -143,6 +150,7 @@ def test_the_same_file_twice_at_once_comes_in_once(held: Workspace, files: Calla
     assert branches(held) == ["main"]
 
 
+@pytest.mark.slow
 def test_a_table_that_never_rests_is_given_up(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
     tries = 0
@@ -159,6 +167,7 @@ def test_a_table_that_never_rests_is_given_up(held: Workspace, files: Callable[.
     assert branches(held) == ["main"]
 
 
+@pytest.mark.slow
 def test_without_a_contract_a_key_names_one_row(local_workspace: Workspace, files: Callable[..., Path]) -> None:
     ws = local_workspace
     with pytest.raises(CheckFailed, match="order_id: key is unique"):
@@ -173,6 +182,7 @@ def test_without_a_contract_a_key_names_one_row(local_workspace: Workspace, file
     assert keys_of(ws) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_two_batches_at_once_with_one_key_are_not_both_kept(
     local_workspace: Workspace, files: Callable[..., Path]
 ) -> None:
@@ -187,6 +197,7 @@ def test_two_batches_at_once_with_one_key_are_not_both_kept(
     assert keys_of(local_workspace) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_without_a_contract_a_column_keeps_coming(local_workspace: Workspace, tmp_path: Path) -> None:
     ws, names = local_workspace, list(HEAD)
     bring_in(ws, "orders", write(tmp_path / "1.csv", csv(names, [ROW])), "main", key=["order_id"])
@@ -203,6 +214,7 @@ def test_without_a_contract_a_column_keeps_coming(local_workspace: Workspace, tm
     assert bring_in(ws, "orders", more, "main").commit is not None
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_batch_are_read_as_the_table_has_them(held: Workspace, files: Callable[..., Path]) -> None:
     """Keys that are numbers by chance are texts where the table has texts."""
     bring_in(held, "orders", files("1.csv", "a"), "main", key=["order_id"])
@@ -210,6 +222,7 @@ def test_the_rows_of_a_batch_are_read_as_the_table_has_them(held: Workspace, fil
     assert keys_of(held) == ["17", "18", "a"]
 
 
+@pytest.mark.slow
 def test_what_was_measured_of_a_batch_is_not_measured_again_for_the_merge(
     held: Workspace, files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +242,7 @@ def test_what_was_measured_of_a_batch_is_not_measured_again_for_the_merge(
         bring_in(held, "orders", files("3.csv", "d", "c"), "main")
 
 
+@pytest.mark.slow
 def test_a_python_check_that_runs_over_its_time_refuses_the_batch(
     local_workspace: Workspace, files: Callable[..., Path]
 ) -> None:

@@ -15,6 +15,7 @@ from tests.project.parcels import HEAD, PROJECT, SQL, csv, write
 Bascule = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_rows_of_a_table(trained: Path, bascule: Bascule) -> None:
     row = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
     file = write(trained / "april.csv", csv(HEAD, [row]))
@@ -44,6 +45,7 @@ def test_a_row_that_changed_shows_both_values_and_a_column_its_fate(trained: Pat
     assert "1987 → 1988" in {row["opened"] for row in found["sample"]}
 
 
+@pytest.mark.slow
 def test_a_new_version_tells_its_metrics_beside_those_of_the_served_one(trained: Path, bascule: Bascule) -> None:
     bascule("branch", "before")
     write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
@@ -60,6 +62,7 @@ def test_a_new_version_tells_its_metrics_beside_those_of_the_served_one(trained:
     assert f"{shift['moved']:.1%} of {shift['rows']} test rows get another label" in details[-1]
 
 
+@pytest.mark.slow
 def test_predictions_of_a_model_that_reads_other_features(trained: Path, bascule: Bascule) -> None:
     """The version before is asked about the same rows, with the features that it reads joined to them."""
     bascule("branch", "before")
@@ -124,6 +127,7 @@ class TestForms:
         bascule("ingest", "orders", write(trained / "april.csv", csv(HEAD, [row])))
         return trained
 
+    @pytest.mark.slow
     def test_each_form(self, ingested: Path, bascule: Bascule) -> None:
         said = bascule("diff", "main~1", "main", "--format", "markdown")
         assert said.out.startswith("### `main~1` → `main`")
@@ -137,6 +141,7 @@ class TestForms:
         assert (weight["table"]["before"]["rows"], weight["table"]["after"]["rows"]) == (2400, 2401)
         assert data["rows"][0]["after"]["order_id"] == "p1"
 
+    @pytest.mark.slow
     def test_it_is_written_to_a_file(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
         file = ingested / "diff.html"
         said = bascule("diff", "main~1", "main", "--format", "html", "--output", file)
@@ -146,16 +151,19 @@ class TestForms:
         assert len(bascule("diff", "main~1", "main", "--output", file, "--json").json()) == 1
         refused("diff", "main~1", "main", "--output", ingested / "no" / "x", code=3, words=("Cannot write", "folder"))
 
+    @pytest.mark.slow
     def test_the_exit_code_tells_whether_they_differ(self, ingested: Path, bascule: Bascule) -> None:
         assert bascule("diff", "main~1", "main").code == 0
         assert bascule("diff", "main~1", "main", "--exit-code").code == 1
         assert bascule("diff", "main", "main", "--exit-code").code == 0
 
+    @pytest.mark.slow
     def test_names_only(self, ingested: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bascule.project.comparing.Lake.diff", lambda *_, **__: 1 / 0)
         said = bascule("diff", "main~1", "main", "--stat")
         assert said.out == "~ tables/orders  +1 rows (2,401 in all)\n"
 
+    @pytest.mark.slow
     def test_paths(self, ingested: Path, bascule: Bascule, refused: Callable[..., Any]) -> None:
         assert "tables/orders" in bascule("diff", "main~1", "main", "models/", "tables/orders").out
         assert bascule("diff", "main~1", "main", "models/").out == "Nothing differs.\n"

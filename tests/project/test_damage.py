@@ -35,6 +35,7 @@ def told(workspace: Workspace, *, deep: bool = False) -> list[tuple[str, str]]:
     return [(found.level, found.message) for found in examine(workspace, deep) if found.subject == "tables"]
 
 
+@pytest.mark.slow
 def test_a_byte_that_the_disk_changed_is_found_with_the_way_back(lake: Lake) -> None:
     data = bytearray(newest(lake).read_bytes())
     data[1000] ^= 1
@@ -53,6 +54,7 @@ def test_a_byte_that_the_disk_changed_is_found_with_the_way_back(lake: Lake) -> 
     assert [level for level, _ in told(lake.workspace, deep=True)] == ["damage"]  # the past stays damaged, and told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["short", "gone"])
 def test_a_query_over_a_damaged_file_is_no_mistake_of_the_user(lake: Lake, damage: str) -> None:
     newest(lake).write_bytes(b"PAR1") if damage == "short" else newest(lake).unlink()

@@ -175,6 +175,7 @@ def test_every_command_is_called_here() -> None:
     assert {name for name, _ in words()} == {*CALLS, *SERVERS}
 
 
+@pytest.mark.slow
 def test_every_command_prints_one_document(serving: dict[str, str], bascule: Bascule) -> None:
     for name, call in CALLS.items():
         arguments = [
@@ -188,6 +189,7 @@ def test_every_command_prints_one_document(serving: dict[str, str], bascule: Bas
         assert ("hint" in document) == (name in REFUSED), name
 
 
+@pytest.mark.slow
 def test_every_mistake_is_one_document_too(serving: dict[str, str], bascule: Bascule) -> None:
     for name, _ in words():
         said = bascule(*name.split(), "--json", "--no-such-option")
@@ -221,6 +223,7 @@ def _is_document(text: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_nothing_prints_a_python_object(serving: dict[str, str], bascule: Bascule) -> None:
     for name, call in CALLS.items():
         arguments = [
@@ -234,6 +237,7 @@ def test_nothing_prints_a_python_object(serving: dict[str, str], bascule: Bascul
             assert sign not in text, (name, said.out)
 
 
+@pytest.mark.slow
 def test_every_option_is_explained_and_none_is_odd() -> None:
     for name, command in words():
         for argument in command.assemble_argument_collection(default_parameter=plain(), parse_docstring=True):
@@ -242,6 +246,7 @@ def test_every_option_is_explained_and_none_is_odd() -> None:
                 assert not [one for one in argument.names if one.startswith("--empty")], name
 
 
+@pytest.mark.slow
 def test_a_count_is_a_whole_number_within_bounds(parcels: Path, bascule: Bascule) -> None:
     asked = []
     for name, command in words():
@@ -271,6 +276,7 @@ def test_a_list_of_nothing_is_refused(command: str, parcels: Path, bascule: Basc
     assert "is not a whole number from 1 to" in said.err
 
 
+@pytest.mark.slow
 def test_a_comparison_may_show_no_rows(serving: dict[str, str], bascule: Bascule) -> None:
     assert bascule("ingest", "orders", "more/orders.csv").code == 0
     for rows in (0, 2):

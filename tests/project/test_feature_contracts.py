@@ -52,6 +52,7 @@ def ran(said: Any) -> set[str]:
     return {receipt["step"] for receipt in said.json()["steps"] if receipt["status"] == "ran"}
 
 
+@pytest.mark.slow
 def test_a_contract_on_features_trains_nothing_anew(held: Path, bascule: Bascule) -> None:
     said = bascule("run", "--json")
     assert (said.code, ran(said)) == (0, {"define", "check:features.weather"})
@@ -63,6 +64,7 @@ def test_a_contract_on_features_trains_nothing_anew(held: Path, bascule: Bascule
     assert rows == [{"n": 16}]
 
 
+@pytest.mark.slow
 def test_features_that_break_it_stop_the_run(held: Path, bascule: Bascule) -> None:
     assert bascule("run").code == 0
     write(held / "features/weather.sql", SQL["weather"].replace("rain,", "rain - 5 as rain,"))
@@ -75,6 +77,7 @@ def test_features_that_break_it_stop_the_run(held: Path, bascule: Bascule) -> No
     assert (outlook["check:features.weather"], outlook["train"]) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_merge_is_held_to_it(held: Path, bascule: Bascule) -> None:
     assert bascule("run").code == 0
     workspace = Workspace.open(held)

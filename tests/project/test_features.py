@@ -47,6 +47,7 @@ def add(folder: Path, python: str, toml: str = "") -> None:
     file.write_text(file.read_text() + toml)
 
 
+@pytest.mark.slow
 def test_views_in_python_services_and_questions_about_them(trained: Path, bascule: Bascule) -> None:
     add(trained, GUSTS, SERVICE)
     said = bascule("run", "--json").json()

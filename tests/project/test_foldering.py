@@ -67,6 +67,7 @@ def test_a_pattern_over_the_path(local_workspace: Workspace, tmp_path: Path) -> 
     assert "1 files have no label" in told
 
 
+@pytest.mark.slow
 def test_a_manifest(local_workspace: Workspace, tmp_path: Path) -> None:
     folder = make(tmp_path / "in", "1.jpg", "2.jpg")
     (folder / "labels.csv").write_text("file_name,label,age\n1.jpg,cat,3\n2.jpg,dog,4\n")

@@ -53,6 +53,7 @@ def rain(folder: Path, depot: str, at: datetime) -> float | None:
     return best[1] if best else None
 
 
+@pytest.mark.slow
 def test_one_row_for_each_row_in_order(heard: Path, bascule: Bascule) -> None:
     times = [("south", NOON), (None, NOON), ("north", NOON), ("south", NOON), ("nowhere", NOON), ("north", None)]
     rows = asked(*times, ("north", NOON - timedelta(hours=3)), ("north", NOON + timedelta(days=4000)))

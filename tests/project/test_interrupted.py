@@ -186,7 +186,7 @@ def can_mount() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
-@pytest.mark.parametrize("size", [100, 1000, 1300, 2070])
+@pytest.mark.parametrize("size", [100, 1000, 2070])
 def test_a_full_disk_stops_a_run_and_the_next_one_continues(parcels: Path, tmp_path_factory: Any, size: int) -> None:
     """`size` is how many KiB are left: each is met in another step."""
     taken = int(subprocess.check_output(["du", "-sk", str(parcels)]).split()[0])
@@ -223,7 +223,7 @@ echo $? > "$OUT/second"
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
-@pytest.mark.parametrize("size", [8, 40, 200])
+@pytest.mark.parametrize("size", [8, 200])
 def test_a_full_disk_leaves_no_half_project(parcels: Path, tmp_path_factory: Any, size: int) -> None:
     """`size` is what the project's disk has, in KiB: too little for its files, or for its workspace."""
     out, place = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("small")

@@ -32,6 +32,7 @@ def heads() -> str:
     return Workspace.open(Path.cwd()).history.resolve("main").id
 
 
+@pytest.mark.slow
 def test_a_lost_column_names_everyone_who_reads_it(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "columns", "weather", "--drop", "rain", "--branch", "dev").code == 0
     before = heads()

@@ -15,6 +15,7 @@ Bascule = Callable[..., Any]
 LABEL = 'label = "minutes_late > 15"'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "words"),
     [
@@ -43,6 +44,7 @@ def test_a_label_that_cannot_be_learned_is_refused(
     refused("run", code=2, words=words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -91,6 +93,7 @@ def test_sql_that_cannot_run_is_named(trained: Path, bascule: Bascule) -> None:
     assert "Did you mean 'weather'?" in said.err
 
 
+@pytest.mark.slow
 def test_a_feature_that_knows_the_answer_is_named(trained: Path, bascule: Bascule) -> None:
     """Rows that say how late a parcel was, as if that had been known from the beginning."""
     write(trained / "features/hint.sql", "select order_id, minutes_late as hint from orders\n")
@@ -109,6 +112,7 @@ def test_a_feature_that_knows_the_answer_is_named(trained: Path, bascule: Bascul
     assert {leak["reason"] for leak in details} == {"outcome", "target"}
 
 
+@pytest.mark.slow
 def test_lateness_of_parcels_that_have_not_arrived_is_named(trained: Path, bascule: Bascule) -> None:
     sql = "select depot, ordered_at, cast(minutes_late > 15 as integer) as late from orders"
     write(trained / "features/arrived.sql", sql)
@@ -124,6 +128,7 @@ def test_lateness_of_parcels_that_have_not_arrived_is_named(trained: Path, bascu
     assert state(trained) == before
 
 
+@pytest.mark.slow
 def test_a_feature_that_is_too_good_is_refused_until_it_is_trusted(trained: Path, bascule: Bascule) -> None:
     """Another table that tells the answer: nothing says when it was written."""
     lines = [line.split(",") for path in (trained / "data/orders").glob("*.csv") for line in path.read_text().split()]
@@ -159,6 +164,7 @@ SHUFFLED = (
 )
 
 
+@pytest.mark.slow
 def test_a_model_of_shuffled_labels_is_refused_unless_it_is_forced(trained: Path, bascule: Bascule) -> None:
     write(trained / "features/population.sql", SHUFFLED)
     before = state(trained)

@@ -38,6 +38,7 @@ def orders(workspace: Workspace, ref: str = "main") -> int:
     return int(workspace.history.get(ref, "tables/orders")["rows"])
 
 
+@pytest.mark.slow
 def test_two_branches_that_both_appended_are_both_kept(trained: Path, workspace: Workspace, bascule: Bascule) -> None:
     for name in ("april", "may"):
         assert bascule("branch", name).code == 0
@@ -53,6 +54,7 @@ def test_two_branches_that_both_appended_are_both_kept(trained: Path, workspace:
     assert "2,401 → 2,402 rows, 1 added" in bascule("diff", "main~1", "main").out
 
 
+@pytest.mark.slow
 def test_a_merge_that_doubles_a_key_is_refused(
     trained: Path, workspace: Workspace, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_merge_that_doubles_a_key_is_refused(
     assert orders(workspace) == 2401
 
 
+@pytest.mark.slow
 def test_a_conflict_names_the_path_and_the_ways_out(
     trained: Path, workspace: Workspace, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:
@@ -116,6 +119,7 @@ def test_a_side_that_removed_a_path_can_be_kept(
     assert (found["by"] if found else None) == by
 
 
+@pytest.mark.slow
 def test_a_choice_where_there_is_no_conflict_is_refused(
     trained: Path, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:
@@ -124,6 +128,7 @@ def test_a_choice_where_there_is_no_conflict_is_refused(
     refused("merge", "april", "--ours", "tables/orders", code=2, words=("no path in conflict", "leave --ours"))
 
 
+@pytest.mark.slow
 def test_an_ingestion_can_be_reverted(trained: Path, workspace: Workspace, bascule: Bascule) -> None:
     said = bascule("ingest", "orders", batch(trained, "april", "april"), "--json").json()
     assert orders(workspace) == 2401
@@ -136,6 +141,7 @@ def test_an_ingestion_can_be_reverted(trained: Path, workspace: Workspace, bascu
     assert orders(workspace) == 2401
 
 
+@pytest.mark.slow
 def test_a_bad_batch_goes_and_the_good_ones_after_it_stay(
     trained: Path, workspace: Workspace, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:
@@ -153,6 +159,7 @@ def test_a_bad_batch_goes_and_the_good_ones_after_it_stay(
     assert check(workspace, deep=True).ok
 
 
+@pytest.mark.slow
 def test_a_batch_of_which_rows_were_changed_is_not_taken_back(
     trained: Path, workspace: Workspace, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:
@@ -212,6 +219,7 @@ class TestRows:
         lake.delete("orders", f"order_id = '{key}'", branch=branch)
         lake.append("orders", row, branch=branch)
 
+    @pytest.mark.slow
     def test_rows_that_each_side_changed(
         self, trained: Path, forked: Lake, bascule: Bascule, refused: Callable[..., Any]
     ) -> None:
@@ -223,6 +231,7 @@ class TestRows:
         assert self.rows(forked, "main", "weight")[:2] == [77, 88]
         assert check(forked.workspace).ok
 
+    @pytest.mark.slow
     def test_rows_that_both_changed_are_listed(
         self, trained: Path, forked: Lake, bascule: Bascule, refused: Callable[..., Any]
     ) -> None:
@@ -255,6 +264,7 @@ class TestRows:
         assert self.rows(forked, "main", "weight")[:5] == [77, 66, 99, 99, 99]
         assert self.rows(forked, "main", "distance")[:5] == [5] * 5
 
+    @pytest.mark.slow
     def test_one_sides_rows_are_kept_and_the_others_come(self, trained: Path, forked: Lake, bascule: Bascule) -> None:
         keys = self.rows(forked, "main")
         self.change(forked, "main", keys[0], "weight = 99")
@@ -262,6 +272,7 @@ class TestRows:
         assert bascule("merge", "repair", "--rows", "--ours", "tables/orders").code == 0
         assert self.rows(forked, "main", "weight")[:2] == [99, 88]
 
+    @pytest.mark.slow
     def test_what_cannot_be_merged_by_rows(
         self, trained: Path, forked: Lake, bascule: Bascule, refused: Callable[..., Any]
     ) -> None:

@@ -102,6 +102,7 @@ def settings_of(folder: Path) -> str:
     return (folder / ".bascule" / "workspace.toml").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_there_and_back_with_every_id(
     filled: Workspace, database: str, s3: str, s3_server: str, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_there_and_back_with_every_id(
     back.close()
 
 
+@pytest.mark.slow
 def test_only_the_storage_or_only_the_catalog(filled: Workspace, database: str, s3: str, tmp_path: Path) -> None:
     before, folder = seen(tmp_path / "w"), tmp_path / "w"
     migrate(filled, storage=s3)
@@ -152,6 +154,7 @@ def test_only_the_storage_or_only_the_catalog(filled: Workspace, database: str, 
     assert (tmp_path / "elsewhere" / "lake").is_dir()
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_and_changes_nothing(filled: Workspace, database: str, s3: str, tmp_path: Path) -> None:
     said = migrate(filled, catalog=database, storage=s3, dry_run=True)
     assert said.dry_run
@@ -165,6 +168,7 @@ def test_a_dry_run_tells_and_changes_nothing(filled: Workspace, database: str, s
     assert not list((tmp_path / "w" / ".bascule").glob("moved-*"))
 
 
+@pytest.mark.slow
 def test_doing_it_again_does_nothing(filled: Workspace, s3: str, tmp_path: Path) -> None:
     assert migrate(filled, storage=s3).moved
     workspace = Workspace.open(tmp_path / "w")
@@ -174,6 +178,7 @@ def test_doing_it_again_does_nothing(filled: Workspace, s3: str, tmp_path: Path)
     assert not (Workspace.open(tmp_path / "w").storage / MARK).exists()
 
 
+@pytest.mark.slow
 def test_nobody_else_may_have_it_open(filled: Workspace, s3: str, tmp_path: Path) -> None:
     other = Workspace.open(tmp_path / "w")
     other.history.resolve("main")
@@ -185,6 +190,7 @@ def test_nobody_else_may_have_it_open(filled: Workspace, s3: str, tmp_path: Path
     migrate(filled, storage=s3)
 
 
+@pytest.mark.slow
 def test_a_connection_from_another_machine_stops_it(filled: Workspace, database: str, tmp_path: Path) -> None:
     import psycopg
 
@@ -195,6 +201,7 @@ def test_a_connection_from_another_machine_stops_it(filled: Workspace, database:
     assert workspace.settings.catalog == Workspace.open(tmp_path / "w").settings.catalog
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_who_had_the_old_catalog_open_is_told(
     kind: str, filled: Workspace, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +220,7 @@ def test_who_had_the_old_catalog_open_is_told(
     late.close()
 
 
+@pytest.mark.slow
 def test_a_place_that_holds_something_else_is_refused(
     filled: Workspace, database: str, s3: str, tmp_path: Path
 ) -> None:
@@ -230,6 +238,7 @@ def test_a_place_that_holds_something_else_is_refused(
     assert 'storage = ""' in settings_of(tmp_path / "w")
 
 
+@pytest.mark.slow
 def test_what_postgresql_does_not_hold_is_named(filled: Workspace, database: str) -> None:
     with filled.catalog.write() as conn:
         conn.execute(insert(names).values(number=9, name="k" * 300))
@@ -238,6 +247,7 @@ def test_what_postgresql_does_not_hold_is_named(filled: Workspace, database: str
         migrate(filled, catalog=database, dry_run=True)
 
 
+@pytest.mark.slow
 def test_damage_is_not_carried_over(filled: Workspace, s3: str, tmp_path: Path) -> None:
     path = next(path for path, _ in sizes(filled.lake_folder) if path.name.endswith(".parquet"))
     data = bytearray(path.read_bytes())
@@ -251,6 +261,7 @@ def test_damage_is_not_carried_over(filled: Workspace, s3: str, tmp_path: Path) 
         migrate(filled, storage=s3)
 
 
+@pytest.mark.slow
 def test_position_deletes_of_another_engine_go_along(
     filled: Workspace, s3: str, s3_server: str, tmp_path: Path
 ) -> None:
@@ -281,6 +292,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_catalog_that_was_only_made_is_as_good_as_none(filled: Workspace, database: str, tmp_path: Path) -> None:
     """As a copy leaves it that is killed before its first row."""
     Catalog.open(database).close()
@@ -300,7 +312,7 @@ def test_killed_at_any_moment_and_repeated(filled: Workspace, database: str, s3:
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.05 + 0.06 * attempt)
+        time.sleep(0.05 * 1.25**attempt)  # close together at first, where most of it happens
         process.send_signal(signal.SIGKILL)
         rest = process.stdout.read()
         process.wait()
@@ -319,6 +331,7 @@ def test_killed_at_any_moment_and_repeated(filled: Workspace, database: str, s3:
     workspace.close()
 
 
+@pytest.mark.slow
 def test_used_between_two_attempts(filled: Workspace, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the source let go of, and what was rewritten in place, is so in the copy too."""
     from bascule.project import migrating

@@ -115,6 +115,7 @@ def test_what_the_model_file_says_is_only_text(outside: Callable[..., str], basc
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     outside: Callable[..., str], ws: Workspace, bascule: Bascule, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_what_the_model_file_has_run_is_told_too(outside: Callable[..., str], bascule: Bascule) -> None:
     outside("safe", model__skops=b"PK\x05\x06" + bytes(18))
     assert bascule("model", "scan", "safe", "--json").json()["level"] == "safe"
@@ -227,6 +229,7 @@ def ask_for_approval(folder: Path) -> None:
     file.write_text(text.replace("[gates]\n", told) if "[gates]\n" in text else f"{text}\n{told}")
 
 
+@pytest.mark.slow
 def test_approvals_are_asked_for_by_the_gates(trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_for_approval(trained)
     assert "is not approved: it has 0 of 1 approvals" in bascule("deploy").err
@@ -279,6 +282,7 @@ def test_a_merge_into_a_protected_branch_asks_for_approvals(
     assert done.code == 0, done
 
 
+@pytest.mark.slow
 def test_two_versions_are_compared(outside: Callable[..., str], bascule: Bascule) -> None:
     outside("m")
     outside("m", model__pkl=pickle.dumps(1), MLmodel=b"flavors: {onnx: {}}")

@@ -37,6 +37,7 @@ def sales(folder: Path, *, delimiter: str, decimal: str, start: str = "", money:
     (folder / "data" / "sales.csv").write_text(start + "\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delimiter", "decimal", "start"),
     [(";", ",", "\ufeff"), ("\t", ".", ""), (",", ",", "")],
@@ -66,6 +67,7 @@ def test_the_project_answers_in_the_names_of_the_data(
     assert "Did you mean 'Price €'?" in wrong.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("money", ["{} €", "$ {}", "EUR {}", "{}%"])
 def test_an_amount_that_is_no_number_is_told(folder: Path, bascule: Bascule, money: str) -> None:
     sales(folder, delimiter=";", decimal=".", money=money)
@@ -73,6 +75,7 @@ def test_an_amount_that_is_no_number_is_told(folder: Path, bascule: Bascule, mon
     assert [one for one in said if "Price €" in one and "its texts look like numbers" in one]
 
 
+@pytest.mark.slow
 def test_a_name_with_quotes_in_it_is_asked_for_by_that_name(folder: Path, bascule: Bascule) -> None:
     sales(folder, delimiter=",", decimal=".")
     file = folder / "data" / "sales.csv"

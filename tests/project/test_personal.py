@@ -29,6 +29,7 @@ def with_emails(trained: Path) -> Path:
     return trained
 
 
+@pytest.mark.slow
 def test_from_scan_to_mask(with_emails: Path, bascule: Bascule) -> None:
     assert bascule("ingest", "depots", "data/depots.csv").code == 0
     found = bascule("pii", "scan", "depots", "--json").json()

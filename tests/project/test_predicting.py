@@ -17,6 +17,7 @@ def serving(trained: Path, bascule: Bascule) -> Path:
     return trained
 
 
+@pytest.mark.slow
 def test_an_answer_is_logged_and_explained(serving: Path, bascule: Bascule) -> None:
     said = bascule("predict", "deployments/delays", "--example", "weight=3.5", "--json")
     answer = said.json()
@@ -31,12 +32,14 @@ def test_an_answer_is_logged_and_explained(serving: Path, bascule: Bascule) -> N
     assert answer["prediction_id"] in bascule("explain", answer["prediction_id"]).out
 
 
+@pytest.mark.slow
 def test_all_that_is_given_needs_no_example(serving: Path, bascule: Bascule) -> None:
     inputs = bascule("predict", "delays", "--example", "--json").json()["inputs"]
     said = bascule("predict", "delays", *(f"{name}={value}" for name, value in inputs.items()), "--json")
     assert said.json()["inputs"] == inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -38,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     found.close()
 
 
+@pytest.mark.slow
 def test_answers_are_near_the_truth(place: Place) -> None:
     set_privacy_budget(place, "people", 900)
     many: dict[str, Any] = {"epsilon": 50.0}
@@ -79,6 +80,7 @@ def test_the_budget_is_spent_before_anything_is_read(place: Place) -> None:
     assert "row p" not in str(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -109,6 +111,7 @@ def test_what_makes_no_sense_costs_nothing(place: Place, options: dict[str, Any]
     assert privacy_budgets(place)[0].spent == 0
 
 
+@pytest.mark.slow
 def test_on_the_command_line(place: Place, bascule: Bascule) -> None:
     place.close()
     said = bascule("private", "ask", "people", "count", "--epsilon", "0.5")

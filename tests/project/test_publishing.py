@@ -127,6 +127,7 @@ def test_a_revert_to_a_state_that_never_was_is_checked(workspace: Workspace, tmp
     assert (kept.subject, kept.decision, kept.reason) == (f"commits/{made.id}", "forced", "the moon is closed")
 
 
+@pytest.mark.slow
 def test_the_way_back_to_a_state_that_was_is_not_checked(workspace: Workspace, tmp_path: Path) -> None:
     """Also when that state would be refused now, and when only traffic moved since."""
     widened = moonlit(workspace, tmp_path)
@@ -141,12 +142,14 @@ def test_the_way_back_to_a_state_that_was_is_not_checked(workspace: Workspace, t
     assert history.digest(made, "contracts/orders") == history.digest(bad, "contracts/orders")
 
 
+@pytest.mark.slow
 def test_a_revert_on_a_branch_of_ones_own_is_not_checked(local_workspace: Workspace, tmp_path: Path) -> None:
     widened = moonlit(local_workspace, tmp_path)
     local_workspace.history.create_branch("dev")
     assert "forced" not in revert(local_workspace, widened, "dev").meta
 
 
+@pytest.mark.slow
 def test_a_revert_is_checked_against_what_it_lands_on(
     local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ def test_a_revert_is_checked_against_what_it_lands_on(
     assert history.get("main", "contracts/orders") != CONTRACTED
 
 
+@pytest.mark.slow
 def test_a_forced_revert_prints_what_was_refused(trained: Path, bascule: Bascule, tmp_path: Path) -> None:
     workspace = Workspace.open(trained)
     widened = moonlit(workspace, tmp_path)
@@ -181,6 +185,7 @@ def test_a_forced_revert_prints_what_was_refused(trained: Path, bascule: Bascule
     assert "moon" in said.out.partition("forced")[2]
 
 
+@pytest.mark.slow
 def test_one_batch_is_picked_from_a_branch_and_the_rest_merged_later(
     local_workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -215,6 +220,7 @@ def test_one_batch_is_picked_from_a_branch_and_the_rest_merged_later(
         assert connection.sql(f"SELECT count(*), count(DISTINCT order_id) FROM {source}").fetchall() == [(4, 4)]
 
 
+@pytest.mark.slow
 def test_a_refused_merge_of_appends_leaves_no_file(local_workspace: Workspace, tmp_path: Path) -> None:
     from bascule.project.batches import bring_in
 
@@ -248,6 +254,7 @@ def traffic(bascule: Bascule, branch: str = "main") -> list[dict[str, int]]:
     return bascule("status", "--branch", branch, "--json").json()["deployments"]["delays"]
 
 
+@pytest.mark.slow
 def test_the_first_model_that_is_merged_serves_at_once(parcels: Path, bascule: Bascule) -> None:
     """No command but init, run and merge is needed to get from files to answers."""
     assert bascule("switch", "-c", "first").code == 0
@@ -265,6 +272,7 @@ def test_the_first_model_that_is_merged_serves_at_once(parcels: Path, bascule: B
         assert traffic(bascule) == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_a_refused_model_ships_nothing(parcels: Path, bascule: Bascule) -> None:
     """A branch whose model the gates refuse brings tables and rules to main, and no traffic."""
     text = (parcels / "bascule.toml").read_text()
@@ -275,6 +283,7 @@ def test_a_refused_model_ships_nothing(parcels: Path, bascule: Bascule) -> None:
     assert traffic(bascule) == []
 
 
+@pytest.mark.slow
 def test_rules_of_the_file_reach_the_deployment_and_leave_its_traffic(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     assert bascule("switch", "-c", "dev").code == 0
@@ -284,6 +293,7 @@ def test_rules_of_the_file_reach_the_deployment_and_leave_its_traffic(trained: P
     assert traffic(bascule) == [{"version": 1, "weight": 75}, {"version": 2, "weight": 25}]
 
 
+@pytest.mark.slow
 def test_the_current_branch_is_meant_once_it_deployed_something(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     assert bascule("switch", "-c", "dev").code == 0
@@ -297,6 +307,7 @@ def test_the_current_branch_is_meant_once_it_deployed_something(trained: Path, b
     assert traffic(bascule) == []
 
 
+@pytest.mark.slow
 def test_a_canary_goes_on_by_hand(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     write(trained / "bascule.toml", stepping(10, 40, 100))
@@ -307,6 +318,7 @@ def test_a_canary_goes_on_by_hand(trained: Path, bascule: Bascule) -> None:
     assert bascule("promote", "delays").code == 2
 
 
+@pytest.mark.slow
 def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     assert bascule("switch", "-c", "dev").code == 0
@@ -320,6 +332,7 @@ def test_a_merge_ships_the_new_version_by_canary(trained: Path, bascule: Bascule
     assert status["deployments"]["delays"] == [{"version": 1, "weight": 90}, {"version": 2, "weight": 10}]
 
 
+@pytest.mark.slow
 def test_a_merge_during_a_rollout_says_what_waits_and_ships_it_at_its_end(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     for seed, name in ((8, "second"), (9, "third")):
@@ -341,6 +354,7 @@ def test_a_merge_during_a_rollout_says_what_waits_and_ships_it_at_its_end(traine
     assert told not in bascule("status", "--branch", "main").out
 
 
+@pytest.mark.slow
 def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     assert bascule("switch", "-c", "dev").code == 0
@@ -351,6 +365,7 @@ def test_a_merge_may_leave_traffic_alone(trained: Path, bascule: Bascule) -> Non
     assert status["deployments"]["delays"] == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_a_merge_that_was_cut_off_before_it_shipped_ships_when_it_is_repeated(
     trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +391,7 @@ def test_a_merge_that_was_cut_off_before_it_shipped_ships_when_it_is_repeated(
     assert traffic(bascule) == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_reverting_what_serves_is_recorded_and_takes_no_old_revision(trained: Path, bascule: Bascule) -> None:
     """A canary that begins after a revert is not judged on the requests of the one before."""
     assert bascule("deploy").code == 0
@@ -401,6 +417,7 @@ def test_reverting_what_serves_is_recorded_and_takes_no_old_revision(trained: Pa
     assert once_more["rollout"]["revision"] == once_more["revision"] > again["revision"]
 
 
+@pytest.mark.slow
 def test_a_person_who_rolls_back_is_told_what_is_not_rolled_out(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     for seed, name in ((8, "second"), (9, "third")):
@@ -414,6 +431,7 @@ def test_a_person_who_rolls_back_is_told_what_is_not_rolled_out(trained: Path, b
     assert "waits" not in bascule("status", "--branch", "main").out
 
 
+@pytest.mark.slow
 def test_a_merge_that_was_not_to_ship_does_not_when_it_is_repeated(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     assert bascule("switch", "-c", "dev").code == 0
@@ -424,6 +442,7 @@ def test_a_merge_that_was_not_to_ship_does_not_when_it_is_repeated(trained: Path
     assert traffic(bascule) == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_a_restore_keeps_the_traffic_and_what_it_needs(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy", "delays").code == 0
     history = Workspace.open(trained).history

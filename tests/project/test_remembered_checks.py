@@ -93,6 +93,7 @@ def test_after_an_append_the_old_file_is_not_read(held: Workspace) -> None:
     assert len(lake.parts(held.history.get("main", "tables/t")).ids) == 2
 
 
+@pytest.mark.slow
 def test_appends_deletes_upserts_and_renames_stay_right(held: Workspace) -> None:
     lake = Lake(held)
     for change in (
@@ -182,6 +183,7 @@ def test_states_are_kept_in_any_number(workspace: Workspace) -> None:
     assert memory.load({"long"}, {"m"}) == {}
 
 
+@pytest.mark.slow
 def test_the_past_of_a_check(held: Workspace) -> None:
     lake = Lake(held)
     for day in range(12):
@@ -253,6 +255,7 @@ def test_drift_against_a_tag(held: Workspace) -> None:
     assert [result.status for result in report.results if result.kind == "drift"] == ["failed"]
 
 
+@pytest.mark.slow
 def test_python_checks_are_those_of_the_project(held: Workspace) -> None:
     folder = held.folder.parent
     python = [column("x", ours("python", function="mychecks:no_row_over_100"), ours("python", function="os:getcwd"))]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bascule.contracts import Contract
 from bascule.contracts.checks import Unique
 from bascule.history import Workspace
@@ -30,6 +32,7 @@ def test_a_version_has_a_contract_of_its_inputs(trained: Path, bascule: Bascule)
     with_model.close()
 
 
+@pytest.mark.slow
 def test_what_was_asked_is_held_to_it(trained: Path, bascule: Bascule) -> None:
     none = bascule("contract", "test", "models/delays")
     assert (none.code, "(0 rows)" in none.out) == (0, True), none.out
@@ -55,6 +58,7 @@ def test_a_version_that_is_not_there_is_told(trained: Path, bascule: Bascule) ->
     assert (said.code, "Did you mean" in said.err) == (2, True), said.err
 
 
+@pytest.mark.slow
 def test_a_deployment_may_refuse_what_breaks_it(trained: Path, bascule: Bascule) -> None:
     project = (trained / "bascule.toml").read_text()
     (trained / "bascule.toml").write_text(

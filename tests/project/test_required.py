@@ -176,6 +176,7 @@ def test_the_project_file_names_them(tmp_path: Path) -> None:
         assert "bascule.toml:5" in str(error.value)
 
 
+@pytest.mark.slow
 def test_commands_merge_pick_and_protect(trained: Path, bascule: Callable[..., Any]) -> None:
     assert "[merge]" not in PROJECT
     file = trained / "bascule.toml"

@@ -84,6 +84,7 @@ def test_a_job_runs_and_merges_on_a_branch_of_its_own(workspace: Workspace, tmp_
     assert (second.id, second.branch != done.branch) == (later, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "started", "message"),
     [
@@ -105,6 +106,7 @@ def test_a_job_that_fails_says_why(
     assert run_next(workspace, tmp_path, launch) is None
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_is_killed_is_done_again_three_times(workspace: Workspace, tmp_path: Path) -> None:
     name = put(workspace)
     for _ in range(2):
@@ -119,6 +121,7 @@ def test_a_job_whose_process_is_killed_is_done_again_three_times(workspace: Work
     assert run_next(workspace, tmp_path, Launcher()) is None
 
 
+@pytest.mark.slow
 def test_a_job_of_a_branch_that_is_gone_fails(workspace: Workspace, tmp_path: Path) -> None:
     put(workspace, branch="gone")
     launch = Launcher()
@@ -129,6 +132,7 @@ def test_a_job_of_a_branch_that_is_gone_fails(workspace: Workspace, tmp_path: Pa
     assert launch.lines == []
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_had_claimed_is_done_again(workspace: Workspace, tmp_path: Path) -> None:
     """And continues on the branch of the first attempt."""
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)

@@ -52,6 +52,7 @@ def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule)
     assert ran(bascule) == set()
 
 
+@pytest.mark.slow
 def test_a_changed_view_runs_only_what_reads_it(trained: Path, bascule: Bascule) -> None:
     write(trained / "features/weather.sql", SQL["weather"].replace("rain,", "rain * 10 as rain,"))
     why = bascule("why", "define")
@@ -89,6 +90,7 @@ def test_a_changed_contract_is_planned_to_be_checked_alone(trained: Path, bascul
     assert ran(bascule) == {"define", "check:orders"}
 
 
+@pytest.mark.slow
 def test_a_changed_setting_of_the_model_only_trains(trained: Path, bascule: Bascule) -> None:
     write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 8"))
     said = bascule("why", "train", "--json").json()
@@ -106,6 +108,7 @@ def test_traffic_is_no_term_of_the_definitions(trained: Path, bascule: Bascule) 
     ]
 
 
+@pytest.mark.slow
 def test_a_step_names_its_own_terms_beside_those_before_it(trained: Path, bascule: Bascule) -> None:
     write(trained / "bascule.toml", PROJECT.replace("trials = 1", "trials = 2").replace('ttl = "6h"', 'ttl = "7h"'))
     train = bascule("why", "train", "--json").json()
@@ -128,6 +131,7 @@ def test_changed_gates_do_not_train(trained: Path, bascule: Bascule) -> None:
     assert ran(bascule) == {"evaluate"}
 
 
+@pytest.mark.slow
 def test_why_names_the_file_that_is_new(trained: Path, bascule: Bascule) -> None:
     write(trained / "data/orders/3.csv", BATCH)
     said = bascule("why", "ingest:orders")
@@ -141,6 +145,7 @@ def test_why_names_the_file_that_is_new(trained: Path, bascule: Bascule) -> None
     assert "file:3.csv" not in bascule("why", "ingest:orders").out
 
 
+@pytest.mark.slow
 def test_switching_a_change_back_does_not_train_again(trained: Path, bascule: Bascule) -> None:
     wetter = PROJECT.replace("seed = 7", "seed = 9")
     write(trained / "bascule.toml", wetter)
@@ -223,6 +228,7 @@ def test_a_step_that_fails_has_a_receipt_too(trained: Path, bascule: Bascule) ->
     assert said.err.count("data/[/order]/*.csv") == 2
 
 
+@pytest.mark.slow
 def test_a_check_that_reads_another_table_runs_when_that_one_changes(trained: Path, bascule: Bascule) -> None:
     write(trained / "contracts/orders.yaml", CONTRACT.replace(DEPOT, DEPOT + RELATED))
     assert ran(bascule) == {"define", "check:orders"}
@@ -241,6 +247,7 @@ def test_a_check_that_reads_another_table_runs_when_that_one_changes(trained: Pa
     assert rows_of(trained, "depots") == 4
 
 
+@pytest.mark.slow
 def test_a_table_comes_after_those_that_its_contract_looks_at(parcels: Path, bascule: Bascule) -> None:
     write(parcels / "contracts/orders.yaml", CONTRACT.replace(DEPOT, DEPOT + RELATED))
     said = bascule("run", "--json")

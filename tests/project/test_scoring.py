@@ -41,6 +41,7 @@ def read(place: Place, name: str) -> pa.Table:
     return BranchTable(place, name).read().read_all().sort_by("id")
 
 
+@pytest.mark.slow
 def test_every_row_by_the_version_that_is_named(place: Place) -> None:
     done = score_table(place, "trips", "delays@2", into="scored")
     assert (done.table, done.model, done.change.rows) == ("scored", "delays@2", 120_000)

@@ -56,6 +56,7 @@ def shop(folder: Path, bascule: Callable[..., Any]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "at_least"),
     [
@@ -79,6 +80,7 @@ def test_a_role_sees_no_value_that_is_masked_for_it(
         assert "@example.org" in seen
 
 
+@pytest.mark.slow
 def test_what_cannot_be_hidden_is_refused(
     shop: Path, bascule: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

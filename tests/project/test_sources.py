@@ -56,6 +56,7 @@ def sell(folder: Path, *numbers: int) -> None:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_run_brings_what_is_new(shop: Path, bascule: Callable[..., Any]) -> None:
     said = bascule("run")
     assert said.code == 0, said
@@ -91,6 +92,7 @@ schema:
 """
 
 
+@pytest.mark.slow
 def test_the_first_batch_is_held_to_the_contract_of_the_project(shop: Path, bascule: Callable[..., Any]) -> None:
     (shop / "contracts").mkdir()
     (shop / "contracts" / "clicks.yaml").write_text(CONTRACT)
@@ -111,6 +113,7 @@ def test_the_first_batch_is_held_to_the_contract_of_the_project(shop: Path, basc
     assert told in bascule("contract", "test", "clicks").err
 
 
+@pytest.mark.slow
 def test_one_command_brings_it_too(shop: Path, bascule: Callable[..., Any]) -> None:
     address = "sqlite:///shop.db"
     said = bascule("ingest", "orders", address, "--query", "select * from orders", "--cursor", "id", "--json")
@@ -123,6 +126,7 @@ def test_one_command_brings_it_too(shop: Path, bascule: Callable[..., Any]) -> N
     assert "1 record could not be read and went to quarantine" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

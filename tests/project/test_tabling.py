@@ -28,6 +28,7 @@ def project(tmp_path: Path) -> Iterator[OpenProject]:
         yield opened
 
 
+@pytest.mark.slow
 def test_a_table_from_its_making_to_its_end(project: OpenProject) -> None:
     people = project.table("people")
     made = people.create(PEOPLE, key=["id"], partition_by=["bucket(2, id)"], sort_by=["name desc"])
@@ -95,6 +96,7 @@ def test_bad_calls_leave_nothing(project: OpenProject, call: dict[str, Any], wha
     assert not check(project.workspace).orphans
 
 
+@pytest.mark.slow
 def test_two_who_upsert_at_once_both_land(project: OpenProject) -> None:
     project.table("people").create(PEOPLE, key=["id"])
     failed: list[BaseException] = []
@@ -118,6 +120,7 @@ def test_two_who_upsert_at_once_both_land(project: OpenProject) -> None:
     assert ids == [1, 2, 10, 11, 12, 20, 21, 22]
 
 
+@pytest.mark.slow
 def test_the_command_line_says_the_same(project: OpenProject, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("id,name\n1,ann\n2,bob\n", encoding="utf-8")
     (tmp_path / "more.csv").write_text("id,name\n2,bea\n3,cyd\n", encoding="utf-8")

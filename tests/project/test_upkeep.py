@@ -20,6 +20,7 @@ __all__ = ["_finished", "bascule", "folder", "trained"]
 Bascule = Callable[..., Said]
 
 
+@pytest.mark.slow
 def test_after_a_compaction_nothing_is_out_of_date(trained: Path, bascule: Bascule) -> None:
     said = bascule("compact", "orders", "--json").json()
     assert [(one["table"], one["files_before"], one["files_after"]) for one in said] == [("orders", 2, 1)]
@@ -29,6 +30,7 @@ def test_after_a_compaction_nothing_is_out_of_date(trained: Path, bascule: Bascu
     assert bascule("reproduce", "delays@1", "--json").json()["verdict"] == "identical"
 
 
+@pytest.mark.slow
 def test_a_registered_version_is_reproduced_although_its_state_is_kept_by_no_rule(
     trained: Path, bascule: Bascule
 ) -> None:
@@ -54,6 +56,7 @@ def test_a_registered_version_is_reproduced_although_its_state_is_kept_by_no_rul
     assert bascule("predict", "delays", "--example").code == 0
 
 
+@pytest.mark.slow
 def test_rows_under_hold_are_forgotten_only_with_a_reason(trained: Path, bascule: Bascule) -> None:
     assert bascule("hold", "add", "tables/orders", "--reason", "case 7").code == 0
     said = bascule("forget", "orders", "order_id=o001-01", "--json")

@@ -69,6 +69,7 @@ def both_merged() -> bool:
     return merged
 
 
+@pytest.mark.slow
 def test_both_land(both: Path, bascule: Bascule) -> None:
     dev = head("dev")
     done = bascule("merge", "dev", "--with-git", "--json").json()
@@ -86,6 +87,7 @@ def test_both_land(both: Path, bascule: Bascule) -> None:
     assert git("rev-parse", "main") == done["git"]
 
 
+@pytest.mark.slow
 def test_from_another_branch_and_squashed(both: Path, bascule: Bascule) -> None:
     git("switch", "-q", "dev")
     assert bascule("merge", "dev", "main", "--with-git", "--squash", "-m", "Ship it").code == 0
@@ -96,6 +98,7 @@ def test_from_another_branch_and_squashed(both: Path, bascule: Bascule) -> None:
     assert both_merged()
 
 
+@pytest.mark.slow
 def test_files_in_another_working_tree_follow(both: Path, bascule: Bascule, tmp_path: Path) -> None:
     git("switch", "-q", "dev")
     other = tmp_path.parent / f"{tmp_path.name}-tree"
@@ -105,6 +108,7 @@ def test_files_in_another_working_tree_follow(both: Path, bascule: Bascule, tmp_
     assert git("status", "--porcelain", folder=other) == ""
 
 
+@pytest.mark.slow
 def test_a_conflict_in_git_stops_both(both: Path, bascule: Bascule) -> None:
     (both / "code.sql").write_text("select 9\n")
     git("commit", "-q", "-am", "Else")
@@ -117,6 +121,7 @@ def test_a_conflict_in_git_stops_both(both: Path, bascule: Bascule) -> None:
     assert git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_data_stops_both(both: Path, bascule: Bascule) -> None:
     assert bascule("table", "drop", "rows", "--branch", "dev").code == 0
     (both / "again.csv").write_text("id,size\n7,7\n")
@@ -130,6 +135,7 @@ def test_a_refusal_of_the_data_stops_both(both: Path, bascule: Bascule) -> None:
     assert pending(Workspace.open(both)) is None
 
 
+@pytest.mark.slow
 def test_changed_files_in_the_way_stop_both(both: Path, bascule: Bascule) -> None:
     (both / "code.sql").write_text("unsaved\n")
     before = head(), git("rev-parse", "main")
@@ -144,6 +150,7 @@ def test_changed_files_in_the_way_stop_both(both: Path, bascule: Bascule) -> Non
     assert (both / "other.sql").read_text() == "unsaved\n"
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(both: Path, bascule: Bascule, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert bascule("branch", "alone").code == 0
     said = bascule("merge", "alone", "--with-git")
@@ -163,6 +170,7 @@ def test_without_a_repository(folder: Path, bascule: Bascule) -> None:
     assert "is in no git repository" in said.err
 
 
+@pytest.mark.slow
 def test_only_one_side_is_new(both: Path, bascule: Bascule) -> None:
     assert bascule("merge", "dev").code == 0  # the data alone
     data = head()
@@ -269,6 +277,7 @@ def test_git_moved_against_it(both: Path, bascule: Bascule) -> None:
     assert pending(Workspace.open(both)) is None
 
 
+@pytest.mark.slow
 def test_git_moves_while_checks_run(both: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch) -> None:
     from bascule.project import publishing
 

@@ -69,6 +69,7 @@ def test_a_wrong_credential_is_refused_even_on_loopback(filled: Filled, serve: S
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_may_do_what_the_table_says_and_nothing_else(copy: Filled, serve: Serve, role: str) -> None:
     _, secret = create_token(copy.ws.catalog, "someone", role)

@@ -15,6 +15,7 @@ from tests.server.filled import Filled
 BASE = "/api/bascule/v1"
 
 
+@pytest.mark.slow
 def test_branches_and_commits(client: TestClient, filled: Filled) -> None:
     branches = client.get(f"{BASE}/branches").json()
     assert branches[0]["name"] == "main"
@@ -172,6 +173,7 @@ def test_deployments_and_their_traffic(client: TestClient) -> None:
     assert [change["action"] for change in changes] == ["advance", "start", "promote", "start", "deploy"]
 
 
+@pytest.mark.slow
 def test_rolling_back_and_forth(copy: Filled, serve: Serve) -> None:
     client = serve(copy.ws)
     before = client.get(f"{BASE}/deployments/delays").json()

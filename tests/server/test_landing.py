@@ -150,6 +150,7 @@ def test_bad_requests_say_what_to_do(ask: Any, path: str, body: dict[str, Any], 
     assert part in f"{said['error']} {said['hint']}"
 
 
+@pytest.mark.slow
 def test_a_subject_is_forgotten_by_an_admin_only(workspace: Workspace, ask: Any) -> None:
     body: dict[str, Any] = {"subject": {"id": "2"}}
     assert ask("tables/people/forget", **body)[0] == 403

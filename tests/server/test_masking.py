@@ -198,6 +198,7 @@ def test_the_key_is_the_owners_or_the_environments(ws: Workspace, monkeypatch: p
     assert rows(ws, "select email from people order by town, email limit 1") != before
 
 
+@pytest.mark.slow
 def test_the_server_masks_for_tokens_that_may_only_read(ws: Workspace, serve: Serve) -> None:
     def client(role: str) -> TestClient:
         return serve(ws, create_token(ws.catalog, role, role)[1], require_tokens=True)

@@ -56,6 +56,7 @@ def test_roles_grow() -> None:
     assert all(low < high for low, high in pairwise(held))
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_and_complete(client: TestClient) -> None:
     document = client.get("/api/openapi.json").json()
     validate(document)

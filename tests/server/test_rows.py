@@ -54,6 +54,7 @@ def test_json_rows_come_in_once_under_their_key(writer: TestClient, local_worksp
         assert len(held(local_workspace)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [False, True])
 def test_arrow_rows(writer: TestClient, local_workspace: Workspace, file: bool) -> None:
     table = pa.table({"id": [1, 2], "share": [0.5, None]})

@@ -109,6 +109,7 @@ def status_of(ws: Workspace, job: str) -> str:
         return str(conn.execute(select(schema.jobs.c.status).where(schema.jobs.c.id == job)).scalar_one())
 
 
+@pytest.mark.slow
 def test_a_job_runs_in_a_process_and_its_failure_is_kept(local_workspace: Workspace, tmp_path: Path) -> None:
     job = waiting_job(local_workspace)
     done = JobRunner(tmp_path).run(local_workspace)
@@ -176,6 +177,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed otherwise there")
 def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """A parent that is killed cannot stop its child; the pipe that ends with it can."""

@@ -159,6 +159,7 @@ def test_a_signal_ends_it_cleanly(local_workspace: Workspace, number: signal.Sig
     assert (process.returncode, out, errors) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed otherwise there")
 def test_a_killed_server_leaves_no_lock(local_workspace: Workspace) -> None:
     process = subprocess.Popen(

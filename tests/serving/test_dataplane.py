@@ -69,6 +69,7 @@ def test_a_rollback_by_delivery_reaches_it_and_needs_no_loading(plane: DataPlane
     assert state.deployments["delays"].model(1) is warm
 
 
+@pytest.mark.slow
 def test_no_request_fails_while_states_are_swapped(plane: DataPlane) -> None:
     stop = threading.Event()
     seen: set[int] = set()

@@ -106,6 +106,7 @@ STREAM = (
 )
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(1, len(STREAM) - 1), max_size=8, unique=True))
 @settings(max_examples=60, deadline=None)
 def test_a_stream_may_be_cut_anywhere(port: int, cuts: list[int]) -> None:
@@ -285,6 +286,7 @@ def test_an_idle_connection_is_closed_without_a_word(port: int) -> None:
         assert used.ended()
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_dropped(port: int) -> None:
     with client(port) as c:
         for _ in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from bascule.catalog import now
 from bascule.serving.ids import IdSource, is_prediction_id, made_at
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 2**54), min_size=1, max_size=50))
 def test_ids_increase_whatever_the_clock_does(moments: list[int]) -> None:
     source = IdSource()
@@ -18,6 +20,7 @@ def test_ids_increase_whatever_the_clock_does(moments: list[int]) -> None:
     assert all(is_prediction_id(one) for one in ids)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**54))
 def test_an_id_holds_its_moment(moment: int) -> None:
     assert made_at(IdSource().next(moment)) == moment

@@ -135,6 +135,7 @@ def population(joined: Joined) -> dict[str, list[Any]]:
     return columns
 
 
+@pytest.mark.slow
 def test_online_answers_equal_offline_ones(joined: Joined) -> None:
     rows = training_rows(joined.connection, joined.features, "select * from population").to_arrow_table()
     expected = joined.model._runtime.predict(encode(joined.model.signature, rows)).tolist()

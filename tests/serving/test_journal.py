@@ -162,6 +162,7 @@ journal.close()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_all_of_a_turn_or_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()

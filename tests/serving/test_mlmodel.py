@@ -56,6 +56,7 @@ def sklearn_files(task: str = "binary") -> tuple[dict[str, bytes], Any]:
     return {"MLmodel": told, "model.skops": skops.dumps(fitted)}, fitted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_scikit_learn_in_a_skops_file(task: str) -> None:
     files, fitted = sklearn_files(task)
@@ -161,6 +162,7 @@ def test_what_cannot_be_served_is_told_and_never_run() -> None:
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_version_that_a_client_registered_is_deployed_and_answers(local_workspace: Workspace) -> None:
     files, fitted = sklearn_files()
     source, artifacts = "mlflow-artifacts:/0/r/artifacts/model", Artifacts(local_workspace)

@@ -67,6 +67,7 @@ def special_rows() -> np.ndarray:
     return random.choice(values, size=(2_000, INPUTS))
 
 
+@pytest.mark.slow
 def test_rows_on_thresholds_and_special_values_agree(pair: tuple[lightgbm.Booster, Runtime]) -> None:
     booster, runtime = pair
     rows = np.vstack([thresholds(booster), special_rows()])
@@ -76,6 +77,7 @@ def test_rows_on_thresholds_and_special_values_agree(pair: tuple[lightgbm.Booste
     assert np.array_equal(one_by_one.reshape(expected.shape), expected)
 
 
+@pytest.mark.slow
 @given(row=st.lists(st.floats(width=64), min_size=INPUTS, max_size=INPUTS))
 @settings(deadline=None)
 def test_any_floats_agree(row: list[float]) -> None:
@@ -135,6 +137,7 @@ def test_a_matrix_of_the_wrong_width_is_refused() -> None:
         BINARY[1].predict(np.zeros((2, INPUTS + 1)))
 
 
+@pytest.mark.slow
 def test_lightgbm_itself_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text(BINARY[0].model_to_string())
     program = (

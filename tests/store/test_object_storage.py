@@ -93,6 +93,7 @@ def test_a_missing_bucket_is_told(s3: str, tmp_path: Path) -> None:
     assert "Make the bucket first" in told.value.hint
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_is_told(tmp_path: Path) -> None:
     down = open_place("s3://lake/down?endpoint_override=http://127.0.0.1:9&region=us-east-1", tmp_path)
     for ask in (lambda: (down / "x").write_bytes(b"1"), lambda: (down / "x").read_bytes(), lambda: list(sizes(down))):
@@ -111,6 +112,7 @@ def test_a_wrong_key_is_told(tmp_path: Path) -> None:
             (closed / "x").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 3_000_000, 11_000_000])
 def test_a_connection_that_is_cut_leaves_nothing(
     after: int, s3: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,6 +212,7 @@ def test_blocks_are_fetched_once_and_only_those_that_are_read(remote: ObjectPath
     assert not any((tmp_path / "blocks").rglob("*-*"))
 
 
+@pytest.mark.slow
 def test_who_reads_on_is_given_more_at_once(
     remote: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

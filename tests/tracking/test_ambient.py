@@ -88,6 +88,7 @@ def test_a_script_that_is_killed_leaves_what_it_did(local_workspace: Workspace, 
     assert list(done.inputs) == ["data.csv"]
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_are_recorded_as_far_as_they_go(local_workspace: Workspace, folder: Path) -> None:
     """Also of a file in the project, in whose repository git lists it."""
     subprocess.run(["git", "init", "-q", str(folder)], check=True)

@@ -19,7 +19,7 @@ from bascule.tracking.tracker import Tracker
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracker]:
-    url = request.getfixturevalue("database") if request.param == "postgresql" else ""
+    url = request.getfixturevalue("migrated_database") if request.param == "postgresql" else ""
     with closing(Workspace.create(tmp_path, catalog=url)) as ws:
         yield Tracker(ws)
 

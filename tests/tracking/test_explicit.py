@@ -208,6 +208,7 @@ print(run.id)
 """
 
 
+@pytest.mark.slow
 def test_what_is_none_is_refused_and_never_stops_a_journal(local_workspace: Workspace, folder: Path) -> None:
     (folder / "folder").mkdir()
     (folder / "folder" / "a.bin").write_bytes(b"1")
@@ -229,6 +230,7 @@ def test_the_pipelines_words_and_a_runs_do_not_mix(folder: Path) -> None:
         bascule.run(id="../x")
 
 
+@pytest.mark.slow
 def test_what_is_no_notebook_is_told_in_a_line(local_workspace: Workspace, folder: Path) -> None:
     pytest.importorskip("nbclient", reason="the extra notebook is not installed")
     (folder / "work.ipynb").write_text("{nonsense")

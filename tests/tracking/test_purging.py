@@ -23,7 +23,7 @@ from bascule.tracking.tracker import Tracker
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracker]:
-    url = request.getfixturevalue("database") if request.param == "postgresql" else ""
+    url = request.getfixturevalue("migrated_database") if request.param == "postgresql" else ""
     with closing(Workspace.create(tmp_path, catalog=url)) as ws:
         yield Tracker(ws)
 
@@ -52,6 +52,7 @@ def given(table: Table, **values: object) -> dict[str, object]:
     return needed | {key: value for key, value in values.items() if key in table.c}
 
 
+@pytest.mark.slow
 def test_a_deleted_run_is_restored_until_it_is_let_go_with_all_its_bytes(tracker: Tracker) -> None:
     ws, stays, goes = tracker.workspace, made(tracker), made(tracker)
     remote.set_run_lifecycle(tracker, goes, "deleted")
@@ -72,6 +73,7 @@ def test_a_deleted_run_is_restored_until_it_is_let_go_with_all_its_bytes(tracker
     assert purging.purge(ws, now() + 1) == purging.Purged()
 
 
+@pytest.mark.slow
 def test_an_experiment_goes_with_its_runs_and_its_name_is_free(tracker: Tracker) -> None:
     ws = tracker.workspace
     number = experiments.create_experiment(tracker, "old", tags={"k": "v"}).id
@@ -93,6 +95,7 @@ def test_an_experiment_goes_with_its_runs_and_its_name_is_free(tracker: Tracker)
         assert experiments.demand(conn, 0).lifecycle == "deleted"
 
 
+@pytest.mark.slow
 def test_what_a_version_came_from_stays_also_when_the_model_left_the_branch(tracker: Tracker) -> None:
     ws, run, other = tracker.workspace, made(tracker), made(tracker)
     external.create_model(ws, "main", "m", author="ana")
@@ -107,6 +110,7 @@ def test_what_a_version_came_from_stays_also_when_the_model_left_the_branch(trac
     assert Artifacts(ws).file(f"0/{run}/artifacts/model/a.bin").stat().st_size == 1000
 
 
+@pytest.mark.slow
 def test_a_purge_that_is_killed_before_the_files_are_gone_is_ended_by_the_next(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ with duckdb.connect() as connection:
 """
 
 
+@pytest.mark.slow
 def test_the_files_that_duckdb_names(local_workspace: Workspace, folder: Path) -> None:
     (folder / "other.csv").write_text("x\n1\n")
     read = Read(local_workspace, folder, DUCKDB, "duckdb")

@@ -13,6 +13,7 @@ from bascule.tracking import capture_code, find_run, recorded, restore_code
 from bascule.tracking.reading import read_run
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_was_told(workspace: Workspace) -> None:
     with recorded(workspace, name="train", kind="step", branch="main") as run:
         run.params({"rounds": 100, "objective": "binary"})

@@ -75,6 +75,7 @@ def until(what: Callable[[], Any]) -> Any:
     raise AssertionError("It did not come.")
 
 
+@pytest.mark.slow
 def test_eight_ranks_write_one_run_and_one_that_is_killed_says_how_it_ended(
     local_workspace: Workspace, folder: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_signal_ends_the_command_as_it_would_and_its_end_is_recorded(
         assert conn.execute(select(runs.c.status)).scalar_one() == status
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_command(local_workspace: Workspace, folder: Path) -> None:
     command = [sys.executable, "-m", "bascule", "track", "yes"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -120,6 +120,7 @@ def test_the_linear_trainer_is_its_own_baseline(made_data: Make) -> None:
         train(made_data("binary"), "linear", TrainerSettings(params={"depth": 3}))
 
 
+@pytest.mark.slow
 def test_the_room_opens_without_the_training_libraries() -> None:
     heavy = "{'lightgbm', 'sklearn', 'optuna', 'scipy', 'pandas'}"
     code = f"import bascule.training, bascule.evaluation, sys; print({heavy} & set(sys.modules) or 'none')"

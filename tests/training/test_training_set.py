@@ -55,6 +55,7 @@ def small(rows: int = 60, **columns: Any) -> pa.Table:
 SMALL = TrainingSpec(name="small", label="y", prediction_time="asked")
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_set_in_whatever_order(workspace: Workspace, flights: pa.Table) -> None:
     first = build_training_set(workspace, flights, SPEC, commit_id=COMMIT, run_id="run_1")
     turned = flights.take(np.random.default_rng(5).permutation(flights.num_rows))

@@ -87,6 +87,7 @@ def test_what_is_not_there_is_told() -> None:
         _ = api.mreg  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_day_in_python(trained: Path, bascule: Bascule) -> None:
     """The tour again, without the command line."""
     with api.open() as project:

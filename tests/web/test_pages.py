@@ -31,6 +31,7 @@ DAY = 86_400_000_000  # microseconds
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
+@pytest.mark.slow
 def test_every_page_answers_and_is_whole(client: TestClient, filled: Filled) -> None:
     for address in pages(filled):
         answer = client.get(address, headers={"accept": "text/html"})
@@ -117,6 +118,7 @@ def test_links_stay_on_the_chosen_state(client: TestClient) -> None:
     assert client.get("/data?ref=no-such-branch").status_code == 404
 
 
+@pytest.mark.slow
 def test_an_unknown_state_is_told_on_every_page(client: TestClient) -> None:
     for path, _ in SECTIONS:
         answer = client.get(f"{path}?ref=mian")
@@ -343,6 +345,7 @@ def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: F
     assert "registered the version" in deeds
 
 
+@pytest.mark.slow
 def test_rows_that_become_cards_name_their_columns(client: TestClient, filled: Filled) -> None:
     seen = 0
     for address in pages(filled):
@@ -444,6 +447,7 @@ def test_who_acts_is_who_is_written(copy: Filled, serve: Serve) -> None:
     assert ANN in client.get("/deployments/delays").text
 
 
+@pytest.mark.slow
 def test_every_command_that_is_shown_is_one(client: TestClient, filled: Filled) -> None:
     shown: set[str] = set()
     for address in pages(filled):

@@ -48,6 +48,7 @@ def opened(browser: Browser, file: Path, wrong: list[str], **settings: Any) -> P
     return page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_has_contrast_and_fetches_nothing(
@@ -67,6 +68,7 @@ def test_it_fits_has_contrast_and_fetches_nothing(
     page.context.close()
 
 
+@pytest.mark.slow
 def test_it_can_be_read_by_keyboard_and_by_name(file: Path, browser: Browser) -> None:
     wrong: list[str] = []
     page = opened(browser, file, wrong, viewport={"width": 1280, "height": 900})
@@ -86,6 +88,7 @@ def test_it_can_be_read_by_keyboard_and_by_name(file: Path, browser: Browser) ->
     page.context.close()
 
 
+@pytest.mark.slow
 def test_it_prints_with_all_that_is_folded(file: Path, browser: Browser) -> None:
     wrong: list[str] = []
     page = opened(browser, file, wrong, viewport={"width": 718, "height": 1000}, color_scheme="dark")

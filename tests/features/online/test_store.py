@@ -236,6 +236,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, map_size=1 << 16)
     prefixes = [store.track("d" * 64, part) + b"key" for part in ("rows", "running", "events")]
@@ -339,6 +340,7 @@ except EnvironmentProblem as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     prefix = store.track("d" * 64, "rows") + b"key"

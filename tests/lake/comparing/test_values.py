@@ -44,6 +44,7 @@ def test_the_shift_of_numbers_is_what_scipy_says(a: list[int], b: list[int]) -> 
             assert found == pytest.approx(stats.ks_2samp(a, b, method="asymp").statistic)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     old=st.lists(st.tuples(st.none() | FLOATS, st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=20),

@@ -38,6 +38,7 @@ paths = st.integers(0, 3000).map(lambda n: f"d{n % 7}/f{n:05d}")
 edits = st.dictionaries(paths, st.none() | st.binary(max_size=3), max_size=400)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(edits, min_size=1, max_size=4))
 def test_a_manifest_is_a_map(tmp_path_factory: pytest.TempPathFactory, steps: list[dict[str, bytes | None]]) -> None:

@@ -40,6 +40,7 @@ def sides(photos: Photos, local_workspace: Workspace, tmp_path: Path) -> Callabl
     return change
 
 
+@pytest.mark.slow
 def test_what_one_side_changed_is_taken(sides: Callable[..., None], photos: Photos, local_workspace: Workspace) -> None:
     same = {"both": b"alike", "f0003": None}
     main, dev = {"f0001": b"ours", "f0900": None, "a": b"new"}, {"f0002": b"theirs", "f0901": None, "z": b"new"}
@@ -50,6 +51,7 @@ def test_what_one_side_changed_is_taken(sides: Callable[..., None], photos: Phot
     assert dict(photos().read_many()) == merged
 
 
+@pytest.mark.slow
 def test_a_file_that_both_changed_is_named(
     sides: Callable[..., None], photos: Photos, local_workspace: Workspace
 ) -> None:
@@ -96,18 +98,21 @@ def test_every_set_and_table_in_conflict_is_named_at_once(local_workspace: Works
     assert history.resolve("main") == head
 
 
+@pytest.mark.slow
 def test_a_whole_side_can_be_kept(sides: Callable[..., None], photos: Photos, local_workspace: Workspace) -> None:
     sides({"f0001": b"ours"}, {"f0001": b"theirs", "z": b"z"})
     publish(local_workspace, "dev", "main", theirs=["files/photos"])
     assert photos().read("f0001") == b"theirs"
 
 
+@pytest.mark.slow
 def test_names_that_do_not_go_together_are_a_conflict(sides: Callable[..., None], local_workspace: Workspace) -> None:
     sides({"Readme": b""}, {"README": b""})
     with pytest.raises(Conflict, match="upper and lower case"):
         publish(local_workspace, "dev", "main")
 
 
+@pytest.mark.slow
 def test_a_difference_is_told_with_the_others(sides: Callable[..., None], local_workspace: Workspace) -> None:
     sides({"f0001": b"ours"}, {"f0002": b"theirs", "f0004": None, "new": b"4"})
     (found,) = compare(local_workspace, "main~1", "dev")

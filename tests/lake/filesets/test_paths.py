@@ -76,6 +76,7 @@ def test_a_name_that_is_not_text_is_refused(photos: Photos, folder: Path) -> Non
         photos().add(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "sub/../../x", "../x", "a//b"])
 def test_links_that_may_lead_out_are_refused(photos: Photos, folder: Path, target: str) -> None:
     fill(folder, {"a": b"", "sub/b": b""})

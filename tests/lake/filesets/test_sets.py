@@ -55,6 +55,7 @@ def test_what_is_known_is_not_read_again(photos: Photos, folder: Path) -> None:
     assert photos().add(folder).read <= 1
 
 
+@pytest.mark.slow
 def test_a_change_in_the_same_tick_is_seen(photos: Photos, folder: Path) -> None:
     """The racy case: equal size, and a time that the disk's clock cannot tell from the one before."""
     for number in range(30):
@@ -329,6 +330,7 @@ def test_a_missing_or_damaged_blob_is_named_with_the_way_back(
     assert filesets.check(local_workspace, deep=True).problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 101, "ü"])
 def test_odd_names_of_sets_are_refused(local_workspace: Workspace, name: str) -> None:
     with pytest.raises(InputError, match="cannot name a file set"):
@@ -351,6 +353,7 @@ def test_odd_folders_are_refused(photos: Photos, folder: Path, tmp_path: Path) -
         photos().checkout(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_target_as_it_was(
     photos: Photos, folder: Path, tmp_path: Path, local_workspace: Workspace
 ) -> None:

@@ -150,7 +150,7 @@ def test_the_audit_log_tells_of_it_without_the_value(lake: Lake, history_of_peop
 
 @pytest.mark.parametrize(
     ("lake", "step"),
-    [*(("disk", step) for step in range(0, 60, 5)), *(("s3", step) for step in range(1, 130, 32))],
+    [*(("disk", step) for step in range(0, 60, 7)), *(("s3", step) for step in range(1, 130, 43))],
     indirect=["lake"],
 )
 def test_killed_at_any_step_and_called_again(

@@ -46,6 +46,7 @@ def traces(lake: Lake, value: str) -> list[str]:
     return found + folders
 
 
+@pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("layout", [["email"], ["truncate(24, email)", "n"], ["bucket(4, email)"]], ids=" ".join)
 def test_no_partition_is_named_by_the_subject(lake: Lake, layout: list[str], client: dict[str, str]) -> None:
@@ -74,6 +75,7 @@ def test_no_partition_is_named_by_the_subject(lake: Lake, layout: list[str], cli
     assert [row[0] for row in rows(lake, "main")].count(SUBJECT) == 1
 
 
+@pytest.mark.slow
 def test_folders_that_another_engine_named_go_too(lake: Lake) -> None:
     with served(lake.workspace) as address:
         client = load_catalog("b", type="rest", uri=address, warehouse="main")

@@ -93,6 +93,7 @@ def test_an_expired_state_says_so_wherever_it_is_asked_for(overwritten: Workspac
     assert (report.ok, report.expired, report.orphans) == (True, 3, ())
 
 
+@pytest.mark.slow
 @everywhere
 def test_what_expired_goes_wherever_the_lake_is(lake: Lake) -> None:
     workspace = lake.workspace
@@ -314,6 +315,7 @@ def test_record_tables_stay(local_workspace: Workspace) -> None:
     assert set(files_below(workspace.lake_folder)) == before
 
 
+@pytest.mark.slow
 def test_nothing_of_a_damaged_table_goes(overwritten: Workspace) -> None:
     lake = Lake(overwritten)
     place = lake.location(state(lake, "people"))
@@ -400,6 +402,7 @@ collect(Workspace.open(sys.argv[1]), grace=0)
 """
 
 
+@pytest.mark.slow
 def test_it_works_on_postgresql_too(workspace: Workspace) -> None:
     lake = Lake(workspace)
     for name in ("ann", "bob", "cyd"):
@@ -414,6 +417,7 @@ def test_it_works_on_postgresql_too(workspace: Workspace) -> None:
     assert check(workspace).ok
 
 
+@pytest.mark.slow
 @everywhere
 def test_versions_of_file_sets_expire_as_states_of_tables_do(lake: Lake, tmp_path: Path) -> None:
     workspace, folder = lake.workspace, tmp_path / "images"

@@ -131,6 +131,7 @@ def test_every_type_comes_through(lake: Lake) -> None:
     assert check(lake.workspace, deep=True).ok
 
 
+@pytest.mark.slow
 def test_deleted_rows_leave_the_files(small: Lake) -> None:
     value = state(small, "people")
     table = small.table(value, "people")
@@ -169,6 +170,7 @@ class Meanwhile:
             work()
 
 
+@pytest.mark.slow
 @everywhere
 def test_rows_that_are_appended_meanwhile_stay(small: Lake) -> None:
     done = compact(small, "people", tell=Meanwhile(lambda: small.append("people", people("late"))))
@@ -190,6 +192,7 @@ def test_rows_that_are_deleted_meanwhile_do_not_come_back(small: Lake) -> None:
     assert check(small.workspace).orphans == ()
 
 
+@pytest.mark.slow
 def test_when_all_was_replaced_meanwhile_there_is_nothing_to_do(small: Lake) -> None:
     done = compact(small, "people", tell=Meanwhile(lambda: small.overwrite("people", people("new"))))
     assert (done.commit, done.rewritten_files) == ("", 0)
@@ -219,6 +222,7 @@ def test_a_damaged_data_file_is_named(small: Lake) -> None:
         assert state(small, "people") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compacted", ["main", "dev"])
 def test_a_branch_that_appended_merges_with_one_that_was_compacted(small: Lake, compacted: str) -> None:
     small.workspace.history.create_branch("dev")
@@ -231,6 +235,7 @@ def test_a_branch_that_appended_merges_with_one_that_was_compacted(small: Lake, 
     assert (len(names), len(set(names))) == (42, 42)
 
 
+@pytest.mark.slow
 def test_a_compacted_branch_that_lost_rows_does_not_merge(small: Lake) -> None:
     small.workspace.history.create_branch("dev")
     small.append("people", people("theirs"), branch="dev")
@@ -240,6 +245,7 @@ def test_a_compacted_branch_that_lost_rows_does_not_merge(small: Lake) -> None:
         merged(small, "dev")
 
 
+@pytest.mark.slow
 def test_what_was_picked_and_compacted_does_not_come_a_second_time(small: Lake) -> None:
     history = small.workspace.history
     history.create_branch("dev")
@@ -269,6 +275,7 @@ def test_a_compaction_is_taken_back_by_a_revert(small: Lake) -> None:
     assert state(small, "people") == before
 
 
+@pytest.mark.slow
 def test_a_subject_is_forgotten_in_compacted_files_too(small: Lake) -> None:
     compact(small, "people")
     report = forget(small.workspace, "people", {"name": "n3"})
@@ -277,6 +284,7 @@ def test_a_subject_is_forgotten_in_compacted_files_too(small: Lake) -> None:
     assert check(small.workspace).ok
 
 
+@pytest.mark.slow
 def test_old_files_go_when_no_state_needs_them(small: Lake) -> None:
     compact(small, "people")
     retention.save(small.workspace.catalog, Retention((Rule("main", last=1),)), "ana")
@@ -326,6 +334,7 @@ def test_ingested_sources_stay_known(local_workspace: Workspace, tmp_path: Path)
 STEPS = st.lists(st.sampled_from(["append", "append", "delete", "compact", "column", "overwrite"]), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, target=st.sampled_from([1500, 4000, 10**7]))
 def test_whatever_comes_before_and_after_the_rows_are_those_of_a_table_that_was_never_compacted(
@@ -365,6 +374,7 @@ def numbers() -> Iterator[int]:
     return iter(range(10**6))
 
 
+@pytest.mark.slow
 @everywhere
 def test_files_of_one_partition_become_one(lake: Lake, client: dict[str, str]) -> None:
     value = lake.stage_append(None, people("ann", "bob"), name="people")

@@ -39,6 +39,7 @@ def shop(database: str) -> Iterator[tuple[str, Any]]:
         yield address, admin.execute
 
 
+@pytest.mark.slow
 def test_postgresql_comes_with_its_types(shop: Any, bring: Any, rows: Rows) -> None:
     address, _ = shop
     batch = bring(address, query="select * from orders")
@@ -49,6 +50,7 @@ def test_postgresql_comes_with_its_types(shop: Any, bring: Any, rows: Rows) -> N
     assert first[1][4] == "even"
 
 
+@pytest.mark.slow
 def test_the_same_rows_in_another_order_change_nothing(shop: Any, bring: Any) -> None:
     address, _ = shop
     bring(address, query="select * from orders order by id", mode="replace")
@@ -57,6 +59,7 @@ def test_the_same_rows_in_another_order_change_nothing(shop: Any, bring: Any) ->
     assert bring(address, more={"table": "orders"}, mode="replace").commit is None
 
 
+@pytest.mark.slow
 def test_a_cursor_brings_what_is_beyond_its_last_value(
     shop: Any, bring: Any, rows: Rows, local_workspace: Workspace
 ) -> None:
@@ -81,6 +84,7 @@ def test_a_cursor_brings_what_is_beyond_its_last_value(
     assert again.report.rows == 1
 
 
+@pytest.mark.slow
 def test_two_branches_that_read_on_from_one_place_do_not_double_rows(
     shop: Any, bring: Any, local_workspace: Workspace
 ) -> None:
@@ -105,6 +109,7 @@ def test_two_branches_that_read_on_from_one_place_do_not_double_rows(
     assert seen.joined(base, ours, theirs) is None
 
 
+@pytest.mark.slow
 def test_a_query_that_writes_is_refused(shop: Any, bring: Any) -> None:
     address, change = shop
     with pytest.raises(InputError, match="refuses the query"):
@@ -119,12 +124,14 @@ def test_numbers_that_do_not_fit_are_refused_and_not_rounded(shop: Any, bring: A
         bring(shop[0], query="select 1.00000000000000001::numeric as x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["'infinity'::timestamptz", "'-infinity'::timestamp", "'infinity'::date"])
 def test_infinite_times_do_not_become_others(shop: Any, bring: Any, value: str) -> None:
     with pytest.raises(InputError, match=r"Column 'x' has a day or time that is infinite"):
         bring(shop[0], query=f"select {value} as x")
 
 
+@pytest.mark.slow
 def test_what_a_table_has_no_type_for_is_told_by_its_column(shop: Any, bring: Any, rows: Rows) -> None:
     with pytest.raises(InputError, match="Column 'x' is an INTERVAL"):
         bring(shop[0], query="select interval '1 day' as x")
@@ -143,6 +150,7 @@ def test_a_database_that_is_not_there(bring: Any) -> None:
         bring("sqlite:///none.db", query="select 1")
 
 
+@pytest.mark.slow
 def test_secrets_come_from_the_environment(bring: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs the environment variable NO_SUCH"):
         bring("postgresql://etl:${NO_SUCH}@db/shop", query="select 1")
@@ -160,6 +168,7 @@ def sqlite_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_sqlite_columns_have_the_type_of_all_their_values(tmp_path: Path, bring: Any, rows: Rows) -> None:
     address = f"sqlite:///{sqlite_file(tmp_path)}"
     bring(address, more={"table": "things"}, cursor="id")
@@ -184,6 +193,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+@pytest.mark.slow
 def test_a_cursor_goes_on_behind_the_last_whole_segment(
     tmp_path: Path, bring: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +256,7 @@ def mysql() -> Iterator[str]:
     loop.close()
 
 
+@pytest.mark.slow
 def test_mysql_comes_with_its_types(mysql: str, bring: Any, rows: Rows) -> None:
     bring(mysql, query="select * from orders", cursor="id")
     assert rows() == [(1, "a", 1.5, dt.datetime(2025, 1, 1, 12)), (2, None, 2.5, None)]

@@ -102,6 +102,7 @@ def test_avro_keeps_the_types_of_its_schema(tmp_path: Path, bring: Any, rows: Ro
     assert first[1][4:] == ("B", "00000000-0000-0000-0000-000000000001", ["x"])
 
 
+@pytest.mark.slow
 def test_avro_that_is_cut_off_is_refused(tmp_path: Path, bring: Any) -> None:
     file = avro_file(tmp_path / "a.avro", 2000)
     file.write_bytes(file.read_bytes()[:-40])

@@ -44,6 +44,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_a_function_yields_is_brought(project: Path, bring: Any, rows: Rows, local_workspace: Workspace) -> None:
     told = {"folder": project}
     assert bring("python://feeds:batches", **told).report.rows == 3
@@ -52,6 +53,7 @@ def test_what_a_function_yields_is_brought(project: Path, bring: Any, rows: Rows
     assert local_workspace.history.resolve("main").meta["ingest"][0]["origin"] == "python://feeds:batches"
 
 
+@pytest.mark.slow
 def test_the_same_rows_change_nothing(project: Path, bring: Any) -> None:
     bring("python://feeds:same", folder=project)
     assert bring("python://feeds:same", folder=project).commit is None
@@ -86,6 +88,7 @@ class Lines:
         yield Part(path, "edition-7", "lines", asked.shown, {"edition": "7"})
 
 
+@pytest.mark.slow
 def test_a_plugin_uses_the_same_door(bring: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("lines", f"{__name__}:Lines", "bascule.sources")
     monkeypatch.setattr(EntryPoint, "load", lambda self: Lines if self.name == "lines" else object)

@@ -40,6 +40,7 @@ def topic() -> str:
     return f"orders-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.mark.slow
 def test_a_window_is_what_came_since_the_last(
     cluster: Cluster, topic: str, bring: Any, rows: Rows, local_workspace: Workspace
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_window_is_what_came_since_the_last(
         bring(address, mode="replace")
 
 
+@pytest.mark.slow
 def test_messages_that_are_no_objects_are_set_aside_with_their_offset(
     cluster: Cluster, topic: str, bring: Any, quarantine: Any
 ) -> None:
@@ -74,6 +76,7 @@ def test_messages_that_are_no_objects_are_set_aside_with_their_offset(
     assert {one["file"] for one in quarantine()} == {f"{topic}/0"}
 
 
+@pytest.mark.slow
 def test_a_killed_window_goes_on_behind_the_last_whole_segment(
     cluster: Cluster, topic: str, bring: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

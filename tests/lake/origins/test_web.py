@@ -111,6 +111,7 @@ def test_a_download_goes_on_where_it_stopped(site: Site, bring: Any, monkeypatch
     assert ranges == [None, "bytes=50000-", "bytes=110000-"]
 
 
+@pytest.mark.slow
 def test_a_site_that_dies_leaves_nothing_and_the_next_time_goes_on(
     site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch, local_workspace: Workspace
 ) -> None:

@@ -84,6 +84,7 @@ SCHEMA = pa.schema(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     rows_of,

@@ -23,6 +23,7 @@ def ws(tmp_path: Path) -> Iterator[Workspace]:
     workspace.close()
 
 
+@pytest.mark.slow
 def test_the_noise_is_of_the_size_that_epsilon_asks_for() -> None:
     errors = [abs(value - 1000) for value in with_noise([1000] * 4000, 1, 0.5).values]
     # The scale of all together is 2, whatever comes out: the sensitivity is that of the whole list.
@@ -58,6 +59,7 @@ def test_a_budget_is_spent_to_its_end_and_no_further(ws: Workspace) -> None:
     assert audit.verify(ws.catalog).ok
 
 
+@pytest.mark.slow
 def test_those_who_ask_at_once_cannot_overspend(workspace: Workspace) -> None:
     ws = workspace  # on SQLite and on PostgreSQL
     set_budget(ws, Budget("people", "id", 1.0))

@@ -36,6 +36,7 @@ TEXTS = """12|-3|+4|007|-01|-007.5|0|-0|00|0.5|00.5|-0.5|1.0|1.5|1e3|1E5|1e400|-
 2023-02-30|0001-01-01|12345-01-01|5.|.5|-.5|1d|1f|0b11|1e-400|-|''|'12'""".replace("\n", "|").split("|")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quoted", [False, True])
 def test_a_text_that_passes_is_one_that_a_whole_look_takes_for_the_same_type_and_value(
     tmp_path: Path, connection: duckdb.DuckDBPyConnection, quoted: bool
@@ -104,6 +105,7 @@ def test_rows_that_are_all_alike_are_read_once(tmp_path: Path, small: list[int])
     assert report.columns == ("id", "value", "day", "word", "empty")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "column", "kind"),
     [
@@ -126,6 +128,7 @@ def test_what_only_a_late_row_shows_counts(
     assert taken(tmp_path / "whole", lines(last))[:2] == (rows, types)
 
 
+@pytest.mark.slow
 def test_bad_records_are_refused_and_set_aside_as_ever(tmp_path: Path, small: list[int]) -> None:
     bad = lines("6001,1,2023-01-01\n6002,oh,2023-01-01,w,\n")
     path = tmp_path / "bad.csv"
@@ -139,6 +142,7 @@ def test_bad_records_are_refused_and_set_aside_as_ever(tmp_path: Path, small: li
     assert not list((tmp_path / "w").rglob("*.parquet"))  # what the first attempt wrote is gone
 
 
+@pytest.mark.slow
 def test_a_table_holds_later_files_to_its_types(tmp_path: Path, small: list[int]) -> None:
     lake = Lake(Workspace.create(tmp_path / "w"))
     path = tmp_path / "a.csv"

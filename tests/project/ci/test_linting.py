@@ -43,12 +43,14 @@ def test_the_manifest_is_what_pre_commit_demands() -> None:
         assert set(hook) <= {"id", "name", "description", "entry", "language", "files", "types"}
 
 
+@pytest.mark.slow
 def test_good_files_pass_and_others_are_left(parcels: Path, bascule: Bascule) -> None:
     said = commit(bascule, "bascule.toml", "contracts/orders.yaml", "features/weather.sql", "docs/contracts.yaml")
     assert {name: one.code for name, one in said.items()} == {"bascule-project": 0, "bascule-contracts": 0}
     assert bascule("ci", "lint").out == "2 files looked at, all is well.\n"
 
 
+@pytest.mark.slow
 def test_every_file_with_a_mistake_is_told(parcels: Path, bascule: Bascule) -> None:
     (parcels / "bascule.toml").write_text((parcels / "bascule.toml").read_text().replace("seed =", "sed ="))
     contract = parcels / "contracts" / "orders.yaml"
@@ -75,6 +77,7 @@ def test_each_table_of_a_contract_is_looked_at(parcels: Path, bascule: Bascule) 
     assert "both.yaml:7" in one["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nothing.yaml", "contracts"])
 def test_a_file_that_is_none(parcels: Path, bascule: Bascule, name: str) -> None:
     said = bascule("ci", "lint", name)

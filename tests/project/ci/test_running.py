@@ -68,6 +68,7 @@ def add_batch(folder: Path, *, wrong: str = "") -> None:
     (folder / "data" / "orders" / "zz-late.csv").write_text("\n".join([first[0], *rows]) + "\n")
 
 
+@pytest.mark.slow
 def test_a_good_pull_request(pull: Path, forge: Forge, bascule: Bascule) -> None:
     add_batch(pull)
     said = bascule("ci", "run", "--output", "report", "--json")
@@ -231,6 +232,7 @@ def test_a_target_that_is_not_there(pull: Path, bascule: Bascule, monkeypatch: p
     assert "Did you mean 'main'?" in said.err
 
 
+@pytest.mark.slow
 def test_a_breaking_change_is_red_until_somebody_says_why(pull: Path, bascule: Bascule) -> None:
     assert bascule("branch", "dev", "--branch", "main").code == 0
     assert bascule("table", "create", "notes", "data/depots.csv", "--branch", "main").code == 0

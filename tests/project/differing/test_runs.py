@@ -91,6 +91,7 @@ def test_chosen_parameters_and_metrics_are_columns(two: tuple[str, str], bascule
     assert [row["metrics.auc"] for row in table] == ["0.95", "", "0.9", "0.8"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -58,6 +58,7 @@ def files_with(folder: Path) -> list[str]:
     return [name for name in traces(folder, WHO, NUMBER) if "catalog.db" not in name]
 
 
+@pytest.mark.slow
 def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
     assert len(traces(folder, WHO, NUMBER)) > 8
     workspace = Workspace.open(folder)
@@ -84,6 +85,7 @@ def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
 
 
+@pytest.mark.slow
 def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
     """Whatever a client sent: in text a value is replaced, other formats keep their length; other files stay."""
     workspace = Workspace.open(folder)
@@ -127,6 +129,7 @@ def test_a_number_that_means_somebody_here_means_nothing_in_lines_of_other_table
     workspace.close()
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_same_and_changes_nothing(folder: Path) -> None:
     workspace = Workspace.open(folder)
     move_segments(workspace, sealing=True)
@@ -145,6 +148,7 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(folder: Path) -> None:
     workspace.close()
 
 
+@pytest.mark.slow
 def test_with_the_catalog_in_postgresql(tmp_path: Path, database: str) -> None:
     workspace = build(tmp_path / "ws", database)
     before = seen(workspace)
@@ -215,6 +219,7 @@ def test_killed_and_repeated_it_is_the_same(made: Path, tmp_path: Path) -> None:
     assert kills >= 6
 
 
+@pytest.mark.slow
 def test_a_hold_on_anything_that_would_go_refuses(folder: Path) -> None:
     workspace = Workspace.open(folder)
     move_segments(workspace, sealing=True)
@@ -229,6 +234,7 @@ def test_a_hold_on_anything_that_would_go_refuses(folder: Path) -> None:
     workspace.close()
 
 
+@pytest.mark.slow
 def test_a_policy_is_carried_out_once(folder: Path) -> None:
     workspace = Workspace.open(folder)
     bare = Forget(policy="justify")

@@ -57,6 +57,7 @@ def test_no_project_is_told(tmp_path: Path) -> None:
         load_project(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_moment_may_be_written_without_quotes() -> None:
     moment = parse_project(
         '[project]\nname = "a"\n[training]\nlabel = "x"\npopulation = "p.sql"\ncut_off = 2013-07-01\n'

@@ -6,6 +6,7 @@ import json
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ values = st.recursive(
 sections = st.dictionaries(names, st.dictionaries(names, values, max_size=4), max_size=4)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(sections, st.data())
 def test_the_same_keys_as_tomllib(document: dict[str, dict[str, Any]], data: st.DataObject) -> None:

@@ -25,6 +25,7 @@ def _file(name: str, text: str | bytes) -> Prepare:
     return prepare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "label", "said", "hint"),
     [

@@ -92,6 +92,7 @@ def test_git_may_be_left_out(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / ".git").exists()
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_leaves_nothing(data: Path, tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "mine.sql").write_text("select 1")
@@ -108,6 +109,7 @@ def test_what_is_missing_is_asked_for(asked: tuple[str | None, str | None], word
         begin_project(*asked, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_a_killed_attempt_left_is_finished(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `kill -9` leaves it: some files, one of them half written, and no workspace."""
     begin_project(data, "y", tmp_path / "whole", git=False)

@@ -30,6 +30,7 @@ def _scikit(name: str) -> tuple[list[str], list[list[object]]]:
     return [*map(str, bunch.feature_names), "target"], rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task", "features"),
     [
@@ -90,6 +91,7 @@ def test_flights_in_many_files(two_months: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_time_series(raw_flights: Path, tmp_path: Path) -> None:
     report = init_project(raw_flights / "weather.csv", "temp", tmp_path)
     project = _works(report)
@@ -103,6 +105,7 @@ def test_a_time_series(raw_flights: Path, tmp_path: Path) -> None:
     assert project.training.label_time == "label_time"
 
 
+@pytest.mark.slow
 def test_a_folder_of_parquet_files(raw_flights: Path, tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     (tmp_path / "data" / "planes").mkdir(parents=True)
     planes = f"read_csv('{raw_flights / 'planes.csv'}', nullstr = ['', 'NA'])"
@@ -118,6 +121,7 @@ def test_a_folder_of_parquet_files(raw_flights: Path, tmp_path: Path, connection
     assert project.source["planes"].key == ("tailnum",)
 
 
+@pytest.mark.slow
 def test_a_folder_of_json_lines(raw_flights: Path, tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     (tmp_path / "data").mkdir()
     airports = f"read_csv('{raw_flights / 'airports.csv'}', nullstr = '\\N')"
@@ -220,6 +224,7 @@ def test_calibration_is_a_gate_where_a_bound_is_fair(
     assert any("calibration is no gate" in one for one in report.assumptions) == (bound is None)
 
 
+@pytest.mark.slow
 def test_names_of_all_kinds(tmp_path: Path) -> None:
     """Columns called like words of SQL, like columns of our own, and like nothing at all."""
     words = ["select", "order", "from", "type", "row", "index", "count", "label", "split", "prediction_time", "series"]

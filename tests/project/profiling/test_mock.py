@@ -19,6 +19,7 @@ __all__ = ["_finished", "bascule", "folder", "shop", "trained"]
 Bascule = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_references_hold_between_tables_that_are_made_together(shop: Path) -> None:
     made = api.mock(["sales", "people"], rows=300, seed=5)
     assert list(made.tables) == ["people", "sales"]  # what is referred to comes first
@@ -30,6 +31,7 @@ def test_references_hold_between_tables_that_are_made_together(shop: Path) -> No
     assert api.mock(["sales", "people"], rows=300, seed=5).tables["sales"].equals(sales)
 
 
+@pytest.mark.slow
 def test_no_private_value_is_there(shop: Path) -> None:
     real = api.sql("select nickname, email from people")
     made = api.mock("people", rows=400).tables["people"].to_pylist()
@@ -39,6 +41,7 @@ def test_no_private_value_is_there(shop: Path) -> None:
     assert not set(named.column("age").to_pylist()) & set(range(20, 70))
 
 
+@pytest.mark.slow
 def test_a_reference_to_a_private_key_needs_that_table_too(shop: Path) -> None:
     with api.open() as project:
         project.table("logins").create(
@@ -56,6 +59,7 @@ def test_a_reference_to_a_private_key_needs_that_table_too(shop: Path) -> None:
     assert not any("secret" in one for one in emails)
 
 
+@pytest.mark.slow
 def test_files_and_branches(shop: Path, bascule: Bascule) -> None:
     for name in ("m.parquet", "m.csv", "m.jsonl"):
         assert bascule("mock", "sales", "--rows", 20, "--output", f"out/{name}").code == 0
@@ -76,12 +80,14 @@ def test_files_and_branches(shop: Path, bascule: Bascule) -> None:
         api.mock("sales", rows=3, output=shop / "out" / "m.csv")
 
 
+@pytest.mark.slow
 def test_rows_as_json_and_as_text(shop: Path, bascule: Bascule) -> None:
     document = bascule("mock", "sales", "--rows", 4, "--json").json()
     assert [sorted(row) for row in document["tables"]["sales"]["data"]] == [["amount", "good", "person", "sale"]] * 4
     assert "4 rows made up" in bascule("mock", "sales", "--rows", 4).out
 
 
+@pytest.mark.slow
 def test_mistakes(shop: Path, bascule: Bascule) -> None:
     assert bascule("mock").code == 2
     with pytest.raises(NotFound, match="'slaes'"):

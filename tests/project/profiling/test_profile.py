@@ -59,6 +59,7 @@ def shop(trained: Path) -> Path:
     return trained
 
 
+@pytest.mark.slow
 def test_a_table_beside_others_and_its_label(shop: Path, bascule: Bascule) -> None:
     found = bascule("profile", "orders", "--json").json()
     assert (found["kind"], found["name"], found["rows"]) == ("table", "orders", 2400)
@@ -82,6 +83,7 @@ def test_a_table_beside_others_and_its_label(shop: Path, bascule: Bascule) -> No
         assert words in said
 
 
+@pytest.mark.slow
 def test_joins_in_both_directions_and_copies(shop: Path, bascule: Bascule) -> None:
     sales = api.profile("sales")
     assert isinstance(sales, TableProfile)
@@ -95,6 +97,7 @@ def test_joins_in_both_directions_and_copies(shop: Path, bascule: Bascule) -> No
     assert [(one.table, one.how) for one in people.joins] == [("sales", "referenced by")]
 
 
+@pytest.mark.slow
 def test_what_is_private_is_shown_nowhere(shop: Path, bascule: Bascule) -> None:
     page = shop / "pages" / "people.html"
     said = bascule("profile", "people", "--html", page)
@@ -125,6 +128,7 @@ class _Page(HTMLParser):
             self.links.append(str(told.get("href")))
 
 
+@pytest.mark.slow
 def test_the_page_fetches_nothing_and_its_links_lead_somewhere(shop: Path, bascule: Bascule) -> None:
     with api.open() as project:
         odd = [{"<b>&": k, 'a"b': "<script>alert(1)</script>", "ünï": k * 1.5} for k in range(60)]
@@ -143,6 +147,7 @@ def test_the_page_fetches_nothing_and_its_links_lead_somewhere(shop: Path, bascu
     assert "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.slow
 def test_against_another_state(shop: Path, bascule: Bascule) -> None:
     api.tag("before")
     with api.open() as project:
@@ -164,6 +169,7 @@ def test_against_another_state(shop: Path, bascule: Bascule) -> None:
     assert (said.code, "nothing to compare with" in said.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_label_and_what_gives_it_away(shop: Path) -> None:
     with api.open() as project:
         rows = [
@@ -182,6 +188,7 @@ def test_a_label_and_what_gives_it_away(shop: Path) -> None:
     assert any(note.column == "refund" and "give late away" in note.text for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_sample_says_that_it_is_one(shop: Path, bascule: Bascule) -> None:
     found = api.profile("orders", sample=500)
     assert found.rows == 2400
@@ -195,11 +202,13 @@ def _fields(found: TableProfile) -> dict[str, Any]:
     return {name: getattr(found, name) for name in found.__struct_fields__}
 
 
+@pytest.mark.slow
 def test_only_some_columns(shop: Path, bascule: Bascule) -> None:
     found = bascule("profile", "orders", "--columns", "weight", "--columns", "depot", "--json").json()
     assert [one["name"] for one in found["columns"]] == ["depot", "weight"]
 
 
+@pytest.mark.slow
 def test_a_set_of_files(shop: Path, bascule: Bascule) -> None:
     assert bascule("files", "add", "notes", "notes").code == 0
     found = api.profile("notes")
@@ -214,6 +223,7 @@ def test_a_set_of_files(shop: Path, bascule: Bascule) -> None:
     assert (said.code, "bascule files diff notes main" in said.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -231,12 +241,14 @@ def test_mistakes(shop: Path, bascule: Bascule, call: tuple[str, ...], words: st
     assert said.out == ""
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written(shop: Path, bascule: Bascule) -> None:
     (shop / "file").write_text("")
     said = bascule("profile", "orders", "--html", "file/page.html")
     assert (said.code, "Cannot write" in said.err) == (3, True)
 
 
+@pytest.mark.slow
 def test_texts_that_are_no_times_do_not_stop_it(shop: Path) -> None:
     with api.open() as project:
         project.table("odd").create([{"at": "2026-01-01" if k else "2026-13-45"} for k in range(50)])
@@ -245,6 +257,7 @@ def test_texts_that_are_no_times_do_not_stop_it(shop: Path) -> None:
     assert json.dumps(found.as_dict())
 
 
+@pytest.mark.slow
 def test_an_empty_table(shop: Path, bascule: Bascule) -> None:
     with api.open() as project:
         project.table("none").create(columns={"a": "bigint", "b": "varchar", "at": "timestamp"}, key=["a"])

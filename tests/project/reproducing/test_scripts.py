@@ -99,6 +99,7 @@ def test_data_that_changed_are_named(sums: Path, bascule: Bascule, tracked: Trac
     assert "the former content is not kept" in done.out
 
 
+@pytest.mark.slow
 def test_code_that_is_gone_is_told(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
     dirty = tracked("sums.py")
     git(sums, "add", ".")
@@ -249,6 +250,7 @@ def test_the_lake_is_read_as_it_was(sums: Path, bascule: Bascule, tracked: Track
     assert bascule("reproduce", run, *PRESENT).code == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_repeated_is_told(sums: Path, bascule: Bascule) -> None:
     rows = sums / "rows.csv"
     rows.write_text("n\n1\n")
@@ -273,6 +275,7 @@ def test_what_cannot_be_repeated_is_told(sums: Path, bascule: Bascule) -> None:
         open_project(sums).reproduce("last", environment="present", keep=sums / "full")
 
 
+@pytest.mark.slow
 def test_a_registered_model_of_a_tracked_run_is_done_again(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
     """As a client registers it, by the run that made it; the latest version when none is in production."""
     run = tracked("sums.py")

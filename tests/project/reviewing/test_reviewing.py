@@ -104,6 +104,7 @@ class TestMarkdown:
             widths = {len(re.findall("<t[hd]", row)) for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)}
             assert len(widths) == 1
 
+    @pytest.mark.slow
     def test_what_does_not_fit_is_cut_at_a_whole_part_and_said(self, lake: Lake) -> None:
         for number in range(30):
             lake.append(f"t{number}", pa.table({f"column {n}": ["x" * 100] * 20 for n in range(8)}))

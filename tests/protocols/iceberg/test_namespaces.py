@@ -83,6 +83,7 @@ def test_pages(catalog: Catalog) -> None:
     assert catalog.error("GET", "namespaces", params={"pageToken": "x"})[0] == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "levels", [[], [""], ["a b"], ["../up"], ["é"], ["e\u0301"], ["a/b"], ["x" * 10_000], ["a"] * 6, ["1a"]], ids=repr
 )

@@ -51,6 +51,7 @@ def ids(workspace: Workspace, name: str, ref: str = "main") -> list[int]:
         return found
 
 
+@pytest.mark.slow
 def test_pyiceberg_writes_and_reads(remote: Workspace, address: str) -> None:
     """It is told of no endpoint: the catalog says where the storage is, and the keys are its own."""
     client = load_catalog("b", type="rest", uri=address, warehouse="main")
@@ -75,6 +76,7 @@ def test_pyiceberg_writes_and_reads(remote: Workspace, address: str) -> None:
     assert doctor.check(remote, deep=True).problems == ()
 
 
+@pytest.mark.slow
 def test_files_of_other_places_are_refused(remote: Workspace) -> None:
     catalog = Catalog(TestClient(create_app(remote), base_url="http://127.0.0.1:7400"))
     location = catalog.table()["metadata"]["location"]
@@ -100,6 +102,7 @@ def test_files_of_other_places_are_refused(remote: Workspace) -> None:
     assert remote.history.resolve("main") == head
 
 
+@pytest.mark.slow
 def test_what_a_client_is_told_of_the_storage(remote: Workspace, s3_server: str, tmp_path: Path) -> None:
     assert storage_of(remote.lake_folder) == {
         "s3.endpoint": s3_server,

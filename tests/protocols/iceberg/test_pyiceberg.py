@@ -55,6 +55,7 @@ def ids(workspace: Workspace, name: str = "ops.t", ref: str = "main") -> list[in
         return found
 
 
+@pytest.mark.slow
 def test_rows_in_and_out(catalog: Catalog, local_workspace: Workspace) -> None:
     table = catalog.create_table("ops.t", rows(1).schema, properties={"owner": "ann"})
     table.append(rows(1, 2, 3))
@@ -134,6 +135,7 @@ def test_a_table_made_with_its_first_rows(catalog: Catalog, local_workspace: Wor
     assert local_workspace.history.resolve("main").message == "Create table ops.t (2 rows)"
 
 
+@pytest.mark.slow
 def test_views(catalog: Catalog) -> None:
     version = ViewVersion(
         version_id=1,
@@ -189,6 +191,7 @@ def test_a_stale_client_s_append_is_repeated_by_it(catalog: Catalog, local_works
         schema.add_column("y", LongType())
 
 
+@pytest.mark.slow
 def test_writers_at_once_lose_nothing(address: str, catalog: Catalog, local_workspace: Workspace) -> None:
     retries = {"commit.retry.num-retries": "30", "commit.retry.min-wait-ms": "5", "commit.retry.max-wait-ms": "50"}
     catalog.create_table("ops.t", rows(1).schema, properties=retries)

@@ -87,6 +87,7 @@ def test_rows_that_an_engine_brings(catalog: Catalog, local_workspace: Workspace
     assert doctor.check(local_workspace).problems == ()
 
 
+@pytest.mark.slow
 def test_a_lie_about_the_content_is_not_believed(catalog: Catalog, local_workspace: Workspace) -> None:
     catalog.table()
     engine = Engine(catalog)

@@ -233,6 +233,7 @@ def test_renames(catalog: Catalog, local_workspace: Workspace) -> None:
     assert local_workspace.history.read("main", "tables/plain") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["", "a b", "../x", "a.b", "é", "e\u0301", "x" * 10_000, "1st", "a/b", "t\0", "t\n"], ids=repr
 )

@@ -52,6 +52,7 @@ def test_bytes_come_back_as_they_were_sent(api: Api, local_workspace: Workspace)
     assert not list((local_workspace.folder / "artifacts.tmp").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ESCAPES)
 @pytest.mark.parametrize("prefix", ["/api", "/ajax-api"])
 def test_no_path_leads_out(api: Api, local_workspace: Workspace, path: str, prefix: str) -> None:
@@ -93,6 +94,7 @@ def test_a_browser_runs_nothing(api: Api) -> None:
         assert "default-src" in found.headers["content-security-policy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", ["http:///#/../../etc/", "file:///etc", "mlflow-artifacts:/../x", "dbfs://../", "s3://b/x"]
 )

@@ -191,6 +191,7 @@ def test_datasets_are_kept_with_their_tags(api: Api) -> None:
     assert api.refusal("POST", "runs/log-inputs", {"run_id": run, "datasets": [{"dataset": long}]})[0] == 400
 
 
+@pytest.mark.slow
 def test_sixteen_clients_lose_and_double_nothing(api: Api) -> None:
     run = api.run()
 

@@ -66,6 +66,7 @@ def total(one: Any) -> float:
     return float(one["base"] + sum(one["contributions"].values()))
 
 
+@pytest.mark.slow
 def test_of_trees(explained: Served) -> None:
     found = told(explained, "delays")
     model = unpack_model(bundle_bytes())

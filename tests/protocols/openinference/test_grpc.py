@@ -284,6 +284,7 @@ def test_another_branch_answers(stub: Any, server: Served) -> None:
     stub("ModelReady", pb.ModelReadyRequest(name="delays"), metadata=on_other)
 
 
+@pytest.mark.slow
 def test_what_is_answered_is_in_the_log_as_over_http(stub: Any, server: Served) -> None:
     traced = [("traceparent", f"00-{'a1' * 16}-{'b2' * 8}-01"), ("x-bascule-caller", "ann")]
     said = stub("ModelInfer", typed(ROWS), pb.ModelInferResponse, metadata=traced)

@@ -40,6 +40,7 @@ def probability(server: Served, body: Any, path: str = INFER) -> float:
     return share
 
 
+@pytest.mark.slow
 def test_the_whole_answer(server: Served) -> None:
     answer = server.ask(INFER, request())
     share = answer["outputs"][0]["data"][0]

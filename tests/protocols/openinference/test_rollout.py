@@ -58,6 +58,7 @@ def break_version(plane: DataPlane, version: int) -> None:
     model.score = fail  # type: ignore[assignment, method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rolling", ["binary"], indirect=True)
 def test_a_canary_that_fails_is_rolled_back_by_its_errors(rolling: Served) -> None:
     break_version(rolling.plane, 2)
@@ -70,6 +71,7 @@ def test_a_canary_that_fails_is_rolled_back_by_its_errors(rolling: Served) -> No
     assert deployment["traffic"] == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rolling", "loss"),
     [("binary", "brier"), ("multiclass", "error"), ("regression", None)],

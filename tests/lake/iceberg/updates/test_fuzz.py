@@ -7,6 +7,7 @@ import copy
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +83,7 @@ def table() -> dict[str, Any]:
     return apply(made, [{"action": "add-snapshot", "snapshot": SNAPSHOT}, ref])
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(bent(UPDATES, "action"), min_size=1, max_size=3), st.booleans())
 def test_updates(updates: list[dict[str, Any]], fresh: bool) -> None:
@@ -91,6 +93,7 @@ def test_updates(updates: list[dict[str, Any]], fresh: bool) -> None:
         msgspec.json.encode(found)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(bent(REQUIREMENTS, "type"))
 def test_requirements(requirement: dict[str, Any]) -> None:
@@ -98,6 +101,7 @@ def test_requirements(requirement: dict[str, Any]) -> None:
         demand(table(), requirement)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(bent(VIEW_UPDATES, "action"), min_size=1, max_size=3))
 def test_view_updates(updates: list[dict[str, Any]]) -> None:
@@ -106,6 +110,7 @@ def test_view_updates(updates: list[dict[str, Any]]) -> None:
         msgspec.json.encode(apply_to_view(view, updates))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_new_tables(schema: Any, spec: Any, order: Any) -> None:

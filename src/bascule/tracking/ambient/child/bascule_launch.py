@@ -47,20 +47,18 @@ class Launched:
 
     def wait(self) -> int:
         """Return the command's exit code, or the negative number of the signal that killed it."""
-        handler = None
+        before = {}
         if threading.current_thread() is threading.main_thread():
-            # A container or a scheduler that asks us to end means the command.
-            handler = signal.signal(signal.SIGTERM, lambda *_: self._send(signal.SIGTERM))
+            # A container or a scheduler that asks us to end means the command. The terminal's Ctrl-C has reached it
+            # already, and it ends in its own way; no exception may come between what is read here and where it is kept.
+            before[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: self._send(signal.SIGTERM))
+            if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+                before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
         try:
-            while True:
-                try:
-                    word, number = self._line()
-                    break
-                except KeyboardInterrupt:  # the terminal sent it to the command too: let it end in its own way
-                    continue
+            word, number = self._line()
         finally:
-            if handler is not None:
-                signal.signal(signal.SIGTERM, handler)
+            for sent, handler in before.items():
+                signal.signal(sent, handler)
         os.close(self._report)
         try:
             self.supervisor.wait(1)
