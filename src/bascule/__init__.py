@@ -61,6 +61,10 @@ if TYPE_CHECKING:
     sync = _here.sync
     deploy = _here.deploy
     rollback = _here.rollback
+    show_deployment = _here.show_deployment
+    set_traffic = _here.set_traffic
+    deployment_power = _here.deployment_power
+    preview = _here.preview
     promote = _here.promote
     advance = _here.advance
     predict = _here.predict

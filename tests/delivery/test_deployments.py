@@ -214,7 +214,7 @@ def test_a_version_that_did_not_pass_is_refused_and_a_forced_one_goes_by_canary_
     deploy(ws, 1)
     with pytest.raises(CheckFailed, match="did not pass its gates"):
         deploy(ws, 4)
-    with pytest.raises(InputError, match="by canary only"):
+    with pytest.raises(InputError, match="by canary or shadow only"):
         deploy(ws, 3, strategy="all_at_once")
     deploy(ws, 3)
     assert now_serving(ws) == {1: 90, 3: 10}

@@ -161,3 +161,40 @@ def test_a_subject_is_forgotten_by_an_admin_only(workspace: Workspace, ask: Any)
     told = audit.last(workspace.catalog, 5)
     assert {entry["actor"] for entry in told if entry["action"] == "forget"} == {"admin-anna"}
     assert ask("tables/people/forget", role="admin", subject={})[0] == 400
+
+
+def test_a_branch_goes_back_to_a_release_by_who_may(workspace: Workspace, ask: Any) -> None:
+    from bascule.delivery import deploy, planned
+    from tests.delivery.conftest import registered
+
+    registered(workspace)
+    environment = {"main": {"name": "production", "approvals": 0, "role": "admin"}}
+    made = planned(None, "delays", "delays", environments=environment)
+    workspace.history.commit("main", {"deployments/delays": made}, message="Define delays")
+    deploy(workspace, "main", "delays", "delays", 1)
+    workspace.history.tag("v1")
+    Lake(workspace).append("people", rows(3))
+    deploy(workspace, "main", "delays", "delays", 2, strategy="all_at_once")
+    before = workspace.history.resolve("main").id
+    for path, body in (
+        ("rollbacks", {"to": "v1"}),
+        ("deployments/delays/rollback", {}),
+        ("deployments/delays/traffic", {"weights": {"1": 100}}),
+        ("deployments/delays/deploy", {"model": "delays", "version": 1}),
+        ("deployments/another/deploy", {"model": "delays", "version": 1}),  # by another name it is production too
+    ):
+        for role in ("writer", "deployer"):
+            status, told = ask(path, role=role, **body)
+            assert status == 403, (path, role, told)
+    assert "may not change production" in told["error"]
+    assert workspace.history.resolve("main").id == before
+    status, told = ask("rollbacks", role="admin", to="v2")
+    assert (status, workspace.history.resolve("main").id) == (404, before)
+    status, told = ask("rollbacks", role="admin", to="v1", reason="wrong fares", expect=before)
+    assert (status, told["changed"]) == (200, True)
+    assert set(told["paths"]) == {"deployments/delays", "models/delays", "tables/people"}
+    assert ids(workspace) == [1, 2]
+    deployment = workspace.history.get("main", "deployments/delays")
+    assert (deployment["traffic"], deployment["revision"]) == ([{"version": 1, "weight": 100}], 3)
+    entry = next(one for one in audit.last(workspace.catalog, 20) if one["action"] == "revert")
+    assert (entry["actor"], entry["subject"]) == ("admin-anna", "deployments/delays")

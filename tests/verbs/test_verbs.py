@@ -65,6 +65,7 @@ INSTEAD = {
         "sign_model",
         "verify_model",
     ),
+    "deployment": ("show_deployment", "set_traffic", "deployment_power"),
     "up": (),
     "serve": (),
 }

@@ -76,9 +76,13 @@ COMMANDS = {
     "up": Command("bascule.cli.serving:up", SHIP, "Start the page, the API, inference and the scheduler."),
     "serve": Command("bascule.cli.serving:serve", SHIP, "Answer predictions alone, over HTTP and gRPC."),
     "deploy": Command("bascule.cli.delivery:deploy", SHIP, "Bring a version into service."),
-    "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment the traffic that it had before."),
+    "rollback": Command("bascule.cli.delivery:rollback", SHIP, "Give a deployment, or all of main, what was before."),
     "promote": Command("bascule.cli.delivery:promote", SHIP, "Give a canary all traffic now."),
     "advance": Command("bascule.cli.delivery:advance", SHIP, "Give a canary its next share of the traffic now."),
+    "deployment": Command(
+        "bascule.cli.deploying:deployment", SHIP, "One deployment: how it stands, its traffic by hand, its power."
+    ),
+    "preview": Command("bascule.cli.deploying:preview", SHIP, "Where a branch answers, to try it before it merges."),
     "predict": Command(
         "bascule.cli.asking:predict", SHIP, "Ask about one row, or score a whole table, without a server."
     ),

@@ -22,7 +22,18 @@ def deploy(
     /,
     *,
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
-    strategy: Annotated[str | None, Parameter(help="canary or all_at_once; the project's when not given.")] = None,
+    strategy: Annotated[
+        str | None,
+        Parameter(help="canary, all_at_once, blue_green, ab, shadow or bandit; the project's when not given."),
+    ] = None,
+    share: Annotated[
+        int | None, Parameter(help="The percentage of the new version: for ab, and first for bandit.")
+    ] = None,
+    goal: Annotated[
+        str | None,
+        Parameter(help="What ab or bandit is for: outcome, score or SQL; with lower: before it when less is better."),
+    ] = None,
+    keep: Annotated[str | None, Parameter(help="How long blue_green keeps the version before warm.")] = None,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
 ) -> None:
@@ -32,7 +43,9 @@ def deploy(
         name: the deployment; the project's when not given.
         version: a number or an alias.
     """
-    moved = common.open().deploy(name, version, model=model, strategy=strategy, reason=reason)
+    moved = common.open().deploy(
+        name, version, model=model, strategy=strategy, share=share, goal=goal, keep=keep, reason=reason
+    )
     _told(common, moved)
 
 
@@ -43,14 +56,26 @@ def rollback(
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
 ) -> None:
-    """Give a deployment the stable traffic that it had before. Workers follow within a fraction of a second.
+    """Give a deployment the traffic that it had before, or the whole branch the state of a release.
 
-    It is the deployment on main that is rolled back, unless --branch says another or the current branch deployed it.
+    Workers follow within a fraction of a second. It is the deployment on main that is rolled back, unless --branch says
+    another or the current branch deployed it. A tag or a commit takes data, features, models and deployments back
+    together, on main or on --branch; no checks are run, for they were when that state landed first.
 
     Args:
-        name: the deployment, as delays or deployments/delays.
+        name: the deployment, as delays or deployments/delays; or a tag, as v1.2, or a commit.
     """
-    _told(common, common.open().rollback(name, reason=reason))
+    from bascule.project.releasing import WentBack
+
+    done = common.open().rollback(name, reason=reason)
+    if not isinstance(done, WentBack):
+        return _told(common, done)
+    text = f"{done.branch} is as it was at {name} already; nothing was changed."
+    if done.changed:
+        text = f"{done.commit.short}  {done.commit.message}, on {done.branch}: {done.kinds}"
+        text += "".join(f"\n  {one}: {_shares(traffic)}" for one, traffic in done.deployments.items())
+        text += "\n  no checks were run: that state has landed before"
+    return answer(common, done.as_dict(), text)
 
 
 def promote(
@@ -112,6 +137,10 @@ def monitor(name: str | None = None, /, *, common: Common = COMMON) -> None:
         if len(result.firing) > len(shown):
             details.append(f"  and {len(result.firing) - len(shown)} more alerts")
     answer(common, document, "\n".join([columns(lines, none="Nothing is watched on this branch."), *details]))
+
+
+def _shares(traffic: list[dict[str, int]]) -> str:
+    return ", ".join(f"version {one['version']} at {one['weight']} %" for one in traffic) or "not in service"
 
 
 def _told(common: Common, moved: Moved) -> None:

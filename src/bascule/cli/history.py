@@ -120,6 +120,8 @@ def revert(
     text = f"{made.short}  {made.message}"
     if made.id == before.id:
         text = f"{project.place.branch} has nothing of {ref} any more; nothing was changed."
+    elif made.meta.get("unchecked"):
+        text += f"\n  no checks were run: {made.meta['unchecked']}"
     if "forced" in made.meta:
         text += f"\n\nforced ({made.meta['forced']}) past what a check refused:\n{made.meta['refused']}"
     answer(common, made.as_dict(), text)

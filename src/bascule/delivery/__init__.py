@@ -16,6 +16,7 @@ from bascule.delivery.deployments import (
     planned,
     promote,
     read_deployment,
+    reweigh,
     rollback,
     set_traffic,
     ship,
@@ -28,13 +29,14 @@ from bascule.delivery.waiting import Waiting, waiting_for
 
 if TYPE_CHECKING:
     from bascule.delivery.evidence import ServiceCount
-    from bascule.delivery.rollout import Decision, Finding, assess, step
+    from bascule.delivery.finding import Finding
+    from bascule.delivery.rollout import Decision, assess, step
 
 # Judging evidence needs NumPy and DuckDB; moving traffic does not, and a rollback must not wait for them.
 _LATER = {
     "ServiceCount": "evidence",
     "Decision": "rollout",
-    "Finding": "rollout",
+    "Finding": "finding",
     "assess": "rollout",
     "step": "rollout",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "promote",
     "read_deployment",
     "read_guardrails",
+    "reweigh",
     "rollback",
     "set_traffic",
     "ship",

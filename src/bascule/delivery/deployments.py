@@ -15,8 +15,10 @@ import msgspec
 
 from bascule.catalog import actor
 from bascule.delivery import traffic
+from bascule.delivery.environments import KEYS, demand_approved, demand_arriving_approved, gates_of, lacking
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.records import changed_times, record_failure, state_of, write
+from bascule.delivery.strategies import CAREFUL, COMPARING, STRATEGIES, read_plan
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
@@ -24,7 +26,6 @@ from bascule.history import Commit, Workspace
 from bascule.registry import ModelVersion, get_version, production
 from bascule.registry.external import FORMAT
 
-STRATEGIES = ("canary", "all_at_once")
 DEFAULT_STEPS = (10, 100)
 TRIES = 20
 
@@ -49,6 +50,7 @@ def deploy(
     steps: Sequence[int] = DEFAULT_STEPS,
     shadow: bool = True,
     guardrails: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
     by: str | None = None,
     reason: str = "",
     expect: str | None = None,
@@ -57,7 +59,10 @@ def deploy(
 
     Args:
         version: a number, or an alias such as `production`.
-        strategy: `canary` takes `steps` under `guardrails`; `all_at_once` gives the version all traffic now.
+        strategy: one of `strategies.STRATEGIES`. All but `all_at_once` compare the version with the one that serves,
+            under `guardrails`, and take it back when it does harm.
+        plan: what the strategy goes by, as `strategies.Plan`: the goal of `ab` and `bandit`, their share, how long
+            `blue_green` keeps the version before.
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
@@ -65,14 +70,15 @@ def deploy(
 
     Raises:
         NotFound: unknown branch, model or version, with the nearest name.
-        InputError: the version serves already, or the steps or guardrails cannot be used.
-        CheckFailed: the version did not pass its gates and nobody forced it.
+        InputError: the version serves already, the steps, guardrails or plan cannot be used, or the strategy needs what
+            is missing.
+        CheckFailed: the version did not pass its gates and nobody forced it, or lacks approvals that are asked for.
         Conflict: another rollout of this deployment is under way, or it is not the one that was looked at any more.
     """
     who = by or actor()
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
-    rules = _rules(steps, shadow, guardrails)
+    rules = _rules(steps, shadow, guardrails, plan, strategy)
     chosen = _fit_to_serve(ws, branch, model, version)
     found, digest = state_of(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
@@ -81,9 +87,12 @@ def deploy(
         from bascule.delivery.adopting import adopted  # it loads the engines
 
         chosen = adopted(ws, branch, chosen, by=who)
+    gates = gates_of(ws, branch, found)
+    rules |= gates
+    demand_approved(ws, branch, {"rules": gates}, chosen)
     limits = _limits(rules, chosen)
-    if strategy == "canary" and before["traffic"]:
-        after = traffic.with_rollout(before, chosen.version, rules, limits)
+    if strategy in COMPARING and before["traffic"]:
+        after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
         return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
@@ -106,7 +115,8 @@ def ship(ws: Workspace, branch: str, name: str, version: int, *, by: str | None 
         before, digest = state_of(ws, branch, name)
         if before is None:
             before = read_deployment(ws, branch, name)
-        why = obstacle(before, _fit_to_serve(ws, branch, before["model"], version))
+        chosen = _fit_to_serve(ws, branch, before["model"], version)
+        why = obstacle(before, chosen, lacking(ws, branch, before, chosen))
         try:
             if why is None:
                 return _deploy_by_rules(ws, branch, before, digest, version, who, "merged")
@@ -136,7 +146,8 @@ def ship_waiting(ws: Workspace, branch: str, name: str, *, by: str | None = None
     version = before.get("waits") if before else None
     if before is None or version is None or version != production(ws, branch, before["model"]):
         return None
-    if obstacle(before, get_version(ws, branch, before["model"], version)) is not None:
+    chosen = get_version(ws, branch, before["model"], version)
+    if obstacle(before, chosen, lacking(ws, branch, before, chosen)) is not None:
         return None
     try:
         return _deploy_by_rules(ws, branch, before, digest, version, by or actor(), "merged, and waited for this")
@@ -155,8 +166,12 @@ def planned(
     strategy: str = "canary",
     steps: Sequence[int] = DEFAULT_STEPS,
     guardrails: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
+    shadow: bool | None = None,
     requests: str = LOGGED,
     log: Mapping[str, Any] | None = None,
+    approvals: int = 0,
+    environments: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
 
@@ -167,6 +182,8 @@ def planned(
             `refuse` does not.
         log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
             inputs are kept; None keeps all.
+        approvals: how many people must approve a version before it gets traffic.
+        environments: instead of `approvals`, what each branch asks for, by branch, as `environments.Environment`.
 
     Raises:
         InputError: the steps or guardrails cannot be used.
@@ -174,10 +191,15 @@ def planned(
     asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
     if log:
         asked["log"] = dict(log)
+    gated: dict[str, Any] = {"environments": dict(environments)} if environments else {}
+    if approvals and not environments:
+        gated["approvals"] = approvals
     if before is None:
-        made = traffic.planned(name, model, strategy, _rules(steps, guardrails=guardrails))
-        return made | asked
-    rules = before["rules"] | _rules(steps, before["rules"].get("shadow", True), guardrails)
+        fresh = _rules(steps, shadow is not False, guardrails, plan, strategy) | gated
+        return traffic.planned(name, model, strategy, fresh) | asked
+    held = {key: value for key, value in before["rules"].items() if key not in ("plan", *KEYS)}
+    rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
+    rules |= gated
     kept = {key: value for key, value in before.items() if key not in ("requests", "log")}
     return kept | {"strategy": strategy, "rules": rules} | asked
 
@@ -211,6 +233,7 @@ def set_traffic(
     for entry in shares:
         get_version(ws, head, before["model"], entry["version"])
     after = traffic.with_stable(before, shares)
+    demand_arriving_approved(ws, branch, before, after)
     return _end(ws, branch, before, expect or digest, after, "traffic", by or actor(), reason, {})
 
 
@@ -233,13 +256,43 @@ def advance(
     Raises:
         NotFound: unknown deployment.
         InputError: no rollout is under way.
+        CheckFailed: the version lacks approvals that its environment asks for, or was rejected meanwhile.
         Conflict: the deployment is not the one that was judged any more.
     """
     before, digest, rollout = _rollout(ws, branch, name, expect)
     if rollout["step"] + 1 >= len(rollout["steps"]) - 1:
         return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
     after = traffic.advanced(before)
+    demand_arriving_approved(ws, branch, before, after)
     return write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
+
+
+def reweigh(
+    ws: Workspace,
+    branch: str,
+    name: str,
+    share: int,
+    *,
+    seen: int,
+    by: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    expect: str | None = None,
+) -> Commit:
+    """Give a bandit's new version another percentage.
+
+    Args:
+        share: 1 to 99.
+        seen: how many units the weights rest on.
+
+    The other arguments and errors are those of `advance`.
+    """
+    before, digest, rollout = _rollout(ws, branch, name, expect)
+    if rollout.get("strategy") != "bandit" or not 1 <= share <= 99:
+        raise InputError(f"Deployment {name!r} has no bandit under way that could get {share} %.")
+    after = traffic.reweighed(before, share, seen)
+    demand_arriving_approved(ws, branch, before, after)
+    return write(ws, branch, before, digest, after, "reweigh", by or actor(), reason, evidence or {})
 
 
 def promote(
@@ -258,6 +311,7 @@ def promote(
     """
     before, digest, rollout = _rollout(ws, branch, name, expect)
     after = traffic.with_stable(before, [{"version": rollout["canary"], "weight": 100}])
+    demand_arriving_approved(ws, branch, before, after)
     return _end(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
 
 
@@ -346,6 +400,7 @@ def _deploy_by_rules(
         steps=rules.get("steps", DEFAULT_STEPS),
         shadow=rules.get("shadow", True),
         guardrails=rules.get("guardrails"),
+        plan=rules.get("plan"),
         by=who,
         reason=reason,
         expect=digest,
@@ -366,10 +421,18 @@ def _rollout(
     return before, expect or digest, before["rollout"]
 
 
-def _rules(steps: Sequence[int], shadow: bool = True, guardrails: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _rules(
+    steps: Sequence[int],
+    shadow: bool,
+    guardrails: Mapping[str, Any] | None,
+    plan: Mapping[str, Any] | None,
+    strategy: str,
+) -> dict[str, Any]:
     """What a deployment says of its rollouts. Of the guardrails only what was given: defaults depend on the version."""
     read_guardrails(guardrails)
-    return {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+    found = {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
+    asked = msgspec.to_builtins(read_plan(plan, strategy))
+    return found | {"plan": asked} if asked else found
 
 
 def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
@@ -407,9 +470,9 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
             f"Version {chosen.version} of {model!r} has all traffic of deployment {name!r} already.",
             hint="There is nothing to do; another version may be deployed.",
         )
-    if not chosen.passed and strategy != "canary" and before["traffic"]:
+    if not chosen.passed and strategy not in CAREFUL and before["traffic"]:
         why = "was forced past its gates" if chosen.evaluation_id else "was judged by no gate"
         raise InputError(
-            f"Version {chosen.version} of {model!r} {why}; it may go by canary only.",
-            hint="Use the canary strategy: it takes the version back by itself when it does harm.",
+            f"Version {chosen.version} of {model!r} {why}; it may go by canary or shadow only.",
+            hint="Use one of these strategies: they take the version back by themselves when it does harm.",
         )

@@ -26,7 +26,8 @@ LOSSES = f"""
             output, shadow, probability, label, received_at, p.prediction_id, p.event_time
         from predictions p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
-            and p.score is not null and g.label is not null and p.probability > 0 and p.probability < 1
+            and p.score is not null and g.label is not null and p.probability is not null
+            and ($shadow or (p.probability > 0 and p.probability < 1))
             and p.version = case p.arm when 'canary' then $canary else $stable end
         qualify row_number() over (partition by p.prediction_id order by received_at) = 1
     )
@@ -135,6 +136,46 @@ def read_phases(
         "slo": slo_ms * 1000,
     }
     return [Phase(*row) for row in connection.execute(query, settings).fetchall()]
+
+
+def read_course(
+    connection: duckdb.DuckDBPyConnection,
+    branch: str,
+    deployment: Mapping[str, Any],
+    slo_ms: float,
+    points: int = 60,
+) -> list[tuple[int, ...]]:
+    """Count a rollout's requests as they came, to be drawn: at most `points` rows of running totals.
+
+    Returns:
+        For each point: the time (µs), then for the canary and for stable the requests, the slow and the failed.
+    """
+    query = """
+        with requests as (
+            select epoch_us("at") as t, arm, latency_us > $slo as slow,
+                score is null and json_extract_string(output, '$.error') is not null as failed
+            from predictions
+            where branch = $branch and deployment = $name and revision >= $revision
+                and arm in ('canary', 'stable') and probability > 0 and probability < 1
+        ), span as (select min(t) as first, greatest(max(t) - min(t), 1) as width from requests),
+        buckets as (
+            select least((t - first) * $points // width, $points - 1) as bucket, max(t) as t,
+                count_if(arm = 'canary') as c, count_if(arm = 'canary' and slow) as cs,
+                count_if(arm = 'canary' and failed) as cf,
+                count_if(arm = 'stable') as s, count_if(arm = 'stable' and slow) as ss,
+                count_if(arm = 'stable' and failed) as sf
+            from requests, span group by bucket
+        )
+        select t, sum(c) over w, sum(cs) over w, sum(cf) over w, sum(s) over w, sum(ss) over w, sum(sf) over w
+        from buckets window w as (order by bucket) order by bucket"""
+    settings = {
+        "branch": branch,
+        "name": deployment["name"],
+        "revision": deployment["rollout"]["revision"],
+        "slo": slo_ms * 1000,
+        "points": points,
+    }
+    return [tuple(map(int, row)) for row in connection.execute(query, settings).fetchall()]
 
 
 def read_losses(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bascule.delivery.strategies import sql_problem
 from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 
@@ -32,6 +33,44 @@ class LatencyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     slo_ms: float = 250.0
     margin: float = 0.05
+
+
+class TailRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How slow the slowest answers are: a quantile of the latency.
+
+    Attributes:
+        quantile: which one, strictly between 0 and 1.
+        margin: by which share of stable's the canary's may exceed it: 0.5 accepts 30 ms where stable has 20.
+    """
+
+    quantile: float = 0.99
+    margin: float = 0.5
+
+
+class DisagreementRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often both versions, asked the same, answer differently. Only where both score each request.
+
+    Attributes:
+        margin: the share of requests on which they may.
+        tolerance: the relative difference of two numbers that counts as the same answer; classes are alike or not.
+    """
+
+    margin: float = 0.05
+    tolerance: float = 0.05
+
+
+class MeasureRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Any value that SQL over the records gives.
+
+    Attributes:
+        sql: gives `prediction_id` and `value`, and `at` where the value came later than the prediction.
+        margin: by how much the canary's mean may be worse than stable's, in the value's own unit.
+        better: whether more of it is better, or less.
+    """
+
+    sql: str
+    margin: float
+    better: Literal["higher", "lower"] = "lower"
 
 
 class QualityRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +100,9 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         alpha: the chance that a canary that does no harm is ever rolled back, over all rules together.
         minimum_rows: canary requests that every step must have seen before the next one begins.
         split: whether the canary must get (and answer) the share of requests that it was given.
+        tail: a quantile of the latency; off unless it is given.
+        disagreement: answers that differ between both versions; off unless it is given.
+        measures: further values, by name.
         time_limit: how long a rollout may be undecided before it is called inconclusive, such as `14d`. It is then
             held for a person to decide, never promoted.
     """
@@ -72,6 +114,9 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency: LatencyRule | None = LatencyRule()
     quality: QualityRule | None = QualityRule()
     time_limit: str | None = None
+    tail: TailRule | None = None
+    disagreement: DisagreementRule | None = None
+    measures: dict[str, MeasureRule] = {}
 
     @property
     def threshold(self) -> float:
@@ -81,7 +126,8 @@ class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def applied(self) -> int:
         """How many rules there are."""
-        return self.split + sum(rule is not None for rule in (self.errors, self.latency, self.quality))
+        rules = (self.errors, self.latency, self.quality, self.tail, self.disagreement)
+        return self.split + sum(rule is not None for rule in rules) + len(self.measures)
 
 
 # What a task's answers can be judged by, the default first.
@@ -137,7 +183,7 @@ def _check(found: Guardrails) -> None:
         raise InputError(
             f"guardrails.minimum_rows is {found.minimum_rows}; it must be at least 1.", hint="200 is the default."
         )
-    for name in ("errors", "latency", "quality"):
+    for name in ("errors", "latency", "quality", "disagreement"):
         rule = getattr(found, name)
         if rule is not None and not 0 < rule.margin < 1:
             raise InputError(
@@ -149,6 +195,27 @@ def _check(found: Guardrails) -> None:
             f"guardrails.latency.slo_ms is {found.latency.slo_ms}; it must be more than 0.",
             hint="Write the objective in milliseconds, such as 250.",
         )
+    if found.tail is not None and not (0 < found.tail.quantile < 1 and found.tail.margin > 0):
+        raise InputError(
+            f"guardrails.tail is quantile {found.tail.quantile}, margin {found.tail.margin}.",
+            hint="The quantile lies between 0 and 1, such as 0.99; a margin of 0.5 accepts half as much again.",
+        )
+    if found.disagreement is not None and not 0 <= found.disagreement.tolerance < 1:
+        raise InputError(
+            f"guardrails.disagreement.tolerance is {found.disagreement.tolerance}; it lies between 0 and 1.",
+            hint="0.05 takes 100 and 104 for the same answer.",
+        )
+    for name, measure in found.measures.items():
+        if measure.margin <= 0:
+            raise InputError(
+                f"guardrails.measures.{name}.margin is {measure.margin}; it must be more than 0.",
+                hint="Write by how much the canary's mean may be worse, in the value's own unit.",
+            )
+        if why := sql_problem(measure.sql):
+            raise InputError(
+                f"guardrails.measures.{name}.sql {why}.",
+                hint="Such as: select prediction_id, score as value from predictions",
+            )
     if found.quality is not None and found.quality.scale <= 0:
         raise InputError(
             f"guardrails.quality.scale is {found.quality.scale}; it must be more than 0.",
@@ -163,6 +230,13 @@ def _check(found: Guardrails) -> None:
 def _hint(message: str) -> str:
     unknown = re.search(r"unknown field `(\w+)`", message)
     place = re.search(r"\$\.(\w+)", message)
-    kinds = {"errors": Rule, "latency": LatencyRule, "quality": QualityRule}
+    kinds = {
+        "errors": Rule,
+        "latency": LatencyRule,
+        "quality": QualityRule,
+        "tail": TailRule,
+        "disagreement": DisagreementRule,
+        "measures": MeasureRule,
+    }
     kind = kinds.get(place[1] if place else "", Guardrails)
     return suggestion(unknown[1], kind.__struct_fields__, "key") if unknown else ""

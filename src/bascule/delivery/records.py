@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select
 from bascule.catalog import audit, new_id, now
 from bascule.catalog.schema import ref_log, rollouts
 from bascule.delivery import aliasing, traffic
+from bascule.delivery.strategies import words
 from bascule.delivery.traffic import Deployment
 from bascule.errors import BasculeError, Conflict
 from bascule.history import Commit, Workspace
@@ -76,7 +77,7 @@ def write(
 
     verb = {
         "deploy": "Deploy",
-        "start": "Start a canary of",
+        "start": f"Start {words((after.get('rollout') or {}).get('strategy', 'canary'))} of",
         "rollback": "Roll back",
         "traffic": "Set traffic of",
         "wait": f"Let version {after.get('waits')} wait for",

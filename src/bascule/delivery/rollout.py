@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -21,44 +21,30 @@ from sqlalchemy import select
 from bascule.catalog import now as clock
 from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments, sequential
-from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_losses, read_phases, shortened
+from bascule.delivery.bandit import is_due, weighed
+from bascule.delivery.comparing import (
+    alone_finding,
+    disagreement_finding,
+    goal_finding,
+    measure_finding,
+    tail_finding,
+    unseen_rows,
+)
+from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_course, read_losses, read_phases, shortened
+from bascule.delivery.finding import Finding, judge, shown
 from bascule.delivery.guardrails import Guardrails, read_guardrails
+from bascule.delivery.pairs import latencies, read_pairs
 from bascule.delivery.records import record
+from bascule.delivery.strategies import BY_GOAL, Goal, Plan, read_plan
 from bascule.delivery.traffic import Deployment
+from bascule.delivery.values import Values, read_values
 from bascule.durations import DAY, parse_duration
-from bascule.errors import Conflict
+from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Commit, Workspace
 
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
 NO_OBJECTIVE_MS = 1e9
-
-State = Literal["harm", "fine", "undecided"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one rule found.
-
-    Attributes:
-        rule: split, errors, latency or quality.
-        state: `harm` rolls back; `fine` lets the rollout go on; `undecided` holds it.
-        reason: the finding as a sentence.
-        e_value: the evidence of harm; `threshold` is where it rolls back.
-        detail: counts, bounds and the path of the evidence, JSON-able, to be drawn.
-    """
-
-    rule: str
-    state: State
-    reason: str
-    e_value: float = 1.0
-    threshold: float = math.inf
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The finding as one JSON object."""
-        named = {"rule": self.rule, "state": self.state, "reason": self.reason}
-        return named | {"e_value": self.e_value, "threshold": self.threshold, **self.detail}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +52,21 @@ class Decision:
     """What the controller decided.
 
     Attributes:
-        action: promote, advance, hold or rollback; idle when no rollout is under way.
+        action: promote, advance, reweigh, hold or rollback; idle when no rollout is under way.
         reason: why, as a sentence.
         findings: what each rule found.
         rows: canary requests answered in the present step.
         commit: the commit that carried it out, if any.
+        share: the percentage that a bandit gives the new version now, and `seen` the units that it rests on.
     """
 
-    action: Literal["promote", "advance", "hold", "rollback", "idle"]
+    action: Literal["promote", "advance", "reweigh", "hold", "rollback", "idle"]
     reason: str
     findings: tuple[Finding, ...] = ()
     rows: int = 0
     commit: str | None = None
+    share: int | None = None
+    seen: int = 0
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -112,11 +101,11 @@ def step(
     deployment = ws.history.get(head, f"deployments/{name}")
     digest = ws.history.digest(head, f"deployments/{name}")
     decision = assess(connection, branch, deployment, now=now, service=service)
-    rollback = partial(deployments.rollback, by_hand=False)
     acts: dict[str, Callable[..., Commit]] = {
-        "rollback": rollback,
+        "rollback": partial(deployments.rollback, by_hand=False),
         "advance": deployments.advance,
         "promote": deployments.promote,
+        "reweigh": partial(deployments.reweigh, share=decision.share or 0, seen=decision.seen),
     }
     if decision.action not in acts:
         if decision.action == "hold":
@@ -128,7 +117,11 @@ def step(
         )
     except Conflict:
         return Decision("hold", f"Deployment {name!r} was changed meanwhile.", decision.findings, decision.rows)
-    return Decision(decision.action, decision.reason, decision.findings, decision.rows, commit.id)
+    except CheckFailed as refused:  # its environment asks for approvals that it has not, or has not any more
+        held = Decision("hold", refused.message, decision.findings, decision.rows)
+        _record_hold(ws, branch, deployment, held, by)
+        return held
+    return replace(decision, commit=commit.id)
 
 
 def assess(
@@ -143,33 +136,178 @@ def assess(
     rollout = deployment["rollout"]
     if rollout is None:
         return Decision("idle", "No rollout is under way.")
-    rules = read_guardrails(rollout["guardrails"])
-    phases = read_phases(connection, branch, deployment, rules.latency.slo_ms if rules.latency else NO_OBJECTIVE_MS)
-    findings = [*_split(phases, rules), *_errors(phases, service, rules), *_latency(phases, rules)]
-    if rules.quality is not None:
-        findings.append(_quality(read_losses(connection, branch, deployment, rules.quality), rules))
-    rows = sum(phase.canary for phase in phases if phase.revision == deployment["revision"])
-    return _decide(deployment, rules, tuple(findings), rows, clock() if now is None else now)
+    found = _Evidence(connection, branch, deployment, read_guardrails(rollout["guardrails"]), service)
+    return decide(deployment, found.rules, found.findings(), found.rows, clock() if now is None else now, found.bandit)
 
 
-def _decide(
-    deployment: Mapping[str, Any], rules: Guardrails, findings: tuple[Finding, ...], rows: int, now: int
+class _Evidence:
+    """What a rollout has shown, read as its strategy asks for it."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        branch: str,
+        deployment: Mapping[str, Any],
+        rules: Guardrails,
+        service: Sequence[ServiceCount] | None,
+    ) -> None:
+        self.connection, self.branch, self.deployment = connection, branch, deployment
+        self.rules, self.service = rules, service
+        self.rollout: Mapping[str, Any] = deployment["rollout"]
+        self.strategy = str(self.rollout.get("strategy", "canary"))
+        self.plan = read_plan(self.rollout.get("plan"))
+        self.rows = 0
+        self.bandit: tuple[int, int] | None = None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What each rule found; `rows` counts what the rules saw of the new version."""
+        rules = self.rules
+        found = self._alone() if self.strategy in ("shadow", "blue_green") else self._side_by_side()
+        if rules.disagreement is not None and self.rollout["shadow"]:
+            pairs = read_pairs(self.connection, self.branch, self.deployment, rules.disagreement.tolerance)
+            found.append(disagreement_finding(pairs, rules))
+        if rules.quality is not None and (self.rollout["shadow"] or self.strategy != "blue_green"):
+            found.append(_quality(read_losses(self.connection, self.branch, self.deployment, rules.quality), rules))
+        return tuple(found)
+
+    def _side_by_side(self) -> list[Finding]:
+        """Both versions answer some of the traffic at the same time."""
+        rules, slo = self.rules, self.rules.latency.slo_ms if self.rules.latency else NO_OBJECTIVE_MS
+        phases = read_phases(self.connection, self.branch, self.deployment, slo)
+        self.rows = sum(phase.canary for phase in phases if phase.revision == self.deployment["revision"])
+        course = read_course(self.connection, self.branch, self.deployment, slo)
+        found = _split(phases, rules)
+        found += [_with_course(one, course, 3, rules) for one in _errors(phases, self.service, rules)]
+        found += [_with_course(one, course, 2, rules) for one in _latency(phases, rules)]
+        if rules.tail is not None:
+            found.append(tail_finding(*latencies(self.connection, self.branch, self.deployment), rules))
+        for name, rule in rules.measures.items():
+            values = self._values(rule.sql)
+            if isinstance(values, str):
+                found.append(Finding(name, "undecided", values))
+            else:
+                found.append(measure_finding(name, values, rule, rules))
+        if self.plan.goal is not None and self.strategy in BY_GOAL:
+            found.append(self._goal(self.plan.goal))
+        return found
+
+    def _goal(self, goal: Goal) -> Finding:
+        values = self._values(goal.measure)
+        if isinstance(values, str):
+            return Finding("goal", "undecided", values)
+        if self.strategy == "bandit":
+            self.bandit = weighed(values, self.plan, self.rollout["id"]), len(values.value)
+        return goal_finding(values, goal, self.rules.alpha)
+
+    def _values(self, measure: str) -> Values | str:
+        """The values of a measure, or why there are none: SQL that cannot run holds its rollout, and no other one."""
+        try:
+            return read_values(self.connection, self.branch, self.deployment, measure)
+        except InputError as error:
+            return f"{error.message} {error.hint}"
+
+    def _alone(self) -> list[Finding]:
+        """One version answers all traffic, and the other one, when it is asked, unseen."""
+        rules = self.rules
+        pairs = read_pairs(self.connection, self.branch, self.deployment)
+        slo = rules.latency.slo_ms * 1000 if rules.latency else None
+        found = []
+        if self.strategy == "blue_green":
+            self.rows = len(pairs.failed)
+            if rules.errors is not None:
+                failed = int(pairs.failed.sum())
+                found.append(alone_finding("errors", "failed", failed, self.rows, rules.errors.margin, rules))
+            if rules.latency is not None and slo is not None:
+                slow, what = int((pairs.latency > slo).sum()), f"took more than {rules.latency.slo_ms:g} ms"
+                found.append(alone_finding("latency", what, slow, self.rows, rules.latency.margin, rules))
+            return found
+        self.rows = int((~pairs.failed).sum())
+        if rules.errors is not None:
+            found.append(_events("errors", "failed", unseen_rows(pairs), rules.errors.margin, rules))
+        if rules.latency is not None:
+            what = f"took more than {rules.latency.slo_ms:g} ms"
+            found.append(_events("latency", what, unseen_rows(pairs, slo), rules.latency.margin, rules))
+        if rules.tail is not None:
+            known = ~np.isnan(pairs.other_latency)
+            found.append(tail_finding(pairs.other_latency[known], pairs.latency[known], rules))
+        return found
+
+
+def decide(
+    deployment: Mapping[str, Any],
+    rules: Guardrails,
+    findings: tuple[Finding, ...],
+    rows: int,
+    now: int,
+    bandit: tuple[int, int] | None = None,
 ) -> Decision:
+    """What the findings come to, by the rollout's strategy.
+
+    Args:
+        rows: requests of the new version in the present step.
+        bandit: the percentage that the new version should have, and the units that this rests on.
+    """
     rollout = deployment["rollout"]
+    strategy, plan = rollout.get("strategy", "canary"), read_plan(rollout.get("plan"))
+    hold = partial(Decision, "hold", findings=findings, rows=rows)
     if harmful := [finding for finding in findings if finding.state == "harm"]:
         return Decision("rollback", " ".join(finding.reason for finding in harmful), findings, rows)
+    if strategy == "blue_green":
+        decision = _kept(rollout, plan, findings, rows, now)
+    elif strategy in BY_GOAL:
+        decision = _by_goal(rollout, rules, findings, rows, bandit)
+    else:
+        decision = _by_margins(rollout, rules, findings, rows)
+    if decision.action in ("promote", "advance") and not plan.automatic:
+        return hold(f"A person decides (automatic = false); the evidence says {decision.action}: {decision.reason}")
     late = rules.time_limit is not None and now - rollout["started_at"] > parse_duration(rules.time_limit)
-    note = f" Inconclusive: the rollout's time limit of {rules.time_limit} is over." if late else ""
+    if decision.action == "hold" and late:
+        return hold(f"{decision.reason} Inconclusive: the rollout's time limit of {rules.time_limit} is over.")
+    return decision
+
+
+def _by_margins(rollout: Mapping[str, Any], rules: Guardrails, findings: tuple[Finding, ...], rows: int) -> Decision:
+    """A canary goes on, and a shadow comes into service, when each rule has shown that it is no worse."""
     if open_ones := [finding for finding in findings if finding.state == "undecided"]:
-        return Decision("hold", " ".join(finding.reason for finding in open_ones) + note, findings, rows)
+        return Decision("hold", " ".join(finding.reason for finding in open_ones), findings, rows)
     if rows < rules.minimum_rows:
-        text = f"This step has seen fewer than {rules.minimum_rows} canary requests."
-        return Decision("hold", text + note, findings, rows)
+        return Decision("hold", f"This step has seen fewer than {rules.minimum_rows} canary requests.", findings, rows)
     if not any(finding.state == "fine" and finding.rule != "split" for finding in findings):
         return Decision("hold", "There is no rule that could show the canary to be no worse.", findings, rows)
     last = rollout["step"] + 1 >= len(rollout["steps"]) - 1
-    told = " ".join(finding.reason for finding in findings if finding.state == "fine")
-    return Decision("promote" if last else "advance", told, findings, rows)
+    return Decision("promote" if last else "advance", _fine(findings), findings, rows)
+
+
+def _by_goal(
+    rollout: Mapping[str, Any],
+    rules: Guardrails,
+    findings: tuple[Finding, ...],
+    rows: int,
+    bandit: tuple[int, int] | None,
+) -> Decision:
+    """An A/B test and a bandit end when the goal is shown to be reached, unless a guardrail has shown harm before."""
+    goal = next((finding for finding in findings if finding.rule == "goal"), None)
+    if goal is not None and goal.state == "fine" and rows >= rules.minimum_rows:
+        return Decision("promote", goal.reason, findings, rows)
+    reason = goal.reason if goal is not None else "There is no goal to decide by."
+    if bandit is not None and is_due(bandit, rollout):
+        share, seen = bandit
+        text = f"After {seen} units the new version gets {share} %, as often as it is likely to be the better one."
+        return Decision("reweigh", text, findings, rows, share=share, seen=seen)
+    return Decision("hold", reason, findings, rows)
+
+
+def _kept(rollout: Mapping[str, Any], plan: Plan, findings: tuple[Finding, ...], rows: int, now: int) -> Decision:
+    """After a blue/green switch the version before is let go when its time is over and nothing has shown harm."""
+    if now - rollout["started_at"] < parse_duration(plan.keep):
+        text = f"Version {rollout['stable']} is kept warm for {plan.keep}: `bascule rollback` goes back at once."
+        return Decision("hold", text, findings, rows)
+    text = f"Nothing has shown harm in {plan.keep}"
+    return Decision("promote", f"{text}: {_fine(findings)}" if _fine(findings) else f"{text}.", findings, rows)
+
+
+def _fine(findings: tuple[Finding, ...]) -> str:
+    return " ".join(finding.reason for finding in findings if finding.state == "fine")
 
 
 def _split(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
@@ -187,7 +325,7 @@ def _split(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
     requests = sum(p.canary + p.stable for p in phases)
     detail = {"canary": got, "units": total, "requests": requests, "expected": round(due, 1), "by_phase": by_phase}
     what = "requests" if total == requests else f"units ({requests} requests)"
-    judged = _judge("split", log_e, rules, detail)
+    judged = judge("split", log_e, rules, detail)
     if log_e < math.log(rules.threshold):
         return [judged("fine", f"The canary answered {got} of {total} {what}; {due:.0f} were its share.")]
     text = f"The canary answered {got} of {total} {what}, where {due:.0f} were its share"
@@ -229,13 +367,29 @@ def _events(rule: str, what: str, rows: sequential.Floats, margin: float, rules:
         "high": upper - lower,
         "margin": margin,
     }
-    judged = _judge(rule, log_e, rules, detail)
+    judged = judge(rule, log_e, rules, detail)
     told = f"{bad} of {asked} canary requests {what}, {stable_bad} of {stable_asked} on stable"
     if upper - lower <= margin:
-        return judged("fine", f"{told}: at most {upper - lower:.2%} more.")
+        return judged("fine", f"{told}: at most {max(upper - lower, 0.0):.2%} more.")
     if log_e >= math.log(rules.threshold):
-        return judged("harm", f"{told}: evidence {_shown(log_e)} to 1 that the canary is worse.")
+        return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that the canary is worse.")
     return judged("undecided", f"{told}: up to {upper - lower:.2%} more is possible, {margin:.2%} is allowed.")
+
+
+def _with_course(finding: Finding, course: Sequence[tuple[int, ...]], of: int, rules: Guardrails) -> Finding:
+    """A finding with the bounds of the difference of both rates as they were over time, to be kept and drawn.
+
+    Args:
+        course: as `read_course` gives it; `of` is the place of the canary's events in it.
+    """
+    path: list[list[float]] = []
+    low, high = -1.0, 1.0
+    for row in course:
+        mine = sequential.rate_interval(row[of], row[1], rules.alpha / 2)
+        theirs = sequential.rate_interval(row[of + 3], row[4], rules.alpha / 2)
+        low, high = max(low, mine[0] - theirs[1]), min(high, mine[1] - theirs[0])
+        path.append([row[0], round(low, 5), round(high, 5)])
+    return replace(finding, detail={**finding.detail, "course": path})
 
 
 def _quality(losses: Losses, rules: Guardrails) -> Finding:
@@ -260,24 +414,15 @@ def _quality(losses: Losses, rules: Guardrails) -> Finding:
         "low_path": shortened(low),
         "high_path": shortened(high),
     }
-    judged = _judge("quality", log_e, rules, detail)
+    judged = judge("quality", log_e, rules, detail)
     told = f"On {len(values)} labelled requests the canary's {rule.loss} is {mean:+.4f} against stable's"
     if rule.minimum_span is not None and losses.span < parse_duration(rule.minimum_span):
         return judged("undecided", f"{told}: they span {losses.span / DAY:.1f} of {rule.minimum_span}.")
     if no_worse >= math.log(1 / rules.alpha):
         return judged("fine", f"{told}: shown to be less than {rule.margin:g} worse.")
     if log_e >= math.log(rules.threshold):
-        return judged("harm", f"{told}: evidence {_shown(log_e)} to 1 that it is more than {rule.margin:g} worse.")
+        return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that it is more than {rule.margin:g} worse.")
     return judged("undecided", f"{told}: neither beyond nor within {rule.margin:g} for sure.")
-
-
-def _judge(rule: str, log_e: float, rules: Guardrails, detail: Mapping[str, Any]) -> Callable[[State, str], Finding]:
-    e_value = math.exp(min(log_e, 700.0))
-    return lambda state, reason: Finding(rule, state, reason, e_value, rules.threshold, detail)
-
-
-def _shown(log_e: float) -> str:
-    return f"{math.exp(log_e):,.0f}" if log_e < 14 else f"10^{log_e / math.log(10):.0f}"
 
 
 def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: Decision, by: str) -> None:

@@ -169,6 +169,58 @@ def rate_interval(events: int, trials: int, alpha: float = 0.05) -> tuple[float,
     return lower, upper
 
 
+def log_e_rate(events: int, trials: int, limit: float) -> float:
+    """Evidence that a rate is above `limit`: `log_e_mean` of 0-1 values, from their counts alone.
+
+    Null: given all before it, no trial has an event with a chance above `limit`, strictly between 0 and 1.
+    """
+    gains = np.log1p(STAKES * (1.0 - limit) / limit) * events + np.log1p(-STAKES) * (trials - events)
+    return float(_log_mean(gains))
+
+
+def quantile_interval(values: ArrayLike, quantile: float, alpha: float = 0.05) -> tuple[float, float]:
+    """An interval for a quantile that holds at all times together with chance 1 - alpha, while the values stay alike.
+
+    How many values lie at or below the quantile is a binomial walk with a known chance, so the order statistics are
+    taken between the counts that the Beta-binomial mixture has not rejected (Howard & Ramdas, Sequential estimation of
+    quantiles with applications to A/B testing and best-arm identification, Bernoulli 2022, arXiv 1906.09712).
+
+    Args:
+        values: shape [n], in any order.
+        quantile: strictly between 0 and 1.
+
+    Returns:
+        The lower bound, minus infinity while nothing bounds it, and the upper one, or infinity.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if n == 0:
+        return -math.inf, math.inf
+    limit = math.log(1 / alpha)
+
+    def rejected(count: int) -> bool:
+        mixture = float(_log_beta(np.float64(0.5 + count), np.float64(0.5 + n - count)) - _log_beta(0.5, 0.5))
+        return mixture - count * math.log(quantile) - (n - count) * math.log1p(-quantile) >= limit
+
+    middle = min(n, max(0, round(quantile * n)))
+    least = _furthest(rejected, middle, 0)
+    most = _furthest(rejected, middle, n)
+    return (
+        float(ordered[least - 1]) if least else -math.inf,
+        float(ordered[most]) if most < n else math.inf,
+    )
+
+
+def _furthest(rejected: Any, inside: int, outside: int) -> int:
+    """Return the count furthest from the middle that is not rejected; the evidence grows with the distance."""
+    if not rejected(outside):
+        return outside
+    while abs(outside - inside) > 1:
+        middle = (outside + inside) // 2
+        inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
+    return inside
+
+
 def _boundary(rejected: Any, outside: float, inside: float) -> float:
     """Return the end of what is not rejected by halving, erring on the outer side."""
     for _ in range(60):

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from bascule.catalog import new_id, now
+from bascule.delivery.strategies import first_steps, words
 from bascule.errors import InputError
 from bascule.naming import checked_name
 
@@ -35,13 +36,17 @@ def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> D
 
 
 def with_rollout(
-    before: Deployment, version: int, rules: Mapping[str, Any], guardrails: Mapping[str, Any]
+    before: Deployment, version: int, strategy: str, rules: Mapping[str, Any], guardrails: Mapping[str, Any]
 ) -> Deployment:
-    """The deployment with a canary of a version at the first step, under whole guardrails."""
+    """The deployment with the rollout of a version at its first step, under whole guardrails.
+
+    Each strategy is steps of the new version's percentage: a canary's own; one share for an A/B test and, for now, a
+    bandit; none for a shadow; all at once for blue/green. What the strategy goes by (`plan`) is kept with the rollout.
+    """
     if len(before["traffic"]) != 1:
         raise InputError(
             f"Deployment {before['name']!r} shares its traffic ({shown(before['traffic'])}); "
-            "a canary is compared with one stable version.",
+            f"{words(strategy)} is compared with one stable version.",
             hint="Give one version all traffic first.",
         )
     after = _next(before)
@@ -49,19 +54,30 @@ def with_rollout(
         "id": new_id("canary"),
         "stable": before["traffic"][0]["version"],
         "canary": version,
-        "steps": rules["steps"],
+        "strategy": strategy,
+        "steps": first_steps(strategy, rules),
         "step": 0,
         "started_at": now(),
         "revision": after["revision"],
         "shadow": rules["shadow"],
         "guardrails": dict(guardrails),
     }
-    return after | {"strategy": "canary", "rules": dict(rules), "rollout": rollout, "traffic": _split(rollout)}
+    if rules.get("plan"):
+        rollout["plan"] = dict(rules["plan"])
+    if strategy == "shadow":
+        rollout["shadow"] = True
+    return after | {"strategy": strategy, "rules": dict(rules), "rollout": rollout, "traffic": _split(rollout)}
 
 
 def advanced(before: Deployment) -> Deployment:
     """The deployment at the rollout's next step."""
     rollout = before["rollout"] | {"step": before["rollout"]["step"] + 1}
+    return _next(before) | {"rollout": rollout, "traffic": _split(rollout)}
+
+
+def reweighed(before: Deployment, share: int, seen: int) -> Deployment:
+    """The deployment with another percentage for the new version, as a bandit finds it after so many units."""
+    rollout = before["rollout"] | {"steps": [share, 100], "seen": seen}
     return _next(before) | {"rollout": rollout, "traffic": _split(rollout)}
 
 
@@ -149,8 +165,10 @@ def checked_traffic(weights: Mapping[int, int]) -> list[dict[str, int]]:
     """Return traffic from weights by version, or raise `InputError`."""
     whole = all(isinstance(w, int) and not isinstance(w, bool) and 0 <= w <= 100 for w in weights.values())
     if not whole or sum(weights.values()) != 100:
+        why = f": that sums to {sum(weights.values())}" if whole else ""
         raise InputError(
-            f"Traffic cannot be {dict(weights)!r}.", hint="Give each version a whole percentage; they sum to 100."
+            f"Traffic cannot be {', '.join(f'version {v} at {w}' for v, w in weights.items()) or 'nothing'}{why}.",
+            hint="Give each version a whole percentage; they sum to 100.",
         )
     return [{"version": int(version), "weight": weight} for version, weight in sorted(weights.items()) if weight]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bascule.delivery.environments import lacking
 from bascule.delivery.records import last_failure
+from bascule.delivery.strategies import CAREFUL, COMPARING
 from bascule.delivery.traffic import Deployment
 from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
@@ -24,17 +26,23 @@ class Waiting:
     until: str
 
 
-def obstacle(deployment: Deployment, version: ModelVersion) -> str | None:
-    """Return what has to happen before a version can be brought into service; None when it can be now."""
+def obstacle(deployment: Deployment, version: ModelVersion, unapproved: str = "") -> str | None:
+    """Return what has to happen before a version can be brought into service; None when it can be now.
+
+    Args:
+        unapproved: whose word it lacks, as `environments.lacking` says it.
+    """
     rollout, strategy = deployment.get("rollout"), deployment.get("strategy", "canary")
     if rollout is not None:
         return f"the rollout of version {rollout['canary']} ends"
     if not version.passed and not version.forced:
         return "it is registered anew: it did not pass its gates, and nobody forced it"
-    if strategy == "canary" and len(deployment["traffic"]) > 1:
+    if strategy in COMPARING and len(deployment["traffic"]) > 1:
         return "one version has all traffic: it is shared by hand"
-    if strategy != "canary" and not version.passed and deployment["traffic"]:
-        return "somebody deploys it: it was forced past its gates and may go by canary only"
+    if strategy not in CAREFUL and not version.passed and deployment["traffic"]:
+        return "somebody deploys it: it was forced past its gates and may go by canary or shadow only"
+    if unapproved:
+        return f"it is approved: {unapproved}"
     return None
 
 
@@ -51,7 +59,8 @@ def waiting_for(ws: Workspace, ref: str | Commit, deployment: Deployment, branch
     if version is None or version != production(ws, ref, deployment["model"]):
         return None
     try:
-        until = obstacle(deployment, get_version(ws, ref, deployment["model"], version))
+        chosen = get_version(ws, ref, deployment["model"], version)
+        until = obstacle(deployment, chosen, lacking(ws, branch, deployment, chosen) if branch else "")
     except NotFound as gone:
         return Waiting(deployment["name"], version, f"it is there again: {gone.message}")
     if until is None:

@@ -252,12 +252,14 @@ class History(States):
         author: str | None = None,
         check: Callable[[Staged], None] | None = None,
         adapt: joining.Adapt | None = None,
+        also: joining.Also | None = None,
     ) -> Commit:
         """Give some paths of a branch the objects that they have at another state, by a new commit.
 
         Args:
             paths: one that is not there at that state is removed.
             check, adapt: as in `merge`.
+            also: as `commit`.
 
         Returns:
             The new commit, or the branch's head when it has them already.
@@ -268,7 +270,7 @@ class History(States):
         state = self._state(to)
         change = Incoming(state, EMPTY, state.root, False, joining.picked(state, branch), tuple(paths))
         told = Told(message, author or actor(), "restore", {"restores": state.id})
-        return join(self, branch, lambda _: change if paths else None, Rules(None, check, adapt), told)
+        return join(self, branch, lambda _: change if paths else None, Rules(None, check, adapt, also), told)
 
     def record(
         self, conn: Connection, parents: tuple[str, ...], root: str, author: str, message: str, meta: Mapping[str, Any]
@@ -276,6 +278,11 @@ class History(States):
         """Write a commit inside a transaction; whoever calls moves a branch to it in the same one."""
         generation = 1 + max((self.commit_by_id(p, conn).generation for p in parents), default=-1)
         return rows.write_commit(conn, parents, root, author, message, meta, generation)
+
+    def is_ancestor(self, state: Commit, of: Commit) -> bool:
+        """Tell whether a state is in the past of another one, or is that one."""
+        with self.catalog.read() as conn:
+            return merge_base(lambda n: self._ancestor(n, conn), state.id, of.id) == state.id
 
     # Inside ----------------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
-from bascule.project.section import Duration, Section
+from bascule.project.section import Duration, Name, Section
 
 
 class EventGuardrail(Section, frozen=True, kw_only=True):
@@ -43,6 +43,41 @@ class QualityGuardrail(Section, frozen=True, kw_only=True):
     minimum_span: Annotated[Duration | None, Meta(description="Judged only when labels span this.")] = None
 
 
+class TailGuardrail(Section, frozen=True, kw_only=True):
+    """A quantile of the latency: `margin` is the share of stable's by which the canary's may exceed it."""
+
+    quantile: Annotated[float, Meta(gt=0, lt=1, description="Which quantile, such as 0.99.")] = 0.99
+    margin: Annotated[float, Meta(gt=0, description="0.5 accepts half as much again.")] = 0.5
+
+
+class DisagreementGuardrail(Section, frozen=True, kw_only=True):
+    """Requests that both versions answer differently: `margin` is the share that may be."""
+
+    margin: Annotated[float, Meta(gt=0, lt=1, description="The share of requests that is accepted.")] = 0.05
+    tolerance: Annotated[float, Meta(ge=0, lt=1, description="How far apart two numbers may be, relatively.")] = 0.05
+
+
+class MeasureGuardrail(Section, frozen=True, kw_only=True):
+    """A value that SQL over the records gives, as `prediction_id` and `value`."""
+
+    sql: Annotated[str, Meta(min_length=1, description="SELECT prediction_id, … AS value FROM …")]
+    margin: Annotated[float, Meta(gt=0, description="How much worse its mean may be.")]
+    better: Annotated[Literal["higher", "lower"], Meta(description="Whether more of it is better.")] = "lower"
+
+
+class Goal(Section, frozen=True, kw_only=True):
+    """What an A/B test or a bandit is for: a value of each unit whose mean is to be better.
+
+    Attributes:
+        measure: `outcome` is the ground truth that arrives, `score` the prediction; or SQL that gives `prediction_id`
+        and
+            `value`, and `at` where it came later.
+    """
+
+    measure: Annotated[str, Meta(min_length=1, description="outcome, score, or SQL over the records.")] = "outcome"
+    better: Annotated[Literal["higher", "lower"], Meta(description="Whether more of it is better.")] = "higher"
+
+
 class Guardrails(Section, frozen=True, kw_only=True):
     """What a canary is judged by. A rule that is `false` is not applied.
 
@@ -53,6 +88,9 @@ class Guardrails(Section, frozen=True, kw_only=True):
         errors: failed requests.
         latency: slow answers.
         quality: the loss on arrived labels.
+        tail: the latency's slowest answers; not judged unless it is given.
+        disagreement: answers that differ between both versions; not judged unless it is given.
+        measures: further values, by name.
         time_limit: how long a rollout may be undecided before a person is asked.
     """
 
@@ -62,4 +100,9 @@ class Guardrails(Section, frozen=True, kw_only=True):
     errors: EventGuardrail | bool = EventGuardrail()
     latency: LatencyGuardrail | bool = LatencyGuardrail()
     quality: QualityGuardrail | bool = QualityGuardrail()
+    tail: TailGuardrail | bool = False
+    disagreement: DisagreementGuardrail | bool = False
+    measures: Annotated[dict[Name, MeasureGuardrail], Meta(description="Further values, by name.")] = field(
+        default_factory=dict
+    )
     time_limit: Annotated[Duration | None, Meta(description="Undecided for so long: a person is asked.")] = None

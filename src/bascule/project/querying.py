@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import duckdb
 
-from bascule.errors import NotFound
+from bascule.errors import BasculeError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Session, cells, engine
 from bascule.lake.masking import ADMIN
@@ -43,9 +43,17 @@ def session(workspace: Workspace, ref: str = MAIN) -> Iterator[Session]:
 
 
 @contextmanager
-def logged(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a connection in which `predictions` and `ground_truth` are relations, as they are now."""
+def logged(workspace: Workspace, queries: Iterable[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection in which `predictions` and `ground_truth` are relations, as they are now.
+
+    Args:
+        queries: what will be asked beside them: the tables and records that these name are relations, too. One that
+            cannot run is told when it is asked.
+    """
     with session(workspace) as opened:
+        for query in queries:
+            with suppress(BasculeError):
+                opened.sql(query)
         for name in TABLES:
             opened.sql(f"SELECT * FROM records.{name} LIMIT 0")
             opened.connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM records.{name}")

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+import msgspec
+
 from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 from bascule.project.file import ProjectFile
 from bascule.project.pythonviews import PLACE
-from bascule.project.sections import FeatureView, Training
+from bascule.project.sections import Deployment, FeatureView, Training
 
 #: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
 AGGREGATES = (
@@ -223,6 +225,51 @@ def _delivery(project: ProjectFile) -> None:
         raise project.problem(
             ("deployment", "steps"), f"{list(steps)} must grow and end at 100.", "Write steps = [10, 100]."
         )
+    _strategy(project, project.deployment)
+    branches: dict[str, str] = {}
+    for name, environment in project.deployment.environments.items():
+        if (other := branches.setdefault(environment.branch, name)) != name:
+            raise project.problem(
+                ("deployment", "environments", name, "branch"),
+                f"{environment.branch!r} is the branch of {other!r} already.",
+                "Give each environment a branch of its own.",
+            )
+
+
+# What each key of [deployment] means something to.
+_MEANT_FOR = {
+    "steps": ("canary",),
+    "share": ("ab", "bandit"),
+    "goal": ("ab", "bandit"),
+    "floor": ("bandit",),
+    "keep": ("blue_green",),
+}
+
+
+def _strategy(project: ProjectFile, rules: Deployment) -> None:
+    strategy, goal = rules.strategy, rules.goal
+    for key, meant in _MEANT_FOR.items():
+        # A project that `init` wrote has the canary's steps, and keeps them where its strategy is changed.
+        if key != "steps" and ("deployment", key) in project.lines and strategy not in meant:
+            told = " and ".join(repr(one) for one in meant)
+            raise project.problem(("deployment", key), f"means something to {told} only; the strategy is {strategy!r}.")
+    if strategy not in ("ab", "bandit") and goal is None and not rules.guardrails.measures:
+        return
+    from bascule.delivery.strategies import GOAL_HINT, read_plan, sql_problem  # its room is too heavy for other files
+
+    if strategy in ("ab", "bandit") and goal is None:
+        raise project.problem(
+            ("deployment", "strategy"), f"{strategy!r} needs a goal: what is to be better.", GOAL_HINT
+        )
+    try:
+        if goal is not None:
+            read_plan({"goal": msgspec.structs.asdict(goal)})
+    except InputError as error:
+        raise project.problem(("deployment", "goal", "measure"), error.message, error.hint) from error
+    for name, measure in rules.guardrails.measures.items():
+        if why := sql_problem(measure.sql):
+            place = ("deployment", "guardrails", "measures", name, "sql")
+            raise project.problem(place, f"{why}.", "Such as: select prediction_id, score as value from predictions")
 
 
 def _monitoring(project: ProjectFile) -> None:

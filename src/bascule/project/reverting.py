@@ -113,7 +113,11 @@ class _Reverting:
         return landing
 
     def _check(self, staged: Staged) -> None:
-        if not self._protected or _has_been(self.workspace, staged, self.commit):
+        if not self._protected:
+            self._meta["unchecked"] = f"{self.on} is not protected"
+            return
+        if _has_been(self.workspace, staged, self.commit):
+            self._meta["unchecked"] = "that state has landed before"
             return
         try:
             check_staged(self.workspace, staged, self._refused, f"{self.on!r} is unchanged.", REPAIR)
@@ -128,7 +132,7 @@ class _Reverting:
     def _record(self, conn: Connection, made: Commit) -> None:
         for before, after in self._served:
             record_revert(conn, self.on, before, after, self.author, made)
-        if self._meta:
+        if "forced" in self._meta:
             decision = {"decision": "forced", "actor": self.author, "reason": self.force}
             row = {"id": new_id("approval"), "at": now(), "subject": f"commits/{made.id}", **decision}
             conn.execute(insert(approvals).values(**row))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from bascule.project.guardrails import Guardrails
+from bascule.project.guardrails import Goal, Guardrails
 from bascule.project.section import (
     CHECK_PATTERN,
     TRAINER_PATTERN,
@@ -354,27 +354,66 @@ class PredictionLogging(Section, frozen=True, kw_only=True):
     explain: Annotated[Fraction, Meta(description="The share of requests that are explained in the log.")] = 0.0
 
 
+class Environment(Section, frozen=True, kw_only=True):
+    """A branch that people depend on, and what it asks of whoever changes what serves there.
+
+    Attributes:
+        branch: `main`, or another one, which is better protected: `bascule branch --protect NAME`.
+        approvals: how many people other than who registered a version must approve it before it gets traffic.
+        role: the least role of who changes the traffic over HTTP or on the page.
+    """
+
+    branch: Annotated[str, Meta(min_length=1, description="The branch that it serves.")]
+    approvals: Annotated[int, Meta(ge=0, le=20, description="How many others must approve a version.")] = 0
+    role: Annotated[Literal["deployer", "admin"], Meta(description="The least role that changes its traffic.")] = (
+        "deployer"
+    )
+
+
 class Deployment(Section, frozen=True, kw_only=True):
     """How a registered version reaches its callers.
 
     Attributes:
         name: the name under which it is served.
-        strategy: `canary` sends a growing share, `replace` sends everything at once.
+        strategy: `canary` sends a growing share, `replace` (or `all_at_once`) everything at once, `blue_green` too,
+        with
+            the version before kept warm; `ab` and `bandit` share the traffic until the goal is decided; `shadow` lets
+            the new version answer unseen.
         steps: the canary's shares in percent, growing, ending at 100.
+        share: the new version's share in an A/B test, and a bandit's first.
+        goal: what `ab` and `bandit` are for.
+        floor: the percentage that a bandit leaves to the worse version.
+        keep: how long `blue_green` keeps the version before.
+        shadow: whether both versions of a rollout score each request.
+        automatic: whether a rollout goes on by itself; it goes back by itself always.
         guardrails: what a canary is judged by.
-        requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it as
+        url: where inference answers, as people reach it; previews of pull requests are told with it.
+        environments: what branches ask for, such as `staging` and `production`; `[gates] approvals` when there are
+        none. requests: what becomes of a request that breaks the contract of the version that it asks: `log` answers it
+        as
             any other (`bascule contract test models/NAME` tells of it), `refuse` does not.
         log: what the prediction log does not keep.
     """
 
     name: Name
     strategy: Annotated[
-        Literal["canary", "replace"], Meta(description="canary: a growing share. replace: everything at once.")
+        Literal["canary", "replace", "all_at_once", "blue_green", "ab", "shadow", "bandit"],
+        Meta(description="canary: a growing share. replace: everything at once. The others: docs/delivery.md."),
     ] = "canary"
     steps: Annotated[
         tuple[Percent, ...], Meta(min_length=2, description="The canary's shares in percent.", examples=[[10, 100]])
     ] = (10, 100)
+    share: Annotated[int, Meta(ge=1, le=99, description="The new version's percentage in an A/B test.")] = 50
+    goal: Annotated[Goal | None, Meta(description="What an A/B test or a bandit is for.")] = None
+    floor: Annotated[int, Meta(ge=1, le=50, description="The percentage that a bandit leaves to the worse one.")] = 5
+    keep: Annotated[Duration, Meta(description="How long blue_green keeps the version before warm.")] = "1h"
+    shadow: Annotated[bool, Meta(description="Whether both versions of a rollout score each request.")] = True
+    automatic: Annotated[
+        bool, Meta(description="Whether a rollout goes on by itself. It goes back by itself always.")
+    ] = True
     guardrails: Guardrails = Guardrails()
+    url: Annotated[str, Meta(pattern="^(https?://.+)?$", description="Where inference answers, for previews.")] = ""
+    environments: Annotated[dict[Name, Environment], Meta(description="What the branches ask for that serve.")] = {}
     requests: Annotated[
         Literal["log", "refuse"],
         Meta(description="Requests that break the version's contract: log answers them, refuse does not."),

@@ -8,17 +8,19 @@ from typing import Any
 
 import msgspec
 
-from bascule.delivery import deploy, has_own_traffic, planned
+from bascule.delivery import deploy, has_own_traffic, planned, rollback
+from bascule.delivery.strategies import BY_GOAL
 from bascule.errors import InputError
 from bascule.history import Commit
 from bascule.project.file import ProjectFile
 from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
+from bascule.project.releasing import WentBack, go_back, is_release, release_or_deployment
 from bascule.project.sections import Deployment, PredictionLogging
 from bascule.registry import get_version
 from bascule.tracking import vouching
 
-STRATEGIES = {"canary": "canary", "replace": "all_at_once"}
+REPLACE = {"replace": "all_at_once"}
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,39 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     head = history.resolve(branch)
     after = history.read(head, path) or {"traffic": []}
     now = {share["version"]: share["weight"] for share in after["traffic"]}
-    moved = replace(_moved(place, branch, head), commit=commit)
+    done = replace(_moved(place, branch, head), commit=commit)
     if waited is None or after.get("waits") == waited:
-        return moved
+        return done
     if waited in now:
-        return replace(moved, shipped=Shipped(deployment, waited, now[waited]))
-    return replace(moved, not_shipped=Shipped(deployment, waited, 0))
+        return replace(done, shipped=Shipped(deployment, waited, now[waited]))
+    return replace(done, not_shipped=Shipped(deployment, waited, 0))
+
+
+def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
+    """Roll a deployment back, or the whole branch to a release.
+
+    Args:
+        name: a deployment, with or without `deployments/` before it; else a tag or a commit.
+
+    Raises:
+        NotFound: there is neither; the nearest is offered.
+        InputError, Conflict: as `delivery.rollback` and `releasing.go_back`.
+    """
+    deployment = name.removeprefix("deployments/")
+    if (
+        name == deployment
+        and place.workspace.history.digest(serving_branch(place, name), f"deployments/{name}") is None
+    ):
+        branch = place.branch if place.has_chosen_branch else MAIN
+        if is_release(place.workspace, name):
+            return go_back(place.workspace, name, branch, reason=reason)
+        raise release_or_deployment(place.workspace, name, branch)
+    return move(place, rollback, deployment, reason)
+
+
+def moved(place: Place, branch: str, commit: Commit) -> Moved:
+    """Return what became of the traffic by a commit."""
+    return _moved(place, branch, commit)
 
 
 def _moved(place: Place, branch: str, commit: Commit, changed: bool = True) -> Moved:
@@ -105,12 +134,33 @@ def deployment_of(held: dict[str, Any] | None, project: ProjectFile) -> dict[str
         held,
         rules.name,
         project.model.name,
-        strategy=STRATEGIES[rules.strategy],
+        strategy=strategy_of(rules),
         steps=rules.steps,
         guardrails=guardrails_of(rules),
+        plan=plan_of(rules),
+        shadow=rules.shadow,
         requests=rules.requests,
         log=msgspec.structs.asdict(rules.log) if rules.log != PredictionLogging() else None,
+        approvals=project.gates.approvals,
+        environments=environments_of(rules),
     )
+
+
+def environments_of(rules: Deployment) -> dict[str, dict[str, Any]]:
+    """Return `[deployment.environments]` as delivery reads it: by branch."""
+    return {
+        one.branch: {"name": name, "approvals": one.approvals, "role": one.role}
+        for name, one in rules.environments.items()
+    }
+
+
+def approvals_of(project: ProjectFile | None, branch: str) -> int:
+    """Return how many approvals the project file asks for on a branch."""
+    if project is None:
+        return 0
+    if project.deployment is None or not project.deployment.environments:
+        return project.gates.approvals
+    return sum(one.approvals for one in project.deployment.environments.values() if one.branch == branch)
 
 
 def guardrails_of(rules: Deployment) -> dict[str, Any]:
@@ -121,7 +171,27 @@ def guardrails_of(rules: Deployment) -> dict[str, Any]:
         if rule is not True:
             given = msgspec.structs.asdict(rule) if rule else {}
             settings[name] = {key: value for key, value in given.items() if value is not None} if rule else None
+    for name in ("tail", "disagreement"):  # off unless they are given
+        rule = settings.pop(name)
+        if rule is not False:
+            settings[name] = {} if rule is True else msgspec.structs.asdict(rule)
+    measures = settings.pop("measures")
+    if measures:
+        settings["measures"] = {name: msgspec.structs.asdict(rule) for name, rule in measures.items()}
     return settings
+
+
+def strategy_of(rules: Deployment) -> str:
+    """Return the strategy of `[deployment]` as delivery calls it."""
+    return REPLACE.get(rules.strategy, rules.strategy)
+
+
+def plan_of(rules: Deployment) -> dict[str, Any]:
+    """Return what the strategy of `[deployment]` goes by, as delivery reads it: what is not as the defaults are."""
+    keys = ("share", "floor", "keep", "automatic")
+    defaults = Deployment(name="any")
+    given = {key: value for key in keys if (value := getattr(rules, key)) != getattr(defaults, key)}
+    return given if rules.goal is None else given | {"goal": msgspec.structs.asdict(rules.goal)}
 
 
 def serving_branch(place: Place, name: str) -> str:
@@ -147,6 +217,9 @@ def deploy_version(
     *,
     model: str | None = None,
     strategy: str | None = None,
+    share: int | None = None,
+    goal: str | None = None,
+    keep: str | None = None,
     reason: str = "",
 ) -> Moved:
     """Bring a version of a model into service on the current branch; nothing changes when it has all traffic already.
@@ -155,10 +228,13 @@ def deploy_version(
         name: the deployment; the project's when None.
         version: a number or an alias.
         model: its name; the project's model, else the deployment's name, when None.
-        strategy: `canary` or `all_at_once`; the project's when None.
+        strategy: one of `delivery.strategies.STRATEGIES`; the project's when None.
+        share: the new version's percentage in an A/B test or a bandit; the project's when None.
+        goal: what an A/B test or a bandit is for: `outcome`, `score` or SQL, with `lower:` before it when less is
+        better. keep: how long `blue_green` keeps the version before, such as `2h`.
 
     Raises:
-        InputError: no name was given and the project has no `[deployment]`.
+        InputError: no name was given and the project has no `[deployment]`; or a setting means nothing to the strategy.
         NotFound, CheckFailed, Conflict: as `delivery.deploy`.
     """
     project = place.file if (place.folder / PROJECT_FILE).is_file() else None
@@ -172,21 +248,43 @@ def deploy_version(
     if _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
     ship = get_version(place.workspace, place.branch, model, version)
-    demand_approved(place.workspace, ship, project.gates.approvals if project else 0, "Nothing is deployed")
+    demand_approved(place.workspace, ship, approvals_of(project, place.branch), "Nothing is deployed")
     vouching.demand_consent(place.workspace, ship)
     vouching.demand_unchanged(place.workspace, ship)
+    by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     commit = deploy(
         place.workspace,
         place.branch,
         chosen,
         model,
         version,
-        strategy=strategy or STRATEGIES[rules.strategy],
+        strategy=by,
         steps=rules.steps,
+        shadow=rules.shadow,
         guardrails=guardrails_of(rules),
+        plan=plan_of(rules) | _asked(by, share, goal, keep),
         reason=reason,
     )
     return _moved(place, place.branch, commit)
+
+
+LOWER = "lower:"
+
+
+def _asked(strategy: str, share: int | None, goal: str | None, keep: str | None) -> dict[str, Any]:
+    """What was asked for a strategy beside the project's settings."""
+    found: dict[str, Any] = {}
+    for name, value, meant in (("share", share, BY_GOAL), ("goal", goal, BY_GOAL), ("keep", keep, ("blue_green",))):
+        if value is None:
+            continue
+        if strategy not in meant:
+            told = " and ".join(meant)
+            raise InputError(f"--{name} means something to {told} only; the strategy is {strategy}.")
+        found[name] = value
+    if goal is not None:
+        better = "lower" if goal.startswith(LOWER) else "higher"
+        found["goal"] = {"measure": goal.removeprefix(LOWER).strip(), "better": better}
+    return found
 
 
 def _serves_alone(place: Place, name: str, model: str, version: str) -> bool:

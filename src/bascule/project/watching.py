@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import duckdb
 from bascule.delivery import ship_waiting
 from bascule.delivery import step as judge
 from bascule.delivery.rollout import CONTROLLER
+from bascule.delivery.strategies import queries_of
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
@@ -105,7 +106,7 @@ def judge_rollouts(workspace: Workspace, branch: str) -> Sequence[tuple[str, str
     under_way = _rolling(workspace.history.entries(branch, "deployments/"))
     if not under_way:
         return []
-    with logged(workspace) as connection:
+    with logged(workspace, _queries(workspace, {branch: under_way})) as connection:
         return _judged(workspace, connection, branch, under_way)
 
 
@@ -119,7 +120,7 @@ def judge_all(workspace: Workspace) -> None:
     }
     if not under_way:
         return
-    with logged(workspace) as connection:
+    with logged(workspace, _queries(workspace, under_way)) as connection:
         for branch in _answering(connection, under_way):
             _judged(workspace, connection, branch, under_way[branch])
 
@@ -132,6 +133,16 @@ def _judged(
         if decision.action == "idle":
             ship_waiting(workspace, branch, name, by=CONTROLLER)
     return [(name, decision.action, decision.reason) for name, decision in decisions]
+
+
+def _queries(workspace: Workspace, under_way: Mapping[str, Iterable[str]]) -> list[str]:
+    """The SQL that rollouts are judged by."""
+    held = [
+        workspace.history.read(branch, f"deployments/{name}") or {}
+        for branch, names in under_way.items()
+        for name in names
+    ]
+    return [sql for one in held for sql in queries_of(one)]
 
 
 def _rolling(deployments: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:

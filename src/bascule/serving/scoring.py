@@ -67,7 +67,8 @@ class Answer:
         ids: the prediction ids, one a row; empty until it was recorded.
         infer_ns: how long the model took.
         scored_ns: when it was done, on the performance counter.
-        shadow: the other arm's version and its outputs; None when there is none, or it failed.
+        shadow: the other arm's version, its outputs and how long it took in microseconds; None when there is none, or
+            it failed.
         shadow_failed: the other arm failed.
         explanations: for each row what its inputs add to the score; None when nobody asked.
         explained: the caller asked for them; else they are for the log alone.
@@ -78,7 +79,7 @@ class Answer:
     event_time: list[int] | None = None
     error: str | None = None
     ids: Sequence[str] = ()
-    shadow: tuple[int, list[Output]] | None = None
+    shadow: tuple[int, list[Output], int] | None = None
     shadow_failed = False
     explanations: list[dict[str, Any]] | None = None
     explained = False
@@ -198,8 +199,10 @@ def _score_unseen(deployment: ServedDeployment, answer: Answer) -> None:
     model = deployment.model(version) if version is not None else None
     if model is None:
         return
+    began = time.perf_counter_ns()
     try:
-        answer.shadow = model.version, model.score(answer.query.rows, answer.query.at)[0]
+        outputs = model.score(answer.query.rows, answer.query.at)[0]
+        answer.shadow = model.version, outputs, (time.perf_counter_ns() - began) // 1000
     except Exception:  # the caller must not feel what it does not see; the failure is counted
         answer.shadow_failed = True
 

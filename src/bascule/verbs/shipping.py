@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    from bascule.project.deploying import Preview, Rule, Standing
     from bascule.project.predicting import Predicted
+    from bascule.project.releasing import WentBack
     from bascule.project.scoring import ScoredTable
     from bascule.project.shipping import Moved
     from bascule.project.watching import Watched
@@ -25,19 +27,26 @@ class ShippingVerbs(Bound):
         *,
         model: str | None = None,
         strategy: str | None = None,
+        share: int | None = None,
+        goal: str | None = None,
+        keep: str | None = None,
         reason: str = "",
     ) -> Moved:
         """Bring a version into service: the first at once, a later one by canary steps that judge it."""
         from bascule.project.shipping import deploy_version
 
-        return deploy_version(self.place, name, str(version), model=model, strategy=strategy, reason=reason)
+        how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
+        return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
 
-    def rollback(self, name: str, *, reason: str = "") -> Moved:
-        """Give a deployment the stable traffic that it had before."""
-        from bascule.delivery import rollback
-        from bascule.project.shipping import move
+    def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
+        """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.
 
-        return move(self.place, rollback, name, reason)
+        Args:
+            name: a deployment; or a tag or a commit, to which data, features, models and deployments go back together.
+        """
+        from bascule.project.shipping import roll_back
+
+        return roll_back(self.place, name, reason)
 
     def promote(self, name: str, *, reason: str = "") -> Moved:
         """Give a canary all traffic now."""
@@ -52,6 +61,41 @@ class ShippingVerbs(Bound):
         from bascule.project.shipping import move
 
         return move(self.place, advance, name, reason)
+
+    def show_deployment(self, name: str) -> Standing:
+        """Return what a deployment serves, and what its rollout has shown by now."""
+        from bascule.project.deploying import stands
+
+        return stands(self.place, name)
+
+    def set_traffic(self, name: str, shares: Mapping[int, int] | Sequence[str], *, reason: str = "") -> Moved:
+        """Share the traffic among versions by hand: `{3: 50, 4: 50}`. It ends a rollout that is under way."""
+        from bascule.project.deploying import share_traffic
+
+        return share_traffic(self.place, name, shares, reason=reason)
+
+    def deployment_power(
+        self,
+        name: str,
+        *,
+        rule: Rule = "errors",
+        effect: float,
+        base: float | None = None,
+        spread: float | None = None,
+        share: int | None = None,
+        probability: float = 0.8,
+    ) -> dict[str, Any]:
+        """Return how many requests it takes until a rollout sees an effect of some size, with what chance."""
+        from bascule.project.deploying import power
+
+        said: dict[str, Any] = {"rule": rule, "effect": effect, "base": base, "spread": spread, "share": share}
+        return power(self.place, name, probability=probability, **said)
+
+    def preview(self, ref: str | None = None, *, url: str | None = None, grpc: str | None = None) -> Preview:
+        """Return where a branch answers, so that it can be tried before it is merged."""
+        from bascule.project.deploying import preview
+
+        return preview(self.place, ref, url=url, grpc=grpc)
 
     def predict(self, name: str, values: Mapping[str, Any] | None = None, *, example: bool = False) -> Predicted:
         """Ask a deployment about one row. The answer is logged like any other."""

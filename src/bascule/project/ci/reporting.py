@@ -15,6 +15,7 @@ from bascule.errors import EnvironmentProblem
 from bascule.project import reviewing
 from bascule.project.ci.comment import Section, compose
 from bascule.project.ci.running import PIPELINE, Verdict
+from bascule.project.deploying import Preview
 from bascule.project.place import PROJECT_FILE
 from bascule.project.reviewing.request import code
 
@@ -126,6 +127,8 @@ def _sections(verdict: Verdict, rows: int) -> list[Section]:
         )
         said = f"{told}\n\n{verdict.error.hint}".strip()
         found.append(Section("the run", tuple(f"#### The run\n\n{_fenced(said[:size])}" for size in (8000, 1000))))
+    if verdict.preview is not None:
+        found.append(Section("preview", (_try(verdict.preview),)))
     if verdict.readiness is not None and "\n" in verdict.readiness.problem:
         said = verdict.readiness.problem
         found.append(Section("the merge", tuple(f"#### The merge\n\n{_fenced(said[:size])}" for size in (8000, 1000))))
@@ -138,6 +141,13 @@ def _sections(verdict: Verdict, rows: int) -> list[Section]:
         forms = tuple(reviewing.markdown(verdict.changes, *sides, limit=limit) for limit in (40_000, 15_000, 4_000))
         found.append(Section("what differs", forms))
     return found
+
+
+def _try(preview: Preview) -> str:
+    """Where the branch can be tried before it is merged."""
+    metadata = ", ".join(f"`{key}: {value}`" for key, value in preview.metadata.items())
+    grpc = f" Over gRPC, send the metadata {metadata}." if metadata else ""
+    return f"#### Try it\n\nThis branch answers at {code(preview.http)}.{grpc}\n\n{_fenced(preview.curl)}"
 
 
 def _steps(verdict: Verdict) -> str:

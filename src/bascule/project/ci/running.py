@@ -14,6 +14,7 @@ from bascule.history import Workspace
 from bascule.project.checking import VIEWS, check_table, check_view
 from bascule.project.ci.readiness import Readiness, readiness
 from bascule.project.comparing import Comparison, compare
+from bascule.project.deploying import Preview, preview
 from bascule.project.judging import Judgement, judge
 from bascule.project.place import GIT_DEFAULTS, MAIN, PROJECT_FILE, Place
 from bascule.project.receipt import Receipt
@@ -37,6 +38,7 @@ class Verdict:
         changes: what differs from the target.
         judged: what the branch's changes of tables and contracts do to their readers.
         duration_s: seconds.
+        preview: where the branch answers; None when `[deployment] url` does not say it, or nothing serves.
     """
 
     branch: str
@@ -49,6 +51,7 @@ class Verdict:
     judged: tuple[Judgement, ...] = ()
     duration_s: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
+    preview: Preview | None = None
 
     @property
     def passed(self) -> bool:
@@ -79,6 +82,7 @@ class Verdict:
             "schema": [one.as_dict() for one in self.judged],
             "duration_s": round(self.duration_s, 3),
             "files": self.files,
+            "preview": self.preview.as_dict() if self.preview is not None else None,
         }
 
 
@@ -125,7 +129,17 @@ def run_ci(
         changes=tuple(changes),
         judged=tuple(judged),
         duration_s=time.monotonic() - begun,
+        preview=_preview(place, branch) if error is None else None,
     )
+
+
+def _preview(place: Place, branch: str) -> Preview | None:
+    """Where the branch answers, when the project says where inference is and something is served."""
+    settings = place.file.deployment if (place.folder / PROJECT_FILE).is_file() else None
+    if settings is None or not settings.url:
+        return None
+    found = preview(place, branch)
+    return found if found.deployments else None
 
 
 def prepare(place: Place, branch: str | None, target: str | None, catalog: str, storage: str) -> Place:

@@ -10,6 +10,7 @@ from bascule.delivery import advance, deploy, promote, rollback, set_traffic
 from bascule.history import Commit
 from bascule.server.api.history import BASE, RefQuery
 from bascule.server.api.monitoring import BranchQuery
+from bascule.server.environments import demand_role
 from bascule.server.reads import deployments, history
 from bascule.server.routes import Call, Route
 
@@ -31,6 +32,7 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: list[int] | None = None
     shadow: bool = True
     guardrails: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
     reason: str = ""
 
 
@@ -90,6 +92,7 @@ def rollout(call: Call[BranchQuery, None]) -> deployments.RolloutState | None:
 def deploy_version(call: Call[None, Deploy]) -> Changed:
     """Bring a version into service."""
     body, name = call.body, call.path["name"]
+    demand_role(call.workspace, call.principal, body.branch, name)
     given: dict[str, Any] = {"steps": body.steps} if body.steps is not None else {}
     commit = deploy(
         call.workspace,
@@ -100,6 +103,7 @@ def deploy_version(call: Call[None, Deploy]) -> Changed:
         strategy=body.strategy,
         shadow=body.shadow,
         guardrails=body.guardrails,
+        plan=body.plan,
         by=call.principal.name,
         reason=body.reason,
         **given,
@@ -125,6 +129,7 @@ def advance_canary(call: Call[None, Change]) -> Changed:
 def share_traffic(call: Call[None, SetTraffic]) -> Changed:
     """Share the traffic among versions by hand. It ends a rollout that is under way."""
     body = call.body
+    demand_role(call.workspace, call.principal, body.branch, call.path["name"])
     commit = set_traffic(
         call.workspace,
         body.branch,
@@ -139,6 +144,7 @@ def share_traffic(call: Call[None, SetTraffic]) -> Changed:
 
 def _act(change: Any, call: Call[None, Change]) -> Commit:
     body = call.body
+    demand_role(call.workspace, call.principal, body.branch, call.path["name"])
     made: Commit = change(
         call.workspace,
         body.branch,

@@ -16,10 +16,12 @@ from bascule.project.file import load_project
 from bascule.project.forgetting import forget_subject
 from bascule.project.place import PROJECT_FILE
 from bascule.project.publishing import pick, publish, restore
+from bascule.project.releasing import go_back
 from bascule.project.required import Required, required_in
 from bascule.project.reverting import revert
 from bascule.project.settling import RowRules
 from bascule.server.dispatch import demand
+from bascule.server.environments import demand_role
 from bascule.server.reads import history
 from bascule.server.routes import Call, Route
 
@@ -70,6 +72,15 @@ class Restore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     on: str = "main"
     message: str | None = None
+
+
+class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """To which tag or commit a branch goes back; `expect` is the head that it must have now."""
+
+    to: str
+    branch: str = "main"
+    reason: str = ""
+    expect: str | None = None
 
 
 class Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +145,16 @@ def restore_paths(call: Call[None, Restore]) -> dict[str, Any]:
     return done.as_dict()
 
 
+def roll_back_to(call: Call[None, GoBack]) -> dict[str, Any]:
+    """Give a branch the whole state of a release: data, features, models and deployments, in one commit."""
+    body = call.body
+    branch = _branch(call, body.branch)
+    for path, _ in call.workspace.history.entries(branch, "deployments/"):
+        demand_role(call.workspace, call.principal, branch, path.partition("/")[2])
+    done = go_back(call.workspace, body.to, branch, reason=body.reason, by=call.principal.name, expect=body.expect)
+    return done.as_dict()
+
+
 def forget(call: Call[None, Forget]) -> dict[str, Any]:
     """Remove a subject's rows from every state of a table, and from all that was made of them."""
     body = call.body
@@ -155,6 +176,8 @@ def _branch(call: Call[None, Any], name: str) -> str:
     history.demand_branch(call.workspace, name)
     if found[name].protected:
         demand(call.principal, "deploy")
+        for path, _ in call.workspace.history.entries(name, "deployments/"):  # what lands may ship
+            demand_role(call.workspace, call.principal, name, path.partition("/")[2])
     return name
 
 
@@ -175,5 +198,6 @@ ROUTES = [
     Route("POST", f"{BASE}/cherry-picks", cherry_pick, "write"),
     Route("POST", f"{BASE}/reverts", revert_commit, "write"),
     Route("POST", f"{BASE}/restores", restore_paths, "write"),
+    Route("POST", f"{BASE}/rollbacks", roll_back_to, "deploy"),
     Route("POST", f"{BASE}/tables/{{table}}/forget", forget, "admin"),
 ]

@@ -10,6 +10,7 @@ from sqlalchemy import Row, select
 
 from bascule.catalog import schema
 from bascule.delivery import assess, waiting_for
+from bascule.delivery.strategies import queries_of
 from bascule.history import Commit, Workspace
 from bascule.project.querying import logged
 from bascule.server.reads.asking import Asker, asking
@@ -172,7 +173,7 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
     deployment = ws.history.get(branch, f"deployments/{name}")
     if deployment["rollout"] is None:
         return None
-    with logged(ws) as connection:
+    with logged(ws, queries_of(deployment)) as connection:
         decision = assess(connection, branch, deployment)
     findings = [finding.as_dict() for finding in decision.findings]
     return RolloutState(decision.action, decision.reason, decision.rows, findings)

@@ -82,7 +82,8 @@ class Served(msgspec.Struct, array_like=True, tag=1):
         outputs: for each row the positive class' probability, each class' probability, or the value; None when
             scoring failed.
         error: why, when scoring failed.
-        shadow: the version of the other arm and its outputs.
+        shadow: the version of the other arm, its outputs, and how long it took in microseconds (segments written by an
+            earlier release do not say it).
         unit: the place of what was assigned to the arm: requests of one unit have one arm. None when there was only
             one arm, or the caller chose it.
         explanations: for each row what its inputs add to the score, when that was asked or sampled.
@@ -101,7 +102,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     features: list[list[Any]] | None
     outputs: list[Any] | None
     error: str | None = None
-    shadow: tuple[int, list[Any]] | None = None
+    shadow: tuple[Any, ...] | None = None
     unit: int | None = None
     explanations: list[dict[str, Any]] | None = None
 
@@ -121,7 +122,7 @@ ServedFields = tuple[
     list[list[Any]] | None,
     list[Any] | None,
     str | None,
-    tuple[int, list[Any]] | None,
+    tuple[int, list[Any], int] | None,
     int | None,
     list[dict[str, Any]] | None,
 ]
@@ -253,10 +254,11 @@ def label(classes: Sequence[str], output: float | Sequence[float]) -> str:
 def _shadow(record: Served, place: int) -> str | None:
     if record.shadow is None:
         return None
-    version, outputs = record.shadow
+    version, outputs, *latency = record.shadow
     output = outputs[place]
     classes = {} if isinstance(output, int | float) else {"probability": output}
-    return _json({"version": version, "score": score(output), **classes})
+    took = {"latency_us": latency[0]} if latency else {}
+    return _json({"version": version, "score": score(output), **classes, **took})
 
 
 def _json(value: Any) -> str:

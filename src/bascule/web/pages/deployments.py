@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from bascule.delivery import advance, promote, rollback
 from bascule.errors import NotFound
+from bascule.server.environments import demand_role, may_change, role_for
 from bascule.server.reads import deployments, history, models
 from bascule.server.reads.deployments import RolloutState, Traffic
 from bascule.server.routes import Call, Route
@@ -85,7 +87,8 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
         state=state,
         evidence=_evidence(state),
         versions={one.version: one for one in model.versions} if model else {},
-        may_deploy=call.principal.may("deploy"),
+        may_deploy=may_change(ws, call.principal, ref, name),
+        takes=role_for(ws, ref, name),
         command=command("rollback", name, ref),
         done=call.query.done,
         # What waited for the end of a rollout has begun its own since: the last change need not be what was done.
@@ -107,6 +110,7 @@ def change(call: Call[View, ChangeForm]) -> Response:
     """Change a deployment by the same function as the command line and the API."""
     form, name = call.body, call.path["name"]
     act = _act(call, form.branch)
+    demand_role(call.workspace, call.principal, form.branch, name)
     ACTS[act.name][0](
         call.workspace, form.branch, name, by=call.principal.name, reason=form.reason.strip(), expect=form.expect
     )
@@ -177,6 +181,8 @@ def _evidence(state: RolloutState | None) -> list[tuple[dict[str, Any], list[Cha
 
 def _evidence_charts(finding: dict[str, Any]) -> list[Chart]:
     charts = []
+    if course := finding.get("course"):
+        charts.append(_over_time(finding, course))
     if path := finding.get("path"):
         charts.append(_harm(path, finding["threshold"]))
     if (low := finding.get("low_path")) and (high := finding.get("high_path")):
@@ -198,10 +204,30 @@ def _difference(finding: dict[str, Any], low: Path, high: Path) -> Chart:
     start = next((at for at, (a, b) in enumerate(zip(low, high, strict=True)) if b[1] - a[1] <= room), 0)
     low, high = low[start:], high[start:]
     middle = [(a + b) / 2 for (_, a), (_, b) in zip(low, high, strict=True)]
+    if mean := finding.get("mean_path"):
+        middle = [y for _, y in mean[start:]]
     bounds = Line("canary less stable", [x for x, _ in low], middle, [y for _, y in low], [y for _, y in high])
+    marks = [Mark("", y=0.0)]
+    if finding["margin"]:
+        marks.insert(0, Mark("allowed", y=finding["margin"], tone="ok"))
+    title, x = {"quality": (f"Difference in {finding.get('loss', 'loss')}", "labels")}.get(
+        finding["rule"], (f"Difference in {finding['rule']}", "units")
+    )
+    if finding["rule"] == "disagreement":
+        title, x, bounds = "Requests answered differently", "requests", replace(bounds, name="share")
+        return chart(title, [bounds], unit="of all", x_unit=x, time=False, marks=marks)
+    return chart(title, [bounds], unit="canary less stable", x_unit=x, time=False, marks=marks)
+
+
+def _over_time(finding: dict[str, Any], course: Path) -> Chart:
+    """The bounds of the difference in an event's rate, as they closed in over time, and what is allowed."""
+    end = course[-1][2] - course[-1][1]
+    shown = [row for row in course if row[2] - row[1] <= _ROOM * end] or course[-1:]
+    at, low, high = ([row[place] for row in shown] for place in (0, 1, 2))
+    bounds = Line("canary less stable", at, [(a + b) / 2 for a, b in zip(low, high, strict=True)], low, high)
     marks = [Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)]
-    title = f"Difference in {finding.get('loss', 'loss')}"
-    return chart(title, [bounds], unit="canary less stable", x_unit="labels", time=False, marks=marks)
+    title = {"errors": "Difference in failed requests", "latency": "Difference in slow answers"}[finding["rule"]]
+    return chart(title, [bounds], unit="canary less stable", marks=marks)
 
 
 ROUTES = [

@@ -1,0 +1,87 @@
+"""The values of a measure by unit: what an A/B test is for, or any SQL over the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.delivery.sequential import Floats
+from bascule.delivery.strategies import OUTCOME, SCORE
+from bascule.errors import InputError
+
+MEASURES = {
+    OUTCOME: "select prediction_id, label as value, received_at as at from ground_truth where label is not null",
+    SCORE: "select prediction_id, score as value from predictions where score is not null",
+}
+# What is assigned to an arm is a unit, so a unit is one draw: its first value counts, and the arm that gave it.
+BY_UNIT = """
+    with measured as (
+        select prediction_id, cast(value as double) as value, {at} as seen from ({sql})
+        where value is not null and isfinite(cast(value as double))
+        qualify row_number() over (partition by prediction_id order by seen) = 1
+    )
+    select arm = 'canary' as canary, if(arm = 'canary', probability, 1 - probability) as share, value
+    from predictions p join measured m on m.prediction_id = p.prediction_id
+    where branch = $branch and deployment = $name and revision >= $revision
+        and arm in ('canary', 'stable') and probability > 0 and probability < 1
+    qualify row_number() over (
+        partition by coalesce(cast(unit as varchar), 'request ' || epoch_us(p."at"))
+        order by coalesce(m.seen, p."at"), p.prediction_id
+    ) = 1
+    order by coalesce(m.seen, p."at"), p.prediction_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One value a unit, in the order in which they came.
+
+    Attributes:
+        canary: the unit was on the canary when its value came about.
+        share: the canary's chance then.
+    """
+
+    value: Floats
+    canary: NDArray[np.bool_]
+    share: Floats
+
+
+def read_values(
+    connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], measure: str
+) -> Values:
+    """Read the values of a measure during a rollout.
+
+    Args:
+        connection: sees the relations `predictions` and `ground_truth`, and whatever the measure reads.
+        deployment: the object, with a rollout under way.
+        measure: `outcome`, `score` or SQL that gives `prediction_id`, `value` and perhaps `at`.
+
+    Raises:
+        InputError: the SQL cannot run, or does not give these columns.
+    """
+    sql = MEASURES.get(measure, measure).strip().rstrip(";")
+    try:
+        columns = {name.lower() for name in connection.sql(sql).columns}
+        if missing := {"prediction_id", "value"} - columns:
+            raise InputError(
+                f"The measure's SQL gives no {' and no '.join(sorted(missing))}.",
+                hint="Such as: select prediction_id, label as value from ground_truth",
+            )
+        query = BY_UNIT.format(sql=sql, at='"at"' if "at" in columns else "null::timestamptz")
+        settings = {
+            "branch": branch,
+            "name": deployment["name"],
+            "revision": deployment["rollout"]["revision"],
+        }
+        rows = connection.execute(query, settings).fetchnumpy()
+    except duckdb.Error as error:
+        raise InputError(
+            f"The measure's SQL cannot run: {str(error).splitlines()[0]}",
+            hint=f"Try it with: bascule sql {sql!r}",
+        ) from error
+    value, share = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("value", "share"))
+    return Values(value, np.asarray(rows["canary"], dtype=bool), share)

@@ -1,0 +1,180 @@
+"""How a version is brought into service, as the project file and the command line say it: strategies, environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bascule.history import Workspace
+from tests.cli.conftest import Said, bascule, folder
+from tests.project.conftest import _finished, trained
+
+__all__ = ["_finished", "bascule", "folder", "trained"]
+
+Bascule = Callable[..., Said]
+
+
+def say(folder: Path, *lines: str) -> int:
+    """Write lines under [deployment]; return the number of the first."""
+    file = folder / "bascule.toml"
+    text = [one for one in file.read_text().splitlines() if not one.startswith(("strategy", "steps"))]
+    at = text.index("[deployment]") + 2
+    file.write_text("\n".join([*text[:at], *lines, *text[at:]]) + "\n")
+    return at + 1
+
+
+def second(folder: Path) -> None:
+    """Register a second version, which passed its gates."""
+    from bascule.registry import get_version, register
+
+    with closing(Workspace.open(folder)) as ws:
+        one = get_version(ws, "main", "delays")
+        told = {"artifact": one.artifact, "format": one.format, "signature": one.signature}
+        register(ws, "main", "delays", **told, training_set=one.training_set, evaluation={"passed": True, "gates": []})
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "words", "hint"),
+    [
+        (['strategy = "ab"'], 0, "'ab' needs a goal", "outcome"),
+        (['strategy = "canery"'], 0, "canery", "canary"),
+        (['strategy = "bandit"', 'goal = { measure = "outcom" }'], 1, "no measure 'outcom'", "outcome"),
+        (['strategy = "ab"', 'goal = { measure = "select 1" }'], 1, "does not give prediction_id and value", "Such as"),
+        (['strategy = "canary"', "share = 20"], 1, "'ab' and 'bandit' only", ""),
+        (['strategy = "shadow"', 'keep = "2h"'], 1, "'blue_green' only", ""),
+        (['strategy = "ab"', 'goal = { measure = "outcome" }', "share = 100"], 2, "100", ""),
+        (['guardrails.measures.cost = { sql = "delete from x", margin = 1.0 }'], 0, "is no query", "Such as"),
+        (
+            ['environments.staging = { branch = "main" }', 'environments.production = { branch = "main" }'],
+            1,
+            "is the branch of 'staging' already",
+            "",
+        ),
+    ],
+)
+def test_what_a_strategy_lacks_is_told_with_file_and_line(
+    trained: Path, bascule: Bascule, lines: list[str], line: int, words: str, hint: str
+) -> None:
+    first = say(trained, *lines)
+    said = bascule("plan")
+    assert said.code == 2, said
+    assert f"bascule.toml:{first + line}" in said.err, said.err
+    assert words in said.err
+    assert hint in said.err
+
+
+def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    second(trained)
+    say(trained, 'strategy = "ab"', "share = 30", 'goal = { measure = "score", better = "lower" }')
+    assert bascule("deploy", "delays", 2).code == 0
+    shown = bascule("deployment", "show", "delays", "--json").json()
+    assert [one["weight"] for one in shown["traffic"]] == [70, 30]
+    assert shown["rollout"]["plan"] == {"goal": {"measure": "score", "better": "lower"}, "share": 30}
+    assert shown["decision"]["action"] == "hold"
+    assert "judged" in bascule("deployment", "show", "delays").out
+    assert bascule("rollback", "delays").code == 0
+    for words, told in (
+        (["--strategy", "blue_green", "--share", "20"], "--share means something to ab and bandit only"),
+        (["--strategy", "bandit", "--goal", "lower: outcom"], "no measure 'outcom'"),
+        (["--strategy", "canary", "--keep", "2h"], "--keep means something to blue_green only"),
+        (["--strategy", "blu_green"], "blue_green"),
+    ):
+        said = bascule("deploy", "delays", 2, *words)
+        assert said.code == 2, words
+        assert told in said.err
+    assert bascule("deploy", "delays", 2, "--strategy", "bandit", "--goal", "lower: outcome", "--share", 40).code == 0
+    rollout = bascule("deployment", "show", "delays", "--json").json()["rollout"]
+    assert (rollout["plan"]["goal"], rollout["steps"]) == ({"measure": "outcome", "better": "lower"}, [40, 100])
+
+
+def test_traffic_by_hand_and_power(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    second(trained)
+    said = bascule("deployment", "traffic", "delays", "1=60", "2=40", "-m", "a trial")
+    assert said.code == 0, said.err
+    assert "version 1 at 60 %, version 2 at 40 % (a trial)" in said.out
+    for shares, told in (
+        (["1=60", "2=30"], "sums to 90"),
+        (["1=60", "12=40"], "version"),
+        (["half"], "VERSION=PERCENT"),
+        (["1=60", "1=40"], "named twice"),
+    ):
+        said = bascule("deployment", "traffic", "delays", *shares)
+        assert said.code == 2, shares
+        assert told in said.err
+    assert "is not known" in bascule("deployment", "power", "delays", "--effect", 0.01).err
+    assert "more than 0" in bascule("deployment", "power", "delays", "--effect", -1, "--base", 0.1).err
+    found = bascule("deployment", "power", "delays", "--rule", "goal", "--effect", 0.05, "--base", 0.3, "--share", 50)
+    assert found.code == 0
+    assert "is seen with a chance of 80% after" in found.out
+
+
+def test_an_environment_asks_for_approvals_over_every_way(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(trained, 'environments.production = { branch = "main", approvals = 1, role = "admin" }')
+    assert bascule("run", "--quiet").code == 0  # the rules are in the history from here on
+    refused = bascule("deploy")
+    assert refused.code == 1
+    assert "it has 0 of 1 approvals" in refused.err
+    assert bascule("branch", "trial").code == 0
+    assert bascule("deploy", "--branch", "trial").code == 0, "what no environment names is for trying"
+    monkeypatch.setenv("BASCULE_USER", "bo@example.org")
+    assert bascule("model", "approve", "delays", "1", "--reason", "looked at it").code == 0
+    assert bascule("deploy").code == 0
+    second(trained)
+    with closing(Workspace.open(trained)) as ws:
+        from bascule import delivery
+        from bascule.errors import CheckFailed
+        from bascule.server.access import Principal
+        from bascule.server.environments import may_change
+
+        for act in (
+            lambda: delivery.deploy(ws, "main", "delays", "delays", 2),
+            lambda: delivery.set_traffic(ws, "main", "delays", {1: 50, 2: 50}),
+        ):
+            with pytest.raises(CheckFailed, match="no traffic in production: it is not approved"):
+                act()
+        waits = delivery.ship(ws, "main", "delays", 2)
+        assert isinstance(waits, delivery.Waiting)
+        assert "it is approved: it has 0 of 1 approvals" in waits.until
+        assert not may_change(ws, Principal("dee", "deployer", "token"), "main", "delays")
+        assert may_change(ws, Principal("dee", "deployer", "token"), "trial", "delays")
+        assert may_change(ws, Principal("ada", "admin", "token"), "main", "delays")
+        assert ws.history.get("main", "deployments/delays")["traffic"] == [{"version": 1, "weight": 100}]
+
+
+def test_a_branch_is_tried_before_it_merges(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    second(trained)
+    assert bascule("branch", "fares/new").code == 0
+    assert bascule("model", "approve", "delays", "2", "--reason", "x").code == 0
+    told = bascule("preview", "fares/new", "--url", "https://ml.example.org/", "--json").json()
+    assert told["http"] == "https://ml.example.org/branch/fares%2Fnew/v2"
+    assert told["metadata"] == {"x-bascule-branch": "fares/new"}
+    assert told["deployments"] == ["delays"]
+    assert bascule("preview", "--json").json()["http"].endswith(":7401/v2")
+    assert bascule("preview", "fares").code == 2
+    say(trained, 'url = "https://ml.example.org"')
+    said = bascule("ci", "run", "--into", "main", "--output", "report", "--branch", "fares/new")
+    comment = (trained / "report" / "comment.md").read_text("utf-8")
+    assert "https://ml.example.org/branch/fares%2Fnew/v2" in comment, said
+    assert "x-bascule-branch: fares/new" in comment
+
+
+def test_a_goal_may_read_tables_and_other_records(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    second(trained)
+    goal = "select p.prediction_id, o.weight as value from predictions p, orders o, runs r where false"
+    assert bascule("deploy", "delays", 2, "--strategy", "ab", "--goal", goal).code == 0
+    decision = bascule("deployment", "show", "delays", "--json").json()["decision"]
+    assert "0 units on stable and 0 on the canary" in decision["reason"]
+    from bascule.project.watching import judge_rollouts
+
+    with closing(Workspace.open(trained)) as ws:
+        ((_, action, reason),) = judge_rollouts(ws, "main")
+    assert (action, reason) == ("hold", decision["reason"])

@@ -1,0 +1,102 @@
+"""Going back to a release: everything of it, in one commit, and nothing of what came since is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from bascule.catalog.schema import rollouts
+from bascule.errors import Conflict
+from bascule.history import Workspace
+from bascule.project.releasing import go_back
+from tests.cli.conftest import Said, bascule, folder
+from tests.project.conftest import _finished, trained
+
+__all__ = ["_finished", "bascule", "folder", "trained"]
+
+Bascule = Callable[..., Said]
+
+
+@pytest.fixture
+def later(trained: Path, bascule: Bascule) -> Path:
+    """Version 1 in service and tagged; since then rows, a new version in service, and a deployment of its own."""
+    assert bascule("deploy").code == 0
+    assert bascule("tag", "v1").code == 0
+    rows = trained / "more.csv"
+    head, row, *_ = next((trained / "data" / "orders").glob("*.csv")).read_text("utf-8").splitlines()
+    rows.write_text("\n".join([head, *(",".join([f"n{n}", *row.split(",")[1:]]) for n in range(20))]) + "\n", "utf-8")
+    assert bascule("ingest", "orders", rows).code == 0
+    with closing(Workspace.open(trained)) as ws:
+        from bascule.registry import get_version, register
+
+        one = get_version(ws, "main", "delays")
+        told = {"artifact": one.artifact, "format": one.format, "signature": one.signature}
+        register(ws, "main", "delays", **told, training_set=one.training_set, evaluation={"passed": True, "gates": []})
+    assert bascule("deploy", "delays", 2, "--strategy", "all_at_once").code == 0
+    assert bascule("deploy", "young", 2, "--model", "delays").code == 0
+    return trained
+
+
+def rows(bascule: Bascule) -> int:
+    return bascule("sql", "select count(*) as n from orders", "--json").json()[0]["n"]
+
+
+def test_a_release_takes_data_model_and_deployments_back_together(later: Path, bascule: Bascule) -> None:
+    before = rows(bascule)
+    said = bascule("rollback", "v1", "-m", "wrong fares")
+    assert said.code == 0, said.err
+    assert "Roll back to v1" in said.out
+    assert "1 model" in said.out
+    assert "1 table" in said.out
+    assert "delays: version 1 at 100 %" in said.out
+    assert "young: not in service" in said.out
+    assert "no checks were run" in said.out
+    assert rows(bascule) == before - 20
+    with closing(Workspace.open(later)) as ws:
+        assert set(ws.history.get("main", "models/delays")["versions"]) == {"1"}
+        deployment = ws.history.get("main", "deployments/delays")
+        assert deployment["revision"] > ws.history.get("main~1", "deployments/delays")["revision"]
+        same = {
+            path: digest for path, digest in ws.history.digests("v1").items() if not path.startswith("deployments/")
+        }
+        now = ws.history.digests("main")
+        assert {path: now.get(path) for path in same} == same
+        with ws.catalog.read() as conn:
+            kept = conn.execute(select(rollouts).where(rollouts.c.action == "revert")).all()
+        assert {row.deployment for row in kept} == {"delays", "young"}
+    assert {e["subject"] for e in bascule("audit", "log", "--json").json() if e["action"] == "revert"} == {
+        "deployments/delays",
+        "deployments/young",
+    }
+    again = bascule("rollback", "v1", "--json").json()
+    assert again["changed"] is False
+    # what was rolled back is still there, and the way forward is the same way
+    assert bascule("rollback", bascule("log", "--json").json()[1]["id"]).code == 0
+    assert rows(bascule) == before
+
+
+def test_what_cannot_be_gone_back_to_is_refused(later: Path, bascule: Bascule) -> None:
+    said = bascule("rollback", "v2", "--json")
+    assert said.code == 2
+    assert "no deployment or release named 'v2'" in said.json()["error"]
+    assert "v1" in said.json()["hint"]
+    assert bascule("branch", "side").code == 0
+    with closing(Workspace.open(later)) as ws:
+        commit = ws.history.commit("side", {"files/x": {"kind": "files"}}, message="Beside")
+        with pytest.raises(Conflict, match="not where it was looked at"):
+            go_back(ws, "v1", "main", expect=commit.id)
+        before = ws.history.resolve("main").id
+    said = bascule("rollback", commit.id)
+    assert said.code == 2
+    assert "not in the past of 'main'" in said.err
+    with closing(Workspace.open(later)) as ws:
+        assert ws.history.resolve("main").id == before
+
+
+def test_a_revert_says_that_no_checks_were_run(later: Path, bascule: Bascule) -> None:
+    head = bascule("log", "--json").json()[0]["id"]
+    assert "no checks were run" in bascule("revert", head).out
