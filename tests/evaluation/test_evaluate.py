@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from bascule.evaluation import (
     model_card,
     read_report,
 )
+from bascule.evaluation.card import front_matter
 from bascule.history import Workspace
 from bascule.training import (
     Split,
@@ -293,3 +295,12 @@ def test_small_real_data_goes_all_the_way(local_workspace: Workspace, load: Call
     assert gate(report, "better_than_constant").passed
     assert "rows only" in report.caveats[0]
     assert np.isfinite(list(report.flat().values())).all()
+
+
+def test_front_matter_is_read_back_whatever_is_in_it() -> None:
+    metrics = {"inf": float("inf"), "low": float("-inf"), "small": 1e-05, "great": 1.5e300, "none": None, "1": 2}
+    told = {"model": 'a: "b"\u0085c\u2028d # é', "metrics": metrics, "tags": ["yes", "no", "1e5", "", True], "n": 0.5}
+    text = front_matter({**told, "odd": float("nan")})
+    found = yaml.safe_load(text.strip().strip("-"))
+    assert math.isnan(found.pop("odd"))
+    assert found == told

@@ -183,7 +183,7 @@ def test_served_features_are_those_of_training_for_a_thousand_flights(
     wanted = zip(*(offline.column(name).to_pylist() for name in features.features), strict=True)
     for row, (found, expected) in enumerate(zip(joined, wanted, strict=True)):
         assert tuple(found) == expected, row
-    assert scores == model._runtime.predict(encode(model.signature, offline)).tolist()
+    assert scores == model.runtime.predict(encode(model.signature, offline)).tolist()
     for name, least in {"weather__temp": 900, "route_lateness__late_7d": 900, "request__plane_age": 700}.items():
         assert 1000 - offline.column(name).null_count > least, name
 

@@ -138,7 +138,7 @@ def population(joined: Joined) -> dict[str, list[Any]]:
 @pytest.mark.slow
 def test_online_answers_equal_offline_ones(joined: Joined) -> None:
     rows = training_rows(joined.connection, joined.features, "select * from population").to_arrow_table()
-    expected = joined.model._runtime.predict(encode(joined.model.signature, rows)).tolist()
+    expected = joined.model.runtime.predict(encode(joined.model.signature, rows)).tolist()
     columns = population(joined)
     outputs, features, times = joined.model.score(Rows(200, columns), 0)
     assert outputs == expected

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bascule.delivery import deploy, read_deployment
-from bascule.errors import BasculeError, InputError, NotFound
+from bascule.errors import BasculeError, CheckFailed, InputError, NotFound
 from bascule.history import Workspace
 from bascule.project.linking import broken_references
 from bascule.registry import external
@@ -193,6 +193,6 @@ def test_a_version_that_a_client_registered_is_deployed_and_answers(local_worksp
     artifacts.put("0/r/artifacts/model/MLmodel", BytesIO(mlmodel("sklearn", pickled_model="model.pkl")))
     artifacts.put("0/r/artifacts/model/model.pkl", BytesIO(pickle.dumps(fitted)))
     before = local_workspace.history.resolve("main").id
-    with pytest.raises(InputError, match="kept as pickle"):
+    with pytest.raises(CheckFailed, match="clf@2 runs code when it is loaded, and nobody has consented"):
         deploy(local_workspace, "main", "clf", "clf", 2, by="ana")
     assert local_workspace.history.resolve("main").id == before

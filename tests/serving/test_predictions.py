@@ -145,7 +145,7 @@ def test_what_was_assigned_to_an_arm_is_logged(served: Workspace) -> None:
 
 def test_a_model_that_fails_is_logged_and_told(served: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = deployment_of(served)
-    monkeypatch.setattr(deployment.first, "_runtime", None)
+    monkeypatch.setattr(deployment.first, "runtime", None)
     log = PredictionLog(served.log_folder)
     answer = score(deployment, Query(Rows(1, ROW)))
     with pytest.raises(ScoringFailed, match="Version 1 of model 'delays' failed"):

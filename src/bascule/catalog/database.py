@@ -13,7 +13,7 @@ from typing import Any
 from blake3 import blake3
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from bascule.catalog.migrations import migrate
@@ -212,6 +212,10 @@ def told(url: str) -> Iterator[None]:
                 f"{MOVED} while this process had it open. Nothing was changed.",
                 hint="Repeat; a process that runs for long has to be started anew.",
             ) from error
+        if isinstance(error, DataError):  # what PostgreSQL's types cannot hold; SQLite takes nearly all
+            why = str(error.orig).strip().partition("\n")[0]
+            held = "a text with the character NUL (\\u0000)" if "NUL" in why else f"such a value: {why}"
+            raise InputError(f"The catalog cannot hold {held}.", hint="Leave it out, or write it otherwise.") from error
         if not isinstance(error, OperationalError):
             raise
         reason = str(error.orig or error).strip()

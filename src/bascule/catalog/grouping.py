@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from bascule.catalog.database import Catalog
+from bascule.catalog.database import Catalog, told
 
 T = TypeVar("T")
 MOST = 64  # pieces of work in one transaction
@@ -54,7 +54,8 @@ class GroupCommit:
         if leads:
             self._lead()
         if piece.error is not None:
-            raise piece.error
+            with told(str(self._catalog.engine.url)):
+                raise piece.error
         return piece.answer  # type: ignore[return-value]
 
     def _lead(self) -> None:

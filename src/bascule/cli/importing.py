@@ -85,11 +85,12 @@ def _lines(done: Imported) -> list[str]:
     of_models += f" with {counted(done.versions, 'version')}"
     points = "" if done.dry_run else f" with {done.points:,} points"
     lines = [
-        f"{verb} {counted(done.experiments, 'experiment')}, {counted(done.runs, 'run')}{points}, {of_models}, "
+        f"{verb} {counted(done.experiments, 'experiment')}, {counted(done.runs, 'run')}{points}, "
+        f"{counted(done.traces, 'trace')}, {of_models}, "
         f"{counted(done.files, 'file')} ({done.bytes / 1e6:,.1f} MB) from {done.source} to {done.branch}."
     ]
     if done.here:
-        what = counted(done.here, "run or logged model", "runs and logged models")
+        what = counted(done.here, "run, logged model or trace", "runs, logged models and traces")
         lines.append(f"Here already, and left as before: {what}.")
     lines += [f"conflict  {one}" for one in done.conflicts]
     for left in done.left:

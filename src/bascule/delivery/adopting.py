@@ -10,7 +10,9 @@ from bascule.registry import ModelVersion
 from bascule.registry.external import SCHEME
 from bascule.registry.register import TRIES, busy
 from bascule.registry.versions import path_of
-from bascule.serving.mlmodel import bundle_of
+from bascule.serving.mlmodel import bundle_of, bundle_of_pickles
+from bascule.serving.pickled.packing import LARGEST
+from bascule.tracking import vouching
 from bascule.tracking.artifacts import Artifacts
 from bascule.training import unpack_model
 
@@ -22,6 +24,7 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
 
     Raises:
         InputError: it cannot be served; the text says why and what to do.
+        CheckFailed: it could be served by running code that it brings, and nobody consented to its bytes.
         MissingExtra: the library of its format is not installed.
     """
     path = path_of(found.model)
@@ -39,7 +42,10 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
     def read(path: str, most: int) -> bytes:
         return artifacts.read(f"{folder}/{path}", most)
 
-    packed = bundle_of(read, {"source": place})
+    try:
+        packed = bundle_of(read, {"source": place})
+    except InputError as error:
+        packed = _in_a_process(ws, found, {"source": place}, error)
     bundle, digest = unpack_model(packed), ws.store.put(packed)
     served = {"artifact": digest, "format": bundle.format, "signature": bundle.signature.as_dict()}
     for _ in range(TRIES):
@@ -60,3 +66,21 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
             continue
         return msgspec.structs.replace(found, signature=served["signature"])
     raise busy(found.model)
+
+
+def _in_a_process(ws: Workspace, found: ModelVersion, notes: dict[str, str], why: InputError) -> bytes:
+    """Return the bundle of a version that cannot be read without running code, when somebody consented to that.
+
+    Raises:
+        InputError: `why`, for a version that runs no code; or it cannot be loaded.
+        CheckFailed: nobody consented.
+    """
+    safety = vouching.safety(ws, found)
+    if safety.level == "safe":
+        raise why
+    if safety.trusted is None:
+        vouching.demand_consent(ws, found)
+    files = vouching.files_of(ws, found, LARGEST)
+    if vouching.digest_of_files(files) != safety.digest:
+        raise Conflict(f"The files of {found.name()} changed while they were read.", hint="Deploy it again.")
+    return bundle_of_pickles(files, found.name(), notes)

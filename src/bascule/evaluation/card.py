@@ -7,7 +7,8 @@ that catalogs can read it. Equal input gives equal text.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,11 +78,28 @@ def _front_matter(
         "passed": report.passed,
         "metrics": report.flat(),
     }
-    # JSON is YAML, so every value is written as JSON: no quoting rules to get wrong.
-    lines = [
-        f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value not in ("", None)
-    ]
-    return "\n".join(["---", *lines, "---", ""])
+    return front_matter({name: value for name, value in values.items() if value not in ("", None)})
+
+
+def front_matter(values: Mapping[str, Any]) -> str:
+    """Return values as YAML front matter: each as JSON, which is YAML too, but for what JSON has no words for."""
+    return "\n".join(["---", *(f"{name}: {_in_yaml(value)}" for name, value in values.items()), "---", ""])
+
+
+def _in_yaml(value: Any) -> str:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+        mantissa, e, exponent = repr(value).partition("e")
+        return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}" if e else mantissa
+    if isinstance(value, Mapping):
+        return (
+            "{" + ", ".join(f"{json.dumps(str(k), ensure_ascii=False)}: {_in_yaml(v)}" for k, v in value.items()) + "}"
+        )
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_in_yaml, value)) + "]"
+    # Signs that YAML has no place for, and characters that end a line there, are escaped.
+    return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
 
 
 def _details(

@@ -6,10 +6,10 @@ Of a version from outside it is written from what its client said.
 from __future__ import annotations
 
 import html
-import json
 from datetime import UTC, datetime
 from typing import Any
 
+from bascule.evaluation.card import front_matter
 from bascule.history import Workspace
 from bascule.project.modelling import metrics_of, run_of, show
 from bascule.registry.versions import ModelVersion
@@ -77,7 +77,6 @@ def _from_outside(ws: Workspace, version: ModelVersion, told: dict[str, Any]) ->
     metrics = version.metrics or metrics_of(ws, run)
     front = {"model": version.model, "version": version.version, "format": version.format, "digest": told["digest"]}
     front |= {"author": version.created_by, "created_at": _moment(version.created_at), "metrics": metrics}
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()]
     purpose = told["description"] or "Nobody has said what it is for. Describe the version to have it here."
     details = [
         f"- **Purpose**: {_text(purpose)}",
@@ -90,7 +89,7 @@ def _from_outside(ws: Workspace, version: ModelVersion, told: dict[str, Any]) ->
     ]
     known = read_run(ws, run["id"]) if run else None
     return [
-        "\n".join(["---", *lines, "---", ""]),
+        front_matter(front),
         f"# {_text(version.model)} version {version.version}\n",
         "## Details\n\n" + "\n".join(line for line in details if line) + "\n",
         _data(ws, known, run),

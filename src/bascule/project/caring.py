@@ -19,6 +19,7 @@ from bascule.lake import filesets
 from bascule.lake.doctor import Problem
 from bascule.project.linking import Broken, broken_references, is_elsewhere
 from bascule.project.place import MAIN
+from bascule.project.reproducing.leavings import clear_away
 from bascule.project.tandem import Settled, pending, settle
 from bascule.serving.log import check_segments
 
@@ -43,7 +44,8 @@ class Finding:
 def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None = None) -> list[Finding]:
     """Look at the audit chain, the history and its references, tables, file sets, blobs, logs and runs.
 
-    Three things are changed: runs whose process is gone are closed as failed, a forgetting that was killed while it put
+    Four things are changed: runs whose process is gone are closed as failed, what killed reproductions left is removed,
+    a forgetting that was killed while it put
     files in the place of others goes on to where every state is whole, and a merge with git that was killed is settled.
 
     Args:
@@ -59,6 +61,7 @@ def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None
         ("blobs", lambda: _blobs(workspace, deep)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
+        ("reproductions", lambda: _reproductions(workspace)),
         ("merge with git", lambda: _with_git(workspace, settled)),
     )
     found: list[Finding] = []
@@ -198,6 +201,13 @@ def _with_git(workspace: Workspace, settled: Settled | None) -> Iterator[Finding
         yield Finding("merge with git", "damage" if settled.outcome == "stuck" else "note", settled.message)
     elif (half := pending(workspace)) is not None:
         yield Finding("merge with git", "note", f"{half.source[:10]} is being merged into {half.into}")
+
+
+def _reproductions(workspace: Workspace) -> Iterator[Finding]:
+    gone = clear_away(workspace)
+    if gone:
+        told = f"branches, worktrees and temporary folders of {gone} that were killed are removed"
+        yield Finding("reproductions", "note", told)
 
 
 def _runs(workspace: Workspace) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from bascule.lake.maintenance import collect as collect_rest
 from bascule.lake.maintenance.collection import GRACE
 from bascule.lake.maintenance.telling import Tell
 from bascule.project.remembering import let_go_unused
+from bascule.project.reproducing.leavings import clear_away
 from bascule.tracking.purging import purge
 
 
@@ -27,6 +28,7 @@ def collect(
             kept = retention.load(conn).unnamed
         gone = purge(workspace, now() - max(kept, GRACE if grace is None else grace), dry_run=dry_run)
         if not dry_run:
+            clear_away(workspace)
             with workspace.catalog.write() as conn:
                 let_go_unused(conn)
         done = collect_rest(workspace, dry_run=dry_run, grace=grace, tell=tell)

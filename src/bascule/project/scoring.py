@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bascule.catalog import actor
+from bascule.delivery.adopting import adopted
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.lake.masking import refuse_raw
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
-from bascule.registry.versions import split_name
+from bascule.registry.external import FORMAT
+from bascule.registry.versions import served, split_name
 from bascule.serving.columns import rows_of_arrow
 from bascule.serving.loading import Loader
 from bascule.serving.log.predictions import label
@@ -137,8 +140,13 @@ def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:
     else:
         name, which = split_name(model.removeprefix("models/"))
     version = get_version(workspace, ref, name, which)
+    artifact = version.artifact
+    if version.format == FORMAT:
+        adopted(workspace, ref, version, by=actor())
+        entry = workspace.history.get(ref, f"models/{name}")["versions"][str(version.version)]
+        artifact = str(served(entry)["artifact"])
     loader = Loader(workspace, partial(open_reader, workspace))
-    return loader.load(name, version.version, version.artifact, version.runtime or None, version.graph, branch=ref)
+    return loader.load(name, version.version, artifact, version.runtime or None, version.graph, branch=ref)
 
 
 def _check(name: str, columns: Any, model: LoadedModel) -> None:

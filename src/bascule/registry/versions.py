@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 from sqlalchemy import select
 
 from bascule.catalog import schema
-from bascule.errors import NotFound
+from bascule.errors import InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.naming import PRODUCTION, checked_name
 
@@ -102,9 +103,18 @@ def path_of(model: str) -> str:
     """Return the history path of a model, after checking its name.
 
     Raises:
-        InputError: the name holds something other than letters, digits, dot, dash and underscore.
+        InputError: the name holds something other than letters, digits, dot, dash and underscore, as that of a model
+            may that a client of another registry made: it can be looked at, not deployed.
     """
-    return PREFIX + checked_name(model, "a model name")
+    try:
+        return PREFIX + checked_name(model, "a model name")
+    except InputError as error:
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip("-.")[:60] or "NAME"
+        raise InputError(
+            f"{error.message} It would be part of addresses, such as /v2/models/{plain}.",
+            hint=f"{error.hint} A registered one is renamed by the client that made it: "
+            f"MlflowClient().rename_registered_model({model[:60]!r}, {plain!r})",
+        ) from None
 
 
 def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:

@@ -270,6 +270,8 @@ def query_of(request: Request) -> Fields:
     """Return the query's parameters; a name that is said several times has a list."""
     query = request.scope.get("query_string", b"").decode("latin-1")
     found = parse_qs(query, keep_blank_values=True, max_num_fields=1000)
+    if "%00" in query:
+        mlflow.demand_no_nul(found)
     return Fields({name: values if len(values) > 1 else values[0] for name, values in found.items()})
 
 

@@ -30,6 +30,7 @@ from bascule.serving.stats import VersionStats
 POLL_S = 0.1
 RETRY_S = 5.0
 IDLE_S = 600.0
+CONSENT_S = 1.0
 MOST_BRANCHES = 32
 MOST_EXTRA = 8
 
@@ -94,6 +95,7 @@ class DataPlane:
         self.features = FeatureServer(ws)
         self._changing = threading.RLock()
         self._poll_s = poll_s
+        self._asked = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-branches", daemon=True)
 
@@ -207,7 +209,9 @@ class DataPlane:
 
     def is_ready(self, deployment: ServedDeployment) -> bool:
         """Return whether a deployment answers."""
-        return bool(deployment.models) and (deployment.branch, deployment.name) not in self.unloaded
+        if not deployment.models or (deployment.branch, deployment.name) in self.unloaded:
+            return False
+        return any(model.answers for model in deployment.models.values())
 
     def stats_of(self, deployment: ServedDeployment, version: int) -> VersionStats:
         """Return the figures of a version; begun when it is first asked for."""
@@ -251,6 +255,9 @@ class DataPlane:
                     self._complain("*", f"the heads could not be read: {failing}")
 
     def _look(self) -> None:
+        if time.monotonic() - self._asked > CONSENT_S:
+            self._asked = time.monotonic()
+            self._loader.ask_consents()
         heads = self._heads(list(self._watched))
         for branch, watched in list(self._watched.items()):
             head = heads.get(branch)

@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
 from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
+from bascule.serving.pickled import PICKLED, PickledRuntime, consented, pickled_runtime
 from bascule.serving.runtime import Runtime
 from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program, WorkerRuntime
@@ -63,7 +64,7 @@ class Loader:
 
         Raises:
             NotFound: the store does not have the artifact.
-            InputError: the bundle cannot be used.
+            InputError: the bundle cannot be used, or is one of pickles that nobody consented to.
             MissingExtra: the library of its format is not installed.
             EnvironmentProblem: no worker comes up.
         """
@@ -83,7 +84,9 @@ class Loader:
             data = self._ws.store.get(artifact)
             bundle = unpack_model(data)
             answering: Runtime | None = workers
-            if apart and workers is None:
+            if bundle.format == PICKLED:
+                answering = self._pickled(name, version, bundle, steps)
+            elif apart and workers is None:
                 lane = Lane(self._program(name, version, data, steps, runtime), service)
                 answering = WorkerRuntime(lane)
                 weakref.finalize(answering, lane.close)
@@ -93,6 +96,26 @@ class Loader:
             of = "" if bundle.feature_set is None else branch
             self._models[name, version, artifact, how, of] = found
         return found
+
+    def ask_consents(self) -> None:
+        """Look again whether consent to every pickle in memory holds; where it does not, nothing answers until it does.
+
+        A catalog that is away changes nothing; whoever calls this tells it.
+        """
+        for model in list(self._models.values()):
+            runtime = model.runtime
+            if isinstance(runtime, PickledRuntime):
+                holds = consented(self._ws, runtime.subject, runtime.digest)
+                if holds != runtime.allowed:
+                    runtime.allowed = holds
+
+    def _pickled(self, name: str, version: int, bundle: ModelBundle, steps: Graph) -> Runtime:
+        if steps:
+            raise InputError(
+                f"{name}@{version} is a pickle, which runs in a process of its own: no steps stand around it.",
+                hint="Register the model without [model.steps], or in a format of its library.",
+            )
+        return pickled_runtime(self._ws, f"models/{name}@{version}", bundle)
 
     def _chosen(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:
         if not runtime:

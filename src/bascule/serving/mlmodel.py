@@ -1,6 +1,7 @@
 """A model that MLflow logged, made into a bundle: the one file that everything here serves.
 
-Only formats that run no code when they are read are taken. A pickle is told what it is, and is not opened.
+Formats that run no code when they are read are opened here. A pickle is not: it is told what it is, and a process of
+its own loads it when somebody consented (`bundle_of_pickles`).
 """
 
 from __future__ import annotations
@@ -59,6 +60,29 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
     )
 
 
+def bundle_of_pickles(files: Mapping[str, bytes], name: str, notes: Mapping[str, Any]) -> bytes:
+    """Return the bundle of a version that runs code when it is loaded: its files, and what it says of itself.
+
+    It is loaded once for that, in a process of its own. Whoever calls this has seen to it that somebody consented.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        InputError: it cannot be loaded, or does not answer numbers for numbers.
+    """
+    from bascule.serving.pickled import PICKLED, PackedFiles, described, pack_files, recipe_of, signed_by
+
+    about, columns = None, None
+    if "MLmodel" in files:
+        about = _about(lambda path, most: files[path])
+        columns = _columns(about)
+    recipe = recipe_of(about, sorted(files), _told_columns(about) if about else None)
+    signature = signed_by(described(PackedFiles(recipe=recipe, files=dict(files)), name), columns)
+    model = TrainedModel(format=PICKLED, artifact=pack_files(recipe, files), signature=signature)
+    return pack_model(model, meta=dict(notes))
+
+
 def _tried(packed: bytes) -> None:
     """Load the bundle and let it predict nothing, so that what cannot be served is told now."""
     import numpy as np
@@ -113,6 +137,15 @@ def _columns(about: Mapping[str, Any]) -> Columns:
             )
         fields.append(Field(name=name, type=TYPES[kind]))  # type: ignore[arg-type]
     return tuple(fields)
+
+
+def _told_columns(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    """Return the names of the inputs with MLflow's own types; None for a matrix, or when nothing is said."""
+    told = about.get("signature")
+    text = told.get("inputs") if isinstance(told, dict) else None
+    listed = msgspec.json.decode(str(text), type=list[dict[str, Any]]) if text else []
+    named = tuple((str(one.get("name", "")), str(one.get("type", ""))) for one in listed)
+    return named if named and all(name and kind in TYPES for name, kind in named) else None
 
 
 def numbered(width: int) -> tuple[Field, ...]:

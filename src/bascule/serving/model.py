@@ -68,6 +68,7 @@ class LoadedModel:
         graph: the steps around it.
         batches: requests that wait anyway had better be scored together.
         blobs: columns of bytes; they are base64 until a step reads them.
+        runtime: what scores.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
     """
@@ -95,7 +96,7 @@ class LoadedModel:
         self.sent_plainly = True
         self.sent_numbers = False
         self.numeric = not bundle.signature.categorical()
-        self._runtime = runtime
+        self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
         self.lane = self.workers.lane if self.workers is not None else None
         self.graph = graph or Graph()
@@ -104,6 +105,8 @@ class LoadedModel:
         self.blobs = frozenset(name for name, kind in self.graph.takes.items() if kind == BLOB)
         self._single = self.task != "multiclass"
         self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
+        if getattr(runtime, "apart", False):
+            self.inline_rows = 0  # an answer waits for another process
         if joiner is not None and getattr(joiner.reader, "far", False):
             self.inline_rows = 0  # a read waits for a server: never on the event loop
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
@@ -214,20 +217,25 @@ class LoadedModel:
         values = [rows.columns[name][0] for name in names if name in rows.columns]
         return repr(values) if values else None
 
+    @property
+    def answers(self) -> bool:
+        """Whether it may answer: of a pickle, whether consent to it holds."""
+        return bool(getattr(self.runtime, "allowed", True))
+
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
-        return self._runtime.predict(matrix)
+        return self.runtime.predict(matrix)
 
     @property
     def explains(self) -> bool:
         """Whether the model tells what each input adds to a score."""
         if self.lane is not None:
             return self.lane.explains
-        return getattr(self._runtime, "contributions", None) is not None
+        return getattr(self.runtime, "contributions", None) is not None
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """Return what each input adds to the raw score, and the base last: [rows, outputs, inputs + 1]."""
-        found: np.ndarray = self._runtime.contributions(matrix)  # type: ignore[attr-defined]
+        found: np.ndarray = self.runtime.contributions(matrix)  # type: ignore[attr-defined]
         return found
 
     def _check_width(self, rows: Rows) -> None:
@@ -246,11 +254,11 @@ class LoadedModel:
     def _predict(self, matrix: np.ndarray) -> list[Output]:
         if len(matrix) == 1:
             return [self._predict_one(matrix[0].tolist())]
-        found: list[Output] = self._runtime.predict(matrix).tolist()
+        found: list[Output] = self.runtime.predict(matrix).tolist()
         return found
 
     def _predict_one(self, row: Sequence[float]) -> Output:
-        found = self._runtime.predict_one(row)
+        found = self.runtime.predict_one(row)
         return found[0] if self._single else list(found)
 
     def brings_inputs(self, columns: Columns) -> bool:
@@ -320,7 +328,7 @@ def load_model(
         reader = reader_of(bundle.feature_set)
         if reader is not None:
             joiner = _joiner(bundle.feature_set, reader)
-    if isinstance(runtime, WorkerRuntime):
+    if runtime is not None and (isinstance(runtime, WorkerRuntime) or getattr(runtime, "apart", False)):
         return LoadedModel(name, version, bundle, runtime, joiner, graph)
     answering = runtime or load_runtime(bundle)
     batches = warm(answering, len(bundle.signature.inputs))

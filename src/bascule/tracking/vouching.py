@@ -6,7 +6,7 @@ Files are read here as bytes, whoever sent them; nothing is ever loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -272,6 +272,29 @@ def _statement(version: ModelVersion, held: Contents) -> bytes:
 def _together(files: list[VersionFile]) -> str:
     told = [[one.path, one.digest, one.size] for one in sorted(files, key=lambda one: one.path)]
     return blake3(msgspec.json.encode(told)).hexdigest()
+
+
+def digest_of_files(files: Mapping[str, bytes]) -> str:
+    """Return the digest of all files of a version together, which consent and signatures are given to."""
+    return _together(
+        [VersionFile(path=path, digest=blake3(data).hexdigest(), size=len(data)) for path, data in files.items()]
+    )
+
+
+def files_of(ws: Workspace, version: ModelVersion, most: int) -> dict[str, bytes]:
+    """Return the files of a version from outside, by their paths.
+
+    Raises:
+        InputError: they have more bytes than `most`.
+    """
+    found, size = {}, 0
+    for path, place in _places(ws, version.place):
+        size += place.stat().st_size
+        if size > most:
+            raise InputError(f"The files of {version.name()} have more than {most:,} bytes.")
+        with _opened(place) as source:
+            found[path] = source.read()
+    return found
 
 
 def _hashed(path: str, source: BinaryIO) -> VersionFile:

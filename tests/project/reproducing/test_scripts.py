@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -308,3 +313,37 @@ def test_what_was_not_noted_is_told_to_be_missing(sums: Path, bascule: Bascule, 
     assert done.code == 1
     assert "exit code: 0 then, 1 now" in done.out
     assert "is not noted and was not brought" in done.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["doctor", "gc", "reproduce"])
+def test_what_a_killed_reproduction_leaves_is_cleared_away(
+    sums: Path, bascule: Bascule, tracked: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    slow = "import pathlib, time\nif (pathlib.Path.cwd().parents[1] / 'slow').exists():\n"
+    (sums / "wait.py").write_text(f"{slow}    open('begun', 'w').close()\n    time.sleep(60)\nprint(1)\n")
+    run = tracked("wait.py")
+    (temporary / "slow").touch()
+    command = [sys.executable, "-m", "bascule", "reproduce", run, *PRESENT]
+    process = subprocess.Popen(command, cwd=sums, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(temporary.glob("*/project/begun")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (temporary / "slow").unlink()
+    before = {path.name for path in temporary.glob("bascule-reproduce-*")}
+    assert len(before) == 1
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "reproduce/" in bascule("branch").out
+    done = bascule(way, *([run, *PRESENT] if way == "reproduce" else []))
+    assert done.code == 0, done.err
+    assert "reproduce/" not in bascule("branch").out
+    assert not list(temporary.glob("bascule-reproduce-*"))
+    assert not list((sums / ".bascule" / "reproducing").iterdir())
+    assert len(git(sums, "worktree", "list").splitlines()) == 1

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.lake import Session
 from bascule.protocols.mlflow.importing import Imported, open_source, take
 from bascule.protocols.mlflow.importing.records import File, Run
+from bascule.protocols.mlflow.otlp import span_of_server
+from bascule.server import ServerSettings
+from bascule.server.app import create_app
 from bascule.tracking import experiments as kept
 from bascule.tracking.tracker import Tracker
 from tests.protocols.mlflow.conftest import Api
+from tests.protocols.mlflow.test_clients import served
+from tests.protocols.mlflow.test_traces import document, info, send, span
 
 WIDE = 330694743563019706
 
@@ -241,3 +249,49 @@ def test_wide_numbers_of_experiments_are_read_over_the_wire(api: Api, local_work
     assert api("GET", "registered-models/get", name="clf")["registered_model"]["aliases"] == [
         {"alias": "champion", "version": "3"}
     ]
+
+
+def test_traces_of_a_server_are_brought_whole_and_once(
+    serve: Callable[..., Api], local_workspace: Workspace, tmp_path: Path
+) -> None:
+    there = serve()
+    assert send(there, document(span(parentSpanId=""), span(spanId="1" * 16, parentSpanId=span()["spanId"]))).is_success
+    trace = f"tr-{span()['traceId']}"
+    there("POST", "/api/3.0/mlflow/traces", info(trace))
+    said = {"assessment_name": "good", "source": {"source_type": "HUMAN", "source_id": "ana"}, "feedback": {"value": 1}}
+    there("POST", f"/api/3.0/mlflow/traces/{trace}/assessments", {"assessment": said})
+    there("POST", "/api/3.0/mlflow/traces", info("tr-bare"))
+    into = Workspace.create(tmp_path / "into")
+    with closing(into), served(local_workspace) as address:
+        assert bring(into, address, dry_run=True).traces == 2
+        done = bring(into, address)
+        assert (done.traces, done.left) == (2, [])
+        again = bring(into, address)
+        assert (again.traces, again.here) == (0, 2)
+        here = Api(TestClient(create_app(into, ServerSettings()), base_url="http://127.0.0.1:7400"))
+        asked = f"/api/3.0/mlflow/traces/get?trace_id={trace}"
+        old, new = there("GET", asked)["trace"], here("GET", asked)["trace"]
+        for one in (old, new):  # when it was said here
+            one["trace_info"].pop("assessments")[0].pop("last_update_time", None)
+        assert new == old
+        assert len(new["spans"]) == 2
+
+
+def test_a_span_in_mlflows_own_file_is_read() -> None:
+    told = {
+        "trace_id": base64.b64encode(bytes.fromhex(span()["traceId"])).decode(),
+        "span_id": base64.b64encode(bytes.fromhex(span()["spanId"])).decode(),
+        "parent_span_id": None,
+        "name": "ask",
+        "start_time_unix_nano": 5,
+        "end_time_unix_nano": 9,
+        "attributes": {"mlflow.spanType": '"LLM"', "n": "3", "odd": "not json"},
+        "events": [{"name": "e", "time_unix_nano": 6, "attributes": {"a": "[1]"}}],
+        "status": {"code": "STATUS_CODE_OK", "message": ""},
+    }
+    found = span_of_server(told)
+    assert (found.trace, found.id, found.parent) == (span()["traceId"], span()["spanId"], "")
+    assert (found.type, found.status, found.started_ns, found.ended_ns) == ("LLM", "OK", 5, 9)
+    assert found.attributes["n"] == 3
+    assert found.attributes["odd"] == "not json"
+    assert found.events[0]["attributes"] == {"a": [1]}

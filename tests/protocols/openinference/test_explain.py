@@ -131,7 +131,7 @@ def test_what_cannot_be_told(explained: Served) -> None:
     many = explained.ask("/v2/models/delays/predict?explain=shap", {"instances": RECORDS * 300}, 400)
     assert "1,000 are explained" in many["error"]
     loaded: LoadedModel = load_model("delays", 1, bundle(), lambda _: None)
-    loaded._runtime = type("Silent", (), {})()
+    loaded.runtime = type("Silent", (), {})()
     with pytest.raises(InputError, match="does not tell what each input adds"):
         check_method("shap", loaded)
 

@@ -55,12 +55,15 @@ def restored(
             _lay_over(texts, store, folder, row)
         yield folder
     finally:
-        if there and not keep:
-            _git(project, "worktree", "remove", "--force", str(into))
         if not keep:
-            shutil.rmtree(into, ignore_errors=True)
-        if there:
-            _git(project, "worktree", "prune")
+            remove_worktree(project, into)
+
+
+def remove_worktree(project: Path, folder: Path) -> None:
+    """Remove a folder, which may be a worktree of the project's repository."""
+    _git(project, "worktree", "remove", "--force", str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    _git(project, "worktree", "prune")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFoun
 from bascule.history import Workspace
 from bascule.project.reproducing import code, data, environment, terms
 from bascule.project.reproducing.comparing import Unlike, compare, read, weighed
+from bascule.project.reproducing.leavings import Left, clear_away, let_go, noted
 from bascule.project.reproducing.recorded import REPRODUCES, Recorded, recall
 from bascule.project.reproducing.result import Compared, Reproduction, Term, worst
 from bascule.project.step import Progress
@@ -63,21 +62,25 @@ def again(
         InputError, EnvironmentProblem: it cannot be done again; nothing has run.
     """
     argv = recorded.argv
+    clear_away(workspace)
     _refuse_unfit(workspace, recorded, project, argv)
     notes: list[str] = []
     progress("code")
     # Not below `.bascule`, where nothing is noted; and what is temporary for the command is not below its own folder.
     with (
-        tempfile.TemporaryDirectory(prefix="bascule-reproduce-", ignore_cleanup_errors=True) as beside,
+        noted(workspace, project, recorded.row) as left,
         code.restored(
-            recorded.row, workspace.store, project, _folder(beside, plan.keep), plan.keep is not None, notes
+            recorded.row, workspace.store, project, _folder(left.beside, plan.keep), plan.keep is not None, notes
         ) as folder,
     ):
         told = data.bring(workspace, recorded, project, folder, plan.data, notes)
         ready = environment.prepare(workspace, recorded, plan.environment, progress, notes)
         progress("run")
-        with _branch(workspace, recorded, notes) as branch, _kept(workspace, recorded, project, notes) as former:
-            temporary = Path(beside).resolve() / "tmp"
+        with (
+            _branch(workspace, recorded, left, notes) as branch,
+            _kept(recorded, project, Path(left.former), notes) as former,
+        ):
+            temporary = Path(left.beside) / "tmp"
             temporary.mkdir()
             run_id = _run(workspace, recorded, project, folder, ready, {"TMPDIR": str(temporary)}, branch)
             new = recall(workspace, find_run(workspace, run_id))
@@ -136,7 +139,7 @@ def _refuse_unfit(workspace: Workspace, recorded: Recorded, project: Path, argv:
 
 def _folder(beside: str, keep: Path | None) -> Path:
     if keep is None:
-        return Path(beside).resolve() / "project"
+        return Path(beside) / "project"
     place = keep.resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{place} is there already, and not an empty folder.", hint="Name one that is not there yet.")
@@ -146,32 +149,26 @@ def _folder(beside: str, keep: Path | None) -> Path:
 
 
 @contextmanager
-def _branch(workspace: Workspace, recorded: Recorded, notes: list[str]) -> Iterator[str]:
+def _branch(workspace: Workspace, recorded: Recorded, left: Left, notes: list[str]) -> Iterator[str]:
     """Yield a branch at the commit that the run saw, for a command that asks the lake; it is gone afterwards."""
-    name = f"reproduce/{recorded.id}-{uuid.uuid4().hex[:6]}"
     commit = recorded.row["commit_id"]
     try:
         if commit is None:
             raise NotFound("commit", "")
-        workspace.history.create_branch(name, commit)
+        workspace.history.create_branch(left.branch, commit)
     except BasculeError as error:
         notes.append(f"The lake is read as it is on main, not as it was: {error.message}")
         yield "main"
         return
     try:
-        yield name
+        yield left.branch
     finally:
-        row = recorded.row
-        with workspace.catalog.write() as conn:  # also of a run that was interrupted
-            values = {"kind": "reproduce", "name": f"reproduce {row['name']}", "branch": row["branch"]}
-            conn.execute(update(runs).where(runs.c.branch == name).values(**values))
-        workspace.history.delete_branch(name, force=True)
+        let_go(workspace, left)
 
 
 @contextmanager
-def _kept(workspace: Workspace, recorded: Recorded, project: Path, notes: list[str]) -> Iterator[Path]:
+def _kept(recorded: Recorded, project: Path, folder: Path, notes: list[str]) -> Iterator[Path]:
     """Copy the run's output files that are in the project, to compare with, and put back what was changed in it."""
-    folder = workspace.temporary_folder / f"former-{uuid.uuid4().hex[:12]}"
     names = {path for path, _ in recorded.outputs if "://" not in path and (project / path).is_file()}
     try:
         for name in names:

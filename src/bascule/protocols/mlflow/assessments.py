@@ -28,7 +28,7 @@ def create(ask: Ask) -> Answer:
     body = {"create_time": at, "last_update_time": at, **told}
     body |= {"assessment_id": f"a-{uuid4().hex}", "trace_id": ask.path["trace_id"]}
     body.setdefault("valid", True)
-    put_assessment(ask.tracker, _row(body))
+    put_assessment(ask.tracker, assessment_row(body))
     return Answer({"assessment": body})
 
 
@@ -49,7 +49,7 @@ def update(ask: Ask) -> Answer:
         else:
             body.pop(name, None)
     body["last_update_time"] = moment_text(now())
-    put_assessment(ask.tracker, _row(body), replace=True)
+    put_assessment(ask.tracker, assessment_row(body), replace=True)
     return Answer({"assessment": body})
 
 
@@ -95,7 +95,12 @@ def _mask(told: Fields) -> list[str]:
     return mask
 
 
-def _row(body: dict[str, Any]) -> dict[str, Any]:
+def assessment_row(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an assessment as the table has it.
+
+    Raises:
+        InputError: it has no name, or is none of the kinds.
+    """
     name = str(body.get("assessment_name", ""))
     if not name.strip() or len(name) > MOST_NAME or not name.isprintable():
         raise InputError(

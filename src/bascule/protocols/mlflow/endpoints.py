@@ -71,10 +71,22 @@ def not_presigned(ask: Ask) -> Answer:
 
 
 def _table() -> list[Endpoint]:
-    read, write = "read", "write"
-    e, r, m, g, v = experiments, runs, models, registered, versions
     return [
         Endpoint("GET", "server-info", "public", server_info),
+        *_of_experiments(),
+        *_of_runs(),
+        *_of_models(),
+        *_of_traces(),
+        *_of_webhooks(),
+        *_of_registered(),
+        *_of_versions(),
+    ]
+
+
+def _of_experiments() -> list[Endpoint]:
+    read, write = "read", "write"
+    e = experiments
+    return [
         Endpoint("POST", "experiments/create", write, e.create),
         Endpoint("GET", "experiments/get", read, e.get),
         Endpoint("GET", "experiments/get-by-name", read, e.get_by_name),
@@ -87,6 +99,13 @@ def _table() -> list[Endpoint]:
         Endpoint("POST", "experiments/delete-experiment-tag", write, e.delete_tag),
         Endpoint("DELETE", "experiments/delete-experiment-tag", write, e.delete_tag),
         Endpoint("POST", "experiments/search-datasets", read, e.datasets),
+    ]
+
+
+def _of_runs() -> list[Endpoint]:
+    read, write = "read", "write"
+    r = runs
+    return [
         Endpoint("POST", "runs/create", write, r.create),
         Endpoint("GET", "runs/get", read, r.get),
         Endpoint("POST", "runs/update", write, r.update),
@@ -107,6 +126,13 @@ def _table() -> list[Endpoint]:
         Endpoint("GET", "artifacts/list", read, files.list_of_run),
         Endpoint("POST", "artifacts/presigned-upload-url", read, not_presigned),
         Endpoint("POST", "artifacts/presigned-download-url", read, not_presigned),
+    ]
+
+
+def _of_models() -> list[Endpoint]:
+    read, write = "read", "write"
+    m = models
+    return [
         Endpoint("POST", "logged-models", write, m.create),
         Endpoint("POST", "logged-models/search", read, m.search),
         Endpoint("GET", "logged-models/{model_id}", read, m.get),
@@ -117,13 +143,25 @@ def _table() -> list[Endpoint]:
         Endpoint("DELETE", "logged-models/{model_id}/tags/{key}", write, m.delete_tag),
         Endpoint("GET", "logged-models/{model_id}/artifacts/directories", read, m.list_files),
         Endpoint("GET", "logged-models/{model_id}/artifacts/files", read, m.place_of_file, file=True),
-        *_of_traces(),
+    ]
+
+
+def _of_webhooks() -> list[Endpoint]:
+    read, write = "read", "write"
+    return [
         Endpoint("POST", "webhooks", write, webhooks.create),
         Endpoint("GET", "webhooks", read, webhooks.search),
         Endpoint("GET", "webhooks/{webhook_id}", read, webhooks.get),
         Endpoint("PATCH", "webhooks/{webhook_id}", write, webhooks.update),
         Endpoint("DELETE", "webhooks/{webhook_id}", write, webhooks.delete),
         Endpoint("POST", "webhooks/{webhook_id}/test", write, webhooks.example, sends=True),
+    ]
+
+
+def _of_registered() -> list[Endpoint]:
+    read, write = "read", "write"
+    g = registered
+    return [
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
         Endpoint("POST", "registered-models/rename", write, g.rename_model),
@@ -137,6 +175,13 @@ def _table() -> list[Endpoint]:
         Endpoint("POST", "registered-models/alias", write, g.set_alias),
         Endpoint("DELETE", "registered-models/alias", write, g.delete_alias),
         Endpoint("GET", "registered-models/alias", read, g.get_alias),
+    ]
+
+
+def _of_versions() -> list[Endpoint]:
+    read, write = "read", "write"
+    v = versions
+    return [
         Endpoint("POST", "model-versions/create", write, v.create_version),
         Endpoint("GET", "model-versions/get", read, v.get_version),
         Endpoint("PATCH", "model-versions/update", write, v.update_version),

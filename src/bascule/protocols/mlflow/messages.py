@@ -198,12 +198,39 @@ class Answer:
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """Read a body; what is no JSON object is an empty one, as MLflow's server has it."""
+    """Read a body; what is no JSON object is an empty one, as MLflow's server has it.
+
+    Raises:
+        InputError: a text in it has the character NUL, which no PostgreSQL holds.
+    """
     try:
         found = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
+    if b"\\u0000" in raw:
+        demand_no_nul(found)
     return found if isinstance(found, dict) else {}
+
+
+def demand_no_nul(value: Any, where: str = "") -> None:
+    """Refuse the character NUL in the texts and names of a value.
+
+    Raises:
+        InputError: naming the place, such as `params[3].value`.
+    """
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(
+            f"Invalid value for parameter '{where[:200]}' supplied: it has the character NUL (\\u0000).",
+            hint="Texts and names may have any other character.",
+        )
+    if isinstance(value, list):
+        for place, one in enumerate(value):
+            demand_no_nul(one, f"{where}[{place}]")
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            name = key.replace("\0", "\\u0000")
+            demand_no_nul(key, f"{where}.{name}".lstrip("."))
+            demand_no_nul(one, f"{where}.{name}".lstrip("."))
 
 
 def milliseconds(at: int | None) -> int | None:

@@ -18,6 +18,7 @@ from bascule.protocols.mlflow.importing.records import (
     Model,
     Registered,
     Run,
+    Traced,
     Version,
 )
 from bascule.tracking.inputs import CONTEXT, Dataset
@@ -226,6 +227,10 @@ class DatabaseSource:
         place = str(row["artifact_location"] or "") if row is not None else ""
         place = place.removeprefix("file://")
         return [place.rsplit("/", 2)[0]] if place.count("/") > 1 else []
+
+    def traces(self, experiment: Experiment) -> Iterator[Traced]:
+        """None: only a server tells whole traces; `beside` counts those that are left."""
+        return iter(())
 
     def beside(self) -> dict[str, int]:
         """What an import does not take."""

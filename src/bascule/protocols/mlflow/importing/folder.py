@@ -18,6 +18,7 @@ from bascule.protocols.mlflow.importing.records import (
     Model,
     Registered,
     Run,
+    Traced,
     Version,
 )
 from bascule.tracking.inputs import Dataset
@@ -187,6 +188,10 @@ class FolderSource:
             except FileNotFoundError:
                 return
         yield from files_below(folder)
+
+    def traces(self, experiment: Experiment) -> Iterator[Traced]:
+        """None: only a server tells whole traces; `beside` counts those that are left."""
+        return iter(())
 
     def beside(self) -> dict[str, int]:
         """What an import does not take."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from bascule.errors import EnvironmentProblem
 from bascule.tracking.inputs import Dataset
@@ -113,6 +113,8 @@ class File:
 
 
 Measured = tuple[Point, Context]
+# What is said of a whole trace, as version 3 of the API has it, and a function that reads its spans.
+Traced = tuple[dict[str, Any], Callable[[], list[dict[str, Any]]]]
 
 
 class Source(Protocol):
@@ -142,6 +144,10 @@ class Source(Protocol):
 
     def registered(self) -> Iterator[Registered]:
         """The registered models, prompts too."""
+        ...
+
+    def traces(self, experiment: Experiment) -> Iterator[Traced]:
+        """The traces of an experiment."""
         ...
 
     def files(self, owner: Run | Model) -> Iterator[File]:

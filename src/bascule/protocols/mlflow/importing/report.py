@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MOST_NAMED = 20
+# Told what is going on, how many are done, and of how many, if that is known.
+Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass
@@ -24,7 +27,7 @@ class Imported:
 
     Attributes:
         experiments: how many were made; so for the other counts.
-        here: how many runs and logged models were here already, and stay as they are.
+        here: how many runs, logged models and traces were here already, and stay as they are.
         conflicts: experiments, models and runs that cannot be what they were, each in a sentence.
         left: what was not taken.
     """
@@ -38,6 +41,7 @@ class Imported:
     models: int = 0
     registered: int = 0
     versions: int = 0
+    traces: int = 0
     files: int = 0
     bytes: int = 0
     here: int = 0

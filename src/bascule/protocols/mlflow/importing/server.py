@@ -22,6 +22,7 @@ from bascule.protocols.mlflow.importing.records import (
     Model,
     Registered,
     Run,
+    Traced,
     Unreachable,
     Version,
 )
@@ -30,6 +31,7 @@ from bascule.tracking.points import Context, Point
 
 PAGE = 1_000
 POINTS = 25_000
+TRACES = 100
 TIMEOUT_S = 60.0
 TRIES = 5
 LARGEST = 256 << 20
@@ -116,6 +118,30 @@ class ServerSource:
             versions=tuple(sorted(versions, key=lambda version: version.number)),
         )
 
+    def traces(self, experiment: Experiment) -> Iterator[Traced]:
+        """The traces of an experiment: what is said of the whole, and a function that asks for the spans.
+
+        Servers before version 3 tell no such traces.
+        """
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": str(experiment.id)}}
+        asked = {"locations": [place], "max_results": TRACES}
+        for one in self._pages("POST", "traces/search", asked, "traces", absent=True, release="3.0"):
+            yield one, partial(self._spans, str(one.get("trace_id", "")))
+
+    def _spans(self, trace: str) -> list[Object]:
+        found = self._ask("GET", "traces/batchGet", {"trace_ids": trace}, "3.0") or {}
+        spans = [span for one in found.get("traces", ()) for span in one.get("spans", ())]
+        if spans:
+            return spans
+        # What a client before 3.4 wrote lies in a file beside the trace.
+        url = f"{self._prefix}/ajax-api/2.0/mlflow/get-trace-artifact?{urlencode({'request_id': trace})}"
+        try:
+            status, raw = self._once("GET", url, None, self._headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unanswered(f"{type(error).__name__}: {error}") from error
+        return list(self._read(raw, "get-trace-artifact").get("spans", ())) if status == 200 else []
+
     def files(self, owner: Run | Model) -> Iterator[File]:
         """The files of a run or a logged model, as the server reads them, wherever it keeps them."""
         waiting = [""]
@@ -161,7 +187,7 @@ class ServerSource:
             connection.close()
 
     def beside(self) -> dict[str, int]:
-        """What an import does not take, as far as the server says: it counts no traces."""
+        """What an import does not take, as far as the server says."""
         found = self._ask("GET", "webhooks", {"max_results": 100})
         count = len((found or {}).get("webhooks", ()))
         return {"webhooks": count} if count else {}
@@ -172,10 +198,12 @@ class ServerSource:
             self._connection.close()
             self._connection = None
 
-    def _pages(self, method: str, path: str, asked: Object, name: str, *, absent: bool = False) -> Iterator[Object]:
+    def _pages(
+        self, method: str, path: str, asked: Object, name: str, *, absent: bool = False, release: str = "2.0"
+    ) -> Iterator[Object]:
         token = ""
         while True:
-            found = self._ask(method, path, {**asked, **({"page_token": token} if token else {})})
+            found = self._ask(method, path, {**asked, **({"page_token": token} if token else {})}, release)
             if found is None and not absent:
                 raise EnvironmentProblem(f"{self.name} has no {path}.", hint="Is it the address of an MLflow server?")
             yield from (found or {}).get(name, ())
@@ -184,9 +212,9 @@ class ServerSource:
                 return
             token = following
 
-    def _ask(self, method: str, path: str, asked: Object | None = None) -> Object | None:
+    def _ask(self, method: str, path: str, asked: Object | None = None, release: str = "2.0") -> Object | None:
         """Ask the API; None when it has no such thing."""
-        url, body = f"{self._prefix}/api/2.0/mlflow/{path}", None
+        url, body = f"{self._prefix}/api/{release}/mlflow/{path}", None
         headers = dict(self._headers)
         if method == "GET":
             url += f"?{urlencode(asked)}" if asked else ""

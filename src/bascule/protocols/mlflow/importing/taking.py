@@ -16,22 +16,20 @@ from sqlalchemy import Connection, insert, select, update
 
 from bascule.catalog import upsert
 from bascule.catalog.schema import dataset_uses, experiment_tags, experiments, logged_models, model_uses, runs
-from bascule.errors import BasculeError, InputError
+from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.protocols.mlflow.importing.records import (
     Experiment,
     File,
     Measured,
     Model,
-    Registered,
     Run,
     Source,
     Unreachable,
-    Version,
 )
-from bascule.protocols.mlflow.importing.report import Imported
-from bascule.registry import external
-from bascule.registry.external import STAGES
+from bascule.protocols.mlflow.importing.registering import take_registered
+from bascule.protocols.mlflow.importing.report import Imported, Progress
+from bascule.protocols.mlflow.importing.traced import is_here, take_trace
 from bascule.tracking import experiments as kept
 from bascule.tracking.artifacts import Artifacts, confined
 from bascule.tracking.inputs import CONTEXT, keep_dataset
@@ -45,8 +43,11 @@ from bascule.tracking.tracker import Tracker
 # What is done with an experiment whose name or number another one has: nothing is taken at all, all but it is taken,
 # or it goes on under the number of the one of its name, or under a new one.
 CONFLICTS = ("refuse", "skip", "merge")
-# Told what is going on, how many are done, and of how many, if that is known.
-Progress = Callable[[str, int, int | None], None]
+# Why some of what a source has stays there.
+NOT_TAKEN = {
+    "webhooks": "no source tells their secrets, and two servers would call the same address: make them anew here",
+    "traces": "only a server tells them whole: name its address instead",
+}
 SCHEME = "mlflow-artifacts:"
 AT_ONCE = 10_000
 MOST_KEY = 250
@@ -82,9 +83,10 @@ def take(
     taking.experiments(conflicts)
     taking.models()
     taking.runs()
-    taking.registered()
+    taking.traces()
+    take_registered(workspace, source, branch, author, taking.report, progress)
     for what, count in source.beside().items():
-        taking.report.leave(what, "they are not taken over", "", count)
+        taking.report.leave(what, NOT_TAKEN.get(what, "they are not taken over"), "", count)
     return taking.report
 
 
@@ -186,6 +188,23 @@ class _Taking:
                 self.progress("logged models", done, None)
                 done += 1
                 self._guarded("logged models", model.id, partial(self._model, model))
+
+    def traces(self) -> None:
+        """Take the traces, each whole."""
+        done = 0
+        for experiment in self._taken:
+            for info, spans in self.source.traces(experiment):
+                self.progress("traces", done, None)
+                done += 1
+                self._guarded("traces", str(info.get("trace_id", "")), partial(self._trace, experiment, info, spans))
+
+    def _trace(self, experiment: Experiment, info: dict[str, Any], spans: Callable[[], list[dict[str, Any]]]) -> None:
+        if is_here(self.tracker, str(info["trace_id"])):
+            self.report.here += 1
+            return
+        self.report.traces += 1
+        if not self.dry_run:
+            take_trace(self.tracker, self.numbers[experiment.id], info, spans(), self.branch)
 
     def _guarded(self, what: str, name: str, work: Callable[[], None]) -> None:
         """Take one thing; one that cannot be kept is left, and the others go on."""
@@ -341,91 +360,6 @@ class _Taking:
             self.report.leave("artifacts", error.message[:200], f"{name}: {file.path}"[:200])
         except OSError as error:
             self.report.leave("artifacts", f"they cannot be read: {error.strerror}", f"{name}: {file.path}"[:200])
-
-    # The registry ----------------------------------------------------------------------------------------------------
-
-    def registered(self) -> None:
-        """Take the registered models, each in one commit of the branch."""
-        for done, model in enumerate(self.source.registered()):
-            self.progress("registered models", done, None)
-            try:
-                self._registered(model)
-            except BasculeError as error:
-                if not isinstance(error, InputError):
-                    raise
-                self.report.leave("registered models", error.message[:200], model.name[:200])
-
-    def _registered(self, model: Registered) -> None:
-        workspace = self.tracker.workspace
-        external.path_for(model.name)
-        here = workspace.history.read(self.branch, external.path_for(model.name))
-        versions = {version.number: self._entry(model, version) for version in model.versions}
-        if self.dry_run:
-            self.report.registered += here is None
-            self.report.versions += len(versions.keys() - {int(one) for one in (here or {"versions": {}})["versions"]})
-            return
-        about = {
-            "description": model.description,
-            "tags": dict(model.tags),
-            "created_at": model.created_at,
-            "updated_at": model.updated_at,
-        }
-        added, problems = external.adopt_model(
-            workspace,
-            self.branch,
-            model.name,
-            about=about,
-            versions=versions,
-            aliases=model.aliases,
-            author=self.author,
-        )
-        self.report.registered += here is None
-        self.report.versions += len(added)
-        self.report.conflicts += problems
-
-    def _entry(self, model: Registered, version: Version) -> dict[str, Any]:
-        place = self._place_of(version)
-        if not place and not self.dry_run and version.source and version.tags.get("mlflow.prompt.is_prompt") != "true":
-            why = "their files are with no run and no logged model that was taken; the versions are"
-            self.report.leave(
-                "files of versions", why, f"{model.name} version {version.number}: {version.source}"[:200]
-            )
-        stage = next((one for one in STAGES if one.lower() == version.stage.lower()), STAGES[0])
-        return {
-            "artifact": place,
-            "run_id": version.run or None,
-            "created_at": version.created_at,
-            "created_by": version.user or self.author,
-            "about": {
-                "stage": stage,
-                "updated_at": version.updated_at,
-                "source": version.source,
-                "run_id": version.run,
-                "run_link": version.run_link,
-                "description": version.description,
-                "tags": dict(version.tags),
-                "model_id": version.model,
-            },
-        }
-
-    def _place_of(self, version: Version) -> str:
-        """Return where a version's files lie here; empty when they do not."""
-        with self.tracker.workspace.catalog.read() as conn:
-            if version.model:
-                query = select(logged_models.c.artifact_uri).where(logged_models.c.id == version.model)
-                if found := conn.execute(query).scalar():
-                    return str(found)
-            if not version.run:
-                return ""
-            run = conn.execute(select(runs.c.artifact_uri).where(runs.c.id == version.run)).scalar()
-        text = version.source
-        if text.startswith("runs:/"):
-            inside = text.removeprefix("runs:/").partition("/")[2]
-        else:
-            _, found, inside = text.partition(f"/{version.run}/artifacts")
-            if not found:
-                return ""
-        return f"{run}/{confined(inside.strip('/'))}".rstrip("/") if run else ""
 
 
 def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:

@@ -1,0 +1,150 @@
+"""The process of one model: started, asked, and ended when it hangs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.pickled.packing import PackedFiles, unpack_into
+from bascule.serving.pickled.worker import receive, send
+
+WORKER = Path(__file__).with_name("worker.py")
+PYTHON = "BASCULE_WORKER_PYTHON"
+START_S, ANSWER_S = 90.0, 60.0
+# All that it learns of this process' environment: nothing that opens a door.
+ENVIRONMENT = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONPATH", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+)
+
+
+class Ended(RuntimeError):
+    """The process is gone, or was ended because it did not answer."""
+
+
+class ModelProcess:
+    """A process with a model in it. It answers one question at a time.
+
+    Attributes:
+        told: what the model says of itself: `names`, `width`, `classes`, `outputs`.
+
+    Raises:
+        InputError: it cannot be loaded there; the text has the process' own words.
+        EnvironmentProblem: no process could be started.
+    """
+
+    def __init__(self, packed: PackedFiles, name: str) -> None:
+        self.name = name
+        self._folder = Path(tempfile.mkdtemp(prefix="bascule-model-"))  # 0700
+        try:
+            unpack_into(packed, self._folder / "model")
+            self._channel, self._process = _started(self._folder)
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise EnvironmentProblem(f"No process could be started for {name}: {error}.") from error
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        asked = {"folder": str(self._folder / "model"), "recipe": msgspec.to_builtins(packed.recipe)}
+        try:
+            self.told: Mapping[str, Any] = self._ask(asked, b"", START_S)[0]
+        except RuntimeError as error:
+            self.close()
+            raise InputError(
+                f"{name} cannot be loaded by {_python()}: {error}.",
+                hint=f"Let {PYTHON} name a Python that has what the model needs.",
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the model's numbers as float64 [rows, outputs].
+
+        Raises:
+            Ended: it ended, or did not answer within a minute.
+            RuntimeError: the model failed; the text has its words.
+        """
+        rows = np.ascontiguousarray(matrix, dtype="<f8")
+        told, data = self._ask({"shape": list(rows.shape)}, rows.tobytes(), ANSWER_S)
+        shape = told.get("shape")
+        if not isinstance(shape, list) or len(shape) != 2 or shape[0] != len(rows) or len(data) != 8 * np.prod(shape):
+            raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
+        return np.frombuffer(data, dtype="<f8").reshape(shape)
+
+    def kill(self) -> None:
+        """End it at once; whoever waits for its answer is told."""
+        _kill(self._process)
+
+    def close(self) -> None:
+        """End it, and remove its files."""
+        with suppress(OSError):
+            self._channel.close()
+        _kill(self._process)
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _ask(self, message: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        self._channel.settimeout(seconds)
+        try:
+            send(self._channel, message, data)
+            told, found = receive(self._channel)
+        except TimeoutError:
+            _kill(self._process)
+            raise Ended(f"{self.name} did not answer within {seconds:g} s, and its process was ended") from None
+        except (EOFError, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+            _kill(self._process)
+            raise Ended(f"the process of {self.name} ended with code {self._process.wait()}") from None
+        if "error" in told:
+            raise RuntimeError(str(told["error"])[:2000])
+        return told, bytes(found)
+
+
+def _python() -> str:
+    return os.environ.get(PYTHON) or sys.executable
+
+
+def _started(folder: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    here, there = socket.socketpair()
+    with there:
+        try:
+            process = subprocess.Popen(
+                [_python(), str(WORKER)],
+                stdin=there.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd=folder,
+                env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+                start_new_session=True,  # all that it starts ends with it, and a Ctrl-C here is none there
+            )
+        except BaseException:
+            here.close()
+            raise
+    return here, process
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":  # pragma: no cover
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,147 @@
+"""A pickle behind the contract of a runtime, as long as somebody's consent to its bytes holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
+from bascule.history import Workspace
+from bascule.registry import seals
+from bascule.serving.pickled.packing import PackedFiles, read_files
+from bascule.serving.pickled.process import Ended, ModelProcess
+from bascule.training import ModelBundle
+
+PAUSE_S = 5.0
+
+
+def consented(ws: Workspace, subject: str, digest: str) -> bool:
+    """Tell whether a consent that holds is recorded for exactly these bytes of a version."""
+    return any(one.digest == digest for one in seals.seals(ws, "trust", subject))
+
+
+class PickledRuntime:
+    """A model in a process of its own, which is started again when it ended.
+
+    Attributes:
+        subject: the version as the records name it: `models/clf@3`.
+        digest: of its files.
+        allowed: whether consent holds. It is set false when it was taken back: the process ends, and nothing answers.
+
+    Raises:
+        InputError: the bundle is none, or cannot be loaded.
+    """
+
+    apart = True  # it waits for another process: never where requests come in
+
+    def __init__(self, bundle: ModelBundle, subject: str) -> None:
+        packed = read_files(bundle.model)
+        self.subject, self.digest = subject, packed.digest
+        self._packed, self._width = packed, _outputs(bundle)
+        self._single = bundle.signature.output.task != "multiclass"
+        self._lock = threading.Lock()
+        self._held: list[ModelProcess] = []
+        self._not_before = 0.0
+        self._allowed = True
+        weakref.finalize(self, _close, self._held)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether consent holds."""
+        return self._allowed
+
+    @allowed.setter
+    def allowed(self, holds: bool) -> None:
+        self._allowed = holds
+        if not holds:
+            for one in list(self._held):
+                one.kill()  # also while somebody waits for it
+            with self._lock:
+                _close(self._held)
+
+    def start(self) -> None:
+        """Load it now, so that what is wrong is told now."""
+        with self._lock:
+            self._running()
+
+    def predict_one(self, row: Sequence[float]) -> Sequence[float]:
+        """Return the outputs for one row."""
+        found: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=np.float64))[0]).tolist()
+        return found
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the outputs for many rows.
+
+        Raises:
+            EnvironmentProblem: consent was taken back, or the process cannot be started.
+            RuntimeError: the model failed.
+        """
+        with self._lock:
+            process = self._running()
+            try:
+                found = process.predict(matrix)
+            except Ended:
+                _close(self._held)
+                raise
+        if found.shape[1] != self._width:
+            raise RuntimeError(f"it answered {found.shape[1]} numbers a row; its signature says {self._width}")
+        return found[:, 0] if self._single else found
+
+    def _running(self) -> ModelProcess:
+        if not self._allowed:
+            raise EnvironmentProblem(
+                f"The consent to load the pickles of {self.subject} was taken back.",
+                hint="`bascule model trust` gives it again; `bascule rollback` goes back to the version before.",
+            )
+        if self._held and self._held[0].alive:
+            return self._held[0]
+        _close(self._held)
+        if time.monotonic() < self._not_before:
+            raise EnvironmentProblem(f"The process of {self.subject} could not be started; it is tried again soon.")
+        try:
+            self._held.append(ModelProcess(self._packed, self.subject))
+        except BasculeError:
+            self._not_before = time.monotonic() + PAUSE_S
+            raise
+        return self._held[0]
+
+
+def pickled_runtime(ws: Workspace, subject: str, bundle: ModelBundle) -> PickledRuntime:
+    """Return the runtime of a bundle of pickles, with its process running.
+
+    Raises:
+        InputError: nobody consented to exactly these bytes, or they cannot be loaded.
+    """
+    made = PickledRuntime(bundle, subject)
+    if not consented(ws, subject, made.digest):
+        name = subject.partition("/")[2]
+        raise InputError(
+            f"{name} runs code when it is loaded, and no consent to these bytes holds.",
+            hint=f'See `bascule model scan {name}`, then: bascule model trust {name} --reason "why"',
+        )
+    made.start()
+    return made
+
+
+def described(packed: PackedFiles, name: str) -> dict[str, Any]:
+    """Load the files once in a process, and return what the model says of itself."""
+    process = ModelProcess(packed, name)
+    try:
+        return dict(process.told)
+    finally:
+        process.close()
+
+
+def _outputs(bundle: ModelBundle) -> int:
+    output = bundle.signature.output
+    return len(output.classes) if output.task == "multiclass" else 1
+
+
+def _close(held: list[ModelProcess]) -> None:
+    while held:
+        held.pop().close()

@@ -1,0 +1,211 @@
+"""The process that loads a pickle and predicts with it: `python worker.py`, run as a file by any Python.
+
+It is alone: it imports nothing of Bascule, so that the interpreter may be one that has what the model needs and nothing
+else. Messages come and go over the socket that is its standard input: eight bytes with the length of a JSON text, the
+text, and as many bytes as its `bytes` says. What the model prints goes to the standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import Any
+
+MOST_TEXT = 1 << 24
+LENGTH = struct.Struct("<q")
+
+
+def main() -> None:
+    """Load what the first message names, say what it is, and answer the rows of every further one."""
+    sys.path.pop(0)  # this file's folder: its modules must not hide others
+    channel = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    asked, _ = receive(channel)
+    try:
+        model = _load(asked)
+        send(channel, _told(model, asked))
+    except BaseException as error:  # foreign code may raise whatever it likes, also SystemExit
+        send(channel, {"error": _text(error)})
+        return
+    while True:
+        try:
+            message, data = receive(channel)
+        except EOFError:
+            return
+        try:
+            found = model(_matrix(message, data))
+            send(channel, {"shape": list(found.shape)}, found.tobytes())
+        except BaseException as error:
+            send(channel, {"error": _text(error)})
+
+
+def send(channel: socket.socket, message: dict[str, Any], data: bytes = b"") -> None:
+    """Write a message and the bytes that belong to it."""
+    text = json.dumps({**message, "bytes": len(data)}).encode()
+    channel.sendall(LENGTH.pack(len(text)) + text)
+    if data:
+        channel.sendall(data)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], bytearray]:
+    """Read a message and its bytes; EOFError when the other end is gone."""
+    (length,) = LENGTH.unpack(_read(channel, LENGTH.size))
+    if not 0 < length <= MOST_TEXT:
+        raise EOFError
+    message = json.loads(_read(channel, length))
+    return message, _read(channel, message["bytes"])
+
+
+def _read(channel: socket.socket, count: int) -> bytearray:
+    data = bytearray(count)
+    rest = memoryview(data)
+    while rest:
+        got = channel.recv_into(rest)
+        if not got:
+            raise EOFError
+        rest = rest[got:]
+    return data
+
+
+def _end_with(parent: int) -> None:
+    """End when whoever started this does: a model that never comes back would not notice that nobody listens."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:2000]}"
+
+
+def _matrix(message: dict[str, Any], data: bytearray) -> Any:
+    import numpy as np
+
+    return np.frombuffer(data, dtype="<f8").reshape(message["shape"])
+
+
+class _Object:
+    """An estimator, or anything that has `predict`: classes' probabilities where it tells them, else its numbers."""
+
+    def __init__(self, held: Any) -> None:
+        if not callable(getattr(held, "predict", None)):
+            raise TypeError(f"the pickle holds a {type(held).__name__}, which has no predict")
+        names = getattr(held, "feature_names_in_", None)
+        if names is None and callable(getattr(held, "feature_name", None)):
+            names = held.feature_name()  # a Booster of LightGBM
+        self.names = None if names is None else [str(one) for one in names]
+        self.framed = getattr(held, "feature_names_in_", None) is not None
+        self.width = int(getattr(held, "n_features_in_", 0) or len(self.names or ()))
+        classes = getattr(held, "classes_", None)
+        shares = callable(getattr(held, "predict_proba", None)) and getattr(classes, "ndim", 1) == 1
+        self.classes = [str(one) for one in classes] if classes is not None and shares else None
+        self.held = held
+
+    def __call__(self, matrix: Any) -> Any:
+        rows = _frame(matrix, self.names) if self.framed else matrix
+        if self.classes is None:
+            return _numbers(self.held.predict(rows))
+        found = _numbers(self.held.predict_proba(rows))
+        return found[:, 1:] if len(self.classes) == 2 else found
+
+
+class _Function:
+    """MLflow's Python function of a folder."""
+
+    names, classes, width = None, None, 0
+
+    def __init__(self, folder: str, columns: list[tuple[str, str]] | None) -> None:
+        try:
+            import mlflow.pyfunc
+        except ImportError:
+            raise ImportError(
+                f"this model is loaded by MLflow, which {sys.executable} does not have; let BASCULE_WORKER_PYTHON "
+                "name a Python that has it"
+            ) from None
+        self.held = mlflow.pyfunc.load_model(folder)
+        self.columns = columns
+
+    def __call__(self, matrix: Any) -> Any:
+        if not self.columns:
+            return _numbers(self.held.predict(matrix))
+        rows = _frame(matrix, [name for name, _ in self.columns])
+        for name, kind in self.columns:
+            column = rows[name]
+            to = {"long": "int64", "integer": "int32", "float": "float32", "boolean": "bool"}.get(kind)
+            # A missing whole number stays what it is: MLflow says then that its schema has none.
+            if to is not None and (to == "float32" or not column.isna().any()):
+                rows[name] = column.astype(to)
+        return _numbers(self.held.predict(rows))
+
+
+def _frame(matrix: Any, names: Any) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(matrix, columns=names)
+
+
+def _numbers(said: Any) -> Any:
+    """Return an answer as float64 [rows, outputs]."""
+    import numpy as np
+
+    found = np.asarray(said)
+    if found.dtype.kind not in "biuf":
+        try:
+            found = found.astype("<f8")
+        except (TypeError, ValueError):
+            raise TypeError("the model answers other things than numbers: " + str(found.ravel()[:1])[:100]) from None
+    found = np.ascontiguousarray(found, dtype="<f8")
+    return found.reshape(len(found), -1)
+
+
+def _load(asked: dict[str, Any]) -> Any:
+    folder, recipe = asked["folder"], asked["recipe"]
+    if recipe["code"]:
+        sys.path.insert(0, os.path.join(folder, recipe["code"]))
+    if recipe["how"] == "function":
+        return _Function(folder, recipe["columns"])
+    return _Object(_unpickled(os.path.join(folder, recipe["path"])))
+
+
+def _unpickled(path: str) -> Any:
+    with open(path, "rb") as source:
+        start = source.read(2)
+    if path.endswith(".skops") or start == b"PK":
+        from skops import io as skops
+
+        return skops.load(path, trusted=skops.get_untrusted_types(file=path))
+    if path.endswith(".joblib") or start[:1] != b"\x80":
+        try:
+            import joblib  # what is compressed, and arrays beside the pickle
+        except ImportError:
+            pass
+        else:
+            return joblib.load(path)
+    import pickle  # cloudpickle's files are such too, when cloudpickle is there
+
+    with open(path, "rb") as source:
+        return pickle.load(source)
+
+
+def _told(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    """Say what it reads and gives; a row of zeros shows how many numbers."""
+    import numpy as np
+
+    columns = asked["recipe"]["columns"]
+    width = len(model.names or ()) or model.width or len(columns or ())
+    if not width:
+        raise ValueError("nothing says how many inputs the model reads; log it with a signature")
+    found = model(np.zeros((1, width)))
+    return {"names": model.names, "width": width, "classes": model.classes, "outputs": int(found.shape[1])}
+
+
+if __name__ == "__main__":
+    main()
