@@ -35,7 +35,7 @@ def runtime_of(folder: Path) -> Any:
     workspace = Workspace.open(folder)
     model = DataPlane(workspace, "main").open("main").deployments["delays"].first
     workspace.close()
-    return model._runtime
+    return model.runtime
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_version_that_a_client_registered(trained: Path, bascule: Bascule) -> 
     assert said["source"].startswith("made-up rows")
     assert [one["engine"]["name"] for one in said["chosen"]["stages"]] == ["compiled"]
     model = DataPlane(workspace, "main").open("main").deployments["clf"].first
-    assert isinstance(model._runtime, Staged)
+    assert isinstance(model.runtime, Staged)
     row = models.ROWS[:1]
     assert model.predict(row).tolist() == bundle.predictor.predict(row).tolist()
     workspace.close()

@@ -169,8 +169,9 @@ def _message(changes: Sequence[TableChange]) -> str:
 def _told(change: TableChange) -> str:
     name, rows = change.identifier.local, ""
     summary = next(iter(_summaries(change)), None)
-    if summary is not None and summary.get("added-records"):
-        rows = f" ({counted(summary['added-records'], 'row')})"
+    added = str(summary.get("added-records", "")) if summary is not None else ""
+    if added.isascii() and added.isdigit():  # what an engine says of itself
+        rows = f" ({counted(int(added), 'row')})"
     if change.creates:
         return f"Create table {name}{rows}"
     if summary is not None:
