@@ -17,6 +17,7 @@ from bascule.tracking import resume
 from bascule.tracking.reading import read_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_what_runs_said_before_is_there(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder = tmp_path / "project" / ".bascule"

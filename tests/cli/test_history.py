@@ -19,6 +19,7 @@ def project(folder: Path) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_branch_switch_log_and_status(project: Workspace, bascule: Bascule) -> None:
     assert bascule("switch", "-c", "dev").code == 0
     project.history.commit("dev", {"monitors/delays": {"kind": "monitor", "by": "hour"}}, message="By the hour")

@@ -15,6 +15,7 @@ from bascule.history import Workspace
 SCRIPT = "import sys; print('hello'); print('careful', file=sys.stderr); sys.exit(4)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_output_of_a_script_and_its_exit_code_are_its_own(
     folder: Path, start: Callable[..., subprocess.Popen[str]], bascule: Callable[..., Said], as_json: bool

@@ -74,6 +74,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
 def test_half_a_year_refuses_a_broken_month(
     flights_year: duckdb.DuckDBPyConnection, half_year: dict[str, Contract], case: str

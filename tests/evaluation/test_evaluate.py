@@ -49,6 +49,7 @@ def gate(report: EvaluationReport, name: str) -> GateResult:
     return next(one for one in report.gates if one.name == name)
 
 
+@pytest.mark.slow
 def test_a_good_model_passes_every_gate(make_case: Make) -> None:
     case = make_case("binary")
     report = evaluate(case.bundle, case.test, gates=STRICT, time="asked", model="m", training_set="t")
@@ -75,6 +76,7 @@ def test_a_good_model_passes_every_gate(make_case: Make) -> None:
     assert evaluate(case.bundle, case.test, gates=STRICT, time="asked", model="m", training_set="t") == report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_a_model_trained_on_shuffled_labels_is_refused(make_case: Make, task: str) -> None:
     shuffled, good = make_case(task, shuffled=True), make_case(task)

@@ -71,6 +71,7 @@ def test_settled_outcomes_are_honest(connection: duckdb.DuckDBPyConnection) -> N
     assert found == LeakReport((), ())
 
 
+@pytest.mark.slow
 def test_unsettled_outcomes_are_proven_with_evidence(connection: duckdb.DuckDBPyConnection) -> None:
     sql = "select user_id, asked_at as known, outcome, amount from loans"
     found = report(connection, sql, event_time="known")

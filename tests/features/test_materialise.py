@@ -261,6 +261,7 @@ def test_a_second_run_writes_nothing(connection: Any, feature_set: FeatureSet, t
     assert contents(store) == before
 
 
+@pytest.mark.slow
 def test_new_rows_are_appended_and_late_ones_rewrite_their_key(
     connection: Any, feature_set: FeatureSet, tmp_path: Path
 ) -> None:

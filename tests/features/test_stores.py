@@ -88,6 +88,7 @@ def asked(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, store:
     assert found == [[row[name] for name in feature_set.features] for row in expected]
 
 
+@pytest.mark.slow
 def test_late_corrected_and_lost_rows_arrive_on_every_backend(
     connection: duckdb.DuckDBPyConnection, location: str
 ) -> None:

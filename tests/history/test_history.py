@@ -15,6 +15,7 @@ def table(rows: int) -> dict[str, object]:
     return {"kind": "table", "rows": rows}
 
 
+@pytest.mark.slow
 def test_a_commit_is_seen_on_its_branch_only(workspace: Workspace) -> None:
     h = workspace.history
     h.commit("main", {"tables/a": table(1)}, message="one")
@@ -161,6 +162,7 @@ def test_expectations_are_a_compare_and_swap(workspace: Workspace) -> None:
     assert h.read("main", "tables/a") == table(2)
 
 
+@pytest.mark.slow
 def test_no_acknowledged_commit_is_lost_among_writers(workspace: Workspace) -> None:
     def write(writer: int) -> None:
         history = History(workspace.catalog)

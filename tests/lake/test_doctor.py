@@ -42,6 +42,7 @@ def test_a_missing_file_is_found(filled: Lake, pattern: str) -> None:
     assert all(p.table == "people" for p in problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pattern", ["data/*.parquet", "metadata/*.metadata.json", "metadata/snap-*.avro", "metadata/*-m0.avro"]
 )

@@ -86,6 +86,7 @@ def test_records_are_tables_with_times(session: Session, lake: Lake) -> None:
         assert fresh.arrow("select name from records.runs")["name"].to_pylist() == ["r"]
 
 
+@pytest.mark.slow
 @everywhere
 def test_record_tables_and_what_has_not_been_moved_yet(session: Session, lake: Lake) -> None:
     schema = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])

@@ -157,6 +157,7 @@ def test_a_lock_whose_connection_was_lost_is_no_lock(team: tuple[Workspace, Work
         )
 
 
+@pytest.mark.slow
 def test_a_session_reads_the_lake_and_nothing_else_in_the_bucket(
     team: tuple[Workspace, Workspace], tmp_path: Path
 ) -> None:

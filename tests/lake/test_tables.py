@@ -53,6 +53,7 @@ def test_every_kind_of_rows_is_taken(lake: Lake) -> None:
         lake.append("people", [1, 2])
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_relation_that_fails_on_the_way_leaves_nothing(lake: Lake) -> None:
     lake.append("people", people("ann"))
@@ -118,6 +119,7 @@ def test_overwrite_puts_new_rows_in_the_place_of_the_old(lake: Lake) -> None:
     assert state(lake, "people")["rows"] == 2
 
 
+@pytest.mark.slow
 @everywhere
 def test_overwrite_does_not_win_over_somebody_else(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.append("people", people("ann"))
@@ -152,6 +154,7 @@ def test_a_table_that_two_make_at_once_is_made_by_one(lake: Lake, monkeypatch: p
     assert not check(lake.workspace).orphans
 
 
+@pytest.mark.slow
 @everywhere
 def test_delete_rewrites_only_files_that_hold_such_rows(lake: Lake) -> None:
     for start in (0, 10, 20):

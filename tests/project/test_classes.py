@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bascule.history import Workspace
 from tests.project.parcels import PROJECT, write
 
@@ -14,6 +16,7 @@ LABEL = "case when minutes_late > 40 then 'very' when minutes_late > 15 then 'la
 SETTINGS = PROJECT.replace('"minutes_late > 15"', f'"{LABEL}"').replace('name = "delays"', 'name = "classes"')
 
 
+@pytest.mark.slow
 def test_a_model_of_several_classes_is_watched_and_shipped_as_such(trained: Path, bascule: Bascule) -> None:
     write(trained / "bascule.toml", SETTINGS)
     assert bascule("run").code == 0

@@ -36,6 +36,7 @@ def second(folder: Path) -> None:
         register(ws, "main", "delays", **told, training_set=one.training_set, evaluation={"passed": True, "gates": []})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "line", "words", "hint"),
     [
@@ -66,6 +67,7 @@ def test_what_a_strategy_lacks_is_told_with_file_and_line(
     assert hint in said.err
 
 
+@pytest.mark.slow
 def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)
@@ -91,6 +93,7 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     assert (rollout["plan"]["goal"], rollout["steps"]) == ({"measure": "outcome", "better": "lower"}, [40, 100])
 
 
+@pytest.mark.slow
 def test_traffic_by_hand_and_power(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)
@@ -148,6 +151,7 @@ def test_an_environment_asks_for_approvals_over_every_way(
         assert ws.history.get("main", "deployments/delays")["traffic"] == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_a_branch_is_tried_before_it_merges(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)

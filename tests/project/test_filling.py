@@ -40,6 +40,7 @@ def scored(place: Place, name: str = "trips_scored") -> pa.Table:
     return BranchTable(place, name).read().read_all().sort_by("id")
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_scored(place: Place) -> None:
     trips = BranchTable(place, "trips")
     assert score_new(place, "trips", "deployments/delays").change.rows == 100

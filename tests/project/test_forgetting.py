@@ -35,6 +35,7 @@ def count(bascule: Bascule, ref: str = "main") -> int:
     return int(said.json()[0]["n"])
 
 
+@pytest.mark.slow
 def test_a_subject_leaves_every_place(trained: Path, bascule: Bascule) -> None:
     assert bascule("tag", "before").code == 0
     assert (count(bascule), left(trained)) == (1, {"training sets": 1})
@@ -52,6 +53,7 @@ def test_a_subject_leaves_every_place(trained: Path, bascule: Bascule) -> None:
     assert bascule("doctor", "--deep").code == 0
 
 
+@pytest.mark.slow
 def test_models_are_named_although_the_first_attempt_was_killed(
     trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_one_row_for_each_row_in_order(heard: Path, bascule: Bascule) -> None:
     assert bascule("doctor").code == 0
 
 
+@pytest.mark.slow
 def test_what_was_known_then(heard: Path) -> None:
     rows = asked(("north", NOON), ("north", NOON - timedelta(days=2)))
     now = api.get_training_set(rows, ["skies"])
@@ -92,6 +93,7 @@ def test_what_was_known_then(heard: Path) -> None:
     assert later.to_arrow() == now.to_arrow()
 
 
+@pytest.mark.slow
 def test_tables_are_read_as_they_were(heard: Path, bascule: Bascule) -> None:
     query = "select depot, ordered_at from orders order by order_id"
     before = api.get_training_set(query, ["house"], name="before", prediction_time="ordered_at")
@@ -104,6 +106,7 @@ def test_tables_are_read_as_they_were(heard: Path, bascule: Bascule) -> None:
     assert at.made.id == before.made.id
 
 
+@pytest.mark.slow
 def test_labels_and_splits(heard: Path) -> None:
     query = "select order_id, depot, ordered_at, minutes_late from orders where hash(order_id) % 3 = 0"
     given: dict[str, Any] = {"prediction_time": "ordered_at", "label": "minutes_late > 15", "features": ["house"]}
@@ -153,6 +156,7 @@ def test_the_forgotten_leave_a_set_too(heard: Path, bascule: Bascule) -> None:
     assert "o000-07" not in left.to_arrow().column("order_id").to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [

@@ -102,6 +102,7 @@ def test_after_ctrl_c_the_next_run_continues(held: Path, start: Callable[..., An
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_query(trained: Path, bascule: Bascule) -> None:
     """DuckDB says so in its own way, in the middle of its work."""
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))

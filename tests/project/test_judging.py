@@ -61,6 +61,7 @@ def test_a_lost_column_names_everyone_who_reads_it(served: Path, bascule: Bascul
     assert detail["breaking"][0]["column"] == "rain"
 
 
+@pytest.mark.slow
 def test_a_renamed_column_breaks_too(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "columns", "depots", "--rename", "opened=since", "--branch", "dev").code == 0
     said = bascule("merge", "dev", "main")

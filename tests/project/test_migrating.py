@@ -381,6 +381,7 @@ def test_a_whole_project_goes_on_where_it_is(trained: Path, database: str, s3: s
     commands.close()
 
 
+@pytest.mark.slow
 def test_without_a_target_the_command_says_what_to_write(parcels: Path, bascule: Bascule) -> None:
     said = bascule("migrate")
     assert (said.code, "--to-catalog" in said.err) == (2, True)

@@ -165,6 +165,7 @@ def vouching_version(ws: Workspace, name: str) -> Any:
     return find_version(ws, "main", name)
 
 
+@pytest.mark.slow
 def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_changes(
     outside: Callable[..., str], ws: Workspace, bascule: Bascule
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_choice_is_served_and_taken_back(trained: Path, bascule: Bascule) -> N
     assert "nothing to undo" in again.err
 
 
+@pytest.mark.slow
 def test_what_answers_otherwise_cannot_be_chosen(trained: Path, refused: Callable[..., Said], bascule: Bascule) -> None:
     pytest.importorskip("onnx")
     words = ("onnx-float32 cannot answer for delays@1", "--keep")

@@ -105,6 +105,7 @@ def moonlit(workspace: Workspace, tmp_path: Path) -> str:
     return widened
 
 
+@pytest.mark.slow
 def test_a_revert_to_a_state_that_never_was_is_checked(workspace: Workspace, tmp_path: Path) -> None:
     widened = moonlit(workspace, tmp_path)
     history = workspace.history

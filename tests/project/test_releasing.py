@@ -45,6 +45,7 @@ def rows(bascule: Bascule) -> int:
     return bascule("sql", "select count(*) as n from orders", "--json").json()[0]["n"]
 
 
+@pytest.mark.slow
 def test_a_release_takes_data_model_and_deployments_back_together(later: Path, bascule: Bascule) -> None:
     before = rows(bascule)
     said = bascule("rollback", "v1", "-m", "wrong fares")
@@ -79,6 +80,7 @@ def test_a_release_takes_data_model_and_deployments_back_together(later: Path, b
     assert rows(bascule) == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_back_to_is_refused(later: Path, bascule: Bascule) -> None:
     said = bascule("rollback", "v2", "--json")
     assert said.code == 2
@@ -97,6 +99,7 @@ def test_what_cannot_be_gone_back_to_is_refused(later: Path, bascule: Bascule) -
         assert ws.history.resolve("main").id == before
 
 
+@pytest.mark.slow
 def test_a_revert_says_that_no_checks_were_run(later: Path, bascule: Bascule) -> None:
     head = bascule("log", "--json").json()[0]["id"]
     assert "no checks were run" in bascule("revert", head).out

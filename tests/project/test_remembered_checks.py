@@ -147,6 +147,7 @@ def test_files_that_deletes_touch_are_no_parts(held: Workspace) -> None:
     assert checked(held).rows == 1008
 
 
+@pytest.mark.slow
 def test_forgetting_lets_go_of_states(held: Workspace) -> None:
     checked(held)
     assert states(held) > 0

@@ -102,6 +102,7 @@ def test_a_function_has_its_time_and_no_more(
     assert publish(local_workspace, "left", "main", required=require("few.sql")).commit != head
 
 
+@pytest.mark.slow
 def test_a_function_sees_the_state_from_its_process(
     local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_branch_that_is_not_protected_is_not_held(
         publish(local_workspace, "left", "right", required=require("few.sql"))
 
 
+@pytest.mark.slow
 def test_a_function_sees_what_would_land_beside_what_is_there(
     local_workspace: Workspace, orders: Lake, require: Callable[..., Required]
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_batch_and_a_revert_are_held_too(
     assert revert(local_workspace, removed.id, "main", required=required, force="a drill").meta["forced"] == "a drill"
 
 
+@pytest.mark.slow
 def test_files_that_are_added_are_held_too(tmp_path: Path) -> None:
     Workspace.create(tmp_path).close()
     (tmp_path / "bascule.toml").write_text('[project]\nname = "p"\n[merge]\nchecks = ["own:few"]\n', encoding="utf-8")
@@ -181,6 +184,7 @@ def few(state):
         assert project.files("photos").remove("a")[1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

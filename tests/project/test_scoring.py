@@ -64,6 +64,7 @@ def test_again_replaces_and_a_condition_chooses(place: Place) -> None:
     assert read(place, "trips_scored")["id"].to_pylist() == list(range(20))
 
 
+@pytest.mark.slow
 def test_of_an_older_state(place: Place) -> None:
     before = place.workspace.history.resolve("main").id
     BranchTable(place, "trips").delete("id >= 5")
@@ -113,6 +114,7 @@ def test_the_command(trained: Path, bascule: Bascule) -> None:
     assert bascule("predict", "delays", "--into", "x").code == 2
 
 
+@pytest.mark.slow
 def test_a_table_is_answered_as_its_rows_are(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     one = bascule("predict", "delays", "--example", "--json").json()

@@ -214,6 +214,7 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     assert left == [{"keys": '{"depot":"east"}'}]
 
 
+@pytest.mark.slow
 def test_interval_full_and_mistakes(serving: Path, bascule: Bascule) -> None:
     again = bascule("features", "materialise", "arrivals", "--json").json()
     assert {view["view"]: view["written"] for view in again["views"]} == {"house": 0, "weather": 0}

@@ -71,6 +71,7 @@ def test_rows_under_hold_are_forgotten_only_with_a_reason(trained: Path, bascule
     assert bascule("hold", "list", "--all", "--json").json()[0]["reason"] == "case 7"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

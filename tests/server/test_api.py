@@ -39,6 +39,7 @@ def reading_paths() -> list[str]:
     return [re.sub(r"{(\w+)(:path)?}", lambda part: PARTS.get(part[1], "main"), path) for path in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", reading_paths())
 def test_an_unknown_query_name_is_refused(path: str, client: TestClient) -> None:
     answer = client.get(path, params={"nonsense": "1"})
@@ -46,6 +47,7 @@ def test_an_unknown_query_name_is_refused(path: str, client: TestClient) -> None
     assert answer.json()["error"] == "There is no query parameter 'nonsense' here."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", reading_paths())
 def test_an_unknown_state_is_never_an_empty_answer(path: str, client: TestClient) -> None:
     for name in ("ref", "branch"):
@@ -301,6 +303,7 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert "run_x" not in text
 
 
+@pytest.mark.slow
 def test_ground_truth_is_taken_once(copy: Filled, serve: Serve) -> None:
     client = serve(copy.ws)
     (last,) = client.get(f"{BASE}/predictions", params={"limit": 1}).json()

@@ -40,6 +40,7 @@ assert "duckdb" in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_tracking_and_an_idle_scheduler_load_no_engine(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STARTED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from tests.server.filled import Filled
 BRANCHES = "/api/bascule/v1/branches"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1:7400", "localhost", "LOCALHOST:7400", "[::1]:7400", "[::1]"])
 def test_its_own_names_are_answered(client: TestClient, host: str) -> None:
     assert client.get("/health", headers={"host": host}).status_code == 200
@@ -126,6 +127,7 @@ def test_an_exception_shows_no_traceback(local_workspace: Workspace, caplog: pyt
     assert served.get("/told").json() == {"error": "This is refused.", "kind": "BasculeError", "hint": "Do that."}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["../app.py", "..%2fapp.py", "%2e%2e/%2e%2e/errors.py", "/etc/passwd", "vendor/../../app.py", "a%00b"]
 )

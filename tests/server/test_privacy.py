@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from sqlalchemy import select
 
 from bascule.catalog.schema import audit as audit_table
@@ -19,6 +20,7 @@ from tests.server.conftest import Serve
 URL = "/api/bascule/v1"
 
 
+@pytest.mark.slow
 def test_the_same_ledger_pays(local_workspace: Workspace, serve: Serve) -> None:
     ws = local_workspace
     rows = {"town": ["a"] * 300 + ["b"] * 200, "age": list(range(500))}

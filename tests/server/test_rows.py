@@ -81,6 +81,7 @@ def test_lines_and_what_cannot_be_read_of_them(writer: TestClient, local_workspa
     assert (taken["rows"], taken["rejected"]) == (20, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -135,6 +135,7 @@ def test_stopping_interrupts_a_job_and_leaves_it_to_the_next_server(
     assert status_of(local_workspace, job) == "running"
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_is_started_again() -> None:
     child = Child("The worker", [sys.executable, "-c", SLEEP])
     child.start()

@@ -73,6 +73,7 @@ def test_it_serves_and_ends(local_workspace: Workspace) -> None:
     assert is_free("127.0.0.1", port)
 
 
+@pytest.mark.slow
 def test_two_on_one_workspace_are_refused(local_workspace: Workspace) -> None:
     settings = ServerSettings(port=free_port("127.0.0.1"), inference=False)
     with served(local_workspace, settings) as url:

@@ -267,6 +267,7 @@ def test_all_bodies_together_are_bounded(port: int) -> None:
         assert len(body_of(c)["body"]) == 90_000
 
 
+@pytest.mark.slow
 def test_slow_headers_and_slow_bodies_get_408(port: int) -> None:
     with client(port) as headers, client(port) as body:
         headers.send(b"GET / HTTP/1.1\r\nHost: lo")
@@ -278,6 +279,7 @@ def test_slow_headers_and_slow_bodies_get_408(port: int) -> None:
             assert c.ended()
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_without_a_word(port: int) -> None:
     with client(port) as quiet, client(port) as used:
         used.send(get("/a"))

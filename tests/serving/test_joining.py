@@ -150,6 +150,7 @@ def test_online_answers_equal_offline_ones(joined: Joined) -> None:
     assert ones == expected
 
 
+@pytest.mark.slow
 def test_the_features_may_be_sent_instead(joined: Joined) -> None:
     columns = population(joined)
     outputs, features, _ = joined.model.score(Rows(200, columns), 0)

@@ -129,6 +129,7 @@ class Evil:
         return (Path.touch, (Path("/tmp/bascule-was-unpickled"),))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_told_and_never_run() -> None:
     files, _ = sklearn_files()
     evil, mark = pickle.dumps(Evil()), Path("/tmp/bascule-was-unpickled")

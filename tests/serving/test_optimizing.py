@@ -124,6 +124,7 @@ def test_the_jumps_of_a_black_box_are_found_by_halving() -> None:
     assert "PowerTransformer" in other.named("compiled").reason  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_network_is_quantised_and_found_to_answer_otherwise() -> None:
     bundle = models.network()
     made = search(bundle, names=("onnx-int8",))

@@ -278,6 +278,7 @@ def test_a_graph_asks_several_models(monkeypatch: pytest.MonkeyPatch) -> None:
         outputs(after="steps:nope")
 
 
+@pytest.mark.slow
 def test_requests_of_one_turn_go_together_when_that_is_faster(
     served: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_an_address_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
         open_place(url, tmp_path)
 
 
+@pytest.mark.slow
 def test_secrets_are_in_no_message(tmp_path: Path) -> None:
     bucket = Bucket("s3://name:geheim@nowhere/p?endpoint_override=http://127.0.0.1:9&region=us-east-1")
     with pytest.raises(EnvironmentProblem) as told:
@@ -170,6 +171,7 @@ def test_a_blob_that_was_cut_short_is_put_again(remote: ObjectPath) -> None:
     assert store.get(name) == b"the whole of it"
 
 
+@pytest.mark.slow
 def test_a_killed_upload_leaves_nothing(s3: str, s3_server: str, tmp_path: Path) -> None:
     with cut(s3_server, None) as way:
         way.broken.set()  # bytes trickle

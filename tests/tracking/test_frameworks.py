@@ -464,6 +464,7 @@ print(lightgbm.train("a", rounds=3), lightgbm.train("b", rounds=4), xgboost.__ve
 """
 
 
+@pytest.mark.slow
 def test_a_framework_that_changed_degrades_with_one_word_each(
     script: Script, capfd: pytest.CaptureFixture[str]
 ) -> None:

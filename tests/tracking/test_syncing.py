@@ -116,6 +116,7 @@ def test_a_sync_that_is_killed_again_and_again_brings_all_in_once(local_workspac
     assert count(local_workspace, runs) == 1
 
 
+@pytest.mark.slow
 def test_what_is_said_and_how_far_it_goes_are_one(workspace: Workspace, tmp_path: Path) -> None:
     assert start(tmp_path / "project", EXPLICIT.format(points=10, end="run.finish()")).wait(60) == 0
     (session,) = waiting(workspace)
@@ -152,6 +153,7 @@ def test_a_journal_that_was_cut_is_brought_in_up_to_there_and_others_are_not_hel
         syncing.named([second.folder])
 
 
+@pytest.mark.slow
 def test_a_workspace_that_does_not_answer_costs_the_script_nothing(
     local_workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_tracker_that_is_killed_does_not_hurt_the_script(local_workspace: Work
     assert list(told["outputs"]) == ["end.txt"]
 
 
+@pytest.mark.slow
 def test_a_run_is_seen_while_its_script_goes_on(local_workspace: Workspace, folder: Path) -> None:
     text = EXPLICIT.format(points=5, end="sys.stdin.read()")
     process = subprocess.Popen(

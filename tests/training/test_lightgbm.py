@@ -46,6 +46,7 @@ def test_two_processes_train_the_same_model_byte_by_byte() -> None:
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_task_is_learned(made_data: Make, task: str) -> None:
     data = made_data(task, rows=1_500)

@@ -74,6 +74,7 @@ def test_the_same_rows_give_the_same_set_in_whatever_order(workspace: Workspace,
     assert {"tailnum", "dest", "label", "split"} <= set(kept.column_names)
 
 
+@pytest.mark.slow
 def test_another_definition_or_another_row_is_another_set(local_workspace: Workspace, flights: pa.Table) -> None:
     made = build_training_set(local_workspace, flights, SPEC, commit_id=COMMIT)
     others = [

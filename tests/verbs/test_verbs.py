@@ -126,6 +126,7 @@ def test_a_day_in_python(trained: Path, bascule: Bascule) -> None:
     assert project.sql("select count(*) as n from orders@dev") == [{"n": 2400}]
 
 
+@pytest.mark.slow
 def test_a_function_means_the_project_of_this_folder(trained: Path, bascule: Bascule) -> None:
     assert api.status().branch == "main"
     assert api.step("define").status == "cached"

@@ -127,6 +127,7 @@ def test_an_unknown_state_is_told_on_every_page(client: TestClient) -> None:
         assert "Did you mean &#39;main&#39;?" in answer.text, path
 
 
+@pytest.mark.slow
 def test_unknown_names_in_an_address_are_told(client: TestClient) -> None:
     page = client.get("/runs?sttaus=failed&utm=x")
     assert page.status_code == 200
@@ -439,6 +440,7 @@ def test_a_reader_sees_no_button(copy: Filled, serve: Serve) -> None:
     assert "deployer or admin" in refused.text
 
 
+@pytest.mark.slow
 def test_who_acts_is_who_is_written(copy: Filled, serve: Serve) -> None:
     _, secret = create_token(copy.ws.catalog, "cy", "deployer")
     client = serve(copy.ws, secret, require_tokens=True)

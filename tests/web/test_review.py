@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_runs_nothing(
     local_workspace: Workspace, tmp_path: Path, browser: Browser, scheme: Literal["light", "dark"]

@@ -253,6 +253,7 @@ def test_a_child_reads_and_writes_after_a_fork(tmp_path: Path) -> None:
         assert snapshot.newest(timeline(store), 1) == b"parent"
 
 
+@pytest.mark.slow
 def test_a_child_forked_in_the_middle_of_a_read_is_told(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     put(store, timeline(store), {1: b"x"})

@@ -113,6 +113,7 @@ def check(lake: Lake, before: Any, after: Any, rows: Sequence[Sequence[Row]], ke
     return diff
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_any_two_states_of_a_table(lake: Lake, case: tuple[list[str], list[str], list[list[Row]]]) -> None:
@@ -130,6 +131,7 @@ def test_any_two_states_of_a_table(lake: Lake, case: tuple[list[str], list[str],
     check(lake, base, lake.stage_overwrite(base, table(columns, new), name="t"), (both, new), key)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_a_table_in_the_place_of_another(lake: Lake, case: tuple[list[str], list[str], list[list[Row]]]) -> None:

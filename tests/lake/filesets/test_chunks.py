@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 
+import pytest
+
 from bascule.lake.filesets.chunks import LARGEST, SMALLEST, chunks
 from bascule.store import digest_of
 
@@ -21,6 +23,7 @@ def test_chunks_are_the_file() -> None:
         assert all(SMALLEST <= len(part) <= LARGEST for part in parts[:-1])
 
 
+@pytest.mark.slow
 def test_a_change_moves_no_other_cut() -> None:
     data = random.Random(3).randbytes(40_000_000)
     known = {digest_of(part) for part in cut(data)}

@@ -71,6 +71,7 @@ def test_equal_content_has_one_digest_wherever_its_bytes_are(tmp_path: Path) -> 
     assert list(diff(manifest_of(store, one), manifest_of(store, other))) == []
 
 
+@pytest.mark.slow
 def test_a_small_change_stores_a_small_part(tmp_path: Path) -> None:
     store, state = LocalStore(tmp_path), {f"d{n % 100}/f{n:06d}": b"%d" % n for n in range(60_000)}
     value = write(store, None, state)

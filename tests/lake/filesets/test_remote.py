@@ -33,6 +33,7 @@ class Counted:
         return None
 
 
+@pytest.mark.slow
 def test_the_store_is_not_asked_for_every_file(local_workspace: Workspace, folder: Path, tmp_path: Path) -> None:
     store: Any = Counted(open_store(str(tmp_path / "blobs")))
     local_workspace.__dict__["store"] = store
@@ -52,6 +53,7 @@ def test_the_store_is_not_asked_for_every_file(local_workspace: Workspace, folde
     assert sum(store.asked.values()) < 30, store.asked
 
 
+@pytest.mark.slow
 def test_a_set_lives_on_s3(s3: str, tmp_path: Path, folder: Path) -> None:
     workspace = Workspace.create(tmp_path / "project", storage=s3)
     try:

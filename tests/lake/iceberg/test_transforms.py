@@ -45,6 +45,7 @@ def column(kind: str, values: list[Any]) -> pa.Array:
     return pa.array(values, arrow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "transform"), CASES)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())

@@ -89,6 +89,7 @@ def test_a_target_cuts_the_result_into_several_files(small: Lake) -> None:
     assert len(names_in(small, state(small, "people"))) == 40
 
 
+@pytest.mark.slow
 @everywhere
 def test_columns_are_those_of_today(lake: Lake) -> None:
     lake.append("t", pa.table({"a": pa.array([1], pa.int32()), "b": ["x"], "gone": [1.5]}))

@@ -329,6 +329,7 @@ def naive_files(lake: Lake, value: dict[str, object]) -> frozenset[Path]:
     return frozenset(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_exactly_what_is_unreachable_and_old_goes(examples: int) -> None:
     CollectionModel.TestCase.settings = settings(

@@ -50,6 +50,7 @@ READ: dict[str, tuple[str, bytes, list[tuple[Any, ...]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", READ)
 def test_what_can_be_read_rightly_is(tmp_path: Path, bring: Any, rows: Rows, case: str) -> None:
     name, data, expected = READ[case]
@@ -103,6 +104,7 @@ CHANGED: dict[str, tuple[bytes, bytes, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CHANGED)
 def test_types_are_stable_from_batch_to_batch(tmp_path: Path, bring: Any, rows: Rows, case: str) -> None:
     first, second, words = CHANGED[case]

@@ -84,6 +84,7 @@ def site() -> Iterator[Site]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_file_is_fetched_once_while_its_etag_stays(
     site: Site, bring: Any, rows: Rows, local_workspace: Workspace
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_file_is_fetched_once_while_its_etag_stays(
     assert rows() == [(1, "new")]
 
 
+@pytest.mark.slow
 def test_a_download_goes_on_where_it_stopped(site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web.time, "sleep", lambda seconds: None)
     site.cut = [50_000, 60_000]
@@ -126,6 +128,7 @@ def test_a_site_that_dies_leaves_nothing_and_the_next_time_goes_on(
     assert not list((local_workspace.temporary_folder / "spool").rglob("download*"))
 
 
+@pytest.mark.slow
 def test_another_file_under_the_name_is_fetched_anew(site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web.time, "sleep", lambda seconds: None)
     site.cut = [10_000] * web.TRIES
@@ -135,6 +138,7 @@ def test_another_file_under_the_name_is_fetched_anew(site: Site, bring: Any, mon
     assert bring(f"{site.url}/a.csv").report.rows == 1
 
 
+@pytest.mark.slow
 def test_what_a_site_refuses_is_told(site: Site, bring: Any) -> None:
     with pytest.raises(NotFound, match=r"none\.csv"):
         bring(f"{site.url}/none.csv")
@@ -150,6 +154,7 @@ def test_what_a_site_refuses_is_told(site: Site, bring: Any) -> None:
         bring("ftp://127.0.0.1/a.csv")
 
 
+@pytest.mark.slow
 def test_secrets_are_sent_to_their_host_only_and_never_written(
     site: Site, bring: Any, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +195,7 @@ def test_a_server_fetches_nothing_of_its_own_network(bring: Any, address: str) -
     assert "own network" in refused.value.message or "is not known" in refused.value.message
 
 
+@pytest.mark.slow
 def test_a_server_follows_no_way_into_its_own_network(site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     port = site.server.server_address[1]
     real = reach.public
@@ -206,6 +212,7 @@ def test_a_server_takes_web_addresses_only(bring: Any, tmp_path: Path, address: 
         bring(address, confined=True)
 
 
+@pytest.mark.slow
 def test_objects_by_pattern_are_fetched_when_they_change(
     s3: str, bring: Any, rows: Rows, local_workspace: Workspace, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_good_pull_request(pull: Path, forge: Forge, bascule: Bascule) -> None
     assert len(forge.comments) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_breaks_the_contract(pull: Path, forge: Forge, bascule: Bascule) -> None:
     add_batch(pull, wrong="<b>@nowhere</b>")
     said = bascule("ci", "run", "--output", "report")

@@ -272,6 +272,7 @@ def test_a_policy_is_carried_out_once(folder: Path) -> None:
     workspace.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "reason"), [("justify", "the contract runs"), ("retrain", "")])
 def test_other_policies(folder: Path, policy: str, reason: str) -> None:
     workspace = Workspace.open(folder)

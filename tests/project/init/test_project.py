@@ -133,6 +133,7 @@ def test_a_folder_of_json_lines(raw_flights: Path, tmp_path: Path, connection: d
     assert any("left out: name" in said for said in report.assumptions)
 
 
+@pytest.mark.slow
 def test_history_counts_only_what_was_known(tmp_path: Path, write_csv: object) -> None:
     rows = [
         (

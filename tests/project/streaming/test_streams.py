@@ -166,6 +166,7 @@ def test_csv_lines(shop: Shop) -> None:
     project.close()
 
 
+@pytest.mark.slow
 def test_sent_events_are_durable_and_come_once(shop: Shop) -> None:
     project = api.open(shop("push"))
     sent = [event(n) for n in range(100)]

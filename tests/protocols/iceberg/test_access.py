@@ -49,6 +49,7 @@ def test_an_endpoint_without_a_permission_does_not_start() -> None:
         check_endpoints([replace(ENDPOINTS[0], permission="")])
 
 
+@pytest.mark.slow
 def test_tokens_and_roles(local_workspace: Workspace) -> None:
     tokens = {role: create_token(local_workspace.catalog, role, role)[1] for role in ("reader", "writer")}
     app = create_app(local_workspace, ServerSettings(require_tokens=True))

@@ -73,6 +73,7 @@ def test_rows_in_and_out(catalog: Catalog, local_workspace: Workspace) -> None:
     assert doctor.check(local_workspace).problems == ()
 
 
+@pytest.mark.slow
 def test_columns_partitions_order_and_refs(catalog: Catalog, local_workspace: Workspace) -> None:
     table = catalog.create_table("ops.t", rows(1).schema)
     table.append(rows(1))
@@ -155,6 +156,7 @@ def test_views(catalog: Catalog) -> None:
         catalog.drop_view("ops.v")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["warehouse", "address"])
 def test_branches_and_past_states(address: str, catalog: Catalog, local_workspace: Workspace, way: str) -> None:
     catalog.create_table("ops.t", rows(1).schema).append(rows(1))

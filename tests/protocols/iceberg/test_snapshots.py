@@ -108,6 +108,7 @@ OUTSIDE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", OUTSIDE)
 @pytest.mark.parametrize("what", ["manifest list", "manifest", "data file", "statistics"])
 def test_files_outside_of_the_table_are_refused(

@@ -54,6 +54,7 @@ def test_who_and_what_for(catalog: Catalog, local_workspace: Workspace) -> None:
     assert commit.meta["engine"] == "Loader 1.0"
 
 
+@pytest.mark.slow
 def test_config_says_the_prefix_and_the_endpoints(catalog: Catalog, local_workspace: Workspace) -> None:
     local_workspace.history.create_branch("feat/x+y")
     ask = catalog.http.get

@@ -210,6 +210,7 @@ def test_an_old_database_without_the_newer_tables(local_workspace: Workspace, tm
     assert rows(local_workspace, "select value from metrics") == [{"value": float("inf")}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [(500, b"{}"), (200, b"<html>"), (404, b"{}"), (302, b"")])
 def test_a_server_that_is_none_of_mlflows(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]

@@ -90,6 +90,7 @@ print(run.id)
 """
 
 
+@pytest.mark.slow
 def test_what_a_script_says_with_nul_is_kept_legibly(workspace: Workspace) -> None:
     folder = workspace.folder.parent
     (folder / "script.py").write_text(ODD)

@@ -138,6 +138,7 @@ def test_tags_and_searches(registered: Api) -> None:
     assert registered.refusal("GET", "registered-models/search", filter="owner = 'x'")[0] == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [

@@ -89,6 +89,7 @@ def due(workspace: Workspace) -> list[Any]:
         return list(conn.execute(select(webhook_deliveries).order_by(webhook_deliveries.c.id)))
 
 
+@pytest.mark.slow
 def test_changes_of_models_are_told_once(api: Api, local_workspace: Workspace, receiver: Receiver) -> None:
     api("POST", "registered-models/create", {"name": "before"})
     made = hook(api, receiver.url)
@@ -129,6 +130,7 @@ def test_changes_of_models_are_told_once(api: Api, local_workspace: Workspace, r
         assert session.arrow("select distinct status from webhook_deliveries")["status"].to_pylist() == ["sent"]
 
 
+@pytest.mark.slow
 def test_deliveries_are_repeated_until_answered_or_given_up(
     api: Api, local_workspace: Workspace, receiver: Receiver
 ) -> None:
@@ -152,6 +154,7 @@ def test_deliveries_are_repeated_until_answered_or_given_up(
     assert [(one.status, one.tries) for one in due(local_workspace)] == [("sent", 3), ("given up", MOST_TRIES)]
 
 
+@pytest.mark.slow
 def test_a_webhooks_life(api: Api, local_workspace: Workspace, receiver: Receiver) -> None:
     made = hook(api, receiver.url, description="d")
     place = f"webhooks/{made['webhook_id']}"
@@ -180,6 +183,7 @@ def test_a_webhooks_life(api: Api, local_workspace: Workspace, receiver: Receive
     assert len(api("GET", "webhooks", max_results=1, page_token=page["next_page_token"])["webhooks"]) == 1
 
 
+@pytest.mark.slow
 def test_webhooks_reach_nothing_inside(
     api: Api, local_workspace: Workspace, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

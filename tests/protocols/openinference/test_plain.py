@@ -134,6 +134,7 @@ def test_truth_that_is_none(server: Served, path: str, change: dict[str, Any], t
     assert unmoved(server.workspace, "ground_truth").num_rows == before
 
 
+@pytest.mark.slow
 def test_truth_of_an_entity_goes_to_its_predictions_late_and_again(own: Served) -> None:
     ws = own.workspace
 

@@ -240,6 +240,7 @@ def test_names_are_quoted_in_urls(client: Any) -> None:
         client("get_model_metadata", "a bü")
 
 
+@pytest.mark.slow
 def test_many_requests_on_one_connection(server: Served) -> None:
     with http.InferenceServerClient(f"127.0.0.1:{server.port}", concurrency=4) as made:
         waiting = [made.async_infer("delays", columns(n % 2 == 0)) for n in range(40)]

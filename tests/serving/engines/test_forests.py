@@ -70,6 +70,7 @@ MODELS: dict[str, Made] = {
 SLOW = ("histograms", "pipeline")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
 def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
     bundle = MODELS[name]()

@@ -99,6 +99,7 @@ FILTERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FILTERS)
 @pytest.mark.parametrize("view", ["ACTIVE_ONLY", "ALL"])
 def test_a_filter_finds_what_a_loop_finds(filled: Any, text: str, view: str) -> None:
@@ -108,6 +109,7 @@ def test_a_filter_finds_what_a_loop_finds(filled: Any, text: str, view: str) -> 
     assert found == [one.id for one in sorted(wanted, key=lambda one: (-one.start, one.id))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [0, 4, 20_000])
 @pytest.mark.parametrize("sorted_", [0, 3000])
 def test_whoever_a_search_asks_first_its_answer_is_the_same(
