@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,7 @@ Size = Annotated[str, Meta(pattern=SIZE_PATTERN, description="A size: a number a
 Function = Annotated[str, Meta(pattern=FUNCTION_PATTERN, description="module:function, a file of the project.")]
 Expression = Annotated[str, Meta(min_length=1, description="An SQL expression over one row.")]
 Positive = Annotated[int, Meta(ge=1)]
+Metric = Literal["log_loss", "auc", "brier", "accuracy", "ece", "rmse", "mae", "r2"]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Percent = Annotated[int, Meta(ge=1, le=100, description="A share of the traffic in percent.")]
 
