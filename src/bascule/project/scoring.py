@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bascule.catalog import actor
-from bascule.delivery.adopting import adopted
+from bascule.delivery.adopting import readied
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.lake.masking import refuse_raw
@@ -20,7 +19,7 @@ from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
 from bascule.registry.external import FORMAT
-from bascule.registry.versions import served, split_name
+from bascule.registry.versions import split_name
 from bascule.serving.columns import rows_of_arrow
 from bascule.serving.loading import Loader
 from bascule.serving.log.predictions import label
@@ -142,9 +141,7 @@ def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:
     version = get_version(workspace, ref, name, which)
     artifact = version.artifact
     if version.format == FORMAT:
-        adopted(workspace, ref, version, by=actor())
-        entry = workspace.history.get(ref, f"models/{name}")["versions"][str(version.version)]
-        artifact = str(served(entry)["artifact"])
+        artifact = str(readied(workspace, ref, version)["artifact"])
     loader = Loader(workspace, partial(open_reader, workspace))
     return loader.load(name, version.version, artifact, version.runtime or None, version.graph, branch=ref)
 
