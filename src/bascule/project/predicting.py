@@ -96,7 +96,7 @@ def _typed(deployment: ServedDeployment, values: Mapping[str, Any]) -> dict[str,
         # The keys of features that are not here yet are not known either: the model tells what is missing.
         if name not in kinds and name not in fields and not deployment.first.unjoined:
             raise NotFound(f"input of {deployment.name}", name, kinds)
-    return {name: _read(name, value, kinds.get(name) or fields.get(name, TEXTS[0])) for name, value in values.items()}
+    return {name: _read(name, value, kinds.get(name) or fields.get(name) or TEXTS[0]) for name, value in values.items()}
 
 
 def _read(name: str, value: Any, kind: str) -> Any:

@@ -38,9 +38,9 @@ class _Place(NamedTuple):
 class GrowingFile:
     """The lines of a file as they are added. A last line without its end waits for it.
 
-    A file that is renamed and begun anew (rotation) is found beside its name by its inode and read to its end. A copy in
-    its place (restored, or rewritten by an editor) is read on where the file itself would be. One that was cut, or is
-    gone, is said, and the new one is read from its beginning.
+    A file that is renamed and begun anew (rotation) is found beside its name by its inode and read to its end. A copy
+    in its place (restored, or rewritten by an editor) is read on where the file itself would be. One that was cut, or
+    is gone, is said, and the new one is read from its beginning.
     """
 
     def __init__(self, events: EventType, path: Path) -> None:
@@ -160,7 +160,7 @@ def _head(file: IO[bytes], end: int) -> str:
 
 
 def _tail(file: IO[bytes], end: int) -> str:
-    """What stands just before a byte: equal heads are common (a CSV file's names), equal ends at the same byte are not."""
+    """Digest what stands before a byte: heads are often equal (names of columns), ends at one byte hardly ever."""
     file.seek(max(end - TAIL, 0))
     return blake3(file.read(min(end, TAIL))).hexdigest()[:16] if end else ""
 
