@@ -18,6 +18,7 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.project.filling import Filler, score_new
 from bascule.project.place import Place
+from bascule.project.scoring import score_table
 from bascule.project.tabling import BranchTable
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
 
@@ -59,6 +60,13 @@ def test_only_what_is_new_is_scored(place: Place) -> None:
     assert score_new(place, "trips", "deployments/delays").change.rows == 190
     with pytest.raises(InputError, match="have come to the branch"):
         score_new(place, "trips", "delays@1", where="id > 3")
+
+
+def test_a_table_of_which_a_part_was_scored_is_scored_whole(place: Place) -> None:
+    done = score_table(place, "trips", "deployments/delays", where="id < 3")
+    assert (done.change.rows, set(scored(place)["scored_from"].to_pylist())) == (3, {done.source})
+    assert score_new(place, "trips", "deployments/delays").change.rows == 100
+    assert scored(place)["id"].to_pylist() == list(range(100))
 
 
 def test_a_deployment_says_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

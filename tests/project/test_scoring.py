@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,23 @@ def test_a_table_is_answered_as_its_rows_are(trained: Path, bascule: Bascule) ->
     assert (said["table"], said["rows"], said["model"]) == ("said", 1, "delays@1")
     (row,) = bascule("sql", "select predicted_probability, scored_from from said", "--json").json()
     assert row == {"predicted_probability": one["output"]["probability"], "scored_from": said["source"]}
+
+
+def test_a_refused_query_lets_go_of_the_models_that_it_asked(place: Place) -> None:
+    held: list[weakref.ref[Exception]] = []
+
+    def ask() -> None:
+        try:
+            query(place.workspace, "select predict('delays@1', {'hour': 3, 'night': true})")
+        except InputError as error:
+            held.append(weakref.ref(error))
+
+    gc.disable()
+    try:
+        ask()
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

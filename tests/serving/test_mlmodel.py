@@ -16,6 +16,8 @@ from bascule.delivery import deploy, read_deployment
 from bascule.errors import BasculeError, CheckFailed, InputError, NotFound
 from bascule.history import Workspace
 from bascule.project.linking import broken_references
+from bascule.project.querying import query
+from bascule.project.scoring import load_at
 from bascule.registry import external
 from bascule.registry.versions import served
 from bascule.serving.loading import Loader
@@ -161,6 +163,29 @@ def test_what_cannot_be_served_is_told_and_never_run() -> None:
         with pytest.raises(BasculeError, match=words):
             bundle_of(reader(held), {})
     assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_a_version_that_a_client_registered_is_asked_at_any_state(local_workspace: Workspace) -> None:
+    files, fitted = sklearn_files()
+    for name, data in files.items():
+        Artifacts(local_workspace).put(f"0/r/artifacts/model/{name}", BytesIO(data))
+    source = "mlflow-artifacts:/0/r/artifacts/model"
+    external.create_model(local_workspace, "main", "clf", author="ana")
+    about = {"source": source, "run_id": "", "tags": {}}
+    external.create_version(local_workspace, "main", "clf", about, artifact=source, author="ana")
+    local_workspace.history.tag("v1")
+    before = local_workspace.history.resolve("main").id
+    wanted = fitted.predict_proba([[0.5, 1, 0.1]])[:, 1].tolist()
+    for ref in ("main", "v1", before):
+        assert [
+            row["p"] for row in query(local_workspace, "select predict('clf@1', {a: 0.5, b: 1, c: 0.1}) p", ref=ref)
+        ] == wanted
+        assert (
+            load_at(local_workspace, ref, "clf").score(Rows(columns={"a": [0.5], "b": [1], "c": [0.1]}, count=1), 0)[0]
+            == wanted
+        )
+    assert local_workspace.history.resolve("main").id == before  # who asks changes nothing
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
 import textwrap
 import threading
+import weakref
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +27,10 @@ from bascule.history import Workspace
 from bascule.serving.graph import GraphRunner, sources
 from bascule.serving.log import find_prediction
 from bascule.serving.runtime import warm
-from bascule.serving.workers import Program
+from bascule.serving.service import Service
+from bascule.serving.workers import Lane, Program
 from bascule.serving.workers.child import StepFailed
+from bascule.serving.workers.lane import Job
 from bascule.training import encode
 from tests.protocols.openinference.conftest import Served, serving, worker
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
@@ -249,6 +253,26 @@ def test_bytes_of_any_kind_come_over_every_way_in(server: Served) -> None:
     inputs[1].set_data_from_numpy(np.array([photo], dtype=object))
     with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
         assert client.infer("text", inputs).as_numpy("probability").tolist() == want
+
+
+def test_what_a_refusal_holds_is_let_go_with_it() -> None:
+    code = {"refusing.py": b"def no(rows):\n    raise ValueError('no')\n"}
+    lane = Lane(Program("delays", 1, bundle_bytes(), {"before": "refusing:no"}, {}, code), Service())
+    held: list[weakref.ref[InputError]] = []
+
+    def ask(job: Job) -> None:  # whose traceback leads to the job
+        try:
+            lane.ask(job)
+        except InputError as error:
+            held.append(weakref.ref(error))
+
+    gc.disable()
+    try:
+        with closing(lane):
+            ask(Job("before", 1, columns={"hour": [3]}))
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_graph_asks_several_models(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from bascule.errors import Conflict, InputError
@@ -28,26 +31,9 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
         MissingExtra: the library of its format is not installed.
     """
     path = path_of(found.model)
-    known = ws.history.get(branch, path)["versions"][str(found.version)].get("served")
-    if known:
-        return msgspec.structs.replace(found, signature=known["signature"])
-    place = found.artifact
-    if not place.startswith(SCHEME):
-        raise InputError(
-            f"The files of version {found.version} of {found.model!r} are not here.",
-            hint="Register a version of a model that was logged to this server.",
-        )
-    folder, artifacts = place.removeprefix(SCHEME).strip("/"), Artifacts(ws)
-
-    def read(path: str, most: int) -> bytes:
-        return artifacts.read(f"{folder}/{path}", most)
-
-    try:
-        packed = bundle_of(read, {"source": place})
-    except InputError as error:
-        packed = _in_a_process(ws, found, {"source": place}, error)
-    bundle, digest = unpack_model(packed), ws.store.put(packed)
-    served = {"artifact": digest, "format": bundle.format, "signature": bundle.signature.as_dict()}
+    served = readied(ws, branch, found)
+    if ws.history.get(branch, path)["versions"][str(found.version)].get("served"):
+        return msgspec.structs.replace(found, signature=served["signature"])
     for _ in range(TRIES):
         before = ws.history.digest(branch, path)
         model = ws.history.get(branch, path)
@@ -66,6 +52,36 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
             continue
         return msgspec.structs.replace(found, signature=served["signature"])
     raise busy(found.model)
+
+
+def readied(ws: Workspace, ref: str, found: ModelVersion) -> Mapping[str, Any]:
+    """Return what is served of a version that a client registered: `artifact`, `format` and `signature`.
+
+    Nothing is written to the history, so it is for any state: a branch, a tag, a commit.
+
+    Raises:
+        InputError, CheckFailed, MissingExtra: as `adopted`.
+    """
+    known = ws.history.get(ref, path_of(found.model))["versions"][str(found.version)].get("served")
+    if known:
+        return known  # type: ignore[no-any-return]
+    place = found.artifact
+    if not place.startswith(SCHEME):
+        raise InputError(
+            f"The files of version {found.version} of {found.model!r} are not here.",
+            hint="Register a version of a model that was logged to this server.",
+        )
+    folder, artifacts = place.removeprefix(SCHEME).strip("/"), Artifacts(ws)
+
+    def read(path: str, most: int) -> bytes:
+        return artifacts.read(f"{folder}/{path}", most)
+
+    try:
+        packed = bundle_of(read, {"source": place})
+    except InputError as error:
+        packed = _in_a_process(ws, found, {"source": place}, error)
+    bundle, digest = unpack_model(packed), ws.store.put(packed)
+    return {"artifact": digest, "format": bundle.format, "signature": bundle.signature.as_dict()}
 
 
 def _in_a_process(ws: Workspace, found: ModelVersion, notes: dict[str, str], why: InputError) -> bytes:

@@ -25,7 +25,7 @@ from bascule.lake.iceberg.tables import Table
 from bascule.lake.objects import PREFIX, Object
 from bascule.lake.reading import read
 from bascule.project.place import MAIN, Place
-from bascule.project.scoring import FROM, ScoredTable, Scoring, score_table
+from bascule.project.scoring import FROM, PART, ScoredTable, Scoring, score_table
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.store.locking import FileLock, Locked
 
@@ -85,7 +85,7 @@ def _filled(place: Place, scoring: Scoring, table: str, model: str) -> ScoredTab
 
 
 def _last(place: Place, scoring: Scoring) -> str | None:
-    """Return the newest state that rows of the scored table came from; None when one is unknown or lost."""
+    """Return the newest state that rows of the scored table came from; None when one is unknown, or only in part."""
     history = place.workspace.history
     described = BranchTable(place, scoring.target)
     if FROM not in described.describe().columns:
@@ -94,7 +94,7 @@ def _last(place: Place, scoring: Scoring) -> str | None:
     found: list[tuple[int, str]] = []
     for name in names:
         table, _, commit = str(name).partition("@")
-        if table != scoring.name:
+        if table != scoring.name or commit.endswith(PART):
             return None
         try:
             state = history.resolve(commit)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bascule.catalog import actor
-from bascule.delivery.adopting import adopted
+from bascule.delivery.adopting import readied
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.lake.masking import refuse_raw
@@ -20,7 +19,7 @@ from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.registry import get_version
 from bascule.registry.external import FORMAT
-from bascule.registry.versions import served, split_name
+from bascule.registry.versions import split_name
 from bascule.serving.columns import rows_of_arrow
 from bascule.serving.loading import Loader
 from bascule.serving.log.predictions import label
@@ -30,6 +29,7 @@ from bascule.training import encode
 
 BATCH = 50_000
 BY, FROM = "scored_by", "scored_from"
+PART = " (a part)"  # of a state's rows, chosen by a condition; which itself may hold what is somebody's
 DEPLOYMENTS = "deployments/"
 
 
@@ -72,7 +72,7 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
         CheckFailed: a contract of the new table fails.
         Masked: the current role reads columns of the table masked, which the new one would have as they are.
     """
-    scoring = Scoring(place, table, model, into)
+    scoring = Scoring(place, table, model, into, part=bool(where))
     change = BranchTable(place, scoring.target).fill(
         lambda: scoring.rows(scoring.source.read(where=where)), message=scoring.message
     )
@@ -87,11 +87,14 @@ class Scoring:
         source: the table at its state.
         message: of the commit.
 
+    Args:
+        part: not all of its rows are scored, which the scored ones then say.
+
     Raises:
         NotFound, InputError: as `score_table`.
     """
 
-    def __init__(self, place: Place, table: str, model: str, into: str | None) -> None:
+    def __init__(self, place: Place, table: str, model: str, into: str | None, *, part: bool = False) -> None:
         self.name, _, at = table.removeprefix("tables/").partition("@")
         self.source = BranchTable(place, self.name, at or None)
         self.target = (into or f"{self.name}_scored").removeprefix("tables/")
@@ -105,7 +108,7 @@ class Scoring:
         refuse_raw(place.workspace, commit, self.name, read, how="A scored copy")
         self._model = load_at(place.workspace, place.branch, model)
         _check(self.name, columns, self._model)
-        self._state = f"{self.name}@{commit.id[:12]}"
+        self._state = f"{self.name}@{commit.id[:12]}{PART if part else ''}"
         self._by = f"{self._model.name}@{self._model.version}"
         self.message = f"Score {self._state} by {self._by}"
 
@@ -142,9 +145,7 @@ def load_at(workspace: Workspace, ref: str, model: str) -> LoadedModel:
     version = get_version(workspace, ref, name, which)
     artifact = version.artifact
     if version.format == FORMAT:
-        adopted(workspace, ref, version, by=actor())
-        entry = workspace.history.get(ref, f"models/{name}")["versions"][str(version.version)]
-        artifact = str(served(entry)["artifact"])
+        artifact = str(readied(workspace, ref, version)["artifact"])
     loader = Loader(workspace, partial(open_reader, workspace))
     return loader.load(name, version.version, artifact, version.runtime or None, version.graph, branch=ref)
 

@@ -65,6 +65,7 @@ class AskedModels:
                 self._connection.execute(f"DROP MACRO {name}")
                 self._connection.remove_function(f"__{name}")
         self._loaded.clear()
+        self.failure = None  # its traceback leads to here and to the models: nothing else would end that circle
 
     def scores(self, models: pa.Array, rows: pa.Array) -> pa.Array:
         """Return the number that stands for each row's output."""

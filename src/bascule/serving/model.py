@@ -277,7 +277,8 @@ class LoadedModel:
         if unknown and self.unjoined:
             raise EnvironmentProblem(
                 f"The features of model {self.name!r} were not materialised here, so keys cannot be joined with them.",
-                hint="Fill the online store with: bascule run; or send the model's inputs themselves.",
+                hint="Fill the online store with: bascule run, of streams: bascule stream run; "
+                "or send the model's inputs themselves.",
             )
         if unknown:
             raise extra(sorted(unknown), self._meant(columns))

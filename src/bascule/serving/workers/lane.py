@@ -163,7 +163,11 @@ class Lane:
         """Put a job and wait for its answer, in a thread that may wait."""
         self.put(job)
         assert isinstance(job.future, Future)
-        return job.future.result()
+        try:
+            return job.future.result()
+        except Exception:
+            job.future = Future()  # or the error would hold itself: its traceback leads to the job
+            raise
 
     def close(self) -> None:
         """Let the workers finish what waits, and end them."""
@@ -290,7 +294,7 @@ class Lane:
             return self._apart(self._started(), jobs)
         except (InputError, StepFailed) as error:
             if len(jobs) == 1:
-                return child, [(jobs[0], error)]
+                return child, [(jobs[0], error.with_traceback(None))]  # it leads to here, where the job is
             return self._apart(child, jobs)
         spent = time.perf_counter_ns() - began
         for place, job in enumerate(jobs):

@@ -18,26 +18,29 @@ from bascule.features.streams.sources.source import Polled
 CHUNK = 16 << 20
 READ = 6 << 20
 HEAD = 64
+TAIL = 1024
 PAUSE = 0.05
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".log", ".csv")
 
 
 class _Place(NamedTuple):
-    """How far a file is read: which file it is, by number and by its first bytes, and up to which byte."""
+    """How far a file is read: which file it is, by number and first bytes, up to which byte, and what is before it."""
 
     inode: int
     offset: int
     head: str
+    tail: str = ""
 
     def as_offsets(self) -> dict[str, str]:
-        return {"inode": str(self.inode), "offset": str(self.offset), "head": self.head}
+        return {"inode": str(self.inode), "offset": str(self.offset), "head": self.head, "tail": self.tail}
 
 
 class GrowingFile:
     """The lines of a file as they are added. A last line without its end waits for it.
 
-    A file that is renamed and begun anew (rotation) is found beside its name by its inode and read to its end; one that
-    was cut, or is gone, is said, and the new one is read from its beginning.
+    A file that is renamed and begun anew (rotation) is found beside its name by its inode and read to its end. A copy
+    in its place (restored, or rewritten by an editor) is read on where the file itself would be. One that was cut, or
+    is gone, is said, and the new one is read from its beginning.
     """
 
     def __init__(self, events: EventType, path: Path) -> None:
@@ -74,16 +77,18 @@ class GrowingFile:
         with open(path, "rb") as file:
             lines, end = self._lines(file, place.offset, most, ended)
             size = os.fstat(file.fileno()).st_size
-            head = _head(file, end)
+            head, tail = _head(file, end), _tail(file, end)
             events = self._events(file, path, lines, place.offset)
-        now = _Place(place.inode, end, head)
+        now = _Place(place.inode, end, head, tail)
         if ended and end >= size:  # the rotated file is done; the next poll begins the new one
             now = _Place(0, 0, "")
         return Polled(events, now.as_offsets(), max(size - end, 0), tuple(notes))
 
     def _found(self, offsets: Mapping[str, str], notes: list[str]) -> tuple[Path, _Place, bool]:
         """Which file is read on from where, and whether nothing will be added to it any more."""
-        held = _Place(int(offsets["inode"]), int(offsets["offset"]), offsets["head"]) if offsets else _Place(0, 0, "")
+        held = _Place(0, 0, "")
+        if offsets:
+            held = _Place(int(offsets["inode"]), int(offsets["offset"]), offsets["head"], offsets.get("tail", ""))
         stat = self.path.stat() if self.path.exists() else None
         if held.inode and (stat is None or stat.st_ino != held.inode):
             rotated = self._rotated(held)
@@ -91,6 +96,8 @@ class GrowingFile:
                 return rotated, held, stat is not None
             if stat is None:
                 raise FileNotFoundError(self.path)
+            if _continues(self.path, held):
+                return self.path, held._replace(inode=stat.st_ino), False
             notes.append(f"{self.path.name} was replaced; what the old one had beyond byte {held.offset:,} is gone.")
             return self.path, _Place(stat.st_ino, 0, ""), False
         if stat is None:
@@ -98,7 +105,7 @@ class GrowingFile:
         if held.inode and (stat.st_size < held.offset or not _begins(self.path, held)):
             notes.append(f"{self.path.name} was cut at byte {held.offset:,} or before; it is read from its beginning.")
             return self.path, _Place(stat.st_ino, 0, ""), False
-        return self.path, _Place(stat.st_ino, held.offset, held.head), False
+        return self.path, held._replace(inode=stat.st_ino), False
 
     def _rotated(self, held: _Place) -> Path | None:
         beside = [entry for entry in os.scandir(self.path.parent) if entry.name.startswith(self.path.stem)]
@@ -150,6 +157,20 @@ def _head(file: IO[bytes], end: int) -> str:
     file.seek(0)
     first = file.read(min(end, HEAD))
     return f"{len(first)}:{blake3(first).hexdigest()[:16]}"
+
+
+def _tail(file: IO[bytes], end: int) -> str:
+    """Digest what stands before a byte: heads are often equal (names of columns), ends at one byte hardly ever."""
+    file.seek(max(end - TAIL, 0))
+    return blake3(file.read(min(end, TAIL))).hexdigest()[:16] if end else ""
+
+
+def _continues(path: Path, held: _Place) -> bool:
+    """Whether another file has what was read of the one before, at the same bytes."""
+    if not held.tail or path.stat().st_size < held.offset or not _begins(path, held):
+        return False
+    with open(path, "rb") as file:
+        return _tail(file, held.offset) == held.tail
 
 
 def _begins(path: Path, held: _Place) -> bool:
