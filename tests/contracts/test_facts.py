@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bascule.contracts import checks as c
 from bascule.contracts import facts, narrow, scanning
+from bascule.contracts.profiling import profile
 from bascule.contracts.run import run_checks
 from bascule.history import Workspace
 from bascule.lake import Lake
@@ -156,3 +159,25 @@ def test_values_of_few_kinds_are_looked_at_once_each(tmp_path: Path, monkeypatch
     assert [result.failed_rows for result in report.results] == [1666, 1666, 4990]
     grouped = [query for query in connection.asked if "GROUP BY 1" in query]
     assert len(grouped) == 1
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_nan_that_a_footer_does_not_tell_of_is_missing(tmp_path: Path, kind: pa.DataType) -> None:
+    """Arrow leaves NaN out of the ends that it writes; DuckDB then takes every value for a number."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"x": pa.array([1.0, float("nan"), 2.0, 3.0], kind)}), path)
+    found = [
+        c.Check("there", c.NotNull("x"), BOUND),
+        c.Check("some", c.NotNull("x"), BOUND, where="x > 1"),
+        c.Check("wide", c.Between("x", 0, 5), BOUND),
+        c.Check("once", c.Unique(("x",)), BOUND),
+        c.Check("most", c.Aggregate("max", "x"), c.Bound("<=", 3)),
+        c.Check("mean", c.Aggregate("mean", "x"), c.Bound("<=", 2)),
+        c.Check("kinds", c.Aggregate("distinct", "x"), c.Bound("<=", 3)),
+    ]
+    connection = duckdb.connect()
+    report = run_checks(connection, f"read_parquet('{path}')", contract_with(found))
+    failed = {result.name: result.failed_rows for result in report.results if result.status != "passed"}
+    assert failed == {"there": 1, "some": 1}
+    assert len(report.results[0].sample) == 1
+    assert profile(connection, f"read_parquet('{path}')").column("x").missing == 1

@@ -93,3 +93,15 @@ def test_what_cannot_be_hidden_is_refused(
     assert "There is no role named 'raeder'" in bascule("diff", "main~1", "main").err
     monkeypatch.delenv("BASCULE_ROLE")
     assert bascule("contract", "suggest", "people").code == 0
+
+
+def test_an_anonymous_copy_tells_a_role_nothing_of_what_it_reads_masked(
+    shop: Path, bascule: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASCULE_ROLE", "reader")
+    refused = bascule("anonymise", "people", "--quasi", "email", "--k", "2")
+    assert refused.code != 0
+    assert "email of people" in refused.err
+    made = bascule("anonymise", "people", "--quasi", "score", "--k", "2", "--json")
+    assert made.code == 0, made.err
+    assert "email" in made.json()["dropped"]

@@ -137,8 +137,7 @@ def forget(
         ),
         *(f"  {name} learned from them" for name in done.models),
         *(
-            f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: "
-            f"{WHY_KEPT.get(place.place, 'it proves what happened')}"
+            f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: {_why_kept(place.place)}"
             for place in done.kept
         ),
         *_followed(done.action),
@@ -146,6 +145,12 @@ def forget(
     if report.id:
         lines.append(f"Proof: {report.id} in the audit log.")
     answer(common, done.as_dict(), "\n".join(lines))
+
+
+def _why_kept(place: str) -> str:
+    if place.startswith("rows of "):
+        return "they are another's, or no [forget.link.*] leads there; change them, or name the link and repeat this"
+    return WHY_KEPT.get(place, "it proves what happened")
 
 
 def _verb(count: int, dry_run: bool) -> str:

@@ -20,7 +20,7 @@ WIDEST = 100
 #: The commands that go on until they are ended.
 SERVERS = ("up", "serve")
 # They show rows, and take no data into a table or a model by a plan: they see what the role of BASCULE_ROLE may see.
-SHOWING = ("diff", "profile", "contract", "table", "mock", "explain", "predict", "runs", "training-set")
+SHOWING = ("anonymise", "diff", "profile", "contract", "table", "mock", "explain", "predict", "runs", "training-set")
 
 
 class Command(NamedTuple):

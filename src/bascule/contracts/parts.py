@@ -120,13 +120,18 @@ class OfParts:
 
 
 class Whole:
-    """A relation of which no part is known to stay."""
+    """A relation of which no part is known to stay.
+
+    Attributes:
+        files: the same rows as they lie in files, whose footers may be asked.
+    """
 
     scope = ""
     ids: tuple[str, ...] = ()
 
-    def __init__(self, relation: str) -> None:
+    def __init__(self, relation: str, files: str | None = None) -> None:
         self.rest: str | None = relation
+        self.files = files or relation
 
     def rows(self, ids: Collection[str]) -> int:
         """There are no parts."""

@@ -21,7 +21,7 @@ from bascule.contracts.compile import (
 from bascule.contracts.contract import Contract
 from bascule.contracts.families import accepts, family_of
 from bascule.contracts.narrow import Asked
-from bascule.contracts.sql import check_expression, columns_of, error_text, lasting, quoted, tables_of
+from bascule.contracts.sql import check_expression, columns_of, error_text, lasting, quoted, tables_of, unforetold
 from bascule.errors import BasculeError, InputError
 
 Related = Callable[[str], str | None]
@@ -77,14 +77,19 @@ def make_plan(
     *,
     related: Related | None = None,
     existing: str | None = None,
+    lake: bool = False,
 ) -> Plan:
     """Plan a contract over a relation.
+
+    Args:
+        lake: the rows are the lake's, which reads floats so that footers hide no NaN.
 
     Raises:
         InputError: the relation itself cannot be read. What is wrong with a single check is told by that check.
     """
     try:
-        plan = Plan(relation, columns_of(connection, relation))
+        types = columns_of(connection, relation)
+        plan = Plan(relation if lake else unforetold(connection, relation, types), types)
     except duckdb.Error as error:
         raise InputError(
             f"The rows of {contract.table} cannot be read: {error_text(error)}",

@@ -9,7 +9,7 @@ import duckdb
 import msgspec
 
 from bascule.contracts.families import Family, family_of, is_float
-from bascule.contracts.sql import columns_of, error_text, quoted
+from bascule.contracts.sql import columns_of, error_text, quoted, unforetold
 from bascule.errors import InputError
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -98,6 +98,7 @@ def profile(
     """
     try:
         types = columns_of(connection, relation_sql)
+        relation_sql = unforetold(connection, relation_sql, types)
         rows, scanned = 0, dict[str, dict[str, Any]]()
         names = list(types)
         for start in range(0, len(names), _COLUMNS_A_SCAN):

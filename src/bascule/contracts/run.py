@@ -70,11 +70,10 @@ def run_checks(
         InputError: the relation itself cannot be read.
     """
     at = time.time_ns() // 1000 if now is None else now
-    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
+    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing, lake=parts is not None)
     known = Noting(memory if parts is not None and memory is not None else NoMemory())
-    run = _Run(
-        connection, plan, contract, sample, at, existing, parts or Whole(relation_sql), known, past or {}, functions
-    )
+    whole = parts if parts is not None else Whole(plan.relation, relation_sql)
+    run = _Run(connection, plan, contract, sample, at, existing, whole, known, past or {}, functions)
     results = tuple(run.result(check) for check in contract.checks)
     known.hand_on()
     return Report(contract.table, contract.file, run.rows, at, results, contract.not_run)
@@ -96,7 +95,7 @@ def explain(
     memory: Memory | None = None,
 ) -> str:
     """The queries that `run_checks` would make, as text, and how much is known already; nothing is scanned."""
-    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing)
+    plan = make_plan(connection, relation_sql, contract, related=related, existing=existing, lake=parts is not None)
     if parts is None or memory is None or not parts.ids:
         return plan.text()
     stable = {measure_of(*a.columns) for item in plan.measured if item.stable for a in item.scanned}

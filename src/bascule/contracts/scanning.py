@@ -10,7 +10,7 @@ import duckdb
 
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.facts import State, footers
-from bascule.contracts.parts import LABEL, Memory, Parts, measure_of
+from bascule.contracts.parts import LABEL, Memory, Parts, Whole, measure_of
 
 # A part's id, or what stands for the rows that are in no part.
 REST = ""
@@ -93,7 +93,8 @@ class Scan:
         columns = {item.told.column for item in items if item.told is not None and item.told.ends}
         if not columns and not any(item.each for item in items):
             return False
-        found = footers(self.connection, self.parts.rest, columns)
+        files = self.parts.files if isinstance(self.parts, Whole) else self.parts.rest
+        found = footers(self.connection, files, columns)
         for item in items:
             state = item.told.state(found) if item.told is not None else None
             if state is not None:

@@ -18,6 +18,7 @@ from bascule.history import Commit
 from bascule.lake import Lake
 from bascule.lake.engine import opened, told
 from bascule.lake.iceberg.types import quoted
+from bascule.lake.masking import hidden_columns, refuse_raw
 from bascule.lake.privacy import Cost, generalised, read_hierarchy
 from bascule.lake.privacy.mondrian import SOURCE
 from bascule.project.personal import SURE
@@ -78,6 +79,7 @@ def anonymise_table(
     Raises:
         NotFound: there is no such table or column.
         AlreadyExists: the new table is there already.
+        Masked: a column that is named is one that the current role reads masked.
         InputError: a number is out of its range, the rows cannot have k or l at all, or the combinations do not fit in
             memory. Nothing was written.
     """
@@ -92,13 +94,17 @@ def anonymise_table(
     columns, named = lake.schema(obj).names, [*quasi, *sensitive]
     if unknown := [column for column in named if column not in columns]:
         raise NotFound("column", unknown[0], columns, where=table)
+    hidden = hidden_columns(place.workspace, head, table, obj)
+    if hidden & set(named):  # what is generalised from a value tells of it: gus*
+        refuse_raw(place.workspace, head, table, obj, how="An anonymous copy that keeps them")
     given = {column: read_hierarchy(file) for column, file in (hierarchies or {}).items()}
     asked = {"k": k, "l": l, "suppress": suppress}
     with opened(place.workspace.temporary_folder) as connection:
         connection.execute(f"SET memory_limit = '{max(allowed, LEAST)}B'")
         source = lake.scan(obj)
         personal = _personal(connection, source, place, head, table, obj["key"])
-        dropped = [c for c in columns if c not in named and (c in personal or _tells_apart(connection, source, c))]
+        named_so = personal | hidden
+        dropped = [c for c in columns if c not in named and (c in named_so or _tells_apart(connection, source, c))]
         held = [c for c in columns if c not in dropped]
         more: dict[str, Any] = {**asked, "hierarchies": given, "memory": allowed}
         with told(f"{table} cannot be made anonymous"):

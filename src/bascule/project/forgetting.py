@@ -35,6 +35,7 @@ from bascule.project.erasing.links import Subject, followed
 from bascule.project.erasing.policy import carried_out, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
 from bascule.project.erasing.streams import from_streams
+from bascule.project.erasing.unlinked import unlinked
 from bascule.project.erasing.values import holds as holds_bytes
 from bascule.project.erasing.values import needles
 from bascule.project.querying import query
@@ -56,8 +57,8 @@ class Forgetting:
         models: versions that learned from the subject's rows, as `delays@3`; they are named, not removed.
         training_sets: the sets that held rows of it.
         action: what the policy made of the models: its name, and the jobs, the due time or the reason.
-        kept: what names the subject and stays: what proves something (the audit log, commits, versions of models), and
-            journals of scripts that run on.
+        kept: what names the subject and stays: what proves something (the audit log, commits, versions of models),
+            journals of scripts that run on, and rows of tables to which no link leads.
     """
 
     report: ForgetReport
@@ -123,6 +124,7 @@ def forget_subject(
     elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
     report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
     kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, _stays).items())
+    kept_places += tuple(unlinked(workspace, subjects))
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
     action: dict[str, Any] = {}
     if not dry_run:

@@ -150,6 +150,28 @@ def test_files_that_were_adopted_without_ids_are_read_by_the_name_mapping(tmp_pa
     catalog.close()
 
 
+def test_nan_in_a_file_of_another_engine_is_found(tmp_path: Path) -> None:
+    """Its footer tells of no NaN, and DuckDB would leave out by it what a condition asks for."""
+    schema = pa.schema([("x", pa.float64()), ("s", pa.struct([("y", pa.float32())]))])
+    nan = float("nan")
+    rows = pa.Table.from_pylist([{"x": x, "s": {"y": x}} for x in (1.0, nan, 3.0)], schema)
+    catalog = SqlCatalog("c", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}")
+    catalog.create_namespace("n")
+    theirs = catalog.create_table("n.t", schema)
+    theirs.append(rows)
+    pq.write_table(rows, tmp_path / "old.parquet")
+    adopted = catalog.create_table("n.u", schema)
+    adopted.add_files([str(tmp_path / "old.parquet")])
+    for their in (theirs, adopted):
+        table = Table.load(Path(their.metadata_location.removeprefix("file://")), "t")
+        with engine.opened() as connection:
+            for condition in ("isnan(x)", "x > 5", "x = 'nan'", "isnan(s.y)", "s.y > 5", "x IS NOT NULL AND NOT x < 5"):
+                query = f"SELECT count(*), count_if({condition}) FROM {scans.scan(table)} WHERE {condition}"
+                assert connection.sql(query).fetchall() == [(1, 1)], condition
+            assert connection.sql(f"SELECT x FROM {scans.scan(table)} WHERE x < 2").fetchall() == [(1.0,)]
+    catalog.close()
+
+
 def two_files(folder: Path) -> Table:
     table = new_table(folder, pa.schema([("n", pa.int64()), ("filename", pa.string())]))
     table = append(table, pa.table({"n": [0, 1, 2, 3], "filename": list("abcd")}))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bascule.project.erasing.contents import Sought, cleaned
+from bascule.project.erasing.values import without
 
 ANN = {"id": 7, "name": "Ann", "town": "Ulm"}
 SHORT = Sought({"id": "7"}, [ANN])  # a number that names others elsewhere
@@ -62,3 +63,16 @@ def test_a_distinctive_value_leaves_text_and_bytes() -> None:
     assert cleaned(b"to ann@example.org!", MAIL) == b"to (forgotten)!"
     assert cleaned(b"\x00to ann@example.org!", MAIL) == b"\x00to " + b"*" * 15 + b"!"
     assert cleaned(b"to joann@example.org!", MAIL) == b"to joann@example.org!"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "after"),
+    [
+        ("ann@example.org", "copy_of_ann@example.org_2.csv", "copy_of_(forgotten)_2.csv"),
+        ("ann@example.org", "joann@example.org", "joann@example.org"),
+        ("771043", "account_771043", "account_(forgotten)"),
+        ("anna", "anna_karenina, anna", "anna_karenina, (forgotten)"),
+    ],
+)
+def test_where_a_value_ends(value: str, text: str, after: str) -> None:
+    assert without(text, {"key": value}) == after

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import bounds, files, manifests, partitions, schemas, types, vectors
-from bascule.lake.iceberg.datafiles import DataFile
+from bascule.lake.iceberg.datafiles import DataFile, is_own
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import FIELD_ID, literal, quoted
 from bascule.store import Place
@@ -85,7 +85,7 @@ class _Reading:
 
     def files(self, group: Sequence[DataFile]) -> str:
         # Read under their ids and named last, so that no name can clash with one of DuckDB's own.
-        columns = [f"c{f['id']} AS {quoted(f['name'])}" for f in self.schema["fields"]]
+        columns = [f"{_read_as(f, group)} AS {quoted(f['name'])}" for f in self.schema["fields"]]
         if self.positions:
             columns = ["filename AS __file", "file_row_number AS __row", *columns]
         paths = ", ".join(literal(str(f.path)) for f in group)
@@ -119,6 +119,13 @@ class _Reading:
             value = quoted(found) if found else "NULL"
             columns.append(f"{value}::{types.to_duckdb(field['type'])} AS c{field['id']}")
         return f"(SELECT {', '.join(columns)}, filename, file_row_number FROM read_parquet([{paths}]))"
+
+
+def _read_as(field: schemas.Field, group: Sequence[DataFile]) -> str:
+    # A file that Bascule wrote tells nothing of floats in its footer; see `datafiles`.
+    name = f"c{field['id']}"
+    foreign = any(not is_own(file.record) and _may_have_nan(file, field["id"]) for file in group)
+    return types.unforetold(name, types.to_duckdb(field["type"])) if foreign else name
 
 
 def pruned(table: Table, data: Sequence[DataFile], between: Between) -> list[DataFile]:

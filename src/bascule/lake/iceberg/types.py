@@ -166,6 +166,23 @@ def may_widen(old: Type, new: Type) -> bool:
     return bool(before and after and before[1] == after[1] and after[0] >= before[0])
 
 
+def unforetold(column: str, kind: str) -> str:
+    """Return a column so that DuckDB takes nothing that a Parquet footer tells of floats for all there is.
+
+    Other writers tell the least and the greatest float and nothing of NaN, which is greater than every number: by such
+    a footer `isnan(x)` is false and `x > 1` finds too few. The value is the same; it is only looked at in each row.
+
+    Args:
+        column: its name, as SQL.
+        kind: its DuckDB type.
+    """
+    if kind in ("FLOAT", "DOUBLE"):
+        return f"nextafter({column}, {column})"
+    if "FLOAT" in kind or "DOUBLE" in kind:
+        return f"if(random() >= 0, {column}, NULL)"  # always so; what may differ is decided by no footer
+    return column
+
+
 def quoted(name: str) -> str:
     """Return a name as a SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

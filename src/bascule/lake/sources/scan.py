@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
-from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb
+from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb, unforetold
 from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
 from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
@@ -333,8 +333,9 @@ def _parquet(
     if not rows:
         raise InputError(f"{paths[0]} has no rows.", hint="Give a file with rows.")
     kinds = [common([types[file_names.index(name)] for _, file_names, types in described]) for name in names]
-    chosen = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in zip(names, kinds, strict=True))
     columns = tuple(Column(name, kind) for name, kind in zip(names, kinds, strict=True))
+    read = [(quoted(column.name), column.type) for column in columns]
+    chosen = ", ".join(f"{unforetold(f'{name}::{kind}', kind)} AS {name}" for name, kind in read)
     parts = [f"(SELECT {chosen} FROM read_parquet({literal(str(path))}))" for path in paths]
     return SourceScan(_union(parts, columns), "parquet", tuple(paths), columns, rows, tuple(parts))
 
