@@ -487,6 +487,17 @@ def test_a_framework_that_changed_degrades_with_one_word_each(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["y", "np.zeros(120)"])
+def test_importance_of_a_forest_is_what_it_says_itself(script: Script, labels: str) -> None:
+    sources = f"import json\nfrom sklearn.ensemble import RandomForestClassifier\n{DATA}"
+    code = f"forest = RandomForestClassifier(7, random_state=0).fit(X, {labels})\n"
+    say = "json.dump(forest.feature_importances_.tolist(), open('own.json', 'w'))"
+    script.run(sources + code + say, "sklearn")
+    kept = script.document(script.models()["RandomForestClassifier"], "importance.json")
+    assert kept == dict(zip(("x0", "x1", "x2"), json.loads((script.folder / "own.json").read_text()), strict=True))
+
+
 def test_what_a_fit_raises_is_the_script_s(script: Script) -> None:
     done = script.run(
         """
