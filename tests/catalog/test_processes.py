@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bascule.catalog import has_ended, this_process
+from bascule.history import Workspace
 
 NAME = "import bascule.catalog; print(bascule.catalog.this_process(), flush=True); input()"
 HOST = socket.gethostname()
@@ -34,6 +35,14 @@ def test_a_process_has_ended_when_it_has(other: subprocess.Popen[str]) -> None:
     other.wait()
     assert has_ended(name)
     assert not has_ended(this_process())
+
+
+@pytest.mark.slow
+def test_a_command_leaves_nothing_beside_the_catalog(tmp_path: Path) -> None:
+    Workspace.create(tmp_path).close()
+    for command in (["runs"], ["track", sys.executable, "-c", "1"]):
+        subprocess.run([sys.executable, "-m", "bascule", *command], cwd=tmp_path, check=True, capture_output=True)
+        assert [one.name for one in (tmp_path / ".bascule").glob("catalog.db*")] == ["catalog.db"]
 
 
 def test_of_another_machine_nobody_knows() -> None:

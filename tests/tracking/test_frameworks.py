@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -487,6 +488,65 @@ def test_a_framework_that_changed_degrades_with_one_word_each(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_what_was_imported_before_it_is_watched_is_captured_the_same(
+    local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "project"
+    (folder / "data.csv").write_text("a,b\n1,0\n2,1\n3,1\n4,0\n")
+    (folder / "scores.py").write_text("from sklearn.metrics import f1_score as named_otherwise\n")
+    python = python_with("sklearn", "pandas")
+    imports = """
+        from pandas import read_csv
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import accuracy_score
+        from sklearn.model_selection import cross_val_score
+        import scores
+    """
+    work = """
+        data = read_csv("data.csv")
+        fitted = LogisticRegression(C=0.5).fit(data[["a"]], data["b"])
+        accuracy_score(data["b"], fitted.predict(data[["a"]]))
+        scores.named_otherwise(data["b"], fitted.predict(data[["a"]]))
+        cross_val_score(fitted, data[["a"]], data["b"], cv=2)
+    """
+    begin = "import bascule.ambient\n"
+    imports = textwrap.dedent(imports)
+    told = []
+    for order in (begin + imports, imports + begin):
+        (folder / "train.py").write_text(order + textwrap.dedent(work))
+        subprocess.run([python, "train.py"], cwd=folder, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "bascule", "sync", "--follow"], cwd=folder, check=True)
+        query = select(runs.c.id).where(runs.c.parent_id.is_(None), runs.c.status == "done")
+        for _ in range(200):  # its own sender brings it in, if that was faster
+            with local_workspace.catalog.read() as conn:
+                ended = conn.execute(query.order_by(runs.c.started_at)).scalars().all()
+            if len(ended) > len(told):
+                break
+            time.sleep(0.1)
+        run = ended[-1]
+        found = read_run(local_workspace, run)
+        with local_workspace.catalog.read() as conn:
+            touched = conn.execute(select(run_io.c.path, run_io.c.rows).where(run_io.c.run_id == run)).all()
+        names = {one.path: one.rows for one in touched if not one.path.startswith("models/")}
+        metrics = {key for key in found["metrics"] if not key.startswith("system/")}
+        told.append((found["params"], metrics, names))
+    assert told[0] == told[1]
+    assert {"accuracy_score", "f1_score"} <= told[0][1]
+    assert told[0][2]["data.csv"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["y", "np.zeros(120)"])
+def test_importance_of_a_forest_is_what_it_says_itself(script: Script, labels: str) -> None:
+    sources = f"import json\nfrom sklearn.ensemble import RandomForestClassifier\n{DATA}"
+    code = f"forest = RandomForestClassifier(7, random_state=0).fit(X, {labels})\n"
+    say = "json.dump(forest.feature_importances_.tolist(), open('own.json', 'w'))"
+    script.run(sources + code + say, "sklearn")
+    kept = script.document(script.models()["RandomForestClassifier"], "importance.json")
+    assert kept == dict(zip(("x0", "x1", "x2"), json.loads((script.folder / "own.json").read_text()), strict=True))
+
+
 def test_what_a_fit_raises_is_the_script_s(script: Script) -> None:
     done = script.run(
         """

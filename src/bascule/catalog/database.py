@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,6 +49,7 @@ class Catalog:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._turns = BoundedSemaphore(1 if engine.dialect.name == "sqlite" else WRITERS)
+        _opened[engine] = os.getpid()
 
     @classmethod
     def open(cls, url: str) -> Catalog:
@@ -114,6 +118,18 @@ class Catalog:
         self.engine.dispose()
         for locker in self.__dict__.get("_lockers", {}).values():
             locker.dispose()
+
+
+# The process that opened each: a fork must not touch its parent's connections. Engines outlive their catalogs.
+_opened: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what the process has open when it ends: SQLite puts its write-ahead log back into the file then."""
+    for engine, process in list(_opened.items()):
+        if process == os.getpid():
+            engine.dispose()
 
 
 def _locker(engine: Engine) -> Engine:

@@ -143,8 +143,7 @@ class Artifacts:
         Returns:
             How many bytes it has.
         """
-        self.checked_target(path)
-        target = self.place(path)
+        target = self.checked_target(path)
         size = 0
         with self._receiving() as (out, temporary):
             async for chunk in chunks:
@@ -160,8 +159,8 @@ class Artifacts:
         with source.open("rb") as data:
             self.put(path, data)
 
-    def checked_target(self, path: str) -> None:
-        """Refuse a path that no file can have: it leads out, or is a folder.
+    def checked_target(self, path: str) -> Place:
+        """Return where a file is to lie; a path that no file can have is refused: it leads out, or is a folder.
 
         Raises:
             InputError.
@@ -169,6 +168,7 @@ class Artifacts:
         target = self.place(path)
         if target == self._root or target.is_dir():
             raise _invalid(path)
+        return target
 
     @property
     def waiting(self) -> Path:
@@ -179,8 +179,7 @@ class Artifacts:
 
     def put(self, path: str, source: Readable) -> int:
         """Keep a file as `write` does, from something that is read."""
-        self.checked_target(path)
-        target = self.place(path)
+        target = self.checked_target(path)
         with self._receiving() as (out, temporary):
             shutil.copyfileobj(source, out, CHUNK)
             size = out.tell()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.pickled.packing import PackedFiles, unpack_into
+from bascule.serving.pickled.signature import MOST_OUTPUTS
 from bascule.serving.pickled.worker import receive, send
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -61,7 +63,7 @@ class ModelProcess:
             raise
         asked = {"folder": str(self._folder / "model"), "recipe": msgspec.to_builtins(packed.recipe)}
         try:
-            self.told: Mapping[str, Any] = self._ask(asked, b"", START_S)[0]
+            self.told: Mapping[str, Any] = self._ask(asked, b"", START_S, 0)[0]
         except RuntimeError as error:
             self.close()
             raise InputError(
@@ -75,7 +77,12 @@ class ModelProcess:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self._process.poll() is None
+        if not hasattr(os, "waitid"):  # pragma: no cover
+            return self._process.poll() is None
+        if self._process.returncode is not None:
+            return False
+        # It is not reaped here: until it is, its number stays that of all that it has started.
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the model's numbers as float64 [rows, outputs].
@@ -85,9 +92,13 @@ class ModelProcess:
             RuntimeError: the model failed; the text has its words.
         """
         rows = np.ascontiguousarray(matrix, dtype="<f8")
-        told, data = self._ask({"shape": list(rows.shape)}, rows.tobytes(), ANSWER_S)
+        outputs = self.told.get("outputs")
+        most = 8 * len(rows) * outputs if isinstance(outputs, int) and 0 < outputs <= MOST_OUTPUTS else 0
+        told, data = self._ask({"shape": list(rows.shape)}, rows.tobytes(), ANSWER_S, most)
         shape = told.get("shape")
-        if not isinstance(shape, list) or len(shape) != 2 or shape[0] != len(rows) or len(data) != 8 * np.prod(shape):
+        if not isinstance(shape, list) or [type(one) for one in shape] != [int, int]:
+            raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
+        if shape[0] != len(rows) or shape[1] < 0 or len(data) != 8 * shape[0] * shape[1]:
             raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
         return np.frombuffer(data, dtype="<f8").reshape(shape)
 
@@ -103,15 +114,19 @@ class ModelProcess:
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _ask(self, message: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, message: dict[str, Any], data: bytes, seconds: float, most: int) -> tuple[dict[str, Any], bytes]:
+        until = time.monotonic() + seconds
         self._channel.settimeout(seconds)
         try:
             send(self._channel, message, data)
-            told, found = receive(self._channel)
+            told, found = receive(self._channel, most, until)
         except TimeoutError:
             _kill(self._process)
             raise Ended(f"{self.name} did not answer within {seconds:g} s, and its process was ended") from None
-        except (EOFError, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        except OverflowError as error:
+            _kill(self._process)
+            raise Ended(f"{self.name} answered {error}, and its process was ended") from None
+        except (EOFError, OSError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
             _kill(self._process)
             raise Ended(f"the process of {self.name} ended with code {self._process.wait()}") from None
         if "error" in told:
@@ -146,5 +161,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         return
     with suppress(ProcessLookupError, PermissionError):
-        if process.poll() is None:
+        if process.returncode is None:  # also when it has ended by itself: what it started may live
             os.killpg(process.pid, signal.SIGKILL)

@@ -55,19 +55,39 @@ def send(channel: socket.socket, message: dict[str, Any], data: bytes = b"") -> 
         channel.sendall(data)
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], bytearray]:
-    """Read a message and its bytes; EOFError when the other end is gone."""
-    (length,) = LENGTH.unpack(_read(channel, LENGTH.size))
+def receive(
+    channel: socket.socket, most: int | None = None, until: float | None = None
+) -> tuple[dict[str, Any], bytearray]:
+    """Read a message and its bytes.
+
+    Args:
+        most: more bytes than so many are no message.
+        until: when all of it must be here, by the monotonic clock.
+
+    Raises:
+        EOFError: the other end is gone, or says what is no message.
+        OverflowError: it is longer than `most`.
+        TimeoutError: it came too slowly.
+    """
+    (length,) = LENGTH.unpack(_read(channel, LENGTH.size, until))
     if not 0 < length <= MOST_TEXT:
         raise EOFError
-    message = json.loads(_read(channel, length))
-    return message, _read(channel, message["bytes"])
+    message = json.loads(_read(channel, length, until))
+    count = message["bytes"]
+    if most is not None and count > most:
+        raise OverflowError(f"{count} bytes, where {most} are the most")
+    return message, _read(channel, count, until)
 
 
-def _read(channel: socket.socket, count: int) -> bytearray:
+def _read(channel: socket.socket, count: int, until: float | None) -> bytearray:
     data = bytearray(count)
     rest = memoryview(data)
     while rest:
+        if until is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            channel.settimeout(left)
         got = channel.recv_into(rest)
         if not got:
             raise EOFError

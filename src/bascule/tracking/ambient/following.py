@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from bascule.capture import module
 from bascule.catalog.ids import now
@@ -22,13 +25,19 @@ CALM_INTERVAL = 5.0
 LONGEST_INTERVAL = 30.0
 # At the end: when nothing has moved for so long, the journal stays where it is.
 PATIENCE = 10.0
+# How much others go before the sender while the script runs: it shall not stand in the way of a script on all cores.
+NICENESS = 10
+# A target that stands in the way at the end is asked so often.
+MOST_TRIES = 3
 
 #: Opens the place to bring journals to, and its store when the code can be kept there right away.
 Connect = Callable[[], tuple[Target, BlobStore | None]]
 
 
-class Following(threading.Thread):
+class Following:
     """Follows one session to its end, in a thread. Nothing that goes wrong in it reaches the script.
+
+    While the script runs the thread is one that others go before; the end, which somebody waits for, has another.
 
     Args:
         samples: measure the processes of the session's owner.
@@ -40,7 +49,8 @@ class Following(threading.Thread):
     """
 
     def __init__(self, session: Session, connect: Connect, *, samples: bool = True, own: bool = False) -> None:
-        super().__init__(name="bascule-sender", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="bascule-sender", daemon=True)
+        self._ending = threading.Thread(target=self._end, name="bascule-ending", daemon=True)
         self.session = session
         self.problem: BaseException | None = None
         self.moved = 0
@@ -55,44 +65,60 @@ class Following(threading.Thread):
         """What was brought in by now."""
         return self._bringing.brought if self._bringing else Brought()
 
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+        self._ending.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether it still follows, or brings in the end."""
+        return self._ending.is_alive()
+
     def finish(self) -> None:
         """Say that the session's command has ended; wait until its end is in the records, or nothing moves any more."""
         self._over.set()
         seen, since = self.moved, time.monotonic()
         while self.is_alive() and time.monotonic() - since < PATIENCE:
-            self.join(0.5)
+            self._ending.join(0.5)
             if self.moved != seen:
                 seen, since = self.moved, time.monotonic()
         if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent(over=True):
             self.session.remove()
 
-    def run(self) -> None:
-        """Bring in what comes, until the end."""
+    def _follow(self) -> None:
+        """Bring in what comes, until the script's end."""
+        _give_way()
         sampler, journal = None, None
         if self._samples:
             sampler = Sampler(int(self.session.owner.split(":")[1]), own=self._own)
             journal = _journal.Journal(str(self.session.folder))
-        wait, tried = INTERVAL, 0
+        wait = INTERVAL
         begun, at = time.monotonic(), 0.0
-        while True:
-            over = self._over.is_set() or self.session.has_ended()
-            if sampler is not None and journal is not None and not over:
+        while not self._is_over():
+            if sampler is not None and journal is not None:
                 for key, value in sampler.sample().items():
                     journal.note({"kind": "metric", "key": key, "value": value, "step": now() // 1_000_000})
-            if over and journal is not None:
-                journal.close()
-                journal = None
-            if over or time.monotonic() >= at:
-                if self._step(over):
-                    return
+            if time.monotonic() >= at:
+                self._step(False)
                 calm = min(INTERVAL + (time.monotonic() - begun) / 20, CALM_INTERVAL)
                 wait = min(2 * wait, LONGEST_INTERVAL) if self.problem else calm
                 at = time.monotonic() + wait
-                if over:
-                    tried += 1
-                    if tried >= 3 and self.problem is not None:
-                        return
-            self._over.wait(INTERVAL) if not over else time.sleep(0.2)
+            self._over.wait(INTERVAL)
+        if journal is not None:
+            journal.close()
+
+    def _end(self) -> None:
+        """Bring in the rest, when there is an end."""
+        self._thread.join()
+        tried = 0
+        while not self._step(True):
+            tried += 1
+            if tried >= MOST_TRIES and self.problem is not None:
+                return
+            time.sleep(0.2)
+
+    def _is_over(self) -> bool:
+        return self._over.is_set() or self.session.has_ended()
 
     def _step(self, over: bool) -> bool:
         try:
@@ -115,6 +141,13 @@ class Following(threading.Thread):
         except BaseException:
             keep_code(self.session, None)  # the code as it stands now, whenever the target answers
             raise
+
+
+def _give_way() -> None:
+    """Have this thread, and no other one, go behind whoever else wants the processor; where a system can do that."""
+    with suppress(OSError, AttributeError):
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def told(problem: BaseException | None) -> str:

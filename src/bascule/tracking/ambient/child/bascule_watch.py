@@ -11,7 +11,7 @@ import os
 import sys
 import sysconfig
 import threading
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from bascule_journal import Journal
@@ -166,6 +166,16 @@ def _sources() -> list[str]:
             if not path.startswith(_skipped):
                 found.add(path)
     return sorted(found)
+
+
+def own_modules() -> list[ModuleType]:
+    """Return the modules of the user's that are there, with the script or the notebook itself."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name == "__main__" or (isinstance(path, str) and not os.path.realpath(path).startswith(_skipped)):
+            found.append(module)
+    return found
 
 
 def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:

@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from bascule_watch import own_modules
+
 from bascule_frameworks.telling import end, warn
+from bascule_frameworks.wrapping import rebinding
 
 __all__ = ["end", "watch_imports"]
 
@@ -54,9 +57,10 @@ WRAPPERS: dict[str, str] = {
 def watch_imports() -> None:
     """Wrap a framework's functions when its module has been imported."""
     sys.meta_path.insert(0, _Finder())
-    for name in WRAPPERS:  # what the interpreter's own start has imported already
-        if name in sys.modules:
-            _wrap(name, sys.modules[name])
+    with rebinding(own_modules):
+        for name in WRAPPERS:  # what was imported before: by the interpreter's start, or above `import bascule.ambient`
+            if name in sys.modules:
+                _wrap(name, sys.modules[name])
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from bascule_frameworks.telling import warn
@@ -56,6 +57,7 @@ class _State(threading.local):
 
 _state = _State()
 _watches: dict[str, _Watch] = {}
+_replaced: list[tuple[Any, Any]] | None = None
 
 
 def wrap(
@@ -86,9 +88,32 @@ def wrap(
     wrapper = wrapped(framework, key, original, after, part=part, always=always, before=before)
     if not isinstance(owner, type):
         wrapper.__module__, wrapper.__qualname__ = owner.__name__, name
+        if _replaced is not None:
+            _replaced.append((original, wrapper))
     wrapper.__name__ = name
     setattr(owner, name, wrapper)
     return True
+
+
+@contextmanager
+def rebinding(modules: Callable[[], Iterable[ModuleType]]) -> Any:
+    """Put the functions that are wrapped in the block into modules, too, which have them by their own names already.
+
+    Args:
+        modules: returns those that did `from FRAMEWORK import FUNCTION` before anybody watched.
+    """
+    global _replaced
+    _replaced = []
+    try:
+        yield
+        held = {id(original): wrapper for original, wrapper in _replaced}
+        for module in modules() if held else ():
+            own = vars(module)
+            for name, value in list(own.items()):
+                if id(value) in held:
+                    own[name] = held[id(value)]
+    finally:
+        _replaced = None
 
 
 def wrapped(

@@ -1,0 +1,92 @@
+"""The process of a pickle that means no good: what it answers, and what it leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bascule.serving.pickled import PackedFiles, Recipe
+from bascule.serving.pickled.process import Ended, ModelProcess
+
+cloudpickle = pytest.importorskip("cloudpickle")
+
+
+class Hostile:
+    """Does what the first input says."""
+
+    n_features_in_ = 1
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def predict(self, rows: Any) -> Any:
+        what = rows[0][0]
+        channel = next(held for held in gc.get_objects() if type(held).__name__ == "socket")
+        if what == 1:  # more than a row may have
+            return np.zeros((len(rows), 50))
+        if what == 2:  # a length that no memory takes
+            text = b'{"bytes": 1000000000000}'
+            channel.sendall(len(text).to_bytes(8, "little") + text)
+        if what == 3:  # an answer that is nested without end
+            text = b'{"shape": ' + b"[" * 200_000
+            channel.sendall(len(text).to_bytes(8, "little") + text)
+        if what == 4:  # bit by bit, each in time, and never all
+            channel.sendall((1 << 20).to_bytes(8, "little"))
+            while True:
+                channel.sendall(b"[")
+                time.sleep(0.1)
+        if what == 5:  # somebody who stays when it is gone
+            stays = subprocess.Popen(["sleep", "300"])
+            Path(self.mark).write_text(str(stays.pid))
+            os._exit(3)
+        return rows[:, 0]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        data = cloudpickle.dumps(Hostile(str(tmp_path / "mark")))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    process = ModelProcess(PackedFiles(recipe=Recipe(how="object", path="m.pkl"), files={"m.pkl": data}), "odd@1")
+    monkeypatch.setattr("bascule.serving.pickled.process.ANSWER_S", 2.0)
+    yield process
+    process.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "word"),
+    [(1, "are the most"), (2, "are the most"), (3, "ended with code"), (4, "did not answer within 2 s")],
+)
+def test_an_answer_that_is_none_ends_the_process(model: ModelProcess, what: float, word: str) -> None:
+    assert model.predict(np.array([[9.0]])).tolist() == [[9.0]]
+    with pytest.raises(Ended, match=word):
+        model.predict(np.array([[what]]))
+    model._process.wait(5)
+    assert not model.alive
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes have no groups there")
+def test_what_a_model_started_ends_with_it_also_when_it_went_first(model: ModelProcess, tmp_path: Path) -> None:
+    with pytest.raises(Ended, match="code 3"):
+        model.predict(np.array([[5.0]]))
+    assert not model.alive
+    model.close()
+    pid = int((tmp_path / "mark").read_text())
+    for _ in range(100):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("it is still there")
