@@ -366,7 +366,7 @@ def test_a_whole_project_goes_on_where_it_is(trained: Path, database: str, s3: s
     assert done("log", "--json").json() == before
     assert done("migrate", "--to-catalog", database, "--to-storage", s3, "--json").json()["moved"] is False
     done("doctor", "--deep")
-    assert "none of" in done("run").out  # every step's cache holds: nothing has changed
+    assert "no step of" in done("run").out  # every step's cache holds: nothing has changed
     done("reproduce", "delays")
     done("switch", "--create", "dev")
     write(trained / "data" / "depots.csv", "depot,opened\nnorth,1987\nsouth,2004\neast,2016\nwest,2020\n")

@@ -31,7 +31,7 @@ MAIN, DELAYS, ORDERS = "Did you mean 'main'?", "Did you mean 'delays'?", "Did yo
         (("models", "delays", "prodution"), ("'prodution'", "Did you mean 'production'?")),
         (("deploy", "delays", "9"), ("'9'", "Known: 1")),
         (("deploy", "delays", "--model", "delay"), ("There is no model named 'delay'", DELAYS)),
-        (("rollback", "delay"), ("There is no deployment named 'delay'", DELAYS)),
+        (("rollback", "delay"), ("There is no deployment or release named 'delay'", DELAYS)),
         (("rollback", "deployments/delay"), ("There is no deployment named 'delay'", DELAYS)),
         (("monitor", "delay"), ("There is no monitor named 'delay'", DELAYS)),
         (("explain", "0190f3"), ("There is no prediction named '0190f3'",)),
