@@ -214,3 +214,26 @@ def test_an_unknown_branch_is_told_with_the_nearest(served: Workspace) -> None:
     with pytest.raises(NotFound) as unknown:
         DataPlane(served, branch="mian").start()
     assert "main" in unknown.value.hint
+
+
+def test_a_head_that_was_read_before_a_reload_does_not_come_back(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = DataPlane(workspace)
+    put_versions(workspace, {3: bundle_bytes(seed=3)})
+    newest: list[str] = []
+    heads = plane._heads
+
+    def late(branches: list[str]) -> dict[str, str]:
+        found = heads(branches)
+        if not newest:  # after the heads were read, and before anything is made of them
+            newest.append("")
+            put_versions(workspace, {4: bundle_bytes(seed=0)})
+            newest[0] = plane.reload("main").head
+        return found
+
+    put_versions(workspace, {5: bundle_bytes(seed=1)})
+    monkeypatch.setattr(plane, "_heads", late)
+    plane._look()
+    assert plane.current is not None
+    assert plane.current.head == newest[0]

@@ -258,17 +258,19 @@ class DataPlane:
         if time.monotonic() - self._asked > CONSENT_S:
             self._asked = time.monotonic()
             self._loader.ask_consents()
-        heads = self._heads(list(self._watched))
-        for branch, watched in list(self._watched.items()):
-            head = heads.get(branch)
+        seen = {branch: watched.state for branch, watched in list(self._watched.items())}
+        heads = self._heads(list(seen))
+        for branch, before in seen.items():
+            watched, head = self._watched[branch], heads.get(branch)
             idle = time.monotonic() - watched.used > IDLE_S
             if branch != self.branch and (head is None or idle):
                 with self._changing:
                     del self._watched[branch]
-            elif head is not None and (head != watched.state.head or 0 < watched.state.retry < time.monotonic()):
+            elif head is not None and (head != before.head or 0 < before.retry < time.monotonic()):
                 with self._changing:
-                    watched.state = self._load(branch, head, watched.state)
-                    self._show(watched.state)
+                    if watched.state is before:  # else somebody has looked since, and this head may be the older one
+                        watched.state = self._load(branch, head, before)
+                        self._show(watched.state)
 
     def _show(self, state: BranchState) -> None:
         if state.branch == self.branch:
