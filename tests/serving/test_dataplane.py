@@ -221,6 +221,7 @@ def test_a_head_that_was_read_before_a_reload_does_not_come_back(
 ) -> None:
     plane = DataPlane(workspace)
     put_versions(workspace, {3: bundle_bytes(seed=3)})
+    plane.reload("main")
     newest: list[str] = []
     heads = plane._heads
 
