@@ -164,6 +164,7 @@ def test_an_author_has_a_name_in_one_line(
     assert "\x1b" not in said.err
 
 
+@pytest.mark.slow
 def test_names_that_would_be_taken_for_something_else(project: Workspace, bascule: Bascule) -> None:
     head = project.history.resolve("main").id
     for name in ("HEAD", "head", "refs/heads/x", head[:4], head[:10], "main/x"):

@@ -91,6 +91,7 @@ def test_a_renamed_column_is_named(flights_year: duckdb.DuckDBPyConnection, half
     assert lost.observed.startswith("missing; departure_delay is new and looks like it (same type, same place")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["flights", "weather"])
 def test_a_column_that_is_wholly_missing_is_refused(
     flights_year: duckdb.DuckDBPyConnection, half_year: dict[str, Contract], table: str

@@ -252,6 +252,7 @@ def test_a_branch_rolls_back_alone(ws: Workspace) -> None:
     assert delivery.read_deployment(ws, "trial", "delays")["traffic"] == [{"version": 1, "weight": 100}]
 
 
+@pytest.mark.slow
 def test_rollback_wins_against_writers_that_race_it(either: Workspace) -> None:
     deploy(either, 1)
     for version in (2, 1, 2, 1):

@@ -176,6 +176,7 @@ def test_reverting_its_start_does_not_ship_it_again(rolling: Workspace) -> None:
     assert serving(rolling) == {2: 100}
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_before_it_shipped_is_made_up_for_once(
     rolling: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def run(text: str, **values: Any) -> Any:
     return expression.run([values.get(name.replace(".", "_")) for name in TYPES])
 
 
+@pytest.mark.slow
 def test_letters_change_case_as_in_duckdb(connection: duckdb.DuckDBPyConnection) -> None:
     letters = [chr(n) for n in range(1, 0x20000) if not 0xD800 <= n <= 0xDFFF]
     rows = connection.execute("SELECT upper(s), lower(s) FROM (SELECT unnest($1) AS s)", [letters]).fetchall()

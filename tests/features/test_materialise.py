@@ -293,6 +293,7 @@ def test_a_key_without_rows_is_gone(connection: Any, feature_set: FeatureSet, tm
     assert [row["past__rows_3h"] for row in found] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_held_is_not_read_again(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     load(connection, [event(0, 1), event(1, 2)], [])
@@ -305,6 +306,7 @@ def test_a_version_that_is_held_is_not_read_again(connection: Any, feature_set: 
     assert materialise(connection, feature_set, store, version="two").written > 0
 
 
+@pytest.mark.slow
 def test_through_holds_rows_back_and_never_takes_back(connection: Any, feature_set: FeatureSet, tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     load(connection, [event(0, 1), event(1, 2), event(2, 3, known=9)], [])

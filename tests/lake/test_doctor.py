@@ -21,6 +21,7 @@ def filled(lake: Lake) -> Lake:
     return lake
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_whole_lake_has_no_problems(filled: Lake) -> None:
     report = check(filled.workspace, deep=True)
@@ -29,6 +30,7 @@ def test_a_whole_lake_has_no_problems(filled: Lake) -> None:
     assert report.bytes > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pattern", ["data/*.parquet", "metadata/*.metadata.json", "metadata/snap-*.avro", "metadata/*-m0.avro"]
 )
@@ -63,6 +65,7 @@ def test_a_missing_file_of_a_record_table_is_found(filled: Lake) -> None:
     assert [p.table for p in check(filled.workspace).problems] == ["predictions"]
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_changed_byte_is_found_by_a_deep_look(filled: Lake) -> None:
     path = filled.files(state(filled, "people"))[0].path
@@ -74,6 +77,7 @@ def test_a_changed_byte_is_found_by_a_deep_look(filled: Lake) -> None:
     assert [Path(p.path).name for p in problems] == [path.name]
 
 
+@pytest.mark.slow
 @everywhere
 def test_what_nothing_refers_to_is_listed(filled: Lake) -> None:
     filled.stage_append(state(filled, "people"), people("eve"), name="people")

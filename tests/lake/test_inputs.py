@@ -115,6 +115,7 @@ def test_a_query_becomes_a_table(lake: Lake) -> None:
     assert names_in(lake, state(lake, "short")) == ["ANN", "BOB"]
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_table_is_read_as_a_stream(lake: Lake) -> None:
     with engine.opened() as connection:

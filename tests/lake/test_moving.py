@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 from tests.lake.iceberg.test_vectors import blob
 from tests.lake.samples import everywhere, names_in, people, state
 
@@ -62,6 +63,7 @@ def with_vector(table: Table) -> Table:
     return table.written({**metadata.with_snapshot(table.metadata, snapshot), "format-version": 3})
 
 
+@pytest.mark.slow
 @everywhere
 def test_deletion_vectors_go_along(lake: Lake, tmp_path: Path) -> None:
     lake.append("people", people("ann", "bob", "cyd"))

@@ -110,6 +110,7 @@ def test_rows_of_a_file_are_sorted_and_equal_ones_stay_in_order(lake: Lake) -> N
         assert file.record["sort_order_id"] == 1
 
 
+@pytest.mark.slow
 def test_a_layout_may_change_and_files_keep_theirs(lake: Lake, read: Read, client: dict[str, str]) -> None:
     value = lake.stage_append(None, orders(), name="o", key=["id"])
     value = lake.stage_layout(value, partition_by=["region"])
@@ -175,6 +176,7 @@ def test_layouts_that_no_table_has_are_refused(lake: Lake, layout: str, what: st
     assert everything_in(lake.folder) == {}
 
 
+@pytest.mark.slow
 @everywhere
 def test_rows_that_fail_on_the_way_leave_nothing(lake: Lake) -> None:
     history = lake.workspace.history

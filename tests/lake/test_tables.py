@@ -108,6 +108,7 @@ def test_columns_may_change_with_the_rows_when_that_is_asked_for(lake: Lake, rea
     ]
 
 
+@pytest.mark.slow
 @everywhere
 def test_overwrite_puts_new_rows_in_the_place_of_the_old(lake: Lake) -> None:
     lake.append("people", people("ann", "bob"))
@@ -219,6 +220,7 @@ def test_columns_change_without_touching_data(lake: Lake, read: Read) -> None:
         lake.stage_columns(value, drop=["gone"])
 
 
+@pytest.mark.slow
 @everywhere
 def test_only_files_within_the_limits_are_read(lake: Lake, read: Read) -> None:
     for start in (0, 10, 20):
@@ -279,6 +281,7 @@ class TestMerge:
         assert {f.path for f in forked.files(value)} == files
         assert value["rows"] == 4
 
+    @pytest.mark.slow
     def test_many_appends_on_both_sides(self, forked: Lake) -> None:
         for number in range(20):
             forked.append("people", people(f"m{number}"))

@@ -77,6 +77,7 @@ def test_nothing_served_yet_is_nothing_to_measure(local_workspace: Workspace, wa
         assert monitoring.measure(local_workspace, connection, "main", monitor).windows == 0
 
 
+@pytest.mark.slow
 def test_what_was_answered_is_measured_moved_or_not(local_workspace: Workspace, watch) -> None:
     monitor = watch(local_workspace)
     serve(local_workspace, 0)

@@ -36,6 +36,7 @@ def table(ws: Workspace) -> list[tuple]:
         return sorted(map(tuple, conn.execute(select(*columns))))
 
 
+@pytest.mark.slow
 def test_quiet_days_give_points_and_no_alert(workspace: Workspace, log, watch) -> None:
     monitor = watch(workspace)
     for day in range(5):
@@ -354,6 +355,7 @@ def test_drift_is_not_judged_before_its_windows_have_come(local_workspace: Works
     assert [alert.status for alert in alerts(local_workspace)] == ["firing"]
 
 
+@pytest.mark.slow
 def test_a_trigger_waits_as_drift_does(local_workspace: Workspace, log, watch) -> None:
     watch(local_workspace, drift={"over": 3})
     monitor = local_workspace.history.get("main", "monitors/delays")

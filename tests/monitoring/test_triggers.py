@@ -50,6 +50,7 @@ def fire(ws: Workspace, source: dict | None = None, **settings) -> monitoring.Jo
     return monitoring.evaluate_trigger(ws, "main", source or trigger(), **settings)
 
 
+@pytest.mark.slow
 def test_a_breach_that_lasts_puts_one_job_down(workspace: Workspace, watch) -> None:
     watch(workspace)
     quality(workspace, [GOOD, BAD, GOOD, BAD])
@@ -129,6 +130,7 @@ def test_without_any_points_nothing_fires(local_workspace: Workspace, watch) -> 
     assert fire(local_workspace) is None
 
 
+@pytest.mark.slow
 def test_many_evaluators_put_one_job_down(workspace: Workspace, watch) -> None:
     watch(workspace)
     quality(workspace, [BAD] * 5)

@@ -40,6 +40,7 @@ def test_a_copy_on_a_branch(trained: Path, bascule: Bascule) -> None:
     assert bascule(*ASKED, "--into", "second").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

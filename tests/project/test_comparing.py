@@ -34,6 +34,7 @@ def test_rows_of_a_table(trained: Path, bascule: Bascule) -> None:
     assert bascule("diff", "main").out == "Nothing differs.\n"
 
 
+@pytest.mark.slow
 def test_a_row_that_changed_shows_both_values_and_a_column_its_fate(trained: Path, bascule: Bascule) -> None:
     lines = (trained / "data/depots.csv").read_text().splitlines()
     changed = [f"{line},{'size' if at == 0 else at}" for at, line in enumerate(lines)]

@@ -116,6 +116,7 @@ def test_traffic_by_hand_and_power(trained: Path, bascule: Bascule) -> None:
     assert "is seen with a chance of 80% after" in found.out
 
 
+@pytest.mark.slow
 def test_an_environment_asks_for_approvals_over_every_way(
     trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_branch_is_tried_before_it_merges(trained: Path, bascule: Bascule) -> 
     assert "x-bascule-branch: fares/new" in comment
 
 
+@pytest.mark.slow
 def test_a_goal_may_read_tables_and_other_records(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)

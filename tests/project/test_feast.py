@@ -109,6 +109,7 @@ def repository(tmp_path: Path) -> Path:
     return folder.parent
 
 
+@pytest.mark.slow
 def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule: Bascule) -> None:
     said = bascule("import", "feast", repository, "--json").json()
     assert (said["entities"], said["sources"]) == (["driver", "driver_city"], ["driver_stats"])

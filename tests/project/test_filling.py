@@ -69,6 +69,7 @@ def test_a_table_of_which_a_part_was_scored_is_scored_whole(place: Place) -> Non
     assert scored(place)["id"].to_pylist() == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_deployment_says_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     ws = place.workspace
     found = ws.history.get("main", "deployments/delays")

@@ -135,6 +135,7 @@ def test_labels_and_splits(heard: Path) -> None:
     assert set(north.column("depot").to_pylist()) == {"north"}
 
 
+@pytest.mark.slow
 def test_many_rows_stream_into_the_same_file(heard: Path) -> None:
     query = "select depot, ordered_at, i from orders, range(30) t(i) order by order_id, i"
     with pytest.MonkeyPatch.context() as patch:
@@ -146,6 +147,7 @@ def test_many_rows_stream_into_the_same_file(heard: Path) -> None:
     assert sum(batch.num_rows for batch in one.batches()) == 72_000
 
 
+@pytest.mark.slow
 def test_the_forgotten_leave_a_set_too(heard: Path, bascule: Bascule) -> None:
     made = api.get_training_set(
         "select order_id, depot, ordered_at from orders", ["house"], prediction_time="ordered_at"

@@ -69,6 +69,7 @@ def test_a_renamed_column_breaks_too(served: Path, bascule: Bascule) -> None:
     assert "depots.opened: the column is called since now; breaks feature view house" in said.err
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_may_go(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "create", "notes", "data/depots.csv", "--branch", "main").code == 0
     assert bascule("branch", "trial", "--branch", "main").code == 0
@@ -101,6 +102,7 @@ def test_a_branch_of_ones_own_is_not_held(served: Path, bascule: Bascule) -> Non
     assert bascule("merge", "dev", "trial").code == 0
 
 
+@pytest.mark.slow
 def test_a_picked_commit_is_held_as_a_merge_is(served: Path, bascule: Bascule) -> None:
     assert bascule("table", "columns", "weather", "--drop", "rain", "--branch", "dev").code == 0
     said = bascule("cherry-pick", "dev", "--branch", "main")

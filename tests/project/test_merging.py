@@ -174,6 +174,7 @@ def test_a_batch_of_which_rows_were_changed_is_not_taken_back(
     assert orders(workspace) == 2400
 
 
+@pytest.mark.slow
 def test_a_branch_that_refuses_its_data_is_not_merged(
     trained: Path, workspace: Workspace, bascule: Bascule, refused: Callable[..., Any]
 ) -> None:

@@ -69,6 +69,7 @@ def outside(ws: Workspace) -> Callable[..., str]:
     return make
 
 
+@pytest.mark.slow
 def test_a_version_from_outside_is_shown_with_its_schema_and_has_a_card(
     outside: Callable[..., str], bascule: Bascule, parcels: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_version_from_outside_is_shown_with_its_schema_and_has_a_card(
     assert "http" not in page.replace("http-equiv", "")  # nothing is fetched
 
 
+@pytest.mark.slow
 def test_what_the_model_file_says_is_only_text(outside: Callable[..., str], bascule: Bascule, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     outside("a", MLmodel=f"!!python/object/apply:os.system ['touch {mark}']".encode())
@@ -199,6 +201,7 @@ def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_chan
     assert len(problems) == 2
 
 
+@pytest.mark.slow
 def test_a_version_that_is_made_ready_to_be_served_keeps_its_signature_and_its_files(
     outside: Callable[..., str], ws: Workspace, bascule: Bascule
 ) -> None:
@@ -296,6 +299,7 @@ def test_two_versions_are_compared(outside: Callable[..., str], bascule: Bascule
     assert json.loads(bascule("model", "compare", "m", "1", "m@1", "--json").out)["about"] == {}
 
 
+@pytest.mark.slow
 def test_bad_input_is_told(outside: Callable[..., str], bascule: Bascule) -> None:
     outside("m")
     for words in (

@@ -122,6 +122,7 @@ def test_bad_input_changes_nothing(
     refused("optimize", *arguments, code=2, words=words)
 
 
+@pytest.mark.slow
 def test_where_an_engine_cannot_be_loaded_the_library_answers(
     trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_branches_share_what_was_measured(held: Workspace) -> None:
     assert states(held) == kept
 
 
+@pytest.mark.slow
 def test_files_that_deletes_touch_are_no_parts(held: Workspace) -> None:
     lake = Lake(held)
     lake.append("t", rows(1000, 10))

@@ -256,6 +256,7 @@ def test_a_table_comes_after_those_that_its_contract_looks_at(parcels: Path, bas
     assert steps.index("ingest:depots") < steps.index("ingest:orders") < steps.index("check:orders")
 
 
+@pytest.mark.slow
 def test_a_check_of_the_age_runs_again_as_time_goes_by(
     trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_every_row_by_the_version_that_is_named(place: Place) -> None:
     assert done.change.commit.message == f"Score {done.source} by delays@2"
 
 
+@pytest.mark.slow
 def test_again_replaces_and_a_condition_chooses(place: Place) -> None:
     for where, count in (("id < 10", 10), ("id < 20", 20)):
         done = score_table(place, "tables/trips", "deployments/delays", where=where)
@@ -77,6 +78,7 @@ def test_of_an_older_state(place: Place) -> None:
         BranchTable(place, "trips").overwrite(ROWS)
 
 
+@pytest.mark.slow
 def test_of_classes_and_values(place: Place) -> None:
     score_table(place, "trips", "three", into="in_three", where="id < 50")
     shares = bundle("multiclass").predict(ROWS.slice(0, 50))

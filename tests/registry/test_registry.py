@@ -109,6 +109,7 @@ def test_numbers_count_over_all_branches_and_are_never_used_again(workspace: Wor
     assert add(workspace, model="other") == 1
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_get_numbers_of_their_own(workspace: Workspace) -> None:
     workspace.history.create_branch("try")
     with ThreadPoolExecutor(6) as pool:

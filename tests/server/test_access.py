@@ -82,6 +82,7 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(copy: Filled, ser
         assert answer.status_code != 500, (route.method, route.path, answer.text)
 
 
+@pytest.mark.slow
 def test_nobody_gets_in_without_a_token(filled: Filled, serve: Serve) -> None:
     served = serve_required(filled, serve)
     for route, body in product(ALL, [None]):

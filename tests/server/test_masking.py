@@ -121,6 +121,7 @@ QUERIES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", QUERIES)
 def test_no_query_reaches_a_value(ws: Workspace, sql: str) -> None:
     """Also a table that has another name, and a column that has one, on a branch of somebody's own."""
@@ -251,6 +252,7 @@ def test_the_server_masks_for_tokens_that_may_only_read(ws: Workspace, serve: Se
     assert older.status_code == 403
 
 
+@pytest.mark.slow
 def test_why_a_run_failed_quotes_no_value_to_a_reader(ws: Workspace, serve: Serve) -> None:
     """A line that could not be read is told to who brought it, and stands in the run's record."""
     told = f"people.csv:5: the header names 2 columns, this line has 3: 7,{EMAILS[0]},x"

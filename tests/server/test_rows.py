@@ -31,6 +31,7 @@ def held(ws: Workspace, query: str = "select * from t order by all") -> list[dic
         return found
 
 
+@pytest.mark.slow
 def test_json_rows_come_in_once_under_their_key(writer: TestClient, local_workspace: Workspace) -> None:
     rows = [{"id": 1, "word": "a\nb"}, {"id": 2, "word": None}]
     first = writer.post(f"{BASE}/rows?key=id", json=rows, headers={"idempotency-key": "one"})

@@ -85,6 +85,7 @@ def test_two_on_one_workspace_are_refused(local_workspace: Workspace) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_named_with_a_free_one(local_workspace: Workspace) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

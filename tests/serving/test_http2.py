@@ -179,6 +179,7 @@ def test_calls_and_their_deadlines(port: int) -> None:
     GATE.set()
 
 
+@pytest.mark.slow
 def test_a_message_that_is_too_large_and_more_work_than_there_may_be() -> None:
     with echoing(Limits(body_bytes=1_000, waiting=1, request_s=0.3)) as (port, server):
         with pytest.raises(grpc.RpcError) as large:

@@ -50,6 +50,7 @@ def test_a_long_curve_is_thinned_evenly_with_its_ends(tracker: Tracker) -> None:
     assert series.steps == sorted(series.steps)
 
 
+@pytest.mark.slow
 def test_points_that_crowd_on_one_step_are_thinned_too(tracker: Tracker) -> None:
     run = kept(tracker, [(0, at, float(at % 7)) for at in range(9000)])
     found = curves.thinned(tracker, [run], "loss", 100)

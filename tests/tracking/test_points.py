@@ -43,6 +43,7 @@ def same(value: float) -> tuple[bool, float]:
     return math.isnan(value), 0.0 if math.isnan(value) else value
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(batches=st.lists(POINTS, max_size=4))
 def test_points_are_kept_once_and_the_latest_is_the_greatest(tracker: Tracker, batches: list[list[Point]]) -> None:

@@ -133,6 +133,7 @@ def test_parameters_that_cannot_be_are_refused(
     assert message in f"{error.value.message} {error.value.hint}"  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_other_objectives_of_the_task_are_allowed(made_data: Make) -> None:
     data = made_data("regression")
     model = train(data, settings=TrainerSettings(trials=2, params={"objective": "quantile", "alpha": 0.9}))

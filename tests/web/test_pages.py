@@ -175,6 +175,7 @@ def test_the_past_can_be_read_and_not_changed(client: TestClient, filled: Filled
     assert client.get(f"/data/flights?ref={filled.commit}").status_code == 200
 
 
+@pytest.mark.slow
 def test_an_empty_project_tells_what_will_be_where_and_how_it_comes(local_workspace: Workspace, serve: Serve) -> None:
     client = serve(local_workspace)
     app = application()
@@ -326,6 +327,7 @@ def test_unusual_values_stand_where_the_checks_stand(local_workspace: Workspace,
     assert "usually" not in early.text
 
 
+@pytest.mark.slow
 def test_lists_name_people_shortly_and_pages_of_one_thing_in_full(client: TestClient, filled: Filled) -> None:
     for address in ("/", "/history", "/data", "/runs", "/models/delays", "/deployments/delays", "/audit"):
         page = client.get(address).text
@@ -378,6 +380,7 @@ def form_of(page: str) -> dict[str, str]:
     return {field["name"]: field["value"] for field in hidden}
 
 
+@pytest.mark.slow
 def test_a_deployment_out_of_service_is_told_and_offers_no_way_back(copy: Filled, serve: Serve) -> None:
     deploy(copy.ws, "main", "trial", "delays", 1, by=ANN)
     client = serve(copy.ws)

@@ -358,6 +358,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_readers_go_over_when_the_file_is_rewritten(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     store.write(lambda transaction: transaction.record(record()))

@@ -117,6 +117,7 @@ def test_times_and_truths(lake: Lake) -> None:
     )
 
 
+@pytest.mark.slow
 @everywhere
 def test_a_large_table_is_told_from_its_manifests_unless_it_is_asked_for_whole(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +184,7 @@ class TestFiles:
         assert lake.diff(after, value).added == 2
         assert lake.diff(after, after).empty
 
+    @pytest.mark.slow
     def test_rows_merge_with_those_that_another_engine_deleted(self, lake: Lake) -> None:
         base = lake.stage_append(None, pa.table({"id": range(5), "x": range(5)}), name="t", key=["id"])
         table = lake.table(base, "t")

@@ -256,6 +256,7 @@ def test_ignored_files_stay_out(photos: Photos, folder: Path) -> None:
     assert {*photos().glob()} - {".basculeignore", "cats/.basculeignore"} == {*FILES, "cats/keep.tmp"} - {"cats/2.jpg"}
 
 
+@pytest.mark.slow
 def test_middling_and_large_files(
     photos: Photos, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_workspace: Workspace
 ) -> None:

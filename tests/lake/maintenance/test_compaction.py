@@ -43,6 +43,7 @@ def merged(lake: Lake, source: str, into: str = "main") -> None:
     lake.workspace.history.merge(source, into, resolve=lambda path, b, o, t: lake.merge_appends(b, o, t))
 
 
+@pytest.mark.slow
 def test_small_files_become_one_and_nothing_else_changes(small: Lake) -> None:
     before = state(small, "people")
     rows = rows_in(small, before)

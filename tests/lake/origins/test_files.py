@@ -130,6 +130,7 @@ LINES: list[list[object]] = [
 ]
 
 
+@pytest.mark.slow
 def test_excel_sheets_come_as_the_first_or_by_name(tmp_path: Path, bring: Any, rows: Rows) -> None:
     told: list[str] = []
     file = excel_file(tmp_path / "a.xlsx", {"one": LINES, "two": [["n"], [7]]})

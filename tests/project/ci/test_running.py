@@ -192,6 +192,7 @@ def test_a_checkout_without_a_workspace(pull: Path, bascule: Bascule) -> None:
     assert {step["status"] for step in said.json()["steps"]} == {"ran"}
 
 
+@pytest.mark.slow
 def test_a_merge_that_would_not_land(pull: Path, forge: Forge, bascule: Bascule) -> None:
     assert bascule("branch", "dev", "--branch", "main").code == 0
     for branch in ("main", "dev"):

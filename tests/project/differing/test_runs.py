@@ -195,6 +195,7 @@ def test_runs_whose_code_is_gone_are_compared_without_it(two: tuple[str, str], f
     workspace.close()
 
 
+@pytest.mark.slow
 def test_records_are_asked_in_sql(two: tuple[str, str], bascule: Bascule) -> None:
     """The three queries of the page, and that each view has its columns."""
     text = (Path(__file__).parents[3] / "docs" / "runs.md").read_text("utf-8")

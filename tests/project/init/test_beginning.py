@@ -134,6 +134,7 @@ def test_a_project_that_was_cloned_gets_its_workspace(data: Path, tmp_path: Path
     assert not (tmp_path / "clone" / ".bascule").exists()
 
 
+@pytest.mark.slow
 def test_files_in_every_format_are_tables_and_people_are_known_by_what_they_do(data: Path, tmp_path: Path) -> None:
     (data / "t.csv").unlink()
     people = [{"id": n, "age": 20 + n % 7, "town": "Köln" if n % 2 else "Ulm"} for n in range(1, 41)]

@@ -102,6 +102,7 @@ def test_columns_partitions_order_and_refs(catalog: Catalog, local_workspace: Wo
     assert table.scan().to_arrow().num_rows == len(ids(local_workspace)) == 5
 
 
+@pytest.mark.slow
 def test_names(catalog: Catalog, local_workspace: Workspace) -> None:
     table = catalog.create_table("ops.t", rows(1).schema)
     with pytest.raises(TableAlreadyExistsError):
@@ -129,6 +130,7 @@ def test_names(catalog: Catalog, local_workspace: Workspace) -> None:
     assert catalog.load_namespace_properties("ops")["k"] == "v"
 
 
+@pytest.mark.slow
 def test_a_table_made_with_its_first_rows(catalog: Catalog, local_workspace: Workspace) -> None:
     with catalog.create_table_transaction("ops.t", rows(1).schema) as made:
         made.append(rows(1, 2))
@@ -176,6 +178,7 @@ def test_branches_and_past_states(address: str, catalog: Catalog, local_workspac
     assert ids(local_workspace) == [1, 3]
 
 
+@pytest.mark.slow
 def test_a_stale_client_s_append_is_repeated_by_it(catalog: Catalog, local_workspace: Workspace) -> None:
     table = catalog.create_table("ops.t", rows(1).schema)
     stale, other = catalog.load_table("ops.t"), catalog.load_table("ops.t")
@@ -221,6 +224,7 @@ def test_writers_at_once_lose_nothing(address: str, catalog: Catalog, local_work
 
 
 # It would rather plan with a package of its own, and falls back to pyiceberg.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Iceberg scan planning")
 def test_polars_reads_and_writes(catalog: Catalog, local_workspace: Workspace) -> None:
     polars: Any = pytest.importorskip("polars")

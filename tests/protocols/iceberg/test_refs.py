@@ -34,6 +34,7 @@ def test_branches_are_apart(catalog: Catalog, local_workspace: Workspace) -> Non
     assert catalog.ask("HEAD", "namespaces/ns/tables/new").status_code == 204
 
 
+@pytest.mark.slow
 def test_states_that_take_no_writes(catalog: Catalog, local_workspace: Workspace) -> None:
     Lake(local_workspace).append("people", people("ann"))
     first = local_workspace.history.resolve("main")

@@ -252,6 +252,7 @@ def test_wide_numbers_of_experiments_are_read_over_the_wire(api: Api, local_work
     ]
 
 
+@pytest.mark.slow
 def test_traces_of_a_server_are_brought_whole_and_once(
     serve: Callable[..., Api], local_workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def send(api: Api, begun: Any, order: tuple[int, ...] = (2, 0, 1)) -> list[dict[
     return parts
 
 
+@pytest.mark.slow
 def test_a_file_comes_in_parts_and_goes_in_ranges(storage: Api) -> None:
     api = storage
     begun = begin(api, "/home/ana/big.bin").json()

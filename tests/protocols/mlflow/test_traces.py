@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from bascule.history import Workspace
 from bascule.lake import Session
 from bascule.protocols.mlflow.otlp import MOST_UNPACKED
@@ -209,6 +211,7 @@ DAMAGED: list[tuple[bytes, str, dict[str, str]]] = [
 ]
 
 
+@pytest.mark.slow
 def test_spans_that_cannot_be_read_are_refused_whole(api: Api) -> None:
     for body, kind, headers in DAMAGED:
         sent = send(api, body, kind, **headers)

@@ -103,6 +103,7 @@ def test_a_deleted_run_is_read_and_not_written(api: Api) -> None:
     api("POST", "runs/log-metric", point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
