@@ -7,6 +7,7 @@ from functools import partial
 import duckdb
 import msgspec
 import numpy as np
+import pytest
 
 from bascule import delivery, monitoring
 from bascule.history import Workspace
