@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -51,12 +50,7 @@ def _default(value: object) -> str | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    code = run(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:
-        # The interpreter would look through all that was imported for cycles, a tenth of a second, to free what the
-        # system frees at once.
-        gc.freeze()
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
