@@ -40,8 +40,9 @@ def with_rollout(
 ) -> Deployment:
     """The deployment with the rollout of a version at its first step, under whole guardrails.
 
-    Each strategy is steps of the new version's percentage: a canary's own; one share for an A/B test and, for now, a
-    bandit; none for a shadow; all at once for blue/green. What the strategy goes by (`plan`) is kept with the rollout.
+    Each strategy is steps of the new version's percentage: a canary's own; one share for an A/B test, and for a
+    bandit the one it begins with; none for a shadow; all at once for blue/green. What the strategy goes by (`plan`)
+    is kept with the rollout.
     """
     if len(before["traffic"]) != 1:
         raise InputError(

@@ -8,15 +8,14 @@ from typing import Any
 
 import msgspec
 
-from bascule.errors import Busy, InputError, NotFound
+from bascule.errors import Busy, NotFound
 from bascule.history import Workspace
 from bascule.project.file import FILE_NAME, ProjectFile, load_project
-from bascule.project.pushing import ARROW, JSON
 from bascule.project.streaming.pushing import StreamPush, push_events
 from bascule.project.streaming.status import StreamInfo, info_of
 from bascule.server.answers import Refused
 from bascule.server.api.history import BASE
-from bascule.server.api.tables import KEY_LENGTH, ROWS_BYTES
+from bascule.server.api.sending import ROWS_BYTES, sent_as
 from bascule.server.reads import history
 from bascule.server.routes import Call, Route
 
@@ -35,15 +34,7 @@ def list_streams(call: Call[BranchQuery, None]) -> list[StreamInfo]:
 
 def push(call: Call[BranchQuery, bytes]) -> StreamPush:
     """Send events: JSON objects or Arrow IPC. The answer says that they are durable; one Idempotency-Key, once."""
-    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (*JSON, *ARROW):
-        known = ", ".join((*JSON, *ARROW))
-        raise Refused(415, InputError(f"The content type is {kind or 'not told'}.", hint=f"Send one of: {known}."))
-    once = call.request.headers.get("idempotency-key", "")
-    if len(once) > KEY_LENGTH or not once.isprintable():
-        raise InputError(
-            f"The Idempotency-Key is longer than {KEY_LENGTH} signs, or has odd ones.", hint="Send a UUID."
-        )
+    kind, once = sent_as(call)
     branch = history.demand_branch(call.workspace, call.query.branch)
     try:
         return push_events(

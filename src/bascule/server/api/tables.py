@@ -6,19 +6,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bascule.errors import InputError
 from bascule.lake import TableDiff
 from bascule.project.batches import Batch, bring_in
-from bascule.project.pushing import ARROW, JSON, push_rows
+from bascule.project.pushing import push_rows
 from bascule.project.required import required_in
-from bascule.server.answers import Refused
 from bascule.server.api.history import BASE, RefQuery
+from bascule.server.api.sending import ROWS_BYTES, sent_as
 from bascule.server.reads import history, tables
 from bascule.server.reads.asking import Answer, ask
 from bascule.server.routes import Call, Route
-
-ROWS_BYTES = 64 << 20
-KEY_LENGTH = 200
 
 
 class RowsQuery(msgspec.Struct, frozen=True):
@@ -117,15 +113,7 @@ def sql(call: Call[None, Sql]) -> Answer:
 
 def add_rows(call: Call[AddQuery, bytes]) -> Brought:
     """Add rows to a table: JSON objects or Arrow IPC. Under one Idempotency-Key, or one content, they come in once."""
-    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (*JSON, *ARROW):
-        known = ", ".join((*JSON, *ARROW))
-        raise Refused(415, InputError(f"The content type is {kind or 'not told'}.", hint=f"Send one of: {known}."))
-    once = call.request.headers.get("idempotency-key", "")
-    if len(once) > KEY_LENGTH or not once.isprintable():
-        raise InputError(
-            f"The Idempotency-Key is longer than {KEY_LENGTH} signs, or has odd ones.", hint="Send a UUID."
-        )
+    kind, once = sent_as(call)
     batch = push_rows(
         call.workspace,
         call.path["table"],
