@@ -114,7 +114,7 @@ def test_others_are_answered_under_attack(attacked: Worker) -> None:
         thread.join(30)
         assert not thread.is_alive()
     assert answered
-    assert memory(attacked) < before + (300 << 20)
+    assert memory(attacked) < before + (150 << 20)  # 700 and more when what was refused is kept for the collector
     for one in held:
         one.close()
     client.close()

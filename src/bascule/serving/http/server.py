@@ -164,6 +164,7 @@ class HttpServer:
                 response = deferred.finish(_result(future, deferred))
             except Exception as error:  # every failure becomes an answer
                 response = error_response(error)
+                error.__traceback__ = None  # see `_result`
             if isinstance(response, Deferred):
                 response.seconds = seconds - (self._loop.time() - begun)
                 self.defer(response, done)
@@ -205,12 +206,19 @@ class HttpServer:
 
 
 def _result(future: asyncio.Future[object], deferred: Deferred) -> object:
+    """Return what the work made, or raise its error.
+
+    Whoever handles the error takes its traceback away: its frames hold the future, which holds the error, and such a
+    ring keeps what the work held, like an unfolded body, until the collector comes by.
+    """
     try:
         return future.result()
     except Exception as error:
         if deferred.rescue is None:
             raise
-        return deferred.rescue(error)
+        found = deferred.rescue(error)
+        error.__traceback__ = None
+        return found
 
 
 def _listener(host: str, port: int, option: str = "--port") -> socket.socket:
