@@ -45,7 +45,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reasons(self) -> list[str]:
         """What was found, by name, each once."""
-        return list(dict.fromkeys(one.reason for one in (*self.leaks, *self.overlaps)))
+        return list(dict.fromkeys([one.reason for one in self.leaks] + [one.reason for one in self.overlaps]))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, JSON-able."""

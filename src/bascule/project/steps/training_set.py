@@ -28,6 +28,7 @@ NAME = "training-set"
 def inputs(context: Context) -> Terms:
     """The versions of the tables that the SQL names, every definition, and how rows are chosen and divided."""
     project, training = context.project, context.project.training
+    assert training is not None
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(project)}
     terms |= definition_terms(context)
