@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set
+    check_training_set = _here.check_training_set
 
 
 def run(

@@ -78,6 +78,7 @@ CALLS = {
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
     "training-set list": "",
     "training-set show": "rainy",
+    "training-set check": "rainy",
     "private budget": "orders --epsilon 1",
     "private ask": "orders count --epsilon 0.1",
     "private show": "",
