@@ -70,7 +70,7 @@ def test_a_choice_is_served_and_taken_back(trained: Path, bascule: Bascule) -> N
     told = {(row["candidate"], row["batch_size"]): row for row in rows}
     assert told["compiled", 1]["chosen"]
     assert told["compiled", 1]["cost_per_million"] > 0
-    assert told["treelite", None]["chosen"] is False
+    assert told["onnx-int8", None]["chosen"] is False
     assert "runtime" in bascule("audit", "log", "-n", "3").out
     assert "answered by   compiled" in bascule("model", "show", "delays").out
     assert "## Runtime" in bascule("model", "card", "delays").out
