@@ -41,7 +41,7 @@ def treelite_of(forest: Forest) -> bytes:
     wide, trees = forest.values.shape[1] > 1, len(forest.roots)
     kind = "float32" if forest.single_sums else "float64"
     try:
-        builder = ModelBuilder(
+        builder: Any = ModelBuilder(
             threshold_type=kind,
             leaf_output_type=kind,
             metadata=Metadata(
