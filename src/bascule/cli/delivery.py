@@ -147,6 +147,9 @@ def _told(common: Common, moved: Moved) -> None:
     text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
     if moved.shipped:
         text += f"\n  version {moved.shipped.version}, which waited for it, rolls out: {moved.shipped.share} % now"
+    for came in (moved.shipped, moved.deployed):
+        if came and came.engine_left:
+            text += f"\n  {came.hint()}"
     if later := moved.not_shipped:
         where = "" if moved.branch == "main" else f" --branch {moved.branch}"
         text += f"\n  version {later.version}, which waited, is not rolled out; that does:"

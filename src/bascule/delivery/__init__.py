@@ -22,6 +22,7 @@ from bascule.delivery.deployments import (
     ship,
     ship_waiting,
 )
+from bascule.delivery.engines import engine_left
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.merging import keep_traffic, merge_deployments
 from bascule.delivery.records import has_own_traffic
@@ -50,6 +51,7 @@ __all__ = [
     "advance",
     "assess",
     "deploy",
+    "engine_left",
     "has_own_traffic",
     "keep_traffic",
     "merge_deployments",

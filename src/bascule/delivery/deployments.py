@@ -15,6 +15,7 @@ import msgspec
 
 from bascule.catalog import actor
 from bascule.delivery import traffic
+from bascule.delivery.engines import engine_left
 from bascule.delivery.environments import KEYS, demand_approved, demand_arriving_approved, gates_of, lacking
 from bascule.delivery.guardrails import read_guardrails
 from bascule.delivery.records import changed_times, record_failure, state_of, write
@@ -91,12 +92,14 @@ def deploy(
     rules |= gates
     demand_approved(ws, branch, {"rules": gates}, chosen)
     limits = _limits(rules, chosen)
+    left = engine_left(ws, branch, before, chosen.version)
+    told = {"version": chosen.version, "engine_left": left} if left else {}
     if strategy in COMPARING and before["traffic"]:
         after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
-        return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
+        return write(ws, branch, before, expect or digest, after, "start", who, reason, told)
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
-    return write(ws, branch, before, expect or digest, after, "deploy", who, reason, {})
+    return write(ws, branch, before, expect or digest, after, "deploy", who, reason, told)
 
 
 def ship(ws: Workspace, branch: str, name: str, version: int, *, by: str | None = None) -> Commit | Waiting:

@@ -10,6 +10,7 @@ import msgspec
 
 from bascule.counting import counted
 from bascule.history import Change
+from bascule.registry.runtimes import engines_of
 
 Object = Mapping[str, Any]
 TEXT_FIELDS = ("text", "sql")
@@ -101,13 +102,8 @@ def _tell_model(before: Object, after: Object) -> str:
     before_by, after_by = before.get("runtimes", {}), after.get("runtimes", {})
     for number in sorted(before_by.keys() | after_by.keys(), key=int):
         if before_by.get(number) != after_by.get(number) and number in new:
-            parts.append(f"version {number} answered by {_engines(after_by.get(number))}")
+            parts.append(f"version {number} answered by {engines_of(after_by.get(number))}")
     return ", ".join(parts)
-
-
-def _engines(runtime: Object | None) -> str:
-    stages = (runtime or {}).get("recipe", {}).get("stages", ())
-    return ", ".join(str(stage["engine"]["name"]) for stage in stages) or "its own library"
 
 
 def _version(number: str, version: Object) -> str:
