@@ -102,8 +102,8 @@ def _latency(place: Place, view: str, rows: pa.Table) -> float | None:
         reader = FeatureServer(place.workspace).reader(place.branch, [view], True)
     except BasculeError:  # it is not in the store: the age says so
         return None
-    keys = [name for name in reader.feature_set.columns if name in rows.column_names]
-    if len(keys) < len(reader.feature_set.columns):
+    keys = [name for name in reader.columns if name in rows.column_names]
+    if len(keys) < len(reader.columns):
         return None
     asked = rows.select(keys).slice(0, READS).to_pylist()
     spent = []
