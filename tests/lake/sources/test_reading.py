@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,39 @@ def test_only_data_files_are_named_beside_one_that_is_not_there(tmp_path: Path, 
         reading(tmp_path / "nope.csv")
     assert "nap.csv" in raised.value.hint
     assert "nope.txt" not in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["12345678901234567.89", "0.10"], "DECIMAL(38, 2)"),
+        (["9007199254740993.0", "1.5"], "DECIMAL(38, 1)"),
+        # Doubles that somebody wrote with many digits are doubles.
+        (["0.30000000000000004", "0.10000000000000000555", "0.10000000000000001"], "DOUBLE"),
+        (["12345678901234567.89", "1e5"], "DOUBLE"),
+        (["1" * 41, "2"], "VARCHAR"),
+    ],
+)
+def test_numbers_of_more_digits_than_a_double_has_keep_them(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection, values: list[str], kind: str
+) -> None:
+    put(tmp_path, "a.csv", "n\n" + "".join(f"{value}\n" for value in values))
+    put(tmp_path, "b.csv", "n\n0.125\n")
+    scan = read_source(tmp_path / "a.csv", connection)
+    assert [column.type for column in scan.columns] == [kind]
+    if kind.startswith("DECIMAL"):
+        found = connection.execute(f"SELECT n FROM {scan.relation}").fetchall()
+        assert sorted(n for (n,) in found) == sorted(map(Decimal, values))
+        both = read_source([tmp_path / "a.csv", tmp_path / "b.csv"], connection)
+        found = connection.execute(f"SELECT n FROM {both.relation}").fetchall()
+        assert sorted(n for (n,) in found) == sorted(map(Decimal, [*values, "0.125"]))
+
+
+def test_numbers_are_held_to_a_decimal_of_the_table(tmp_path: Path, reading: Reading) -> None:
+    expected = pa.schema([("n", pa.decimal128(38, 2)), ("m", pa.int64())])
+    head = "n;m\n1,50;1\n12345678901234567890123;2\n"
+    first, second = reading(put(tmp_path, "a.csv", head), expected=expected)
+    assert (first["n"], second["n"]) == (Decimal("1.50"), Decimal("12345678901234567890123.00"))
+    for wrong in ("1,125", "1e-3", "1234567890123456789012345678901234567"):
+        with pytest.raises(InputError, match=f"a.csv:4: .*cannot hold '{wrong}'"):
+            reading(put(tmp_path, "a.csv", f"{head}{wrong};3\n"), expected=expected)

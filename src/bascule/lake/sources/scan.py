@@ -16,7 +16,7 @@ import pyarrow as pa
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb, unforetold
-from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
+from bascule.lake.sources import csvfiles, digits, discovery, jsonfiles, moments
 from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
 from bascule.lake.sources.exact import Exact, exact, schema_of, typed
@@ -264,11 +264,21 @@ def _wanted(
         kinds = [(file, _type_of(file, name)) for file in files]
         if len({kind for _, kind in kinds}) > 1:  # a column without any value looks like text: it has no say
             kinds = [(f, kind) for f, kind in kinds if kind != "VARCHAR" or _has_values(connection, f, name)] or kinds
+        if any(kind.startswith("DECIMAL") for _, kind in kinds):
+            kinds = [(f, _as_decimal(connection, f, name) if kind == "DOUBLE" else kind) for f, kind in kinds]
+            if any(kind == "DOUBLE" for _, kind in kinds):
+                kinds = [(f, "DOUBLE" if kind.startswith("DECIMAL") else kind) for f, kind in kinds]
         wanted[name.casefold()] = common([kind for _, kind in kinds])
     for field in expected or ():
         if not pa.types.is_nested(field.type):
             wanted[field.name.casefold()] = _long(to_duckdb(primitive_from_arrow(field.type, field.name)))
     return wanted
+
+
+def _as_decimal(connection: duckdb.DuckDBPyConnection, file: CsvFile | JsonFile, name: str) -> str:
+    """Return the decimal type for numbers of a file that look like doubles; that of doubles if none holds all."""
+    own = next(known for known in file.names if known.casefold() == name.casefold())
+    return (digits.fit(connection, file.numbers([own]), own) if isinstance(file, CsvFile) else "") or "DOUBLE"
 
 
 def _type_of(file: CsvFile | JsonFile, name: str) -> str:
