@@ -18,6 +18,8 @@ from bascule.lake.iceberg.types import quoted
 MOST = 38  # digits of a decimal
 SURE = 15  # digits that every double has
 SAMPLE = 1_000
+# Doubles are written with 17 digits, so shorter texts, with a point among the first signs, are not looked at.
+POINT, LENGTH = 13, 20
 _PLAIN = "[+-]?[0-9]*[.]?[0-9]*"
 _LONG = rf"^[+-]?0*[.]?0*[1-9][0-9.]{{{SURE},}}$"
 
@@ -27,12 +29,20 @@ def changed(texts: Iterable[str]) -> bool:
     return any(_is_changed(text) for text in texts)
 
 
-def may_change(texts: pa.Array) -> bool:
-    """Tell whether a number of some texts, of the first that are long, would lose digits as a double."""
-    if pc.max(pc.binary_length(texts)).as_py() <= SURE:
+def may_change(texts: pa.Array, doubles: pa.Array) -> bool:
+    """Tell whether a number of some texts, of the first long ones, would lose digits as its double."""
+    lengths = pc.binary_length(texts)
+    if pc.max(lengths).as_py() <= SURE:
         return False
-    long = texts.filter(pc.match_substring_regex(texts, _LONG))
-    return changed(long.slice(0, SAMPLE).to_pylist())
+    some = pc.greater_equal(lengths, LENGTH)
+    if pc.max(pc.abs(doubles)).as_py() >= 10 ** (POINT - 1):
+        points = pc.find_substring(texts, ".")
+        is_late = pc.or_(pc.less(points, 0), pc.greater_equal(points, POINT))
+        some = pc.or_(some, pc.and_(pc.greater(lengths, SURE), is_late))
+    places = pc.indices_nonzero(some)[:SAMPLE]
+    few, held = texts.take(places), doubles.take(places)
+    other = few.filter(pc.not_equal(few, pc.cast(held, pa.string())))  # most doubles are written as Arrow does
+    return changed(other.filter(pc.match_substring_regex(other, _LONG)).to_pylist())
 
 
 def decimals(connection: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> dict[str, str]:
@@ -44,7 +54,7 @@ def decimals(connection: duckdb.DuckDBPyConnection, relation: str, names: Sequen
     """
     if not names:
         return {}
-    counts = ", ".join(f"count_if(regexp_matches({quoted(name)}, '{_LONG}'))" for name in names)
+    counts = ", ".join(f"count_if({_is_long(quoted(name))})" for name in names)
     found = connection.execute(f"SELECT {counts} FROM {relation}").fetchall()[0]
     some = [name for name, count in zip(names, found, strict=True) if count]
     kinds = {name: fit(connection, relation, name) for name in some if _loses(connection, relation, name)}
@@ -62,8 +72,13 @@ def fit(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> str:
 
 
 def _loses(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool:
-    query = f"SELECT {quoted(name)} FROM {relation} WHERE regexp_matches({quoted(name)}, '{_LONG}') LIMIT {SAMPLE}"
+    query = f"SELECT {quoted(name)} FROM {relation} WHERE {_is_long(quoted(name))} LIMIT {SAMPLE}"
     return changed(text for (text,) in connection.execute(query).fetchall())
+
+
+def _is_long(column: str) -> str:
+    late = f"length({column}) > {SURE} AND instr({column}, '.') NOT BETWEEN 1 AND {POINT}"
+    return f"(length({column}) >= {LENGTH} OR {late}) AND regexp_matches({column}, '{_LONG}')"
 
 
 def _is_changed(text: str) -> bool:

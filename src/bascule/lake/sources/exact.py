@@ -75,7 +75,7 @@ class Exact:
             found = pc.cast(texts, self.arrow)
         except pa.ArrowInvalid as error:
             raise Misfit(self.name) from error
-        if self.type == "DOUBLE" and (np.isinf(found.to_numpy(zero_copy_only=False)).any() or may_change(texts)):
+        if self.type == "DOUBLE" and (np.isinf(found.to_numpy(zero_copy_only=False)).any() or may_change(texts, found)):
             raise Misfit(self.name)  # 1e400, or more digits than a double has
         return found
 
