@@ -388,3 +388,29 @@ def test_numbers_are_held_to_a_decimal_of_the_table(tmp_path: Path, reading: Rea
     for wrong in ("1,125", "1e-3", "1234567890123456789012345678901234567"):
         with pytest.raises(InputError, match=f"a.csv:4: .*cannot hold '{wrong}'"):
             reading(put(tmp_path, "a.csv", f"{head}{wrong};3\n"), expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (pa.int64(), "2.0", "2.5"),
+        (pa.int64(), '"7"', '"007"'),
+        (pa.int64(), '"2.0"', '"2.5"'),
+        (pa.decimal128(20, 2), "0.25", "0.125"),
+        (pa.decimal128(20, 2), '"0.250"', '"0.125"'),
+        (pa.float64(), "7", "9007199254740993"),
+        (pa.bool_(), "1", "5"),
+        (pa.date32(), '"2025-01-02"', '"2025-01-02 10:00 clock"'),
+    ],
+)
+def test_json_values_that_a_cast_would_round_are_refused_with_their_line(
+    tmp_path: Path, reading: Reading, kind: pa.DataType, good: str, bad: str
+) -> None:
+    expected = pa.schema([("n", kind), ("t", pa.string())])
+    lines = [f'{{"n": {value}, "t": "a"}}\n' for value in (good, good, bad, good)]
+    assert len(reading(put(tmp_path, "a.jsonl", "".join(lines[:2])), expected=expected)) == 2
+    with pytest.raises(InputError, match=r"b\.jsonl:5: column 'n' is .* and cannot hold"):
+        reading(put(tmp_path, "b.jsonl", "\n\n" + "".join(lines)), expected=expected)
+    document = "[" + ",".join(lines) + "]"
+    with pytest.raises(InputError, match=r"c\.json:3: column 'n' is .* and cannot hold"):
+        reading(put(tmp_path, "c.json", document), expected=expected)

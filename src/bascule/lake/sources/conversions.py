@@ -73,7 +73,7 @@ def convert(name: str, seems: str, wanted: str, *, from_text: bool, decimal: str
     if wanted in WHOLE and (is_fraction or (from_text and seems == "VARCHAR")):
         lossy = f"{column} <> trunc({column}) OR abs({column}) > {EXACT} OR isnan({column})"
         return Conversion(name, "DOUBLE", wanted, f"TRY_CAST({column} AS {wanted})", lossy)
-    if wanted.startswith("DECIMAL") and from_text:
+    if wanted.startswith("DECIMAL") and (from_text or seems == "VARCHAR"):
         # The cast of a text rounds: behind its scale may be zeros only, and an exponent must not move digits there.
         text = f"replace({column}, ',', '.')" if decimal == "," else column
         made, scale = f"TRY_CAST({text} AS {wanted})", int(wanted.rstrip(")").rpartition(",")[2])
@@ -83,8 +83,21 @@ def convert(name: str, seems: str, wanted: str, *, from_text: bool, decimal: str
         return Conversion(name, "VARCHAR", wanted, made, lossy)
     if from_text or seems == wanted:
         return Conversion(name, wanted, wanted, column)
-    lossy = f"{column} IS NOT NULL AND TRY_CAST({column} AS {wanted}) IS NULL"
-    return Conversion(name, seems, wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+    made = f"TRY_CAST({column} AS {wanted})"
+    return Conversion(name, seems, wanted, made, f"{column} IS NOT NULL AND ({_changes(column, made, seems, wanted)})")
+
+
+def _changes(column: str, made: str, seems: str, wanted: str) -> str:
+    """Return SQL that tells whether a value with a type becomes another one: the casts round, and cut."""
+    if seems == "VARCHAR" and wanted in WHOLE:
+        return f"{made} IS NULL OR NOT regexp_full_match({column}, '-?(0|[1-9][0-9]*)([.]0+)?')"
+    if seems == "VARCHAR" and wanted == "DATE":
+        return f"{made} IS NULL OR length({column}) > 10"
+    if seems == "VARCHAR" and wanted in FLOATING:
+        return f"{made} IS NULL OR isinf({made})"
+    if seems in (*WHOLE, "BOOLEAN", *FLOATING) or (seems == "VARCHAR" and wanted == "BOOLEAN"):
+        return f"{made} IS NULL OR TRY_CAST({made} AS {seems}) IS DISTINCT FROM {column}"
+    return f"{made} IS NULL"
 
 
 def convert_written(name: str, how: Format, wanted: str) -> Conversion:

@@ -304,10 +304,12 @@ def _refuse_lossy(
         return
     for column in (c for c in columns if c.lossy):
         raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
-        query = f"SELECT {quoted(column.name)}::VARCHAR FROM {file.relation(raw)} WHERE {column.lossy} LIMIT 1"
+        rows = f"(SELECT row_number() OVER () AS __row, * FROM {file.relation(raw)})"
+        query = f"SELECT {quoted(column.name)}::VARCHAR, __row FROM {rows} WHERE {column.lossy} ORDER BY __row LIMIT 1"
         if found := connection.execute(query).fetchall():
+            line = jsonfiles.lines_of_rows(file, [found[0][1]])[0]
             raise InputError(
-                f"{file.path}: column {column.name!r} is {column.wanted} and cannot hold {found[0][0]!r}.",
+                f"{file.path}:{line}: column {column.name!r} is {column.wanted} and cannot hold {found[0][0]!r}.",
                 hint="If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
             )
 
