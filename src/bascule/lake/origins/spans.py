@@ -30,23 +30,24 @@ def texts(spans: pa.Array) -> pa.Array:
         held = np.frombuffer(data, _PARTS, len(spans), spans.offset * _PARTS.itemsize) if data else ()
         parts = [one.tolist() for one in held]
     known = spans.is_valid().to_pylist()
-    told = [_text(*one) if is_known else None for one, is_known in zip(parts, known, strict=True)]
+    told = [words(*one) if is_known else None for one, is_known in zip(parts, known, strict=True)]
     return pa.array(told, pa.string())
 
 
 def text(span: dt.timedelta) -> str:
     """Return one span of time as text."""
-    return _text(0, 0, span // dt.timedelta(microseconds=1) * 1_000)
+    return words(0, 0, span // dt.timedelta(microseconds=1) * 1_000)
 
 
-def _text(months: int, days: int, nanoseconds: int) -> str:
+def words(months: int, days: int, nanoseconds: int) -> str:
+    """Return a span of time of several parts as text."""
     years, rest = divmod(abs(months), 12)
     sign = -1 if months < 0 else 1
     named = ((years * sign, "year"), (rest * sign, "month"), (days, "day"))
-    words = [f"{count} {word}{'s' if abs(count) != 1 else ''}" for count, word in named if count]
-    if nanoseconds or not words:
+    told = [f"{count} {word}{'s' if abs(count) != 1 else ''}" for count, word in named if count]
+    if nanoseconds or not told:
         seconds, fraction = divmod(abs(nanoseconds), 1_000_000_000)
         clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         decimals = f".{fraction:09}".rstrip("0") if fraction else ""
-        words.append(f"{'-' if nanoseconds < 0 else ''}{clock}{decimals}")
-    return " ".join(words)
+        told.append(f"{'-' if nanoseconds < 0 else ''}{clock}{decimals}")
+    return " ".join(told)
