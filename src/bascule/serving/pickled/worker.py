@@ -140,7 +140,7 @@ def _stay_together() -> bool:
         return False
     none = ctypes.c_ulong(0)
     call(38, ctypes.c_ulong(1), none, none, none)  # PR_SET_NO_NEW_PRIVS
-    return call(22, ctypes.c_ulong(2), program, none, none) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    return bool(call(22, ctypes.c_ulong(2), program, none, none) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 
 
 def _text(error: BaseException) -> str:
