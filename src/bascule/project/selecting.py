@@ -102,10 +102,9 @@ def _latency(place: Place, view: str, rows: pa.Table) -> float | None:
         reader = FeatureServer(place.workspace).reader(place.branch, [view], True)
     except BasculeError:  # it is not in the store: the age says so
         return None
-    keys = [name for name in reader.columns if name in rows.column_names]
-    if len(keys) < len(reader.columns):
+    if not set(reader.columns) <= set(rows.column_names):
         return None
-    asked = rows.select(keys).slice(0, READS).to_pylist()
+    asked = rows.select(list(reader.columns)).slice(0, READS).to_pylist()
     spent = []
     for row in asked:
         columns = {name: [value] for name, value in row.items()}

@@ -34,7 +34,7 @@ def shap_sizes(bundle: ModelBundle, rows: pa.Table) -> dict[str, float]:
     explain = getattr(bundle.predictor, "contributions", None)
     if explain is None or rows.num_rows == 0:
         return {}
-    some = np.unique(np.linspace(0, rows.num_rows - 1, min(rows.num_rows, EXPLAINED)).astype(np.int64))
+    some = _spaced(np.arange(rows.num_rows), EXPLAINED)
     parts = explain(encode(bundle.signature, rows.take(pa.array(some))))
     return dict(zip(bundle.signature.names(), _sizes(parts, centred=bundle.format == "linear").tolist(), strict=True))
 
@@ -44,9 +44,9 @@ def selected_in(
 ) -> dict[str, float] | None:
     """Return the share of the time folds in which trees take a feature.
 
-    In each fold small boosted trees learn from three quarters of the rows. A feature is taken when the other quarter is
-    predicted worse, by more than chance (once in a hundred times), without the feature's SHAP values. So what tells
-    something only together with others is seen, and what was learned by heart is not.
+    For each fold small boosted trees learn from the others. A feature is taken when the fold's rows are predicted
+    worse, by more than chance (once in a hundred times), without the feature's SHAP values. So what tells something
+    only together with others is seen, and what was learned by heart is not.
 
     Args:
         rows: in the order of time, with the column `label` (class code or value).
@@ -63,20 +63,27 @@ def selected_in(
         return None
     signature = infer_signature(rows.select(list(features)), target)
     taken = np.zeros(len(features))
-    for span in np.array_split(np.arange(rows.num_rows), folds):
-        some = span[np.unique(np.linspace(0, len(span) - 1, min(len(span), FITTED)).astype(np.int64))]
-        fold = rows.take(pa.array(some))
-        matrix, label = encode(signature, fold), fold.column("label").to_numpy()
-        if len(np.unique(label)) < 2:
-            continue
-        taken += _beyond_chance(_worse_without(lightgbm, matrix, label, signature, seed))
+    matrix, label = encode(signature, rows), rows.column("label").to_numpy()
+    places = np.arange(rows.num_rows)
+    for span in np.array_split(places, folds):
+        others = np.setdiff1d(places, span, assume_unique=True)
+        fit, judge = _spaced(others, FITTED), _spaced(span, EXPLAINED)
+        if len(np.unique(label[fit])) > 1:
+            worse = _worse_without(lightgbm, (matrix[fit], label[fit]), (matrix[judge], label[judge]), signature, seed)
+            taken += _beyond_chance(worse)
     return dict(zip(signature.names(), (taken / folds).tolist(), strict=True))
 
 
-def _worse_without(lightgbm: Any, matrix: Floats, label: Floats, signature: Signature, seed: int) -> Floats:
-    """How much worse each held row is predicted without each feature: [rows, features]."""
-    output = signature.output
-    held = np.arange(len(label)) % 4 == 3
+def _spaced(places: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many of some places, evenly spaced."""
+    return places[np.unique(np.linspace(0, len(places) - 1, min(len(places), most)).astype(np.int64))]
+
+
+def _worse_without(
+    lightgbm: Any, fit: tuple[Floats, Floats], judge: tuple[Floats, Floats], signature: Signature, seed: int
+) -> Floats:
+    """How much worse each row to be judged is predicted without each feature: [rows, features]."""
+    output, (matrix, label), (shown, truth) = signature.output, fit, judge
     settings: dict[str, Any] = {
         "objective": {"binary": "binary", "multiclass": "multiclass"}.get(output.task, "regression"),
         "verbosity": -1,
@@ -90,9 +97,8 @@ def _worse_without(lightgbm: Any, matrix: Floats, label: Floats, signature: Sign
     }
     if output.task == "multiclass":
         settings["num_class"] = len(output.classes)
-    data = lightgbm.Dataset(matrix[~held], label[~held], categorical_feature=signature.categorical())
+    data = lightgbm.Dataset(matrix, label, categorical_feature=signature.categorical())
     booster = lightgbm.train(settings, data, num_boost_round=ROUNDS)
-    shown, truth = matrix[held][:EXPLAINED], label[held][:EXPLAINED]
     parts = np.asarray(booster.predict(shown, pred_contrib=True)).reshape(len(shown), -1, matrix.shape[1] + 1)
     score = parts.sum(axis=2)
     whole = _loss(score, truth, output.task)
