@@ -15,6 +15,7 @@ from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
+from bascule.protocols.openinference.shortcut import shortcut
 from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
@@ -27,6 +28,7 @@ from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, record, score
 
 INLINE_BYTES = 128 << 10
+QUICK = "infer"
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -118,6 +120,12 @@ class Inference:
         if deployment is None:
             raise unknown_deployment(state, route.name)
         if route.version is None and deployment.models and not self._plane.unloaded:
+            if form is INFER:
+                quick = deployment.shortcuts[QUICK] if deployment.shortcuts else self._shortcut(deployment)
+                if quick is not None:
+                    response: Response | None = quick(request, began)
+                    if response is not None:
+                        return response
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)
         version = route.version
@@ -172,6 +180,12 @@ class Inference:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
             raise
         return self._finish(deployment, message, answer, form)
+
+    def _shortcut(self, deployment: ServedDeployment) -> Any:
+        stats = self._plane.stats_of(deployment, deployment.first.version)
+        kept = self._spared if deployment.lenient else self._journal
+        deployment.shortcuts[QUICK] = found = shortcut(deployment, stats, self._ids, self._log, kept)
+        return found
 
     # In functions of their own: closures would make the names above slower for every request.
 
