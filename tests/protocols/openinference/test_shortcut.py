@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from bascule.protocols.openinference import inference
 from bascule.protocols.openinference.inference import Inference
 from bascule.serving.log.frames import read_segment
 from bascule.serving.log.predictions import to_arrow
 from tests.protocols.openinference.conftest import Served
-from tests.protocols.openinference.test_infer import request, tensor
+from tests.protocols.openinference.test_infer import ROW, request, tensor
 
 Asked = tuple[str, bytes, dict[str, str]]
 NUMBERS = [round(0.25 * n - 3, 2) for n in range(30)]
+VALUES = {name: value for name, (_, value) in ROW.items()}
 HEADERS = ("content-type", "inference-header-content-length")
 
 
@@ -40,6 +40,8 @@ SHORT: dict[str, Asked] = {
     "an unseen category": text("delays", request(carrier=tensor("carrier", "BYTES", ["??"]))),
     "one tensor": text("numbers", {"inputs": [tensor("input", "FP32", NUMBERS, [1, 30])]}),
     "a value": text("amount", request()),
+    "values by name": text("delays", {"instances": [VALUES]}),
+    "a value by names": text("amount", {"instances": [{**VALUES, "distance": None}]}),
     "bytes": numbers("FP64"),
     "bytes of NaN": numbers("FP64", [float("nan"), *NUMBERS[1:]]),
     "all in bytes": numbers("FP32", parameters={"binary_data_output": True}),
@@ -49,6 +51,8 @@ SHORT: dict[str, Asked] = {
 LONG: dict[str, Asked] = {
     "an id": text("delays", {**request(), "id": "mine"}),
     "a parameter": text("delays", {**request(), "parameters": {"unit": "a"}}),
+    "two by name": text("delays", {"instances": [VALUES, VALUES]}),
+    "an id beside them": text("delays", {"instances": [VALUES], "id": "mine"}),
     "three classes": text("three", request()),
     "two rows": text("one", {"inputs": [tensor("x0", "FP64", [0.5, 0.25])]}),
     "the top class": numbers("FP32", outputs=[{"name": "probability", "parameters": {"classification": 1}}]),
@@ -57,9 +61,13 @@ LONG: dict[str, Asked] = {
 }
 
 
+def form_of(asked: Asked) -> str:
+    return "predict" if b"instances" in asked[1] else "infer"
+
+
 def ask(server: Served, asked: Asked) -> tuple[int, list[str | None], bytes, bytes]:
     """Return the status, headers, body without its prediction id, and that."""
-    status, headers, body = server.request(f"/v2/models/{asked[0]}/infer", asked[1], **asked[2])
+    status, headers, body = server.request(f"/v2/models/{asked[0]}/{form_of(asked)}", asked[1], **asked[2])
     found = re.findall(rb"pred_[0-9a-z]{26}", body)
     assert found, body
     for one in found:
@@ -93,7 +101,8 @@ def test_both_ways_say_count_and_log_the_same(server: Served, asked: Asked, monk
     state = server.plane.state()
     assert state is not None
     with monkeypatch.context() as patch:
-        patch.setitem(state.deployments[asked[0]].shortcuts, inference.QUICK, None)
+        shortcuts = state.deployments[asked[0]].shortcuts
+        patch.setitem(shortcuts, form_of(asked), lambda *_: None)
         *long, long_id = ask(server, asked)
     assert short == long
     assert counted(server, asked[0]) == before + 2

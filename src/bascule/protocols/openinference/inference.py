@@ -15,7 +15,7 @@ from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
-from bascule.protocols.openinference.shortcut import shortcut
+from bascule.protocols.openinference.shortcut import shortcuts_of
 from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
@@ -28,7 +28,6 @@ from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, record, score
 
 INLINE_BYTES = 128 << 10
-QUICK = "infer"
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -42,12 +41,14 @@ class Form:
     Attributes:
         tensors: the message is the protocol's own, and has parameters.
         explain: what is to be told beside the answer; a message's parameter `explain` says it too.
+        short: which of a deployment's shortcuts takes it; none when it is empty.
     """
 
     read: Callable[[Request, LoadedModel], Read]
     write: Callable[[Any, Answer, str], Response]
     tensors: bool = True
     explain: str | None = None
+    short: str = ""
 
 
 def unit_of(message: AnyRequest) -> str | None:
@@ -83,8 +84,8 @@ def _read_predict(request: Request, model: LoadedModel) -> Read:
     return asked, rows, asked.unit or asked.id
 
 
-INFER = Form(_read_infer, infer_response)
-PREDICT = Form(_read_predict, predict_response, tensors=False)
+INFER = Form(_read_infer, infer_response, short="infer")
+PREDICT = Form(_read_predict, predict_response, tensors=False, short="predict")
 
 
 class Inference:
@@ -114,18 +115,17 @@ class Inference:
     def answer(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
         """Answer a request in any form."""
         if route.explain is not None:
-            form = replace(form, explain=route.explain)
+            form = replace(form, explain=route.explain, short="")
         began = time.perf_counter_ns()
         deployment = state.deployments.get(route.name)
         if deployment is None:
             raise unknown_deployment(state, route.name)
         if route.version is None and deployment.models and not self._plane.unloaded:
-            if form is INFER:
-                quick = deployment.shortcuts[QUICK] if deployment.shortcuts else self._shortcut(deployment)
-                if quick is not None:
-                    response: Response | None = quick(request, began)
-                    if response is not None:
-                        return response
+            if form.short and len(request.body) <= INLINE_BYTES:
+                shortcuts = deployment.shortcuts or self._shortcuts(deployment)
+                response: Response | None = shortcuts[form.short](request, began)
+                if response is not None:
+                    return response
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)
         version = route.version
@@ -181,11 +181,11 @@ class Inference:
             raise
         return self._finish(deployment, message, answer, form)
 
-    def _shortcut(self, deployment: ServedDeployment) -> Any:
+    def _shortcuts(self, deployment: ServedDeployment) -> dict[str, Any]:
         stats = self._plane.stats_of(deployment, deployment.first.version)
         kept = self._spared if deployment.lenient else self._journal
-        deployment.shortcuts[QUICK] = found = shortcut(deployment, stats, self._ids, self._log, kept)
-        return found
+        deployment.shortcuts.update(shortcuts_of(deployment, stats, self._ids, self._log, kept))
+        return deployment.shortcuts
 
     # In functions of their own: closures would make the names above slower for every request.
 

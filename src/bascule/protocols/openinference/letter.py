@@ -5,6 +5,7 @@ All else of an answer depends on what was asked, and on which class is likelier;
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -45,25 +46,26 @@ def letter_of(write: Callable[[float], bytes]) -> Letter | None:
         write: writes the whole answer about one row, with `EXAMPLE_ID` and this number.
     """
     low, high = write(_LOW), write(_HIGH)
-    for shown in (_text, _pack, None):
-        parts = _cut(low, _LOW, shown), _cut(high, _HIGH, shown)
+    for told in (_text, _pack, None):
+        parts = _cut(low, _LOW, told), _cut(high, _HIGH, told)
         if parts[0] is not None and parts[1] is not None:
-            return Letter((parts[0], parts[1]), shown)
+            return Letter((parts[0], parts[1]), told)
     return None
 
 
-def _cut(answer: bytes, number: float, shown: Callable[[float], bytes] | None) -> Parts | None:
+def _cut(answer: bytes, number: float, told: Callable[[float], bytes] | None) -> Parts | None:
     head, found, rest = answer.partition(EXAMPLE_ID.encode())
     if not found:
         return None
-    if shown is None:
+    if told is None:
         return head, rest, b""
-    # As JSON the number stands in brackets; a mark that stands there twice is none.
-    mark = shown(number) if shown is _pack else b'"data":[%b]' % shown(number)
-    if rest.count(mark) != 1:
+    mark = re.escape(told(number))
+    if told is _text:
+        mark = rb"(?<=[\[:])" + mark + rb"(?=[\],}])"  # as JSON has it
+    places = list(re.finditer(mark, rest))
+    if len(places) != 1:  # a class may be called so too
         return None
-    middle, _, tail = rest.partition(mark)
-    return (head, middle, tail) if shown is _pack else (head, middle + b'"data":[', b"]" + tail)
+    return head, rest[: places[0].start()], rest[places[0].end() :]
 
 
 def _text(number: float) -> bytes:

@@ -10,13 +10,15 @@ import struct
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from bascule.errors import BasculeError
 from bascule.protocols.openinference.inputs import AnyRequest, is_no_column
 from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
-from bascule.protocols.openinference.messages import InferRequest, read_infer, read_row, read_single
+from bascule.protocols.openinference.messages import InferRequest, read_infer, read_instance, read_row, read_single
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
+from bascule.protocols.openinference.plain import Asked, predict_response
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http import Request, Response
 from bascule.serving.http.message import JSON, Kept
@@ -29,6 +31,9 @@ from bascule.serving.stats import VersionStats
 MOST_ASKED = 64
 LONGEST = 2_048  # bytes of the JSON before a tensor that are remembered
 _LENGTH = b"inference-header-content-length"
+# What clients call JSON, with curl, urllib and axios among them; what they say else is looked at on the longer way.
+_JSON = frozenset((JSON, b"application/json; charset=utf-8", b"application/x-www-form-urlencoded"))
+_ACCEPTED = frozenset((JSON, b"*/*", b"application/json, text/plain, */*"))
 _FORMS = {"FP64": "d", "FP32": "f"}
 _now, _clock = time.perf_counter_ns, time.time_ns
 Answered = Callable[[Request, int], Response | None]
@@ -57,18 +62,25 @@ class _Bytes(NamedTuple):
     written: _Written
 
 
-def shortcut(
+def shortcuts_of(
     deployment: ServedDeployment, stats: VersionStats, ids: IdSource, log: PredictionLog, kept: Kept
-) -> Answered | None:
-    """Return what answers a deployment's commonest requests, given when they came; None when it has none of those.
+) -> dict[str, Answered]:
+    """Return what answers a deployment's commonest requests in the protocol's form, and in the plain one.
+
+    Each is given a request and when it came, and returns None for one that it leaves alone.
 
     Args:
         stats: of the only version that answers.
         kept: what an answer waits for.
     """
     if not deployment.simple or deployment.first.task == "multiclass" or deployment.first.graph.takes:
-        return None
-    return _Shortcut(deployment, stats, ids, log, kept).answer
+        return dict.fromkeys(("infer", "predict"), _left)
+    made = _Shortcut(deployment, stats, ids, log, kept)
+    return {"infer": made.infer, "predict": made.predict}
+
+
+def _left(request: Request, began: int) -> None:
+    """Leave a request alone."""
 
 
 class _Shortcut:
@@ -88,14 +100,13 @@ class _Shortcut:
         self._one = model.runtime.predict_one
         self._packed = getattr(model.runtime, "predict_packed", None) or self._unpacked
         self._row = struct.Struct(f"<{self._width}d")
-        written = self._writing(InferRequest([]), deployment)
-        assert written is not None
-        self._written = written
+        self._tensors = self._writing(deployment, partial(infer_response, InferRequest([])))
+        self._plain = self._writing(deployment, partial(predict_response, Asked()))
         self._asked: dict[bytes, _Bytes | None] = {}
         self._matrix = ""  # the last input's name that was no column's
 
-    def answer(self, request: Request, began: int) -> Response | None:
-        """Return the answer of a request that came at this moment of the performance counter, or None."""
+    def infer(self, request: Request, began: int) -> Response | None:
+        """Answer a request in the protocol's form."""
         headers, model = request.headers, self._model
         if b"traceparent" in headers or b"x-bascule-caller" in headers:
             return None
@@ -107,8 +118,24 @@ class _Shortcut:
             found = self._of_numbers(request.body)
         elif model.sent_plainly:
             found = self._of_columns(request.body)
-        if found is None:
+        return None if found is None else self._finish(found, at, began)
+
+    def predict(self, request: Request, began: int) -> Response | None:
+        """Answer a request in the plain form."""
+        headers = request.headers
+        if b"traceparent" in headers or b"x-bascule-caller" in headers:
             return None
+        if headers.get(b"content-type", JSON) not in _JSON or headers.get(b"accept", JSON) not in _ACCEPTED:
+            return None
+        at = _clock() // 1000
+        message = read_instance(request.body)
+        if message is None or message.instances[0].keys() != self._names:
+            return None
+        found = self._of_values({name: [value] for name, value in message.instances[0].items()}, self._plain)
+        return None if found is None else self._finish(found, at, began)
+
+    def _finish(self, found: Scored, at: int, began: int) -> Response:
+        """Log and count an answer, and write it."""
         inputs, output, ready, written = found
         scored = _now()
         context = self._context
@@ -134,10 +161,7 @@ class _Shortcut:
         row = only.data
         if len(row) != self._width or only.shape[1] != self._width or not self._is_matrix(only.name):
             return None
-        packed = self._row.pack(*row)
-        ready = _now()
-        output = self._score(self._packed, packed)
-        return None if output is None else (packed, output, ready, self._written)
+        return self._of_packed(self._row.pack(*row), self._tensors)
 
     def _of_columns(self, body: bytes) -> Scored | None:
         """Score a row that came as a tensor of one value for each column."""
@@ -147,13 +171,7 @@ class _Shortcut:
         columns = {tensor.name: tensor.data for tensor in message.inputs}
         if len(columns) != len(message.inputs) or columns.keys() != self._names:
             return None
-        ready = _now()
-        try:
-            row = self._encode(columns)
-        except BasculeError:  # the longer way says what is wrong
-            return None
-        output = self._score(self._one, row)
-        return None if output is None else (columns, output, ready, self._written)
+        return self._of_values(columns, self._tensors)
 
     def _of_bytes(self, body: bytes, length: bytes) -> Scored | None:
         """Score a row whose numbers follow the JSON, when that JSON came before."""
@@ -164,9 +182,23 @@ class _Shortcut:
         if asked is None or len(body) - len(header) != asked.row.size:
             return None
         packed = body[len(header) :] if asked.plain else self._row.pack(*asked.row.unpack_from(body, len(header)))
+        return self._of_packed(packed, asked.written)
+
+    def _of_values(self, columns: dict[str, Any], written: _Written | None) -> Scored | None:
+        """Score a row of one value for each column."""
         ready = _now()
-        output = self._score(self._packed, packed)
-        return None if output is None else (packed, output, ready, asked.written)
+        try:
+            row = self._encode(columns)
+        except BasculeError:  # the longer way says what is wrong
+            return None
+        output = self._score(self._one, row)
+        return None if output is None or written is None else (columns, output, ready, written)
+
+    def _of_packed(self, row: bytes, written: _Written | None) -> Scored | None:
+        """Score a row of little-endian float64, as it is logged."""
+        ready = _now()
+        output = self._score(self._packed, row)
+        return None if output is None or written is None else (row, output, ready, written)
 
     def _learn(self, header: bytes) -> _Bytes | None:
         """Read the JSON before a tensor of one row, and remember what it says; None when it says more than that."""
@@ -191,13 +223,14 @@ class _Shortcut:
         if only.shape != [1, self._width] or size != row.size or not self._is_matrix(only.name):
             return None
         deployment = self._deployment()
-        written = self._writing(message, deployment) if deployment is not None else None
+        write = partial(infer_response, message)
+        written = self._writing(deployment, write) if deployment is not None else None
         if written is not None:
             self._asked[header] = _Bytes(row, only.datatype == "FP64", written)
         return self._asked[header]
 
-    def _writing(self, message: InferRequest, deployment: ServedDeployment) -> _Written | None:
-        """Return how the answers to requests like this one are written; None when they have no such form."""
+    def _writing(self, deployment: ServedDeployment, form: Callable[[Answer, str], Response]) -> _Written | None:
+        """Return how the answers of a form are written; None when it has no letter."""
         arm = deployment.split.only
         assert arm is not None
         answer = Answer(deployment, Query(Rows(1, None)), arm, self._model)
@@ -205,7 +238,7 @@ class _Shortcut:
 
         def write(number: float) -> bytes:
             answer.outputs = [number]
-            said.append(infer_response(message, answer, deployment.name))
+            said.append(form(answer, deployment.name))
             return said[-1].body
 
         letter = letter_of(write)
