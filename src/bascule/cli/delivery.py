@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -21,6 +21,10 @@ def deploy(
     version: str = "production",
     /,
     *,
+    also: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="A further version, which ab or bandit compares at the same time; repeatable."),
+    ] = None,
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
     strategy: Annotated[
         str | None,
@@ -43,9 +47,8 @@ def deploy(
         name: the deployment; the project's when not given.
         version: a number or an alias.
     """
-    moved = common.open().deploy(
-        name, version, model=model, strategy=strategy, share=share, goal=goal, keep=keep, reason=reason
-    )
+    how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
+    moved = common.open().deploy(name, version, also=also or (), model=model, reason=reason, **how)
     _told(common, moved)
 
 

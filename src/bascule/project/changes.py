@@ -126,7 +126,7 @@ def _tell_deployment(before: Object, after: Object) -> str:
     if was and not now:
         parts.append("rollout over")
     elif before and now and (not was or was.get("id") != now.get("id")):
-        parts.append(f"rollout of version {now.get('canary')} begins")
+        parts.append(f"rollout of version {', '.join(map(str, (now.get('canary'), *now.get('others', ()))))} begins")
     elif now and was and now.get("step") != was.get("step"):
         parts.append(f"rollout at step {int(now.get('step', 0)) + 1} of {len(now.get('steps', []))}")
     waits = after.get("waits")

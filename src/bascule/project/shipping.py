@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.releasing import WentBack, go_back, is_release, release_or_deployment
 from bascule.project.sections import Deployment, PredictionLogging, Serving
-from bascule.registry import get_version
+from bascule.registry import ModelVersion, get_version
 from bascule.sizes import parse_size
 from bascule.tracking import vouching
 
@@ -262,6 +262,7 @@ def deploy_version(
     name: str | None,
     version: str,
     *,
+    also: Sequence[str | int] = (),
     model: str | None = None,
     strategy: str | None = None,
     share: int | None = None,
@@ -274,6 +275,7 @@ def deploy_version(
     Args:
         name: the deployment; the project's when None.
         version: a number or an alias.
+        also: further ones, which an A/B test or a bandit compares at the same time.
         model: its name; the project's model, else the deployment's name, when None.
         strategy: one of `delivery.strategies.STRATEGIES`; the project's when None.
         share: the new version's percentage in an A/B test or a bandit; the project's when None.
@@ -292,12 +294,9 @@ def deploy_version(
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
-    if _serves_alone(place, chosen, model, version):
+    if not also and _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
-    ship = get_version(place.workspace, place.branch, model, version)
-    demand_approved(place.workspace, ship, approvals_of(project, place.branch), "Nothing is deployed")
-    vouching.demand_consent(place.workspace, ship)
-    vouching.demand_unchanged(place.workspace, ship)
+    ship, *_ = [_vouched(place, project, model, one) for one in (version, *also)]
     by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     served = place.workspace.history.read(place.branch, f"deployments/{chosen}") or {"traffic": [], "model": model}
     left = engine_left(place.workspace, place.branch, served, ship.version)
@@ -312,11 +311,21 @@ def deploy_version(
         shadow=rules.shadow,
         guardrails=guardrails_of(rules),
         plan=plan_of(rules) | _asked(by, share, goal, keep),
+        also=also,
         reason=reason,
     )
     done = _moved(place, place.branch, commit)
     share = next((one["weight"] for one in done.deployments[chosen] if one["version"] == ship.version), 0)
     return replace(done, deployed=Shipped(chosen, ship.version, share, model, left))
+
+
+def _vouched(place: Place, project: ProjectFile | None, model: str, version: str | int) -> ModelVersion:
+    """Return a version that people have spoken for, as far as that is asked for."""
+    found = get_version(place.workspace, place.branch, model, version)
+    demand_approved(place.workspace, found, approvals_of(project, place.branch), "Nothing is deployed")
+    vouching.demand_consent(place.workspace, found)
+    vouching.demand_unchanged(place.workspace, found)
+    return found
 
 
 LOWER = "lower:"
