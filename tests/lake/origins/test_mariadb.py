@@ -122,7 +122,9 @@ def test_days_that_are_none_are_set_aside_and_bytes_stay_bytes(
     change = server[1]
     change("create table shop.days (n int, day date, raw varbinary(9), bits bit(3), took time)")
     change("set sql_mode = ''")
-    change("insert into shop.days select seq, '2025-01-01', unhex('ff00'), b'101', '838:59:59' from shop.numbers limit 20")
+    change(
+        "insert into shop.days select seq, '2025-01-01', unhex('ff00'), b'101', '838:59:59' from shop.numbers limit 20"
+    )
     change("update shop.days set day = '0000-00-00' where n = 7")
     query = "select * from days order by n"
     with pytest.raises(InputError, match=r"1 of 20 records .*\n.*:7: column 'day'"):
