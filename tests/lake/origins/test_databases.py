@@ -197,7 +197,8 @@ def test_a_row_that_was_repaired_comes(shop: Any, bring: Any, rows: Rows) -> Non
 @pytest.mark.slow
 def test_spans_of_time_are_texts_that_sql_reads(shop: Any, bring: Any, rows: Rows) -> None:
     query = """select interval '14 months 3 days -04:05:06.5' as x, null::interval as none,
-        array[interval '1 day'] as l, '4714-11-24 BC'::date as day"""
+        array[interval '1 day'] as l,
+        '4714-11-24 BC'::date as day"""
     bring(shop[0], query=query)
     assert rows("select x, none, l, year(day), x::interval = interval '14 months 3 days -04:05:06.5' from t") == [
         ("1 year 2 months 3 days -04:05:06.5", None, ["1 day"], -4713, True)

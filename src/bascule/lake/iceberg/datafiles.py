@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,13 @@ def remove(records: Iterable[Record]) -> None:
         place_named(record["file_path"]).unlink(missing_ok=True)
 
 
-def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: str) -> Record:
+def rewrite_without(
+    source: Place,
+    positions: np.ndarray,
+    target: Path,
+    place: str,
+    change: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]] = iter,
+) -> Record:
     """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
 
     Args:
@@ -107,13 +113,14 @@ def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: s
         positions: row numbers from 0, sorted.
         target: the path to write; the caller decides how it becomes visible.
         place: the path that manifests will say.
+        change: gives the rows, of which none is left out yet, with other values.
 
     Returns:
         What manifests say of the new file.
     """
     with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
-        groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        groups = _groups(without(change(old.iter_batches(batch_size=CHUNK)), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options(schema)) as out:
             floats = _Floats(schema)
             for group in groups:
