@@ -12,6 +12,7 @@ from bascule.errors import InputError, NotFound
 from bascule.features.definitions import SEPARATOR
 from bascule.project.place import Place
 from bascule.project.viewing import FeatureInfo, list_features
+from bascule.registry.withdrawals import packed
 from bascule.training import read_training_set, training_rows, unpack_model
 from bascule.training.selection import Judged, judge_features
 
@@ -72,7 +73,7 @@ def select_features(
         least=least,
         correlated=correlated,
         folds=folds,
-        bundle=unpack_model(place.workspace.store.get(version["artifact"])),
+        bundle=unpack_model(packed(place.workspace, version["artifact"])),
         unseen=training_rows(place.workspace, made, "validation"),
     )
     views = {one.name: one for one in list_features(place)}
