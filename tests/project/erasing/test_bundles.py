@@ -1,4 +1,4 @@
-"""Bundles of models that hold a forgotten subject: the policy decides; they go when nothing needs them, byte by byte."""
+"""Bundles of models that hold a forgotten subject: the policy decides, and they go when nothing needs them."""
 
 from __future__ import annotations
 
