@@ -83,6 +83,7 @@ def test_the_ticks_of_a_server(local_workspace: Workspace, tmp_path: Path) -> No
         "jobs",
         "bundles",
         "webhooks",
+        "skew",
         "streams",
     ]
     scheduler = Scheduler(local_workspace, made)

@@ -20,7 +20,8 @@ from bascule.server.child import Child, tethered
 from bascule.server.scheduler import Tick
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
-FILLS_EVERY, STREAMS_EVERY, BUNDLES_EVERY = 2.0, 1.0, 60.0
+FILLS_EVERY, STREAMS_EVERY, SKEW_EVERY, BUNDLES_EVERY = 2.0, 1.0, 5.0, 60.0
+_SKEW = re.compile(r"\bevery\s*=")
 _STREAM = re.compile(r"^\s*\[\s*stream\s*\.", re.MULTILINE)
 
 
@@ -39,6 +40,7 @@ def ticks(folder: Path) -> list[Tick]:
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
         Tick("bundles", BUNDLES_EVERY, _withdraw),
         Tick("webhooks", WEBHOOKS_EVERY, _tell),
+        Tick("skew", SKEW_EVERY, _Skew(folder).run),
         Tick("streams", STREAMS_EVERY, streams.run, streams.stop),
     ]
 
@@ -128,6 +130,27 @@ class _Streams:
             return [(str(path), path.stat().st_mtime_ns) for path in files]
         except (OSError, UnicodeDecodeError):
             return None
+
+
+class _Skew:
+    """Compares served features with the offline join, once the project says how often."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run: Callable[[Workspace], object] | None = None
+
+    def run(self, workspace: Workspace) -> None:
+        if self._run is None:
+            try:
+                text = (self._folder / "bascule.toml").read_text("utf-8")
+            except (OSError, UnicodeDecodeError):
+                return
+            if "skew" not in text or not _SKEW.search(text):
+                return
+            from bascule.project.skewing import SkewClock
+
+            self._run = SkewClock(self._folder).run
+        self._run(workspace)
 
 
 class _Fills:

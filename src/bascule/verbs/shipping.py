@@ -25,6 +25,7 @@ class ShippingVerbs(Bound):
         name: str | None = None,
         version: str | int = PRODUCTION,
         *,
+        also: Sequence[str | int] = (),
         model: str | None = None,
         strategy: str | None = None,
         share: int | None = None,
@@ -32,11 +33,15 @@ class ShippingVerbs(Bound):
         keep: str | None = None,
         reason: str = "",
     ) -> Moved:
-        """Bring a version into service: the first at once, a later one by canary steps that judge it."""
+        """Bring a version into service: the first at once, a later one by canary steps that judge it.
+
+        Args:
+            also: further versions, which an A/B test or a bandit compares at the same time.
+        """
         from bascule.project.shipping import deploy_version
 
         how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
-        return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
+        return deploy_version(self.place, name, str(version), also=also, model=model, reason=reason, **how)
 
     def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
         """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.
@@ -116,7 +121,11 @@ class ShippingVerbs(Bound):
         return score_table(self.place, table, model, into=into, where=where)
 
     def monitor(self, name: str | None = None) -> list[Watched]:
-        """Measure drift and quality of what is served; open and close alerts; fire triggers."""
-        from bascule.project.watching import watch
+        """Measure drift and quality of what is served; open and close alerts; fire triggers.
 
-        return watch(self.workspace, self.place.branch, name)
+        Where `[monitoring.skew] every` is set, served features are compared with the offline join, too: the monitor
+        `served features`.
+        """
+        from bascule.project.watching import watch_project
+
+        return watch_project(self.place, name)
