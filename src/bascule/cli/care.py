@@ -166,8 +166,9 @@ def forget(
 def _removed(place: Forgotten, dry_run: bool) -> str:
     rows = counted(place.rows, "row or key", "rows or keys")
     if place.place.startswith("values in "):
-        table = place.place.removeprefix("values in ")
-        return f"  {rows} of {table} {_verb(place.rows, dry_run)} left, with (forgotten) for the subject's values"
+        where = place.place.removeprefix("values in ")
+        what = counted(place.rows, "file" if where.startswith("files/") else "row")
+        return f"  {what} of {where} {_verb(place.rows, dry_run)} kept, without the subject's values"
     return f"  {rows} of {place.place} {_verb(place.rows, dry_run)} removed"
 
 

@@ -28,7 +28,7 @@ from bascule.project.erasing.artifacts import from_artifacts
 from bascule.project.erasing.blobs import from_blobs, in_file_sets
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
 from bascule.project.erasing.contents import Sought
-from bascule.project.erasing.copies import LEAVE, from_copies
+from bascule.project.erasing.copies import LEAVE, VALUES, from_copies
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
 from bascule.project.erasing.journals import not_brought_in
@@ -137,15 +137,18 @@ def forget_subject(
             refuse_unjustified(policy, reason)
         models, cause = _noted(workspace, _note_of(table, subject), models)
     elsewhere: Counter[str] = Counter()
-    told = remove_files(workspace, belongs, dry_run=dry_run)
-    elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
+    removed = remove_files(workspace, belongs, _in_contents(workspace, subjects, policy.copies), dry_run=dry_run)
+    elsewhere.update({f"files/{name}": count for name, count in removed.files.items()})
+    elsewhere.update({f"{VALUES}files/{name}": count for name, count in removed.changed.items()})
     copied = partial(from_copies, workspace, subjects, policy.copies, dry_run=dry_run, despite_hold=despite_hold)
     for copy in copied():
         elsewhere.update({place.place: place.rows for place in copy.places()})
     report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
     for copy in copied(logs=True) if not dry_run else ():  # what no row of them told by its own columns
         elsewhere.update({place.place: place.rows for place in copy.places()})
-    stays = (_in_file_sets, not_brought_in) if dry_run else (kept, _in_file_sets, not_brought_in)
+    # What a dry run would clean is there still; of what is left it can tell all the same.
+    stays: tuple[Hook, ...] = (not_brought_in,) if dry_run else (kept, not_brought_in)
+    stays += (_in_file_sets,) if policy.copies == LEAVE or not dry_run else ()
     kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, stays).items())
     kept_places += tuple(unlinked(workspace, subjects)) if policy.copies == LEAVE else ()
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
@@ -264,6 +267,11 @@ def _sought(request: Request) -> Sought:
     return found if found.values else Sought(request.key, rows_of(request.workspace, request.table, request.key))
 
 
+def _in_contents(workspace: Workspace, subjects: Sequence[Subject], copies: str) -> list[Sought]:
+    """Return what is taken out of the contents of files: nothing where copies are left."""
+    return [] if copies == LEAVE else [_sought(Request(workspace, one.table, one.key, True)) for one in subjects]
+
+
 def _in_file_sets(request: Request) -> list[Forgotten]:
     return in_file_sets(request, _sought(request))
 
@@ -283,8 +291,8 @@ def _refuse_held(
     with workspace.catalog.read() as conn:
         if not holds.listed(conn):
             return
-    files = remove_files(workspace, belongs, dry_run=True)
-    for name in files.files:
+    files = remove_files(workspace, belongs, _in_contents(workspace, subjects, copies), dry_run=True)
+    for name in {**files.files, **files.changed}:
         held = holding.against(workspace, name, files.commits, prefix="files/")
         holding.overrule(workspace, held, name, "", prefix="files/")
     for copy in from_copies(workspace, subjects, copies, dry_run=True):
