@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def spark_session(place: SparkPlace) -> Any:
         EnvironmentProblem: PySpark or Java is not there, or the Spark does not answer.
     """
     try:
-        from pyspark.sql import SparkSession
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions of pandas, which is not used here
+            from pyspark.sql import SparkSession
     except ImportError:
         raise EnvironmentProblem(
             "The engine spark needs PySpark, which is not installed.",
