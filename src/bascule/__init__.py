@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     holds = _here.holds
     release_hold = _here.release_hold
     migrate = _here.migrate
+    export = _here.export
     import_mlflow = _here.import_mlflow
     forget = _here.forget
     ci_init = _here.ci_init

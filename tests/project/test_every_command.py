@@ -144,6 +144,7 @@ CALLS = {
     "hold remove": "tables/orders",
     "import mlflow": "mlruns",
     "migrate": "--to-storage moved --dry-run",
+    "export": "plain --all",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.

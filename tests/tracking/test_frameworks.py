@@ -488,7 +488,6 @@ def test_a_framework_that_changed_degrades_with_one_word_each(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,6 +496,8 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     (folder / "scores.py").write_text("from sklearn.metrics import f1_score as named_otherwise\n")
     python = python_with("sklearn", "pandas")
     imports = """
+        from random import seed
+        from numpy.random import seed as seeded
         from pandas import read_csv
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import accuracy_score
@@ -504,6 +505,7 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
         import scores
     """
     work = """
+        seed(4), seeded(5)
         data = read_csv("data.csv")
         fitted = LogisticRegression(C=0.5).fit(data[["a"]], data["b"])
         accuracy_score(data["b"], fitted.predict(data[["a"]]))
@@ -534,6 +536,7 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     assert told[0] == told[1]
     assert {"accuracy_score", "f1_score"} <= told[0][1]
     assert told[0][2]["data.csv"] == 4
+    assert (told[0][0]["random.seed"], told[0][0]["numpy.random.seed"]) == ("4", "5")
 
 
 @pytest.mark.slow

@@ -21,12 +21,13 @@ from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
-from bascule.lake.forgetting.looking import rows_of
+from bascule.lake.forgetting.looking import rows_of, shared_values
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.erasing.artifacts import from_artifacts
 from bascule.project.erasing.blobs import from_blobs, in_history
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
 from bascule.project.erasing.contents import Sought
+from bascule.project.erasing.copies import LEAVE, from_copies
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
 from bascule.project.erasing.journals import not_brought_in
@@ -36,8 +37,8 @@ from bascule.project.erasing.policy import carried_out, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
 from bascule.project.erasing.streams import from_streams
 from bascule.project.erasing.unlinked import unlinked
+from bascule.project.erasing.values import Shared, needles
 from bascule.project.erasing.values import holds as holds_bytes
-from bascule.project.erasing.values import needles
 from bascule.project.querying import query
 from bascule.project.remembering import let_go
 from bascule.project.sections import Forget
@@ -110,9 +111,10 @@ def forget_subject(
     if not asked.key:
         raise InputError("Whom to forget is not said.", hint="Give COLUMN=VALUE.")
     subjects, patterns = followed(workspace, asked, policy.link)
+    subjects = [_marked(workspace, one) for one in subjects]
     belongs = files_of(workspace, subjects, patterns)
     if not dry_run and not despite_hold.strip():
-        _refuse_held(workspace, subjects, belongs)
+        _refuse_held(workspace, subjects, belongs, policy.copies)
     sets = {name for one in subjects for name, _ in _sets_with(workspace, one.key)}
     models, cause = _models_from(workspace, sets), ""
     if not dry_run:
@@ -122,9 +124,14 @@ def forget_subject(
     elsewhere: Counter[str] = Counter()
     told = remove_files(workspace, belongs, dry_run=dry_run)
     elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
+    copied = partial(from_copies, workspace, subjects, policy.copies, dry_run=dry_run, despite_hold=despite_hold)
+    for copy in copied():
+        elsewhere.update({place.place: place.rows for place in copy.places()})
     report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
+    for copy in copied(logs=True) if not dry_run else ():  # what no row of them told by its own columns
+        elsewhere.update({place.place: place.rows for place in copy.places()})
     kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, _stays).items())
-    kept_places += tuple(unlinked(workspace, subjects))
+    kept_places += tuple(unlinked(workspace, subjects)) if policy.copies == LEAVE else ()
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
     action: dict[str, Any] = {}
     if not dry_run:
@@ -143,6 +150,14 @@ def forget_subject(
         for one in subjects:
             sweep_pages(workspace.catalog, one.key)
     return Forgetting(report, models, tuple(sorted(sets)), action, kept_places)
+
+
+def _marked(workspace: Workspace, subject: Subject) -> Subject:
+    """Mark the values of a subject's key that others have too: they name it only together with the rest."""
+    if len(subject.key) == 1:
+        return subject
+    shared = shared_values(workspace, subject.table, subject.key)
+    return Subject(subject.table, {c: Shared(v) if c in shared else v for c, v in subject.key.items()})
 
 
 def _from_tables(
@@ -196,7 +211,9 @@ def _summed(workspace: Workspace, subjects: Sequence[Subject], count: Hook) -> C
     return found
 
 
-def _refuse_held(workspace: Workspace, subjects: Sequence[Subject], belongs: Callable[[str, str], bool]) -> None:
+def _refuse_held(
+    workspace: Workspace, subjects: Sequence[Subject], belongs: Callable[[str, str], bool], copies: str
+) -> None:
     """Raise `Held` before anything is changed: also when only the logs or the files that come last are held."""
     with workspace.catalog.read() as conn:
         if not holds.listed(conn):
@@ -205,6 +222,9 @@ def _refuse_held(workspace: Workspace, subjects: Sequence[Subject], belongs: Cal
     for name in files.files:
         held = holding.against(workspace, name, files.commits, prefix="files/")
         holding.overrule(workspace, held, name, "", prefix="files/")
+    for copy in from_copies(workspace, subjects, copies, dry_run=True):
+        held = holding.against(workspace, copy.table, copy.commits)
+        holding.overrule(workspace, held, copy.table, "")
     for one in subjects:
         planned = forget(workspace, one.table, one.key, dry_run=True, hooks=(_logged, from_quarantine))
         found = holding.against(workspace, one.table, planned.commits) if planned.rows else []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bascule.project.forgetting import Forgetting
     from bascule.project.migrating import Migration
     from bascule.protocols.mlflow.importing import Imported
+    from bascule.protocols.plain import Exported
     from bascule.server.tokens import Token
 
 
@@ -116,6 +117,27 @@ class CaringVerbs(Bound):
             return migrate(workspace, catalog=to_catalog, storage=to_storage, dry_run=dry_run, progress=progress)
         finally:
             self.close()
+
+    def export(
+        self,
+        folder: Path | str,
+        *paths: str,
+        all: bool = False,
+        ref: str | None = None,
+        tell: Tell | None = None,
+    ) -> Exported:
+        """Write what a state holds as plain files into a new folder: Parquet, MLflow's layout, ONNX, ODCS.
+
+        Args:
+            folder: where to; it is made.
+            paths: what is written: `tables/flights`, or `tables` for all tables.
+            all: all that the state holds, every record, the training sets and the artifacts of runs.
+            ref: a branch, a tag or a commit; the current branch when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.protocols.plain import export
+
+        return export(self.workspace, Path(folder), paths, everything=all, ref=ref or self.place.branch, tell=tell)
 
     def import_mlflow(
         self,

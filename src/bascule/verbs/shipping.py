@@ -25,6 +25,7 @@ class ShippingVerbs(Bound):
         name: str | None = None,
         version: str | int = PRODUCTION,
         *,
+        also: Sequence[str | int] = (),
         model: str | None = None,
         strategy: str | None = None,
         share: int | None = None,
@@ -32,11 +33,15 @@ class ShippingVerbs(Bound):
         keep: str | None = None,
         reason: str = "",
     ) -> Moved:
-        """Bring a version into service: the first at once, a later one by canary steps that judge it."""
+        """Bring a version into service: the first at once, a later one by canary steps that judge it.
+
+        Args:
+            also: further versions, which an A/B test or a bandit compares at the same time.
+        """
         from bascule.project.shipping import deploy_version
 
         how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
-        return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
+        return deploy_version(self.place, name, str(version), also=also, model=model, reason=reason, **how)
 
     def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
         """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, Protocol
@@ -12,12 +12,15 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bascule.errors import InputError
 from bascule.lake.origins import mysql, postgresql, sqlite
 from bascule.lake.origins.origin import Asked, Part, refuse_options
+from bascule.lake.origins.rejects import Rejects
 from bascule.lake.origins.segments import Segments
 from bascule.lake.origins.spool import as_schema, checked_schema, sorted_digest, write_arrow
+from bascule.lake.sources import Rejected
 
 SEGMENT_ROWS = 500_000
 _NUMBER = re.compile(r"^-?\d+(\.\d+)?$")
@@ -25,7 +28,13 @@ _NAME = re.compile(r"^[\w.$ \"`-]+$")
 
 
 class Reader(Protocol):
-    """A connection that only reads."""
+    """A connection that only reads.
+
+    Attributes:
+        rejected: the rows of its stream that could not be read, by their places from 1; whoever reads them takes them.
+    """
+
+    rejected: Rejects
 
     def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a query and return its columns and its rows, which are not held in memory."""
@@ -82,7 +91,11 @@ class Databases:
             schema, batches = reader.stream(query)
             wanted = checked_schema(schema, asked.shown)
             write_arrow((as_schema(batch, wanted, asked.shown) for batch in batches), wanted, path, _telling(asked))
-        yield Part(path, sorted_digest(path, asked.shown, query), _name(asked), asked.shown, {"query": query})
+            rejected = reader.rejected.take(_name(asked))
+        _refuse_none(asked, pq.read_metadata(path).num_rows, rejected)
+        words = (query, *sorted(f"{one.reason} {one.raw}" for one in rejected))
+        digest = sorted_digest(path, asked.shown, *words)
+        yield Part(path, digest, _name(asked), asked.shown, {"query": query}, rejected)
 
 
 def _beyond(asked: Asked) -> Iterator[Part]:
@@ -90,7 +103,8 @@ def _beyond(asked: Asked) -> Iterator[Part]:
     ours = [one for one in asked.known if (one.version.get("cursor"), one.version.get("query")) == (cursor, query)]
     begin = ours[-1].version["to"] if ours else ""
     segments = Segments(asked.spool, asked.shown)
-    found = segments.found(begin)
+    # What could not be read may have been repaired meanwhile.
+    found = segments.found(begin, rejected=False)
     yield from found
     last = found[-1].version["to"] if found else begin
     with _opened(asked) as reader:
@@ -102,11 +116,16 @@ def _beyond(asked: Asked) -> Iterator[Part]:
         beyond = f" AND {column} > {_literal(last)}" if last else ""
         asked.tell(f"asking {asked.shown} for rows{f' beyond {last}' if last else ''}")
         schema, batches = reader.stream(f"{rows}{beyond} ORDER BY {column}")
-        yield from _segmented(asked, segments, schema, batches, last)
+        yield from _segmented(asked, segments, reader.rejected, schema, batches, last)
 
 
 def _segmented(
-    asked: Asked, segments: Segments, schema: pa.Schema, batches: Iterator[pa.RecordBatch], last: str
+    asked: Asked,
+    segments: Segments,
+    rejects: Rejects,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    last: str,
 ) -> Iterator[Part]:
     """Write rows in the cursor's order as segments, and never part those of one value."""
     cursor, query = asked.options.cursor, _query(asked)
@@ -121,7 +140,8 @@ def _segmented(
         path = segments.path(".parquet")
         write_arrow(rows.to_batches(), wanted, path)
         version = {"query": query, "cursor": cursor, "from": last, "to": to}
-        return segments.add(path, f"{_name(asked)} {cursor} to {to}", version)
+        name = f"{_name(asked)} {cursor} to {to}"
+        return segments.add(path, name, version, rejects.take(name))
 
     for batch in batches:
         held.append(as_schema(batch, wanted, asked.shown))
@@ -138,6 +158,16 @@ def _segmented(
                 held, count = rows.slice(cut).combine_chunks().to_batches(), rows.num_rows - cut
     if count:
         yield write(pa.Table.from_batches(held, wanted))
+    _refuse_none(asked, total, rejects.take(_name(asked)))
+
+
+def _refuse_none(asked: Asked, rows: int, rejected: Sequence[Rejected]) -> None:
+    """Raise `InputError` when rows came, and none of them can be read."""
+    if rejected and not rows:
+        raise InputError(
+            f"None of {len(rejected):,} rows of {asked.shown} can be read; the first: {rejected[0]}",
+            hint="Say in the query what such a value is, or leave those rows out.",
+        )
 
 
 def _opened(asked: Asked) -> AbstractContextManager[Reader]:
@@ -185,7 +215,7 @@ def _text(value: Any) -> str:
     return (
         value.isoformat()
         if isinstance(value, dt.date)
-        else f"{value:f}"
+        else f"{value.normalize():f}"
         if isinstance(value, Decimal)
         else (f"'{value}" if isinstance(value, str) and _NUMBER.match(value) else str(value))
     )

@@ -184,6 +184,9 @@ class Forget(Section, frozen=True, kw_only=True):
             that is due later, `justify` keeps them for a reason that is recorded. Without one they are only named.
         within: when a scheduled retraining is due.
         reason: why models stay, where the command gives no reason of its own.
+        copies: what happens to rows that no link leads to and that hold a distinctive value: `replace` takes the value
+            out of their texts, and rows that have the key's own columns go as the subject's; `remove` takes out rows
+            too in which a cell is the value; `leave` only tells of them.
         link: where else the subjects are.
     """
 
@@ -193,6 +196,10 @@ class Forget(Section, frozen=True, kw_only=True):
     ] = None
     within: Annotated[Duration, Meta(description="When a scheduled retraining is due.")] = "30d"
     reason: Annotated[str, Meta(description="Why models stay, with policy = justify.")] = ""
+    copies: Annotated[
+        Literal["replace", "remove", "leave"],
+        Meta(description="What happens to rows with a subject's value that no link leads to."),
+    ] = "replace"
     link: Annotated[dict[str, ForgetLink], Meta(description="Where else the subjects are.")] = {}
 
 

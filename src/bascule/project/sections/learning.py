@@ -113,6 +113,7 @@ class Model(Section, frozen=True, kw_only=True):
         search: how settings are searched.
         seed: the seed of everything random.
         steps: what stands around it when it answers.
+        optimize: each new version is answered by the fastest engine that answers alike, as `bascule optimize` finds it.
     """
 
     name: Name
@@ -125,6 +126,9 @@ class Model(Section, frozen=True, kw_only=True):
     search: Search = Search()
     seed: Annotated[int, Meta(ge=0, description="The seed of everything random.")] = 0
     steps: Steps = Steps()
+    optimize: Annotated[
+        bool, Meta(description="Find and choose the fastest engine for each new version (bascule optimize).")
+    ] = False
 
 
 class SliceFloor(Section, frozen=True, kw_only=True):
