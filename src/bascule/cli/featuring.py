@@ -162,7 +162,12 @@ def materialise(
         for one in found.views.views
     ]
     document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
-    answer(common, document, f"branch {found.branch} in {found.store}\n{columns(rows, heads)}")
+    document["streamed"] = list(found.streamed)
+    text = f"branch {found.branch} in {found.store}\n{columns(rows, heads)}"
+    if found.streamed:
+        names_ = ", ".join(found.streamed)
+        text += f"\nleft to their streams: {names_} (bascule stream run; anew: bascule stream replay)"
+    answer(common, document, text)
 
 
 @features.command
