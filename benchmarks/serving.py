@@ -89,7 +89,7 @@ def memory(place: Path) -> None:
     each = (resident(os.getpid()) - before) / MODELS
     print(f"one model more: {each / 1e6:.2f} MB, of a file of {size / 1e6:.2f} MB")
     began = time.perf_counter()
-    worker = loader.load("tensor", 100, artifact, None, Service(workers=1))
+    worker = loader.load("tensor", 100, artifact, service=Service(workers=1))
     assert worker.lane is not None
     print(f"as a worker:    {resident(worker.lane.pids[0]) / 1e6:.0f} MB, up in {time.perf_counter() - began:.1f} s")
     worker.lane.close()
