@@ -405,6 +405,10 @@ def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(
         assert asked(server, "lenient", [ROW])["predictions"]
         assert "No space left on device" in asked(server, "delays", [ROW], 503)["error"]
         assert "bascule_unlogged_total 1" in server.request("/metrics")[2].decode()
+        assert server.request("/v2/health/ready")[0] == 503
+        served.history.commit("main", {"deployments/delays": {**lenient, "name": "delays"}}, message="All of them")
+        eventually(lambda: server.request("/v2/health/ready")[0] == 200)  # what answers is not taken out of service
+        assert asked(server, "delays", [ROW])["predictions"]
         monkeypatch.undo()
         assert find_prediction(served, asked(server, "lenient", [ROW])["predictions"][0]["prediction_id"])
 
