@@ -11,7 +11,20 @@ from bascule.server import app as server
 from bascule.server.routes import join
 from bascule.server.settings import ServerSettings
 from bascule.web import static
-from bascule.web.pages import audit, data, deployments, history, home, models, monitoring, predictions, runs, session
+from bascule.web.pages import (
+    audit,
+    data,
+    deployments,
+    history,
+    home,
+    models,
+    monitoring,
+    predictions,
+    releases,
+    runs,
+    session,
+    trying,
+)
 from bascule.web.render import error_page
 
 PAGES = join(
@@ -20,7 +33,9 @@ PAGES = join(
     data.ROUTES,
     runs.ROUTES,
     models.ROUTES,
+    trying.ROUTES,
     deployments.ROUTES,
+    releases.ROUTES,
     monitoring.ROUTES,
     predictions.ROUTES,
     audit.ROUTES,
