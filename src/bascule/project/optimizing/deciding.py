@@ -22,7 +22,7 @@ from bascule.registry import ModelVersion
 from bascule.registry.runtimes import set_runtime
 from bascule.registry.versions import served
 from bascule.serving.engines import Recipe
-from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, optimize_bundle, read_prices
+from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES
 from bascule.serving.optimizing.search import SIZES, single
 from bascule.training import unpack_model
@@ -124,18 +124,23 @@ def optimize(
     asked.tell("reading rows")
     examples = examples_of(place, found_version, bundle, rows, table)
     found = optimize_bundle(packed, bundle, examples.rows, asked, examples.labelled)
-    recipe = None if keep else _chosen(found, choose, found_version)
-    made = Optimization(
+    made = _told(found_version, found, examples.source, listed)
+    if not keep:
+        made = msgspec.structs.replace(made, chosen=_chosen(found, choose, found_version))
+    return _kept(workspace, branch, found_version, made)
+
+
+def _told(version: ModelVersion, found: Optimized, source: str, prices: Prices | None) -> Optimization:
+    return Optimization(
         id=new_id("opt"),
-        model=found_version.name(),
-        source=examples.source,
+        model=version.name(),
+        source=source,
         found=found,
-        currency=listed.currency if listed else "",
-        chosen=recipe,
-        before=_before(found_version),
+        currency=prices.currency if prices else "",
+        chosen=None,
+        before=_before(version),
         commit=None,
     )
-    return _kept(workspace, branch, found_version, made)
 
 
 def undo(place: Place, name: str, version: int | str | None = None) -> tuple[ModelVersion, Commit]:
@@ -150,7 +155,7 @@ def undo(place: Place, name: str, version: int | str | None = None) -> tuple[Mod
     return found, set_runtime(workspace, branch, found.model, found.version, None, message=message)
 
 
-def _prices_of(place: Place, path: Path | None) -> Any:
+def _prices_of(place: Place, path: Path | None) -> Prices | None:
     if path is not None:
         return read_prices(path)
     beside = place.folder / PRICES
