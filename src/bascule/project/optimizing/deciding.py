@@ -25,7 +25,8 @@ from bascule.serving.engines import Recipe
 from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES
 from bascule.serving.optimizing.search import SIZES, single
-from bascule.training import unpack_model
+from bascule.serving.pickled import PICKLED
+from bascule.training import ModelBundle, unpack_model
 
 FASTEST = "fastest"
 ROWS = 2_000
@@ -110,6 +111,7 @@ def optimize(
     listed = _prices_of(place, prices)
     packed = _packed(workspace, branch, found_version)
     bundle = unpack_model(packed)
+    _demand_data(found_version, bundle)
     names = tuple(candidates) or NAMES
     asked = Asked(
         names=names if choose in (FASTEST, *names) else (*names, choose),
@@ -171,6 +173,15 @@ def _packed(workspace: Workspace, branch: str, version: ModelVersion) -> bytes:
             hint=f"Deploy it first: bascule deploy {version.model} {version.version} --model {version.model}",
         )
     return workspace.store.get(artifact)
+
+
+def _demand_data(version: ModelVersion, bundle: ModelBundle) -> None:
+    """Refuse a version that runs code when it is loaded: nothing here may load it, and so nothing can be held to it."""
+    if bundle.format == PICKLED:
+        raise InputError(
+            f"{version.name()} runs code when it is loaded: a process of its own answers for it, and no other engine.",
+            hint="Log it as data, which has faster engines: PyTorch by torch.onnx.export, scikit-learn by skops.",
+        )
 
 
 def _path(version: ModelVersion) -> str:
