@@ -21,8 +21,10 @@ from bascule.web.pages import (
     models,
     monitoring,
     predictions,
+    releases,
     runs,
     session,
+    trying,
 )
 from bascule.web.render import error_page
 
@@ -33,7 +35,9 @@ PAGES = join(
     features.ROUTES,
     runs.ROUTES,
     models.ROUTES,
+    trying.ROUTES,
     deployments.ROUTES,
+    releases.ROUTES,
     monitoring.ROUTES,
     predictions.ROUTES,
     audit.ROUTES,
