@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import bounds, files, manifests, schemas
+from bascule.lake.iceberg.fitting import Lossy, Unlike, fitted
 from bascule.lake.iceberg.types import FIELD_ID, primitive_from_arrow
 from bascule.store import Place
 from bascule.store.places import place_named
@@ -99,7 +100,13 @@ def remove(records: Iterable[Record]) -> None:
         place_named(record["file_path"]).unlink(missing_ok=True)
 
 
-def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: str) -> Record:
+def rewrite_without(
+    source: Place,
+    positions: np.ndarray,
+    target: Path,
+    place: str,
+    change: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]] = iter,
+) -> Record:
     """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
 
     Args:
@@ -107,13 +114,14 @@ def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: s
         positions: row numbers from 0, sorted.
         target: the path to write; the caller decides how it becomes visible.
         place: the path that manifests will say.
+        change: gives the rows, of which none is left out yet, with other values.
 
     Returns:
         What manifests say of the new file.
     """
     with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
-        groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        groups = _groups(without(change(old.iter_batches(batch_size=CHUNK)), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options(schema)) as out:
             floats = _Floats(schema)
             for group in groups:
@@ -417,21 +425,22 @@ def aligned(batches: Iterable[pa.RecordBatch], arrow: pa.Schema, table: str) -> 
         yield pa.RecordBatch.from_arrays(columns, schema=arrow)
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
+def column_for(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """Return a batch's column for a field of a table, in its own type; nulls where the batch has none."""
     index = batch.schema.get_field_index(field.name)
     found = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, field.type)
-    if isinstance(found, pa.ExtensionArray):
-        found = found.storage
-    if found.type != field.type:
-        try:
-            if isinstance(found, pa.DictionaryArray):  # Arrow decodes none of views, as Polars' categories are
-                found = pc.take(pc.cast(found.dictionary, field.type), found.indices)
-            found = pc.cast(found, field.type, safe=True)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(
-                f"Column {field.name!r} of table {table!r} is {field.type}; {found.type} does not fit in it: {error}.",
-                hint="Cast the column, or widen the table's.",
-            ) from error
+    return found.storage if isinstance(found, pa.ExtensionArray) else found
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
+    found = column_for(batch, field)
+    try:
+        found = fitted(found, field.type)
+    except (Lossy, Unlike) as error:
+        raise InputError(
+            f"Column {field.name!r} of table {table!r} is {field.type}; {found.type} does not fit in it: {error}.",
+            hint="Cast the column, or widen the table's.",
+        ) from error
     if not field.nullable and found.null_count:
         raise InputError(
             f"Column {field.name!r} of table {table!r} must have a value; {found.null_count} rows do not.",

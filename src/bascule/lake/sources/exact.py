@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.lake.sources.conversions import NAIVE, WHOLE, ZONED, Conversion
+from bascule.lake.sources.digits import may_change
 
 _TYPES = {
     "TINYINT": pa.int8(),
@@ -75,8 +76,8 @@ class Exact:
             found = pc.cast(texts, self.arrow)
         except pa.ArrowInvalid as error:
             raise Misfit(self.name) from error
-        if self.type == "DOUBLE" and np.isinf(found.to_numpy(zero_copy_only=False)).any():
-            raise Misfit(self.name)  # 1e400
+        if self.type == "DOUBLE" and (np.isinf(found.to_numpy(zero_copy_only=False)).any() or may_change(texts, found)):
+            raise Misfit(self.name)  # 1e400, or more digits than a double has
         return found
 
 
