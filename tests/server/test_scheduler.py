@@ -81,6 +81,7 @@ def test_the_ticks_of_a_server(local_workspace: Workspace, tmp_path: Path) -> No
         "monitors",
         "fills",
         "jobs",
+        "bundles",
         "webhooks",
         "skew",
         "streams",

@@ -14,6 +14,7 @@ from bascule.errors import BasculeError, InputError, NotFound
 from bascule.features.definitions import SEPARATOR
 from bascule.project.place import Place
 from bascule.project.viewing import FeatureInfo, list_features
+from bascule.registry.withdrawals import packed
 from bascule.serving.features import FeatureServer
 from bascule.training import read_training_set, training_rows, unpack_model
 from bascule.training.selection import Judged, judge_features
@@ -78,7 +79,7 @@ def select_features(
         least=least,
         correlated=correlated,
         folds=folds,
-        bundle=unpack_model(place.workspace.store.get(version["artifact"])),
+        bundle=unpack_model(packed(place.workspace, version["artifact"])),
         unseen=training_rows(place.workspace, made, "validation"),
     )
     views = {one.name: one for one in list_features(place)}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bascule.errors import Held
 from bascule.history import Workspace, holding
-from bascule.lake import Lake, doctor
+from bascule.lake import Forgotten, Lake, doctor
+from bascule.lake.filesets import FileSet
+from bascule.lake.filesets.references import check as check_files
 from bascule.lake.records import RecordTable
 from bascule.project.forgetting import Forgetting, forget_subject
 from bascule.project.querying import query
@@ -104,6 +108,36 @@ def test_a_hold_on_a_copy_refuses_before_anything_changes(workspace: Workspace) 
         forget(workspace)
     assert rows(workspace, "people") == before
     workspace.close()
+
+
+@pytest.mark.slow
+def test_files_of_sets_lose_the_value_and_keep_their_names(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    Lake(workspace).append("people", PEOPLE)
+    folder, sink = tmp_path / "docs", io.BytesIO()
+    pq.write_table(pa.table({"mail": [WHO, "bob@x.org"], "n": [1, 2]}), sink)
+    first = {"a.txt": f"letter to {WHO}\n".encode(), "b.txt": b"other\n", "rows.parquet": sink.getvalue()}
+    large = b"\xff" + WHO.encode() + bytes(range(256)) * 40_000
+    for files in (first, {"c.bin": large}):
+        for name, data in files.items():
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+        FileSet(workspace, "docs").add(folder)
+        workspace.history.tag("v" + str(len(workspace.history.tags())))
+    planned = forget(workspace, dry_run=True)
+    done = forget(workspace)
+    assert planned.kept == done.kept == ()
+    for one in (planned, done):
+        assert Forgotten("values in files/docs", 3) in one.report.elsewhere
+    assert not check_files(workspace, deep=True).problems
+    for ref in ("v0", "v1"):
+        docs = FileSet(workspace, "docs", at=ref)
+        assert docs.read("a.txt") == b"letter to (forgotten)\n"
+        assert docs.read("b.txt") == b"other\n"
+        assert pq.read_table(io.BytesIO(docs.read("rows.parquet"))).to_pylist() == [{"mail": "bob@x.org", "n": 2}]
+    assert FileSet(workspace, "docs").read("c.bin") == large.replace(WHO.encode(), b"*" * len(WHO.encode()))
+    workspace.close()
+    assert [name for name in traces(tmp_path / "ws", WHO) if "people" not in name] == []
 
 
 @pytest.mark.slow
