@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.delivery import deploy
+from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.registry import external
 from bascule.serving import DataPlane
@@ -195,3 +196,16 @@ def test_a_new_version_that_lacks_its_predecessors_engine_says_so(
     assert bascule("optimize", "delays@2", "--undo").code == 0
     assert bascule("run", "--quiet").code == 0
     assert "2" not in held(trained)["runtimes"], "what a person took back is not chosen again"
+
+
+def test_a_version_that_runs_code_has_no_other_engine() -> None:
+    """What may not be loaded here cannot be held to anything; the way to faster engines is told."""
+    from bascule.project.optimizing.deciding import _demand_data
+    from bascule.registry import ModelVersion
+    from bascule.training import ModelBundle
+
+    plain: Any = dict.fromkeys(("artifact", "format", "training_set", "evaluation_id", "created_by"), "")
+    version = ModelVersion(model="net", version=3, signature={}, passed=True, metrics={}, created_at=0, **plain)
+    with pytest.raises(InputError, match="net@3 runs code when it is loaded") as refused:
+        _demand_data(version, ModelBundle("pickled", b"", models.signature()))
+    assert "onnx" in refused.value.hint

@@ -38,8 +38,8 @@ def check_staged(
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
     tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
-    for _, contract in staged.entries("contracts/") if tables else ():
-        if related(Contract.parse(contract["text"]), tables):
+    for path, contract in staged.entries("contracts/") if tables else ():
+        if related(Contract.parse(contract["text"], file=contract.get("file", f"{path}.yaml")), tables):
             names.add(contract["table"])
     commit = staged.source.id
     reports = [

@@ -9,7 +9,8 @@ from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
-    from bascule.project.deploying import Preview, Rule, Standing
+    from bascule.project.deploying import Preview, Standing
+    from bascule.project.powering import Rule
     from bascule.project.predicting import Predicted
     from bascule.project.releasing import WentBack
     from bascule.project.scoring import ScoredTable
@@ -92,9 +93,10 @@ class ShippingVerbs(Bound):
     ) -> dict[str, Any]:
         """Return how many requests it takes until a rollout sees an effect of some size, with what chance."""
         from bascule.project.deploying import power
+        from bascule.project.powering import Question
 
         said: dict[str, Any] = {"rule": rule, "effect": effect, "base": base, "spread": spread, "share": share}
-        return power(self.place, name, probability=probability, **said)
+        return power(self.place, name, Question(probability=probability, **said))
 
     def preview(self, ref: str | None = None, *, url: str | None = None, grpc: str | None = None) -> Preview:
         """Return where a branch answers, so that it can be tried before it is merged."""

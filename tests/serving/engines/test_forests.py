@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import subprocess
@@ -154,6 +155,9 @@ def test_catboost_answers_as_its_library(tmp_path: Path) -> None:
         rows = np.array([[float(value) for value in row] for row in one["rows"]])
         forest = forest_of_catboost(one["model"], 4)
         assert np.abs(CompiledRuntime(forest).predict(rows) - np.array(one["answers"])).max() < 1e-9
+        if importlib.util.find_spec("treelite"):
+            walked = TreeliteRuntime(treelite_of(forest), 4).predict(rows)
+            assert np.abs(walked - np.array(one["answers"])).max() < 1e-6
         assert base64.b64decode(one["file"]).startswith(b"CBM1")
 
 

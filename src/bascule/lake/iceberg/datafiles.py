@@ -22,6 +22,7 @@ from bascule.store.places import place_named
 
 ROWS_PER_GROUP = 122_880  # what DuckDB gives one thread
 CHUNK = 8_192
+FEW = 16  # pieces
 GROUP_BYTES = 64 << 20
 FILE_BYTES = 256 << 20
 COMPRESSION_LEVEL = 3
@@ -263,37 +264,70 @@ def named_by_content(path: Path, folder: Place) -> str:
 
 def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     # Cut at multiples of CHUNK rows and copied into one piece: where batches happened to end must not show in the file.
-    waiting: list[pa.Table] = []
-    rows = size = 0
-    for chunk in _chunks(batches, schema):
-        waiting.append(chunk)
-        rows += chunk.num_rows
-        size += chunk.nbytes
-        if rows >= ROWS_PER_GROUP or size >= GROUP_BYTES:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting, rows, size = [], 0, 0
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+    waiting, chunks = schema.empty_table(), _Chunks()
+    for rows in _gathered(batches, schema):
+        waiting = pa.concat_tables([waiting, rows])
+        while waiting.num_rows:
+            if not chunks.rows and _is_light(waiting):
+                if waiting.num_rows < ROWS_PER_GROUP:
+                    break
+                yield waiting.slice(0, ROWS_PER_GROUP).combine_chunks()
+                waiting = waiting.slice(ROWS_PER_GROUP)
+                continue
+            if waiting.num_rows < CHUNK:
+                break
+            chunks.add(waiting.slice(0, CHUNK))
+            waiting = waiting.slice(CHUNK)
+            if chunks.are_enough:
+                yield chunks.taken()
+    if waiting.num_rows or chunks.rows:
+        chunks.add(waiting)
+        yield chunks.taken()
 
 
-def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    waiting: list[pa.RecordBatch] = []
+def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    # At least CHUNK rows at once, in a few pieces: a look at each of very many small batches would cost more than they.
+    coming: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
         if not batch.num_rows:
             continue
-        waiting.append(batch)
+        coming.append(batch)
         rows += batch.num_rows
-        if rows < CHUNK:
-            continue
-        table = pa.Table.from_batches(waiting, schema)
-        whole = rows - rows % CHUNK
-        for start in range(0, whole, CHUNK):
-            yield table.slice(start, CHUNK).combine_chunks()
-        rest = table.slice(whole)
-        waiting, rows = rest.to_batches(), rest.num_rows
-    if waiting:
-        yield pa.Table.from_batches(waiting, schema).combine_chunks()
+        if rows >= CHUNK:
+            table = pa.Table.from_batches(coming, schema)
+            yield table if len(coming) <= FEW else table.combine_chunks()
+            coming, rows = [], 0
+    if coming:
+        yield pa.Table.from_batches(coming, schema)
+
+
+def _is_light(rows: pa.Table) -> bool:
+    # Whether rows are far from GROUP_BYTES, however they are copied: then their number alone says where to cut.
+    return bool(2 * rows.nbytes + rows.num_rows * rows.num_columns < GROUP_BYTES)
+
+
+class _Chunks:
+    # Rows that may be many bytes, copied chunk by chunk: the size of what is in one piece says nothing of cuts.
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self.rows = self._size = 0
+
+    def add(self, rows: pa.Table) -> None:
+        chunk = rows.combine_chunks()
+        self._tables.append(chunk)
+        self.rows += chunk.num_rows
+        self._size += chunk.nbytes
+
+    @property
+    def are_enough(self) -> bool:
+        return self.rows >= ROWS_PER_GROUP or self._size >= GROUP_BYTES
+
+    def taken(self) -> pa.Table:
+        group = pa.concat_tables(self._tables).combine_chunks()
+        self._tables, self.rows, self._size = [], 0, 0
+        return group
 
 
 def without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from bascule.errors import InputError
-from bascule.lake.origins import spans
+from bascule.lake import spans
 from bascule.lake.origins.origin import Asked
 from bascule.lake.origins.spool import ROWS_AT_ONCE, checked_schema, write_arrow
 

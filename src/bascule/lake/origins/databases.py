@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
@@ -21,6 +22,7 @@ from bascule.lake.origins.rejects import Rejects
 from bascule.lake.origins.segments import Segments
 from bascule.lake.origins.spool import as_schema, checked_schema, sorted_digest, write_arrow
 from bascule.lake.sources import Rejected
+from bascule.sizes import format_size
 
 SEGMENT_ROWS = 500_000
 _NUMBER = re.compile(r"^-?\d+(\.\d+)?$")
@@ -38,6 +40,9 @@ class Reader(Protocol):
 
     def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a query and return its columns and its rows, which are not held in memory."""
+
+    def expected(self, query: str) -> int:
+        """Return about how many rows a query has, as the database's own plan says without running it; 0 if unknown."""
 
     def value(self, query: str) -> Any:
         """Return the one value of a query."""
@@ -88,9 +93,12 @@ class Databases:
         query, path = _query(asked), asked.spool / "rows.parquet"
         with _opened(asked) as reader:
             asked.tell(f"asking {asked.shown}")
+            expected = reader.expected(query)
             schema, batches = reader.stream(query)
             wanted = checked_schema(schema, asked.shown)
-            write_arrow((as_schema(batch, wanted, asked.shown) for batch in batches), wanted, path, _telling(asked))
+            write_arrow(
+                (as_schema(batch, wanted, asked.shown) for batch in batches), wanted, path, _telling(asked, expected)
+            )
             rejected = reader.rejected.take(_name(asked))
         _refuse_none(asked, pq.read_metadata(path).num_rows, rejected)
         words = (query, *sorted(f"{one.reason} {one.raw}" for one in rejected))
@@ -115,8 +123,10 @@ def _beyond(asked: Asked) -> Iterator[Part]:
         rows = f"SELECT * FROM ({query}) AS bascule_rows WHERE {column} IS NOT NULL"
         beyond = f" AND {column} > {_literal(last)}" if last else ""
         asked.tell(f"asking {asked.shown} for rows{f' beyond {last}' if last else ''}")
-        schema, batches = reader.stream(f"{rows}{beyond} ORDER BY {column}")
-        yield from _segmented(asked, segments, reader.rejected, schema, batches, last)
+        rest = f"{rows}{beyond} ORDER BY {column}"
+        tell = _telling(asked, reader.expected(rest))
+        schema, batches = reader.stream(rest)
+        yield from _segmented(asked, segments, reader.rejected, schema, batches, last, tell)
 
 
 def _segmented(
@@ -126,6 +136,7 @@ def _segmented(
     schema: pa.Schema,
     batches: Iterator[pa.RecordBatch],
     last: str,
+    tell: Callable[[int, int], None],
 ) -> Iterator[Part]:
     """Write rows in the cursor's order as segments, and never part those of one value."""
     cursor, query = asked.options.cursor, _query(asked)
@@ -133,7 +144,7 @@ def _segmented(
     place = next((at for at, name in enumerate(wanted.names) if name.casefold() == cursor.casefold()), None)
     if place is None:
         raise InputError(f"The query has no column {cursor!r}.", hint=f"It has: {', '.join(wanted.names[:20])}.")
-    tell, held, count, total = _telling(asked), [], 0, 0
+    held, count, total, size = [], 0, 0, 0
 
     def write(rows: pa.Table) -> Part:
         to = _text(rows.column(place)[-1].as_py())
@@ -145,8 +156,8 @@ def _segmented(
 
     for batch in batches:
         held.append(as_schema(batch, wanted, asked.shown))
-        count, total = count + batch.num_rows, total + batch.num_rows
-        tell(total, 0)
+        count, total, size = count + batch.num_rows, total + batch.num_rows, size + batch.nbytes
+        tell(total, size)
         if count >= SEGMENT_ROWS:
             rows = pa.Table.from_batches(held, wanted)
             newest = rows.column(place)[-1]
@@ -188,9 +199,12 @@ def _name(asked: Asked) -> str:
     return asked.options.more.get("table") or f"query of {asked.shown}"
 
 
-def _telling(asked: Asked) -> Callable[[int, int], None]:
-    import time
+def _telling(asked: Asked, expected: int) -> Callable[[int, int], None]:
+    """Return what tells every two seconds how many rows and bytes came, and how long the rest takes, if that is known.
 
+    Args:
+        expected: about how many rows there are; 0 if nobody knows.
+    """
     began = told = time.monotonic()
 
     def count(rows: int, bytes_: int) -> None:
@@ -198,7 +212,9 @@ def _telling(asked: Asked) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - told >= 2:
             told = now
-            asked.tell(f"{rows:,} rows came, {rows / (now - began):,.0f} rows/s")
+            rate = rows / (now - began)
+            left = f", about {(expected - rows) / rate:,.0f} s left" if expected > rows else ""
+            asked.tell(f"{rows:,} rows came, {rate:,.0f} rows/s, {format_size(bytes_)}{left}")
 
     return count
 

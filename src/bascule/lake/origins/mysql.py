@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 
 from bascule.errors import EnvironmentProblem, InputError, MissingExtra
-from bascule.lake.origins import spans
+from bascule.lake import spans
 from bascule.lake.origins.origin import Asked
 from bascule.lake.origins.rejects import Rejects, record, unfit
 from bascule.lake.origins.spool import ROWS_AT_ONCE
@@ -56,6 +56,15 @@ class MySQL:
         kinds = [_type(one, charset) for one, charset in zip(cursor.description, sets, strict=True)]
         schema = pa.schema([(one[0], kind) for one, kind in zip(cursor.description, kinds, strict=True)])
         return schema, self._batches(cursor, schema)
+
+    def expected(self, query: str) -> int:
+        """See `Reader`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {query}")
+            names = [one[0] for one in cursor.description]
+            plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        # Of a join nobody knows what comes out.
+        return int(plan[0]["rows"] or 0) if len(plan) == 1 and plan[0].get("rows") else 0
 
     def value(self, query: str) -> Any:
         """See `Reader`."""

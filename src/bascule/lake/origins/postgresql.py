@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from bascule.errors import EnvironmentProblem, InputError, MissingExtra
 from bascule.lake.iceberg.fitting import misfits
 from bascule.lake.origins.origin import Asked, plain
 from bascule.lake.origins.rejects import Rejects, row
-from bascule.lake.origins.spans import is_span
+from bascule.lake.spans import is_span
 
 # Digits of a NUMERIC, and its decimals where it has not more: enough for money, also for that of later batches.
 DIGITS, DECIMALS = 38, 9
@@ -55,6 +56,14 @@ class PostgreSQL:
         reader = cursor.fetch_record_batch()
         schema = pa.schema([_field(one, decimals.get(one.name, DECIMALS)) for one in reader.schema])
         return schema, self._batches(reader, schema)
+
+    def expected(self, query: str) -> int:
+        """See `Reader`."""
+        with self._connection.cursor() as cursor:
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})  # COPY takes only what has rows
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {query}")
+            (plan,) = cursor.fetchone()
+        return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
 
     def value(self, query: str) -> Any:
         """See `Reader`."""

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bascule.errors import EnvironmentProblem, InputError
-from bascule.lake import engine
+from bascule.lake import engine, spans
 from bascule.lake.iceberg.types import literal, quoted
-from bascule.lake.origins import spans
 
 ROWS_AT_ONCE = 65_536
 

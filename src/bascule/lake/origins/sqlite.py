@@ -38,6 +38,10 @@ class SQLite:
         schema = pa.schema(fields)
         return schema, self._batches(query, schema)
 
+    def expected(self, query: str) -> int:
+        """See `Reader`. Its plan says nothing; it counts fast."""
+        return int(self._connection.execute(f"SELECT count(*) FROM ({query})").fetchone()[0])
+
     def value(self, query: str) -> Any:
         """See `Reader`."""
         return self._connection.execute(query).fetchone()[0]
