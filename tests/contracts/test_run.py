@@ -113,6 +113,16 @@ def test_written_queries(connection: duckdb.DuckDBPyConnection) -> None:
         {"type": "sql", "query": "SELECT 'many'", "mustBe": 1},
         ours("query", sql="WITH late AS (SELECT * FROM t) SELECT * FROM late JOIN u USING (id)"),
     ]
+    # Whichever way the standard's versions wrote what stands for the table and the column.
+    marks = [
+        ("${object}", "${property}"),
+        ("{object}", "{property}"),
+        ("${table}", "${column}"),
+        ("{table}", "{column}"),
+    ]
+    own = [{"type": "sql", "query": f"SELECT count({c}) FROM {t}", "mustBeGreaterThan": 0} for t, c in marks]
+    marked = run_checks(connection, ROWS, contract_of([column("id", quality=own)]))
+    assert [result.status for result in marked.results[-4:]] == ["passed"] * 4
     contract = contract_of([column("id")], quality=rules)
     report = run_checks(connection, ROWS, contract, related={"u": "(SELECT 1 AS id)"}.get)
     found = report.results[2:]

@@ -184,9 +184,10 @@ def _queried(
     """A query that a person wrote; it sees the checked table and related ones by name, and nothing else."""
     text = rule.sql.strip().rstrip(";")
     column = rule.column if isinstance(rule, checks.Answer) else None
-    for mark in ("{object}", "${object}", "${table}"):
+    # With its dollar first: without it, what is left of `${object}` is no SQL.
+    for mark in ("${object}", "${table}", "{object}", "{table}"):
         text = text.replace(mark, quoted(contract.table))
-    for mark in ("{property}", "${property}", "${column}"):
+    for mark in ("${property}", "${column}", "{property}", "{column}"):
         text = text.replace(mark, quoted(column)) if column else text
     tables = sorted(tables_of(connection, text), key=str.lower)
     parts = [
