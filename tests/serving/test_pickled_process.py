@@ -132,3 +132,36 @@ def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monk
     model = worker._load(asked)
     assert model(np.zeros((3, 2))).tolist() == [[4.0]] * 3
     assert worker._told(model, asked)["width"] == 2
+
+
+TORCH = os.environ.get("BASCULE_TORCH_PYTHON", sys.executable)
+MAKES = """
+import sys, torch
+torch.manual_seed(0)
+made = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).eval()
+torch.jit.script(made).save(sys.argv[1] + "/script.pt")
+torch.save(made, sys.argv[1] + "/module.pth")
+print(made(torch.tensor([[1.0, 2, 3, 4], [0, 0, 0, float("nan")]])).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_pytorch_answers_as_itself_as_a_module_and_as_torchscript(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if subprocess.run([TORCH, "-c", "import numpy, torch"], capture_output=True, check=False).returncode:
+        pytest.skip("PyTorch is not installed; BASCULE_TORCH_PYTHON names a Python that has it")
+    made = subprocess.run([TORCH, "-c", MAKES, str(tmp_path)], capture_output=True, text=True, check=True)
+    wanted = np.array(eval(made.stdout, {"nan": np.nan}))
+    monkeypatch.setenv("BASCULE_WORKER_PYTHON", TORCH)
+
+    def started(name: str) -> ModelProcess:
+        files = {name: (tmp_path / name).read_bytes()}
+        return ModelProcess(PackedFiles(recipe=recipe_of(None, [name], None), files=files), "net@1")
+
+    for name in ("script.pt", "module.pth"):
+        process = started(name)
+        assert (process.told["width"], process.told["outputs"]) == (4, 2)
+        found = process.predict(np.array([[1.0, 2, 3, 4], [0, 0, 0, np.nan]]))
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        process.close()

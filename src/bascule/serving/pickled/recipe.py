@@ -10,9 +10,11 @@ import msgspec
 
 from bascule.errors import InputError
 
-SUFFIXES = (".pkl", ".pickle", ".joblib", ".skops")
+SUFFIXES = (".pkl", ".pickle", ".joblib", ".skops", ".pt", ".pth")
 # The flavors whose file is one object with `predict`, and where each says which file that is.
-_OBJECTS = {"sklearn": "pickled_model", "lightgbm": "data"}
+_OBJECTS = {"sklearn": "pickled_model", "lightgbm": "data", "pytorch": "model_data"}
+# Where that is a folder: the file in it.
+_WITHIN = {"pytorch": "model.pth"}
 # Where the files of a model came from, and what its own code is given: no loader reads by these.
 _OWN_AFFAIR = ("uri", "model_config", "prompts")
 
@@ -70,6 +72,7 @@ def recipe_of(
     for name, key in _OBJECTS.items():
         flavor = flavors.get(name)
         path = flavor.get(key) if isinstance(flavor, dict) else None
+        path = f"{path}/{_WITHIN[name]}" if path and name in _WITHIN else path
         if isinstance(path, str) and path in files:
             return Recipe(how="object", path=path, code=code, columns=columns)
     if isinstance(function, dict):

@@ -15,6 +15,8 @@ import struct
 import sys
 import threading
 import time
+import zipfile
+from contextlib import suppress
 from typing import Any
 
 MOST_TEXT = 1 << 24
@@ -178,6 +180,48 @@ class _Object:
         return found[:, 1:] if len(self.classes) == 2 else found
 
 
+class _Torch:
+    """PyTorch: a module, or a TorchScript archive. It reads a matrix of float32 and gives one of numbers."""
+
+    names, classes = None, None
+
+    def __init__(self, path: str, columns: Any) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise ImportError(
+                f"this model is loaded by PyTorch, which {sys.executable} does not have; let BASCULE_WORKER_PYTHON "
+                "name a Python that has it"
+            ) from None
+        self.torch = torch
+        scripted = _is_scripted(path)
+        held = torch.jit.load(path, "cpu") if scripted else torch.load(path, "cpu", weights_only=False)
+        if not isinstance(held, torch.nn.Module):
+            raise TypeError(
+                f"the file holds a {type(held).__name__}, not a module; save the module, or its TorchScript"
+            )
+        held.eval()
+        matrices = (one.shape[1] for one in held.parameters() if one.dim() == 2)  # a layer's weights: [out, in]
+        self.width = len(columns or ()) or next(matrices, 0)
+        self.held = held
+        if scripted:
+            with suppress(RuntimeError):  # it was frozen before it was saved, or changes itself
+                self.held = torch.jit.freeze(held)
+
+    def __call__(self, matrix: Any) -> Any:
+        with self.torch.inference_mode():
+            found = self.held(self.torch.from_numpy(matrix.astype("float32")))
+        return _numbers(found.numpy())
+
+
+def _is_scripted(path: str) -> bool:
+    """Tell whether a file is an archive of TorchScript, which has its constants beside its code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 class _Function:
     """MLflow's Python function of a folder."""
 
@@ -234,7 +278,10 @@ def _load(asked: dict[str, Any]) -> Any:
         sys.path.insert(0, os.path.join(folder, recipe["code"]))
     if recipe["how"] == "function":
         return _Function(folder, recipe)
-    return _Object(_unpickled(os.path.join(folder, recipe["path"])))
+    path = os.path.join(folder, recipe["path"])
+    if path.endswith((".pt", ".pth")):
+        return _Torch(path, recipe["columns"])
+    return _Object(_unpickled(path))
 
 
 def _unpickled(path: str) -> Any:
