@@ -1,10 +1,10 @@
 """MLflow's own client calls, sent to Bascule and to MLflow's server on the same machine in one run.
 
 Both keep everything in SQLite and answer over HTTP; what is sent is what the client sends. Requests a second with one and
-with sixteen connections, and what a search takes when there are many runs. The limit is a bare uvicorn answer of the same
-size.
+with sixteen connections, what a search takes when there are many runs, a metric's history of 25,000 points in pages, and
+the memory of all processes of a server that has just come up. The limit is a bare uvicorn answer of the same size.
 
-    python benchmarks/mlflow.py [--seconds 3] [--runs 2000] [--peer PYTHON]
+    python benchmarks/mlflow.py [--seconds 3] [--runs 2000] [--peer PYTHON] [--only memory,history,write,search]
 
 PEER is the Python of an environment with mlflow (`pip install mlflow==3.17.2`); without it the peer is skipped.
 """
@@ -44,16 +44,17 @@ class Client:
     """One connection."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
-    def __call__(self, path: str, body: Any, method: str = "POST") -> Any:
+    def __call__(self, path: str, body: Any, method: str = "POST", *, parsed: bool = True) -> Any:
         """Send one request below the API."""
         headers = {"Content-Type": "application/json"}
         self._connection.request(method, f"/api/2.0/mlflow/{path}", json.dumps(body), headers)
         answer = self._connection.getresponse()
         data = answer.read()
         assert answer.status == 200, data[:300]
-        return json.loads(data)
+        return json.loads(data) if parsed else data
 
 
 def main() -> None:
@@ -62,7 +63,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--runs", type=int, default=2000, help="that are there when runs are searched")
     parser.add_argument("--peer", default=os.environ.get("MLFLOW_PYTHON", ""), help="a Python that has mlflow")
+    parser.add_argument("--only", default="memory,write,history,search", help="which of these")
     told = parser.parse_args()
+    only = set(told.only.split(","))
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         Workspace.create(Path(folder) / "project").close()
@@ -78,8 +81,10 @@ def main() -> None:
         else:
             print("mlflow: skipped, --peer names no Python that has it")
         for name, command in servers.items():
-            with serving(command) as port:
-                found[name] = measured(port, told.seconds, told.runs, bare=name == "bare uvicorn")
+            with serving(command) as (port, process):
+                time.sleep(5 if "memory" in only else 0)
+                at_rest = {"memory at rest, MiB": resident(process)} if "memory" in only else {}
+                found[name] = at_rest | measured(port, told.seconds, told.runs, only, bare=name == "bare uvicorn")
     for work in found["bascule"]:
         shown = "  ".join(f"{name} {values[work]:,.1f}" for name, values in found.items() if work in values)
         ratio = f"  ratio {found['bascule'][work] / found['mlflow'][work]:.1f}" if "mlflow" in found else ""
@@ -87,27 +92,42 @@ def main() -> None:
 
 
 @contextmanager
-def serving(command: list[str]) -> Iterator[int]:
-    """Run a server until the block ends."""
+def serving(command: list[str]) -> Iterator[tuple[int, int]]:
+    """Run a server until the block ends; yield its port and its process."""
     port = free_port("127.0.0.1", with_next=True)
     started = [part.replace("{port}", str(port)) for part in command]
     process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None:
             try:
-                http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
+                asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                asked.request("GET", "/health")
+                asked.getresponse().read()
                 break
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 time.sleep(0.1)
         else:
             sys.exit(f"This server ended at once: {' '.join(started)}")
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(30)
 
 
-def measured(port: int, seconds: float, runs: int, *, bare: bool) -> dict[str, float]:
+def resident(process: int) -> float:
+    """Return the memory of a process and all below it in MiB, what they share counted once."""
+    total, waiting = 0, [process]
+    while waiting:
+        one = waiting.pop()
+        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+        for task in Path(f"/proc/{one}/task").iterdir():
+            waiting += map(int, (task / "children").read_text().split())
+    return total / 1024
+
+
+def measured(port: int, seconds: float, runs: int, only: set[str], *, bare: bool) -> dict[str, float]:
     """Return requests a second of each kind of work."""
     ask = Client(port)
     run = "r" if bare else ask("runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
@@ -126,11 +146,29 @@ def measured(port: int, seconds: float, runs: int, *, bare: bool) -> dict[str, f
         client("runs/create", {"experiment_id": "0", "start_time": 1})
 
     found = {}
-    for name, work in (("log-metric", metric), ("log-batch (1000)", batch), ("runs/create", create)):
+    works = (("log-metric", metric), ("log-batch (1000)", batch), ("runs/create", create)) if "write" in only else ()
+    for name, work in works:
         for clients in (1, 16):
             found[f"{name}, {clients} at once, 1/s"] = rate(port, work, clients, seconds)
-    if not bare:
+    if not bare and "history" in only:
+        found |= remembered(Client(port), seconds)
+    if not bare and "search" in only:
         found |= searched(Client(port), runs, seconds)  # servers close a connection that was silent
+    return found
+
+
+def remembered(ask: Client, seconds: float) -> dict[str, float]:
+    """Return how often a second the history of a metric of 25,000 points is answered whole, in one page."""
+    run = ask("runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
+    for first in range(0, 25_000, 1000):
+        points = [{"key": "loss", "value": s / 7, "timestamp": s, "step": s} for s in range(first, first + 1000)]
+        ask("runs/log-batch", {"run_id": run, "metrics": points})
+    path = f"metrics/get-history?run_id={run}&metric_key=loss&max_results=25000"
+    assert len(ask(path, {}, "GET")["metrics"]) == 25_000
+    found = {}
+    for clients in (1, 16):
+        name = f"get-history (25000), {clients} at once, 1/s"
+        found[name] = rate(ask.port, lambda client: client(path, {}, "GET", parsed=False), clients, seconds)
     return found
 
 

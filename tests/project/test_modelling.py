@@ -152,11 +152,15 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
 def test_what_the_model_file_has_run_is_told_too(outside: Callable[..., str], bascule: Bascule) -> None:
     outside("safe", model__skops=b"PK\x05\x06" + bytes(18))
     assert bascule("model", "scan", "safe", "--json").json()["level"] == "safe"
+    outside(
+        "net", MLmodel=b"flavors: {python_function: {data: data}, keras: {data: data}}", data=b"PK\x05\x06" + bytes(18)
+    )
+    assert bascule("model", "scan", "net", "--json").json()["level"] == "pickle"  # layers of Keras may hold code
     told = b"flavors: {python_function: {loader_module: my_loader, code: src}, s: {skops_trusted_types: [os.system]}}"
     outside("loader", MLmodel=told, **{"code/evil__py": b"import os"})
     found = bascule("model", "scan", "loader", "--json").json()
     assert found["level"] == "pickle"
-    assert len(found["code"]) == 4
+    assert len(found["code"]) == 5
     assert bascule("deploy", "loader", "1", "--model", "loader").code == 1
     assert "my" in bascule("model", "card", "loader").out
 

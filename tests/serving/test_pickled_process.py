@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from bascule.errors import InputError
-from bascule.serving.pickled import PackedFiles, Recipe, recipe_of
+from bascule.serving.mlmodel import _told_matrix
+from bascule.serving.pickled import PackedFiles, Recipe, recipe_of, worker
 from bascule.serving.pickled.process import Ended, ModelProcess
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -112,6 +116,22 @@ def test_a_model_that_is_loaded_from_elsewhere_is_refused(flavors: dict[str, Any
         recipe_of({"flavors": flavors}, ["model.pkl"], None)
     here = {"python_function": {"data": "model.pkl", "artifacts": {"a": {"path": "artifacts/a", "uri": "/tmp/a"}}}}
     assert recipe_of({"flavors": here}, ["model.pkl"], None).how == "function"
+
+
+def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Keras' models say it; MLflow refuses another type."""
+    spec = {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}
+    about = {"flavors": {"python_function": {"data": "data"}}, "signature": {"inputs": json.dumps([spec])}}
+    recipe = recipe_of(about, ["data"], None, _told_matrix(about))
+    assert (recipe.width, recipe.dtype) == (2, "float32")
+    held = ModuleType("mlflow.pyfunc")
+    held.load_model = lambda folder: SimpleNamespace(predict=lambda rows: [rows.dtype.itemsize] * len(rows))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(pyfunc=held))
+    monkeypatch.setitem(sys.modules, "mlflow.pyfunc", held)
+    asked = {"folder": str(tmp_path), "recipe": msgspec.to_builtins(recipe)}
+    model = worker._load(asked)
+    assert model(np.zeros((3, 2))).tolist() == [[4.0]] * 3
+    assert worker._told(model, asked)["width"] == 2
 
 
 TORCH = os.environ.get("BASCULE_TORCH_PYTHON", sys.executable)

@@ -77,7 +77,8 @@ def bundle_of_pickles(files: Mapping[str, bytes], name: str, notes: Mapping[str,
     if "MLmodel" in files:
         about = _about(lambda path, most: files[path])
         columns = _columns(about)
-    recipe = recipe_of(about, sorted(files), _told_columns(about) if about else None)
+    said = (_told_columns(about), _told_matrix(about)) if about else (None, (0, ""))
+    recipe = recipe_of(about, sorted(files), *said)
     signature = signed_by(described(PackedFiles(recipe=recipe, files=dict(files)), name), columns)
     model = TrainedModel(format=PICKLED, artifact=pack_files(recipe, files), signature=signature)
     return pack_model(model, meta=dict(notes))
@@ -146,6 +147,18 @@ def _told_columns(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | Non
     listed = msgspec.json.decode(str(text), type=list[dict[str, Any]]) if text else []
     named = tuple((str(one.get("name", "")), str(one.get("type", ""))) for one in listed)
     return named if named and all(name and kind in TYPES for name, kind in named) else None
+
+
+def _told_matrix(about: Mapping[str, Any]) -> tuple[int, str]:
+    """Return the width and the type of the one matrix that the signature says is read; 0 and nothing otherwise."""
+    told = about.get("signature")
+    text = told.get("inputs") if isinstance(told, dict) else None
+    listed = msgspec.json.decode(str(text), type=list[dict[str, Any]]) if text else []
+    columns = _columns(about) if len(listed) == 1 and listed[0].get("type") == "tensor" else None
+    if columns is None:
+        return 0, ""
+    kind = str((listed[0].get("tensor-spec") or {}).get("dtype", ""))
+    return len(columns), kind if kind in ("float16", "float32", "float64", "int32", "int64") else ""
 
 
 def numbered(width: int) -> tuple[Field, ...]:

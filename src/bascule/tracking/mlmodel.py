@@ -43,6 +43,8 @@ HARMLESS = frozenset(
         "sklearn.tree._tree.Tree",
     )
 )
+# Flavors whose files are data, unless they are found to be pickles.
+DATA = ("python_function", "sklearn", "lightgbm", "xgboost", "catboost", "onnx")
 ENVIRONMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")
 
 
@@ -111,6 +113,8 @@ def _runs(flavors: dict[Any, Any]) -> Iterator[str]:
     for name, flavor in flavors.items():
         if not isinstance(flavor, dict):
             continue
+        if name not in DATA:
+            yield f"the flavor {name!s:.50}, whose own library builds what its files say"
         loader = flavor.get("loader_module")
         if isinstance(loader, str) and not re.fullmatch(r"mlflow(\.\w+)*", loader):
             yield f"the module {loader[:200]}"

@@ -27,22 +27,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         path: that file; empty for a function.
         code: a folder of sources that the model brings along; empty for none.
         columns: (name, MLflow's type) of the inputs that it says it reads; None when it does not say.
+        width, dtype: of the matrix that it says it reads; 0 and empty when it does not say.
     """
 
     how: Literal["object", "function"]
     path: str = ""
     code: str = ""
     columns: tuple[tuple[str, str], ...] | None = None
+    width: int = 0
+    dtype: str = ""
 
 
 def recipe_of(
-    about: Mapping[str, Any] | None, files: Sequence[str], columns: tuple[tuple[str, str], ...] | None
+    about: Mapping[str, Any] | None,
+    files: Sequence[str],
+    columns: tuple[tuple[str, str], ...] | None,
+    matrix: tuple[int, str] = (0, ""),
 ) -> Recipe:
     """Return how a model is loaded.
 
     Args:
         about: what its MLmodel file says; None when there is none.
         files: the paths of its files.
+        matrix: `width` and `dtype` of what it reads.
 
     Raises:
         InputError: nothing says which of the files is the model.
@@ -69,7 +76,7 @@ def recipe_of(
         if isinstance(path, str) and path in files:
             return Recipe(how="object", path=path, code=code, columns=columns)
     if isinstance(function, dict):
-        return Recipe(how="function", code=code, columns=columns)
+        return Recipe(how="function", code=code, columns=columns, width=matrix[0], dtype=matrix[1])
     raise InputError(
         "The MLmodel file names no flavor that Python can load.", hint="Log the model with its python_function flavor."
     )

@@ -225,9 +225,9 @@ def _is_scripted(path: str) -> bool:
 class _Function:
     """MLflow's Python function of a folder."""
 
-    names, classes, width = None, None, 0
+    names, classes = None, None
 
-    def __init__(self, folder: str, columns: list[tuple[str, str]] | None) -> None:
+    def __init__(self, folder: str, recipe: dict[str, Any]) -> None:
         try:
             import mlflow.pyfunc
         except ImportError:
@@ -236,11 +236,12 @@ class _Function:
                 "name a Python that has it"
             ) from None
         self.held = mlflow.pyfunc.load_model(folder)
-        self.columns = columns
+        self.columns = recipe["columns"]
+        self.width, self.dtype = recipe["width"], recipe["dtype"]
 
     def __call__(self, matrix: Any) -> Any:
         if not self.columns:
-            return _numbers(self.held.predict(matrix))
+            return _numbers(self.held.predict(matrix.astype(self.dtype or matrix.dtype)))
         rows = _frame(matrix, [name for name, _ in self.columns])
         for name, kind in self.columns:
             column = rows[name]
@@ -276,7 +277,7 @@ def _load(asked: dict[str, Any]) -> Any:
     if recipe["code"]:
         sys.path.insert(0, os.path.join(folder, recipe["code"]))
     if recipe["how"] == "function":
-        return _Function(folder, recipe["columns"])
+        return _Function(folder, recipe)
     path = os.path.join(folder, recipe["path"])
     if path.endswith((".pt", ".pth")):
         return _Torch(path, recipe["columns"])
