@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.features.batched import CASE_EVENTS, CASE_SPINE, assert_oracle, bound, cases
+from tests.lake.test_moving import with_vector
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.features import Entity, FeatureView, build_feature_set
