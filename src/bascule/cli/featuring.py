@@ -162,7 +162,12 @@ def materialise(
         for one in found.views.views
     ]
     document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
-    answer(common, document, f"branch {found.branch} in {found.store}\n{columns(rows, heads)}")
+    document["streamed"] = list(found.streamed)
+    text = f"branch {found.branch} in {found.store}\n{columns(rows, heads)}"
+    if found.streamed:
+        names_ = ", ".join(found.streamed)
+        text += f"\nleft to their streams: {names_} (bascule stream run; anew: bascule stream replay)"
+    answer(common, document, text)
 
 
 @features.command
@@ -255,14 +260,17 @@ def select(
             "keep" if one.kept else "drop",
             f"{one.information:.4f}",
             f"{one.stable:.0%}",
+            "" if one.selected is None else f"{one.selected:.0%}",
             "" if one.permutation is None else f"{one.permutation:+.4f}",
+            "" if one.shap is None else f"{one.shap:.4f}",
             found.costs[one.feature]["kind"],
             _span(found.costs[one.feature]["age"]),
+            "" if (took := found.costs[one.feature]["latency"]) is None else f"{took:.0f} µs",
             one.reason,
         )
         for one in found.features
     ]
-    heads = ("feature", "", "bits", "folds", "shuffled", "kind", "age", "reason")
+    heads = ("feature", "", "bits", "folds", "taken", "shuffled", "shap", "kind", "age", "read in", "reason")
     text = f"{found.model}, {found.training_set}, {found.rows:,} rows\n{columns(rows, heads)}"
     answer(common, msgspec.to_builtins(found), text)
 

@@ -16,7 +16,7 @@ from bascule.errors import InputError
 from bascule.serving.runtime import Runtime, load_runtime
 from bascule.training import ModelBundle
 
-Kind = Literal["native", "compiled", "onnx", "plain"]
+Kind = Literal["native", "compiled", "onnx", "plain", "treelite"]
 ReadBlob = Callable[[str], bytes]
 
 
@@ -119,6 +119,10 @@ def load_engine(engine: Engine, bundle: ModelBundle, data: bytes) -> Runtime:
         from bascule.serving.engines.plain import PlainRuntime
 
         return PlainRuntime(data)
+    if engine.kind == "treelite":
+        from bascule.serving.engines.treelite import TreeliteRuntime
+
+        return TreeliteRuntime(data, len(bundle.signature.inputs))
     return load_runtime(bundle)
 
 
@@ -126,10 +130,14 @@ class Staged:
     """A `Runtime` that asks one engine or another by the number of rows, and the version's own library when it must.
 
     That library is loaded when it is first needed.
+
+    Attributes:
+        engine: which engines answer, in words.
     """
 
     def __init__(self, recipe: Recipe, engines: Mapping[Engine, Runtime], bundle: ModelBundle) -> None:
         self._bundle = bundle
+        self.engine = recipe.names()
         self._starts = [one.rows for one in recipe.stages]
         self._engines = [engines.get(one.engine) for one in recipe.stages]
         self._guard = recipe.guard
