@@ -112,7 +112,7 @@ def test_what_an_engine_has_no_words_for_is_named(connection: duckdb.DuckDBPyCon
         text(connection, small(connection, "select k1, k2, happened, a from events"), "snowflak")
     assert "snowflake" in refused.value.hint
     features = small(connection, "select k1, k2, happened, list_sum([a]) as a from events")
-    assert text(connection, features, "trino")[1] == ("list_sum",)
+    assert text(connection, features, "trino")[1] == ("list_sum",)  # and not what stops a number of too many digits
     odd = FeatureView(name="v", entity="x", sql="select x, happened, a from events", event_time="happened")
     floating = build_feature_set(
         connection,

@@ -27,7 +27,9 @@ from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.lake.handing import handed
 from bascule.lake.objects import describe
-from bascule.project.engines import engine_rows
+from bascule.project.engines import engine_rows, joining_engine
+from bascule.project.file import ProjectFile
+from bascule.project.sections import Project
 from bascule.project.tables import opened_tables
 
 # PySpark's sockets, and its opinion of the versions of pandas, are its own.
@@ -175,3 +177,12 @@ def test_without_pyspark_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(EnvironmentProblem, match="needs PySpark") as problem:
         spark_session(SparkPlace())
     assert "pip install 'pyspark>=4'" in problem.value.hint
+
+
+def test_an_engine_that_is_not_there_is_named() -> None:
+    project = ProjectFile(project=Project(name="x", kind="tabular"))
+    assert joining_engine(project) is None
+    assert joining_engine(project, "spark") == SparkPlace()
+    with pytest.raises(InputError, match="no engine 'snowflake'") as problem:
+        joining_engine(project, "snowflake")
+    assert "bascule features sql" in problem.value.hint

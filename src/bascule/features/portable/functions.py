@@ -53,7 +53,7 @@ def unknown_functions(tree: exp.Expr) -> list[str]:
 _RENDERED = (
     *("unix_micros", "timestampdiff", "timestampadd", "from_utc_timestamp", "to_utc_timestamp", "convert_timezone"),
     *("date_part", "with_timezone", "at_timezone", "to_unixtime", "ieee_divide", "datetime", "timestamp", "dateadd"),
-    *("date_add", "conv", "from_base", "to_number"),
+    *("date_add", "conv", "from_base", "to_number", "raise_error", "fail", "error"),
 )
 
 
@@ -191,6 +191,16 @@ def _zone(node: exp.Anonymous, dialect: str) -> exp.Expr:
     )
 
 
+def _error(node: exp.Anonymous, dialect: str) -> exp.Expr:
+    """What stops the query with a text. Snowflake has no such function, and says what it cannot read as a number."""
+    names = {"spark": "RAISE_ERROR", "databricks": "RAISE_ERROR", "trino": "FAIL", "bigquery": "ERROR"}
+    if dialect == "duckdb":
+        return node
+    if dialect == "snowflake":
+        return _as(node.expressions[0], "DOUBLE")
+    return _call(names[dialect], node.expressions[0])
+
+
 def _isfinite(node: exp.Anonymous, dialect: str) -> exp.Expr:
     if dialect == "duckdb":
         return node
@@ -301,6 +311,7 @@ _ANY: dict[str, Callable[[exp.Anonymous, str], exp.Expr]] = {
     "__zone": _zone,
     "epoch_us": _micros,
     "isfinite": _isfinite,
+    "error": _error,
 }
 _NODES: tuple[tuple[type[exp.Expr], Callable[..., exp.Expr]], ...] = (
     (exp.DataType, _kind),
