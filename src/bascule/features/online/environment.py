@@ -134,7 +134,7 @@ class Environment:
     def _leave(self) -> None:
         with self._changed:
             self._active -= 1
-            if self._active == 0:
+            if self._active == 0 and self._exclusive:  # somebody waits for the last reader
                 self._changed.notify_all()
 
     @contextmanager

@@ -61,7 +61,8 @@ class OnlineReader:
             (places[view.entity], self._fill_for(view, slots[f"{view.name}.{next(iter(output_types(view)))}"]))
             for view in feature_set.views
         ]
-        self._notes = [self._note_for(view) if view.windows else None for view in feature_set.views]
+        notes = [self._note_for(view) if view.windows else None for view in feature_set.views]
+        self._noting = list(zip(self._views, notes, strict=True))
         named = {name: slots[name] for name in feature_set.columns if name in slots}
         for view in feature_set.views:
             named |= {f"{view.name}{SEPARATOR}{f}": slots[f"{view.name}.{f}"] for f in output_types(view)}
@@ -112,7 +113,7 @@ class OnlineReader:
         self, snapshot: Snapshot, rows: Sequence[Mapping[str, Any]], at: Sequence[int]
     ) -> tuple[list[list[Any]], list[list[int]]]:
         found, noted = [], []
-        views = list(zip(self._views, self._notes, strict=True))
+        views = self._noting
         for place, row in enumerate(rows):
             values, keys = self._brought(place, row, at[place])
             told = []

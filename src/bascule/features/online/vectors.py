@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,8 +21,7 @@ MOST_ROWS = 100_000
 SETS = "sets"
 
 
-@dataclass(frozen=True)
-class Vectors:
+class Vectors(msgspec.Struct, frozen=True):
     """What was read, column by column.
 
     Attributes:
@@ -98,7 +96,7 @@ class VectorReader:
         self.feature_set = self._feature_set(chosen, request, whole)
         self._reader = OnlineReader(self.feature_set, store)
         order = {view.name: place for place, view in enumerate(self.feature_set.views)}
-        self._places = [order.get(view) for view, _ in chosen]
+        self._places = [order.get(view, -1) for view, _ in chosen]  # -1: what is computed from the request
         self.full = tuple(f"{view}{SEPARATOR}{feature}" for view, feature in chosen)
         self.names = self.full if full_names else tuple(feature for _, feature in chosen)
         twice = {name for name in self.names if self.names.count(name) > 1}
@@ -125,18 +123,22 @@ class VectorReader:
         names = list(entities)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*entities.values(), strict=True)]
         values, noted = self._reader.read_noted(rows, [at] * count)
-        columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in self.names]
-        notes = [list(column) for column in zip(*noted, strict=True)] or [[] for _ in self.feature_set.views]
-        statuses: list[list[str]] = []
-        times: list[list[int | None]] = []
-        told = [[None if note <= EXPIRED else note for note in column] for column in notes]
+        if count == 1:  # as below, without turning rows into columns
+            columns, notes = [[value] for value in values[0]], [[note] for note in noted[0]]
+            whole = None not in values[0]
+        else:
+            columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in self.names]
+            notes = [list(column) for column in zip(*noted, strict=True)] or [[] for _ in self.feature_set.views]
+            whole = False
+        told: list[list[int | None]] = [[None if note <= EXPIRED else note for note in column] for column in notes]
         there = [[_THERE.get(note, PRESENT) for note in column] for column in notes]
         told.append([None] * count)
         there.append([PRESENT] * count)
-        for column, place in zip(columns, self._places, strict=True):
-            at_view = -1 if place is None else place
-            statuses.append(_statuses(column, there[at_view]))
-            times.append(told[at_view])
+        if whole:
+            statuses = [there[place] for place in self._places]
+        else:
+            statuses = [_statuses(column, there[place]) for column, place in zip(columns, self._places, strict=True)]
+        times = [told[place] for place in self._places]
         given = {name: list(values) for name, values in entities.items()}
         return Vectors(given, self.names, columns, statuses, times, self.types, at)
 
@@ -153,7 +155,7 @@ class VectorReader:
                     f"These features are not read by {name!r}.", hint=suggestion(name, self.columns, "column")
                 )
         counts = {name: len(values) for name, values in entities.items()}
-        if len(set(counts.values())) > 1:
+        if len(counts) > 1 and len(set(counts.values())) > 1:
             shown = ", ".join(f"{name!r} has {count:,}" for name, count in counts.items())
             raise InputError(f"The columns have different lengths: {shown}.", hint="Send one value for each row.")
         count = next(iter(counts.values()), 0)
