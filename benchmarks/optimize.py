@@ -4,7 +4,7 @@
 
 Models of a hundred trees on thirty numbers, by LightGBM, XGBoost and two of scikit-learn, and a pipeline. Measured in turn in one
 run, one thread (LightGBM's runtime takes two for many rows): the library as people call it (`predict_proba`, a matrix of one row); Bascule's runtime of the library (`native`); the
-engines that `bascule optimize` tries; and as peers treelite's interpreter and tl2cgen's compiled library, where they are installed
+engines that `bascule optimize` tries; and as peers treelite with its own readers and tl2cgen's compiled library, where they are installed
 (`pip install treelite tl2cgen`, and a C compiler). The last column is the share of rows at the model's own thresholds, and one step
 beside them, on which each answers otherwise than the library by more than a millionth: what is not 0 must not be used.
 """
@@ -35,7 +35,7 @@ from bascule.training import Field, ModelBundle, Output, Signature
 WIDTH, TREES, ROWS = 30, 100, 20_000
 TOLERANCE = 1e-6
 TURNS = 7
-NAMES = ("compiled", "onnx", "onnx-float32")
+NAMES = ("compiled", "onnx", "onnx-float32", "treelite")
 One, Many = Callable[[list[float]], Any], Callable[[np.ndarray], np.ndarray]
 
 
@@ -76,14 +76,14 @@ def report(
         edges = next(group.rows for group in groups if group.name == "thresholds")
         told = np.asarray(ways["native"][1](edges))
     times = measured(ways, rows, seconds)
-    print(f"\n{name}\n{'':20}{'1 row':>22}{'1,000 rows':>24}{'otherwise at thresholds':>26}")
+    print(f"\n{name}\n{'':22}{'1 row':>22}{'1,000 rows':>24}{'otherwise at thresholds':>26}")
     base = times["as people call it"]
     for way, (single, thousand) in times.items():
         with np.errstate(all="ignore"):
             off = np.abs(np.asarray(ways[way][1](edges)).reshape(told.shape) - told) > TOLERANCE
         share = f"{off.reshape(len(edges), -1).any(axis=1).mean():.2%}"
         left = f"{single:.1f} µs [{base[0] / single:.0f}x]"
-        print(f"{way:20}{left:>22}{f'{thousand / 1e3:.2f} ms [{base[1] / thousand:.1f}x]':>24}{share:>26}")
+        print(f"{way:22}{left:>22}{f'{thousand / 1e3:.2f} ms [{base[1] / thousand:.1f}x]':>24}{share:>26}")
 
 
 def measured(ways: dict[str, tuple[One, Many]], rows: np.ndarray, seconds: float) -> dict[str, tuple[float, float]]:
@@ -168,7 +168,7 @@ def treelite_peers(read: Callable[[Any], Any]) -> dict[str, tuple[One, Many]]:
             return answer.reshape(len(rows), -1)[:, -1]
 
         kind = np.float32 if model.input_type == "float32" else np.float64
-        found["treelite (gtil)"] = (lambda row: walk(np.array([row]))), walk
+        found["treelite, own reader"] = (lambda row: walk(np.array([row]))), walk
     except Exception as error:
         print(f"treelite is skipped: {type(error).__name__}: {str(error)[:100]}")
         return found

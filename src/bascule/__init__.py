@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     holds = _here.holds
     release_hold = _here.release_hold
     migrate = _here.migrate
+    export = _here.export
     import_mlflow = _here.import_mlflow
     forget = _here.forget
     ci_init = _here.ci_init
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
     read_feature_view = _here.read_feature_view
     feature_services = _here.feature_services
     feature_impact = _here.feature_impact
+    features_sql = _here.features_sql
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast
@@ -136,6 +138,7 @@ if TYPE_CHECKING:
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set
+    check_training_set = _here.check_training_set
 
 
 def run(

@@ -50,6 +50,7 @@ class Traffic:
         """
         rollout = deployment["rollout"]
         split = Split(deployment)
+        new = (rollout["canary"], *rollout.get("others", ())) if rollout else ()
         for turn in range(requests):
             number = len(self.labels)
             draw, total, version = self.rng.random() * 100, 0, 0
@@ -92,7 +93,7 @@ class Traffic:
                     "deployment": "delays",
                     "revision": deployment["revision"],
                     "version": version,
-                    "arm": "canary" if rollout and version == rollout["canary"] else "stable",
+                    "arm": "canary" if version in new else "stable",
                     "probability": weight / 100,
                     "latency_us": int((latency_us or {}).get(version, 2000) * self.rng.exponential()),
                     "score": None if wrong else self.score(label, version),

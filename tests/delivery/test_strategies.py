@@ -58,7 +58,7 @@ class Sales:
 
 @pytest.fixture
 def sales(traffic_of: Any) -> Any:
-    traffic = traffic_of({1: 0.2, 2: 0.2, 3: 1.0})
+    traffic = traffic_of({1: 0.2, 2: 0.2, 3: 1.0, 4: 0.2})
     traffic.label_delay = 0
     return lambda rates: Sales(rates, traffic)
 

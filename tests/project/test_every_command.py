@@ -70,6 +70,7 @@ CALLS = {
     "features materialise": "",
     "features skew": "",
     "features get": "weather --entity depot=north",
+    "features sql": "orders --feature weather --prediction-time ordered_at --dialect snowflake",
     "features unused": "",
     "features duplicates": "",
     "stream run": "--once",
@@ -78,6 +79,7 @@ CALLS = {
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
     "training-set list": "",
     "training-set show": "rainy",
+    "training-set check": "rainy",
     "private budget": "orders --epsilon 1",
     "private ask": "orders count --epsilon 0.1",
     "private show": "",
@@ -143,6 +145,7 @@ CALLS = {
     "hold remove": "tables/orders",
     "import mlflow": "mlruns",
     "migrate": "--to-storage moved --dry-run",
+    "export": "plain --all",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.delivery import deploy
+from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.registry import external
 from bascule.serving import DataPlane
@@ -18,6 +19,7 @@ from bascule.serving.engines import kernel
 from bascule.serving.engines.loading import Staged
 from bascule.tracking.artifacts import Artifacts
 from tests.cli.conftest import Said
+from tests.project.test_delivering import second
 from tests.serving.engines import models
 
 Bascule = Callable[..., Said]
@@ -70,7 +72,7 @@ def test_a_choice_is_served_and_taken_back(trained: Path, bascule: Bascule) -> N
     told = {(row["candidate"], row["batch_size"]): row for row in rows}
     assert told["compiled", 1]["chosen"]
     assert told["compiled", 1]["cost_per_million"] > 0
-    assert told["treelite", None]["chosen"] is False
+    assert told["onnx-int8", None]["chosen"] is False
     assert "runtime" in bascule("audit", "log", "-n", "3").out
     assert "answered by   compiled" in bascule("model", "show", "delays").out
     assert "## Runtime" in bascule("model", "card", "delays").out
@@ -166,3 +168,44 @@ def test_a_version_that_a_client_registered(trained: Path, bascule: Bascule) -> 
     row = models.ROWS[:1]
     assert model.predict(row).tolist() == bundle.predictor.predict(row).tolist()
     workspace.close()
+
+
+@pytest.mark.slow
+def test_a_new_version_that_lacks_its_predecessors_engine_says_so(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bascule("deploy").code == 0
+    assert bascule("optimize", "delays", "--choose", "compiled", "--candidates", "compiled", *QUICK).code == 0
+    second(trained)
+    said = bascule("deploy", "delays", "2")
+    assert "the version before was answered by compiled, this one is by its own library" in said.out
+    assert "bascule optimize delays@2" in said.out
+    assert bascule("rollback", "delays").code == 0
+    again = bascule("deploy", "delays", "2", "--strategy", "all_at_once", "--json").json()
+    assert again["deployed"]["engine_left"] == "compiled"
+    record = bascule("sql", "select evidence_json from rollouts where action = 'start'", "--json").json()
+    assert json.loads(record[0]["evidence_json"])["engine_left"] == "compiled"
+
+    monkeypatch.setattr("bascule.project.steps.optimizing.SECONDS", 0.1)
+    settings = trained / "bascule.toml"
+    settings.write_text(settings.read_text().replace("[model]\n", "[model]\noptimize = true\n"))
+    assert bascule("run", "--quiet").code == 0
+    assert "2" in held(trained)["runtimes"]
+    steps = {one["step"]: one["status"] for one in bascule("run", "--json", "--quiet").json()["steps"]}
+    assert steps["optimize"] == "cached"
+    assert bascule("optimize", "delays@2", "--undo").code == 0
+    assert bascule("run", "--quiet").code == 0
+    assert "2" not in held(trained)["runtimes"], "what a person took back is not chosen again"
+
+
+def test_a_version_that_runs_code_has_no_other_engine() -> None:
+    """What may not be loaded here cannot be held to anything; the way to faster engines is told."""
+    from bascule.project.optimizing.deciding import _demand_data
+    from bascule.registry import ModelVersion
+    from bascule.training import ModelBundle
+
+    plain: Any = dict.fromkeys(("artifact", "format", "training_set", "evaluation_id", "created_by"), "")
+    version = ModelVersion(model="net", version=3, signature={}, passed=True, metrics={}, created_at=0, **plain)
+    with pytest.raises(InputError, match="net@3 runs code when it is loaded") as refused:
+        _demand_data(version, ModelBundle("pickled", b"", models.signature()))
+    assert "onnx" in refused.value.hint

@@ -465,3 +465,34 @@ def test_every_command_that_is_shown_is_one(client: TestClient, filled: Filled) 
     for command in sorted(shown):
         function, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
         assert function is not None, command
+
+
+def test_a_release_is_gone_back_to_once_it_is_confirmed(copy: Filled, serve: Serve) -> None:
+    ws, client = copy.ws, serve(copy.ws)
+    ws.history.tag("before", "main~1", author=ANN)
+    listed = client.get("/releases").text
+    assert 'href="/releases/before"' in listed
+    assert "main is there" in listed or "v1.0" in listed
+    asked = client.get("/releases/before")
+    token = re.search(r'name="(\w+)" value="([^"]+)"><input type="hidden" name="branch"', asked.text)
+    assert token is not None
+    head = ws.history.resolve("main").id
+    form = {token[1]: token[2], "branch": "main", "reason": "wrong fares"}
+    assert client.post("/releases/before", data=form | {"expect": "0" * len(head)}).status_code == 409
+    assert ws.history.resolve("main").id == head
+    done = client.post("/releases/before", data=form | {"expect": head}, follow_redirects=False)
+    assert done.status_code == 303
+    assert done.headers["location"] == "/releases?done=before"
+    state, back = ws.history.resolve("main"), ws.history.resolve("before")
+    assert "wrong fares" in state.message
+    assert ws.history.digests(state, "tables/") == ws.history.digests(back, "tables/")
+    assert client.get("/releases/beforr").status_code == 404
+
+
+def test_the_power_of_a_rollout_is_told_and_what_is_wrong_in_a_field(client: TestClient, filled: Filled) -> None:
+    text = client.get("/deployments/delays/power?effect=0.02&base=0.01&share=10").text
+    assert "is seen with a chance of 80 % after" in text
+    assert "bascule deployment power delays --rule errors --effect 0.02 --base 0.01 --share 10" in text
+    for query, words in (("effect=x", "is no number"), ("effect=0.1&share=100", "from 1 to 99"), ("effect=-1", "more")):
+        assert words in unescape(client.get(f"/deployments/delays/power?{query}").text)
+    assert client.get("/preview?ref=windier-features").text.count("/branch/windier-features/v2") >= 1

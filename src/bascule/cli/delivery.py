@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -21,6 +21,10 @@ def deploy(
     version: str = "production",
     /,
     *,
+    also: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="A further version, which ab or bandit compares at the same time; repeatable."),
+    ] = None,
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
     strategy: Annotated[
         str | None,
@@ -43,9 +47,8 @@ def deploy(
         name: the deployment; the project's when not given.
         version: a number or an alias.
     """
-    moved = common.open().deploy(
-        name, version, model=model, strategy=strategy, share=share, goal=goal, keep=keep, reason=reason
-    )
+    how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
+    moved = common.open().deploy(name, version, also=also or (), model=model, reason=reason, **how)
     _told(common, moved)
 
 
@@ -147,6 +150,9 @@ def _told(common: Common, moved: Moved) -> None:
     text = f"{moved.commit.short}  {moved.commit.message}, on {moved.branch}"
     if moved.shipped:
         text += f"\n  version {moved.shipped.version}, which waited for it, rolls out: {moved.shipped.share} % now"
+    for came in (moved.shipped, moved.deployed):
+        if came and came.engine_left:
+            text += f"\n  {came.hint()}"
     if later := moved.not_shipped:
         where = "" if moved.branch == "main" else f" --branch {moved.branch}"
         text += f"\n  version {later.version}, which waited, is not rolled out; that does:"

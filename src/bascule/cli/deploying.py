@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -35,10 +36,16 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
     ]
     parts = [columns(facts)]
     if rollout and found.decision:
-        told = f"Rollout of version {rollout['canary']} against {rollout['stable']}: {found.decision['action']}."
+        new = ", ".join(map(str, (rollout["canary"], *rollout.get("others", ()))))
+        told = f"Rollout of version {new} against {rollout['stable']}: {found.decision['action']}."
         parts.append(f"{told} {found.decision['reason']}")
-        parts.append(columns([(one["rule"], one["state"], one["reason"]) for one in found.decision["findings"]]))
+        parts.append(columns([_finding(one) for one in found.decision["findings"]]))
     answer(common, found.as_dict(), "\n\n".join(parts))
+
+
+def _finding(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    version = one.get("version")
+    return (one["rule"] if version is None else f"{one['rule']} of {version}", one["state"], one["reason"])
 
 
 @deployment.command

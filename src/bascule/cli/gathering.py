@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 training_set = App(name="training-set", help="Features for any rows, as they were known then, kept under a name.")
 
 Names = Annotated[list[str] | None, Parameter(help="View, view.feature or service; again for more.")]
+Engine = Annotated[Literal["duckdb", "spark"] | None, Parameter(help="Who joins; by default as [joins] says.")]
 Output = Annotated[Path | None, Parameter(help="Write the rows to this Parquet file, too.")]
 
 
@@ -38,6 +39,7 @@ def get(
     group: Annotated[list[str] | None, Parameter(help="A column whose values stay together; again for more.")] = None,
     folds: Annotated[AtLeastOne, Parameter(help="How many folds.")] = 5,
     seed: Annotated[NotNegative, Parameter(help="The seed of a split by entity or of folds.")] = 0,
+    engine: Engine = None,
     output: Output = None,
     common: Common = COMMON,
 ) -> None:
@@ -62,6 +64,7 @@ def get(
         group=group or (),
         folds=folds,
         seed=seed,
+        engine=engine or "",
     )
     _told(common, found, output)
 
@@ -83,6 +86,28 @@ def show(name: str, /, *, output: Output = None, common: Common = COMMON) -> Non
         name: the set's name, or the beginning of its id.
     """
     _told(common, common.open().read_training_set(name), output)
+
+
+@training_set.command
+def check(
+    name: str,
+    /,
+    *,
+    refuse: Annotated[
+        list[Literal["outcome", "future", "target", "jump", "entities", "duplicates", "all"]] | None,
+        Parameter(help="End with 1 when this is found; again for more."),
+    ] = None,
+    common: Common = COMMON,
+) -> None:
+    """Look for leaks in a training set: features that know the label, entities and examples in several splits.
+
+    Args:
+        name: the set's name, or the beginning of its id; also of one that a model was trained on.
+    """
+    from bascule.project.examining import summary
+
+    found = common.open().check_training_set(name, refuse=refuse or ())
+    answer(common, found.as_dict(), summary(found))
 
 
 def _told(common: Common, found: GivenSet, output: Path | None) -> None:

@@ -145,6 +145,7 @@ def _merged(one: RowMerge) -> str:
 
 
 def _shipped(one: Shipped) -> str:
+    hint = f"\n    {one.hint()}" if one.engine_left else ""
     if one.share == 100:
-        return f"  deployments/{one.deployment} serves version {one.version}"
-    return f"  deployments/{one.deployment} rolls out version {one.version}: {one.share} % of the traffic now"
+        return f"  deployments/{one.deployment} serves version {one.version}{hint}"
+    return f"  deployments/{one.deployment} rolls out version {one.version}: {one.share} % of the traffic now{hint}"

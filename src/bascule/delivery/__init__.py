@@ -10,32 +10,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bascule.delivery.deployments import (
-    advance,
-    deploy,
-    planned,
-    promote,
-    read_deployment,
-    reweigh,
-    rollback,
-    set_traffic,
-    ship,
-    ship_waiting,
-)
+from bascule.delivery.deployments import deploy, read_deployment, rollback, set_traffic, ship, ship_waiting
+from bascule.delivery.engines import engine_left
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.merging import keep_traffic, merge_deployments
+from bascule.delivery.planning import planned
+from bascule.delivery.progress import advance, drop, promote, reweigh
 from bascule.delivery.records import has_own_traffic
 from bascule.delivery.waiting import Waiting, waiting_for
 
 if TYPE_CHECKING:
+    from bascule.delivery.decision import Decision
     from bascule.delivery.evidence import ServiceCount
     from bascule.delivery.finding import Finding
-    from bascule.delivery.rollout import Decision, assess, step
+    from bascule.delivery.rollout import assess, step
 
 # Judging evidence needs NumPy and DuckDB; moving traffic does not, and a rollback must not wait for them.
 _LATER = {
     "ServiceCount": "evidence",
-    "Decision": "rollout",
+    "Decision": "decision",
     "Finding": "finding",
     "assess": "rollout",
     "step": "rollout",
@@ -50,6 +43,8 @@ __all__ = [
     "advance",
     "assess",
     "deploy",
+    "drop",
+    "engine_left",
     "has_own_traffic",
     "keep_traffic",
     "merge_deployments",

@@ -7,11 +7,11 @@ commits of the history; they are looked at again when the evidence has grown by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from bascule.delivery.means import chance_of_best
+from bascule.delivery.means import chance_of_best, chances_of_best
 from bascule.delivery.strategies import Plan
 from bascule.delivery.values import Values
 
@@ -31,9 +31,45 @@ def weighed(values: Values, plan: Plan, rollout: str) -> int:
     ours = int(values.canary.sum())
     if plan.goal is None or min(ours, len(values.value) - ours) < LEAST:
         return plan.share
-    seed = int.from_bytes(blake2b(rollout.encode(), digest_size=8).digest(), "little")
-    chance = chance_of_best(values.value, values.canary, higher=plan.goal.better == "higher", seed=seed)
+    chance = chance_of_best(values.value, values.canary, higher=plan.goal.better == "higher", seed=_seed(rollout))
     return min(max(round(100 * chance), plan.floor), 100 - plan.floor)
+
+
+def weighed_apart(held: Mapping[int, Values], plan: Plan, rollout: Mapping[str, Any]) -> dict[int, int] | None:
+    """Return the percentages of stable and of several new versions; None before each has enough units.
+
+    Args:
+        held: the values of each new version beside stable's.
+    """
+    arms = {int(rollout["stable"]): next(iter(held.values())).value[~next(iter(held.values())).canary]}
+    arms |= {version: values.value[values.canary] for version, values in held.items()}
+    if plan.goal is None or min(map(len, arms.values())) < LEAST:
+        return None
+    higher = plan.goal.better == "higher"
+    chances = chances_of_best(list(arms.values()), higher=higher, seed=_seed(str(rollout["id"])))
+    return dict(zip(arms, whole_shares(chances, plan.floor), strict=True))
+
+
+def whole_shares(chances: Sequence[float], floor: int) -> list[int]:
+    """Return whole percentages that sum to 100 and are near chances, none below the floor (or an equal share)."""
+    least = min(floor, 100 // len(chances))
+    exact = [chance * (100 - least * len(chances)) for chance in chances]
+    found = [least + int(one) for one in exact]
+    by_rest = sorted(range(len(exact)), key=lambda place: int(exact[place]) - exact[place])
+    for place in by_rest[: 100 - sum(found)]:
+        found[place] += 1
+    return found
+
+
+def are_due(shares: Mapping[int, int], seen: int, deployment: Mapping[str, Any]) -> bool:
+    """Tell whether new weights of several versions are worth a commit."""
+    now = {entry["version"]: entry["weight"] for entry in deployment["traffic"]}
+    moved = max(abs(share - now.get(version, 0)) for version, share in shares.items())
+    return bool(seen >= GROWTH * deployment["rollout"].get("seen", 0) and moved >= LEAST_CHANGE)
+
+
+def _seed(rollout: str) -> int:
+    return int.from_bytes(blake2b(rollout.encode(), digest_size=8).digest(), "little")
 
 
 def is_due(found: tuple[int, int], rollout: Mapping[str, Any]) -> bool:

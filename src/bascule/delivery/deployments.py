@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from bascule.catalog import actor
 from bascule.delivery import traffic
-from bascule.delivery.environments import KEYS, demand_approved, demand_arriving_approved, gates_of, lacking
-from bascule.delivery.guardrails import read_guardrails
+from bascule.delivery.engines import engine_left
+from bascule.delivery.environments import demand_approved, demand_arriving_approved, gates_of, lacking
+from bascule.delivery.planning import DEFAULT_STEPS, limits_of, rules_of
 from bascule.delivery.records import changed_times, record_failure, state_of, write
-from bascule.delivery.strategies import CAREFUL, COMPARING, STRATEGIES, read_plan
+from bascule.delivery.strategies import BY_GOAL, CAREFUL, COMPARING, STRATEGIES
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.waiting import Waiting, obstacle
 from bascule.errors import BasculeError, CheckFailed, Conflict, InputError, NotFound
@@ -26,7 +25,6 @@ from bascule.history import Commit, Workspace
 from bascule.registry import ModelVersion, get_version, production
 from bascule.registry.external import FORMAT
 
-DEFAULT_STEPS = (10, 100)
 TRIES = 20
 
 
@@ -51,6 +49,7 @@ def deploy(
     shadow: bool = True,
     guardrails: Mapping[str, Any] | None = None,
     plan: Mapping[str, Any] | None = None,
+    also: Sequence[int | str] = (),
     by: str | None = None,
     reason: str = "",
     expect: str | None = None,
@@ -63,6 +62,7 @@ def deploy(
             under `guardrails`, and take it back when it does harm.
         plan: what the strategy goes by, as `strategies.Plan`: the goal of `ab` and `bandit`, their share, how long
             `blue_green` keeps the version before.
+        also: further versions, which an A/B test or a bandit compares with the one that serves at the same time.
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
@@ -78,25 +78,23 @@ def deploy(
     who = by or actor()
     if strategy not in STRATEGIES:
         raise NotFound("strategy", strategy, STRATEGIES)
-    rules = _rules(steps, shadow, guardrails, plan, strategy)
-    chosen = _fit_to_serve(ws, branch, model, version)
+    rules = rules_of(steps, shadow, guardrails, plan, strategy)
+    fit = [_fit_to_serve(ws, branch, model, one) for one in (version, *also)]
     found, digest = state_of(ws, branch, name)
     before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
-    _demand_deployable(before, chosen, strategy)
-    if chosen.format == FORMAT:
-        from bascule.delivery.adopting import adopted  # it loads the engines
-
-        chosen = adopted(ws, branch, chosen, by=who)
+    _demand_comparable(before, fit, strategy)
     gates = gates_of(ws, branch, found)
     rules |= gates
-    demand_approved(ws, branch, {"rules": gates}, chosen)
-    limits = _limits(rules, chosen)
+    chosen, *others = [_readied(ws, branch, before, one, strategy, gates, who) for one in fit]
+    left = engine_left(ws, branch, before, chosen.version)
+    told = {"version": chosen.version, "engine_left": left} if left else {}
     if strategy in COMPARING and before["traffic"]:
-        after = traffic.with_rollout(before, chosen.version, strategy, rules, limits)
-        return write(ws, branch, before, expect or digest, after, "start", who, reason, {})
+        limits, further = limits_of(rules, chosen), [one.version for one in others]
+        after = traffic.with_rollout(before, chosen.version, strategy, rules, limits, further)
+        return write(ws, branch, before, expect or digest, after, "start", who, reason, told)
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
     after |= {"strategy": strategy, "rules": rules}
-    return write(ws, branch, before, expect or digest, after, "deploy", who, reason, {})
+    return write(ws, branch, before, expect or digest, after, "deploy", who, reason, told)
 
 
 def ship(ws: Workspace, branch: str, name: str, version: int, *, by: str | None = None) -> Commit | Waiting:
@@ -155,63 +153,6 @@ def ship_waiting(ws: Workspace, branch: str, name: str, *, by: str | None = None
         return None
 
 
-LOGGED = "log"
-
-
-def planned(
-    before: Deployment | None,
-    name: str,
-    model: str,
-    *,
-    strategy: str = "canary",
-    steps: Sequence[int] = DEFAULT_STEPS,
-    guardrails: Mapping[str, Any] | None = None,
-    plan: Mapping[str, Any] | None = None,
-    shadow: bool | None = None,
-    requests: str = LOGGED,
-    log: Mapping[str, Any] | None = None,
-    service: Mapping[str, Any] | None = None,
-    fills: Mapping[str, str] | None = None,
-    approvals: int = 0,
-    environments: Mapping[str, Any] | None = None,
-) -> Deployment:
-    """Return a deployment with these rules, for whoever writes it down: its traffic stays as it is.
-
-    A new one serves nothing. It comes into service by `deploy`, or when a merge brings its model's first version.
-
-    Args:
-        requests: what becomes of a request that breaks the contract of its version: `log` answers it as any other,
-            `refuse` does not.
-        log: what the prediction log does not keep: `fields` to `drop` or `hash`, and the `sample` of requests whose
-            inputs are kept; None keeps all.
-        service: workers, limits and times (`bascule.serving.service.Service`); None for the defaults.
-        fills: table to the table that its rows are scored into, as they land.
-        approvals: how many people must approve a version before it gets traffic.
-        environments: instead of `approvals`, what each branch asks for, by branch, as `environments.Environment`.
-
-    Raises:
-        InputError: the steps or guardrails cannot be used.
-    """
-    asked: dict[str, Any] = {"requests": requests} if requests != LOGGED else {}
-    if log:
-        asked["log"] = dict(log)
-    if service:
-        asked["service"] = dict(service)
-    if fills:
-        asked["fills"] = dict(fills)
-    gated: dict[str, Any] = {"environments": dict(environments)} if environments else {}
-    if approvals and not environments:
-        gated["approvals"] = approvals
-    if before is None:
-        fresh = _rules(steps, shadow is not False, guardrails, plan, strategy) | gated
-        return traffic.planned(name, model, strategy, fresh) | asked
-    held = {key: value for key, value in before["rules"].items() if key not in ("plan", *KEYS)}
-    rules = held | _rules(steps, held.get("shadow", True) if shadow is None else shadow, guardrails, plan, strategy)
-    rules |= gated
-    kept = {key: value for key, value in before.items() if key not in ("requests", "log", "service", "fills")}
-    return kept | {"strategy": strategy, "rules": rules} | asked
-
-
 def set_traffic(
     ws: Workspace,
     branch: str,
@@ -242,85 +183,7 @@ def set_traffic(
         get_version(ws, head, before["model"], entry["version"])
     after = traffic.with_stable(before, shares)
     demand_arriving_approved(ws, branch, before, after)
-    return _end(ws, branch, before, expect or digest, after, "traffic", by or actor(), reason, {})
-
-
-def advance(
-    ws: Workspace,
-    branch: str,
-    name: str,
-    *,
-    by: str | None = None,
-    reason: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expect: str | None = None,
-) -> Commit:
-    """Give the canary its next percentage; the last step promotes it.
-
-    Args:
-        evidence: what the decision rests on, JSON-able; kept with the record.
-        expect: the digest of the deployment that was judged; None takes the present one.
-
-    Raises:
-        NotFound: unknown deployment.
-        InputError: no rollout is under way.
-        CheckFailed: the version lacks approvals that its environment asks for, or was rejected meanwhile.
-        Conflict: the deployment is not the one that was judged any more.
-    """
-    before, digest, rollout = _rollout(ws, branch, name, expect)
-    if rollout["step"] + 1 >= len(rollout["steps"]) - 1:
-        return promote(ws, branch, name, by=by, reason=reason, evidence=evidence, expect=digest)
-    after = traffic.advanced(before)
-    demand_arriving_approved(ws, branch, before, after)
-    return write(ws, branch, before, digest, after, "advance", by or actor(), reason, evidence or {})
-
-
-def reweigh(
-    ws: Workspace,
-    branch: str,
-    name: str,
-    share: int,
-    *,
-    seen: int,
-    by: str | None = None,
-    reason: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expect: str | None = None,
-) -> Commit:
-    """Give a bandit's new version another percentage.
-
-    Args:
-        share: 1 to 99.
-        seen: how many units the weights rest on.
-
-    The other arguments and errors are those of `advance`.
-    """
-    before, digest, rollout = _rollout(ws, branch, name, expect)
-    if rollout.get("strategy") != "bandit" or not 1 <= share <= 99:
-        raise InputError(f"Deployment {name!r} has no bandit under way that could get {share} %.")
-    after = traffic.reweighed(before, share, seen)
-    demand_arriving_approved(ws, branch, before, after)
-    return write(ws, branch, before, digest, after, "reweigh", by or actor(), reason, evidence or {})
-
-
-def promote(
-    ws: Workspace,
-    branch: str,
-    name: str,
-    *,
-    by: str | None = None,
-    reason: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expect: str | None = None,
-) -> Commit:
-    """Give the canary all traffic and end the rollout; what waited for its end is rolled out then.
-
-    Arguments and errors are those of `advance`.
-    """
-    before, digest, rollout = _rollout(ws, branch, name, expect)
-    after = traffic.with_stable(before, [{"version": rollout["canary"], "weight": 100}])
-    demand_arriving_approved(ws, branch, before, after)
-    return _end(ws, branch, before, digest, after, "promote", by or actor(), reason, evidence or {})
+    return ended(ws, branch, before, expect or digest, after, "traffic", by or actor(), reason, {})
 
 
 def rollback(
@@ -357,7 +220,7 @@ def rollback(
         if by_hand and before.get("waits") is not None:
             after, told = after | {"waits": None}, told | {"not_shipped": before["waits"]}
         try:
-            return _end(ws, branch, before, expect or digest, after, "rollback", who, reason, told)
+            return ended(ws, branch, before, expect or digest, after, "rollback", who, reason, told)
         except Conflict:
             if expect is not None:
                 raise
@@ -368,7 +231,7 @@ def rollback(
     )
 
 
-def _end(
+def ended(
     ws: Workspace,
     branch: str,
     before: Deployment,
@@ -415,41 +278,6 @@ def _deploy_by_rules(
     )
 
 
-def _rollout(
-    ws: Workspace, branch: str, name: str, expect: str | None
-) -> tuple[Deployment, str | None, dict[str, Any]]:
-    before, digest = state_of(ws, branch, name)
-    if before is None:
-        before = read_deployment(ws, branch, name)
-    if before["rollout"] is None:
-        raise InputError(
-            f"Deployment {name!r} on {branch!r} has no rollout under way: {traffic.shown(before['traffic'])}.",
-            hint="Start one by deploying another version.",
-        )
-    return before, expect or digest, before["rollout"]
-
-
-def _rules(
-    steps: Sequence[int],
-    shadow: bool,
-    guardrails: Mapping[str, Any] | None,
-    plan: Mapping[str, Any] | None,
-    strategy: str,
-) -> dict[str, Any]:
-    """What a deployment says of its rollouts. Of the guardrails only what was given: defaults depend on the version."""
-    read_guardrails(guardrails)
-    found = {"steps": traffic.checked_steps(steps), "shadow": shadow, "guardrails": dict(guardrails or {})}
-    asked = msgspec.to_builtins(read_plan(plan, strategy))
-    return found | {"plan": asked} if asked else found
-
-
-def _limits(rules: Mapping[str, Any], chosen: ModelVersion) -> dict[str, Any]:
-    """The guardrails of one rollout, whole: what was not given is as fits the version's answers."""
-    task = chosen.signature.get("output", {}).get("task")
-    found: dict[str, Any] = msgspec.to_builtins(read_guardrails(rules["guardrails"], task, chosen.metrics))
-    return found
-
-
 def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) -> ModelVersion:
     found = get_version(ws, branch, model, version)
     if not found.passed and not found.forced and found.evaluation_id:
@@ -458,6 +286,42 @@ def _fit_to_serve(ws: Workspace, branch: str, model: str, version: int | str) ->
             hint="Force it, with a reason that is kept, when you register it; it then goes by canary.",
         )
     return found
+
+
+def _readied(
+    ws: Workspace,
+    branch: str,
+    before: Deployment,
+    chosen: ModelVersion,
+    strategy: str,
+    gates: Mapping[str, Any],
+    who: str,
+) -> ModelVersion:
+    """Return a version that may be deployed as it can be served."""
+    _demand_deployable(before, chosen, strategy)
+    if chosen.format == FORMAT:
+        from bascule.delivery.adopting import adopted  # it loads the engines
+
+        chosen = adopted(ws, branch, chosen, by=who)
+    demand_approved(ws, branch, {"rules": gates}, chosen)
+    return chosen
+
+
+def _demand_comparable(before: Deployment, fit: Sequence[ModelVersion], strategy: str) -> None:
+    """Refuse several versions where they cannot be compared with one that serves."""
+    if len(fit) == 1:
+        return
+    named = ", ".join(str(one.version) for one in fit)
+    if strategy not in BY_GOAL:
+        raise InputError(
+            f"Versions {named} cannot come together by {strategy!r}.",
+            hint="An A/B test (ab) and a bandit compare several new versions; both need a goal.",
+        )
+    if not before["traffic"]:
+        raise InputError(
+            f"Deployment {before['name']!r} serves nothing that versions {named} could be compared with.",
+            hint="Deploy one first: the first one gets all traffic.",
+        )
 
 
 def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) -> None:

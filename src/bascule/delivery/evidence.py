@@ -12,6 +12,7 @@ import numpy as np
 
 from bascule.delivery.guardrails import QualityRule
 from bascule.delivery.sequential import Floats
+from bascule.delivery.versus import predictions_of
 
 CLIP = 0.01
 
@@ -24,7 +25,7 @@ LOSSES = f"""
     from (
         select arm = 'canary' as canary, score, cast(json_extract_string(shadow, '$.score') as double) as other,
             output, shadow, probability, label, received_at, p.prediction_id, p.event_time
-        from predictions p join ground_truth g on g.prediction_id = p.prediction_id
+        from {{predictions}} p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
             and p.score is not null and g.label is not null and p.probability is not null
             and ($shadow or (p.probability > 0 and p.probability < 1))
@@ -106,16 +107,16 @@ def read_phases(
 
     Args:
         connection: sees the relation `predictions`.
-        deployment: the object, with a rollout under way.
+        deployment: the object, with a rollout under way of one new version (`versus.against` of several).
         slo_ms: answers slower than this are slow.
     """
     rollout = deployment["rollout"]
-    query = """
+    query = f"""
         with requests as (
             select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
                 bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed,
                 coalesce(cast(unit as varchar), 'request ' || epoch_us("at")) as unit
-            from predictions
+            from {predictions_of(rollout)}
             where branch = $branch and deployment = $name and revision >= $revision
                 and arm in ('canary', 'stable') and probability > 0 and probability < 1
             group by revision, arm, unit, "at"
@@ -150,11 +151,12 @@ def read_course(
     Returns:
         For each point: the time (µs), then for the canary and for stable the requests, the slow and the failed.
     """
-    query = """
+    rollout = deployment["rollout"]
+    query = f"""
         with requests as (
             select epoch_us("at") as t, arm, latency_us > $slo as slow,
                 score is null and json_extract_string(output, '$.error') is not null as failed
-            from predictions
+            from {predictions_of(rollout)}
             where branch = $branch and deployment = $name and revision >= $revision
                 and arm in ('canary', 'stable') and probability > 0 and probability < 1
         ), span as (select min(t) as first, greatest(max(t) - min(t), 1) as width from requests),
@@ -171,7 +173,7 @@ def read_course(
     settings = {
         "branch": branch,
         "name": deployment["name"],
-        "revision": deployment["rollout"]["revision"],
+        "revision": rollout["revision"],
         "slo": slo_ms * 1000,
         "points": points,
     }
@@ -200,7 +202,8 @@ def read_losses(
         "stable": rollout["stable"],
         "shadow": rollout["shadow"],
     }
-    rows = connection.execute(LOSSES, settings).fetchnumpy()
+    asked = LOSSES.replace("{predictions}", predictions_of(rollout))
+    rows = connection.execute(asked, settings).fetchnumpy()
     names = ("class", "other_class") if rule.loss == "error" else ("score", "other")
     label, mine, others = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("label", *names))
     canary = np.asarray(rows["canary"], dtype=bool)

@@ -15,6 +15,7 @@ Sources:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,6 +113,22 @@ def chance_of_best(values: ArrayLike, canary: ArrayLike, *, higher: bool = True,
     ours, theirs = (_posterior(rng, v[side], binary) for side in (arm, ~arm))
     better = float(np.mean(ours > theirs))
     return better if higher else 1.0 - better
+
+
+def chances_of_best(arms: Sequence[ArrayLike], *, higher: bool = True, seed: int = 0) -> list[float]:
+    """The chance of each of several arms that its mean is the best one, drawn as in `chance_of_best`.
+
+    Args:
+        arms: the values of each.
+    """
+    held = [np.asarray(one, dtype=np.float64) for one in arms]
+    if min(map(len, held)) < 2:
+        return [1 / len(held)] * len(held)
+    rng = np.random.default_rng(seed)
+    binary = all(bool(np.isin(one, (0.0, 1.0)).all()) for one in held)
+    drawn = np.array([_posterior(rng, one, binary) for one in held])
+    best = drawn.argmax(axis=0) if higher else drawn.argmin(axis=0)
+    return [float(np.mean(best == place)) for place in range(len(held))]
 
 
 def _pooled(values: Floats, t: Floats) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bascule.delivery.evidence import LIKELIEST
 from bascule.delivery.sequential import Floats
+from bascule.delivery.versus import predictions_of
 
 # An answer in classes differs when the likeliest class does; a number when it is further off than the tolerance.
 PAIRS = f"""
@@ -24,7 +25,7 @@ PAIRS = f"""
             score is null and json_extract_string(output, '$.error') is not null as output_failed,
             cast(json_extract_string(shadow, '$.score') as double) as other,
             cast(json_extract_string(shadow, '$.latency_us') as bigint) as other_us, "at", prediction_id
-        from predictions
+        from {{predictions}}
         where branch = $branch and deployment = $name and revision >= $revision
             and version = case arm when 'canary' then $canary when 'stable' then $stable end
     )
@@ -71,7 +72,8 @@ def read_pairs(
         "stable": rollout["stable"],
         "tolerance": tolerance,
     }
-    rows = connection.execute(PAIRS, settings).fetchnumpy()
+    asked = PAIRS.replace("{predictions}", predictions_of(rollout))
+    rows = connection.execute(asked, settings).fetchnumpy()
     canary, failed, other = (
         np.ma.filled(rows[n], False).astype(bool) for n in ("canary", "output_failed", "other_failed")
     )

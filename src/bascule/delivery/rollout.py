@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import msgspec
@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from bascule.catalog import now as clock
 from bascule.catalog.schema import rollouts
-from bascule.delivery import deployments, sequential
+from bascule.delivery import deployments, progress, sequential
 from bascule.delivery.bandit import is_due, weighed
 from bascule.delivery.comparing import (
     alone_finding,
@@ -30,14 +30,17 @@ from bascule.delivery.comparing import (
     tail_finding,
     unseen_rows,
 )
+from bascule.delivery.decision import Decision
 from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_course, read_losses, read_phases, shortened
 from bascule.delivery.finding import Finding, judge, shown
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.pairs import latencies, read_pairs
 from bascule.delivery.records import record
+from bascule.delivery.several import Judged, decide_apart, judged_apart
 from bascule.delivery.strategies import BY_GOAL, Goal, Plan, read_plan
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.values import Values, read_values
+from bascule.delivery.versus import several
 from bascule.durations import DAY, parse_duration
 from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Commit, Workspace
@@ -45,33 +48,6 @@ from bascule.history import Commit, Workspace
 CONTROLLER = "rollout controller"
 # A split cannot be judged by latency when no objective is set; any number serves then, as its counts are not used.
 NO_OBJECTIVE_MS = 1e9
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the controller decided.
-
-    Attributes:
-        action: promote, advance, reweigh, hold or rollback; idle when no rollout is under way.
-        reason: why, as a sentence.
-        findings: what each rule found.
-        rows: canary requests answered in the present step.
-        commit: the commit that carried it out, if any.
-        share: the percentage that a bandit gives the new version now, and `seen` the units that it rests on.
-    """
-
-    action: Literal["promote", "advance", "reweigh", "hold", "rollback", "idle"]
-    reason: str
-    findings: tuple[Finding, ...] = ()
-    rows: int = 0
-    commit: str | None = None
-    share: int | None = None
-    seen: int = 0
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """What the decision rests on, JSON-able."""
-        return {"decision": self.action, "rows": self.rows, "findings": [f.as_dict() for f in self.findings]}
 
 
 def step(
@@ -103,9 +79,10 @@ def step(
     decision = assess(connection, branch, deployment, now=now, service=service)
     acts: dict[str, Callable[..., Commit]] = {
         "rollback": partial(deployments.rollback, by_hand=False),
-        "advance": deployments.advance,
-        "promote": deployments.promote,
-        "reweigh": partial(deployments.reweigh, share=decision.share or 0, seen=decision.seen),
+        "advance": progress.advance,
+        "promote": partial(progress.promote, version=next(iter(decision.versions), None)),
+        "drop": partial(progress.drop, versions=decision.versions),
+        "reweigh": partial(progress.reweigh, shares=decision.shares or decision.share or 0, seen=decision.seen),
     }
     if decision.action not in acts:
         if decision.action == "hold":
@@ -136,8 +113,19 @@ def assess(
     rollout = deployment["rollout"]
     if rollout is None:
         return Decision("idle", "No rollout is under way.")
-    found = _Evidence(connection, branch, deployment, read_guardrails(rollout["guardrails"]), service)
-    return decide(deployment, found.rules, found.findings(), found.rows, clock() if now is None else now, found.bandit)
+    rules, at = read_guardrails(rollout["guardrails"]), clock() if now is None else now
+    if not several(rollout):
+        found = _Evidence(connection, branch, deployment, rules, service)
+        return decide(deployment, found.rules, found.findings(), found.rows, at, found.bandit)
+    if service is not None:
+        raise InputError("What is counted elsewhere does not tell several new versions apart; leave it out.")
+
+    def judge(alone: Mapping[str, Any], part: Guardrails) -> Judged:
+        seen = _Evidence(connection, branch, alone, part, None)
+        return Judged(seen.findings(), seen.rows, seen.goal_values)
+
+    judged = judged_apart(deployment, rules, judge)
+    return decide_apart(deployment, rules, read_plan(rollout.get("plan")), judged, at)
 
 
 class _Evidence:
@@ -158,6 +146,7 @@ class _Evidence:
         self.plan = read_plan(self.rollout.get("plan"))
         self.rows = 0
         self.bandit: tuple[int, int] | None = None
+        self.goal_values: Values | None = None
 
     def findings(self) -> tuple[Finding, ...]:
         """What each rule found; `rows` counts what the rules saw of the new version."""
@@ -195,6 +184,7 @@ class _Evidence:
         values = self._values(goal.measure)
         if isinstance(values, str):
             return Finding("goal", "undecided", values)
+        self.goal_values = values
         if self.strategy == "bandit":
             self.bandit = weighed(values, self.plan, self.rollout["id"]), len(values.value)
         return goal_finding(values, goal, self.rules.alpha)
@@ -427,7 +417,7 @@ def _quality(losses: Losses, rules: Guardrails) -> Finding:
 
 def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: Decision, by: str) -> None:
     """Record a hold, unless the last record of this deployment is a hold by the same rules."""
-    states = {finding.rule: finding.state for finding in decision.findings}
+    states = {_key(finding): finding.state for finding in decision.findings}
     rollout = deployment["rollout"]["id"]
     with ws.catalog.write() as conn:
         last = conn.execute(
@@ -439,3 +429,8 @@ def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: D
         if last is None or last.action != "hold" or msgspec.json.decode(last.evidence_json).get("states") != states:
             evidence = {"reason": decision.reason, "rollout": rollout, "states": states, **decision.evidence}
             record(conn, branch, deployment, deployment, "hold", by, evidence)
+
+
+def _key(finding: Finding) -> str:
+    version = finding.detail.get("version")
+    return finding.rule if version is None else f"{finding.rule}@{version}"

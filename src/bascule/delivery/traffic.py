@@ -6,7 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from bascule.catalog import new_id, now
-from bascule.delivery.strategies import first_steps, words
+from bascule.delivery.strategies import first_steps, read_plan, words
+from bascule.delivery.versus import challengers, even_shares
 from bascule.errors import InputError
 from bascule.naming import checked_name
 
@@ -36,13 +37,21 @@ def planned(name: str, model: str, strategy: str, rules: Mapping[str, Any]) -> D
 
 
 def with_rollout(
-    before: Deployment, version: int, strategy: str, rules: Mapping[str, Any], guardrails: Mapping[str, Any]
+    before: Deployment,
+    version: int,
+    strategy: str,
+    rules: Mapping[str, Any],
+    guardrails: Mapping[str, Any],
+    others: Sequence[int] = (),
 ) -> Deployment:
     """The deployment with the rollout of a version at its first step, under whole guardrails.
 
     Each strategy is steps of the new version's percentage: a canary's own; one share for an A/B test, and for a
     bandit the one it begins with; none for a shadow; all at once for blue/green. What the strategy goes by (`plan`)
-    is kept with the rollout.
+    is kept with the rollout. With several new versions the weights of each revision are, too; nothing is scored unseen.
+
+    Args:
+        others: further new versions, of an A/B test or a bandit.
     """
     if len(before["traffic"]) != 1:
         raise InputError(
@@ -67,6 +76,11 @@ def with_rollout(
         rollout["plan"] = dict(rules["plan"])
     if strategy == "shadow":
         rollout["shadow"] = True
+    if others:
+        plan = read_plan(rules.get("plan"))
+        weights = even_shares(rollout["stable"], [version, *others], plan.share)
+        rollout |= {"others": list(others), "arms": 1 + len(others), "shadow": False, "weights": {}}
+        return _shared(after | {"strategy": strategy, "rules": dict(rules), "rollout": rollout}, weights)
     return after | {"strategy": strategy, "rules": dict(rules), "rollout": rollout, "traffic": _split(rollout)}
 
 
@@ -80,6 +94,25 @@ def reweighed(before: Deployment, share: int, seen: int) -> Deployment:
     """The deployment with another percentage for the new version, as a bandit finds it after so many units."""
     rollout = before["rollout"] | {"steps": [share, 100], "seen": seen}
     return _next(before) | {"rollout": rollout, "traffic": _split(rollout)}
+
+
+def shared(before: Deployment, weights: Mapping[int, int], seen: int) -> Deployment:
+    """The deployment with other percentages for several new versions, as a bandit finds them after so many units."""
+    return _shared(_next(before) | {"rollout": before["rollout"] | {"seen": seen}}, weights)
+
+
+def without(before: Deployment, versions: Container[int]) -> Deployment:
+    """The deployment whose rollout goes on without some of its new versions: stable gets their traffic.
+
+    At least one has to be left.
+    """
+    rollout = before["rollout"]
+    first, *others = [version for version in challengers(rollout) if version not in versions]
+    weights = {entry["version"]: entry["weight"] for entry in before["traffic"]}
+    gone = sum(weights.pop(version) for version in list(weights) if version in versions)
+    weights[rollout["stable"]] = weights.get(rollout["stable"], 0) + gone
+    after = rollout | {"canary": first, "others": others}
+    return _shared(_next(before) | {"rollout": after}, weights)
 
 
 def with_stable(before: Deployment, traffic: list[dict[str, int]]) -> Deployment:
@@ -132,6 +165,7 @@ def needed(deployment: Deployment) -> set[int]:
     """Return the versions that have to be there for a deployment to answer, and for its rollout to go on."""
     rollout = deployment.get("rollout") or {}
     found = {int(rollout[arm]) for arm in ("stable", "canary") if arm in rollout}
+    found |= {int(version) for version in rollout.get("others", ())}
     return found | {int(entry["version"]) for entry in deployment.get("traffic") or ()}
 
 
@@ -193,3 +227,12 @@ def _split(rollout: Mapping[str, Any]) -> list[dict[str, int]]:
     share = rollout["steps"][rollout["step"]]
     shares = {"stable": 100 - share, "canary": share}
     return [{"version": rollout[arm], "weight": weight} for arm, weight in shares.items() if weight]
+
+
+def _shared(after: Deployment, weights: Mapping[int, int]) -> Deployment:
+    """The deployment with weights of several new versions, kept by revision: the evidence is judged by them."""
+    rollout = after["rollout"]
+    kept = rollout["weights"] | {str(after["revision"]): {str(version): weight for version, weight in weights.items()}}
+    steps = [100 - weights.get(rollout["stable"], 0), 100]
+    entries = [{"version": version, "weight": weight} for version, weight in weights.items() if weight]
+    return after | {"rollout": rollout | {"weights": kept, "steps": steps}, "traffic": entries}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bascule.delivery.sequential import Floats
 from bascule.delivery.strategies import OUTCOME, SCORE
+from bascule.delivery.versus import predictions_of
 from bascule.errors import InputError
 
 MEASURES = {
@@ -26,7 +27,7 @@ BY_UNIT = """
         qualify row_number() over (partition by prediction_id order by seen) = 1
     )
     select arm = 'canary' as canary, if(arm = 'canary', probability, 1 - probability) as share, value
-    from predictions p join measured m on m.prediction_id = p.prediction_id
+    from {predictions} p join measured m on m.prediction_id = p.prediction_id
     where branch = $branch and deployment = $name and revision >= $revision
         and arm in ('canary', 'stable') and probability > 0 and probability < 1
     qualify row_number() over (
@@ -71,11 +72,13 @@ def read_values(
                 f"The measure's SQL gives no {' and no '.join(sorted(missing))}.",
                 hint="Such as: select prediction_id, label as value from ground_truth",
             )
-        query = BY_UNIT.format(sql=sql, at='"at"' if "at" in columns else "null::timestamptz")
+        rollout = deployment["rollout"]
+        asked = predictions_of(rollout)
+        query = BY_UNIT.format(sql=sql, predictions=asked, at='"at"' if "at" in columns else "null::timestamptz")
         settings = {
             "branch": branch,
             "name": deployment["name"],
-            "revision": deployment["rollout"]["revision"],
+            "revision": rollout["revision"],
         }
         rows = connection.execute(query, settings).fetchnumpy()
     except duckdb.Error as error:

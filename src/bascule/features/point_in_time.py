@@ -12,7 +12,7 @@ import duckdb
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
-from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
+from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
@@ -77,7 +77,7 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
         sources.append(f"JOIN __view{place} USING (__row)")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
-        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(_outputs(feature_set, columns))}"
+        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(output_columns(feature_set, columns))}"
         "\nFROM __joined ORDER BY __row"
     )
 
@@ -108,13 +108,16 @@ def _feature(view: FeatureView, field: str) -> str:
     return quoted(f"{view.name}{SEPARATOR}{field}")
 
 
-def _outputs(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+def output_columns(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+    """SQL of what joined examples and views give: the examples' columns, then the features, each AS its name."""
     compiled = compile_request(feature_set)
     outputs = []
     for column, column_type in columns.items():
         wanted = feature_set.types.get(column, column_type)
         outputs.append(
-            quoted(column) if wanted == column_type else f"CAST({quoted(column)} AS {wanted}) AS {quoted(column)}"
+            quoted(column)
+            if wanted == column_type
+            else f"{cast(column, column_type, wanted, 'The examples')} AS {quoted(column)}"
         )
     for feature in feature_set.features:
         if feature in compiled:

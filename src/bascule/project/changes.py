@@ -10,6 +10,7 @@ import msgspec
 
 from bascule.counting import counted
 from bascule.history import Change
+from bascule.registry.runtimes import engines_of
 
 Object = Mapping[str, Any]
 TEXT_FIELDS = ("text", "sql")
@@ -101,13 +102,8 @@ def _tell_model(before: Object, after: Object) -> str:
     before_by, after_by = before.get("runtimes", {}), after.get("runtimes", {})
     for number in sorted(before_by.keys() | after_by.keys(), key=int):
         if before_by.get(number) != after_by.get(number) and number in new:
-            parts.append(f"version {number} answered by {_engines(after_by.get(number))}")
+            parts.append(f"version {number} answered by {engines_of(after_by.get(number))}")
     return ", ".join(parts)
-
-
-def _engines(runtime: Object | None) -> str:
-    stages = (runtime or {}).get("recipe", {}).get("stages", ())
-    return ", ".join(str(stage["engine"]["name"]) for stage in stages) or "its own library"
 
 
 def _version(number: str, version: Object) -> str:
@@ -130,7 +126,7 @@ def _tell_deployment(before: Object, after: Object) -> str:
     if was and not now:
         parts.append("rollout over")
     elif before and now and (not was or was.get("id") != now.get("id")):
-        parts.append(f"rollout of version {now.get('canary')} begins")
+        parts.append(f"rollout of version {', '.join(map(str, (now.get('canary'), *now.get('others', ()))))} begins")
     elif now and was and now.get("step") != was.get("step"):
         parts.append(f"rollout at step {int(now.get('step', 0)) + 1} of {len(now.get('steps', []))}")
     waits = after.get("waits")

@@ -12,6 +12,8 @@ from bascule.lake.maintenance.collection import GRACE
 from bascule.lake.maintenance.telling import Tell
 from bascule.project.remembering import let_go_unused
 from bascule.project.reproducing.leavings import clear_away
+from bascule.project.streaming.leftovers import collect_logs
+from bascule.project.withdrawing import settle
 from bascule.tracking.purging import purge
 
 
@@ -20,18 +22,26 @@ def collect(
 ) -> Collection:
     """Let go of runs, experiments and logged models that were deleted before the time of retention, then of the rest.
 
-    They are kept as long as the states of a deleted branch (`bascule retention unnamed`), and at least the grace time.
+    Bundles of models that have to go, as a forgotten subject stands in them, go as soon as nothing needs them.
+
+    Logs of streams on deleted branches go, too. All are kept as long as the states of a deleted branch
+    (`bascule retention unnamed`), and at least the grace time.
     On a full disk the workspace's reserve is used. Arguments and errors as `lake.maintenance.collect`.
     """
     with reserve.released(workspace.folder):
         with workspace.catalog.read() as conn:
             kept = retention.load(conn).unnamed
-        gone = purge(workspace, now() - max(kept, GRACE if grace is None else grace), dry_run=dry_run)
+        before = now() - max(kept, GRACE if grace is None else grace)
+        gone = purge(workspace, before, dry_run=dry_run)
+        logs = collect_logs(workspace, before, dry_run=dry_run)
         if not dry_run:
             clear_away(workspace)
             with workspace.catalog.write() as conn:
                 let_go_unused(conn)
+        settled = settle(workspace, dry_run=dry_run)
         done = collect_rest(workspace, dry_run=dry_run, grace=grace, tell=tell)
     counts = {"runs": gone.runs, "models": gone.models, "experiments": gone.experiments, "points": gone.points}
     rows = (Collected("artifacts", "", gone.files, gone.bytes),) if gone.files else ()
-    return replace(done, collected=(*done.collected, *rows), tracking={**counts, "kept": gone.kept})
+    bundles = (Collected("withdrawn", one.names, 1, size) for one, size in settled.gone)
+    collected = (*done.collected, *rows, *logs, *bundles)
+    return replace(done, collected=collected, tracking={**counts, "kept": gone.kept})

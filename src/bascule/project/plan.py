@@ -15,6 +15,7 @@ from bascule.project.steps import (
     ingesting,
     materialising,
     monitoring,
+    optimizing,
     registering,
     training,
     training_set,
@@ -122,6 +123,18 @@ def _model(project: ProjectFile) -> list[Step]:
         idle=registering.idle,
     )
     steps = [joined, learnt, judged, registered]
+    if project.model is not None and project.model.optimize:
+        steps.append(
+            Step(
+                optimizing.NAME,
+                (registering.NAME,),
+                ("bascule.project.steps.optimizing", "bascule.serving.optimizing", "bascule.serving.engines"),
+                ("numpy",),
+                optimizing.inputs,
+                optimizing.work,
+                idle=optimizing.idle,
+            )
+        )
     if project.deployment is not None and project.monitoring is not None:
         steps.append(
             Step(

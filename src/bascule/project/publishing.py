@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from bascule.catalog import actor
 from bascule.catalog.schema import rollouts
-from bascule.delivery import Waiting, has_own_traffic, keep_traffic, merge_deployments
+from bascule.delivery import Waiting, engine_left, has_own_traffic, keep_traffic, merge_deployments
 from bascule.delivery import ship as bring_into_service
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
@@ -351,13 +351,14 @@ def _ship(workspace: Workspace, into: str, names: Container[str]) -> tuple[tuple
         version = production(workspace, head, deployment["model"]) if name in names else None
         if version is None or version in {entry["version"] for entry in deployment["traffic"]}:
             continue
+        left = engine_left(workspace, head, deployment, version)
         done = bring_into_service(workspace, into, name, version, by=actor())
         if isinstance(done, Waiting):
             waiting.append(done)
             continue
         traffic = workspace.history.get(done, path)["traffic"]
         share = next((entry["weight"] for entry in traffic if entry["version"] == version), 0)
-        shipped.append(Shipped(name, version, share))
+        shipped.append(Shipped(name, version, share, deployment["model"], left))
     return tuple(shipped), tuple(waiting)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 
-from bascule.delivery import deploy, has_own_traffic, planned, rollback
+from bascule.delivery import deploy, engine_left, has_own_traffic, planned, rollback
 from bascule.delivery.strategies import BY_GOAL
 from bascule.durations import parse_duration
 from bascule.errors import InputError
@@ -18,7 +18,7 @@ from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
 from bascule.project.releasing import WentBack, go_back, is_release, release_or_deployment
 from bascule.project.sections import Deployment, PredictionLogging, Serving
-from bascule.registry import get_version
+from bascule.registry import ModelVersion, get_version
 from bascule.sizes import parse_size
 from bascule.tracking import vouching
 
@@ -31,11 +31,24 @@ class Shipped:
 
     Attributes:
         share: the percentage of the traffic that it has now: all of it for the first version, else a canary's.
+        model: whose version it is.
+        engine_left: the engines that `bascule optimize` chose for the version before, where none was for this one.
     """
 
     deployment: str
     version: int
     share: int
+    model: str
+    engine_left: str = ""
+
+    def hint(self) -> str:
+        """Return what to do where an engine is left behind; empty where none is."""
+        if not self.engine_left:
+            return ""
+        return (
+            f"the version before was answered by {self.engine_left}, this one is by its own library: "
+            f"bascule optimize {self.model}@{self.version}, or [model] optimize = true for each new one"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Moved:
         changed: whether anything was.
         shipped: the version that waited for the end of the rollout, and came into service at it.
         not_shipped: the version that waited and was dropped, as a rollback by hand does; it has no share.
+        deployed: the version that `bascule deploy` brought; None for every other change.
     """
 
     branch: str
@@ -57,12 +71,13 @@ class Moved:
     changed: bool = True
     shipped: Shipped | None = None
     not_shipped: Shipped | None = None
+    deployed: Shipped | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The change as one JSON object."""
-        shipped = asdict(self.shipped) if self.shipped else None
         moved = {"branch": self.branch, "commit": self.commit.as_dict(), "deployments": self.deployments}
-        return moved | {"shipped": shipped, "not_shipped": asdict(self.not_shipped) if self.not_shipped else None}
+        came = {"shipped": self.shipped, "not_shipped": self.not_shipped, "deployed": self.deployed}
+        return moved | {name: asdict(one) if one else None for name, one in came.items()}
 
 
 def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
@@ -78,7 +93,8 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     deployment = name.removeprefix("deployments/")
     branch = serving_branch(place, deployment)
     path, history = f"deployments/{deployment}", place.workspace.history
-    waited: int | None = (history.read(branch, path) or {}).get("waits")
+    before = history.read(branch, path) or {"traffic": [], "model": deployment}
+    waited: int | None = before.get("waits")
     commit = how(place.workspace, branch, deployment, reason=reason)
     head = history.resolve(branch)
     after = history.read(head, path) or {"traffic": []}
@@ -87,8 +103,10 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     if waited is None or after.get("waits") == waited:
         return done
     if waited in now:
-        return replace(done, shipped=Shipped(deployment, waited, now[waited]))
-    return replace(done, not_shipped=Shipped(deployment, waited, 0))
+        alone = after | {"traffic": [one for one in after["traffic"] if one["version"] != waited]}
+        left = engine_left(place.workspace, head, alone, waited)
+        return replace(done, shipped=Shipped(deployment, waited, now[waited], before["model"], left))
+    return replace(done, not_shipped=Shipped(deployment, waited, 0, before["model"]))
 
 
 def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
@@ -244,6 +262,7 @@ def deploy_version(
     name: str | None,
     version: str,
     *,
+    also: Sequence[str | int] = (),
     model: str | None = None,
     strategy: str | None = None,
     share: int | None = None,
@@ -256,6 +275,7 @@ def deploy_version(
     Args:
         name: the deployment; the project's when None.
         version: a number or an alias.
+        also: further ones, which an A/B test or a bandit compares at the same time.
         model: its name; the project's model, else the deployment's name, when None.
         strategy: one of `delivery.strategies.STRATEGIES`; the project's when None.
         share: the new version's percentage in an A/B test or a bandit; the project's when None.
@@ -274,13 +294,12 @@ def deploy_version(
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
-    if _serves_alone(place, chosen, model, version):
+    if not also and _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
-    ship = get_version(place.workspace, place.branch, model, version)
-    demand_approved(place.workspace, ship, approvals_of(project, place.branch), "Nothing is deployed")
-    vouching.demand_consent(place.workspace, ship)
-    vouching.demand_unchanged(place.workspace, ship)
+    ship, *_ = [_vouched(place, project, model, one) for one in (version, *also)]
     by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
+    served = place.workspace.history.read(place.branch, f"deployments/{chosen}") or {"traffic": [], "model": model}
+    left = engine_left(place.workspace, place.branch, served, ship.version)
     commit = deploy(
         place.workspace,
         place.branch,
@@ -292,9 +311,21 @@ def deploy_version(
         shadow=rules.shadow,
         guardrails=guardrails_of(rules),
         plan=plan_of(rules) | _asked(by, share, goal, keep),
+        also=also,
         reason=reason,
     )
-    return _moved(place, place.branch, commit)
+    done = _moved(place, place.branch, commit)
+    share = next((one["weight"] for one in done.deployments[chosen] if one["version"] == ship.version), 0)
+    return replace(done, deployed=Shipped(chosen, ship.version, share, model, left))
+
+
+def _vouched(place: Place, project: ProjectFile | None, model: str, version: str | int) -> ModelVersion:
+    """Return a version that people have spoken for, as far as that is asked for."""
+    found = get_version(place.workspace, place.branch, model, version)
+    demand_approved(place.workspace, found, approvals_of(project, place.branch), "Nothing is deployed")
+    vouching.demand_consent(place.workspace, found)
+    vouching.demand_unchanged(place.workspace, found)
+    return found
 
 
 LOWER = "lower:"

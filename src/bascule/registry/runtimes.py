@@ -71,6 +71,22 @@ def set_runtime(
     raise busy(model)
 
 
+def engines_of(runtime: Mapping[str, Any] | None) -> str:
+    """Return in words what answers by a choice: the engines' names."""
+    stages = (runtime or {}).get("recipe", {}).get("stages", ())
+    return ", ".join(str(stage["engine"]["name"]) for stage in stages) or "its own library"
+
+
+def left_behind(model: Mapping[str, Any], before: int, after: int) -> str:
+    """Return the engines that were chosen for one version and not for the next; empty when nothing is lost.
+
+    Args:
+        model: the object of the history.
+    """
+    chosen = model.get("runtimes", {})
+    return engines_of(chosen[str(before)]) if str(before) in chosen and str(after) not in chosen else ""
+
+
 def blobs_of(runtime: Mapping[str, Any]) -> Iterator[str]:
     """Yield the digests of the files in the store that a runtime needs, and of its evidence."""
     for stage in runtime.get("recipe", {}).get("stages", ()):

@@ -225,7 +225,8 @@ def _wanted(value: Mapping[str, Any]) -> dict[int, bool]:
     wanted = {int(share["version"]): True for share in value["traffic"]}
     rollout = value.get("rollout")
     if rollout:
-        wanted |= {int(rollout["stable"]): True, int(rollout["canary"]): True}
+        compared = (rollout["stable"], rollout["canary"], *rollout.get("others", ()))
+        wanted |= {int(version): True for version in compared}
     for entry in (value.get("trail") or [])[-1:]:
         for share in entry["traffic"]:
             wanted.setdefault(int(share["version"]), False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -30,7 +31,9 @@ class Split:
     """The traffic of a deployment: units hashed into 10,000 buckets, arms over ranges of buckets.
 
     The canary holds the first buckets, so a unit that saw it keeps seeing it when its weight grows. Each rollout has a
-    salt of its own, so that nobody is always the first to try.
+    salt of its own, so that nobody is always the first to try. Where a rollout began with several new versions each
+    unit has a number of its own for each version, and goes where it is largest for the weight (rendezvous hashing): a
+    version that gets more takes units from the others, and none moves between these.
 
     Args:
         deployment: the object, as the history holds it.
@@ -38,15 +41,16 @@ class Split:
 
     def __init__(self, deployment: Mapping[str, Any]) -> None:
         rollout = deployment.get("rollout")
-        canary = rollout["canary"] if rollout else None
+        canaries = {rollout["canary"], *rollout.get("others", ())} if rollout else set()
+        self._scored = rollout is not None and rollout.get("arms", 1) > 1
         salt = rollout["id"] if rollout else deployment["name"]
         self._salt = blake2b(salt.encode(), digest_size=16).digest()
-        shares = sorted(deployment["traffic"], key=lambda share: share["version"] != canary)
+        shares = sorted(deployment["traffic"], key=lambda share: share["version"] not in canaries)
         self._ranges: list[tuple[int, Arm]] = []
         upper = 0
         for share in shares:
             upper += share["weight"] * PER_WEIGHT
-            kind: Literal["stable", "canary"] = "canary" if share["version"] == canary else "stable"
+            kind: Literal["stable", "canary"] = "canary" if share["version"] in canaries else "stable"
             self._ranges.append((upper, Arm(share["version"], kind, share["weight"] / 100)))
         live = [arm for _, arm in self._ranges if arm.probability]
         self.only = live[0] if len(live) == 1 else None
@@ -57,6 +61,8 @@ class Split:
 
     def arm_at(self, place: int) -> Arm:
         """Return the arm of the unit that has this place."""
+        if self._scored:
+            return min((arm for _, arm in self._ranges if arm.probability), key=lambda arm: _lot(place, arm))
         bucket = place % BUCKETS
         for upper, arm in self._ranges:
             if bucket < upper:
@@ -71,3 +77,10 @@ class Split:
     def bucket(self, unit: str) -> int:
         """Return the bucket of a unit, 0 to 9,999."""
         return self.place(unit) % BUCKETS
+
+
+def _lot(place: int, arm: Arm) -> float:
+    """Return a number that is exponential with the rate of the arm's chance: the least of several falls by chance."""
+    assert arm.probability is not None
+    digest = blake2b(f"{place} {arm.version}".encode(), digest_size=8).digest()
+    return -math.log((int.from_bytes(digest, "little") + 1) / 2**64) / arm.probability

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from bascule.features.online.vectors import Vectors
+    from bascule.project.examining import Examined
     from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bascule.project.skewing import SkewReport
     from bascule.project.streaming import StreamInfo, StreamPush, ViewLag
     from bascule.project.viewing import FeatureInfo, ServiceInfo
+    from bascule.project.warehousing import FeatureSql
 
 
 class FeatureVerbs(Bound):
@@ -90,6 +92,7 @@ class FeatureVerbs(Bound):
         group: Sequence[str] = (),
         folds: int = 5,
         seed: int = 0,
+        engine: str = "",
     ) -> GivenSet:
         """Join features to entity rows as they were known then, and keep the result under a name and a digest.
 
@@ -115,6 +118,7 @@ class FeatureVerbs(Bound):
             group: the columns whose values stay together; the keys of the features' entities by default.
             folds: how many.
             seed: another one divides entities and folds in another way.
+            engine: who joins: `duckdb` or `spark`; that of `[joins]` in the project file by default.
         """
         from bascule.project.gathering import get_training_set
 
@@ -135,6 +139,42 @@ class FeatureVerbs(Bound):
             group=group,
             folds=folds,
             seed=seed,
+            engine=engine,
+        )
+
+    def features_sql(
+        self,
+        rows: str,
+        features: Sequence[str] = (),
+        *,
+        dialect: str,
+        prediction_time: str | None = None,
+        known_at: str | datetime | None = None,
+        schema: str = "",
+    ) -> FeatureSql:
+        """Return the query of a training set for Spark or a warehouse, over its own tables of the same names.
+
+        It gives what `get_training_set` does, in any order; the engine's parser has read it. The SQL of views is
+        translated, and what has no words in the engine is refused by its name.
+
+        Args:
+            rows: a SELECT over tables, or a table's name.
+            features: as in `get_training_set`.
+            dialect: `spark`, `databricks`, `snowflake`, `bigquery`, `trino` or `duckdb`.
+            prediction_time: the column that says as of when features are read; the project's own, or the only time.
+            known_at: what became known after this moment is left out.
+            schema: where the engine has the tables; it is put before their names.
+        """
+        from bascule.project.warehousing import features_sql
+
+        return features_sql(
+            self.place,
+            rows,
+            features,
+            dialect=dialect,
+            prediction_time=prediction_time,
+            known_at=known_at,
+            schema=schema,
         )
 
     def import_feast(self, repository: Path | str, *, into: Path | str | None = None) -> FeastImport:
@@ -209,6 +249,20 @@ class FeatureVerbs(Bound):
         from bascule.project.gathering import given_set
 
         return given_set(self.place, name)
+
+    def check_training_set(self, name: str, *, refuse: Sequence[str] = ()) -> Examined:
+        """Look for leaks in a training set: features that know the label, entities and examples in several splits.
+
+        Args:
+            name: of a set that was asked for, or that a model was trained on; or the beginning of its id.
+            refuse: what may not be found: `outcome`, `future`, `target`, `jump`, `entities`, `duplicates`, or `all`.
+
+        Raises:
+            CheckFailed: it was found; `details` has all findings.
+        """
+        from bascule.project.examining import check_training_set
+
+        return check_training_set(self.place, name, refuse)
 
     def materialise(
         self,

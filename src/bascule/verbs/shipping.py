@@ -9,7 +9,8 @@ from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
-    from bascule.project.deploying import Preview, Rule, Standing
+    from bascule.project.deploying import Preview, Standing
+    from bascule.project.powering import Rule
     from bascule.project.predicting import Predicted
     from bascule.project.releasing import WentBack
     from bascule.project.scoring import ScoredTable
@@ -25,6 +26,7 @@ class ShippingVerbs(Bound):
         name: str | None = None,
         version: str | int = PRODUCTION,
         *,
+        also: Sequence[str | int] = (),
         model: str | None = None,
         strategy: str | None = None,
         share: int | None = None,
@@ -32,11 +34,15 @@ class ShippingVerbs(Bound):
         keep: str | None = None,
         reason: str = "",
     ) -> Moved:
-        """Bring a version into service: the first at once, a later one by canary steps that judge it."""
+        """Bring a version into service: the first at once, a later one by canary steps that judge it.
+
+        Args:
+            also: further versions, which an A/B test or a bandit compares at the same time.
+        """
         from bascule.project.shipping import deploy_version
 
         how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
-        return deploy_version(self.place, name, str(version), model=model, reason=reason, **how)
+        return deploy_version(self.place, name, str(version), also=also, model=model, reason=reason, **how)
 
     def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
         """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.
@@ -87,9 +93,10 @@ class ShippingVerbs(Bound):
     ) -> dict[str, Any]:
         """Return how many requests it takes until a rollout sees an effect of some size, with what chance."""
         from bascule.project.deploying import power
+        from bascule.project.powering import Question
 
         said: dict[str, Any] = {"rule": rule, "effect": effect, "base": base, "spread": spread, "share": share}
-        return power(self.place, name, probability=probability, **said)
+        return power(self.place, name, Question(probability=probability, **said))
 
     def preview(self, ref: str | None = None, *, url: str | None = None, grpc: str | None = None) -> Preview:
         """Return where a branch answers, so that it can be tried before it is merged."""
@@ -116,7 +123,11 @@ class ShippingVerbs(Bound):
         return score_table(self.place, table, model, into=into, where=where)
 
     def monitor(self, name: str | None = None) -> list[Watched]:
-        """Measure drift and quality of what is served; open and close alerts; fire triggers."""
-        from bascule.project.watching import watch
+        """Measure drift and quality of what is served; open and close alerts; fire triggers.
 
-        return watch(self.workspace, self.place.branch, name)
+        Where `[monitoring.skew] every` is set, served features are compared with the offline join, too: the monitor
+        `served features`.
+        """
+        from bascule.project.watching import watch_project
+
+        return watch_project(self.place, name)

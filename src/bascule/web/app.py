@@ -11,16 +11,33 @@ from bascule.server import app as server
 from bascule.server.routes import join
 from bascule.server.settings import ServerSettings
 from bascule.web import static
-from bascule.web.pages import audit, data, deployments, history, home, models, monitoring, predictions, runs, session
+from bascule.web.pages import (
+    audit,
+    data,
+    deployments,
+    features,
+    history,
+    home,
+    models,
+    monitoring,
+    predictions,
+    releases,
+    runs,
+    session,
+    trying,
+)
 from bascule.web.render import error_page
 
 PAGES = join(
     home.ROUTES,
     history.ROUTES,
     data.ROUTES,
+    features.ROUTES,
     runs.ROUTES,
     models.ROUTES,
+    trying.ROUTES,
     deployments.ROUTES,
+    releases.ROUTES,
     monitoring.ROUTES,
     predictions.ROUTES,
     audit.ROUTES,

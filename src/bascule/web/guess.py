@@ -14,7 +14,7 @@ MOST, CLOSE = 3, 0.7
 # Words that people type for a section, beside those that are near to its name.
 ALSO = {"table": "data", "tables": "data", "log": "history", "branches": "history", "drift": "monitoring"}
 # Where an address may end after its first word, and where more must follow.
-LISTS = (*(path.strip("/") for path, _ in SECTIONS[1:]), "compare")
+LISTS = (*(path.strip("/") for path, _ in SECTIONS[1:]), "compare", "preview", "releases")
 BELOW = ("commits", "alerts")
 
 

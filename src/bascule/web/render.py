@@ -19,7 +19,7 @@ from bascule.server.reads import monitoring
 from bascule.server.routes import Call
 from bascule.web.guess import near_pages, unknown_names
 from bascule.web.markdown import render_markdown
-from bascule.web.sections import SECTIONS
+from bascule.web.sections import ALSO, SECTIONS
 from bascule.web.static import static_url
 from bascule.web.text import FILTERS, plural
 
@@ -69,6 +69,7 @@ def page(call: Call[Any, Any], template: str, /, *, status: int = 200, **values:
     firing = monitoring.count_firing(ws, ref)
     frame = {
         "here": call.request.url.path,
+        "section": ALSO.get(call.request.url.path.split("/")[1], ""),
         "ref": ref,
         "is_branch": ref in known,
         "branches": sorted(known, key=lambda name: (name != MAIN, name)),

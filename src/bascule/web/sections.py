@@ -6,6 +6,7 @@ SECTIONS = (
     ("/", "Overview"),
     ("/history", "History"),
     ("/data", "Data"),
+    ("/features", "Features"),
     ("/runs", "Runs"),
     ("/models", "Models"),
     ("/deployments", "Deployments"),
@@ -13,3 +14,5 @@ SECTIONS = (
     ("/predictions", "Predictions"),
     ("/audit", "Audit"),
 )
+# Pages beside a section's own that belong to it, by the first word of their address.
+ALSO = {"releases": "/history", "commits": "/history", "compare": "/history", "preview": "/deployments"}

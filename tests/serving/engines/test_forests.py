@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,9 +19,10 @@ from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.engines import kernel
 from bascule.serving.engines.compiled import CompiledRuntime
 from bascule.serving.engines.exporting import onnx_of
-from bascule.serving.engines.forest import Unfit, pack_forest, unpack_forest
+from bascule.serving.engines.forest import Growing, Leaf, Split, Unfit, pack_forest, unpack_forest
 from bascule.serving.engines.onnx import OnnxRuntime
 from bascule.serving.engines.reading import forest_of, forest_of_catboost
+from bascule.serving.engines.treelite import TreeliteRuntime, treelite_of
 from bascule.serving.optimizing import Comparing, rows_of
 from bascule.serving.runtime import load_runtime
 from bascule.training import ModelBundle
@@ -87,6 +89,25 @@ def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
         pytest.importorskip("onnx")
         ready = Comparing(native, groups[:3], bundle.signature.names(), 1e-6)
         assert ready.of(OnnxRuntime(onnx_of(forest, single=forest.single), bundle.signature)).passed
+    if not forest.steps:
+        pytest.importorskip("treelite")
+        few = [type(one)(one.name, one.rows[:500]) for one in groups]
+        ready = Comparing(native, few, bundle.signature.names(), 1e-6)
+        found = ready.of(TreeliteRuntime(treelite_of(forest), 4))
+        assert found.passed, found
+
+
+def test_a_damaged_checkpoint_of_treelite_is_refused() -> None:
+    pytest.importorskip("treelite")
+    forest = Growing(inputs=2, base=[0.0])
+    forest.add(Split(1, Leaf((1.0,)), Leaf((2.0,)), 0.1))
+    made = treelite_of(forest.grown(single=True))
+    assert TreeliteRuntime(made, 2).predict(np.array([[0.0, 0.1], [0.0, 0.10000001]])).tolist() == [2.0, 2.0]
+    with pytest.raises(InputError, match="reads 2 inputs; the version has 3"):
+        TreeliteRuntime(made, 3)
+    for bad in (b"", b"no checkpoint", made[:20]):
+        with pytest.raises(InputError, match="cannot read this model"):
+            TreeliteRuntime(bad, 2)
 
 
 def test_a_forest_in_float32_is_found_out_at_thresholds_alone() -> None:
@@ -134,6 +155,9 @@ def test_catboost_answers_as_its_library(tmp_path: Path) -> None:
         rows = np.array([[float(value) for value in row] for row in one["rows"]])
         forest = forest_of_catboost(one["model"], 4)
         assert np.abs(CompiledRuntime(forest).predict(rows) - np.array(one["answers"])).max() < 1e-9
+        if importlib.util.find_spec("treelite"):
+            walked = TreeliteRuntime(treelite_of(forest), 4).predict(rows)
+            assert np.abs(walked - np.array(one["answers"])).max() < 1e-6
         assert base64.b64decode(one["file"]).startswith(b"CBM1")
 
 

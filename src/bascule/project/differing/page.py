@@ -8,6 +8,7 @@ from typing import Any
 from bascule.project.differing import forms
 from bascule.project.differing.difference import RunsDiff
 from bascule.project.reviewing.words import spelt
+from bascule.project.standalone import templates
 
 
 def html(found: RunsDiff) -> str:
@@ -17,15 +18,6 @@ def html(found: RunsDiff) -> str:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("bascule.project.differing", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"spelt": spelt}
-    made.globals |= {"shown": forms.shown, "moved": forms.moved, "signs": forms.SIGNS, "cut": forms.cut}
-    return made.get_template("page.html")
+    filters = {"spelt": spelt}
+    known = {"shown": forms.shown, "moved": forms.moved, "signs": forms.SIGNS, "cut": forms.cut}
+    return templates("bascule.project.differing", filters, known).get_template("page.html")

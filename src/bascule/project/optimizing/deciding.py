@@ -21,11 +21,13 @@ from bascule.project.place import Place
 from bascule.registry import ModelVersion
 from bascule.registry.runtimes import set_runtime
 from bascule.registry.versions import served
+from bascule.registry.withdrawals import packed
 from bascule.serving.engines import Recipe
-from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, optimize_bundle, read_prices
+from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES
 from bascule.serving.optimizing.search import SIZES, single
-from bascule.training import unpack_model
+from bascule.serving.pickled import PICKLED
+from bascule.training import ModelBundle, unpack_model
 
 FASTEST = "fastest"
 ROWS = 2_000
@@ -110,6 +112,7 @@ def optimize(
     listed = _prices_of(place, prices)
     packed = _packed(workspace, branch, found_version)
     bundle = unpack_model(packed)
+    _demand_data(found_version, bundle)
     names = tuple(candidates) or NAMES
     asked = Asked(
         names=names if choose in (FASTEST, *names) else (*names, choose),
@@ -124,18 +127,23 @@ def optimize(
     asked.tell("reading rows")
     examples = examples_of(place, found_version, bundle, rows, table)
     found = optimize_bundle(packed, bundle, examples.rows, asked, examples.labelled)
-    recipe = None if keep else _chosen(found, choose, found_version)
-    made = Optimization(
+    made = _told(found_version, found, examples.source, listed)
+    if not keep:
+        made = msgspec.structs.replace(made, chosen=_chosen(found, choose, found_version))
+    return _kept(workspace, branch, found_version, made)
+
+
+def _told(version: ModelVersion, found: Optimized, source: str, prices: Prices | None) -> Optimization:
+    return Optimization(
         id=new_id("opt"),
-        model=found_version.name(),
-        source=examples.source,
+        model=version.name(),
+        source=source,
         found=found,
-        currency=listed.currency if listed else "",
-        chosen=recipe,
-        before=_before(found_version),
+        currency=prices.currency if prices else "",
+        chosen=None,
+        before=_before(version),
         commit=None,
     )
-    return _kept(workspace, branch, found_version, made)
 
 
 def undo(place: Place, name: str, version: int | str | None = None) -> tuple[ModelVersion, Commit]:
@@ -150,7 +158,7 @@ def undo(place: Place, name: str, version: int | str | None = None) -> tuple[Mod
     return found, set_runtime(workspace, branch, found.model, found.version, None, message=message)
 
 
-def _prices_of(place: Place, path: Path | None) -> Any:
+def _prices_of(place: Place, path: Path | None) -> Prices | None:
     if path is not None:
         return read_prices(path)
     beside = place.folder / PRICES
@@ -165,7 +173,16 @@ def _packed(workspace: Workspace, branch: str, version: ModelVersion) -> bytes:
             f"{version.name()} was registered by a client and was never deployed here, so it has no runtime yet.",
             hint=f"Deploy it first: bascule deploy {version.model} {version.version} --model {version.model}",
         )
-    return workspace.store.get(artifact)
+    return packed(workspace, artifact)
+
+
+def _demand_data(version: ModelVersion, bundle: ModelBundle) -> None:
+    """Refuse a version that runs code when it is loaded: nothing here may load it, and so nothing can be held to it."""
+    if bundle.format == PICKLED:
+        raise InputError(
+            f"{version.name()} runs code when it is loaded: a process of its own answers for it, and no other engine.",
+            hint="Log it as data, which has faster engines: PyTorch by torch.onnx.export, scikit-learn by skops.",
+        )
 
 
 def _path(version: ModelVersion) -> str:

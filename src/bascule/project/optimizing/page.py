@@ -8,6 +8,7 @@ from typing import Any
 from bascule.project.cards import STYLE
 from bascule.project.optimizing.deciding import Optimization, engine_at
 from bascule.project.optimizing.terminal import span, spelt
+from bascule.project.standalone import templates
 from bascule.sizes import format_size
 
 
@@ -32,15 +33,6 @@ def html(made: Optimization) -> str:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("bascule.project.optimizing", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"span": span, "spelt": spelt, "size": format_size}
-    made.globals |= {"engine_at": engine_at}
-    return made.get_template("page.html")
+    filters = {"span": span, "spelt": spelt, "size": format_size}
+    known = {"engine_at": engine_at}
+    return templates("bascule.project.optimizing", filters, known).get_template("page.html")

@@ -9,6 +9,7 @@ from typing import Any
 from bascule.profiles import TableProfile
 from bascule.project.profiling import drawing, filesets, wording
 from bascule.project.reviewing.words import figure, share, spelt
+from bascule.project.standalone import templates
 
 MOST_NOTES = 12
 
@@ -37,18 +38,8 @@ def style() -> str:
 
 @cache
 def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("bascule.project.profiling", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     filters: dict[str, Any] = {"figure": figure, "share": share, "spelt": spelt}
-    made.filters |= filters
-    made.globals |= {
+    known = {
         "drawing": drawing,
         "wording": wording,
         "filesets": filesets,
@@ -56,4 +47,4 @@ def _environment() -> Any:
         "cell": drawing.CELL,
         "zip": zip,
     }
-    return made
+    return templates("bascule.project.profiling", filters, known)

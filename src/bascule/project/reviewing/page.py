@@ -10,6 +10,7 @@ from typing import Any
 from bascule.lake import ColumnDiff, Sides, TableDiff
 from bascule.project.comparing import Comparison
 from bascule.project.reviewing import words
+from bascule.project.standalone import templates
 
 MOST_COLUMNS = 100
 
@@ -31,17 +32,8 @@ def html(
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("bascule.project.reviewing", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"cell": words.cell, "spelt": words.spelt, "figure": words.figure, "share": words.share}
-    made.globals |= {
+    filters: dict[str, Any] = {"cell": words.cell, "spelt": words.spelt, "figure": words.figure, "share": words.share}
+    known = {
         "words": words,
         "shown": _shown,
         "others": _others,
@@ -51,7 +43,7 @@ def _template() -> Any:
         "names_of": lambda diff, rows: words.first_columns(rows, diff.matched_by, MOST_COLUMNS)[0],
         "signs": words.SIGNS,
     }
-    return made.get_template("page.html")
+    return templates("bascule.project.reviewing", filters, known).get_template("page.html")
 
 
 def strip(both: Sides) -> list[dict[str, Any]] | None:

@@ -33,6 +33,7 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shadow: bool = True
     guardrails: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
+    also: list[int | str] = []
     reason: str = ""
 
 
@@ -104,6 +105,7 @@ def deploy_version(call: Call[None, Deploy]) -> Changed:
         shadow=body.shadow,
         guardrails=body.guardrails,
         plan=body.plan,
+        also=body.also,
         by=call.principal.name,
         reason=body.reason,
         **given,

@@ -7,13 +7,13 @@ deploy; on any other branch it takes the role that may write.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bascule.project import sections
 from bascule.project.file import load_project
-from bascule.project.forgetting import forget_subject
+from bascule.project.forgetting import forget_subject, with_policy
 from bascule.project.place import PROJECT_FILE
 from bascule.project.publishing import pick, publish, restore
 from bascule.project.releasing import go_back
@@ -90,12 +90,14 @@ class Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
     reason: str = ""
     despite_hold: str = ""
+    policy: Literal["retrain", "schedule", "justify"] | None = None
+    withdraw: bool = False
 
 
 def merge(call: Call[None, Merge]) -> dict[str, Any]:
     """Merge a ref into a branch after its checks, and ship what is new, as `bascule merge --json` says it."""
     body = call.body
-    into = _branch(call, body.into)
+    into = branch_to_land(call, body.into)
     done = publish(
         call.workspace,
         body.source,
@@ -118,7 +120,7 @@ def cherry_pick(call: Call[None, CherryPick]) -> dict[str, Any]:
     done = pick(
         call.workspace,
         body.ref,
-        _branch(call, body.on),
+        branch_to_land(call, body.on),
         ours=body.ours,
         theirs=body.theirs,
         message=body.message,
@@ -132,7 +134,7 @@ def cherry_pick(call: Call[None, CherryPick]) -> dict[str, Any]:
 def revert_commit(call: Call[None, Revert]) -> history.CommitInfo:
     """Undo one commit on a branch by a new one, after the checks of a merge."""
     body = call.body
-    on = _branch(call, body.on)
+    on = branch_to_land(call, body.on)
     made = revert(call.workspace, body.ref, on, body.message, force=body.force, required=_required(call))
     return history.commit_info(made)
 
@@ -140,7 +142,7 @@ def revert_commit(call: Call[None, Revert]) -> history.CommitInfo:
 def restore_paths(call: Call[None, Restore]) -> dict[str, Any]:
     """Give paths of a branch the objects that they have at another state, after the checks of a merge."""
     body = call.body
-    on = _branch(call, body.on)
+    on = branch_to_land(call, body.on)
     done = restore(call.workspace, body.paths, body.source, on, message=body.message, required=_required(call))
     return done.as_dict()
 
@@ -148,7 +150,7 @@ def restore_paths(call: Call[None, Restore]) -> dict[str, Any]:
 def roll_back_to(call: Call[None, GoBack]) -> dict[str, Any]:
     """Give a branch the whole state of a release: data, features, models and deployments, in one commit."""
     body = call.body
-    branch = _branch(call, body.branch)
+    branch = branch_to_land(call, body.branch)
     for path, _ in call.workspace.history.entries(branch, "deployments/"):
         demand_role(call.workspace, call.principal, branch, path.partition("/")[2])
     done = go_back(call.workspace, body.to, branch, reason=body.reason, by=call.principal.name, expect=body.expect)
@@ -165,12 +167,13 @@ def forget(call: Call[None, Forget]) -> dict[str, Any]:
         dry_run=body.dry_run,
         reason=body.reason,
         despite_hold=body.despite_hold,
-        policy=_policy(_folder(call)),
+        policy=with_policy(_policy(_folder(call)), body.policy),
+        withdraw=body.withdraw,
     )
     return done.as_dict()
 
 
-def _branch(call: Call[None, Any], name: str) -> str:
+def branch_to_land(call: Call[Any, Any], name: str) -> str:
     """Return a branch's name if the one who asks may land something on it."""
     found = {branch.name: branch for branch in call.workspace.history.branches()}
     history.demand_branch(call.workspace, name)

@@ -16,7 +16,7 @@ from bascule.errors import InputError
 from bascule.serving.runtime import Runtime, load_runtime
 from bascule.training import ModelBundle
 
-Kind = Literal["native", "compiled", "onnx", "plain"]
+Kind = Literal["native", "compiled", "onnx", "plain", "treelite"]
 ReadBlob = Callable[[str], bytes]
 
 
@@ -119,6 +119,10 @@ def load_engine(engine: Engine, bundle: ModelBundle, data: bytes) -> Runtime:
         from bascule.serving.engines.plain import PlainRuntime
 
         return PlainRuntime(data)
+    if engine.kind == "treelite":
+        from bascule.serving.engines.treelite import TreeliteRuntime
+
+        return TreeliteRuntime(data, len(bundle.signature.inputs))
     return load_runtime(bundle)
 
 

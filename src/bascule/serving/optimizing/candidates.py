@@ -13,6 +13,7 @@ from bascule.serving.engines.exporting import onnx_of
 from bascule.serving.engines.forest import Forest, Unfit, pack_forest
 from bascule.serving.engines.kernel import libraries
 from bascule.serving.engines.loading import Engine, Kind, load_engine
+from bascule.serving.engines.treelite import treelite_of
 from bascule.serving.runtime import Runtime
 from bascule.store import digest_of
 from bascule.training import ModelBundle
@@ -29,11 +30,6 @@ NAMES = (
     "treelite",
 )
 MOST_THREADS = 8
-# Why these are not measured: what they would do is done by another engine, or runs code.
-TREELITE = (
-    "the same trees are walked by `compiled`, which compares as the model's own library does; tl2cgen's code does not "
-    "on thresholds, and treelite's interpreter is slower than ONNX Runtime"
-)
 
 
 @dataclass(frozen=True)
@@ -172,8 +168,7 @@ def _int8(making: _Making, name: str) -> Candidate:
 
 
 def _treelite(making: _Making, name: str) -> Candidate:
-    making.trees()
-    raise Unfit(TREELITE)
+    return _made(making, name, "treelite", treelite_of(making.trees()))
 
 
 def threads() -> int:

@@ -17,9 +17,9 @@ from bascule.serving.engines.loading import Engine, Recipe, Stage
 from bascule.serving.engines.reading import forest_of
 from bascule.serving.optimizing.candidates import NAMES, Candidate, Excluded, candidates
 from bascule.serving.optimizing.choosing import chosen
-from bascule.serving.optimizing.found import Accuracy, Found, Optimized
+from bascule.serving.optimizing.found import Accuracy, Figures, Found, Optimized
 from bascule.serving.optimizing.measuring import measured, memory_of
-from bascule.serving.optimizing.parity import TOLERANCE, Comparing
+from bascule.serving.optimizing.parity import TOLERANCE, Comparing, Parity
 from bascule.serving.optimizing.prices import Prices
 from bascule.serving.optimizing.rows import rows_of
 from bascule.serving.runtime import Runtime
@@ -109,48 +109,12 @@ def optimize_bundle(
         raise InputError(f"The version cannot be loaded by its own library: {failed.get('native', '')}")
     native = engines["native"]
     with np.errstate(all="ignore"):
-        asked.tell("looking for rows at which engines differ")
-        trees = forest if isinstance(forest, Forest) else None
-        groups = rows_of(bundle.signature, trees, real, native.predict)
-        comparing = Comparing(native, groups, bundle.signature.names(), asked.tolerance)
-        compared = {}
-        for name, engine in engines.items():
-            asked.tell(f"comparing {name} with the original")
-            compared[name] = comparing.itself() if name == "native" else comparing.of(engine)
+        comparing, compared = _compared(engines, bundle, forest, real, asked)
         right = {name: engine for name, engine in engines.items() if compared[name].passed or name == "native"}
         figures = measured(right, _accepted(native, real), asked.sizes, asked.seconds, asked.tell)
         worth = _worth(engines, labelled, asked.metric, bundle)
-    found = []
-    for one in offered:
-        if isinstance(one, Excluded) or one.name in failed:
-            reason = one.reason if isinstance(one, Excluded) else failed[one.name]
-            found.append(Found(name=one.name, reason=reason))
-            continue
-        parity = compared[one.name]
-        if asked.memory:
-            asked.tell(f"loading {one.name} in a process of its own")
-        timed = tuple(
-            msgspec.structs.replace(
-                row,
-                cost=asked.prices.of_million(row.throughput, cores_of(one.engine, row.rows)) if asked.prices else None,
-            )
-            for row in figures.get(one.name, ())
-        )
-        found.append(
-            Found(
-                name=one.name,
-                engine=one.engine,
-                reason="" if parity.passed else parity.problem or "it does not answer as the original does",
-                parity=parity,
-                figures=timed,
-                size=one.size,
-                memory=memory_of(packed, bundle, one.engine, one.artifact, real[:MEMORY_ROWS])
-                if asked.memory
-                else None,
-                load_ms=loads[one.name],
-                accuracy=worth.get(one.name),
-            )
-        )
+    tried = _Tried(compared, figures, loads, failed, worth)
+    found = [_found(one, tried, asked, packed, bundle, real[:MEMORY_ROWS]) for one in offered]
     return Optimized(
         candidates=tuple(found),
         fastest=chosen(found, asked.sizes, comparing.guard),
@@ -160,6 +124,62 @@ def optimize_bundle(
         batch_sizes=asked.sizes,
         artifacts={one.engine.artifact: one.artifact for one in made if one.artifact is not None},
     )
+
+
+def _compared(
+    engines: Mapping[str, Runtime], bundle: ModelBundle, forest: Forest | Unfit, real: np.ndarray, asked: Asked
+) -> tuple[Comparing, dict[str, Parity]]:
+    """Hold each engine to the original on the rows at which engines differ."""
+    asked.tell("looking for rows at which engines differ")
+    native, trees = engines["native"], forest if isinstance(forest, Forest) else None
+    groups = rows_of(bundle.signature, trees, real, native.predict)
+    comparing, compared = Comparing(native, groups, bundle.signature.names(), asked.tolerance), {}
+    for name, engine in engines.items():
+        asked.tell(f"comparing {name} with the original")
+        compared[name] = comparing.itself() if name == "native" else comparing.of(engine)
+    return comparing, compared
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What was seen of the candidates, by name; `failed` says why one could not be loaded."""
+
+    compared: Mapping[str, Parity]
+    figures: Mapping[str, tuple[Figures, ...]]
+    loads: Mapping[str, float]
+    failed: Mapping[str, str]
+    worth: Mapping[str, Accuracy]
+
+
+def _found(
+    one: Candidate | Excluded, tried: _Tried, asked: Asked, packed: bytes, bundle: ModelBundle, rows: np.ndarray
+) -> Found:
+    """Return what is known of one candidate; its memory is measured here, in a process of its own."""
+    if isinstance(one, Excluded) or one.name in tried.failed:
+        return Found(name=one.name, reason=one.reason if isinstance(one, Excluded) else tried.failed[one.name])
+    parity, memory = tried.compared[one.name], None
+    if asked.memory:
+        asked.tell(f"loading {one.name} in a process of its own")
+        memory = memory_of(packed, bundle, one.engine, one.artifact, rows)
+    return Found(
+        name=one.name,
+        engine=one.engine,
+        reason="" if parity.passed else parity.problem or "it does not answer as the original does",
+        parity=parity,
+        figures=_priced(one.engine, tried.figures.get(one.name, ()), asked.prices),
+        size=one.size,
+        memory=memory,
+        load_ms=tried.loads[one.name],
+        accuracy=tried.worth.get(one.name),
+    )
+
+
+def _priced(engine: Engine, figures: tuple[Figures, ...], prices: Prices | None) -> tuple[Figures, ...]:
+    """Return figures with what a million predictions cost, where there is a price list."""
+    if prices is None:
+        return figures
+    costs = [prices.of_million(row.throughput, cores_of(engine, row.rows)) for row in figures]
+    return tuple(msgspec.structs.replace(row, cost=cost) for row, cost in zip(figures, costs, strict=True))
 
 
 def cores_of(engine: Engine, rows: int) -> int:
