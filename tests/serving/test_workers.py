@@ -263,6 +263,9 @@ def test_a_first_step_makes_the_inputs_of_what_comes_over_every_way_in(server: S
     stats = server.ask("/v2/models/text/stats")["model_stats"][0]["inference_stats"]
     assert stats["cache_hit"]["count"] == 1  # the tensor asked what the row had asked
     assert asked(server, "text", [{"text": None, "photo": "no base64!"}], 400)["error"].startswith("The column 'photo'")
+    assert "'text' needs a text; row 0 has 3" in asked(server, "text", [{"text": 3}], 400)["error"]
+    assert "the column 'txet'. Did you mean 'text'" in asked(server, "text", [{"txet": "aa"}], 400)["error"]
+    assert "there is no text" in asked(server, "text", [{"photo": None}], 400)["error"]  # a text that is missing
 
 
 @pytest.mark.slow

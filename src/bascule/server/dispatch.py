@@ -194,16 +194,28 @@ def _read_body_as(request: Request, route: Route, kind: Any, raw: bytes, secret:
     if raw and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Refused(415, InputError("The body must be JSON.", hint="Send it with: Content-Type: application/json"))
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
+        found = msgspec.json.decode(raw or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"The body cannot be used: {error}", hint=_fields_of(kind)) from error
+    _check_whole_numbers(found, "body")
+    return found
 
 
 def _convert(values: dict[str, Any], kind: Any, what: str) -> Any:
     try:
-        return msgspec.convert(values, kind, strict=False)
+        found = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"The {what} cannot be used: {error}", hint=_fields_of(kind)) from error
+    _check_whole_numbers(found, what)
+    return found
+
+
+def _check_whole_numbers(found: Any, what: str) -> None:
+    """Refuse whole numbers that no column of the catalog holds."""
+    for one in msgspec.structs.fields(found) if isinstance(found, msgspec.Struct) else ():
+        value = getattr(found, one.name)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"The {what} cannot be used: {one.encode_name} is beyond 64 bits: {str(value)[:40]}.")
 
 
 def _fields_of(kind: Any) -> str:

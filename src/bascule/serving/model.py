@@ -20,6 +20,12 @@ from bascule.serving.workers.lane import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
 
 BLOB = "blob"
+_TAKEN: dict[str, tuple[str, frozenset[type]]] = {
+    "varchar": ("a text", frozenset((str,))),
+    "double": ("a number", frozenset((float, int))),
+    "bigint": ("a whole number", frozenset((int,))),
+    "boolean": ("true or false", frozenset((bool,))),
+}
 ReaderOf = Callable[[Mapping[str, Any]], FeatureReader | None]
 Output = float | list[float]
 
@@ -198,10 +204,17 @@ class LoadedModel:
         """Return rows by the names of their columns, also when they came as numbers alone. Blobs are bytes here.
 
         Raises:
-            InputError: a blob is no base64.
+            InputError: a column is not among those that the steps take, where they say which, or has a value of another
+                type; a blob is no base64. A column that is not there is missing in each row.
         """
         if rows.columns is not None:
-            return {n: _bytes_of(n, v) if n in self.blobs else v for n, v in rows.columns.items()}
+            takes = self.graph.takes
+            if takes and (unknown := rows.columns.keys() - takes.keys()):
+                raise extra(sorted(unknown), list(takes))
+            for name, values in rows.columns.items():
+                _check(name, takes.get(name, ""), values)
+            absent = {name: [None] * rows.count for name in takes if name not in rows.columns}
+            return {n: _bytes_of(n, v) if n in self.blobs else v for n, v in rows.columns.items()} | absent
         self._check_width(rows)
         matrix = np.array([rows.row]) if rows.row is not None else rows.matrix
         assert matrix is not None
@@ -296,6 +309,15 @@ class LoadedModel:
         asked = [column.name for column in self.columns]
         brings_inputs = bool(self.encoder.known & (columns.keys() - set(asked)))
         return sorted(self.encoder.known | self._beside if brings_inputs else asked)
+
+
+def _check(name: str, kind: str, values: Sequence[Any]) -> None:
+    """Refuse a value that a column of the steps cannot hold; of other types than these the steps say it."""
+    wanted, kinds = _TAKEN.get(kind.lower(), ("", None))
+    if kinds is not None:
+        for row, value in enumerate(values):
+            if value is not None and type(value) not in kinds:
+                raise wrong_type(name, wanted, value, row)
 
 
 def _bytes_of(name: str, values: Sequence[Any]) -> list[bytes | None]:
