@@ -9,8 +9,8 @@ Three servers, one process each, on the same model and the same request, in turn
   log, no figures: what a careful person would write for this one model;
 - `bascule`: `bascule serve`, with its durable log.
 
-The client is a process of its own that keeps one request under way on each connection. Two requests: 12 columns by name,
-and one tensor of 30 numbers. Then the same over gRPC (the tensor), where the limits are grpcio's own asyncio server with an
+The client is a process of its own that keeps one request under way on each connection. The requests: one tensor of 30
+numbers, in JSON and in bytes; 12 columns by name, and the same as `{"instances": [{…}]}`. Then the same over gRPC (the tensor), where the limits are grpcio's own asyncio server with an
 empty handler, and with a handler by hand; the client there writes frames itself, since grpcio's costs more than any server.
 """
 
@@ -21,11 +21,13 @@ import json
 import multiprocessing
 import os
 import statistics
+import struct
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ WIDTH = 30
 ROUNDS = 5
 CONNECTIONS = (1, 32)
 LIMIT = "by hand"
+KINDS = {"tensor": "tensor", "bytes": "tensor", "columns": "columns", "instances": "columns"}  # and which model it asks
 
 
 def main() -> None:
@@ -45,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         make_workspace(place)
-        for kind in ("columns", "tensor"):
+        for kind in KINDS:
             found = measure(place, kind, seconds, ("bare", LIMIT, "bascule"))
             report(f"{kind} over HTTP", found, "bare")
         found = measure(place, "tensor", seconds, ("grpc.aio", "aio by hand", "bascule"), grpc=True)
@@ -55,16 +58,16 @@ def main() -> None:
 def measure(
     place: Path, kind: str, seconds: float, names: tuple[str, ...], grpc: bool = False
 ) -> dict[tuple[str, int], list[dict[str, float]]]:
-    body = grpc_body() if grpc else request_body(kind)
+    body, headers = (grpc_body(), "") if grpc else request_body(kind)
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
-    path = GRPC_PATH if grpc else f"/v2/models/{kind}/infer"
+    path = GRPC_PATH if grpc else f"/v2/models/{KINDS[kind]}/{'predict' if kind == 'instances' else 'infer'}"
     with running(place, kind, names, grpc) as servers:
         for connections in CONNECTIONS:
             for round_number in range(ROUNDS + 1):
                 for name in names:
                     port, process = servers[name]
                     before = cpu_seconds(process)
-                    figures = load(port, path, body, connections, seconds, grpc)
+                    figures = load(port, path, body, headers, connections, seconds, grpc)
                     figures["cpu"] = (cpu_seconds(process) - before) / figures["count"] * 1e6
                     if round_number:  # the first warms up
                         found.setdefault((name, connections), []).append(figures)
@@ -109,6 +112,7 @@ def make_workspace(place: Path) -> None:
     ws.close()
 
 
+@cache
 def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
     import lightgbm
 
@@ -135,18 +139,25 @@ def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
     return pack_model(model), signature.as_dict()
 
 
-def request_body(kind: str) -> bytes:
+def request_body(kind: str) -> tuple[bytes, str]:
+    """Return a request's body, and the header lines that belong to it."""
     random = np.random.default_rng(1)
-    if kind == "tensor":
-        row = random.normal(size=WIDTH).astype(np.float32).tolist()
-        inputs = [{"name": "input", "shape": [1, WIDTH], "datatype": "FP32", "data": row}]
-    else:
-        inputs = [
-            {"name": name, "shape": [1], "datatype": "FP64", "data": [round(float(random.normal()), 4)]}
-            for name in COLUMNS[:10]
-        ]
-        inputs += [{"name": name, "shape": [1], "datatype": "BYTES", "data": ["DL"]} for name in COLUMNS[10:]]
-    return json.dumps({"inputs": inputs}).encode()
+    if KINDS[kind] == "tensor":
+        row = random.normal(size=WIDTH).astype(np.float32)
+        tensor: dict[str, Any] = {"name": "input", "shape": [1, WIDTH], "datatype": "FP32"}
+        if kind == "tensor":
+            return json.dumps({"inputs": [{**tensor, "data": row.tolist()}]}).encode(), ""
+        header = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": row.nbytes}}]}).encode()
+        return header + row.tobytes(), f"inference-header-content-length: {len(header)}\r\n"
+    values: dict[str, Any] = {name: round(float(random.normal()), 4) for name in COLUMNS[:10]}
+    values |= dict.fromkeys(COLUMNS[10:], "DL")
+    if kind == "instances":
+        return json.dumps({"instances": [values]}).encode(), ""
+    inputs = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if name in COLUMNS[10:] else "FP64", "data": [value]}
+        for name, value in values.items()
+    ]
+    return json.dumps({"inputs": inputs}).encode(), ""
 
 
 GRPC_PATH = "/inference.GRPCInferenceService/ModelInfer"
@@ -200,9 +211,10 @@ def serve(name: str, place: str, kind: str, pipe: Any, grpc: bool) -> None:
     import uvloop
 
     answer = (lambda body: b'{"model_name":"bare"}') if name == "bare" else by_hand(kind)
+    made = Measured if kind == "bytes" and name != "bare" else Bare
 
     async def listen() -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: Bare(answer), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(lambda: made(answer), "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -253,6 +265,20 @@ class Infer(msgspec.Struct):
     inputs: list[Tensor]
 
 
+class Predict(msgspec.Struct):
+    instances: list[dict[str, float | str]]
+
+
+class Raw(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+
+
+class RawInfer(msgspec.Struct):
+    inputs: list[Raw]
+
+
 class Bare(asyncio.Protocol):
     """As little as HTTP takes."""
 
@@ -284,30 +310,51 @@ class Bare(asyncio.Protocol):
         )
 
 
-def by_hand(kind: str) -> Callable[[bytes], bytes]:
+class Measured(Bare):
+    """It also looks how long the JSON before the bytes is."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name == b"inference-header-content-length":
+            self.size = int(value)
+
+    def on_message_complete(self) -> None:
+        self.body = self.body[: self.size], self.body[self.size :]  # type: ignore[assignment]
+        super().on_message_complete()
+
+
+def by_hand(kind: str) -> Callable[[Any], bytes]:
     from bascule.serving import load_runtime
     from bascule.training import unpack_model
 
-    runtime = load_runtime(unpack_model(bundle(kind)[0]))
-    decode, encode = msgspec.json.Decoder(Infer).decode, msgspec.json.Encoder().encode
+    runtime = load_runtime(unpack_model(bundle(KINDS[kind])[0]))
+    encode = msgspec.json.Encoder().encode
+    decode: Any = msgspec.json.Decoder({"instances": Predict, "bytes": RawInfer}.get(kind, Infer)).decode
+    unpack = struct.Struct(f"<{WIDTH}f").unpack
     codes = {text: float(code) for code, text in enumerate(CARRIERS)}
     nan = float("nan")
 
-    def answer(body: bytes) -> bytes:
-        asked = decode(body)
-        if kind == "tensor":
-            row: Any = asked.inputs[0].data
+    def answer(body: Any) -> bytes:
+        if kind == "bytes":
+            decode(body[0])
+            row: Any = unpack(body[1])
+        elif kind == "tensor":
+            row = decode(body).inputs[0].data
         else:
-            sent = {tensor.name: tensor.data[0] for tensor in asked.inputs}
-            row = [sent[name] for name in COLUMNS[:10]] + [codes.get(sent[name], nan) for name in COLUMNS[10:]]  # type: ignore[call-overload]
+            asked = decode(body)
+            sent = asked.instances[0] if kind == "instances" else {one.name: one.data[0] for one in asked.inputs}
+            row = [sent[name] for name in COLUMNS[:10]] + [codes.get(sent[name], nan) for name in COLUMNS[10:]]
         share = runtime.predict_one(row)[0]
+        label = "1" if share >= 0.5 else "0"
+        if kind == "instances":
+            said = [{"probability": share, "label": label}]
+            return encode({"model_name": kind, "model_version": "1", "predictions": said})
         return encode(
             {
                 "model_name": kind,
                 "model_version": "1",
                 "outputs": [
                     {"name": "probability", "datatype": "FP64", "shape": [1], "data": [share]},
-                    {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["1" if share >= 0.5 else "0"]},
+                    {"name": "label", "datatype": "BYTES", "shape": [1], "data": [label]},
                 ],
             }
         )
@@ -387,11 +434,13 @@ class GrpcClient(asyncio.Protocol):
         self.rest = data[at:]
 
 
-def load(port: int, path: str, body: bytes, connections: int, seconds: float, grpc: bool) -> dict[str, float]:
+def load(
+    port: int, path: str, body: bytes, headers: str, connections: int, seconds: float, grpc: bool
+) -> dict[str, float]:
     """Ask for some seconds, in a process of its own, and return requests/s and latencies in µs."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
-        taken, lasted = pool.apply(ask, (port, path, body, connections, seconds, grpc))
+        taken, lasted = pool.apply(ask, (port, path, body, headers, connections, seconds, grpc))
     times = np.array(taken) / 1e3
     return {
         "count": len(times),
@@ -401,14 +450,16 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float, gr
     }
 
 
-def ask(port: int, path: str, body: bytes, connections: int, seconds: float, grpc: bool) -> tuple[list[int], float]:
+def ask(
+    port: int, path: str, body: bytes, more: str, connections: int, seconds: float, grpc: bool
+) -> tuple[list[int], float]:
     import uvloop
 
     from bascule.serving.http2.hpack import literal
 
     request = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: load\r\naccept: */*\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\n{more}content-length: {len(body)}\r\n\r\n"
     ).encode() + body
     headers = b"".join(
         literal(name, value)

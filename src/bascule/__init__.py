@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     holds = _here.holds
     release_hold = _here.release_hold
     migrate = _here.migrate
+    export = _here.export
     import_mlflow = _here.import_mlflow
     forget = _here.forget
     ci_init = _here.ci_init
@@ -136,6 +137,7 @@ if TYPE_CHECKING:
     get_training_set = _here.get_training_set
     training_sets = _here.training_sets
     read_training_set = _here.read_training_set
+    check_training_set = _here.check_training_set
 
 
 def run(

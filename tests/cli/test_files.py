@@ -122,7 +122,10 @@ def test_progress_begins_at_once(project: Workspace, folder: Path) -> None:
 def test_a_process_ends_without_a_word_of_its_libraries(folder: Path) -> None:
     """An exit that skips freeing what the query engine holds would make its binding complain."""
     (folder / "t.csv").write_text("a,b\n1,2\n")
-    for arguments in (["init", "."], ["run", "--quiet"], ["sql", "select * from t"], ["profile", "t"]):
+    commands = ["init", "."], ["run", "--quiet"], ["sql", "select * from t"], ["profile", "t"], ["track", "true"]
+    for arguments in commands:
         command = [sys.executable, "-m", "bascule", *arguments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
         assert "leaked" not in done.stderr, (arguments, done.stderr)
+    # Also one that frees nothing at its end gives the catalog back.
+    assert not list((folder / ".bascule").glob("catalog.db-*"))

@@ -178,6 +178,68 @@ def test_after_an_append_only_the_new_part_is_measured(small: None, connection: 
     assert again.rows == 90_500
 
 
+class Asking(Dictionary):
+    """A memory that notes how often it is asked, and may have lost what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
+        self.asked += 1
+        return super().load(parts, measures)
+
+
+def test_what_a_failing_range_holds_is_measured_with_the_rest(connection: duckdb.DuckDBPyConnection) -> None:
+    contract = contract_with([
+        c.Check("failing", c.Between("i", None, 3)),
+        c.Check("held", c.Between("x", 0, 200)),
+        c.Check("times", c.Between("t", "2020-01-01", None)),
+    ])  # fmt: skip
+    days = "SELECT i, x, DATE '2019-12-30' + (i % 4)::INT AS t FROM"
+    relations = {name: f"({days} {numbered(start, 30)})" for name, start in {"a": 0, "b": 30, "c": 60}.items()}
+    sizes, memory = dict.fromkeys(relations, 30), Asking()
+
+    def told(names: str, known: Asking | None) -> list[tuple[str, str]]:
+        parts = Listed({name: relations[name] for name in names}, sizes)
+        every = parts.relation(names)
+        parts.read.clear()
+        report = run_checks(connection, every, contract, parts=parts if known else None, memory=known, sample=1)
+        read.append(parts.read)
+        return [(result.status, result.observed) for result in report.results]
+
+    read: list[list[str]] = []
+    assert told("ab", memory) == told("ab", None)
+    memory.asked = 0
+    assert told("abc", memory) == told("abc", None)
+    # Ends of what fails were asked of a and b before: of c they come with its count, and one failing row is looked for.
+    assert memory.asked == 1
+    assert read[2] == ["c"] * 3
+    assert told("abc", None)[0][1].endswith(": 4 to 89")
+
+    ends = {state for state in memory.held.values() if state in ("[4.0, 29.0]", "[30.0, 59.0]", "[60.0, 89.0]")}
+    assert len(ends) == 3
+    for lost in (ends, set(memory.held.values())):  # the ends of the failing values only; all that is known
+        memory.held = {place: state for place, state in memory.held.items() if state not in lost}
+        assert told("abc", memory) == told("abc", None)
+    for place in [place for place, state in memory.held.items() if state == "[30.0, 59.0]"]:
+        del memory.held[place]  # of one part
+    assert told("abc", memory) == told("abc", None)
+
+
+def test_repeated_keys_of_new_rows_are_counted(small: None, connection: duckdb.DuckDBPyConnection) -> None:
+    contract = contract_with([c.Check("key", c.Unique(("s",))), c.Check("pair", c.Unique(("i", "s")))])
+    old = "(SELECT range AS i, 's' || range AS s FROM range(10))"
+    for first, expected in ((10, [0, 0]), (8, [2, 2]), (10, [1, 0])):
+        end = "'s' || least(range, 13)" if expected == [1, 0] else "'s' || range"
+        new = f"(SELECT range AS i, {end} AS s FROM range({first}, 15))"
+        relations, memory = {"a": old, "b": new}, Dictionary()
+        for names in ("a", "ab"):
+            parts = Listed({name: relations[name] for name in names}, {"a": 10, "b": 15 - first})
+            report = run_checks(connection, parts.relation(names), contract, parts=parts, memory=memory, sample=0)
+        assert [result.failed_rows for result in report.results] == expected
+
+
 def test_what_looks_at_a_clock_is_asked_again(connection: duckdb.DuckDBPyConnection) -> None:
     texts = {
         "i < 5": True,

@@ -207,6 +207,7 @@ KINDS = pa.table(
         "yes": pa.array([True, False, None]),
         "text": pa.array(["é\0\u20ac", "", "x" * 1000]),
         "money": pa.array([None, Decimal("1.25"), Decimal("-2.50")], pa.decimal128(10, 2)),
+        "cents": pa.array([None, Decimal("9007199254740.93"), Decimal("0.10")], pa.decimal128(38, 2)),
     }
 )
 
@@ -225,6 +226,30 @@ def test_values_of_every_kind_are_unchanged(connection: duckdb.DuckDBPyConnectio
         assert repr(ours.to_pylist()) == repr(theirs.to_pylist()), name
     assert found.column("x").to_pylist()[1:] == [math.inf, -math.inf]
     assert found.column("money").to_pylist() == [None, 1.25, -2.5]
+    assert found.column("cents").to_pylist() == [None, 9007199254740.93, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("DECIMAL(38,2)", "90071992547409930.25"), ("HUGEINT", "9007199254740993"), ("UHUGEINT", "9" * 30)],
+)
+def test_numbers_that_would_become_others_are_refused_by_name(
+    connection: duckdb.DuckDBPyConnection, location: str, kind: str, value: str
+) -> None:
+    connection.register("events", KINDS)
+    rows = f"select 1 as user_id, timestamp '2024-01-01' as happened, '{value}'::{kind} as odd"
+    named = r"\[features.v\]: column 'odd' has a value of more digits than a DOUBLE holds: " + value
+    row = FeatureView(name="v", entity="user", sql=rows, event_time="happened")
+    counted = FeatureView(
+        name="v", entity="user", sql=rows, event_time="happened", windows=("1d",), aggregates={"most": "max(odd)"}
+    )
+    for view in (row, counted):
+        feature_set = bind(connection, view)
+        spine = "select 1 as user_id, timestamp '2024-01-01 12:00:00' as t"
+        with pytest.raises(duckdb.Error, match=named):
+            training_rows(connection, feature_set, spine).to_arrow_table()
+        with pytest.raises(InputError, match=named):
+            materialise(connection, feature_set, open_online(location))
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ CALLS = {
     "training-set get": "orders --feature weather --prediction-time ordered_at --name rainy",
     "training-set list": "",
     "training-set show": "rainy",
+    "training-set check": "rainy",
     "private budget": "orders --epsilon 1",
     "private ask": "orders count --epsilon 0.1",
     "private show": "",
@@ -143,6 +144,7 @@ CALLS = {
     "hold remove": "tables/orders",
     "import mlflow": "mlruns",
     "migrate": "--to-storage moved --dry-run",
+    "export": "plain --all",
     "forget": "orders order_id=p1 --dry-run",
 }
 # These ask for another state than the one that the others leave.

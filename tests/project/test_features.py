@@ -147,6 +147,11 @@ def test_the_report_on_a_models_features(trained: Path, bascule: Bascule) -> Non
     assert judged["distance"].permutation > 0
     assert judged["distance"].kept
     assert found.costs["lateness__late_1d"]["kind"] == "windows"
-    assert found.costs["distance"] == {"kind": "request", "age": None, "fresh": None}
+    assert found.costs["distance"] == {"kind": "request", "age": None, "fresh": None, "latency": None}
+    assert found.costs["lateness__late_1d"]["latency"] > 0
+    assert judged["distance"].selected == 1
+    assert max(found.features, key=lambda one: one.shap or 0).feature in ("distance", "weather__rain")
+    said = bascule("features", "select").out
+    assert all(word in said for word in ("taken", "shap", "read in", " µs"))
     assert bascule("features", "select", "dela").code == 2
     assert bascule("features", "select", "--folds", 1).code == 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bascule as sdk
+from bascule.errors import CheckFailed
 from bascule.history import Workspace
+from bascule.project.pushing import push_rows
 
 CONTRACT = """\
 apiVersion: v3.1.0
@@ -105,3 +109,56 @@ def test_an_anonymous_copy_tells_a_role_nothing_of_what_it_reads_masked(
     made = bascule("anonymise", "people", "--quasi", "score", "--k", "2", "--json")
     assert made.code == 0, made.err
     assert "email" in made.json()["dropped"]
+
+
+@pytest.mark.slow
+def test_masks_are_not_written_over_the_values(
+    shop: Path, bascule: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a query in any form, and by files and rows that were read masked."""
+    contract = CONTRACT.replace(
+        "score\n", "phone\n        classification: pii\n        customProperties: PARTIAL\n      - name: score\n"
+    )
+    contract = contract.replace("PARTIAL", "[{property: mask, value: partial(2)}]")
+    (shop / "contracts" / "people.yaml").write_text(contract)
+    rows = [{"id": n, "email": f"p{n}@example.org", "phone": f"+49151{n}4711{n}", "score": 3} for n in (1, 2, 3)]
+    with sdk.open(shop) as project:
+        people = project.table("people")
+        people.drop()
+        people.create(rows, key=["id"])
+        value = {"kind": "contract", "table": "people", "text": contract, "file": "contracts/people.yaml"}
+        project.workspace.history.commit("main", {"contracts/people": value}, message="Tell of phones")
+        masked = project.sql("select * from people", role="reader")
+        assert masked != rows
+        with pytest.raises(CheckFailed, match=r"3 of the new values of people.email are the masks") as refused:
+            people.upsert(masked)
+        assert "Leave email out" in refused.value.hint
+        with pytest.raises(CheckFailed, match=r"people\.phone"):
+            people.upsert([{**row, "email": f"p{row['id']}@example.org"} for row in masked])
+        (shop / "m.csv").write_text(
+            "id,email,phone,score\n" + "".join(f"9{r['id']},{r['email']},x,1\n" for r in masked)
+        )
+        new = [{**row, "id": 10 + row["id"]} for row in masked]
+        with pytest.raises(CheckFailed, match=r"people\.email are the masks"):  # what `POST …/rows` does
+            push_rows(project.workspace, "people", json.dumps(new).encode(), "json", into="main")
+    assert "people.email are the masks" in bascule("ingest", "people", "m.csv").err
+
+    monkeypatch.setenv("BASCULE_ROLE", "reader")
+    for sql in (
+        "select * from people",
+        "select id, lower(email) as email, score from people",
+        "select id, max(email) as email from people group by id",
+        "with p as (select * from people) select p.id, p.email from p",
+        "select id from people where email like 'a%'",
+    ):
+        for command in ("upsert", "append", "overwrite"):
+            said = bascule("table", command, "people", "--sql", sql)
+            assert said.code == 2, sql
+            assert "sees email, phone masked: the masks would be written into people" in said.err
+    assert "the masks would be written" in bascule("table", "create", "copy", "--sql", "from people").err
+    assert bascule("table", "create", "scores", "--sql", "select id, score, 'x' as email from people").code == 0
+    assert bascule("table", "create", "counts", "--sql", "select count(*) as n from people").code == 0
+    monkeypatch.delenv("BASCULE_ROLE")
+    with sdk.open(shop) as project:
+        assert project.sql("select * from people order by id") == rows
+        assert project.sql("select n from counts") == [{"n": 3}]

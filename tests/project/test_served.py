@@ -20,6 +20,7 @@ from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
 from bascule.protocols.openinference.worker import build_server
 from bascule.server import ServerSettings
+from bascule.server.ticks import ticks
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.log import PredictionLog, TruthLog
 from bascule.serving.log.vectors import FeatureLog
@@ -208,6 +209,24 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     assert "/monitoring/served" not in page  # there is no page of a monitor that no deployment has
     ws.close()
     assert bascule("features", "skew", "--limit", "1").code == 0
+
+    # By the clock, once the project says how often; and whenever the monitors are looked at.
+    ws = Workspace.open(serving)
+    tick = next(one for one in ticks(serving) if one.name == "skew")
+    tick.run(ws)
+    firing = "select count(*) as n from alerts where measure = 'skew' and status = 'firing'"
+    assert bascule("sql", firing, "--json").json() == [{"n": 0}]  # the run before allowed all
+    assert not [one for one in bascule("monitor", "--json").json() if one["monitor"] == "served features"]
+    file = serving / "bascule.toml"
+    file.write_text(file.read_text().replace("sample = 1.0", 'sample = 1.0\nevery = "1h"'))
+    tick.run(ws)
+    assert bascule("sql", firing, "--json").json() == [{"n": 1}]
+    assert bascule("features", "skew", "--limit", "1").code == 0
+    tick.run(ws)  # it is not time yet
+    assert bascule("sql", firing, "--json").json() == [{"n": 0}]
+    [seen] = [one for one in bascule("monitor", "--json").json() if one["monitor"] == "served features"]
+    assert (seen["predictions"], len(seen["firing"]), len(seen["opened"])) == (6, 1, 1)
+    ws.close()
     forgotten = bascule("forget", "depots", "depot=north", "--reason", "asked", "--json")
     assert forgotten.code == 0, forgotten.err
     left = bascule("sql", "select distinct keys from served_features", "--json").json()

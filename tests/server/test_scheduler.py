@@ -75,7 +75,17 @@ def test_a_tick_that_fails_is_logged_and_stops_nothing(
 
 def test_the_ticks_of_a_server(local_workspace: Workspace, tmp_path: Path) -> None:
     made = ticks(tmp_path)
-    assert [tick.name for tick in made] == ["log", "rollouts", "monitors", "fills", "jobs", "webhooks", "streams"]
+    assert [tick.name for tick in made] == [
+        "log",
+        "rollouts",
+        "monitors",
+        "fills",
+        "jobs",
+        "bundles",
+        "webhooks",
+        "skew",
+        "streams",
+    ]
     scheduler = Scheduler(local_workspace, made)
     assert all(scheduler.run_tick(tick) for tick in made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bascule.errors import InputError
 from bascule.serving.pickled import PackedFiles, Recipe, recipe_of
 from bascule.serving.pickled.process import Ended, ModelProcess
 
@@ -44,7 +46,10 @@ class Hostile:
                 channel.sendall(b"[")
                 time.sleep(0.1)
         if what == 5:  # somebody who stays when it is gone
-            stays = subprocess.Popen(["sleep", "300"])
+            for options in ({"start_new_session": True}, {"process_group": 0}, {}):  # what would leave is refused
+                with contextlib.suppress(OSError):
+                    stays = subprocess.Popen(["sleep", "300"], **options)
+                    break
             Path(self.mark).write_text(str(stays.pid))
             os._exit(3)
         return rows[:, 0]
@@ -77,7 +82,7 @@ def test_an_answer_that_is_none_ends_the_process(model: ModelProcess, what: floa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="processes have no groups there")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process may leave its group")
 def test_what_a_model_started_ends_with_it_also_when_it_went_first(model: ModelProcess, tmp_path: Path) -> None:
     with pytest.raises(Ended, match="code 3"):
         model.predict(np.array([[5.0]]))
@@ -123,3 +128,20 @@ def test_pytorch_answers_as_itself_as_a_module_and_as_torchscript(
         found = process.predict(np.array([[1.0, 2, 3, 4], [0, 0, 0, np.nan]]))
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
         process.close()
+
+
+@pytest.mark.parametrize(
+    "flavors",
+    [
+        {"python_function": {"loader_module": "mlflow.pyfunc.model", "python_model": "/tmp/later.pkl"}},
+        {"python_function": {"loader_module": "mlflow.sklearn", "data": "../../later.pkl"}},
+        {"python_function": {"loader_module": "x", "artifacts": {"a": {"path": "C:\\later.pkl"}}}},
+        {"python_function": {"loader_module": "x"}, "sklearn": {"pickled_model": "file:///tmp/later.pkl"}},
+    ],
+)
+def test_a_model_that_is_loaded_from_elsewhere_is_refused(flavors: dict[str, Any]) -> None:
+    """What lies there may be another program than the one that somebody consented to."""
+    with pytest.raises(InputError, match=r"later\.pkl' \(flavors\..*consented to"):
+        recipe_of({"flavors": flavors}, ["model.pkl"], None)
+    here = {"python_function": {"data": "model.pkl", "artifacts": {"a": {"path": "artifacts/a", "uri": "/tmp/a"}}}}
+    assert recipe_of({"flavors": here}, ["model.pkl"], None).how == "function"

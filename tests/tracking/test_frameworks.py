@@ -17,14 +17,17 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from bascule.capture import module
 from bascule.catalog.schema import logged_models, run_io, runs
 from bascule.history import Workspace
+from bascule.tracking import mlmodel
 from bascule.tracking.ambient import Tracked, track
 from bascule.tracking.listing import list_runs
 from bascule.tracking.logged import read_logged_model
 from bascule.tracking.points import value_of
 from bascule.tracking.reading import read_run
 from bascule.tracking.tracker import Tracker
+from bascule.training import foreign
 
 # Another interpreter, which has the frameworks that this one has not.
 OTHER = "BASCULE_FRAMEWORKS_PYTHON"
@@ -131,8 +134,8 @@ def test_pipelines_searches_and_scores_of_scikit_learn(script: Script) -> None:
     assert list(models) == ["Pipeline", "GridSearchCV"]  # what was fitted inside of them is no model of its own
     pipe, search = models["Pipeline"], models["GridSearchCV"]
     assert pipe["params"]["logisticregression__C"] == "0.5"
-    assert pipe["tags"]["bascule.safety"].startswith("unsafe")
-    assert script.workspace.store.get(pipe["tags"]["bascule.digest"]).startswith(b"\x80")
+    assert pipe["tags"]["bascule.safety"] == "safe"
+    assert script.workspace.store.get(pipe["tags"]["bascule.digest"]).startswith(b"PK")
     assert script.document(pipe, "parts.json") == [
         "standardscaler=StandardScaler",
         "logisticregression=LogisticRegression",
@@ -195,9 +198,39 @@ def test_threads_of_a_script_and_safe_models_that_it_asks_for(script: Script, mo
     models = script.models()
     assert script.document(models["VotingRegressor"], "parts.json") == ["a=Ridge", "b=Ridge"]
     assert (models["Ridge"]["tags"]["bascule.format"], models["Ridge"]["tags"]["bascule.safety"]) == ("skops", "safe")
-    folder = script.workspace.storage / "artifacts" / models["Ridge"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    folder = folder_of(script, models["Ridge"])
     kept = {one.name for one in folder.iterdir()}
     assert kept == {"MLmodel", "model.skops", "signature.json", "importance.json", "params.json"}
+
+
+@pytest.mark.slow
+def test_models_are_safe_by_default_and_the_same_bytes_each_time(script: Script) -> None:
+    source = f"""{textwrap.indent(DATA, "        ")}
+        import sys
+        from sklearn.ensemble import RandomForestRegressor
+        before = "torch" in sys.modules
+        RandomForestRegressor(5, random_state=1).fit(X, y)
+        class Named(RandomForestRegressor): pass
+        Named(2).fit(X, y)
+        assert ("torch" in sys.modules) == before
+        """
+    found = []
+    for _ in range(2):
+        script.run(source, "sklearn", "skops")
+        models = script.models()
+        found.append(models["RandomForestRegressor"]["tags"]["bascule.digest"])
+    assert models["RandomForestRegressor"]["tags"]["bascule.safety"] == "safe"
+    assert models["Named"]["tags"]["bascule.safety"].startswith("unsafe")  # a class of the script's is code
+    assert found[0] == found[1]
+    folder = folder_of(script, models["RandomForestRegressor"])
+    assert "skops_trusted_types" in (folder / "MLmodel").read_text()
+    foreign.open_skops((folder / "model.skops").read_bytes())
+    told = module("bascule_frameworks.skops_files").HARMLESS
+    assert told == mlmodel.HARMLESS == foreign.HARMLESS
+
+
+def folder_of(script: Script, model: dict[str, Any]) -> Path:
+    return script.workspace.storage / "artifacts" / str(model["artifact_uri"]).removeprefix("mlflow-artifacts:/")
 
 
 @pytest.mark.slow
@@ -488,7 +521,6 @@ def test_a_framework_that_changed_degrades_with_one_word_each(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     local_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,6 +529,8 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     (folder / "scores.py").write_text("from sklearn.metrics import f1_score as named_otherwise\n")
     python = python_with("sklearn", "pandas")
     imports = """
+        from random import seed
+        from numpy.random import seed as seeded
         from pandas import read_csv
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import accuracy_score
@@ -504,6 +538,7 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
         import scores
     """
     work = """
+        seed(4), seeded(5)
         data = read_csv("data.csv")
         fitted = LogisticRegression(C=0.5).fit(data[["a"]], data["b"])
         accuracy_score(data["b"], fitted.predict(data[["a"]]))
@@ -534,6 +569,7 @@ def test_what_was_imported_before_it_is_watched_is_captured_the_same(
     assert told[0] == told[1]
     assert {"accuracy_score", "f1_score"} <= told[0][1]
     assert told[0][2]["data.csv"] == 4
+    assert (told[0][0]["random.seed"], told[0][0]["numpy.random.seed"]) == ("4", "5")
 
 
 @pytest.mark.slow

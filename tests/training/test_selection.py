@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 
+import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from bascule.training.attribution import selected_in, shap_sizes
+from bascule.training.bundle import ModelBundle
+from bascule.training.formats import load_lightgbm
+from bascule.training.label import Target
+from bascule.training.linear import fit_linear, write_linear
 from bascule.training.selection import information, judge_features
+from bascule.training.signature import infer_signature
 
 ROWS = 4000
+BINARY = Target(task="binary", classes=("0", "1"))
 
 
 def table() -> pa.Table:
@@ -41,9 +49,7 @@ def test_information_is_that_of_the_textbook() -> None:
 
 
 def test_what_is_kept_and_why_not() -> None:
-    found = judge_features(
-        rows := table(), rows.column_names[:-1], regression=False, least=0.01, correlated=0.95, folds=4
-    )
+    found = judge_features(rows := table(), rows.column_names[:-1], target=BINARY, least=0.01, correlated=0.95, folds=4)
     judged = {one.feature: one for one in found}
     assert {name for name, one in judged.items() if one.kept} == {"text", max("good", "copy", key=_told(judged))}
     dropped = judged[min("good", "copy", key=_told(judged))]
@@ -57,8 +63,54 @@ def test_what_is_kept_and_why_not() -> None:
 def test_a_label_that_is_a_number() -> None:
     rows = table()
     rows = rows.set_column(rows.num_columns - 1, "label", pa.array(np.asarray(rows.column("good")) * 3))
-    found = judge_features(rows, ["good", "noise"], regression=True, least=0.01, correlated=0.95, folds=3)
+    found = judge_features(
+        rows, ["good", "noise"], target=Target(task="regression"), least=0.01, correlated=0.95, folds=3
+    )
     assert [one.kept for one in found] == [True, False]
+
+
+@pytest.mark.slow
+def test_what_tells_something_only_together_is_taken() -> None:
+    random = np.random.default_rng(2)
+    one, other = random.integers(0, 2, ROWS), random.integers(0, 2, ROWS)
+    columns = {"one": one, "other": other, "noise": random.normal(0, 1, ROWS)}
+    label = ((one ^ other) ^ (random.random(ROWS) < 0.1)).astype(float)
+    rows = pa.table({**{name: pa.array(np.asarray(v, float)) for name, v in columns.items()}, "label": label})
+    assert information(one, label.astype(np.int64)) == 0
+    taken = selected_in(rows, list(columns), BINARY, 4)
+    assert taken is not None
+    assert (taken["one"], taken["other"]) == (1, 1)
+    assert taken["noise"] == 0
+    found = judge_features(rows, list(columns), target=BINARY, least=0.01, correlated=0.95, folds=4)
+    assert {one.feature: one.kept for one in found} == {"one": True, "other": True, "noise": False}
+    assert selected_in(rows.slice(0, 300), list(columns), BINARY, 4) is None
+
+
+def test_shap_values_are_exact() -> None:
+    random = np.random.default_rng(8)
+    rows = pa.table({name: random.normal(0, 1, 500) for name in ("a", "b", "c")})
+    matrix = np.stack([rows.column(name).to_numpy() for name in rows.column_names], axis=1)
+    label = matrix @ np.array([3.0, -1.0, 0.0]) + 7
+    signature = infer_signature(rows, Target(task="regression"))
+    fitted = fit_linear(matrix, label, signature)
+    model = ModelBundle(format="linear", model=write_linear(fitted), signature=signature)
+    sizes = shap_sizes(model, rows)
+    slope = fitted.predict(np.eye(3)) - fitted.predict(np.zeros((3, 3)))
+    expected = np.abs(slope * (matrix - matrix.mean(axis=0))).mean(axis=0)
+    assert list(sizes.values()) == pytest.approx(expected.tolist(), abs=1e-9)
+
+    # Of trees: they add up to what is predicted.
+    grid = {"objective": "regression", "verbosity": -1, "num_leaves": 4, "min_data_in_leaf": 5, "seed": 1}
+    booster = lightgbm.train(grid, lightgbm.Dataset(matrix, label), num_boost_round=3)
+    tree = load_lightgbm(booster.model_to_string().encode(), signature)
+    parts = tree.contributions(matrix[:50])  # type: ignore[attr-defined]
+    assert parts.shape == (50, 1, 4)
+    assert parts.sum(axis=(1, 2)) == pytest.approx(tree.predict(matrix[:50]))
+    assert parts[:, 0, 2] == pytest.approx(np.zeros(50), abs=0.2)
+    model = ModelBundle(format="lightgbm", model=booster.model_to_string().encode(), signature=signature)
+    sizes = shap_sizes(model, rows)
+    assert sizes["a"] > sizes["b"] >= sizes["c"]
+    assert sizes["a"] == pytest.approx(np.abs(tree.contributions(matrix)[:, 0, 0]).mean())  # type: ignore[attr-defined]
 
 
 def _told(judged: dict[str, object]):  # type: ignore[no-untyped-def]

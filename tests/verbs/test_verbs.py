@@ -48,7 +48,7 @@ INSTEAD = {
         "feature_skew",
     ),
     "stream": ("run_streams", "streams", "replay_stream"),
-    "training-set": ("get_training_set", "training_sets", "read_training_set"),
+    "training-set": ("get_training_set", "training_sets", "read_training_set", "check_training_set"),
     "private": ("set_privacy_budget", "privacy_budgets", "ask_privately"),
     "import": ("import_mlflow", "import_feast"),
     "pii": ("scan_pii", "masks"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -11,10 +11,13 @@ from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, moment
 from bascule.counting import counted
 
+if TYPE_CHECKING:
+    from bascule.lake import Forgotten
+
 # Why something that names a forgotten subject stays, by its place.
 WHY_KEPT = {
     "journals of scripts": "they run on; repeat this when they have ended",
-    "models and files of the history": "versions name them; let go of these, or see [forget] policy",
+    "file sets": "files whose contents name the subject; change or remove them, and repeat this",
 }
 
 audit = App(name="audit", help="The audit log: who changed what, and that nobody changed the log.")
@@ -109,6 +112,13 @@ def forget(
     dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.", negative="")] = False,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the proof.")] = "",
     despite_hold: Annotated[str, Parameter(help="Why it is done although a legal hold stands against it.")] = "",
+    policy: Annotated[
+        Literal["retrain", "schedule", "justify"] | None,
+        Parameter(help="What happens to models that learned from it, if not what [forget] says."),
+    ] = None,
+    withdraw: Annotated[
+        bool, Parameter(help="Delete bundles of models that hold its values as soon as none is served.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> None:
     """Remove a subject from every state of a table and all places beside it; leave a proof.
@@ -125,31 +135,57 @@ def forget(
     if not pairs or not all(column and equals for column, equals, _ in pairs):
         raise InputError("Whom to forget is not said.", hint=f"For example: bascule forget {table} tailnum=N14228")
     values = {column: value for column, _, value in pairs}
-    done = common.open().forget(table, values, dry_run=dry_run, reason=reason, despite_hold=despite_hold)
+    done = common.open().forget(
+        table,
+        values,
+        dry_run=dry_run,
+        reason=reason,
+        despite_hold=despite_hold,
+        policy=policy,
+        withdraw=withdraw,
+    )
     report = done.report
     lines = [
         f"{counted(report.rows, 'row')} in {counted(len(report.files), 'file')} of {table} "
         f"{_verb(report.rows, dry_run)} removed, from {counted(len(report.commits), 'commit')}.",
-        *(
-            f"  {counted(place.rows, 'row or key', 'rows or keys')} of {place.place} "
-            f"{_verb(place.rows, dry_run)} removed"
-            for place in report.elsewhere
-        ),
+        *(_removed(place, dry_run) for place in report.elsewhere),
         *(f"  {name} learned from them" for name in done.models),
         *(
             f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: {_why_kept(place.place)}"
             for place in done.kept
         ),
         *_followed(done.action),
+        *(f"  The bundle of {name} held the subject's values and is gone." for name in done.withdrawn),
+        *(_waits(one) for one in done.waiting),
     ]
     if report.id:
         lines.append(f"Proof: {report.id} in the audit log.")
     answer(common, done.as_dict(), "\n".join(lines))
 
 
+def _removed(place: Forgotten, dry_run: bool) -> str:
+    rows = counted(place.rows, "row or key", "rows or keys")
+    if place.place.startswith("values in "):
+        where = place.place.removeprefix("values in ")
+        what = counted(place.rows, "file" if where.startswith("files/") else "row")
+        return f"  {what} of {where} {_verb(place.rows, dry_run)} kept, without the subject's values"
+    return f"  {rows} of {place.place} {_verb(place.rows, dry_run)} removed"
+
+
+def _waits(one: Mapping[str, Any]) -> str:
+    """A bundle that holds the subject's values, in words."""
+    names = ", ".join(one["models"])
+    if "why" not in one:  # a dry run
+        said = one["policy"]
+        what = f"[forget] policy = {said!r} decides" if said else "say what becomes of it: --policy or --withdraw"
+        return f"  The bundle of {names} holds the subject's values: {what}."
+    end = "." if one["policy"] == "justify" else "; bascule gc deletes it when it may go."
+    return f"  The bundle of {names} holds the subject's values: {one['why']}{end}"
+
+
 def _why_kept(place: str) -> str:
     if place.startswith("rows of "):
-        return "they are another's, or no [forget.link.*] leads there; change them, or name the link and repeat this"
+        return "[forget] copies leaves them; change them, or name the link and repeat this"
     return WHY_KEPT.get(place, "it proves what happened")
 
 

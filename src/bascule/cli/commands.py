@@ -20,7 +20,19 @@ WIDEST = 100
 #: The commands that go on until they are ended.
 SERVERS = ("up", "serve")
 # They show rows, and take no data into a table or a model by a plan: they see what the role of BASCULE_ROLE may see.
-SHOWING = ("anonymise", "diff", "profile", "contract", "table", "mock", "explain", "predict", "runs", "training-set")
+SHOWING = (
+    "anonymise",
+    "diff",
+    "profile",
+    "contract",
+    "table",
+    "mock",
+    "explain",
+    "predict",
+    "runs",
+    "training-set",
+    "export",
+)
 
 
 class Command(NamedTuple):
@@ -106,6 +118,7 @@ COMMANDS = {
     "retention": Command("bascule.cli.upkeep:retention", KEEP, "How long states are kept."),
     "hold": Command("bascule.cli.upkeep:hold", KEEP, "Legal holds: neither collected nor forgotten."),
     "forget": Command("bascule.cli.care:forget", KEEP, "Remove a subject everywhere, and leave a proof."),
+    "export": Command("bascule.cli.leaving:export", KEEP, "Write plain files: Parquet, models, contracts, records."),
     "migrate": Command("bascule.cli.care:migrate", KEEP, "Move the workspace to PostgreSQL and S3, or back."),
 }
 

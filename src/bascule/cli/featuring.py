@@ -222,14 +222,17 @@ def select(
             "keep" if one.kept else "drop",
             f"{one.information:.4f}",
             f"{one.stable:.0%}",
+            "" if one.selected is None else f"{one.selected:.0%}",
             "" if one.permutation is None else f"{one.permutation:+.4f}",
+            "" if one.shap is None else f"{one.shap:.4f}",
             found.costs[one.feature]["kind"],
             _span(found.costs[one.feature]["age"]),
+            "" if (took := found.costs[one.feature]["latency"]) is None else f"{took:.0f} µs",
             one.reason,
         )
         for one in found.features
     ]
-    heads = ("feature", "", "bits", "folds", "shuffled", "kind", "age", "reason")
+    heads = ("feature", "", "bits", "folds", "taken", "shuffled", "shap", "kind", "age", "read in", "reason")
     text = f"{found.model}, {found.training_set}, {found.rows:,} rows\n{columns(rows, heads)}"
     answer(common, msgspec.to_builtins(found), text)
 

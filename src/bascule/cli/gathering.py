@@ -85,6 +85,28 @@ def show(name: str, /, *, output: Output = None, common: Common = COMMON) -> Non
     _told(common, common.open().read_training_set(name), output)
 
 
+@training_set.command
+def check(
+    name: str,
+    /,
+    *,
+    refuse: Annotated[
+        list[Literal["outcome", "future", "target", "jump", "entities", "duplicates", "all"]] | None,
+        Parameter(help="End with 1 when this is found; again for more."),
+    ] = None,
+    common: Common = COMMON,
+) -> None:
+    """Look for leaks in a training set: features that know the label, entities and examples in several splits.
+
+    Args:
+        name: the set's name, or the beginning of its id; also of one that a model was trained on.
+    """
+    from bascule.project.examining import summary
+
+    found = common.open().check_training_set(name, refuse=refuse or ())
+    answer(common, found.as_dict(), summary(found))
+
+
 def _told(common: Common, found: GivenSet, output: Path | None) -> None:
     if output is not None:
         found.write(output)

@@ -19,6 +19,9 @@ SHOWN = 12
 
 def track(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True, help="The command, after -- if it has our options.")],
+    keep_outputs: Annotated[
+        bool, Parameter(help="Keep the content of the files that it writes, too.", negative="")
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Run any script, unchanged, and record what it read, set, measured and made.
@@ -26,7 +29,7 @@ def track(
     The command may also be `-m MODULE`, a Python file, a notebook, or one text in quotes for a shell. The exit code
     is the command's own, whatever becomes of the record. With --json what it prints goes to standard error.
     """
-    done = common.open().track(command, output=sys.stderr.buffer if common.json else None)
+    done = common.open().track(command, keep_outputs=keep_outputs, output=sys.stderr.buffer if common.json else None)
     lines = [
         f"{done.run_id}  exit {done.exit_code}  {done.duration_s:.1f} s",
         f"  read   {_some(list(done.inputs)) or 'no files'}",
@@ -34,6 +37,7 @@ def track(
         f"  {counted(done.params, 'parameter')}, {counted(len(done.models), 'model')}"
         + "".join(f", {key} {value:.4g}" for key, value in done.metrics.items()),
     ]
+    lines += [f"  {line}" for line in done.warnings]
     if done.problem is not None:
         lines = [f"{done.run_id or 'not recorded'}  exit {done.exit_code}  {done.duration_s:.1f} s"]
         lines.append(f"  not in the records yet: {done.problem}")

@@ -119,6 +119,13 @@ class Distance:
     shares: tuple[tuple[str, float], ...] = ()
     needs: tuple[Accumulator, ...] = ()
 
+    def states(self) -> tuple[str, ...]:
+        """What the reference is like. What parts keep is known with it."""
+        return () if self.reference is None else (self._like(self.reference),)
+
+    def _like(self, reference: str) -> str:
+        return measure_of("reference", self.value, self.present, reference)
+
     def text(self, relation: str) -> str:
         """The queries, for people; their cells are chosen when they run."""
         if self.reference is None:
@@ -139,7 +146,7 @@ class Distance:
 
     def _reference(self, world: World, reference: str) -> dict[str, Any]:
         """Cells and counts of the reference, measured once."""
-        place = (world.parts.scope or "reference", measure_of("reference", self.value, self.present, reference))
+        place = (world.parts.scope or "reference", self._like(reference))
         held: dict[str, Any] | None = world.memory.load([place[0]], [place[1]]).get(place)
         if held is None:
             held = self._measured(world, reference)
@@ -196,6 +203,18 @@ class Outlying:
         """The row count."""
         return (self.rows,)
 
+    def states(self) -> tuple[str, ...]:
+        """The quartiles of the reference, or what those of the rows keep."""
+        if self.reference is None:
+            return tuple(state for level in self._levels() for state in level.states())
+        return (self._of(self.reference),)
+
+    def _of(self, reference: str) -> str:
+        return measure_of("quartiles", self.value, self.present, reference)
+
+    def _levels(self) -> list[Quantile]:
+        return [Quantile(self.value, self.present, at, self.rows) for at in (0.25, 0.75)]
+
     def text(self, relation: str) -> str:
         """The queries, for people."""
         quartiles = f"SELECT quantile_cont({self.value}, [0.25, 0.75]) FROM {self.reference or relation} AS t"
@@ -221,9 +240,8 @@ class Outlying:
 
     def _quartiles(self, world: World) -> Sequence[float | None]:
         if self.reference is None:
-            levels = (Quantile(self.value, self.present, at, self.rows) for at in (0.25, 0.75))
-            return [level.measure(world) for level in levels]
-        place = (world.parts.scope or "reference", measure_of("quartiles", self.value, self.present, self.reference))
+            return [level.measure(world) for level in self._levels()]
+        place = (world.parts.scope or "reference", self._of(self.reference))
         held: Sequence[float | None] | None = world.memory.load([place[0]], [place[1]]).get(place)
         if held is None:
             quartiles = f"SELECT quantile_cont({self.value}, [0.25, 0.75]) FROM {self.reference} AS t"

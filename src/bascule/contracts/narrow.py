@@ -72,6 +72,10 @@ class Narrow(Protocol):
         """What the scan measures for it."""
         ...
 
+    def states(self) -> tuple[str, ...]:
+        """The measures of the states that it keeps, as far as they are known beforehand."""
+        ...
+
     def text(self, relation: str) -> str:
         """The query over all rows, for people."""
         ...
@@ -87,6 +91,10 @@ class Asked:
 
     query: str
     needs: tuple[Accumulator, ...] = ()
+
+    def states(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def text(self, relation: str) -> str:
         """The query."""
@@ -107,6 +115,10 @@ class Counted:
     query: Callable[[str], str]
     needs: tuple[Accumulator, ...] = ()
 
+    def states(self) -> tuple[str, ...]:
+        """The count of each part."""
+        return (measure_of("counted", self.query("PART")),)
+
     def text(self, relation: str) -> str:
         """The query over all rows."""
         return self.query(relation)
@@ -115,7 +127,7 @@ class Counted:
         """The sum over what is known of parts and what is read now."""
         if not world.incremental:
             return int(world.one(self.query(world.relation)) or 0)
-        measure = measure_of("counted", self.query("PART"))
+        (measure,) = self.states()
         known = world.memory.load(world.parts.ids, [measure])
         found = {part: int(value) for (part, _), value in known.items()}
         fresh = {
@@ -152,6 +164,18 @@ class Distinct:
         """The row count, and the extent."""
         return (self.rows, *(self.extent or ()))
 
+    def states(self) -> tuple[str, ...]:
+        """How many there are, of the table; the values of each part, when few are expected."""
+        return (self._number, self._kept_values) if self.few else (self._number,)
+
+    @property
+    def _number(self) -> str:
+        return measure_of("distinct", *self.values, self.present)
+
+    @property
+    def _kept_values(self) -> str:
+        return measure_of("values", *self.values, self.present)
+
     def text(self, relation: str) -> str:
         """The query over all rows, when the values are not dense integers."""
         return f"SELECT count(*) FROM ({self.groups(relation)}) AS q"
@@ -176,7 +200,7 @@ class Distinct:
             told = self._of_parts(world)
             if told is not None:
                 return told
-        measure = measure_of("distinct", *self.values, self.present)
+        measure = self._number
         place = (world.parts.scope, measure)
         sets: list[dict[str, Any]] = world.memory.load([place[0]], [measure]).get(place, [])
         ids = set(world.parts.ids)
@@ -194,15 +218,20 @@ class Distinct:
         near = self._near(world, base["parts"])
         old = world.parts.relation(near) if near else None
         both = int(world.one(self.known(new, old))) if old else 0
-        return int(base["value"]) + int(world.one(self.text(new))) - both
+        rows = int(world.scan.over(self.rows, self._since(world, base["parts"])))
+        fresh = rows if self._all_differ(world, new, rows) else int(world.one(self.text(new)))
+        return int(base["value"]) + fresh - both
+
+    def _since(self, world: World, old: Collection[str]) -> list[str]:
+        """The places of the rows that are in none of some parts."""
+        new = [part for part in world.parts.ids if part not in set(old)]
+        return [*new, REST] if world.parts.rest is not None else new
 
     def _near(self, world: World, old: Sequence[str]) -> list[str]:
         """The old parts that may hold a value of the new rows, by the least and the greatest one of each."""
         if self.extent is None:
             return list(old)
-        new = [part for part in world.parts.ids if part not in set(old)]
-        new += [REST] if world.parts.rest is not None else []
-        least, most = (world.scan.over(end, new) for end in self.extent)
+        least, most = (world.scan.over(end, self._since(world, old)) for end in self.extent)
         found = []
         for part in old if least is not None else ():
             low, high = (world.scan.over(end, [part]) for end in self.extent)
@@ -215,19 +244,19 @@ class Distinct:
             bits = self._bits(world, *self.extent)
             if bits is not None:
                 return bits
-        if self.hashed and not self.few and self._all_differ(world):
-            return int(world.scan.value(self.rows))
+        rows = int(world.scan.value(self.rows))
+        if self._all_differ(world, world.relation, rows):
+            return rows
         return int(world.one(self.text(world.relation)))
 
-    def _all_differ(self, world: World) -> bool:
-        """Whether the hashes of all rows differ: then their values do. Two that are alike say nothing.
+    def _all_differ(self, world: World, relation: str, rows: int) -> bool:
+        """Whether the hashes of all rows of a relation differ: then their values do. Two that are alike say nothing.
 
         Sorted numbers cost a fifth of a hash table over the values; of many rows they are sorted share by share.
         """
-        rows = int(world.scan.value(self.rows))
-        if not LEAST_HASHED <= rows <= MOST_HASHED:
+        if not self.hashed or self.few or not LEAST_HASHED <= rows <= MOST_HASHED:
             return False
-        hashes = f"SELECT hash({', '.join(self.values)}) AS h FROM {world.relation} AS t WHERE {self.present}"
+        hashes = f"SELECT hash({', '.join(self.values)}) AS h FROM {relation} AS t WHERE {self.present}"
         shares = -(-rows // HASHED_AT_ONCE)
         for share in range(shares):
             some = f"SELECT h FROM ({hashes}) AS q WHERE h % {shares} = {share}" if shares > 1 else hashes
@@ -248,7 +277,7 @@ class Distinct:
 
     def _of_parts(self, world: World) -> int | None:
         """Count the values that the parts keep; None when a part has too many to keep."""
-        measure = measure_of("values", *self.values, self.present)
+        measure = self._kept_values
         known = {part: found for (part, _), found in world.memory.load(world.parts.ids, [measure]).items()}
         lacking = [part for part in world.parts.ids if part not in known]
         if lacking and None not in known.values():
@@ -300,6 +329,10 @@ class Surplus:
     def needs(self) -> tuple[Accumulator, ...]:
         """What counting the keys needs."""
         return self.keys.needs
+
+    def states(self) -> tuple[str, ...]:
+        """Those of the keys."""
+        return self.keys.states()
 
     def text(self, relation: str) -> str:
         """The query whose answer is taken from the number of rows."""

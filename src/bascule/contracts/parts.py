@@ -80,10 +80,21 @@ class Noting:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._noted: dict[str, dict[tuple[str, str], Any]] = {}
+        self._asked: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()
+        self._told: dict[tuple[str, str], Any] = {}
+
+    def ask(self, parts: Collection[str], measures: Collection[str]) -> None:
+        """Ask the memory once for what `load` will be asked for bit by bit."""
+        self._asked = frozenset(parts), frozenset(measures)
+        self._told = self._memory.load(*self._asked)
 
     def load(self, parts: Collection[str], measures: Collection[str]) -> dict[tuple[str, str], Any]:
         """What was noted, and what the memory knows."""
-        found = self._memory.load(parts, measures)
+        if self._asked[0].issuperset(parts) and self._asked[1].issuperset(measures):
+            wanted = ((part, measure) for part in parts for measure in measures)
+            found = {place: self._told[place] for place in wanted if place in self._told}
+        else:
+            found = self._memory.load(parts, measures)
         for states in self._noted.values():
             found |= {(p, m): state for (p, m), state in states.items() if p in parts and m in measures}
         return found

@@ -14,6 +14,7 @@ from typing import Any
 from bascule.contracts.accumulators import Accumulator
 from bascule.contracts.narrow import SAMPLED, World
 from bascule.contracts.parts import LABEL, measure_of
+from bascule.contracts.scanning import LARGE
 
 MANY_ROWS = 1_000_000  # below, an exact quantile costs less than its state
 WINDOW = 5_000
@@ -36,6 +37,14 @@ class Quantile:
     rows: Accumulator
     needs: tuple[Accumulator, ...] = ()
 
+    def states(self) -> tuple[str, ...]:
+        """The pivots, of the table, and how many rows take part. What else parts keep is known with the pivots."""
+        return self._enclosing, measure_of(*self.rows.columns)
+
+    @property
+    def _enclosing(self) -> str:
+        return measure_of("pivots", self.value, self.present, repr(self.at))
+
     def text(self, relation: str) -> str:
         """The query over all rows."""
         answer = f"CAST(quantile_cont(v, {self.at!r}) AS DOUBLE)"
@@ -48,7 +57,7 @@ class Quantile:
         if rows < MANY_ROWS:
             found: float | None = world.one(self.text(world.relation))
             return found
-        place = (world.parts.scope, measure_of("pivots", self.value, self.present, repr(self.at)))
+        place = (world.parts.scope, self._enclosing)
         pivots = world.memory.load([place[0]], [place[1]]).get(place)
         told = self._between(world, rows, pivots) if pivots else None
         if told is None:
@@ -100,7 +109,7 @@ class Quantile:
 
     def _windows(self, world: World, ids: Sequence[str], pivots: Sequence[float]) -> Mapping[str, list[Any]]:
         if len(ids) < 2:
-            return {part: self._window(world, world.parts.relation([part]), pivots) for part in ids}
+            return {p: self._window(world, world.parts.relation([p]), pivots, world.parts.rows([p])) for p in ids}
         relation, labels = world.parts.labelled(ids)
         low, high = map(_double, pivots)
         # All that lie below are one group.
@@ -116,8 +125,15 @@ class Quantile:
                 window[2].append(number)
         return found
 
-    def _window(self, world: World, relation: str, pivots: Sequence[float]) -> list[Any]:
+    def _window(self, world: World, relation: str, pivots: Sequence[float], rows: int | None = None) -> list[Any]:
         low, high = map(_double, pivots)
+        if rows is not None and rows <= LARGE:  # to list the values costs less than to group them
+            listed = f"count_if(v < {low}), list(v) FILTER (WHERE v >= {low})"
+            below, values = world.connection.execute(
+                f"SELECT {listed} FROM ({self._values(relation)}) AS q WHERE v <= {high}"
+            ).fetchall()[0]
+            counts = Counter(values or ())
+            return [int(below), list(counts), list(counts.values())]
         under = f"CASE WHEN v >= {low} THEN v END"
         query = f"SELECT {under}, count(*) FROM ({self._values(relation)}) AS q WHERE v <= {high} GROUP BY 1"
         found = dict(world.connection.execute(query).fetchall())

@@ -125,7 +125,7 @@ class _Run:
         at: int,
         existing: str | None,
         parts: Parts,
-        memory: Memory,
+        memory: Noting,
         past: Mapping[str, Sequence[float]],
         functions: Functions | None,
     ) -> None:
@@ -145,7 +145,23 @@ class _Run:
     def _scan(self) -> Scan:
         stable = [a for item in self.plan.measured if item.stable for a in item.scanned]
         fleeting = [a for item in self.plan.measured if not item.stable for a in item.scanned]
-        return Scan(self.connection, self.parts, self.memory, [ROWS, *stable], fleeting)
+        ranges = [(self._ends(item), item.value) for item in self.plan.measured if item.stable]
+        beside = [(ends, value) for ends, value in ranges if ends is not None and value is not None]
+        asked = {measure_of(*item.columns) for item in (ROWS, *stable, *(ends for ends, _ in beside))}
+        asked |= {state for item in self.plan.measured if item.narrow is not None for state in item.narrow.states()}
+        if self.parts.ids:
+            self.memory.ask([*self.parts.ids, self.parts.scope], asked)
+        return Scan(self.connection, self.parts, self.memory, [ROWS, *stable], fleeting, beside)
+
+    def _ends(self, item: Measured) -> Accumulator | None:
+        """Between which ends the failing values of a range lie; None for other rules and where it may not be shown."""
+        rule = item.check.rule
+        if not isinstance(rule, checks.Between) or rule.column in self.contract.masked:
+            return None
+        column = f"t.{quoted(rule.column)}"
+        if family_of(self.plan.types[rule.column]) in ("integer", "number"):
+            return accumulators.extremes(f"CAST({column} AS DOUBLE)", item.bad)
+        return _as_texts(accumulators.extremes(column, item.bad))
 
     def _counted(self) -> int:
         try:
@@ -264,12 +280,13 @@ class _Run:
     def _failing(self, item: Measured, columns: list[str]) -> list[dict[str, Any]]:
         """Some failing rows: of what was read now, when those are enough, else of all."""
         read = self.scan.read
+        types = self.plan.types if item.failing_in is not None else None  # it selects whole rows
         if item.failing_in is not None and read and len(read) < len(self.parts.ids):
             query = item.failing_in(self.parts.relation(sorted(read)))
-            rows = rows_of(self.connection, query, columns, self.contract.masked, self.sample)
+            rows = rows_of(self.connection, query, columns, self.contract.masked, self.sample, types)
             if len(rows) == self.sample:
                 return rows
-        return rows_of(self.connection, str(item.failing), columns, self.contract.masked, self.sample)
+        return rows_of(self.connection, str(item.failing), columns, self.contract.masked, self.sample, types)
 
     def _detail(self, item: Measured) -> str:
         """What the failing values are, when they may be shown: the commonest ones, or their extremes."""
@@ -279,14 +296,12 @@ class _Run:
             or rule.column in self.contract.masked
         ):
             return ""
-        column = quoted(rule.column)
-        if isinstance(rule, checks.Between):
-            numeric = family_of(self.plan.types[rule.column]) in ("integer", "number")
-            value = f"t.{column}" if not numeric else f"CAST(t.{column} AS DOUBLE)"
-            ends = accumulators.extremes(value, item.bad)
-            found = self.scan.later(ends if numeric else _as_texts(ends), stable=item.stable)
-            low, high = (shown_number(value) if numeric else value for value in found)
+        ends = self._ends(item)
+        if ends is not None:
+            found = self.scan.later(ends, stable=item.stable)
+            low, high = (shown_number(value) if isinstance(value, float) else value for value in found)
             return f": {low}" if low == high else f": {low} to {high}"
+        column = quoted(rule.column)
         query = f"SELECT left(CAST({column} AS VARCHAR), 40), count(*) AS n FROM ({item.failing}) AS t "
         commonest = self.connection.execute(query + "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 4").fetchall()
         listed = ", ".join(f"{value!r} × {shown_number(count)}" for value, count in commonest[:3])

@@ -34,22 +34,32 @@ class Scan:
         memory: Memory,
         stable: Collection[Accumulator],
         fleeting: Collection[Accumulator],
+        beside: Sequence[tuple[Accumulator, Accumulator]] = (),
     ) -> None:
         """Measure.
 
         Args:
             stable: what says the same of a part whenever it is asked; only that is kept.
             fleeting: what may say something else tomorrow, as an age does.
+            beside: what may be asked for later by `later`, each with one of the stable ones: where it was measured of
+                other parts before, it is measured at once of the parts that are read for that one anyway.
         """
         self.connection, self.parts, self.memory = connection, parts, memory
         self._states: dict[tuple[str, str], State] = {}
         self._measures = {item.columns: measure_of(*item.columns) for item in (*stable, *fleeting)}
         self._stable = {self._measures[item.columns] for item in stable}
         self.read: set[str] = set()
-        known = memory.load(parts.ids, self._stable) if parts.ids else {}
+        perhaps = {measure_of(*item.columns): (item, other) for item, other in beside} if parts.ids else {}
+        known = memory.load(parts.ids, self._stable | set(perhaps)) if parts.ids else {}
         self._states |= {place: tuple(state) for place, state in known.items()}
         items = list({item.columns: item for item in (*stable, *fleeting)}.values())
         self._states |= told(parts, items, self._states)
+        for measure, (item, other) in perhaps.items():
+            lacking = self._lacking(measure)
+            if len(lacking) < len(parts.ids) and lacking <= self._lacking(self._measures[other.columns]):
+                self._measures[item.columns] = measure
+                self._stable.add(measure)
+                items.append(item)
         self._files = self._footers(items)
         self._gather(items)
 
@@ -82,6 +92,9 @@ class Scan:
         return item.total([self._states[place, self._measures[item.columns]] for place in places])
 
     # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _lacking(self, measure: str) -> set[str]:
+        return {part for part in self.parts.ids if (part, measure) not in self._states}
 
     def _places(self) -> list[str]:
         return [*self.parts.ids, *([REST] if self.parts.rest is not None else [])]

@@ -204,14 +204,22 @@ def error_text(error: Exception) -> str:
 
 
 def rows_of(
-    connection: duckdb.DuckDBPyConnection, query: str, columns: Sequence[str], masked: frozenset[str], limit: int
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    columns: Sequence[str],
+    masked: frozenset[str],
+    limit: int,
+    types: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """At most `limit` rows of a query as plain JSON-able values, in the given order of columns.
 
     Numbers, booleans and NULL stay what they are; everything else is text of at most 200 characters. A masked column
     shows only whether it holds a value, because failing rows travel into reports, logs and chats.
+
+    Args:
+        types: the columns of the query and their SQL types, when they are known.
     """
-    types = columns_of(connection, f"({query})")
+    types = types or columns_of(connection, f"({query})")
     shown = [name for name in columns if name in types] + [name for name in types if name not in columns]
     items = ", ".join(f"{_plain(name, types[name], name in masked)} AS {quoted(name)}" for name in shown)
     rows = connection.execute(f"SELECT {items} FROM ({query}) AS t LIMIT {limit}").fetchall()

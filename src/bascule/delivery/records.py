@@ -15,6 +15,7 @@ from bascule.delivery.strategies import words
 from bascule.delivery.traffic import Deployment
 from bascule.errors import BasculeError, Conflict
 from bascule.history import Commit, Workspace
+from bascule.registry.withdrawals import blobs_of_version, gone, withdrawn
 
 # A registration or a move of another deployment of the model may come between; each try sees it.
 TRIES = 20
@@ -41,6 +42,21 @@ def changed_times(ws: Workspace, branch: str, name: str) -> int:
         return int(conn.execute(select(func.count()).select_from(rollouts).where(_of(branch, name))).scalar() or 0)
 
 
+def refuse_withdrawn(ws: Workspace, branch: str, before: Deployment | None, after: Deployment) -> None:
+    """Refuse to bring a version into service whose bundle is gone, as a forgotten subject stood in it.
+
+    Raises:
+        Expired: saying when it went.
+    """
+    fresh = traffic.needed(after) - (traffic.needed(before) if before else set())
+    lost = withdrawn(ws) if fresh else {}
+    model = (ws.history.read(branch, f"models/{after['model']}") or {}) if lost else {}
+    for number in sorted(fresh) if model else ():
+        version, runtime = model["versions"].get(str(number)), model.get("runtimes", {}).get(str(number))
+        for digest in sorted(blobs_of_version(version, runtime) & lost.keys()) if version else ():
+            raise gone(lost[digest])
+
+
 def write(
     ws: Workspace,
     branch: str,
@@ -59,7 +75,9 @@ def write(
 
     Raises:
         Conflict: the deployment is not in that state any more. Nothing was changed.
+        Expired: it is to serve a version whose bundle was withdrawn.
     """
+    refuse_withdrawn(ws, branch, before, after)
     path = f"deployments/{after['name']}"
     after = traffic.without_needless_wait(after)
     shares = traffic.shown(after["traffic"])

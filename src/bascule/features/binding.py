@@ -12,7 +12,17 @@ import msgspec
 
 from bascule.errors import InputError, suggestion
 from bascule.features.aggregates import OF_ANYTHING, result_type, value_columns
-from bascule.features.columns import FLOATS, INTEGERS, describe, family, feature_type, quoted
+from bascule.features.columns import (
+    FLOATS,
+    INTEGERS,
+    body,
+    cast,
+    describe,
+    family,
+    feature_type,
+    is_wide,
+    quoted,
+)
 from bascule.features.definitions import (
     SEPARATOR,
     Entity,
@@ -96,7 +106,16 @@ def bind_view(connection: duckdb.DuckDBPyConnection, view: FeatureView, entity: 
                 f"{where} sql: there is no column beside keys and times.", hint="Select what is a feature."
             )
     types = {column: _typed(column, columns, where) for column in (*entity.keys, *times, *used)}
-    return msgspec.structs.replace(view, fields=fields, types=types)
+    return msgspec.structs.replace(view, fields=fields, types=types, sql=_exact(view.sql, columns, types, where))
+
+
+def _exact(sql: str, columns: Mapping[str, str], types: Mapping[str, str], where: str) -> str:
+    """The query, with columns of more digits than a feature has looked at value by value."""
+    wide = [column for column in types if is_wide(columns[column])]
+    if not wide:
+        return sql
+    replaced = ", ".join(f"{cast(name, columns[name], types[name], where)} AS {quoted(name)}" for name in wide)
+    return f"SELECT * REPLACE ({replaced}) FROM (\n{body(sql)}\n)"
 
 
 def expression_inputs(columns: Mapping[str, str], views: Sequence[FeatureView]) -> dict[str, Input]:
@@ -108,8 +127,7 @@ def expression_inputs(columns: Mapping[str, str], views: Sequence[FeatureView]) 
     for column, column_type in columns.items():
         known = feature_type(column_type)
         if known is not None:
-            sql = quoted(column) if known == column_type else f"CAST({quoted(column)} AS {known})"
-            inputs[column] = Input(known, len(inputs), sql)
+            inputs[column] = Input(known, len(inputs), cast(column, column_type, known, "The examples"))
     for view in views:
         for field, field_type in output_types(view).items():
             inputs[f"{view.name}.{field}"] = Input(field_type, len(inputs), quoted(f"{view.name}{SEPARATOR}{field}"))

@@ -1,7 +1,8 @@
 """The types of columns, as features see them.
 
 A feature has one of a few DuckDB types, the same offline and online. Wider ones are cast once, in both: DECIMAL and
-128-bit integers to DOUBLE, ENUM and UUID to VARCHAR, all timestamps to microseconds.
+128-bit integers to DOUBLE, ENUM and UUID to VARCHAR, all timestamps to microseconds. A DECIMAL or 128-bit integer that
+is not exactly the DOUBLE's (15 digits always are) is refused where it is met, by its column: see `cast`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bascule.errors import InputError
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FLOATS = ("FLOAT", "DOUBLE")
+EXACT_DIGITS = 15  # of a decimal that a DOUBLE gives back as it was
 TIMES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE")
 KEPT = (*INTEGERS, *FLOATS, *TIMES, "BOOLEAN", "VARCHAR")
 _CAST = {
@@ -36,6 +38,30 @@ def feature_type(column_type: str) -> str | None:
     if column_type in KEPT:
         return column_type
     return _CAST.get(column_type.split("(")[0].strip())
+
+
+def is_wide(column_type: str) -> bool:
+    """Tell whether a DOUBLE cannot hold every value of a type that becomes one."""
+    if column_type.startswith("DECIMAL("):
+        return int(column_type[len("DECIMAL(") :].partition(",")[0]) > EXACT_DIGITS
+    return column_type in ("DECIMAL", "HUGEINT", "UHUGEINT")
+
+
+def cast(column: str, column_type: str, wanted: str, where: str) -> str:
+    """SQL for a column in a feature type. A number that would become another one ends the query, with its column.
+
+    Args:
+        where: whose column it is, for the message.
+    """
+    name = quoted(column)
+    if wanted == column_type:
+        return name
+    if wanted != "DOUBLE" or not is_wide(column_type):
+        return f"CAST({name} AS {wanted})"
+    told = f"{where}: column '{column}' has a value of more digits than a DOUBLE holds: ".replace("'", "''")
+    hint = " (CAST it in the SQL to DOUBLE or VARCHAR)"
+    same = f"TRY_CAST(CAST({name} AS DOUBLE) AS {column_type}) IS NOT DISTINCT FROM {name}"
+    return f"CASE WHEN {same} THEN CAST({name} AS DOUBLE) ELSE error('{told}' || {name} || '{hint}') END"
 
 
 def family(type_name: str) -> str:

@@ -12,7 +12,7 @@ import duckdb
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
-from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
+from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
@@ -114,7 +114,9 @@ def _outputs(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
     for column, column_type in columns.items():
         wanted = feature_set.types.get(column, column_type)
         outputs.append(
-            quoted(column) if wanted == column_type else f"CAST({quoted(column)} AS {wanted}) AS {quoted(column)}"
+            quoted(column)
+            if wanted == column_type
+            else f"{cast(column, column_type, wanted, 'The examples')} AS {quoted(column)}"
         )
     for feature in feature_set.features:
         if feature in compiled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,7 +13,7 @@ PIECES = 8
 WAIT_SECONDS = 0.05
 
 
-def ahead(pieces: Iterable[T], most: int = PIECES) -> Iterator[T]:
+def ahead(pieces: Iterable[T], most: int = PIECES) -> Generator[T]:
     """Iterate over pieces that a thread takes from their iterator; what that raises is raised here.
 
     When the reader stops early, the thread ends with the piece that it is at, before this returns.

@@ -6,12 +6,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from bascule.lake import spans
+
 # As DuckDB keeps them: of times with 64 bits, of days with 32.
 _INFINITE = {2**63 - 1: "infinity", 1 - 2**63: "-infinity", 2**31 - 1: "infinity", 1 - 2**31: "-infinity"}
 
 
 def values(column: pa.ChunkedArray) -> list[Any]:
-    """Return a column's values; a day or time outside of Python's years 1 to 9999 is a text, such as `12000-01-01`."""
+    """Return a column's values; those that Python has none for are texts.
+
+    These are days and times outside of its years 1 to 9999, such as `12000-01-01`, and spans of time with months.
+    """
+    if pa.types.is_interval(column.type):
+        return [value(one) for one in column]
     try:
         found: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):
@@ -27,6 +34,8 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def value(one: pa.Scalar) -> Any:
     """Return one value, with parts that Python has no value for as texts."""
+    if pa.types.is_interval(one.type):
+        return spans.texts(pa.array([one], one.type))[0].as_py()
     try:
         return one.as_py()
     except (OverflowError, ValueError):

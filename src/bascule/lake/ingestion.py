@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from blake3 import blake3
 
 from bascule.errors import InputError
@@ -28,6 +29,7 @@ from bascule.lake.sources import Quarantine, Rejected, SourceScan, discovery, re
 from bascule.lake.sources.meter import Meter
 from bascule.lake.sources.moments import Dates
 from bascule.lake.sources.scan import NULL_VALUES
+from bascule.lake.sources.sifting import Sift
 from bascule.lake.tables import Lake
 
 Mode = Literal["append", "replace"]
@@ -367,14 +369,22 @@ class _Ingest:
         try:
             with scan.told(connection):
                 rows = Rows(scan.rows_of(connection, part.path), read_ahead=True)
-                written = staging.write_rows(table, meter.counted(rows, part.path), evolve=self.evolves)
+                counted, sift = meter.counted(rows, part.path), self._sift(part, scan)
+                written = staging.write_rows(table, counted, evolve=self.evolves, sift=sift.sifted if sift else None)
                 rejected = [*part.rejected, *(scan.aside(part.path) if scan.aside else ())]
+                rejected += sift.rejected if sift else []
         except BaseException:
             # Lines that cannot be read show only when all are read.
             datafiles.remove(written.records if written else ())
             raise
         columns = [column.name for column in scan.columns]
         return _Taken(written, scan.dates, rejected, columns, (*part.assumed, *scan.dates.assumed))
+
+    def _sift(self, part: Part, scan: SourceScan) -> Sift | None:
+        """Return what takes out rows that do not fit; texts are held to types as they are read."""
+        if scan.format != "parquet":
+            return None
+        return Sift(part.name, pq.read_metadata(part.path).num_rows, self.aside.share)
 
     def _stage_new(self, source: Given) -> IngestReport:
         fresh = parts_of(source)

@@ -55,6 +55,15 @@ class Mask(NamedTuple):
     roles: frozenset[str]
 
 
+class Veil(NamedTuple):
+    """A view with masks on: of which table, its masked columns, and the queries without and with the masks."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: str
+    shown: str
+
+
 @dataclass(slots=True)
 class Masks:
     """The masks that one role has at one state of a workspace."""
@@ -91,25 +100,26 @@ class Masks:
         items = [f"{self._expression(connection, c, kinds[c], mask)} AS {quoted(c)}" for c, mask in found.items()]
         return f"SELECT * REPLACE ({', '.join(items)}) FROM ({query})"
 
-    def over_record(self, connection: duckdb.DuckDBPyConnection, name: str, query: str) -> str:
-        """Return the query of a record table, in which what repeats masked columns is hidden."""
+    def over_record(self, connection: duckdb.DuckDBPyConnection, name: str, query: str) -> tuple[str, tuple[str, ...]]:
+        """Return the query of a record table in which what repeats masked columns is hidden, and the columns hidden."""
         if not self.by_name:
-            return query
+            return query, ()
         there = dict(_columns(connection, query))
         items = [f"CASE WHEN false THEN {quoted(c)} END AS {quoted(c)}" for c in AS_TEXT.get(name, ()) if c in there]
         for column in IN_JSON.get(name, ()):
             if column in there:
                 self._know(connection)
                 items.append(f"{self.function}_json({quoted(column)}::VARCHAR) AS {quoted(column)}")
-        return f"SELECT * REPLACE ({', '.join(items)}) FROM ({query})" if items else query
+        hidden = tuple(c for c in (*AS_TEXT.get(name, ()), *IN_JSON.get(name, ())) if c in there)
+        return (f"SELECT * REPLACE ({', '.join(items)}) FROM ({query})" if items else query), hidden
 
     def _expression(self, connection: duckdb.DuckDBPyConnection, column: str, kind: str, mask: Mask) -> str:
         cell, nothing = quoted(column), f"CASE WHEN false THEN {quoted(column)} END"
         if mask.kind == "hash":
             self._know(connection)
             return f"{self.function}({cell}::VARCHAR)"
-        if mask.kind == "partial":
-            return _partial(cell, int(mask.amount))
+        if mask.kind in ("partial", "prefix"):
+            return masked_text(column, mask)
         if mask.kind == "bins" and _is_number(kind):
             return f"CAST(floor({cell} / {mask.amount!r}) * {mask.amount!r} AS DOUBLE)"
         if mask.kind in ("year", "month", "day"):
@@ -117,8 +127,6 @@ class Masks:
                 return f"CAST(date_trunc('{mask.kind}', {cell}) AS {kind})"
             if kind == "VARCHAR":  # 1984-05-17: as far as the unit goes
                 return f"left({cell}, {LENGTHS[mask.kind]})"
-        if mask.kind == "prefix":
-            return f"left({cell}::VARCHAR, {int(mask.amount)}) || '*'"
         return nothing  # also a kind that does not fit the column: rather nothing than the value
 
     def _know(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -187,6 +195,35 @@ def refuse_raw(workspace: Workspace, commit: Commit, name: str, *values: Object 
         )
 
 
+def refuse_written(
+    veils: Mapping[Any, Veil],
+    into: str,
+    columns_without: Callable[[Mapping[Any, Veil]], list[str] | None],
+    columns: list[str],
+) -> None:
+    """Refuse to write what a query yields when it reads masked columns: masks would take the place of the values.
+
+    Args:
+        veils: the views with masks on that it may read.
+        columns_without: gives the query's columns as if those tables had no masked ones, None when it fails so.
+        columns: those that it has.
+
+    Raises:
+        Masked: naming the columns and the ways out.
+    """
+    if columns_without(veils) == columns:
+        return
+    for name, veil in veils.items():
+        if columns_without({name: veil}) != columns:
+            hidden = sorted(veil.columns)
+            raise Masked(
+                f"This query reads {veil.table}, of which the role {current_role()} sees {', '.join(hidden)} masked: "
+                f"the masks would be written into {into} for the values.",
+                hint=f"Leave {'it' if len(hidden) == 1 else 'them'} out of the query (also out of *), or write as a "
+                "role that may see them.",
+            )
+
+
 def key_of(workspace: Workspace) -> bytes:
     """Return the key of the hashes: `BASCULE_MASK_KEY`, else the workspace's own, which only its owner may read.
 
@@ -240,8 +277,11 @@ def _hidden(text: str, names: frozenset[str]) -> str:
         return HIDDEN
 
 
-def _partial(cell: str, shown: int) -> str:
-    text = f"{cell}::VARCHAR"
+def masked_text(column: str, mask: Mask) -> str:
+    """Return the SQL of a column's cells under the masks `partial` and `prefix`."""
+    shown, text = int(mask.amount), f"{quoted(column)}::VARCHAR"
+    if mask.kind == "prefix":
+        return f"left({text}, {shown}) || '*'"
     last = f"least({shown}, length({text}) // 3)"
     return (
         f"CASE WHEN contains({text}, '@') THEN left({text}, 1) || '***@' || split_part({text}, '@', -1) "

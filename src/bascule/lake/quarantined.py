@@ -40,6 +40,7 @@ def keep(workspace: Workspace, table: str, branch: str, commit: str, report: Ing
         commit: the one that wrote the batch.
     """
     origins = {file.name: file.origin for file in report.files}
+    address = next((file.origin for file in report.files), "")  # of messages, which have names of their own
     taken = [file.digest for file in report.files if file.rejected]
     segment = named(table, branch, *taken, *(str(one) for one in report.rejected[:1000]), str(len(report.rejected)))
     at = now()
@@ -50,7 +51,7 @@ def keep(workspace: Workspace, table: str, branch: str, commit: str, report: Ing
             yield pa.RecordBatch.from_pylist([row(one) for one in some], schema=SCHEMA)
 
     def row(one: Rejected) -> dict[str, object]:
-        where = {"table": table, "branch": branch, "commit": commit, "source": origins.get(one.file, "")}
+        where = {"table": table, "branch": branch, "commit": commit, "source": origins.get(one.file, address)}
         what = {"file": one.file, "line": one.line, "column": one.column, "reason": one.reason, "raw": one.raw}
         return {**where, **what, "at": at}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -34,10 +34,10 @@ class Rows:
         self.read_ahead = read_ahead
         self.count: Callable[[int], None] = lambda rows: None
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
+    def __iter__(self) -> Generator[pa.RecordBatch]:
         return ahead(self._batches()) if self.read_ahead else self._batches()
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self) -> Generator[pa.RecordBatch]:
         while True:
             # The disk that rows come from is not the disk they go to: neither's failure may be told as the other's.
             with engine.told("The rows cannot be read"):

@@ -11,14 +11,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from bascule.errors import NotFound
+from bascule.errors import BasculeError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake import engine, filesets, objects, records, views
 from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import literal, quoted
-from bascule.lake.masking import masks_for
+from bascule.lake.masking import Veil, masks_for, refuse_written
 from bascule.lake.narrowing import Condition, limits
 from bascule.lake.sqltext import Statement, TableName, parse
 from bascule.lake.tables import Lake
@@ -71,6 +71,7 @@ class Session:
         self._masks = masks_for(workspace, self.commit)
         self._read: dict[tuple[str, str], tuple[Any, Table, list[DataFile]]] = {}
         self._viewed: dict[tuple[str, str], tuple[Any, list[Place]]] = {}
+        self._veils: dict[TableName, Veil] = {}
         engine.confine(self.connection, [workspace.lake_folder, workspace.storage / "blobs"])
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
@@ -93,6 +94,18 @@ class Session:
             if rows is not None:
                 return self.connection.sql(f"SELECT {rows}::BIGINT AS {quoted(statement.count)}")
             return self.connection.sql(statement.text, params=params)
+
+    def written(self, query: str, into: str) -> duckdb.DuckDBPyRelation:
+        """Return what a query yields, to be written into a table; otherwise as `sql`.
+
+        Raises:
+            Masked: it reads columns that the current role sees masked: the masks would be written for the values.
+        """
+        relation = self.sql(query)
+        if self._veils:
+            refuse_written(self._veils, into, lambda hidden: self._columns_without(query, hidden), relation.columns)
+            relation = self.sql(query)
+        return relation
 
     def arrow(self, query: str, params: Any = None) -> pa.Table:
         """Run a query and return all its rows. Errors while it runs are told as those of `sql` are."""
@@ -150,7 +163,10 @@ class Session:
         paths = [file.path for file in only]
         if state is None or self._viewed.get(key) != (state, paths):
             rows = f"SELECT * FROM {scans.scan(table, only=only)}"
-            self._view(name, self._masks.over(self.connection, plain, value, rows) if self._masks else rows)
+            shown = self._masks.over(self.connection, plain, value, rows) if self._masks else rows
+            self._view(name, shown)
+            if self._masks is not None and masked:
+                self._veils[name] = Veil(plain, tuple(self._masks.of(plain, value)), rows, shown)
             self._viewed[key] = state, paths
         return True
 
@@ -226,7 +242,13 @@ class Session:
 
     def _view_record(self, name: TableName, query: str) -> None:
         masks = self._masks
-        self._view(name, masks.over_record(self.connection, name.name.casefold(), query) if masks else query)
+        if masks is None:
+            self._view(name, query)
+            return
+        shown, hidden = masks.over_record(self.connection, name.name.casefold(), query)
+        self._view(name, shown)
+        if hidden:
+            self._veils[name] = Veil(name.text, hidden, query, shown)
 
     def _view(self, name: TableName, query: str) -> None:
         place = quoted(name.name)
@@ -235,6 +257,19 @@ class Session:
             place = f"{quoted(name.schema)}.{place}"
         with engine.told(f"Table {name.text!r} cannot be read"):
             self.connection.execute(f"CREATE OR REPLACE VIEW {place} AS {query}")
+
+    def _columns_without(self, query: str, hidden: Mapping[TableName, Veil]) -> list[str] | None:
+        """Return the columns of a query as if tables had no masked ones; None when it cannot be asked then."""
+        try:
+            for name, veil in hidden.items():
+                gone = ", ".join(quoted(column) for column in veil.columns)
+                self._view(name, f"SELECT * EXCLUDE ({gone}) FROM ({veil.rows})")
+            return list(self.connection.sql(parse(self.connection, query).text).columns)
+        except (duckdb.Error, BasculeError):
+            return None
+        finally:
+            for name, veil in hidden.items():
+                self._view(name, veil.shown)
 
     def _listing(self) -> str:
         rows = [(name, "table") for name in self.tables()] + [(name, "record") for name in self.records()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from bascule.store.places import place_named
 
 # Changes a schema: takes it and the greatest field id so far, gives the new ones.
 Change = Callable[[schemas.Schema, int], tuple[schemas.Schema, int]]
+# Takes batches and the columns that they are for, gives those that fit.
+Sifting = Callable[[Iterator[pa.RecordBatch], pa.Schema], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,24 @@ def created(
         raise
 
 
-def write_rows(table: Table, rows: Rows, *, evolve: bool) -> Written:
-    """Write rows as data files of a table. With `evolve`, new columns are added and missing ones are null."""
+def write_rows(table: Table, rows: Rows, *, evolve: bool, sift: Sifting | None = None) -> Written:
+    """Write rows as data files of a table. With `evolve`, new columns are added and missing ones are null.
+
+    Args:
+        sift: takes out rows that do not fit the columns' types; without it, one of them is an error.
+    """
     table = table.for_writing()
     schema, last = table.schema, table.metadata[metadata.LAST_COLUMN]
     new = compared(rows.schema, schema, table.name, evolve=evolve)
     if new:
         schema, last = schemas.add_columns(schema, new, last)
     arrow = schemas.to_arrow(schema)
-    batches = datafiles.aligned(renamed(iter(rows), arrow), arrow, table.name)
     now = _with(table, metadata.with_schema(table.metadata, schema, last))
-    return Written(table, schema, last, arranging.write(now, batches))
+    # Closed at once when a row does not fit: whoever reads ahead must have ended before its connection is closed.
+    with closing(iter(rows)) as coming:
+        named = renamed(coming, arrow)
+        batches = datafiles.aligned(sift(named, arrow) if sift else named, arrow, table.name)
+        return Written(table, schema, last, arranging.write(now, batches))
 
 
 @contextmanager

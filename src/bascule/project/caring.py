@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,8 @@ from bascule.project.linking import Broken, broken_references, is_elsewhere
 from bascule.project.place import MAIN
 from bascule.project.reproducing.leavings import clear_away
 from bascule.project.tandem import Settled, pending, settle
+from bascule.project.withdrawing import settle as settle_bundles
+from bascule.registry.withdrawals import withdrawn
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -42,7 +45,7 @@ class Finding:
 
 
 def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None = None) -> list[Finding]:
-    """Look at the audit chain, the history and its references, tables, file sets, blobs, logs and runs.
+    """Look at the audit chain, the history and its references, tables, file sets, blobs, models, logs, runs.
 
     Four things are changed: runs whose process is gone are closed as failed, what killed reproductions left is removed,
     a forgetting that was killed while it put
@@ -59,6 +62,7 @@ def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None
         ("tables", lambda: _tables(workspace, deep)),
         ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
+        ("models", lambda: _withdrawals(workspace)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
         ("reproductions", lambda: _reproductions(workspace)),
@@ -159,8 +163,8 @@ def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
-    needed = _needed_blobs(workspace)
-    missing = sorted(name for name in needed if not workspace.store.has(name))
+    needed, gone = _needed_blobs(workspace), withdrawn(workspace)
+    missing = sorted(name for name in needed if name not in gone and not workspace.store.has(name))
     for name in missing:
         yield Finding("blobs", "damage", f"{name[:16]} is missing: {needed[name]} needs it")
     checked = 0
@@ -170,6 +174,19 @@ def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
     if not missing:
         told = f"{counted(len(needed), 'blob')} needed and there"
         yield Finding("blobs", "ok", f"{told}, {checked} read" if deep else told)
+
+
+def _withdrawals(workspace: Workspace) -> Iterator[Finding]:
+    """Tell of bundles that hold a forgotten subject: damage when they should be gone."""
+    settled = settle_bundles(workspace, dry_run=True)
+    for one in settled.waiting:
+        told = f"the bundle of {one.note.names} holds a subject that was forgotten: {one.why}"
+        day = f"{datetime.fromtimestamp(one.note.due / 1e6, UTC):%Y-%m-%d}" if one.note.due else ""
+        late = f"; it was to be gone by {day}" if one.overdue else ""
+        yield Finding("models", "damage" if one.overdue else "note", f"{told}{late}")
+    for note, _ in settled.gone:
+        told = f"the bundle of {note.names} holds a subject that was forgotten, and nothing needs it"
+        yield Finding("models", "note", f"{told}; `bascule gc` deletes it")
 
 
 def _needed_blobs(workspace: Workspace) -> dict[str, str]:

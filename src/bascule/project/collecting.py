@@ -12,6 +12,7 @@ from bascule.lake.maintenance.collection import GRACE
 from bascule.lake.maintenance.telling import Tell
 from bascule.project.remembering import let_go_unused
 from bascule.project.reproducing.leavings import clear_away
+from bascule.project.withdrawing import settle
 from bascule.tracking.purging import purge
 
 
@@ -19,6 +20,8 @@ def collect(
     workspace: Workspace, *, dry_run: bool = False, grace: int | None = None, tell: Tell | None = None
 ) -> Collection:
     """Let go of runs, experiments and logged models that were deleted before the time of retention, then of the rest.
+
+    Bundles of models that have to go, as a forgotten subject stands in them, go as soon as nothing needs them.
 
     They are kept as long as the states of a deleted branch (`bascule retention unnamed`), and at least the grace time.
     On a full disk the workspace's reserve is used. Arguments and errors as `lake.maintenance.collect`.
@@ -31,7 +34,9 @@ def collect(
             clear_away(workspace)
             with workspace.catalog.write() as conn:
                 let_go_unused(conn)
+        settled = settle(workspace, dry_run=dry_run)
         done = collect_rest(workspace, dry_run=dry_run, grace=grace, tell=tell)
     counts = {"runs": gone.runs, "models": gone.models, "experiments": gone.experiments, "points": gone.points}
     rows = (Collected("artifacts", "", gone.files, gone.bytes),) if gone.files else ()
-    return replace(done, collected=(*done.collected, *rows), tracking={**counts, "kept": gone.kept})
+    bundles = (Collected("withdrawn", one.names, 1, size) for one, size in settled.gone)
+    return replace(done, collected=(*done.collected, *rows, *bundles), tracking={**counts, "kept": gone.kept})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -21,26 +22,29 @@ from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
-from bascule.lake.forgetting.looking import rows_of
+from bascule.lake.forgetting.looking import rows_of, shared_values
 from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.erasing.artifacts import from_artifacts
-from bascule.project.erasing.blobs import from_blobs, in_history
+from bascule.project.erasing.blobs import from_blobs, in_file_sets
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
 from bascule.project.erasing.contents import Sought
+from bascule.project.erasing.copies import LEAVE, VALUES, from_copies
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
 from bascule.project.erasing.journals import not_brought_in
 from bascule.project.erasing.leftovers import from_leftovers
 from bascule.project.erasing.links import Subject, followed
-from bascule.project.erasing.policy import carried_out, refuse_unjustified
+from bascule.project.erasing.policy import SCHEDULE, carried_out, due_at, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
 from bascule.project.erasing.streams import from_streams
 from bascule.project.erasing.unlinked import unlinked
+from bascule.project.erasing.values import Shared, distinctive, needles
 from bascule.project.erasing.values import holds as holds_bytes
-from bascule.project.erasing.values import needles
 from bascule.project.querying import query
 from bascule.project.remembering import let_go
 from bascule.project.sections import Forget
+from bascule.project.withdrawing import AT_ONCE, bundles_with, put_down, settle, told
+from bascule.registry.withdrawals import JUSTIFY
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
 from bascule.serving.log.vectors import SERVED_FEATURES
 from bascule.store import digest_of
@@ -57,8 +61,9 @@ class Forgetting:
         models: versions that learned from the subject's rows, as `delays@3`; they are named, not removed.
         training_sets: the sets that held rows of it.
         action: what the policy made of the models: its name, and the jobs, the due time or the reason.
-        kept: what names the subject and stays: what proves something (the audit log, commits, versions of models),
-            journals of scripts that run on, and rows of tables to which no link leads.
+        withdrawn: versions whose bundle held the subject's values and is gone.
+        waiting: bundles that hold them and stay for now, each with its versions, its policy and why.
+        kept: what else names the subject and stays: journals of scripts that run on, and rows that are to be left.
     """
 
     report: ForgetReport
@@ -66,6 +71,8 @@ class Forgetting:
     training_sets: tuple[str, ...] = ()
     action: dict[str, Any] = field(default_factory=dict)
     kept: tuple[Forgotten, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    waiting: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The forgetting as one JSON object."""
@@ -74,6 +81,8 @@ class Forgetting:
             "models": list(self.models),
             "training_sets": list(self.training_sets),
             "action": dict(self.action),
+            "withdrawn": list(self.withdrawn),
+            "waiting": [dict(one) for one in self.waiting],
             "kept": [{"place": one.place, "entries": one.rows} for one in self.kept],
         }
 
@@ -87,6 +96,7 @@ def forget_subject(
     reason: str = "",
     despite_hold: str = "",
     policy: Forget | None = None,
+    withdraw: bool = False,
 ) -> Forgetting:
     """Remove every row of a table that belongs to a subject, from every branch, tag and earlier commit.
 
@@ -99,36 +109,55 @@ def forget_subject(
         dry_run: say what would be removed, and change nothing.
         despite_hold: why it is done although a legal hold stands against it.
         policy: the project's `[forget]`: where else subjects are, and what happens to models that learned from them.
+        withdraw: delete the bundles of models that hold the subject's values as soon as no deployment needs them,
+            whatever the policy says.
 
     Raises:
         Held: when rows that are to go are under legal hold, and no reason is given. Nothing was changed.
         NotFound: no state has such a table, or the table never had such a column.
-        InputError: the policy is to justify why models stay, and there is no reason. Nothing was changed.
+        InputError: the policy is to justify why models stay, and there is no reason; the reason names the subject; or a
+            model's bundle holds it, and no policy says what happens to that. Nothing was changed.
     """
     policy = policy or Forget()
+    _refuse_naming(subject, reason, despite_hold)
     asked = Subject(table, {column: str(value) for column, value in subject.items()})
     if not asked.key:
         raise InputError("Whom to forget is not said.", hint="Give COLUMN=VALUE.")
     subjects, patterns = followed(workspace, asked, policy.link)
+    subjects = [_marked(workspace, one) for one in subjects]
     belongs = files_of(workspace, subjects, patterns)
     if not dry_run and not despite_hold.strip():
-        _refuse_held(workspace, subjects, belongs)
+        _refuse_held(workspace, subjects, belongs, policy.copies)
     sets = {name for one in subjects for name, _ in _sets_with(workspace, one.key)}
-    models, cause = _models_from(workspace, sets), ""
+    bundles = bundles_with(workspace, [needle for one in subjects for needle in needles(one.key)])
+    models, cause = tuple(sorted({*_models_from(workspace, sets), *chain(*bundles.values())})), ""
     if not dry_run:
+        _refuse_undecided(bundles, policy, withdraw)
         if models:
             refuse_unjustified(policy, reason)
         models, cause = _noted(workspace, _note_of(table, subject), models)
     elsewhere: Counter[str] = Counter()
-    told = remove_files(workspace, belongs, dry_run=dry_run)
-    elsewhere.update({f"files/{name}": count for name, count in told.files.items()})
+    removed = remove_files(workspace, belongs, _in_contents(workspace, subjects, policy.copies), dry_run=dry_run)
+    elsewhere.update({f"files/{name}": count for name, count in removed.files.items()})
+    elsewhere.update({f"{VALUES}files/{name}": count for name, count in removed.changed.items()})
+    copied = partial(from_copies, workspace, subjects, policy.copies, dry_run=dry_run, despite_hold=despite_hold)
+    for copy in copied():
+        elsewhere.update({place.place: place.rows for place in copy.places()})
     report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
-    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, _stays).items())
-    kept_places += tuple(unlinked(workspace, subjects))
+    for copy in copied(logs=True) if not dry_run else ():  # what no row of them told by its own columns
+        elsewhere.update({place.place: place.rows for place in copy.places()})
+    # What a dry run would clean is there still; of what is left it can tell all the same.
+    stays: tuple[Hook, ...] = (not_brought_in,) if dry_run else (kept, not_brought_in)
+    stays += (_in_file_sets,) if policy.copies == LEAVE or not dry_run else ()
+    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, stays).items())
+    kept_places += tuple(unlinked(workspace, subjects)) if policy.copies == LEAVE else ()
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
     action: dict[str, Any] = {}
+    gone: tuple[str, ...] = ()
+    waiting: list[dict[str, Any]] = [{"models": models, "policy": policy.policy} for models in bundles.values()]
     if not dry_run:
         action = carried_out(workspace, policy, models, cause, reason)
+        gone, waiting = _bundles(workspace, bundles, policy, withdraw, cause, reason, action.get("due"))
         detail = {
             "id": report.id,
             "reason": reason,
@@ -136,13 +165,67 @@ def forget_subject(
             "training_sets": sorted(sets),
             "elsewhere": dict(elsewhere),
             "action": action,
+            "withdrawn": list(gone),
+            "waiting": waiting,
         }
         with workspace.catalog.write() as conn:
             conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
             audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
         for one in subjects:
             sweep_pages(workspace.catalog, one.key)
-    return Forgetting(report, models, tuple(sorted(sets)), action, kept_places)
+    return Forgetting(report, models, tuple(sorted(sets)), action, kept_places, gone, tuple(waiting))
+
+
+def with_policy(said: Forget | None, policy: Literal["retrain", "schedule", "justify"] | None) -> Forget:
+    """Return what a project says of forgetting, with another policy where one is given."""
+    asked = said or Forget()
+    return msgspec.structs.replace(asked, policy=policy) if policy is not None else asked
+
+
+def _refuse_naming(subject: Mapping[str, str], *texts: str) -> None:
+    """Refuse a reason that names the subject: it would stay in the proof."""
+    values = [str(value) for value in subject.values() if distinctive(str(value))]
+    if any(value in text for value in values for text in texts):
+        raise InputError(
+            "The reason names the subject, and it stays in the proof.", hint="Name the request, such as: ticket 4711."
+        )
+
+
+def _refuse_undecided(bundles: Mapping[str, Sequence[str]], policy: Forget, withdraw: bool) -> None:
+    """Refuse when models have the subject's values in themselves, and nobody said what happens to them."""
+    if bundles and policy.policy is None and not withdraw:
+        names = ", ".join(sorted({name for models in bundles.values() for name in models}))
+        raise InputError(
+            f"The bundle of {names} holds the subject's values, and nothing says what happens to it.",
+            hint='Write policy = "retrain", "schedule" or "justify" under [forget] in bascule.toml; or delete it with '
+            "--withdraw as soon as no deployment needs it.",
+        )
+
+
+def _bundles(
+    workspace: Workspace,
+    bundles: dict[str, list[str]],
+    policy: Forget,
+    withdraw: bool,
+    cause: str,
+    reason: str,
+    due: int | None,
+) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Put down what happens to bundles, and delete those that can go; return the versions that went and what waits."""
+    how = AT_ONCE if withdraw else policy.policy or ""
+    why = (reason.strip() or policy.reason.strip()) if how == JUSTIFY else ""
+    put_down(workspace, bundles, how, cause, why, (due or due_at(policy)) if how == SCHEDULE else None)
+    settled = settle(workspace)
+    gone = sorted({name for one, _ in settled.gone for name in one.models})
+    return tuple(gone), told([one for one in settled.waiting if one.note.digest in bundles])
+
+
+def _marked(workspace: Workspace, subject: Subject) -> Subject:
+    """Mark the values of a subject's key that others have too: they name it only together with the rest."""
+    if len(subject.key) == 1:
+        return subject
+    shared = shared_values(workspace, subject.table, subject.key)
+    return Subject(subject.table, {c: Shared(v) if c in shared else v for c, v in subject.key.items()})
 
 
 def _from_tables(
@@ -184,27 +267,37 @@ def _sought(request: Request) -> Sought:
     return found if found.values else Sought(request.key, rows_of(request.workspace, request.table, request.key))
 
 
-def _stays(request: Request) -> list[Forgotten]:
-    return [*kept(request), *in_history(request, _sought(request)), *not_brought_in(request)]
+def _in_contents(workspace: Workspace, subjects: Sequence[Subject], copies: str) -> list[Sought]:
+    """Return what is taken out of the contents of files: nothing where copies are left."""
+    return [] if copies == LEAVE else [_sought(Request(workspace, one.table, one.key, True)) for one in subjects]
 
 
-def _summed(workspace: Workspace, subjects: Sequence[Subject], count: Hook) -> Counter[str]:
+def _in_file_sets(request: Request) -> list[Forgotten]:
+    return in_file_sets(request, _sought(request))
+
+
+def _summed(workspace: Workspace, subjects: Sequence[Subject], counts: Sequence[Hook]) -> Counter[str]:
     found: Counter[str] = Counter()
     for one in subjects:
-        for place in count(Request(workspace, one.table, one.key, True)):
+        for place in (place for count in counts for place in count(Request(workspace, one.table, one.key, True))):
             found[place.place] = max(found[place.place], place.rows)
     return found
 
 
-def _refuse_held(workspace: Workspace, subjects: Sequence[Subject], belongs: Callable[[str, str], bool]) -> None:
+def _refuse_held(
+    workspace: Workspace, subjects: Sequence[Subject], belongs: Callable[[str, str], bool], copies: str
+) -> None:
     """Raise `Held` before anything is changed: also when only the logs or the files that come last are held."""
     with workspace.catalog.read() as conn:
         if not holds.listed(conn):
             return
-    files = remove_files(workspace, belongs, dry_run=True)
-    for name in files.files:
+    files = remove_files(workspace, belongs, _in_contents(workspace, subjects, copies), dry_run=True)
+    for name in {**files.files, **files.changed}:
         held = holding.against(workspace, name, files.commits, prefix="files/")
         holding.overrule(workspace, held, name, "", prefix="files/")
+    for copy in from_copies(workspace, subjects, copies, dry_run=True):
+        held = holding.against(workspace, copy.table, copy.commits)
+        holding.overrule(workspace, held, copy.table, "")
     for one in subjects:
         planned = forget(workspace, one.table, one.key, dry_run=True, hooks=(_logged, from_quarantine))
         found = holding.against(workspace, one.table, planned.commits) if planned.rows else []

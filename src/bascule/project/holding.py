@@ -10,6 +10,7 @@ from bascule.history.commits import Object
 from bascule.project.checking import VIEWS, check_table, check_view, refuse
 from bascule.project.definitions import read_by_query
 from bascule.project.related import related
+from bascule.project.veiled import refuse_veiled
 from bascule.registry import PRODUCTION
 
 DEPLOYMENTS = "deployments/"
@@ -33,11 +34,12 @@ def check_staged(
     Raises:
         CheckFailed: with the failing rows.
     """
+    refuse_veiled(workspace, staged, refused, unchanged)
     paths = {change.path for change in staged.changes if change.after is not None}
     names = {path.partition("/")[2] for path in paths if path.startswith(("tables/", "contracts/"))}
     tables = [change.path.removeprefix("tables/") for change in staged.changes if change.path.startswith("tables/")]
-    for _, contract in staged.entries("contracts/") if tables else ():
-        if related(Contract.parse(contract["text"]), tables):
+    for path, contract in staged.entries("contracts/") if tables else ():
+        if related(Contract.parse(contract["text"], file=contract.get("file", f"{path}.yaml")), tables):
             names.add(contract["table"])
     commit = staged.source.id
     reports = [

@@ -12,6 +12,7 @@ from bascule.history.commits import Object
 from bascule.project.definitions import read_by_query
 from bascule.registry.external import SCHEME
 from bascule.registry.runtimes import blobs_of
+from bascule.registry.withdrawals import withdrawn
 
 # What a version keeps in the store.
 BLOBS = ("artifact", "card", "contract")
@@ -58,19 +59,19 @@ def _deployment(path: str, value: Object, objects: dict[str, Object]) -> Iterato
 
 
 def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
-    versions = value.get("versions", {})
+    versions, gone = value.get("versions", {}), withdrawn(workspace)
     for number, version in versions.items():
         beside = (version.get("served") or {}).get("artifact")
-        if beside is not None and not workspace.store.has(beside):
+        if beside is not None and beside not in gone and not workspace.store.has(beside):
             told = f"{path}: what is served of version {number} is missing"
             yield Broken("damage", f"{told}; restore the blob {beside[:16]} from a copy")
         for name in BLOBS:
             digest = version.get(name)
-            if digest is not None and not is_elsewhere(digest) and not workspace.store.has(digest):
+            if digest is not None and not (is_elsewhere(digest) or digest in gone or workspace.store.has(digest)):
                 yield Broken("damage", f"{path}: the {name} {digest[:16]} of version {number} is missing")
     for number, chosen in value.get("runtimes", {}).items():
         for digest in blobs_of(chosen):
-            if not workspace.store.has(digest):
+            if digest not in gone and not workspace.store.has(digest):
                 told = f"{path}: what was chosen to answer for version {number} is missing"
                 yield Broken(
                     "note", f"{told}, so its own library does; choose again: bascule optimize {path[7:]}@{number}"

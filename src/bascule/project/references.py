@@ -12,7 +12,7 @@ from bascule.durations import parse_duration
 from bascule.errors import InputError, suggestion
 from bascule.project.file import ProjectFile
 from bascule.project.pythonviews import PLACE
-from bascule.project.sections import Deployment, FeatureView, Steps, Training
+from bascule.project.sections import Deployment, FeatureView, Steps, Stream, Training
 
 #: What the rooms below know; their modules are too heavy to be imported for reading a file, so a test compares.
 AGGREGATES = (
@@ -109,9 +109,27 @@ def _streams(project: ProjectFile) -> None:
             if odd is not None:
                 hint = suggestion(odd, list(stream.columns), "column")
                 raise project.problem((*key, setting), f"there is no column {odd!r} in columns.", hint)
+        if stream.path.startswith("table:"):
+            _followed(project, name, stream)
         if stream.columns[stream.time] != "time":
             kind = stream.columns[stream.time]
             raise project.problem((*key, "time"), f"{stream.time!r} is of kind {kind}.", 'Its kind must be "time".')
+
+
+def _followed(project: ProjectFile, name: str, stream: Stream) -> None:
+    """A stream that follows a table: not its own, and with no options but its own."""
+    table = stream.path.removeprefix("table:")
+    if not table or table == name:
+        told = "names no table." if not table else "a stream cannot follow the table that it writes."
+        raise project.problem(("stream", name, "path"), told, "Name another table of the lake: table:raw_clicks.")
+    odd = next((option for option in stream.options if option != "changes"), None)
+    if odd is not None:
+        hint = suggestion(odd, ["changes"], "option")
+        raise project.problem(("stream", name, "options", odd), "a table has no such option.", hint)
+    changes = stream.options.get("changes", "refuse")
+    if changes not in ("refuse", "keep"):
+        hint = suggestion(changes, ["refuse", "keep"], "choice")
+        raise project.problem(("stream", name, "options", "changes"), f"{changes!r} is not known.", hint)
 
 
 def _view_problems(view: FeatureView) -> Iterator[tuple[str, str, str]]:

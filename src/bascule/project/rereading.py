@@ -15,6 +15,7 @@ from bascule.features import training_rows as join_features
 from bascule.history import Workspace
 from bascule.project.tables import opened_tables
 from bascule.registry.versions import served
+from bascule.registry.withdrawals import packed
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
 
@@ -60,7 +61,7 @@ def answers_shift(workspace: Workspace, before: Mapping[str, Any], after: Mappin
     None when the earlier one cannot read them, or answers another question.
     """
     source = read_training_set(workspace, after["training_set"])
-    old, new = (unpack_model(workspace.store.get(served(version)["artifact"])) for version in (before, after))
+    old, new = (unpack_model(packed(workspace, served(version)["artifact"])) for version in (before, after))
     if old.signature.output != new.signature.output:
         return None
     rows = training_rows(workspace, source, "test")

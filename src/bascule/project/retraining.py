@@ -17,6 +17,7 @@ from bascule.catalog import audit, has_ended, now, this_process
 from bascule.catalog.schema import jobs
 from bascule.errors import BasculeError
 from bascule.history import Workspace
+from bascule.project.withdrawing import settle
 
 MOST_ATTEMPTS = 3
 SCHEDULED = "scheduled"  # waits for the time that its spec calls `due`
@@ -64,7 +65,9 @@ def run_next(workspace: Workspace, folder: Path, launch: Launch | None = None) -
             return _cut_short(workspace, job, source, -done.returncode)
         if done.returncode != 0:
             return _end(workspace, job, "failed", source, done.stderr.strip() or f"ended with {done.returncode}")
-    return _end(workspace, job, "done", source, done.stdout.strip())
+    ended = _end(workspace, job, "done", source, done.stdout.strip())
+    settle(workspace)  # it may be what a bundle waited for that a forgotten subject stands in
+    return ended
 
 
 def reclaim(workspace: Workspace) -> int:

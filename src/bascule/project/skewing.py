@@ -1,8 +1,13 @@
-"""Skew of a branch's features: what was answered, compared with the join over its tables; kept, and alerted."""
+"""Skew of a branch's features: what was answered, compared with the join over its tables; kept, and alerted.
+
+It is measured when somebody asks, and by the server's clock where `[monitoring.skew] every` says so.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -10,14 +15,17 @@ import msgspec
 import pyarrow as pa
 
 from bascule.catalog import now
+from bascule.durations import parse_duration
 from bascule.errors import NotFound
 from bascule.features import Entity, open_online
 from bascule.features.online import ViewRecord
+from bascule.history import Workspace
 from bascule.monitoring.alerts import Alert, read_alerts, update_alerts
 from bascule.monitoring.points import SKEW, newest_windows, take_turns, write_points
 from bascule.monitoring.skew import MONITOR, FeatureSkew, measure_skew, monitor_of
 from bascule.project.definitions import read_by_query
-from bascule.project.place import Place
+from bascule.project.file import FILE_NAME
+from bascule.project.place import MAIN, Place
 from bascule.project.querying import logged
 from bascule.project.sections import Skew
 from bascule.project.served import moment_of
@@ -78,6 +86,51 @@ def feature_skew(place: Place, *, since: str | datetime | None = None, limit: fl
         features=tuple(found),
         firing=tuple(alert.id for alert in firing),
     )
+
+
+def skew_every(place: Place) -> float | None:
+    """How often (seconds) the project asks for a comparison by the clock; None when it does not."""
+    rules = place.file.monitoring.skew if place.file.monitoring is not None else Skew()
+    return None if rules.every is None else parse_duration(rules.every) / 1e6
+
+
+def skew_watched(place: Place) -> SkewReport | None:
+    """Compare as the project's rules say; None where nothing is served from an online store yet."""
+    try:
+        return feature_skew(place)
+    except NotFound:
+        return None
+
+
+class SkewClock:
+    """Compares as often as the project says, on `main`. For the server's clock.
+
+    Args:
+        folder: the project's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: tuple[object, float | None] = (None, None)
+        self._done: float | None = None
+
+    def run(self, workspace: Workspace) -> None:
+        """Compare if it is time to."""
+        every = self._every(workspace)
+        if every is None or (self._done is not None and time.monotonic() < self._done + every):
+            return
+        self._done = time.monotonic()
+        if workspace.has_online:
+            skew_watched(Place(self._folder, str(workspace.folder), MAIN))
+
+    def _every(self, workspace: Workspace) -> float | None:
+        try:
+            seen = (self._folder / FILE_NAME).stat().st_mtime_ns
+        except OSError:
+            return None
+        if self._file[0] != seen:
+            self._file = (seen, skew_every(Place(self._folder, str(workspace.folder), MAIN)))
+        return self._file[1]
 
 
 def _records(place: Place) -> list[ViewRecord]:

@@ -319,7 +319,7 @@ class BranchTable:
         workspace = self.place.workspace
         if sql is not None:
             with session(workspace, self.place.branch, sql) as asked:
-                yield asked.sql(sql)
+                yield asked.written(sql, self.name)
         elif source is not None:
             expected = None if value is None else self.lake.schema(value)
             with (

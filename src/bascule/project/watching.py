@@ -15,7 +15,10 @@ from bascule.delivery.strategies import queries_of
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.monitoring import Alert, evaluate_trigger, measure, read_alerts, read_monitor
+from bascule.monitoring.skew import MONITOR as SERVED
+from bascule.project.place import Place
 from bascule.project.querying import MAIN, logged
+from bascule.project.skewing import skew_every, skew_watched
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,23 @@ def watch(workspace: Workspace, branch: str, name: str | None = None) -> list[Wa
     chosen = [obj for path, obj in monitors.items() if name in (None, path.partition("/")[2])]
     with logged(workspace) as connection:
         return [_watch(workspace, connection, branch, obj) for obj in chosen]
+
+
+def watch_project(place: Place, name: str | None = None) -> list[Watched]:
+    """As `watch`, of a project's branch; with the skew of served features where the project has it compared."""
+    if not place.has_file or skew_every(place) is None:
+        return watch(place.workspace, place.branch, name)
+    found = [] if name == SERVED else watch(place.workspace, place.branch, name)
+    with place.workspace.catalog.read() as conn:
+        before = {alert.id for alert in read_alerts(conn, place.branch, SERVED, firing=True)}
+    report = skew_watched(place) if name in (None, SERVED) else None
+    if report is not None:
+        days = len({one.start for one in report.features})
+        with place.workspace.catalog.read() as conn:
+            firing = tuple(read_alerts(conn, place.branch, SERVED, firing=True))
+        opened = tuple(alert.id for alert in firing if alert.id not in before)
+        found.append(Watched(SERVED, days, report.rows, firing, opened, None))
+    return found
 
 
 def watch_all(workspace: Workspace) -> list[Watched]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from sqlalchemy import select
 
 from bascule.catalog.schema import jobs as jobs_table
-from bascule.catalog.schema import webhooks
+from bascule.catalog.schema import settings, webhooks
 from bascule.history import Workspace
 from bascule.server.child import Child, tethered
 from bascule.server.scheduler import Tick
 
 LOG_EVERY, ROLLOUTS_EVERY, MONITORS_EVERY, JOBS_EVERY, WEBHOOKS_EVERY = 2.0, 2.0, 10.0, 2.0, 2.0
-FILLS_EVERY, STREAMS_EVERY = 2.0, 1.0
+FILLS_EVERY, STREAMS_EVERY, SKEW_EVERY, BUNDLES_EVERY = 2.0, 1.0, 5.0, 60.0
+_SKEW = re.compile(r"\bevery\s*=")
 _STREAM = re.compile(r"^\s*\[\s*stream\s*\.", re.MULTILINE)
 
 
@@ -37,7 +38,9 @@ def ticks(folder: Path) -> list[Tick]:
         Tick("monitors", MONITORS_EVERY, _watch),
         Tick("fills", FILLS_EVERY, _Fills(folder).run),
         Tick("jobs", JOBS_EVERY, jobs.run, jobs.stop),
+        Tick("bundles", BUNDLES_EVERY, _withdraw),
         Tick("webhooks", WEBHOOKS_EVERY, _tell),
+        Tick("skew", SKEW_EVERY, _Skew(folder).run),
         Tick("streams", STREAMS_EVERY, streams.run, streams.stop),
     ]
 
@@ -61,6 +64,19 @@ def _watch(workspace: Workspace) -> None:
         from bascule.project.watching import watch_all
 
         watch_all(workspace)
+
+
+def _withdraw(workspace: Workspace) -> None:
+    """Delete bundles in which a forgotten subject stands, once nothing needs them or they are due."""
+    with workspace.catalog.read() as conn:
+        if (
+            conn.execute(select(settings.c.key).where(settings.c.key.startswith("withdrawal:")).limit(1)).first()
+            is None
+        ):
+            return
+    from bascule.project.withdrawing import settle
+
+    settle(workspace)
 
 
 def _tell(workspace: Workspace) -> None:
@@ -114,6 +130,27 @@ class _Streams:
             return [(str(path), path.stat().st_mtime_ns) for path in files]
         except (OSError, UnicodeDecodeError):
             return None
+
+
+class _Skew:
+    """Compares served features with the offline join, once the project says how often."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run: Callable[[Workspace], object] | None = None
+
+    def run(self, workspace: Workspace) -> None:
+        if self._run is None:
+            try:
+                text = (self._folder / "bascule.toml").read_text("utf-8")
+            except (OSError, UnicodeDecodeError):
+                return
+            if "skew" not in text or not _SKEW.search(text):
+                return
+            from bascule.project.skewing import SkewClock
+
+            self._run = SkewClock(self._folder).run
+        self._run(workspace)
 
 
 class _Fills:

@@ -44,6 +44,7 @@ class ServedDeployment:
         remembered: answers that were given before; None when none is remembered.
         patient: an answer may have to wait for others, or may be there already.
         lenient: what the log cannot keep is answered all the same, and counted.
+        shortcuts: what a protocol made of it to answer faster, by the protocol's own name for that.
     """
 
     branch: str
@@ -65,6 +66,7 @@ class ServedDeployment:
     remembered: Remembered | None = None
     patient: bool = False
     lenient: bool = False
+    shortcuts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:
@@ -90,6 +92,15 @@ class ServedDeployment:
                 hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
             )
         return found
+
+    @property
+    def simple(self) -> bool:
+        """Whether requests need nothing but the model: one version answers each where it came in, nothing else looks at
+        it, and the log keeps all of it."""
+        if self.split.only is None or self.shadows or self.patient or self.explained or self.redaction is not None:
+            return False
+        model = self.first
+        return self.split.only.version == model.version and not self.promises and model.inline_rows > 0
 
     def signature(self, version: int | None) -> Signature:
         """Return the signature of a version, loaded or not; of the one with most traffic for None."""

@@ -13,6 +13,7 @@ import msgspec
 
 from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
+from bascule.registry.withdrawals import packed
 from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
@@ -81,7 +82,7 @@ class Loader:
                 if found is not None and not found.unjoined:
                     return found
                 workers = workers or (found.workers if found is not None else None)
-            data = self._ws.store.get(artifact)
+            data = packed(self._ws, artifact)
             bundle = unpack_model(data)
             answering: Runtime | None = workers
             if bundle.format == PICKLED:

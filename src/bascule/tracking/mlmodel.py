@@ -33,6 +33,16 @@ ARROW = {
     "datetime": "timestamp[ns]",
 }
 WHOLE = ("integer", "long")
+# Types that skops leaves to its caller, and that are data; `bascule.training.foreign` has the same.
+HARMLESS = frozenset(
+    (
+        "numpy.dtype",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+    )
+)
 ENVIRONMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")
 
 
@@ -106,8 +116,9 @@ def _runs(flavors: dict[Any, Any]) -> Iterator[str]:
             yield f"the module {loader[:200]}"
         if isinstance(flavor.get("code"), str):
             yield f"the sources in {flavor['code'][:200]}"
-        if flavor.get("skops_trusted_types"):
-            yield f"types that {name!s:.50} is told to trust: {str(flavor['skops_trusted_types'])[:200]}"
+        trusted = flavor.get("skops_trusted_types")
+        if trusted and not (isinstance(trusted, list) and HARMLESS.issuperset(map(str, trusted))):
+            yield f"types that {name!s:.50} is told to trust: {str(trusted)[:200]}"
 
 
 def _columns(text: Any, side: str, notes: list[str]) -> tuple[Column, ...]:

@@ -144,8 +144,8 @@ def load_skops(model: bytes, signature: Signature) -> Predictor:
     return SkopsPredictor(estimator, signature)
 
 
-def open_onnx(model: bytes) -> Any:
-    """Return a session over an ONNX model, with one thread.
+def open_onnx(model: bytes, threads: int = 1) -> Any:
+    """Return a session over an ONNX model whose threads sleep while they wait.
 
     Raises:
         InputError: the bytes are none, or need files beside them.
@@ -156,8 +156,9 @@ def open_onnx(model: bytes) -> Any:
     except ImportError:
         raise MissingExtra("ONNX models", "models") from None
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
     settings.log_severity_level = 4
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no class of their own to name

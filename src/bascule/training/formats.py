@@ -85,6 +85,11 @@ class LightGbmPredictor:
             return np.empty((0, per_row) if per_row > 1 else (0,))
         return np.asarray(self._booster.predict(matrix, num_iteration=self._rounds, num_threads=THREADS))
 
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return SHAP values (TreeSHAP), in scores, and the base last: [rows, outputs, inputs + 1]."""
+        found = self._booster.predict(matrix, num_iteration=self._rounds, num_threads=THREADS, pred_contrib=True)
+        return np.asarray(found).reshape(len(matrix), -1, matrix.shape[1] + 1)
+
     def importance(self) -> np.ndarray:
         """Return the total gain of the splits on each input."""
         return np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)

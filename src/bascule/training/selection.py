@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bascule.features.association import binned
+from bascule.training.attribution import selected_in, shap_sizes
 from bascule.training.bundle import ModelBundle
+from bascule.training.label import Target
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -27,9 +29,12 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         information: mutual information with the label in bits, less what chance gives.
         stable: the share of the time folds in which it tells more than chance.
+        selected: the share of the time folds in which trees owe it something (`attribution.selected_in`); None
+            when unknown, and of one that another stands for.
         cluster: the feature that stands for those that say the same as this one; itself when it does.
         permutation: how much the model's loss grows when the feature's values are shuffled on rows it was not fitted
             on (nats of log loss, or squared error); None without a model.
+        shap: how much it moves the model's score on average (`attribution.shap_sizes`); None without a model.
         kept, reason: whether it is worth keeping, and why it is not.
     """
 
@@ -38,6 +43,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     stable: float
     cluster: str
     permutation: float | None
+    selected: float | None = None
+    shap: float | None = None
     kept: bool
     reason: str = ""
 
@@ -46,7 +53,7 @@ def judge_features(
     rows: pa.Table,
     features: Sequence[str],
     *,
-    regression: bool,
+    target: Target,
     least: float,
     correlated: float,
     folds: int,
@@ -63,22 +70,26 @@ def judge_features(
         folds: into how many spans of time the rows are cut.
         bundle, unseen: a model and rows that it was not fitted on.
     """
-    label = rows.column("label").to_numpy()
-    target = _coarse(binned(list(label))) if regression else label.astype(np.int64)
+    label, regression = rows.column("label").to_numpy(), target.task == "regression"
+    classes = _coarse(binned(list(label))) if regression else label.astype(np.int64)
     codes = {name: _codes(rows.column(name)) for name in features}
-    told = {name: information(one, target) for name, one in codes.items()}
-    spans = np.array_split(np.arange(len(target)), folds)
+    told = {name: information(one, classes) for name, one in codes.items()}
+    spans = np.array_split(np.arange(len(classes)), folds)
     stable = {
-        name: float(np.mean([information(one[span], target[span]) > 0 for span in spans]))
+        name: float(np.mean([information(one[span], classes[span]) > 0 for span in spans]))
         for name, one in codes.items()
     }
     clusters = _clusters({name: _ranks(rows.column(name)) for name in features}, told, correlated)
     shuffled = (
         _permuted(bundle, unseen, features, regression, seed) if bundle is not None and unseen is not None else {}
     )
+    # Of features that say the same trees take any one: only those that stand for others are asked for.
+    leaders = [name for name in features if clusters[name] == name]
+    selected = selected_in(rows, leaders, target, folds, seed) or {}
+    moved = shap_sizes(bundle, unseen) if bundle is not None and unseen is not None else {}
     found = []
     for name in sorted(features, key=lambda one: (-told[one], one)):
-        reason = _reason(name, told[name], stable[name], clusters[name], shuffled.get(name), least)
+        reason = _reason(name, told[name], stable[name], clusters[name], shuffled.get(name), selected.get(name), least)
         found.append(
             Judged(
                 feature=name,
@@ -86,6 +97,8 @@ def judge_features(
                 stable=stable[name],
                 cluster=clusters[name],
                 permutation=shuffled.get(name),
+                selected=selected.get(name),
+                shap=moved.get(name),
                 kept=not reason,
                 reason=reason,
             )
@@ -125,11 +138,22 @@ def _coarse(codes: Codes) -> Codes:
     return codes if most <= FEW_BINS else np.where(codes == 0, 0, 1 + (codes - 1) * FEW_BINS // most)
 
 
-def _reason(name: str, told: float, stable: float, cluster: str, permutation: float | None, least: float) -> str:
-    if told < least:
+def _reason(
+    name: str,
+    told: float,
+    stable: float,
+    cluster: str,
+    permutation: float | None,
+    selected: float | None,
+    least: float,
+) -> str:
+    taken = selected is not None and selected > 0.5  # what tells something together with others tells enough
+    if told < least and not taken:
         return f"tells {told:.4f} bits of the label, less than {least:g}"
-    if stable <= 0.5:
+    if stable <= 0.5 and not taken:
         return f"tells something in {stable:.0%} of the time folds only"
+    if selected is not None and selected == 0:
+        return "trees take it in none of the time folds"
     if cluster != name:
         return f"says the same as {cluster}, which tells more"
     if permutation is not None and permutation <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bascule.verbs.bound import Bound
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bascule.project.forgetting import Forgetting
     from bascule.project.migrating import Migration
     from bascule.protocols.mlflow.importing import Imported
+    from bascule.protocols.plain import Exported
     from bascule.server.tokens import Token
 
 
@@ -117,6 +118,27 @@ class CaringVerbs(Bound):
         finally:
             self.close()
 
+    def export(
+        self,
+        folder: Path | str,
+        *paths: str,
+        all: bool = False,
+        ref: str | None = None,
+        tell: Tell | None = None,
+    ) -> Exported:
+        """Write what a state holds as plain files into a new folder: Parquet, MLflow's layout, ONNX, ODCS.
+
+        Args:
+            folder: where to; it is made.
+            paths: what is written: `tables/flights`, or `tables` for all tables.
+            all: all that the state holds, every record, the training sets and the artifacts of runs.
+            ref: a branch, a tag or a commit; the current branch when None.
+            tell: is told what is going on, how far it is, and of how many.
+        """
+        from bascule.protocols.plain import export
+
+        return export(self.workspace, Path(folder), paths, everything=all, ref=ref or self.place.branch, tell=tell)
+
     def import_mlflow(
         self,
         source: str,
@@ -159,6 +181,8 @@ class CaringVerbs(Bound):
         dry_run: bool = False,
         reason: str = "",
         despite_hold: str = "",
+        policy: Literal["retrain", "schedule", "justify"] | None = None,
+        withdraw: bool = False,
     ) -> Forgetting:
         """Remove a subject from every state of a table and all places beside it; leave a proof.
 
@@ -167,10 +191,12 @@ class CaringVerbs(Bound):
         Args:
             subject: column to value, as many as name the subject.
             despite_hold: why it is done although a legal hold stands against it.
+            policy: what happens to models that learned from it, if not what the project file says.
+            withdraw: delete bundles of models that hold the subject's values as soon as no deployment needs them.
         """
-        from bascule.project.forgetting import forget_subject
+        from bascule.project.forgetting import forget_subject, with_policy
 
-        policy = self.file.forget if self.place.has_file else None
+        asked = with_policy(self.file.forget if self.place.has_file else None, policy)
         if not dry_run:
             cast("Any", self).sync()  # what scripts told is looked through where records are
         return forget_subject(
@@ -180,7 +206,8 @@ class CaringVerbs(Bound):
             dry_run=dry_run,
             reason=reason,
             despite_hold=despite_hold,
-            policy=policy,
+            policy=asked,
+            withdraw=withdraw,
         )
 
     def create_token(self, name: str, role: str = "reader") -> tuple[Token, str]:

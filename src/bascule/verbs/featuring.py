@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from bascule.features.online.vectors import Vectors
+    from bascule.project.examining import Examined
     from bascule.project.feast import FeastImport
     from bascule.project.gathering import GivenSet
     from bascule.project.impact import Alike, Impact
@@ -209,6 +210,20 @@ class FeatureVerbs(Bound):
         from bascule.project.gathering import given_set
 
         return given_set(self.place, name)
+
+    def check_training_set(self, name: str, *, refuse: Sequence[str] = ()) -> Examined:
+        """Look for leaks in a training set: features that know the label, entities and examples in several splits.
+
+        Args:
+            name: of a set that was asked for, or that a model was trained on; or the beginning of its id.
+            refuse: what may not be found: `outcome`, `future`, `target`, `jump`, `entities`, `duplicates`, or `all`.
+
+        Raises:
+            CheckFailed: it was found; `details` has all findings.
+        """
+        from bascule.project.examining import check_training_set
+
+        return check_training_set(self.place, name, refuse)
 
     def materialise(
         self,

@@ -123,7 +123,11 @@ class ShippingVerbs(Bound):
         return score_table(self.place, table, model, into=into, where=where)
 
     def monitor(self, name: str | None = None) -> list[Watched]:
-        """Measure drift and quality of what is served; open and close alerts; fire triggers."""
-        from bascule.project.watching import watch
+        """Measure drift and quality of what is served; open and close alerts; fire triggers.
 
-        return watch(self.workspace, self.place.branch, name)
+        Where `[monitoring.skew] every` is set, served features are compared with the offline join, too: the monitor
+        `served features`.
+        """
+        from bascule.project.watching import watch_project
+
+        return watch_project(self.place, name)

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class TrackingVerbs(Bound):
     """Verbs about scripts that know nothing of Bascule, or say it a word."""
 
-    def track(self, command: Sequence[str], *, output: Any = None) -> Tracked:
+    def track(self, command: Sequence[str], *, keep_outputs: bool = False, output: Any = None) -> Tracked:
         """Run any script, unchanged, and record what it read, set, measured and made.
 
         Args:
             command: the program and its arguments; also `-m module`, a Python file, a notebook, or a text for a shell.
+            keep_outputs: also keep the content of the files that it wrote, so that they can be had again.
             output: takes the command's standard output instead of ours.
         """
         session = capture.module("bascule_session")
@@ -47,6 +48,7 @@ class TrackingVerbs(Bound):
             workspace=found[1],
             branch=branch,
             user=os.environ.get("BASCULE_USER"),
+            keep_outputs=keep_outputs,
         )
         # From here on the command runs; what is slow to import comes beside it.
         from bascule.tracking.ambient import followed

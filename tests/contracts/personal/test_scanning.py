@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -16,7 +16,7 @@ import pytest
 from bascule.contracts import Contract
 from bascule.contracts.personal import ColumnFinding, scan, tagged
 from bascule.contracts.personal.checksums import luhn
-from bascule.errors import BasculeError, EnvironmentProblem, InputError
+from bascule.errors import BasculeError, InputError, MissingExtra
 
 ROWS = 300
 
@@ -99,15 +99,16 @@ def test_no_value_is_in_a_finding(connection: duckdb.DuckDBPyConnection) -> None
     assert not re.search(r"@|10\.0\.|00:1B|\+49", said)
 
 
-def test_a_language_model_that_is_not_there_is_told(connection: duckdb.DuckDBPyConnection) -> None:
+def test_a_language_model_that_is_not_there_is_told(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     connection.register("t", table())
-    with pytest.raises(EnvironmentProblem, match="names in text") as caught:
-        scan(connection, "t", nlp="presidio:en")
-    assert "spacy download en_core_web_lg" in caught.value.hint
-    if find_spec("spacy") is None:
-        with pytest.raises(EnvironmentProblem, match="needs spaCy") as caught:
-            scan(connection, "t", nlp="en_core_web_sm")
-        assert caught.value.hint == "Install it: pip install 'spacy>=3.8'"
+    for name in ("spacy", "presidio_analyzer"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for nlp in ("presidio:en", "en_core_web_sm"):
+        with pytest.raises(MissingExtra) as caught:
+            scan(connection, "t", nlp=nlp)
+        assert caught.value.hint == "Install them with: pip install 'bascule[nlp]'"
 
 
 TEXTS = ["Ann Quast called again", "the parcel is late", "for Ann Quast, second floor", "from Bob Moss", "none"] * 3
@@ -128,8 +129,11 @@ def test_text_is_read_by_a_function_of_ones_own(connection: duckdb.DuckDBPyConne
             scan(connection, "t", nlp=f"reading:{name}", folder=tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_text_is_read_by_a_pipeline_of_spacy(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    spacy = pytest.importorskip("spacy", reason="spaCy is not installed (pip install 'spacy>=3.8')")
+    """And Presidio is not let fetch a model that is not there."""
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed (pip install 'bascule[nlp]')")
     pipeline = spacy.blank("en")
     names = [{"LOWER": "ann"}, {"LOWER": "quast"}]
     pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": names}])
@@ -141,6 +145,9 @@ def test_text_is_read_by_a_pipeline_of_spacy(connection: duckdb.DuckDBPyConnecti
     for name, words in (("bare", "finds no entities"), ("en_no_such_model", "cannot be loaded")):
         with pytest.raises(InputError, match=words):
             scan(connection, "t", nlp=name, folder=tmp_path)
+    with pytest.raises(InputError, match="'de_core_news_lg', which is not installed") as caught:
+        scan(connection, "t", nlp="presidio:de")
+    assert "spacy download de_core_news_lg" in caught.value.hint
 
 
 CONTRACT = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,9 @@ AVRO = {
 }
 
 
+ONE = {"type": "string", "logicalType": "uuid"}
+
+
 def avro_file(path: Path, count: int = 3, codec: str = "deflate") -> Path:
     import uuid
     from decimal import Decimal
@@ -100,6 +104,42 @@ def test_avro_keeps_the_types_of_its_schema(tmp_path: Path, bring: Any, rows: Ro
     first = rows('select n, d, "at", amount, kind, id, tags from t order by n')
     assert first[0][1:4] == (dt.date(2025, 1, 2), None, Decimal("1.25"))
     assert first[1][4:] == ("B", "00000000-0000-0000-0000-000000000001", ["x"])
+
+
+def test_avro_types_by_name_of_several_kinds_and_of_spans(tmp_path: Path, bring: Any, rows: Rows) -> None:
+    import uuid
+    from decimal import Decimal
+
+    own = {"type": "record", "name": "own", "namespace": "shop", "fields": [{"name": "id", "type": ONE}]}
+    wide = {"type": "bytes", "logicalType": "decimal", "precision": 60, "scale": 1}
+    schema = {
+        "type": "record",
+        "name": "r",
+        "fields": [
+            {"name": "a", "type": own},
+            {"name": "b", "type": ["null", "shop.own"]},
+            {"name": "several", "type": ["null", "long", "string", {"type": "array", "items": "int"}]},
+            {"name": "took", "type": {"type": "fixed", "name": "span", "size": 12, "logicalType": "duration"}},
+            {"name": "also", "type": "span"},
+            {"name": "wide", "type": wide},
+            {"name": "ids", "type": {"type": "map", "values": ONE}},
+        ],
+    }
+    one, span = uuid.UUID(int=1), struct.pack("<III", 14, 3, 4500)
+    more = {"took": span, "also": span, "wide": Decimal(10) ** 50, "ids": {"x": one}}
+    made = [{"a": {"id": one}, "b": {"id": one}, "several": n, **more} for n in (7, "x", [1, 2], None)]
+    with (tmp_path / "a.avro").open("wb") as out:
+        fastavro.writer(out, schema, made)
+    bring(tmp_path / "a.avro")
+    told, text = {"id": str(one)}, "1 year 2 months 3 days 00:00:04.5"
+    assert [row[2] for row in rows("select * from t")] == ["7", "x", "[1, 2]", None]
+    assert rows("select * from t limit 1") == [(told, told, "7", text, text, f"{10**50}.0", [("x", str(one))])]
+
+    schema["fields"].append({"name": "self", "type": ["null", "r"]})
+    with (tmp_path / "b.avro").open("wb") as out:
+        fastavro.writer(out, schema, [row | {"self": None} for row in made])
+    with pytest.raises(InputError, match=r"b\.avro: self holds itself"):
+        bring(tmp_path / "b.avro", table="other")
 
 
 @pytest.mark.slow

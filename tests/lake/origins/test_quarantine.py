@@ -115,3 +115,51 @@ def test_a_refused_batch_tells_what_was_set_aside_before(tmp_path: Path, bring: 
     with pytest.raises(CheckFailed, match="is not merged"):
         bring(put(tmp_path, "n,m\n2,a\n" + "3,b\n4,b\n5,b\nx,b\n", "b.csv"), tolerate=0.5, tell=told.append)
     assert any("1 record set aside" in text for text in told)
+
+
+def test_rows_of_typed_files_that_do_not_fit_are_set_aside_one_by_one(
+    tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
+) -> None:
+    import pyarrow as pa
+    import pyarrow.feather as feather
+    import pyarrow.parquet as pq
+
+    whole = pa.table({"id": range(100), "n": range(100), "d": pa.array(range(100)).cast(pa.decimal128(22, 2))})
+    pq.write_table(whole, tmp_path / "a.parquet")
+    bring(tmp_path / "a.parquet")
+    floats = [float(n) for n in range(100)]
+    floats[17], floats[30], floats[31] = float("nan"), 1.5, 1e30
+    cents = pa.array([0.25] * 99 + [0.125])
+    other = whole.set_column(1, "n", pa.array(floats)).set_column(2, "d", cents)
+    pq.write_table(other, tmp_path / "b.parquet")
+    feather.write_feather(other.set_column(0, "id", pa.array(range(100, 200))), tmp_path / "c.feather")
+
+    with pytest.raises(InputError, match=r"4 of 100 records .*\nb.parquet:18: column 'n' is BIGINT and cannot hold"):
+        bring(tmp_path / "b.parquet")
+    for name in ("b.parquet", "c.feather"):
+        assert bring(tmp_path / name, tolerate=0.04).report.rows == 96
+    assert [(one["file"], one["line"], one["column"]) for one in quarantine()] == [
+        (name, line, column)
+        for name in ("b.parquet", "c.feather")
+        for line, column in ((18, "n"), (31, "n"), (32, "n"), (100, "d"))
+    ]
+    assert quarantine()[1]["raw"] == '{"id": 30, "n": 1.5, "d": 0.25}'
+    assert rows("select count(*), count(distinct id), sum(n)::bigint from t") == [(292, 196, 3 * 4950 - 2 * 177)]
+
+
+def test_a_typed_file_of_another_kind_is_refused_by_its_column(tmp_path: Path, bring: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"n": pa.array([1]), "at": pa.array([0], pa.timestamp("us")), "s": pa.array([{"a": 1}])}
+    pq.write_table(pa.table(kinds), tmp_path / "a.parquet")
+    bring(tmp_path / "a.parquet")
+    for column, values, words in (
+        ("n", pa.array(["x"]), "cannot hold 'x'"),
+        ("n", pa.array(["007"]), "cannot hold '007'"),
+        ("at", pa.array([1_700_000_000]), "not each other's values"),
+        ("s", pa.array([{"a": 1, "b": 2}]), "its field 'b' would be lost"),
+    ):
+        pq.write_table(pa.table({**kinds, column: values}), tmp_path / "b.parquet")
+        with pytest.raises(InputError, match=words):
+            bring(tmp_path / "b.parquet", tolerate=0.5)

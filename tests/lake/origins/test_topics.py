@@ -73,7 +73,7 @@ def test_messages_that_are_no_objects_are_set_aside_with_their_offset(
         bring(address)
     assert bring(address, tolerate=0.2).report.rows == 21
     assert [(one["line"], one["raw"]) for one in quarantine()] == [(20, "{"), (21, "[1]"), (22, '{"_offset": 1}')]
-    assert {one["file"] for one in quarantine()} == {f"{topic}/0"}
+    assert {(one["file"], one["source"]) for one in quarantine()} == {(f"{topic}/0", address)}
 
 
 @pytest.mark.slow

@@ -129,6 +129,19 @@ def test_a_site_that_dies_leaves_nothing_and_the_next_time_goes_on(
 
 
 @pytest.mark.slow
+def test_a_file_that_came_and_was_refused_does_not_come_again(
+    site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["/a.csv"] = DATA + b"1,2,3\n"
+    for tolerate in (0.0, 0.00001):
+        with pytest.raises(InputError, match=r"this line has 3|cannot be read"):
+            bring(f"{site.url}/a.csv", tolerate=tolerate)
+    assert [one[2].get("range") for one in site.asked if one[0] == "GET"] == [None, f"bytes={len(DATA) + 5}-"]
+    site.etag, site.files["/a.csv"] = '"other"', DATA
+    assert bring(f"{site.url}/a.csv").report.rows == 20_000
+
+
+@pytest.mark.slow
 def test_another_file_under_the_name_is_fetched_anew(site: Site, bring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web.time, "sleep", lambda seconds: None)
     site.cut = [10_000] * web.TRIES
@@ -263,7 +276,11 @@ def test_a_fetch_from_storage_goes_on_where_it_stopped(
     with pytest.raises(Killed):
         bring(address)
     monkeypatch.undo()
-    assert bring(address).report.rows == 20_000
+    client.put_object(Bucket="lake", Key=key, Body=DATA + b"1,2,3\n")
+    with pytest.raises(InputError, match=r"this line has 3|cannot be read"):
+        bring(address, tolerate=1e-5)
+    monkeypatch.setattr(buckets, "CHUNK", None)  # one that came and was refused is not read again
+    assert bring(address, tolerate=0.1).report.rows == 20_000
 
 
 def test_an_address_is_told_without_its_secrets() -> None:

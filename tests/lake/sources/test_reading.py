@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,65 @@ def test_only_data_files_are_named_beside_one_that_is_not_there(tmp_path: Path, 
         reading(tmp_path / "nope.csv")
     assert "nap.csv" in raised.value.hint
     assert "nope.txt" not in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["12345678901234567.89", "0.10"], "DECIMAL(38, 2)"),
+        (["9007199254740993.0", "1.5"], "DECIMAL(38, 1)"),
+        # Doubles that somebody wrote with many digits are doubles.
+        (["0.30000000000000004", "0.10000000000000000555", "0.10000000000000001"], "DOUBLE"),
+        (["12345678901234567.89", "1e5"], "DOUBLE"),
+        (["1" * 41, "2"], "VARCHAR"),
+    ],
+)
+def test_numbers_of_more_digits_than_a_double_has_keep_them(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection, values: list[str], kind: str
+) -> None:
+    put(tmp_path, "a.csv", "n\n" + "".join(f"{value}\n" for value in values))
+    put(tmp_path, "b.csv", "n\n0.125\n")
+    scan = read_source(tmp_path / "a.csv", connection)
+    assert [column.type for column in scan.columns] == [kind]
+    if kind.startswith("DECIMAL"):
+        found = connection.execute(f"SELECT n FROM {scan.relation}").fetchall()
+        assert sorted(n for (n,) in found) == sorted(map(Decimal, values))
+        both = read_source([tmp_path / "a.csv", tmp_path / "b.csv"], connection)
+        found = connection.execute(f"SELECT n FROM {both.relation}").fetchall()
+        assert sorted(n for (n,) in found) == sorted(map(Decimal, [*values, "0.125"]))
+
+
+def test_numbers_are_held_to_a_decimal_of_the_table(tmp_path: Path, reading: Reading) -> None:
+    expected = pa.schema([("n", pa.decimal128(38, 2)), ("m", pa.int64())])
+    head = "n;m\n1,50;1\n12345678901234567890123;2\n"
+    first, second = reading(put(tmp_path, "a.csv", head), expected=expected)
+    assert (first["n"], second["n"]) == (Decimal("1.50"), Decimal("12345678901234567890123.00"))
+    for wrong in ("1,125", "1e-3", "1234567890123456789012345678901234567"):
+        with pytest.raises(InputError, match=f"a.csv:4: .*cannot hold '{wrong}'"):
+            reading(put(tmp_path, "a.csv", f"{head}{wrong};3\n"), expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (pa.int64(), "2.0", "2.5"),
+        (pa.int64(), '"7"', '"007"'),
+        (pa.int64(), '"2.0"', '"2.5"'),
+        (pa.decimal128(20, 2), "0.25", "0.125"),
+        (pa.decimal128(20, 2), '"0.250"', '"0.125"'),
+        (pa.float64(), "7", "9007199254740993"),
+        (pa.bool_(), "1", "5"),
+        (pa.date32(), '"2025-01-02"', '"2025-01-02 10:00 clock"'),
+    ],
+)
+def test_json_values_that_a_cast_would_round_are_refused_with_their_line(
+    tmp_path: Path, reading: Reading, kind: pa.DataType, good: str, bad: str
+) -> None:
+    expected = pa.schema([("n", kind), ("t", pa.string())])
+    lines = [f'{{"n": {value}, "t": "a"}}\n' for value in (good, good, bad, good)]
+    assert len(reading(put(tmp_path, "a.jsonl", "".join(lines[:2])), expected=expected)) == 2
+    with pytest.raises(InputError, match=r"b\.jsonl:5: column 'n' is .* and cannot hold"):
+        reading(put(tmp_path, "b.jsonl", "\n\n" + "".join(lines)), expected=expected)
+    document = "[" + ",".join(lines) + "]"
+    with pytest.raises(InputError, match=r"c\.json:3: column 'n' is .* and cannot hold"):
+        reading(put(tmp_path, "c.json", document), expected=expected)

@@ -9,6 +9,7 @@ from bascule.lake import Forgotten, Lake
 from bascule.project.erasing.links import Subject
 from bascule.project.erasing.unlinked import unlinked
 from bascule.project.forgetting import forget_subject
+from bascule.project.sections import Forget
 
 WHO = "ann@example.org"
 
@@ -25,7 +26,8 @@ def test_copies_and_notes_of_others_are_counted(tmp_path: Path) -> None:
     workspace.history.create_branch("other")
     lake.append("copies", people, branch="other")
     told = [Forgotten("rows of people@main", 1), Forgotten("rows of copies@other", 3 - 1)]
-    dry = forget_subject(workspace, "people", {"email": WHO}, dry_run=True)
-    done = forget_subject(workspace, "people", {"email": WHO})
+    policy = Forget(copies="leave")
+    dry = forget_subject(workspace, "people", {"email": WHO}, dry_run=True, policy=policy)
+    done = forget_subject(workspace, "people", {"email": WHO}, policy=policy)
     assert sorted(dry.kept, key=str) == sorted(done.kept, key=str) == sorted(told, key=str)
     assert unlinked(workspace, [Subject("people", {"id": "2"})]) == []

@@ -294,3 +294,14 @@ def test_names_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None:
         pytest.skip("this file system does not tell them apart")
     names = [group.name.lower() for group in look(tmp_path).groups]
     assert len(set(names)) == 3
+
+
+def test_a_column_that_is_empty_for_one_answer_is_left_out(connection: duckdb.DuckDBPyConnection) -> None:
+    found = _found(
+        connection,
+        "late",
+        trips=f"select {DAY} as at, i % 5 = 0 as late, i % 13 as gate, if(i % 3 = 0, null, 'y') as often, "
+        "case when i % 5 = 0 then 'wrong gate' end as excuse from range(900) r(i)",
+    )
+    assert found.left_out["excuse"] == "whether it is empty tells the label (AUC 1.000)"
+    assert "AUC" not in found.left_out.get("often", "")

@@ -224,6 +224,17 @@ def test_a_set_of_files(shop: Path, bascule: Bascule) -> None:
 
 
 @pytest.mark.slow
+def test_a_folder_that_was_ingested_says_where_the_profile_of_its_contents_is(shop: Path, bascule: Bascule) -> None:
+    bascule("ingest", "letters", "folder://notes")
+    with api.open() as project:
+        table, files = project.profile("letters"), project.profile("files/letters")
+    assert isinstance(table, TableProfile)
+    assert table.notes[-1].text.endswith("bascule profile files/letters")
+    assert isinstance(files, FilesProfile)
+    assert files.content == "texts"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -15,7 +15,7 @@ from tests.project.streaming.conftest import BEGIN, counted, lines
 import bascule as api
 from bascule.lake import doctor
 
-KILLS, STEP = 7, 25
+KILLS, STEP = 5, 25
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import sqlite3
 import threading
@@ -279,8 +280,9 @@ def test_traces_of_a_server_are_brought_whole_and_once(
         assert len(new["spans"]) == 2
 
 
-def test_a_span_in_mlflows_own_file_is_read() -> None:
-    told = {
+def told_by_mlflow() -> dict[str, Any]:
+    """A span as MLflow's client writes it into a file, and its server into a database."""
+    return {
         "trace_id": base64.b64encode(bytes.fromhex(span()["traceId"])).decode(),
         "span_id": base64.b64encode(bytes.fromhex(span()["spanId"])).decode(),
         "parent_span_id": None,
@@ -291,7 +293,66 @@ def test_a_span_in_mlflows_own_file_is_read() -> None:
         "events": [{"name": "e", "time_unix_nano": 6, "attributes": {"a": "[1]"}}],
         "status": {"code": "STATUS_CODE_OK", "message": ""},
     }
-    found = span_of_server(told)
+
+
+def test_traces_of_a_folder_and_of_a_database_are_brought_whole(
+    local_workspace: Workspace, mlruns: Path, tmp_path: Path
+) -> None:
+    trace = f"tr-{span()['traceId']}"
+    place = mlruns / f"{WIDE}" / "traces" / trace
+    write(place / "trace_info.yaml", f"trace_id: {trace}\nstate: OK\nrequest_time: '2026-03-01T00:00:00.5Z'\n"
+          "execution_duration_ms: 1500\nrequest_preview: hello\n")  # fmt: skip
+    write(place / "tags" / "kind", "ask")
+    write(place / "request_metadata" / "mlflow.user", "ana")
+    write(place / "assessments" / "a-1.yaml", f"assessment_id: a-1\nassessment_name: good\ntrace_id: {trace}\n"
+          "feedback:\n  value: true\nsource:\n  source_type: HUMAN\n  source_id: ana\n")  # fmt: skip
+    write(place / "artifacts" / "traces.json", json.dumps({"spans": [told_by_mlflow()]}))
+    secret = tmp_path / "secret.json"
+    write(secret, json.dumps({"spans": [told_by_mlflow()]}))
+    for name, text in (("tr-torn", "{"), ("tr-link", "")):
+        write(place.parent / name / "trace_info.yaml", f"trace_id: {name}\nstate: OK\n")
+        write(place.parent / name / "artifacts" / "traces.json", text)
+    (place.parent / "tr-link" / "artifacts" / "traces.json").unlink()
+    (place.parent / "tr-link" / "artifacts" / "traces.json").symlink_to(secret)
+    done = bring(local_workspace, mlruns)
+    assert done.traces == 3
+    assert [one.what for one in done.left if one.what == "traces"] == ["traces"]  # whose spans are torn
+
+    with sqlite3.connect(tmp_path / "mlflow.db") as db:
+        db.executescript(
+            "CREATE TABLE experiments (experiment_id, name, artifact_location, lifecycle_stage);"
+            "CREATE TABLE runs (run_uuid, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri, "
+            "experiment_id);"
+            "CREATE TABLE metrics (key, value, timestamp, run_uuid, step);"
+            "CREATE TABLE trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status);"
+            "CREATE TABLE trace_tags (key, value, request_id);"
+            "CREATE TABLE assessments (assessment_id, trace_id, name, assessment_type, value, created_timestamp);"
+            "CREATE TABLE spans (trace_id, content);"
+            "INSERT INTO experiments VALUES (0, 'Default', 'mlruns/0', 'active'), (1, 'old', NULL, 'active');"
+            "INSERT INTO trace_info VALUES ('tr-s3', 1, 1000, NULL, 'ERROR'), ('tr-odd', 1, 'x', 1e300, 'OK');"
+            "INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', 's3://b/x', 'tr-s3');"
+            "INSERT INTO assessments VALUES ('a-2', 'tr-db', 'wanted', 'expectation', '{\"a\": 1}', 5);"
+        )
+        other = told_by_mlflow() | {"trace_id": base64.b64encode(b"0123456789abcdef").decode()}
+        mine = f"tr-{b'0123456789abcdef'.hex()}"
+        db.execute("INSERT INTO trace_info VALUES (?, 1, 1000, 1500, 'OK')", (mine,))
+        db.execute("INSERT INTO spans VALUES (?, ?)", (mine, json.dumps(other)))
+        db.execute("UPDATE assessments SET trace_id = ?", (mine,))
+    done = bring(local_workspace, f"sqlite:///{tmp_path}/mlflow.db")
+    assert sorted(one.names[0] for one in done.left if one.what == "traces") == ["tr-odd", "tr-s3"]
+    query = "select t.id, t.state, t.duration_us, s.name, s.type from traces t join spans s on s.trace_id = t.id"
+    whole = {"state": "OK", "duration_us": 1_500_000, "name": "ask", "type": "LLM"}
+    assert rows(local_workspace, f"{query} order by t.id") == sorted(
+        ({"id": one, **whole} for one in (trace, mine)), key=lambda row: str(row["id"])
+    )
+    said = rows(local_workspace, "select trace_id, kind, name, value_json from trace_assessments order by name")
+    assert [(one["trace_id"], one["kind"], one["value_json"]) for one in said] == [
+        (trace, "feedback", "true"), (mine, "expectation", '{"a":1}')
+    ]  # fmt: skip
+
+
+def test_a_span_in_mlflows_own_file_is_read() -> None:
+    found = span_of_server(told_by_mlflow())
     assert (found.trace, found.id, found.parent) == (span()["traceId"], span()["spanId"], "")
     assert (found.type, found.status, found.started_ns, found.ended_ns) == ("LLM", "OK", 5, 9)
     assert found.attributes["n"] == 3

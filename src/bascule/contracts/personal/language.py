@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bascule.contracts.personal.scanning import MOST_READ
-from bascule.errors import EnvironmentProblem, InputError
+from bascule.errors import InputError, MissingExtra
 from bascule.functions import load_function
 
 SURE = 0.6
 PRESIDIO = "presidio:"
+EXTRA = "nlp"
 # What pipelines call a person's name; other entities name no person by themselves.
 PERSONS = ("PERSON", "PER")
 
@@ -23,13 +24,14 @@ def recogniser(nlp: str, folder: Path | None = None) -> Recogniser:
     """Return what counts personal data in texts.
 
     Args:
-        nlp: a spaCy pipeline, as a package's name or a folder; `presidio:en` for Presidio; or `module:function`, which
-            gets a list of texts and gives, for each, the kinds of personal data in it.
+        nlp: a spaCy pipeline, as a package's name or a folder; `presidio:en` for Presidio with its usual model, or
+            `presidio:en:MODEL`; or `module:function`, which gets a list of texts and gives, for each, the kinds of
+            personal data in it.
         folder: where the function's module may lie.
 
     Raises:
-        EnvironmentProblem: the library or the model is not installed. They are large, so no extra brings them.
-        InputError, NotFound: there is no such model or function.
+        MissingExtra: the library is not installed.
+        InputError, NotFound: there is no such model or function. Models are fetched by nobody but their user.
     """
     if nlp.startswith(PRESIDIO):
         return _presidio(nlp.removeprefix(PRESIDIO))
@@ -38,20 +40,32 @@ def recogniser(nlp: str, folder: Path | None = None) -> Recogniser:
     return _spacy(nlp, folder)
 
 
-def _presidio(language: str) -> Recogniser:
+def _presidio(asked: str) -> Recogniser:
+    language, _, model = asked.partition(":")
+    model = model or f"{language}_core_{'web' if language in ('en', 'zh') else 'news'}_lg"
+    try:
+        import spacy
+    except ImportError as error:
+        raise MissingExtra("Finding names in text with Presidio", EXTRA) from error
+    if not (spacy.util.is_package(model) or Path(model).is_dir()):  # asked first: Presidio would go and fetch it
+        raise InputError(
+            f"Presidio reads the language {language!r} with the spaCy model {model!r}, which is not installed.",
+            hint=f"Install it: python -m spacy download {model}; or name another that is: "
+            f"{PRESIDIO}{language}:en_core_web_sm",
+        )
     try:
         from presidio_analyzer import AnalyzerEngine
+        from presidio_analyzer.nlp_engine import NlpEngineProvider
     except ImportError as error:
-        raise EnvironmentProblem(
-            "Finding names in text needs a language model, which is not installed.",
-            hint=f"Install one: pip install presidio-analyzer && python -m spacy download {language}_core_web_lg",
-        ) from error
+        raise MissingExtra("Finding names in text with Presidio", EXTRA) from error
+    models = [{"lang_code": language, "model_name": model}]
     try:
-        engine = AnalyzerEngine(supported_languages=[language])
+        made = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models}).create_engine()
+        engine = AnalyzerEngine(nlp_engine=made, supported_languages=[language])
     except (OSError, ValueError, SystemExit) as error:
         raise InputError(
-            f"There is no model of the language {language!r}: {error}",
-            hint=f"Install one: python -m spacy download {language}_core_web_lg",
+            f"Presidio cannot read the language {language!r} with {model!r}: {str(error).splitlines()[0]}",
+            hint="Name another model, or a spaCy pipeline by itself: --nlp en_core_web_sm",
         ) from error
 
     def kinds(text: str) -> Iterable[str]:
@@ -65,10 +79,7 @@ def _spacy(name: str, folder: Path | None) -> Recogniser:
     try:
         import spacy
     except ImportError as error:
-        raise EnvironmentProblem(
-            f"Reading text with the pipeline {name!r} needs spaCy, which is not installed.",
-            hint="Install it: pip install 'spacy>=3.8'",
-        ) from error
+        raise MissingExtra(f"Reading text with the spaCy pipeline {name!r}", EXTRA) from error
     here = folder / name if folder is not None else Path(name)
     try:
         pipeline = spacy.load(here if here.is_dir() else name)

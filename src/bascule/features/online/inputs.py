@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from bascule.errors import InputError
@@ -98,9 +99,13 @@ def _number(value: Any) -> Any:
     if isinstance(value, (bool, str)):
         raise Refused
     try:
-        return float(value)
+        found = float(value)
+        same = Decimal(repr(found)) == value if isinstance(value, Decimal) else found == value or found != found
     except (TypeError, ValueError, OverflowError):
         raise Refused from None
+    if not same:  # an integer or a decimal of more digits than a double holds
+        raise Refused
+    return found
 
 
 def _single(value: Any) -> Any:

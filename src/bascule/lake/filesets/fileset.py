@@ -208,6 +208,20 @@ class FileSet:
                 cache.settle(root, self._brought(place, wanted.value, tuple(only)))
         return done
 
+    def write_out(self, folder: Path) -> None:
+        """Write all files into a new folder that nothing is kept in mind of, as a checkout would.
+
+        Raises:
+            EnvironmentProblem: a blob is missing or damaged, or the disk is full.
+        """
+        with (
+            tempfile.TemporaryDirectory(dir=self.workspace.temporary_folder) as scratch,
+            StatCache(Path(scratch) / "cache.db") as cache,
+            tempfile.TemporaryFile(dir=scratch) as spool,
+        ):
+            Checkout(folder, self.manifest, self._manifest(None), cache).run(spool)
+        folder.mkdir(parents=True, exist_ok=True)  # an empty set is an empty folder
+
     def remove(self, *patterns: str, message: str | None = None) -> tuple[Commit, int]:
         """Remove files from the set, or without patterns the set itself, from the branch. No folder is touched.
 

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from blake3 import blake3
 from sqlalchemy import delete, insert, select, update
 
 from bascule.catalog.schema import commits, nodes, settings
 from bascule.errors import Conflict
 from bascule.history import Workspace
 from bascule.history.commits import canonical
-from bascule.lake.filesets.entries import CHUNKED, PACKED, PREFIX, WHOLE, Digest, Entry, Object
+from bascule.lake.filesets.entries import CHUNKED, FILE, PACKED, PREFIX, WHOLE, Digest, Entry, Object
 from bascule.lake.filesets.fileset import cache_of
 from bascule.lake.filesets.known import Chunk, encode_recipe
 from bascule.lake.filesets.manifest import Manifest, ManifestWriter, manifest_of
 from bascule.lake.filesets.packs import PackWriter, read_span
-from bascule.lake.filesets.reading import recipe
+from bascule.lake.filesets.reading import content, recipe
 from bascule.lake.filesets.references import references, states
 from bascule.store import BlobStore
 
@@ -34,6 +35,8 @@ TRIES = 20
 
 # Tells whether a file of a set, by the set's name and its entry, is to go.
 Doomed = Callable[[str, Entry], bool]
+# Gives the contents that a file has instead; the same when it tells of nobody who goes.
+Clean = Callable[[bytes], bytes]
 
 
 class _Todo(msgspec.Struct):
@@ -50,10 +53,12 @@ class ForgottenFiles:
     Attributes:
         files: distinct files, by set.
         commits: the ids of the commits that have a version with such files.
+        changed: distinct files that have other contents now, by set.
     """
 
     files: dict[str, int]
     commits: tuple[str, ...]
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,10 +69,16 @@ class _Version:
     value: Object
     entries: list[Entry]
     doomed: list[Entry] = field(default_factory=list)
+    changed: list[Entry] = field(default_factory=list)
+
+    @property
+    def gone(self) -> list[Entry]:
+        """The files whose bytes go: with the file, or as it has others."""
+        return [*self.doomed, *self.changed]
 
     @property
     def kept(self) -> list[Entry]:
-        gone = {entry.path for entry in self.doomed}
+        gone = {entry.path for entry in self.gone}
         return [entry for entry in self.entries if entry.path not in gone]
 
 
@@ -87,9 +98,14 @@ def paths_in(workspace: Workspace) -> Iterator[tuple[str, Entry]]:
 
 
 def forget_files(
-    workspace: Workspace, doomed: Doomed, *, dry_run: bool = False, author: str | None = None
+    workspace: Workspace,
+    doomed: Doomed,
+    *,
+    clean: Clean | None = None,
+    dry_run: bool = False,
+    author: str | None = None,
 ) -> ForgottenFiles:
-    """Remove files from every version of every set.
+    """Remove files from every version of every set, and give those that stay cleaned contents.
 
     Content that a file that stays has, too, stays. Folders outside of the workspace are the user's own.
 
@@ -98,7 +114,8 @@ def forget_files(
     """
     if not dry_run:
         _finish(workspace, author)
-    if not any(doomed(name, entry) for name, entry in paths_in(workspace)):
+    fresh = _cleaned(workspace, doomed, clean) if clean is not None else {}
+    if not fresh and not any(doomed(name, entry) for name, entry in paths_in(workspace)):
         return ForgottenFiles({}, ())
     versions = [
         _Version(name, commit, canonical_digest, value, [])
@@ -107,16 +124,37 @@ def forget_files(
     for version in versions:
         version.entries = list(manifest_of(workspace.store, version.value, version.name).entries())
         version.doomed = [entry for entry in version.entries if doomed(version.name, entry)]
-    hit = [version for version in versions if version.doomed]
-    files: dict[str, set[tuple[str, Digest]]] = {}
-    for version in hit:
-        files.setdefault(version.name, set()).update((e.path, e.digest) for e in version.doomed)
+        mine = {entry.path for entry in version.doomed}
+        version.changed = [e for e in version.entries if e.digest in fresh and e.path not in mine]
+    hit = [version for version in versions if version.gone]
     where = _commits_with(workspace, {(v.name, v.digest) for v in hit}) if hit else ()
-    told = ForgottenFiles({name: len(found) for name, found in files.items()}, where)
+    files, changed = (_counted(hit, which) for which in ("doomed", "changed"))
     if hit and not dry_run:
-        _Rewriting(workspace, versions, hit).run()
+        _Rewriting(workspace, versions, hit, fresh).run()
         _finish(workspace, author)
-    return told
+    return ForgottenFiles(files, where, changed)
+
+
+def _counted(versions: Iterable[_Version], which: Literal["doomed", "changed"]) -> dict[str, int]:
+    files: dict[str, set[tuple[str, Digest]]] = {}
+    for version in versions:
+        files.setdefault(version.name, set()).update((e.path, e.digest) for e in getattr(version, which))
+    return {name: len(found) for name, found in files.items() if found}
+
+
+def _cleaned(workspace: Workspace, doomed: Doomed, clean: Clean) -> dict[Digest, bytes]:
+    """Return other contents of files that stay, by the digest of those that they have."""
+    fresh: dict[Digest, bytes] = {}
+    seen: set[Digest] = set()
+    for name, entry in paths_in(workspace):
+        if entry.digest in seen or not entry.size or doomed(name, entry):
+            continue
+        seen.add(entry.digest)
+        before = content(workspace.store, entry, f"{name}/{entry.path}")
+        after = clean(before)
+        if after != before:
+            fresh[entry.digest] = after
+    return fresh
 
 
 def _digested(workspace: Workspace) -> Iterator[tuple[str, str, str, Object]]:
@@ -145,6 +183,7 @@ class _Rewriting:
     workspace: Workspace
     versions: list[_Version]
     hit: list[_Version]
+    contents: Mapping[Digest, bytes]
     _recipes: dict[Digest, list[Chunk]] = field(default_factory=dict)
 
     @property
@@ -154,12 +193,17 @@ class _Rewriting:
     def run(self) -> None:
         bad = self._affected()
         shared = {pack for version in self.hit for pack in manifest_of(self._store, version.value).packs()}
-        stale = [v for v in self.versions if v.doomed or self._touches(v, bad, shared)]
+        stale = [v for v in self.versions if v.gone or self._touches(v, bad, shared)]
         moved = self._moved(stale, bad)
+        instead = self._instead(stale)
         fresh: dict[str, Object] = {}
         for version in stale:
             entries = [moved.get(_place(entry), entry) for entry in version.kept]
             ready = [_named(new, old) for new, old in zip(entries, version.kept, strict=True)]
+            for was in version.changed:
+                now = instead[was.digest]
+                ready.append(Entry(was.path, was.mode, now.size, now.digest, now.how, now.pack, now.offset, now.length))
+            ready.sort(key=lambda entry: entry.path)
             fresh[version.digest] = _written(self._store, ready)
         old = {blob for version in stale for blob in references(self._store, version.value)}
         self._put(fresh, old)
@@ -169,7 +213,7 @@ class _Rewriting:
         stay = {entry.digest for version in self.versions for entry in version.kept}
         bad: set[Digest] = set()
         for version in self.hit:
-            for entry in version.doomed:
+            for entry in version.gone:
                 if entry.digest in stay:
                     continue
                 bad.add(entry.digest if entry.how == WHOLE else entry.pack)
@@ -218,6 +262,21 @@ class _Rewriting:
                 if entry.how == CHUNKED:
                     body = [chunks.get(chunk.digest, chunk) for chunk in self._chunks(entry)]
                     packs.add(encode_recipe(body), found[_place(entry)])
+            packs.finish()
+            return found
+        finally:
+            packs.close()
+
+    def _instead(self, stale: Iterable[_Version]) -> dict[Digest, Entry]:
+        """Put cleaned contents into packs; return where they are, by the digest of what was there."""
+        wanted = sorted({entry.digest for version in stale for entry in version.changed})
+        packs = PackWriter(self._store)
+        try:
+            found = {}
+            for digest in wanted:
+                data = self.contents[digest]
+                found[digest] = Entry("", FILE, len(data), blake3(data).digest())
+                packs.add(data, found[digest])
             packs.finish()
             return found
         finally:

@@ -4,8 +4,9 @@ The history's objects stay as they are; the files that they lead to are rewritte
 has every other row. `docs/decisions/0002-forgetting.md` says how and why.
 """
 
-from bascule.lake.forgetting.forget import Hook, Request, forget, forget_rows
+from bascule.lake.forgetting.forget import Hook, Request, forget, forget_rows, forget_values
 from bascule.lake.forgetting.forgetters import AFTER, BEFORE, resolved
+from bascule.lake.forgetting.replacing import Replacing
 from bascule.lake.forgetting.report import ForgetReport, Forgotten, ForgottenFile
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Forgotten",
     "ForgottenFile",
     "Hook",
+    "Replacing",
     "Request",
     "forget",
     "forget_rows",
+    "forget_values",
     "resolved",
 ]

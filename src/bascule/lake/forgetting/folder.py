@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from bascule.lake.iceberg.types import FIELD_ID, literal, may_widen, quoted, to_
 from bascule.lake.staging import by_file
 from bascule.store import Place
 from bascule.store.places import below, named, place_named, sizes
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Folder:
         for fields in self._keyed(list(key)):
             schema = {"schema-id": 0, "type": "struct", "fields": fields}
             tests = [
-                f"{quoted(field['name'])} = {literal(str(value))}::{to_duckdb(field['type'])}"
+                f"{quoted(field['name'])} = {literal(str(value))}::{_kind(field['type'], str(value))}"
                 for field, value in zip(fields, key.values(), strict=True)
             ]
             for path, rows in self.where(" AND ".join(tests), temporary, schema).items():
@@ -147,6 +150,11 @@ class Folder:
                     f"Table {name!r} is partitioned by columns that its files do not hold (field {min(missing)}).",
                     hint="Rewrite its data files with the engine that wrote them, then forget.",
                 )
+
+
+def _kind(kind: Any, value: str) -> str:
+    """Return the SQL type to read a value as: sixteen bytes are told as a UUID is, where somebody writes one."""
+    return "UUID" if kind == "fixed[16]" and _UUID.fullmatch(value) else to_duckdb(kind)
 
 
 def spec_id(file: AvroFile) -> int:

@@ -19,6 +19,7 @@ from bascule.errors import Conflict, InputError, NotFound
 from bascule.history import Workspace, holding, holds
 from bascule.lake import journal, objects, records
 from bascule.lake.forgetting.folder import Folder
+from bascule.lake.forgetting.replacing import Replacing
 from bascule.lake.forgetting.report import ForgetReport, Forgotten, ForgottenFile
 from bascule.lake.forgetting.rewriting import Rewriting
 from bascule.lake.iceberg import files
@@ -107,6 +108,22 @@ def forget_rows(
     return _heeding(workspace, table, (), lambda f: f.where(where, temporary), dry_run, author, despite_hold)
 
 
+def forget_values(
+    workspace: Workspace,
+    table: str,
+    replacing: Replacing,
+    *,
+    dry_run: bool = False,
+    author: str | None = None,
+    despite_hold: str = "",
+) -> ForgetReport:
+    """Take values out of a table's rows in all its states: rows that are the subject's go, in others the texts change.
+
+    Errors and guarantees are those of `forget`; a row whose texts change counts as one that goes.
+    """
+    return _heeding(workspace, table, (), replacing.find, dry_run, author, despite_hold, replacing)
+
+
 def _heeding(
     workspace: Workspace,
     name: str,
@@ -115,19 +132,26 @@ def _heeding(
     dry_run: bool,
     author: str | None,
     despite_hold: str,
+    replacing: Replacing | None = None,
 ) -> ForgetReport:
     """Forget, unless a hold stands against it: who has one looks first, and changes nothing."""
     with workspace.catalog.read() as conn:
         is_held = bool(holds.listed(conn))
     if is_held and not dry_run:
-        planned = _run(workspace, name, columns, find, True, author)
+        planned = _run(workspace, name, columns, find, True, author, replacing)
         found = holding.against(workspace, name, planned.commits) if planned.rows else []
         holding.overrule(workspace, found, name, despite_hold, author)
-    return _run(workspace, name, columns, find, dry_run, author)
+    return _run(workspace, name, columns, find, dry_run, author, replacing)
 
 
 def _run(
-    workspace: Workspace, name: str, columns: tuple[str, ...], find: Finder, dry_run: bool, author: str | None
+    workspace: Workspace,
+    name: str,
+    columns: tuple[str, ...],
+    find: Finder,
+    dry_run: bool,
+    author: str | None,
+    replacing: Replacing | None = None,
 ) -> ForgetReport:
     states = _states(workspace, name)
     folders = _folders(workspace, name, states)
@@ -142,7 +166,7 @@ def _run(
         for path in folders:
             if not dry_run:
                 found += _finish(workspace, name, columns, path, author)
-            found.append(_forget_in(path, name, number, find, dry_run))
+            found.append(_forget_in(path, name, number, find, dry_run, replacing))
             if not dry_run:
                 _finish(workspace, name, columns, path, author)
     touched = {document for one in found for document in one.documents}
@@ -179,7 +203,9 @@ def _finish(
     return [waiting]
 
 
-def _forget_in(path: Place, name: str, number: str, find: Finder, dry_run: bool) -> Journal:
+def _forget_in(
+    path: Place, name: str, number: str, find: Finder, dry_run: bool, replacing: Replacing | None
+) -> Journal:
     """Find the rows in one table's folder and, unless it is a dry run, leave a journal that removes them."""
     if not dry_run:
         for leftover in path.rglob(f"*{files.UNFINISHED}"):
@@ -192,11 +218,15 @@ def _forget_in(path: Place, name: str, number: str, find: Finder, dry_run: bool)
         if any(document.resolve(entry["data_file"]["file_path"]) in positions for entry in _live(folder, document))
     ]
     if positions and not dry_run:
-        Rewriting(folder, positions, number).prepare(documents)
+        Rewriting(folder, positions, number, replacing).prepare(documents)
         waiting = journal.found(path)
         assert waiting is not None
         return waiting
-    rewritten = [Rewritten(f"{path.name}/data/{p.name}", len(rows), "", "") for p, rows in positions.items()]
+    more = replacing.changes if replacing else {}
+    rewritten = [
+        Rewritten(f"{path.name}/data/{p.name}", len(rows) + len(more.get(p, ())), "", "")
+        for p, rows in positions.items()
+    ]
     return Journal(number, [], [], rewritten, documents)
 
 

@@ -40,6 +40,20 @@ def values_of(workspace: Workspace, table: str, key: Mapping[str, Any], column: 
     return found
 
 
+def shared_values(workspace: Workspace, table: str, key: Mapping[str, Any]) -> set[str]:
+    """Return the columns of a key whose value rows of others have too, in any state of a table: a town, not a person.
+
+    Raises:
+        NotFound: there is no such table.
+    """
+    own = sum(len(rows) for _, _, rows in _rows(workspace, table, key))
+    return {
+        column
+        for column, value in key.items()
+        if sum(len(rows) for _, _, rows in _rows(workspace, table, {column: value})) > own
+    }
+
+
 def rows_of(workspace: Workspace, table: str, key: Mapping[str, Any], most: int = 1000) -> list[dict[str, Any]]:
     """Return the subject's rows as they are in a table's files, by column in lower case; `most` of them.
 

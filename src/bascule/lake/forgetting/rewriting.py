@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bascule.lake.forgetting.folder import Folder, partition_fields, spec_id
+from bascule.lake.forgetting.replacing import Replacing
 from bascule.lake.iceberg import content, datafiles, files, manifests, metadata, partitions
 from bascule.lake.iceberg.datafiles import Record, content_of
 from bascule.lake.iceberg.manifests import AvroFile, Entry
@@ -42,11 +44,13 @@ class Rewriting:
         folder: the table's files.
         positions: the rows to leave out, by data file.
         id: the forgetting's.
+        replacing: what is put in the place of values in the rows that stay.
     """
 
     folder: Folder
     positions: Mapping[Place, np.ndarray]
     id: str
+    replacing: Replacing | None = None
     _staged: Place = field(init=False)
     _records: dict[Place, Record] = field(init=False, default_factory=dict)
     _filled: set[tuple[int, str]] = field(init=False, default_factory=set)
@@ -80,13 +84,15 @@ class Rewriting:
     def _data_file(self, path: Place) -> Rewritten:
         rows = self.positions[path]
         with files.working(self._staged, path.name) as working:
-            record = datafiles.rewrite_without(path, rows, working, "")
+            change = partial(self.replacing.change, path) if self.replacing else iter
+            record = datafiles.rewrite_without(path, rows, working, "", change)
             # Not beside the old one: other engines name folders by the values of a partition.
             record["file_path"] = datafiles.named_by_content(working, self.folder.path / "data")
             files.publish(working, place_named(record["file_path"]))
         self._records[path] = record
         before = content_of({"file_path": str(path), "file_size_in_bytes": path.stat().st_size})
-        return Rewritten(f"{self.folder.path.name}/data/{path.name}", len(rows), before, content_of(record))
+        count = len(rows) + (len(self.replacing.changes.get(path, ())) if self.replacing else 0)
+        return Rewritten(f"{self.folder.path.name}/data/{path.name}", count, before, content_of(record))
 
     def _partitions(self) -> Iterator[tuple[int, str]]:
         """Iterate over the partitions that rows are left in: the values of any other are those of the subject alone."""
@@ -133,10 +139,14 @@ class Rewriting:
 
     def _partition(self, record: Record, spec: int) -> bool:
         values = record["partition"]
-        if all(value is None for value in values.values()) or (spec, repr(values)) in self._filled:
+        if all(value is None for value in values.values()):
             return False
-        record["partition"] = dict.fromkeys(values)
-        return True
+        if (spec, repr(values)) not in self._filled:
+            record["partition"] = dict.fromkeys(values)
+            return True
+        cleaned = self.replacing.document(values) if self.replacing else values
+        record["partition"] = cleaned
+        return bool(cleaned != values)
 
     def _entry(self, entry: Entry) -> bool:
         record = entry["data_file"]
@@ -183,6 +193,7 @@ class Rewriting:
         known = table.properties.get(FORGOTTEN, "").split("\n")
         noted = "\n".join([*(one for one in known if one), self.id])
         changed = metadata.with_properties({**document, "snapshots": snapshots}, {FORGOTTEN: noted})
+        changed = self.replacing.document(changed) if self.replacing else changed
         metadata.write(self._target(table.path), changed)
 
     def _snapshot(self, table: Table, snapshot: metadata.Snapshot) -> metadata.Snapshot:

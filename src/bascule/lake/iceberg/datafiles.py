@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 
 from bascule.errors import InputError
 from bascule.lake.iceberg import bounds, files, manifests, schemas
+from bascule.lake.iceberg.fitting import Lossy, Unlike, fitted
 from bascule.lake.iceberg.types import FIELD_ID, primitive_from_arrow
 from bascule.store import Place
 from bascule.store.places import place_named
 
 ROWS_PER_GROUP = 122_880  # what DuckDB gives one thread
 CHUNK = 8_192
+FEW = 16  # pieces
 GROUP_BYTES = 64 << 20
 FILE_BYTES = 256 << 20
 COMPRESSION_LEVEL = 3
@@ -98,7 +100,13 @@ def remove(records: Iterable[Record]) -> None:
         place_named(record["file_path"]).unlink(missing_ok=True)
 
 
-def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: str) -> Record:
+def rewrite_without(
+    source: Place,
+    positions: np.ndarray,
+    target: Path,
+    place: str,
+    change: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]] = iter,
+) -> Record:
     """Copy a data file without the rows at some positions. Every other row, and every column, stays as it is.
 
     Args:
@@ -106,13 +114,14 @@ def rewrite_without(source: Place, positions: np.ndarray, target: Path, place: s
         positions: row numbers from 0, sorted.
         target: the path to write; the caller decides how it becomes visible.
         place: the path that manifests will say.
+        change: gives the rows, of which none is left out yet, with other values.
 
     Returns:
         What manifests say of the new file.
     """
     with pq.ParquetFile(files.readable(source)) as old:
         schema = old.schema_arrow.remove_metadata()
-        groups = _groups(without(old.iter_batches(batch_size=CHUNK), positions), schema)
+        groups = _groups(without(change(old.iter_batches(batch_size=CHUNK)), positions), schema)
         with files.told(target), open(target, "xb") as sink, pq.ParquetWriter(sink, schema, **_options(schema)) as out:
             floats = _Floats(schema)
             for group in groups:
@@ -255,37 +264,70 @@ def named_by_content(path: Path, folder: Place) -> str:
 
 def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     # Cut at multiples of CHUNK rows and copied into one piece: where batches happened to end must not show in the file.
-    waiting: list[pa.Table] = []
-    rows = size = 0
-    for chunk in _chunks(batches, schema):
-        waiting.append(chunk)
-        rows += chunk.num_rows
-        size += chunk.nbytes
-        if rows >= ROWS_PER_GROUP or size >= GROUP_BYTES:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting, rows, size = [], 0, 0
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+    waiting, chunks = schema.empty_table(), _Chunks()
+    for rows in _gathered(batches, schema):
+        waiting = pa.concat_tables([waiting, rows])
+        while waiting.num_rows:
+            if not chunks.rows and _is_light(waiting):
+                if waiting.num_rows < ROWS_PER_GROUP:
+                    break
+                yield waiting.slice(0, ROWS_PER_GROUP).combine_chunks()
+                waiting = waiting.slice(ROWS_PER_GROUP)
+                continue
+            if waiting.num_rows < CHUNK:
+                break
+            chunks.add(waiting.slice(0, CHUNK))
+            waiting = waiting.slice(CHUNK)
+            if chunks.are_enough:
+                yield chunks.taken()
+    if waiting.num_rows or chunks.rows:
+        chunks.add(waiting)
+        yield chunks.taken()
 
 
-def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    waiting: list[pa.RecordBatch] = []
+def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    # At least CHUNK rows at once, in a few pieces: a look at each of very many small batches would cost more than they.
+    coming: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
         if not batch.num_rows:
             continue
-        waiting.append(batch)
+        coming.append(batch)
         rows += batch.num_rows
-        if rows < CHUNK:
-            continue
-        table = pa.Table.from_batches(waiting, schema)
-        whole = rows - rows % CHUNK
-        for start in range(0, whole, CHUNK):
-            yield table.slice(start, CHUNK).combine_chunks()
-        rest = table.slice(whole)
-        waiting, rows = rest.to_batches(), rest.num_rows
-    if waiting:
-        yield pa.Table.from_batches(waiting, schema).combine_chunks()
+        if rows >= CHUNK:
+            table = pa.Table.from_batches(coming, schema)
+            yield table if len(coming) <= FEW else table.combine_chunks()
+            coming, rows = [], 0
+    if coming:
+        yield pa.Table.from_batches(coming, schema)
+
+
+def _is_light(rows: pa.Table) -> bool:
+    # Whether rows are far from GROUP_BYTES, however they are copied: then their number alone says where to cut.
+    return bool(2 * rows.nbytes + rows.num_rows * rows.num_columns < GROUP_BYTES)
+
+
+class _Chunks:
+    # Rows that may be many bytes, copied chunk by chunk: the size of what is in one piece says nothing of cuts.
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self.rows = self._size = 0
+
+    def add(self, rows: pa.Table) -> None:
+        chunk = rows.combine_chunks()
+        self._tables.append(chunk)
+        self.rows += chunk.num_rows
+        self._size += chunk.nbytes
+
+    @property
+    def are_enough(self) -> bool:
+        return self.rows >= ROWS_PER_GROUP or self._size >= GROUP_BYTES
+
+    def taken(self) -> pa.Table:
+        group = pa.concat_tables(self._tables).combine_chunks()
+        self._tables, self.rows, self._size = [], 0, 0
+        return group
 
 
 def without(batches: Iterable[pa.RecordBatch], positions: np.ndarray) -> Iterator[pa.RecordBatch]:
@@ -383,21 +425,22 @@ def aligned(batches: Iterable[pa.RecordBatch], arrow: pa.Schema, table: str) -> 
         yield pa.RecordBatch.from_arrays(columns, schema=arrow)
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
+def column_for(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """Return a batch's column for a field of a table, in its own type; nulls where the batch has none."""
     index = batch.schema.get_field_index(field.name)
     found = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, field.type)
-    if isinstance(found, pa.ExtensionArray):
-        found = found.storage
-    if found.type != field.type:
-        try:
-            if isinstance(found, pa.DictionaryArray):  # Arrow decodes none of views, as Polars' categories are
-                found = pc.take(pc.cast(found.dictionary, field.type), found.indices)
-            found = pc.cast(found, field.type, safe=True)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(
-                f"Column {field.name!r} of table {table!r} is {field.type}; {found.type} does not fit in it: {error}.",
-                hint="Cast the column, or widen the table's.",
-            ) from error
+    return found.storage if isinstance(found, pa.ExtensionArray) else found
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field, table: str) -> pa.Array:
+    found = column_for(batch, field)
+    try:
+        found = fitted(found, field.type)
+    except (Lossy, Unlike) as error:
+        raise InputError(
+            f"Column {field.name!r} of table {table!r} is {field.type}; {found.type} does not fit in it: {error}.",
+            hint="Cast the column, or widen the table's.",
+        ) from error
     if not field.nullable and found.null_count:
         raise InputError(
             f"Column {field.name!r} of table {table!r} must have a value; {found.null_count} rows do not.",

@@ -1,8 +1,11 @@
-"""Avro files, with the types that their schema says."""
+"""Avro files, with the types that their schema says; of spans of time and of several types in one, texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from bascule.errors import InputError
+from bascule.lake import spans
 from bascule.lake.origins.origin import Asked
 from bascule.lake.origins.spool import ROWS_AT_ONCE, checked_schema, write_arrow
 
@@ -33,7 +37,6 @@ LOGICAL = {
     "timestamp-micros": pa.timestamp("us", "UTC"),
     "local-timestamp-millis": pa.timestamp("us"),
     "local-timestamp-micros": pa.timestamp("us"),
-    "uuid": pa.string(),
 }
 
 
@@ -52,9 +55,10 @@ def convert(path: Path, spool: Path, asked: Asked) -> list[Path]:
             written: Any = reader.writer_schema
             if not isinstance(written, dict) or written.get("type") != "record":
                 raise InputError(f"{path} does not hold records.", hint="Only Avro files of records have columns.")
-            columns = [pa.field(f["name"], _type(f["type"], f"{path}: {f['name']}")) for f in written["fields"]]
-            schema = checked_schema(pa.schema(columns), str(path))
-            rows = write_arrow(_batches(reader, schema), schema, target)
+            named: dict[str, Any] = dict.fromkeys(_names(written))
+            shapes = {f["name"]: _shape(f["type"], f"{path}: {f['name']}", named) for f in written["fields"]}
+            schema = checked_schema(pa.schema([(name, shape.type) for name, shape in shapes.items()]), str(path))
+            rows = write_arrow(_batches(reader, schema, shapes), schema, target)
     except InputError:
         raise
     except Exception as error:  # what the library says of damaged files is of many kinds
@@ -68,41 +72,120 @@ def convert(path: Path, spool: Path, asked: Asked) -> list[Path]:
     return [target]
 
 
-def _batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(reader: Any, schema: pa.Schema, shapes: Mapping[str, Shape]) -> Iterator[pa.RecordBatch]:
     rows = iter(reader)
-    uuids = [one.name for one in schema if one.type == pa.string()]
+    told = [(name, shape) for name, shape in shapes.items() if shape.tell is not None]
     while block := list(islice(rows, ROWS_AT_ONCE)):
-        for row in block:
-            for name in uuids:
-                if row[name] is not None and not isinstance(row[name], str):
-                    row[name] = str(row[name])
+        for name, shape in told:
+            for row in block:
+                if row[name] is not None:
+                    row[name] = shape.tell(row[name])  # type: ignore[misc]
         yield pa.RecordBatch.from_pylist(block, schema=schema)
 
 
-def _type(kind: Any, where: str) -> pa.DataType:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What values of an Avro type are in a table.
+
+    Attributes:
+        type: the column's type.
+        tell: makes what the library reads into what the column holds, if that is another.
+    """
+
+    type: pa.DataType
+    tell: Callable[[Any], Any] | None = None
+
+
+def _shape(kind: Any, where: str, named: dict[str, Any]) -> Shape:
+    """Return what a type becomes.
+
+    Args:
+        where: the file and the field, for messages.
+        named: the types that were written out before, by their names: others refer to them.
+    """
     if isinstance(kind, list):
-        some = [one for one in kind if one != "null"]
-        kinds = [_type(one, where) for one in some]
-        if len(set(map(str, kinds))) <= 1:
-            return kinds[0] if kinds else pa.null()
-        if all(pa.types.is_integer(one) for one in kinds):
-            return pa.int64()
-        if all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in kinds):
-            return pa.float64()
-        raise InputError(f"{where} may be of several types: {kinds}.", hint="A column has one type: split it.")
+        return _union([_shape(one, where, named) for one in kind if one != "null"])
     if isinstance(kind, str):
-        if kind not in PLAIN:
-            raise InputError(f"{where} refers to the type {kind!r} by name.", hint="Write its schema out.")
-        return PLAIN[kind]
-    logical, inner = kind.get("logicalType"), kind["type"]
-    if logical == "decimal":
-        return pa.decimal128(kind["precision"], kind.get("scale", 0))
-    if logical in LOGICAL:
-        return LOGICAL[logical]
-    if inner == "record":
-        return pa.struct([pa.field(f["name"], _type(f["type"], f"{where}.{f['name']}")) for f in kind["fields"]])
-    if inner == "array":
-        return pa.list_(_type(kind["items"], where))
-    if inner == "map":
-        return pa.map_(pa.string(), _type(kind["values"], where))
-    return _type(inner, where)
+        if kind in PLAIN:
+            return Shape(PLAIN[kind])
+        if kind not in named:
+            raise InputError(f"{where} refers to the type {kind!r}, which is nowhere.", hint="The file is damaged.")
+        if named[kind] is None:
+            raise InputError(f"{where} holds itself.", hint="Flatten it: a column has no type without an end.")
+        return _shape(named[kind], where, named)
+    name, logical, inner = kind.get("name"), kind.get("logicalType"), kind["type"]
+    if logical == "decimal" and kind["precision"] <= 38:
+        shape = Shape(pa.decimal128(kind["precision"], kind.get("scale", 0)))
+    elif logical == "decimal":
+        shape = Shape(pa.string(), _plain_number)
+    elif logical == "uuid":
+        shape = Shape(pa.string(), str)
+    elif logical == "duration" and inner == "fixed":
+        shape = Shape(pa.string(), _span)
+    elif logical in LOGICAL:
+        shape = Shape(LOGICAL[logical])
+    elif inner == "record":
+        for known in _names(kind):
+            named[known] = None
+        parts = [(f["name"], _shape(f["type"], f"{where}.{f['name']}", named)) for f in kind["fields"]]
+        shape = Shape(pa.struct([(part, one.type) for part, one in parts]), _of_parts(dict(parts)))
+    elif inner == "array":
+        item = _shape(kind["items"], where, named)
+        shape = Shape(pa.list_(item.type), _of_items(item))
+    elif inner == "map":
+        value = _shape(kind["values"], where, named)
+        shape = Shape(pa.map_(pa.string(), value.type), _of_values(value))
+    else:
+        shape = _shape(inner, where, named)
+    if name:
+        named |= dict.fromkeys(_names(kind), kind)
+    return shape
+
+
+def _names(kind: Mapping[str, Any]) -> set[str]:
+    name, space = kind["name"], kind.get("namespace")
+    return {name, name.rpartition(".")[2], f"{space}.{name}" if space else name}
+
+
+def _union(shapes: list[Shape]) -> Shape:
+    """Return what a field that may be of several types becomes: one that holds all, or a text as JSON writes it."""
+    kinds = [shape.type for shape in shapes]
+    if len(set(map(str, kinds))) <= 1:
+        return shapes[0] if shapes else Shape(pa.null())
+    if all(pa.types.is_integer(one) for one in kinds):
+        return Shape(pa.int64())
+    if all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in kinds):
+        return Shape(pa.float64())
+    return Shape(pa.string(), _as_json)
+
+
+def _of_parts(parts: Mapping[str, Shape]) -> Callable[[Any], Any] | None:
+    told = {name: shape.tell for name, shape in parts.items() if shape.tell is not None}
+    if not told:
+        return None
+    return lambda row: row | {name: tell(row[name]) for name, tell in told.items() if row[name] is not None}
+
+
+def _of_items(item: Shape) -> Callable[[Any], Any] | None:
+    tell = item.tell
+    return (lambda items: [None if one is None else tell(one) for one in items]) if tell is not None else None
+
+
+def _of_values(value: Shape) -> Callable[[Any], Any] | None:
+    tell = value.tell
+    if tell is None:
+        return None
+    return lambda pairs: {key: None if one is None else tell(one) for key, one in pairs.items()}
+
+
+def _as_json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _plain_number(value: Any) -> str:
+    return f"{value:f}"
+
+
+def _span(value: bytes) -> str:
+    months, days, milliseconds = struct.unpack("<III", value)
+    return spans.words(months, days, milliseconds * 1_000_000)

@@ -90,7 +90,10 @@ def _fetch(bucket: Bucket, one: _Object, path: Path) -> str:
         with bucket.opened(one.key) as source, bucket.told():
             etag = bytes((source.metadata() or {}).get("ETag", b"")).decode()
             mark = etag or one.mark
-            if not (note.exists() and msgspec.json.decode(note.read_bytes(), type=str) == mark):
+            is_same = note.exists() and msgspec.json.decode(note.read_bytes(), type=str) == mark
+            if is_same and path.exists():
+                return etag.strip('"')  # it came, and was not taken in
+            if not is_same:
                 working.unlink(missing_ok=True)
                 note.write_bytes(msgspec.json.encode(mark))
             with working.open("ab") as out:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, Protocol
@@ -12,12 +13,16 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bascule.errors import InputError
 from bascule.lake.origins import mysql, postgresql, sqlite
 from bascule.lake.origins.origin import Asked, Part, refuse_options
+from bascule.lake.origins.rejects import Rejects
 from bascule.lake.origins.segments import Segments
 from bascule.lake.origins.spool import as_schema, checked_schema, sorted_digest, write_arrow
+from bascule.lake.sources import Rejected
+from bascule.sizes import format_size
 
 SEGMENT_ROWS = 500_000
 _NUMBER = re.compile(r"^-?\d+(\.\d+)?$")
@@ -25,10 +30,19 @@ _NAME = re.compile(r"^[\w.$ \"`-]+$")
 
 
 class Reader(Protocol):
-    """A connection that only reads."""
+    """A connection that only reads.
+
+    Attributes:
+        rejected: the rows of its stream that could not be read, by their places from 1; whoever reads them takes them.
+    """
+
+    rejected: Rejects
 
     def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a query and return its columns and its rows, which are not held in memory."""
+
+    def expected(self, query: str) -> int:
+        """Return about how many rows a query has, as the database's own plan says without running it; 0 if unknown."""
 
     def value(self, query: str) -> Any:
         """Return the one value of a query."""
@@ -79,10 +93,17 @@ class Databases:
         query, path = _query(asked), asked.spool / "rows.parquet"
         with _opened(asked) as reader:
             asked.tell(f"asking {asked.shown}")
+            expected = reader.expected(query)
             schema, batches = reader.stream(query)
             wanted = checked_schema(schema, asked.shown)
-            write_arrow((as_schema(batch, wanted, asked.shown) for batch in batches), wanted, path, _telling(asked))
-        yield Part(path, sorted_digest(path, asked.shown, query), _name(asked), asked.shown, {"query": query})
+            write_arrow(
+                (as_schema(batch, wanted, asked.shown) for batch in batches), wanted, path, _telling(asked, expected)
+            )
+            rejected = reader.rejected.take(_name(asked))
+        _refuse_none(asked, pq.read_metadata(path).num_rows, rejected)
+        words = (query, *sorted(f"{one.reason} {one.raw}" for one in rejected))
+        digest = sorted_digest(path, asked.shown, *words)
+        yield Part(path, digest, _name(asked), asked.shown, {"query": query}, rejected)
 
 
 def _beyond(asked: Asked) -> Iterator[Part]:
@@ -90,7 +111,8 @@ def _beyond(asked: Asked) -> Iterator[Part]:
     ours = [one for one in asked.known if (one.version.get("cursor"), one.version.get("query")) == (cursor, query)]
     begin = ours[-1].version["to"] if ours else ""
     segments = Segments(asked.spool, asked.shown)
-    found = segments.found(begin)
+    # What could not be read may have been repaired meanwhile.
+    found = segments.found(begin, rejected=False)
     yield from found
     last = found[-1].version["to"] if found else begin
     with _opened(asked) as reader:
@@ -101,12 +123,20 @@ def _beyond(asked: Asked) -> Iterator[Part]:
         rows = f"SELECT * FROM ({query}) AS bascule_rows WHERE {column} IS NOT NULL"
         beyond = f" AND {column} > {_literal(last)}" if last else ""
         asked.tell(f"asking {asked.shown} for rows{f' beyond {last}' if last else ''}")
-        schema, batches = reader.stream(f"{rows}{beyond} ORDER BY {column}")
-        yield from _segmented(asked, segments, schema, batches, last)
+        rest = f"{rows}{beyond} ORDER BY {column}"
+        tell = _telling(asked, reader.expected(rest))
+        schema, batches = reader.stream(rest)
+        yield from _segmented(asked, segments, reader.rejected, schema, batches, last, tell)
 
 
 def _segmented(
-    asked: Asked, segments: Segments, schema: pa.Schema, batches: Iterator[pa.RecordBatch], last: str
+    asked: Asked,
+    segments: Segments,
+    rejects: Rejects,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    last: str,
+    tell: Callable[[int, int], None],
 ) -> Iterator[Part]:
     """Write rows in the cursor's order as segments, and never part those of one value."""
     cursor, query = asked.options.cursor, _query(asked)
@@ -114,19 +144,20 @@ def _segmented(
     place = next((at for at, name in enumerate(wanted.names) if name.casefold() == cursor.casefold()), None)
     if place is None:
         raise InputError(f"The query has no column {cursor!r}.", hint=f"It has: {', '.join(wanted.names[:20])}.")
-    tell, held, count, total = _telling(asked), [], 0, 0
+    held, count, total, size = [], 0, 0, 0
 
     def write(rows: pa.Table) -> Part:
         to = _text(rows.column(place)[-1].as_py())
         path = segments.path(".parquet")
         write_arrow(rows.to_batches(), wanted, path)
         version = {"query": query, "cursor": cursor, "from": last, "to": to}
-        return segments.add(path, f"{_name(asked)} {cursor} to {to}", version)
+        name = f"{_name(asked)} {cursor} to {to}"
+        return segments.add(path, name, version, rejects.take(name))
 
     for batch in batches:
         held.append(as_schema(batch, wanted, asked.shown))
-        count, total = count + batch.num_rows, total + batch.num_rows
-        tell(total, 0)
+        count, total, size = count + batch.num_rows, total + batch.num_rows, size + batch.nbytes
+        tell(total, size)
         if count >= SEGMENT_ROWS:
             rows = pa.Table.from_batches(held, wanted)
             newest = rows.column(place)[-1]
@@ -138,6 +169,16 @@ def _segmented(
                 held, count = rows.slice(cut).combine_chunks().to_batches(), rows.num_rows - cut
     if count:
         yield write(pa.Table.from_batches(held, wanted))
+    _refuse_none(asked, total, rejects.take(_name(asked)))
+
+
+def _refuse_none(asked: Asked, rows: int, rejected: Sequence[Rejected]) -> None:
+    """Raise `InputError` when rows came, and none of them can be read."""
+    if rejected and not rows:
+        raise InputError(
+            f"None of {len(rejected):,} rows of {asked.shown} can be read; the first: {rejected[0]}",
+            hint="Say in the query what such a value is, or leave those rows out.",
+        )
 
 
 def _opened(asked: Asked) -> AbstractContextManager[Reader]:
@@ -158,9 +199,12 @@ def _name(asked: Asked) -> str:
     return asked.options.more.get("table") or f"query of {asked.shown}"
 
 
-def _telling(asked: Asked) -> Callable[[int, int], None]:
-    import time
+def _telling(asked: Asked, expected: int) -> Callable[[int, int], None]:
+    """Return what tells every two seconds how many rows and bytes came, and how long the rest takes, if that is known.
 
+    Args:
+        expected: about how many rows there are; 0 if nobody knows.
+    """
     began = told = time.monotonic()
 
     def count(rows: int, bytes_: int) -> None:
@@ -168,7 +212,9 @@ def _telling(asked: Asked) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - told >= 2:
             told = now
-            asked.tell(f"{rows:,} rows came, {rows / (now - began):,.0f} rows/s")
+            rate = rows / (now - began)
+            left = f", about {(expected - rows) / rate:,.0f} s left" if expected > rows else ""
+            asked.tell(f"{rows:,} rows came, {rate:,.0f} rows/s, {format_size(bytes_)}{left}")
 
     return count
 
@@ -185,7 +231,7 @@ def _text(value: Any) -> str:
     return (
         value.isoformat()
         if isinstance(value, dt.date)
-        else f"{value:f}"
+        else f"{value.normalize():f}"
         if isinstance(value, Decimal)
         else (f"'{value}" if isinstance(value, str) and _NUMBER.match(value) else str(value))
     )

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 
 from bascule.errors import EnvironmentProblem, InputError, MissingExtra
+from bascule.lake import spans
 from bascule.lake.origins.origin import Asked
+from bascule.lake.origins.rejects import Rejects, record, unfit
 from bascule.lake.origins.spool import ROWS_AT_ONCE
 
+# The character set of what is no text.
+BINARY = 63
 # Field types of the protocol.
 WHOLE = {1, 2, 3, 8, 9, 13}
 FLOATING = {4, 5}
 DECIMALS = {0, 246}
 DATES = {10, 14}
 MOMENTS = {7, 12, 17, 18}
-BYTES = {249, 250, 251, 252, 16, 255}
+BITS = 16
+TEXTS = {15, 249, 250, 251, 252, 253, 254}
 REFUSED = (1044, 1045, 1049, 1054, 1064, 1142, 1146, 1792, 1290)
 
 
@@ -30,6 +36,7 @@ class MySQL:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._cursors: list[Any] = []
+        self.rejected = Rejects()
 
     def close(self) -> None:
         """Give up streams that were not read to their end: closing them would read all that is left."""
@@ -45,9 +52,19 @@ class MySQL:
         cursor = self._connection.cursor(SSCursor)
         self._cursors.append(cursor)
         cursor.execute(query)
-        kinds = [pa.field(one[0], _type(one)) for one in cursor.description]
-        schema = pa.schema(kinds)
-        return schema, _batches(cursor, schema)
+        sets = [one.charsetnr for one in cursor._result.fields]
+        kinds = [_type(one, charset) for one, charset in zip(cursor.description, sets, strict=True)]
+        schema = pa.schema([(one[0], kind) for one, kind in zip(cursor.description, kinds, strict=True)])
+        return schema, self._batches(cursor, schema)
+
+    def expected(self, query: str) -> int:
+        """See `Reader`."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {query}")
+            names = [one[0] for one in cursor.description]
+            plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        # Of a join nobody knows what comes out.
+        return int(plan[0]["rows"] or 0) if len(plan) == 1 and plan[0].get("rows") else 0
 
     def value(self, query: str) -> Any:
         """See `Reader`."""
@@ -59,8 +76,19 @@ class MySQL:
         """See `Reader`."""
         return "`" + name.replace("`", "``") + "`"
 
+    def _batches(self, cursor: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            arrays: list[pa.Array] = []
+            wrong: dict[int, tuple[str, str]] = {}
+            for values, one in zip(zip(*rows, strict=True), schema, strict=True):
+                array, places = _array(values, one)
+                arrays.append(array)
+                wrong |= {place: (one.name, unfit(values[place], one.type)) for place in places}
+            held = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield self.rejected.left_out(held, wrong, partial(record, schema.names, rows))
 
-def _type(described: Any) -> pa.DataType:
+
+def _type(described: Any, charset: int) -> pa.DataType:
     code, precision, scale = described[1], described[4], described[5]
     if code in WHOLE:
         return pa.int64()
@@ -71,40 +99,44 @@ def _type(described: Any) -> pa.DataType:
         return pa.decimal128(min(max(int(precision or 38), int(scale or 0) + 1), 38), min(int(scale or 0), 37))
     if code in DATES:
         return pa.date32()
+    if code == BITS:
+        return pa.int64() if precision < 64 else pa.uint64()
+    if code in TEXTS and charset == BINARY:
+        return pa.binary()
     return pa.timestamp("us") if code in MOMENTS else pa.string()
 
 
-def _batches(cursor: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    while rows := cursor.fetchmany(ROWS_AT_ONCE):
-        columns = list(zip(*rows, strict=True))
-        arrays = [_array(values, one) for values, one in zip(columns, schema, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _array(values: Any, field: pa.Field) -> pa.Array:
+def _array(values: Sequence[Any], field: pa.Field) -> tuple[pa.Array, list[int]]:
+    """Return values as a column, with nulls where one does not fit, and where that is."""
     if pa.types.is_string(field.type):
-        values = [None if one is None else _text(one, field.name) for one in values]
+        values = [one if one is None or isinstance(one, str) else _text(one) for one in values]
+    elif pa.types.is_integer(field.type):
+        values = [int.from_bytes(one, "big") if isinstance(one, bytes) else one for one in values]
     try:
-        return pa.array(values, field.type)
-    except (pa.ArrowException, OverflowError, TypeError) as error:
-        raise InputError(
-            f"Column {field.name!r} has a value that {field.type} does not hold: {error}",
-            hint="Days such as 0000-00-00 and numbers from 2^63 on are none: turn them into others in the query.",
-        ) from error
+        return pa.array(values, field.type), []
+    except (pa.ArrowException, OverflowError, TypeError):
+        fits = [_fits(one, field.type) for one in values]
+        held = [one if is_held else None for one, is_held in zip(values, fits, strict=True)]
+        return pa.array(held, field.type), [place for place, is_held in enumerate(fits) if not is_held]
 
 
-def _text(value: Any, name: str) -> str:
-    if isinstance(value, str):
-        return value
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        pa.scalar(value, kind)
+    except (pa.ArrowException, OverflowError, TypeError):
+        return False
+    return True
+
+
+def _text(value: Any) -> Any:
+    """Return a value as text; bytes that are none stay bytes, which no column of texts holds."""
     if isinstance(value, dt.timedelta):
-        return str(value)
+        return spans.text(value)
     if isinstance(value, bytes):
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise InputError(
-                f"Column {name!r} holds bytes that are no text.", hint=f"Turn them into text: hex({name})."
-            ) from None
+            return value
     return str(value)
 
 

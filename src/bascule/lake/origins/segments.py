@@ -19,7 +19,7 @@ class Note(msgspec.Struct, frozen=True):
     file: str
     name: str
     version: dict[str, str]
-    rejected: list[tuple[str, int | None, str, str]] = []
+    rejected: list[tuple[str, int | None, str, str, str]] = []
 
 
 @dataclass(slots=True)
@@ -40,18 +40,25 @@ class Segments:
 
     def add(self, path: Path, name: str, version: Mapping[str, str], rejected: list[Rejected] | None = None) -> Part:
         """Note that a segment is written; from now on it stays."""
-        aside = [(one.file, one.line, one.reason, one.raw) for one in rejected or ()]
+        aside = [(one.file, one.line, one.reason, one.raw, one.column) for one in rejected or ()]
         with whole(path.with_name(f"{path.stem}.note")) as out:
             out.write(msgspec.json.encode(Note(path.name, name, dict(version), aside)))
         return self._part(Note(path.name, name, dict(version), aside))
 
-    def found(self, begin: str) -> list[Part]:
+    def found(self, begin: str, *, rejected: bool = True) -> list[Part]:
         """Return the segments that a killed command left, if they go on from where the table is now; else none stay.
 
         Args:
             begin: what the first one's `from` must be.
+            rejected: also those of which records could not be read; else they, and all behind them, do not stay.
         """
         parts = [self._part(note) for note in self._notes()]
+        if not rejected:
+            end = next((at for at, part in enumerate(parts) if part.rejected), len(parts))
+            for path in [one.path for one in reversed(parts[end:])]:
+                path.with_name(f"{path.stem}.note").unlink()
+                path.unlink(missing_ok=True)
+            parts = parts[:end]
         if parts and parts[0].version.get("from", "") == begin and all(part.path.exists() for part in parts):
             return parts
         for path in self.spool.iterdir():

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bascule.errors import EnvironmentProblem, InputError
-from bascule.lake import engine
+from bascule.lake import engine, spans
 from bascule.lake.iceberg.types import literal, quoted
 
 ROWS_AT_ONCE = 65_536
@@ -93,7 +93,8 @@ def sorted_digest(path: Path, *words: str) -> str:
 def checked_schema(schema: pa.Schema, what: str) -> pa.Schema:
     """Return an Arrow schema whose columns have names of their own and types that a table can hold.
 
-    Dictionaries become their values; columns without a name are named by their place; nulls become texts.
+    Dictionaries become their values; columns without a name are named by their place; nulls and spans of time become
+    texts.
 
     Raises:
         InputError: two columns have one name.
@@ -105,7 +106,7 @@ def checked_schema(schema: pa.Schema, what: str) -> pa.Schema:
             raise InputError(f"{what}: two columns are named {name!r}.", hint="Give every column a name of its own.")
         seen.add(name.casefold())
         kind = one.type.value_type if pa.types.is_dictionary(one.type) else one.type
-        fields.append(pa.field(name, pa.string() if pa.types.is_null(kind) else kind))
+        fields.append(pa.field(name, pa.string() if pa.types.is_null(kind) or spans.is_span(kind) else kind))
     if not fields:
         raise InputError(f"{what} has no columns.", hint="Give rows with columns.")
     return pa.schema(fields)
@@ -123,7 +124,13 @@ def as_schema(batch: pa.RecordBatch, schema: pa.Schema, what: str) -> pa.RecordB
             hint="Every batch must have the same columns.",
         )
     try:
-        arrays = [column.cast(one.type) for column, one in zip(batch.columns, schema, strict=True)]
+        arrays = [_as(column, one.type) for column, one in zip(batch.columns, schema, strict=True)]
     except pa.ArrowException as error:
         raise InputError(f"{what}: a batch has values of another type: {error}") from error
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if spans.is_span(column.type) and pa.types.is_string(kind):
+        return spans.texts(column)
+    return column.cast(kind)

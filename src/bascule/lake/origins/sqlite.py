@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from bascule.errors import EnvironmentProblem, InputError, NotFound
 from bascule.lake.origins.origin import Asked
+from bascule.lake.origins.rejects import Rejects, record, unfit
 from bascule.lake.origins.spool import ROWS_AT_ONCE
 
 STORED = ("integer", "real", "text", "blob")
@@ -22,6 +24,7 @@ class SQLite:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.rejected = Rejects()
 
     def stream(self, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """See `Reader`."""
@@ -35,6 +38,10 @@ class SQLite:
         schema = pa.schema(fields)
         return schema, self._batches(query, schema)
 
+    def expected(self, query: str) -> int:
+        """See `Reader`. Its plan says nothing; it counts fast."""
+        return int(self._connection.execute(f"SELECT count(*) FROM ({query})").fetchone()[0])
+
     def value(self, query: str) -> Any:
         """See `Reader`."""
         return self._connection.execute(query).fetchone()[0]
@@ -46,9 +53,15 @@ class SQLite:
     def _batches(self, query: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows = self._connection.execute(query)
         while block := rows.fetchmany(ROWS_AT_ONCE):
-            columns = zip(*block, strict=True)
-            arrays = [_array(values, one) for values, one in zip(columns, schema, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            arrays: list[pa.Array] = []
+            wrong: dict[int, tuple[str, str]] = {}
+            for values, one in zip(zip(*block, strict=True), schema, strict=True):
+                held = [_held(value, one.type) for value in values]
+                places = [place for place, value in enumerate(held) if value is None and values[place] is not None]
+                arrays.append(pa.array(held, one.type))
+                wrong |= {place: (one.name, unfit(values[place], one.type)) for place in places}
+            held_rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield self.rejected.left_out(held_rows, wrong, partial(record, schema.names, block))
 
 
 def _type(has: list[int]) -> pa.DataType:
@@ -60,18 +73,13 @@ def _type(has: list[int]) -> pa.DataType:
     return pa.float64() if real else pa.int64() if whole else pa.string()
 
 
-def _array(values: Any, field: pa.Field) -> pa.Array:
-    if pa.types.is_string(field.type):
-        values = [_text(one, field.name) for one in values]
-    elif pa.types.is_floating(field.type):
-        values = [None if one is None else float(one) for one in values]
-    return pa.array(values, field.type)
-
-
-def _text(value: Any, name: str) -> str | None:
-    if isinstance(value, bytes):
-        raise InputError(f"Column {name!r} holds texts and bytes.", hint=f"Turn them into one: hex({name}).")
-    return value if value is None or isinstance(value, str) else repr(value)
+def _held(value: Any, kind: pa.DataType) -> Any:
+    """Return a value as a column of a type holds it; None where it does not."""
+    if pa.types.is_string(kind):
+        return value if value is None or isinstance(value, str) else None if isinstance(value, bytes) else repr(value)
+    if pa.types.is_floating(kind) and isinstance(value, int):
+        return float(value) if int(float(value)) == value else None
+    return value
 
 
 @contextmanager

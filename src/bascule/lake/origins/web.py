@@ -56,6 +56,7 @@ class Web:
     def parts(self, asked: Asked) -> Iterator[Part]:
         """See `Origin`. An answer that ends too early is asked for again, from where it ended."""
         working, note = asked.spool / "download.part", asked.spool / "download.json"
+        _take_up(asked.spool / "file", working)
         for attempt in range(TRIES):
             try:
                 headers, name = self._fetch(asked, working, note)
@@ -94,6 +95,16 @@ class Web:
             length = answer.headers.get("content-length")
             _pour(asked, answer, working, have, have + int(length) if length else None)
             return _lower(answer), _name(asked, answer)
+
+
+def _take_up(folder: Path, working: Path) -> None:
+    """Go on with a file that came as a whole and was not taken in: its last byte is asked for again."""
+    for whole in folder.glob("*"):
+        if not working.exists() and (size := whole.stat().st_size) > 1:
+            os.truncate(whole, size - 1)  # cut first, so that nothing takes it for a whole one
+            whole.replace(working)
+        else:
+            whole.unlink()
 
 
 def _pour(asked: Asked, answer: http.client.HTTPResponse, working: Path, have: int, total: int | None) -> None:

@@ -6,6 +6,7 @@ unit or clock would slip through. Here each such step has a test that finds the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from bascule.lake.iceberg.types import literal, quoted
@@ -52,10 +53,11 @@ class Conversion:
         return f"CASE WHEN {self.refused} THEN error({literal(UNFIT + self.name)}) ELSE {self.expression} END"
 
 
-def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversion:
+def convert(name: str, seems: str, wanted: str, *, from_text: bool, decimal: str = ".") -> Conversion:
     """Return how to read a column that seems to be of one type as another.
 
     Args:
+        decimal: what stands before the decimals of a number in a text.
         from_text: the file holds text, which can be parsed as any type; JSON holds values that have types.
     """
     column = quoted(name)
@@ -67,16 +69,35 @@ def convert(name: str, seems: str, wanted: str, *, from_text: bool) -> Conversio
     if seems == "DATE" and wanted in (NAIVE, ZONED):
         zone = " AT TIME ZONE 'UTC'" if wanted == ZONED else ""
         return Conversion(name, seems, wanted, f"({column}::TIMESTAMP{zone})")
-    if wanted in WHOLE and (seems == "DOUBLE" or (from_text and seems == "VARCHAR")):
+    is_fraction = seems == "DOUBLE" or (from_text and seems.startswith("DECIMAL"))
+    if wanted in WHOLE and (is_fraction or (from_text and seems == "VARCHAR")):
         lossy = f"{column} <> trunc({column}) OR abs({column}) > {EXACT} OR isnan({column})"
         return Conversion(name, "DOUBLE", wanted, f"TRY_CAST({column} AS {wanted})", lossy)
-    if wanted.startswith("DECIMAL") and from_text and seems != wanted:
-        lossy = f"TRY_CAST({column} AS {wanted}) IS DISTINCT FROM {column}"
-        return Conversion(name, "DECIMAL(38, 18)", wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+    if wanted.startswith("DECIMAL") and (from_text or seems == "VARCHAR"):
+        # The cast of a text rounds: behind its scale may be zeros only, and an exponent must not move digits there.
+        text = f"replace({column}, ',', '.')" if decimal == "," else column
+        made, scale = f"TRY_CAST({text} AS {wanted})", int(wanted.rstrip(")").rpartition(",")[2])
+        rounded = f"regexp_matches({text}, '[.][0-9]{{{scale}}}[0-9]*[1-9]')"
+        moved = f"regexp_matches({text}, '[eE]') AND {made}::DOUBLE IS DISTINCT FROM TRY_CAST({text} AS DOUBLE)"
+        lossy = f"{column} IS NOT NULL AND ({made} IS NULL OR {rounded} OR {moved})"
+        return Conversion(name, "VARCHAR", wanted, made, lossy)
     if from_text or seems == wanted:
         return Conversion(name, wanted, wanted, column)
-    lossy = f"{column} IS NOT NULL AND TRY_CAST({column} AS {wanted}) IS NULL"
-    return Conversion(name, seems, wanted, f"TRY_CAST({column} AS {wanted})", lossy)
+    made = f"TRY_CAST({column} AS {wanted})"
+    return Conversion(name, seems, wanted, made, f"{column} IS NOT NULL AND ({_changes(column, made, seems, wanted)})")
+
+
+def _changes(column: str, made: str, seems: str, wanted: str) -> str:
+    """Return SQL that tells whether a value with a type becomes another one: the casts round, and cut."""
+    if seems == "VARCHAR" and wanted in WHOLE:
+        return f"{made} IS NULL OR NOT regexp_full_match({column}, '-?(0|[1-9][0-9]*)([.]0+)?')"
+    if seems == "VARCHAR" and wanted == "DATE":
+        return f"{made} IS NULL OR length({column}) > 10"
+    if seems == "VARCHAR" and wanted in FLOATING:
+        return f"{made} IS NULL OR isinf({made})"
+    if seems in (*WHOLE, "BOOLEAN", *FLOATING) or (seems == "VARCHAR" and wanted == "BOOLEAN"):
+        return f"{made} IS NULL OR TRY_CAST({made} AS {seems}) IS DISTINCT FROM {column}"
+    return f"{made} IS NULL"
 
 
 def convert_written(name: str, how: Format, wanted: str) -> Conversion:
@@ -97,12 +118,23 @@ def common(types: list[str]) -> str:
     if len(kinds) == 1:
         return types[0]
     if kinds <= {"DOUBLE", *WHOLE}:
-        return "DOUBLE" if "DOUBLE" in kinds else "BIGINT"
+        return "DOUBLE" if "DOUBLE" in kinds else "HUGEINT" if kinds & {"HUGEINT", "UBIGINT"} else "BIGINT"
+    if all(kind in WHOLE or kind.startswith("DECIMAL") for kind in kinds):
+        return _decimal(types)
     if kinds <= {"DATE", NAIVE}:
         return NAIVE
     if kinds <= {"DATE", NAIVE, ZONED}:
         return ZONED
     return "VARCHAR"
+
+
+def _decimal(types: list[str]) -> str:
+    """Return the decimal type for numbers of several, which loses no digit of either; text if there is none."""
+    found = [re.findall(r"\d+", kind) if kind.startswith("DECIMAL") else ["19", "0"] for kind in types]
+    whole, scale = max(int(p) - int(s) for p, s in found), max(int(s) for _, s in found)
+    # Of 38 digits, which are all that there are, nobody said that so many stand before the point.
+    wide = any(int(p) == 38 for p, _ in found)
+    return f"DECIMAL({min(whole + scale, 38)}, {scale})" if whole + scale <= 38 or wide else "VARCHAR"
 
 
 def _moment(name: str, column: str, seems: str, wanted: str, from_text: bool) -> Conversion:

@@ -15,7 +15,7 @@ import duckdb
 from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
-from bascule.lake.sources import moments, text
+from bascule.lake.sources import digits, moments, text
 from bascule.lake.sources.conversions import (
     FLOATING,
     MOMENTS,
@@ -99,7 +99,7 @@ class CsvFile:
     def _conversion(self, name: str, wanted: str) -> Conversion:
         if name in self.formats and wanted in MOMENTS:
             return convert_written(name, self.formats[name], wanted)
-        return convert(name, self.types[name], wanted, from_text=True)
+        return convert(name, self.types[name], wanted, from_text=True, decimal=self.decimal)
 
     def reading(self, orders: Mapping[str, str]) -> CsvFile:
         """Return the file with its moments read, by column in lower case, with the day or the month first."""
@@ -108,6 +108,15 @@ class CsvFile:
         kept = {name: one for name, one in formats.items() if self.written[name].whole or not one.is_iso}
         types = {name: formats[name].type for name, how in self.written.items() if how.whole}
         return replace(self, formats=kept, types={**self.types, **types})
+
+    def numbers(self, names: Sequence[str]) -> str:
+        """Return text for FROM with some columns of numbers as texts that have decimal points."""
+        listed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in self.names)
+        chosen = ", ".join(f"replace({quoted(name)}, ',', '.') AS {quoted(name)}" for name in names)
+        shown = chosen if self.decimal == "," else ", ".join(quoted(name) for name in names)
+        options = f"{_options(self.head, self.null_values)}, auto_detect = false, columns = {{{listed}}}"
+        read = f"read_csv({literal(str(self.path))}, {options}, ignore_errors = true)"
+        return f"(SELECT {shown} FROM {sampled(read, self.sample)})"
 
     def _options(self) -> str:
         return _options(self.head, self.null_values, self.decimal)
@@ -135,7 +144,9 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, null_values: tuple[s
             found, decimal = other, ","
     types = dict(zip(head.columns, found.kinds, strict=True))
     file = CsvFile(path, head, types, null_values, decimal, sample=sample, commas=bool(turned))
-    return _with_moments(connection, file, found)
+    doubles = [name for name, kind in types.items() if kind == "DOUBLE"]
+    types |= digits.decimals(connection, file.numbers(doubles), doubles)
+    return _with_moments(connection, replace(file, types=types), found)
 
 
 def without_lossy(columns: Sequence[Conversion]) -> str:
@@ -226,7 +237,8 @@ def _sniffed(
         told = connection.sql(f"SELECT * FROM sniff_csv({literal(str(path))}, {options})").to_arrow_table().to_pylist()
     except duckdb.Error as error:
         raise _unreadable(connection, path, head, null_values, error) from error
-    kinds = [column["type"] for column in told[0]["Columns"]]
+    # Whole numbers of any length are a type of DuckDB's own.
+    kinds = ["VARCHAR" if column["type"] == "BIGNUM" else column["type"] for column in told[0]["Columns"]]
     if len(kinds) != len(head.columns):
         raise InputError(
             f"{path}: the header names {len(head.columns)} columns, the rows have {len(kinds)}.",
@@ -405,11 +417,12 @@ def _does_not_fit(value: str, column: Conversion, null_values: tuple[str, ...]) 
     try:
         if column.wanted in FLOATING:
             return math.isinf(float(value.replace(",", ".")))
-        number = Decimal(value)
+        number = Decimal(value.replace(",", ".") if column.wanted.startswith("DECIMAL") else value)
         if column.wanted in WHOLE:
             return number != number.to_integral_value()
         scale = int(column.wanted.rstrip(")").rpartition(",")[2])
-        return number != round(number, scale)
+        most = 10 ** (int(column.wanted.partition("(")[2].partition(",")[0]) - scale)
+        return abs(number) >= most or number != number.quantize(Decimal(1).scaleb(-scale))
     except (InvalidOperation, OverflowError, ValueError):
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.lake.sources.conversions import NAIVE, WHOLE, ZONED, Conversion
+from bascule.lake.sources.digits import may_change
 
 _TYPES = {
     "TINYINT": pa.int8(),
@@ -74,8 +76,8 @@ class Exact:
             found = pc.cast(texts, self.arrow)
         except pa.ArrowInvalid as error:
             raise Misfit(self.name) from error
-        if self.type == "DOUBLE" and np.isinf(found.to_numpy(zero_copy_only=False)).any():
-            raise Misfit(self.name)  # 1e400
+        if self.type == "DOUBLE" and (np.isinf(found.to_numpy(zero_copy_only=False)).any() or may_change(texts, found)):
+            raise Misfit(self.name)  # 1e400, or more digits than a double has
         return found
 
 
@@ -122,18 +124,18 @@ class _Signs:
     def __init__(self, texts: pa.Array) -> None:
         width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
         _, ends, data = texts.buffers()
-        offsets = np.frombuffer(ends, dtype=width)[texts.offset : texts.offset + len(texts) + 1]
+        offsets: npt.NDArray[Any] = np.frombuffer(ends, dtype=width)[texts.offset : texts.offset + len(texts) + 1]
         self.bytes = np.frombuffer(data if data is not None and data.size else b"\0", dtype=np.uint8)
         self.starts, self.lengths = offsets[:-1], np.diff(offsets)
 
     def at(self, place: int) -> npt.NDArray[np.uint8]:
         """The byte at a place of each text; any byte where the text is shorter."""
-        found: npt.NDArray[np.uint8] = self.bytes[np.minimum(self.starts + place, len(self.bytes) - 1)]
+        found: npt.NDArray[np.uint8] = np.take(self.bytes, self.starts + place if place else self.starts, mode="clip")
         return found
 
     def before(self, place: int) -> npt.NDArray[np.uint8]:
         """The byte so many places before the end of each text."""
-        found: npt.NDArray[np.uint8] = self.bytes[np.maximum(self.starts + self.lengths - place, 0)]
+        found: npt.NDArray[np.uint8] = np.take(self.bytes, self.starts + self.lengths - place, mode="clip")
         return found
 
 

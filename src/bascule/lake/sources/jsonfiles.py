@@ -121,16 +121,32 @@ def set_aside(
     which = " ".join(f"WHEN {c.lossy or c.refused} THEN {place}" for place, c in enumerate(risky))
     numbered = f"(SELECT row_number() OVER () AS __row, * FROM {file.relation(raw)})"
     query = f"SELECT __row, CASE {which} END AS __which, * FROM {numbered} WHERE __which IS NOT NULL LIMIT {MOST + 1}"
-    gone = [one.line or 0 for one in file.rejected]
-    for row in connection.sql(query).to_arrow_table().to_pylist():
-        line = row.pop("__row")
-        for other in gone:
-            line += other <= line
+    rows = connection.sql(query).to_arrow_table().to_pylist()
+    lines = lines_of_rows(file, [row.pop("__row") for row in rows])
+    for row, line in zip(rows, lines, strict=True):
         column = risky[row.pop("__which")]
         reason = f"column {column.name!r} is {column.wanted} and cannot hold {str(row[column.name])[:200]!r}."
         text_of = json.dumps(row, default=str, ensure_ascii=False)
         found.append(Rejected(name, line, reason, bounded(text_of), column.name))
     return found
+
+
+def lines_of_rows(file: JsonFile, rows: Sequence[int]) -> list[int]:
+    """Return the lines, from 1, of some rows in rising order; of one document the rows themselves."""
+    gone, found, left = {one.line for one in file.rejected}, [], list(rows)[::-1]
+    row = 0
+    with text.opened(file.path) as source:
+        for number, line in enumerate(text.lines_of(source), 1):
+            words = line.strip().removeprefix(b"\xef\xbb\xbf")
+            if not row and words.startswith(b"["):
+                return list(rows)
+            row += bool(words) and number not in gone
+            while left and left[-1] == row:
+                found.append(number)
+                left.pop()
+            if not left:
+                break
+    return found + left[::-1]
 
 
 def _described(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:

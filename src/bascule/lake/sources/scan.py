@@ -16,7 +16,7 @@ import pyarrow as pa
 from bascule.errors import InputError, suggestion
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, primitive_from_arrow, quoted, to_duckdb, unforetold
-from bascule.lake.sources import csvfiles, discovery, jsonfiles, moments
+from bascule.lake.sources import csvfiles, digits, discovery, jsonfiles, moments
 from bascule.lake.sources.conversions import UNFIT, Conversion, common, convert
 from bascule.lake.sources.csvfiles import CsvFile
 from bascule.lake.sources.exact import Exact, exact, schema_of, typed
@@ -264,11 +264,21 @@ def _wanted(
         kinds = [(file, _type_of(file, name)) for file in files]
         if len({kind for _, kind in kinds}) > 1:  # a column without any value looks like text: it has no say
             kinds = [(f, kind) for f, kind in kinds if kind != "VARCHAR" or _has_values(connection, f, name)] or kinds
+        if any(kind.startswith("DECIMAL") for _, kind in kinds):
+            kinds = [(f, _as_decimal(connection, f, name) if kind == "DOUBLE" else kind) for f, kind in kinds]
+            if any(kind == "DOUBLE" for _, kind in kinds):
+                kinds = [(f, "DOUBLE" if kind.startswith("DECIMAL") else kind) for f, kind in kinds]
         wanted[name.casefold()] = common([kind for _, kind in kinds])
     for field in expected or ():
         if not pa.types.is_nested(field.type):
             wanted[field.name.casefold()] = _long(to_duckdb(primitive_from_arrow(field.type, field.name)))
     return wanted
+
+
+def _as_decimal(connection: duckdb.DuckDBPyConnection, file: CsvFile | JsonFile, name: str) -> str:
+    """Return the decimal type for numbers of a file that look like doubles; that of doubles if none holds all."""
+    own = next(known for known in file.names if known.casefold() == name.casefold())
+    return (digits.fit(connection, file.numbers([own]), own) if isinstance(file, CsvFile) else "") or "DOUBLE"
 
 
 def _type_of(file: CsvFile | JsonFile, name: str) -> str:
@@ -294,10 +304,12 @@ def _refuse_lossy(
         return
     for column in (c for c in columns if c.lossy):
         raw = [Conversion(c.name, c.read, c.read, quoted(c.name)) for c in columns]
-        query = f"SELECT {quoted(column.name)}::VARCHAR FROM {file.relation(raw)} WHERE {column.lossy} LIMIT 1"
+        rows = f"(SELECT row_number() OVER () AS __row, * FROM {file.relation(raw)})"
+        query = f"SELECT {quoted(column.name)}::VARCHAR, __row FROM {rows} WHERE {column.lossy} ORDER BY __row LIMIT 1"
         if found := connection.execute(query).fetchall():
+            line = jsonfiles.lines_of_rows(file, [found[0][1]])[0]
             raise InputError(
-                f"{file.path}: column {column.name!r} is {column.wanted} and cannot hold {found[0][0]!r}.",
+                f"{file.path}:{line}: column {column.name!r} is {column.wanted} and cannot hold {found[0][0]!r}.",
                 hint="If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
             )
 

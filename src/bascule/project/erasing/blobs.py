@@ -1,8 +1,8 @@
 """Blobs of records that hold a subject: output of scripts, files that they wrote, code as it was, evaluated rows.
 
 A blob is called by its content, so one that changes is another: it is put without the subject, the records that name
-the old one name the new one, in one transaction, and the old one is deleted. What the history names stays as it is,
-as a model's version proves what was approved and served: that is counted, and models go by the policy.
+the old one name the new one, in one transaction, and the old one is deleted. So do objects of the history, of cards
+and contracts. A model's bundle cannot change without proving nothing: it goes as a whole, by the policy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, String, Table, Text, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from bascule.catalog.schema import metadata, nodes, settings, training_sets
+from bascule.catalog.schema import metadata, settings, training_sets
 from bascule.history import Workspace
 from bascule.lake.filesets.references import references as of_files
 from bascule.lake.filesets.references import states
@@ -22,6 +22,8 @@ from bascule.lake.forgetting import Forgotten, Request
 from bascule.lake.maintenance.references import blobs_of_records
 from bascule.project.erasing.catalogued import KEPT
 from bascule.project.erasing.contents import Sought, cleaned
+from bascule.project.erasing.objects import in_objects
+from bascule.project.withdrawing import bundles
 
 OLD = "forgetting-blobs"  # the setting that names blobs that nothing names any more, until they are deleted
 
@@ -32,8 +34,8 @@ def from_blobs(request: Request, sought: Sought) -> list[Forgotten]:
     if not request.dry_run:
         _delete_old(workspace)
     changed = dict(_changed(workspace, sought))
-    for digest in set(changed) & _of_history(workspace, changed):
-        del changed[digest]
+    for digest in {*bundles(workspace), *_of_file_sets(workspace, changed)}:
+        changed.pop(digest, None)
     if not changed:
         return []
     if request.dry_run:
@@ -47,11 +49,11 @@ def from_blobs(request: Request, sought: Sought) -> list[Forgotten]:
     return [Forgotten("outputs and code", len(changed))]
 
 
-def in_history(request: Request, sought: Sought) -> list[Forgotten]:
-    """Count the blobs that hold the subject and that the history names: bundles of models, profiles, files of sets."""
+def in_file_sets(request: Request, sought: Sought) -> list[Forgotten]:
+    """Count the blobs that hold the subject and that versions of file sets are made of."""
     found = [digest for digest, _ in _changed(request.workspace, sought)]
-    count = len(_of_history(request.workspace, found))
-    return [Forgotten("models and files of the history", count)] if count else []
+    count = len(_of_file_sets(request.workspace, found))
+    return [Forgotten("file sets", count)] if count else []
 
 
 def _changed(workspace: Workspace, sought: Sought) -> Iterator[tuple[str, bytes]]:
@@ -65,19 +67,11 @@ def _changed(workspace: Workspace, sought: Sought) -> Iterator[tuple[str, bytes]
             yield digest, after
 
 
-def _of_history(workspace: Workspace, digests: Iterable[str]) -> set[str]:
-    """Return those of some blobs that objects of the history name, themselves or by a set's manifest."""
-    wanted = set(digests)
-    found: set[str] = set()
-    if not wanted:
-        return found
-    with workspace.catalog.read() as conn:
-        for body in conn.execute(select(nodes.c.body), execution_options={"yield_per": 1000}).scalars():
-            found |= {one for one in wanted - found if one.encode() in bytes(body)}
-    if wanted - found - blobs_of_records(workspace):
-        seen: set[bytes] = set()
-        for _, _, value in states(workspace):
-            found |= wanted & set(of_files(workspace.store, value, seen))
+def _of_file_sets(workspace: Workspace, digests: Iterable[str]) -> set[str]:
+    """Return those of some blobs that versions of file sets are made of."""
+    wanted, found, seen = set(digests), set[str](), set[bytes]()
+    for _, _, value in states(workspace) if wanted else ():
+        found |= wanted & set(of_files(workspace.store, value, seen))
     return found
 
 
@@ -108,6 +102,7 @@ def _rename(workspace: Workspace, fresh: dict[str, str]) -> None:
         for table in metadata.sorted_tables:
             if table.name not in KEPT:
                 _rename_in(conn, table, fresh)
+        in_objects(conn, lambda text: _renamed(text, fresh), [old.encode() for old in fresh])
         conn.execute(delete(settings).where(settings.c.key == OLD))
         conn.execute(insert(settings).values(key=OLD, value=json.dumps(sorted(fresh))))
 

@@ -1,27 +1,37 @@
 """The subject in the catalog: samples of failing rows, reports, settings and texts of records, and old database pages.
 
-What is hash-chained or addressed by its content cannot change without proving nothing any more: the audit log, commits
-and the history's objects. They hold names and counts; where one holds a value all the same, that is told and stays.
+What is hash-chained or addressed by its content keeps its hash or its id, and the values leave its texts: objects of
+the history say that they were forgotten in, and the audit log has an entry of what was redacted (`catalog.audit`).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import LargeBinary, String, Table, Text, and_, delete, or_, select, update
+from sqlalchemy import Column, LargeBinary, String, Table, Text, and_, delete, or_, select, update
 
-from bascule.catalog import Catalog
-from bascule.catalog.schema import audit, check_results, commits, metadata, nodes
+from bascule.catalog import Catalog, actor
+from bascule.catalog import audit as audit_log
+from bascule.catalog.schema import audit, check_results, commits, holds, metadata, nodes, ref_log, tokens
 from bascule.errors import Busy
 from bascule.lake.forgetting import Forgotten, Request
-from bascule.project.erasing.values import distinctive, holds, names_subject, needles, without
+from bascule.project.erasing.objects import in_objects
+from bascule.project.erasing.values import distinctive, names_subject, needles, without
+from bascule.project.erasing.values import holds as holds_bytes
 
 # Names, addresses and proofs: nothing in them is a subject's, and a change would break what they are there for.
 KEPT = {"audit", "commits", "nodes", "refs", "ref_log", "tokens", "expirations", "holds", "record_tables"}
+# What people wrote, or are called, in tables that are kept.
+SAID: dict[Table, list[Column[Any]]] = {
+    commits: [commits.c.author, commits.c.message, commits.c.meta_json],
+    holds: [holds.c.reason, holds.c.actor, holds.c.released_by],
+    ref_log: [ref_log.c.actor],
+    tokens: [tokens.c.name],
+}
 PATIENCE_S = 30.0
 
 
@@ -39,11 +49,19 @@ def from_records(request: Request) -> list[Forgotten]:
         for table in metadata.sorted_tables:
             if table.name not in KEPT:
                 count += _in_table(conn, table, key, request.dry_run)
+        wanted = {c: v for c, v in key.items() if distinctive(str(v))}
+        if wanted:
+            for table, said in SAID.items():
+                count += _in_table(conn, table, wanted, request.dry_run, said)
+            count += in_objects(conn, lambda text: without(text, wanted), needles(key), dry_run=request.dry_run)
+            forms = sorted({form for value in wanted.values() for form in _forms(str(value))})
+            clean = lambda text: without(text, wanted)  # noqa: E731
+            count += audit_log.redact(conn, forms, clean, actor=actor(), dry_run=request.dry_run)
     return [Forgotten("reports and records", count)] if count else []
 
 
 def kept(request: Request) -> list[Forgotten]:
-    """Count what holds a distinctive value and must stay: entries of the audit log, commits, objects of the history."""
+    """Count what still holds a distinctive value: what has it in a form that nothing can be taken out of."""
     values = [str(value) for value in request.key.values() if distinctive(str(value))]
     if not values:
         return []
@@ -76,7 +94,7 @@ def sweep_pages(catalog: Catalog, key: Mapping[str, Any]) -> None:
     file = Path(catalog.engine.url.database or "")
     wanted = needles(key) or [str(value).encode() for value in key.values()]
     places = [file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-journal")]
-    if not any(holds(place, wanted) for place in places):
+    if not any(holds_bytes(place, wanted) for place in places):
         return
     deadline = time.monotonic() + PATIENCE_S
     with catalog.engine.connect() as conn:
@@ -107,8 +125,10 @@ def _samples(conn: Any, request: Request) -> Iterator[tuple[str, str, str | None
             yield row.id, row.sample_json, json.dumps(stay, ensure_ascii=False) if stay else None
 
 
-def _in_table(conn: Any, table: Table, key: Mapping[str, Any], dry_run: bool) -> int:
-    texts = [c for c in table.columns if isinstance(c.type, String | Text)]
+def _in_table(
+    conn: Any, table: Table, key: Mapping[str, Any], dry_run: bool, only: Sequence[Column[Any]] | None = None
+) -> int:
+    texts = [c for c in table.columns if isinstance(c.type, String | Text)] if only is None else list(only)
     values = [str(value) for value in key.values()]
     hits = [c.contains(form, autoescape=True) for c in texts for value in values for form in _forms(value)]
     count = 0

@@ -9,6 +9,7 @@ from bascule.history import Workspace
 from bascule.lake.filesets.forgetting import ForgottenFiles, forget_files, paths_in
 from bascule.lake.filesets.patterns import chosen
 from bascule.lake.forgetting.looking import named_only_by
+from bascule.project.erasing.contents import Sought, cleaned
 from bascule.project.erasing.links import Subject
 
 Patterns = Mapping[str, Sequence[str]]
@@ -29,6 +30,19 @@ def files_of(workspace: Workspace, subjects: Sequence[Subject], patterns: Patter
     return lambda name, path: path in named or (name in meant and (meant[name] or bool)(path))
 
 
-def remove(workspace: Workspace, belongs: Callable[[str, str], bool], *, dry_run: bool) -> ForgottenFiles:
-    """Remove such files from every version of every set."""
-    return forget_files(workspace, lambda name, entry: belongs(name, entry.path), dry_run=dry_run, author=actor())
+def remove(
+    workspace: Workspace,
+    belongs: Callable[[str, str], bool],
+    soughts: Sequence[Sought] = (),
+    *,
+    dry_run: bool,
+) -> ForgottenFiles:
+    """Remove such files from every version of every set, and take the subjects out of what other files hold."""
+
+    def clean(data: bytes) -> bytes:
+        for sought in soughts:
+            data = cleaned(data, sought) if sought.may_be_in(data) else data
+        return data
+
+    mine = lambda name, entry: belongs(name, entry.path)  # noqa: E731
+    return forget_files(workspace, mine, clean=clean if soughts else None, dry_run=dry_run, author=actor())

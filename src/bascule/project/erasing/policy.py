@@ -16,8 +16,9 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.project.retraining import SCHEDULED
 from bascule.project.sections import Forget
+from bascule.registry.withdrawals import JUSTIFY
 
-RETRAIN, SCHEDULE, JUSTIFY = "retrain", "schedule", "justify"
+RETRAIN, SCHEDULE = "retrain", "schedule"
 WAITING = "waiting"
 
 
@@ -34,6 +35,11 @@ def refuse_unjustified(policy: Forget, reason: str) -> None:
         )
 
 
+def due_at(policy: Forget) -> int:
+    """Return when a scheduled retraining is due that is put down now, in microseconds."""
+    return clock() + (parse_duration(policy.within, key="within") if policy.policy == SCHEDULE else 0)
+
+
 def carried_out(workspace: Workspace, policy: Forget, models: Sequence[str], cause: str, reason: str) -> dict[str, Any]:
     """Do what the policy says of these models, once for a cause, and return what was done, for the proof.
 
@@ -45,7 +51,7 @@ def carried_out(workspace: Workspace, policy: Forget, models: Sequence[str], cau
         return {}
     if policy.policy == JUSTIFY:
         return {"policy": JUSTIFY, "reason": reason.strip() or policy.reason.strip()}
-    due = clock() + (parse_duration(policy.within, key="within") if policy.policy == SCHEDULE else 0)
+    due = due_at(policy)
     put = [
         _job(workspace, branch, models, f"forget:{cause}:{branch}"[:250], policy.policy, due)
         for branch in _branches(workspace, models)

@@ -14,8 +14,19 @@ LEAST_LETTERS, LEAST_DIGITS = 4, 6
 _BLOCK = 1 << 20
 
 
+class Shared(str):
+    """A value of a key that others have too, such as the town beside a name: it names nobody without the rest."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self  # what is asked of a key's values as texts is still known of them
+
+
 def distinctive(value: str) -> bool:
     """Tell whether a value names its subject wherever it stands, also without its column."""
+    if isinstance(value, Shared):
+        return False
     plain = value.strip()
     least = LEAST_DIGITS if re.fullmatch(r"[\d.,+-]*", plain) else LEAST_LETTERS
     return len(plain) >= least
@@ -37,7 +48,7 @@ def without(text: str, key: Mapping[str, Any]) -> str:
     JSON stays JSON. Text that does not name the subject is returned as it is.
     """
     values = [str(value) for value in key.values()]
-    if not any(value in text or _escaped(value) in text for value in values):
+    if not any(value in text or escaped(value) in text for value in values):
         return text
     if text[:1] in "[{":
         try:
@@ -63,7 +74,7 @@ def needles(key: Mapping[str, Any]) -> list[bytes]:
     found = {}
     for value in map(str, key.values()):
         if distinctive(value):
-            found.update(dict.fromkeys([value.encode(), _escaped(value).encode()]))
+            found.update(dict.fromkeys([value.encode(), escaped(value).encode()]))
     return list(found)
 
 
@@ -85,7 +96,8 @@ def holds(path: Path, wanted: list[bytes]) -> bool:
     return False
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """Return a text as it stands between the quotes of JSON."""
     return json.dumps(value)[1:-1]
 
 
@@ -96,13 +108,17 @@ def _replaced(text: str, values: list[str]) -> str:
     return text
 
 
+def _is_own(own: str | None, value: Any) -> bool:
+    return own is not None and not isinstance(own, Shared) and own == str(value)
+
+
 def _cleaned(value: Any, key: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_cleaned(one, key) for one in value if not (isinstance(one, dict) and names_subject(one, key))]
     if isinstance(value, dict):
         return {
             _replaced(name, list(key.values())): (
-                INSTEAD if key.get(name.casefold()) == str(one) else _cleaned(one, key)
+                INSTEAD if _is_own(key.get(name.casefold()), one) else _cleaned(one, key)
             )
             for name, one in value.items()
         }

@@ -41,7 +41,7 @@ def find_leakage(connection: duckdb.DuckDBPyConnection, label: Label) -> Leakage
     """Look at every column of the label's table for signs that it is known only after the label.
 
     Two signs. *Missing together*: it is empty in most rows without a label and in next to none with one. *Too good*:
-    the column alone separates the label: an area under the ROC curve above 0.95 (binary), a rank correlation above 0.95
+    the column alone, or only whether it is empty, separates the label: an area under the ROC curve above 0.95 (binary), a rank correlation above 0.95
     (regression), or 99 % of the rows in parts of the column with one class (multiclass). Above 0.95 a column is left
     out of tables that have a time, where values written down after the event are common; in a table without times,
     where strong measurements are, it is left out above 0.995 and only pointed out below.
@@ -49,14 +49,20 @@ def find_leakage(connection: duckdb.DuckDBPyConnection, label: Label) -> Leakage
     table = label.table
     left_out, suspicious = [], []
     for column in table.columns:
-        if column.name in label.columns or column.is_nested or column.is_constant or not column.filled:
+        if column.name in label.columns or column.is_nested or not column.filled:
             continue
         together = _missing_together(connection, label, column)
         if together:
             left_out.append(LeftOut(column.name, together))
             continue
+        most = SUSPICIOUS if table.times else CERTAIN
+        absence = _strength_of_absence(connection, label, column)
+        if absence > most:
+            told = f"whether it is empty tells the label ({_measure(label)} {absence:.3f})"
+            left_out.append(LeftOut(column.name, told))
+            continue
         strength = _strength(connection, label, column)
-        if strength > (SUSPICIOUS if table.times else CERTAIN):
+        if strength > most:
             left_out.append(LeftOut(column.name, f"it alone tells the label ({_measure(label)} {strength:.3f})"))
         elif strength > SUSPICIOUS:
             suspicious.append(LeftOut(column.name, f"{_measure(label)} {strength:.3f} by itself"))
@@ -77,6 +83,19 @@ def _missing_together(connection: duckdb.DuckDBPyConnection, label: Label, colum
     return f"it is empty in {without:.0%} of the rows without a label and in {with_label:.1%} of those with one"
 
 
+def _strength_of_absence(connection: duckdb.DuckDBPyConnection, label: Label, column: Column) -> float:
+    """Return how well it tells the label whether a column is empty, as `_strength` does."""
+    if column.filled == column.rows:
+        return 0.0
+    y = label.expression if label.task == "multiclass" else label.as_number
+    absent = f"({quoted(column.name)} is null)::int as x"
+    known = f"({label.expression}) is not null"
+    pairs = f"(select {absent}, {y} as y from {label.table.sql} where {known} limit {SAMPLE})"
+    if label.task == "multiclass":
+        return _purity(connection, pairs, True)
+    return _correlation(connection, pairs) if label.task == "regression" else _area(connection, pairs)
+
+
 def _strength(connection: duckdb.DuckDBPyConnection, label: Label, column: Column) -> float:
     """Return how well one column alone tells the label, 0.5 or 0 (not at all) to 1 (wholly)."""
     if column.is_time:
@@ -84,7 +103,7 @@ def _strength(connection: duckdb.DuckDBPyConnection, label: Label, column: Colum
     if column.is_text or column.type == "BOOLEAN":
         if column.distinct > max(2, column.filled / FEW_ROWS):
             return 0.0
-    elif not column.is_number:
+    elif not column.is_number or column.is_constant:
         return 0.0
     x, y = quoted(column.name), label.expression if label.task == "multiclass" else label.as_number
     known = f"({label.expression}) is not null and {x} is not null"

@@ -21,6 +21,7 @@ from bascule.project.place import Place
 from bascule.registry import ModelVersion
 from bascule.registry.runtimes import set_runtime
 from bascule.registry.versions import served
+from bascule.registry.withdrawals import packed
 from bascule.serving.engines import Recipe
 from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES
@@ -172,7 +173,7 @@ def _packed(workspace: Workspace, branch: str, version: ModelVersion) -> bytes:
             f"{version.name()} was registered by a client and was never deployed here, so it has no runtime yet.",
             hint=f"Deploy it first: bascule deploy {version.model} {version.version} --model {version.model}",
         )
-    return workspace.store.get(artifact)
+    return packed(workspace, artifact)
 
 
 def _demand_data(version: ModelVersion, bundle: ModelBundle) -> None:

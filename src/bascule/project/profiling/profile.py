@@ -19,7 +19,7 @@ from bascule.lake.masking import hidden_columns
 from bascule.lake.objects import PREFIX, Object
 from bascule.profiles import FilesProfile, Source, TableProfile
 from bascule.profiles.measuring import limit
-from bascule.profiles.results import Change, ColumnChange
+from bascule.profiles.results import Change, ColumnChange, Note
 from bascule.project.comparing import column_text
 from bascule.project.init.tables import Table
 from bascule.project.place import PROJECT_FILE, Place
@@ -68,7 +68,7 @@ def profile(
             return profile_files(place.workspace, plain, state, sample=sample, against=against)
         names = [path.removeprefix(PREFIX).removeprefix(FILES) for path in paths if path.startswith((PREFIX, FILES))]
         raise NotFound("table", name, names)
-    return profile_at(
+    found = profile_at(
         place.workspace,
         name,
         state,
@@ -79,6 +79,12 @@ def profile(
         sample=sample,
         tell=tell,
     )
+    if FILES + name not in paths:
+        return found
+    told = Note(level="info", text=f"what is in its files is another profile: bascule profile {FILES}{name}")
+    replace: Any = msgspec.structs.replace
+    listed: TableProfile = replace(found, notes=(*found.notes, told))
+    return listed
 
 
 def profile_at(

@@ -14,6 +14,7 @@ from bascule.lake.filesets import FileSet, file_sets
 from bascule.project.reproducing.code import inside
 from bascule.project.reproducing.recorded import Recorded
 from bascule.project.reproducing.result import Term
+from bascule.tracking.ambient.contents import UNKNOWN
 
 CHOICES = ("recorded", "present")
 KINDS = ("tables/", "files/", "features/", "models/", "labels/", "training_sets/")
@@ -62,7 +63,8 @@ def read_again(then: Recorded, now: Recorded, project: Path) -> Iterator[Term]:
 
 def is_file(path: str, version: str, project: Path) -> bool:
     """Whether an input is one file that is known by its content, and no folder, pattern, query or address."""
-    plain = len(version) == DIGEST and "://" not in path and "#" not in path and not set("*?[") & set(path)
+    known = len(version) == DIGEST or version.startswith(UNKNOWN)
+    plain = known and "://" not in path and "#" not in path and not set("*?[") & set(path)
     return plain and not (project / path).is_dir()
 
 
@@ -152,7 +154,10 @@ class _Sets:
 
 def _refused(recorded: Recorded, wrong: list[tuple[str, str, str]]) -> InputError:
     told = [
-        f"{path} was {then[:16]} and is {now if now == GONE else now[:16]}" for path, then, now in wrong[:_SHOWN]
+        f"{path} was changed while the run read it"
+        if then.startswith(UNKNOWN)
+        else f"{path} was {then[:16]} and is {now if now == GONE else now[:16]}"
+        for path, then, now in wrong[:_SHOWN]
     ] + ([f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else [])
     return InputError(
         f"The data of run {recorded.id} are not as they were: {'; '.join(told)}. The former content is neither in the "

@@ -88,24 +88,26 @@ class Stream(Section, frozen=True, kw_only=True):
     """Events that keep coming: `[stream.TABLE]`. They land in that table, and views with a `hop` count them at once.
 
     Attributes:
-        path: where they come from: `kafka://HOST:PORT/TOPIC`, a file that grows (`.jsonl` or `.csv`), or `push` for
-            those that are sent to the server. `${NAME}` in an address is that environment variable.
+        path: where they come from: `kafka://HOST:PORT/TOPIC`, `table:NAME` for the rows that are appended to a table of
+            the same branch, a file that grows (`.jsonl` or `.csv`), or `push` for those that are sent to the server.
+            `${NAME}` in an address is that environment variable.
         columns: column to kind: text, integer, number, boolean, time or date. What a message has besides is left alone.
         time: the column with each event's moment.
         key: the columns that name an event, for a table that is made now.
         lateness: how much older than the newest an event may be; what is later goes to `quarantine`.
         ahead: how far beyond the clock an event's time may be; what is further goes to `quarantine`.
         land: how long events may wait before they are a batch of the table.
-        begin: where a topic that was never read begins.
-        options: what Kafka's client is told besides, such as `security.protocol`.
+        begin: where a topic or a table that was never read begins.
+        options: what Kafka's client is told besides, such as `security.protocol`; of a table, `changes`: what to do
+            where rows went, `refuse` or `keep`.
     """
 
     path: Annotated[
         str,
         Meta(
             min_length=1,
-            description="kafka://HOST:PORT/TOPIC, a file that grows, or push.",
-            examples=["kafka://broker:9092/clicks", "logs/clicks.jsonl", "push"],
+            description="kafka://HOST:PORT/TOPIC, table:NAME, a file that grows, or push.",
+            examples=["kafka://broker:9092/clicks", "table:raw_clicks", "logs/clicks.jsonl", "push"],
         ),
     ]
     columns: Annotated[
@@ -121,10 +123,12 @@ class Stream(Section, frozen=True, kw_only=True):
     lateness: Annotated[Duration, Meta(description="How much older than the newest an event may be.")] = "1h"
     ahead: Annotated[Duration, Meta(description="How far beyond the clock an event's time may be.")] = "5m"
     land: Annotated[Duration, Meta(description="How long events may wait before they land in the table.")] = "1m"
-    begin: Annotated[Literal["earliest", "latest"], Meta(description="Where a topic that was never read begins.")] = (
-        "earliest"
-    )
-    options: Annotated[dict[str, str], Meta(description="What Kafka's client is told besides.")] = {}
+    begin: Annotated[
+        Literal["earliest", "latest"], Meta(description="Where a topic or table that was never read begins.")
+    ] = "earliest"
+    options: Annotated[
+        dict[str, str], Meta(description="What Kafka's client is told besides; of a table: changes, refuse or keep.")
+    ] = {}
 
 
 class Checks(Section, frozen=True, kw_only=True):
@@ -180,6 +184,9 @@ class Forget(Section, frozen=True, kw_only=True):
             that is due later, `justify` keeps them for a reason that is recorded. Without one they are only named.
         within: when a scheduled retraining is due.
         reason: why models stay, where the command gives no reason of its own.
+        copies: what happens to rows that no link leads to and that hold a distinctive value: `replace` takes the value
+            out of their texts, and rows that have the key's own columns go as the subject's; `remove` takes out rows
+            too in which a cell is the value; `leave` only tells of them.
         link: where else the subjects are.
     """
 
@@ -189,6 +196,10 @@ class Forget(Section, frozen=True, kw_only=True):
     ] = None
     within: Annotated[Duration, Meta(description="When a scheduled retraining is due.")] = "30d"
     reason: Annotated[str, Meta(description="Why models stay, with policy = justify.")] = ""
+    copies: Annotated[
+        Literal["replace", "remove", "leave"],
+        Meta(description="What happens to rows with a subject's value that no link leads to."),
+    ] = "replace"
     link: Annotated[dict[str, ForgetLink], Meta(description="Where else the subjects are.")] = {}
 
 

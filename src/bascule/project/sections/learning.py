@@ -17,12 +17,17 @@ class Split(Section, frozen=True, kw_only=True):
         test: what is set aside for judging.
         embargo: time that must lie between a label becoming known and the next part.
         group: the column whose values stay together when there is no prediction time.
+        entities_apart: no entity of one split may be in another: else the training set is not built.
+        duplicates: the greatest share of a split's rows that may be in another one, equal in all features and the
+            label; they are counted and told when it is left out.
     """
 
     validation: Annotated[Duration | Share, Meta(description="Set aside for choosing: a span or a share.")] = 0.15
     test: Annotated[Duration | Share, Meta(description="Set aside for judging: a span or a share.")] = 0.15
     embargo: Annotated[Duration, Meta(description="Time between a label becoming known and the next part.")] = "0s"
     group: Annotated[str | None, Meta(description="Rows of one group stay together when there is no time.")] = None
+    entities_apart: Annotated[bool, Meta(description="No entity of one split may be in another.")] = False
+    duplicates: Annotated[Fraction | None, Meta(description="The greatest share of rows that two splits have.")] = None
 
 
 class Training(Section, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from bascule.project.rereading import rows_for
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import training, training_set
 from bascule.registry import ModelVersion, get_version
+from bascule.registry.withdrawals import packed
 from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
@@ -38,7 +39,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     source = read_training_set(context.workspace, context.receipts[training_set.NAME].output(training_set.NAME).version)
     run.reads("model", artifact)
     run.reads(f"training_sets/{source.name}", source.id, source.split.test.rows)
-    bundle = unpack_model(context.workspace.store.get(artifact))
+    bundle = unpack_model(packed(context.workspace, artifact))
     rows = training_rows(context.workspace, source, "test")
     progress("evaluating", 0, rows.num_rows)
     report = evaluate(
@@ -116,7 +117,7 @@ def production(context: Context, state: Commit, name: str) -> ModelVersion | Non
 
 def _current_bundle(context: Context) -> ModelBundle | None:
     current = current_version(context)
-    return unpack_model(context.workspace.store.get(current.artifact)) if current else None
+    return unpack_model(packed(context.workspace, current.artifact)) if current else None
 
 
 def _current_rows(context: Context, source: TrainingSet, rows: pa.Table) -> pa.Table | None:

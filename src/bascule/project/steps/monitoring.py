@@ -24,6 +24,7 @@ from bascule.monitoring import (
 from bascule.project.receipt import Output, Receipt
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import training, training_set
+from bascule.registry.withdrawals import packed
 from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
@@ -49,7 +50,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     """Profile the training rows and the scores on the test split, and commit the monitor with its trigger."""
     artifact = context.receipts[training.NAME].output("model").version
     source = read_training_set(context.workspace, context.receipts[training_set.NAME].output(training_set.NAME).version)
-    bundle = unpack_model(context.workspace.store.get(artifact))
+    bundle = unpack_model(packed(context.workspace, artifact))
     run.reads(f"training_sets/{source.name}", source.id)
     progress("profiling", 0, source.rows)
     profile = _profile(context, source, bundle)

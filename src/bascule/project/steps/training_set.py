@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import duckdb
 import msgspec
+import pyarrow as pa
 
 from bascule.counting import counted
 from bascule.errors import CheckFailed
@@ -17,7 +18,9 @@ from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.tables import opened_tables
 from bascule.tracking import Run
-from bascule.training import Split, TrainingSpec, build_training_set, check_label
+from bascule.training import Split, TrainingSet, TrainingSpec, build_training_set, check_label
+from bascule.training import training_rows as training_rows_of
+from bascule.training.overlaps import DUPLICATES, ENTITIES, Overlap, find_overlaps
 
 NAME = "training-set"
 
@@ -25,10 +28,12 @@ NAME = "training-set"
 def inputs(context: Context) -> Terms:
     """The versions of the tables that the SQL names, every definition, and how rows are chosen and divided."""
     project, training = context.project, context.project.training
+    assert training is not None
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(project)}
     terms |= definition_terms(context)
     chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
+    chosen |= {name: getattr(training.split, name) for name in ("entities_apart", "duplicates")}
     for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
         terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return terms
@@ -59,6 +64,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         made = build_training_set(
             context.workspace, rows, spec, msgspec.to_builtins(features), commit_id=head.id, run_id=run.id
         )
+        overlaps = refuse_overlaps(connection, made, training_rows_of(context.workspace, made), features, settings)
     parts = made.split
     shares = f"{parts.train.rows:,} train, {parts.validation.rows:,} validation, {parts.test.rows:,} test"
     output = Output(
@@ -69,8 +75,9 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         schema=dict(made.columns.types),
     )
     told = [f"Look at {leak.name}: {leak.message}." for leak in leaks.leaks] + list(leaks.unexamined)
+    told += [f"{one.message}." for one in overlaps]
     summary = f"{made.name}: {made.rows:,} rows ({shares}), {len(made.columns.features)} features"
-    checks = tuple(msgspec.to_builtins(leak) for leak in leaks.leaks)
+    checks = tuple(msgspec.to_builtins(found) for found in (*leaks.leaks, *overlaps))
     return Outcome((output,), checks, summary=". ".join(part.rstrip(".") for part in (summary, *told)))
 
 
@@ -112,6 +119,44 @@ def refuse_leaks(
         _refuse(refused)
     suspected = tuple(leak for leak in report.leaks if leak.name not in settings.trusted)
     return LeakReport(suspected, report.unexamined if strict else ())
+
+
+def refuse_overlaps(
+    connection: duckdb.DuckDBPyConnection,
+    made: TrainingSet,
+    rows: pa.Table,
+    features: FeatureSet,
+    settings: Training,
+) -> list[Overlap]:
+    """Return what the splits share that should be told; stop where the project refuses it.
+
+    Entities are expected in several splits by time, and are told only where rows are divided otherwise.
+
+    Raises:
+        CheckFailed: entities or examples are in several splits, and the project says that they may not.
+    """
+    split = settings.split
+    keys = dict.fromkeys(key for entity in features.entities for key in entity.keys if key in rows.column_names)
+    connection.register("made_rows", rows)
+    found = find_overlaps(
+        connection, "made_rows", "split", keys=list(keys), features=made.columns.features, label="label"
+    )
+    refused = [
+        one
+        for one in found
+        if (one.reason == ENTITIES and split.entities_apart)
+        or (one.reason == DUPLICATES and split.duplicates is not None and one.share > split.duplicates)
+    ]
+    if refused:
+        told = "\n".join(f"  {one.message}" for one in refused)
+        raise CheckFailed(
+            f"The training set is not used: its splits share what [training.split] keeps apart.\n{told}",
+            details=[msgspec.to_builtins(one) for one in refused],
+            hint=f"Divide by [training.split] group, remove what is there twice, or look at {made.name}: "
+            f"bascule training-set check {made.name}",
+        )
+    timed = settings.prediction_time is not None
+    return [one for one in found if one.reason == DUPLICATES or not timed]
 
 
 def _refuse(leaks: Sequence[Leak]) -> NoReturn:

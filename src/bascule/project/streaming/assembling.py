@@ -20,6 +20,7 @@ from bascule.lake.origins.origin import resolved
 from bascule.project.definitions import entities, view_tables, views
 from bascule.project.file import ProjectFile
 from bascule.project.sections import Stream as Settings
+from bascule.project.streaming.following import CHANGES, PREFIX, FollowedTable
 from bascule.project.streaming.landing import LakeLanding
 
 FOLDER = "streams"
@@ -43,7 +44,7 @@ def open_stream(
     lateness = parse_duration(settings.lateness)
     store = online_store(workspace, branch)
     tiled = [TiledView(view, entity, store, name, lateness) for view, entity in streamed_views(project, name, events)]
-    source = _source(project, settings, name, events)
+    source = _source(project, workspace, settings, name, branch, events)
     return Stream(name, log, source, tiled, landing, land_every=parse_duration(settings.land) / 1e6)
 
 
@@ -106,15 +107,21 @@ def streamed_views(project: ProjectFile, name: str, events: EventType) -> list[t
     return found
 
 
-def _source(project: ProjectFile, settings: Settings, name: str, events: EventType) -> StreamSource | None:
+def _source(
+    project: ProjectFile, workspace: Workspace, settings: Settings, name: str, branch: str, events: EventType
+) -> StreamSource | None:
     path = settings.path
     if path == PUSH:
         return None
+    if path.startswith(PREFIX):
+        changes = settings.options.get("changes", CHANGES[0])
+        table = path.removeprefix(PREFIX)
+        return FollowedTable(events, workspace, branch, table, begin=settings.begin, changes=changes)
     if path.startswith("kafka://"):
         return Topic(events, resolved(path), settings.options, settings.begin)
     if "://" in path:
         raise InputError(
             f"[stream.{name}] path: {path.partition(':')[0]} is no source of events.",
-            hint="Write kafka://HOST:PORT/TOPIC, a file that grows, or push.",
+            hint="Write kafka://HOST:PORT/TOPIC, table:NAME, a file that grows, or push.",
         )
     return GrowingFile(events, project.path(path))

@@ -15,6 +15,7 @@ from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
+from bascule.protocols.openinference.shortcut import shortcuts_of
 from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
@@ -40,12 +41,14 @@ class Form:
     Attributes:
         tensors: the message is the protocol's own, and has parameters.
         explain: what is to be told beside the answer; a message's parameter `explain` says it too.
+        short: which of a deployment's shortcuts takes it; none when it is empty.
     """
 
     read: Callable[[Request, LoadedModel], Read]
     write: Callable[[Any, Answer, str], Response]
     tensors: bool = True
     explain: str | None = None
+    short: str = ""
 
 
 def unit_of(message: AnyRequest) -> str | None:
@@ -81,8 +84,8 @@ def _read_predict(request: Request, model: LoadedModel) -> Read:
     return asked, rows, asked.unit or asked.id
 
 
-INFER = Form(_read_infer, infer_response)
-PREDICT = Form(_read_predict, predict_response, tensors=False)
+INFER = Form(_read_infer, infer_response, short="infer")
+PREDICT = Form(_read_predict, predict_response, tensors=False, short="predict")
 
 
 class Inference:
@@ -112,12 +115,17 @@ class Inference:
     def answer(self, request: Request, route: Route, state: BranchState, form: Form) -> Response | Deferred:
         """Answer a request in any form."""
         if route.explain is not None:
-            form = replace(form, explain=route.explain)
+            form = replace(form, explain=route.explain, short="")
         began = time.perf_counter_ns()
         deployment = state.deployments.get(route.name)
         if deployment is None:
             raise unknown_deployment(state, route.name)
         if route.version is None and deployment.models and not self._plane.unloaded:
+            if form.short and len(request.body) <= INLINE_BYTES:
+                shortcuts = deployment.shortcuts or self._shortcuts(deployment)
+                response: Response | None = shortcuts[form.short](request, began)
+                if response is not None:
+                    return response
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)
         version = route.version
@@ -172,6 +180,12 @@ class Inference:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
             raise
         return self._finish(deployment, message, answer, form)
+
+    def _shortcuts(self, deployment: ServedDeployment) -> dict[str, Any]:
+        stats = self._plane.stats_of(deployment, deployment.first.version)
+        kept = self._spared if deployment.lenient else self._journal
+        deployment.shortcuts.update(shortcuts_of(deployment, stats, self._ids, self._log, kept))
+        return deployment.shortcuts
 
     # In functions of their own: closures would make the names above slower for every request.
 

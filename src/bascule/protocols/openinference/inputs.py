@@ -50,7 +50,7 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
             numbers = read_row(body)
             if numbers is not None:
                 (only,) = numbers.inputs
-                if len(only.data) == only.shape[1] == model.width and _is_no_column(only.name, model):
+                if len(only.data) == only.shape[1] == model.width and is_no_column(only.name, model):
                     return numbers, Rows(1, None, row=only.data)
         request = read_infer(body)
         rows = rows_of(request, model, None)
@@ -157,14 +157,15 @@ def _array(tensor: Tensor, datatype: Datatype, data: Buffer, count: int) -> np.n
 def _is_matrix(tensor: Tensor, model: LoadedModel) -> bool:
     """Whether a request's only input holds whole rows: it is no column's name, and has a place for each input."""
     return (
-        _is_no_column(tensor.name, model)
+        is_no_column(tensor.name, model)
         and len(tensor.shape) == 2
         and tensor.shape[1] == model.width
         and tensor.shape[0] >= 0
     )
 
 
-def _is_no_column(name: str, model: LoadedModel) -> bool:
+def is_no_column(name: str, model: LoadedModel) -> bool:
+    """Return whether an input of this name holds whole rows, being none of the columns that a request may bring."""
     return name not in model.encoder.known and not (model.joiner and name in model.joiner.columns)
 
 

@@ -112,9 +112,19 @@ class RowRequest(msgspec.Struct):
     outputs: list[Asked] | None = None
 
 
+_Scalar = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
+
+
+class InstanceRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A request to predict about one row of plain values, by name."""
+
+    instances: tuple[dict[str, _Scalar]]
+
+
 _infer = msgspec.json.Decoder(InferRequest)
 _row = msgspec.json.Decoder(RowRequest)
 _single = msgspec.json.Decoder(SingleRequest)
+_instance = msgspec.json.Decoder(InstanceRequest)
 
 
 def read_single(body: bytes) -> SingleRequest | None:
@@ -129,6 +139,14 @@ def read_row(body: bytes) -> RowRequest | None:
     """Return a request if it is one row of numbers, else None: then `read_infer` says what it is."""
     try:
         return _row.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_instance(body: bytes) -> InstanceRequest | None:
+    """Return a request if it is one row by name, else None."""
+    try:
+        return _instance.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.binary import join_texts
 from bascule.protocols.openinference.inputs import AnyRequest
+from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
 from bascule.serving.log.predictions import label
@@ -19,9 +20,8 @@ from bascule.serving.model import LoadedModel, Output
 from bascule.serving.scoring import Answer
 
 OCTETS = b"application/octet-stream"
-_ID = "pred_" + 26 * "0"
-_MOST_PIECES = 256
-_pieces: dict[tuple[str, int, tuple[str, ...]], tuple[str, str, tuple[str, str]]] = {}
+_MOST_LETTERS = 256
+_letters: dict[tuple[str, int, tuple[str, ...]], Letter] = {}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,30 +80,23 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
 def _single(name: str, model: LoadedModel, prediction_id: str, output: float) -> bytes:
     """Return the commonest answer, one row of a binary model, by filling in its text."""
     key = (name, model.version, model.classes)
-    pieces = _pieces.get(key)
-    if pieces is None:
-        if len(_pieces) >= _MOST_PIECES:
-            _pieces.clear()
-        pieces = _pieces[key] = _cut(name, model)
-    head, middle, tails = pieces
-    return f"{head}{prediction_id}{middle}{output!r}{tails[output >= 0.5]}".encode()
+    letter = _letters.get(key)
+    if letter is None:
+        letter = letter_of(lambda number: _encode(_message(name, model, [EXAMPLE_ID], [number])))
+        assert letter is not None
+        if len(_letters) >= _MOST_LETTERS:
+            _letters.clear()
+        _letters[key] = letter
+    return letter.fill(prediction_id, output)
 
 
-def _cut(name: str, model: LoadedModel) -> tuple[str, str, tuple[str, str]]:
-    """Return the texts before and between the id and the probability of an answer, and after it for either class."""
-    pieces = []
-    for output in (0.25, 0.75):
-        message = {
-            "model_name": name,
-            "model_version": str(model.version),
-            "parameters": {"prediction_ids": _encode([_ID]).decode()},
-            "outputs": _plain(model, [output]),
-        }
-        # Neither mark can stand in a name: there its quotes would be escaped.
-        head, _, rest = _encode(message).decode().partition(f'"prediction_ids":"[\\"{_ID}')
-        middle, _, tail = rest.partition(f'"data":[{output}]')
-        pieces.append((f'{head}"prediction_ids":"[\\"', f'{middle}"data":[', f"]{tail}"))
-    return pieces[0][0], pieces[0][1], (pieces[0][2], pieces[1][2])
+def _message(name: str, model: LoadedModel, ids: Sequence[str], outputs: list[Output]) -> dict[str, Any]:
+    return {
+        "model_name": name,
+        "model_version": str(model.version),
+        "parameters": {"prediction_ids": _encode(ids).decode()},
+        "outputs": _plain(model, outputs),
+    }
 
 
 def _plain(model: LoadedModel, outputs: list[Output], labelled: bool = True) -> list[dict[str, Any]]:

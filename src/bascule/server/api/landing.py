@@ -7,13 +7,13 @@ deploy; on any other branch it takes the role that may write.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bascule.project import sections
 from bascule.project.file import load_project
-from bascule.project.forgetting import forget_subject
+from bascule.project.forgetting import forget_subject, with_policy
 from bascule.project.place import PROJECT_FILE
 from bascule.project.publishing import pick, publish, restore
 from bascule.project.releasing import go_back
@@ -90,6 +90,8 @@ class Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
     reason: str = ""
     despite_hold: str = ""
+    policy: Literal["retrain", "schedule", "justify"] | None = None
+    withdraw: bool = False
 
 
 def merge(call: Call[None, Merge]) -> dict[str, Any]:
@@ -165,7 +167,8 @@ def forget(call: Call[None, Forget]) -> dict[str, Any]:
         dry_run=body.dry_run,
         reason=body.reason,
         despite_hold=body.despite_hold,
-        policy=_policy(_folder(call)),
+        policy=with_policy(_policy(_folder(call)), body.policy),
+        withdraw=body.withdraw,
     )
     return done.as_dict()
 

@@ -8,35 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bascule.errors import InputError, MissingExtra
 from bascule.training.bundle import ModelBundle
-from bascule.training.foreign import OnnxPredictor
+from bascule.training.foreign import OnnxPredictor, open_onnx
 from bascule.training.signature import Signature
 
 _KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
-
-
-def session_of(model: bytes, threads: int = 1) -> Any:
-    """Return a session over an ONNX model whose threads sleep while they wait.
-
-    Raises:
-        InputError: the bytes are none, or need files beside them.
-        MissingExtra: ONNX Runtime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtra("ONNX models", "models") from None
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    settings.log_severity_level = 4
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own exceptions have no class of their own to name
-        raise InputError(
-            f"ONNX Runtime cannot read this model: {str(error)[:300]}.", hint="Weights must lie in the one file."
-        ) from None
 
 
 def load(bundle: ModelBundle) -> OnnxRuntime:
@@ -56,7 +32,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: bytes, signature: Signature, threads: int = 1) -> None:
-        self._session = session_of(model, threads)
+        self._session = open_onnx(model, threads)
         self._predictor = OnnxPredictor(self._session, signature)
         self._signature = signature
         self._local = threading.local()

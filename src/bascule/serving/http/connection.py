@@ -11,12 +11,14 @@ import httptools
 
 from bascule.serving.http import wire
 from bascule.serving.http.codings import packed, unpacked
+from bascule.serving.http.heads import Head
 from bascule.serving.http.message import Deferred, HttpProblem, Request, Response, error_response
 
 if TYPE_CHECKING:
     from bascule.serving.http.server import HttpServer
 
 NEVER = math.inf
+EMPTY_LINE = b"\r\n\r\n"
 UNPACKED_INLINE = 4_096  # bytes
 PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
 KEPT_HEADERS = frozenset(
@@ -64,8 +66,10 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self._limits = server.limits
         self._right_hosts = server.hosts.right
+        self._heads = server.heads
         self._transport: Any = None
         self._parser: Any = None
+        self._data = b""  # what is being parsed, when it began with a request
         self._upgrading = False  # the client offers another protocol
         self._method = b""
         self._partial = False  # the first byte of a request came, its last did not
@@ -103,9 +107,18 @@ class Connection(asyncio.Protocol):
         """Read what came."""
         if self._deaf:
             return
-        partial, heading = self._partial, self._heading
-        self._counting = partial or len(data) > self._limits.header_bytes
         turn = self.server.turn
+        partial, heading = self._partial, self._heading
+        if not partial and not self._busy:
+            head, _, body = data.partition(EMPTY_LINE)
+            known = self._heads.get(head)
+            if known is not None and len(body) == known.length and not self._waiting and not self.server.draining:
+                turn.held = True
+                self._answer(Request(known.method, known.path, known.headers, body), False, known.connection)
+                turn.release(alone=len(self.server.connections) == 1)
+                return
+            self._data = data
+        self._counting = partial or len(data) > self._limits.header_bytes
         turn.held = True
         try:
             self._parser.feed_data(data)
@@ -113,6 +126,7 @@ class Connection(asyncio.Protocol):
                 self._bound(heading, len(data))
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             self._stumble(error, data)
+        self._data = b""
         turn.release(alone=len(self.server.connections) == 1)
 
     def _stumble(self, error: Exception, data: bytes) -> None:
@@ -263,11 +277,19 @@ class Connection(asyncio.Protocol):
         request.packed = packed_here
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
+        if not last and self._data and len(body) == int(headers.get(b"content-length", 0)):
+            self._learn(Head(request.method, url, headers, len(body), connection))
         if self._busy or self._waiting:
             self._waiting.append((request, last, connection))
             self._regulate()
             return
         self._answer(request, last, connection)
+
+    def _learn(self, found: Head) -> None:
+        """Remember the head of a request that came alone, and whole."""
+        head, _, body = self._data.partition(EMPTY_LINE)
+        if len(body) == found.length:
+            self._heads.keep(head, found)
 
     # Answering -------------------------------------------------------------------------------------------------------
 

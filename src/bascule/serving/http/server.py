@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.http.connection import Connection
+from bascule.serving.http.heads import Heads
 from bascule.serving.http.hosts import HostCheck, is_loopback
 from bascule.serving.http.limits import Limits
 from bascule.serving.http.message import Deferred, Handler, HttpProblem, Response, error_response
@@ -65,6 +66,7 @@ class HttpServer:
         self.handler = handler
         self.limits = limits or Limits()
         self.hosts = HostCheck()
+        self.heads = Heads()
         self.clock = Clock()
         self.now = 0.0
         self.buffered = 0

@@ -15,6 +15,8 @@ SUFFIXES = (".pkl", ".pickle", ".joblib", ".skops", ".pt", ".pth")
 _OBJECTS = {"sklearn": "pickled_model", "lightgbm": "data", "pytorch": "model_data"}
 # Where that is a folder: the file in it.
 _WITHIN = {"pytorch": "model.pth"}
+# Where the files of a model came from, and what its own code is given: no loader reads by these.
+_OWN_AFFAIR = ("uri", "model_config", "prompts")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ def recipe_of(
         return Recipe(how="object", path=pickles[0])
     flavors = about.get("flavors")
     flavors = flavors if isinstance(flavors, dict) else {}
+    _refuse_strays(flavors)
     function = flavors.get("python_function")
     code = function.get("code") if isinstance(function, dict) else ""
     code = code if isinstance(code, str) and _beside(code) else ""
@@ -72,5 +75,25 @@ def recipe_of(
     )
 
 
+def _refuse_strays(told: Any, where: str = "flavors") -> None:
+    """Refuse a model whose loader would read files that are not its own: nobody consented to their bytes.
+
+    Raises:
+        InputError: a value leads out of the model's folder.
+    """
+    for key, value in told.items() if isinstance(told, dict) else enumerate(told):
+        place = f"{where}.{key}"
+        if isinstance(value, dict | list) and key not in _OWN_AFFAIR:
+            _refuse_strays(value, place)
+        elif isinstance(value, str) and key not in _OWN_AFFAIR and not _beside(value):
+            raise InputError(
+                f"The MLmodel file names {value!r} ({place}), which is not among the model's files: what is there when "
+                "it is loaded is not what is consented to.",
+                hint="Log the model again, with all that it reads inside of its own folder.",
+            )
+
+
 def _beside(path: str) -> bool:
-    return not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
+    plain = path.removeprefix("file:").replace("\\", "/")
+    drive = plain[1:2] == ":" and plain[:1].isalpha()
+    return not drive and not plain.startswith(("/", "~")) and ".." not in PurePosixPath(plain).parts

@@ -80,6 +80,19 @@ class LightGbmRuntime:
             raise RuntimeError(_reason(self._threaded))
         return place.out[:]  # type: ignore[no-any-return]
 
+    def predict_packed(self, row: bytes) -> Sequence[float]:
+        """Return the outputs for one row of little-endian float64. The returned list is the caller's own."""
+        if len(row) != 8 * self._inputs:
+            raise InputError(f"The model reads {self._inputs} inputs a row; the row has {len(row) / 8:g}.")
+        try:
+            place = self._local.place
+        except AttributeError:
+            place = self._local.place = _RowPlace(self._threaded, self._booster, self._inputs, self._outputs)
+        config, _, written, out = place.pointers
+        if self._call(config, row, written, out):
+            raise RuntimeError(_reason(self._threaded))
+        return place.out[:]  # type: ignore[no-any-return]
+
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the outputs for many rows. The interpreter is free for other threads meanwhile."""
         rows = len(matrix)

@@ -15,7 +15,7 @@ from bascule.tracking.ambient.gathering import Batch, batch, closing
 from bascule.tracking.ambient.resources import PREFIX
 from bascule.tracking.ambient.session import Header, Session
 from bascule.tracking.ambient.taking import Overtaken
-from bascule.tracking.ambient.told import Finished
+from bascule.tracking.ambient.told import WARNINGS, Finished
 from bascule.tracking.code import Code, capture_code
 from bascule.tracking.environment import capture_environment
 
@@ -51,6 +51,7 @@ class Brought:
 
     Attributes:
         finished: how it ended, when its end is in the records.
+        warnings: what was captured less.
     """
 
     params: set[str] = field(default_factory=set)
@@ -62,6 +63,7 @@ class Brought:
     over: bool = False
     finished: Finished | None = None
     records: int = 0
+    warnings: dict[str, None] = field(default_factory=dict)
 
     def last_metrics(self) -> dict[str, float]:
         """Return the last value of each metric that the script measured."""
@@ -74,7 +76,9 @@ class Brought:
         self.records += len(batch.ends)
         for told in batch.told.values():
             self.params |= told.params_told.keys()
-            self.models += told.blobs
+            made = {touch.version for touch in told.touched if touch.direction == "out"}
+            self.models += [digest for digest in told.blobs if digest in made]
+            self.warnings |= dict.fromkeys(told.tags_told.get(WARNINGS, "").splitlines())
             for touch in told.touched:
                 if not touch.path.startswith(KEPT):
                     (self.inputs if touch.direction == "in" else self.outputs)[touch.path] = touch.version
@@ -157,6 +161,7 @@ class Bringing:
             if not self.target.is_finished(header.session):
                 self.target.take(header, Batch(told={told.id: told}), finished)
             self.brought.finished = finished
+            self.brought.warnings |= dict.fromkeys(told.tags_told.get(WARNINGS, "").splitlines())
             for touch in told.touched:
                 if touch.path.startswith("artifacts/"):
                     continue

@@ -14,6 +14,7 @@ from bascule.catalog.ids import now
 from bascule.errors import BasculeError
 from bascule.store import BlobStore
 from bascule.tracking.ambient.bringing import Bringing, Brought, Target, keep_code
+from bascule.tracking.ambient.contents import contents_of
 from bascule.tracking.ambient.resources import Sampler
 from bascule.tracking.ambient.session import Session
 
@@ -51,6 +52,7 @@ class Following:
     def __init__(self, session: Session, connect: Connect, *, samples: bool = True, own: bool = False) -> None:
         self._thread = threading.Thread(target=self._follow, name="bascule-sender", daemon=True)
         self._ending = threading.Thread(target=self._end, name="bascule-ending", daemon=True)
+        self._looking = threading.Thread(target=self._look, name="bascule-contents", daemon=True)
         self.session = session
         self.problem: BaseException | None = None
         self.moved = 0
@@ -69,6 +71,7 @@ class Following:
         """Begin to follow."""
         self._thread.start()
         self._ending.start()
+        self._looking.start()
 
     def is_alive(self) -> bool:
         """Tell whether it still follows, or brings in the end."""
@@ -116,6 +119,13 @@ class Following:
             if tried >= MOST_TRIES and self.problem is not None:
                 return
             time.sleep(0.2)
+
+    def _look(self) -> None:
+        """Digest what the script reads soon after it has opened it: later it may be another content."""
+        _give_way()
+        while not self._over.wait(INTERVAL) and self._thread.is_alive():
+            with suppress(OSError):
+                contents_of(self.session.folder).look(self._over)
 
     def _is_over(self) -> bool:
         return self._over.is_set() or self.session.has_ended()

@@ -13,15 +13,18 @@ from blake3 import blake3
 from bascule.capture import module
 from bascule.catalog import now
 from bascule.errors import BasculeError
+from bascule.tracking.ambient.contents import changed, contents_of, unknown
 from bascule.tracking.ambient.journal import Block, Entry, records, whole
-from bascule.tracking.ambient.kinds import KINDS, ended, warn
+from bascule.tracking.ambient.kinds import KINDS, ended
 from bascule.tracking.ambient.session import Session
-from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told
+from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told, digest_of_file
 
 _supervise = module("bascule_supervise")
 BLOBS: str = module("bascule_session").BLOBS
 # What is only known when all is done: which files were read and never written, and the cells of a notebook in order.
 AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception")
+# Of what was written, with --keep-outputs.
+LARGEST_KEPT = 1 << 32
 # The lines of what was printed are kept in the store, under this tag.
 OUTPUT = "output"
 
@@ -79,13 +82,13 @@ def batch(session: Session, taken: dict[str, int]) -> Batch:
 def closing(session: Session) -> tuple[Told, Finished]:
     """Return what is told of a session's run when it has ended, and how it ended.
 
-    Files are told by their content as it is now; beside them the source files, a notebook's cells, and the output.
+    Beside its files the source files, a notebook's cells, and the output.
     """
     run = Told(session.header.run)
     seen: dict[str, list[Entry]] = {kind: [] for kind in AT_THE_END}
     for entry in _last(session):
         seen[entry["kind"]].append(entry)
-    _files(run, seen["file"], Path(session.header.folder))
+    _files(run, seen["file"], session, keeps=session.header.keep_outputs)
     sources = {str(path) for entry in seen["sources"] for path in entry.get("paths", [])}
     if sources:
         run.environment = {"sources": _digests(sources, Path(session.header.folder))}
@@ -102,18 +105,51 @@ def closing(session: Session) -> tuple[Told, Finished]:
     return run, _finished(seen)
 
 
-def _files(run: Told, entries: list[Entry], folder: Path) -> None:
-    touched: dict[str, dict[str, int | None]] = {"r": {}, "w": {}}
-    for entry in entries:
-        with contextlib.suppress(KeyError, TypeError):
-            touched[entry["mode"]].setdefault(str(entry["path"]), entry.get("rows"))
-    for mode, say in (("r", run.reads), ("w", run.writes)):
-        for text, rows in touched[mode].items():
-            path = Path(text)
-            # Code is in the snapshot; what was written is no input, also if it was read again.
-            if path.is_file() and path.suffix != ".py" and not (mode == "r" and text in touched["w"]):
-                with contextlib.suppress(OSError):
-                    say(named(path, folder), _digest(path), rows, path.stat().st_size)
+def _files(run: Told, entries: list[Entry], session: Session, *, keeps: bool) -> None:
+    """Tell of the files that were read and written.
+
+    What was read is told as it was when it was opened first, what was written as it is now; what was written before it
+    was read is no input. Code is in the snapshot.
+    """
+    folder = Path(session.header.folder)
+    written: dict[str, int] = {}
+    read: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda one: int(one.get("at") or 0)):
+        path = str(entry.get("path"))
+        if path.endswith(".py"):
+            continue
+        if entry.get("mode") == "w":
+            written.setdefault(path, int(entry.get("at") or 0))
+        elif entry.get("mode") == "r" and (path not in written or entry.get("kept")):
+            read.setdefault(path, []).append(entry)
+    for path, seen in read.items():
+        _input(run, path, seen, session)
+    for path in written:
+        with contextlib.suppress(OSError):
+            place = Path(path)
+            if place.is_file():
+                size = place.stat().st_size
+                digest = run.keep(place) if keeps and size <= LARGEST_KEPT else digest_of_file(place)
+                run.writes(named(place, folder), digest, size=size)
+                if keeps and size > LARGEST_KEPT:
+                    run.warn(f"{named(place, folder)} is larger than {LARGEST_KEPT >> 30} GiB: its content is not kept")
+
+
+def _input(run: Told, path: str, seen: list[Entry], session: Session) -> None:
+    contents, name = contents_of(session.folder), named(Path(path), Path(session.header.folder))
+    first = seen[0].get("found")
+    kept = next((str(one["kept"]) for one in seen if one.get("kept") and one.get("found") == first), None)
+    content = contents.content(path, first, kept)
+    if content.digest is not None:
+        run.reads(name, content.digest, size=content.size)
+        if content.kept is not None:
+            run.blobs[content.digest] = content.kept
+        later = [contents.content(path, one.get("found")).digest for one in seen if one.get("found") != first]
+        if any(digest != content.digest for digest in later):
+            run.warn(f"{name} was changed and read again: its first version is recorded")
+    elif first is not None and Path(path).is_file():
+        run.reads(name, unknown(path, first), size=content.size)
+        run.warn(changed(name))
 
 
 def named(path: Path, folder: Path) -> str:
@@ -142,7 +178,7 @@ def _entry(found: Batch, own: str, entry: Entry) -> None:
         try:
             KINDS[kind](run, entry)
         except (BasculeError, KeyError, TypeError, ValueError, OSError) as error:
-            warn(run, f"an entry of the kind {kind!r} is left out: {type(error).__name__}: {error}")
+            run.warn(f"an entry of the kind {kind!r} is left out: {type(error).__name__}: {error}")
 
 
 def _finished(seen: dict[str, list[Entry]]) -> Finished:
@@ -178,10 +214,6 @@ def _digests(paths: set[str], folder: Path) -> dict[str, str]:
             with contextlib.suppress(OSError):
                 found[named(path, folder)] = blake3(path.read_bytes()).hexdigest()
     return found
-
-
-def _digest(path: Path) -> str:
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
 def _script(session: Session, cells: list[Entry]) -> Path:

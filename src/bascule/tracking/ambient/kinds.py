@@ -15,8 +15,6 @@ from bascule.tracking.ambient.told import Begun, Finished, Told
 from bascule.tracking.status import ENDED
 
 Meaning = Callable[[Told, Entry], None]
-# Warnings are for people: the first few tell the story.
-MOST_WARNINGS = 20
 
 
 def params(run: Told, entry: Entry) -> None:
@@ -85,19 +83,12 @@ def ended(entry: Entry) -> Finished:
 
 def warning(run: Told, entry: Entry) -> None:
     """Something that was not captured, and why."""
-    warn(run, str(entry["text"]))
+    run.warn(str(entry["text"]))
 
 
 def lost(run: Told, entry: Entry) -> None:
     """What the disk did not take."""
-    warn(run, f"{entry['entries']} entries could not be written to the journal, and are lost")
-
-
-def warn(run: Told, text: str) -> None:
-    """Note a warning in the run's tags."""
-    before = run.tags_told.get("warnings", "")
-    if before.count("\n") < MOST_WARNINGS - 1 and text not in before:
-        run.tags_told["warnings"] = f"{before}\n{text}" if before else text
+    run.warn(f"{entry['entries']} entries could not be written to the journal, and are lost")
 
 
 #: What each kind means; `meanings` has those of frameworks and tables.

@@ -34,6 +34,7 @@ class Tracked:
         duration_s: seconds.
         journal: where its journal lies, when it could not be brought into the records yet; else None.
         problem: why it could not.
+        warnings: what was captured less, and files that changed while the command ran.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class Tracked:
     duration_s: float
     journal: str | None = None
     problem: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def track(
@@ -113,6 +115,7 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         round(ended - begun, 3),
         None if finished else launched.folder,
         None if finished else told(following.problem),
+        tuple(brought.warnings),
     )
 
 

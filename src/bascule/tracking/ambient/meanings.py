@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from bascule.catalog import now
+from bascule.tracking.ambient.contents import UNKNOWN, changed, contents_of, found_now, unknown
 from bascule.tracking.ambient.findings import FoundModel, FoundRun, FoundTable, derived
 from bascule.tracking.ambient.journal import Entry
 from bascule.tracking.ambient.mlmodel import mlmodel
@@ -25,16 +24,21 @@ EVALUATIONS = "evaluation"
 
 
 def table(run: Told, entry: Entry) -> None:
-    """A table that was read or written. Files are known by the digest of their content now."""
+    """A table that was read or written. Files are known by the digest of their content as they were found then."""
     entry = _whole(entry)
     reads = entry["mode"] == "r"
     source, query = str(entry["source"]), entry.get("query")
     version, size = entry.get("version") or entry.get("etag"), None
     if entry["source_type"] == "file":
-        version, size = _content([Path(one) for one in entry.get("files", [])])
-        if version is None:  # gone already: a temporary file
-            return
+        files = [str(one) for one in entry.get("files", [])]
+        version, size = _content(run, files, entry.get("found") or [None] * len(files))
         source = _named(Path(source), run.folder)
+        if version is None:  # gone already: a temporary file
+            if not any(map(found_now, files)):
+                return
+            version = unknown(files[0], (entry.get("found") or [None])[0])
+            if reads:
+                run.warn(changed(source))
     elif entry["source_type"] == "sql" and query:
         version = version or derived("query-", 32, query)
     if not version:
@@ -45,7 +49,8 @@ def table(run: Told, entry: Entry) -> None:
         path = f"{source}#{derived('', 12, query)}"
     elif entry["source_type"] == "bascule":  # as steps of a pipeline name what they read
         path = source.partition("@")[0]
-    (run.reads if reads else run.writes)(path[-LONGEST_PATH:], str(version)[:80], rows, size)
+    if reads or not str(version).startswith(UNKNOWN):  # what is written on is told at the end
+        (run.reads if reads else run.writes)(path[-LONGEST_PATH:], str(version)[:80], rows, size)
     run.findings.tables.append(
         FoundTable(
             name=_short(source),
@@ -160,26 +165,25 @@ def _written(run: Told, name: str, text: str) -> str:
     return str(path)
 
 
-def _content(files: list[Path]) -> tuple[str | None, int | None]:
+def _content(run: Told, files: list[str], found: list[Any]) -> tuple[str | None, int | None]:
     """Return the version and the size of files: of one its digest, of several the digest of their names and digests."""
-    found = []
-    for path in files:
-        with contextlib.suppress(OSError):
-            about = path.stat()
-            if path.is_file():
-                found.append((str(path), _digest(str(path), about.st_mtime_ns, about.st_size), about.st_size))
-    if not found:
+    contents = contents_of(Path(run.spool).parent)
+    told = []
+    for path, mark in zip(files, found, strict=False):
+        content = contents.content(path, mark)
+        if content.digest is not None:
+            told.append((path, content))
+            if content.kept is not None:
+                run.blobs[content.digest] = content.kept
+        elif found_now(path) is not None:
+            return None, None
+    if not told:
         return None, None
-    size = sum(one[2] for one in found)
-    if len(found) == 1:
-        return found[0][1], size
-    root = len(str(Path(found[0][0]).parent))
-    return blake3(_json([(path[root:], digest) for path, digest, _ in found]).encode()).hexdigest(), size
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: str, modified: int, size: int) -> str:
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest() if size else blake3(b"").hexdigest()
+    size = sum(content.size for _, content in told)
+    if len(told) == 1:
+        return told[0][1].digest, size
+    root = len(str(Path(told[0][0]).parent))
+    return blake3(_json([(path[root:], content.digest) for path, content in told]).encode()).hexdigest(), size
 
 
 def _named(path: Path, folder: str) -> str:

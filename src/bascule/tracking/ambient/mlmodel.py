@@ -38,6 +38,8 @@ def mlmodel(entry: Mapping[str, Any], model: str, run: str, at: int) -> str | No
         name = "sklearn"
         kind = "pickle" if form == "pkl" else "skops"
         own = {"pickled_model": file, "serialization_format": kind, "sklearn_version": entry.get("version")}
+        if entry["model"].get("trusted"):
+            own["skops_trusted_types"] = entry["model"]["trusted"]
         function = {"loader_module": "mlflow.sklearn", "model_path": file, "predict_fn": "predict"}
     elif form in BOOSTERS:
         name, more = BOOSTERS[form]

@@ -29,6 +29,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         resumes: whether the run was named from outside, so that it may be there already.
         folder: the project's, or where the session was begun.
         workspace: as it was named, when it was.
+        keep_outputs: whether the content of what is written is kept in the store.
         started_at: microseconds since 1970 UTC.
     """
 
@@ -50,6 +51,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     tags: dict[str, Any] = {}
     params: dict[str, Any] = {}
+    keep_outputs: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from bascule.store import BlobStore
 from bascule.tracking.ambient.findings import write_findings
 from bascule.tracking.ambient.gathering import Batch
 from bascule.tracking.ambient.session import Header
-from bascule.tracking.ambient.told import Begun, Finished, Told
+from bascule.tracking.ambient.told import WARNINGS, Begun, Finished, Told
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.code import Code
 from bascule.tracking.experiments import DEFAULT, create_experiment, find_experiment
-from bascule.tracking.keeping import add_params, set_tags
+from bascule.tracking.keeping import add_params, set_tags, tags_of
 from bascule.tracking.points import Point, add_points
 from bascule.tracking.subjects import new_subject, number_of, touch
 from bascule.tracking.tracker import Tracker
@@ -233,7 +233,13 @@ def _write(conn: Connection, header: Header, told: Told, experiment: int, number
     inherited = {key: getattr(above, key) for key in shared} if above else {"user_name": header.login}
     number = _run(conn, told.id, begun, experiment, inherited)
     add_params(conn, number, told.params_told, numbers, strict=False)
-    set_tags(conn, number, told.tags_told, numbers)
+    tags = told.tags_told
+    if WARNINGS in tags:  # what an earlier batch, or another process, has told stays
+        before = Told(told.id)
+        for line in (tags_of(conn, number).get(WARNINGS, "") + "\n" + tags[WARNINGS]).split("\n"):
+            before.warn(line)
+        tags = {**tags, **before.tags_told}
+    set_tags(conn, number, tags, numbers)
     add_points(conn, number, (Point(name, value, at, step) for name, value, at, step in told.points), numbers)
     rows = [
         {"run_id": told.id, "direction": d, "path": path, "version": version, "rows": rows, "bytes": size}

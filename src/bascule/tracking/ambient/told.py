@@ -15,6 +15,10 @@ from bascule.tracking.artifacts import confined
 
 legible = module("bascule_session").legible
 LONGEST_NAME = 250  # of a parameter, a metric, a tag, and a path that was touched
+WARNINGS = "warnings"
+AT_ONCE = 1 << 23
+# They are for people: the first few tell the story.
+MOST_WARNINGS = 20
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True):
@@ -123,10 +127,24 @@ class Told(msgspec.Struct):
         self.artifacts[name] = str(path)
         self.writes(f"artifacts/{name}", digest_of_file(path), size=path.stat().st_size)
 
+    def warn(self, text: str) -> None:
+        """Note a warning in the run's tags; of many the first few."""
+        before = self.tags_told.get(WARNINGS, "")
+        if text and before.count("\n") < MOST_WARNINGS - 1 and text not in before:
+            self.tags_told[WARNINGS] = f"{before}\n{text}" if before else text
+
 
 def digest_of_file(path: Path) -> str:
-    """Return the BLAKE3 digest of a file's content."""
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    """Return the BLAKE3 digest of a file's content. It is read and not mapped: it may get shorter meanwhile.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    hasher = blake3(max_threads=blake3.AUTO)
+    with open(path, "rb", buffering=0) as source:
+        while part := source.read(AT_ONCE):
+            hasher.update(part)
+    return hasher.hexdigest()
 
 
 def as_text(value: Any) -> str:

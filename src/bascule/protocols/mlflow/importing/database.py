@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,13 +22,13 @@ from bascule.protocols.mlflow.importing.records import (
     Traced,
     Version,
 )
+from bascule.protocols.mlflow.importing.traces import PLACE, assessment_of, info_of, spans_at, spans_of
 from bascule.tracking.inputs import CONTEXT, Dataset
 from bascule.tracking.points import Context, Point
 
 LARGEST = 1.7976931348623157e308
 STATUSES = {1: "PENDING", 2: "READY", 3: "UPLOAD_FAILED"}
 BESIDE = {
-    "traces": "trace_info",
     "webhooks": "webhooks",
     "evaluation datasets": "evaluation_datasets",
     "scorers": "scorers",
@@ -229,8 +230,19 @@ class DatabaseSource:
         return [place.rsplit("/", 2)[0]] if place.count("/") > 1 else []
 
     def traces(self, experiment: Experiment) -> Iterator[Traced]:
-        """None: only a server tells whole traces; `beside` counts those that are left."""
-        return iter(())
+        """The traces of an experiment, with their spans: from the database, else from a file among the artifacts."""
+        for row in self._rows("trace_info", "experiment_id = ?", experiment.id, order="timestamp_ms, request_id"):
+            trace = str(row["request_id"])
+            tags = self._pairs("trace_tags", "request_id = ?", trace)
+            metadata = self._pairs("trace_request_metadata", "request_id = ?", trace)
+            said = [assessment_of(dict(one)) for one in self._rows("assessments", "trace_id = ?", trace)]
+            yield info_of(dict(row), tags, metadata, said), partial(self._spans, trace, tags.get(PLACE, ""))
+
+    def _spans(self, trace: str, place: str) -> list[dict[str, Any]]:
+        held = [span for row in self._rows("spans", "trace_id = ?", trace) for span in spans_of(row["content"], trace)]
+        if held or not place:
+            return held
+        return spans_at(lambda: folder_of(place, self._roots, self._former()))
 
     def beside(self) -> dict[str, int]:
         """What an import does not take."""

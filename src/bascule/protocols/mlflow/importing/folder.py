@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from bascule.protocols.mlflow.importing.records import (
     Traced,
     Version,
 )
+from bascule.protocols.mlflow.importing.traces import PLACE, info_of, spans_at
 from bascule.tracking.inputs import Dataset
 from bascule.tracking.points import Context, Point
 from bascule.tracking.status import NUMBERS
 
 META = "meta.yaml"
 MODELS, TRASH, TRACES = "models", ".trash", "traces"
+TRACE = "trace_info.yaml"
 BESIDE_RUNS = (MODELS, "datasets", TRACES, "tags", "assessments")
 LARGEST = 16 << 20
 
@@ -190,17 +193,23 @@ class FolderSource:
         yield from files_below(folder)
 
     def traces(self, experiment: Experiment) -> Iterator[Traced]:
-        """None: only a server tells whole traces; `beside` counts those that are left."""
-        return iter(())
+        """The traces of an experiment, with the spans in their files."""
+        for place in sorted((self._folders[experiment.id] / TRACES).glob(f"*/{TRACE}")):
+            folder = place.parent
+            if folder.is_symlink() or place.is_symlink():
+                continue
+            said = [_meta(path) for path in _named(folder / "assessments") if path.suffix == ".yaml"]
+            metadata = _texts(folder / "request_metadata") | _texts(folder / "trace_metadata")
+            info = info_of(_meta(place), _texts(folder / "tags"), metadata, said)
+            yield info, partial(self._spans, folder, info["tags"].get(PLACE, ""))
+
+    def _spans(self, folder: Path, place: str) -> list[dict[str, Any]]:
+        own = folder / "artifacts"
+        return spans_at(lambda: folder_of(str(own) if own.is_dir() or not place else place, self._roots))
 
     def beside(self) -> dict[str, int]:
         """What an import does not take."""
-        traces = sum(
-            sum(1 for _ in (folder / TRACES).iterdir())
-            for folder in self._folders.values()
-            if (folder / TRACES).is_dir()
-        )
-        found = {"traces": traces, "lines of metrics that cannot be read": self._unreadable}
+        found = {"lines of metrics that cannot be read": self._unreadable}
         return {what: count for what, count in found.items() if count}
 
     def close(self) -> None:

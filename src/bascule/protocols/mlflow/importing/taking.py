@@ -46,7 +46,6 @@ CONFLICTS = ("refuse", "skip", "merge")
 # Why some of what a source has stays there.
 NOT_TAKEN = {
     "webhooks": "no source tells their secrets, and two servers would call the same address: make them anew here",
-    "traces": "only a server tells them whole: name its address instead",
 }
 SCHEME = "mlflow-artifacts:"
 AT_ONCE = 10_000

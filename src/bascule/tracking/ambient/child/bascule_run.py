@@ -21,6 +21,7 @@ from typing import Any
 
 import bascule_session as session
 import bascule_watch as watch
+from bascule_files import found_as
 from bascule_journal import BETWEEN, MOST_POINTS, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
@@ -291,7 +292,8 @@ class ActiveRun:
 
     def _touches(self, mode: str, path: str | os.PathLike[str], version: str | None) -> None:
         if version is None:
-            entry = {"kind": "file", "mode": mode, "path": os.path.realpath(os.fspath(path))}
+            place = os.path.realpath(os.fspath(path))
+            entry = {"kind": "file", "mode": mode, "path": place, "found": found_as(place)}
         else:
             entry = {"kind": "touch", "mode": mode, "path": os.fspath(path), "version": str(version)}
         watch.note(self._of(entry))

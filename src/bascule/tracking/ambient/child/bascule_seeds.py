@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import bascule_watch
-from bascule_watch import note
+from bascule_frameworks.wrapping import rebinding, replaced
+from bascule_watch import note, own_modules
 
 # Of each module the functions that take a seed, as people write them.
 SEEDS = {
@@ -29,9 +30,10 @@ _noted = [0]
 def watch_seeds() -> None:
     """Watch the modules that are there, and those that are imported later."""
     sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
-    for name in SEEDS:
-        if name in sys.modules:
-            _watch(sys.modules[name], name)
+    with rebinding(own_modules):  # also where the script has taken them by name
+        for name in SEEDS:
+            if name in sys.modules:
+                _watch(sys.modules[name], name)
 
 
 class _Finder:
@@ -59,7 +61,9 @@ def _watch(module: ModuleType, name: str) -> None:
     for function in SEEDS[name]:
         original = getattr(module, function, None)
         if original is not None:
-            setattr(module, function, _noting(original, f"{NAMES.get(name, name)}.{function}"))
+            noting = _noting(original, f"{NAMES.get(name, name)}.{function}")
+            setattr(module, function, noting)
+            replaced(original, noting)
 
 
 def _noting(original: Any, name: str) -> Any:

@@ -16,6 +16,7 @@ from bascule_journal import Journal, this_process
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 HEADER, OWNER, BLOBS = "session.json", "owner", "blobs"
 JOURNALS, RUN, FOLDER = "BASCULE_JOURNALS", "BASCULE_RUN", "BASCULE_JOURNAL"
+KEEP_OUTPUTS = "BASCULE_KEEP_OUTPUTS"
 RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
@@ -107,7 +108,7 @@ def create(
     Args:
         start: a folder in or below the project.
         workspace: as it was named by an option, if it was.
-        more: what else the header says: run, branch, experiment, tags, parent.
+        more: what else the header says: run, branch, experiment, tags, parent, keep_outputs.
 
     Raises:
         OSError: when no folder can be made.
@@ -131,6 +132,7 @@ def create(
         "login": _login(),
         "host": os.uname().nodename if hasattr(os, "uname") else "",
         "started_at": now(),
+        "keep_outputs": os.environ.get(KEEP_OUTPUTS, "") not in ("", "0"),
         **{key: value for key, value in more.items() if value},
     }
     import shutil

@@ -11,6 +11,7 @@ import os
 import sys
 import sysconfig
 import threading
+from collections.abc import Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -24,12 +25,9 @@ VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
     *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TZ", "LANG", "LC_ALL"),
 )
-OWN = f"{os.sep}.bascule{os.sep}"
 LONGEST_TRACE = 20_000
-MOST_SEEN = 100_000
 
 _busy = threading.local()
-_seen: set[tuple[str, str]] = set()
 _journal: Journal | None = None
 _skipped: tuple[str, ...] = ()
 _hooked = False
@@ -42,13 +40,15 @@ def begin(folder: str | None = None) -> None:
     if not place or not os.path.isdir(place) or any("resource_tracker" in word for word in sys.orig_argv):
         return  # (a resource tracker is a servant of `multiprocessing`: it outlives its script, and does no work of it)
     _journal = Journal(place)
-    _seen.clear()
     _skipped = _not_of_the_user(place)
     note(_start())
+    import bascule_files
+
+    bascule_files.forget()
     if _hooked:
         return
     _hooked = True
-    sys.addaudithook(_on_audit)
+    sys.addaudithook(_auditor(bascule_files.opened, bascule_files.moved, bascule_files.removed))
     _watch_exceptions()
     atexit.register(end)
     import bascule_seeds
@@ -93,6 +93,17 @@ def note(entry: dict[str, Any]) -> None:
         _busy.now = before
 
 
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Let the block open files that are not the script's."""
+    before = getattr(_busy, "now", False)
+    _busy.now = True
+    try:
+        yield
+    finally:
+        _busy.now = before
+
+
 def keep(data: bytes) -> str | None:
     """Put bytes beside the journal, for an entry to name; return their path, or None when they cannot be kept."""
     if _journal is None:
@@ -106,24 +117,6 @@ def keep(data: bytes) -> str | None:
         return None
     finally:
         _busy.now = before
-
-
-def note_file(path: object, mode: str) -> None:
-    """Note a file of the user's that is read (`r`) or written (`w`), once."""
-    if _journal is None or not isinstance(path, str | bytes | os.PathLike):
-        return
-    plain = os.fsdecode(path)
-    # Most files are the interpreter's and its packages': those are told without a look at the disk.
-    if plain.endswith((".pyc", ".so", ".pyd")) or plain.startswith(_skipped):
-        return
-    text = os.path.realpath(plain)
-    if text.startswith(_skipped) or (text, mode) in _seen:
-        return
-    if OWN in text:  # what a workspace keeps is noted as tables
-        return
-    if len(_seen) < MOST_SEEN:
-        _seen.add((text, mode))
-        note({"kind": "file", "mode": mode, "path": text})
 
 
 def _start() -> dict[str, Any]:
@@ -178,19 +171,31 @@ def own_modules() -> list[ModuleType]:
     return found
 
 
-def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-    # A hook cannot be taken off, and it sees what it does itself: `_busy` keeps it from answering its own calls.
-    if event != "open" or _journal is None or getattr(_busy, "now", False):
-        return
-    _busy.now = True
-    try:
-        path, mode, flags = arguments
-        writes = bool(flags & (os.O_WRONLY | os.O_RDWR)) if mode is None else any(c in mode for c in "wax+")
-        note_file(path, "w" if writes else "r")
-    except Exception:
-        return
-    finally:
-        _busy.now = False
+def _auditor(
+    opened: Callable[[object, str | None, int], None],
+    moved: Callable[[object, object], None],
+    removed: Callable[[object], None],
+) -> Callable[[str, tuple[Any, ...]], None]:
+    def on_audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename", "os.remove") or _journal is None:
+            return
+        # A hook cannot be taken off, and it sees what it does itself: `_busy` keeps it from answering its own calls.
+        if getattr(_busy, "now", False):
+            return
+        _busy.now = True
+        try:
+            if event == "open":
+                opened(*arguments)
+            elif event == "os.rename":
+                moved(*arguments[:2])
+            else:
+                removed(arguments[0])
+        except Exception:
+            return
+        finally:
+            _busy.now = False
+
+    return on_audit
 
 
 def _watch_exceptions() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from bascule_frameworks.tables import note_table
+from bascule_frameworks.tables import before_writing, note_table
 from bascule_frameworks.wrapping import Call, wrap
 
 FRAMEWORK = "pyarrow"
@@ -21,10 +21,11 @@ def wrap_parquet(module: ModuleType) -> None:
         module,
         "write_to_dataset",
         partial(_wrote, name="parquet.write_to_dataset", table=(0, "table"), target=(1, "root_path")),
+        before=before_writing,
     )
     wrap(FRAMEWORK, module.ParquetFile, "__init__", _opened)
     wrap(FRAMEWORK, module.ParquetDataset, "__init__", _gathered)
-    wrap(FRAMEWORK, module.ParquetWriter, "__init__", _written)
+    wrap(FRAMEWORK, module.ParquetWriter, "__init__", _written, before=before_writing)
 
 
 def wrap_csv(module: ModuleType) -> None:
@@ -52,6 +53,7 @@ def wrap_dataset(module: ModuleType) -> None:
         module,
         "write_dataset",
         partial(_wrote, name="dataset.write_dataset", table=(0, "data"), target=(1, "base_dir")),
+        before=before_writing,
     )
 
 
@@ -62,7 +64,8 @@ def _readers(module: ModuleType, place: str, **names: str) -> None:
 
 def _writers(module: ModuleType, place: str, table: tuple[int, str], target: tuple[int, str], *names: str) -> None:
     for name in names:
-        wrap(FRAMEWORK, module, name, partial(_wrote, name=f"{place}.{name}", table=table, target=target))
+        after = partial(_wrote, name=f"{place}.{name}", table=table, target=target)
+        wrap(FRAMEWORK, module, name, after, before=before_writing)
 
 
 def _read(call: Call, *, name: str, argument: str) -> None:

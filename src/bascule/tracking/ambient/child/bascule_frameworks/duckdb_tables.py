@@ -9,7 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from bascule_frameworks.tables import is_bascule, note_table
+from bascule_frameworks.tables import before_writing, is_bascule, note_table
 from bascule_frameworks.telling import allowed
 from bascule_frameworks.wrapping import Call, wrap
 
@@ -24,6 +24,7 @@ _FILE = re.compile(
 )
 _ADDRESS = re.compile(r"^(https?|s3|gs|gcs|az|abfss|hf|r2)://", re.I)
 _COPY_TO = re.compile(r"\bTO\s*$", re.I)
+_COPIES = re.compile(r"\s*(COPY|EXPORT)\b", re.I)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.S)
 
 _asked: set[int] = set()
@@ -33,14 +34,21 @@ def wrap_duckdb(module: ModuleType) -> None:
     """Look at the module's functions, connections and relations."""
     connection, relation = module.DuckDBPyConnection, module.DuckDBPyRelation
     for name in STATEMENTS:
-        wrap(FRAMEWORK, module, name, partial(_stated, name=name, place=0))
-        wrap(FRAMEWORK, connection, name, partial(_stated, name=name, place=1))
+        for owner, place in ((module, 0), (connection, 1)):
+            wrap(FRAMEWORK, owner, name, partial(_stated, name=name, place=place), before=_before)
     for name in READERS:
         wrap(FRAMEWORK, module, name, partial(_read, name=name, place=0))
         wrap(FRAMEWORK, connection, name, partial(_read, name=name, place=1))
     for name in WRITERS:
-        wrap(FRAMEWORK, relation, name, partial(_wrote, name=name))
+        wrap(FRAMEWORK, relation, name, partial(_wrote, name=name), before=before_writing)
     wrap(FRAMEWORK, module, "connect", _connected)
+
+
+def _before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    for query in (*args[:2], kwargs.get("query")):
+        if isinstance(query, str) and _COPIES.match(query):
+            before_writing(tuple(path for mode, path in named_files(query) if mode == "w"), {})
+    return args, kwargs
 
 
 def _stated(call: Call, *, name: str, place: int) -> None:
@@ -60,7 +68,7 @@ def named_files(query: str) -> list[tuple[str, str]]:
     found = []
     for text in _TEXT.finditer(plain):
         path = text[1].replace("''", "'")
-        if _COPY_TO.search(plain[: text.start()]) and re.match(r"\s*(COPY|EXPORT)\b", plain, re.I):
+        if _COPY_TO.search(plain[: text.start()]) and _COPIES.match(plain):
             found.append(("w", path))
         elif _ADDRESS.match(path) or (os.path.exists(path) and path) or (_FILE.search(path) and glob.glob(path)):
             found.append(("r", path))

@@ -17,7 +17,7 @@ from bascule_frameworks.wrapping import tried
 MOST_FITS = 20
 LARGEST_MODEL = 256 << 20
 MOST_IMPORTANCES = 1000
-# `off`: no model is kept. `skops`: skops is imported for scikit-learn's models, if the script does not do so itself.
+# `off`: no model is kept. `pickle`: scikit-learn's models are kept by pickle. `skops`: all of them are, however many.
 MODELS = "BASCULE_TRACK_MODELS"
 
 _last: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
@@ -107,13 +107,16 @@ def note_fit(
     emit(entry)
 
 
-def keep(framework: str, form: str, write: Callable[[str], None], *, safe: bool) -> dict[str, Any] | None:
+def keep(
+    framework: str, form: str, write: Callable[[str], None], *, safe: bool, told: bool = True
+) -> dict[str, Any] | None:
     """Keep a model in a file; None when that fails, which is told.
 
     Args:
         form: what kind of file it is, which ends its name.
         write: writes to a path.
         safe: reading such a file runs no code.
+        told: whether it is told when that fails; there is another way when not.
     """
     if not wanted():
         return None
@@ -129,7 +132,8 @@ def keep(framework: str, form: str, write: Callable[[str], None], *, safe: bool)
     except Exception as error:
         if os.path.exists(path):
             os.unlink(path)
-        warn(framework, "a fitted model is not kept", error)
+        if told:
+            warn(framework, "a fitted model is not kept", error)
         return None
     return {"path": path, "format": form, "safe": safe}
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from bascule_frameworks.addresses import without_secrets
-from bascule_frameworks.tables import note_table
+from bascule_frameworks.tables import before_writing, note_table
 from bascule_frameworks.wrapping import Call, wrap
 
 FRAMEWORK = "pandas"
@@ -36,7 +36,7 @@ def wrap_pandas(module: ModuleType) -> None:
         wrap(FRAMEWORK, module, name, partial(_asked, name=name))
     for cls in (module.DataFrame, module.Series):
         for name, argument in WRITERS.items():
-            wrap(FRAMEWORK, cls, name, partial(_wrote, name=name, argument=argument))
+            wrap(FRAMEWORK, cls, name, partial(_wrote, name=name, argument=argument), before=before_writing)
         wrap(FRAMEWORK, cls, "to_sql", _stored)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from types import ModuleType
 
 from bascule_frameworks.pandas_tables import database_of
-from bascule_frameworks.tables import note_table
+from bascule_frameworks.tables import before_writing, note_table
 from bascule_frameworks.wrapping import Call, wrap
 
 FRAMEWORK = "polars"
@@ -18,8 +18,8 @@ def wrap_polars(module: ModuleType) -> None:
     for form in FORMS:
         for name in (f"read_{form}", f"scan_{form}"):
             wrap(FRAMEWORK, module, name, partial(_read, name=name))
-        wrap(FRAMEWORK, module.DataFrame, f"write_{form}", partial(_wrote, name=f"write_{form}"))
-        wrap(FRAMEWORK, module.LazyFrame, f"sink_{form}", partial(_wrote, name=f"sink_{form}"))
+        for cls, name in ((module.DataFrame, f"write_{form}"), (module.LazyFrame, f"sink_{form}")):
+            wrap(FRAMEWORK, cls, name, partial(_wrote, name=name), before=before_writing)
     for name in ("read_database", "read_database_uri"):
         wrap(FRAMEWORK, module, name, partial(_asked, name=name))
     wrap(FRAMEWORK, module.DataFrame, "write_database", _stored)

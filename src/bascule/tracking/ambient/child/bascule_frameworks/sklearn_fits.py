@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import sys
 import types
@@ -11,7 +11,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from bascule_frameworks import models
+from bascule_frameworks import models, skops_files
 from bascule_frameworks.boosters import keep_booster
 from bascule_frameworks.describing import columns_of, rows_of, width_of
 from bascule_frameworks.telling import allowed, curve, number, params, plainly, point, warn
@@ -20,7 +20,12 @@ from bascule_frameworks.wrapping import Call, below, inside, tried, wrap, wrappe
 FRAMEWORK = "sklearn"
 FITS = ("fit", "fit_transform", "fit_predict", "partial_fit")
 MOST_CHILDREN = 200
+# So many models of a process, whose pickle has at most so many bytes, are written by skops unasked.
+MOST_SKOPS, LARGEST_SKOPS = 5, 8 << 20
 VALIDATIONS = ("cross_val_score", "cross_validate", "cross_val_predict", "learning_curve", "validation_curve")
+
+_written = {"skops": 0}
+_beyond = {"skops": False}
 
 
 def wrap_base(module: ModuleType) -> None:
@@ -136,26 +141,41 @@ def note_estimator(
 
 
 def keep_model(estimator: Any) -> dict[str, Any] | None:
-    """Keep a model: boosters in their own format, others by skops if the script uses it or asks for it, else by pickle.
+    """Keep a model: boosters in their own format, others by skops where it is there and can hold them, else by pickle.
 
-    Importing skops imports all of scikit-learn, and torch where that is installed: seconds that no script is made to
-    wait for unasked.
+    Unless skops is asked for, only the first few models are written by it, and none that is large: it takes ten times
+    as long as pickle. It is never imported for a model that is not.
     """
     if not models.wanted():
         return None
     own = keep_booster(estimator)
     if own is not None:
         return own
-    if "skops.io" in sys.modules or os.environ.get(models.MODELS, "").lower() == "skops":
-        try:
-            dump = importlib.import_module("skops.io").dump
-            path = models.keep("skops", "skops", lambda path: dump(estimator, path), safe=True)
-        except ImportError as error:
-            warn("skops", "scikit-learn's models are kept by pickle", error)
-        else:
-            if path is not None:
-                return path
-    return models.keep_pickle(FRAMEWORK, estimator)
+    asked = os.environ.get(models.MODELS, "").lower()
+    pickled = models.keep_pickle(FRAMEWORK, estimator)
+    if asked == "pickle" or _beyond["skops"]:
+        return pickled
+    if asked != "skops":
+        if pickled is None or os.stat(pickled["path"]).st_size > LARGEST_SKOPS or _written["skops"] >= MOST_SKOPS:
+            return pickled
+        _written["skops"] += 1
+    safe = _by_skops(estimator, told=asked == "skops")
+    if safe is not None and pickled is not None:
+        os.unlink(pickled["path"])
+    return safe or pickled
+
+
+def _by_skops(estimator: Any, *, told: bool) -> dict[str, Any] | None:
+    if "skops" not in sys.modules and importlib.util.find_spec("skops") is None:
+        _beyond["skops"] = True
+        if told:
+            warn("skops", "scikit-learn's models are kept by pickle: skops is not installed")
+        return None
+    trusted: list[str] = []
+    kept = models.keep(
+        "skops", "skops", lambda path: trusted.extend(skops_files.write(estimator, path)), safe=True, told=told
+    )
+    return None if kept is None else {**kept, "trusted": trusted}
 
 
 def _steps(estimator: Any) -> list[str]:

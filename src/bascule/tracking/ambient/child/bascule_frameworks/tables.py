@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import bascule_files
+
 from bascule_frameworks.addresses import etag_of, without_secrets
 from bascule_frameworks.describing import columns_of, rows_of
 from bascule_frameworks.telling import allowed, emit
@@ -61,10 +63,20 @@ def note_table(
     if mark in _seen or not allowed("tables", MOST):
         return
     _seen.add(mark)
+    if files:
+        entry["found"] = [bascule_files.noted(one, mode) for one in files]
     entry |= {"rows": rows, "columns": list(columns) or columns_of(data), "version": version}
     if query:
         entry["query"] = query[:LONGEST_QUERY]
     emit(entry)
+
+
+def before_writing(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Keep what was read of the files that a call names, before it writes over them below Python."""
+    for one in (*args, *kwargs.values()):
+        if isinstance(one, str | os.PathLike):
+            bascule_files.about_to_write(one)
+    return args, kwargs
 
 
 def _placed(source: object, mode: str) -> dict[str, Any] | None:

@@ -88,11 +88,16 @@ def wrap(
     wrapper = wrapped(framework, key, original, after, part=part, always=always, before=before)
     if not isinstance(owner, type):
         wrapper.__module__, wrapper.__qualname__ = owner.__name__, name
-        if _replaced is not None:
-            _replaced.append((original, wrapper))
+        replaced(original, wrapper)
     wrapper.__name__ = name
     setattr(owner, name, wrapper)
     return True
+
+
+def replaced(original: Any, wrapper: Any) -> None:
+    """Say that a function of a module has got a wrapper, for `rebinding`."""
+    if _replaced is not None:
+        _replaced.append((original, wrapper))
 
 
 @contextmanager

@@ -1,0 +1,141 @@
+"""The shorter way answers, counts and logs as the longer one does; what it does not know it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import Any
+
+import pytest
+
+from bascule.protocols.openinference.inference import Inference
+from bascule.serving.log.frames import read_segment
+from bascule.serving.log.predictions import to_arrow
+from tests.protocols.openinference.conftest import Served
+from tests.protocols.openinference.test_infer import ROW, request, tensor
+
+Asked = tuple[str, bytes, dict[str, str]]
+NUMBERS = [round(0.25 * n - 3, 2) for n in range(30)]
+VALUES = {name: value for name, (_, value) in ROW.items()}
+HEADERS = ("content-type", "inference-header-content-length")
+
+
+def text(model: str, body: Any) -> Asked:
+    return model, json.dumps(body).encode(), {}
+
+
+def numbers(datatype: str, values: list[float] = NUMBERS, **more: Any) -> Asked:
+    """One row as bytes behind the JSON."""
+    data = struct.pack(f"<{len(values)}{'d' if datatype == 'FP64' else 'f'}", *values)
+    sized = {"binary_data_size": len(data)}
+    only = {"name": "input", "shape": [1, len(values)], "datatype": datatype, "parameters": sized}
+    header = json.dumps({"inputs": [only], **more}).encode()
+    return "numbers", header + data, {"Inference_Header_Content_Length": str(len(header))}
+
+
+SHORT: dict[str, Asked] = {
+    "columns": text("delays", request()),
+    "a missing value": text("delays", request(distance=tensor("distance", "FP64", [None]))),
+    "an unseen category": text("delays", request(carrier=tensor("carrier", "BYTES", ["??"]))),
+    "one tensor": text("numbers", {"inputs": [tensor("input", "FP32", NUMBERS, [1, 30])]}),
+    "a value": text("amount", request()),
+    "values by name": text("delays", {"instances": [VALUES]}),
+    "a value by names": text("amount", {"instances": [{**VALUES, "distance": None}]}),
+    "bytes": numbers("FP64"),
+    "bytes of NaN": numbers("FP64", [float("nan"), *NUMBERS[1:]]),
+    "all in bytes": numbers("FP32", parameters={"binary_data_output": True}),
+    "one in bytes": numbers("FP32", outputs=[{"name": "label", "parameters": {"binary_data": True}}]),
+    "one in JSON": numbers("FP32", outputs=[{"name": "label"}]),
+}
+LONG: dict[str, Asked] = {
+    "an id": text("delays", {**request(), "id": "mine"}),
+    "a parameter": text("delays", {**request(), "parameters": {"unit": "a"}}),
+    "two by name": text("delays", {"instances": [VALUES, VALUES]}),
+    "an id beside them": text("delays", {"instances": [VALUES], "id": "mine"}),
+    "three classes": text("three", request()),
+    "two rows": text("one", {"inputs": [tensor("x0", "FP64", [0.5, 0.25])]}),
+    "the top class": numbers("FP32", outputs=[{"name": "probability", "parameters": {"classification": 1}}]),
+    "both": numbers("FP32", outputs=[{"name": "label", "parameters": {"binary_data": True}}, {"name": "probability"}]),
+    "a trace": (*text("delays", request())[:2], {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}),
+}
+
+
+def form_of(asked: Asked) -> str:
+    return "predict" if b"instances" in asked[1] else "infer"
+
+
+def ask(server: Served, asked: Asked) -> tuple[int, list[str | None], bytes, bytes]:
+    """Return the status, headers, body without its prediction id, and that."""
+    status, headers, body = server.request(f"/v2/models/{asked[0]}/{form_of(asked)}", asked[1], **asked[2])
+    found = re.findall(rb"pred_[0-9a-z]{26}", body)
+    assert found, body
+    for one in found:
+        body = body.replace(one, b"ID")
+    return status, [headers.get(name) for name in HEADERS], body, found[-1]
+
+
+def logged(server: Served, prediction_id: bytes) -> dict[str, Any]:
+    """Return a row of the log without what differs each time."""
+    folder = server.workspace.log_folder / "predictions"
+    payloads = [payload for path in folder.glob("*.log") for payload in read_segment(path).payloads]
+    (row,) = [row for row in to_arrow(payloads).to_pylist() if row["prediction_id"].encode() == prediction_id]
+    assert row.pop("latency_us") >= 0
+    assert row.pop("at") == row.pop("event_time")
+    del row["prediction_id"]
+    return row  # type: ignore[no-any-return]
+
+
+def counted(server: Served, model: str) -> int:
+    found: int = server.ask(f"/v2/models/{model}/stats")["model_stats"][0]["inference_count"]
+    return found
+
+
+@pytest.mark.parametrize("asked", SHORT.values(), ids=list(SHORT))
+def test_both_ways_say_count_and_log_the_same(server: Served, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(server, asked)  # in what form requests come is known from the first one on
+    before = counted(server, asked[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Inference, "_answer", lambda *_: pytest.fail("this is the longer way"))
+        *short, short_id = ask(server, asked)
+    state = server.plane.state()
+    assert state is not None
+    with monkeypatch.context() as patch:
+        shortcuts = state.deployments[asked[0]].shortcuts
+        patch.setitem(shortcuts, form_of(asked), lambda *_: None)
+        *long, long_id = ask(server, asked)
+    assert short == long
+    assert counted(server, asked[0]) == before + 2
+    assert repr(logged(server, short_id)) == repr(logged(server, long_id))  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize("asked", LONG.values(), ids=list(LONG))
+def test_what_asks_for_more_goes_the_longer_way(server: Served, asked: Asked) -> None:
+    assert [ask(server, asked)[0] for _ in range(2)] == [200, 200]
+
+
+def test_what_was_right_in_one_header_is_looked_at_in_the_next(server: Served) -> None:
+    model, body, headers = numbers("FP64")
+    path, length = f"/v2/models/{model}/infer", int(headers["Inference_Header_Content_Length"])
+    for _ in range(2):
+        assert server.request(path, body, **headers)[0] == 200
+        for wrong in (body[:-8], body + bytes(8)):
+            assert server.request(path, wrong, **headers)[0] == 400
+        assert server.request(path, body, Inference_Header_Content_Length=str(length - 1))[0] == 400
+
+
+def test_a_model_that_fails_is_logged_and_counted_once(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = server.plane.state()
+    assert state is not None
+    deployment = state.deployments["delays"]
+
+    def fails(row: Any) -> Any:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(deployment.first.runtime, "predict_one", fails)
+    deployment.shortcuts.clear()
+    stats = server.plane.stats_of(deployment, deployment.first.version)
+    before = stats.failures
+    assert "ZeroDivisionError" in server.error("/v2/models/delays/infer", request(), 500)
+    assert stats.failures == before + 1
+    deployment.shortcuts.clear()

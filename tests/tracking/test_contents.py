@@ -1,0 +1,110 @@
+"""What a script read is what it found when it opened it, whatever becomes of the file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bascule.capture import module
+from bascule.history import Workspace
+from bascule.store import digest_of
+from bascule.tracking.ambient import track
+from bascule.tracking.ambient.contents import UNKNOWN, Contents, contents_of, digest_if, found_now
+from bascule.tracking.ambient.gathering import closing
+from bascule.tracking.ambient.session import Session
+from bascule.tracking.reading import read_run
+
+SCRIPT = """
+import os
+for name in ("same", "self", "gone", "replaced", "other", "more"):
+    open(name + ".csv").read()
+open("self.csv", "w").write("new")
+os.remove("gone.csv")
+open("new.tmp", "w").write("new")
+os.replace("new.tmp", "replaced.csv")
+open("more.csv", "a").write("more")
+open("both.json", "r+").write("zz")
+os.mkdir("made.tmp")
+open("made.tmp/one", "w").write("1")
+os.rename("made.tmp", "made")
+try:
+    open("missing.csv")
+except FileNotFoundError:
+    open("missing.csv", "w").write("1")
+os.system("echo by another program > other.csv")
+"""
+READ = ("same.csv", "self.csv", "gone.csv", "replaced.csv", "more.csv", "both.json")
+WROTE = {"self.csv": b"new", "replaced.csv": b"new", "both.json": b"zz:1}", "made/one": b"1", "missing.csv": b"1"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "project"
+    for name in (*READ, "other.csv"):
+        (place / name).write_text("{a:1}" if name == "both.json" else f"as it was: {name}")
+    (place / "train.py").write_text(SCRIPT)
+    monkeypatch.chdir(place)
+    return place
+
+
+def test_inputs_are_known_as_they_were_when_they_were_opened(local_workspace: Workspace, project: Path) -> None:
+    before = {name: digest_of((project / name).read_bytes()) for name in READ}
+    done = track(local_workspace, project, [sys.executable, "train.py"], "main")
+
+    assert done.exit_code == 0
+    assert {name: done.inputs[name] for name in READ} == before
+    for name in set(READ) - {"same.csv"}:  # what the script itself changed can be had again
+        assert local_workspace.store.has(before[name]), name
+    # What another program changed is told, and not taken for what was read.
+    assert done.inputs["other.csv"].startswith(UNKNOWN)
+    assert done.inputs.keys() == {*READ, "other.csv"}
+    assert any("other.csv was changed" in line for line in done.warnings)
+    assert "other.csv was changed" in read_run(local_workspace, done.run_id)["tags"]["warnings"]
+    more = {"more.csv": digest_of(b"as it was: more.csvmore")}
+    assert done.outputs == {name: digest_of(data) for name, data in WROTE.items()} | more
+    assert not local_workspace.store.has(more["more.csv"])
+
+
+def test_outputs_are_kept_when_that_is_asked(
+    local_workspace: Workspace, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "train.py").write_text("import sys; open('out.txt', 'w').write(sys.argv[1])")
+    monkeypatch.setenv("BASCULE_KEEP_OUTPUTS", "1")
+    track(local_workspace, project, [sys.executable, "train.py", "first"], "main")
+    assert local_workspace.store.get(digest_of(b"first")) == b"first"
+    monkeypatch.setenv("BASCULE_KEEP_OUTPUTS", "0")
+    track(local_workspace, project, [sys.executable, "train.py", "third"], "main")
+    assert not local_workspace.store.has(digest_of(b"third"))
+
+
+def test_what_was_digested_in_time_stays_known(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for who brings the journal in after the one that had digested it is gone."""
+    session = Session(Path(module("bascule_session").create(name="x", command=["x"], start=str(project))))
+    journal = module("bascule_journal").Journal(str(session.folder))
+    path = project / "same.csv"
+    for mode in ("r", "r"):
+        found = found_now(path)
+        journal.note({"kind": "file", "mode": mode, "path": str(path), "found": found})
+        contents_of(session.folder).look()
+        path.write_text(f"{path.read_text()} and more")
+    journal.note({"kind": "warning", "text": "less"})
+    journal.close()
+    contents_of.cache_clear()
+    told, _ = closing(session)
+    assert [(touch.path, touch.version) for touch in told.touched] == [("same.csv", digest_of(b"as it was: same.csv"))]
+    assert "read again" in told.tags_told["warnings"]
+    (session.folder / "contents").write_bytes(b'["torn')  # a machine that stopped
+    assert Contents(session.folder).content(str(path), found).digest is None
+
+
+def test_a_file_that_changes_while_it_is_digested_has_no_digest(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    found = found_now(path)
+    assert found is not None
+    assert digest_if(path, found) == digest_of(b"1")
+    path.write_bytes(b"2" * 5)
+    assert digest_if(path, found) is None
+    assert found_now(tmp_path) is None
