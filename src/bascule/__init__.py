@@ -123,6 +123,7 @@ if TYPE_CHECKING:
     read_feature_view = _here.read_feature_view
     feature_services = _here.feature_services
     feature_impact = _here.feature_impact
+    features_sql = _here.features_sql
     unused_features = _here.unused_features
     duplicate_features = _here.duplicate_features
     import_feast = _here.import_feast

@@ -70,6 +70,7 @@ CALLS = {
     "features materialise": "",
     "features skew": "",
     "features get": "weather --entity depot=north",
+    "features sql": "orders --feature weather --prediction-time ordered_at --dialect snowflake",
     "features unused": "",
     "features duplicates": "",
     "stream run": "--once",

@@ -38,6 +38,29 @@ def house_again():
     import sqlglot
     return sqlglot.select("DEPOT", "opened").from_("depots")
 '''
+RELATIONS = """
+import duckdb
+from bascule import feature_view
+
+
+@feature_view(entity="depot", event_time="observed_at")
+def wet():
+    tables = duckdb.connect()
+    tables.execute("create table weather (depot text, observed_at timestamp, rain double)")
+    asked = tables.sql("select depot, observed_at, rain from weather where rain > 1")
+    return asked.filter("depot <> 'nowhere'").project("depot, observed_at, rain * 2 as twice")
+"""
+IBIS = """
+import ibis
+from bascule import feature_view
+
+
+@feature_view(entity="depot", event_time="observed_at")
+def wet():
+    weather = ibis.table({"depot": "string", "observed_at": "timestamp", "rain": "float64"}, name="weather")
+    rain = weather.filter(weather.rain > 1, weather.depot != "nowhere")
+    return rain.select("depot", "observed_at", twice=rain.rain * 2)
+"""
 SERVICE = '\n[service.arrivals]\nfeatures = ["weather", "gusts.mid_1d"]\nowner = "bo@example.org"\n'
 
 
@@ -130,6 +153,31 @@ def test_functions_that_give_no_sql(parcels: Path) -> None:
         with pytest.raises(ProjectFileError) as told:
             view_sql(load_project(parcels), "gusts")
         assert said in str(told.value), str(told.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("library", "python"), [("duckdb", RELATIONS), ("ibis", IBIS)])
+def test_a_function_gives_a_relation_or_an_expression(trained: Path, library: str, python: str) -> None:
+    pytest.importorskip(library)
+    add(trained, python)
+    first = view_sql(load_project(trained), "wet")
+    (trained / "features" / "more.py").write_text(python + "# the same, run again\n")
+    assert view_sql(load_project(trained), "wet") == first
+    rows = [
+        {"depot": "north", "asked_at": "2025-04-10T12:30:00"},
+        {"depot": "nowhere", "asked_at": "2025-04-10T12:30:00"},
+    ]
+    query = " union all ".join(
+        f"select '{row['depot']}' as depot, timestamp '{row['asked_at']}' as asked_at" for row in rows
+    )
+    project = api.open(trained)
+    made = project.get_training_set(query, ["wet"], prediction_time="asked_at").to_arrow()
+    sql = (
+        "select max_by(rain, observed_at) * 2 as r from weather where depot = 'north' and rain > 1 and observed_at <= "
+    )
+    [expected] = project.sql(sql + "timestamp '2025-04-10 12:30:00'")
+    assert made.column("wet__twice").to_pylist() == [expected["r"], None]
+    project.close()
 
 
 def test_a_service_names_views(parcels: Path) -> None:

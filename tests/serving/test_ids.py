@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.catalog import now
-from bascule.serving.ids import IdSource, is_prediction_id, made_at
+from bascule.serving.ids import IdSource, is_prediction_id, json_of, logged, made_at
 
 
 @pytest.mark.slow
@@ -55,3 +56,12 @@ def test_many_at_once_are_what_one_after_the_other_would_be(at: int, count: int)
     assert len(set(found)) == count + 2
     assert found == sorted(found)
     assert all(is_prediction_id(one) for one in found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1_000])
+def test_many_are_written_as_a_list_of_texts_is(count: int) -> None:
+    found = IdSource().many(now(), count)
+    texts = list(found)
+    assert [found[place] for place in range(count)] == texts == [*found[:1], *found[1:]]
+    assert msgspec.json.decode(json_of(found)) == texts
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode((1, logged(found)))) == [1, texts]

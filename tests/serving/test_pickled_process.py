@@ -97,6 +97,23 @@ def test_what_a_model_started_ends_with_it_also_when_it_went_first(model: ModelP
     pytest.fail("it is still there")
 
 
+@pytest.mark.parametrize(
+    "flavors",
+    [
+        {"python_function": {"loader_module": "mlflow.pyfunc.model", "python_model": "/tmp/later.pkl"}},
+        {"python_function": {"loader_module": "mlflow.sklearn", "data": "../../later.pkl"}},
+        {"python_function": {"loader_module": "x", "artifacts": {"a": {"path": "C:\\later.pkl"}}}},
+        {"python_function": {"loader_module": "x"}, "sklearn": {"pickled_model": "file:///tmp/later.pkl"}},
+    ],
+)
+def test_a_model_that_is_loaded_from_elsewhere_is_refused(flavors: dict[str, Any]) -> None:
+    """What lies there may be another program than the one that somebody consented to."""
+    with pytest.raises(InputError, match=r"later\.pkl' \(flavors\..*consented to"):
+        recipe_of({"flavors": flavors}, ["model.pkl"], None)
+    here = {"python_function": {"data": "model.pkl", "artifacts": {"a": {"path": "artifacts/a", "uri": "/tmp/a"}}}}
+    assert recipe_of({"flavors": here}, ["model.pkl"], None).how == "function"
+
+
 TORCH = os.environ.get("BASCULE_TORCH_PYTHON", sys.executable)
 MAKES = """
 import sys, torch
@@ -128,20 +145,3 @@ def test_pytorch_answers_as_itself_as_a_module_and_as_torchscript(
         found = process.predict(np.array([[1.0, 2, 3, 4], [0, 0, 0, np.nan]]))
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
         process.close()
-
-
-@pytest.mark.parametrize(
-    "flavors",
-    [
-        {"python_function": {"loader_module": "mlflow.pyfunc.model", "python_model": "/tmp/later.pkl"}},
-        {"python_function": {"loader_module": "mlflow.sklearn", "data": "../../later.pkl"}},
-        {"python_function": {"loader_module": "x", "artifacts": {"a": {"path": "C:\\later.pkl"}}}},
-        {"python_function": {"loader_module": "x"}, "sklearn": {"pickled_model": "file:///tmp/later.pkl"}},
-    ],
-)
-def test_a_model_that_is_loaded_from_elsewhere_is_refused(flavors: dict[str, Any]) -> None:
-    """What lies there may be another program than the one that somebody consented to."""
-    with pytest.raises(InputError, match=r"later\.pkl' \(flavors\..*consented to"):
-        recipe_of({"flavors": flavors}, ["model.pkl"], None)
-    here = {"python_function": {"data": "model.pkl", "artifacts": {"a": {"path": "artifacts/a", "uri": "/tmp/a"}}}}
-    assert recipe_of({"flavors": here}, ["model.pkl"], None).how == "function"

@@ -37,7 +37,7 @@ def log_one(ws: Workspace, deployment: ServedDeployment, query: Query) -> dict[s
     record(answer, IdSource(), log)
     log.journal.close()
     found = logged(ws.log_folder)
-    assert [row["prediction_id"] for row in found] == answer.ids
+    assert [row["prediction_id"] for row in found] == list(answer.ids)
     return found[0]
 
 

@@ -31,6 +31,7 @@ from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program
 from bascule.serving.workers.child import StepFailed
 from bascule.serving.workers.lane import Job
+from bascule.serving.workers.spare import SPARE, Spare
 from bascule.training import encode
 from tests.protocols.openinference.conftest import Served, serving, worker
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
@@ -105,6 +106,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(ws) as made:
         yield made
     ws.close()
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_takes_the_place_of_one_that_is_lost() -> None:
+    row = encode(bundle(seed=0).signature, flights(1))
+    with closing(Lane(Program("delays", 1, bundle_bytes(seed=0)), Service(workers=1))) as lane:
+        before = lane.ask(Job("predict", 1, row))
+        eventually(lambda: SPARE.pid is not None)
+        (worker,), spare = lane.pids, SPARE.pid
+        os.kill(worker, signal.SIGKILL)
+        assert lane.ask(Job("predict", 1, row)) == before
+        assert lane.pids == [spare]
+        eventually(lambda: SPARE.pid not in (None, spare))  # and another one waits
+        os.kill(SPARE.pid or 0, signal.SIGKILL)  # one that is lost while it waits harms nobody
+        os.kill(lane.pids[0], signal.SIGKILL)
+        assert lane.ask(Job("predict", 1, row)) == before
+
+
+@pytest.mark.slow
+def test_a_worker_with_a_bound_takes_no_process_that_imported_more() -> None:
+    spare = Spare()
+    spare.hold()
+    spare.want(["pandas", "of nobody"])
+    eventually(lambda: spare.pid is not None)
+    assert spare.take(frozenset({"lightgbm"})) is None
+    held = spare.take(frozenset({"lightgbm", "pandas"}))
+    assert held is not None
+    assert held.libraries == {"pandas"}
+    held.close()
+    spare.want([])
+    eventually(lambda: spare.pid is not None)
+    spare.release()  # the last user
+    assert spare.pid is None
 
 
 def asked(server: Served, name: str, rows: list[dict[str, Any]], status: int = 200) -> Any:
@@ -371,6 +405,10 @@ def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(
         assert asked(server, "lenient", [ROW])["predictions"]
         assert "No space left on device" in asked(server, "delays", [ROW], 503)["error"]
         assert "bascule_unlogged_total 1" in server.request("/metrics")[2].decode()
+        assert server.request("/v2/health/ready")[0] == 503
+        served.history.commit("main", {"deployments/delays": {**lenient, "name": "delays"}}, message="All of them")
+        eventually(lambda: server.request("/v2/health/ready")[0] == 200)  # what answers is not taken out of service
+        assert asked(server, "delays", [ROW])["predictions"]
         monkeypatch.undo()
         assert find_prediction(served, asked(server, "lenient", [ROW])["predictions"][0]["prediction_id"])
 

@@ -40,6 +40,7 @@ INSTEAD = {
         "read_feature_view",
         "feature_services",
         "feature_impact",
+        "features_sql",
         "unused_features",
         "duplicate_features",
         "select_features",

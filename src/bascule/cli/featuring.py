@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,6 +12,10 @@ from bascule.cli.output import answer, columns, moment
 
 if TYPE_CHECKING:
     from bascule.project.viewing import FeatureInfo
+
+Dialect = Annotated[
+    Literal["spark", "databricks", "snowflake", "bigquery", "trino", "duckdb"], Parameter(help="Whose SQL it is.")
+]
 
 features = App(name="features", help="Features: what there is, who reads a column, what nobody needs.")
 
@@ -98,6 +102,35 @@ def duplicates(*, common: Common = COMMON) -> None:
 
 
 @features.command
+def sql(
+    rows: str,
+    /,
+    *,
+    dialect: Dialect,
+    feature: Annotated[list[str] | None, Parameter(help="View, view.feature or service; again for more.")] = None,
+    prediction_time: Annotated[str | None, Parameter(help="The column that says as of when features are read.")] = None,
+    known_at: Annotated[str | None, Parameter(help="Leave out what became known after this moment.")] = None,
+    schema: Annotated[str, Parameter(help="Where the warehouse has the tables: put before their names.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Print the query of a training set for Spark or a warehouse, over its own tables of the same names.
+
+    Args:
+        rows: a SELECT or a table's name, with keys and the prediction time.
+    """
+    found = common.open().features_sql(
+        rows,
+        feature or (),
+        dialect=dialect,
+        prediction_time=prediction_time,
+        known_at=known_at,
+        schema=schema,
+    )
+    said = "\n".join(f"-- {note}" for note in found.notes)
+    answer(common, found.as_dict(), f"{said}\n{found.sql};" if said else f"{found.sql};")
+
+
+@features.command
 def materialise(
     *names: str,
     since: Annotated[str | None, Parameter(help="Only what holds from this time on: 2013-07-01.")] = None,
@@ -129,7 +162,12 @@ def materialise(
         for one in found.views.views
     ]
     document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
-    answer(common, document, f"branch {found.branch} in {found.store}\n{columns(rows, heads)}")
+    document["streamed"] = list(found.streamed)
+    text = f"branch {found.branch} in {found.store}\n{columns(rows, heads)}"
+    if found.streamed:
+        names_ = ", ".join(found.streamed)
+        text += f"\nleft to their streams: {names_} (bascule stream run; anew: bascule stream replay)"
+    answer(common, document, text)
 
 
 @features.command

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 training_set = App(name="training-set", help="Features for any rows, as they were known then, kept under a name.")
 
 Names = Annotated[list[str] | None, Parameter(help="View, view.feature or service; again for more.")]
+Engine = Annotated[Literal["duckdb", "spark"] | None, Parameter(help="Who joins; by default as [joins] says.")]
 Output = Annotated[Path | None, Parameter(help="Write the rows to this Parquet file, too.")]
 
 
@@ -38,6 +39,7 @@ def get(
     group: Annotated[list[str] | None, Parameter(help="A column whose values stay together; again for more.")] = None,
     folds: Annotated[AtLeastOne, Parameter(help="How many folds.")] = 5,
     seed: Annotated[NotNegative, Parameter(help="The seed of a split by entity or of folds.")] = 0,
+    engine: Engine = None,
     output: Output = None,
     common: Common = COMMON,
 ) -> None:
@@ -62,6 +64,7 @@ def get(
         group=group or (),
         folds=folds,
         seed=seed,
+        engine=engine or "",
     )
     _told(common, found, output)
 

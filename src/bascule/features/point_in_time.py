@@ -77,7 +77,7 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
         sources.append(f"JOIN __view{place} USING (__row)")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
-        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(_outputs(feature_set, columns))}"
+        "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(output_columns(feature_set, columns))}"
         "\nFROM __joined ORDER BY __row"
     )
 
@@ -108,7 +108,8 @@ def _feature(view: FeatureView, field: str) -> str:
     return quoted(f"{view.name}{SEPARATOR}{field}")
 
 
-def _outputs(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+def output_columns(feature_set: FeatureSet, columns: Mapping[str, str]) -> list[str]:
+    """SQL of what joined examples and views give: the examples' columns, then the features, each AS its name."""
     compiled = compile_request(feature_set)
     outputs = []
     for column, column_type in columns.items():

@@ -83,7 +83,7 @@ def running_sql(view: FeatureView, entity: Entity) -> str:
     parts = components(view)
     values = "".join(f", {quoted(column)}" for column in value_columns(view.parsed.values()))
     names = ", ".join(part.name for part in parts)
-    wide = ", ".join(_with_before(part) for part in parts)
+    wide = ", ".join(with_before(part) for part in parts)
     return f"""(
 WITH __running AS MATERIALIZED (
   SELECT {keys}, __event, __bucket, {", ".join(f"{_running(part)} AS {part.name}" for part in parts)}
@@ -119,7 +119,8 @@ def _running(part: Component) -> str:
     return f"coalesce(fsum(CAST({column} AS DOUBLE)) OVER __so_far, 0)"
 
 
-def _with_before(part: Component) -> str:
+def with_before(part: Component) -> str:
+    """SQL of a component of a bucket (`r`) with the bucket before (`b`)."""
     if part.kind != "m":
         return f"coalesce(b.{part.name}, 0) + r.{part.name} AS {part.name}_2"
     n, s = part.name.replace("m", "n", 1), part.name.replace("m", "s", 1)
@@ -166,7 +167,7 @@ def _subtracted_sql(view: FeatureView, entity: Entity, spine: str) -> str:
   ASOF LEFT JOIN __timeline r ON {_same_keys(entity, "r")} AND s.__at - {width} > r.__event
 )"""
     outputs = ", ".join(
-        f"{_difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
+        f"{difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
         for name, aggregate in view.parsed.items()
         for place, window in enumerate(view.windows, 1)
         if aggregate.subtractable
@@ -187,7 +188,8 @@ def _reach(part: Component, length: int, name: str) -> str:
     )
 
 
-def _difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
+def difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
+    """SQL of an aggregate of one window, from its components at the window's end (`_at0`) and start (`_atPLACE`)."""
     parts = {(part.kind, part.column): part for part in components(view)}
 
     def taken(kind: str) -> str:

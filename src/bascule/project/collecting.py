@@ -12,6 +12,7 @@ from bascule.lake.maintenance.collection import GRACE
 from bascule.lake.maintenance.telling import Tell
 from bascule.project.remembering import let_go_unused
 from bascule.project.reproducing.leavings import clear_away
+from bascule.project.streaming.leftovers import collect_logs
 from bascule.project.withdrawing import settle
 from bascule.tracking.purging import purge
 
@@ -23,13 +24,16 @@ def collect(
 
     Bundles of models that have to go, as a forgotten subject stands in them, go as soon as nothing needs them.
 
-    They are kept as long as the states of a deleted branch (`bascule retention unnamed`), and at least the grace time.
+    Logs of streams on deleted branches go, too. All are kept as long as the states of a deleted branch
+    (`bascule retention unnamed`), and at least the grace time.
     On a full disk the workspace's reserve is used. Arguments and errors as `lake.maintenance.collect`.
     """
     with reserve.released(workspace.folder):
         with workspace.catalog.read() as conn:
             kept = retention.load(conn).unnamed
-        gone = purge(workspace, now() - max(kept, GRACE if grace is None else grace), dry_run=dry_run)
+        before = now() - max(kept, GRACE if grace is None else grace)
+        gone = purge(workspace, before, dry_run=dry_run)
+        logs = collect_logs(workspace, before, dry_run=dry_run)
         if not dry_run:
             clear_away(workspace)
             with workspace.catalog.write() as conn:
@@ -39,4 +43,5 @@ def collect(
     counts = {"runs": gone.runs, "models": gone.models, "experiments": gone.experiments, "points": gone.points}
     rows = (Collected("artifacts", "", gone.files, gone.bytes),) if gone.files else ()
     bundles = (Collected("withdrawn", one.names, 1, size) for one, size in settled.gone)
-    return replace(done, collected=(*done.collected, *rows, *bundles), tracking={**counts, "kept": gone.kept})
+    collected = (*done.collected, *rows, *logs, *bundles)
+    return replace(done, collected=collected, tracking={**counts, "kept": gone.kept})

@@ -22,6 +22,7 @@ from bascule.project.sections import (
     FeatureView,
     Forget,
     Gates,
+    Joins,
     Merge,
     Model,
     Monitoring,
@@ -40,6 +41,7 @@ from bascule.project.sections import (
 FILE_NAME = "bascule.toml"
 SINGLE: dict[str, type[Section]] = {
     "project": Project,
+    "joins": Joins,
     "training": Training,
     "model": Model,
     "gates": Gates,

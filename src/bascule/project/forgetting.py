@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert, select, update
 
 from bascule.catalog import actor, audit, new_id
 from bascule.catalog.schema import settings, training_sets
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.features import open_online
 from bascule.history import Workspace, holding, holds
 from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
@@ -371,8 +371,14 @@ def _sets_with(workspace: Workspace, subject: dict[str, Any]) -> list[tuple[str,
     with workspace.catalog.read() as conn:
         sets = conn.execute(select(training_sets.c.id, training_sets.c.blob)).all()
     for row in sets:
-        file = pq.ParquetFile(pa.BufferReader(workspace.store.get(row.blob)))
-        table = file.read(columns=[*subject, *_texts(file.schema_arrow)])
+        try:
+            file = pq.ParquetFile(pa.BufferReader(workspace.store.get(row.blob)))
+            table = file.read(columns=[*subject, *_texts(file.schema_arrow)])
+        except pa.ArrowException as error:
+            raise EnvironmentProblem(
+                f"The training set {row.id} cannot be read, so it cannot be said whether it holds the subject: {error}",
+                hint="`bascule doctor` tells what is damaged.",
+            ) from None
         count = pc.sum(_belongs(table, subject)).as_py() or 0
         if count:
             found.append((row.id, int(count)))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound, suggestion
-from bascule.features import FeatureSet, FeatureView, bind_view, build_feature_set, training_rows
+from bascule.features import FeatureSet, FeatureView, bind_view, build_feature_set
 from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import entity_of
 from bascule.features.materialise import limited
@@ -25,6 +25,7 @@ from bascule.lake.engine import opened, told
 from bascule.lake.inputs import reader
 from bascule.lake.masking import hidden_names
 from bascule.project.definitions import entities, read_by_query, request_view, view_sql, views
+from bascule.project.engines import engine_rows, joining_engine
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
 from bascule.project.tables import opened_tables
@@ -135,23 +136,25 @@ def get_training_set(
     group: Sequence[str] = (),
     folds: int = 5,
     seed: int = 0,
+    engine: str = "",
 ) -> GivenSet:
     """Join features to entity rows as they were known then, and keep the result; `OpenProject` says more.
 
     Raises:
         InputError, NotFound: something cannot be used, or is not there; says which and what to do.
     """
-    project, moment = place.file, _moment(known_at)
-    commit, notes = _state(place, at, moment)
-    entity_rows = _rows(place, rows)
-    chosen = _chosen(project, features)
-    read = entity_rows.tables | {t for one in chosen for t in _tables(project, one)}
+    project, moment = place.file, moment_of(known_at)
+    spark = joining_engine(project, engine)
+    commit, notes = state_of(place, at, moment)
+    entity_rows = entity_rows_of(place, rows)
+    chosen = chosen_features(project, features)
+    read = entity_rows.tables | {t for one in chosen for t in tables_of(project, one)}
     with opened_tables(place.workspace, commit, sorted(read)) as connection:
         if entity_rows.given is not None:
             connection.register(GIVEN, entity_rows.given)
         columns = describe(connection, entity_rows.sql, "The entity rows")
-        time = _time(project, columns, prediction_time)
-        bound = _feature_set(project, connection, entity_rows.sql, time, chosen, name, moment)
+        time = time_of(project, columns, prediction_time)
+        bound = bound_features(project, connection, entity_rows.sql, time, chosen, name, moment)
         group = tuple(group) or tuple(dict.fromkeys(key for entity in bound.entities for key in entity.keys))
         asked = Asked(
             name=name or (project.model.name if project.model else project.project.name),
@@ -169,15 +172,15 @@ def get_training_set(
             seed=seed if split in ("entity", "folds") else 0,
         )
         spine = _spine(connection, entity_rows.sql, columns, asked, moment if moment is not None else now())
-        found = training_rows(connection, bound, spine)
         try:
-            made = keep_joined(
-                place.workspace,
-                found.to_arrow_reader(ROW_GROUP),
-                asked,
-                msgspec.to_builtins(bound),
-                commit_id=commit.id,
-            )
+            with engine_rows(place.workspace, commit, connection, bound, spine, spark) as found:
+                made = keep_joined(
+                    place.workspace,
+                    found.to_arrow_reader(ROW_GROUP),
+                    asked,
+                    msgspec.to_builtins(bound),
+                    commit_id=commit.id,
+                )
         except (duckdb.Error, pa.ArrowException) as error:
             message = f"The training set cannot be computed: {str(error).splitlines()[0]}"
             raise InputError(message, hint="Correct the SQL, or the data.") from None
@@ -194,7 +197,8 @@ def given_set(place: Place, name: str) -> GivenSet:
     return GivenSet(place.workspace, read_joined(place.workspace, name))
 
 
-def _moment(known_at: str | datetime | None) -> int | None:
+def moment_of(known_at: str | datetime | None) -> int | None:
+    """Read a moment as µs since 1970 UTC. Raises `InputError`."""
     if known_at is None:
         return None
     try:
@@ -206,7 +210,7 @@ def _moment(known_at: str | datetime | None) -> int | None:
     return round((found - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
 
 
-def _state(place: Place, at: str | None, moment: int | None) -> tuple[Commit, list[str]]:
+def state_of(place: Place, at: str | None, moment: int | None) -> tuple[Commit, list[str]]:
     """The state whose tables are read: the one asked for, else the branch's at the moment, else its present one."""
     history, branch = place.workspace.history, place.branch
     if at is not None or moment is None:
@@ -219,7 +223,8 @@ def _state(place: Place, at: str | None, moment: int | None) -> tuple[Commit, li
         return history.resolve(branch), [note]
 
 
-def _rows(place: Place, rows: Any) -> _Rows:
+def entity_rows_of(place: Place, rows: Any) -> _Rows:
+    """Read what is given as entity rows: SQL, a table's name, a file, or rows. Raises `InputError`, `NotFound`."""
     if not isinstance(rows, str | Path):
         table = reader(rows).read_all()
         return _Rows(f"SELECT * FROM {GIVEN}", f"{table.num_rows:,} rows that were given", frozenset(), table)
@@ -240,7 +245,7 @@ def _rows(place: Place, rows: Any) -> _Rows:
     return _Rows(body(text), body(text), read_by_query(text))
 
 
-def _chosen(project: ProjectFile, features: Sequence[str]) -> list[str]:
+def chosen_features(project: ProjectFile, features: Sequence[str]) -> list[str]:
     """Views, features written `view.field` or `view:field`, and services, as views and features."""
     wanted = list(features) or (list(project.training.features) if project.training else list(project.views()))
     chosen: list[str] = []
@@ -261,7 +266,7 @@ def _chosen(project: ProjectFile, features: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _tables(project: ProjectFile, feature: str) -> set[str]:
+def tables_of(project: ProjectFile, feature: str) -> set[str]:
     """The tables that a view reads; of a request view those of the views in its expressions."""
     from bascule.features.expressions import references
 
@@ -273,7 +278,8 @@ def _tables(project: ProjectFile, feature: str) -> set[str]:
     return {table for name in read for table in read_by_query(view_sql(project, name))}
 
 
-def _time(project: ProjectFile, columns: dict[str, str], asked: str | None) -> str | None:
+def time_of(project: ProjectFile, columns: dict[str, str], asked: str | None) -> str | None:
+    """The column that says as of when features are read: the one asked for, the project's, or the only time."""
     if asked is not None:
         return asked
     usual = project.training.prediction_time if project.training else None
@@ -283,7 +289,7 @@ def _time(project: ProjectFile, columns: dict[str, str], asked: str | None) -> s
     return times[0] if len(times) == 1 else None
 
 
-def _feature_set(
+def bound_features(
     project: ProjectFile,
     connection: duckdb.DuckDBPyConnection,
     sql: str,
@@ -292,6 +298,7 @@ def _feature_set(
     name: str,
     moment: int | None,
 ) -> FeatureSet:
+    """The features that were chosen, bound to the tables; without what became known after a moment."""
     about = entities(project)
     defined: tuple[FeatureView, ...] = views(project)
     if moment is not None:
@@ -299,7 +306,7 @@ def _feature_set(
         whole = len(needed) != len({one.partition(".")[0] for one in chosen})
         defined = tuple(
             limited(bind_view(connection, view, entity_of(view, about)), moment)
-            if view.name in needed or (whole and set(_tables(project, view.name)) <= _visible(connection))
+            if view.name in needed or (whole and set(tables_of(project, view.name)) <= _visible(connection))
             else view
             for view in defined
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import duckdb
@@ -77,12 +77,16 @@ def impact(place: Place, column: str) -> list[Impact]:
     Raises:
         NotFound: the branch has no such table, or it has no such column.
     """
-    workspace, branch = place.workspace, place.branch
+    return impact_at(place.workspace, place.branch, column)
+
+
+def impact_at(workspace: Workspace, branch: str, column: str) -> list[Impact]:
+    """Do what `impact` does for any state: a branch, a tag or a commit."""
     history = workspace.history
     entries = dict(history.entries(branch, VIEWS))
-    with _tables_of(workspace, branch) as tables:
+    with tables_of(workspace, branch) as tables:
         table, name = _split(column, tables)
-        found = list(_features(_views(place, entries, tables), table, name, tables))
+        found = list(_features(views_of(workspace, branch, entries, tables), table, name, tables))
         found += _expressions(entries, {one.name: one for one in found})
         found += _services(dict(history.entries(branch, SERVICES)), {one.name for one in found})
         known = readers(workspace, lambda prefix: history.entries(branch, prefix), tables)
@@ -94,8 +98,8 @@ def unused(place: Place) -> list[str]:
     """Return the features that no version of a model, no service and no expression that is used itself reads."""
     entries = dict(place.workspace.history.entries(place.branch, VIEWS))
     used = _used(place)
-    with _tables_of(place.workspace, place.branch) as tables:
-        views = list(_views(place, entries, tables))
+    with tables_of(place.workspace, place.branch) as tables:
+        views = list(views_of(place.workspace, place.branch, entries, tables))
     every = [f"{view.name}.{feature}" for view in views for feature in view.features()]
     for path, view in entries.items():
         for feature, text in view.get("expressions", {}).items():
@@ -111,8 +115,8 @@ def duplicates(place: Place) -> list[Alike]:
     """Return the groups of features that have the same definition: the same column of the same query, or expression."""
     entries = dict(place.workspace.history.entries(place.branch, VIEWS))
     groups: dict[object, list[str]] = {}
-    with _tables_of(place.workspace, place.branch) as tables:
-        for view in _views(place, entries, tables):
+    with tables_of(place.workspace, place.branch) as tables:
+        for view in views_of(place.workspace, place.branch, entries, tables):
             for feature, column in view.features().items():
                 said = _signature(view, feature, column)
                 if said is not None:
@@ -158,7 +162,8 @@ class _Tables:
 
 
 @contextmanager
-def _tables_of(workspace: Workspace, branch: str) -> Iterator[_Tables]:
+def tables_of(workspace: Workspace, branch: str) -> Iterator[_Tables]:
+    """Open the tables of a state, whose columns can be asked for."""
     history = workspace.history
     names = [path.removeprefix("tables/") for path in history.digests(history.resolve(branch), "tables/")]
     with opened_tables(workspace, branch, names) as connection:
@@ -178,12 +183,13 @@ def _split(text: str, tables: _Tables) -> tuple[str, str | None]:
     return table, found
 
 
-def _views(place: Place, entries: Mapping[str, Object], tables: _Tables) -> Iterator[_View]:
-    read = place.workspace.history.read
+def views_of(workspace: Workspace, branch: str, entries: Mapping[str, Object], tables: _Tables) -> Iterator[_View]:
+    """Return views of a state with what their queries give."""
+    read = workspace.history.read
     for path, view in entries.items():
         if not view.get("sql"):
             continue
-        entity = read(place.branch, f"entities/{view['entity']}")
+        entity = read(branch, f"entities/{view['entity']}")
         keys = msgspec.convert(entity, Entity).keys if entity else ()
         try:
             given = tuple(describe(tables.connection, str(view["sql"]), path))
@@ -262,12 +268,32 @@ def _used(place: Place) -> set[str]:
         for _, model in history.entries(place.branch, "models/")
         for version in model.get("versions", {}).values()
     }
-    with place.workspace.catalog.read() as conn:
-        query = select(training_sets.c.spec_json).where(training_sets.c.id.in_(sorted(filter(None, made))))
-        for row in conn.execute(query):
-            features = (msgspec.json.decode(row.spec_json).get("feature_set") or {}).get("features", ())
-            used |= {one.replace(SEPARATOR, ".", 1) for one in features if SEPARATOR in one}
-    return used
+    learned = learned_from(place.workspace, made)
+    return used.union(*learned.values())
+
+
+def learned_from(workspace: Workspace, made: Iterable[str | None]) -> dict[str, set[str]]:
+    """Return the features, as `view.feature`, of some training sets by their ids."""
+    with workspace.catalog.read() as conn:
+        wanted = training_sets.c.id.in_(sorted(filter(None, made)))
+        rows = conn.execute(select(training_sets.c.id, training_sets.c.spec_json).where(wanted)).all()
+    found = {}
+    for row in rows:
+        features = (msgspec.json.decode(row.spec_json).get("feature_set") or {}).get("features", ())
+        found[row.id] = {one.replace(SEPARATOR, ".", 1) for one in features if SEPARATOR in one}
+    return found
+
+
+def feature_specs(workspace: Workspace, ref: str) -> list[tuple[str, set[str]]]:
+    """Return the newest version of each model of a state, as `delays@3`, with the features that it learned from."""
+    newest = {}
+    for path, model in workspace.history.entries(ref, "models/"):
+        versions = model.get("versions") or {}
+        if versions:
+            number = max(map(int, versions))
+            newest[f"{path.partition('/')[2]}@{number}"] = versions[str(number)].get("training_set")
+    learned = learned_from(workspace, newest.values())
+    return [(name, learned[made]) for name, made in newest.items() if made in learned]
 
 
 def _read_views(view: _View) -> list[str]:

@@ -16,6 +16,7 @@ from bascule.project.sections import FeatureView
 
 FOLDER = "features"
 DECORATOR = "feature_view"
+_UNNAMED = re.compile(r"unnamed_relation_[0-9a-f]+")  # what DuckDB calls relations, anew each time
 PLACE = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 
 
@@ -104,9 +105,7 @@ def _run(file: Path, function: str, changed: int) -> str:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        found = getattr(module, function)()
-        if not isinstance(found, str) and callable(getattr(found, "sql", None)):
-            found = found.sql(dialect="duckdb")
+        found = sql_of(getattr(module, function)())
     except Exception as error:
         hint = "Run the file with Python to see where; the function is called without arguments."
         message = f"{function} failed: {type(error).__name__}: {error}."
@@ -115,6 +114,24 @@ def _run(file: Path, function: str, changed: int) -> str:
         hint = 'Return SQL. Rows that Python makes come in as a table: [source.NAME] path = "python://module:function".'
         raise ProjectFileError(f"{function} gives a {type(found).__name__}, not SQL.", file=file, hint=hint)
     return found
+
+
+def sql_of(given: Any) -> Any:
+    """Return the SQL of what a function gave, the same text each time; what is none of these is returned as it is.
+
+    A text; an expression with `.sql(dialect=…)`, as sqlglot's; a DuckDB relation, of which only the query counts, not
+    the rows of the tables that it was built on; an Ibis expression.
+    """
+    if isinstance(given, str):
+        return given
+    if callable(query := getattr(given, "sql_query", None)):
+        names: dict[str, str] = {}
+        return _UNNAMED.sub(lambda one: names.setdefault(one[0], f"relation_{len(names)}"), query())
+    if type(given).__module__.startswith("ibis."):
+        import ibis  # type: ignore[import-not-found,unused-ignore]
+
+        return str(ibis.to_sql(given, dialect="duckdb"))
+    return given.sql(dialect="duckdb") if callable(getattr(given, "sql", None)) else given
 
 
 def _line(error: BaseException, file: Path) -> int | None:

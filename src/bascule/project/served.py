@@ -33,11 +33,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class Materialised(msgspec.Struct, frozen=True, kw_only=True):
-    """What was brought up to date, view by view, and where."""
+    """What was brought up to date, view by view, and where; and the views that streams keep, which were left alone."""
 
     branch: str
     store: str
     views: MaterialiseReport
+    streamed: tuple[str, ...] = ()
 
 
 def service_views(project: ProjectFile) -> list[str]:
@@ -86,7 +87,9 @@ def materialise_features(
 ) -> Materialised:
     """Bring the branch's online store up to its tables; `OpenProject.materialise` says more."""
     project = place.file
-    chosen = _views(project, names)
+    known, asked = project.views(), _views(project, names)
+    streamed = tuple(name for name in asked if known[name].hop is not None)
+    chosen = [name for name in asked if name not in streamed]
     first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None and full:
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
@@ -102,7 +105,7 @@ def materialise_features(
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)
         if learns:
             keep_set(store, feature_set(project, connection))
-    return Materialised(branch=place.branch, store=_shown(place), views=report)
+    return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed)
 
 
 def get_online_features(

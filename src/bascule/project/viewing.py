@@ -10,6 +10,7 @@ from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import NotFound
 from bascule.features.online import ViewRecord, open_online
+from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import ABOUT
 from bascule.project.place import Place
@@ -73,13 +74,17 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_features(place: Place, tag: str | None = None, owner: str | None = None) -> list[FeatureInfo]:
     """Return the branch's feature views by name; only those of a tag or an owner, when one is given."""
-    history = place.workspace.history
-    services = {one.name: one.features for one in list_services(place)}
-    records = _records(place)
-    found = [
-        _info(path.removeprefix(VIEWS), view, records, services) for path, view in history.entries(place.branch, VIEWS)
-    ]
+    found = features_at(place.workspace, place.branch)
     return [one for one in found if tag in (None, *one.tags) and owner in (None, one.owner)]
+
+
+def features_at(workspace: Workspace, ref: str) -> list[FeatureInfo]:
+    """Return the feature views of any state; only a branch has an online store, and so says how fresh they are."""
+    history = workspace.history
+    services = {one.name: one.features for one in services_at(workspace, ref)}
+    is_branch = any(ref == one.name for one in history.branches())
+    records = _records(workspace, ref) if is_branch else {}
+    return [_info(path.removeprefix(VIEWS), view, records, services) for path, view in history.entries(ref, VIEWS)]
 
 
 def read_feature(place: Place, name: str) -> FeatureInfo:
@@ -97,15 +102,19 @@ def read_feature(place: Place, name: str) -> FeatureInfo:
 
 def list_services(place: Place) -> list[ServiceInfo]:
     """Return the branch's feature services by name."""
-    entries = place.workspace.history.entries(place.branch, SERVICES)
-    return [msgspec.convert(service, ServiceInfo) for _, service in entries]
+    return services_at(place.workspace, place.branch)
 
 
-def _records(place: Place) -> dict[str, ViewRecord]:
+def services_at(workspace: Workspace, ref: str) -> list[ServiceInfo]:
+    """Return the feature services of any state by name."""
+    return [msgspec.convert(service, ServiceInfo) for _, service in workspace.history.entries(ref, SERVICES)]
+
+
+def _records(workspace: Workspace, branch: str) -> dict[str, ViewRecord]:
     """What the branch's online store holds of each view: the definition that was brought up to date last."""
-    if not place.workspace.has_online:
+    if not workspace.has_online:
         return {}
-    with open_online(place.workspace.online, place.branch).snapshot() as snapshot:
+    with open_online(workspace.online, branch).snapshot() as snapshot:
         return {record.view: record for record in sorted(snapshot.views(), key=lambda record: record.updated_at)}
 
 

@@ -14,7 +14,7 @@ from bascule.serving.encoding import Encoder, extra, wrong_type
 from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows
-from bascule.serving.runtime import Runtime, load_runtime, warm
+from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
 from bascule.serving.workers import Job, Lane, WorkerRuntime
 from bascule.serving.workers.lane import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
@@ -115,6 +115,11 @@ class LoadedModel:
     def waits(self) -> bool:
         """Whether requests may be scored together with others, or by workers."""
         return self.lane is not None or self.batches
+
+    @property
+    def engine(self) -> str:
+        """Which engines answer, in words; the version's own library (`native`) where none was chosen."""
+        return str(getattr(self.runtime, "engine", NATIVE))
 
     @property
     def columns(self) -> list[Column]:

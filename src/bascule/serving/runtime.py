@@ -18,6 +18,7 @@ import numpy as np
 
 from bascule.training import ModelBundle, Output, Predictor
 
+NATIVE = "native"  # the version's own library
 RUNTIMES = {
     "lightgbm": "bascule.serving.runtimes.lightgbm:load",
     "onnx": "bascule.serving.engines.onnx:load",

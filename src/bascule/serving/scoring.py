@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http.message import HttpProblem
-from bascule.serving.ids import IdSource
+from bascule.serving.ids import IdSource, logged
 from bascule.serving.log.predictions import PredictionLog
 from bascule.serving.model import LoadedModel, Output
 from bascule.serving.rows import Rows
@@ -188,12 +190,13 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
         redaction, explanations = answer.deployment.redaction, answer.explanations
         if redaction is not None:
             explanations = redaction.explained(explanations)
+            inputs = inputs.tobytes() if isinstance(inputs, memoryview) else inputs
             inputs, features = redaction.applied(inputs, features, model.encoder.names)
         log.append(
             context,
             (
                 context.number,
-                names,
+                logged(names),
                 query.at,
                 answer.event_time,
                 answer.arm.kind,
@@ -249,10 +252,10 @@ def score_unseen(answer: Answer) -> None:
         answer.shadow_failed = True
 
 
-def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes:
+def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes | memoryview:
     if rows.row is not None:
         return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:
-        return rows.matrix.astype("<f8", copy=False).tobytes()
+        return np.ascontiguousarray(rows.matrix, dtype="<f8").data.cast("B")
     assert rows.columns is not None
     return rows.columns if type(rows.columns) is dict else dict(rows.columns)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bascule.project.skewing import SkewReport
     from bascule.project.streaming import StreamInfo, StreamPush, ViewLag
     from bascule.project.viewing import FeatureInfo, ServiceInfo
+    from bascule.project.warehousing import FeatureSql
 
 
 class FeatureVerbs(Bound):
@@ -91,6 +92,7 @@ class FeatureVerbs(Bound):
         group: Sequence[str] = (),
         folds: int = 5,
         seed: int = 0,
+        engine: str = "",
     ) -> GivenSet:
         """Join features to entity rows as they were known then, and keep the result under a name and a digest.
 
@@ -116,6 +118,7 @@ class FeatureVerbs(Bound):
             group: the columns whose values stay together; the keys of the features' entities by default.
             folds: how many.
             seed: another one divides entities and folds in another way.
+            engine: who joins: `duckdb` or `spark`; that of `[joins]` in the project file by default.
         """
         from bascule.project.gathering import get_training_set
 
@@ -136,6 +139,42 @@ class FeatureVerbs(Bound):
             group=group,
             folds=folds,
             seed=seed,
+            engine=engine,
+        )
+
+    def features_sql(
+        self,
+        rows: str,
+        features: Sequence[str] = (),
+        *,
+        dialect: str,
+        prediction_time: str | None = None,
+        known_at: str | datetime | None = None,
+        schema: str = "",
+    ) -> FeatureSql:
+        """Return the query of a training set for Spark or a warehouse, over its own tables of the same names.
+
+        It gives what `get_training_set` does, in any order; the engine's parser has read it. The SQL of views is
+        translated, and what has no words in the engine is refused by its name.
+
+        Args:
+            rows: a SELECT over tables, or a table's name.
+            features: as in `get_training_set`.
+            dialect: `spark`, `databricks`, `snowflake`, `bigquery`, `trino` or `duckdb`.
+            prediction_time: the column that says as of when features are read; the project's own, or the only time.
+            known_at: what became known after this moment is left out.
+            schema: where the engine has the tables; it is put before their names.
+        """
+        from bascule.project.warehousing import features_sql
+
+        return features_sql(
+            self.place,
+            rows,
+            features,
+            dialect=dialect,
+            prediction_time=prediction_time,
+            known_at=known_at,
+            schema=schema,
         )
 
     def import_feast(self, repository: Path | str, *, into: Path | str | None = None) -> FeastImport:

@@ -6,6 +6,7 @@ SECTIONS = (
     ("/", "Overview"),
     ("/history", "History"),
     ("/data", "Data"),
+    ("/features", "Features"),
     ("/runs", "Runs"),
     ("/models", "Models"),
     ("/deployments", "Deployments"),

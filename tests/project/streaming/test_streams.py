@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.project.streaming.conftest import BEGIN, counted, event, lines
 import bascule as api
 from bascule.errors import Busy, CheckFailed, InputError
 from bascule.features.streams import consuming
+from bascule.store.locking import FileLock
 
 Shop = Callable[..., Path]
 CONTRACT = """
@@ -57,6 +59,8 @@ def test_a_file_that_grows_is_rotated_and_cut(shop: Shop) -> None:
     project = api.open(folder)
     with path.open("w") as out:
         out.write(lines(0, 700) + "no json\n" + '{"user": "u1", "clicked_at": 7}\n\n' + lines(700, 701)[:20])
+    left = project.materialise()  # there is no table yet, and its view is the stream's
+    assert (left.streamed, left.views.views) == (("spending",), ())
     [info] = project.run_streams(once=True)
     assert (info.events, info.aside, info.lag) == (700, {"unreadable": 2}, 20)
     with path.open("a") as out:
@@ -297,8 +301,25 @@ def test_another_branch_reads_on_from_where_its_table_is(shop: Shop) -> None:
     assert rows_of(project) == list(range(30))
     project.run_streams(once=True)
     assert rows_of(project) == list(range(40))
-    project.close()
     trial.close()
+    # The log of a branch that is gone goes as its states do; one that is consumed, or young, stays.
+    logs = project.workspace.folder / "streams"
+    project.workspace.history.delete_branch("trial", force=True)
+    assert not [one for one in project.gc().collected if one.kind == "streams"]
+    long_ago = time.time() - 400 * 86_400
+    for path in logs.glob("*/clicks/*"):
+        os.utime(path, (long_ago, long_ago))
+    with FileLock(logs / "trial" / "clicks" / "consumer"):
+        assert not [one for one in project.gc().collected if one.kind == "streams"]
+    [would] = [one for one in project.gc(dry_run=True).collected if one.kind == "streams"]
+    assert (would.table, would.files) == ("clicks", 1)
+    assert (logs / "trial" / "clicks").is_dir()
+    [gone] = [one for one in project.gc().collected if one.kind == "streams"]
+    assert gone.bytes > 0
+    assert [one.name for one in logs.iterdir()] == ["main"]
+    project.run_streams(once=True)
+    assert rows_of(project) == list(range(40))
+    project.close()
 
 
 @pytest.mark.parametrize(

@@ -358,6 +358,14 @@ def environment_of(folder: Path) -> Any:
         return _open[path]
 
 
+def close_one(folder: Path) -> None:
+    """Close the file of one log, if this process has it open."""
+    with _opening:
+        env = _open.pop(os.path.realpath(folder), None)
+        if env is not None:
+            env.close()
+
+
 def close_all() -> None:
     """Close the files that this process has open; the next use opens them again."""
     with _opening:

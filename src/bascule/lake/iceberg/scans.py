@@ -69,6 +69,22 @@ def scan(
     return f"({' UNION ALL '.join(parts)})"
 
 
+def by_ids(table: Table) -> tuple[list[DataFile], list[DataFile]]:
+    """Return the files that are read rightly by field ids alone, and those that only `scan` reads rightly.
+
+    Raises:
+        InputError: as `scan` does.
+    """
+    refuse_unreadable(table)
+    data, deletes = table.data_files(), [entry["data_file"] for entry in table.live(manifests.DELETES)]
+    for record in deletes:
+        _refuse_delete(table, record)
+    hit = touched(table, data, deletes)
+    plain = [file for file in data if file.path not in hit and _named_by_id(file.path, table)]
+    kept = {file.path for file in plain}
+    return plain, [file for file in data if file.path not in kept]
+
+
 def nothing(schema: schemas.Schema, positions: bool = False) -> str:
     """Return SQL text for FROM that yields no rows, with a schema's columns."""
     columns = [f"NULL::{types.to_duckdb(f['type'])} AS {quoted(f['name'])}" for f in schema["fields"]]

@@ -35,7 +35,10 @@ OVERLAP = UNITS["h"]
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What went of one kind, or would: `data`, `metadata` or `unfinished` of a table, or `blobs` of the store."""
+    """What went of one kind, or would: `data`, `metadata` or `unfinished` of a table, or `blobs` of the store.
+
+    Who collects beside the lake adds `artifacts`, and `streams`: logs of deleted branches, by stream.
+    """
 
     kind: str
     table: str

@@ -41,10 +41,10 @@ def find_leakage(connection: duckdb.DuckDBPyConnection, label: Label) -> Leakage
     """Look at every column of the label's table for signs that it is known only after the label.
 
     Two signs. *Missing together*: it is empty in most rows without a label and in next to none with one. *Too good*:
-    the column alone, or only whether it is empty, separates the label: an area under the ROC curve above 0.95 (binary), a rank correlation above 0.95
-    (regression), or 99 % of the rows in parts of the column with one class (multiclass). Above 0.95 a column is left
-    out of tables that have a time, where values written down after the event are common; in a table without times,
-    where strong measurements are, it is left out above 0.995 and only pointed out below.
+    the column alone, or only whether it is empty, separates the label: an area under the ROC curve above 0.95 (binary),
+    a rank correlation above 0.95 (regression), or 99 % of the rows in parts of the column with one class (multiclass).
+    Above 0.95 a column is left out of tables that have a time, where values written down after the event are common; in
+    a table without times, where strong measurements are, it is left out above 0.995 and only pointed out below.
     """
     table = label.table
     left_out, suspicious = [], []

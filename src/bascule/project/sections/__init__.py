@@ -22,7 +22,7 @@ from bascule.project.sections.data import (
     Stream,
     Workspace,
 )
-from bascule.project.sections.features import Entity, FeatureView, RequestView, Service
+from bascule.project.sections.features import Entity, FeatureView, Joins, RequestView, Service, Spark
 from bascule.project.sections.learning import Gates, Model, Search, SliceFloor, Split, Steps, Training
 from bascule.project.sections.shipping import Deployment, Environment, Merge, PredictionLogging, Serving
 from bascule.project.sections.watching import Drift, Monitoring, Quality, Retrain, Skew
@@ -38,6 +38,7 @@ __all__ = [
     "Forget",
     "ForgetLink",
     "Gates",
+    "Joins",
     "Merge",
     "Metric",
     "Model",
@@ -55,6 +56,7 @@ __all__ = [
     "Skew",
     "SliceFloor",
     "Source",
+    "Spark",
     "Split",
     "Steps",
     "Stream",
@@ -73,6 +75,7 @@ class ProjectSections(Section, frozen=True, kw_only=True):
     features: Annotated[dict[str, FeatureView | RequestView], Meta(description="The features, view by view.")] = {}
     service: Annotated[dict[str, Service], Meta(description="Features that are asked for together.")] = {}
     stream: Annotated[dict[str, Stream], Meta(description="Events that keep coming, by the table they land in.")] = {}
+    joins: Joins = Joins()
     training: Training | None = None
     model: Model | None = None
     gates: Gates = Gates()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -108,3 +108,34 @@ class Service(Section, frozen=True, kw_only=True):
     owner: Annotated[str, Meta(description="Who answers for it.")] = ""
     tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.")] = ()
     description: Annotated[str, Meta(description="What it is for, in a sentence.")] = ""
+
+
+class Spark(Section, frozen=True, kw_only=True):
+    """Which Spark joins features, where `[joins] engine = "spark"`.
+
+    Attributes:
+        master: where it runs, such as `local[*]` or `spark://HOST:7077`.
+        remote: the address of a Spark Connect server, instead.
+        config: settings of its session, such as `"spark.executor.memory" = "8g"`.
+    """
+
+    master: Annotated[str, Meta(min_length=1, description="Where Spark runs.", examples=["spark://host:7077"])] = (
+        "local[*]"
+    )
+    remote: Annotated[
+        str,
+        Meta(pattern="^(sc://.+)?$", description="A Spark Connect server, instead.", examples=["sc://host:15002"]),
+    ] = ""
+    config: Annotated[dict[str, str], Meta(description="Settings of the session.")] = {}
+
+
+class Joins(Section, frozen=True, kw_only=True):
+    """How features are joined for training sets.
+
+    Attributes:
+        engine: who joins them: DuckDB in this process, or Spark.
+        spark: which Spark.
+    """
+
+    engine: Annotated[Literal["duckdb", "spark"], Meta(description="Who joins features for training sets.")] = "duckdb"
+    spark: Spark = Spark()

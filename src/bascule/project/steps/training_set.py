@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from bascule.counting import counted
 from bascule.errors import CheckFailed
-from bascule.features import FeatureSet, Leak, LeakReport, leak_report, training_rows
+from bascule.features import FeatureSet, Leak, LeakReport, leak_report
 from bascule.project.definitions import definition_terms, feature_set, tables_read
+from bascule.project.engines import engine_rows, joining_engine
 from bascule.project.receipt import Output
 from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
@@ -32,8 +33,12 @@ def inputs(context: Context) -> Terms:
     spec = training_spec(context)
     terms = {f"input:tables/{name}": context.content(f"tables/{name}") for name in tables_read(project)}
     terms |= definition_terms(context)
-    chosen = {name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")}
+    chosen: dict[str, object] = {
+        name: getattr(training, name) for name in ("features", "request", "outcomes", "trusted")
+    }
     chosen |= {name: getattr(training.split, name) for name in ("entities_apart", "duplicates")}
+    if project.joins.engine != "duckdb":  # it adds doubles in another order
+        chosen["engine"] = project.joins.engine
     for name, value in {**msgspec.to_builtins(spec), **chosen}.items():
         terms[f"training:{name}"] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return terms
@@ -55,7 +60,10 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     with opened_tables(context.workspace, head, tables_read(project)) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
-        rows = training_rows(connection, features, spec.population).to_arrow_table()
+        with engine_rows(
+            context.workspace, head, connection, features, spec.population, joining_engine(project)
+        ) as relation:
+            rows = relation.to_arrow_table()
         check_label(rows.schema, spec.label)
         connection.register("joined_rows", rows)
         progress("looking for leaks", 0, rows.num_rows)

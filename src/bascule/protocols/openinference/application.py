@@ -136,7 +136,9 @@ class Application:
             raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment: another worker takes over.")
         if state is None:
             raise EnvironmentProblem("The server is starting.", hint="Repeat in a moment.")
-        if not all(journal.works() for journal in self._journals):
+        # A server whose deployments all answer unlogged is not taken out of service for its log.
+        lenient = bool(state.deployments) and all(one.lenient for one in state.deployments.values())
+        if not all(journal.works() for journal in self._journals) and not lenient:
             raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
         if broken := [one.name for one in state.deployments.values() if not one.models]:
             problem = state.deployments[broken[0]].problem

@@ -40,6 +40,7 @@ def model_metadata(deployment: ServedDeployment, model: LoadedModel) -> dict[str
         "platform": platform(model),
         "inputs": inputs,
         "outputs": output_tensors(model.task, model.classes),
+        "properties": {"model": model.name, "version": str(model.version), "engine": model.engine},
     }
 
 
@@ -63,6 +64,7 @@ def model_config(deployment: ServedDeployment, model: LoadedModel) -> dict[str, 
             "model": {"string_value": model.name},
             "version": {"string_value": str(model.version)},
             "task": {"string_value": model.task},
+            "engine": {"string_value": model.engine},
             "max_rows": {"string_value": str(MOST_ROWS)},
         },
     }
@@ -73,7 +75,10 @@ def statistics(plane: DataPlane, deployments: list[ServedDeployment], version: i
     found = []
     for deployment in deployments:
         numbers = sorted({*deployment.models, *deployment.extra}) if version is None else [version]
-        found += [_statistics(deployment.name, one, plane.stats_of(deployment, one)) for one in numbers]
+        for number in numbers:
+            model = deployment.model(number)
+            engine = {"engine": model.engine} if model is not None else {}
+            found.append(_statistics(deployment.name, number, plane.stats_of(deployment, number)) | engine)
     return {"model_stats": found}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.binary import join_texts
@@ -15,6 +15,7 @@ from bascule.protocols.openinference.inputs import AnyRequest
 from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
+from bascule.serving.ids import json_of
 from bascule.serving.log.predictions import label
 from bascule.serving.model import LoadedModel, Output
 from bascule.serving.scoring import Answer
@@ -68,7 +69,7 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if request.id is not None:
         message["id"] = request.id
-    message["parameters"] = {"prediction_ids": _encode(answer.ids).decode()}
+    message["parameters"] = {"prediction_ids": json_of(answer.ids).decode()}
     if answer.explained:
         message["parameters"]["explanations"] = _encode(answer.explanations).decode()
     if not request.outputs and not (request.parameters and request.parameters.get("binary_data_output")):
@@ -94,7 +95,7 @@ def _message(name: str, model: LoadedModel, ids: Sequence[str], outputs: list[Ou
     return {
         "model_name": name,
         "model_version": str(model.version),
-        "parameters": {"prediction_ids": _encode(ids).decode()},
+        "parameters": {"prediction_ids": json_of(ids).decode()},
         "outputs": _plain(model, outputs),
     }
 
@@ -180,5 +181,7 @@ def _top(name: str, count: int, model: LoadedModel, outputs: list[Output]) -> di
 def _bytes(tensor: dict[str, Any]) -> bytes:
     if tensor["datatype"] == "BYTES":
         return join_texts(tensor["data"])
-    values = [math.nan if value is None else value for value in tensor["data"]]
-    return np.array(values, dtype="<f8").tobytes()
+    values = tensor["data"]
+    if None in values:
+        values = [math.nan if value is None else value for value in values]
+    return struct.pack(f"<{len(values)}d", *values)

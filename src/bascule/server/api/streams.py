@@ -28,7 +28,7 @@ class BranchQuery(msgspec.Struct, frozen=True):
 
 def list_streams(call: Call[BranchQuery, None]) -> list[StreamInfo]:
     """The project's streams: how far behind, how fresh, what was set aside, what is waited for."""
-    branch, project = history.demand_branch(call.workspace, call.query.branch), _project(call)
+    branch, project = history.demand_branch(call.workspace, call.query.branch), project_of(call)
     return [info_of(project, call.workspace, name, branch) for name in project.stream]
 
 
@@ -38,13 +38,14 @@ def push(call: Call[BranchQuery, bytes]) -> StreamPush:
     branch = history.demand_branch(call.workspace, call.query.branch)
     try:
         return push_events(
-            _project(call), call.workspace, call.path["stream"], call.body, kind, branch=branch, once=once
+            project_of(call), call.workspace, call.path["stream"], call.body, kind, branch=branch, once=once
         )
     except Busy as error:
         raise Refused(503, error, {"retry-after": "5"}) from None
 
 
-def _project(call: Call[Any, Any]) -> ProjectFile:
+def project_of(call: Call[Any, Any]) -> ProjectFile:
+    """The project beside the workspace, read again when it changed. Raises `NotFound` where there is none."""
     folder = call.request.scope["bascule.context"].folder or _beside(call.workspace)
     path = folder / FILE_NAME
     try:

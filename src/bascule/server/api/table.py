@@ -2,6 +2,7 @@
 
 from bascule.server.api import (
     deployments,
+    features,
     history,
     journals,
     landing,
@@ -21,6 +22,7 @@ API = join(
     history.ROUTES,
     landing.ROUTES,
     tables.ROUTES,
+    features.ROUTES,
     streams.ROUTES,
     runs.ROUTES,
     journals.ROUTES,

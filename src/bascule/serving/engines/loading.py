@@ -130,10 +130,14 @@ class Staged:
     """A `Runtime` that asks one engine or another by the number of rows, and the version's own library when it must.
 
     That library is loaded when it is first needed.
+
+    Attributes:
+        engine: which engines answer, in words.
     """
 
     def __init__(self, recipe: Recipe, engines: Mapping[Engine, Runtime], bundle: ModelBundle) -> None:
         self._bundle = bundle
+        self.engine = recipe.names()
         self._starts = [one.rows for one in recipe.stages]
         self._engines = [engines.get(one.engine) for one in recipe.stages]
         self._guard = recipe.guard

@@ -110,7 +110,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
 # `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
 ServedFields = tuple[
     int,
-    list[str],
+    Sequence[str] | msgspec.Raw,
     int,
     list[int] | None,
     str,
@@ -118,7 +118,7 @@ ServedFields = tuple[
     str | None,
     str | None,
     int,
-    Mapping[str, Sequence[Any]] | bytes,
+    Mapping[str, Sequence[Any]] | bytes | memoryview,
     list[list[Any]] | None,
     list[Any] | None,
     str | None,

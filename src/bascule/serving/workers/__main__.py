@@ -9,6 +9,8 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from bascule.serving.workers import wire
 from bascule.serving.workers.child import StepFailed
 from bascule.serving.workers.lane import BEFORE, CONTRIBUTIONS
 from bascule.serving.workers.program import Program
+from bascule.serving.workers.spare import LIBRARIES, PRELOAD
 
 PR_SET_PDEATHSIG = 1
 
@@ -31,19 +34,36 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     runner: list[GraphRunner] = []
 
-    def load(message: Any) -> bool:
+    def load(message: Any) -> tuple[bool, list[str]]:
         made = GraphRunner(msgspec.convert(message, Program))
         made.warm()
         runner.append(made)
-        return made.explains
+        return made.explains, sorted(LIBRARIES & sys.modules.keys())
 
-    _answer(link, wire.receive(link), load)
+    program = _program(link)
+    if program is None:
+        return
+    _answer(link, program, load)
     while runner:
         try:
             message = wire.receive(link)
         except (EOFError, OSError):
             return
         _answer(link, message, lambda asked: _done(runner[0], asked))
+
+
+def _program(link: socket.socket) -> Any:
+    """Return the program, having imported meanwhile what it will likely need; None when none comes any more."""
+    try:
+        while True:
+            message = wire.receive(link)
+            if not isinstance(message, list) or message[0] != PRELOAD:
+                return message
+            for name in message[1]:
+                with suppress(Exception):  # the program that needs it says what is wrong
+                    import_module(name)
+    except (EOFError, OSError):
+        return None
 
 
 def _answer(link: socket.socket, message: Any, work: Callable[[Any], Any]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,9 @@ import msgspec
 from bascule.errors import InputError
 from bascule.serving.workers import wire
 from bascule.serving.workers.program import Program
+from bascule.serving.workers.spare import END_S, Blank
 
 LOAD_S = 120.0
-END_S = 2.0
 KILLS = (signal.SIGKILL, signal.SIGTERM)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -53,35 +50,24 @@ class Child:
 
     Attributes:
         explains: its model tells what each input adds to a score.
+        libraries: what the program imported of those that models are made with.
 
     Args:
         program: what it runs.
         memory: bytes that it may take; 0 for any.
+        blank: a process that waits for a program; a new one when not given.
 
     Raises:
         InputError: the program cannot be loaded.
         WorkerLost: the process ended, or did not come up in two minutes.
     """
 
-    def __init__(self, program: Program, memory: int = 0) -> None:
+    def __init__(self, program: Program, memory: int = 0, blank: Blank | None = None) -> None:
         self._memory = memory
-        ours, theirs = socket.socketpair()
-        self._link = ours
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        here = str(Path(__file__).resolve().parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join([here, *(one for one in [environment.get("PYTHONPATH")] if one)])
-        with theirs:
-            command = [sys.executable, "-m", "bascule.serving.workers", str(theirs.fileno()), str(os.getpid())]
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno() if _has_file() else subprocess.DEVNULL,  # ours says what was asked of us
-                env=environment,
-                start_new_session=True,
-            )
+        made = blank if blank is not None else Blank()
+        self._blank, self._link, self._process = made, made.link, made.process
         try:
-            self.explains = bool(self.ask(msgspec.structs.asdict(program), LOAD_S))
+            self.explains, self.libraries = self.ask(msgspec.structs.asdict(program), LOAD_S)
         except StepFailed as error:
             self.close()
             raise InputError(f"{program.label()} cannot be loaded: {error}") from None
@@ -130,12 +116,7 @@ class Child:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        self._link.close()
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
+        self._blank.close()
 
     def _weigh(self) -> None:
         """End a worker that grows while it works; a little more than it may hold is looked at when it is done."""
@@ -154,11 +135,3 @@ class Child:
             name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
             return f"its worker was ended by {name}"
         return f"its worker ended with code {code}"
-
-
-def _has_file() -> bool:
-    try:
-        sys.stderr.fileno()
-    except (OSError, ValueError, AttributeError):
-        return False
-    return True

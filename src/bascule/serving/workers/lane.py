@@ -25,6 +25,7 @@ from bascule.serving.service import Service
 from bascule.serving.workers import wire
 from bascule.serving.workers.child import Child, StepFailed, WorkerHung, WorkerLost, WorkerSlow
 from bascule.serving.workers.program import Program
+from bascule.serving.workers.spare import SPARE
 
 AGAIN_S = 1.0  # after a worker could not be started
 LONGEST_S = 60.0
@@ -99,11 +100,13 @@ class Lane:
         self._closed = False
         self._busy = 0
         self._children: dict[int, Child] = {}
+        self._libraries: frozenset[str] = frozenset()
         began: SimpleQueue[Child | Exception] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._begin, args=(began,), daemon=True, name=f"worker-{program.name}-{place}")
             for place in range(max(1, service.workers))
         ]
+        SPARE.hold()
         for thread in self._threads:
             thread.start()
         found = [began.get() for _ in self._threads]
@@ -172,16 +175,32 @@ class Lane:
     def close(self) -> None:
         """Let the workers finish what waits, and end them."""
         with self._changed:
-            self._closed = True
+            first, self._closed = not self._closed, True
             self._changed.notify_all()
+        if first:
+            SPARE.release()
 
     # The threads' side ----------------------------------------------------------------------------------------------
 
     def _start(self) -> Child:
+        """Return a worker: the process that waits, given the program, or a new one; another one is to wait then."""
+        child = self._spared()
+        if child is None:
+            try:
+                child = Child(self.program, self.service.memory)
+            except WorkerLost as lost:
+                raise EnvironmentProblem(f"{self.program.label()} cannot be loaded: {lost}.") from None
+        self._libraries = frozenset(child.libraries)
+        SPARE.want(self._libraries)
+        return child
+
+    def _spared(self) -> Child | None:
+        # What others' programs import would count as this one's memory.
+        spare = SPARE.take(self._libraries) if self.service.memory else SPARE.take()
         try:
-            return Child(self.program, self.service.memory)
-        except WorkerLost as lost:
-            raise EnvironmentProblem(f"{self.program.label()} cannot be loaded: {lost}.") from None
+            return Child(self.program, self.service.memory, spare) if spare is not None else None
+        except WorkerLost:  # it was lost while it waited, or with the program: a new one tells
+            return None
 
     def _begin(self, told: SimpleQueue[Child | Exception]) -> None:
         """Start a worker and work. Linux ends a child with the thread that made it, so this thread stays its own."""

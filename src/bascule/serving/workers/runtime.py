@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bascule.serving.engines.loading import read_recipe
+from bascule.serving.runtime import NATIVE
 from bascule.serving.workers.lane import CONTRIBUTIONS, PREDICT, Job, Lane
 
 
 class WorkerRuntime:
     """A model in worker processes, behind the contract of a runtime.
+
+    Attributes:
+        engine: which engines answer there, in words.
 
     Args:
         lane: its workers.
@@ -18,6 +23,8 @@ class WorkerRuntime:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
+        recipe = lane.program.recipe
+        self.engine = read_recipe(recipe).names() if recipe else NATIVE
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""

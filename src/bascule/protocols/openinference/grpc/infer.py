@@ -31,6 +31,7 @@ from bascule.protocols.openinference.inputs import rows_of
 from bascule.protocols.openinference.messages import Asked, InferRequest, Parameters, Tensor
 from bascule.protocols.openinference.outputs import chosen
 from bascule.serving.http import Request, Response
+from bascule.serving.ids import json_of
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer
@@ -150,7 +151,7 @@ def infer_bytes(request: InferRequest, answer: Answer, name: str, raw: bool) -> 
         raw: the values came as raw contents, and leave so.
     """
     model = answer.model
-    ids = _encode(answer.ids)
+    ids = json_of(answer.ids)
     parts = [
         chunk(1, name.encode()),
         chunk(2, str(model.version).encode()),

@@ -1,0 +1,147 @@
+"""A worker process that waits to be given a program, so that one that is lost is replaced at once.
+
+Starting Python and importing what models need takes a second; reading a program takes milliseconds. The spare is a
+fresh process that has run nobody's code, and there is one for all versions of a serving process that has workers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from queue import SimpleQueue
+
+from bascule.serving.workers import wire
+
+END_S = 2.0
+PRELOAD = "preload"
+# What may be imported before anybody's program says so: the libraries that models are made with.
+LIBRARIES = frozenset(("catboost", "lightgbm", "onnxruntime", "pandas", "pyarrow", "scipy", "sklearn", "xgboost"))
+
+
+class Blank:
+    """A worker process without a program. Linux ends it with the thread that makes it.
+
+    Attributes:
+        link: its socket.
+        libraries: what it imports meanwhile.
+    """
+
+    def __init__(self, libraries: frozenset[str] = frozenset()) -> None:
+        self.libraries = libraries
+        self.link, theirs = socket.socketpair()
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        here = str(Path(__file__).resolve().parents[3])
+        environment["PYTHONPATH"] = os.pathsep.join([here, *(one for one in [environment.get("PYTHONPATH")] if one)])
+        with theirs:
+            command = [sys.executable, "-m", "bascule.serving.workers", str(theirs.fileno()), str(os.getpid())]
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_file() else subprocess.DEVNULL,  # ours says what was asked of us
+                env=environment,
+                start_new_session=True,
+            )
+        if libraries:
+            with contextlib.suppress(OSError):  # it has ended already: whoever takes it finds that
+                wire.send(self.link, [PRELOAD, sorted(libraries)])
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self.link.close()
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_S)
+
+
+class Spare:
+    """The one process that waits, and the thread that makes it. It is used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ready: Blank | None = None
+        self._users = 0
+        self._wanted: SimpleQueue[frozenset[str]] | None = None
+        atexit.register(self._drop)
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process that waits; None when there is none."""
+        ready = self._ready
+        return ready.process.pid if ready is not None else None
+
+    def hold(self) -> None:
+        """Count a user: a spare is kept as long as there is one."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """A user has gone; with the last one the spare goes too."""
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._drop()
+
+    def take(self, most: frozenset[str] = LIBRARIES) -> Blank | None:
+        """Return the process that waits, which is the caller's then; None when there is none, or it imported more than
+        these libraries."""
+        with self._lock:
+            ready = self._ready
+            if ready is None or not ready.libraries <= most:
+                return None
+            self._ready = None
+            return ready
+
+    def want(self, libraries: Iterable[str]) -> None:
+        """Have another one made, when there is none, that imports these libraries meanwhile."""
+        with self._lock:
+            if self._wanted is None:
+                self._wanted = SimpleQueue()
+                threading.Thread(target=self._make, args=(self._wanted,), daemon=True, name="spare-worker").start()
+            self._wanted.put(frozenset(libraries) & LIBRARIES)
+
+    def _make(self, wanted: SimpleQueue[frozenset[str]]) -> None:
+        while True:
+            libraries = wanted.get()
+            with self._lock:
+                needed = self._ready is None and self._users > 0
+            if not needed:
+                continue
+            try:
+                made = Blank(libraries)
+            except OSError as error:  # without a spare a worker takes longer to come up
+                print(f"bascule serve: no spare worker: {error}", file=sys.stderr, flush=True)
+                continue
+            with self._lock:
+                unused = self._ready is not None or not self._users
+                if not unused:
+                    self._ready = made
+            if unused:
+                made.close()
+
+    def _drop(self) -> None:
+        ready = self.take()
+        if ready is not None:
+            ready.close()
+
+
+def _has_file() -> bool:
+    try:
+        sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+SPARE = Spare()
