@@ -204,8 +204,8 @@ def test_a_version_that_runs_code_has_no_other_engine() -> None:
     from bascule.registry import ModelVersion
     from bascule.training import ModelBundle
 
-    plain: Any = dict.fromkeys(("artifact", "format", "training_set", "evaluation_id", "created_by"), "")
-    version = ModelVersion(model="net", version=3, signature={}, passed=True, metrics={}, created_at=0, **plain)
+    texts: Any = dict.fromkeys(("id", "artifact", "format", "training_set", "evaluation_id", "created_by"), "")
+    version = ModelVersion(model="net", version=3, signature={}, passed=True, metrics={}, created_at=0, **texts)
     with pytest.raises(InputError, match="net@3 runs code when it is loaded") as refused:
         _demand_data(version, ModelBundle("pickled", b"", models.signature()))
     assert "onnx" in refused.value.hint
