@@ -59,7 +59,7 @@ def raw_history(
         query = query.where(tuple_(*place) > tuple_(*map(literal, (at, step, value, nan), [one.type for one in place])))
     if limit is not None:
         query = query.limit(limit + 1)
-    found: list[Any] = conn.execute(query).cursor.fetchall()  # the driver's own tuples: half the time
+    found: list[Any] = list(conn.execute(query).cursor.fetchall())  # the driver's own tuples: half the time
     if limit is None or len(found) <= limit:
         return Page(found)
     at, step, value, nan = found[limit - 1] if limit else (-(2**63), 0, 0.0, False)
