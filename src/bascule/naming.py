@@ -52,6 +52,15 @@ def model_path(model: str) -> str:
     return MODELS + (plain if plain[0].isalpha() or plain[0] == "~" else f"~{ord(plain[0]):02x}{plain[1:]}")
 
 
+def name_in(path: str) -> str:
+    """Return the name that a path of the history holds, in its own signs."""
+    return re.sub(
+        r"(?:~[0-9a-f]{2})+",
+        lambda found: bytes.fromhex(found[0].replace("~", "")).decode("utf-8", "replace"),
+        path.partition("/")[2],
+    )
+
+
 def plain_name(name: str, prefix: str) -> str:
     """Return a name as one that may be part of an address: other signs become dashes.
 

@@ -249,6 +249,9 @@ def test_a_model_of_any_name_is_deployed_under_one_that_addresses_hold(local_wor
     assert (served_now.problem, list(served_now.models)) == ("", [1])
     assert external.find_model(local_workspace, "main", name)["aliases"] == {"production": 1}
     assert list(broken_references(local_workspace, head.id)) == []
+    with pytest.raises(NotFound, match="named 'My flight model'") as refused:
+        deploy_version(place, "My flight model", "1")
+    assert name in refused.value.hint
     for bad in ("a/b", "a:b", " "):
         with pytest.raises(InputError, match="Invalid name"):
             deploy_version(place, bad, "1")
