@@ -11,6 +11,7 @@ from typing import Any
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake.masking import key_of
+from bascule.naming import model_path
 from bascule.registry.versions import served
 from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
@@ -156,7 +157,7 @@ def serve_deployment(
         before: what answers under this name now.
     """
     name, service = str(value["name"]), read_service(value)
-    model = ws.history.read(commit, f"models/{value['model']}") or {"versions": {}}
+    model = ws.history.read(commit, model_path(value["model"])) or {"versions": {}}
     registered, runtimes = dict(model["versions"]), model.get("runtimes", {})
     models: dict[int, LoadedModel] = {}
     problem = ""
