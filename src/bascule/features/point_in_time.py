@@ -12,12 +12,14 @@ import duckdb
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
+from bascule.features.cells import cell_lengths, near_sql
 from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
 SPINE = "__spine"
+NO_CELLS: Mapping[str, int] = {}
 
 
 def training_rows(
@@ -41,7 +43,8 @@ def training_rows(
     check_spine(feature_set, columns)
     # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
     connection.execute("SET asof_loop_join_threshold = 0")
-    return connection.sql(training_sql(feature_set, spine_sql, columns))
+    cells = cell_lengths(connection, feature_set, spine_sql)
+    return connection.sql(training_sql(feature_set, spine_sql, columns, cells))
 
 
 def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
@@ -64,8 +67,10 @@ def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
             raise InputError(f"The examples have a column {column!r}, a name that is taken.", hint="Rename it with AS.")
 
 
-def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str]) -> str:
-    """The query of `training_rows`, for examples with these columns and DuckDB types."""
+def training_sql(
+    feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str], cells: Mapping[str, int] = NO_CELLS
+) -> str:
+    """The query of `training_rows`, for examples with these columns and DuckDB types; `cells`: see `cell_lengths`."""
     at = "CAST(NULL AS BIGINT)"
     if feature_set.prediction_time:
         at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
@@ -73,7 +78,7 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
     sources = [f"{SPINE} s"]
     for place, view in enumerate(feature_set.views):
-        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view))})")
+        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view), cells.get(view.name))})")
         sources.append(f"JOIN __view{place} USING (__row)")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
@@ -82,7 +87,7 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
     )
 
 
-def view_sql(view: FeatureView, entity: Entity) -> str:
+def view_sql(view: FeatureView, entity: Entity, cell: int | None = None) -> str:
     """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
     if view.windows:
         names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
@@ -91,17 +96,21 @@ def view_sql(view: FeatureView, entity: Entity) -> str:
     fields = ", ".join(f"{_held(view, field)} AS {_feature(view, field)}" for field in view.fields)
     if view.event_time is None:
         return f"SELECT s.__row, {fields} FROM {SPINE} s LEFT JOIN {timeline_sql(view, entity)} v ON {same}"
+    if cell is not None:
+        # One row an example, with its own time: the mask below reads both from it.
+        own = ", ".join(f"{_held(view, field, 'v')} AS {_feature(view, field)}" for field in view.fields)
+        return f"SELECT __row, {own} FROM {near_sql(view, entity, SPINE, cell)} v"
     return (
         f"SELECT s.__row, {fields} FROM {SPINE} s "
         f"ASOF LEFT JOIN {timeline_sql(view, entity)} v ON {same} AND s.__at >= v.__from"
     )
 
 
-def _held(view: FeatureView, field: str) -> str:
+def _held(view: FeatureView, field: str, example: str = "s") -> str:
     # The time to live masks after the join: an older row never stands in for one that has run out.
     if view.ttl_us is None:
         return f"v.{quoted(field)}"
-    return f"CASE WHEN v.__event >= s.__at - {view.ttl_us} THEN v.{quoted(field)} END"
+    return f"CASE WHEN v.__event >= {example}.__at - {view.ttl_us} THEN v.{quoted(field)} END"
 
 
 def _feature(view: FeatureView, field: str) -> str:
