@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bascule.features import Entity, FeatureView, build_feature_set, cells, point_in_time, training_rows
@@ -50,8 +50,9 @@ def joined(events: list[Any], examples: list[Any]) -> list[Any]:
 
 @pytest.mark.slow
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+@example([(1, EPOCH + timedelta(hours=4), EPOCH, 1)], [(1, EPOCH + timedelta(hours=6))], 5 * HOUR)
 @given(EVENTS, EXAMPLES, st.sampled_from([1, HOUR, 2 * HOUR + 1, 5 * HOUR, 100 * HOUR]))
 def test_no_length_of_a_cell_changes_an_answer(
     monkeypatch: Any, events: list[Any], examples: list[Any], length: int
@@ -62,6 +63,9 @@ def test_no_length_of_a_cell_changes_an_answer(
         expected = joined(events, examples)
         patch.setattr(point_in_time, "cell_lengths", lambda *_: {view.name: length for view in VIEWS})
         assert joined(events, examples) == expected
+        patch.setattr(point_in_time, "cell_lengths", lambda *_: {})
+        patch.setattr(point_in_time, "CHAINED_FIELDS", 0)
+        assert joined(events, examples) == expected, "each view joined by itself"
 
 
 def test_cells_are_for_few_examples_of_what_is_only_read(monkeypatch: Any, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bascule.features.windows import window_sql
 
 SPINE = "__spine"
 NO_CELLS: Mapping[str, int] = {}
+CHAINED_FIELDS = 32
 
 
 def training_rows(
@@ -76,10 +77,18 @@ def training_sql(
         at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
     numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
-    sources = [f"{SPINE} s"]
+    chained = _chained(feature_set, cells)
+    asof, fields = [f"{SPINE} s"], ["s.*"]
+    sources = ["__asof"]
     for place, view in enumerate(feature_set.views):
-        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view), cells.get(view.name))})")
-        sources.append(f"JOIN __view{place} USING (__row)")
+        entity = feature_set.entity(view)
+        if view in chained:
+            asof.append(_joined(view, entity, f"v{place}"))
+            fields += _fields(view, f"v{place}")
+        else:
+            steps.append(f"__view{place} AS ({view_sql(view, entity, cells.get(view.name))})")
+            sources.append(f"JOIN __view{place} USING (__row)")
+    steps.append(f"__asof AS (SELECT {', '.join(fields)} FROM {' '.join(asof)})")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
         "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(output_columns(feature_set, columns))}"
@@ -87,30 +96,38 @@ def training_sql(
     )
 
 
+def _chained(feature_set: FeatureSet, cells: Mapping[str, int]) -> list[FeatureView]:
+    """The views joined one after another, without putting the examples together again: some, as each sorts them all."""
+    views = [view for view in feature_set.views if not view.windows and view.name not in cells]
+    return views if sum(len(view.fields) for view in views) <= CHAINED_FIELDS else []
+
+
 def view_sql(view: FeatureView, entity: Entity, cell: int | None = None) -> str:
     """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
     if view.windows:
         names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
         return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE)}"
-    same = " AND ".join(f"s.{quoted(key)} = v.{quoted(key)}" for key in entity.keys)
-    fields = ", ".join(f"{_held(view, field)} AS {_feature(view, field)}" for field in view.fields)
-    if view.event_time is None:
-        return f"SELECT s.__row, {fields} FROM {SPINE} s LEFT JOIN {timeline_sql(view, entity)} v ON {same}"
     if cell is not None:
-        # One row an example, with its own time: the mask below reads both from it.
-        own = ", ".join(f"{_held(view, field, 'v')} AS {_feature(view, field)}" for field in view.fields)
-        return f"SELECT __row, {own} FROM {near_sql(view, entity, SPINE, cell)} v"
-    return (
-        f"SELECT s.__row, {fields} FROM {SPINE} s "
-        f"ASOF LEFT JOIN {timeline_sql(view, entity)} v ON {same} AND s.__at >= v.__from"
-    )
+        return f"SELECT __row, {', '.join(_fields(view, 's'))} FROM {near_sql(view, entity, SPINE, cell)} s"
+    return f"SELECT s.__row, {', '.join(_fields(view, 'v'))} FROM {SPINE} s {_joined(view, entity, 'v')}"
 
 
-def _held(view: FeatureView, field: str, example: str = "s") -> str:
+def _joined(view: FeatureView, entity: Entity, alias: str) -> str:
+    same = " AND ".join(f"s.{quoted(key)} = {alias}.{quoted(key)}" for key in entity.keys)
+    if view.event_time is None:
+        return f"LEFT JOIN {timeline_sql(view, entity)} {alias} ON {same}"
+    return f"ASOF LEFT JOIN {timeline_sql(view, entity)} {alias} ON {same} AND s.__at >= {alias}.__from"
+
+
+def _fields(view: FeatureView, alias: str) -> list[str]:
+    return [f"{_held(view, field, alias)} AS {_feature(view, field)}" for field in view.fields]
+
+
+def _held(view: FeatureView, field: str, alias: str) -> str:
     # The time to live masks after the join: an older row never stands in for one that has run out.
     if view.ttl_us is None:
-        return f"v.{quoted(field)}"
-    return f"CASE WHEN v.__event >= {example}.__at - {view.ttl_us} THEN v.{quoted(field)} END"
+        return f"{alias}.{quoted(field)}"
+    return f"CASE WHEN {alias}.__event >= s.__at - {view.ttl_us} THEN {alias}.{quoted(field)} END"
 
 
 def _feature(view: FeatureView, field: str) -> str:
