@@ -12,12 +12,15 @@ import duckdb
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
+from bascule.features.cells import cell_lengths, near_sql
 from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
 SPINE = "__spine"
+NO_CELLS: Mapping[str, int] = {}
+CHAINED_FIELDS = 32
 
 
 def training_rows(
@@ -41,7 +44,8 @@ def training_rows(
     check_spine(feature_set, columns)
     # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
     connection.execute("SET asof_loop_join_threshold = 0")
-    return connection.sql(training_sql(feature_set, spine_sql, columns))
+    cells = cell_lengths(connection, feature_set, spine_sql)
+    return connection.sql(training_sql(feature_set, spine_sql, columns, cells))
 
 
 def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
@@ -64,17 +68,27 @@ def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
             raise InputError(f"The examples have a column {column!r}, a name that is taken.", hint="Rename it with AS.")
 
 
-def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str]) -> str:
-    """The query of `training_rows`, for examples with these columns and DuckDB types."""
+def training_sql(
+    feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str], cells: Mapping[str, int] = NO_CELLS
+) -> str:
+    """The query of `training_rows`, for examples with these columns and DuckDB types; `cells`: see `cell_lengths`."""
     at = "CAST(NULL AS BIGINT)"
     if feature_set.prediction_time:
         at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
     numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
-    sources = [f"{SPINE} s"]
+    chained = _chained(feature_set, cells)
+    asof, fields = [f"{SPINE} s"], ["s.*"]
+    sources = ["__asof"]
     for place, view in enumerate(feature_set.views):
-        steps.append(f"__view{place} AS ({view_sql(view, feature_set.entity(view))})")
-        sources.append(f"JOIN __view{place} USING (__row)")
+        entity = feature_set.entity(view)
+        if view in chained:
+            asof.append(_joined(view, entity, f"v{place}"))
+            fields += _fields(view, f"v{place}")
+        else:
+            steps.append(f"__view{place} AS ({view_sql(view, entity, cells.get(view.name))})")
+            sources.append(f"JOIN __view{place} USING (__row)")
+    steps.append(f"__asof AS (SELECT {', '.join(fields)} FROM {' '.join(asof)})")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
     return (
         "WITH " + ",\n".join(steps) + f"\nSELECT {', '.join(output_columns(feature_set, columns))}"
@@ -82,26 +96,38 @@ def training_sql(feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, 
     )
 
 
-def view_sql(view: FeatureView, entity: Entity) -> str:
+def _chained(feature_set: FeatureSet, cells: Mapping[str, int]) -> list[FeatureView]:
+    """The views joined one after another, without putting the examples together again: some, as each sorts them all."""
+    views = [view for view in feature_set.views if not view.windows and view.name not in cells]
+    return views if sum(len(view.fields) for view in views) <= CHAINED_FIELDS else []
+
+
+def view_sql(view: FeatureView, entity: Entity, cell: int | None = None) -> str:
     """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
     if view.windows:
         names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
         return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE)}"
-    same = " AND ".join(f"s.{quoted(key)} = v.{quoted(key)}" for key in entity.keys)
-    fields = ", ".join(f"{_held(view, field)} AS {_feature(view, field)}" for field in view.fields)
+    if cell is not None:
+        return f"SELECT __row, {', '.join(_fields(view, 's'))} FROM {near_sql(view, entity, SPINE, cell)} s"
+    return f"SELECT s.__row, {', '.join(_fields(view, 'v'))} FROM {SPINE} s {_joined(view, entity, 'v')}"
+
+
+def _joined(view: FeatureView, entity: Entity, alias: str) -> str:
+    same = " AND ".join(f"s.{quoted(key)} = {alias}.{quoted(key)}" for key in entity.keys)
     if view.event_time is None:
-        return f"SELECT s.__row, {fields} FROM {SPINE} s LEFT JOIN {timeline_sql(view, entity)} v ON {same}"
-    return (
-        f"SELECT s.__row, {fields} FROM {SPINE} s "
-        f"ASOF LEFT JOIN {timeline_sql(view, entity)} v ON {same} AND s.__at >= v.__from"
-    )
+        return f"LEFT JOIN {timeline_sql(view, entity)} {alias} ON {same}"
+    return f"ASOF LEFT JOIN {timeline_sql(view, entity)} {alias} ON {same} AND s.__at >= {alias}.__from"
 
 
-def _held(view: FeatureView, field: str) -> str:
+def _fields(view: FeatureView, alias: str) -> list[str]:
+    return [f"{_held(view, field, alias)} AS {_feature(view, field)}" for field in view.fields]
+
+
+def _held(view: FeatureView, field: str, alias: str) -> str:
     # The time to live masks after the join: an older row never stands in for one that has run out.
     if view.ttl_us is None:
-        return f"v.{quoted(field)}"
-    return f"CASE WHEN v.__event >= s.__at - {view.ttl_us} THEN v.{quoted(field)} END"
+        return f"{alias}.{quoted(field)}"
+    return f"CASE WHEN {alias}.__event >= s.__at - {view.ttl_us} THEN {alias}.{quoted(field)} END"
 
 
 def _feature(view: FeatureView, field: str) -> str:

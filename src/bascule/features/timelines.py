@@ -19,13 +19,17 @@ from bascule.features.definitions import Entity, FeatureView
 ALWAYS = -(2**62)
 
 
-def timeline_sql(view: FeatureView, entity: Entity) -> str:
-    """SQL of a row view's or a reference table's timeline. `view` is bound."""
+def timeline_sql(view: FeatureView, entity: Entity, rows: str | None = None) -> str:
+    """SQL of a row view's or a reference table's timeline. `view` is bound.
+
+    Args:
+        rows: SQL of some of its `rows_sql`, all columns; None: of all.
+    """
     keys = ", ".join(map(quoted, entity.keys))
     fields = ", ".join(map(quoted, view.fields))
     best = ", ".join(f"{column} DESC NULLS LAST" for column in ("__event", "__known", *map(quoted, view.fields)))
     return f"""(
-WITH __rows AS MATERIALIZED ({rows_sql(view, entity, view.fields)}),
+WITH __rows AS MATERIALIZED ({rows or rows_sql(view, entity, view.fields)}),
 __tied AS MATERIALIZED (SELECT {keys}, __from FROM __rows GROUP BY ALL HAVING count(*) > 1),
 __single AS (
   SELECT * FROM __rows ANTI JOIN __tied USING ({keys}, __from)
