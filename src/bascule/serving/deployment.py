@@ -97,9 +97,11 @@ class ServedDeployment:
     @property
     def simple(self) -> bool:
         """Whether requests need nothing but the model: one version answers each where it came in, nothing else looks at
-        it, and the log keeps all of it."""
-        if self.split.only is None or self.shadows or self.patient or self.explained or self.redaction is not None:
+        it, and the log keeps all of it. Of a `patient` one that holds for a request that comes alone."""
+        if self.split.only is None or self.shadows or self.explained or self.redaction is not None:
             return False
+        if self.patient and (self.remembered is not None or any(one.lane is not None for one in self.models.values())):
+            return False  # else requests wait for nothing but for others that come at the same time
         model = self.first
         return self.split.only.version == model.version and not self.promises and model.inline_rows > 0
 
