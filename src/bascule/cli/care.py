@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bascule.lake import Forgotten
 
 # Why something that names a forgotten subject stays, by its place.
+UNREAD = " (not looked into: "
 WHY_KEPT = {
     "journals of scripts": "they run on; repeat this when they have ended",
     "file sets": "files whose contents name the subject; change or remove them, and repeat this",
@@ -151,7 +152,9 @@ def forget(
         *(_removed(place, dry_run) for place in report.elsewhere),
         *(f"  {name} learned from them" for name in done.models),
         *(
-            f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: {_why_kept(place.place)}"
+            f"  {place.place}: it may hold the subject; look into it yourself"
+            if UNREAD in place.place
+            else f"  the {place.place}: {counted(place.rows, 'entry')} with the subject, kept: {_why_kept(place.place)}"
             for place in done.kept
         ),
         *_followed(done.action),

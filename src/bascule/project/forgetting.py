@@ -28,7 +28,7 @@ from bascule.project.erasing.artifacts import from_artifacts
 from bascule.project.erasing.blobs import from_blobs, in_file_sets
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
 from bascule.project.erasing.contents import Sought
-from bascule.project.erasing.copies import LEAVE, VALUES, from_copies
+from bascule.project.erasing.copies import LEAVE, REMOVE, VALUES, from_copies
 from bascule.project.erasing.filesets import files_of
 from bascule.project.erasing.filesets import remove as remove_files
 from bascule.project.erasing.journals import not_brought_in
@@ -143,13 +143,15 @@ def forget_subject(
     copied = partial(from_copies, workspace, subjects, policy.copies, dry_run=dry_run, despite_hold=despite_hold)
     for copy in copied():
         elsewhere.update({place.place: place.rows for place in copy.places()})
-    report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere)
+    unread: dict[str, str] = {}
+    report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere, policy.copies, unread)
     for copy in copied(logs=True) if not dry_run else ():  # what no row of them told by its own columns
         elsewhere.update({place.place: place.rows for place in copy.places()})
     # What a dry run would clean is there still; of what is left it can tell all the same.
     stays: tuple[Hook, ...] = (not_brought_in,) if dry_run else (kept, not_brought_in)
     stays += (_in_file_sets,) if policy.copies == LEAVE or not dry_run else ()
     kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, stays).items())
+    kept_places += tuple(Forgotten(f"{path} (not looked into: {why})", 1) for path, why in sorted(unread.items()))
     kept_places += tuple(unlinked(workspace, subjects)) if policy.copies == LEAVE else ()
     report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
     action: dict[str, Any] = {}
@@ -229,15 +231,22 @@ def _marked(workspace: Workspace, subject: Subject) -> Subject:
 
 
 def _from_tables(
-    workspace: Workspace, subjects: Sequence[Subject], dry_run: bool, despite_hold: str, elsewhere: Counter[str]
+    workspace: Workspace,
+    subjects: Sequence[Subject],
+    dry_run: bool,
+    despite_hold: str,
+    elsewhere: Counter[str],
+    copies: str,
+    unread: dict[str, str],
 ) -> ForgetReport:
     """Forget the subjects in their tables, those that links lead to first; return the report of the last."""
     asked: dict[str, Any] = {"dry_run": dry_run, "despite_hold": despite_hold}
     for one in subjects:
         request = Request(workspace, one.table, one.key, dry_run, despite_hold)
         # Contents that say no more than the key are held against the rows, while these are there.
-        sought = _sought(request)
-        contents: tuple[Hook, ...] = (partial(from_artifacts, sought=sought), partial(from_blobs, sought=sought))
+        sought = _sought(request, copies)
+        artifacts = partial(from_artifacts, sought=sought, unread=unread)
+        contents: tuple[Hook, ...] = (artifacts, partial(from_blobs, sought=sought))
         for hook in (*resolved(BEFORE), _online_by_rows, *contents):
             elsewhere.update({place.place: place.rows for place in hook(request)})
         hooks = (
@@ -262,14 +271,15 @@ def _from_tables(
     return report
 
 
-def _sought(request: Request) -> Sought:
-    found = Sought(request.key)
-    return found if found.values else Sought(request.key, rows_of(request.workspace, request.table, request.key))
+def _sought(request: Request, copies: str = LEAVE) -> Sought:
+    found = Sought(request.key, removes=copies == REMOVE)
+    return found if found.values else replace(found, rows=rows_of(request.workspace, request.table, request.key))
 
 
 def _in_contents(workspace: Workspace, subjects: Sequence[Subject], copies: str) -> list[Sought]:
     """Return what is taken out of the contents of files: nothing where copies are left."""
-    return [] if copies == LEAVE else [_sought(Request(workspace, one.table, one.key, True)) for one in subjects]
+    requests = [Request(workspace, one.table, one.key, True) for one in subjects]
+    return [] if copies == LEAVE else [_sought(one, copies) for one in requests]
 
 
 def _in_file_sets(request: Request) -> list[Forgotten]:

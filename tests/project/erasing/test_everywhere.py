@@ -97,7 +97,7 @@ def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
     assert (folder.parent / "then" / "show.py").read_text() == "print('(forgotten)')"
     assert written(workspace, "stdout") == f"first: (forgotten)\nthen: {OTHERS[0]}\n".encode()
     scores = pq.read_table(pa.BufferReader(written(workspace, "scores.parquet")))
-    assert scores.to_pylist() == [{"mail": OTHERS[0], "score": 0.7}]
+    assert [row["mail"] for row in scores.to_pylist()] == ["(forgotten)", OTHERS[0]]
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []
     workspace.close()
     assert traces(folder, WHO, NUMBER, "the passport of 77104", "the face of z") == []

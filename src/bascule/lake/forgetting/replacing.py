@@ -74,6 +74,27 @@ class Replacing:
             yield pa.RecordBatch.from_arrays(columns, schema=batch.schema)
             start += batch.num_rows
 
+    def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Return rows without those that go and with the texts of others cleaned; None when nothing changes."""
+        columns, gone, changed = list(batch.columns), set[int](), False
+        for row in sorted({row for column in columns for row in self._hits(column)}):
+            old = [column[row].as_py() if _may_hold(column.type) else None for column in batch.columns]
+            new = [self._value(cell, True) for cell in old]
+            if new == old:
+                continue
+            changed = True
+            told = (_told(cell, column.type) for cell, column in zip(old, batch.columns, strict=True))
+            if self.goes(dict(zip((name.casefold() for name in batch.schema.names), told, strict=True))):
+                gone.add(row)
+                continue
+            for at, (before, after) in enumerate(zip(old, new, strict=True)):
+                if before != after:
+                    columns[at] = _with(columns[at], row, after)
+        if not changed:
+            return None
+        fresh = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        return fresh.filter(pa.array([row not in gone for row in range(batch.num_rows)])) if gone else fresh
+
     def document(self, value: Any) -> Any:
         """Return a JSON document, or the values of a partition, with their texts cleaned."""
         if isinstance(value, dict):

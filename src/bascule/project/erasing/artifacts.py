@@ -9,19 +9,25 @@ from pathlib import Path
 
 from bascule.history import Workspace
 from bascule.lake.forgetting import Forgotten, Request
-from bascule.project.erasing.contents import Sought, cleaned
+from bascule.project.erasing.contents import Sought, looked_into
 from bascule.project.erasing.values import without
 from bascule.store import Place
 from bascule.tracking.artifacts import FOLDER
 
 
-def from_artifacts(request: Request, sought: Sought) -> list[Forgotten]:
-    """Take the subject out of artifacts: files as somebody sent them, of any format, and what they are called."""
+def from_artifacts(request: Request, sought: Sought, unread: dict[str, str] | None = None) -> list[Forgotten]:
+    """Take the subject out of artifacts: files as somebody sent them, of any format, and what they are called.
+
+    Args:
+        unread: gets those that could not be looked into, by their paths, with why.
+    """
     count = 0
     for place in sorted(_files(request.workspace), key=str):
         before = place.read_bytes()
-        after = cleaned(before, sought) if sought.may_be_in(before) else before
+        after, why = looked_into(before, sought)
         named = _named(place, request.workspace, sought)
+        if why and unread is not None:
+            unread[str(named)[len(str(request.workspace.storage)) :].strip("/")] = why
         if after == before and named == place:
             continue
         count += 1

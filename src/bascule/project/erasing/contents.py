@@ -1,5 +1,7 @@
 """Contents that nobody keeps as a table, without a subject: JSON, CSV, Parquet, other text, and bytes of any format.
 
+What is packed is looked into (`packed`), and Arrow and Avro are read by their columns (`columns`).
+
 A distinctive value names its subject wherever it stands. Another, such as `id=7`, names it only in a row that has the
 columns of the key and agrees with the subject's own row in every other column that both have.
 """
@@ -7,21 +9,21 @@ columns of the key and agrees with the subject's own row in every other column t
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from bascule.project.erasing import columns
+from bascule.project.erasing.packed import DEPTH, Room, Unread, packing, repacked
 from bascule.project.erasing.values import distinctive, names_subject, needles, without
 
 # Fewer bytes stand in the weights of a model by chance, and overwriting them would harm it.
 LEAST_BYTES = 6
-PARQUET = b"PAR1"
+# How text stands in files beside UTF-8: in UTF-16, in arrays of numpy (UTF-32), and as old programs wrote it.
+ENCODINGS = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp1252")
+MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"\xef\xbb\xbf": "utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,12 @@ class Sought:
     Attributes:
         key: column to value.
         rows: the subject's rows in its table, by column in lower case; needed when no value is distinctive.
+        removes: rows of Parquet, Arrow and Avro go in which a cell is a value; else it is replaced, as in tables.
     """
 
     key: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] = ()
+    removes: bool = False
 
     @property
     def values(self) -> list[str]:
@@ -42,10 +46,15 @@ class Sought:
         return [str(value) for value in self.key.values() if distinctive(str(value))]
 
     def may_be_in(self, data: bytes) -> bool:
-        """Tell fast whether the subject can be in some bytes; Parquet is compressed, and has to be read."""
-        if data[:4] == PARQUET or any(one in data for one in needles(self.key)):
+        """Tell fast whether the subject can be in some bytes; what is packed or compressed has to be read."""
+        values = self.values
+        if not values and not self.rows:
+            return False
+        if columns.kind_of(data) or packing(data) or any(one in data for one in needles(self.key)):
             return True
-        return not self.values and bool(self.rows) and all(c.encode() in data for c in self.key)
+        if values:
+            return any(one in data for one, _ in _encoded(tuple(values)))
+        return data[:2] in MARKS or all(c.encode() in data for c in self.key)
 
     def is_row(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a row that stands anywhere is the subject's."""
@@ -62,25 +71,83 @@ class Sought:
         return False
 
 
+@dataclass(slots=True)
+class _Look:
+    """A look into contents: what may come out of them, and why parts of them could not be looked into."""
+
+    sought: Sought
+    room: Room
+    unread: list[str] = field(default_factory=list)
+
+    def cleaned(self, data: bytes, depth: int) -> bytes:
+        """Return contents of any form without the subject."""
+        if not self.sought.may_be_in(data):
+            return data
+        try:
+            if columns.kind_of(data):
+                return columns.cleaned(data, self.sought, self.room)
+            if packing(data):
+                if depth == DEPTH:
+                    raise Unread(f"is packed more than {DEPTH} times")
+                inner = lambda part: self.cleaned(part, depth + 1)  # noqa: E731
+                return repacked(data, self.room, inner, self._named)
+        except Unread as error:
+            if str(error) and not data.isascii():  # a text may begin as something packed does
+                self.unread.append(str(error))
+        return _plain(data, self.sought)
+
+    def _named(self, name: str) -> str:
+        return without(name, self.sought.key) if self.sought.values else name
+
+
 def cleaned(data: bytes, sought: Sought) -> bytes:
     """Return contents without the subject; what does not hold it is returned as it is.
 
     In text a value is replaced, and rows leave; in formats that are no text values are overwritten by as many stars,
-    so that lengths and offsets stay right.
+    so that lengths and offsets stay right. What is packed is packed anew.
     """
-    if data[:4] == PARQUET and data[-4:] == PARQUET:
-        return _parquet(data, sought)
+    return looked_into(data, sought)[0]
+
+
+def looked_into(data: bytes, sought: Sought) -> tuple[bytes, str]:
+    """Return contents as `cleaned` does, and why not all of them could be looked into: empty when they could."""
+    look = _Look(sought, Room(len(data)))
+    after = look.cleaned(data, 0)
+    return after, "; ".join(dict.fromkeys(look.unread))
+
+
+def _plain(data: bytes, sought: Sought) -> bytes:
+    mark = next((mark for mark in MARKS if data.startswith(mark)), b"")
+    coding = MARKS.get(mark, "utf-8")
     try:
-        text = data.decode()
+        text = data[len(mark) :].decode(coding)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" not in text:
         kept = _text(text, sought)
-        return data if kept == text else kept.encode()
+        return data if kept == text else mark + kept.encode(coding)
     for one in needles(sought.key):
         if len(one) >= LEAST_BYTES:
             data = data.replace(one, b"*" * len(one))
+    for one, stars in _encoded(tuple(sought.values)):
+        data = data.replace(one, stars) if len(one) >= LEAST_BYTES else data
     return data
+
+
+@lru_cache(maxsize=64)
+def _encoded(values: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    """Return values as other encodings write them, each with what overwrites it."""
+    found = {}
+    for value in values:
+        for coding in ENCODINGS:
+            try:
+                told = value.encode(coding)
+            except UnicodeEncodeError:
+                continue
+            stars = "*".encode(coding)
+            if told != value.encode():
+                found[told] = stars * (len(told) // len(stars))
+    return list(found.items())
 
 
 def _text(text: str, sought: Sought) -> str:
@@ -143,45 +210,6 @@ def _csv(text: str, sought: Sought) -> str:
     except csv.Error:
         return text
     return "".join(kept)
-
-
-def _parquet(data: bytes, sought: Sought) -> bytes:
-    """Leave the subject's rows out: those that its key names, and those with a distinctive value in any text."""
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError):
-        return data
-    gone = pa.array([False] * table.num_rows)
-    columns = {name.casefold(): name for name in table.column_names}
-    if all(column.casefold() in columns for column in sought.key):
-        gone = pc.or_(gone, _keyed(table, columns, sought))
-    for column in table.columns:
-        for value in sought.values if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else ():
-            gone = pc.or_(gone, pc.fill_null(pc.match_substring(column.combine_chunks(), value), False))
-    if not pc.any(gone).as_py():
-        return data
-    sink = io.BytesIO()
-    pq.write_table(table.filter(pc.invert(gone)), sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _keyed(table: pa.Table, columns: Mapping[str, str], sought: Sought) -> pa.Array:
-    hit = pa.array([True] * table.num_rows)
-    for column, value in sought.key.items():
-        cells = table.column(columns[column.casefold()]).combine_chunks()
-        try:
-            hit = pc.and_(hit, pc.fill_null(pc.equal(pc.cast(cells, pa.string()), str(value)), False))
-        except pa.ArrowException:
-            return pa.array([False] * table.num_rows)
-    if sought.values:
-        return hit
-    places = pc.indices_nonzero(hit).to_pylist()
-    mine = {
-        n
-        for n, row in zip(places, table.take(pa.array(places, pa.int64())).to_pylist(), strict=True)
-        if sought.is_row(row)
-    }
-    return pa.array([n in mine for n in range(table.num_rows)])
 
 
 def _same(one: Any, other: Any) -> bool:
