@@ -11,6 +11,7 @@ workers look at the branch's head (0.1 s), plus an empty Python process where a 
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -179,7 +180,8 @@ def by_api(url: str) -> None:
 
 
 def command(place: Path, *words: str) -> None:
-    told = subprocess.run([sys.executable, "-m", "bascule", *words], cwd=place, capture_output=True, text=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed
+    told = subprocess.run([sys.executable, "-m", "bascule", *words], cwd=place, env=env, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
 
 

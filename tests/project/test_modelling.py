@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bascule.history import Workspace
+from bascule.naming import model_path
 from bascule.registry import external
 from bascule.tracking import remote, vouching
 from bascule.tracking.artifacts import Artifacts
@@ -58,7 +59,7 @@ def outside(ws: Workspace) -> Callable[..., str]:
         given = {"MLmodel": ML_MODEL.encode(), "input_example.json": b'{"age": 4}', "requirements.txt": b"numpy==2.0\n"}
         for path, data in {**given, **files}.items():
             put(ws, f"{folder}/{path.replace('__', '.')}", data)
-        if ws.history.digest("main", external.path_for(name)) is None:
+        if ws.history.digest("main", model_path(name)) is None:
             external.create_model(ws, "main", name, author="bo")
         place = f"mlflow-artifacts:/{folder}"
         facts = vouching.registered(ws, place)

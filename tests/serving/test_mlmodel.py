@@ -16,10 +16,13 @@ from bascule.delivery import deploy, read_deployment
 from bascule.errors import BasculeError, CheckFailed, InputError, NotFound
 from bascule.history import Workspace
 from bascule.project.linking import broken_references
+from bascule.project.place import Place
 from bascule.project.querying import query
 from bascule.project.scoring import load_at
+from bascule.project.shipping import deploy_version
 from bascule.registry import external
 from bascule.registry.versions import served
+from bascule.serving.deployment import serve_deployment
 from bascule.serving.loading import Loader
 from bascule.serving.mlmodel import bundle_of
 from bascule.serving.rows import Rows
@@ -222,3 +225,33 @@ def test_a_version_that_a_client_registered_is_deployed_and_answers(local_worksp
     with pytest.raises(CheckFailed, match="clf@2 runs code when it is loaded, and nobody has consented"):
         deploy(local_workspace, "main", "clf", "clf", 2, by="ana")
     assert local_workspace.history.resolve("main").id == before
+
+
+@pytest.mark.slow
+def test_a_model_of_any_name_is_deployed_under_one_that_addresses_hold(local_workspace: Workspace) -> None:
+    name, place = "My flights (é) model", Place(local_workspace.folder.parent)
+    source, artifacts = "mlflow-artifacts:/0/r/artifacts/model", Artifacts(local_workspace)
+    for path, data in sklearn_files()[0].items():
+        artifacts.put(f"0/r/artifacts/model/{path}", BytesIO(data))
+    about = {"source": source, "run_id": "", "tags": {}}
+    for model in (name, "My flights (è) model"):
+        external.create_model(local_workspace, "main", model, author="ana")
+        external.create_version(local_workspace, "main", model, about, artifact=source, author="ana")
+    assert list(deploy_version(place, name, "1").deployments) == ["My-flights-model"]
+    assert set(deploy_version(place, "flights", "1", model=name).deployments) == {"My-flights-model", "flights"}
+    assert not deploy_version(place, name, "1").changed
+    with pytest.raises(InputError, match="serves model 'My flights \\(é\\) model'"):
+        deploy_version(place, "My flights (è) model", "1")
+    head = local_workspace.history.resolve("main")
+    found = local_workspace.history.get(head, "deployments/My-flights-model")
+    loader = Loader(local_workspace, lambda _: None)
+    served_now = serve_deployment(local_workspace, "main", head, found, loader.load, None)
+    assert (served_now.problem, list(served_now.models)) == ("", [1])
+    assert external.find_model(local_workspace, "main", name)["aliases"] == {"production": 1}
+    assert list(broken_references(local_workspace, head.id)) == []
+    with pytest.raises(NotFound, match="named 'My flight model'") as refused:
+        deploy_version(place, "My flight model", "1")
+    assert name in refused.value.hint
+    for bad in ("a/b", "a:b", " "):
+        with pytest.raises(InputError, match="Invalid name"):
+            deploy_version(place, bad, "1")

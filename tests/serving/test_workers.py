@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -24,7 +25,12 @@ import pytest
 
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.serving.awaiting import Awaiting
+from bascule.serving.engines import kernel
+from bascule.serving.engines.forest import pack_forest
+from bascule.serving.engines.reading import forest_of
 from bascule.serving.graph import GraphRunner, sources
+from bascule.serving.loading import Loader
 from bascule.serving.log import find_prediction
 from bascule.serving.runtime import warm
 from bascule.serving.service import Service
@@ -73,6 +79,10 @@ def route(rows):
 def stray(rows):
     return ["nobody" for _ in rows]
 
+def mean(rows, outputs):
+    return [(a + b) / 2 for a, b in zip(outputs["delays"], outputs["other"])]
+"""
+MEAN = b"""
 def mean(rows, outputs):
     return [(a + b) / 2 for a, b in zip(outputs["delays"], outputs["other"])]
 """
@@ -337,6 +347,74 @@ def test_a_graph_asks_several_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "steps", raising=False)
     with pytest.raises(InputError, match="'steps:nope' cannot be imported"):
         outputs(after="steps:nope")
+
+
+@pytest.mark.slow
+def test_members_are_answered_by_the_engine_that_was_chosen_for_them(
+    served: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    artifact = served.store.put(bundle_bytes(seed=1))
+    put_versions(served, {1: bundle_bytes(seed=1)}, model="other")
+    found = served.history.get("main", "models/other")
+    made = served.store.put(pack_forest(forest_of(bundle(seed=1))))
+    engine = {"name": "compiled", "kind": "compiled", "artifact": made}
+    chosen = {"1": {"recipe": {"stages": [{"rows": 1, "engine": engine}]}}}
+    code = served.store.put(msgspec.msgpack.encode({"steps.py": MEAN}))
+    member = {"model": "other", "version": 1, "artifact": artifact}
+    graph = {"combine": "steps:mean", "members": {"other": member}, "code": code}
+    rows = flights(20)
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    matrix = encode(bundle(seed=0).signature, rows)
+
+    def answered() -> tuple[Program, list[float]]:
+        model = Loader(served, lambda branch: lambda features: None).load(
+            "delays", 1, served.store.put(bundle_bytes(seed=0)), None, graph
+        )
+        assert model.lane is not None
+        with closing(model.lane) as lane:
+            return lane.program, lane.ask(Job("predict", len(rows), matrix, columns)).tolist()
+
+    program, before = answered()
+    assert not program.recipes
+    served.history.commit("main", {"models/other": {**found, "runtimes": chosen}}, message="Choose")
+    program, after = answered()
+    assert program.recipes == {"other": chosen["1"]["recipe"]}
+    assert list(program.engines) == [made]
+    assert after == pytest.approx(before, abs=1e-12)
+
+    monkeypatch.setenv("CC", "/nonexistent")  # here nothing can be compiled, and nothing was
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernel, "libraries", kernel.libraries.__wrapped__)
+    monkeypatch.setattr("bascule.serving.engines.compiled.libraries", kernel.libraries)
+    program, without = answered()
+    assert not program.recipes
+    assert without == before
+    assert "other@1 is answered by its own library: There is no C compiler here" in capfd.readouterr().err
+    plain = Loader(served, lambda branch: lambda features: None).load("other", 1, artifact, chosen["1"])
+    assert plain.engine == "native"
+    assert plain.predict(matrix).tolist() == bundle(seed=1).predict(rows).tolist()
+
+
+def test_who_comes_alone_is_answered_at_once_until_others_come() -> None:
+    async def come() -> list[bool]:
+        awaiting, found = Awaiting(), []
+
+        async def ask(link: object) -> None:
+            found.append(awaiting.expects(link))
+            awaiting.answered(link)
+
+        for _ in range(3):
+            await ask("one")
+        await asyncio.sleep(0.01)
+        await ask("two")  # after the first has long been answered
+        await ask("one")  # and while the second was
+        await asyncio.sleep(0.01)
+        for _ in range(5):
+            found.append(awaiting.expects("one"))
+            awaiting._flush()  # a turn with nobody else
+        return found
+
+    assert asyncio.run(come()) == [*[False] * 4, True, *[True] * 4, False]
 
 
 @pytest.mark.slow

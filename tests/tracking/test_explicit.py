@@ -40,6 +40,8 @@ with bascule.run("try 1", experiment="flights", tags={"team": "a"}, params={"lr"
     [t.start() for t in threads], [t.join() for t in threads]
     with bascule.run("inner") as inner:
         inner.log(acc=1.0)
+        inner.reads("folder/one.txt")
+        inner.writes("folder/two.txt")
     for bad, what in ((lambda: run.log(loss="x"), ValueError), (lambda: run.artifact(b"", "../x"), ValueError),
                       (lambda: run.artifact("gone"), FileNotFoundError),
                       (lambda: run.metrics("a", [1], [1, 2]), ValueError),
@@ -82,6 +84,7 @@ def steps(workspace: Workspace, run: str, key: str) -> list[tuple[int, float]]:
 def test_a_run_of_ones_own_says_what_it_is_told(local_workspace: Workspace, folder: Path) -> None:
     (folder / "folder").mkdir()
     (folder / "folder" / "one.txt").write_text("1")
+    (folder / "folder" / "two.txt").write_text("2")
     done = script(folder, EXPLICIT)
     assert (done.returncode, done.stderr) == (0, "")
     run, inner, failing = done.stdout.split()
@@ -102,6 +105,8 @@ def test_a_run_of_ones_own_says_what_it_is_told(local_workspace: Workspace, fold
     assert pyarrow.parquet.read_table(kept / "rows.parquet").to_pylist() == [{"a": 1}, {"a": None}]
     below = read_run(local_workspace, inner)
     assert (below["run"]["parent_id"], below["run"]["status"], below["metrics"]) == (run, "done", {"acc": 1.0})
+    assert (list(below["inputs"]), list(below["outputs"])) == (["folder/one.txt"], ["folder/two.txt"])
+    assert "folder/two.txt" not in told["outputs"]
     failed = read_run(local_workspace, failing)
     assert (failed["run"]["status"], failed["run"]["error"]) == ("failed", "KeyError: 'gone'")
     assert failed["metrics"]["more"] == 1  # resumed by its id

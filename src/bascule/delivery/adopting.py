@@ -9,10 +9,10 @@ import msgspec
 
 from bascule.errors import Conflict, InputError
 from bascule.history import Workspace
+from bascule.naming import model_path
 from bascule.registry import ModelVersion
 from bascule.registry.external import SCHEME
 from bascule.registry.register import TRIES, busy
-from bascule.registry.versions import path_of
 from bascule.serving.mlmodel import bundle_of, bundle_of_pickles
 from bascule.serving.pickled.packing import LARGEST
 from bascule.tracking import vouching
@@ -30,7 +30,7 @@ def adopted(ws: Workspace, branch: str, found: ModelVersion, *, by: str) -> Mode
         CheckFailed: it could be served by running code that it brings, and nobody consented to its bytes.
         MissingExtra: the library of its format is not installed.
     """
-    path = path_of(found.model)
+    path = model_path(found.model)
     served = readied(ws, branch, found)
     if ws.history.get(branch, path)["versions"][str(found.version)].get("served"):
         return msgspec.structs.replace(found, signature=served["signature"])
@@ -62,7 +62,7 @@ def readied(ws: Workspace, ref: str, found: ModelVersion) -> Mapping[str, Any]:
     Raises:
         InputError, CheckFailed, MissingExtra: as `adopted`.
     """
-    known = ws.history.get(ref, path_of(found.model))["versions"][str(found.version)].get("served")
+    known = ws.history.get(ref, model_path(found.model))["versions"][str(found.version)].get("served")
     if known:
         return known  # type: ignore[no-any-return]
     place = found.artifact

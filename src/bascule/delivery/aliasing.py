@@ -6,7 +6,7 @@ from typing import Any
 
 from bascule.delivery.traffic import Deployment
 from bascule.history import Commit, Workspace
-from bascule.naming import PRODUCTION
+from bascule.naming import PRODUCTION, model_path
 
 Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ def followed(
     Returns:
         Path to object; empty when the alias is to stay.
     """
-    path = f"models/{after['model']}"
+    path = model_path(after["model"])
     model = ws.history.read(head, path)
     if model is None or not after["traffic"] or after["rollout"]:
         return {}, []

@@ -7,6 +7,7 @@ traffic before, so that rolling back needs no search and can be repeated.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -329,7 +330,7 @@ def _demand_deployable(before: Deployment, chosen: ModelVersion, strategy: str) 
     if before["model"] != model:
         raise InputError(
             f"Deployment {name!r} serves model {before['model']!r}, not {model!r}.",
-            hint="Deploy the other model under a name of its own.",
+            hint=f"Deploy the other model under a name of its own: bascule deploy NAME --model {shlex.quote(model)}",
         )
     if before["rollout"]:
         raise Conflict(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bascule.delivery.traffic import Deployment
 from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.registry.runtimes import left_behind
-from bascule.registry.versions import path_of
 
 
 def engine_left(ws: Workspace, ref: str | Commit, before: Deployment, version: int) -> str:
@@ -19,5 +19,5 @@ def engine_left(ws: Workspace, ref: str | Commit, before: Deployment, version: i
     """
     if len(before["traffic"]) != 1:
         return ""
-    model = ws.history.read(ref, path_of(before["model"])) or {}
+    model = ws.history.read(ref, model_path(before["model"])) or {}
     return left_behind(model, before["traffic"][0]["version"], version)

@@ -15,6 +15,7 @@ from bascule.delivery.strategies import words
 from bascule.delivery.traffic import Deployment
 from bascule.errors import BasculeError, Conflict
 from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.registry.withdrawals import blobs_of_version, gone, withdrawn
 
 # A registration or a move of another deployment of the model may come between; each try sees it.
@@ -50,7 +51,7 @@ def refuse_withdrawn(ws: Workspace, branch: str, before: Deployment | None, afte
     """
     fresh = traffic.needed(after) - (traffic.needed(before) if before else set())
     lost = withdrawn(ws) if fresh else {}
-    model = (ws.history.read(branch, f"models/{after['model']}") or {}) if lost else {}
+    model = (ws.history.read(branch, model_path(after["model"])) or {}) if lost else {}
     for number in sorted(fresh) if model else ():
         version, runtime = model["versions"].get(str(number)), model.get("runtimes", {}).get(str(number))
         for digest in sorted(blobs_of_version(version, runtime) & lost.keys()) if version else ():

@@ -18,6 +18,7 @@ from bascule.history.commits import Change, Commit, Object, from_row
 from bascule.history.merging import merge_base
 from bascule.history.refs import parse_ref
 from bascule.history.tree import EMPTY, Tree
+from bascule.naming import name_in
 
 # How many commits are fetched at once by what walks the history.
 AHEAD = 64
@@ -74,8 +75,8 @@ class States:
         """Return the object at a path of a state, or raise `NotFound` with the nearest path of its kind."""
         found = self.read(ref, path)
         if found is None:
-            prefix, _, name = path.partition("/")
-            known = [p.partition("/")[2] for p, _ in self._paths(ref, f"{prefix}/")]
+            prefix, name = path.partition("/")[0], name_in(path)
+            known = [name_in(p) for p, _ in self._paths(ref, f"{prefix}/")]
             kind = prefix[:-1] if prefix.endswith("s") else prefix
             where = self._state(ref).short if isinstance(ref, Commit) or len(ref) == ID_LENGTH else ref
             raise NotFound(kind, name, known, where=where)

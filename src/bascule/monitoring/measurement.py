@@ -29,6 +29,7 @@ from bascule.monitoring.points import (
 )
 from bascule.monitoring.quality import STABLE, Volume, count_volumes, is_worse, measure_quality, worst_allowed
 from bascule.monitoring.reference import Column, Numeric, Profile, decode_profile, literal, quoted
+from bascule.naming import model_path
 
 # The score's cells go through the same scan as the features'; no feature can have this name.
 SCORE = "\N{BULLET}score"
@@ -101,7 +102,7 @@ def measure(
 def release_metrics(ws: Workspace, branch: str, deployment: str, version: int) -> dict[str, float]:
     """The metrics that a version of a deployment's model had on its test data at release; empty when not known."""
     served = ws.history.read(branch, f"deployments/{deployment}") or {}
-    model = ws.history.read(branch, f"models/{served.get('model', '')}") or {}
+    model = (ws.history.read(branch, model_path(served["model"])) or {}) if served.get("model") else {}
     found = model.get("versions", {}).get(str(version), {}).get("metrics", {})
     return {
         name.removeprefix("test."): float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def begin_project(
         raise InputError("A label is given, and no data.", hint=f"bascule init DATA --label '{label}'")
     if template is not None:
         report = copy_template(template, target)
-    elif data is not None or _has_tables(target):
+    elif _has_tables(target) or (data is not None and (label is not None or not _is_empty(data, target))):
         report = init_project(data or target, label, target, name, profile=profile)
     else:
         report = empty_project(target, name)
@@ -77,6 +78,16 @@ def begin_project(
     if git and (done := begin_repository(target, texts)):
         report = replace(report, assumptions=(*report.assumptions, done))
     return report
+
+
+def _is_empty(data: Path | str, target: Path) -> bool:
+    """Tell whether the data is the project's own folder with nothing in it: `bascule init .` in a new folder."""
+    folder = Path(data)
+    return folder.is_dir() and folder.resolve() == target.resolve() and not any(_visible(folder))
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (one for one in folder.iterdir() if not one.name.startswith((".", "_")))
 
 
 def _has_tables(folder: Path) -> bool:

@@ -12,6 +12,8 @@ from bascule.contracts.exporting import Exported, export_contract
 from bascule.contracts.importing import Imported, import_contract
 from bascule.contracts.words import expected_text
 from bascule.errors import InputError, NotFound
+from bascule.history import Commit
+from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.lake.masking import refuse_raw
@@ -20,6 +22,7 @@ from bascule.project.file import ProjectFile
 from bascule.project.judging import Judgement, judge
 from bascule.project.pasts import BATCH, TABLE, Measurement, measurements
 from bascule.project.place import Place
+from bascule.project.promises import contract_of
 from bascule.project.remembering import States
 from bascule.project.requests import MODELS, check_requests
 
@@ -44,7 +47,7 @@ def explain_contract(place: Place, table: str) -> str:
     """
     history = place.workspace.history
     head = history.resolve(place.branch)
-    obj, found = history.get(head, f"tables/{table}"), history.read(head, f"contracts/{table}")
+    obj, found = history.get(head, f"tables/{table}"), _promised(place, head, table)
     if found is None:
         raise _no_contract(place, table)
     contract = Contract.parse(found["text"], file=found.get("file", f"contracts/{table}.yaml"))
@@ -105,7 +108,9 @@ def check_contract(place: Place, table: str) -> Report:
             raise _no_contract(place, table)
         return report
     history.get(head, f"tables/{table}")
-    report = check_table(place.workspace, table, lambda path: history.read(head, path), commit=head.id)
+    promised = {f"contracts/{table}": _promised(place, head, table)}
+    read = lambda path: promised[path] if path in promised else history.read(head, path)  # noqa: E731
+    report = check_table(place.workspace, table, read, commit=head.id)
     if report is None:
         raise _no_contract(place, table)
     return report
@@ -121,6 +126,12 @@ def edited(place: Place, project: ProjectFile, table: str) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return written.file if text != held["text"] else ""
+
+
+def _promised(place: Place, head: Commit, table: str) -> Object | None:
+    """Return the contract of a table; the one that bascule.toml names while the branch has none, before `run`."""
+    found = place.workspace.history.read(head, f"contracts/{table}")
+    return found if found is not None or not place.has_file else contract_of(place.file, table)
 
 
 def _no_contract(place: Place, table: str) -> NotFound:
@@ -181,7 +192,7 @@ def read_contract(place: Place, table: str) -> Promises:
         NotFound: there is neither such a contract nor such a table.
     """
     history = place.workspace.history
-    found = history.read(place.branch, f"contracts/{table}")
+    found = _promised(place, history.resolve(place.branch), table)
     if found is None:
         obj = history.get(place.branch, f"tables/{table}")
         return Promises(implied(table, obj["key"]), "")

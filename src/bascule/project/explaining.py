@@ -15,6 +15,7 @@ from bascule.catalog.schema import approvals, check_results, evaluations, rollou
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
+from bascule.naming import model_path
 from bascule.project.querying import query
 from bascule.training import read_training_set
 
@@ -38,7 +39,7 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
     commit = prediction["commit_id"]
     history = workspace.history
     deployment = history.get(commit, f"deployments/{prediction['deployment']}")
-    version: Object = history.get(commit, f"models/{prediction['model']}")["versions"][str(prediction["version"])]
+    version: Object = history.get(commit, model_path(prediction["model"]))["versions"][str(prediction["version"])]
     run = _row(workspace, select(runs).where(runs.c.id == (version.get("run_id") or "")))
     training = _training_set(workspace, version)
     tables = _tables(workspace, training)

@@ -238,7 +238,7 @@ def _from_tables(
         # Contents that say no more than the key are held against the rows, while these are there.
         sought = _sought(request)
         contents: tuple[Hook, ...] = (partial(from_artifacts, sought=sought), partial(from_blobs, sought=sought))
-        for hook in (*resolved(BEFORE), *contents):
+        for hook in (*resolved(BEFORE), _online_by_rows, *contents):
             elsewhere.update({place.place: place.rows for place in hook(request)})
         hooks = (
             _training_sets,
@@ -410,11 +410,31 @@ def _online(request: Request) -> list[Forgotten]:
         return []
     folder = request.workspace.online_folder
     store, wanted = open_online(request.workspace.online), needles(request.key)
+    # A value that is the subject's alone names an entity also where the rest of the key is no part of the entity's.
+    alone = [{column: value} for column, value in request.key.items() if not isinstance(value, Shared)]
+    subjects = [dict(request.key), *(alone if len(request.key) > 1 else ())]
     if request.dry_run:
-        removed = store.count(request.key)
+        removed = max(store.count(one) for one in subjects)
     else:
         has_old_pages = any(holds_bytes(file, wanted) for file in folder.rglob("*.mdb"))
-        removed = store.forget(request.key, rewrite=has_old_pages)
+        removed = sum(store.forget(one, rewrite=has_old_pages) for one in subjects)
+    return [Forgotten("online stores", removed)] if removed else []
+
+
+def _online_by_rows(request: Request) -> list[Forgotten]:
+    """Take timelines out of entities that another column of the subject's rows names: an email, of who is `id=7`."""
+    if not request.workspace.has_online:
+        return []
+    store, removed = open_online(request.workspace.online), 0
+    rows = rows_of(request.workspace, request.table, request.key)
+    known = {column.casefold() for column in request.key}
+    cells = {(column, value) for row in rows for column, value in row.items() if isinstance(value, str | int)}
+    for column, value in sorted(cells, key=str):
+        if column in known or not distinctive(str(value)) or not store.count({column: value}):
+            continue
+        named = {**request.key, column: value}
+        if column not in shared_values(request.workspace, request.table, named):
+            removed += store.count({column: value}) if request.dry_run else store.forget({column: value})
     return [Forgotten("online stores", removed)] if removed else []
 
 

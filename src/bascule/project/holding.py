@@ -7,6 +7,7 @@ from bascule.delivery.traffic import needed
 from bascule.errors import CheckFailed
 from bascule.history import Staged, Workspace
 from bascule.history.commits import Object
+from bascule.naming import model_path
 from bascule.project.checking import VIEWS, check_table, check_view, refuse
 from bascule.project.definitions import read_by_query
 from bascule.project.related import related
@@ -74,7 +75,7 @@ def _check_served(staged: Staged, refused: str, unchanged: str) -> None:
     """Raise `CheckFailed` when a deployment serves a version that would be gone."""
     changed = {change.path: change for change in staged.changes if change.path.startswith(("models/", DEPLOYMENTS))}
     for path, deployment in staged.entries(DEPLOYMENTS) if changed else ():
-        model = f"models/{deployment.get('model')}"
+        model = model_path(deployment["model"])
         if not (path in changed or model in changed):
             continue
         missing = needed(deployment) - _versions(staged.read(model))

@@ -9,6 +9,7 @@ from bascule.delivery.traffic import needed
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.history.commits import Object
+from bascule.naming import model_path
 from bascule.project.definitions import read_by_query
 from bascule.registry.external import SCHEME
 from bascule.registry.runtimes import blobs_of
@@ -48,7 +49,7 @@ def broken_references(workspace: Workspace, head: str) -> Iterator[Broken]:
 
 
 def _deployment(path: str, value: Object, objects: dict[str, Object]) -> Iterator[Broken]:
-    model = f"models/{value.get('model')}"
+    model = model_path(value["model"])
     there = {int(number) for number in objects.get(model, {}).get("versions", ())}
     for version in sorted(needed(value) - there):
         told = f"{path} serves version {version} of {model}, which is not there"

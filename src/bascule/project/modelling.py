@@ -11,8 +11,9 @@ from sqlalchemy import select
 from bascule.catalog.schema import runs
 from bascule.errors import CheckFailed, InputError
 from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.project.place import PROJECT_FILE, Place
-from bascule.registry import VersionDiff, compare, external, seals
+from bascule.registry import VersionDiff, compare, seals
 from bascule.registry.approvals import decisions, standing, subject_of
 from bascule.registry.versions import LATEST, ModelVersion, split_name, version_at
 from bascule.tracking import vouching
@@ -60,7 +61,7 @@ def find_version(ws: Workspace, ref: str | Commit, name: str, which: int | str |
     if which is not None and "@" in name and str(which) != said:
         raise InputError(f"{name!r} and {which!r} are two versions.", hint="Name one of them.")
     wanted = which if which is not None else said
-    return version_at(ws, ref, external.path_for(model), model, wanted if wanted != "" else LATEST)
+    return version_at(ws, ref, model_path(model), model, wanted if wanted != "" else LATEST)
 
 
 def show(ws: Workspace, version: ModelVersion) -> dict[str, Any]:

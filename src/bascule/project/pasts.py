@@ -68,7 +68,9 @@ def usual_at(catalog: Catalog, subject: str, at: int, looked_at: str = TABLE) ->
     """Return the bounds that were usual for the checks of a subject at a time, by check, where its past gave some."""
     found = {}
     for name, rows in _by_check(catalog, subject, looked_at).items():
-        bounds = usual([float(row.value) for row in rows if row.at < at])
+        before = [row for row in rows if row.at < at]
+        again = len(before) == len(rows) or rows[len(before)].at != at  # it looked at the rows of the last once more
+        bounds = usual([float(row.value) for row in (before[:-1] if again else before)])
         if bounds is not None:
             found[name] = bounds
     return found

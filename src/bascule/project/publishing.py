@@ -18,6 +18,7 @@ from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import REMOVED, Change, Commit, Staged, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, RowMerge, filesets
+from bascule.naming import model_path
 from bascule.project.holding import DEPLOYMENTS, check_staged
 from bascule.project.judging import Judge, Judgement
 from bascule.project.place import MAIN
@@ -315,7 +316,7 @@ def _to_ship(workspace: Workspace, done: Published) -> set[str]:
     return {
         path.partition("/")[2]
         for path, deployment in workspace.history.entries(done.commit, DEPLOYMENTS)
-        if f"models/{deployment.get('model')}" in landed or (path in landed and landed[path].before is None)
+        if model_path(deployment["model"]) in landed or (path in landed and landed[path].before is None)
     }
 
 
@@ -325,7 +326,7 @@ def _left_over(workspace: Workspace, source: str, into: str) -> set[str]:
     theirs = history.resolve(source).id
     found = set()
     for path, deployment in history.entries(head, DEPLOYMENTS):
-        last = history.log(head, limit=1, path=f"models/{deployment['model']}")
+        last = history.log(head, limit=1, path=model_path(deployment["model"]))
         version = production(workspace, head, deployment["model"])
         if last and theirs in last[0].parents[1:] and last[0].meta.get("ship", True) and version is not None:
             name = path.partition("/")[2]

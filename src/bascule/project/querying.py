@@ -12,8 +12,9 @@ import duckdb
 
 from bascule.errors import BasculeError, NotFound
 from bascule.history import Workspace
-from bascule.lake import Session, cells, engine
+from bascule.lake import Session, cells, engine, quarantined
 from bascule.lake.masking import ADMIN
+from bascule.lake.session import Extra
 from bascule.seeing import seeing_as
 from bascule.serving.log import TABLES, unmoved
 
@@ -43,7 +44,8 @@ def session(workspace: Workspace, ref: str = MAIN, sql: str = "") -> Iterator[Se
     Args:
         sql: what will be asked; when it names `predict`, models are functions in it.
     """
-    extra = {name: partial(unmoved, workspace, name) for name in TABLES}
+    extra: dict[str, Extra] = {name: partial(unmoved, workspace, name) for name in TABLES}
+    extra[quarantined.NAME] = quarantined.SCHEMA.empty_table  # so that it is there before its first row
     with Session(workspace, ref, extra=extra) as opened:
         if not _ASKS.search(sql):
             yield opened

@@ -21,7 +21,7 @@ from bascule.history.commits import Object
 from bascule.lake import Session
 from bascule.lake.foreign.reports import REPORTS, SCHEMA
 from bascule.lake.records import RecordTable
-from bascule.naming import PRODUCTION
+from bascule.naming import PRODUCTION, model_path
 from bascule.project.definitions import read_by_query
 
 # Engines that have said nothing for so long read nothing any more.
@@ -73,7 +73,7 @@ def readers(
     serving: dict[tuple[str, int], list[str]] = {}
     for path, deployment in entries("deployments/"):
         for version in needed(deployment):
-            serving.setdefault((f"models/{deployment.get('model')}", version), []).append(path.partition("/")[2])
+            serving.setdefault((model_path(deployment["model"]), version), []).append(path.partition("/")[2])
     specs = _specs(workspace, models, serving)
     for (path, number), (name, spec) in specs.items():
         found += _learned(path.partition("/")[2], number, name, spec, serving.get((path, number), ()), columns)

@@ -13,6 +13,7 @@ from bascule.delivery.strategies import BY_GOAL
 from bascule.durations import parse_duration
 from bascule.errors import InputError
 from bascule.history import Commit
+from bascule.naming import model_path, plain_name
 from bascule.project.file import ProjectFile
 from bascule.project.modelling import demand_approved
 from bascule.project.place import MAIN, PROJECT_FILE, Place
@@ -273,7 +274,8 @@ def deploy_version(
     """Bring a version of a model into service on the current branch; nothing changes when it has all traffic already.
 
     Args:
-        name: the deployment; the project's when None.
+        name: the deployment; the project's when None. A model's name that no address can hold, such as one with
+            spaces, means the model, and its deployment has dashes instead.
         version: a number or an alias.
         also: further ones, which an A/B test or a bandit compares at the same time.
         model: its name; the project's model, else the deployment's name, when None.
@@ -291,6 +293,9 @@ def deploy_version(
     chosen = (name or (settings.name if settings else "")).removeprefix("deployments/")
     if not chosen:
         raise InputError("No deployment is named.", hint="Name one, or write [deployment] into bascule.toml.")
+    if model is None and chosen != (plain := plain_name(chosen, "model")):
+        model_path(chosen)  # a model's name that a client of another registry gave
+        chosen, model = plain, chosen
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)

@@ -16,11 +16,11 @@ from sqlalchemy.exc import IntegrityError
 from bascule.catalog import new_id, now, schema
 from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.registry.register import TRIES, busy, next_number
 from bascule.registry.versions import LATEST, PREFIX
 
 STAGES = ("None", "Staging", "Production", "Archived")
-LONGEST = 256
 FORMAT = "mlflow"
 SCHEME = "mlflow-artifacts:"
 # What a version has that nobody here trained or judged.
@@ -39,30 +39,13 @@ Object = dict[str, Any]
 Change = Callable[[Object], Object]
 
 
-def path_for(model: str) -> str:
-    """Return the history path of a model whose name other registries allow too: other signs become `~` and their code.
-
-    Raises:
-        InputError: it is blank, too long, or has a slash, a colon or a sign that is no character.
-    """
-    if not model.strip() or "/" in model or ":" in model or model in (".", "..") or not model.isprintable():
-        raise InputError(
-            f"Invalid name: '{model[:80]}'. Registered model name cannot be empty or contain path separators.",
-            hint="Use a name without / and :",
-        )
-    if len(model) > LONGEST:
-        raise InputError(f"The name has {len(model)} characters; at most {LONGEST} are allowed.", hint="Shorten it.")
-    plain = re.sub(r"[^A-Za-z0-9_.-]", lambda found: "".join(f"~{one:02x}" for one in found[0].encode()), model)
-    return PREFIX + (plain if plain[0].isalpha() or plain[0] == "~" else f"~{ord(plain[0]):02x}{plain[1:]}")
-
-
 def find_model(ws: Workspace, branch: str, model: str) -> Object:
     """Return a model's object on a branch.
 
     Raises:
         NotFound: with the nearest name.
     """
-    found = ws.history.read(branch, path_for(model))
+    found = ws.history.read(branch, model_path(model))
     if found is None:
         known = [one["name"] for _, one in ws.history.entries(branch, PREFIX)]
         raise NotFound("registered model", model, known, where=branch)
@@ -91,7 +74,7 @@ def create_model(
     Raises:
         AlreadyExists: the branch has one of that name.
     """
-    path, at = path_for(model), now()
+    path, at = model_path(model), now()
     about = {"description": description, "tags": dict(tags or {}), "created_at": at, "updated_at": at}
     made = {"kind": "model", "name": model, "versions": {}, "aliases": {}, "about": about}
     if ws.history.digest(branch, path) is not None:
@@ -109,7 +92,7 @@ def change_model(ws: Workspace, branch: str, model: str, change: Change, *, auth
     Raises:
         NotFound: there is none. What `change` raises.
     """
-    path = path_for(model)
+    path = model_path(model)
     for _ in range(TRIES):
         find_model(ws, branch, model)
         before = ws.history.digest(branch, path)
@@ -133,7 +116,7 @@ def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: st
     Raises:
         NotFound: there is none. AlreadyExists: the other name is taken.
     """
-    path, target = path_for(model), path_for(new)
+    path, target = model_path(model), model_path(new)
     for _ in range(TRIES):
         find_model(ws, branch, model)
         before = ws.history.digest(branch, path)
@@ -164,7 +147,7 @@ def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None
     Raises:
         NotFound: there is none.
     """
-    path = path_for(model)
+    path = model_path(model)
     for _ in range(TRIES):
         find_model(ws, branch, model)
         before = ws.history.digest(branch, path)
@@ -199,7 +182,7 @@ def create_version(
     Raises:
         NotFound: there is no such model.
     """
-    path = path_for(model)
+    path = model_path(model)
     for _ in range(TRIES):
         find_model(ws, branch, model)
         before = ws.history.digest(branch, path)
@@ -264,7 +247,7 @@ def adopt_model(
     Raises:
         InputError: the name cannot be used.
     """
-    path = path_for(model)
+    path = model_path(model)
     for _ in range(TRIES):
         before = ws.history.digest(branch, path)
         empty: Object = {"kind": "model", "name": model, "versions": {}, "aliases": {}}

@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from bascule.catalog import actor, new_id, now, schema
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.naming import checked_name
-from bascule.registry.versions import LATEST, get_version, path_of
+from bascule.naming import checked_name, model_path
+from bascule.registry.versions import LATEST, get_version
 
 TRIES = 100
 
@@ -109,7 +109,7 @@ def register(
 
 
 def _refuse_unfit(ws: Workspace, branch: str, model: str, artifact: str, alias: str | None, force: str | None) -> None:
-    path_of(model)
+    checked_name(model, "a model name")
     if alias is not None:
         _checked_alias(alias)
     if force is not None and not force.strip():
@@ -136,7 +136,7 @@ def set_alias(
         InputError: the alias looks like a number or is `latest`.
     """
     _checked_alias(alias)
-    history, path = ws.history, path_of(model)
+    history, path = ws.history, model_path(model)
     for _ in range(TRIES):
         head = history.resolve(branch)
         before = history.digest(head, path)
@@ -165,7 +165,7 @@ def set_alias(
 
 
 def _until_landed(ws: Workspace, branch: str, new: _New) -> int:
-    history, path = ws.history, path_of(new.model)
+    history, path = ws.history, model_path(new.model)
     for _ in range(TRIES):
         head = history.resolve(branch)
         before = history.digest(head, path)
@@ -291,6 +291,5 @@ def _checked_alias(alias: str) -> None:
 
 def busy(model: str) -> Conflict:
     """Return the error for a model that others change all the time."""
-    return Conflict(
-        f"The model {model!r} was changed by others {TRIES} times in a row.", paths=[path_of(model)], hint="Try again."
-    )
+    told = f"The model {model!r} was changed by others {TRIES} times in a row."
+    return Conflict(told, paths=[model_path(model)], hint="Try again.")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from bascule.errors import Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
-from bascule.registry.external import path_for
+from bascule.naming import model_path
 from bascule.registry.register import TRIES, busy
 
 Object = dict[str, Any]
@@ -39,7 +39,7 @@ def set_runtime(
         NotFound: there is no such version.
         InputError: there is nothing to take back.
     """
-    path, number = path_for(model), str(version)
+    path, number = model_path(model), str(version)
     for _ in range(TRIES):
         before = ws.history.digest(branch, path)
         found = ws.history.get(branch, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +9,11 @@ import msgspec
 from sqlalchemy import select
 
 from bascule.catalog import schema
-from bascule.errors import InputError, NotFound
+from bascule.errors import NotFound
 from bascule.history import Commit, Workspace
-from bascule.naming import PRODUCTION, checked_name
+from bascule.naming import MODELS, PRODUCTION, model_path
 
-PREFIX = "models/"
+PREFIX = MODELS
 LATEST = "latest"
 
 
@@ -99,27 +98,9 @@ def served(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return entry.get("served") or entry
 
 
-def path_of(model: str) -> str:
-    """Return the history path of a model, after checking its name.
-
-    Raises:
-        InputError: the name holds something other than letters, digits, dot, dash and underscore, as that of a model
-            may that a client of another registry made: it can be looked at, not deployed.
-    """
-    try:
-        return PREFIX + checked_name(model, "a model name")
-    except InputError as error:
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip("-.")[:60] or "NAME"
-        raise InputError(
-            f"{error.message} It would be part of addresses, such as /v2/models/{plain}.",
-            hint=f"{error.hint} A registered one is renamed by the client that made it: "
-            f"MlflowClient().rename_registered_model({model[:60]!r}, {plain!r})",
-        ) from None
-
-
 def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
     """Return a model's production version on a state; None when it has none."""
-    found: int | None = (ws.history.read(ref, path_of(model)) or {}).get("aliases", {}).get(PRODUCTION)
+    found: int | None = (ws.history.read(ref, model_path(model)) or {}).get("aliases", {}).get(PRODUCTION)
     return found
 
 
@@ -141,7 +122,7 @@ def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str =
     Raises:
         NotFound: there is no such ref, model, version or alias; the nearest name is offered.
     """
-    return version_at(ws, ref, path_of(model), model, which)
+    return version_at(ws, ref, model_path(model), model, which)
 
 
 def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: int | str) -> ModelVersion:
@@ -161,7 +142,7 @@ def list_versions(ws: Workspace, ref: str | Commit, model: str) -> list[ModelVer
     Raises:
         NotFound: there is no such ref or model.
     """
-    found = ws.history.get(ref, path_of(model))
+    found = ws.history.get(ref, model_path(model))
     return [_version(found, number) for number in _numbers(found)]
 
 

@@ -1,7 +1,8 @@
 """Answers that need not, or cannot, be made at once: remembered ones, those that are scored together, those of workers.
 
 Requests that are read in the same turn of the event loop, and go to a model that is faster with many rows at once, are
-scored in one call when the turn ends: what waits anyway goes together, and nothing ever waits for company.
+scored in one call when the turn ends: what waits anyway goes together, and nothing ever waits for company. After some
+turns with a single request, the next one is scored where it comes in, as if there were no batching.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bascule.serving.workers.child import WorkerSlow
 from bascule.serving.workers.lane import BEFORE, PREDICT
 
 Finish = Callable[[Answer], Response]
+LONE_TURNS = 4  # as many requests came alone: the next one is answered at once
 GRACE_S = 1.0  # the worker's own end is told rather than the clock's
 
 
@@ -32,6 +34,8 @@ class Awaiting:
 
     def __init__(self) -> None:
         self._gathered: dict[LoadedModel, list[Job]] = {}
+        self._crowded = 0  # how many turns with a single request it takes until nobody is expected beside it
+        self._last: object = None  # the connection whose request was answered at once a moment ago
 
     def answer(self, answer: Answer, seconds: float | None, finish: Finish) -> Response | Deferred:
         """Score an answer that was begun, and finish it.
@@ -119,10 +123,29 @@ class Awaiting:
             return
         job.put_ns = time.perf_counter_ns()
         if not self._gathered:
-            _loop().call_soon(lambda: _loop().call_soon(self._flush))  # what has come by now is read before that
+            loop = _loop()
+            loop.call_soon(loop.call_soon, self._flush)  # what has come by now is read before that
         self._gathered.setdefault(answer.model, []).append(job)
 
+    def expects(self, link: object) -> bool:
+        """Return whether a request of a connection had better be gathered with others; else it is answered at once."""
+        if self._last is not None and self._last is not link:
+            self._crowded = LONE_TURNS
+        return bool(self._crowded or self._gathered)
+
+    def answered(self, link: object) -> None:
+        """Note that a connection's request was answered at once: what others have sent meanwhile is company of it."""
+        if self._last is None:
+            soon = _loop().call_soon
+            soon(soon, soon, self._forget)  # what they have sent by now is read before that, and who connects accepted
+        self._last = link
+
+    def _forget(self) -> None:
+        self._last = None
+
     def _flush(self) -> None:
+        several = sum(map(len, self._gathered.values())) > 1
+        self._crowded = LONE_TURNS if several else max(0, self._crowded - 1)
         gathered, self._gathered = self._gathered, {}
         for model, jobs in gathered.items():
             _together(model, jobs)

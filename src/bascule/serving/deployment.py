@@ -11,6 +11,7 @@ from typing import Any
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
 from bascule.lake.masking import key_of
+from bascule.naming import model_path
 from bascule.registry.versions import served
 from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
@@ -96,9 +97,11 @@ class ServedDeployment:
     @property
     def simple(self) -> bool:
         """Whether requests need nothing but the model: one version answers each where it came in, nothing else looks at
-        it, and the log keeps all of it."""
-        if self.split.only is None or self.shadows or self.patient or self.explained or self.redaction is not None:
+        it, and the log keeps all of it. Of a `patient` one that holds for a request that comes alone."""
+        if self.split.only is None or self.shadows or self.explained or self.redaction is not None:
             return False
+        if self.patient and (self.remembered is not None or any(one.lane is not None for one in self.models.values())):
+            return False  # else requests wait for nothing but for others that come at the same time
         model = self.first
         return self.split.only.version == model.version and not self.promises and model.inline_rows > 0
 
@@ -156,7 +159,7 @@ def serve_deployment(
         before: what answers under this name now.
     """
     name, service = str(value["name"]), read_service(value)
-    model = ws.history.read(commit, f"models/{value['model']}") or {"versions": {}}
+    model = ws.history.read(commit, model_path(value["model"])) or {"versions": {}}
     registered, runtimes = dict(model["versions"]), model.get("runtimes", {})
     models: dict[int, LoadedModel] = {}
     problem = ""

@@ -21,7 +21,7 @@ import numpy as np
 
 from bascule.errors import InputError, NotFound
 from bascule.serving.encoding import Encoder
-from bascule.serving.engines import load_recipe, read_recipe
+from bascule.serving.engines import ReadBlob, load_recipe, read_recipe
 from bascule.serving.runtime import Runtime, load_runtime, outputs_of, warm
 from bascule.serving.workers.child import StepFailed
 from bascule.serving.workers.program import Program
@@ -161,10 +161,10 @@ class _Sources(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 class _Model:
     """One model of a graph: what reads its rows, and what scores them."""
 
-    def __init__(self, bundle: ModelBundle, runtime: Runtime | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, recipe: Mapping[str, Any] | None, read: ReadBlob) -> None:
         self.encoder = Encoder(bundle.signature)
         self.signature = bundle.signature
-        self.runtime: Runtime = runtime or load_runtime(bundle)
+        self.runtime: Runtime = load_recipe(read_recipe(recipe), bundle, read) if recipe else load_runtime(bundle)
 
 
 class GraphRunner:
@@ -176,11 +176,11 @@ class GraphRunner:
 
     def __init__(self, program: Program) -> None:
         self._name = program.name
-        bundle, chosen = unpack_model(program.bundle), None
-        if program.recipe:
-            chosen = load_recipe(read_recipe(program.recipe), bundle, program.engines.__getitem__)
-        self._main = _Model(bundle, chosen)
-        self._members = {name: _Model(unpack_model(data)) for name, data in program.members.items()}
+        read = program.engines.__getitem__
+        self._main = _Model(unpack_model(program.bundle), program.recipe, read)
+        self._members = {
+            name: _Model(unpack_model(data), program.recipes.get(name), read) for name, data in program.members.items()
+        }
         self._graph = read_graph(program.graph)
         if program.code:
             sys.meta_path.insert(0, _Sources(program.code))

@@ -71,8 +71,9 @@ class Loader:
         """
         steps = read_graph(graph)
         apart = bool(steps) or service.workers > 0
+        beside = self._members(steps, branch)
         how = msgspec.json.encode(
-            [runtime or None, graph or None, msgspec.structs.replace(service, cache=0) if apart else None],
+            [runtime or None, graph or None, msgspec.structs.replace(service, cache=0) if apart else None, beside],
             order="deterministic",
         )
         with self._lock:
@@ -88,7 +89,7 @@ class Loader:
             if bundle.format == PICKLED:
                 answering = self._pickled(name, version, bundle, steps)
             elif apart and workers is None:
-                lane = Lane(self._program(name, version, data, steps, runtime), service)
+                lane = Lane(self._program(name, version, data, steps, runtime, beside), service)
                 answering = WorkerRuntime(lane)
                 weakref.finalize(answering, lane.close)
             elif not apart:
@@ -128,15 +129,38 @@ class Loader:
             print(f"bascule: {name} is answered by its own library: {told}", file=sys.stderr, flush=True)
             return None
 
+    def _members(self, graph: Graph, branch: str) -> dict[str, Mapping[str, Any]]:
+        """Return what was chosen to answer for members of a graph, by their names there; others have their library."""
+        if not graph.members:
+            return {}
+        head, found = self._ws.history.resolve(branch), {}
+        for key, member in graph.members.items():
+            model = self._ws.history.read(head, f"models/{member.model}") or {}
+            chosen = model.get("runtimes", {}).get(str(member.version))
+            if chosen:
+                found[key] = chosen
+        return found
+
     def _program(
-        self, name: str, version: int, data: bytes, graph: Graph, runtime: Mapping[str, Any] | None
+        self,
+        name: str,
+        version: int,
+        data: bytes,
+        graph: Graph,
+        runtime: Mapping[str, Any] | None,
+        beside: Mapping[str, Mapping[str, Any]],
     ) -> Program:
         get = self._ws.store.get
         code = msgspec.msgpack.decode(get(graph.code), type=dict[str, bytes]) if graph.code else {}
         members = {key: get(member.artifact) for key, member in graph.members.items()}
-        recipe, engines = {}, {}
+        recipe: Mapping[str, Any] = {}
         if runtime and self._chosen(f"{name}@{version}", unpack_model(data), runtime) is not None:
             recipe = dict(runtime["recipe"])
-            made = {stage.engine.artifact for stage in read_recipe(recipe).stages} - {""}
-            engines = {digest: get(digest) for digest in made}
-        return Program(name, version, data, msgspec.to_builtins(graph), members, code, recipe, engines)
+        recipes: dict[str, Mapping[str, Any]] = {}
+        for key, chosen in beside.items():
+            member = graph.members[key]
+            if self._chosen(f"{member.model}@{member.version}", unpack_model(members[key]), chosen) is not None:
+                recipes[key] = dict(chosen["recipe"])
+        stages = [stage for one in (recipe, *recipes.values()) if one for stage in read_recipe(one).stages]
+        engines = {digest: get(digest) for digest in {stage.engine.artifact for stage in stages} - {""}}
+        return Program(name, version, data, msgspec.to_builtins(graph), members, code, recipe, engines, recipes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,11 +10,11 @@ from operator import lt
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, String, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Select, String, cast, func, literal, select, tuple_
 
 from bascule.catalog.schema import metric_points, names, subjects
 from bascule.tracking.points import value_of
-from bascule.tracking.search.pages import Page, next_token, offset_of
+from bascule.tracking.search.pages import Page, foreign_token
 from bascule.tracking.tracker import Tracker
 
 CROWDED = 4  # points a step, in the mean, from which on steps are not what thins
@@ -35,15 +36,46 @@ def history(tracker: Tracker, run: str, key: str, *, limit: int | None = None, t
     Raises:
         InputError: for a token that is none of ours.
     """
-    p, offset = metric_points.c, offset_of(token)
     with tracker.workspace.catalog.read() as conn:
-        query = select(p.value, p.is_nan, p.at, p.step).where(*_of(run, key)).order_by(p.at, p.step, p.value, p.is_nan)
-        if limit is not None:
-            query = query.offset(offset).limit(limit + 1)
-        found = [Measured(run, value_of(value, nan), at, step) for value, nan, at, step in conn.execute(query)]
+        page = raw_history(conn, run, key, limit=limit, token=token)
+    return Page([Measured(run, value_of(value, nan), at, step) for at, step, value, nan in page.found], page.token)
+
+
+def raw_history(
+    conn: Connection, run: str, key: str, *, limit: int | None = None, token: str = ""
+) -> Page[tuple[int, int, float, bool]]:
+    """Return a metric's points as (at, step, value, is_nan), as the catalog has them: there may be very many.
+
+    A page begins behind the point that its token names, so points that come meanwhile neither double nor hide others.
+
+    Raises:
+        InputError: for a token that is none of ours.
+    """
+    p = metric_points.c
+    place = (p.at, p.step, p.value, p.is_nan)
+    query = select(*place).where(*_of(run, key)).order_by(*place)
+    if token:
+        at, step, value, nan = _after(token)
+        query = query.where(tuple_(*place) > tuple_(*map(literal, (at, step, value, nan), [one.type for one in place])))
+    if limit is not None:
+        query = query.limit(limit + 1)
+    found: list[Any] = list(conn.execute(query).cursor.fetchall())  # the driver's own tuples: half the time
     if limit is None or len(found) <= limit:
         return Page(found)
-    return Page(found[:limit], next_token(offset + limit))
+    at, step, value, nan = found[limit - 1] if limit else (-(2**63), 0, 0.0, False)
+    return Page(found[:limit], base64.urlsafe_b64encode(f"{at},{step},{value!r},{int(nan)}".encode()).decode())
+
+
+def _after(token: str) -> tuple[int, int, float, bool]:
+    """Return the point that a token names."""
+    try:
+        at, step, value, nan = base64.b64decode(token, altchars=b"-_", validate=True).decode("ascii").split(",")
+        point = int(at), int(step), float(value), bool(int(nan))
+        if not all(-(2**63) <= one < 2**63 for one in point[:2]):
+            raise ValueError
+    except ValueError:  # binascii.Error and UnicodeDecodeError are such
+        raise foreign_token(token) from None
+    return point
 
 
 def thinned(

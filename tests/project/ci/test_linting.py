@@ -37,6 +37,9 @@ def commit(bascule: Bascule, *staged: str) -> dict[str, Said]:
 
 def test_the_manifest_is_what_pre_commit_demands() -> None:
     assert set(hooks()) == {"bascule-project", "bascule-contracts"}
+    files = str(hooks()["bascule-contracts"]["files"])  # of tables, and of feature views
+    assert all(re.search(files, name) for name in ("contracts/a.yaml", "sub/contracts/features/weather.yml"))
+    assert not re.search(files, "contracts.d/a.yaml")
     for hook in hooks().values():
         assert {"id", "name", "entry", "language"} <= set(hook)
         assert hook["language"] == "python"

@@ -104,6 +104,24 @@ def test_no_byte_tells_and_all_else_is_as_it_was(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_entities_are_known_by_any_value_that_is_the_subjects_alone(folder: Path) -> None:
+    """The entity is an email; who is known by more than that, or by another column of the row, leaves it as well."""
+    for key in ({"email": WHO, "id": NUMBER}, {"id": NUMBER}):
+        shutil.copytree(folder, folder.parent / "copy")
+        workspace = Workspace.open(folder.parent / "copy")
+        assert LmdbStore(workspace.online_folder).count({"email": WHO}) == 1
+        planned = forget_subject(workspace, "people", key, policy=LINKS, dry_run=True)
+        done = forget_subject(workspace, "people", key, policy=LINKS)
+        for told in (planned, done):
+            assert ("online stores", 1) in [(one.place, one.rows) for one in told.report.elsewhere]
+        assert LmdbStore(workspace.online_folder).count({"email": WHO}) == 0
+        assert LmdbStore(workspace.online_folder).count({"email": OTHERS[0]}) == 1
+        workspace.close()
+        assert not [name for name in traces(folder.parent / "copy", WHO) if "online" in name]
+        shutil.rmtree(folder.parent / "copy")
+
+
+@pytest.mark.slow
 def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
     """Whatever a client sent: in text a value is replaced, other formats keep their length; other files stay."""
     workspace = Workspace.open(folder)
@@ -112,6 +130,7 @@ def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
     pickled = b"\x80\x05\x8c\x10" + WHO.encode() + b"\x00\xff\x94."
     sent = {
         "note.txt": f"of {WHO}, and of {OTHERS[0]}".encode(),
+        "show.py": rf'print("email\n{WHO}\tthat")'.encode(),
         "rows.json": json.dumps([{"email": WHO}, {"email": OTHERS[0]}]).encode(),
         "model.pkl": pickled,
         "other.bin": b"\x00\xff nobody",
@@ -122,7 +141,8 @@ def test_artifacts_lose_the_values_and_keep_their_form(folder: Path) -> None:
     assert {name: (runs / name).read_bytes() for name in sent} == sent
     done = forget_subject(workspace, "people", {"email": WHO})
     for told in (planned, done):
-        assert ("artifacts", 4) in [(one.place, one.rows) for one in told.report.elsewhere]
+        assert ("artifacts", 5) in [(one.place, one.rows) for one in told.report.elsewhere]
+    assert (runs / "show.py").read_text() == r'print("email\n(forgotten)\tthat")'
     assert (runs / "note.txt").read_text() == f"of (forgotten), and of {OTHERS[0]}"
     assert json.loads((runs / "rows.json").read_text()) == [{"email": OTHERS[0]}]
     assert (runs / "model.pkl").read_bytes() == pickled.replace(WHO.encode(), b"*" * len(WHO.encode()))

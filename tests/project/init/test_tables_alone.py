@@ -42,6 +42,33 @@ def test_data_without_a_label(folder: Path, bascule: Bascule, data: str, given: 
 
 
 @pytest.mark.slow
+def test_an_empty_folder_that_is_named_is_an_empty_project(folder: Path, bascule: Bascule) -> None:
+    assert bascule("init", ".", "--label", "y").code == 2  # nothing to learn from
+    said = bascule("init", ".", "--json")
+    assert said.code == 0, said
+    assert said.json()["files"] == [".gitignore", "bascule.toml"]
+    none = bascule("sql", "select file, line, reason from quarantine", "--json")
+    assert (none.code, none.json()) == (0, [])  # there is nothing in it yet
+
+
+@pytest.mark.slow
+def test_a_contract_is_tested_before_the_first_run(
+    folder: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "data", "people.csv")
+    assert bascule("init", "--into", "project").code == 0
+    monkeypatch.chdir(folder / "project")
+    assert bascule("ingest", "people", "../data/people.csv", "--key", "id").code == 0
+    assert bascule("contract", "suggest", "people", "--write", "contracts/people.yaml").code == 0
+    with Path("bascule.toml").open("a") as file:
+        file.write('[source.people]\npath = "people.csv"\n[contract.people]\nfile = "contracts/people.yaml"\n')
+    tested = bascule("contract", "test", "people", "--json")
+    assert (tested.code, tested.json()["passed"]) == (0, True), tested
+    assert bascule("contract", "show", "people").out.startswith("contracts/people.yaml")
+    assert bascule("contract", "test", "people", "--explain").code == 0
+
+
+@pytest.mark.slow
 def test_nothing_at_all(folder: Path, bascule: Bascule) -> None:
     said = bascule("init", "--json")
     assert said.code == 0

@@ -36,10 +36,11 @@ def bounded(value: str) -> str:
     """Return a regular expression for a value that is not a part of a longer word or number.
 
     A plain word ends where an identifier does: `anna` is not in `anna_karenina`. Any other value, as an address or a
-    number, ends at an underscore as it does at a hyphen: it is in `copy_of_ann@example.org.csv`.
+    number, ends at an underscore as it does at a hyphen: it is in `copy_of_ann@example.org.csv`. The letter of an
+    escape such as `\\n`, as code and JSON write it, is no part of the word behind it.
     """
     inner = r"\w" if value.isalpha() else r"[^\W_]"
-    return rf"(?<!{inner}){re.escape(value)}(?!{inner})"
+    return rf"(?:(?<!{inner})|(?<=\\[abfnrtv0])){re.escape(value)}(?!{inner})"
 
 
 def without(text: str, key: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from bascule.errors import CheckFailed, InputError, NotFound
 from bascule.evaluation import GateSettings
 from bascule.evaluation.settings import main_metric
 from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.project.linking import is_elsewhere
 from bascule.project.modelling import find_version
 from bascule.project.optimizing.examples import examples_of
@@ -186,9 +187,8 @@ def _demand_data(version: ModelVersion, bundle: ModelBundle) -> None:
 
 
 def _path(version: ModelVersion) -> str:
-    from bascule.registry.external import path_for
 
-    return path_for(version.model)
+    return model_path(version.model)
 
 
 def _metric(place: Place, task: Any) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from bascule.catalog import actor
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.naming import model_path
 from bascule.project.file import load_project
 from bascule.project.receipt import Receipt
 from bascule.project.reproducing import terms
@@ -35,7 +36,7 @@ def again(
     Raises:
         NotFound: what it was made from is gone.
     """
-    held: dict[str, Any] = workspace.history.get(ref, f"models/{model}")["versions"][str(version)]
+    held: dict[str, Any] = workspace.history.get(ref, model_path(model))["versions"][str(version)]
     before = recall(workspace, find_run(workspace, held["run_id"]))
     run = before.row
     then = read_training_set(workspace, held["training_set"])

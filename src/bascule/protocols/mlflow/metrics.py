@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+import msgspec
 
 from bascule.errors import InputError
 from bascule.protocols.mlflow.messages import Answer, Ask, double, present
@@ -12,6 +15,26 @@ from bascule.tracking import curves, remote
 MOST_RUNS = 100
 MOST_BULK = 25_000
 MOST_SAMPLED = 2_500
+LARGEST = sys.float_info.max
+
+
+class _Point(msgspec.Struct, gc=False):
+    """One point as the wire has it."""
+
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+class _History(msgspec.Struct, omit_defaults=True):
+    """A page of points; nothing is written of what is empty."""
+
+    metrics: list[_Point] = []
+    next_page_token: str = ""
+
+
+_ENCODER = msgspec.json.Encoder()
 
 
 def history(ask: Ask) -> Answer:
@@ -21,9 +44,12 @@ def history(ask: Ask) -> Answer:
     limit = told.integer("max_results", 0, least=0)
     with ask.tracker.workspace.catalog.read() as conn:
         remote.demand_run(conn, run)
-    page = curves.history(ask.tracker, run, key, limit=limit or None, token=told.text("page_token"))
-    metrics = [_metric(key, one) for one in page.found]
-    return Answer(present({"metrics": metrics, "next_page_token": page.token or None}))
+        page = curves.raw_history(conn, run, key, limit=limit or None, token=told.text("page_token"))
+    metrics = [
+        _Point(key, "NaN" if nan else value if -LARGEST <= value <= LARGEST else double(value), at // 1000, step)
+        for at, step, value, nan in page.found
+    ]
+    return Answer(_ENCODER.encode(_History(metrics, page.token)))
 
 
 def bulk(ask: Ask) -> Answer:

@@ -121,10 +121,14 @@ class Inference:
         if deployment is None:
             raise unknown_deployment(state, route.name)
         if route.version is None and deployment.models and not self._plane.unloaded:
-            if form.short and len(request.body) <= INLINE_BYTES:
+            patient = deployment.patient
+            gathered = patient and self._awaiting.expects(request.link)
+            if form.short and not gathered and len(request.body) <= INLINE_BYTES:
                 shortcuts = deployment.shortcuts or self._shortcuts(deployment)
                 response: Response | None = shortcuts[form.short](request, began)
                 if response is not None:
+                    if patient:
+                        self._awaiting.answered(request.link)
                     return response
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)

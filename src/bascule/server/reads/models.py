@@ -11,6 +11,7 @@ from bascule.catalog import schema
 from bascule.errors import BasculeError, NotFound
 from bascule.evaluation import EvaluationReport, read_report
 from bascule.history import Workspace
+from bascule.naming import model_path
 
 
 class VersionInfo(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ def get_model(ws: Workspace, ref: str, name: str) -> ModelInfo:
     Raises:
         NotFound: with the nearest name.
     """
-    return _model(ws.history.get(ref, f"models/{name}"), _serving(ws, ref))
+    return _model(ws.history.get(ref, model_path(name)), _serving(ws, ref))
 
 
 def get_version(ws: Workspace, ref: str, name: str, version: str) -> VersionDetail:

@@ -4,6 +4,15 @@ An engine is made of a version that stays as it is. `optimizing` beside this pac
 fast they are; what was chosen is a `Recipe` beside the version in the history, and `load_recipe` makes a runtime of it.
 """
 
-from bascule.serving.engines.loading import Engine, Guard, Recipe, Stage, load_engine, load_recipe, read_recipe
+from bascule.serving.engines.loading import (
+    Engine,
+    Guard,
+    ReadBlob,
+    Recipe,
+    Stage,
+    load_engine,
+    load_recipe,
+    read_recipe,
+)
 
-__all__ = ["Engine", "Guard", "Recipe", "Stage", "load_engine", "load_recipe", "read_recipe"]
+__all__ = ["Engine", "Guard", "ReadBlob", "Recipe", "Stage", "load_engine", "load_recipe", "read_recipe"]

@@ -114,7 +114,9 @@ class Connection(asyncio.Protocol):
             known = self._heads.get(head)
             if known is not None and len(body) == known.length and not self._waiting and not self.server.draining:
                 turn.held = True
-                self._answer(Request(known.method, known.path, known.headers, body), False, known.connection)
+                request = Request(known.method, known.path, known.headers, body)
+                request.link = self
+                self._answer(request, False, known.connection)
                 turn.release(alone=len(self.server.connections) == 1)
                 return
             self._data = data
@@ -274,6 +276,7 @@ class Connection(asyncio.Protocol):
             packed_here = False
         parser = self._parser
         request = Request(parser.get_method(), url, headers, body)
+        request.link = self
         request.packed = packed_here
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")

@@ -27,9 +27,10 @@ class Request:
         body: decompressed, when it is handled.
         seconds: how long the client waits for the answer; None when it does not say.
         packed: the body still has its content coding.
+        link: the connection that it came by, which waits for its answer; None when nobody says.
     """
 
-    __slots__ = ("body", "headers", "method", "packed", "path", "seconds")
+    __slots__ = ("body", "headers", "link", "method", "packed", "path", "seconds")
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
         self.method = method
@@ -38,6 +39,7 @@ class Request:
         self.body = body
         self.seconds: float | None = None
         self.packed = False
+        self.link: object = None
 
 
 class Kept(Protocol):

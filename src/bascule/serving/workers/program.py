@@ -19,6 +19,7 @@ class Program(msgspec.Struct, frozen=True):
         code: path below the project's folder to the source of a module.
         recipe: which engines answer for the model (`bascule.serving.engines.Recipe`); empty for its own library.
         engines: digest to the file of an engine.
+        recipes: name of a member to which engines answer for it; its own library where there is none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Program(msgspec.Struct, frozen=True):
     code: Mapping[str, bytes] = {}
     recipe: Mapping[str, Any] = {}
     engines: Mapping[str, bytes] = {}
+    recipes: Mapping[str, Mapping[str, Any]] = {}
 
     def label(self) -> str:
         """Return how it is called in messages."""

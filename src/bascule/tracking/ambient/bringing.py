@@ -157,15 +157,17 @@ class Bringing:
 
     def _close(self, header: Header) -> None:
         if self.brought.finished is None:
-            told, finished = closing(self.session)
+            every, finished = closing(self.session)
             if not self.target.is_finished(header.session):
-                self.target.take(header, Batch(told={told.id: told}), finished)
+                self.target.take(header, Batch(told=every), finished)
             self.brought.finished = finished
-            self.brought.warnings |= dict.fromkeys(told.tags_told.get(WARNINGS, "").splitlines())
-            for touch in told.touched:
-                if touch.path.startswith("artifacts/"):
-                    continue
-                (self.brought.inputs if touch.direction == "in" else self.brought.outputs)[touch.path] = touch.version
+            for told in every.values():
+                self.brought.warnings |= dict.fromkeys(told.tags_told.get(WARNINGS, "").splitlines())
+                for touch in told.touched:
+                    if touch.path.startswith("artifacts/"):
+                        continue
+                    seen = self.brought.inputs if touch.direction == "in" else self.brought.outputs
+                    seen[touch.path] = touch.version
         if self.session.is_silent(over=self.brought.over):
             self._read(header, self._taken or {})
             self.session.remove()

@@ -79,16 +79,22 @@ def batch(session: Session, taken: dict[str, int]) -> Batch:
     return found
 
 
-def closing(session: Session) -> tuple[Told, Finished]:
-    """Return what is told of a session's run when it has ended, and how it ended.
+def closing(session: Session) -> tuple[dict[str, Told], Finished]:
+    """Return what is told of a session's run and of those below it when it has ended, and how it ended.
 
-    Beside its files the source files, a notebook's cells, and the output.
+    Beside the files of each the source files, a notebook's cells, and the output of the session's own, which is first.
     """
     run = Told(session.header.run)
+    every = {run.id: run}
     seen: dict[str, list[Entry]] = {kind: [] for kind in AT_THE_END}
     for entry in _last(session):
         seen[entry["kind"]].append(entry)
-    _files(run, seen["file"], session, keeps=session.header.keep_outputs)
+    files: dict[str, list[Entry]] = {run.id: []}
+    for entry in seen["file"]:
+        files.setdefault(str(entry.get("run") or run.id), []).append(entry)
+    for one, entries in files.items():
+        told = every.setdefault(one, Told(one))
+        _files(told, entries, session, keeps=session.header.keep_outputs)
     sources = {str(path) for entry in seen["sources"] for path in entry.get("paths", [])}
     if sources:
         run.environment = {"sources": _digests(sources, Path(session.header.folder))}
@@ -102,7 +108,7 @@ def closing(session: Session) -> tuple[Told, Finished]:
     codes = [entry["code"] for entry in seen["exit"] if entry.get("code") is not None]
     if codes:
         run.tags({"exit_code": str(codes[-1])})
-    return run, _finished(seen)
+    return every, _finished(seen)
 
 
 def _files(run: Told, entries: list[Entry], session: Session, *, keeps: bool) -> None:

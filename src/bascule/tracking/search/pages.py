@@ -28,6 +28,14 @@ def next_token(offset: int, question: str = "") -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(told)).decode()
 
 
+def foreign_token(token: str) -> InputError:
+    """Return the error for a token that is none of ours."""
+    return InputError(
+        f"The page token {token[:60]!r} is none of this server's.",
+        hint="Ask for the first page again, without one.",
+    )
+
+
 def offset_of(token: str, question: str = "") -> int:
     """Return where a token's page begins.
 
@@ -42,10 +50,7 @@ def offset_of(token: str, question: str = "") -> int:
         if not isinstance(offset, int) or not 0 <= offset < 2**62:
             raise ValueError
     except (binascii.Error, msgspec.MsgspecError, ValueError, KeyError, UnicodeDecodeError):
-        raise InputError(
-            f"The page token {token[:60]!r} is none of this server's.",
-            hint="Ask for the first page again, without one.",
-        ) from None
+        raise foreign_token(token) from None
     if told.get("question", "") != question:
         raise InputError("The page token belongs to another search.", hint="Ask for the first page of this one.")
     return offset

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from bascule.delivery import advance, promote, rollback
 from bascule.errors import NotFound
+from bascule.naming import model_path
 from bascule.server.environments import demand_role, may_change, role_for
 from bascule.server.reads import deployments, history, models
 from bascule.server.reads.deployments import RolloutState, Traffic
@@ -74,7 +75,7 @@ def one_deployment(call: Call[DeploymentView, None]) -> Response:
     traffic = deployments.traffic(ws, ref, name, call.query.window)
     changes = deployments.changes(ws, ref, name)
     state = deployments.rollout_state(ws, ref, name) if on_branch and found.rollout else None
-    model = models.get_model(ws, ref, found.model) if ws.history.digest(ref, f"models/{found.model}") else None
+    model = models.get_model(ws, ref, found.model) if ws.history.digest(ref, model_path(found.model)) else None
     return page(
         call,
         "deployment.html",

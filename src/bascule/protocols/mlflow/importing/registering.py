@@ -9,6 +9,7 @@ from sqlalchemy import select
 from bascule.catalog.schema import logged_models, runs
 from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
+from bascule.naming import model_path
 from bascule.protocols.mlflow.importing.records import Registered, Source, Version
 from bascule.protocols.mlflow.importing.report import Imported, Progress
 from bascule.registry import external
@@ -31,8 +32,8 @@ def take_registered(
 
 
 def _take(workspace: Workspace, model: Registered, branch: str, author: str, report: Imported) -> None:
-    external.path_for(model.name)
-    here = workspace.history.read(branch, external.path_for(model.name))
+    model_path(model.name)
+    here = workspace.history.read(branch, model_path(model.name))
     versions = {version.number: _entry(workspace, model, version, author, report) for version in model.versions}
     if report.dry_run:
         report.registered += here is None
