@@ -37,7 +37,8 @@ class TrackingVerbs(Bound):
         """
         session = capture.module("bascule_session")
         asked = self.asked
-        found = session.find(str(asked.start), asked.workspace) or self._place_of_runs()
+        known = session.find(str(asked.start), asked.workspace) if asked.start.is_dir() else None
+        found = known or self._place_of_runs()
         branch = asked.branch or os.environ.get("BASCULE_BRANCH") or None
         if branch and found[1] and "://" not in found[1]:
             branch = self.place.branch
