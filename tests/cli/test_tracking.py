@@ -42,3 +42,24 @@ def test_what_cannot_be_started_is_told(folder: Path, bascule: Callable[..., Sai
     assert said.code == 2
     assert "'no-such-program' cannot be started" in said.json()["error"]
     assert bascule("track").code == 2
+
+
+def test_a_script_runs_where_there_is_no_project_and_its_run_is_kept(
+    folder: Path, bascule: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (folder / "t.py").write_text("open('o.txt', 'w').write('x')\n")
+    said = bascule("track", "--json", sys.executable, "t.py")
+    assert said.code == 0
+    assert (folder / "o.txt").read_text() == "x"
+    kept = said.json()
+    assert "There is no project" in kept["problem"]
+    assert kept["journal"].startswith(str(tmp_path / "state"))
+    Workspace.create(folder).close()
+    assert bascule("sync", kept["journal"]).code == 0
+    run = bascule("runs", kept["run_id"], "--json").json()
+    assert run["run"]["status"] == "done"
+    assert "o.txt" in str(run["outputs"])
+    assert not Path(kept["journal"]).exists()
+    elsewhere = bascule("track", "--project", str(tmp_path / "none"), sys.executable, "t.py")
+    assert (elsewhere.code, "There is no folder" in elsewhere.err) == (2, True)

@@ -91,11 +91,12 @@ def test_cells_are_for_few_examples_of_what_is_only_read(monkeypatch: Any, tmp_p
             population="SELECT * FROM kept",
             prediction_time="t",
         )
-        found = cells.cell_lengths(connection, bound, "SELECT * FROM kept LIMIT 62")
-        assert found == {}, "how many a LIMIT gives takes more than reading"
-        found = cells.cell_lengths(connection, bound, "SELECT * FROM kept WHERE a < 62")
+        assert cells.example_count(connection, "SELECT * FROM kept LIMIT 62") is None, "it takes more than reading"
+        assert cells.example_count(connection, "SELECT * FROM kept WHERE a < 62") == 62
+        assert cells.cell_lengths(connection, bound, None) == {}
+        found = cells.cell_lengths(connection, bound, 62)
         assert found == {"file": pytest.approx(40e6, rel=0.3), "kept": pytest.approx(40e6, rel=0.3)}
-        assert cells.cell_lengths(connection, bound, "SELECT * FROM kept WHERE a < 63") == {}
+        assert cells.cell_lengths(connection, bound, 63) == {}
         plan = training_rows(connection, bound, "SELECT * FROM kept WHERE a < 62").explain()
         assert "__cells" in plan
         assert "__cells" not in training_rows(connection, bound, "SELECT * FROM kept").explain()

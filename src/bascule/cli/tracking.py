@@ -42,7 +42,7 @@ def track(
         lines = [f"{done.run_id or 'not recorded'}  exit {done.exit_code}  {done.duration_s:.1f} s"]
         lines.append(f"  not in the records yet: {done.problem}")
         if done.journal is not None:
-            lines.append(f"  kept in {done.journal}; bring it in with: bascule sync")
+            lines.append(f"  kept in {done.journal}; bring it in, from the project, with: bascule sync {done.journal}")
     if common.json:
         import dataclasses
 

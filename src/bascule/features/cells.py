@@ -9,7 +9,6 @@ an answer, only what it costs. `joins.py` in benchmarks/ holds what it gains.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -25,11 +24,21 @@ ROWS_A_CELL = 4
 _PLAIN = {"READ_PARQUET", "SEQ_SCAN", "COLUMN_DATA_SCAN", "DUMMY_SCAN", "PROJECTION", "FILTER", "UNGROUPED_AGGREGATE"}
 
 
-def cell_lengths(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, spine_sql: str) -> Mapping[str, int]:
+def example_count(connection: duckdb.DuckDBPyConnection, spine_sql: str) -> int | None:
+    """Return how many examples a query gives; None where it takes more than reading tables and Parquet files."""
+    return _count(connection, spine_sql)
+
+
+def cell_lengths(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, asked: int | None) -> dict[str, int]:
     """Return the length of a cell in µs for each view of which few rows can matter, by the view's name.
 
     Views of tables and Parquet files are counted; what has to be computed, streamed or checked value by value is not.
+
+    Args:
+        asked: how many examples there are; None: it is not known, and no view has cells.
     """
+    if asked is None:
+        return {}
     # An error() tells a value that is refused: it must be met wherever it stands.
     views = [v for v in feature_set.views if v.event_time is not None and not v.windows and "error(" not in v.sql]
     many = []
@@ -37,9 +46,6 @@ def cell_lengths(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet,
         rows = _count(connection, view.sql)
         if rows is not None and rows >= MANY_ROWS:
             many.append((view, rows))
-    asked = _count(connection, spine_sql) if many else None
-    if asked is None:
-        return {}
     few = [view for view, rows in many if rows >= ROWS_AN_EXAMPLE * asked]
     return {view.name: _length(connection, view, feature_set.entity(view)) for view in few}
 

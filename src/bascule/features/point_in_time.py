@@ -12,7 +12,7 @@ import duckdb
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
-from bascule.features.cells import cell_lengths, near_sql
+from bascule.features.cells import cell_lengths, example_count, near_sql
 from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.timelines import timeline_sql
@@ -21,6 +21,7 @@ from bascule.features.windows import window_sql
 SPINE = "__spine"
 NO_CELLS: Mapping[str, int] = {}
 CHAINED_FIELDS = 32
+CHAINED_EXAMPLES = 200_000
 
 
 def training_rows(
@@ -44,8 +45,10 @@ def training_rows(
     check_spine(feature_set, columns)
     # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
     connection.execute("SET asof_loop_join_threshold = 0")
-    cells = cell_lengths(connection, feature_set, spine_sql)
-    return connection.sql(training_sql(feature_set, spine_sql, columns, cells))
+    asked = example_count(connection, spine_sql)
+    cells = cell_lengths(connection, feature_set, asked)
+    chain = asked is not None and asked <= CHAINED_EXAMPLES
+    return connection.sql(training_sql(feature_set, spine_sql, columns, cells, chain))
 
 
 def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
@@ -69,15 +72,24 @@ def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
 
 
 def training_sql(
-    feature_set: FeatureSet, spine_sql: str, columns: Mapping[str, str], cells: Mapping[str, int] = NO_CELLS
+    feature_set: FeatureSet,
+    spine_sql: str,
+    columns: Mapping[str, str],
+    cells: Mapping[str, int] = NO_CELLS,
+    chain: bool = False,
 ) -> str:
-    """The query of `training_rows`, for examples with these columns and DuckDB types; `cells`: see `cell_lengths`."""
+    """The query of `training_rows`, for examples with these columns and DuckDB types.
+
+    Args:
+        cells: see `cell_lengths`.
+        chain: whether views may be joined one after another, which suits few examples.
+    """
     at = "CAST(NULL AS BIGINT)"
     if feature_set.prediction_time:
         at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
     numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
-    chained = _chained(feature_set, cells)
+    chained = _chained(feature_set, cells) if chain else []
     asof, fields = [f"{SPINE} s"], ["s.*"]
     sources = ["__asof"]
     for place, view in enumerate(feature_set.views):

@@ -32,20 +32,21 @@ class TrackingVerbs(Bound):
             command: the program and its arguments; also `-m module`, a Python file, a notebook, or a text for a shell.
             keep_outputs: also keep the content of the files that it wrote, so that they can be had again.
             output: takes the command's standard output instead of ours.
+
+        Where there is no project the command runs all the same; its journal is kept for `sync` from a project.
         """
         session = capture.module("bascule_session")
         asked = self.asked
-        found = session.find(str(asked.start), asked.workspace)
-        if found is None:
-            found = str(self.folder), str(self.workspace.folder)
+        known = session.find(str(asked.start), asked.workspace) if asked.start.is_dir() else None
+        found = known or self._place_of_runs()
         branch = asked.branch or os.environ.get("BASCULE_BRANCH") or None
-        if branch and "://" not in found[1]:
+        if branch and found[1] and "://" not in found[1]:
             branch = self.place.branch
         launched = capture.launched(
             _executable(command),
             output=output,
             start=found[0],
-            workspace=found[1],
+            workspace=found[1] or None,
             branch=branch,
             user=os.environ.get("BASCULE_USER"),
             keep_outputs=keep_outputs,
@@ -54,6 +55,17 @@ class TrackingVerbs(Bound):
         from bascule.tracking.ambient import followed
 
         return followed(launched, self._connect(found[1]), settle=self._settle)
+
+    def _place_of_runs(self) -> tuple[str, str]:
+        """Return the project's folder and its workspace; no workspace where somebody stands outside of any project."""
+        from bascule.project.place import NoProject
+
+        try:
+            return str(self.folder), str(self.workspace.folder)
+        except NoProject:
+            if self.asked.workspace or self.asked.start.resolve() != Path.cwd():
+                raise
+            return str(self.asked.start), ""
 
     def sync(self, journals: Sequence[Path | str] = (), *, follow: bool = False) -> list[Synced]:
         """Bring in the journals of scripts that nobody could bring in, each exactly once.
