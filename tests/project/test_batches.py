@@ -17,6 +17,7 @@ from bascule.lake import Lake
 from bascule.lake.engine import opened
 from bascule.project import batches
 from bascule.project.batches import bring_in
+from bascule.project.pasts import past_values
 from tests.project.parcels import CONTRACT, HEAD, csv, write
 
 ROW = ("p1", "north", "2025-05-01T08:00:00Z", "2025-05-01T09:00:00Z", 12.5, 3.5, 4)
@@ -82,11 +83,13 @@ def test_a_content_comes_in_once(held: Workspace, files: Callable[..., Path]) ->
 def test_a_refused_batch_stays_on_its_branch(held: Workspace, files: Callable[..., Path]) -> None:
     bring_in(held, "orders", files("1.csv", "a"), "main")
     head = held.history.resolve("main").id
+    past = past_values(held, "tables/orders", "batch", at="main")
     with pytest.raises(CheckFailed) as refused:
         bring_in(held, "orders", files("2.csv", "b", depot="moon"), "main", run="run_1")
     assert held.history.resolve("main").id == head
     (branch,) = [name for name in branches(held) if name != "main"]
     assert branch.startswith("ingest/orders-")
+    assert past_values(held, "tables/orders", "batch", at="main") == past != {}
     assert branch in refused.value.hint
     assert keys_of(held, branch) == ["a", "b"]
     (problem,) = [row for row in refused.value.details if row["severity"] == "critical"]

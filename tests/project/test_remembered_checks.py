@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import func, insert, select, update
 
 from bascule.catalog.schema import check_results, check_states
 from bascule.contracts import Contract, Report, run_checks
+from bascule.errors import CheckFailed
 from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.lake.engine import opened
@@ -19,6 +21,7 @@ from bascule.lake.parts import FileParts
 from bascule.project.checking import check_table
 from bascule.project.forgetting import forget_subject
 from bascule.project.pasts import measurements, past_values, usual_at
+from bascule.project.publishing import pick, publish
 from bascule.project.remembering import UNUSED, States, let_go_unused
 from tests.contracts.writing import HEAD, column, ours
 from tests.lake.iceberg.deleting import delete_file, with_deletes
@@ -195,15 +198,15 @@ def test_the_past_of_a_check(held: Workspace) -> None:
         assert "table: row count" not in {result.name for result in again.unusual}
         with held.catalog.read() as conn:
             at = conn.execute(select(func.max(check_results.c.at))).scalar_one()
-        low, high = usual_at(held.catalog, "tables/t", at).get("table: row count", (0, 9999))
+        low, high = usual_at(held, "tables/t", at).get("table: row count", (0, 9999))
         assert low <= 1100 + 100 * day <= high
-    values = past_values(held.catalog, "tables/t")["table: row count"]
+    values = past_values(held, "tables/t")["table: row count"]
     assert values == [1100.0 + 100 * day for day in range(12)]
     lake.delete("t", "id > 500")
     [unusual] = [result.name for result in checked(held).unusual if result.name == "table: row count"]
-    last = measurements(held.catalog, "tables/t", check=unusual)[-1]
+    last = measurements(held, "tables/t", check=unusual)[-1]
     assert (last.value, last.unusual, last.status) == (501.0, True, "passed")
-    assert past_values(held.catalog, "tables/t", "batch") == {}
+    assert past_values(held, "tables/t", "batch") == {}
 
 
 def test_a_past_is_read_from_every_database(workspace: Workspace) -> None:
@@ -217,9 +220,9 @@ def test_a_past_is_read_from_every_database(workspace: Workspace) -> None:
     rows = [{**told, "id": f"c{n}", "at": n, "value": n // 2 / 4, "total_rows": 5} for n in range(600)]
     with workspace.catalog.write() as conn:
         conn.execute(insert(check_results), [*rows, {**rows[0], "id": "d", "looked_at": "batch", "value": 9.0}])
-    values = past_values(workspace.catalog, "tables/t")["x: mean"]
+    values = past_values(workspace, "tables/t")["x: mean"]
     assert values == [n / 4 for n in range(180, 300)]
-    assert past_values(workspace.catalog, "tables/t", "batch") == {"x: mean": [9.0]}
+    assert past_values(workspace, "tables/t", "batch") == {"x: mean": [9.0]}
 
 
 @pytest.mark.slow
@@ -247,7 +250,7 @@ def test_results_of_before_have_no_value(held: Workspace) -> None:
     }
     with held.catalog.write() as conn:
         conn.execute(insert(check_results), [old])
-    assert past_values(held.catalog, "tables/t") == {}
+    assert past_values(held, "tables/t") == {}
 
 
 def test_drift_against_a_tag(held: Workspace) -> None:
@@ -277,3 +280,36 @@ def test_python_checks_are_those_of_the_project(held: Workspace) -> None:
     first, second = (result for result in checked(held).results if result.kind == "python")
     assert (first.status, first.failed_rows, first.sample) == ("failed", 1, ({"id": 999},))
     assert (second.status, "There is no os.py" in second.observed) == ("error", True)
+
+
+def test_what_never_landed_is_no_past(local_workspace: Workspace) -> None:
+    promised = [
+        {"name": "t", "properties": [column("x", ours("mean", maximum=10))], "quality": [ours("row_count", minimum=1)]}
+    ]
+    text = f"{HEAD}schema: {json.dumps(promised)}\n"
+    history, lake = local_workspace.history, Lake(local_workspace)
+    history.commit("main", {"contracts/t": {"kind": "contract", "table": "t", "text": text}}, message="Promise")
+    lake.append("t", pa.table({"x": [1.0, 2.0]}))
+    for n, how in enumerate(["merge", "refused", "elsewhere", "squash", "pick", "repaired"]):
+        history.create_branch(how, "main")
+        lake.append("t", pa.table({"x": [500.0 if how in ("refused", "repaired") else n / 8]}), branch=how)
+        if how == "elsewhere":
+            check_table(local_workspace, "t", partial(history.read, how), commit=history.resolve(how).id)
+        elif how == "pick":
+            pick(local_workspace, how, "main")
+        elif how in ("merge", "squash"):
+            publish(local_workspace, how, "main", squash=how == "squash")
+        else:
+            with pytest.raises(CheckFailed):
+                publish(local_workspace, how, "main")
+    lake.delete("t", "x > 10", branch="repaired")
+    lake.append("t", pa.table({"x": [1.5, 2.5]}), branch="repaired")
+    publish(local_workspace, "repaired", "main")
+
+    def counts(at: str) -> list[float]:
+        return past_values(local_workspace, "tables/t", at=at)["table: row count"]
+
+    assert counts("main") == [3.0, 4.0, 5.0, 7.0]
+    assert counts("elsewhere") == [3.0, 4.0]
+    shown = measurements(local_workspace, "tables/t", check="x: mean", at="main")
+    assert [one.value > 10 for one in shown] == [False, True, False, False, False, True, False]

@@ -207,7 +207,7 @@ check_results = Table(
     Column("sample_json", Text),  # some failing rows
     Column("at", BigInteger, nullable=False),
     Column("value", Double),  # what the check measured: a number, or the share of failing rows
-    Column("looked_at", String(10)),  # table | batch
+    Column("looked_at", String(10)),  # table | refused | batch
     Index(None, "subject", "at"),
     Index(None, "commit_id"),
 )

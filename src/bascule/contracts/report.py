@@ -116,7 +116,8 @@ class Report:
             subject: the path that was checked; by default `tables/NAME`.
             commit_id: the state that was checked.
             run_id: the run that checked it.
-            looked_at: `table` for all of its rows, `batch` for those that were to come in.
+            looked_at: `table` for all of its rows, `refused` for those that it would have had, `batch` for those that
+                were to come in.
         """
         return [
             {

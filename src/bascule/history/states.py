@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 import msgspec
 from blake3 import blake3
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from bascule.catalog import Catalog
 from bascule.catalog.schema import commits, nodes
@@ -25,6 +25,8 @@ AHEAD = 64
 ID_LENGTH = 64
 # How many objects are read in one query.
 AT_ONCE = 500
+# What a commit calls the state that it took over without descending from it.
+TAKEN_OVER = ("squashes", "picks", "restores")
 
 
 class States:
@@ -118,6 +120,26 @@ class States:
         start = self._state(ref)
         walk = self._own_line(start) if first_parent else self._ancestors(start)
         return list(islice((c for c in walk if path is None or self._touches(c, path)), limit))
+
+    def came_from(self, ref: str | Commit, states: Collection[str]) -> set[str]:
+        """Return those of some commits that a state came from: it, its ancestors, and what one of them took over.
+
+        Taken over is what was squashed, picked or restored. Costs what came since the oldest of them.
+
+        Args:
+            states: ids of commits; of one that is not there nothing came.
+        """
+        c, found = commits.c, set[str]()
+        oldest = select(func.min(c.generation), func.min(c.created_at)).where(c.id.in_(states))
+        with self.catalog.read() as conn:
+            generation, created_at = conn.execute(oldest).one()
+        if generation is None:
+            return found
+        for commit in self._ancestors(self._state(ref)):
+            if commit.generation < generation and commit.created_at < created_at:
+                break
+            found |= {commit.id, *(commit.meta[how] for how in TAKEN_OVER if how in commit.meta)}
+        return found.intersection(states)
 
     def diff(self, before: str | Commit, after: str | Commit, prefix: str = "") -> list[Change]:
         """Return what differs between two states, by path. Costs what differs, not what there is."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -323,11 +324,13 @@ class _Ingest:
         known = objects.dates_of(table)
         if self.mode == "append":
             _refuse_other_order(table, known, self.dates)
-        look = partial(self._look, [part.path], schemas.to_arrow(table.schema), known)
-        return by_guess([part.path], look, partial(self._take, table, part, meter), connection, self.temporary)
+        with TemporaryDirectory(dir=self.temporary) as spool:
+            look = partial(self._look, Path(spool), [part.path], schemas.to_arrow(table.schema), known)
+            return by_guess([part.path], look, partial(self._take, table, part, meter), connection, self.temporary)
 
     def _look(
         self,
+        spool: Path,
         paths: Sequence[Path],
         expected: pa.Schema | None,
         known: Mapping[str, str] | None,
@@ -345,7 +348,7 @@ class _Ingest:
             dates=self.dates,
             known=known,
             quarantine=self.aside,
-            spool=self.temporary,
+            spool=spool,
             sample=sample,
         )
 
@@ -391,8 +394,8 @@ class _Ingest:
         paths = [part.path for part in fresh]
         self.aside.names.update({part.path: part.name for part in fresh})
         # All files at once, so that a column that is whole in the first and fractional in the last is a double.
-        with engine.opened(self.temporary) as connection:
-            look, begin = partial(self._look, paths, None, None), partial(self._begin, fresh)
+        with engine.opened(self.temporary) as connection, TemporaryDirectory(dir=self.temporary) as spool:
+            look, begin = partial(self._look, Path(spool), paths, None, None), partial(self._begin, fresh)
             return by_guess(paths, look, begin, connection, self.temporary)
 
     def _begin(self, fresh: Sequence[Part], connection: duckdb.DuckDBPyConnection, scan: SourceScan) -> IngestReport:

@@ -293,7 +293,7 @@ def _audit(
             existing=existing,
             parts=parts,
             memory=memory,
-            past=past_values(workspace.catalog, f"tables/{table}", BATCH),
+            past=past_values(workspace, f"tables/{table}", BATCH, at=into),
             functions=functions_of(workspace),
         )
     keep(workspace, report, written.id, run, BATCH)

@@ -14,14 +14,14 @@ from bascule.contracts import Contract, Report, implied, render_text, run_checks
 from bascule.contracts.apart import apart
 from bascule.durations import parse_duration
 from bascule.errors import CheckFailed, InputError
-from bascule.history import Workspace
+from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import confine, opened
 from bascule.lake.masking import MAIN, hidden_columns, hidden_names
 from bascule.project.definitions import read_by_query
 from bascule.project.file import load_project
-from bascule.project.pasts import TABLE, past_values
+from bascule.project.pasts import REFUSED, TABLE, past_values
 from bascule.project.place import PROJECT_FILE
 from bascule.project.remembering import States
 from bascule.project.tables import opened_views
@@ -37,6 +37,7 @@ def check_table(
     *,
     commit: str | None = None,
     run: str | None = None,
+    onto: Commit | None = None,
     key_at_least: bool = False,
 ) -> Report | None:
     """Check a table of some state against the contract of that state, and keep the results.
@@ -45,6 +46,7 @@ def check_table(
         read: gives the objects of the state by path; it may be a state that no branch has yet.
         commit: the commit whose state it is, or that it is based on.
         run: the run that checks.
+        onto: where the state is to land, whose past says what is usual; None when it is there: `commit` is.
         key_at_least: without a contract, check that the table's key names one row.
 
     Returns:
@@ -70,15 +72,21 @@ def check_table(
             related=relations(workspace, lake, read),
             parts=lake.parts(table),
             memory=States(workspace.catalog),
-            past=past_values(workspace.catalog, f"tables/{name}"),
+            past=past_values(workspace, f"tables/{name}", at=onto or commit),
             functions=functions_of(workspace),
         )
-    keep(workspace, report, commit, run)
+    keep(workspace, report, commit, run, _looked_at(report, onto))
     return report
 
 
 def check_view(
-    workspace: Workspace, name: str, read: Reader, *, commit: str | None = None, run: str | None = None
+    workspace: Workspace,
+    name: str,
+    read: Reader,
+    *,
+    commit: str | None = None,
+    run: str | None = None,
+    onto: Commit | None = None,
 ) -> Report | None:
     """Check the rows of a feature view of some state against the view's contract, and keep the results.
 
@@ -99,11 +107,15 @@ def check_view(
             f"(\n{view['sql']}\n)",
             contract,
             related=relations(workspace, Lake(workspace), read),
-            past=past_values(workspace.catalog, path),
+            past=past_values(workspace, path, at=onto or commit),
             functions=functions_of(workspace),
         )
-    keep(workspace, report, commit, run, subject=path)
+    keep(workspace, report, commit, run, _looked_at(report, onto), subject=path)
     return report
+
+
+def _looked_at(report: Report, onto: Commit | None) -> str:
+    return TABLE if report.passed or onto is None else REFUSED
 
 
 def _confine(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> None:
@@ -122,7 +134,7 @@ def keep(
     """Write a report's results into the records.
 
     Args:
-        looked_at: whether they are of a table or of a batch.
+        looked_at: whether they are of a table, of one that was refused, or of a batch.
         subject: the path of what was checked; the table's when not given.
     """
     rows = report.as_rows(new_id=new_id, subject=subject, commit_id=commit, run_id=run, looked_at=looked_at)

@@ -74,9 +74,9 @@ def contract_history(place: Place, table: str, check: str | None = None, *, batc
     Raises:
         NotFound: the table was never checked, or has no such check that measures something.
     """
-    catalog, looked_at = place.workspace.catalog, BATCH if batches else TABLE
+    looked_at = BATCH if batches else TABLE
     path = table if table.startswith((VIEWS, MODELS)) else f"tables/{table}"
-    found = measurements(catalog, path, looked_at)
+    found = measurements(place.workspace, path, looked_at, at=place.branch)
     if not found:
         place.workspace.history.get(place.branch, path)
         raise NotFound("value of a check of", table, hint=f"Check it first: bascule contract test {table}")

@@ -46,7 +46,12 @@ def check_staged(
     reports = [
         report
         for name in sorted(names)
-        if (report := check_table(workspace, name, staged.read, commit=commit, run=run, key_at_least=True)) is not None
+        if (
+            report := check_table(
+                workspace, name, staged.read, commit=commit, run=run, onto=staged.target, key_at_least=True
+            )
+        )
+        is not None
     ]
     reports += _check_views(workspace, staged, paths, run)
     refuse(reports, refused, f"{unchanged} {repair}")
@@ -66,7 +71,7 @@ def _check_views(workspace: Workspace, staged: Staged, paths: set[str], run: str
         view = staged.read(VIEWS + name) or {}
         read = {f"tables/{table}" for table in read_by_query(view["sql"])} if "sql" in view else set()
         if paths & {path, VIEWS + name, *read} and all(staged.read(table) is not None for table in read):
-            report = check_view(workspace, name, staged.read, commit=staged.source.id, run=run)
+            report = check_view(workspace, name, staged.read, commit=staged.source.id, run=run, onto=staged.target)
             found += [report] if report is not None else []
     return found
 

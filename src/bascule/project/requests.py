@@ -62,7 +62,7 @@ def check_requests(workspace: Workspace, branch: str, name: str) -> Report:
     contract = Contract.parse(contract_of(workspace, branch, model, found.version), file=f"{MODELS}{found.name()}")
     with logged(workspace) as connection:
         relation = _requests(read_signature(dict(found.signature)), branch, model, found.version)
-        past = past_values(workspace.catalog, path)
+        past = past_values(workspace, path)
         report = run_checks(connection, relation, contract, past=past)
     keep(workspace, report, None, found.run_id, subject=path)
     return report

@@ -101,6 +101,58 @@ def test_json_lines_that_are_none_and_values_that_do_not_fit(
     assert found[53]["raw"] == "[1]"
 
 
+NESTED = [
+    '{"id": 1, "w": {"a": 1, "when": "2025-01-01"}, "l": [1, 2], "s": [{"q": 1.5}]}',
+    '{"id": 2, "w": {"a": 2}, "l": [], "s": [{"q": 2.5}, {"q": null}]}',
+    '{"id": 3, "w": null, "l": [3], "s": null}',
+] * 10
+STRANGE = {
+    "w.a": '{"id": 4, "w": {"a": "bad"}}',
+    "l[2]": '{"id": 5, "l": [1, "x"]}',
+    "s[1].q": '{"id": 6, "s": [{"q": {"r": 1}}]}',
+    "w": '{"id": 7, "w": 5}',
+    "s": '{"id": 8, "s": {"q": 1}}',
+}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_values_within_others_of_another_type(
+    tmp_path: Path, bring: Any, rows: Rows, quarantine: Any, form: str, is_there: bool
+) -> None:
+    def put_all(records: list[str], name: str) -> Path:
+        text = "[" + ",\n".join(records) + "]" if form == "json" else "\n".join(["", *records])
+        return put(tmp_path, text, f"{name}.{form}")
+
+    if is_there:
+        bring(put_all(NESTED, "a"))
+    records = [*NESTED, *STRANGE.values(), NESTED[0]]
+    batch = bring(put_all(records, "b"), tolerate=0.2)
+    assert (batch.report.rows, len(batch.report.rejected)) == (31, 5)
+    first = 31 if form == "json" else 32
+    told = [(one["line"], one["column"], one["raw"]) for one in quarantine()]
+    assert told == [(first + n, path, raw) for n, (path, raw) in enumerate(STRANGE.items())]
+    assert "cannot hold 'bad'" in quarantine()[0]["reason"]
+    kinds = [('STRUCT(a BIGINT, "when" DATE)', "BIGINT[]", "STRUCT(q DOUBLE)[]")]
+    assert rows("select distinct typeof(w), typeof(l), typeof(s) from t") == kinds
+    assert not [path for path in tmp_path.rglob("*.jsonl") if path.parent != tmp_path]  # copies are gone
+    with pytest.raises(InputError, match="records cannot be read"):
+        bring(put_all([*records, '{"id": 9}'], "c"), tolerate=0.1)
+    with pytest.raises(InputError, match=rf"c\.{form}:{first}: column 'w.a' is BIGINT and cannot hold 'bad'"):
+        bring(put_all([*records, '{"id": 9}'], "c"))
+
+
+def test_values_within_others_that_would_change(tmp_path: Path, bring: Any, rows: Rows, quarantine: Any) -> None:
+    bring(put(tmp_path, '{"n": 1, "w": {"a": 1, "at": "2025-01-01"}}\n' * 10, "a.jsonl"))
+    texts = '{"n": 2, "w": {"a": "7", "at": "2025-01-02"}}\n' * 10
+    bring(put(tmp_path, texts, "b.jsonl"))  # a number in a text is one, within others as without
+    bad = '{"n": 3, "w": {"a": 1.5}}\n[1]\n{"n": 4, "w": {"at": "soon"}}\n{"n": "x", "w": {"a": 2.0}}\n'
+    batch = bring(put(tmp_path, bad + texts.replace('"7"', "7"), "c.jsonl"), tolerate=0.4)
+    assert [(one["line"], one["column"]) for one in quarantine()] == [(1, "w.a"), (2, ""), (3, "w.at"), (4, "n")]
+    assert batch.report.rows == 10
+    assert rows("select w.a, count(*) from t group by all order by all") == [(1, 10), (7, 20)]
+
+
 def test_a_long_record_is_cut(tmp_path: Path, bring: Any, quarantine: Any) -> None:
     text = "n,m\n" + "1,a\n" * 50 + "x," + "y" * 100_000 + "\n"
     bring(put(tmp_path, text), tolerate=0.1)

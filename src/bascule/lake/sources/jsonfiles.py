@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from bascule.errors import InputError
 from bascule.lake import engine
 from bascule.lake.iceberg.types import literal, quoted
-from bascule.lake.sources import text
+from bascule.lake.sources import nested, text
 from bascule.lake.sources.conversions import Conversion, convert
 from bascule.lake.sources.csvfiles import without_lossy
 from bascule.lake.sources.quarantine import MOST, Rejected, bounded
@@ -58,11 +63,20 @@ class JsonFile:
         return f"(SELECT {chosen} FROM read_json({path}, columns = {{{listed}}}, {LARGEST}){held})"
 
 
-def look(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path | None = None) -> JsonFile:
+def look(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    folder: Path | None = None,
+    *,
+    expected: pa.Schema | None = None,
+    share: float = 0.0,
+) -> JsonFile:
     """Look a JSON file through.
 
     Args:
         folder: where the lines that can be read go when some cannot; None when all must.
+        expected: the columns of the table that it is for, if that is there.
+        share: which part of the records may be of other types than the rest when a table begins.
 
     Raises:
         InputError: when it is empty, is not JSON, or is not made of objects; with the line where that shows.
@@ -82,15 +96,119 @@ def look(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path | None 
             described = _described(connection, found[0])
         except duckdb.Error as second:
             raise told(path, second) from second
+    if described.columns == ["json"] and folder is not None and sifted[0] is None:  # some lines are no objects
+        found = _sifted(path, folder)
+        if found is not None and found[1]:
+            described, sifted = _described(connection, found[0]), found
+    if described.columns == ["json"]:
+        raise InputError(f"{path} does not hold objects, so it has no columns.", hint='Write rows as {"name": value}.')
+    described, sifted = _fitting(connection, path, folder, described, sifted, expected, share)
     # What is of several types is text, as JSON writes it.
     types = {
         name: "VARCHAR" if str(kind) == "JSON" else str(kind)
         for name, kind in zip(described.columns, described.types, strict=True)
     }
-    if list(types) == ["json"]:
-        raise InputError(f"{path} does not hold objects, so it has no columns.", hint='Write rows as {"name": value}.')
     _refuse_hidden(connection, sifted[0] or path, list(types), path)
     return JsonFile(path, types, *sifted)
+
+
+def _fitting(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    folder: Path | None,
+    described: duckdb.DuckDBPyRelation,
+    sifted: tuple[Path | None, tuple[Rejected, ...]],
+    expected: pa.Schema | None,
+    share: float,
+) -> tuple[duckdb.DuckDBPyRelation, tuple[Path | None, tuple[Rejected, ...]]]:
+    """Leave out the records with a value, within others, of another type than the table's or the other records'.
+
+    Where the types of the columns say that there is none, which is nearly always, nothing is read for it.
+
+    Raises:
+        InputError: there is one and none may be left out, or nothing else is there.
+    """
+    wrong = _finder(connection, sifted[0] or path, described, expected, share if folder is not None else 0.0)
+    if wrong is None:
+        return described, sifted
+    file = JsonFile(path, {}, *sifted)
+    clean = (folder or path.parent) / f"{uuid.uuid4().hex}.jsonl"
+    places: list[int] = []
+    found: list[tuple[nested.Misfit, str]] = []
+    with clean.open("w", encoding="utf-8") if folder is not None else nullcontext() as out:
+        for place, record in enumerate(_objects(connection, sifted[0] or path), 1):
+            misfit = wrong(json.loads(record))
+            if misfit is None:
+                if out is not None:
+                    out.write(f"{' '.join(record.splitlines())}\n")
+                continue
+            if out is None:
+                line = lines_of_rows(file, [place])[0]
+                hint = "If the column's meaning changed, give it a new name; if the file is wrong, repair it."
+                raise InputError(f"{path}:{line}: {misfit.reason}", hint=hint)
+            places.append(place)
+            found.append((misfit, record))
+    if not found:
+        return described, sifted
+    lines = lines_of_rows(file, places)
+    rejected = [
+        Rejected(str(path), line, misfit.reason, bounded(record), misfit.path)
+        for line, (misfit, record) in zip(lines, found, strict=True)
+    ]
+    if not clean.stat().st_size:
+        raise InputError(f"{path}: no record can be read; the first: {rejected[0]}", hint="Repair the file.")
+    every = sorted((*sifted[1], *rejected), key=lambda one: one.line or 0)
+    return _described(connection, clean), (clean, tuple(every))
+
+
+def _finder(
+    connection: duckdb.DuckDBPyConnection,
+    read: Path,
+    described: duckdb.DuckDBPyRelation,
+    expected: pa.Schema | None,
+    share: float,
+) -> Callable[[Any], nested.Misfit | None] | None:
+    """Return what finds a record's value that does not fit; None where the columns' types say that there is none."""
+    mixed = {name.casefold() for name, kind in zip(described.columns, described.types, strict=True) if _is_mixed(kind)}
+    if expected is None:
+        if not mixed or not share:
+            return None
+        kinds = nested.Kinds()
+        for record in _objects(connection, read):
+            kinds.add(json.loads(record))
+        settled = kinds.settled(share)
+        return (lambda record: nested.stranger(record, settled)) if settled else None
+    found = {one.name.casefold(): one.type for one in described.to_arrow_table().schema}
+    names = {name.casefold(): name for name in described.columns}
+    risky = [
+        (names[one.name.casefold()], one)
+        for one in expected
+        if pa.types.is_nested(one.type)
+        and one.name.casefold() in found
+        and nested.may_misfit(found[one.name.casefold()], one.type)
+    ]
+    if not risky:
+        return None
+
+    def wrong(record: Any) -> nested.Misfit | None:
+        for name, one in risky:
+            misfit = nested.misfit(record.get(name), one.type, one.name, mixed=name.casefold() in mixed)
+            if misfit is not None:
+                return misfit
+        return None
+
+    return wrong
+
+
+def _is_mixed(kind: object) -> bool:
+    return re.search(r"\bJSON\b", str(kind)) is not None
+
+
+def _objects(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[str]:
+    """Iterate over the texts of a file's records."""
+    rows = connection.cursor().execute(f"SELECT json::VARCHAR FROM read_json_objects({literal(str(path))}, {LARGEST})")
+    while some := rows.fetchmany(10_000):
+        yield from (record for (record,) in some)
 
 
 def _refuse_hidden(connection: duckdb.DuckDBPyConnection, read: Path, names: Sequence[str], path: Path) -> None:
@@ -139,7 +257,7 @@ def lines_of_rows(file: JsonFile, rows: Sequence[int]) -> list[int]:
         for number, line in enumerate(text.lines_of(source), 1):
             words = line.strip().removeprefix(b"\xef\xbb\xbf")
             if not row and words.startswith(b"["):
-                return list(rows)
+                return list(_places(gone, rows))
             row += bool(words) and number not in gone
             while left and left[-1] == row:
                 found.append(number)
@@ -149,6 +267,16 @@ def lines_of_rows(file: JsonFile, rows: Sequence[int]) -> list[int]:
     return found + left[::-1]
 
 
+def _places(gone: Collection[int | None], rows: Sequence[int]) -> Iterator[int]:
+    """Iterate over the places in a document of rows that are counted without those that were left out."""
+    place = row = 0
+    for wanted in rows:
+        while row < wanted:
+            place += 1
+            row += place not in gone
+        yield place
+
+
 def _described(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
     return connection.sql(f"SELECT * FROM read_json({literal(str(path))}, sample_size = -1, {LARGEST}) LIMIT 0")
 
@@ -156,7 +284,7 @@ def _described(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.Duck
 def _sifted(path: Path, folder: Path) -> tuple[Path, tuple[Rejected, ...]] | None:
     """Write the lines of a file that are objects to a file of their own; None when it is one document, or has none."""
     rejected: list[Rejected] = []
-    clean = folder / f"{path.name}.sifted.jsonl"
+    clean = folder / f"{uuid.uuid4().hex}.jsonl"
     with text.opened(path) as source, clean.open("wb") as out:
         first = True
         for number, line in enumerate(text.lines_of(source), 1):

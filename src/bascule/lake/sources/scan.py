@@ -145,7 +145,7 @@ def read_source(
     files: list[CsvFile | JsonFile] = [
         csvfiles.look(connection, path, tuple(null_values), sample)
         if kind == "csv"
-        else jsonfiles.look(connection, path, folder)
+        else jsonfiles.look(connection, path, folder, expected=expected, share=share)
         for path in paths
     ]
     order = moments.settle([file.written for file in files if isinstance(file, CsvFile)], dates, known)

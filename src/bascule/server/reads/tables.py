@@ -125,7 +125,7 @@ def get_table(ws: Workspace, ref: str, name: str) -> TableDetail:
         table=_table(ws, ref, path, value, contracts, summary),
         columns=_columns(ws, value),
         contract=str(contract["text"]) if contract else None,
-        checks=checks_at(ws, path, summary.at) if summary else [],
+        checks=checks_at(ws, path, summary.at, ref) if summary else [],
         refusals=_refusals(ws, path),
         versions=_versions(ws, ref, path),
     )
@@ -137,14 +137,18 @@ def sample(ws: Workspace, ref: str, name: str, rows: int = SAMPLE_ROWS) -> Answe
     return ask(ws, f"SELECT * FROM {_quoted(name)}", ref=ref, rows=rows)
 
 
-def checks_at(ws: Workspace, path: str, at: int) -> list[CheckInfo]:
-    """Return the checks of a table that were made at one time: those that failed first."""
+def checks_at(ws: Workspace, path: str, at: int, ref: str) -> list[CheckInfo]:
+    """Return the checks of a table that were made at one time: those that failed first.
+
+    Args:
+        ref: the state whose past says what was usual then.
+    """
     c = schema.check_results.c
     wanted = select(schema.check_results).where(c.subject == path, c.at == at)
     with ws.catalog.read() as conn:
         rows = conn.execute(wanted).all()
     names = hidden_names(ws)
-    bounds = {kind: usual_at(ws.catalog, path, at, kind) for kind in {row.looked_at for row in rows if row.looked_at}}
+    bounds = {kind: usual_at(ws, path, at, kind, of=ref) for kind in {row.looked_at for row in rows if row.looked_at}}
     found = [_check(row, names, bounds.get(row.looked_at, {}).get(row.check_name)) for row in rows]
     grave = {"critical": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda check: (check.status == "passed", grave.get(check.severity, 3), check.name))

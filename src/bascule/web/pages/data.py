@@ -74,7 +74,7 @@ def profile(call: Call[View, None]) -> Response:
 def checks(call: Call[View, None]) -> Response:
     """The checks of a table that were made at one time, with failing rows: also of a batch that was refused."""
     name, at = call.path["table"], call.path["at"]
-    found = tables.checks_at(call.workspace, f"tables/{name}", int(at)) if at.isdecimal() else []
+    found = tables.checks_at(call.workspace, f"tables/{name}", int(at), call.query.ref) if at.isdecimal() else []
     if not found:
         raise NotFound("check", f"{name} at {at}", hint="The table's page lists its checks.")
     return page(call, "table_checks.html", name=name, at=int(at), checks=found)
