@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bascule.contracts import checks as c
@@ -114,6 +114,12 @@ def smallest(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(found=some_checks(), parts=st.lists(tables, min_size=1, max_size=4), other=tables, rest=st.none() | tables)
+@example(  # a part without rows, and more of them beside
+    found=[c.Check("low", c.Aggregate("quantile", "i", 0.0), c.Bound("=", -1.01, unit="value"))],
+    parts=[[]],
+    other=[],
+    rest=[{"i": 0, "x": None, "y": None, "s": None}] * 3,
+)
 def test_verdicts_from_kept_states_equal_a_row_loop(
     smallest: None, found: list[c.Check], parts: list[Rows], other: list[naive.Row], rest: Rows | None
 ) -> None:

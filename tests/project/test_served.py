@@ -227,7 +227,7 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     [seen] = [one for one in bascule("monitor", "--json").json() if one["monitor"] == "served features"]
     assert (seen["predictions"], len(seen["firing"]), len(seen["opened"])) == (6, 1, 1)
     ws.close()
-    forgotten = bascule("forget", "depots", "depot=north", "--reason", "asked", "--json")
+    forgotten = bascule("forget", "depots", "depot=north", "--reason", "asked", "--policy", "retrain", "--json")
     assert forgotten.code == 0, forgotten.err
     left = bascule("sql", "select distinct keys from served_features", "--json").json()
     assert left == [{"keys": '{"depot":"east"}'}]

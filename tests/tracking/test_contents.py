@@ -92,7 +92,8 @@ def test_what_was_digested_in_time_stays_known(project: Path, monkeypatch: pytes
     journal.note({"kind": "warning", "text": "less"})
     journal.close()
     contents_of.cache_clear()
-    told, _ = closing(session)
+    every, _ = closing(session)
+    (told,) = every.values()
     assert [(touch.path, touch.version) for touch in told.touched] == [("same.csv", digest_of(b"as it was: same.csv"))]
     assert "read again" in told.tags_told["warnings"]
     (session.folder / "contents").write_bytes(b'["torn')  # a machine that stopped

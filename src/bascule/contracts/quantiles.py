@@ -133,7 +133,7 @@ class Quantile:
                 f"SELECT {listed} FROM ({self._values(relation)}) AS q WHERE v <= {high}"
             ).fetchall()[0]
             counts = Counter(values or ())
-            return [int(below), list(counts), list(counts.values())]
+            return [int(below or 0), list(counts), list(counts.values())]  # over no row the count is null
         under = f"CASE WHEN v >= {low} THEN v END"
         query = f"SELECT {under}, count(*) FROM ({self._values(relation)}) AS q WHERE v <= {high} GROUP BY 1"
         found = dict(world.connection.execute(query).fetchall())
