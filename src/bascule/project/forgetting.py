@@ -62,7 +62,7 @@ class Forgetting:
         training_sets: the sets that held rows of it.
         action: what the policy made of the models: its name, and the jobs, the due time or the reason.
         withdrawn: versions whose bundle held the subject's values and is gone.
-        waiting: bundles that hold them and stay for now, each with its versions, its policy and why.
+        waiting: bundles that hold them and stay as long as they are needed, each with its versions, its policy and why.
         kept: what else names the subject and stays: journals of scripts that run on, and rows that are to be left.
     """
 

@@ -27,7 +27,7 @@ AT_ONCE = "withdraw"
 
 @dataclass(frozen=True)
 class Waiting:
-    """A bundle that stays for now, and why. `overdue` when its policy says that it should be gone."""
+    """A bundle that still stays, and why. `overdue` when its policy says that it should be gone."""
 
     note: Withdrawal
     why: str
@@ -132,7 +132,7 @@ def _withdraw(workspace: Workspace, one: Withdrawal) -> None:
 
 
 def _waits(workspace: Workspace, one: Withdrawal, serving: dict[str, list[str]]) -> str:
-    """Return why a bundle stays for now; nothing when it goes."""
+    """Return why a bundle still stays; nothing when it goes."""
     if one.policy == JUSTIFY:
         return f"it stays: {one.reason}"
     until = f"; it is due on {datetime.fromtimestamp(one.due / 1e6, UTC):%Y-%m-%d}" if one.due else ""
