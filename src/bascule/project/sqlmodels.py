@@ -113,8 +113,8 @@ def _rows(model: LoadedModel, asked: list[Any]) -> Rows:
     """Return rows that came as structs, of which only what the model takes is read, or as values in its order."""
     if all(type(row) is dict for row in asked):
         known = {name.casefold(): name for name in model.taken()}
-        names = dict.fromkeys(chain.from_iterable(asked))  # nearly always those of the first row
-        taken = {name: known[name.casefold()] for name in names if name.casefold() in known}
+        brought = dict.fromkeys(chain.from_iterable(asked))  # nearly always those of the first row
+        taken = {name: known[name.casefold()] for name in brought if name.casefold() in known}
         return rows_of_columns({to: [row.get(name) for row in asked] for name, to in taken.items()}, len(asked))
     values = [row if type(row) is list else [row] for row in asked]
     width = len(values[0])
