@@ -160,6 +160,10 @@ def test_a_branch_has_its_own_features_once_it_makes_them(serving: Path, bascule
         threading.Event().wait(1.1)
         assert rain("wet") == before + 100
         assert rain("main") == before
+        for args in (("wet", "--delete", "--force"), ("wet",)):  # another branch of that name has nothing of it
+            assert bascule("branch", *args).code == 0
+        threading.Event().wait(1.1)
+        assert rain("wet") == before
 
 
 @pytest.mark.slow

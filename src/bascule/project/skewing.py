@@ -137,7 +137,7 @@ def _records(place: Place) -> list[ViewRecord]:
     if not place.workspace.has_online:
         raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
     for branch in dict.fromkeys((place.branch, "main")):
-        with open_online(place.workspace.online, branch).snapshot() as snapshot:
+        with open_online(place.workspace.online, place.workspace.namespace(branch)).snapshot() as snapshot:
             newest = {one.view: one for one in sorted(snapshot.views(), key=lambda record: record.updated_at)}
         if newest:
             return list(newest.values())

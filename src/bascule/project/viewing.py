@@ -114,7 +114,7 @@ def _records(workspace: Workspace, branch: str) -> dict[str, ViewRecord]:
     """What the branch's online store holds of each view: the definition that was brought up to date last."""
     if not workspace.has_online:
         return {}
-    with open_online(workspace.online, branch).snapshot() as snapshot:
+    with open_online(workspace.online, workspace.namespace(branch)).snapshot() as snapshot:
         return {record.view: record for record in sorted(snapshot.views(), key=lambda record: record.updated_at)}
 
 

@@ -71,7 +71,7 @@ class FeatureServer:
     def _store(self, branch: str) -> OnlineStore:
         if not self._ws.has_online:
             raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
-        store = open_online(self._ws.online, branch)
+        store = open_online(self._ws.online, self._ws.namespace(branch))
         if branch != MAIN:
             with store.snapshot() as snapshot:
                 if not snapshot.views():
@@ -120,7 +120,9 @@ class BranchReader:
         self.feature_set = msgspec.convert(dict(feature_set), FeatureSet)
         self.far = bool(ws.settings.online)
         others = [ref.name for ref in ws.history.branches()]
-        self._stores = [open_online(ws.online, name) for name in dict.fromkeys((branch, MAIN, *others))]
+        self._stores = [
+            open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))
+        ]
         self._place, self._looked = len(self._stores), 0.0
         self._reader = self._found()
 
