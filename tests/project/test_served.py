@@ -246,6 +246,15 @@ def test_interval_full_and_mistakes(serving: Path, bascule: Bascule) -> None:
     assert full["bytes"] > 4320 * 20
     part = bascule("features", "materialise", "weather", "--since", "2025-04-29T12:00:00Z", "--json").json()["views"][0]
     assert part["written"] == 36
+    # A definition that was taken back is what the view's name means again.
+    sql = serving / "features" / "weather.sql"
+    before = sql.read_text()
+    sql.write_text("select depot, observed_at, rain + 100 as rain, wind from weather")
+    assert bascule("features", "materialise", "weather").code == 0
+    sql.write_text(before)
+    assert bascule("run").code == 0
+    asked = ("features", "get", "weather:rain", "-e", "depot=north", "--at", AT, "--json")
+    assert bascule(*asked).json()["features"][0]["values"][0] < 100
     for arguments, words in (
         (("arrivls",), "Did you mean 'arrivals'"),
         (("--since", "soon"), "which is not a time"),

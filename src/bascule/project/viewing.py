@@ -9,7 +9,7 @@ import msgspec
 from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import NotFound
-from bascule.features.online import ViewRecord, open_online
+from bascule.features.online import ViewRecord, current, open_online
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import ABOUT
@@ -115,7 +115,7 @@ def _records(workspace: Workspace, branch: str) -> dict[str, ViewRecord]:
     if not workspace.has_online:
         return {}
     with open_online(workspace.online, workspace.namespace(branch)).snapshot() as snapshot:
-        return {record.view: record for record in sorted(snapshot.views(), key=lambda record: record.updated_at)}
+        return current(snapshot)
 
 
 def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dict[str, tuple[str, ...]]) -> FeatureInfo:

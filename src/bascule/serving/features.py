@@ -120,9 +120,7 @@ class BranchReader:
         self.feature_set = msgspec.convert(dict(feature_set), FeatureSet)
         self.far = bool(ws.settings.online)
         others = [ref.name for ref in ws.history.branches()]
-        self._stores = [
-            open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))
-        ]
+        self._stores = [open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))]
         self._place, self._looked = len(self._stores), 0.0
         self._reader = self._found()
 

@@ -284,7 +284,13 @@ def test_a_view_that_fails_waits_and_is_filled_when_it_is_right(shop: Shop) -> N
     [info] = other.run_streams(once=True)
     assert (info.views[0].rows, info.views[0].behind) == (20, 0)
     counted(other, BEGIN + timedelta(seconds=60))
-    for one in (project, fresh, other):
+    # The definition before it is what the view's name means again, though nothing came since.
+    sql.write_text(good)
+    again = api.open(folder)
+    again.run_streams(once=True)
+    at = (BEGIN + timedelta(seconds=60)).isoformat()
+    assert again.get_online_features(["spending:clicks_1h"], [{"user": "u1"}], at=at).values == [[3]]
+    for one in (project, fresh, other, again):
         one.close()
 
 

@@ -13,7 +13,7 @@ from bascule.features.binding import output_types
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView, RequestView, definition_digest
 from bascule.features.expressions import references
 from bascule.features.online.reading import EXPIRED, NOT_FOUND, OnlineReader
-from bascule.features.online.store import OnlineStore, ViewRecord
+from bascule.features.online.store import OnlineStore, ViewRecord, current
 
 PRESENT, NULL, MISSING, OLD = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"
 _THERE = {NOT_FOUND: MISSING, EXPIRED: OLD}
@@ -88,7 +88,7 @@ class VectorReader:
         whole: FeatureSet | None = None,
     ) -> None:
         with store.snapshot() as snapshot:
-            held = {record.view: record for record in sorted(snapshot.views(), key=lambda one: one.updated_at)}
+            held = current(snapshot)
         self.sample = 0.0
         self._records = {name: record for name, record in held.items() if record.bound is not None}
         request = whole.request if whole is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bascule.features import OnlineStore, definition_digest, materialise, open_online
+from bascule.features.online import current
 from bascule.features.online.vectors import keep_set
 from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
@@ -56,8 +57,9 @@ def settled(context: Context, receipt: Receipt) -> bool:
         return False
     version = _version(_tables(context))
     with _store(context).snapshot() as snapshot:
-        held = [snapshot.view(output.version) for output in receipt.outputs]
-    return all(record is not None and record.version == version for record in held)
+        held = current(snapshot)
+    found = [(held.get(output.name), output.version) for output in receipt.outputs]
+    return all(one is not None and (one.digest, one.version) == (digest, version) for one, digest in found)
 
 
 def _store(context: Context) -> OnlineStore:
