@@ -131,6 +131,7 @@ def test_features_are_served_by_name_in_python_and_over_http(serving: Path, basc
             ("", {"entities": {}}, 400, "neither"),
             ("", {**asked, "feature_service": "arivals", "features": None}, 404, "Did you mean 'arrivals'"),
             ("", {**asked, "features": ["wether:rain"]}, 404, "Did you mean 'weather'"),
+            ("", {**asked, "features": ["arivals"]}, 404, "Did you mean 'arrivals'"),
             ("", {**asked, "entities": {"dept": ["north"]}}, 400, "has no column 'depot'"),
             ("", {**asked, "entities": {"depot": [1]}}, 400, "should be a text and is 1"),
             ("", {**asked, "entities": {"depot": ["a"], "x": [1]}}, 400, "not read by 'x'"),

@@ -125,7 +125,7 @@ def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dic
         name=name,
         kind=_kind(view),
         entity=view.get("entity", ""),
-        features=outputs(view),
+        features=outputs(view) or _held(view, record),
         owner=view.get("owner", ""),
         tags=tuple(view.get("tags", ())),
         description=view.get("description", ""),
@@ -135,6 +135,12 @@ def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dic
         services=tuple(s for s, chosen in services.items() if name in {one.split(".")[0] for one in chosen}),
         definition={key: value for key, value in view.items() if key not in ABOUT},
     )
+
+
+def _held(view: Object, record: ViewRecord | None) -> tuple[str, ...]:
+    """What a view without named fields gives: its query's columns, as far as it was materialised as it is."""
+    bound = record.bound if record is not None else None
+    return bound.outputs if bound is not None and bound.sql == view.get("sql") else ()
 
 
 def _kind(view: Object) -> str:

@@ -53,8 +53,8 @@ class FeatureServer:
         with self._lock:
             found = self.known(*key)
             if found is None:
-                store = self._store(branch)
-                found = VectorReader(store, self._named(branch, features), full_names, kept_set(store))
+                store, services = self._store(branch), self._services(branch)
+                found = VectorReader(store, self._named(features, services), full_names, kept_set(store), services)
                 found.sample = self.sample(branch, features)
                 if len(self._readers) >= KEPT:
                     self._readers.clear()
@@ -78,18 +78,17 @@ class FeatureServer:
                     return open_online(self._ws.online, MAIN)
         return store
 
-    def _named(self, branch: str, features: Sequence[str]) -> list[str]:
-        services: Mapping[str, Any] | None = None
+    def _services(self, branch: str) -> dict[str, Any]:
+        entries = self._ws.history.entries(branch, "services/")
+        return {path.removeprefix("services/"): service for path, service in entries}
+
+    def _named(self, features: Sequence[str], services: Mapping[str, Any]) -> list[str]:
         found: list[str] = []
         for asked in features:
             name = asked.removeprefix("service:").partition("@")[0]
             if name == asked and any(mark in asked for mark in (":", ".", "__")):
                 found.append(asked)
-                continue
-            if services is None:
-                entries = self._ws.history.entries(branch, "services/")
-                services = {path.removeprefix("services/"): service for path, service in entries}
-            if name in services:
+            elif name in services:
                 self._check_version(asked, services[name])
                 found += services[name]["features"]
             elif asked.startswith("service:"):
