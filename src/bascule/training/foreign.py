@@ -16,8 +16,8 @@ from bascule.training.formats import Predictor
 from bascule.training.signature import Signature
 from bascule.training.threads import calm_threads
 
-# Types of scikit-learn and NumPy that skops leaves to its caller: data, trees, which `_demand_sound` looks at, and calls
-# of functions that are known too (HistGradientBoosting checks its categories by a partial of `check_array`).
+# Types of scikit-learn and NumPy that skops leaves to its caller: data, trees, which `_demand_sound` looks at, and
+# calls of functions that are known too (HistGradientBoosting checks its categories by a partial of `check_array`).
 HARMLESS = frozenset(
     (
         "functools.partial",
