@@ -82,7 +82,6 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
     Args:
         settle: is called with the session when it may be amended: before anything of it is in the records.
     """
-    begun = time.monotonic()
     following = None
     if launched.folder:
         session = Session(Path(launched.folder))
@@ -99,7 +98,7 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
     ended = time.monotonic()
     if following is None:
         problem = "there was no place for a journal"
-        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(ended - begun, 3), None, problem)
+        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(ended - launched.begun, 3), None, problem)
     following.finish()
     brought = following.brought
     finished = brought.finished
@@ -112,7 +111,7 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         brought.last_metrics(),
         tuple(brought.models),
         finished.error if finished else None,
-        round(ended - begun, 3),
+        round(ended - launched.begun, 3),
         None if finished else launched.folder,
         None if finished else told(following.problem),
         tuple(brought.warnings),
