@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
+from bascule import capture
 from bascule.capture import module
 from bascule.catalog.schema import journal_parts, journals, metric_points, runs
 from bascule.errors import EnvironmentProblem, NotFound
@@ -289,10 +290,13 @@ def test_the_exit_code_of_a_process_that_records_itself_is_known(
 
 
 def test_a_command_has_taken_the_time_since_it_began_also_when_it_was_followed_late(
-    local_workspace: Workspace,
+    local_workspace: Workspace, folder: Path
 ) -> None:
     launched = SimpleNamespace(folder="", begun=time.monotonic() - 5, wait=lambda: 0)
     assert launch.followed(launched, lambda: local(local_workspace)).duration_s >= 5
+    begun = capture.launched([sys.executable, "-c", ""], start=str(folder), spool=str(local_workspace.folder))
+    begun.begun -= 3600
+    assert launch.followed(begun, lambda: local(local_workspace)).duration_s < 3600  # it is as it was recorded
 
 
 def test_a_run_has_the_name_that_people_call_its_command_by() -> None:

@@ -95,13 +95,15 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         following = Following(session, settled)
         following.start()
     exit_code: int = launched.wait()
-    ended = time.monotonic()
+    taken = time.monotonic() - launched.begun
     if following is None:
         problem = "there was no place for a journal"
-        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(ended - launched.begun, 3), None, problem)
+        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(taken, 3), None, problem)
     following.finish()
     brought = following.brought
     finished = brought.finished
+    if finished:  # as it was written down: a short command has ended before anybody looks
+        taken = (finished.at - session.header.started_at) / 1e6
     return Tracked(
         run,
         exit_code,
@@ -111,7 +113,7 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         brought.last_metrics(),
         tuple(brought.models),
         finished.error if finished else None,
-        round(ended - launched.begun, 3),
+        round(taken, 3),
         None if finished else launched.folder,
         None if finished else told(following.problem),
         tuple(brought.warnings),
