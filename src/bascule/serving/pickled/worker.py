@@ -273,6 +273,14 @@ def _numbers(said: Any) -> Any:
 
 
 def _load(asked: dict[str, Any]) -> Any:
+    model = _loaded(asked)
+    keras = sys.modules.get("keras")  # it draws a bar for each answer, for somebody who looks on: here nobody does
+    with suppress(AttributeError):
+        keras.utils.disable_interactive_logging()  # type: ignore[union-attr]
+    return model
+
+
+def _loaded(asked: dict[str, Any]) -> Any:
     folder, recipe = asked["folder"], asked["recipe"]
     if recipe["code"]:
         sys.path.insert(0, os.path.join(folder, recipe["code"]))
