@@ -127,7 +127,7 @@ def last_values(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str,
     for at in range(0, len(numbers), AT_ONCE):
         query = select(m.subject, names.c.name, m.value, m.is_nan).join(names, names.c.number == m.name)
         some = query.where(m.subject.in_(list(numbers[at : at + AT_ONCE]))).order_by(names.c.name)
-        for subject, name, value, nan in conn.execute(some):
+        for subject, name, value, nan in conn.execute(some).all():
             found[subject][name] = value_of(value, nan)
     return found
 
@@ -138,7 +138,7 @@ def _params(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, str
     for at in range(0, len(numbers), AT_ONCE):
         query = select(p.subject, names.c.name, p.value).join(names, names.c.number == p.name)
         some = query.where(p.subject.in_(list(numbers[at : at + AT_ONCE]))).order_by(names.c.name)
-        for subject, name, value in conn.execute(some):
+        for subject, name, value in conn.execute(some).all():
             found[subject][name] = value
     return found
 

@@ -209,7 +209,7 @@ def last_metrics(conn: Connection, ids: Iterable[str]) -> dict[str, dict[str, fl
         .order_by(names.name)
     )
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for run_id, key, value, nan in conn.execute(wanted):
+    for run_id, key, value, nan in conn.execute(wanted).all():
         found[run_id][key] = value_of(value, nan)
     return found
 
@@ -224,7 +224,7 @@ def _values(conn: Connection, table: Table, ids: list[str]) -> dict[str, dict[st
         .order_by(names.name)
     )
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for run_id, key, value in conn.execute(wanted):
+    for run_id, key, value in conn.execute(wanted).all():
         found[run_id][key] = value
     return found
 
@@ -240,7 +240,7 @@ def _series(conn: Connection, run_id: str) -> list[Series]:
     for name, length, key in conn.execute(query.order_by(names.name)).all():
         mine = (m.subject == number, m.name == name)
         points = every(mine, -(-length // SERIES_POINTS), length)
-        kept = sorted((step, at, value_of(value, nan)) for value, nan, at, step in conn.execute(points))
+        kept = sorted((step, at, value_of(value, nan)) for value, nan, at, step in conn.execute(points).all())
         found.append(Series(key, [p[0] for p in kept], [p[1] for p in kept], [p[2] for p in kept]))
     return found
 

@@ -108,10 +108,11 @@ def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any
     where = _where(conn, asked, few)
     first = asked.order[0] if asked.order else None
     if first is None or first.entity != "metric":
-        return list(conn.execute(_ordered(_of(few, select(runs)), where, asked).offset(offset).limit(limit)))
+        query = _ordered(_of(few, select(runs)), where, asked)
+        return list(conn.execute(query.offset(offset).limit(limit)).all())
     if few is not None and few.most <= SORTED:
         query = _ordered(_of(few, select(runs)), where, asked, by_index=False)
-        return list(conn.execute(query.offset(offset).limit(limit)))
+        return list(conn.execute(query.offset(offset).limit(limit)).all())
     # The index on a metric's values gives the first ones without a look at the others: values, then NaN, then none.
     found: list[Any] = []
     for part in (False, True, None):
