@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bascule.errors import InputError
 from bascule.history import Workspace
@@ -118,6 +119,7 @@ def test_whoever_a_search_asks_first_its_answer_is_the_same(
     tracker, (experiment, told) = filled
     monkeypatch.setattr(searching, "candidates", lambda conn, c, n, most=many: candidates(conn, c, n, most))
     monkeypatch.setattr(searching, "SORTED", sorted_)
+    monkeypatch.setattr(searching, "SOUGHT", sorted_)
     pairs = [(a, b) for a in FILTERS for b in FILTERS if a and b]
     for a, b in pairs[::5]:
         text = f"{a} AND {b}"
@@ -137,6 +139,32 @@ def test_whoever_a_search_asks_first_its_answer_is_the_same(
             if not token:
                 break
         assert found == [one.id for one in ordered], text
+        ordered = sorted(wanted, key=lambda one: ("rate" not in one.params, one.params.get("rate", "")))
+        by_param = search_runs(tracker, [experiment], filter=text, order_by=["params.rate", "tags.nobody"]).found
+        assert [row.id for row in by_param] == [one.id for one in ordered], text
+
+
+@pytest.mark.parametrize("text", ["", "metrics.auc > -1", "status = 'FINISHED'"])
+def test_an_order_by_a_parameter_reads_the_index_of_its_values(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    tracker, (experiment, _) = filled
+    engine = tracker.workspace.catalog.engine
+    if engine.dialect.name != "sqlite":
+        return  # PostgreSQL's planner weighs it, and few runs are read whole
+    monkeypatch.setattr(searching, "SORTED", 0)
+    monkeypatch.setattr(searching, "SOUGHT", 0)
+    said: list[tuple[str, Any]] = []
+    listen = lambda conn, cursor, statement, parameters, *_: said.append((statement, parameters))  # noqa: E731
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        search_runs(tracker, [experiment], filter=text, order_by=["params.rate DESC"], limit=3)
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+    statement, parameters = said[-1]
+    with engine.connect() as conn:
+        plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert any("ix_run_params_value" in row[3] for row in plan), plan
 
 
 def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> None:
