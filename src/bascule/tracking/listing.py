@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from bascule.catalog import now
 from bascule.catalog.schema import experiments, latest_metrics, names, run_params, runs
+from bascule.catalog.texts import holding
 from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
@@ -162,8 +163,7 @@ def _where(
     if since is not None:
         where.append(runs.c.started_at >= _time(since))
     if text:
-        parts = (runs.c.id, runs.c.name, runs.c.step, runs.c.user_name)
-        where.append(or_(*(column.icontains(text, autoescape=True) for column in parts)))
+        where.append(holding(text, runs.c.id, runs.c.name, runs.c.step, runs.c.user_name))
     return where
 
 

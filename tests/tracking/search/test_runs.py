@@ -24,7 +24,7 @@ from bascule.tracking.search.runs import ENTITIES
 from bascule.tracking.tracker import Tracker
 
 RUNS = 60
-NAMES = ("Alpha", "alpha-2", "beta_1", "be%ta", "gamma*")
+NAMES = ("Alpha", "alpha-2", "beta_1", "be%ta", "gamma*", "Ähnlich")
 
 
 class Told:
@@ -90,6 +90,7 @@ FILTERS: dict[str, Any] = {
     "tags.stage LIKE 'x'": lambda r: r.tags.get("stage") == "x",
     "tags.stage ILIKE 'X'": lambda r: r.tags.get("stage", "").lower() == "x",
     "attributes.run_name ILIKE 'alpha%'": lambda r: r.name.lower().startswith("alpha"),
+    "run_name ILIKE 'Ähn%'": lambda r: r.name == "Ähnlich",
     "run_name LIKE 'Alpha%'": lambda r: r.name.startswith("Alpha"),
     "run_name LIKE 'be_ta'": lambda r: re.fullmatch("be.ta", r.name) is not None,
     "run_name = 'gamma*'": lambda r: r.name == "gamma*",

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Row, Select, Table, func, or_, select
 
 from bascule.catalog import schema
+from bascule.catalog.texts import holding
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake.masking import HIDDEN, hidden_names
@@ -108,8 +109,8 @@ def list_runs(
     wanted = wanted.where(schema.runs.c.step == step) if step else wanted
     wanted = wanted.where(schema.runs.c.branch == branch) if branch else wanted
     if text:
-        parts = (schema.runs.c.id, schema.runs.c.name, schema.runs.c.step, schema.runs.c.user_name)
-        wanted = wanted.where(or_(*(column.icontains(text, autoescape=True) for column in parts)))
+        r = schema.runs.c
+        wanted = wanted.where(holding(text, r.id, r.name, r.step, r.user_name))
     with ws.catalog.read() as conn:
         if before:
             wanted = wanted.where(_older_than(conn, before))
