@@ -117,6 +117,11 @@ def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any
         some = conn.execute(sought).scalars().all()
         if len(some) <= SOUGHT:
             return _sorted(conn, select(runs).where(runs.c.number.in_(some)), asked, offset, limit)
+    elif few is None and first.entity != "metric":
+        same = _of_first_value(conn, asked, first, where)
+        page = [] if same is None else conn.execute(_ordered(same, asked, []).offset(offset).limit(limit)).all()
+        if len(page) == limit:
+            return list(page)
     # The index on a name's values gives the first ones without a look at the others: values, then NaN, then none.
     found: list[Any] = []
     by_value = _where(conn, asked, few, unordered(conn, runs.c.experiment_id))
@@ -133,6 +138,22 @@ def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any
             offset -= conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
             offset = max(offset, 0)
     return found
+
+
+def _of_first_value(
+    conn: Connection, asked: _Asked, first: Ordering, where: list[ColumnElement[bool]]
+) -> Select[Any] | None:
+    """Ask for the runs whose value comes first, when so many have it that the youngest of them are soon found."""
+    table = VALUES[first.entity]
+    mine = table.c.name == asked.numbers.get(first.key, -1)
+    value = conn.execute(select(table.c.value).where(mine).order_by(*_directed(first)).limit(1)).scalar()
+    if value is None:
+        return None
+    same = [mine, *equal(table.c.value, value)]
+    some = select(table.c.subject).where(*same).limit(SORTED + 1).subquery()
+    if conn.execute(select(func.count()).select_from(some)).scalar_one() <= SORTED:
+        return None
+    return select(runs).where(*where, exists().where(table.c.subject == runs.c.number, *same))
 
 
 def _sorted(conn: Connection, query: Select[Any], asked: _Asked, offset: int, limit: int) -> list[Any]:
