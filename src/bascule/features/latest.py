@@ -27,6 +27,7 @@ MOST_BYTES = 256 * 2**20  # of the examples, of what they become, and of the row
 BATCH = 122_880
 BITS = 63
 FARTHEST = 2**62  # no time is as many µs from 1970
+MARKS = 22  # bits of a hash, by which most rows that are not wanted are left out
 MOMENT, EXAMPLES = "__moment", "__examples"
 Numbers = npt.NDArray[np.int64]
 
@@ -126,18 +127,12 @@ def _found(
 def _asked(connection: duckdb.DuckDBPyConnection, spine: pa.Table, entity: Entity) -> Asked:
     names = ", ".join(map(quoted, entity.keys))
     present = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in entity.keys)
-    coded = (
-        connection.from_arrow(spine)
-        .query(
-            EXAMPLES,
-            f"""
+    sql = f"""
 WITH __different AS (SELECT DISTINCT {names} FROM {EXAMPLES} WHERE {present}),
 k AS MATERIALIZED (SELECT *, row_number() OVER () - 1 AS __code FROM __different)
 SELECT r.__row, k.__code, coalesce(r.__at, {-FARTHEST}) AS __at, k.* EXCLUDE __code
-FROM {EXAMPLES} r JOIN k ON {_same(entity)}""",
-        )
-        .to_arrow_table()
-    )
+FROM {EXAMPLES} r JOIN k ON {_same(entity)}"""
+    coded = _query(connection, spine, sql).to_arrow_table()
     rows, codes, at = map(_numbers, coded.columns[:3])
     bits = BITS - max(1, int(codes.max(initial=0)).bit_length())
     last = int(at.max(initial=-FARTHEST))
@@ -158,27 +153,28 @@ def _fields(
     Args:
         once: whether the rows are few enough to be kept from the first reading.
     """
-    moments = _moments(connection, view, asked, view.fields if once else ())
-    read = _within(moments) if once else moments.to_arrow_table()
+    relation = _moments(connection, view, asked, view.fields if once else ())
+    texts = once and any(view.types[field] == "VARCHAR" for field in view.fields)
+    read = _within(relation) if texts else relation.to_arrow_table()
     best = None if read is None else _best(view, asked, read)
     if read is None or best is None:
         return None
     told = best >= 0
-    best = best[told]
-    wanted = best[np.flatnonzero(np.diff(best, prepend=-1))]
-    rows = read if once else _rows(connection, view, asked, wanted)
+    begins = np.diff(best[told], prepend=-1) != 0
+    wanted, groups = best[told][begins], np.cumsum(begins) - 1
+    rows = _chosen(read, wanted) if once else _rows(connection, view, asked, wanted)
+    if rows is not None and (view.known_time is not None or rows.num_rows != len(wanted)):
+        rows = _settled(connection, view, rows)
     if rows is None:
         return None
-    order, begin, end = _places(rows, wanted)
-    if np.any(begin == end):
+    moments = _numbers(rows.column(MOMENT))
+    order = np.argsort(moments)
+    if not np.array_equal(moments[order][np.diff(moments[order], prepend=-1) != 0], wanted):
         return None
-    if view.known_time is not None or np.any(end - begin > 1):
-        rows = _settled(connection, view, rows.take(_indices(order[_between(begin, end, len(order))])))
-        order, begin, _ = _places(rows, wanted)
-    groups = np.searchsorted(wanted, best)
-    found = order[begin][groups]
-    if view.known_time is not None:
-        moments, known = map(_numbers, (rows.column(MOMENT), rows.column("__known")))
+    if view.known_time is None:
+        found = order[groups]
+    else:
+        known = _numbers(rows.column("__known"))
         found = _newest(np.searchsorted(wanted, moments), known, groups, asked.at[told])
     places, answered = np.zeros(asked.count, np.int64), np.zeros(asked.count, np.bool_)
     places[asked.rows[told]], answered[asked.rows[told]] = found, True
@@ -206,7 +202,7 @@ def _moments(
     values = "".join(f", r.{quoted(field)}" for field in fields)
     rows = rows_sql(view, asked.entity, fields)
     sql = f"SELECT {columns}{values} FROM ({rows}) r JOIN {EXAMPLES} k ON {_same(asked.entity)} {near}"
-    return connection.from_arrow(asked.keys).query(EXAMPLES, sql)
+    return _query(connection, asked.keys, sql)
 
 
 def _best(view: FeatureView, asked: Asked, rows: pa.Table) -> Numbers | None:
@@ -246,29 +242,31 @@ def _rows(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked
     values = "".join(f", r.{quoted(field)}" for field in view.fields)
     rows = rows_sql(view, asked.entity, view.fields)
     sql = f"SELECT {columns}{values} FROM ({rows}) r JOIN {EXAMPLES} k ON {same} {near}"
-    return _within(connection.from_arrow(keys).query(EXAMPLES, sql))
+    return _within(_query(connection, keys, sql))
 
 
-def _places(rows: pa.Table, wanted: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """The order of rows by their moments, and where in it the rows of each wanted moment begin and end."""
+def _chosen(rows: pa.Table, wanted: Numbers) -> pa.Table:
+    """Of rows those of the wanted moments."""
     moments = _numbers(rows.column(MOMENT))
-    order = np.argsort(moments)
-    moments = moments[order]
-    return order, np.searchsorted(moments, wanted), np.searchsorted(moments, wanted, side="right")
+    marked = np.zeros(2**MARKS, np.bool_)
+    marked[_hashes(wanted)] = True
+    near = np.flatnonzero(marked[_hashes(moments)])
+    found = moments[near]
+    order = np.argsort(found)
+    near, found = near[order], found[order]
+    place = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
+    return rows.take(_indices(near[wanted[place] == found]))
 
 
-def _between(begin: Numbers, end: Numbers, count: int) -> npt.NDArray[np.bool_]:
-    inside = np.zeros(count + 1, np.int64)
-    inside[begin] += 1
-    inside[end] -= 1
-    return np.cumsum(inside[:-1]) > 0
+def _hashes(moments: Numbers) -> npt.NDArray[np.uint64]:
+    return (moments.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - MARKS)
 
 
 def _settled(connection: duckdb.DuckDBPyConnection, view: FeatureView, rows: pa.Table) -> pa.Table:
     """One row of each moment, or of each moment and known time: the best of those that are tied."""
     tied = f"{MOMENT}, __known" if view.known_time else MOMENT
     once = f"QUALIFY row_number() OVER (PARTITION BY {tied} ORDER BY {best_sql(view.fields)}) = 1"
-    return connection.from_arrow(rows).query(EXAMPLES, f"SELECT * FROM {EXAMPLES} {once}").to_arrow_table()
+    return _query(connection, rows, f"SELECT * FROM {EXAMPLES} {once}").to_arrow_table()
 
 
 def _newest(groups: Numbers, known: Numbers, asked: Numbers, at: Numbers) -> Numbers:
@@ -280,6 +278,13 @@ def _newest(groups: Numbers, known: Numbers, asked: Numbers, at: Numbers) -> Num
     found = np.empty(len(at), np.int64)
     found[order[order >= count] - count] = newest[order >= count]
     return found
+
+
+def _query(connection: duckdb.DuckDBPyConnection, table: pa.Table, sql: str) -> duckdb.DuckDBPyRelation:
+    """SQL in which a table has the name `EXAMPLES`; the connection keeps nothing of it."""
+    relation = connection.from_arrow(table).query(EXAMPLES, sql)
+    assert relation is not None  # of a SELECT it never is
+    return relation
 
 
 def _within(relation: duckdb.DuckDBPyRelation) -> pa.Table | None:
