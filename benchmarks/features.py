@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import lmdb
 
 from bascule.features import Entity, FeatureSet, FeatureView, LmdbStore, OnlineReader, build_feature_set, materialise
 from bascule.features.online.vectors import VectorReader
