@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -32,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest files begin, in the order of `LONG`."""
     place = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
+def pytest_unconfigure() -> None:
+    """Let go of Hypothesis's callback: it holds modules to the very end, where DuckDB's bindings tell of each type."""
+    gc.callbacks.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)
