@@ -512,7 +512,11 @@ def _number(key: str, value: Any) -> float:
 
 
 def _whole(step: Any) -> int:
-    number = int(step)
+    try:
+        number = int(step)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"A step is a whole number of 64 bits; {repr(step)[:60]} is none.") from None
     if not -MOST_STEP <= number <= MOST_STEP:
         raise ValueError(f"A step is a whole number of 64 bits; {number} is none.")
     return number
