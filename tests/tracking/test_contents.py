@@ -63,6 +63,7 @@ for name in ("changed.db", "file:same.db?mode=ro", "new.db", ":memory:"):
 """
 
 
+@pytest.mark.slow
 def test_sqlite_s_files_are_known_as_they_were_opened(local_workspace: Workspace, project: Path) -> None:
     before = {}
     for name in ("changed.db", "same.db"):
