@@ -95,6 +95,7 @@ def test_a_large_body_is_refused_unread(local_workspace: Workspace, serve: Serve
     served = serve(local_workspace, max_body=1000)
     answer = served.post(BRANCHES, json={"name": "a" * 2000})
     assert answer.status_code == 413
+    assert answer.headers.get("connection") != "close"  # who is still sending hears this answer
 
     def without_a_length() -> Any:
         yield from [b"x" * 100] * 30

@@ -142,6 +142,14 @@ def test_a_full_disk_is_counted_and_leaves_no_torn_record(tmp_path: Path, monkey
     told = [record for record in whole(path) if isinstance(record, dict)]
     assert [record.get("n") or record.get("entries") for record in told[1:]] == [1, 2, 3]
     assert told[2]["kind"] == "lost"
+    monkeypatch.setattr(os, "write", full)
+    other = written.Journal(str(tmp_path / "other"))
+    (tmp_path / "other").mkdir()
+    assert other.note({"kind": "x", "n": 4}) is False
+    monkeypatch.setattr(os, "write", real)
+    other.close()  # the last that it says is what it lost
+    (path,) = (tmp_path / "other").glob("*.journal")
+    assert [*whole(path)][-1] == {"kind": "lost", "entries": 1}
 
 
 def test_files_that_a_script_closes_and_opens_are_its_own(tmp_path: Path) -> None:

@@ -140,17 +140,18 @@ def test_late_and_early_events(shop: Shop) -> None:
     folder = shop()
     path, project = folder / "clicks.jsonl", api.open(shop())
     late = [event(n) for n in (100, 1200, 700, 599, 601, 2000)]  # 599 is 601 s behind 1200; 10 minutes are allowed
-    future = event(90_000_000)
-    path.write_text("".join(json.dumps(one) + "\n" for one in [*late[:5], future, late[5]]))
+    future, never = event(90_000_000), event(1, clicked_at="9999-12-31T23:59:59-14:00")  # in UTC of the year 10000
+    path.write_text("".join(json.dumps(one) + "\n" for one in [*late[:5], never, future, late[5]]))
     project.run_streams(once=True)
     add(path, "".join(json.dumps(event(n)) + "\n" for n in (1401, 1399)))
     [info] = project.run_streams(once=True)
     assert rows_of(project) == [100, 601, 700, 1200, 1401, 2000]
-    assert info.aside == {"late": 2, "ahead": 1}
+    assert info.aside == {"late": 2, "ahead": 1, "unreadable": 1}
     reasons = {row["reason"] for row in project.sql("select reason from quarantine")}
     assert reasons == {
         "its time is more than 10m behind the newest event.",
         "its time is more than 5m ahead of the clock.",
+        "It is beyond the years 1 to 9999 - at `$.clicked_at`.",
     }
     counted(project, BEGIN + timedelta(seconds=2100))
     project.close()

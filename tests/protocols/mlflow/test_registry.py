@@ -58,6 +58,19 @@ def test_branches_have_their_own_models_and_one_count(registered: Api, local_wor
     assert registered.refusal("GET", "model-versions/get", name="delays", version="3")[0] == 404
 
 
+def test_a_version_that_is_none_and_a_source_that_is_anothers(registered: Api) -> None:
+    moved = {"name": "delays", "version": "two", "stage": "Production", "archive_existing_versions": True}
+    registered("POST", "model-versions/transition-stage", {**moved, "version": "1"})
+    status, _, message = registered.refusal("POST", "model-versions/transition-stage", moved)
+    assert (status, "must be an integer" in message) == (400, True)
+    run = registered.run()
+    body = {"name": "delays", "source": f"models:/{logged(registered, run)}"}
+    for told in ({"model_id": logged(registered, run)}, {"run_link": "x" * 3000}):
+        assert registered.refusal("POST", "model-versions/create", {**body, **told})[0] == 400
+    prompt = {"name": "delays", "source": "x" * 3000, "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
+    assert registered.refusal("POST", "model-versions/create", prompt)[0] == 400
+
+
 def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Workspace) -> None:
     def version(model: str) -> str:
         body = {"name": model, "source": f"models:/{logged(registered, registered.run())}"}

@@ -68,13 +68,14 @@ class Journal:
         self._closing = threading.Event()
         self._delay = LATEST
 
-    def note(self, entry: dict[str, Any]) -> None:
-        """Append one entry. It is in the file when this returns, unless the disk does not take it."""
+    def note(self, entry: dict[str, Any]) -> bool:
+        """Append one entry. It is in the file when this returns, unless the disk does not take it: False."""
         try:
             entry.setdefault("at", time.time_ns() // 1000)
-            self._append(json.dumps(entry, default=str).encode())
+            return self._append(json.dumps(entry, default=str).encode())
         except Exception:
             self._lost += 1
+            return False
 
     def point(self, run: str, key: str, value: float, step: int, at: int) -> None:
         """Add one point; it is in the file within a twentieth of a second. `ActiveRun.log` does the same by itself.
@@ -118,6 +119,8 @@ class Journal:
         while self.waiting:
             self.flush()
         with self._lock:
+            if self._lost:
+                self._append(b"", 0)
             if self._file >= 0 and self._is_ours():
                 os.close(self._file)
             self._file = -1
@@ -148,9 +151,10 @@ class Journal:
         body = b"".join((head, text, marks.tobytes(), times.tobytes(), steps.tobytes(), values.tobytes()))
         self._append(body, len(values))
 
-    def _append(self, payload: bytes, entries: int = 1) -> None:
+    def _append(self, payload: bytes, entries: int = 1) -> bool:
+        """Append one record after the count of those that were lost; an empty one is that count alone."""
         if not self.folder:  # there was no place for a session: nothing is recorded
-            return
+            return False
         with self._lock:
             try:
                 if self._file < 0 or not self._is_ours():
@@ -158,9 +162,12 @@ class Journal:
                 if self._lost:
                     self._write(json.dumps({"kind": "lost", "entries": self._lost}).encode())
                     self._lost = 0
-                self._write(payload)
+                if payload:
+                    self._write(payload)
+                return True
             except OSError:
                 self._lost += entries
+                return False
 
     def _open(self) -> None:
         name = f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"

@@ -19,6 +19,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any
 
+import bascule_exit
 import bascule_session as session
 import bascule_watch as watch
 from bascule_files import found_as
@@ -407,7 +408,8 @@ def begin_here(name: str, command: list[str], *, follow: bool = True, **more: An
     path = [HERE, os.environ.get("PYTHONPATH", "")]
     os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
     _session.append(begun)
-    atexit.register(_end, begun)
+    bascule_exit.watch_exit()
+    atexit.register(lambda: _end(begun, bascule_exit.exit_code()))
     return begun
 
 
@@ -468,12 +470,18 @@ def _sender(folder: str, project: str) -> subprocess.Popen[bytes] | None:
         return None  # `bascule sync` brings it in later
 
 
-def _end(begun: _Session) -> None:
-    """End a session of this process, once, and wait a while for its records."""
+def _end(begun: _Session, code: int | None = None) -> None:
+    """End a session of this process, once, and wait a while for its records.
+
+    Args:
+        code: the exit code, when the process ends and it is known.
+    """
     if begun not in _session or begun.pid != os.getpid():
         return
     _session.remove(begun)
-    watch.note({"kind": "exit", "code": None})
+    last = {"kind": "exit", "code": code}
+    if not watch.note(last):
+        session.note_last(begun.folder, last)
     watch.end()
     if os.environ.get(session.FOLDER) == begun.folder:
         for name, value in begun.environment.items():
