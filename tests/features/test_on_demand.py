@@ -28,7 +28,9 @@ def test_each_column_has_the_first_type_that_all_expressions_take() -> None:
         "either": "if(flag, amount, user)",
         "same": "other = place",
     }
-    found = request_set("shop", RequestView("asked", texts), [VIEW], [USER], "asked_at")
+    found = request_set(
+        "shop", RequestView("asked", texts), [VIEW], [USER], {"place": "VARCHAR", "more": "BLOB"}, "asked_at"
+    )
     assert found.columns == {
         "user": "BIGINT",
         "amount": "DOUBLE",
@@ -51,5 +53,5 @@ def test_each_column_has_the_first_type_that_all_expressions_take() -> None:
 )
 def test_what_fits_nothing_is_told(texts: dict[str, str], words: str) -> None:
     with pytest.raises(InputError) as refused:
-        request_set("shop", RequestView("asked", texts), [VIEW], [USER], "")
+        request_set("shop", RequestView("asked", texts), [VIEW], [USER], {}, "")
     assert words in f"{refused.value.message} {refused.value.hint}"

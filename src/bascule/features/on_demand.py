@@ -1,7 +1,8 @@
-"""What is computed from requests where no examples tell the types of what requests bring.
+"""What is computed from requests, also where no examples tell the types of what requests bring.
 
-A project that trains no model has no population. Its expressions are strictly typed, so their columns can be told from
-them: of each column the first of a few types with which every expression that reads it fits.
+A project that trains no model has no population, and a model's may lack what only a service reads. Expressions are
+strictly typed, so their columns can be told from them: of each column the first of a few types with which every
+expression that reads it fits.
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ TRIED = ("DOUBLE", "BIGINT", "VARCHAR", "TIMESTAMP", "BOOLEAN")
 
 
 def request_set(
-    name: str, request: RequestView, views: Sequence[FeatureView], entities: Sequence[Entity], prediction_time: str
+    name: str,
+    request: RequestView,
+    views: Sequence[FeatureView],
+    entities: Sequence[Entity],
+    columns: Mapping[str, str],
+    prediction_time: str,
 ) -> FeatureSet:
     """Return the expressions with the columns that they read, bound to types.
 
     Args:
         views: bound; those that the expressions read.
+        columns: what examples tell of what requests bring: columns and their DuckDB types.
         prediction_time: what the expressions call the moment that is asked for.
 
     Raises:
@@ -33,22 +40,23 @@ def request_set(
     """
     keys = {key: view.types[key] for view in views for key in entity_of(view, tuple(entities)).keys}
     texts = {f"[features.{request.name}] expressions.{one}": text for one, text in request.expressions.items()}
-    columns = _fitting(list(texts.items()), keys, views)
-    if columns is None:  # say what is wrong, with numbers for what is not known
-        columns = dict(keys)
+    known = {**keys, **columns}
+    fitting = _fitting(list(texts.items()), known, views)
+    if fitting is None:  # say what is wrong, with numbers for what is not known
         for where, text in texts.items():
-            columns |= dict.fromkeys(_free(where, text, columns), TRIED[0])
-            compile_expression(text, expression_inputs(columns, views), where)
+            known |= dict.fromkeys(_free(where, text, known), TRIED[0])
+            compile_expression(text, expression_inputs(known, views), where)
         raise InputError(f"[features.{request.name}] expressions take one column in several types.", hint="CAST it.")
-    inputs = expression_inputs(columns, views)
+    inputs = expression_inputs(fitting, views)
     compiled = [compile_expression(text, inputs, where) for where, text in texts.items()]
+    read = {name for one in compiled for name in one.names}
     outputs = [f"{request.name}{SEPARATOR}{one}" for one in request.expressions]
     return FeatureSet(
         name=name,
         entities=(),
         views=(),
         request=request,
-        columns=columns,
+        columns={column: kind for column, kind in fitting.items() if column in read},
         features=tuple(outputs),
         types=dict(zip(outputs, (one.type for one in compiled), strict=True)),
         prediction_time=prediction_time,

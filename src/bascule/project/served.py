@@ -13,24 +13,18 @@ from bascule.catalog import now
 from bascule.errors import InputError, NotFound
 from bascule.features import FeatureSet, bind_view, materialise, open_online
 from bascule.features.definitions import entity_of
-from bascule.features.expressions import references
 from bascule.features.materialise import MaterialiseReport
-from bascule.features.on_demand import request_set
 from bascule.features.online.inputs import read_key
 from bascule.features.online.vectors import Vectors, keep_set
-from bascule.features.streams.events import EventType
+from bascule.project.computing import computed_set, computed_tables
 from bascule.project.definitions import (
     definitions_read,
     entities,
-    feature_set,
-    request_view,
-    tables_read,
     view_tables,
     views,
 )
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
-from bascule.project.streaming.assembling import streamed_views
 from bascule.project.tables import opened_tables
 from bascule.serving.features import FeatureServer
 
@@ -100,43 +94,15 @@ def materialise_features(
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
     if first is not None and last is not None and last < first:
         raise InputError(f"until ({until}) is before since ({since}).", hint="Turn them around.")
-    tables = views_tables(project, chosen)
-    learns = project.training is not None and project.model is not None and bool(project.request_views())
-    if learns:
-        tables = sorted({*tables, *tables_read(project)})
-    computed = project.request_views() and not learns
-    if computed:
-        tables = sorted({*tables, *views_tables(project, _read_by_expressions(project))})
+    tables = sorted({*views_tables(project, chosen), *computed_tables(project)})
     store = open_online(place.workspace.online, place.workspace.namespace(place.branch))
     with opened_tables(place.workspace, place.branch, tables) as connection:
         wanted = views_set(project, connection, chosen)
-        noted = feature_set(project, connection) if learns else None
-        if computed:
-            noted = _computed_set(project, connection)
+        noted = computed_set(project, connection)
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)
         if noted is not None:
             keep_set(store, noted)
     return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed)
-
-
-def _read_by_expressions(project: ProjectFile) -> list[str]:
-    """The views that expressions read, but for those that streams keep."""
-    request, known = request_view(project), project.views()
-    assert request is not None
-    texts = request.expressions.items()
-    read = {one.partition(".")[0] for name, text in texts for one in references(text, name) if "." in one}
-    return sorted(name for name in read if name in known and known[name].hop is None)
-
-
-def _computed_set(project: ProjectFile, connection: duckdb.DuckDBPyConnection) -> FeatureSet:
-    """What is computed from requests, of a project that trains no model."""
-    request, bound = request_view(project), list(views_set(project, connection, _read_by_expressions(project)).views)
-    assert request is not None
-    for name, stream in project.stream.items():
-        found = streamed_views(project, name, EventType(name, stream.columns, stream.time))
-        bound += [view for view, _ in found]
-    usual = project.training.prediction_time if project.training is not None else None
-    return request_set(project.project.name, request, bound, entities(project), usual or "prediction_time")
 
 
 def get_online_features(
