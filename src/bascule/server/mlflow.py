@@ -352,7 +352,8 @@ def _sent(place: Place, request: Request) -> Response:
     headers |= {"content-length": str(last - first + 1), "accept-ranges": "bytes"}
     if found is not None:
         headers["content-range"] = f"bytes {first}-{last}/{size}"
-    return StreamingResponse(_read(place, first, last + 1), 206 if found else 200, headers, media_type=kind)
+    data = iter(()) if request.method == "HEAD" else _read(place, first, last + 1)
+    return StreamingResponse(data, 206 if found else 200, headers, media_type=kind)
 
 
 def _read(place: ObjectPath, first: int, end: int) -> Iterator[bytes]:

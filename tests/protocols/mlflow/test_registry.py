@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
+from bascule.catalog import schema
 from bascule.history import Workspace
 from bascule.registry import list_models
 from tests.protocols.mlflow.conftest import Api
+
+
+def rows(ws: Workspace, table: str) -> list[dict[str, Any]]:
+    with ws.catalog.read() as conn:
+        return [row._asdict() for row in conn.execute(schema.metadata.tables[table].select())]
 
 
 def logged(api: Api, run: str) -> str:
@@ -50,6 +56,39 @@ def test_branches_have_their_own_models_and_one_count(registered: Api, local_wor
     assert registered("GET", "model-versions/get", name="delays", version="3")["model_version"]["run_id"] == run
     local_workspace.history.revert("main")
     assert registered.refusal("GET", "model-versions/get", name="delays", version="3")[0] == 404
+
+
+def test_a_version_that_is_none_and_a_source_that_is_anothers(registered: Api) -> None:
+    moved = {"name": "delays", "version": "two", "stage": "Production", "archive_existing_versions": True}
+    registered("POST", "model-versions/transition-stage", {**moved, "version": "1"})
+    status, _, message = registered.refusal("POST", "model-versions/transition-stage", moved)
+    assert (status, "must be an integer" in message) == (400, True)
+    run = registered.run()
+    body = {"name": "delays", "source": f"models:/{logged(registered, run)}"}
+    for told in ({"model_id": logged(registered, run)}, {"run_link": "x" * 3000}):
+        assert registered.refusal("POST", "model-versions/create", {**body, **told})[0] == 400
+    prompt = {"name": "delays", "source": "x" * 3000, "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
+    assert registered.refusal("POST", "model-versions/create", prompt)[0] == 400
+
+
+def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Workspace) -> None:
+    def version(model: str) -> str:
+        body = {"name": model, "source": f"models:/{logged(registered, registered.run())}"}
+        return str(registered("POST", "model-versions/create", body)["model_version"]["version"])
+
+    registered("DELETE", "model-versions/delete", {"name": "delays", "version": "2"})
+    registered("POST", "registered-models/rename", {"name": "delays", "new_name": "lateness"})
+    first = registered("GET", "model-versions/get", name="lateness", version="1")
+    assert version("lateness") == "3"  # neither the first, which is there, nor the second, which was
+    assert registered("GET", "model-versions/get", name="lateness", version="1") == first
+    recorded = {(row["model"], row["version"]) for row in rows(local_workspace, "model_versions")}
+    assert recorded == {("delays", 1), ("delays", 2), ("lateness", 1), ("lateness", 2), ("lateness", 3)}
+
+    registered("POST", "registered-models/create", {"name": "delays"})
+    assert version("delays") == "3"
+    registered("POST", "registered-models/rename", {"name": "lateness", "new_name": "late"})
+    status, code, _ = registered.refusal("POST", "registered-models/rename", {"name": "delays", "new_name": "lateness"})
+    assert (status, code) == (400, "RESOURCE_ALREADY_EXISTS")  # lateness@3 was another one
 
 
 def test_names_are_taken_once_and_may_have_spaces(api: Api, local_workspace: Workspace) -> None:
