@@ -15,6 +15,7 @@ from bascule.errors import EnvironmentProblem, InputError, MissingExtra
 from bascule.training.formats import Predictor
 from bascule.training.signature import Signature
 from bascule.training.threads import calm_threads
+from bascule.training.xgboost_trees import is_sound
 
 # Types of scikit-learn and NumPy that skops leaves to its caller: data, trees, which `_demand_sound` looks at, and
 # calls of functions that are known too (HistGradientBoosting checks its categories by a partial of `check_array`).
@@ -268,6 +269,8 @@ def open_xgboost(model: bytes) -> Any:
         booster.load_model(bytearray(model))
     except Exception as error:  # its library raises its own error for everything
         raise InputError(f"XGBoost cannot read this model: {str(error)[:200]}.") from None
+    if not is_sound(bytes(booster.save_raw("json"))):
+        raise InputError("A tree in this XGBoost model leads out of itself.", hint="Log the model again.")
     return booster
 
 
