@@ -1,7 +1,7 @@
 """Training rows: the features of each example as they were known at its prediction time.
 
 The one law: a row counts at t only if it was known at t. One SQL query does it, one common table expression a view,
-each an ASOF JOIN; the tests hold it to a double loop in plain Python.
+each an ASOF JOIN, or it is joined in memory; the tests hold both to a double loop in plain Python.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def training_rows(
         spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
 
     Returns:
-        A relation, not yet run, that streams (`.to_arrow_reader()`). Exactly one row for each row of the spine, in its
+        A relation that streams (`.to_arrow_reader()`); it has been run where the set fits in memory, and is not yet where
+        it does not (`latest.py`). Exactly one row for each row of the spine, in its
         order: the spine's columns, then the features, in the order and with the types of `feature_set`. A feature
         without a row that counts is NULL (counts are 0); rows of other keys, rows from the future and the order of the
         rows never change it.
