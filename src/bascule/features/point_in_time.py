@@ -35,11 +35,10 @@ def training_rows(
         spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
 
     Returns:
-        A relation that streams (`.to_arrow_reader()`); it has been run where the set fits in memory (`latest.py`), and is
-        not yet where it does not. Exactly one row for each row of the spine, in its
-        order: the spine's columns, then the features, in the order and with the types of `feature_set`. A feature
-        without a row that counts is NULL (counts are 0); rows of other keys, rows from the future and the order of the
-        rows never change it.
+        A relation that streams (`.to_arrow_reader()`); where the set fits in memory (`latest.py`) it has been run, else
+        not yet. Exactly one row for each row of the spine, in its order: the spine's columns, then the features, in the
+        order and with the types of `feature_set`. A feature without a row that counts is NULL (counts are 0); rows of
+        other keys, rows from the future and the order of the rows never change it.
 
     Raises:
         InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
