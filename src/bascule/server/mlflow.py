@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bascule.errors import BasculeError, InputError
 from bascule.protocols import mlflow
-from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields
+from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields, Repeated
 from bascule.protocols.mlflow.experiments import experiment_number
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
@@ -272,7 +272,7 @@ def query_of(request: Request) -> Fields:
     found = parse_qs(query, keep_blank_values=True, max_num_fields=1000)
     if "%00" in query:
         mlflow.demand_no_nul(found)
-    return Fields({name: values if len(values) > 1 else values[0] for name, values in found.items()})
+    return Fields({name: Repeated(values) if len(values) > 1 else values[0] for name, values in found.items()})
 
 
 def credential_of(request: Request) -> tuple[str, str] | None:

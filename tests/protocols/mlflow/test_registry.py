@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bascule.catalog import schema
+from bascule.delivery.traffic import out_of_service, planned
 from bascule.history import Workspace
 from bascule.registry import list_models
 from tests.protocols.mlflow.conftest import Api
@@ -69,6 +70,22 @@ def test_a_version_that_is_none_and_a_source_that_is_anothers(registered: Api) -
         assert registered.refusal("POST", "model-versions/create", {**body, **told})[0] == 400
     prompt = {"name": "delays", "source": "x" * 3000, "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
     assert registered.refusal("POST", "model-versions/create", prompt)[0] == 400
+
+
+def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_workspace: Workspace) -> None:
+    served = {**planned("late", "delays", "canary", {}), "traffic": [{"version": 2, "weight": 100}]}
+    local_workspace.history.commit("main", {"deployments/late": served}, message="Deploy")
+    for method, path, body in (
+        ("DELETE", "model-versions/delete", {"name": "delays", "version": "2"}),
+        ("DELETE", "registered-models/delete", {"name": "delays"}),
+        ("POST", "registered-models/rename", {"name": "delays", "new_name": "other"}),
+    ):
+        status, code, message = registered.refusal(method, path, body)
+        assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
+        assert message.startswith("deployments/late serves version 2 of the model 'delays'")
+    registered("DELETE", "model-versions/delete", {"name": "delays", "version": "1"})
+    local_workspace.history.commit("main", {"deployments/late": out_of_service(served)}, message="End it")
+    registered("DELETE", "registered-models/delete", {"name": "delays"})
 
 
 def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Workspace) -> None:

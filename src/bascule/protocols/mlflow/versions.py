@@ -18,6 +18,7 @@ from bascule.protocols.mlflow.registry import (
     fits,
     ordered,
     page,
+    refuse_served,
     stage_named,
     tag_of,
     version_json,
@@ -31,12 +32,13 @@ from bascule.tracking.artifacts import confined
 from bascule.tracking.search.grammar import parse_filter, parse_order
 
 MOST = 200_000
+MOST_SOURCE = 2_000
 
 
 def create_version(ask: Ask) -> Answer:
     """Register a version of a model."""
     told, ws = ask.told, ask.tracker.workspace
-    name, source = told.text("name", required=True), told.text("source", required=True)
+    name, source = told.text("name", required=True), told.text("source", required=True, most=MOST_SOURCE)
     run, model_id = told.text("run_id"), told.text("model_id")
     tags = tags_of(told.objects("tags"), REGISTRY_TAG)
     external.find_model(ws, ask.branch, name)
@@ -44,7 +46,7 @@ def create_version(ask: Ask) -> Answer:
     about = {
         "source": source,
         "run_id": run,
-        "run_link": told.text("run_link"),
+        "run_link": told.text("run_link", most=MOST_SOURCE),
         "description": told.text("description"),
         "tags": tags,
         "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
@@ -66,7 +68,10 @@ def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> t
             raise _foreign(source)
         return source, run
     if source.startswith("models:/"):
-        model = logged.read_logged_model(ask.tracker, source.removeprefix("models:/").strip("/"))
+        named = source.removeprefix("models:/").strip("/")
+        if model_id and model_id != named:
+            raise _foreign(source)
+        model = logged.read_logged_model(ask.tracker, named)
         return model["artifact_uri"], run or model["source_run_id"] or ""
     if source.startswith("runs:/"):
         named, _, rest = source.removeprefix("runs:/").partition("/")
@@ -129,6 +134,8 @@ def update_version(ask: Ask) -> Answer:
 
 def delete_version(ask: Ask) -> Answer:
     """Take a version out of a model."""
+    found, entry = version_of(ask)
+    refuse_served(ask, found["name"], entry["version"])
     version = ask.told.text("version", required=True)
     changed(ask, lambda found: external.without_version(found, version), f"Delete version {version[:9]} of")
     return Answer()
@@ -161,9 +168,10 @@ def transition(ask: Ask) -> Answer:
         )
 
     def change(found: Object) -> Object:
+        chosen = str(external.find_version(found, version)["version"])
         if archives:
             for number, entry in found["versions"].items():
-                if entry.get("about", {}).get("stage") == stage and number != str(int(version)):
+                if entry.get("about", {}).get("stage") == stage and number != chosen:
                     found = external.with_version(found, number, lambda _: {"stage": "Archived"})
         return external.touched(external.with_version(found, version, lambda _: {"stage": stage}))
 
