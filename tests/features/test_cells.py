@@ -59,6 +59,7 @@ def test_no_length_of_a_cell_changes_an_answer(
 ) -> None:
     """Sorting all rows is held to a double loop by `test_point_in_time.py`."""
     with monkeypatch.context() as patch:
+        patch.setattr(point_in_time, "latest_rows", lambda *_: None)
         patch.setattr(point_in_time, "cell_lengths", lambda *_: {})
         expected = joined(events, examples)
         patch.setattr(point_in_time, "cell_lengths", lambda *_: {view.name: length for view in VIEWS})

@@ -210,6 +210,29 @@ def test_a_catalog_that_is_away_stops_nothing(
     eventually(lambda: answered(plane) == 2)
 
 
+def test_heads_are_not_read_where_nothing_was_written(served: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query holds the interpreter while requests wait for it."""
+    if served.catalog.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL does not tell")
+    monkeypatch.setattr(module, "QUERY_S", 60.0)
+    plane, asked = DataPlane(served), []
+    heads = plane._heads
+    plane.open("main")
+    monkeypatch.setattr(plane, "_heads", lambda branches: asked.append(branches) or heads(branches))
+    for _ in range(3):
+        plane._look()
+    assert len(asked) == 1
+    put_deployment(served, {2: 100})
+    plane._look()
+    assert answered(plane) == 2
+    served.history.create_branch("trial", "main")
+    plane.open("trial")
+    before = len(asked)
+    plane._look()
+    assert asked[before:] == [["main", "trial"]]
+    plane._changes.close()
+
+
 def test_an_unknown_branch_is_told_with_the_nearest(served: Workspace) -> None:
     with pytest.raises(NotFound) as unknown:
         DataPlane(served, branch="mian").start()

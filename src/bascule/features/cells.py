@@ -26,7 +26,7 @@ _PLAIN = {"READ_PARQUET", "SEQ_SCAN", "COLUMN_DATA_SCAN", "DUMMY_SCAN", "PROJECT
 
 def example_count(connection: duckdb.DuckDBPyConnection, spine_sql: str) -> int | None:
     """Return how many examples a query gives; None where it takes more than reading tables and Parquet files."""
-    return _count(connection, spine_sql)
+    return row_count(connection, spine_sql)
 
 
 def cell_lengths(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet, asked: int | None) -> dict[str, int]:
@@ -43,15 +43,15 @@ def cell_lengths(connection: duckdb.DuckDBPyConnection, feature_set: FeatureSet,
     views = [v for v in feature_set.views if v.event_time is not None and not v.windows and "error(" not in v.sql]
     many = []
     for view in views:
-        rows = _count(connection, view.sql)
+        rows = row_count(connection, view.sql)
         if rows is not None and rows >= MANY_ROWS:
             many.append((view, rows))
     few = [view for view, rows in many if rows >= ROWS_AN_EXAMPLE * asked]
     return {view.name: _length(connection, view, feature_set.entity(view)) for view in few}
 
 
-def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int | None:
-    """The number of rows; None where it takes more than reading. Files and tables know theirs without being read."""
+def row_count(connection: duckdb.DuckDBPyConnection, sql: str) -> int | None:
+    """Return the number of rows; None where it takes more than reading. Files and tables know theirs unread."""
     counted = f"SELECT count(*) FROM (\n{body(sql)}\n)"
     return int(connection.execute(counted).fetchall()[0][0]) if _plain(connection, counted) else None
 

@@ -15,6 +15,7 @@ from bascule.features.binding import compile_request, output_types
 from bascule.features.cells import cell_lengths, example_count, near_sql
 from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
+from bascule.features.latest import latest_rows
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
@@ -46,6 +47,9 @@ def training_rows(
     # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
     connection.execute("SET asof_loop_join_threshold = 0")
     asked = example_count(connection, spine_sql)
+    found = latest_rows(connection, feature_set, spine_sql, columns, asked)
+    if found is not None:
+        return found.project(", ".join(output_columns(feature_set, columns)))
     cells = cell_lengths(connection, feature_set, asked)
     chain = asked is not None and asked <= CHAINED_EXAMPLES
     return connection.sql(training_sql(feature_set, spine_sql, columns, cells, chain))

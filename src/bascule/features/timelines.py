@@ -27,7 +27,7 @@ def timeline_sql(view: FeatureView, entity: Entity, rows: str | None = None) -> 
     """
     keys = ", ".join(map(quoted, entity.keys))
     fields = ", ".join(map(quoted, view.fields))
-    best = ", ".join(f"{column} DESC NULLS LAST" for column in ("__event", "__known", *map(quoted, view.fields)))
+    best = f"__event DESC, __known DESC, {best_sql(view.fields)}"
     return f"""(
 WITH __rows AS MATERIALIZED ({rows or rows_sql(view, entity, view.fields)}),
 __tied AS MATERIALIZED (SELECT {keys}, __from FROM __rows GROUP BY ALL HAVING count(*) > 1),
@@ -39,6 +39,11 @@ __single AS (
 )
 SELECT {keys}, __from, __event, {fields} FROM __single{_newest_only(keys) if view.known_time else ""}
 )"""
+
+
+def best_sql(fields: Sequence[str]) -> str:
+    """SQL of the order in which, of rows of one moment, the first is the answer."""
+    return ", ".join(f"{quoted(field)} DESC NULLS LAST" for field in fields)
 
 
 def rows_sql(view: FeatureView, entity: Entity, columns: Sequence[str]) -> str:

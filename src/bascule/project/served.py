@@ -99,7 +99,7 @@ def materialise_features(
     learns = project.training is not None and project.model is not None and bool(project.request_views())
     if learns:
         tables = sorted({*tables, *tables_read(project)})
-    store = open_online(place.workspace.online, place.branch)
+    store = open_online(place.workspace.online, place.workspace.namespace(place.branch))
     with opened_tables(place.workspace, place.branch, tables) as connection:
         wanted = views_set(project, connection, chosen)
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from sqlalchemy import select
 
+from bascule.catalog import Changes
 from bascule.catalog.schema import refs
 from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
@@ -28,6 +29,7 @@ from bascule.serving.online import open_reader
 from bascule.serving.stats import VersionStats
 
 POLL_S = 0.1
+QUERY_S = 1.0  # the heads are read so often in any case
 RETRY_S = 5.0
 IDLE_S = 600.0
 CONSENT_S = 1.0
@@ -64,6 +66,16 @@ class _Watched:
     used: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """The heads of branches as a query told them, and the catalog's mark from before it."""
+
+    mark: object = None
+    branches: list[str] = field(default_factory=list)
+    at: float = 0.0
+    heads: dict[str, str] = field(default_factory=dict)
+
+
 class DataPlane:
     """Everything that answers. `start` it, then ask for branches; states may be read from any thread.
 
@@ -96,6 +108,8 @@ class DataPlane:
         self._changing = threading.RLock()
         self._poll_s = poll_s
         self._asked = 0.0
+        self._changes = Changes(ws.catalog)
+        self._last = _Looked()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-branches", daemon=True)
 
@@ -113,6 +127,7 @@ class DataPlane:
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
+        self._changes.close()
 
     def state(self, branch: str | None = None) -> BranchState | None:
         """Return what a branch serves if it is loaded, at once."""
@@ -259,7 +274,7 @@ class DataPlane:
             self._asked = time.monotonic()
             self._loader.ask_consents()
         seen = {branch: watched.state for branch, watched in list(self._watched.items())}
-        heads = self._heads(list(seen))
+        heads = self._heads_now(list(seen))
         for branch, before in seen.items():
             watched, head = self._watched[branch], heads.get(branch)
             idle = time.monotonic() - watched.used > IDLE_S
@@ -271,6 +286,14 @@ class DataPlane:
                     if watched.state is before:  # else somebody has looked since, and this head may be the older one
                         watched.state = self._load(branch, head, before)
                         self._show(watched.state)
+
+    def _heads_now(self, branches: list[str]) -> dict[str, str]:
+        """Return the heads, without a query where nothing was written since the last one: it would hold up requests."""
+        mark, at = self._changes.mark(), time.monotonic()
+        last = self._last
+        if mark != last.mark or branches != last.branches or at - last.at > QUERY_S:
+            self._last = _Looked(mark, branches, at, self._heads(branches))
+        return self._last.heads
 
     def _show(self, state: BranchState) -> None:
         if state.branch == self.branch:

@@ -18,6 +18,7 @@ from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
 from bascule.serving.pickled import PICKLED, PickledRuntime, consented, pickled_runtime
+from bascule.serving.pickled.chosen import ChosenPickled
 from bascule.serving.runtime import Runtime
 from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program, WorkerRuntime
@@ -87,7 +88,7 @@ class Loader:
             bundle = unpack_model(data)
             answering: Runtime | None = workers
             if bundle.format == PICKLED:
-                answering = self._pickled(name, version, bundle, steps)
+                answering = self._pickled(name, version, bundle, steps, runtime)
             elif apart and workers is None:
                 lane = Lane(self._program(name, version, data, steps, runtime, beside), service)
                 answering = WorkerRuntime(lane)
@@ -105,24 +106,35 @@ class Loader:
         A catalog that is away changes nothing; whoever calls this tells it.
         """
         for model in list(self._models.values()):
-            runtime = model.runtime
-            if isinstance(runtime, PickledRuntime):
-                holds = consented(self._ws, runtime.subject, runtime.digest)
-                if holds != runtime.allowed:
-                    runtime.allowed = holds
+            if not isinstance(model.runtime, PickledRuntime | ChosenPickled):
+                continue
+            for one in model.runtime.consents:
+                holds = consented(self._ws, one.subject, one.digest)
+                if holds != one.allowed:
+                    one.allowed = holds
 
-    def _pickled(self, name: str, version: int, bundle: ModelBundle, steps: Graph) -> Runtime:
+    def _pickled(
+        self, name: str, version: int, bundle: ModelBundle, steps: Graph, runtime: Mapping[str, Any] | None
+    ) -> Runtime:
         if steps:
             raise InputError(
                 f"{name}@{version} is a pickle, which runs in a process of its own: no steps stand around it.",
                 hint="Register the model without [model.steps], or in a format of its library.",
             )
-        return pickled_runtime(self._ws, f"models/{name}@{version}", bundle)
+        own = pickled_runtime(self._ws, f"models/{name}@{version}", bundle)
+        chosen = self._chosen(f"{name}@{version}", bundle, runtime, own)
+        if chosen is None:
+            own.start()
+        return chosen or own
 
-    def _chosen(self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None) -> Runtime | None:
+    def _chosen(
+        self, name: str, bundle: ModelBundle, runtime: Mapping[str, Any] | None, own: PickledRuntime | None = None
+    ) -> Runtime | None:
         if not runtime:
             return None
         try:
+            if own is not None:
+                return ChosenPickled(own, runtime, bundle, self._ws.store.get)
             return load_recipe(read_recipe(runtime["recipe"]), bundle, self._ws.store.get)
         except (BasculeError, KeyError, OSError) as error:
             told = f"{error.message} {error.hint}".strip() if isinstance(error, BasculeError) else str(error)

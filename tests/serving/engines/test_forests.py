@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import json
 import os
@@ -197,6 +198,20 @@ def test_a_tree_in_a_skops_file_that_leads_astray_is_refused() -> None:
     fitted.tree_.children_left[0] = 1_000_000
     with pytest.raises(InputError, match="leads out of itself"):
         open_skops(skops.dumps([{"deep": fitted}]))
+
+
+def test_categories_of_scikit_learn_are_read_and_what_runs_commands_is_not() -> None:
+    """Its categories are checked by a partial of a known function; one of any other function is refused unread."""
+    skops = pytest.importorskip("skops.io")
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.preprocessing import FunctionTransformer
+
+    made = HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]).fit(models.HOLES, models.BINARY)
+    told = open_skops(skops.dumps(made)).predict_proba(models.HOLES)
+    assert told.tolist() == made.predict_proba(models.HOLES).tolist()
+    for function in (os.system, np.load):
+        with pytest.raises(InputError, match="not known as harmless"):
+            open_skops(skops.dumps(FunctionTransformer(functools.partial(function, "x"))))
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

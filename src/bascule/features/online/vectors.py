@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from bascule.features.binding import output_types
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView, RequestView, definition_digest
 from bascule.features.expressions import references
 from bascule.features.online.reading import EXPIRED, NOT_FOUND, OnlineReader
-from bascule.features.online.store import OnlineStore, ViewRecord
+from bascule.features.online.store import OnlineStore, ViewRecord, current
 
 PRESENT, NULL, MISSING, OLD = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"
 _THERE = {NOT_FOUND: MISSING, EXPIRED: OLD}
@@ -74,6 +74,7 @@ class VectorReader:
         features: `view:feature`, `view.feature`, `view__feature`, or `view` for all of it.
         full_names: features are called `view__feature`, else `feature`.
         whole: the project's features as they were materialised, for those that are computed from requests.
+        beside: other names that one may have meant, for the message.
 
     Raises:
         NotFound: a view or a feature that the store does not hold; it says which ones there are.
@@ -86,13 +87,14 @@ class VectorReader:
         features: Sequence[str],
         full_names: bool = False,
         whole: FeatureSet | None = None,
+        beside: Iterable[str] = (),
     ) -> None:
         with store.snapshot() as snapshot:
-            held = {record.view: record for record in sorted(snapshot.views(), key=lambda one: one.updated_at)}
+            held = current(snapshot)
         self.sample = 0.0
         self._records = {name: record for name, record in held.items() if record.bound is not None}
         request = whole.request if whole is not None else None
-        chosen = self._chosen(features, request)
+        chosen = self._chosen(features, request, beside)
         self.feature_set = self._feature_set(chosen, request, whole)
         self._reader = OnlineReader(self.feature_set, store)
         order = {view.name: place for place, view in enumerate(self.feature_set.views)}
@@ -163,15 +165,16 @@ class VectorReader:
             raise InputError(f"{count:,} rows are asked for; at most {MOST_ROWS:,} are answered.", hint="Send parts.")
         return count
 
-    def _chosen(self, features: Sequence[str], request: RequestView | None) -> list[tuple[str, str]]:
+    def _chosen(
+        self, features: Sequence[str], request: RequestView | None, beside: Iterable[str]
+    ) -> list[tuple[str, str]]:
         known = [*self._records, *([request.name] if request else [])]
         found: dict[tuple[str, str], None] = {}
         for asked in features:
             view, feature = _split(asked, known)
             if view not in known:
-                raise NotFound(
-                    "materialised feature view", view, known, hint="" if known else "Run: bascule features materialise"
-                )
+                hint = "" if known else "Run: bascule features materialise"
+                raise NotFound("materialised feature view", view, [*known, *beside], hint=hint)
             outputs = tuple(request.expressions) if request and view == request.name else self._outputs(view)
             if feature and feature not in outputs:
                 raise NotFound(f"feature of view {view!r}", feature, list(outputs))

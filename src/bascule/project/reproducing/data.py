@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ KINDS = ("tables/", "files/", "features/", "models/", "labels/", "training_sets/
 GONE = "not there"
 _SHOWN = 3
 DIGEST = 64
+DATABASE = re.compile(r"^(sqlite|duckdb)(\+\w+)?:///")
 
 
 def bring(
@@ -71,8 +73,7 @@ def is_file(path: str, version: str, project: Path) -> bool:
 def _copied(path: str, project: Path, folder: Path) -> bool:
     """Copy what an address or a pattern means below the project, as it is; False when it lies elsewhere."""
     name = path.partition("#")[0]
-    for scheme in ("sqlite:///", "duckdb:///", "file://"):
-        name = name.removeprefix(scheme)
+    name = DATABASE.sub("", name).removeprefix("file://")
     if "://" in name:
         return False
     place = Path(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,12 @@ class Recorded:
         found = [f"{name} = {value}" for name, value in sorted(told.items()) if _SEED.search(name)]
         seed = (self.variables or {}).get("PYTHONHASHSEED")
         return (*found, *([f"PYTHONHASHSEED = {seed}"] if seed else []))
+
+
+def is_interactive(argv: Sequence[str]) -> bool:
+    """Whether a command is a notebook's kernel, or IPython without a file: what it did came from outside of it."""
+    words = [word for word in argv if not word.startswith("-")]
+    return "ipykernel_launcher" in argv or Path(words[-1]).name in ("ipython", "ipython3")
 
 
 def recall(workspace: Workspace, row: dict[str, Any]) -> Recorded:

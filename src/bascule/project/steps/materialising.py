@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bascule.features import definition_digest, materialise, open_online
+from bascule.features import OnlineStore, definition_digest, materialise, open_online
+from bascule.features.online import current
 from bascule.features.online.vectors import keep_set
 from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
@@ -31,7 +32,7 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         sets = [features]
         if beside := _beside(context):
             sets.append(views_set(context.project, connection, beside))
-        store = open_online(context.workspace.online, context.branch)
+        store = _store(context)
         reports = [materialise(connection, one, store, version=version, progress=progress) for one in sets]
         keep_set(store, features)
     rows = {view.view: view.rows for report in reports for view in report.views}
@@ -55,9 +56,14 @@ def settled(context: Context, receipt: Receipt) -> bool:
     if not context.workspace.has_online:
         return False
     version = _version(_tables(context))
-    with open_online(context.workspace.online, context.branch).snapshot() as snapshot:
-        held = [snapshot.view(output.version) for output in receipt.outputs]
-    return all(record is not None and record.version == version for record in held)
+    with _store(context).snapshot() as snapshot:
+        held = current(snapshot)
+    found = [(held.get(output.name), output.version) for output in receipt.outputs]
+    return all(one is not None and (one.digest, one.version) == (digest, version) for one, digest in found)
+
+
+def _store(context: Context) -> OnlineStore:
+    return open_online(context.workspace.online, context.workspace.namespace(context.branch))
 
 
 def _beside(context: Context) -> list[str]:

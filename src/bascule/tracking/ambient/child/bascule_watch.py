@@ -81,14 +81,14 @@ def active() -> Journal | None:
     return _journal
 
 
-def note(entry: dict[str, Any]) -> None:
-    """Append one entry. Silent when it cannot be written: a full disk is not the script's business."""
+def note(entry: dict[str, Any]) -> bool:
+    """Append one entry; tell whether it is written. Nothing is raised: a full disk is not the script's business."""
     if _journal is None:
-        return
+        return False
     before = getattr(_busy, "now", False)
     _busy.now = True  # the journal opens files too, and those are not the script's
     try:
-        _journal.note(entry)
+        return _journal.note(entry)
     finally:
         _busy.now = before
 
