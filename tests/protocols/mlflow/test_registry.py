@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from bascule.catalog import schema
 from bascule.delivery.traffic import out_of_service, planned
 from bascule.history import Workspace
 from bascule.registry import list_models
+from bascule.server.tokens import create_token, list_tokens
 from tests.protocols.mlflow.conftest import Api
 
 
@@ -106,6 +108,37 @@ def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Work
     registered("POST", "registered-models/rename", {"name": "lateness", "new_name": "late"})
     status, code, _ = registered.refusal("POST", "registered-models/rename", {"name": "delays", "new_name": "lateness"})
     assert (status, code) == (400, "RESOURCE_ALREADY_EXISTS")  # lateness@3 was another one
+
+
+def test_a_token_or_a_runs_tag_chooses_the_branch(
+    registered: Api, serve: Callable[..., Api], local_workspace: Workspace
+) -> None:
+    local_workspace.history.create_branch("dev")
+    local_workspace.history.create_branch("other")
+    tagged = registered.run(tags=[{"key": "bascule.branch", "value": "dev"}])
+
+    def version(api: Api) -> str:
+        body = {"name": "delays", "source": f"models:/{logged(api, tagged)}"}
+        return str(api("POST", "model-versions/create", body)["model_version"]["version"])
+
+    def has(branch: str, number: str) -> bool:
+        return number in local_workspace.history.get(branch, "models/delays")["versions"]
+
+    first = version(registered)
+    assert (has("dev", first), has("main", first)) == (True, False)
+    second = version(Api(registered.http, "/branch/main"))  # what the address says is said
+    assert (has("dev", second), has("main", second)) == (False, True)
+
+    _, secret = create_token(local_workspace.catalog, "ana", "writer", branch="other")
+    ana = Api(serve(require_tokens=True).http, headers={"authorization": f"Bearer {secret}"})
+    ana("POST", "registered-models/create", {"name": "hers"})
+    assert local_workspace.history.read("other", "models/hers") is not None
+    assert local_workspace.history.read("main", "models/hers") is None
+    assert ana("GET", "runs/get", run_id=(run := ana.run()))["run"]["info"]["run_id"] == run
+    assert {one["id"]: one["branch"] for one in rows(local_workspace, "runs")}[run] == "other"
+    ana.below = "/branch/main"
+    assert ana.refusal("GET", "registered-models/get", name="hers")[0] == 404
+    assert [one.branch for one in list_tokens(local_workspace.catalog)] == ["other"]
 
 
 def test_names_are_taken_once_and_may_have_spaces(api: Api, local_workspace: Workspace) -> None:

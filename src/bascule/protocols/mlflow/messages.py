@@ -188,6 +188,7 @@ class Ask:
         user: who asks, as the audit log calls them.
         path: the parameters in the address.
         told: the fields of the body or of the query.
+        named: the address names the branch, so nothing else chooses it.
     """
 
     tracker: Tracker
@@ -196,6 +197,7 @@ class Ask:
     user: str
     path: Mapping[str, str]
     told: Fields
+    named: bool = True
 
 
 @dataclass(frozen=True)

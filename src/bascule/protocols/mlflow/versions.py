@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
-from bascule.errors import InputError
+from sqlalchemy import select
+
+from bascule.catalog.schema import runs
+from bascule.errors import AlreadyExists, InputError
 from bascule.protocols.mlflow.exporting import address_of
 from bascule.protocols.mlflow.limits import REGISTRY_TAG, tags_of
 from bascule.protocols.mlflow.messages import Answer, Ask
@@ -27,12 +31,13 @@ from bascule.protocols.mlflow.registry import (
 from bascule.registry import external
 from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
-from bascule.tracking import logged, remote, vouching
+from bascule.tracking import keeping, logged, remote, vouching
 from bascule.tracking.artifacts import confined
 from bascule.tracking.search.grammar import parse_filter, parse_order
 
 MOST = 200_000
 MOST_SOURCE = 2_000
+BRANCH_TAG = "bascule.branch"
 
 
 def create_version(ask: Ask) -> Answer:
@@ -52,8 +57,22 @@ def create_version(ask: Ask) -> Answer:
         "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
     }
     facts = vouching.registered(ws, place)
-    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user, facts=facts)
-    return Answer({"model_version": version_json(external.find_model(ws, ask.branch, name), entry)})
+    branch = _branch_of(ask, run, name)
+    entry = external.create_version(ws, branch, name, about, artifact=place, author=ask.user, facts=facts)
+    return Answer({"model_version": version_json(external.find_model(ws, branch, name), entry)})
+
+
+def _branch_of(ask: Ask, run: str, name: str) -> str:
+    """Return the branch that a version is for, the address' or that of its run's tag; the model is there then."""
+    ws = ask.tracker.workspace
+    if ask.named or not run:
+        return ask.branch
+    with ws.catalog.read() as conn:
+        number = conn.execute(select(runs.c.number).where(runs.c.id == run)).scalar()
+        branch = (number and keeping.tags_of(conn, number).get(BRANCH_TAG)) or ask.branch
+    with suppress(AlreadyExists):
+        external.create_model(ws, branch, name, author=ask.user)
+    return branch
 
 
 def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> tuple[str, str]:
