@@ -70,7 +70,11 @@ def fill(connection: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> 
 def test_times_too_far_apart_for_one_number_are_joined_by_the_engine(connection: Any, known: str | None) -> None:
     """A number has 63 bits: of 200 keys it reaches 1,100 years back, of 30,000 keys 8.9."""
     fill(connection, "asked", [(k, START, str(k)) for k in range(200)] + [(7, datetime(1900, 1, 1), "early")])
-    fill(connection, "events", [(7, datetime(1900, 1, 1), 1, "x"), (8, datetime(1900, 1, 2), 2, None), (7, START, 3, "y")])
+    fill(
+        connection,
+        "events",
+        [(7, datetime(1900, 1, 1), 1, "x"), (8, datetime(1900, 1, 2), 2, None), (7, START, 3, "y")],
+    )
     relation = joined(connection, known_time=known)
     assert found_in_memory(relation)
     found = {row[2]: row[3:] for row in relation.fetchall()}

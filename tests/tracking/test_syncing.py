@@ -256,6 +256,7 @@ sys.exit(3)
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_the_end_hides_neither_the_exit_code_nor_what_was_lost(
     local_workspace: Workspace, folder: Path
 ) -> None:
@@ -289,6 +290,7 @@ def test_the_exit_code_of_a_process_that_records_itself_is_known(
     assert (row["status"], read_run(local_workspace, row["run"])["tags"].get("exit_code")) == told
 
 
+@pytest.mark.slow
 def test_a_command_has_taken_the_time_since_it_began_also_when_it_was_followed_late(
     local_workspace: Workspace, folder: Path
 ) -> None:

@@ -53,7 +53,7 @@ def _unexplained(done: Reproduction) -> str:
     if any(one.path in (EXIT, END) for one in done.compared):
         return (
             "Every recorded term is the same, but it ended in another way. If a file was missing: what is read below "
-            "Python (SQLite, a shell, a C library) is not noted and was not brought; --keep FOLDER shows what was."
+            "Python (a shell, a C library) is not noted and was not brought; --keep FOLDER shows what was."
         )
     text = "Every recorded term is the same (code, data, environment, parameters): the command is not deterministic."
     if done.seeds:

@@ -146,7 +146,10 @@ def test_a_session_in_which_somebody_typed_is_told_from_a_command() -> None:
     assert is_interactive(["python", "-m", "ipykernel_launcher", "-f", "x.json"])
     assert is_interactive(["/bin/python3", "/bin/ipython", "--quick"])
     assert not is_interactive(["/bin/python3", "/bin/ipython", "work.ipy"])
-    assert not is_interactive(["python", "-m", "work"])
+    assert is_interactive(["python3.11", "-u", "-"])
+    assert is_interactive(["python"])
+    for words in (["-m", "work"], ["-c", "print(1)"], ["train.py", "-"], ["--version"]):
+        assert not is_interactive(["python", *words])
 
 
 def test_a_python_is_meant_from_where_it_ran(tmp_path: Path) -> None:

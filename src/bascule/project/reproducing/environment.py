@@ -20,7 +20,7 @@ import msgspec
 import bascule
 from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
-from bascule.project.reproducing.recorded import Recorded
+from bascule.project.reproducing.recorded import PYTHON, Recorded
 from bascule.project.step import Progress
 from bascule.store import digest_of
 from bascule.store.locking import held
@@ -39,7 +39,6 @@ from importlib.metadata import distributions
 found = [(d.metadata["Name"].strip().lower(), d.version) for d in distributions() if d.metadata["Name"]]
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
-_PYTHON = re.compile(r"^python(\d+(\.\d+)?)?(\.exe)?$")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Ready:
 
     def command(self, argv: list[str]) -> list[str]:
         """Return a command's words with its Python replaced by this environment's."""
-        if not _PYTHON.match(Path(argv[0]).name):
+        if not PYTHON.match(Path(argv[0]).name):
             return argv
         if self.folder is None:
             return [self.program or argv[0], *argv[1:]]
@@ -98,7 +97,7 @@ def prepare(workspace: Workspace, recorded: Recorded, choice: str, progress: Pro
 def _meant(recorded: Recorded) -> str | None:
     """Return the Python that a run's command means: as its path stood to the folder that it ran in, or by `PATH`."""
     name = recorded.argv[0]
-    if not _PYTHON.match(Path(name).name):
+    if not PYTHON.match(Path(name).name):
         return None
     if Path(name).name != name:
         name = str(Path(str(recorded.environment.get("working_folder") or "."), name))
@@ -108,7 +107,7 @@ def _meant(recorded: Recorded) -> str | None:
 def _here(argv: list[str], program: str | None) -> tuple[str, dict[str, str]]:
     """Return the version and the packages of the Python that a command would run with here; ours where that is none."""
     own = capture_environment()
-    if program is None and _PYTHON.match(Path(argv[0]).name):
+    if program is None and PYTHON.match(Path(argv[0]).name):
         return "not found", {}
     if program is None or Path(program).absolute() == Path(sys.executable).absolute():
         return own["python"], own["packages"]

@@ -21,6 +21,7 @@ from bascule.tracking.points import value_of
 
 #: What a run that did another one again says of it.
 REPRODUCES = "reproduces"
+PYTHON = re.compile(r"^python(\d+(\.\d+)?)?(\.exe)?$")
 _SEED = re.compile(r"^seed\.|(^|[._ ])((random_)?(state|seed)s?|\w+_seed)$", re.IGNORECASE)
 _MARK = re.compile(r"^(models/.+)-[0-9a-f]{8}(/[^/]+)$")
 # Of the machine and not of what was computed.
@@ -95,9 +96,14 @@ class Recorded:
 
 
 def is_interactive(argv: Sequence[str]) -> bool:
-    """Whether a command is a notebook's kernel, or IPython without a file: what it did came from outside of it."""
-    words = [word for word in argv if not word.startswith("-")]
-    return "ipykernel_launcher" in argv or Path(words[-1]).name in ("ipython", "ipython3")
+    """Whether a command is a notebook's kernel, or an interpreter without a file: what it did came from outside."""
+    if "ipykernel_launcher" in argv:
+        return True
+    words = [word for word in argv if word == "-" or not word.startswith("-")]
+    if Path(words[-1]).name in ("ipython", "ipython3"):
+        return True
+    by_input = len(words) == 1 or words[1] == "-"
+    return by_input and bool(PYTHON.match(Path(argv[0]).name)) and not {"-c", "-m", "-V", "--version"} & {*argv}
 
 
 def recall(workspace: Workspace, row: dict[str, Any]) -> Recorded:

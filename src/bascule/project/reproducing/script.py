@@ -114,8 +114,8 @@ def _refuse_unfit(workspace: Workspace, recorded: Recorded, project: Path, argv:
         raise InputError(f"Run {recorded.id} has not ended yet.", hint="Wait for its end, or see: bascule doctor")
     if is_interactive(argv):
         raise InputError(
-            f"Run {recorded.id} is of a session whose cells were given one by one: its command alone repeats nothing.",
-            hint="Its cells are its artifact cells.py. What `bascule track NOTEBOOK.ipynb` records can be repeated.",
+            f"What run {recorded.id} did was typed, or came by standard input: its command alone repeats nothing.",
+            hint="A notebook's cells are its artifact cells.py. What is in a file can be repeated: bascule track FILE",
         )
     away = [path for path, _ in recorded.outputs if Path(path).is_absolute()]
     if away:

@@ -317,11 +317,26 @@ def _numbers(said: Any) -> Any:
 
 def _load(asked: dict[str, Any]) -> Any:
     model = _loaded(asked)
-    for name in ("keras", "tf_keras"):  # it draws a bar for each answer, for somebody who looks on: here nobody does
-        if name in sys.modules:
-            with suppress(AttributeError):
-                sys.modules[name].utils.disable_interactive_logging()
+    for name in ("keras", "tf_keras"):
+        cls = getattr(sys.modules.get(name), "Model", None)
+        if cls is not None:
+            _quieten(cls)
     return model
+
+
+def _quieten(cls: Any) -> None:
+    """Let Keras draw no bar for each answer, as its `predict` does for somebody who looks on: here nobody does.
+
+    Its own switch is kept by thread, and the bar is drawn in another one.
+    """
+    predict = cls.predict
+
+    def quiet(*args: Any, **more: Any) -> Any:
+        if len(args) < 4:  # (self, x, batch_size, verbose)
+            more.setdefault("verbose", 0)
+        return predict(*args, **more)
+
+    cls.predict = quiet
 
 
 def _loaded(asked: dict[str, Any]) -> Any:
