@@ -8,10 +8,15 @@ ARGS ?=
 
 .PHONY: help install demo test test-fast lint bench lock clean
 
+# Two processes take a file of tests each. The order of the files is kept (the longest first, see tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# Compiled once: where Python is told to write no bytecode, each command would compile all of Bascule again.
 install: $(STAMP) ## Make .venv with all that the demo and the tests need
+	@$(BIN)/python -m compileall -q src
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Bascule needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=…")'
@@ -25,10 +30,10 @@ demo: install ## A year of flights, end to end, in about three minutes (ARGS=--e
 	@$(BIN)/python examples/flights/demo.py $(ARGS)
 
 test: install lint ## Everything: lint, types, layers and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-fast: install ## The everyday tests, under two minutes
-	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
+	@$(PYTEST) -m 'not slow' $(ARGS)
 
 lint: install ## Style, types and layers
 	@$(BIN)/ruff check .

@@ -32,6 +32,7 @@ import lmdb
 from bascule.features import Entity, FeatureSet, FeatureView, LmdbStore, OnlineReader, build_feature_set, materialise
 from bascule.features.online.vectors import VectorReader
 from bascule.history import Workspace
+from online import bare_gets
 
 FEATURES = tuple(f"f{n}" for n in range(20))
 ENTITY = Entity("user", ("user_id",))
@@ -129,7 +130,7 @@ def serve(folder: Path, chosen: argparse.Namespace, parts: Sequence[str], said: 
         materialise(connection, feature_set, store)
     print(f"{'work':<40}{'p50 µs':>10}{'p99 µs':>10}{'x bare':>9}{'Feast µs':>12}{'Feast x':>10}")
     reader, vectors = OnlineReader(feature_set, store), VectorReader(store, ["rows"])
-    bare = bare_gets(folder / "bare", chosen.served)
+    bare = bare_gets(folder / "bare", chosen.served, 190)
     for count in COUNTS if "read" in parts else ():
         picked = [random.Random(n).sample(range(chosen.served), count) for n in range(chosen.rounds)]
         limit = timed(lambda keys: bare(keys), picked)
@@ -233,19 +234,6 @@ def source(connection: duckdb.DuckDBPyConnection, keys: int, features: Sequence[
         prediction_time="asked_at",
         features=["rows"],
     )
-
-
-def bare_gets(folder: Path, keys: int) -> Callable[[list[int]], list[bytes]]:
-    env = lmdb.open(str(folder), map_size=1 << 30)
-    with env.begin(write=True) as transaction:
-        for key in range(keys):
-            transaction.put(key.to_bytes(8, "big"), b"x" * 190)
-
-    def gets(picked: list[int]) -> list[bytes]:
-        with env.begin() as transaction:
-            return [transaction.get(key.to_bytes(8, "big")) for key in picked]
-
-    return gets
 
 
 @contextmanager

@@ -451,7 +451,14 @@ def load(
 
 
 def ask(
-    port: int, path: str, body: bytes, more: str, connections: int, seconds: float, grpc: bool
+    port: int,
+    path: str,
+    body: bytes,
+    more: str,
+    connections: int,
+    seconds: float,
+    grpc: bool,
+    http: Callable[[bytes, list[int]], asyncio.Protocol] = Client,
 ) -> tuple[list[int], float]:
     import uvloop
 
@@ -471,7 +478,7 @@ def ask(
     taken: list[int] = []
 
     def client() -> asyncio.Protocol:
-        return GrpcClient(headers, body, taken) if grpc else Client(request, taken)
+        return GrpcClient(headers, body, taken) if grpc else http(request, taken)
 
     async def work() -> float:
         loop = asyncio.get_running_loop()

@@ -55,7 +55,7 @@ def main() -> None:
             report = materialise(connection, feature_set, store)
             taken = sum(view.seconds for view in report.views)
             print(f"materialised {name}: {report.written:,} entries in {taken:.2f} s, {report.written / taken:,.0f}/s")
-        bare = bare_gets(Path(folder) / "bare", chosen.keys)
+        bare = bare_gets(Path(folder) / "bare", chosen.keys, 160)
         print(f"\n{'work':<42}{'p50 µs':>9}{'p99 µs':>9}{'x bare':>8}")
         for count in (1, 100):
             picked = [random.Random(n).sample(range(chosen.keys), count) for n in range(chosen.rounds)]
@@ -96,11 +96,12 @@ def read(reader: OnlineReader, keys: list[int]) -> None:
     assert len(found[0]) == 20
 
 
-def bare_gets(folder: Path, keys: int) -> Callable[[list[int]], list[bytes]]:
+def bare_gets(folder: Path, keys: int, size: int) -> Callable[[list[int]], list[bytes]]:
+    """Return what gets values of `size` bytes with nothing but LMDB."""
     env = lmdb.open(str(folder), map_size=1 << 30)
     with env.begin(write=True) as transaction:
         for key in range(keys):
-            transaction.put(key.to_bytes(8, "big"), b"x" * 160)
+            transaction.put(key.to_bytes(8, "big"), b"x" * size)
 
     def gets(picked: list[int]) -> list[bytes]:
         with env.begin() as transaction:

@@ -35,7 +35,7 @@ from inference import (
     CONNECTIONS,
     GRPC_PATH,
     WIDTH,
-    GrpcClient,
+    ask,
     bundle,
     grpc_body,
     make_workspace,
@@ -314,7 +314,7 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float, gr
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        taken, lasted = pool.apply(ask, (port, path, body, connections, seconds, grpc))
+        taken, lasted = pool.apply(ask, (port, path, body, "", connections, seconds, grpc, Client))
     times = np.array(taken or [lasted * 1e9]) / 1e3
     return {
         "count": len(times),
@@ -322,42 +322,6 @@ def load(port: int, path: str, body: bytes, connections: int, seconds: float, gr
         "p50": float(np.median(times)),
         "p99": float(np.quantile(times, 0.99)),
     }
-
-
-def ask(port: int, path: str, body: bytes, connections: int, seconds: float, grpc: bool) -> tuple[list[int], float]:
-    import uvloop
-
-    from bascule.serving.http2.hpack import literal
-
-    taken: list[int] = []
-    request = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: load\r\naccept: */*\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode() + body
-    headers = b"".join(
-        literal(name, value)
-        for name, value in (
-            (b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"127.0.0.1"),
-            (b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"user-agent", b"load"),
-        )
-    )  # fmt: skip
-
-    async def work() -> float:
-        loop = asyncio.get_running_loop()
-        begun = time.perf_counter()
-        made = [
-            await loop.create_connection(
-                lambda: GrpcClient(headers, body, taken) if grpc else Client(request, taken), "127.0.0.1", port
-            )
-            for _ in range(connections)
-        ]
-        await asyncio.sleep(seconds)
-        lasted = time.perf_counter() - begun
-        for transport, _ in made:
-            transport.abort()
-        return lasted
-
-    return taken, uvloop.run(work())
 
 
 if __name__ == "__main__":

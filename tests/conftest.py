@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from bascule.catalog import database as databases
 from bascule.catalog.migrations import migrate
 from bascule.history import Workspace
 
+# Files of a minute and more. They begin first: what is short fills the processes evenly at the end.
+LONG = (
+    "tests/examples/test_flights.py",
+    "tests/kills/test_commands.py",
+    "tests/protocols/mlflow/test_clients.py",
+    "tests/project/test_interrupted.py",
+    "tests/project/test_migrating.py",
+)
+
+
+# Tests are kept as bytecode also where Python is told to write none: collecting them again takes half as long.
+WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+
+
+def pytest_collection_finish() -> None:
+    """Let what tests import, and write anew, be as Python was told."""
+    sys.dont_write_bytecode = WRITES_NONE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin, in the order of `LONG`."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
+def pytest_unconfigure() -> None:
+    """Let go of Hypothesis's callback: it holds modules to the very end, where DuckDB's bindings tell of each type."""
+    gc.callbacks.clear()
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _migrated_once(tmp_path_factory: pytest.TempPathFactory, _power_stays: None) -> Iterator[None]:
     """Let new catalogs on SQLite begin as copies of one that the migrations made: they run once, not for each test."""
     made = tmp_path_factory.mktemp("schema") / "catalog.db"
     databases.Catalog.open(f"sqlite:///{made}").close()
@@ -36,6 +68,23 @@ def _migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _power_stays() -> Iterator[None]:
+    """Wait for no disk in this process: tests kill processes, and none cuts the power."""
+    durable = databases._sqlite
+
+    @wraps(durable)
+    def made(url: str, database: str | None) -> Engine:
+        engine = durable(url, database)
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "_sqlite", made)
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL server, started from a wheel for this session."""
@@ -47,7 +96,7 @@ def postgresql() -> Iterator[str]:
         server = pgserver.get_server(folder, cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as admin:
-                for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # no test cuts the power
+                for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                     admin.execute(f"ALTER SYSTEM SET {setting} = off")  # type: ignore[arg-type]
                 admin.execute("SELECT pg_reload_conf()")
             yield server.get_uri()

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, literal, select, update
 
-from bascule.catalog import Catalog, new_id, schema
+from bascule.catalog import Catalog, database, new_id, schema
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 
@@ -100,3 +100,11 @@ def test_many_threads_read_while_they_write(workspace: Workspace) -> None:
 
     with ThreadPoolExecutor(40) as pool:
         assert sorted(pool.map(write, range(40))) == list(range(40))
+
+
+def test_an_acknowledged_transaction_is_on_disk(tmp_path: Path) -> None:
+    """The other tests do not wait for the disk, see tests/conftest.py."""
+    engine = database._sqlite.__wrapped__(f"sqlite:///{tmp_path / 'catalog.db'}", None)  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+    engine.dispose()

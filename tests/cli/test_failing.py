@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bascule.cli import history
+from bascule.cli import history, main
 from bascule.cli.commands import SERVERS
 from bascule.cli.interruption import stopping_queries
 from bascule.cli.options import COMMON, Common
@@ -145,3 +146,11 @@ def test_a_ctrl_c_while_the_lake_is_imported_ends_nothing_else(
     with pytest.raises(KeyboardInterrupt), stopping_queries():
         signal.raise_signal(signal.SIGINT)
     assert failed == []
+
+
+def test_garbage_is_looked_for_late_once_and_then_as_always() -> None:
+    usual, watching = gc.get_threshold(), list(gc.callbacks)
+    main._collect_late()
+    assert gc.get_threshold() == (main.FIRST_LOOK, *usual[1:])
+    gc.collect()
+    assert (gc.get_threshold(), gc.callbacks) == (usual, watching)

@@ -213,7 +213,7 @@ def test_a_distinct_count_that_is_not_exact_is_the_same_online_and_near(connecti
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, min_size=5, max_size=30), EXAMPLES, st.randoms(use_true_random=False))
 def test_online_is_offline_however_rows_arrive(
     connection: Any, feature_set: FeatureSet, tmp_path_factory: Any, events: list[Row], examples: list[Row], chance: Any

@@ -276,7 +276,7 @@ SLOW = settings(
 )
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=40)
 @given(EVENT_LISTS, EXAMPLES)
 def test_every_row_is_what_the_double_loop_says(
     connection: Any, feature_set: FeatureSet, events: list[Row], examples: list[Row]
@@ -306,7 +306,7 @@ def test_what_is_gathered_of_a_window_is_what_the_double_loop_says(
             assert_same(row, expected, example)
 
 
-@SLOW
+@settings(SLOW, max_examples=10)
 @given(EVENT_LISTS, EXAMPLES, st.randoms(use_true_random=False))
 def test_what_must_not_matter_does_not(
     connection: Any, feature_set: FeatureSet, events: list[Row], examples: list[Row], chance: random.Random
@@ -327,7 +327,7 @@ def test_what_must_not_matter_does_not(
         assert_same(alone, expected[place], "one at a time")
 
 
-@SLOW
+@settings(SLOW, max_examples=12)
 @given(EVENT_LISTS, EXAMPLES, st.sampled_from([timedelta(days=400), timedelta(days=-3, hours=5)]))
 def test_shifting_all_times_changes_nothing(
     connection: Any, feature_set: FeatureSet, events: list[Row], examples: list[Row], shift: timedelta

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import venv
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
+from tests.environments import python_with, variables
 from tests.features.batched import BATCHED, CASE_EVENTS, CASE_SPINE, assert_oracle, bound, cases
 from tests.features.test_point_in_time import Row
 
@@ -35,18 +35,8 @@ KINDS = {"int64": "bigint", "int32": "int", "bool": "boolean", "double": "double
 @pytest.fixture(scope="module")
 def python(pytestconfig: pytest.Config) -> Path:
     """The Python of an environment with fakesnow."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("fakesnow") / RELEASE
-    found, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, f"fakesnow=={RELEASE}", "snowflake-connector-python<4"]
-        made = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if made.returncode:
-            pytest.skip(f"fakesnow {RELEASE} cannot be installed: {made.stderr[-300:]}")
-        done.touch()
-    return found
+    packages = (f"fakesnow=={RELEASE}", "snowflake-connector-python<4")
+    return python_with(pytestconfig, f"fakesnow-{RELEASE}", packages)
 
 
 def literal(value: Any) -> str:
@@ -76,7 +66,9 @@ def test_snowflake_gives_what_the_double_loop_says(python: Path, tmp_path: Path)
     before = [*filled("events", CASE_EVENTS, events), *filled("spine", CASE_SPINE, examples)]
     story = tmp_path / "story.json"
     story.write_text(json.dumps({"before": before, "query": query}), "utf-8")
-    done = subprocess.run([python, STORY, story], capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        [python, STORY, story], capture_output=True, text=True, timeout=90, env=variables(), check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["names"] == list(plan.outputs)

@@ -233,6 +233,16 @@ def test_only_files_within_the_limits_are_read(lake: Lake, read: Read) -> None:
     assert len(read(lake.scan(value, between={"id": (None, 10), "name": ("bob", None)}))) == 1
 
 
+def test_a_whole_table_is_read_by_one_thread(local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, made = Lake(local_workspace), []
+    lake.append("people", people("ann", "bob"))
+    connect = engine.connect
+    monkeypatch.setattr(engine, "connect", lambda temporary=None: made.append(connect(temporary)) or made[-1])
+    reader = lake.read(state(lake, "people"))
+    assert made[0].cursor().execute("SELECT current_setting('threads')").fetchone() == (1,)
+    assert reader.read_all().num_rows == 2
+
+
 def test_appends_at_once_are_all_kept(local_workspace: Workspace) -> None:
     Lake(local_workspace).append("people", people("first"))
     failures: list[BaseException] = []

@@ -83,6 +83,7 @@ def test_views_in_python_services_and_questions_about_them(trained: Path, bascul
     assert (gusts["kind"], gusts["owner"], gusts["tags"]) == ("windows", "ana@example.org", ["weather"])
     assert gusts["description"] == "Wind and rain of the last day."
     assert set(gusts["features"]) == {"wind_1d_1", "wind_1d_2", "mid_1d"}
+    assert views["weather"]["features"] == ["rain", "wind"]
     assert (gusts["freshness"], gusts["fresh"]) == (7_200_000_000, False)
     assert gusts["newest"] == views["weather"]["newest"] is not None
     assert views["weather"]["fresh"] is None

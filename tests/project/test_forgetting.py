@@ -61,7 +61,7 @@ def test_models_are_named_although_the_first_attempt_was_killed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(forgetting, "_online", die)
+        patch.setattr(forgetting, "from_online", die)
         assert bascule("forget", *WHO).code == 130
     assert left(trained) == {"training sets": 0}
     assert "delays@1 learned from them" in bascule("forget", *WHO).out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +37,10 @@ def rows(*ids: str) -> pa.Table:
     return pa.table({"id": list(ids), "n": list(range(len(ids)))}, schema=SCHEMA)
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> Workspace:
-    """A workspace with branches, tags, deleted and forgotten rows, records, runs and blobs; nobody has it open."""
-    workspace = Workspace.create(tmp_path / "w")
+@pytest.fixture(scope="module")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("filled")
+    workspace = Workspace.create(place)
     lake, history = Lake(workspace), workspace.history
     for number in range(4):
         lake.append("people", rows(f"anna-{number}", f"boris-{number}"), key=["id"])
@@ -60,7 +61,14 @@ def filled(tmp_path: Path) -> Workspace:
         conn.execute(insert(runs).values(**run, started_at=now(), environment_json="{}"))
         conn.execute(insert(run_tags).values(subject=1, name=1, value="日本 'quoted' \\ %s"))
     workspace.close()
-    return workspace
+    return place
+
+
+@pytest.fixture
+def filled(_filled: Path, tmp_path: Path) -> Workspace:
+    """A workspace with branches, tags, deleted and forgotten rows, records, runs and blobs; nobody has it open."""
+    shutil.copytree(_filled, tmp_path / "w")
+    return Workspace.open(tmp_path / "w")
 
 
 def seen(folder: Path) -> dict[str, Any]:
@@ -312,7 +320,7 @@ def test_killed_at_any_moment_and_repeated(filled: Workspace, database: str, s3:
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.05 * 1.25**attempt)  # close together at first, where most of it happens
+        time.sleep(0.05 * 1.4**attempt)  # close together at first, where most of it happens
         process.send_signal(signal.SIGKILL)
         rest = process.stdout.read()
         process.wait()

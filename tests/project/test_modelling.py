@@ -243,10 +243,10 @@ def test_approvals_are_asked_for_by_the_gates(trained: Path, bascule: Bascule, m
     ask_for_approval(trained)
     assert "is not approved: it has 0 of 1 approvals" in bascule("deploy").err
     monkeypatch.setenv("BASCULE_USER", "ana@example.org")  # who registered it
-    assert bascule("model", "approve", "delays", "--reason", "mine").code == 0
+    assert "does not count" in bascule("model", "approve", "delays", "--reason", "mine").out
     assert bascule("deploy").code == 1
     monkeypatch.setenv("BASCULE_USER", "bo@example.org")
-    assert bascule("model", "approve", "delays@1", "--reason", "looked at the slices").code == 0
+    assert "does not count" not in bascule("model", "approve", "delays@1", "--reason", "looked at the slices").out
     monkeypatch.setenv("BASCULE_USER", "cy@example.org")
     assert bascule("model", "reject", "delays", "--reason", "leaks").code == 0
     assert "cy@example.org rejected it: leaks" in bascule("deploy").err

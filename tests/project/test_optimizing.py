@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bascule.delivery import deploy
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
 from bascule.registry import external
+from bascule.registry.seals import revoke
+from bascule.registry.versions import get_version, served
 from bascule.serving import DataPlane
 from bascule.serving.engines import kernel
 from bascule.serving.engines.loading import Staged
+from bascule.serving.loading import Loader
+from bascule.tracking import vouching
 from bascule.tracking.artifacts import Artifacts
 from tests.cli.conftest import Said
 from tests.project.test_delivering import second
@@ -198,14 +207,86 @@ def test_a_new_version_that_lacks_its_predecessors_engine_says_so(
     assert "2" not in held(trained)["runtimes"], "what a person took back is not chosen again"
 
 
-def test_a_version_that_runs_code_has_no_other_engine() -> None:
-    """What may not be loaded here cannot be held to anything; the way to faster engines is told."""
-    from bascule.project.optimizing.deciding import _demand_data
-    from bascule.registry import ModelVersion
-    from bascule.training import ModelBundle
+def registered(folder: Path, name: str, data: bytes) -> None:
+    """A version of the model `net` as a client registers it: one file that runs code when it is loaded."""
+    with closing(Workspace.open(folder)) as workspace:
+        Artifacts(workspace).put(f"0/n/artifacts/model/{name}", BytesIO(data))
+        source = "mlflow-artifacts:/0/n/artifacts/model"
+        external.create_model(workspace, "main", "net", author="ana")
+        facts = vouching.registered(workspace, source)
+        external.create_version(
+            workspace, "main", "net", {"source": source}, artifact=source, author="ana", facts=facts
+        )
+        vouching.trust(workspace, get_version(workspace, "main", "net", 1), "ours")
+        deploy(workspace, "main", "net", "net", 1, by="ana")
 
-    texts: Any = dict.fromkeys(("id", "artifact", "format", "training_set", "evaluation_id", "created_by"), "")
-    version = ModelVersion(model="net", version=3, signature={}, passed=True, metrics={}, created_at=0, **texts)
-    with pytest.raises(InputError, match="net@3 runs code when it is loaded") as refused:
-        _demand_data(version, ModelBundle("pickled", b"", models.signature()))
-    assert "onnx" in refused.value.hint
+
+class Doubles:
+    """A plain Python function as somebody's pickle."""
+
+    n_features_in_ = 2
+
+    def predict(self, rows: Any) -> Any:
+        return rows[:, 0] * 2
+
+
+@pytest.mark.slow
+def test_what_runs_code_is_measured_in_its_process_and_only_there(trained: Path, bascule: Bascule) -> None:
+    cloudpickle = pytest.importorskip("cloudpickle")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    registered(trained, "net.pkl", cloudpickle.dumps(Doubles()))
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    said = bascule("optimize", "net", *QUICK)
+    assert said.code == 0, said
+    assert "torchscript: its process cannot make it: TypeError: only a model of PyTorch becomes torchscript" in said.out
+    assert "net@1 goes on being answered by its own library" in said.out
+    with closing(Workspace.open(trained)) as workspace:
+        revoke(workspace, "trust", "models/net@1", "not ours")
+    refused = bascule("optimize", "net", *QUICK)
+    assert (refused.code, "no consent to these bytes holds" in refused.err) == (2, True)
+
+
+TORCH = os.environ.get("BASCULE_TORCH_PYTHON", sys.executable)
+NETWORK = """
+import sys, torch
+torch.manual_seed(0)
+made = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).eval()
+torch.save(made, sys.argv[1])
+print(made(torch.tensor([[1.0, 2, 3, 4]])).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_a_module_of_pytorch_is_answered_by_its_torchscript(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = trained / "net.pth"
+    told = subprocess.run([TORCH, "-c", NETWORK, str(file)], capture_output=True, text=True, check=False)
+    if "No module named 'torch'" in told.stderr:
+        pytest.skip("PyTorch is not installed; BASCULE_TORCH_PYTHON names a Python that has it")
+    monkeypatch.setenv("BASCULE_WORKER_PYTHON", TORCH)
+    registered(trained, file.name, file.read_bytes())
+    wanted = [*QUICK, "--candidates", "torchscript", "--choose", "torchscript", "--json"]
+    found = bascule("optimize", "net", *wanted).json()
+    candidate = next(one for one in found["found"]["candidates"] if one["name"] == "torchscript")
+    assert candidate["parity"]["passed"]
+    assert candidate["parity"]["rows"]["missing"] > 100
+    with closing(Workspace.open(trained)) as workspace:
+        loader = Loader(workspace, lambda _: None)
+        entry = workspace.history.get("main", "models/net")
+        arguments = ("net", 1, served(entry["versions"]["1"])["artifact"], entry["runtimes"]["1"])
+        model = loader.load(*arguments)
+        (scripted,) = [one for one in model.runtime.consents if one._held]  # type: ignore[attr-defined]
+        assert (model.engine, list(scripted._packed.files)) == ("torchscript", ["torchscript.pt"])
+        row = np.array([[1.0, 2, 3, 4]])
+        np.testing.assert_allclose(model.predict(row), json.loads(told.stdout), rtol=1e-6)
+        # The consent covers what was made of the model too, and is taken back for all of it.
+        revoke(workspace, "trust", "models/net@1", "not ours")
+        loader.ask_consents()
+        assert not scripted._held
+        with pytest.raises(EnvironmentProblem, match="was taken back"):
+            model.predict(row)
+        vouching.trust(workspace, get_version(workspace, "main", "net", 1), "ours after all")
+        loader.ask_consents()
+        np.testing.assert_allclose(model.predict(row), json.loads(told.stdout), rtol=1e-6)
+        assert not scripted._held, "the model itself answers: nobody consented to its TorchScript again"

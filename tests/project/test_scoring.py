@@ -89,6 +89,14 @@ def test_of_classes_and_values(place: Place) -> None:
     assert score_table(place, "trips", "amount", into="none", where="id < 0").change.rows == 0
 
 
+def test_how_far_it_is_is_told(place: Place) -> None:
+    BranchTable(place, "fifty").create(ROWS.slice(0, 50))
+    told: list[tuple[str, int, int | None]] = []
+    for where in ("", "id < 20"):
+        score_table(place, "fifty", "delays@1", where=where, tell=lambda *said: told.append(said))
+    assert told == [("Scoring", 0, 50), ("Scoring", 50, 50), ("Scoring", 0, None), ("Scoring", 20, None)]
+
+
 def test_what_cannot_be_scored_is_told(place: Place) -> None:
     before = place.workspace.history.resolve("main").id
     BranchTable(place, "bare").create(ROWS.slice(0, 3).select(["id", "hour"]))

@@ -131,6 +131,7 @@ def test_features_are_served_by_name_in_python_and_over_http(serving: Path, basc
             ("", {"entities": {}}, 400, "neither"),
             ("", {**asked, "feature_service": "arivals", "features": None}, 404, "Did you mean 'arrivals'"),
             ("", {**asked, "features": ["wether:rain"]}, 404, "Did you mean 'weather'"),
+            ("", {**asked, "features": ["arivals"]}, 404, "Did you mean 'arrivals'"),
             ("", {**asked, "entities": {"dept": ["north"]}}, 400, "has no column 'depot'"),
             ("", {**asked, "entities": {"depot": [1]}}, 400, "should be a text and is 1"),
             ("", {**asked, "entities": {"depot": ["a"], "x": [1]}}, 400, "not read by 'x'"),
@@ -160,6 +161,10 @@ def test_a_branch_has_its_own_features_once_it_makes_them(serving: Path, bascule
         threading.Event().wait(1.1)
         assert rain("wet") == before + 100
         assert rain("main") == before
+        for args in (("wet", "--delete", "--force"), ("wet",)):  # another branch of that name has nothing of it
+            assert bascule("branch", *args).code == 0
+        threading.Event().wait(1.1)
+        assert rain("wet") == before
 
 
 @pytest.mark.slow
@@ -242,6 +247,23 @@ def test_interval_full_and_mistakes(serving: Path, bascule: Bascule) -> None:
     assert full["bytes"] > 4320 * 20
     part = bascule("features", "materialise", "weather", "--since", "2025-04-29T12:00:00Z", "--json").json()["views"][0]
     assert part["written"] == 36
+    # A definition that was taken back is what the view's name means again.
+    sql = serving / "features" / "weather.sql"
+    before = sql.read_text()
+    sql.write_text("select depot, observed_at, rain + 100 as rain, wind from weather")
+    assert bascule("features", "materialise", "weather").code == 0
+    sql.write_text(before)
+    assert bascule("run").code == 0
+    asked = ("features", "get", "weather:rain", "-e", "depot=north", "--at", AT, "--json")
+    assert bascule(*asked).json()["features"][0]["values"][0] < 100
+    # What a service computes from requests is served whether or not the model reads it.
+    file = serving / "bascule.toml"
+    file.write_text(file.read_text().replace('"lateness", "asked"]', '"lateness"]'))
+    assert bascule("features", "materialise", "weather").code == 0
+    asked = ("features", "get", "arrivals", "-e", "depot=north", "--at", AT, "--json")
+    said = bascule(*asked)
+    assert said.code == 0, (said.out, said.err)
+    assert said.json()["features"][-1]["values"] == [12]
     for arguments, words in (
         (("arrivls",), "Did you mean 'arrivals'"),
         (("--since", "soon"), "which is not a time"),

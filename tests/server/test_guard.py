@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from bascule import web
 from bascule.errors import BasculeError
 from bascule.history import Workspace
 from bascule.server import Call, Route, ServerSettings, create_app
@@ -94,6 +95,7 @@ def test_a_large_body_is_refused_unread(local_workspace: Workspace, serve: Serve
     served = serve(local_workspace, max_body=1000)
     answer = served.post(BRANCHES, json={"name": "a" * 2000})
     assert answer.status_code == 413
+    assert answer.headers.get("connection") != "close"  # who is still sending hears this answer
 
     def without_a_length() -> Any:
         yield from [b"x" * 100] * 30
@@ -133,3 +135,22 @@ def test_an_exception_shows_no_traceback(local_workspace: Workspace, caplog: pyt
 )
 def test_static_files_are_only_those_that_came_with_it(client: TestClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_head_answers_as_get_without_a_body(local_workspace: Workspace) -> None:
+    client = TestClient(web.create_app(local_workspace), base_url="http://127.0.0.1:7400")
+    for path in (
+        "/health",
+        "/runs",  # a page
+        BRANCHES,
+        "/api/2.0/mlflow/experiments/get?experiment_id=0",
+        "/branch/main/ajax-api/2.0/mlflow/experiments/get?experiment_id=7",  # 404, as GET
+        "/api/2.0/mlflow-artifacts/artifacts",
+        "/iceberg/v1/config",
+        "/iceberg/v1/main/namespaces",
+    ):
+        found, read = client.head(path), client.get(path)
+        assert (found.status_code, found.content) == (read.status_code, b""), path
+        assert found.headers["content-length"] == str(len(read.content)), path
+    assert client.head("/api/2.0/mlflow/runs/create").status_code == 404
+    assert client.head("/iceberg/v1/main/tables/rename").status_code == 405

@@ -128,8 +128,11 @@ def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monk
     held.load_model = lambda folder: SimpleNamespace(predict=lambda rows: [rows.dtype.itemsize] * len(rows))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(pyfunc=held))
     monkeypatch.setitem(sys.modules, "mlflow.pyfunc", held)
+    keras = SimpleNamespace(Model=type("Model", (), {"predict": lambda self, x, size=None, verbose="auto": verbose}))
+    monkeypatch.setitem(sys.modules, "keras", keras)
     asked = {"folder": str(tmp_path), "recipe": msgspec.to_builtins(recipe)}
     model = worker._load(asked)
+    assert keras.Model().predict(1) == 0  # no bar is drawn for each answer
     assert model(np.zeros((3, 2))).tolist() == [[4.0]] * 3
     assert worker._told(model, asked)["width"] == 2
 

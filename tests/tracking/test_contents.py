@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -47,6 +49,33 @@ def project(tmp_path: Path, local_workspace: Workspace, monkeypatch: pytest.Monk
     (place / "train.py").write_text(SCRIPT)
     monkeypatch.chdir(place)
     return place
+
+
+SQLITE = """
+import sqlite3
+for name in ("changed.db", "file:same.db?mode=ro", "new.db", ":memory:"):
+    with sqlite3.connect(name, uri=True) as base:
+        if "same" not in name:
+            base.execute("CREATE TABLE u AS SELECT 1 AS a")
+        else:
+            base.execute("SELECT count(*) FROM t").fetchone()
+    base.close()
+"""
+
+
+@pytest.mark.slow
+def test_sqlite_s_files_are_known_as_they_were_opened(local_workspace: Workspace, project: Path) -> None:
+    before = {}
+    for name in ("changed.db", "same.db"):
+        with contextlib.closing(sqlite3.connect(project / name)) as base:
+            base.execute("CREATE TABLE t AS SELECT 1 AS a")
+        before[name] = digest_of((project / name).read_bytes())
+    (project / "train.py").write_text(SQLITE)
+    done = track(local_workspace, project, [sys.executable, "train.py"], "main")
+    assert done.exit_code == 0
+    assert done.inputs == before
+    assert local_workspace.store.has(before["changed.db"])
+    assert done.outputs == {name: digest_of((project / name).read_bytes()) for name in ("changed.db", "new.db")}
 
 
 def test_inputs_are_known_as_they_were_when_they_were_opened(local_workspace: Workspace, project: Path) -> None:

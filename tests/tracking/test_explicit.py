@@ -92,7 +92,7 @@ def test_a_run_of_ones_own_says_what_it_is_told(local_workspace: Workspace, fold
     assert told["run"]["status"] == "done"
     assert told["params"] | {"odd": ""} == {"lr": "0.1", "depth": "3", "rate": "0.5", "odd": ""}
     assert (told["tags"]["team"], told["tags"]["note"]) == ("a", "x")
-    assert steps(local_workspace, run, "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3), (0, 0.25)]
+    assert steps(local_workspace, run, "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3), (3, 0.25)]
     assert steps(local_workspace, run, "curve") == [(0, 3.0), (1, 2.0), (2, 1.0)] or set(
         steps(local_workspace, run, "curve")
     ) == {(0, 3.0), (1, 2.0), (2, 1.0)}

@@ -256,16 +256,22 @@ def test_lightgbm_by_its_own_functions_and_as_an_estimator(script: Script) -> No
 
 @pytest.mark.slow
 def test_xgboost_by_its_own_functions_and_as_an_estimator(script: Script) -> None:
-    script.run(
+    import xgboost
+
+    xgboost.train({}, xgboost.DMatrix([[1.0], [2.0]], [0, 1]), 1).save_model("before.json")
+    done = script.run(
         f"""{textwrap.indent(DATA, "        ")}
         import xgboost
         data = xgboost.DMatrix(X, y)
-        xgboost.train({{"objective": "binary:logistic"}}, data, 4, evals=[(data, "train")], verbose_eval=False)
+        xgboost.Booster(model_file="before.json")
+        found = xgboost.train({{"objective": "binary:logistic"}}, data, 4, evals=[(data, "train")], verbose_eval=False)
+        found.save_model("after.json")
         xgboost.XGBClassifier(n_estimators=3).fit(X, y, eval_set=[(X, y)], verbose=False)
         """,
         "xgboost",
         "sklearn",
     )
+    assert (list(done.inputs), list(done.outputs)) == (["before.json"], ["after.json"])
     models = script.models()
     assert list(models) == ["xgboost.train", "XGBClassifier"]
     assert [len(script.curve(key)) for key in ("train.logloss", "validation_0.logloss")] == [4, 3]
@@ -320,12 +326,15 @@ def test_a_training_loop_of_torch(script: Script) -> None:
                 loss.backward()
                 optimizer.step()
                 schedule.step()
+            torch.save(model.state_dict(), "weights.pt")  # below Python, and read back by Python: no input
+            torch.load("weights.pt")
 
         main()  # the model is gone before the process ends
         """,
         "torch",
     )
     assert done.exit_code == 0
+    assert (list(done.outputs), done.inputs) == (["weights.pt"], {})
     losses = script.curve("torch.loss")
     assert [step for step, _ in losses] == list(range(25))
     assert losses[-1][1] < losses[0][1]

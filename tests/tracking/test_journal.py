@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import warnings
@@ -33,7 +34,7 @@ def write(folder: Path, said: list[Any]) -> Path:
             journal.note({"kind": "x", **one})
         else:
             for key, value, step in one:
-                journal.waiting.append((key, value, step, 7))
+                journal.waiting += ("", {key: value}, step, 7)
             journal.flush()
     journal.close()
     (path,) = folder.glob("*.journal")
@@ -141,6 +142,14 @@ def test_a_full_disk_is_counted_and_leaves_no_torn_record(tmp_path: Path, monkey
     told = [record for record in whole(path) if isinstance(record, dict)]
     assert [record.get("n") or record.get("entries") for record in told[1:]] == [1, 2, 3]
     assert told[2]["kind"] == "lost"
+    monkeypatch.setattr(os, "write", full)
+    other = written.Journal(str(tmp_path / "other"))
+    (tmp_path / "other").mkdir()
+    assert other.note({"kind": "x", "n": 4}) is False
+    monkeypatch.setattr(os, "write", real)
+    other.close()  # the last that it says is what it lost
+    (path,) = (tmp_path / "other").glob("*.journal")
+    assert [*whole(path)][-1] == {"kind": "lost", "entries": 1}
 
 
 def test_files_that_a_script_closes_and_opens_are_its_own(tmp_path: Path) -> None:
@@ -156,3 +165,73 @@ def test_files_that_a_script_closes_and_opens_are_its_own(tmp_path: Path) -> Non
     assert (tmp_path / "mine.txt").read_text() == "mine"
     told = [record for path in tmp_path.glob("*.journal") for record in whole(path) if isinstance(record, dict)]
     assert sorted(record["n"] for record in told if "n" in record) == [1, 2]
+
+
+def said_points(folder: Path) -> list[tuple[tuple[str, str], int, float]]:
+    blocks = [one for path in folder.glob("*.journal") for one in whole(path) if isinstance(one, Block)]
+    assert max(len(one.marks) for one in blocks) <= written.MOST_POINTS
+    return [
+        (one.names[mark], step, value)
+        for one in blocks
+        for mark, step, value in zip(one.marks, one.steps, one.values, strict=True)
+    ]
+
+
+def test_calls_of_every_shape_are_written_in_their_order_and_few_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = written.Journal(str(tmp_path))
+    monkeypatch.setattr(module("bascule_watch"), "_journal", journal)
+    made = module("bascule_run").ActiveRun
+    run, below = made("run_a", "a", own=None, key=""), made("run_b", "b", own=None, key="run_b")
+    expected: list[tuple[tuple[str, str], int, float]] = []
+    for step in range(3000):
+        run.log(step=step, loss=step / 2)
+        expected.append((("", "loss"), step, step / 2))
+    for step in range(3):
+        run.log(step=step, loss=1, accuracy=0.5)
+        below.log(step=step, accuracy=2.0)
+        run.metric("loss", 3, step)
+        expected += [(("", "loss"), step, 1), (("", "accuracy"), step, 0.5)]
+        expected += [(("run_b", "accuracy"), step, 2.0), (("", "loss"), step, 3)]
+    wide = {f"m{n}": float(n) for n in range(20_000)}
+    run.log()
+    run.log(step=7, **wide)
+    assert journal.waiting == []  # what is wide does not wait for others
+    expected += [(("", name), 7, value) for name, value in wide.items()]
+    assert (
+        max(len(journal.waiting) for step in range(5000) if run.log(step=step, x=0.0) is None) <= written.MOST_WAITING
+    )
+    expected += [(("", "x"), step, 0.0) for step in range(5000)]
+    for bad, what in ((({"a": 1},), TypeError), (("x",), ValueError), ((math.inf,), ValueError)):
+        with pytest.raises(what, match="A step is a whole number"):
+            run.log(*bad, loss=1.0)
+    for name in ("", "run_b\0loss"):
+        with pytest.raises(ValueError, match="no name of a metric"):
+            run.log(**{name: 1.0})
+    journal.close()
+    assert said_points(tmp_path) == expected
+
+
+def test_a_step_that_is_not_given_is_one_more_than_the_metrics_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = written.Journal(str(tmp_path))
+    monkeypatch.setattr(module("bascule_watch"), "_journal", journal)
+    run = module("bascule_run").ActiveRun("run_a", "a", own=None, key="")
+    run.log(loss=1.0)
+    run.log(loss=1.0, rate=1.0)  # each goes on where it was
+    run.log(step=10, loss=1.0, rate=1.0)
+    run.log(loss=1.0, rate=1.0)
+    run.metrics("loss", [1.0, 1.0])
+    run.metrics("loss", [1.0, 1.0], [20, 30])
+    run.metric("loss", 1.0)
+    run.metric("loss", 1.0, 2**63 - 1)
+    for late in (lambda: run.log(loss=1.0), lambda: run.metric("loss", 1.0), lambda: run.metrics("loss", [1.0])):
+        with pytest.raises(ValueError, match="64 bits"):
+            late()
+    journal.close()
+    steps: dict[str, list[int]] = {}
+    for (_, name), step, _ in said_points(tmp_path):
+        steps.setdefault(name, []).append(step)
+    assert steps == {"loss": [0, 1, 10, 11, 12, 13, 20, 30, 31, 2**63 - 1], "rate": [0, 10, 11]}

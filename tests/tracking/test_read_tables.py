@@ -18,7 +18,8 @@ from bascule.catalog.schema import run_io
 from bascule.history import Workspace
 from bascule.lake import Lake, Session
 from bascule.store import digest_of
-from bascule.tracking.ambient import track
+from bascule.tracking.ambient import meanings, track
+from bascule.tracking.ambient.told import Told
 
 PYTHON_PATH = os.pathsep.join(p for p in sys.path if p)
 
@@ -81,7 +82,7 @@ def test_frames_arrow_and_databases(local_workspace: Workspace, folder: Path) ->
     asked = read.dataset("pandas.read_sql")
     source = json.loads(asked["source"])
     assert source["query"] == "SELECT a FROM t WHERE a > 10"
-    assert source["uri"] == f"sqlite:///{(folder / 's.db').resolve()}"
+    assert source["uri"] == "sqlite:///s.db"
     assert json.loads(asked["profile"])["num_rows"] == 39
     assert json.loads(asked["schema"])["columns"] == [{"name": "a", "type": "int64"}]
     assert asked["context"] == "read"
@@ -106,6 +107,21 @@ def test_addresses_are_told_without_secrets(address: str, told: str) -> None:
 def test_a_database_s_address_has_no_password() -> None:
     url = SimpleNamespace(url=make_url("postgresql+psycopg://me:geheim@host/x?options=a"))
     assert module("bascule_frameworks.pandas_tables").database_of(url) == "postgresql+psycopg://me@host/x?options=a"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("sqlite:////home/me/project/data/q.db", "sqlite:///data/q.db"),
+        ("sqlite:////home/me/other/q.db", "sqlite:////home/me/other/q.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://host/home/me/project", "postgresql://host/home/me/project"),
+    ],
+)
+def test_a_database_in_the_project_is_named_from_there(source: str, told: str) -> None:
+    run = Told("run_a", folder="/home/me/project")
+    meanings.table(run, {"kind": "table", "mode": "r", "source": source, "source_type": "sql", "query": "select 1"})
+    assert run.touched[0].path.partition("#")[0] == told
 
 
 DUCKDB = """

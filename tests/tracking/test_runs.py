@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bascule.catalog.schema import run_io
 from bascule.errors import CheckFailed, NotFound
 from bascule.history import Workspace
 from bascule.tracking import capture_code, find_run, recorded, restore_code
+from bascule.tracking.code import Code
 from bascule.tracking.reading import read_run
 
 
@@ -86,11 +88,20 @@ def test_a_dirty_tree_is_said_to_be_dirty(local_workspace: Workspace, tmp_path: 
         identity = ["-c", "user.email=ana@example.org", "-c", "user.name=Ana"]
         subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
+    def kept(code: Code) -> list[str]:
+        return sorted(json.loads(local_workspace.store.get(code.snapshot)))
+
+    (folder / "fit.R").write_text("lm(y)")
+    (folder / "picture.bin").write_bytes(b"\0")
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "one")
     clean = capture_code(folder, local_workspace.store)
     assert clean.dirty is False
+    assert kept(clean) == ["a.py"]
+    (folder / "fit.R").write_text("lm(z)")  # of a language that is not known here: what differs from the commit is code
+    (folder / "picture.bin").write_bytes(b"\0\1")
+    assert kept(capture_code(folder, local_workspace.store)) == ["a.py", "fit.R"]
     (folder / "b.py").write_text("y = 1")
     dirty = capture_code(folder, local_workspace.store)
     assert (dirty.commit, dirty.dirty) == (clean.commit, True)

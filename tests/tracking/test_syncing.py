@@ -10,20 +10,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import func, select
 
+from bascule import capture
 from bascule.capture import module
 from bascule.catalog.schema import journal_parts, journals, metric_points, runs
 from bascule.errors import EnvironmentProblem, NotFound
 from bascule.history import Workspace
-from bascule.tracking.ambient import local, syncing, track
+from bascule.tracking.ambient import launch, local, syncing, track
 from bascule.tracking.ambient.session import Session, sessions
 from bascule.tracking.ambient.syncing import Synced
 from bascule.tracking.ambient.taking import CatalogTarget, Overtaken
+from bascule.tracking.listing import list_runs
 from bascule.tracking.reading import read_run
 
 session_of = module("bascule_session")
@@ -237,6 +240,73 @@ def test_no_place_for_a_journal_is_told_and_the_command_runs(
     assert said.out == "ran\n"
     assert "No space left" in said.err
     assert "Traceback" not in said.err
+
+
+FULL = """
+def full(*_):
+    raise OSError(28, "No space left on device")
+real = os.write
+for number in range(2):
+    os.write = full
+    run.param("lost", number)
+    os.write = real
+    run.param(f"kept {number}", number)
+os.write = full
+sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_the_end_hides_neither_the_exit_code_nor_what_was_lost(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    assert start(folder, EXPLICIT.format(points=10, end=FULL)).wait(60) == 3
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    (row,) = list_runs(local_workspace, 5)
+    told = read_run(local_workspace, row["run"])
+    assert (row["status"], told["tags"]["exit_code"]) == ("failed", "3")
+    assert told["tags"]["warnings"].splitlines() == [
+        "the disk was full: 2 entries could not be written to the journal, and are lost",
+        "the disk was full at the end: what was said last is lost, and was not counted",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("sys.exit(3)", ("failed", "3")),
+        ("sys.exit()", ("done", "0")),
+        ("try:\n    sys.exit(4)\nfinally:\n    os.getpid()", ("failed", "4")),
+        ("try:\n    sys.exit(4)\nexcept SystemExit:\n    pass", ("done", None)),
+    ],
+)
+def test_the_exit_code_of_a_process_that_records_itself_is_known(
+    local_workspace: Workspace, folder: Path, end: str, told: tuple[str, str | None]
+) -> None:
+    start(folder, EXPLICIT.format(points=1, end=end)).wait(60)
+    bring(local_workspace)
+    (row,) = list_runs(local_workspace, 5)
+    assert (row["status"], read_run(local_workspace, row["run"])["tags"].get("exit_code")) == told
+
+
+@pytest.mark.slow
+def test_a_command_has_taken_the_time_since_it_began_also_when_it_was_followed_late(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    launched = SimpleNamespace(folder="", begun=time.monotonic() - 5, wait=lambda: 0)
+    assert launch.followed(launched, lambda: local(local_workspace)).duration_s >= 5
+    begun = capture.launched([sys.executable, "-c", ""], start=str(folder), spool=str(local_workspace.folder))
+    begun.begun -= 3600
+    assert launch.followed(begun, lambda: local(local_workspace)).duration_s < 3600  # it is as it was recorded
+
+
+def test_a_run_has_the_name_that_people_call_its_command_by() -> None:
+    name_of = module("bascule_launch").name_of
+    assert name_of(["sh", "-c", "cat data/in.csv |\n  wc -l"]) == "cat data/in.csv | wc -l"
+    assert name_of(["/bin/bash", "-c", "echo " + "x" * 100]) == f"echo {'x' * 54}…"
+    assert name_of(["/usr/bin/python3", "-c", "import a/b"]) == "python3 -c"
+    assert name_of(["python", "-u", "jobs/train.py", "--depth", "3"]) == "train.py"
 
 
 SIGNALLED = """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error
+from tests.serving.engines import models
 
 from bascule.errors import InputError, NotFound
 from bascule.training import Step, TrainerSettings, TrainingData, encode, pack_model, train
+from bascule.training.formats import load_lightgbm
 
 Make = Callable[..., TrainingData]
 FEW = TrainerSettings(seed=3, trials=4)
@@ -154,3 +157,52 @@ def test_the_packed_model_predicts_what_lightgbm_predicts(made_data: Make) -> No
     shares = bundle.importance()
     assert next(iter(shares)) == "x"
     assert sum(shares.values()) == pytest.approx(1)
+
+
+def damaged(key: str, place: int, value: object) -> Callable[[str], str]:
+    """Return what writes another value into the first line of a key."""
+
+    def change(text: str) -> str:
+        held = re.search(rf"\n{key}=([^\n]*)", text)
+        assert held is not None
+        values = held[1].split()
+        values[place] = str(value)
+        return text[: held.start(1)] + " ".join(values) + text[held.end(1) :]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (damaged("left_child", 0, 900_000), "tree 0 leads out"),
+        (damaged("right_child", 1, -900_000), "tree 0 leads out"),
+        (damaged("left_child", 1, 0), "tree 0 leads out"),  # a circle
+        (damaged("left_child", 0, "1_0"), "tree 0 leads out"),
+        (damaged("split_feature", 0, 40_000_000), "tree 0 leads out"),
+        (damaged("cat_boundaries", -1, 90_000_000), "leads out"),
+        (damaged("num_leaves", 0, 1_000_000), "tree 0 leads out"),
+        (damaged("num_leaves", 0, -5), "tree 0 leads out"),
+        (damaged("num_tree_per_iteration", 0, 1000), "other trees a round"),
+        (lambda text: text.replace("\nTree=0", "\n\nnum_class=9\n\nTree=0"), "says 'num_class' twice"),
+        (lambda text: text.replace("\nright_child", "\n\nright_child", 1), "tree 0 leads out"),
+        (lambda text: text.replace("\nnum_leaves", "\nleft_child=0 0\nnum_leaves", 1), "tree 0 leads out"),
+    ],
+)
+def test_trees_that_lead_astray_never_reach_lightgbm(change: Callable[[str], str], words: str) -> None:
+    """LightGBM would read other memory, go round for ever, or end the process."""
+    made = models.lightgbm(categorical=[3])
+    with pytest.raises(InputError, match=words):
+        load_lightgbm(change(made.model.decode()).encode(), made.signature)
+
+
+def test_an_error_in_a_tree_is_raised_and_ends_no_process() -> None:
+    """By `tree_sizes` LightGBM reads trees in threads, where an error is the end of the process."""
+    made = models.lightgbm("regression", "regression", linear_tree=True)
+    text = damaged("tree_sizes", 0, 7)(made.model.decode())
+    rows = models.ROWS[:5]
+    wanted = load_lightgbm(made.model, made.signature).predict(rows).tolist()
+    assert load_lightgbm(text.encode(), made.signature).predict(rows).tolist() == wanted
+    without = text.replace("\nleaf_const=", "\nleaf_const=0.5 ", 1)
+    with pytest.raises(InputError, match="cannot read"):
+        load_lightgbm(without.encode(), made.signature)

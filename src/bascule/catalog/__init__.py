@@ -5,9 +5,22 @@ and write its tables inside the transactions that it hands out; it knows nothing
 """
 
 from bascule.catalog import audit, schema
+from bascule.catalog.changes import Changes
 from bascule.catalog.database import Catalog
 from bascule.catalog.ids import acting_as, actor, new_id, now
 from bascule.catalog.processes import has_ended, this_process
 from bascule.catalog.upsert import upsert
 
-__all__ = ["Catalog", "acting_as", "actor", "audit", "has_ended", "new_id", "now", "schema", "this_process", "upsert"]
+__all__ = [
+    "Catalog",
+    "Changes",
+    "acting_as",
+    "actor",
+    "audit",
+    "has_ended",
+    "new_id",
+    "now",
+    "schema",
+    "this_process",
+    "upsert",
+]

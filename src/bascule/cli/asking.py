@@ -116,7 +116,10 @@ def predict(
     if model is not None:
         if values or example:
             raise InputError("A table is scored as it is.", hint="Leave COLUMN=VALUE and --example out.")
-        scored = common.open().predict_table(name, model, into=into, where=where, new=new)
+        from bascule.cli.progress import moving
+
+        with moving(common.json) as tell:
+            scored = common.open().predict_table(name, model, into=into, where=where, new=new, tell=tell)
         text = f"{scored.source} scored by {scored.model}: {counted(scored.change.rows, 'row')} in {scored.table}"
         if new:
             text += f", {scored.change.rows - scored.change.rows_before:,} of them new"

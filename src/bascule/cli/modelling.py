@@ -131,8 +131,12 @@ def approve(name: str, version: str | None = None, /, *, reason: Why, common: Co
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    made = common.open().approve_model(name, version, reason=reason)
-    answer(common, msgspec.to_builtins(made), f"{made.actor} approves {made.subject}: {made.reason}")
+    opened = common.open()
+    made = opened.approve_model(name, version, reason=reason)
+    text = f"{made.actor} approves {made.subject}: {made.reason}"
+    if made.actor not in opened.show_model(made.subject.removeprefix("models/"))["standing"]["approved"]:
+        text += "\nIt is written down and does not count: nobody approves a version of their own."
+    answer(common, msgspec.to_builtins(made), text)
 
 
 @model.command

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bascule.project.reproducing import Compared, Reproduction
 
+EXIT, END = "exit code", "end"  # of `Compared`
 MOST = 20
 
 
@@ -49,10 +50,10 @@ def _told(one: Compared) -> str:
 
 
 def _unexplained(done: Reproduction) -> str:
-    if any(one.path == "exit code" for one in done.compared):
+    if any(one.path in (EXIT, END) for one in done.compared):
         return (
             "Every recorded term is the same, but it ended in another way. If a file was missing: what is read below "
-            "Python (SQLite, a shell, a C library) is not noted and was not brought; --keep FOLDER shows what was."
+            "Python (a shell, a C library) is not noted and was not brought; --keep FOLDER shows what was."
         )
     text = "Every recorded term is the same (code, data, environment, parameters): the command is not deterministic."
     if done.seeds:

@@ -25,7 +25,7 @@ HEAD = ("run", "kind", "name", "status", "branch", "started", "seconds")
 BARS = "▁▂▃▄▅▆▇█"
 LONGEST_CURVE = 60
 MOST_PRINTED = 15
-MOST_VALUES = 40
+MOST_VALUES = 40  # of a section
 
 runs = App(name="runs", help="Runs: list, show, compare, and say why two differ.")
 
@@ -101,11 +101,13 @@ def compare(
 ) -> None:
     """Set runs side by side: what differs in parameters, metrics, inputs and environment.
 
+    Of a section forty lines are shown, packages in other versions first; --all and --json have every line.
+
     Args:
         names: runs: ids, starts of ids, or last and last~1.
     """
     found = common.open().compare_runs(names, all=all)
-    answer(common, found.as_dict(), _table(found))
+    answer(common, found.as_dict(), _table(found, everything=all))
 
 
 @runs.command
@@ -218,21 +220,26 @@ def _environment(told: Mapping[str, Any]) -> list[tuple[str, str, object]]:
     return [*simple, *variables, ("", "packages", f"{len(told.get('packages') or {})} (--json has all)")]
 
 
-def _table(found: RunTable) -> str:
+def _table(found: RunTable, *, everything: bool = False) -> str:
     head = ["", *(row["name"] for row in found.runs)]
     about = [[key, *(row[key] for row in found.runs)] for key in ("run", "status", "started", "seconds", "code")]
     parts = [columns(about, head)]
     for name in ("metrics", "params", "inputs", "environment"):
         side: Mapping[str, Sequence[Any]] = getattr(found, name)
         if side:
-            rows = [
-                [key, *("–" if value is None else _short(value) for value in values)] for key, values in side.items()
-            ]
-            parts.append(f"{name}\n" + columns([["", *row] for row in rows]))
+            shown = list(side.items()) if everything else sorted(side.items(), key=_tells)[:MOST_VALUES]
+            rows = [["", key, *("–" if value is None else _short(value) for value in values)] for key, values in shown]
+            left = len(side) - len(shown)
+            parts.append(f"{name}\n{columns(rows)}" + (f"\n  and {left} more (--all has all)" if left else ""))
     same = [f"{count} {name}" for name, count in found.same.items() if count]
     if same:
         parts.append(f"the same in all: {', '.join(same)}")
     return "\n\n".join(parts)
+
+
+def _tells(term: tuple[str, Sequence[Any]]) -> int:
+    """Return the place of a term by how much it tells: a package that only some runs have is last."""
+    return 1 + (None in term[1]) if term[0].startswith("package ") else 0
 
 
 def _short(value: Any) -> Any:

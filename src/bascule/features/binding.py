@@ -279,7 +279,7 @@ def _check_fit(
             if theirs is None or family(ours) != family(theirs):
                 raise InputError(
                     f"[features.{view.name}] key {key!r} is {ours}, and {columns[key]} in the population.",
-                    hint=f"Cast one of them, as in CAST({key} AS {columns[key]}).",
+                    hint=f"Give it as the view has it: CAST({key} AS {ours}).",
                 )
 
 

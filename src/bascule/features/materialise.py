@@ -26,7 +26,7 @@ from bascule.features.online import packing
 from bascule.features.online.changes import BUCKETS, Changes, Finder, bucket_of, reversed_times
 from bascule.features.online.keys import NEWEST, encoder
 from bascule.features.online.parts import Part, parts_of
-from bascule.features.online.store import OnlineStore, Transaction, ViewRecord
+from bascule.features.online.store import OnlineStore, Transaction, ViewRecord, taken_up
 from bascule.features.online.ties import Ties
 
 BATCH = 65_536
@@ -130,6 +130,7 @@ class _Run:
         record = transaction.view(digest)
         same = record is not None and bool(self.version) and record.version == self.version
         if record is not None and same and record.bound == self.view and not self.full:
+            taken_up(transaction, record)
             return ViewReport(view=self.view.name, rows=record.rows, through=record.through)
         try:
             return self._brought_up(transaction, digest, record, begun)

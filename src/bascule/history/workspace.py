@@ -17,7 +17,7 @@ import msgspec
 from bascule.catalog import Catalog
 from bascule.errors import AlreadyExists, Busy, EnvironmentProblem, InputError, NotFound
 from bascule.history import reserve
-from bascule.history.repository import History
+from bascule.history.repository import MAIN, History
 from bascule.store import BlobStore, Place, open_place, open_store
 from bascule.store.locking import FileLock, Locked, held
 from bascule.store.places import demand, expect_objects
@@ -229,6 +229,14 @@ class Workspace:
     def has_online(self) -> bool:
         """Whether there may be online features: nothing was ever written where the folder is missing."""
         return bool(self.settings.online) or self.online_folder.exists()
+
+    def namespace(self, branch: str) -> str:
+        """The name under which what is kept of a branch beside its history lies: timelines, logs of streams.
+
+        A branch that is made anew under a deleted one's name has another, so it finds nothing of that one.
+        """
+        found = None if branch == MAIN else self.history.named(branch)
+        return branch if found is None else f"{branch}@{found.created_at}"
 
     @property
     def temporary_folder(self) -> Path:

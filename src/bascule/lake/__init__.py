@@ -8,7 +8,8 @@ call it; it knows the history, the catalog and the store, and nothing of contrac
 from bascule.lake.comparing import ColumnChange, ColumnDiff, Moved, Profile, RowChange, Shift, Sides, TableDiff
 from bascule.lake.forgetting import ForgetReport, Forgotten, forget, forget_rows
 from bascule.lake.iceberg.datafiles import DataFile
-from bascule.lake.ingestion import IngestedFile, IngestReport, ingest, stage_ingest
+from bascule.lake.ingested import IngestedFile, IngestReport
+from bascule.lake.ingestion import ingest, stage_ingest
 from bascule.lake.records import RecordTable
 from bascule.lake.rowmerge import RowConflict, RowMerge, Unmergeable
 from bascule.lake.session import Session

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from bascule.errors import InputError
-from bascule.history import Commit
 from bascule.lake import engine, objects, seen, staging
 from bascule.lake.guessing import by_guess
 from bascule.lake.iceberg import datafiles, files, metadata, schemas
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.tables import Table
+from bascule.lake.ingested import IngestedFile, IngestReport, noted
 from bascule.lake.objects import Object
 from bascule.lake.origins.local import CONVERTED
 from bascule.lake.origins.origin import Part, Tell
@@ -36,61 +36,6 @@ from bascule.lake.tables import Lake
 Mode = Literal["append", "replace"]
 # Files by path, folder or pattern, or parts that an origin brought.
 Given = str | Path | Sequence[Part]
-
-
-@dataclass(frozen=True, slots=True)
-class IngestedFile:
-    """What became of one file: its rows were taken in, or it was skipped because its content was taken in before.
-
-    Attributes:
-        rejected: how many of its records were set aside.
-        origin, version: where it came from, and what its origin said of it; see `seen.Source`.
-    """
-
-    path: Path
-    digest: str
-    rows: int
-    status: Literal["ingested", "skipped"]
-    name: str = ""
-    rejected: int = 0
-    origin: str = ""
-    version: Mapping[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The file as one JSON object."""
-        told: dict[str, Any] = {"file": self.name or self.path.name, "rows": self.rows, "status": self.status}
-        more = {"rejected": self.rejected, "origin": self.origin, "version": dict(self.version)}
-        return {**told, **{name: value for name, value in more.items() if value}}
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What an ingest did.
-
-    Attributes:
-        table: the table's name.
-        files: what became of each file.
-        rows: how many rows were taken in.
-        value: the table's object afterwards.
-        commit: the commit that it made; None when there was nothing to do, or it was only staged.
-        assumed: what the files left open, and how it was read, a sentence each.
-        rejected: the records that were set aside.
-        columns: the columns that the files have.
-    """
-
-    table: str
-    files: tuple[IngestedFile, ...]
-    rows: int
-    value: Object
-    commit: Commit | None = None
-    assumed: tuple[str, ...] = ()
-    rejected: tuple[Rejected, ...] = ()
-    columns: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was taken in."""
-        return any(file.status == "ingested" for file in self.files)
 
 
 def ingest(
@@ -471,10 +416,3 @@ def _assumed(groups: Sequence[_Group]) -> tuple[str, ...]:
 def _with_files(told: dict[str, Any], done: Sequence[IngestedFile]) -> dict[str, Any]:
     taken = [file for file in done if file.status == "ingested"]
     return {**told, "meta": {**told["meta"], "ingest": [noted(file) for file in taken]}}
-
-
-def noted(file: IngestedFile) -> dict[str, Any]:
-    """Return what a commit says of a file that it brought."""
-    told = file.as_dict()
-    del told["status"]
-    return {**told, "digest": file.digest}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bascule.catalog import now
 from bascule.history import Workspace
-from bascule.lake.ingestion import IngestReport
+from bascule.lake.ingested import IngestReport
 from bascule.lake.origins.origin import named
 from bascule.lake.records import RecordTable
 from bascule.lake.sources import Rejected

@@ -14,7 +14,7 @@ from bascule.catalog import actor, audit
 from bascule.contracts.masking import masks_at
 from bascule.contracts.personal import scan
 from bascule.errors import AlreadyExists, InputError, NotFound
-from bascule.history import Commit
+from bascule.history import Commit, Workspace
 from bascule.lake import Lake
 from bascule.lake.engine import opened, told
 from bascule.lake.iceberg.types import quoted
@@ -92,11 +92,7 @@ def anonymise_table(
     if history.digest(head if is_new else where, f"tables/{target}") is not None:
         raise AlreadyExists("table", target, hint="Choose another name with --into.")
     columns, named = lake.schema(obj).names, [*quasi, *sensitive]
-    if unknown := [column for column in named if column not in columns]:
-        raise NotFound("column", unknown[0], columns, where=table)
-    hidden = hidden_columns(place.workspace, head, table, obj)
-    if hidden & set(named):  # what is generalised from a value tells of it: gus*
-        refuse_raw(place.workspace, head, table, obj, how="An anonymous copy that keeps them")
+    hidden = _refuse_named(place.workspace, head, table, obj, columns, named)
     given = {column: read_hierarchy(file) for column, file in (hierarchies or {}).items()}
     asked = {"k": k, "l": l, "suppress": suppress}
     with opened(place.workspace.temporary_folder) as connection:
@@ -110,11 +106,8 @@ def anonymise_table(
         with told(f"{table} cannot be made anonymous"):
             rows, cost = generalised(connection, source, held, quasi, sensitive, **more)
         kept = [c for c in held if c not in named]
-        report = {
-            **_of(cost),
-            **{"source": table, "table": target, "method": SOURCE, "asked": asked},
-            **{"quasi": list(quasi), "sensitive": list(sensitive), "dropped": dropped, "kept": kept},
-        }
+        report = {**_of(cost), "source": table, "table": target, "method": SOURCE, "asked": asked}
+        report |= {"quasi": list(quasi), "sensitive": list(sensitive), "dropped": dropped, "kept": kept}
         if is_new:
             history.create_branch(where, head)
         message = f"Anonymise {table} (k = {cost.anonymity.k})"
@@ -122,9 +115,20 @@ def anonymise_table(
     with place.workspace.catalog.write() as conn:
         detail = {"commit": made.id, "branch": where, **report}
         audit.append(conn, actor=actor(), action="anonymise", subject=f"tables/{target}", detail=detail)
-    return Release(
-        target, where, made.id, cost, tuple(dropped), tuple(kept), {**report, "branch": where, "commit": made.id}
-    )
+    report |= {"branch": where, "commit": made.id}
+    return Release(target, where, made.id, cost, tuple(dropped), tuple(kept), report)
+
+
+def _refuse_named(
+    workspace: Workspace, head: Commit, table: str, obj: dict[str, Any], columns: list[str], named: Sequence[str]
+) -> frozenset[str]:
+    """Refuse columns that are not there, or that are read masked; return all of the table that are."""
+    if unknown := [column for column in named if column not in columns]:
+        raise NotFound("column", unknown[0], columns, where=table)
+    hidden = hidden_columns(workspace, head, table, obj)
+    if hidden & set(named):  # what is generalised from a value tells of it: gus*
+        refuse_raw(workspace, head, table, obj, how="An anonymous copy that keeps them")
+    return hidden
 
 
 def _personal(

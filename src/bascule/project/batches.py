@@ -22,7 +22,8 @@ from bascule.lake.engine import opened
 from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.tables import Table
 from bascule.lake.iceberg.types import quoted
-from bascule.lake.ingestion import IngestedFile, IngestReport, Mode, noted, stage_ingest
+from bascule.lake.ingested import IngestedFile, IngestReport, noted
+from bascule.lake.ingestion import Mode, stage_ingest
 from bascule.lake.origins import Gathered, Options, gather, plain
 from bascule.lake.parts import FileParts
 from bascule.project.checking import functions_of, keep, problems, refuse, relations

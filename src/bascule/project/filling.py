@@ -22,6 +22,7 @@ from bascule.history import Workspace
 from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.datafiles import DataFile
 from bascule.lake.iceberg.tables import Table
+from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.objects import PREFIX, Object
 from bascule.lake.reading import read
 from bascule.project.place import MAIN, Place
@@ -33,13 +34,16 @@ AGAIN_S = 60.0  # after one failed
 FILLS = "fills"
 
 
-def score_new(place: Place, table: str, model: str, *, into: str | None = None, where: str = "") -> ScoredTable:
+def score_new(
+    place: Place, table: str, model: str, *, into: str | None = None, where: str = "", tell: Tell = quiet
+) -> ScoredTable:
     """Score the rows of a table that have come since the last time, and append them to the scored table.
 
     Args:
         table: its name, on the current branch.
         model: as for `score_table`.
         into: the scored table; made when it is not there; `TABLE_scored` when not given.
+        tell: is told how many rows are scored, of how many.
 
     Raises:
         Busy: another process is at it.
@@ -57,12 +61,12 @@ def score_new(place: Place, table: str, model: str, *, into: str | None = None, 
     except Locked as held:
         raise Busy(f"Table {scoring.target!r} is being filled by {held.note or 'another process'}.") from None
     try:
-        return _filled(place, scoring, table, model)
+        return _filled(place, scoring, table, model, tell)
     finally:
         lock.__exit__(None, None, None)
 
 
-def _filled(place: Place, scoring: Scoring, table: str, model: str) -> ScoredTable:
+def _filled(place: Place, scoring: Scoring, table: str, model: str, tell: Tell) -> ScoredTable:
     history = place.workspace.history
     target = history.read(place.branch, PREFIX + scoring.target)
     since = _last(place, scoring) if target is not None else None
@@ -73,12 +77,12 @@ def _filled(place: Place, scoring: Scoring, table: str, model: str) -> ScoredTab
         return scoring.done(TableChange(scoring.target, None, rows, rows))
     new = _appended(scoring.source, before, now) if before is not None else None
     if new is None:
-        return score_table(place, table, model, into=scoring.target)
+        return score_table(place, table, model, into=scoring.target, tell=tell)
     whole, files = new
 
     def rows_of() -> pa.RecordBatchReader:
         found = read(whole, scans.scan(whole, only=files), (), "", place.workspace.temporary_folder)
-        return scoring.rows(found)
+        return scoring.rows(found, tell, sum(file.rows for file in files))
 
     change = BranchTable(place, scoring.target).append(rows_of(), evolve=True, message=scoring.message)
     return scoring.done(change)

@@ -10,20 +10,15 @@ from itertools import chain
 from typing import Any, Literal
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 
 from bascule.catalog import actor, audit, new_id
-from bascule.catalog.schema import settings, training_sets
-from bascule.errors import EnvironmentProblem, InputError
-from bascule.features import open_online
+from bascule.catalog.schema import settings
+from bascule.errors import InputError
 from bascule.history import Workspace, holding, holds
-from bascule.lake import ForgetReport, Forgotten, forget, forget_rows, records
+from bascule.lake import ForgetReport, Forgotten, forget
 from bascule.lake.forgetting import AFTER, BEFORE, Hook, Request, resolved
 from bascule.lake.forgetting.looking import rows_of, shared_values
-from bascule.lake.iceberg.types import literal, quoted
 from bascule.project.erasing.artifacts import from_artifacts
 from bascule.project.erasing.blobs import from_blobs, in_file_sets
 from bascule.project.erasing.catalogued import from_records, kept, sweep_pages
@@ -34,22 +29,20 @@ from bascule.project.erasing.filesets import remove as remove_files
 from bascule.project.erasing.journals import not_brought_in
 from bascule.project.erasing.leftovers import from_leftovers
 from bascule.project.erasing.links import Subject, followed
+from bascule.project.erasing.logs import from_logs
+from bascule.project.erasing.online import from_online, from_online_by_rows
 from bascule.project.erasing.policy import SCHEDULE, carried_out, due_at, refuse_unjustified
 from bascule.project.erasing.quarantine import QUARANTINE, from_quarantine
 from bascule.project.erasing.streams import from_streams
+from bascule.project.erasing.training_sets import from_training_sets, sets_with
 from bascule.project.erasing.unlinked import unlinked
 from bascule.project.erasing.values import Shared, distinctive, needles
-from bascule.project.erasing.values import holds as holds_bytes
-from bascule.project.querying import query
 from bascule.project.remembering import let_go
 from bascule.project.sections import Forget
 from bascule.project.withdrawing import AT_ONCE, bundles_with, put_down, settle, told
 from bascule.registry.withdrawals import JUSTIFY
-from bascule.serving.log import GROUND_TRUTH, PREDICTIONS, move_segments
-from bascule.serving.log.vectors import SERVED_FEATURES
+from bascule.serving.log import GROUND_TRUTH, PREDICTIONS
 from bascule.store import digest_of
-
-OLD = "forgetting-blob"  # the setting that names a training set's old file until it is deleted
 
 
 @dataclass(frozen=True)
@@ -120,62 +113,112 @@ def forget_subject(
     """
     policy = policy or Forget()
     _refuse_naming(subject, reason, despite_hold)
-    asked = Subject(table, {column: str(value) for column, value in subject.items()})
-    if not asked.key:
-        raise InputError("Whom to forget is not said.", hint="Give COLUMN=VALUE.")
-    subjects, patterns = followed(workspace, asked, policy.link)
-    subjects = [_marked(workspace, one) for one in subjects]
-    belongs = files_of(workspace, subjects, patterns)
-    if not dry_run and not despite_hold.strip():
-        _refuse_held(workspace, subjects, belongs, policy.copies)
-    sets = {name for one in subjects for name, _ in _sets_with(workspace, one.key)}
-    bundles = bundles_with(workspace, [needle for one in subjects for needle in needles(one.key)])
-    models, cause = tuple(sorted({*_models_from(workspace, sets), *chain(*bundles.values())})), ""
+    found = _found(workspace, table, subject, policy)
+    models, cause = found.models, ""
     if not dry_run:
-        _refuse_undecided(bundles, policy, withdraw)
+        if not despite_hold.strip():
+            _refuse_held(workspace, found.subjects, found.belongs, policy.copies)
+        _refuse_undecided(found.bundles, policy, withdraw)
         if models:
             refuse_unjustified(policy, reason)
         models, cause = _noted(workspace, _note_of(table, subject), models)
-    elsewhere: Counter[str] = Counter()
-    removed = remove_files(workspace, belongs, _in_contents(workspace, subjects, policy.copies), dry_run=dry_run)
-    elsewhere.update({f"files/{name}": count for name, count in removed.files.items()})
-    elsewhere.update({f"{VALUES}files/{name}": count for name, count in removed.changed.items()})
-    copied = partial(from_copies, workspace, subjects, policy.copies, dry_run=dry_run, despite_hold=despite_hold)
+    unread: dict[str, str] = {}
+    report = _removed(workspace, found, policy.copies, dry_run, despite_hold, unread)
+    stays = _staying(workspace, found.subjects, policy.copies, dry_run, unread)
+    waiting = [{"models": names, "policy": policy.policy} for names in found.bundles.values()]
+    done = Forgetting(report, models, tuple(sorted(found.sets)), {}, stays, (), tuple(waiting))
+    if not dry_run:
+        done = replace(done, action=carried_out(workspace, policy, models, cause, reason))
+        gone, left = _bundles(workspace, found.bundles, policy, withdraw, cause, reason, done.action.get("due"))
+        done = replace(done, withdrawn=gone, waiting=tuple(left))
+        _prove(workspace, table, subject, found.subjects, done, reason)
+    return done
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Whom a forgetting is about, and what knows it.
+
+    Attributes:
+        subjects: what names it in each table; the one that was asked for is the last.
+        belongs: tells of a file set's name and a file's path in it whether the file is the subject's.
+        sets: training sets with rows of it.
+        bundles: digests of models' bundles that hold its values, with the versions that they are.
+        models: versions that learned from it.
+    """
+
+    subjects: list[Subject]
+    belongs: Callable[[str, str], bool]
+    sets: set[str]
+    bundles: dict[str, list[str]]
+    models: tuple[str, ...]
+
+
+def _found(workspace: Workspace, table: str, subject: Mapping[str, str], policy: Forget) -> _Found:
+    asked = Subject(table, {column: str(value) for column, value in subject.items()})
+    if not asked.key:
+        raise InputError("Whom to forget is not said.", hint="Give COLUMN=VALUE.")
+    followed_to, patterns = followed(workspace, asked, policy.link)
+    subjects = [_marked(workspace, one) for one in followed_to]
+    sets = {name for one in subjects for name, _ in sets_with(workspace, one.key)}
+    bundles = bundles_with(workspace, [needle for one in subjects for needle in needles(one.key)])
+    models = tuple(sorted({*_models_from(workspace, sets), *chain(*bundles.values())}))
+    return _Found(subjects, files_of(workspace, subjects, patterns), sets, bundles, models)
+
+
+def _removed(
+    workspace: Workspace, found: _Found, copies: str, dry_run: bool, despite_hold: str, unread: dict[str, str]
+) -> ForgetReport:
+    """Take the subjects out of files, copies and tables; what could not be looked into is added to `unread`."""
+    subjects, elsewhere = found.subjects, Counter[str]()
+    files = remove_files(workspace, found.belongs, _in_contents(workspace, subjects, copies), dry_run=dry_run)
+    elsewhere.update({f"files/{name}": count for name, count in files.files.items()})
+    elsewhere.update({f"{VALUES}files/{name}": count for name, count in files.changed.items()})
+    copied = partial(from_copies, workspace, subjects, copies, dry_run=dry_run, despite_hold=despite_hold)
     for copy in copied():
         elsewhere.update({place.place: place.rows for place in copy.places()})
-    unread: dict[str, str] = {}
-    report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere, policy.copies, unread)
+    report = _from_tables(workspace, subjects, dry_run, despite_hold, elsewhere, copies, unread)
     for copy in copied(logs=True) if not dry_run else ():  # what no row of them told by its own columns
         elsewhere.update({place.place: place.rows for place in copy.places()})
+    return replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
+
+
+def _staying(
+    workspace: Workspace, subjects: Sequence[Subject], copies: str, dry_run: bool, unread: Mapping[str, str]
+) -> tuple[Forgotten, ...]:
+    """Return what else names the subjects and is left where it is."""
     # What a dry run would clean is there still; of what is left it can tell all the same.
-    stays: tuple[Hook, ...] = (not_brought_in,) if dry_run else (kept, not_brought_in)
-    stays += (_in_file_sets,) if policy.copies == LEAVE or not dry_run else ()
-    kept_places = tuple(Forgotten(p, n) for p, n in _summed(workspace, subjects, stays).items())
-    kept_places += tuple(Forgotten(f"{path} (not looked into: {why})", 1) for path, why in sorted(unread.items()))
-    kept_places += tuple(unlinked(workspace, subjects)) if policy.copies == LEAVE else ()
-    report = replace(report, elsewhere=tuple(Forgotten(place, rows) for place, rows in elsewhere.items()))
-    action: dict[str, Any] = {}
-    gone: tuple[str, ...] = ()
-    waiting: list[dict[str, Any]] = [{"models": models, "policy": policy.policy} for models in bundles.values()]
-    if not dry_run:
-        action = carried_out(workspace, policy, models, cause, reason)
-        gone, waiting = _bundles(workspace, bundles, policy, withdraw, cause, reason, action.get("due"))
-        detail = {
-            "id": report.id,
-            "reason": reason,
-            "models": list(models),
-            "training_sets": sorted(sets),
-            "elsewhere": dict(elsewhere),
-            "action": action,
-            "withdrawn": list(gone),
-            "waiting": waiting,
-        }
-        with workspace.catalog.write() as conn:
-            conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
-            audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
-        for one in subjects:
-            sweep_pages(workspace.catalog, one.key)
-    return Forgetting(report, models, tuple(sorted(sets)), action, kept_places, gone, tuple(waiting))
+    counts: tuple[Hook, ...] = (not_brought_in,) if dry_run else (kept, not_brought_in)
+    counts += (_in_file_sets,) if copies == LEAVE or not dry_run else ()
+    stays = [Forgotten(place, rows) for place, rows in _summed(workspace, subjects, counts).items()]
+    stays += [Forgotten(f"{path} (not looked into: {why})", 1) for path, why in sorted(unread.items())]
+    return (*stays, *(unlinked(workspace, subjects) if copies == LEAVE else ()))
+
+
+def _prove(
+    workspace: Workspace,
+    table: str,
+    subject: Iterable[str],
+    subjects: Sequence[Subject],
+    done: Forgetting,
+    reason: str,
+) -> None:
+    """Write the proof, and end what names the forgetting as one that is under way."""
+    detail = {
+        "id": done.report.id,
+        "reason": reason,
+        "models": list(done.models),
+        "training_sets": list(done.training_sets),
+        "elsewhere": {place.place: place.rows for place in done.report.elsewhere},
+        "action": done.action,
+        "withdrawn": list(done.withdrawn),
+        "waiting": list(done.waiting),
+    }
+    with workspace.catalog.write() as conn:
+        conn.execute(delete(settings).where(settings.c.key == _note_of(table, subject)))
+        audit.append(conn, actor=actor(), action="forget", subject=f"tables/{table}", detail=detail)
+    for one in subjects:
+        sweep_pages(workspace.catalog, one.key)
 
 
 def with_policy(said: Forget | None, policy: Literal["retrain", "schedule", "justify"] | None) -> Forget:
@@ -247,13 +290,13 @@ def _from_tables(
         sought = _sought(request, copies)
         artifacts = partial(from_artifacts, sought=sought, unread=unread)
         contents: tuple[Hook, ...] = (artifacts, partial(from_blobs, sought=sought))
-        for hook in (*resolved(BEFORE), _online_by_rows, *contents):
+        for hook in (*resolved(BEFORE), from_online_by_rows, *contents):
             elsewhere.update({place.place: place.rows for place in hook(request)})
         hooks = (
-            _training_sets,
-            _online,
+            from_training_sets,
+            from_online,
             from_streams,
-            _logged,
+            from_logs,
             _states,
             *(() if dry_run else (from_quarantine,)),
             from_records,
@@ -309,7 +352,7 @@ def _refuse_held(
         held = holding.against(workspace, copy.table, copy.commits)
         holding.overrule(workspace, held, copy.table, "")
     for one in subjects:
-        planned = forget(workspace, one.table, one.key, dry_run=True, hooks=(_logged, from_quarantine))
+        planned = forget(workspace, one.table, one.key, dry_run=True, hooks=(from_logs, from_quarantine))
         found = holding.against(workspace, one.table, planned.commits) if planned.rows else []
         for place in planned.elsewhere:
             logs = (QUARANTINE,) if place.place == QUARANTINE else (PREDICTIONS, GROUND_TRUTH)
@@ -336,146 +379,6 @@ def _noted(workspace: Workspace, key: str, models: tuple[str, ...]) -> tuple[tup
         note = {"id": cause, "models": found}
         conn.execute(insert(settings).values(key=key, value=msgspec.json.encode(note).decode()))
     return found, cause
-
-
-def _training_sets(request: Request) -> list[Forgotten]:
-    """Write the training sets without the subject's rows; the set keeps its id, and so the models theirs."""
-    removed = 0
-    if not request.dry_run:
-        _drop_old(request.workspace)
-    for name, rows in _sets_with(request.workspace, dict(request.key)):
-        removed += rows
-        if not request.dry_run:
-            _rewrite(request.workspace, name, dict(request.key))
-    return [Forgotten("training sets", removed)] if removed else []
-
-
-def _rewrite(workspace: Workspace, name: str, subject: dict[str, Any]) -> None:
-    with workspace.catalog.read() as conn:
-        old = conn.execute(select(training_sets.c.blob).where(training_sets.c.id == name)).scalar_one()
-    table = pq.read_table(pa.BufferReader(workspace.store.get(old)))
-    stays = table.filter(pc.invert(_belongs(table, subject)))
-    sink = pa.BufferOutputStream()
-    pq.write_table(stays, sink, compression="zstd")
-    fresh = workspace.store.put(sink.getvalue().to_pybytes())
-    with workspace.catalog.write() as conn:
-        conn.execute(update(training_sets).where(training_sets.c.id == name).values(blob=fresh, rows=stays.num_rows))
-        conn.execute(delete(settings).where(settings.c.key == OLD))
-        conn.execute(insert(settings).values(key=OLD, value=old))
-    _drop_old(workspace)
-
-
-def _drop_old(workspace: Workspace) -> None:
-    """Delete the file of a training set that was rewritten, also when that was cut short."""
-    with workspace.catalog.read() as conn:
-        old = conn.execute(select(settings.c.value).where(settings.c.key == OLD)).scalar()
-    if old is not None:
-        workspace.store.delete(old)
-        with workspace.catalog.write() as conn:
-            conn.execute(delete(settings).where(settings.c.key == OLD))
-
-
-def _sets_with(workspace: Workspace, subject: dict[str, Any]) -> list[tuple[str, int]]:
-    """The training sets that hold rows of a subject, with how many."""
-    found = []
-    with workspace.catalog.read() as conn:
-        sets = conn.execute(select(training_sets.c.id, training_sets.c.blob)).all()
-    for row in sets:
-        try:
-            file = pq.ParquetFile(pa.BufferReader(workspace.store.get(row.blob)))
-            table = file.read(columns=[*subject, *_texts(file.schema_arrow)])
-        except pa.ArrowException as error:
-            raise EnvironmentProblem(
-                f"The training set {row.id} cannot be read, so it cannot be said whether it holds the subject: {error}",
-                hint="`bascule doctor` tells what is damaged.",
-            ) from None
-        count = pc.sum(_belongs(table, subject)).as_py() or 0
-        if count:
-            found.append((row.id, int(count)))
-    return found
-
-
-def _texts(schema: pa.Schema) -> list[str]:
-    return [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
-
-
-def _belongs(table: pa.Table, subject: dict[str, Any]) -> pa.Array:
-    """Tell which rows have the key, or a distinctive value of it in a text of another name."""
-    mask = pa.array([False] * table.num_rows)
-    if set(subject) <= set(table.column_names):
-        keyed = pa.array([True] * table.num_rows)
-        for column, value in subject.items():
-            cells = pc.cast(table.column(column).combine_chunks(), pa.string())
-            keyed = pc.and_(keyed, pc.fill_null(pc.equal(cells, str(value)), False))
-        mask = keyed
-    values = pa.array(Sought(subject).values, pa.string())
-    for name in _texts(table.schema) if len(values) else ():
-        mask = pc.or_(mask, pc.is_in(pc.cast(table.column(name).combine_chunks(), pa.string()), values))
-    return mask
-
-
-def _online(request: Request) -> list[Forgotten]:
-    """Take the subject's timelines, of all branches, out of the online store: of entities that its columns name."""
-    if not request.workspace.has_online:
-        return []
-    folder = request.workspace.online_folder
-    store, wanted = open_online(request.workspace.online), needles(request.key)
-    # A value that is the subject's alone names an entity also where the rest of the key is no part of the entity's.
-    alone = [{column: value} for column, value in request.key.items() if not isinstance(value, Shared)]
-    subjects = [dict(request.key), *(alone if len(request.key) > 1 else ())]
-    if request.dry_run:
-        removed = max(store.count(one) for one in subjects)
-    else:
-        has_old_pages = any(holds_bytes(file, wanted) for file in folder.rglob("*.mdb"))
-        removed = sum(store.forget(one, rewrite=has_old_pages) for one in subjects)
-    return [Forgotten("online stores", removed)] if removed else []
-
-
-def _online_by_rows(request: Request) -> list[Forgotten]:
-    """Take timelines out of entities that another column of the subject's rows names: an email, of who is `id=7`."""
-    if not request.workspace.has_online:
-        return []
-    store, removed = open_online(request.workspace.online), 0
-    rows = rows_of(request.workspace, request.table, request.key)
-    known = {column.casefold() for column in request.key}
-    cells = {(column, value) for row in rows for column, value in row.items() if isinstance(value, str | int)}
-    for column, value in sorted(cells, key=str):
-        if column in known or not distinctive(str(value)) or not store.count({column: value}):
-            continue
-        named = {**request.key, column: value}
-        if column not in shared_values(request.workspace, request.table, named):
-            removed += store.count({column: value}) if request.dry_run else store.forget({column: value})
-    return [Forgotten("online stores", removed)] if removed else []
-
-
-def _logged(request: Request) -> list[Forgotten]:
-    """Take the answers about the subject, and the truth about them, out of the logs."""
-    workspace = request.workspace
-    move_segments(workspace, sealing=True)
-    known = records.names(workspace)
-    if PREDICTIONS not in known and SERVED_FEATURES not in known:
-        return []
-    terms = [f"json_extract_string(inputs, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
-    where = " AND ".join(terms)
-    for value in Sought(request.key).values:  # also where an input is called otherwise
-        where += f" OR contains(inputs::VARCHAR, {literal(value)}) OR contains(features::VARCHAR, {literal(value)})"
-    said = f"SELECT prediction_id FROM predictions WHERE {where}"
-    ids = [row["prediction_id"] for row in query(workspace, said)] if PREDICTIONS in known else []
-    asked: dict[str, Any] = {"dry_run": request.dry_run, "author": actor(), "despite_hold": request.despite_hold}
-    found = 0
-    if ids and GROUND_TRUTH in known:  # first, as only the predictions know whose truths they are
-        listed = ", ".join(literal(name) for name in ids)
-        told = f"prediction_id IN ({listed})"
-        found += forget_rows(workspace, GROUND_TRUTH, told, **asked).rows
-    if SERVED_FEATURES in known:
-        same = [f"json_extract_string(keys, '$.{quoted(c)}') = {literal(str(v))}" for c, v in request.key.items()]
-        found += forget_rows(workspace, SERVED_FEATURES, " AND ".join(same), **asked).rows
-    # Also when no answer is seen: one that was killed may have left a file behind.
-    if PREDICTIONS in known:
-        found += forget_rows(workspace, PREDICTIONS, where, **asked).rows
-    if not found:
-        return []
-    return [Forgotten("logs", found)]
 
 
 def _states(request: Request) -> list[Forgotten]:

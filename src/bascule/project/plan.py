@@ -89,9 +89,23 @@ def _model(project: ProjectFile) -> list[Step]:
     checks = tuple(checking.name_of(source) for source in project.source if source in project.contract)
     views = (name for name, view in project.views().items() if view.contract is not None)
     checks += tuple(map(checking.name_of_view, views))
+    materialised = Step(
+        materialising.NAME,
+        (defining.NAME, *tables),
+        ("bascule.project.steps.materialising", "bascule.features"),
+        ("duckdb", "lmdb"),
+        materialising.inputs,
+        materialising.work,
+        settled=materialising.settled,
+    )
+    return [*_learning((defining.NAME, *tables, *checks)), *_after_registering(project), materialised]
+
+
+def _learning(before: tuple[str, ...]) -> list[Step]:
+    """Return the steps from a training set to a version, after those that are named."""
     joined = Step(
         training_set.NAME,
-        (defining.NAME, *tables, *checks),
+        before,
         ("bascule.project.steps.training_set", "bascule.features", "bascule.training.training_set"),
         ("duckdb", "pyarrow", "numpy"),
         training_set.inputs,
@@ -122,7 +136,11 @@ def _model(project: ProjectFile) -> list[Step]:
         registering.work,
         idle=registering.idle,
     )
-    steps = [joined, learnt, judged, registered]
+    return [joined, learnt, judged, registered]
+
+
+def _after_registering(project: ProjectFile) -> list[Step]:
+    steps = []
     if project.model is not None and project.model.optimize:
         steps.append(
             Step(
@@ -147,13 +165,4 @@ def _model(project: ProjectFile) -> list[Step]:
                 settled=monitoring.settled,
             )
         )
-    materialised = Step(
-        materialising.NAME,
-        (defining.NAME, *tables),
-        ("bascule.project.steps.materialising", "bascule.features"),
-        ("duckdb", "lmdb"),
-        materialising.inputs,
-        materialising.work,
-        settled=materialising.settled,
-    )
-    return [*steps, materialised]
+    return steps

@@ -14,6 +14,7 @@ import pyarrow as pa
 from bascule.delivery.adopting import readied
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.masking import refuse_raw
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable, TableChange
@@ -54,7 +55,9 @@ class ScoredTable:
         return {**self.change.as_dict(), "source": self.source, "model": self.model}
 
 
-def score_table(place: Place, table: str, model: str, *, into: str | None = None, where: str = "") -> ScoredTable:
+def score_table(
+    place: Place, table: str, model: str, *, into: str | None = None, where: str = "", tell: Tell = quiet
+) -> ScoredTable:
     """Score every row of a table and put them with their predictions into another one. Rows are streamed.
 
     The new table has all columns of the old one, what the model says of each row, and in two columns of every row what
@@ -65,6 +68,7 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
         model: `NAME`, `NAME@3`, `NAME@production`, or `deployments/NAME`: the version with most of its traffic.
         into: the table that is made, or whose rows are replaced; `TABLE_scored` when not given.
         where: a SQL condition; rows for which it is true are scored.
+        tell: is told how many rows are scored, of how many.
 
     Raises:
         NotFound: there is no such table, state, model or version.
@@ -74,7 +78,8 @@ def score_table(place: Place, table: str, model: str, *, into: str | None = None
     """
     scoring = Scoring(place, table, model, into, part=bool(where))
     change = BranchTable(place, scoring.target).fill(
-        lambda: scoring.rows(scoring.source.read(where=where)), message=scoring.message
+        lambda: scoring.rows(scoring.source.read(where=where), tell, None if where else scoring.count),
+        message=scoring.message,
     )
     return scoring.done(change)
 
@@ -86,6 +91,7 @@ class Scoring:
         name, target: the table, and the one that its scored rows go to.
         source: the table at its state.
         message: of the commit.
+        count: how many rows the table has.
 
     Args:
         part: not all of its rows are scored, which the scored ones then say.
@@ -102,7 +108,8 @@ class Scoring:
             raise InputError(
                 f"Table {self.name!r} would be replaced by its own predictions.", hint="Name another with --into."
             )
-        columns = self.source.describe().columns
+        described = self.source.describe()
+        columns, self.count = described.columns, described.rows
         commit = place.workspace.history.resolve(self.source.at)
         read = place.workspace.history.read(commit, f"tables/{self.name}")
         refuse_raw(place.workspace, commit, self.name, read, how="A scored copy")
@@ -112,11 +119,11 @@ class Scoring:
         self._by = f"{self._model.name}@{self._model.version}"
         self.message = f"Score {self._state} by {self._by}"
 
-    def rows(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """Return rows of the table with what is said of them."""
+    def rows(self, reader: pa.RecordBatchReader, tell: Tell = quiet, total: int | None = None) -> pa.RecordBatchReader:
+        """Return rows of the table with what is said of them, and tell how many of how many are done."""
         schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(self._model), *_lineage()])
         scored = _scored(reader, schema, self._model, self._by, self._state)
-        return pa.RecordBatchReader.from_batches(schema, scored)
+        return pa.RecordBatchReader.from_batches(schema, _told(scored, tell, total))
 
     def done(self, change: TableChange) -> ScoredTable:
         """Return what was scored."""
@@ -195,6 +202,15 @@ def _scored(
             constants = [pa.repeat(pa.scalar(text), batch.num_rows) for text in (by, state)]
             arrays = [column.cast(field.type) for column, field in zip(said, _outputs(model), strict=True)]
             yield pa.RecordBatch.from_arrays([*batch.columns, *arrays, *constants], schema=schema)
+
+
+def _told(batches: Iterator[pa.RecordBatch], tell: Tell, total: int | None) -> Iterator[pa.RecordBatch]:
+    done = 0
+    tell("Scoring", done, total)
+    for batch in batches:
+        yield batch
+        done += batch.num_rows
+        tell("Scoring", done, total)
 
 
 def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa.Array]:

@@ -18,7 +18,7 @@ from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import NotFound
 from bascule.features import Entity, open_online
-from bascule.features.online import ViewRecord
+from bascule.features.online import ViewRecord, current
 from bascule.history import Workspace
 from bascule.monitoring.alerts import Alert, read_alerts, update_alerts
 from bascule.monitoring.points import SKEW, newest_windows, take_turns, write_points
@@ -137,8 +137,8 @@ def _records(place: Place) -> list[ViewRecord]:
     if not place.workspace.has_online:
         raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
     for branch in dict.fromkeys((place.branch, "main")):
-        with open_online(place.workspace.online, branch).snapshot() as snapshot:
-            newest = {one.view: one for one in sorted(snapshot.views(), key=lambda record: record.updated_at)}
+        with open_online(place.workspace.online, place.workspace.namespace(branch)).snapshot() as snapshot:
+            newest = current(snapshot)
         if newest:
             return list(newest.values())
     raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")

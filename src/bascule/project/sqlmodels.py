@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -17,7 +18,7 @@ from bascule.lake import Session
 from bascule.project.scoring import load_at
 from bascule.serving.log.predictions import label, score
 from bascule.serving.model import LoadedModel
-from bascule.serving.rows import Rows, rows_of_records, rows_of_split
+from bascule.serving.rows import Rows, rows_of_columns, rows_of_split
 
 PREDICT, LABEL = "predict", "predict_label"
 MOST_ARGUMENTS = 40
@@ -111,11 +112,10 @@ def _label(model: LoadedModel, output: Any) -> str | None:
 def _rows(model: LoadedModel, asked: list[Any]) -> Rows:
     """Return rows that came as structs, of which only what the model takes is read, or as values in its order."""
     if all(type(row) is dict for row in asked):
-        taken = {name.casefold(): name for name in model.taken()}
-        records = [
-            {taken[name.casefold()]: value for name, value in row.items() if name.casefold() in taken} for row in asked
-        ]
-        return rows_of_records(records) if any(records) else Rows(len(asked), {})
+        known = {name.casefold(): name for name in model.taken()}
+        brought = dict.fromkeys(chain.from_iterable(asked))  # nearly always those of the first row
+        taken = {name: known[name.casefold()] for name in brought if name.casefold() in known}
+        return rows_of_columns({to: [row.get(name) for row in asked] for name, to in taken.items()}, len(asked))
     values = [row if type(row) is list else [row] for row in asked]
     width = len(values[0])
     for names in (list(model.encoder.names), [column.name for column in model.columns]):

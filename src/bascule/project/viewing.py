@@ -9,7 +9,7 @@ import msgspec
 from bascule.catalog import now
 from bascule.durations import parse_duration
 from bascule.errors import NotFound
-from bascule.features.online import ViewRecord, open_online
+from bascule.features.online import ViewRecord, current, open_online
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.project.definitions import ABOUT
@@ -114,8 +114,8 @@ def _records(workspace: Workspace, branch: str) -> dict[str, ViewRecord]:
     """What the branch's online store holds of each view: the definition that was brought up to date last."""
     if not workspace.has_online:
         return {}
-    with open_online(workspace.online, branch).snapshot() as snapshot:
-        return {record.view: record for record in sorted(snapshot.views(), key=lambda record: record.updated_at)}
+    with open_online(workspace.online, workspace.namespace(branch)).snapshot() as snapshot:
+        return current(snapshot)
 
 
 def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dict[str, tuple[str, ...]]) -> FeatureInfo:
@@ -125,7 +125,7 @@ def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dic
         name=name,
         kind=_kind(view),
         entity=view.get("entity", ""),
-        features=outputs(view),
+        features=outputs(view) or _held(view, record),
         owner=view.get("owner", ""),
         tags=tuple(view.get("tags", ())),
         description=view.get("description", ""),
@@ -135,6 +135,12 @@ def _info(name: str, view: Object, records: dict[str, ViewRecord], services: dic
         services=tuple(s for s, chosen in services.items() if name in {one.split(".")[0] for one in chosen}),
         definition={key: value for key, value in view.items() if key not in ABOUT},
     )
+
+
+def _held(view: Object, record: ViewRecord | None) -> tuple[str, ...]:
+    """What a view without named fields gives: its query's columns, as far as it was materialised as it is."""
+    bound = record.bound if record is not None else None
+    return bound.outputs if bound is not None and bound.sql == view.get("sql") else ()
 
 
 def _kind(view: Object) -> str:

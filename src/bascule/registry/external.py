@@ -111,10 +111,11 @@ def change_model(ws: Workspace, branch: str, model: str, change: Change, *, auth
 
 
 def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: str) -> Object:
-    """Give a model another name on a branch, with all its versions.
+    """Give a model another name on a branch, with all its versions; their numbers go on where they were.
 
     Raises:
-        NotFound: there is none. AlreadyExists: the other name is taken.
+        NotFound: there is none.
+        AlreadyExists: the other name is taken, or a number was another version's there.
     """
     path, target = model_path(model), model_path(new)
     for _ in range(TRIES):
@@ -124,8 +125,11 @@ def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: st
             continue
         if target != path and ws.history.digest(branch, target) is not None:
             raise AlreadyExists("registered model", new, hint="Take another name.")
-        found = ws.history.object(before)
-        changed = touched({**found, "name": new})
+        changed = touched({**ws.history.object(before), "name": new})
+
+        def note(conn: Connection, _commit: Commit) -> None:
+            _note_renamed(conn, model, new)
+
         try:
             ws.history.commit(
                 branch,
@@ -134,11 +138,29 @@ def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: st
                 author=author,
                 expect={path: before} | ({target: None} if target != path else {}),
                 action="rename",
+                also=note,
             )
-        except Conflict:
+        except (Conflict, IntegrityError):
             continue
         return changed
     raise busy(model)
+
+
+def _note_renamed(conn: Connection, model: str, new: str) -> None:
+    """Record all versions that a model ever had under its new name, so that none of their numbers is used again."""
+    mv = schema.model_versions
+    had, has = (
+        {row.version: row._asdict() for row in conn.execute(select(mv).where(mv.c.model == name))}
+        for name in (model, new)
+    )
+    for number in sorted(had.keys() & has.keys()):
+        if had[number]["artifact"] != has[number]["artifact"]:
+            raise AlreadyExists(
+                f"version of a model that was {new!r} before", str(number), hint="Take a name that none has had."
+            )
+    rows = [{**row, "id": new_id("mv"), "model": new} for number, row in had.items() if number not in has]
+    if rows:
+        conn.execute(insert(mv), rows)
 
 
 def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None:
@@ -188,7 +210,8 @@ def create_version(
         before = ws.history.digest(branch, path)
         if before is None:
             continue
-        found, number, at = ws.history.object(before), next_number(ws, model), now()
+        found, at = ws.history.object(before), now()
+        number = next_number(ws, model)
         run = str(about.get("run_id") or "") or None
         entry = {
             **_BLANK,

@@ -61,6 +61,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
+        bodiless = scope["method"] == "HEAD"  # routes answer it as GET; its length stays
 
         async def guarded_send(message: Message) -> None:
             nonlocal status
@@ -70,6 +71,8 @@ class Guard:
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+            elif bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         try:

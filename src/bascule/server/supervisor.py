@@ -30,7 +30,7 @@ from bascule.store.locking import FileLock, Locked
 log = logging.getLogger("bascule.server")
 
 CHECK_EVERY = 0.2
-START_SECONDS = 30
+SOON_SECONDS, START_SECONDS = 2, 30
 DRAIN_SECONDS = 5
 
 MakeApp = Callable[[Workspace, ServerSettings], ASGIApp]
@@ -86,6 +86,8 @@ def _start(web: _Web, worker: Child | None, scheduler: Scheduler) -> None:
     web.wait_until_started()
     if worker:
         worker.start()
+    if worker and not worker.wait_until_ready(SOON_SECONDS) and worker.alive:
+        log.warning("The page answers; inference loads its models, and says until then that it is not ready.")
     if worker and not worker.wait_until_ready(START_SECONDS):
         log.warning("The inference worker does not answer yet; the page does.")
     scheduler.start()

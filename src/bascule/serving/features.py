@@ -53,8 +53,8 @@ class FeatureServer:
         with self._lock:
             found = self.known(*key)
             if found is None:
-                store = self._store(branch)
-                found = VectorReader(store, self._named(branch, features), full_names, kept_set(store))
+                store, services = self._store(branch), self._services(branch)
+                found = VectorReader(store, self._named(features, services), full_names, kept_set(store), services)
                 found.sample = self.sample(branch, features)
                 if len(self._readers) >= KEPT:
                     self._readers.clear()
@@ -71,25 +71,24 @@ class FeatureServer:
     def _store(self, branch: str) -> OnlineStore:
         if not self._ws.has_online:
             raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
-        store = open_online(self._ws.online, branch)
+        store = open_online(self._ws.online, self._ws.namespace(branch))
         if branch != MAIN:
             with store.snapshot() as snapshot:
                 if not snapshot.views():
                     return open_online(self._ws.online, MAIN)
         return store
 
-    def _named(self, branch: str, features: Sequence[str]) -> list[str]:
-        services: Mapping[str, Any] | None = None
+    def _services(self, branch: str) -> dict[str, Any]:
+        entries = self._ws.history.entries(branch, "services/")
+        return {path.removeprefix("services/"): service for path, service in entries}
+
+    def _named(self, features: Sequence[str], services: Mapping[str, Any]) -> list[str]:
         found: list[str] = []
         for asked in features:
             name = asked.removeprefix("service:").partition("@")[0]
             if name == asked and any(mark in asked for mark in (":", ".", "__")):
                 found.append(asked)
-                continue
-            if services is None:
-                entries = self._ws.history.entries(branch, "services/")
-                services = {path.removeprefix("services/"): service for path, service in entries}
-            if name in services:
+            elif name in services:
                 self._check_version(asked, services[name])
                 found += services[name]["features"]
             elif asked.startswith("service:"):
@@ -120,7 +119,7 @@ class BranchReader:
         self.feature_set = msgspec.convert(dict(feature_set), FeatureSet)
         self.far = bool(ws.settings.online)
         others = [ref.name for ref in ws.history.branches()]
-        self._stores = [open_online(ws.online, name) for name in dict.fromkeys((branch, MAIN, *others))]
+        self._stores = [open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))]
         self._place, self._looked = len(self._stores), 0.0
         self._reader = self._found()
 

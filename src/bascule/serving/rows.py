@@ -11,6 +11,7 @@ from bascule.errors import InputError
 
 Columns = Mapping[str, Sequence[Any]]
 _SCALARS = frozenset((str, int, float, bool, type(None)))
+_NEVER_TOO_LARGE = _SCALARS - {int}
 
 
 class Rows:
@@ -92,6 +93,8 @@ def _flat(values: list[Any]) -> list[Any]:
 def _checked(columns: Columns) -> Columns:
     """Refuse what no column can hold: lists, objects, and integers beyond 64 bits."""
     for name, values in columns.items():
+        if len(values) > 1 and _NEVER_TOO_LARGE.issuperset(map(type, values)):
+            continue
         for place, value in enumerate(values):
             kind = type(value)
             if kind not in _SCALARS or (kind is int and not -(2**63) <= value < 2**63):

@@ -18,6 +18,10 @@ from bascule.store import BlobStore
 
 legible = module("bascule_session").legible
 SUFFIXES = {".py", ".sql", ".toml", ".yaml", ".yml", ".json", ".md", ".txt", ".cfg", ".ini", ".lock", ".ipynb", ".sh"}
+# These came later: snapshots that were taken before lack them, so what a snapshot lacks of them was there all the same.
+LATER = {".ipy", "Makefile", "makefile", "GNUmakefile", "justfile", "Justfile", "Snakefile", "Dockerfile"}
+# What of a changed text is data: it is versioned as what was read.
+DATA = {".csv", ".tsv", ".jsonl", ".ndjson"}
 # A text file above this is data, and data is versioned by the lake.
 LARGEST = 1 << 20
 SKIPPED = {".git", ".bascule", ".venv", "venv", "node_modules", "__pycache__", "data"}
@@ -74,8 +78,14 @@ def is_detached(folder: Path) -> bool:
 def _texts(folder: Path) -> list[str]:
     listed = _git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", ".")
     names = listed.split("\0") if listed is not None else _walk(folder)
+    # What git's commit has otherwise is code of whatever language: an R script, a header in C.
+    told = _git(folder, "diff", "--name-only", "--relative", "-z", "HEAD", "--", ".") if listed else None
+    changed = set((told or "").split("\0"))
     # A name that is no UTF-8 has no place in the list, which is JSON.
-    return sorted(name for name in names if name and legible(name) == name and _is_text(folder / name))
+    wanted = {name for name in names if name and legible(name) == name}
+    return sorted(
+        name for name in wanted if _is_text(folder / name) or (name in changed and _reads_as_text(folder / name))
+    )
 
 
 def _walk(folder: Path) -> list[str]:
@@ -87,7 +97,17 @@ def _walk(folder: Path) -> list[str]:
 
 
 def _is_text(path: Path) -> bool:
-    return path.suffix in SUFFIXES and path.is_file() and path.stat().st_size <= LARGEST
+    known = path.suffix in SUFFIXES or {path.suffix, path.name} & LATER
+    return bool(known) and path.is_file() and path.stat().st_size <= LARGEST
+
+
+def _reads_as_text(path: Path) -> bool:
+    try:
+        if path.suffix in DATA or not path.is_file() or path.stat().st_size > LARGEST:
+            return False
+        return "\0" not in path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

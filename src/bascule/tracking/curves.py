@@ -109,7 +109,7 @@ def _thinned(conn: Connection, run: str, key: str, most: int, steps: tuple[int, 
         query = query.where(p.step.in_(chosen))
     elif len(told) > most * CROWDED:
         query = every(where, -(-len(told) // most), len(told))
-    found = [Measured(run, value_of(value, nan), at, step) for value, nan, at, step in conn.execute(query)]
+    found = [Measured(run, value_of(value, nan), at, step) for value, nan, at, step in conn.execute(query).all()]
     return sorted(found, key=lambda one: (one.step, one.at, one.value))
 
 

@@ -32,7 +32,7 @@ def capture_environment() -> dict[str, Any]:
         "release": platform.release(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "executable": sys.executable,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": dict(sorted(map(named, distributions()))),

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from bascule.catalog import now
 from bascule.catalog.schema import experiments, latest_metrics, names, run_params, runs
+from bascule.catalog.texts import holding
 from bascule.durations import parse_duration
 from bascule.errors import InputError, NotFound
 from bascule.history import Workspace
@@ -127,7 +128,7 @@ def last_values(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str,
     for at in range(0, len(numbers), AT_ONCE):
         query = select(m.subject, names.c.name, m.value, m.is_nan).join(names, names.c.number == m.name)
         some = query.where(m.subject.in_(list(numbers[at : at + AT_ONCE]))).order_by(names.c.name)
-        for subject, name, value, nan in conn.execute(some):
+        for subject, name, value, nan in conn.execute(some).all():
             found[subject][name] = value_of(value, nan)
     return found
 
@@ -138,7 +139,7 @@ def _params(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, str
     for at in range(0, len(numbers), AT_ONCE):
         query = select(p.subject, names.c.name, p.value).join(names, names.c.number == p.name)
         some = query.where(p.subject.in_(list(numbers[at : at + AT_ONCE]))).order_by(names.c.name)
-        for subject, name, value in conn.execute(some):
+        for subject, name, value in conn.execute(some).all():
             found[subject][name] = value
     return found
 
@@ -162,8 +163,7 @@ def _where(
     if since is not None:
         where.append(runs.c.started_at >= _time(since))
     if text:
-        parts = (runs.c.id, runs.c.name, runs.c.step, runs.c.user_name)
-        where.append(or_(*(column.icontains(text, autoescape=True) for column in parts)))
+        where.append(holding(text, runs.c.id, runs.c.name, runs.c.step, runs.c.user_name))
     return where
 
 

@@ -15,15 +15,22 @@ from bascule.errors import EnvironmentProblem, InputError, MissingExtra
 from bascule.training.formats import Predictor
 from bascule.training.signature import Signature
 from bascule.training.threads import calm_threads
+from bascule.training.xgboost_trees import is_sound
 
-# Types of scikit-learn and NumPy that skops leaves to its caller: data, and trees, which `_demand_sound` looks at.
+# Types of scikit-learn and NumPy that skops leaves to its caller: data, trees, which `_demand_sound` looks at, and
+# calls of functions that are known too (HistGradientBoosting checks its categories by a partial of `check_array`).
 HARMLESS = frozenset(
     (
+        "functools.partial",
         "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
     )
 )
 DEEPEST = 32
@@ -46,7 +53,7 @@ def open_skops(model: bytes) -> Any:
         if unknown := set(asked) - HARMLESS:
             raise InputError(
                 f"This skops file holds types that are not known as harmless: {', '.join(sorted(unknown)[:5])}.",
-                hint="Log a model of scikit-learn's own classes, or log it as ONNX.",
+                hint="Log it as ONNX, which is data whatever the model is.",
             )
         estimator = skops.loads(model, trusted=asked)
         _demand_sound(estimator)
@@ -262,6 +269,8 @@ def open_xgboost(model: bytes) -> Any:
         booster.load_model(bytearray(model))
     except Exception as error:  # its library raises its own error for everything
         raise InputError(f"XGBoost cannot read this model: {str(error)[:200]}.") from None
+    if not is_sound(bytes(booster.save_raw("json"))):
+        raise InputError("A tree in this XGBoost model leads out of itself.", hint="Log the model again.")
     return booster
 
 

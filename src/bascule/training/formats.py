@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra, NotFound
+from bascule.training.lightgbm_trees import pairs, readable
 from bascule.training.linear import read_linear
 from bascule.training.signature import Signature
 from bascule.training.threads import THREADS, calm_threads
@@ -114,7 +115,7 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
 
 
 def lightgbm_text(model: bytes, signature: Signature) -> str:
-    """Return the text of a LightGBM model after comparing its outline with its signature.
+    """Return the text of a LightGBM model, as LightGBM may be given it, after comparing it with its signature.
 
     Raises:
         InputError: the bytes are not a LightGBM model, or belong to another signature.
@@ -123,9 +124,12 @@ def lightgbm_text(model: bytes, signature: Signature) -> str:
         text = model.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError("This is not a LightGBM model: the bytes are not text.") from None
-    header = dict(line.partition("=")[::2] for line in text.partition("\n\n")[0].splitlines() if "=" in line)
     if not text.startswith("tree\n") or "\nend of trees" not in text:
         raise InputError("This is not a LightGBM model: its first or last part is missing.")
+    try:
+        header = pairs(text.partition("\nTree=")[0])
+    except ValueError as error:
+        raise InputError(f"This is not a LightGBM model: its head says {str(error)[:40]!r} twice.") from None
     classes = len(signature.output.classes) if signature.output.task == "multiclass" else 1
     found = (header.get("max_feature_idx"), header.get("num_class"))
     wanted = (str(len(signature.inputs) - 1), str(classes))
@@ -134,4 +138,6 @@ def lightgbm_text(model: bytes, signature: Signature) -> str:
             "The LightGBM model does not belong to its signature: "
             f"last input and classes are {found}, the signature says {wanted}."
         )
-    return text
+    if header.get("num_tree_per_iteration") != str(classes):
+        raise InputError("This is not a LightGBM model: it has other trees a round than classes.")
+    return readable(text, len(signature.inputs))

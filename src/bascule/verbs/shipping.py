@@ -9,6 +9,7 @@ from bascule.naming import PRODUCTION
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
+    from bascule.lake.maintenance import Tell
     from bascule.project.deploying import Preview, Standing
     from bascule.project.powering import Rule
     from bascule.project.predicting import Predicted
@@ -111,16 +112,29 @@ class ShippingVerbs(Bound):
         return predict(self.place, name.removeprefix("deployments/"), values or {}, example=example)
 
     def predict_table(
-        self, table: str, model: str, *, into: str | None = None, where: str = "", new: bool = False
+        self,
+        table: str,
+        model: str,
+        *,
+        into: str | None = None,
+        where: str = "",
+        new: bool = False,
+        tell: Tell | None = None,
     ) -> ScoredTable:
-        """Score every row of a table, or its new ones, into another one, which says by what and from what."""
+        """Score every row of a table, or its new ones, into another one, which says by what and from what.
+
+        Args:
+            tell: is told what is going on, how many rows are done, and of how many.
+        """
+        from bascule.lake.maintenance.telling import quiet
+
         if new:
             from bascule.project.filling import score_new
 
-            return score_new(self.place, table, model, into=into, where=where)
+            return score_new(self.place, table, model, into=into, where=where, tell=tell or quiet)
         from bascule.project.scoring import score_table
 
-        return score_table(self.place, table, model, into=into, where=where)
+        return score_table(self.place, table, model, into=into, where=where, tell=tell or quiet)
 
     def monitor(self, name: str | None = None) -> list[Watched]:
         """Measure drift and quality of what is served; open and close alerts; fire triggers.

@@ -58,7 +58,7 @@ def history_of_people(lake: Lake) -> list[str]:
     h = lake.workspace.history
     lake.append("people", people("ann", SUBJECT, OTHER, None), key=["email"])
     h.tag("v1")
-    for number in range(18):
+    for number in range(10):
         lake.append("people", people(f"p{number}", *([SUBJECT] if number == 7 else []), start=10 * number))
     h.create_branch("dev")
     lake.delete("people", "email = 'ann'", branch="dev")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bascule.lake.iceberg import datafiles, schemas
+from bascule.lake.iceberg import datafiles, files, schemas
 
 ROWS = 2_500
 
@@ -82,3 +84,34 @@ def test_that_where_batches_end_does_not_show(
         assert min(found[:-1]) < 512  # some group ended by its bytes
     back = pq.read_table(path)
     assert [back.column(i).to_pylist() for i in range(back.num_columns)] == [c.to_pylist() for c in given.columns]
+
+
+def test_that_one_row_group_at_a_time_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafiles, "ROWS_PER_GROUP", 32 * datafiles.CHUNK)
+    columns, _ = schemas.from_arrow(pa.schema([("x", pa.float64())]))
+    arrow, values, held = schemas.to_arrow(columns), np.zeros(24 * datafiles.CHUNK), []
+    group = 32 * datafiles.CHUNK * 8
+    before = pa.total_allocated_bytes()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _ in range(20):
+            held.append(pa.total_allocated_bytes() - before)
+            yield pa.record_batch([pa.array(values)], schema=arrow)  # numpy's own memory
+
+    datafiles.write(batches(), columns, tmp_path)
+    assert max(held) < group, held
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is told by Linux")
+def test_that_a_file_is_not_in_memory_while_it_is_digested(tmp_path: Path) -> None:
+    with open(tmp_path / "large", "wb") as out:
+        out.truncate(100 << 20)
+
+    def told(name: str) -> int:
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak begins anew
+    before = told("VmRSS")
+    files.digest(tmp_path / "large")
+    assert told("VmHWM") - before < 50_000  # kB

@@ -12,7 +12,8 @@ import pytest
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.lake import Lake, guessing, ingest
-from bascule.lake.ingestion import IngestReport, stage_ingest
+from bascule.lake.ingested import IngestReport
+from bascule.lake.ingestion import stage_ingest
 from bascule.lake.sources import csvfiles
 from bascule.lake.sources.exact import Exact, Misfit
 from bascule.lake.sources.scan import NULL_VALUES

@@ -148,6 +148,23 @@ def test_runs_are_set_side_by_side(two: tuple[str, str], bascule: Bascule) -> No
         assert bascule("run", "compare", *words).code == 2
 
 
+def test_two_unlike_environments_are_still_read_at_a_glance(
+    two: tuple[str, str], bascule: Bascule, folder: Path
+) -> None:
+    workspace = Workspace.open(folder)
+    told = msgspec.json.decode(find_run(workspace, two[1])["environment_json"])
+    told["packages"] |= {f"absent-{number:03}": "1" for number in range(200)}
+    with workspace.catalog.write() as conn:
+        conn.execute(update(runs).where(runs.c.id == two[1]).values(environment_json=json.dumps(told)))
+    workspace.close()
+    said = bascule("run", "compare", *two).out
+    assert said.index("OMP_NUM_THREADS") < said.index("package numpy") < said.index("package absent-000")
+    assert "  and 162 more (--all has all)" in said
+    assert "package absent-199" not in said
+    assert "package absent-199" in bascule("run", "compare", *two, "--all").out
+    assert bascule("run", "diff", *two, "--json").json()["packages"][0] == ["numpy", "2.0", "2.1"]
+
+
 def test_why_two_runs_differ(two: tuple[str, str], bascule: Bascule, folder: Path) -> None:
     found = bascule("run", "diff", *two, "--json").json()
     assert [(one["path"], one["change"]) for one in found["code"]] == [

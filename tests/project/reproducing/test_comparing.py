@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bascule.cli.reproducing import verdict
-from bascule.project.reproducing import script
+from bascule.project.reproducing import environment, script
 from bascule.project.reproducing.comparing import compare
-from bascule.project.reproducing.recorded import Recorded
+from bascule.project.reproducing.recorded import Recorded, is_interactive
 from bascule.project.reproducing.result import Reproduction, worst
 
 CLOSE = 1e-12
@@ -124,8 +126,43 @@ def test_a_pytorch_file_is_compared_without_its_own_name() -> None:
     assert compare("x", file("model-1", 0.3), file("model-1", 0.4), 1).verdict == "different"
 
 
-def _recorded(points: dict[tuple[str, int], list[float]]) -> Recorded:
-    return Recorded(row={}, environment={}, params={}, tags={}, inputs=[], outputs=[], points=points)
+def _recorded(points: dict[tuple[str, int], list[float]], **more: Any) -> Recorded:
+    none: dict[str, Any] = {"row": {}, "environment": {}, "params": {}, "tags": {}, "inputs": [], "outputs": []}
+    return Recorded(**{**none, **more}, points=points)
+
+
+def test_another_end_is_a_difference_also_where_no_exit_code_is_known() -> None:
+    well = _recorded({}, row={"status": "done", "error": None}, tags={"exit_code": "0"})
+    ill = _recorded({}, row={"status": "failed", "error": "OSError: x"}, tags={"exit_code": "1"})
+    itself = _recorded({}, row={"status": "done", "error": None})  # a kernel, or `import bascule.ambient`
+    assert [one.note for one in script._ended(well, ill)] == ["0 then, 1 now: OSError: x"]
+    assert [(one.path, one.note) for one in script._ended(itself, ill)] == [
+        ("end", "done then, failed now: OSError: x")
+    ]
+    assert not [*script._ended(itself, well)]
+
+
+def test_a_session_in_which_somebody_typed_is_told_from_a_command() -> None:
+    assert is_interactive(["python", "-m", "ipykernel_launcher", "-f", "x.json"])
+    assert is_interactive(["/bin/python3", "/bin/ipython", "--quick"])
+    assert not is_interactive(["/bin/python3", "/bin/ipython", "work.ipy"])
+    assert is_interactive(["python3.11", "-u", "-"])
+    assert is_interactive(["python"])
+    for words in (["-m", "work"], ["-c", "print(1)"], ["train.py", "-"], ["--version"]):
+        assert not is_interactive(["python", *words])
+
+
+def test_a_python_is_meant_from_where_it_ran(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    argv = [".venv/bin/python", "train.py"]
+    run = _recorded({}, environment={"command": argv, "working_folder": str(tmp_path)})
+    meant = environment._meant(run)
+    assert meant == str(tmp_path / ".venv" / "bin" / "python")
+    assert environment.Ready(None, {}, "3", {}, meant).command(argv) == [meant, "train.py"]
+    assert environment.Ready(None, {}, "3", {}, None).command(["make", "all"]) == ["make", "all"]
+    gone = _recorded({}, environment={"command": argv, "working_folder": str(tmp_path / "x")})
+    assert environment._here(argv, environment._meant(gone)) == ("not found", {})
 
 
 def test_metrics_are_compared_point_by_point() -> None:

@@ -23,6 +23,8 @@ from tests.project.reproducing.conftest import Bascule, Tracked, git
 from bascule.catalog.schema import runs
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project.reproducing import data
+from bascule.project.reproducing.recorded import Recorded
 from bascule.registry import external
 from bascule.tracking import find_run
 from bascule.verbs import open as open_project
@@ -290,6 +292,20 @@ def test_a_registered_model_of_a_tracked_run_is_done_again(sums: Path, bascule: 
     refused = bascule("reproduce", "my sums@1")
     assert (refused.code, "not trained by a recorded run" in refused.err) == (2, True)
     assert bascule("reproduce", "my sums", "9").code == 2
+
+
+def test_a_database_that_was_read_by_a_query_is_brought_as_it_was(local_workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "q.db").write_bytes(b"as it is now")
+    version = local_workspace.store.put(b"as it was")
+    inputs = [("sqlite:///q.db#0123", "rows-1"), ("q.db", version)]
+    run = Recorded(
+        row={"id": "run_a", "commit_id": None}, environment={}, params={}, tags={}, inputs=inputs, outputs=[], points={}
+    )
+    (tmp_path / "again").mkdir()
+    assert data.bring(local_workspace, run, tmp_path, tmp_path / "again", "recorded", []) == [
+        ("data q.db", version, version)
+    ]
+    assert (tmp_path / "again" / "q.db").read_bytes() == b"as it was"
 
 
 def test_kept_code_does_not_leave_its_folder(sums: Path, bascule: Bascule, tracked: Tracked) -> None:

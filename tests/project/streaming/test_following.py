@@ -59,11 +59,13 @@ def test_what_is_appended_comes_once(shop: Shop, monkeypatch: pytest.MonkeyPatch
         lake.append("raw", rows(n, n + 1))
     assert project.compact("raw")[0].files_before > 8
     timeless = pa.Table.from_pylist([event(7, clicked_at=None, user="nobody")], TYPES)
-    lake.append("raw", pa.concat_tables([rows(137, 140), timeless]))
+    beyond = pa.table({**{name: timeless[name] for name in TYPES.names[:3]}, "clicked_at": pa.array([2**60], "int64")})
+    lake.append("raw", pa.concat_tables([rows(137, 140), timeless, beyond.cast(TYPES)]))
     [info] = project.run_streams(once=True)
-    assert (info.events, info.aside) == (141, {"unreadable": 1})
+    assert (info.events, info.aside) == (141, {"unreadable": 2})
     assert events_of(project) == sorted([*range(140), 137])
-    [aside] = project.sql("select reason, raw, file from quarantine")
+    early, aside = project.sql("select reason, raw, file from quarantine order by reason")
+    assert early["reason"] == "clicked_at is beyond the years 1 to 9999."
     assert (aside["reason"], aside["file"]) == ("its time, clicked_at, is null.", "table:raw")
     assert "nobody" in aside["raw"]
     values = counted(project, BEGIN + timedelta(seconds=240))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
@@ -139,17 +140,18 @@ def test_late_and_early_events(shop: Shop) -> None:
     folder = shop()
     path, project = folder / "clicks.jsonl", api.open(shop())
     late = [event(n) for n in (100, 1200, 700, 599, 601, 2000)]  # 599 is 601 s behind 1200; 10 minutes are allowed
-    future = event(90_000_000)
-    path.write_text("".join(json.dumps(one) + "\n" for one in [*late[:5], future, late[5]]))
+    future, never = event(90_000_000), event(1, clicked_at="9999-12-31T23:59:59-14:00")  # in UTC of the year 10000
+    path.write_text("".join(json.dumps(one) + "\n" for one in [*late[:5], never, future, late[5]]))
     project.run_streams(once=True)
     add(path, "".join(json.dumps(event(n)) + "\n" for n in (1401, 1399)))
     [info] = project.run_streams(once=True)
     assert rows_of(project) == [100, 601, 700, 1200, 1401, 2000]
-    assert info.aside == {"late": 2, "ahead": 1}
+    assert info.aside == {"late": 2, "ahead": 1, "unreadable": 1}
     reasons = {row["reason"] for row in project.sql("select reason from quarantine")}
     assert reasons == {
         "its time is more than 10m behind the newest event.",
         "its time is more than 5m ahead of the clock.",
+        "It is beyond the years 1 to 9999 - at `$.clicked_at`.",
     }
     counted(project, BEGIN + timedelta(seconds=2100))
     project.close()
@@ -283,7 +285,13 @@ def test_a_view_that_fails_waits_and_is_filled_when_it_is_right(shop: Shop) -> N
     [info] = other.run_streams(once=True)
     assert (info.views[0].rows, info.views[0].behind) == (20, 0)
     counted(other, BEGIN + timedelta(seconds=60))
-    for one in (project, fresh, other):
+    # The definition before it is what the view's name means again, though nothing came since.
+    sql.write_text(good)
+    again = api.open(folder)
+    again.run_streams(once=True)
+    at = (BEGIN + timedelta(seconds=60)).isoformat()
+    assert again.get_online_features(["spending:clicks_1h"], [{"user": "u1"}], at=at).values == [[3]]
+    for one in (project, fresh, other, again):
         one.close()
 
 
@@ -304,16 +312,21 @@ def test_another_branch_reads_on_from_where_its_table_is(shop: Shop) -> None:
     trial.close()
     # The log of a branch that is gone goes as its states do; one that is consumed, or young, stays.
     logs = project.workspace.folder / "streams"
+    of_trial = logs / quote(project.workspace.namespace("trial"), safe="") / "clicks"
     project.workspace.history.delete_branch("trial", force=True)
     assert not [one for one in project.gc().collected if one.kind == "streams"]
     long_ago = time.time() - 400 * 86_400
     for path in logs.glob("*/clicks/*"):
         os.utime(path, (long_ago, long_ago))
-    with FileLock(logs / "trial" / "clicks" / "consumer"):
+    with FileLock(of_trial / "consumer"):
         assert not [one for one in project.gc().collected if one.kind == "streams"]
+    project.branch("trial")
+    again = api.open(folder, branch="trial")
+    assert (again.streams()[0].events, of_trial.is_dir()) == (0, True)  # another branch of that name
+    again.close()
     [would] = [one for one in project.gc(dry_run=True).collected if one.kind == "streams"]
     assert (would.table, would.files) == ("clicks", 1)
-    assert (logs / "trial" / "clicks").is_dir()
+    assert of_trial.is_dir()
     [gone] = [one for one in project.gc().collected if one.kind == "streams"]
     assert gone.bytes > 0
     assert [one.name for one in logs.iterdir()] == ["main"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from bascule.history import Workspace
 from bascule.lake import Lake, Session, doctor
+from tests.environments import python_with
 
 pytestmark = pytest.mark.slow
 
@@ -27,18 +27,8 @@ PACKAGES = ["duckdb", "duckdb-extension-iceberg", "duckdb-extension-avro", "duck
 @pytest.fixture(scope="session")
 def python(pytestconfig: pytest.Config) -> Path:
     """The Python of an environment with DuckDB and its Iceberg extension."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("duckdb-iceberg") / RELEASE
-    found, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        wanted = [f"{name}=={RELEASE}" for name in PACKAGES]
-        pip = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-        made = subprocess.run([*pip, *wanted], capture_output=True, text=True, timeout=250)
-        if made.returncode:
-            pytest.skip(f"DuckDB {RELEASE} with its Iceberg extension cannot be installed: {made.stderr[-300:]}")
-        done.touch()
-    return found
+    wanted = [f"{name}=={RELEASE}" for name in PACKAGES]
+    return python_with(pytestconfig, f"duckdb-{RELEASE}", ("--only-binary", ":all:", *wanted))
 
 
 class Client:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
-import venv
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from bascule.server import ServerSettings
 from bascule.server.app import create_app
 from bascule.server.ports import listen
 from bascule.training import unpack_model
+from tests.environments import python_with, variables
 from tests.protocols.mlflow.test_exporting import packed_model
 
 pytestmark = pytest.mark.slow
@@ -31,12 +30,7 @@ STORY = Path(__file__).with_name("client_story.py")
 
 
 NEWEST = "3.18.0"
-
-
-@pytest.fixture(scope="session", params=[NEWEST, "3.17.2", "2.22.4"])
-def python(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
-    """The Python of an environment with a release of the client."""
-    return client(pytestconfig, str(request.param))
+RELEASES = (NEWEST, "3.17.2", "2.22.4")
 
 
 @pytest.fixture(scope="session")
@@ -52,25 +46,17 @@ MORE = {NEWEST: ["alembic", "pandas", "sqlalchemy"]}
 
 
 def client(pytestconfig: pytest.Config, release: str) -> Path:
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("mlflow-client") / release
-    packages = [f"mlflow-skinny=={PARTS.get(release, release)}", *MORE.get(release, ())]
-    found, done = folder / "bin" / "python", folder / f"done-{len(packages)}"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-        for wanted in [packages, *([["--no-deps", f"mlflow=={release}"]] if release in PARTS else [])]:
-            made = subprocess.run([*pip, *wanted], capture_output=True, text=True, timeout=250, check=False)
-            if made.returncode:
-                pytest.skip(f"MLflow's client {release} cannot be installed: {made.stderr[-300:]}")
-        done.touch()
-    return found
+    """Return the Python of an environment with a release of the client."""
+    only = ("--only-binary", ":all:")
+    installs = [(*only, f"mlflow-skinny=={PARTS.get(release, release)}", *MORE.get(release, ()))]
+    if release in PARTS:
+        installs.append((*only, "--no-deps", f"mlflow=={release}"))
+    return python_with(pytestconfig, f"mlflow-{release}", *installs)
 
 
-def tell(python: Path, story: Path, *arguments: str, cwd: Path | None = None, **variables: str) -> Any:
+def tell(python: Path, story: Path, *arguments: str, cwd: Path | None = None, **more: str) -> Any:
     """Run a story in an environment, and return what it told."""
-    environment = {**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "PYTHONWARNINGS": "ignore", **variables}
-    environment.pop("PYTHONPATH", None)
+    environment = variables(MLFLOW_HTTP_REQUEST_MAX_RETRIES="1", PYTHONWARNINGS="ignore", **more)
     command = [python, story, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, cwd=cwd, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -99,8 +85,11 @@ def served(workspace: Workspace) -> Iterator[str]:
         thread.join(20)
 
 
-@pytest.mark.parametrize("branch", ["", "dev"])
-def test_a_client_tells_its_story(python: Path, address: str, branch: str, local_workspace: Workspace) -> None:
+@pytest.mark.parametrize(("release", "branch"), [*((one, "") for one in RELEASES), (NEWEST, "dev")])
+def test_a_client_tells_its_story(
+    pytestconfig: pytest.Config, release: str, address: str, branch: str, local_workspace: Workspace
+) -> None:
+    python = client(pytestconfig, release)
     if branch:
         local_workspace.history.create_branch(branch)
     url = f"{address}/branch/{branch}" if branch else address

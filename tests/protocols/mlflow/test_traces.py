@@ -258,6 +258,16 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "traces/tr-1/assessments", {"assessment": {"assessment_name": "a", "feedback": 3}}),
     ("POST", "traces/tr-1/assessments", {"assessment": {"assessment_name": "", "feedback": {"value": 1}}}),
     ("POST", "traces/tr-1/assessments", {"assessment": {"assessment_name": "a", "rationale": "x" * 300_000}}),
+    *(
+        ("POST", "traces/tr-1/assessments", {"assessment": {"assessment_name": "a", "feedback": {"value": 1}, **told}})
+        for told in (  # what no client could read back
+            {"create_time": "soon"},
+            {"source": {"source_type": "A FRIEND"}},
+            {"source": {"source_type": "HUMAN", "source_id": 5}},
+            {"feedback": {"value": 1, "error": {"error_code": 5}}},
+            {"metadata": {"a": 1}},
+        )
+    ),
     ("PATCH", "traces/tr-1/assessments/a", {"assessment": {}, "update_mask": "traceId"}),
 ]
 

@@ -156,6 +156,30 @@ def test_requests_are_read_as_protobufs_json(api: Api) -> None:
     assert "Content-Type" in plain.json()["message"]
 
 
+LONG = "x" * 70_000
+REFUSED: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "runs/create", {"experiment_id": "0", "run_name": LONG}),
+    ("POST", "runs/create", {"experiment_id": "0", "user_id": LONG}),
+    ("POST", "runs/log-metric", {"key": "a", "value": 1, "timestamp": 1, "dataset_name": LONG}),
+    ("POST", "runs/log-metric", {"key": "a", "value": 1, "timestamp": 1, "model_id": LONG}),
+    ("POST", "runs/set-tag", {"run_id": ["a"], "key": "a", "value": ""}),
+    ("POST", "runs/update", {"status": "9" * 5000}),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "order_by": [f"metrics.a{n}" for n in range(500)]}),
+    ("POST", "logged-models", {"experiment_id": "0", "model_type": LONG}),
+    ("POST", "logged-models/search", {"experiment_ids": ["0"], "order_by": [{"field_name": "metrics.a"}] * 500}),
+    ("POST", "registered-models/create", {"name": "m", "description": LONG}),
+    ("POST", "experiments/create", {"name": "e", "artifact_location": "mlflow-artifacts://evil.example/x"}),
+]
+
+
+def test_what_no_column_holds_is_refused_by_every_database(api: Api) -> None:
+    run = api.run()
+    for method, path, body in REFUSED:
+        found = api.refusal(method, path, {"run_id": run, **body})
+        assert found[:2] == (400, "INVALID_PARAMETER_VALUE"), (path, [*body], found)
+    assert api("GET", "metrics/get-history", run_id=run, metric_key="a", max_results=2**63 - 1) == {}
+
+
 def test_values_that_are_too_long_are_cut(api: Api) -> None:
     run = api.run()
     api("POST", "runs/log-parameter", {"run_id": run, "key": "p", "value": "x" * 7000})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import venv
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from tests.environments import python_with, variables
 from tests.protocols.openinference.conftest import Served
 from tests.serving.conftest import bundle
 
@@ -21,17 +21,7 @@ RELEASE = "0.21.0"
 @pytest.fixture(scope="session")
 def python(pytestconfig: pytest.Config) -> Path:
     """The Python of an environment with the client."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("kserve-client") / RELEASE
-    found, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-        made = subprocess.run([*pip, f"kserve=={RELEASE}"], capture_output=True, text=True, timeout=250, check=False)
-        if made.returncode:
-            pytest.skip(f"KServe's client {RELEASE} cannot be installed: {made.stderr[-300:]}")
-        done.touch()
-    return found
+    return python_with(pytestconfig, f"kserve-{RELEASE}", ("--only-binary", ":all:", f"kserve=={RELEASE}"))
 
 
 def test_a_client_tells_its_story(python: Path, server: Served) -> None:
@@ -39,7 +29,12 @@ def test_a_client_tells_its_story(python: Path, server: Served) -> None:
     expected = bundle().predict(rows).tolist()
     addresses = (f"http://127.0.0.1:{server.port}", f"127.0.0.1:{server.grpc_port}")
     done = subprocess.run(
-        [str(python), str(STORY), *addresses], capture_output=True, text=True, timeout=60, check=False
+        [str(python), str(STORY), *addresses],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=variables(),
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])

@@ -83,6 +83,47 @@ def test_it_says_when_it_is_ready_and_ends_when_it_is_told(served: Workspace) ->
             assert made.stop(number) == 0
 
 
+SLOW = """
+import sys
+from bascule.protocols.openinference.worker import run_worker
+from bascule.serving.dataplane import DataPlane
+load = DataPlane.start
+DataPlane.start = lambda plane: (sys.stdin.readline(), load(plane))
+run_worker(sys.argv[1], port=int(sys.argv[2]))
+"""
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as made:
+        return made.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_while_it_loads_it_listens_and_says_that_it_is_not_ready(served: Workspace) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SLOW, str(served.folder), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        wait_until(lambda: listens(port))
+        with client(port) as c, client(port) as waits:
+            c.send(get("/v2/health/live"))
+            assert c.answer().status == 200
+            c.send(get("/v2/health/ready"))
+            starting = c.answer()
+            assert (starting.status, b"starting" in starting.body) == (503, True)
+            waits.send(ASK)
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert waits.answer().status == 200
+            assert "ready" in process.stdout.readline()
+            c.send(get("/v2/health/ready"))
+            assert c.answer().status == 200
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_stopping_leaves_everything_closed_and_movable(served: Workspace) -> None:
     with worker(served.folder) as made:
         load = Load(made.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import json
 import os
@@ -26,7 +27,7 @@ from bascule.serving.engines.treelite import TreeliteRuntime, treelite_of
 from bascule.serving.optimizing import Comparing, rows_of
 from bascule.serving.runtime import load_runtime
 from bascule.training import ModelBundle
-from bascule.training.foreign import open_skops
+from bascule.training.foreign import open_skops, open_xgboost
 from tests.serving.engines import models
 from tests.tracking.test_frameworks import python_with
 
@@ -197,6 +198,40 @@ def test_a_tree_in_a_skops_file_that_leads_astray_is_refused() -> None:
     fitted.tree_.children_left[0] = 1_000_000
     with pytest.raises(InputError, match="leads out of itself"):
         open_skops(skops.dumps([{"deep": fitted}]))
+
+
+def test_categories_of_scikit_learn_are_read_and_what_runs_commands_is_not() -> None:
+    """Its categories are checked by a partial of a known function; one of any other function is refused unread."""
+    skops = pytest.importorskip("skops.io")
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.preprocessing import FunctionTransformer
+
+    made = HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]).fit(models.HOLES, models.BINARY)
+    told = open_skops(skops.dumps(made)).predict_proba(models.HOLES)
+    assert told.tolist() == made.predict_proba(models.HOLES).tolist()
+    for function in (os.system, np.load):
+        with pytest.raises(InputError, match="not known as harmless"):
+            open_skops(skops.dumps(FunctionTransformer(functools.partial(function, "x"))))
+
+
+@pytest.mark.parametrize(
+    ("array", "value"),
+    [
+        ("left_children", 900_000_000),
+        ("left_children", 0),
+        ("right_children", -77),
+        ("split_indices", 900_000),
+        ("tree_info", 500_000),
+    ],
+)
+def test_a_tree_of_xgboost_that_leads_astray_is_refused(array: str, value: int) -> None:
+    """XGBoost reads it, and ends the process when it is asked for the first row."""
+    made = models.xgboost(sets=True)
+    told = json.loads(bytes(open_xgboost(made.model).save_raw("json")))
+    held = told["learner"]["gradient_booster"]["model"]
+    (held if array == "tree_info" else held["trees"][0])[array][0] = value
+    with pytest.raises(InputError, match="leads out of itself"):
+        load_runtime(ModelBundle("xgboost", json.dumps(told).encode(), made.signature))
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

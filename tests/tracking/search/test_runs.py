@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bascule.errors import InputError
 from bascule.history import Workspace
@@ -23,7 +24,7 @@ from bascule.tracking.search.runs import ENTITIES
 from bascule.tracking.tracker import Tracker
 
 RUNS = 60
-NAMES = ("Alpha", "alpha-2", "beta_1", "be%ta", "gamma*")
+NAMES = ("Alpha", "alpha-2", "beta_1", "be%ta", "gamma*", "Ähnlich")
 
 
 class Told:
@@ -89,6 +90,7 @@ FILTERS: dict[str, Any] = {
     "tags.stage LIKE 'x'": lambda r: r.tags.get("stage") == "x",
     "tags.stage ILIKE 'X'": lambda r: r.tags.get("stage", "").lower() == "x",
     "attributes.run_name ILIKE 'alpha%'": lambda r: r.name.lower().startswith("alpha"),
+    "run_name ILIKE 'Ähn%'": lambda r: r.name == "Ähnlich",
     "run_name LIKE 'Alpha%'": lambda r: r.name.startswith("Alpha"),
     "run_name LIKE 'be_ta'": lambda r: re.fullmatch("be.ta", r.name) is not None,
     "run_name = 'gamma*'": lambda r: r.name == "gamma*",
@@ -118,6 +120,7 @@ def test_whoever_a_search_asks_first_its_answer_is_the_same(
     tracker, (experiment, told) = filled
     monkeypatch.setattr(searching, "candidates", lambda conn, c, n, most=many: candidates(conn, c, n, most))
     monkeypatch.setattr(searching, "SORTED", sorted_)
+    monkeypatch.setattr(searching, "SOUGHT", sorted_)
     pairs = [(a, b) for a in FILTERS for b in FILTERS if a and b]
     for a, b in pairs[::5]:
         text = f"{a} AND {b}"
@@ -137,6 +140,32 @@ def test_whoever_a_search_asks_first_its_answer_is_the_same(
             if not token:
                 break
         assert found == [one.id for one in ordered], text
+        ordered = sorted(wanted, key=lambda one: ("rate" not in one.params, one.params.get("rate", "")))
+        by_param = search_runs(tracker, [experiment], filter=text, order_by=["params.rate", "tags.nobody"]).found
+        assert [row.id for row in by_param] == [one.id for one in ordered], text
+
+
+@pytest.mark.parametrize("text", ["", "metrics.auc > -1", "status = 'FINISHED'"])
+def test_an_order_by_a_parameter_reads_the_index_of_its_values(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    tracker, (experiment, _) = filled
+    engine = tracker.workspace.catalog.engine
+    if engine.dialect.name != "sqlite":
+        return  # PostgreSQL's planner weighs it, and few runs are read whole
+    monkeypatch.setattr(searching, "SORTED", 0 if text else 3000)
+    monkeypatch.setattr(searching, "SOUGHT", 0)
+    said: list[tuple[str, Any]] = []
+    listen = lambda conn, cursor, statement, parameters, *_: said.append((statement, parameters))  # noqa: E731
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        search_runs(tracker, [experiment], filter=text, order_by=["params.rate DESC"], limit=3)
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+    statement, parameters = said[-1]
+    with engine.connect() as conn:
+        plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert any("ix_run_params_value" in row[3] for row in plan), plan
 
 
 def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> None:
@@ -159,9 +188,10 @@ def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> 
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("page", [7, 1000])
 def test_an_order_is_that_of_a_sort_and_pages_hold_everything_once(
-    filled: Any, key: str, direction: str, page: int
+    filled: Any, monkeypatch: pytest.MonkeyPatch, key: str, direction: str, page: int
 ) -> None:
     tracker, (experiment, told) = filled
+    monkeypatch.setattr(searching, "SORTED", 3 if page == 7 else 3000)  # many runs have one value, or few do
 
     def value(one: Told) -> Any:
         if key == "metrics.auc":

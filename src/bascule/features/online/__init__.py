@@ -8,7 +8,7 @@ it.
 from bascule.features.online.lmdb import LmdbStore
 from bascule.features.online.opening import is_server, open_online
 from bascule.features.online.reading import OnlineReader
-from bascule.features.online.store import OnlineStore, Snapshot, Transaction, ViewRecord
+from bascule.features.online.store import OnlineStore, Snapshot, Transaction, ViewRecord, current
 
 __all__ = [
     "LmdbStore",
@@ -17,6 +17,7 @@ __all__ = [
     "Snapshot",
     "Transaction",
     "ViewRecord",
+    "current",
     "is_server",
     "open_online",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
@@ -139,3 +140,14 @@ class OnlineStore(Protocol):
     def close(self) -> None:
         """Release what is open. Reading again opens it again."""
         ...
+
+
+def taken_up(transaction: Transaction, record: ViewRecord) -> None:
+    """Let a view's name mean this definition again, when another one was brought up to date since."""
+    if current(transaction)[record.view].digest != record.digest:
+        transaction.record(msgspec.structs.replace(record, updated_at=time.time_ns() // 1000))
+
+
+def current(held: Snapshot) -> dict[str, ViewRecord]:
+    """Return by view the definition that was brought up to date last: what the view's name means in a store."""
+    return {record.view: record for record in sorted(held.views(), key=lambda record: record.updated_at)}

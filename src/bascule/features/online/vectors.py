@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ from bascule.features.binding import output_types
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView, RequestView, definition_digest
 from bascule.features.expressions import references
 from bascule.features.online.reading import EXPIRED, NOT_FOUND, OnlineReader
-from bascule.features.online.store import OnlineStore, ViewRecord
+from bascule.features.online.store import OnlineStore, ViewRecord, current
+from bascule.features.timelines import ALWAYS
 
 PRESENT, NULL, MISSING, OLD = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"
 _THERE = {NOT_FOUND: MISSING, EXPIRED: OLD}
@@ -29,7 +30,7 @@ class Vectors(msgspec.Struct, frozen=True):
         names: of the features, in the order that was asked for.
         values, statuses, times: for each feature, of each row: its value, `PRESENT`, `NULL_VALUE` (the newest row has
             no value), `NOT_FOUND` (the key has no row) or `OUTSIDE_MAX_AGE` (its newest row is older than the view's
-            time to live), and its event time (µs) or None.
+            time to live), and its event time (µs) or None; a reference table's rows hold since ever, and have none.
         types: feature to DuckDB type.
         at: as of when (µs).
     """
@@ -74,6 +75,7 @@ class VectorReader:
         features: `view:feature`, `view.feature`, `view__feature`, or `view` for all of it.
         full_names: features are called `view__feature`, else `feature`.
         whole: the project's features as they were materialised, for those that are computed from requests.
+        beside: other names that one may have meant, for the message.
 
     Raises:
         NotFound: a view or a feature that the store does not hold; it says which ones there are.
@@ -86,13 +88,14 @@ class VectorReader:
         features: Sequence[str],
         full_names: bool = False,
         whole: FeatureSet | None = None,
+        beside: Iterable[str] = (),
     ) -> None:
         with store.snapshot() as snapshot:
-            held = {record.view: record for record in sorted(snapshot.views(), key=lambda one: one.updated_at)}
+            held = current(snapshot)
         self.sample = 0.0
         self._records = {name: record for name, record in held.items() if record.bound is not None}
         request = whole.request if whole is not None else None
-        chosen = self._chosen(features, request)
+        chosen = self._chosen(features, request, beside)
         self.feature_set = self._feature_set(chosen, request, whole)
         self._reader = OnlineReader(self.feature_set, store)
         order = {view.name: place for place, view in enumerate(self.feature_set.views)}
@@ -130,7 +133,7 @@ class VectorReader:
             columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in self.names]
             notes = [list(column) for column in zip(*noted, strict=True)] or [[] for _ in self.feature_set.views]
             whole = False
-        told: list[list[int | None]] = [[None if note <= EXPIRED else note for note in column] for column in notes]
+        told: list[list[int | None]] = [[None if note <= ALWAYS else note for note in column] for column in notes]
         there = [[_THERE.get(note, PRESENT) for note in column] for column in notes]
         told.append([None] * count)
         there.append([PRESENT] * count)
@@ -163,15 +166,16 @@ class VectorReader:
             raise InputError(f"{count:,} rows are asked for; at most {MOST_ROWS:,} are answered.", hint="Send parts.")
         return count
 
-    def _chosen(self, features: Sequence[str], request: RequestView | None) -> list[tuple[str, str]]:
+    def _chosen(
+        self, features: Sequence[str], request: RequestView | None, beside: Iterable[str]
+    ) -> list[tuple[str, str]]:
         known = [*self._records, *([request.name] if request else [])]
         found: dict[tuple[str, str], None] = {}
         for asked in features:
             view, feature = _split(asked, known)
             if view not in known:
-                raise NotFound(
-                    "materialised feature view", view, known, hint="" if known else "Run: bascule features materialise"
-                )
+                hint = "" if known else "Run: bascule features materialise"
+                raise NotFound("materialised feature view", view, [*known, *beside], hint=hint)
             outputs = tuple(request.expressions) if request and view == request.name else self._outputs(view)
             if feature and feature not in outputs:
                 raise NotFound(f"feature of view {view!r}", feature, list(outputs))

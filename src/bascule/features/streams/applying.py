@@ -18,7 +18,7 @@ from bascule.errors import InputError
 from bascule.features.columns import first_line, quoted
 from bascule.features.definitions import Entity, FeatureView, definition_digest
 from bascule.features.online.keys import NEWEST, encoder
-from bascule.features.online.store import OnlineStore, Transaction, ViewRecord
+from bascule.features.online.store import OnlineStore, Transaction, ViewRecord, current, taken_up
 from bascule.features.online.tiles import PARTS, lengths_of, merger, shape_of, tiles_sql
 
 AT_ONCE = 65_536
@@ -54,6 +54,14 @@ class TiledView:
         """Return up to which entry of a log the tiles count, or None when they were not made from it."""
         with self._store.snapshot() as snapshot:
             return _number(snapshot.view(self.digest), log)
+
+    def take_up(self) -> None:
+        """Let the view's name mean this definition: it may have been another one since."""
+        with self._store.snapshot() as snapshot:
+            record = snapshot.view(self.digest)
+            if record is None or current(snapshot)[self.view.name].digest == self.digest:
+                return
+        self._store.write(lambda transaction: taken_up(transaction, record))
 
     def apply(
         self,

@@ -97,6 +97,7 @@ class Consumer:
         self._polled_at = 0.0
         self._counted: tuple[float, int] | None = None
         self._rate = 0.0
+        self._taken: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Go on until `stop` is set; then land what there is."""
@@ -167,6 +168,9 @@ class Consumer:
         """Bring a view's tiles up to the log."""
         log, did = self.stream.log, False
         state = log.state()
+        if view.digest not in self._taken:
+            view.take_up()
+            self._taken.add(view.digest)
         place = view.place(state.id)
         while place is None or place < state.last:
             if place is None or place < state.trimmed:

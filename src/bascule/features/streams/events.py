@@ -7,16 +7,20 @@ missing is null. What cannot be read is a `Rejected` with the reason, and never 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bascule.errors import InputError, suggestion
 from bascule.lake.sources import Rejected
 from bascule.lake.sources.quarantine import bounded
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+#: The first and the last moment (µs since 1970 UTC) that is a date everywhere: of the years 1 to 9999.
+MOMENTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 #: What a column may be: the name in the project file, to the Arrow type.
 KINDS: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -60,6 +64,7 @@ class EventType:
             raise InputError(f"[stream.{name}] time: the column {time!r} is of kind {columns[time]!r}.", hint=hint)
         self.name, self.time, self.columns = name, time, dict(columns)
         self.schema = pa.schema([(column, KINDS[kind]) for column, kind in columns.items()])
+        self.times = [column for column, kind in columns.items() if kind == "time"]
         self._fields = [f"f{place}" for place in range(len(columns))]
         self._type = _struct(columns, self._fields, time)
         self._one = msgspec.json.Decoder(self._type).decode
@@ -75,14 +80,14 @@ class EventType:
         try:
             # Each line is one message, as long as no message has several.
             found = self._lines(lines) if lines.count(b"\n") == max(len(messages) - 1, 0) else []
-            if len(found) == len(messages):
-                return Events(self._columns(found), [])
+            if len(found) == len(messages) and self._beyond(batch := self._columns(found)) is None:
+                return Events(batch, [])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
         found, rejected = [], []
         for place, message in enumerate(messages):
             try:
-                found.append(self._one(message))
+                found.append(self._dated(self._one(message)))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 text = bounded(message.decode("utf-8", "replace"))
                 rejected.append(Rejected(*where(place), self._told(error), text))
@@ -96,7 +101,7 @@ class EventType:
             try:
                 if None in row:
                     raise msgspec.ValidationError("It has more fields than the first line")
-                found.append(msgspec.convert(given, self._type, strict=False))
+                found.append(self._dated(msgspec.convert(given, self._type, strict=False)))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
                 rejected.append(Rejected(place, number, self._told(error), raw))
@@ -122,6 +127,8 @@ class EventType:
                 )
                 raise InputError(message, hint=f"Cast it, or change [stream.{self.name}] columns.") from None
         batch = pa.RecordBatch.from_arrays([_array(one) for one in columns], schema=self.schema)
+        if (odd := self._beyond(batch)) is not None:
+            raise InputError(f"Column {odd!r} has a time beyond the years 1 to 9999.", hint="Give it another time.")
         if batch.column(self.time).null_count:
             raise InputError(f"Column {self.time!r}, the events' time, is null in some row.", hint="Give each a time.")
         return batch
@@ -135,6 +142,26 @@ class EventType:
     def empty_batch(self) -> Events:
         """No events."""
         return Events(self._columns([]), [])
+
+    def _beyond(self, batch: pa.RecordBatch) -> str | None:
+        """The first column with a time that is none in UTC, if any: Arrow holds it, and others cannot read it."""
+        for name in self.times:
+            ends = pc.min_max(batch.column(name).cast(pa.int64()))
+            first, last = ends["min"].as_py(), ends["max"].as_py()
+            if first is not None and (first < MOMENTS[0] or last > MOMENTS[1]):
+                return name
+        return None
+
+    def _dated(self, event: Any) -> Any:
+        for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
+            moment = getattr(event, name)
+            if kind != "time" or moment is None or moment.tzinfo is None:
+                continue
+            try:
+                moment.astimezone(UTC)
+            except OverflowError:
+                raise msgspec.ValidationError(f"It is beyond the years 1 to 9999 - at `$.{column}`") from None
+        return event
 
     def _columns(self, found: Sequence[Any]) -> pa.RecordBatch:
         arrays = [
@@ -154,7 +181,7 @@ def _array(column: Any) -> pa.Array:
 
 
 def _struct(columns: Mapping[str, str], names: Sequence[str], time: str) -> type[Any]:
-    from datetime import date, datetime
+    from datetime import date
 
     kinds: dict[str, Any] = {
         "text": str,

@@ -81,13 +81,11 @@ def write(
         file_bytes: about how large a file becomes before the next one is begun; `FILE_BYTES` when None.
     """
     arrow = schemas.to_arrow(schema)
-    groups = _groups(batches, arrow)
+    coming = _Coming(_groups(batches, arrow))
     written: list[Record] = []
     try:
-        first = next(groups, None)
-        while first is not None:
-            record, first = _write_file(first, groups, arrow, folder, file_bytes or FILE_BYTES)
-            written.append(record)
+        while coming.has_more:
+            written.append(_write_file(coming, arrow, folder, file_bytes or FILE_BYTES))
     except BaseException:
         remove(written)
         raise
@@ -235,23 +233,40 @@ def _leaves(path: str, kind: pa.DataType) -> list[str]:
     return [path]
 
 
-def _write_file(
-    first: pa.Table, groups: Iterator[pa.Table], schema: pa.Schema, folder: Place, file_bytes: int
-) -> tuple[Record, pa.Table | None]:
+class _Coming:
+    # Row groups, of which it is known whether one more comes. None is held while the next one is made.
+
+    def __init__(self, groups: Iterator[pa.Table]) -> None:
+        self._groups = groups
+        self._next = next(groups, None)
+
+    @property
+    def has_more(self) -> bool:
+        return self._next is not None
+
+    def write_next(self, out: pq.ParquetWriter, floats: _Floats) -> None:
+        assert self._next is not None
+        out.write_table(self._next, row_group_size=self._next.num_rows)
+        floats.count(self._next)
+        self._next = None
+        self._next = next(self._groups, None)
+
+
+def _write_file(coming: _Coming, schema: pa.Schema, folder: Place, file_bytes: int) -> Record:
     floats = _Floats(schema)
     with files.working(folder, "writing.parquet") as working:
-        with files.told(working), open(working, "xb") as sink:
-            group: pa.Table | None = first
-            with pq.ParquetWriter(sink, schema, **_options(schema)) as out:
-                while group is not None:
-                    out.write_table(group, row_group_size=group.num_rows)
-                    floats.count(group)
-                    group = next(groups, None)
-                    if sink.tell() >= file_bytes:
-                        break
+        with (
+            files.told(working),
+            open(working, "xb") as sink,
+            pq.ParquetWriter(sink, schema, **_options(schema)) as out,
+        ):
+            while coming.has_more:
+                coming.write_next(out, floats)
+                if sink.tell() >= file_bytes:
+                    break
         record = measure(working, schema, floats, named_by_content(working, folder))
         files.publish(working, place_named(record["file_path"]))
-    return record, group
+    return record
 
 
 def named_by_content(path: Path, folder: Place) -> str:

@@ -100,12 +100,10 @@ def readable(path: Place) -> Path | pa.NativeFile:
 def digest(path: Place) -> str:
     """Return the BLAKE3 of a file's content, streamed."""
     hasher = blake3()
-    if isinstance(path, ObjectPath):
-        with path.opened() as source:
-            while chunk := source.read(CHUNK):
-                hasher.update(chunk)
-    else:
-        hasher.update_mmap(path)
+    # Not mapped: what was read of a map counts as this process' memory, and a data file may be most of it.
+    with path.opened() if isinstance(path, ObjectPath) else open(path, "rb") as source:
+        while chunk := source.read(CHUNK):
+            hasher.update(chunk)
     return hasher.hexdigest()
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -27,13 +26,12 @@ from bascule.lake.sources.conversions import (
     convert_written,
 )
 from bascule.lake.sources.moments import Format, Written
-from bascule.lake.sources.quarantine import MOST, Rejected, bounded
-from bascule.lake.sources.text import NOT_UTF8, Head
+from bascule.lake.sources.quarantine import Rejected, bounded
+from bascule.lake.sources.rejects import by_line, reason, refuse_rejected, take_rejected
+from bascule.lake.sources.text import Head
 
-_VALUE = re.compile(r'Could not convert string "(?P<value>.*)" to', re.DOTALL)
 _COMMA_NUMBER = re.compile(r"^\s*(NA|[+-]?[\d.,]+([eE][+-]?\d+)?)\s*$")
 _GROUPED = r"'[+-]?[1-9]\d{0,2}(,\d{3})+'"
-SHOWN = 5
 ISO = ("", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -277,56 +275,6 @@ def _are_decimals(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns:
     return all(connection.execute(f"SELECT {tests} FROM {rows}").fetchall()[0])
 
 
-def refuse_rejected(connection: duckdb.DuckDBPyConnection, rejects: str, types: Mapping[str, str]) -> None:
-    """Raise `InputError` when reading put anything into a rejects table, naming file, line, column and value.
-
-    Args:
-        types: the columns' types as the user knows them.
-    """
-    found = take_rejected(connection, rejects)
-    if found:
-        found = _by_line(found)
-        told = list(dict.fromkeys(_told(row, types) for row in found[:SHOWN]))
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise InputError("\n".join(told) + more, hint=_hint(found[0]["error_type"]))
-
-
-def take_rejected(connection: duckdb.DuckDBPyConnection, rejects: str) -> list[dict[str, Any]]:
-    """Return what reading put into a rejects table, in the order of the files, and drop the table."""
-    listed = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND temporary", [rejects]
-    ).fetchall()
-    if not listed[0][0]:
-        return []
-    query = (
-        f"SELECT s.file_path, r.line_byte_position, r.column_name, r.error_type, r.csv_line, r.error_message "
-        f"FROM {quoted(rejects)} AS r JOIN (SELECT DISTINCT scan_id, file_id, file_path FROM "
-        f"{quoted(rejects + '_scans')}) AS s USING (scan_id, file_id) ORDER BY ALL LIMIT {2 * MOST}"
-    )
-    found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
-    for name in (rejects, rejects + "_scans"):
-        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
-    return found
-
-
-def _by_line(rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one of what was said of each line. Of fields too many or too few each is told: the last says the count."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in rejected:
-        place = row["file_path"], row["line_byte_position"]
-        if place not in found or _further(row, found[place]):
-            found[place] = row
-    return list(found.values())
-
-
-def _further(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    kind = row["error_type"]
-    if kind != other["error_type"] or kind not in ("TOO MANY COLUMNS", "MISSING COLUMNS"):
-        return False
-    many, before = (int(re.findall(r"\d+", one["error_message"])[1]) for one in (row, other))
-    return many > before if kind == "TOO MANY COLUMNS" else many < before
-
-
 def set_aside(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion], rejects: str, name: str
 ) -> list[Rejected]:
@@ -336,10 +284,10 @@ def set_aside(
         name: what the file is called.
     """
     types = {c.name: c.wanted for c in columns}
-    rows = {row["line_byte_position"]: row for row in _by_line(take_rejected(connection, rejects))}
+    rows = {row["line_byte_position"]: row for row in by_line(take_rejected(connection, rejects))}
     lines = text.lines_at(file.path, [position - 1 for position in sorted(rows)])
     found = {
-        line: Rejected(name, line, _reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")
+        line: Rejected(name, line, reason(row, types), bounded(row["csv_line"]), row["column_name"] or "")
         for line, row in zip(lines, (rows[position] for position in sorted(rows)), strict=True)
     }
     found |= {line: one for line, one in _lossy_rows(connection, file, columns, name) if line not in found}
@@ -364,8 +312,8 @@ def _lossy_rows(
 
     for line, place, value, row in text.rows_where(file.path, file.head, list(wrong), bad) if wrong else ():
         column = wrong[place]
-        reason = f"column {column.name!r} is {column.wanted} and cannot hold {value[:200]!r}."
-        yield line, Rejected(name, line, reason, bounded(file.head.delimiter.join(row)), column.name)
+        why = f"column {column.name!r} is {column.wanted} and cannot hold {value[:200]!r}."
+        yield line, Rejected(name, line, why, bounded(file.head.delimiter.join(row)), column.name)
 
 
 def refuse_lossy(connection: duckdb.DuckDBPyConnection, file: CsvFile, columns: Sequence[Conversion]) -> None:
@@ -434,36 +382,6 @@ def _options(head: Head, null_values: tuple[str, ...], decimal: str = ".") -> st
         f"nullstr = [{nulls}], allow_quoted_nulls = false, strict_mode = true, null_padding = false, "
         f"decimal_separator = {literal(decimal)}"
     )
-
-
-def _told(row: dict[str, Any], types: Mapping[str, str]) -> str:
-    path = Path(row["file_path"])
-    return f"{path}:{text.line_at(path, row['line_byte_position'] - 1)}: {_reason(row, types)}"
-
-
-def _reason(row: dict[str, Any], types: Mapping[str, str]) -> str:
-    kind, column, shown = row["error_type"], row["column_name"], str(row["csv_line"])[:200]
-    if kind == "CAST":
-        match = _VALUE.search(row["error_message"])
-        value = match["value"] if match else shown
-        wanted = types.get(column) or row["error_message"].rpartition(" to ")[2].strip("'")
-        return f"column {column!r} is {wanted} and cannot hold {value!r}."
-    if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-        numbers = re.findall(r"\d+", row["error_message"])
-        return f"the header names {numbers[0]} columns, this line has {numbers[1]}: {shown}"
-    if kind == "INVALID ENCODING":
-        return f"this is not UTF-8 text: {shown}"
-    if kind == "UNQUOTED VALUE":
-        return f"a quote in column {column!r} is not closed or not escaped: {shown}"
-    return str(row["error_message"])
-
-
-def _hint(kind: str) -> str:
-    hints: Mapping[str, str] = {
-        "INVALID ENCODING": NOT_UTF8,
-        "CAST": "If the column's meaning changed, give it a new name; if the file is wrong, repair it.",
-    }
-    return hints.get(kind, "Repair the lines; nothing of the file was taken.")
 
 
 def _unreadable(

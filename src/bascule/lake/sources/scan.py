@@ -23,6 +23,7 @@ from bascule.lake.sources.exact import Exact, exact, schema_of, typed
 from bascule.lake.sources.jsonfiles import JsonFile
 from bascule.lake.sources.moments import NO_DATES, Dates
 from bascule.lake.sources.quarantine import Quarantine, Rejected
+from bascule.lake.sources.rejects import refuse_rejected
 
 NULL_VALUES = ("", "NA")
 BATCH_ROWS = 65_536
@@ -94,7 +95,7 @@ class SourceScan:
                     raise self.unfit(name[0]) from error
                 raise
             if self.rejects and self.aside is None:
-                csvfiles.refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
+                refuse_rejected(connection, self.rejects, {c.name: c.type for c in self.columns})
 
 
 def read_source(

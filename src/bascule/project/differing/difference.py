@@ -112,7 +112,8 @@ def diff_runs(workspace: Workspace, before: str, after: str) -> RunsDiff:
         code=tuple(_code(workspace.store, texts[0] or {}, texts[1] or {}, touched)) if found else (),
         data=data,
         environment=tuple(environment),
-        packages=tuple(packages),
+        # Where much was installed on one side only, what is there in another version tells more.
+        packages=tuple(sorted(packages, key=lambda pair: None in pair)),
         params=tuple(_pairs(old["params"], new["params"])),
         metrics=tuple(_pairs(measured(old["metrics"]), measured(new["metrics"]))),
         outputs=tuple(_pairs(old["outputs"], new["outputs"])),

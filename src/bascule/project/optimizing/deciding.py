@@ -20,14 +20,16 @@ from bascule.project.modelling import find_version
 from bascule.project.optimizing.examples import examples_of
 from bascule.project.place import Place
 from bascule.registry import ModelVersion
+from bascule.registry.approvals import subject_of
 from bascule.registry.runtimes import set_runtime
+from bascule.registry.seals import set_seal
 from bascule.registry.versions import served
 from bascule.registry.withdrawals import packed
-from bascule.serving.engines import Recipe
+from bascule.serving.engines import Engine, Recipe
 from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES
 from bascule.serving.optimizing.search import SIZES, single
-from bascule.serving.pickled import PICKLED
+from bascule.serving.pickled import PICKLED, PickledRuntime, consented, packed_torchscript, pickled_runtime
 from bascule.training import ModelBundle, unpack_model
 
 FASTEST = "fastest"
@@ -113,7 +115,7 @@ def optimize(
     listed = _prices_of(place, prices)
     packed = _packed(workspace, branch, found_version)
     bundle = unpack_model(packed)
-    _demand_data(found_version, bundle)
+    own = _in_a_process(workspace, found_version, bundle)
     names = tuple(candidates) or NAMES
     asked = Asked(
         names=names if choose in (FASTEST, *names) else (*names, choose),
@@ -127,7 +129,7 @@ def optimize(
     ).checked()
     asked.tell("reading rows")
     examples = examples_of(place, found_version, bundle, rows, table)
-    found = optimize_bundle(packed, bundle, examples.rows, asked, examples.labelled)
+    found = optimize_bundle(packed, bundle, examples.rows, asked, examples.labelled, own)
     made = _told(found_version, found, examples.source, listed)
     if not keep:
         made = msgspec.structs.replace(made, chosen=_chosen(found, choose, found_version))
@@ -177,17 +179,21 @@ def _packed(workspace: Workspace, branch: str, version: ModelVersion) -> bytes:
     return packed(workspace, artifact)
 
 
-def _demand_data(version: ModelVersion, bundle: ModelBundle) -> None:
-    """Refuse a version that runs code when it is loaded: nothing here may load it, and so nothing can be held to it."""
-    if bundle.format == PICKLED:
-        raise InputError(
-            f"{version.name()} runs code when it is loaded: a process of its own answers for it, and no other engine.",
-            hint="Log it as data, which has faster engines: PyTorch by torch.onnx.export, scikit-learn by skops.",
-        )
+def _in_a_process(workspace: Workspace, version: ModelVersion, bundle: ModelBundle) -> PickledRuntime | None:
+    """Return a version that runs code when it is loaded in a process of its own; None for one that is data.
+
+    Raises:
+        InputError: nobody consented to its bytes, or they cannot be loaded.
+    """
+    if bundle.format != PICKLED:
+        return None
+    own = pickled_runtime(workspace, subject_of(version), bundle)
+    own.agreed = lambda digest: True  # what is loaded further was made of it a moment before
+    own.start()
+    return own
 
 
 def _path(version: ModelVersion) -> str:
-
     return model_path(version.model)
 
 
@@ -235,7 +241,7 @@ def _kept(workspace: Workspace, branch: str, version: ModelVersion, made: Optimi
         return msgspec.structs.replace(made, commit=commit.id)
     for stage in recipe.stages:
         if stage.engine.artifact:
-            workspace.store.put(made.found.artifacts[stage.engine.artifact])
+            _put(workspace, version, stage.engine, made.found.artifacts[stage.engine.artifact])
     runtime = {
         "recipe": msgspec.to_builtins(recipe),
         "evidence": workspace.store.put(msgspec.json.encode(evidence(made), order="deterministic")),
@@ -246,6 +252,16 @@ def _kept(workspace: Workspace, branch: str, version: ModelVersion, made: Optimi
     message = f"Let {version.name()} be answered by {recipe.names()}"
     commit = set_runtime(workspace, branch, version.model, version.version, runtime, message=message, also=record)
     return msgspec.structs.replace(made, commit=commit.id)
+
+
+def _put(workspace: Workspace, version: ModelVersion, engine: Engine, data: bytes) -> None:
+    """Keep an engine's file; one that runs code when it is loaded with the consent that its model has."""
+    workspace.store.put(data)
+    if engine.kind == "torchscript":
+        digest = packed_torchscript(data, 0).digest
+        if not consented(workspace, subject_of(version), digest):
+            reason = "the TorchScript that bascule optimize made of it"
+            set_seal(workspace, "trust", subject_of(version), digest, reason)
 
 
 def evidence(made: Optimization) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def text(made: Optimization) -> str:
     lines += [line for one in applied if not one.eligible for line in ("", *_failing(one, found.tolerance))]
     left = [one for one in found.candidates if one.parity is None]
     if left:
-        lines += ["", "Not tried:"] + [f"  {one.name}: {one.reason}." for one in left]
+        lines += ["", "Not tried:"] + [f"  {one.name}: {one.reason.rstrip('.')}." for one in left]
     if found.refused:
         told = ", ".join(f"{count:,} of {kind}" for kind, count in found.refused.items())
         lines += ["", f"The original refuses rows, and goes on to: {told}."]

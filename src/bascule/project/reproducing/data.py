@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -21,6 +22,7 @@ KINDS = ("tables/", "files/", "features/", "models/", "labels/", "training_sets/
 GONE = "not there"
 _SHOWN = 3
 DIGEST = 64
+DATABASE = re.compile(r"^(sqlite|duckdb)(\+\w+)?:///")
 
 
 def bring(
@@ -40,12 +42,12 @@ def bring(
     """
     terms: list[Term] = []
     sets = _Sets(workspace, recorded.row["commit_id"])
-    for path, version in recorded.inputs:
-        if is_of_lake(path, project):
-            continue
-        if is_file(path, version, project):
-            terms.append((f"data {path}", version, _placed(workspace, sets, path, version, project, folder)))
-        elif not _copied(path, project, folder):
+    inputs = [one for one in recorded.inputs if not is_of_lake(one[0], project)]
+    files = {path: version for path, version in inputs if is_file(path, version, project)}
+    for path, version in files.items():
+        terms.append((f"data {path}", version, _placed(workspace, sets, path, version, project, folder)))
+    for path, _ in inputs:
+        if path not in files and not _copied(path, project, folder, files):
             notes.append(f"{path} lies outside and is read as it is now.")
     wrong = [(name.removeprefix("data "), then, now) for name, then, now in terms if then != now]
     if wrong and choice == "recorded":
@@ -68,11 +70,14 @@ def is_file(path: str, version: str, project: Path) -> bool:
     return plain and not (project / path).is_dir()
 
 
-def _copied(path: str, project: Path, folder: Path) -> bool:
-    """Copy what an address or a pattern means below the project, as it is; False when it lies elsewhere."""
+def _copied(path: str, project: Path, folder: Path, files: Collection[str]) -> bool:
+    """Copy what an address or a pattern means below the project, as it is; False when it lies elsewhere.
+
+    Args:
+        files: what is there already, as it was: a database that was read by a query, too.
+    """
     name = path.partition("#")[0]
-    for scheme in ("sqlite:///", "duckdb:///", "file://"):
-        name = name.removeprefix(scheme)
+    name = DATABASE.sub("", name).removeprefix("file://")
     if "://" in name:
         return False
     place = Path(name)
@@ -80,7 +85,10 @@ def _copied(path: str, project: Path, folder: Path) -> bool:
         return False
     found = sorted(project.glob(name)) if set("*?[") & set(name) else [project / name]
     for source in found:
-        target = inside(folder, source.relative_to(project).as_posix())
+        name = source.relative_to(project).as_posix()
+        if name in files:
+            continue
+        target = inside(folder, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".bascule"))

@@ -20,7 +20,7 @@ import msgspec
 import bascule
 from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
-from bascule.project.reproducing.recorded import Recorded
+from bascule.project.reproducing.recorded import PYTHON, Recorded
 from bascule.project.step import Progress
 from bascule.store import digest_of
 from bascule.store.locking import held
@@ -39,7 +39,6 @@ from importlib.metadata import distributions
 found = [(d.metadata["Name"].strip().lower(), d.version) for d in distributions() if d.metadata["Name"]]
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
-_PYTHON = re.compile(r"^python(\d+(\.\d+)?)?(\.exe)?$")
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,21 @@ class Ready:
         packages: what is installed in it.
         python: its version.
         variables: what the command's environment variables are.
+        program: the Python that the command means here, if it means one.
     """
 
     folder: Path | None
     packages: dict[str, str]
     python: str
     variables: dict[str, str]
+    program: str | None = None
 
     def command(self, argv: list[str]) -> list[str]:
         """Return a command's words with its Python replaced by this environment's."""
-        if self.folder is None or not _PYTHON.match(Path(argv[0]).name):
+        if not PYTHON.match(Path(argv[0]).name):
             return argv
+        if self.folder is None:
+            return [self.program or argv[0], *argv[1:]]
         return [str(_program(self.folder, "python")), *argv[1:]]
 
 
@@ -74,13 +77,14 @@ def prepare(workspace: Workspace, recorded: Recorded, choice: str, progress: Pro
     Raises:
         EnvironmentProblem: it cannot be made, and why.
     """
-    python, packages = _here(recorded.argv)
+    program = _meant(recorded)
+    python, packages = _here(recorded.argv, program)
     same = (recorded.environment.get("python"), recorded.packages) == (python, packages)
     variables = _variables(recorded)
     if recorded.variables is None:
         notes.append("Its environment variables for seeds and threads were not recorded; they are as they are here.")
     if choice == "present" or (choice == "auto" and same):
-        return Ready(None, packages, python, variables)
+        return Ready(None, packages, python, variables, program)
     if not recorded.packages or not recorded.environment.get("python"):
         raise EnvironmentProblem(f"The packages of run {recorded.id} were not recorded.", hint=PRESENT)
     progress(f"environment of Python {recorded.environment['python']} and {len(recorded.packages)} packages")
@@ -90,10 +94,21 @@ def prepare(workspace: Workspace, recorded: Recorded, choice: str, progress: Pro
     return Ready(folder, _listed(folder, recorded), str(recorded.environment["python"]), variables)
 
 
-def _here(argv: list[str]) -> tuple[str, dict[str, str]]:
+def _meant(recorded: Recorded) -> str | None:
+    """Return the Python that a run's command means: as its path stood to the folder that it ran in, or by `PATH`."""
+    name = recorded.argv[0]
+    if not PYTHON.match(Path(name).name):
+        return None
+    if Path(name).name != name:
+        name = str(Path(str(recorded.environment.get("working_folder") or "."), name))
+    return shutil.which(name)
+
+
+def _here(argv: list[str], program: str | None) -> tuple[str, dict[str, str]]:
     """Return the version and the packages of the Python that a command would run with here; ours where that is none."""
     own = capture_environment()
-    program = shutil.which(argv[0]) if _PYTHON.match(Path(argv[0]).name) else None
+    if program is None and PYTHON.match(Path(argv[0]).name):
+        return "not found", {}
     if program is None or Path(program).absolute() == Path(sys.executable).absolute():
         return own["python"], own["packages"]
     try:

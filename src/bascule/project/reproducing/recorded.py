@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bascule.tracking.points import value_of
 
 #: What a run that did another one again says of it.
 REPRODUCES = "reproduces"
+PYTHON = re.compile(r"^python(\d+(\.\d+)?)?(\.exe)?$")
 _SEED = re.compile(r"^seed\.|(^|[._ ])((random_)?(state|seed)s?|\w+_seed)$", re.IGNORECASE)
 _MARK = re.compile(r"^(models/.+)-[0-9a-f]{8}(/[^/]+)$")
 # Of the machine and not of what was computed.
@@ -91,6 +93,17 @@ class Recorded:
         found = [f"{name} = {value}" for name, value in sorted(told.items()) if _SEED.search(name)]
         seed = (self.variables or {}).get("PYTHONHASHSEED")
         return (*found, *([f"PYTHONHASHSEED = {seed}"] if seed else []))
+
+
+def is_interactive(argv: Sequence[str]) -> bool:
+    """Whether a command is a notebook's kernel, or an interpreter without a file: what it did came from outside."""
+    if "ipykernel_launcher" in argv:
+        return True
+    words = [word for word in argv if word == "-" or not word.startswith("-")]
+    if Path(words[-1]).name in ("ipython", "ipython3"):
+        return True
+    by_input = len(words) == 1 or words[1] == "-"
+    return by_input and bool(PYTHON.match(Path(argv[0]).name)) and not {"-c", "-m", "-V", "--version"} & {*argv}
 
 
 def recall(workspace: Workspace, row: dict[str, Any]) -> Recorded:

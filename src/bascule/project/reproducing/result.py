@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Verdict = Literal["identical", "equal", "different"]
+#: The paths of how a run ended: by its exit code, or in a word.
+EXIT, END = "exit code", "end"
 #: What a thing was or held then, and now: (term, then, now).
 Term = tuple[str, str, str]
 
@@ -15,7 +17,7 @@ class Compared:
     """One thing that was made then and now.
 
     Attributes:
-        path: a file's path, or `metric NAME`.
+        path: a file's path, `metric NAME`, or how it ended: `exit code`, `end`.
         verdict: `identical` in every byte; `equal` in all numbers, within the tolerance; or `different`.
         values: how many numbers were compared; 0 where nothing but bytes can be.
         absolute, relative: the greatest differences among them.

@@ -22,8 +22,8 @@ from bascule.history import Workspace
 from bascule.project.reproducing import code, data, environment, terms
 from bascule.project.reproducing.comparing import Unlike, compare, read, weighed
 from bascule.project.reproducing.leavings import Left, clear_away, let_go, noted
-from bascule.project.reproducing.recorded import REPRODUCES, Recorded, recall
-from bascule.project.reproducing.result import Compared, Reproduction, Term, worst
+from bascule.project.reproducing.recorded import REPRODUCES, Recorded, is_interactive, recall
+from bascule.project.reproducing.result import END, EXIT, Compared, Reproduction, Term, worst
 from bascule.project.step import Progress
 from bascule.tracking import find_run, resume
 from bascule.tracking.artifacts import Artifacts
@@ -112,6 +112,11 @@ def _refuse_unfit(workspace: Workspace, recorded: Recorded, project: Path, argv:
     """Refuse what is not over, and what would write over the user's files."""
     if recorded.row["status"] == "running":
         raise InputError(f"Run {recorded.id} has not ended yet.", hint="Wait for its end, or see: bascule doctor")
+    if is_interactive(argv):
+        raise InputError(
+            f"What run {recorded.id} did was typed, or came by standard input: its command alone repeats nothing.",
+            hint="A notebook's cells are its artifact cells.py. What is in a file can be repeated: bascule track FILE",
+        )
     away = [path for path, _ in recorded.outputs if Path(path).is_absolute()]
     if away:
         more = f" and {len(away) - _SHOWN} more" if len(away) > _SHOWN else ""
@@ -237,7 +242,7 @@ def _told(printed: bytes, exit_code: int) -> str:
         problem, run = f"its tracking ended with {exit_code}", ""
     if problem or not run:
         raise EnvironmentProblem(
-            f"What the command did again is not in the records: {problem or 'no run was told'}.",
+            f"What the command did again is not in the records: {str(problem or 'no run was told').rstrip('.')}.",
             hint="What it said stands above; bascule doctor looks at the workspace.",
         )
     return run
@@ -328,10 +333,13 @@ def _metrics(then: Recorded, now: Recorded, tolerance: float) -> Iterator[Compar
 
 
 def _ended(then: Recorded, now: Recorded) -> Iterator[Compared]:
-    old, new = then.tags.get("exit_code"), now.tags.get("exit_code")
-    if old is not None and old != new:
+    """Compare how both ended: by their exit codes, or in a word where a process recorded itself and none is known."""
+    name, old, new = EXIT, then.tags.get("exit_code"), now.tags.get("exit_code")
+    if old is None:
+        name, old, new = END, then.row["status"], now.row["status"]
+    if old != new:
         why = f": {now.row['error']}" if now.row["error"] else ""
-        yield Compared("exit code", "different", note=f"{old} then, {new} now{why}")
+        yield Compared(name, "different", note=f"{old} then, {new} now{why}")
 
 
 def _terms(then: Recorded, now: Recorded, ready: environment.Ready) -> Iterator[Term]:

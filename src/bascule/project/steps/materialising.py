@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from bascule.features import definition_digest, materialise, open_online
+from bascule.features import OnlineStore, definition_digest, materialise, open_online
+from bascule.features.online import current
 from bascule.features.online.vectors import keep_set
+from bascule.project.computing import computed_set, computed_tables, computed_view
 from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
 from bascule.project.served import service_views, views_set, views_tables
@@ -19,7 +21,8 @@ NAME = "materialise"
 
 def inputs(context: Context) -> Terms:
     """The tables that the views read, the definitions, and the branch whose store it is."""
-    served = tuple(f"features/{name}" for name in _beside(context))
+    computed = computed_view(context.project)
+    served = tuple(f"features/{name}" for name in [*_beside(context), *([computed.name] if computed else [])])
     return {**_tables(context), **definition_terms(context, served), "branch": context.branch}
 
 
@@ -31,9 +34,10 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         sets = [features]
         if beside := _beside(context):
             sets.append(views_set(context.project, connection, beside))
-        store = open_online(context.workspace.online, context.branch)
+        store = _store(context)
         reports = [materialise(connection, one, store, version=version, progress=progress) for one in sets]
-        keep_set(store, features)
+        if (computed := computed_set(context.project, connection)) is not None:
+            keep_set(store, computed)
     rows = {view.view: view.rows for report in reports for view in report.views}
     outputs = tuple(
         Output(
@@ -55,9 +59,14 @@ def settled(context: Context, receipt: Receipt) -> bool:
     if not context.workspace.has_online:
         return False
     version = _version(_tables(context))
-    with open_online(context.workspace.online, context.branch).snapshot() as snapshot:
-        held = [snapshot.view(output.version) for output in receipt.outputs]
-    return all(record is not None and record.version == version for record in held)
+    with _store(context).snapshot() as snapshot:
+        held = current(snapshot)
+    found = [(held.get(output.name), output.version) for output in receipt.outputs]
+    return all(one is not None and (one.digest, one.version) == (digest, version) for one, digest in found)
+
+
+def _store(context: Context) -> OnlineStore:
+    return open_online(context.workspace.online, context.workspace.namespace(context.branch))
 
 
 def _beside(context: Context) -> list[str]:
@@ -66,7 +75,13 @@ def _beside(context: Context) -> list[str]:
 
 
 def _names(context: Context) -> list[str]:
-    return sorted({*tables_read(context.project), *views_tables(context.project, _beside(context))})
+    return sorted(
+        {
+            *tables_read(context.project),
+            *views_tables(context.project, _beside(context)),
+            *computed_tables(context.project),
+        }
+    )
 
 
 def _tables(context: Context) -> Terms:

@@ -69,12 +69,12 @@ def folder_of(workspace: Workspace, name: str, branch: str) -> Path:
     """Where the log of a stream on a branch is: names of branches hold signs that names of folders do not."""
     from urllib.parse import quote
 
-    return workspace.folder / FOLDER / quote(branch, safe="") / quote(name, safe="")
+    return workspace.folder / FOLDER / quote(workspace.namespace(branch), safe="") / quote(name, safe="")
 
 
 def online_store(workspace: Workspace, branch: str) -> OnlineStore:
     """The online store of a branch."""
-    return open_online(workspace.online, branch)
+    return open_online(workspace.online, workspace.namespace(branch))
 
 
 def streamed_views(project: ProjectFile, name: str, events: EventType) -> list[tuple[FeatureView, Entity]]:

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.errors import InputError
-from bascule.features.streams.events import Events, EventType
+from bascule.features.streams.events import MOMENTS, Events, EventType
 from bascule.features.streams.sources.source import Polled
 from bascule.history import Workspace
 from bascule.lake import engine, objects
@@ -135,12 +134,11 @@ class FollowedTable:
                 came = appeared(connection, before, after)
                 notes = self._judged(came, target)
                 moment = f"{quoted(columns[self.events.time])}::TIMESTAMPTZ"
-                aside = [] if TIME in offsets else self._without_time(connection, came, moment)
-                where = (
-                    f"{moment} > make_timestamptz({int(offsets[TIME])})" if TIME in offsets else f"{moment} IS NOT NULL"
-                )
-                left = came.rows
+                timed = self._timed(columns)
+                aside = [] if TIME in offsets else self._without_time(connection, came, moment, timed)
+                where, left = timed, came.rows
                 if TIME in offsets:
+                    where += f" AND {moment} > make_timestamptz({int(offsets[TIME])})"
                     left = int(connection.execute(f"SELECT count(*) FROM {came.source} WHERE {where}").fetchall()[0][0])
                 listed = ", ".join(f"{quoted(there)} AS {quoted(name)}" for name, there in columns.items())
                 query = f"SELECT {listed}, {moment} AS {MOMENT} FROM {came.source} WHERE {where} ORDER BY {MOMENT}"
@@ -178,11 +176,22 @@ class FollowedTable:
         """Each column of the stream as the table calls it; raises `NotFound` for one that it has not."""
         return {name: str(schemas.find(after.schema, name)["name"]) for name in self.events.columns}
 
-    def _without_time(self, connection: duckdb.DuckDBPyConnection, came: Appeared, moment: str) -> list[Rejected]:
-        rows = connection.sql(f"SELECT * FROM {came.source} WHERE {moment} IS NULL").to_arrow_table()
-        why = f"its time, {self.events.time}, is null."
-        raws = (bounded(msgspec.json.encode(row, enc_hook=str).decode()) for row in rows.to_pylist())
-        return [Rejected(f"{PREFIX}{self.table}", None, why, raw) for raw in raws]
+    def _timed(self, columns: dict[str, str]) -> str:
+        """What is true of rows that have a time, and no other one that is beyond the years 1 to 9999."""
+        first, last = (f"make_timestamptz({moment})" for moment in MOMENTS)
+        terms = [f"{quoted(columns[self.events.time])} IS NOT NULL"]
+        for name in self.events.times:
+            terms.append(f"coalesce({quoted(columns[name])}::TIMESTAMPTZ BETWEEN {first} AND {last}, TRUE)")
+        return " AND ".join(terms)
+
+    def _without_time(
+        self, connection: duckdb.DuckDBPyConnection, came: Appeared, moment: str, timed: str
+    ) -> list[Rejected]:
+        query = f"SELECT {moment} IS NULL, to_json(row)::VARCHAR FROM {came.source} row WHERE NOT ({timed})"
+        missing = f"its time, {self.events.time}, is null."
+        beyond = f"{' or '.join(self.events.times)} is beyond the years 1 to 9999."
+        found = connection.execute(query).fetchall()
+        return [Rejected(f"{PREFIX}{self.table}", None, missing if no else beyond, bounded(raw)) for no, raw in found]
 
     def _next(self, reading: _Reading, most: int) -> pa.Table:
         """Return the next rows, up to where the time changes; all of them at the end."""

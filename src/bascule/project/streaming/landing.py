@@ -24,7 +24,7 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake, quarantined, seen
 from bascule.lake.engine import opened
-from bascule.lake.ingestion import IngestedFile, IngestReport
+from bascule.lake.ingested import IngestedFile, IngestReport
 from bascule.lake.origins import Gathered, Part, plain, told_by_name
 from bascule.lake.origins.origin import named
 from bascule.lake.records import RecordTable

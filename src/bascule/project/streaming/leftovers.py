@@ -23,7 +23,7 @@ def collect_logs(workspace: Workspace, before: int, *, dry_run: bool = False) ->
     Args:
         before: microseconds since 1970 UTC.
     """
-    branches = {ref.name for ref in workspace.history.branches()}
+    branches = {workspace.namespace(ref.name) for ref in workspace.history.branches()}
     gone: dict[str, list[int]] = {}
     for folder in _logs(workspace):
         if unquote(folder.parent.name) in branches:

@@ -56,6 +56,8 @@ class Match:
 def match(method: str, path: str) -> Match | set[str]:
     """Find the endpoint for a path below the catalog's own, as it came: a decoded slash would be another path.
 
+    HEAD finds what answers GET where nothing of its own does.
+
     Returns:
         The match, or the methods that the path has (none: nobody knows it).
 
@@ -74,7 +76,7 @@ def match(method: str, path: str) -> Match | set[str]:
                 if endpoint.method == method:
                     return Match(endpoint, ref, parameters)
                 known.add(endpoint.method)
-    return known
+    return match("GET", path) if method == "HEAD" and "GET" in known else known
 
 
 def config(ask: Ask) -> Answer:

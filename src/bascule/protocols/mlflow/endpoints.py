@@ -226,7 +226,11 @@ _PATHS = {one.path for one in ENDPOINTS}
 
 
 def match(method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-    """Find what answers at a path below the API's own, and the parameters in it; None when nothing does."""
+    """Find what answers at a path below the API's own, and the parameters in it; None when nothing does.
+
+    HEAD finds what answers GET.
+    """
+    method = "GET" if method == "HEAD" else method
     found = _FIXED.get((method, path))
     if found is not None:
         return found, {}

@@ -121,6 +121,10 @@ class Application:
     def _server(self, route: Route) -> Answered:
         if route.action == "metrics":
             return Response(self._metrics().encode(), content_type=CONTENT_TYPE, packable=True)
+        if route.action == "openapi.json":
+            from bascule.protocols.openinference.described import document
+
+            return json_response(document())
         if route.action == "v2":
             return json_response(metadata.server_metadata())
         if route.action == "v2/health/live":

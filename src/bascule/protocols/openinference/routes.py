@@ -34,11 +34,13 @@ OF_SERVER = {
     "ping": ("GET",),
     "health": ("GET",),
     "metrics": ("GET",),
+    "openapi.json": ("GET",),
 }
+OF_MAIN_ALONE = ("metrics", "openapi.json")  # of the process, whatever branch
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
 _WORDS = frozenset({"branch", "v1", "v2", "models", "versions", "repository", *OF_MODEL, *OF_REPOSITORY})
 _NEAR = 0.5
-_EXAMPLES = ["/v2", "/v2/health/ready", "/v2/models/NAME/infer", "/v2/models/NAME/predict", "/ground-truth", "/metrics"]
+_EXAMPLES = ["/v2", "/v2/health/ready", "/v2/models/NAME/infer", "/v2/models/NAME/predict", "/openapi.json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ def resolve(path: bytes) -> Route:
         InputError: the path holds a version that is no number, or a name that is not UTF-8.
     """
     found = _route(path)
-    asked = parse_qs(path.partition(b"?")[2]).get(b"explain") if b"?" in path else None
-    return found if asked is None else replace(found, explain=asked[-1].decode("utf-8", "replace"))
+    if b"?" not in path:
+        return found
+    asked = parse_qs(path.partition(b"?")[2].decode("utf-8", "replace")).get("explain")  # of bytes it takes ASCII only
+    return found if asked is None else replace(found, explain=asked[-1])
 
 
 def _route(path: bytes) -> Route:
@@ -79,7 +83,7 @@ def _route(path: bytes) -> Route:
     if len(parts) > 2 and parts[0] == "branch":
         branch, parts = parts[1], parts[2:]
     whole = "/".join(parts)
-    if whole in OF_SERVER and not (branch and whole == "metrics"):
+    if whole in OF_SERVER and not (branch and whole in OF_MAIN_ALONE):
         return Route(whole, _methods(OF_SERVER[whole]), branch)
     if parts[:2] == ["v2", "models"] and len(parts) > 2:
         return _model_route(path, branch, parts[2], parts[3:])
@@ -131,7 +135,7 @@ def _near(asked: str) -> Iterator[str]:
     """Yield the paths that may have been meant: the server's, and those of each model that the path could name."""
     parts = [part for part in re.split("[/:]", asked) if part]
     branch, parts = (f"/branch/{parts[1]}", parts[2:]) if parts[:1] == ["branch"] and parts[1:] else ("", parts)
-    yield from (f"{branch}/{path}" for path in OF_SERVER if not (branch and path == "metrics"))
+    yield from (f"{branch}/{path}" for path in OF_SERVER if not (branch and path in OF_MAIN_ALONE))
     for name in [part for part in parts[:4] if part not in _WORDS]:
         yield from (f"{branch}/v2/models/{name}/{action}".rstrip("/") for action in OF_MODEL)
         yield from (f"{branch}/v2/repository/models/{name}/{action}" for action in OF_REPOSITORY)

@@ -106,7 +106,6 @@ async def _serve(
     stop = asyncio.Event()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    plane.start()
     predictions, truths = PredictionLog(ws.log_folder, journal), TruthLog(ws.log_folder, journal)
     vectors = FeatureLog(ws.log_folder, journal)
     journals = (predictions.journal, truths.journal, vectors.journal)
@@ -116,6 +115,7 @@ async def _serve(
         if grpc_port is None:
             grpc_port = bound + 1 if port else 0
         grpc_bound = await server.start_also(host, grpc_port, lambda: Http2Connection(server, grpc))
+        await asyncio.to_thread(plane.start)  # meanwhile it answers that it starts; who asks a model waits for it
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from bascule.catalog import audit, schema
+from bascule.catalog.texts import holding
 from bascule.history import Workspace
 
 PAGE = 100
@@ -60,8 +61,7 @@ def list_audit(
     wanted = wanted.where(a.seq < before) if before is not None else wanted
     wanted = wanted.where(a.subject == subject) if subject else wanted
     if text:
-        columns = (a.actor, a.action, a.subject)
-        wanted = wanted.where(or_(*(column.icontains(text, autoescape=True) for column in columns)))
+        wanted = wanted.where(holding(text, a.actor, a.action, a.subject))
     with ws.catalog.read() as conn:
         rows = conn.execute(wanted).all()
     entries = [

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Row, Select, Table, func, or_, select
 
 from bascule.catalog import schema
+from bascule.catalog.texts import holding
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.lake.masking import HIDDEN, hidden_names
@@ -108,8 +109,8 @@ def list_runs(
     wanted = wanted.where(schema.runs.c.step == step) if step else wanted
     wanted = wanted.where(schema.runs.c.branch == branch) if branch else wanted
     if text:
-        parts = (schema.runs.c.id, schema.runs.c.name, schema.runs.c.step, schema.runs.c.user_name)
-        wanted = wanted.where(or_(*(column.icontains(text, autoescape=True) for column in parts)))
+        r = schema.runs.c
+        wanted = wanted.where(holding(text, r.id, r.name, r.step, r.user_name))
     with ws.catalog.read() as conn:
         if before:
             wanted = wanted.where(_older_than(conn, before))
@@ -209,7 +210,7 @@ def last_metrics(conn: Connection, ids: Iterable[str]) -> dict[str, dict[str, fl
         .order_by(names.name)
     )
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for run_id, key, value, nan in conn.execute(wanted):
+    for run_id, key, value, nan in conn.execute(wanted).all():
         found[run_id][key] = value_of(value, nan)
     return found
 
@@ -224,7 +225,7 @@ def _values(conn: Connection, table: Table, ids: list[str]) -> dict[str, dict[st
         .order_by(names.name)
     )
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for run_id, key, value in conn.execute(wanted):
+    for run_id, key, value in conn.execute(wanted).all():
         found[run_id][key] = value
     return found
 
@@ -240,7 +241,7 @@ def _series(conn: Connection, run_id: str) -> list[Series]:
     for name, length, key in conn.execute(query.order_by(names.name)).all():
         mine = (m.subject == number, m.name == name)
         points = every(mine, -(-length // SERIES_POINTS), length)
-        kept = sorted((step, at, value_of(value, nan)) for value, nan, at, step in conn.execute(points))
+        kept = sorted((step, at, value_of(value, nan)) for value, nan, at, step in conn.execute(points).all())
         found.append(Series(key, [p[0] for p in kept], [p[1] for p in kept], [p[2] for p in kept]))
     return found
 

@@ -16,8 +16,9 @@ from bascule.errors import InputError
 from bascule.serving.runtime import Runtime, load_runtime
 from bascule.training import ModelBundle
 
-Kind = Literal["native", "compiled", "onnx", "plain", "treelite"]
+Kind = Literal["native", "compiled", "onnx", "plain", "treelite", "torchscript"]
 ReadBlob = Callable[[str], bytes]
+UNDO = "bascule optimize MODEL --undo"
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,12 +82,15 @@ def read_recipe(value: Mapping[str, Any]) -> Recipe:
         raise InputError(f"This runtime of a version cannot be read: {error}.", hint="Update Bascule.") from None
     rows = [one.rows for one in found.stages]
     if not rows or rows[0] != 1 or rows != sorted(set(rows)):
-        raise InputError("This runtime of a version does not begin at one row.", hint="bascule optimize MODEL --undo")
+        raise InputError("This runtime of a version does not begin at one row.", hint=UNDO)
     return found
 
 
-def load_recipe(recipe: Recipe, bundle: ModelBundle, read: ReadBlob) -> Runtime:
+def load_recipe(recipe: Recipe, bundle: ModelBundle, read: ReadBlob, own: Runtime | None = None) -> Staged:
     """Make a runtime of what was chosen.
+
+    Args:
+        own: the version's own library, where it is not loaded from the bundle.
 
     Raises:
         BasculeError: an engine cannot be loaded here; the version's own library still can.
@@ -95,12 +99,15 @@ def load_recipe(recipe: Recipe, bundle: ModelBundle, read: ReadBlob) -> Runtime:
     for stage in recipe.stages:
         if stage.engine.kind != "native" and stage.engine not in held:
             data = read(stage.engine.artifact) if stage.engine.artifact else bundle.model
-            held[stage.engine] = load_engine(stage.engine, bundle, data)
-    return Staged(recipe, held, bundle)
+            held[stage.engine] = load_engine(stage.engine, bundle, data, own)
+    return Staged(recipe, held, bundle, own)
 
 
-def load_engine(engine: Engine, bundle: ModelBundle, data: bytes) -> Runtime:
+def load_engine(engine: Engine, bundle: ModelBundle, data: bytes, own: Runtime | None = None) -> Runtime:
     """Load one engine from its file.
+
+    Args:
+        own: the version's own library, where it is not loaded from the bundle.
 
     Raises:
         InputError: the file is none of its kind.
@@ -123,7 +130,13 @@ def load_engine(engine: Engine, bundle: ModelBundle, data: bytes) -> Runtime:
         from bascule.serving.engines.treelite import TreeliteRuntime
 
         return TreeliteRuntime(data, len(bundle.signature.inputs))
-    return load_runtime(bundle)
+    if engine.kind == "torchscript":
+        from bascule.serving.pickled import PickledRuntime
+
+        if not isinstance(own, PickledRuntime):
+            raise InputError("TorchScript answers for models that have a process of their own.", hint=UNDO)
+        return own.torchscript(data)
+    return own or load_runtime(bundle)
 
 
 class Staged:
@@ -135,8 +148,12 @@ class Staged:
         engine: which engines answer, in words.
     """
 
-    def __init__(self, recipe: Recipe, engines: Mapping[Engine, Runtime], bundle: ModelBundle) -> None:
+    def __init__(
+        self, recipe: Recipe, engines: Mapping[Engine, Runtime], bundle: ModelBundle, own: Runtime | None = None
+    ) -> None:
         self._bundle = bundle
+        if own is not None:
+            self.native = own
         self.engine = recipe.names()
         self._starts = [one.rows for one in recipe.stages]
         self._engines = [engines.get(one.engine) for one in recipe.stages]
@@ -147,6 +164,12 @@ class Staged:
         self._one = first.predict_one if first is not None else self.native.predict_one
         if not self._guarded:
             self.predict_one = self._one  # type: ignore[method-assign]
+
+    @property
+    def answering(self) -> list[Runtime]:
+        """All that requests may reach, without the version's own library where none does."""
+        held = [one for one in self._engines if one is not None]
+        return held if len(held) == len(self._engines) and not self._guarded else [*held, self.native]
 
     @cached_property
     def native(self) -> Runtime:

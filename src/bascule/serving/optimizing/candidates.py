@@ -14,6 +14,7 @@ from bascule.serving.engines.forest import Forest, Unfit, pack_forest
 from bascule.serving.engines.kernel import libraries
 from bascule.serving.engines.loading import Engine, Kind, load_engine
 from bascule.serving.engines.treelite import treelite_of
+from bascule.serving.pickled import PickledRuntime
 from bascule.serving.runtime import Runtime
 from bascule.store import digest_of
 from bascule.training import ModelBundle
@@ -28,6 +29,7 @@ NAMES = (
     "onnx-float32",
     "onnx-int8",
     "treelite",
+    "torchscript",
 )
 MOST_THREADS = 8
 
@@ -61,15 +63,16 @@ class Excluded:
 
 
 def candidates(
-    bundle: ModelBundle, forest: Forest | Unfit, names: tuple[str, ...] = NAMES
+    bundle: ModelBundle, forest: Forest | Unfit, names: tuple[str, ...] = NAMES, own: PickledRuntime | None = None
 ) -> Iterator[Candidate | Excluded]:
     """Yield the ways by name, in the order of `NAMES`; `native` is the version's own library.
 
     Args:
         forest: the model's trees, or why there are none.
         names: those that are asked for; `native` is always among them, since the others are held to it.
+        own: the version in a process of its own, where it runs code when it is loaded.
     """
-    making = _Making(bundle, forest)
+    making = _Making(bundle, forest, own)
     for name in NAMES:
         if name != "native" and name not in names:
             continue
@@ -89,6 +92,7 @@ class _Making:
 
     bundle: ModelBundle
     forest: Forest | Unfit
+    own: PickledRuntime | None = None
 
     def trees(self) -> Forest:
         if isinstance(self.forest, Unfit):
@@ -108,7 +112,18 @@ class _Making:
             return onnx_of(self.forest, single=self.forest.single)
         if self.bundle.format == "skops":
             return onnx_of_estimator(self.bundle, single=False)
+        if self.own is not None:
+            return self.made_apart("onnx")
         raise self.unfit()
+
+    def made_apart(self, kind: str) -> bytes:
+        """Return another form of a model that runs code when it is loaded, made by its own process."""
+        if self.own is None:
+            raise Unfit(f"{kind} is made of PyTorch's modules, and the version is of the format {self.bundle.format}")
+        try:
+            return self.own.made(kind)
+        except RuntimeError as error:
+            raise Unfit(f"its process cannot make it: {error}") from None
 
     def unfit(self) -> Unfit:
         return Unfit(f"nothing here makes ONNX of a model of the format {self.bundle.format}")
@@ -118,7 +133,7 @@ def _made(making: _Making, name: str, kind: Kind, artifact: bytes | None, thread
     bundle = making.bundle
     data = bundle.model if artifact is None else artifact
     engine = Engine(name=name, kind=kind, threads=threads, artifact="" if artifact is None else digest_of(artifact))
-    return Candidate(engine, artifact, len(data), lambda: load_engine(engine, bundle, data))
+    return Candidate(engine, artifact, len(data), lambda: load_engine(engine, bundle, data, making.own))
 
 
 def _native(making: _Making, name: str) -> Candidate:
@@ -154,6 +169,8 @@ def _float32(making: _Making, name: str) -> Candidate:
         return _made(making, name, "onnx", onnx_of(making.forest, single=True))
     if making.bundle.format == "skops":
         return _made(making, name, "onnx", onnx_of_estimator(making.bundle, single=True))
+    if making.own is not None:
+        raise Unfit("PyTorch computes in float32, and so does `onnx`")
     raise making.unfit()
 
 
@@ -162,13 +179,15 @@ def _int8(making: _Making, name: str) -> Candidate:
         raise Unfit("trees have no matrices to quantise")
     if making.bundle.format == "skops":
         return _made(making, name, "onnx", quantized(onnx_of_estimator(making.bundle, single=True)))
-    if making.bundle.format != "onnx":
-        raise making.unfit()
-    return _made(making, name, "onnx", quantized(making.bundle.model))
+    return _made(making, name, "onnx", quantized(making.onnx or making.bundle.model))
 
 
 def _treelite(making: _Making, name: str) -> Candidate:
     return _made(making, name, "treelite", treelite_of(making.trees()))
+
+
+def _torchscript(making: _Making, name: str) -> Candidate:
+    return _made(making, name, "torchscript", making.made_apart("torchscript"))
 
 
 def threads() -> int:
@@ -193,4 +212,5 @@ _MAKERS: dict[str, Callable[[_Making, str], Candidate]] = {
     "onnx-float32": _float32,
     "onnx-int8": _int8,
     "treelite": _treelite,
+    "torchscript": _torchscript,
 }

@@ -22,6 +22,7 @@ from bascule.serving.optimizing.measuring import measured, memory_of
 from bascule.serving.optimizing.parity import TOLERANCE, Comparing, Parity
 from bascule.serving.optimizing.prices import Prices
 from bascule.serving.optimizing.rows import rows_of
+from bascule.serving.pickled import PickledRuntime
 from bascule.serving.runtime import Runtime
 from bascule.training import ModelBundle
 
@@ -87,6 +88,7 @@ def optimize_bundle(
     real: np.ndarray,
     asked: Asked,
     labelled: tuple[np.ndarray, np.ndarray] | None = None,
+    own: PickledRuntime | None = None,
 ) -> Optimized:
     """Make each candidate, hold it to the original, measure those that are right, and choose by size of request.
 
@@ -94,6 +96,7 @@ def optimize_bundle(
         packed: the bundle's file.
         real: rows of the model's data, encoded: float64 [rows, inputs].
         labelled: encoded rows and their labels.
+        own: the version in a process of its own, where it runs code when it is loaded.
 
     Raises:
         InputError: there are no rows, or what is asked makes no sense.
@@ -102,7 +105,7 @@ def optimize_bundle(
     if not len(real):
         raise InputError("There are no rows to compare engines on.")
     forest = _forest(bundle)
-    offered = list(candidates(bundle, forest, asked.names))
+    offered = list(candidates(bundle, forest, asked.names, own))
     made = [one for one in offered if isinstance(one, Candidate)]
     engines, failed, loads = _loaded(made)
     if "native" not in engines:
@@ -113,7 +116,7 @@ def optimize_bundle(
         right = {name: engine for name, engine in engines.items() if compared[name].passed or name == "native"}
         figures = measured(right, _accepted(native, real), asked.sizes, asked.seconds, asked.tell)
         worth = _worth(engines, labelled, asked.metric, bundle)
-    tried = _Tried(compared, figures, loads, failed, worth)
+    tried = _Tried(engines, compared, figures, loads, failed, worth)
     found = [_found(one, tried, asked, packed, bundle, real[:MEMORY_ROWS]) for one in offered]
     return Optimized(
         candidates=tuple(found),
@@ -144,6 +147,7 @@ def _compared(
 class _Tried:
     """What was seen of the candidates, by name; `failed` says why one could not be loaded."""
 
+    engines: Mapping[str, Runtime]
     compared: Mapping[str, Parity]
     figures: Mapping[str, tuple[Figures, ...]]
     loads: Mapping[str, float]
@@ -160,7 +164,11 @@ def _found(
     parity, memory = tried.compared[one.name], None
     if asked.memory:
         asked.tell(f"loading {one.name} in a process of its own")
-        memory = memory_of(packed, bundle, one.engine, one.artifact, rows)
+        engine = tried.engines[one.name]
+        if isinstance(engine, PickledRuntime):
+            memory = engine.memory()
+        else:
+            memory = memory_of(packed, bundle, one.engine, one.artifact, rows)
     return Found(
         name=one.name,
         engine=one.engine,

@@ -4,7 +4,7 @@ Owned here: what such a bundle holds, the process that loads it, and the questio
 these bytes. No other process opens them. `serving.loading` and `delivery.adopting` call this.
 """
 
-from bascule.serving.pickled.packing import PICKLED, PackedFiles, pack_files, read_files
+from bascule.serving.pickled.packing import PICKLED, PackedFiles, pack_files, packed_torchscript, read_files
 from bascule.serving.pickled.recipe import Recipe, recipe_of
 from bascule.serving.pickled.runtime import PickledRuntime, consented, described, pickled_runtime
 from bascule.serving.pickled.signature import signed_by
@@ -17,6 +17,7 @@ __all__ = [
     "consented",
     "described",
     "pack_files",
+    "packed_torchscript",
     "pickled_runtime",
     "read_files",
     "recipe_of",

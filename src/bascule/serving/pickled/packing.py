@@ -46,6 +46,16 @@ def read_files(model: bytes) -> PackedFiles:
         raise InputError(f"This is no bundle of a model's files: {error}.", hint="Deploy the version again.") from None
 
 
+def packed_torchscript(data: bytes, width: int) -> PackedFiles:
+    """Return an archive of TorchScript that was made of a model as what a process gets instead of that one's files.
+
+    Args:
+        width: how many inputs the model reads, which a frozen archive does not say.
+    """
+    name = "torchscript.pt"
+    return PackedFiles(recipe=Recipe(how="object", path=name, width=width), files={name: data})
+
+
 def unpack_into(packed: PackedFiles, folder: Path) -> None:
     """Write the files below a folder that nobody else may read.
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
-from bascule.serving.pickled.packing import PackedFiles, unpack_into
+from bascule.serving.pickled.packing import LARGEST, PackedFiles, unpack_into
 from bascule.serving.pickled.signature import MOST_OUTPUTS
 from bascule.serving.pickled.worker import receive, send
 
@@ -102,6 +102,23 @@ class ModelProcess:
         if shape[0] != len(rows) or shape[1] < 0 or len(data) != 8 * shape[0] * shape[1]:
             raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
         return np.frombuffer(data, dtype="<f8").reshape(shape)
+
+    def made(self, kind: str) -> bytes:
+        """Return the model in another form: `torchscript` or `onnx`, of a module of PyTorch.
+
+        Raises:
+            RuntimeError: it cannot be made; the text has the process' own words.
+        """
+        return self._ask({"make": kind}, b"", START_S, LARGEST)[1]
+
+    def memory(self) -> int | None:
+        """Return the bytes that the process holds in memory; None where the system does not say."""
+        try:
+            told = Path(f"/proc/{self._process.pid}/status").read_text("ascii", "replace")
+        except OSError:
+            return None
+        line = next((one for one in told.splitlines() if one.startswith("VmRSS:")), "")
+        return int(line.split()[1]) * 1024 if line else None
 
     def kill(self) -> None:
         """End it at once; whoever waits for its answer is told."""

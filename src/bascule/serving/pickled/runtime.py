@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.registry import seals
-from bascule.serving.pickled.packing import PackedFiles, read_files
+from bascule.serving.pickled.packing import PackedFiles, packed_torchscript, read_files
 from bascule.serving.pickled.process import Ended, ModelProcess
 from bascule.training import ModelBundle
 
@@ -30,8 +30,12 @@ class PickledRuntime:
 
     Attributes:
         subject: the version as the records name it: `models/clf@3`.
-        digest: of its files.
+        digest: of the files that run.
+        agreed: tells whether somebody consented to the files of a digest.
         allowed: whether consent holds. It is set false when it was taken back: the process ends, and nothing answers.
+
+    Args:
+        packed: what runs instead of the bundle's own files.
 
     Raises:
         InputError: the bundle is none, or cannot be loaded.
@@ -39,10 +43,16 @@ class PickledRuntime:
 
     apart = True  # it waits for another process: never where requests come in
 
-    def __init__(self, bundle: ModelBundle, subject: str) -> None:
-        packed = read_files(bundle.model)
-        self.subject, self.digest = subject, packed.digest
-        self._packed, self._width = packed, _outputs(bundle)
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        subject: str,
+        agreed: Callable[[str], bool] = lambda digest: False,
+        packed: PackedFiles | None = None,
+    ) -> None:
+        packed = packed or read_files(bundle.model)
+        self.subject, self.digest, self.agreed = subject, packed.digest, agreed
+        self._bundle, self._packed, self._width = bundle, packed, _outputs(bundle)
         self._single = bundle.signature.output.task != "multiclass"
         self._lock = threading.Lock()
         self._held: list[ModelProcess] = []
@@ -63,6 +73,37 @@ class PickledRuntime:
                 one.kill()  # also while somebody waits for it
             with self._lock:
                 _close(self._held)
+
+    @property
+    def consents(self) -> tuple[PickledRuntime, ...]:
+        """All whose consents have to hold for it to answer."""
+        return (self,)
+
+    def torchscript(self, data: bytes) -> PickledRuntime:
+        """Return the TorchScript that was made of this model, in a process of its own, running.
+
+        Raises:
+            InputError: nobody consented to these bytes, or they cannot be loaded.
+        """
+        packed = packed_torchscript(data, len(self._bundle.signature.inputs))
+        made = PickledRuntime(self._bundle, self.subject, self.agreed, packed)
+        _demand(made)
+        made.start()
+        return made
+
+    def made(self, kind: str) -> bytes:
+        """Return the model in another form: `torchscript` or `onnx`.
+
+        Raises:
+            RuntimeError: the process cannot make it; the text says why.
+        """
+        with self._lock:
+            return self._running().made(kind)
+
+    def memory(self) -> int | None:
+        """Return the bytes that its process holds in memory, libraries and all; None where the system does not say."""
+        with self._lock:
+            return self._running().memory()
 
     def start(self) -> None:
         """Load it now, so that what is wrong is told now."""
@@ -112,20 +153,23 @@ class PickledRuntime:
 
 
 def pickled_runtime(ws: Workspace, subject: str, bundle: ModelBundle) -> PickledRuntime:
-    """Return the runtime of a bundle of pickles, with its process running.
+    """Return the runtime of a bundle of pickles; its process is started when it is first asked.
 
     Raises:
-        InputError: nobody consented to exactly these bytes, or they cannot be loaded.
+        InputError: nobody consented to exactly these bytes.
     """
-    made = PickledRuntime(bundle, subject)
-    if not consented(ws, subject, made.digest):
-        name = subject.partition("/")[2]
+    made = PickledRuntime(bundle, subject, lambda digest: consented(ws, subject, digest))
+    _demand(made)
+    return made
+
+
+def _demand(made: PickledRuntime) -> None:
+    if not made.agreed(made.digest):
+        name = made.subject.partition("/")[2]
         raise InputError(
             f"{name} runs code when it is loaded, and no consent to these bytes holds.",
             hint=f'See `bascule model scan {name}`, then: bascule model trust {name} --reason "why"',
         )
-    made.start()
-    return made
 
 
 def described(packed: PackedFiles, name: str) -> dict[str, Any]:

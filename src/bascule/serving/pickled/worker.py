@@ -7,6 +7,7 @@ text, and as many bytes as its `bytes` says. What the model prints goes to the s
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 import zipfile
 from contextlib import suppress
 from typing import Any
@@ -23,6 +25,7 @@ MOST_TEXT = 1 << 24
 LENGTH = struct.Struct("<q")
 # By machine: the number of its system for filters, and of `setsid` and `setpgid` there.
 _SYSTEMS = {"x86_64": (0xC000003E, 112, 109), "aarch64": (0xC00000B7, 157, 154)}
+MAKES = ("torchscript", "onnx")
 _ALLOWED, _REFUSED = 0x7FFF0000, 0x00050001  # the latter with EPERM
 
 
@@ -48,6 +51,9 @@ def main() -> None:
         except EOFError:
             return
         try:
+            if "make" in message:
+                send(channel, {}, _made(model, message["make"]))
+                continue
             found = model(_matrix(message, data))
             send(channel, {"shape": list(found.shape)}, found.tobytes())
         except BaseException as error:
@@ -185,7 +191,7 @@ class _Torch:
 
     names, classes = None, None
 
-    def __init__(self, path: str, columns: Any) -> None:
+    def __init__(self, path: str, recipe: dict[str, Any]) -> None:
         try:
             import torch
         except ImportError:
@@ -193,8 +199,10 @@ class _Torch:
                 f"this model is loaded by PyTorch, which {sys.executable} does not have; let BASCULE_WORKER_PYTHON "
                 "name a Python that has it"
             ) from None
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)  # threads that wait for each other cost small requests more than they save
         self.torch = torch
-        scripted = _is_scripted(path)
+        self.scripted = scripted = _is_scripted(path)
         held = torch.jit.load(path, "cpu") if scripted else torch.load(path, "cpu", weights_only=False)
         if not isinstance(held, torch.nn.Module):
             raise TypeError(
@@ -202,16 +210,51 @@ class _Torch:
             )
         held.eval()
         matrices = (one.shape[1] for one in held.parameters() if one.dim() == 2)  # a layer's weights: [out, in]
-        self.width = len(columns or ()) or next(matrices, 0)
+        self.width = len(recipe["columns"] or ()) or recipe["width"] or next(matrices, 0)
         self.held = held
         if scripted:
             with suppress(RuntimeError):  # it was frozen before it was saved, or changes itself
                 self.held = torch.jit.freeze(held)
 
     def __call__(self, matrix: Any) -> Any:
-        with self.torch.inference_mode():
+        import numpy as np
+
+        with self.torch.inference_mode(), np.errstate(over="ignore"):
             found = self.held(self.torch.from_numpy(matrix.astype("float32")))
         return _numbers(found.numpy())
+
+    def torchscript(self) -> bytes:
+        """Return the module as TorchScript, frozen: of its code, or where that says too much, of what a row does."""
+        if self.scripted:
+            raise TypeError("the version is TorchScript already, and `native` runs it, frozen")
+        jit = self.torch.jit
+        try:
+            made = jit.script(self.held)
+        except Exception:
+            made = jit.trace(self.held, self.torch.zeros((2, self.width)), check_trace=False)
+        out = io.BytesIO()
+        jit.save(jit.freeze(made.eval()), out)
+        return out.getvalue()
+
+    def onnx(self) -> bytes:
+        """Return the module as ONNX that reads any number of rows."""
+        try:
+            import onnx  # noqa: F401
+        except ImportError:
+            raise ImportError(f"PyTorch makes it by the package onnx, which {sys.executable} does not have") from None
+        out, rows = io.BytesIO(), {0: "rows"}
+        names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": rows, "y": rows}}
+        self.torch.onnx.export(self.held, (self.torch.zeros((2, self.width)),), out, dynamo=False, **names)
+        return out.getvalue()
+
+
+def _made(model: Any, kind: str) -> bytes:
+    make = getattr(model, kind, None) if kind in MAKES else None
+    if make is None:
+        raise TypeError(f"only a model of PyTorch becomes {kind}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PyTorch would rather have, and whoever reads this cannot change
+        return bytes(make())
 
 
 def _is_scripted(path: str) -> bool:
@@ -273,6 +316,30 @@ def _numbers(said: Any) -> Any:
 
 
 def _load(asked: dict[str, Any]) -> Any:
+    model = _loaded(asked)
+    for name in ("keras", "tf_keras"):
+        cls = getattr(sys.modules.get(name), "Model", None)
+        if cls is not None:
+            _quieten(cls)
+    return model
+
+
+def _quieten(cls: Any) -> None:
+    """Let Keras draw no bar for each answer, as its `predict` does for somebody who looks on: here nobody does.
+
+    Its own switch is kept by thread, and the bar is drawn in another one.
+    """
+    predict = cls.predict
+
+    def quiet(*args: Any, **more: Any) -> Any:
+        if len(args) < 4:  # (self, x, batch_size, verbose)
+            more.setdefault("verbose", 0)
+        return predict(*args, **more)
+
+    cls.predict = quiet
+
+
+def _loaded(asked: dict[str, Any]) -> Any:
     folder, recipe = asked["folder"], asked["recipe"]
     if recipe["code"]:
         sys.path.insert(0, os.path.join(folder, recipe["code"]))
@@ -280,7 +347,7 @@ def _load(asked: dict[str, Any]) -> Any:
         return _Function(folder, recipe)
     path = os.path.join(folder, recipe["path"])
     if path.endswith((".pt", ".pth")):
-        return _Torch(path, recipe["columns"])
+        return _Torch(path, recipe)
     return _Object(_unpickled(path))
 
 

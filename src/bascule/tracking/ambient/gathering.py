@@ -21,8 +21,9 @@ from bascule.tracking.ambient.told import LONGEST_NAME, Finished, Told, digest_o
 
 _supervise = module("bascule_supervise")
 BLOBS: str = module("bascule_session").BLOBS
+last_of = module("bascule_session").last_of
 # What is only known when all is done: which files were read and never written, and the cells of a notebook in order.
-AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception")
+AT_THE_END = ("file", "sources", "cell", "finish", "exit", "exception", "lost")
 # Of what was written, with --keep-outputs.
 LARGEST_KEPT = 1 << 32
 # The lines of what was printed are kept in the store, under this tag.
@@ -89,6 +90,7 @@ def closing(session: Session) -> tuple[dict[str, Told], Finished]:
     seen: dict[str, list[Entry]] = {kind: [] for kind in AT_THE_END}
     for entry in _last(session):
         seen[entry["kind"]].append(entry)
+    _lost(run, seen, session)
     files: dict[str, list[Entry]] = {run.id: []}
     for entry in seen["file"]:
         files.setdefault(str(entry.get("run") or run.id), []).append(entry)
@@ -109,6 +111,16 @@ def closing(session: Session) -> tuple[dict[str, Told], Finished]:
     if codes:
         run.tags({"exit_code": str(codes[-1])})
     return every, _finished(seen)
+
+
+def _lost(run: Told, seen: dict[str, list[Entry]], session: Session) -> None:
+    """Tell what the disk did not take; when it was full at the end, how that was lies beside the journals."""
+    lost = sum(int(entry.get("entries") or 0) for entry in seen["lost"])
+    if lost:
+        run.warn(f"the disk was full: {lost} entries could not be written to the journal, and are lost")
+    if not seen["exit"] and (last := last_of(str(session.folder))) is not None:
+        seen["exit"].append(last)
+        run.warn("the disk was full at the end: what was said last is lost, and was not counted")
 
 
 def _files(run: Told, entries: list[Entry], session: Session, *, keeps: bool) -> None:

@@ -86,11 +86,6 @@ def warning(run: Told, entry: Entry) -> None:
     run.warn(str(entry["text"]))
 
 
-def lost(run: Told, entry: Entry) -> None:
-    """What the disk did not take."""
-    run.warn(f"{entry['entries']} entries could not be written to the journal, and are lost")
-
-
 #: What each kind means; `meanings` has those of frameworks and tables.
 KINDS: dict[str, Meaning] = {
     "params": params,
@@ -104,6 +99,5 @@ KINDS: dict[str, Meaning] = {
     "run": child,
     "finish": finish,
     "warning": warning,
-    "lost": lost,
     **meanings.KINDS,
 }

@@ -82,7 +82,6 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
     Args:
         settle: is called with the session when it may be amended: before anything of it is in the records.
     """
-    begun = time.monotonic()
     following = None
     if launched.folder:
         session = Session(Path(launched.folder))
@@ -96,13 +95,15 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         following = Following(session, settled)
         following.start()
     exit_code: int = launched.wait()
-    ended = time.monotonic()
+    taken = time.monotonic() - launched.begun
     if following is None:
         problem = "there was no place for a journal"
-        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(ended - begun, 3), None, problem)
+        return Tracked("", exit_code, {}, {}, 0, {}, (), None, round(taken, 3), None, problem)
     following.finish()
     brought = following.brought
     finished = brought.finished
+    if finished:  # as it was written down: a short command has ended before anybody looks
+        taken = (finished.at - session.header.started_at) / 1e6
     return Tracked(
         run,
         exit_code,
@@ -112,7 +113,7 @@ def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], Non
         brought.last_metrics(),
         tuple(brought.models),
         finished.error if finished else None,
-        round(ended - begun, 3),
+        round(taken, 3),
         None if finished else launched.folder,
         None if finished else told(following.problem),
         tuple(brought.warnings),

@@ -41,6 +41,8 @@ def table(run: Told, entry: Entry) -> None:
                 run.warn(changed(source))
     elif entry["source_type"] == "sql" and query:
         version = version or derived("query-", 32, query)
+    if entry["source_type"] == "sql":
+        source = _database(source, run.folder)
     if not version:
         version = derived("address-", 32, source)
     rows = entry.get("rows")
@@ -188,6 +190,12 @@ def _content(run: Told, files: list[str], found: list[Any]) -> tuple[str | None,
 
 def _named(path: Path, folder: str) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _database(address: str, folder: str) -> str:
+    """Return a database's address; one in a file of the project is named from the project's folder, as any file is."""
+    scheme, mark, path = address.partition(":///")
+    return f"{scheme}{mark}{_named(Path(path), folder)}" if mark and Path(path).is_absolute() else address
 
 
 def _short(source: str) -> str:

@@ -84,11 +84,11 @@ def equal(value: ColumnElement[Any], text: str) -> list[ColumnElement[bool]]:
 
     The value itself is not compared: SQLite would put the constant into the index's expression too, and not use it.
     """
-    near = _near(value) == text[:NEAR]
-    return [near] if len(text) < NEAR else [near, func.substr(value, NEAR + 1) == text[NEAR:]]
+    begins = near(value) == text[:NEAR]
+    return [begins] if len(text) < NEAR else [begins, func.substr(value, NEAR + 1) == text[NEAR:]]
 
 
-def _near(value: ColumnElement[Any]) -> ColumnElement[Any]:
+def near(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the beginning of a value as its index has it: with numbers that are written out, not given."""
     return func.substr(value, literal_column("1"), literal_column(str(NEAR)))
 
@@ -99,9 +99,9 @@ def beginning(conn: Connection, value: ColumnElement[Any], like: str) -> list[Co
     start = like[: min(fixed, NEAR - 1)]
     if not start or conn.dialect.name != "sqlite":  # another database's order of texts would not find them by it
         return []
-    near = _near(value)
+    begins = near(value)
     last = start[:-1] + chr(ord(start[-1]) + 1)
-    return [near >= start, near < last] if start[-1] < "\ud7ff" else [near >= start]
+    return [begins >= start, begins < last] if start[-1] < "\ud7ff" else [begins >= start]
 
 
 def unordered(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -109,4 +109,4 @@ def unordered(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[Any
     return column + 0 if conn.dialect.name == "sqlite" else column
 
 
-__all__ = ["MANY", "Candidates", "beginning", "candidates", "equal", "unordered"]
+__all__ = ["MANY", "Candidates", "beginning", "candidates", "equal", "near", "unordered"]

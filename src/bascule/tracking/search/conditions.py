@@ -60,7 +60,7 @@ def of_text(conn: Connection, column: ColumnElement[Any], one: Comparison) -> Co
             return column.op("GLOB", is_comparison=True)(_glob(str(one.value)))
         return column.like(str(one.value))
     if one.operator == "ILIKE":
-        return func.lower(column).like(str(one.value).lower())
+        return func.lower(column).like(func.lower(str(one.value)))  # SQLite's lower knows ASCII only
     if one.operator == "IN":
         return column.in_(one.value)  # type: ignore[arg-type]
     if one.operator == "NOT IN":

@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 
 from bascule.catalog.schema import dataset_uses, datasets, latest_metrics, names, run_params, run_tags, runs
 from bascule.errors import InputError
-from bascule.tracking.search.candidates import Candidates, beginning, candidates, equal, unordered
+from bascule.tracking.search.candidates import Candidates, beginning, candidates, equal, near, unordered
 from bascule.tracking.search.conditions import LISTS, NULLS, NUMBERS, TEXTS, demand, of_number, of_text
 from bascule.tracking.search.grammar import Comparison, Ordering, parse_filter, parse_order
 from bascule.tracking.search.pages import Page, next_token, offset_of
@@ -40,7 +40,10 @@ ATTRIBUTES: dict[str, tuple[ColumnElement[Any], bool]] = {
     "end_time": (runs.c.finished_at, False),
 }
 DATASET = {"name": datasets.c.name, "digest": datasets.c.digest, "context": dataset_uses.c.context}
+#: Where values by name are, and an index on them.
+VALUES = {"metric": latest_metrics, "param": run_params, "tag": run_tags}
 SORTED = 3000  # candidates that are sorted sooner than found among all that are sorted
+SOUGHT = 1000  # and runs that no index tells: so many are looked for first
 VIEWS = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("active", "deleted")}
 
 
@@ -107,25 +110,54 @@ def _found(conn: Connection, asked: _Asked, offset: int, limit: int) -> list[Any
     few = candidates(conn, asked.conditions, asked.numbers)
     where = _where(conn, asked, few)
     first = asked.order[0] if asked.order else None
-    if first is None or first.entity != "metric":
-        return list(conn.execute(_ordered(_of(few, select(runs)), where, asked).offset(offset).limit(limit)))
-    if few is not None and few.most <= SORTED:
-        query = _ordered(_of(few, select(runs)), where, asked, by_index=False)
-        return list(conn.execute(query.offset(offset).limit(limit)))
-    # The index on a metric's values gives the first ones without a look at the others: values, then NaN, then none.
+    if first is None or first.entity not in VALUES or (few is not None and few.most <= SORTED):
+        return _sorted(conn, _of(few, select(runs)).where(*where), asked, offset, limit)
+    if len(asked.conditions) > (len(few.conditions) if few is not None else 0):
+        sought = _of(few, select(runs.c.number)).where(*where).limit(SOUGHT + 1)
+        some = conn.execute(sought).scalars().all()
+        if len(some) <= SOUGHT:
+            return _sorted(conn, select(runs).where(runs.c.number.in_(some)), asked, offset, limit)
+    elif few is None and first.entity != "metric":
+        same = _of_first_value(conn, asked, first, where)
+        page = [] if same is None else conn.execute(_ordered(same, asked, []).offset(offset).limit(limit)).all()
+        if len(page) == limit:
+            return list(page)
+    # The index on a name's values gives the first ones without a look at the others: values, then NaN, then none.
     found: list[Any] = []
-    for part in (False, True, None):
-        query = _of_metric(conn, asked, first, part, few)
-        rows = conn.execute(_ordered(query, where, asked, part is None).offset(offset).limit(limit - len(found))).all()
+    by_value = _where(conn, asked, few, unordered(conn, runs.c.experiment_id))
+    for part in (False, True, None) if first.entity == "metric" else (False, None):
+        query = _of_value(conn, asked, first, part, few).where(*(where if part is None else by_value))
+        ordered = _ordered(query, asked, [] if part is None else _directed(first))
+        rows = conn.execute(ordered.offset(offset).limit(limit - len(found))).all()
         found += rows
         if len(found) == limit:
             break
         if rows:
             offset = 0
         elif offset:
-            offset -= conn.execute(select(func.count()).select_from(query.where(*where).subquery())).scalar_one()
+            offset -= conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
             offset = max(offset, 0)
     return found
+
+
+def _of_first_value(
+    conn: Connection, asked: _Asked, first: Ordering, where: list[ColumnElement[bool]]
+) -> Select[Any] | None:
+    """Ask for the runs whose value comes first, when so many have it that the youngest of them are soon found."""
+    table = VALUES[first.entity]
+    mine = table.c.name == asked.numbers.get(first.key, -1)
+    value = conn.execute(select(table.c.value).where(mine).order_by(*_directed(first)).limit(1)).scalar()
+    if value is None:
+        return None
+    same = [mine, *equal(table.c.value, value)]
+    some = select(table.c.subject).where(*same).limit(SORTED + 1).subquery()
+    if conn.execute(select(func.count()).select_from(some)).scalar_one() <= SORTED:
+        return None
+    return select(runs).where(*where, exists().where(table.c.subject == runs.c.number, *same))
+
+
+def _sorted(conn: Connection, query: Select[Any], asked: _Asked, offset: int, limit: int) -> list[Any]:
+    return list(conn.execute(_ordered(query, asked).offset(offset).limit(limit)).all())
 
 
 def _of(few: Candidates | None, query: Select[Any]) -> Select[Any]:
@@ -136,28 +168,25 @@ def _of(few: Candidates | None, query: Select[Any]) -> Select[Any]:
     return query.join(found, found.c.subject == runs.c.number)
 
 
-def _of_metric(
+def _of_value(
     conn: Connection, asked: _Asked, first: Ordering, nan: bool | None, few: Candidates | None
 ) -> Select[Any]:
+    """Ask for runs by a name's values, or, when `nan` is None, for those that have none."""
+    table = VALUES[first.entity]
     number = asked.numbers.get(first.key, -1)
-    latest = latest_metrics.c
     if nan is None:
-        without = ~exists().where(latest.subject == runs.c.number, latest.name == number)
-        return _of(few, select(runs)).where(without)
-    joined = latest_metrics.join(runs, runs.c.number == latest.subject)
-    query = select(runs).select_from(joined).where(latest.name == number, latest.is_nan == nan)
-    return query if few is None else query.where(unordered(conn, latest.subject).in_(few.subjects))
+        return _of(few, select(runs)).where(~exists().where(table.c.subject == runs.c.number, table.c.name == number))
+    query = select(runs).select_from(table.join(runs, runs.c.number == table.c.subject)).where(table.c.name == number)
+    if first.entity == "metric":
+        query = query.where(latest_metrics.c.is_nan == nan)
+    return query if few is None else query.where(unordered(conn, table.c.subject).in_(few.subjects))
 
 
-def _ordered(
-    query: Select[Any], where: list[Any], asked: _Asked, without: bool = False, by_index: bool = True
-) -> Select[Any]:
-    query = query.where(*where)
-    keys: list[Any] = []
-    for place, one in enumerate(asked.order):
-        if place == 0 and one.entity == "metric" and by_index:
-            if not without:
-                keys.append(_directed(latest_metrics.c.value, one))
+def _ordered(query: Select[Any], asked: _Asked, first: list[Any] | None = None) -> Select[Any]:
+    """Order a query as it is asked; `first` are the terms of the first order, when the query has its values."""
+    keys = list(first or ())
+    for one in asked.order if first is None else asked.order[1:]:
+        if one.entity in VALUES and one.key not in asked.numbers:  # nobody has it
             continue
         query, more = _order_key(query, one, asked)
         keys += more
@@ -170,19 +199,24 @@ def _ordered(
 def _order_key(query: Select[Any], one: Ordering, asked: _Asked) -> tuple[Select[Any], list[Any]]:
     if one.entity == "attribute":
         column, _ = _attribute(one.key)
-        return query, [column.is_(None), _directed(column, one)]
+        return query, [column.is_(None), _to(column, one)]
     if one.entity == "dataset":
         raise InputError(f"Runs cannot be ordered by a dataset's {one.key!r}.", hint="Order by a metric or a tag.")
-    table = {"metric": latest_metrics, "param": run_params, "tag": run_tags}[one.entity].alias()
-    number = asked.numbers.get(one.key, -1)
-    query = query.outerjoin(table, and_(table.c.subject == runs.c.number, table.c.name == number))
+    table = VALUES[one.entity].alias()
+    query = query.outerjoin(table, and_(table.c.subject == runs.c.number, table.c.name == asked.numbers[one.key]))
     if one.entity == "metric":
         rank = case((table.c.value.is_(None), 2), (table.c.is_nan, 1), else_=0)
-        return query, [rank, _directed(table.c.value, one)]
-    return query, [table.c.value.is_(None), _directed(table.c.value, one)]
+        return query, [rank, _to(table.c.value, one)]
+    return query, [table.c.value.is_(None), _to(table.c.value, one)]
 
 
-def _directed(column: ColumnElement[Any], one: Ordering) -> UnaryExpression[Any]:
+def _directed(one: Ordering) -> list[Any]:
+    """Return the terms of an order by values as their index has them."""
+    value = VALUES[one.entity].c.value
+    return [_to(value, one)] if one.entity == "metric" else [_to(near(value), one), _to(value, one)]
+
+
+def _to(column: ColumnElement[Any], one: Ordering) -> UnaryExpression[Any]:
     return column.asc() if one.ascending else column.desc()
 
 
@@ -193,10 +227,15 @@ def _attribute(key: str) -> tuple[ColumnElement[Any], bool]:
     return found
 
 
-def _where(conn: Connection, asked: _Asked, few: Candidates | None) -> list[ColumnElement[bool]]:
+def _where(
+    conn: Connection,
+    asked: _Asked,
+    few: Candidates | None,
+    experiment: ColumnElement[Any] = runs.c.experiment_id,
+) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [runs.c.lifecycle.in_(list(asked.lifecycles)), *asked.also]
     if asked.experiments is not None:
-        where.insert(0, runs.c.experiment_id.in_(list(asked.experiments)))
+        where.insert(0, experiment.in_(list(asked.experiments)))
     known = few.conditions if few is not None else frozenset()
     others = [one for place, one in enumerate(asked.conditions) if place not in known]
     return where + [_condition(conn, one, asked.numbers) for one in others]

@@ -27,6 +27,8 @@ Found = tuple[int, int, int]
 _read: dict[str, list[Found]] = {}
 _written: set[str] = set()
 _copied = [0]
+# SQLite's files that were opened, as they were found; None where there was none.
+_databases: dict[str, Found | None] = {}
 
 
 def forget() -> None:
@@ -34,6 +36,14 @@ def forget() -> None:
     _read.clear()
     _written.clear()
     _copied[0] = 0
+    _databases.clear()
+
+
+def end() -> None:
+    """Note the databases that are not as they were found."""
+    for text, found in _databases.items():
+        if found_as(text) not in (found, None):
+            _writes(text)
 
 
 def found_as(path: str) -> Found | None:
@@ -61,6 +71,28 @@ def opened(path: object, mode: str | None, flags: int) -> None:
     if writes:
         keep_read(text)
         _writes(text)
+
+
+def connected(database: object) -> None:
+    """Note that SQLite is about to open a file, by itself. Whether it writes to it is seen at the end.
+
+    What is there counts as read, and is kept: when it is written to, nobody is asked before.
+    """
+    text = _file_of(database)
+    if text is None or text in _databases:
+        return
+    _databases[text] = found_as(text)
+    _reads(text)
+    keep_read(text)
+
+
+def _file_of(database: object) -> str | None:
+    if isinstance(database, str) and database.startswith("file:"):
+        from urllib.parse import unquote, urlsplit  # only where an address is given
+
+        address = urlsplit(database)
+        database = "" if "mode=memory" in address.query else unquote(address.path)
+    return place_of(database) if database and database not in (":memory:", b":memory:") else None
 
 
 def moved(source: object, target: object) -> None:

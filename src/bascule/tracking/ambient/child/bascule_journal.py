@@ -17,6 +17,7 @@ import weakref
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 SUFFIX = ".journal"
@@ -24,8 +25,12 @@ HEAD = struct.Struct("<II")
 BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of their labels
 POINTS = b"P"
 BETWEEN = "\0"
-# Points are buffered for at most so many nanoseconds, and never more than so many.
+# Calls are buffered for at most so many nanoseconds, and never more than so many of at most so many points. Each waits
+# as four things in a row: a tuple of each would be one thing more that the garbage collector looks at.
 LATEST = 50_000_000
+MOST_WAITING = 4 * 2_048
+MOST_OF_A_CALL = 32
+# Of a record.
 MOST_POINTS = 8_192
 # A record that says it is longer is no record.
 MOST_BYTES = 1 << 28
@@ -36,8 +41,9 @@ class Journal:
 
     Attributes:
         folder: of the session, where each process's file lies.
-        waiting: points that are not written yet: (label, value, step, at). The label is the metric's name, after the
-            run's id and `BETWEEN` when it is another run than the session's own.
+        waiting: calls that are not written yet, each four things: what stands before its metrics' names (the run's id
+            and `BETWEEN` when it is another run than the session's own), a dict of names and values that is the
+            journal's from now on, the step, and the time. They are added in one step: `waiting += (…)`.
         due: when they are to be written, in nanoseconds since 1970 UTC.
     """
 
@@ -55,20 +61,21 @@ class Journal:
         self._place: tuple[int, int] = (0, 0)
         self._size = 0
         self._lost = 0
-        # Lists take appends and slices in one step each, whatever threads there are.
-        self.waiting: list[tuple[str, float, int, int]] = []
+        # Lists are extended and sliced in one step each, whatever threads there are.
+        self.waiting: list[Any] = []
         self.due = 0
         self._flusher: threading.Thread | None = None
         self._closing = threading.Event()
         self._delay = LATEST
 
-    def note(self, entry: dict[str, Any]) -> None:
-        """Append one entry. It is in the file when this returns, unless the disk does not take it."""
+    def note(self, entry: dict[str, Any]) -> bool:
+        """Append one entry. It is in the file when this returns, unless the disk does not take it: False."""
         try:
             entry.setdefault("at", time.time_ns() // 1000)
-            self._append(json.dumps(entry, default=str).encode())
+            return self._append(json.dumps(entry, default=str).encode())
         except Exception:
             self._lost += 1
+            return False
 
     def point(self, run: str, key: str, value: float, step: int, at: int) -> None:
         """Add one point; it is in the file within a twentieth of a second. `ActiveRun.log` does the same by itself.
@@ -77,22 +84,18 @@ class Journal:
             run: whose; the session's own when empty.
             at: nanoseconds since 1970 UTC.
         """
-        self.waiting.append((f"{run}{BETWEEN}{key}" if run else key, value, step, at))
-        if at >= self.due or len(self.waiting) >= MOST_POINTS:
+        waiting = self.waiting
+        waiting += (f"{run}{BETWEEN}" if run else "", {key: value}, step, at)
+        if at >= self.due or len(waiting) >= MOST_WAITING:
             self.flush()
 
     def points(self, run: str, key: str, values: Sequence[float], steps: Iterable[int], at: int) -> None:
         """Add many points of one metric, told at one time."""
         self.flush()
         label = f"{run}{BETWEEN}{key}" if run else key
-        block = array("d", values)
-        marks = array("q", steps)
-        for start in range(0, len(block), MOST_POINTS):
-            part = block[start : start + MOST_POINTS]
-            count = len(part)
-            self._write_block(
-                [label], array("I", bytes(4 * count)), array("q", [at]) * count, marks[start : start + count], part
-            )
+        block, marks = array("d", values), array("q", steps)
+        count = len(block)
+        self._write_points([label], array("I", bytes(4 * count)), array("q", [at]) * count, marks, block)
 
     def flush(self) -> None:
         """Write the points that wait."""
@@ -100,18 +103,15 @@ class Journal:
         if self._flusher is None and self._delay:
             self._start_flusher()
         with self._lock:
-            rows = waiting[:MOST_POINTS]
+            rows = waiting[:MOST_WAITING]
             del waiting[: len(rows)]
             self.due = time.time_ns() + self._delay
             if not rows:
                 return
             try:
-                labels, values, steps, times = zip(*rows, strict=True)
-                places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-                marks = array("I", map(places.__getitem__, labels))
-                self._write_block(list(places), marks, array("q", times), array("q", steps), array("d", values))
+                self._write_points(*_columns(rows))
             except Exception:
-                self._lost += len(rows)
+                self._lost += sum(map(len, rows[1::4]))
 
     def close(self) -> None:
         """Write what waits and give the file back; what is noted afterwards begins another one."""
@@ -119,9 +119,24 @@ class Journal:
         while self.waiting:
             self.flush()
         with self._lock:
+            if self._lost:
+                self._append(b"", 0)
             if self._file >= 0 and self._is_ours():
                 os.close(self._file)
             self._file = -1
+
+    def _write_points(self, labels: list[str], marks: array[int], *columns: array[Any]) -> None:
+        """Write points: labels, which of them each has, times, steps, values; in several records when they are many."""
+        if not marks:
+            return
+        if len(marks) <= MOST_POINTS:
+            self._write_block(labels, marks, *columns)
+            return
+        for start in range(0, len(marks), MOST_POINTS):
+            part = slice(start, start + MOST_POINTS)
+            places = {mark: place for place, mark in enumerate(dict.fromkeys(marks[part]))}
+            own = array("I", map(places.__getitem__, marks[part]))
+            self._write_block([labels[mark] for mark in places], own, *(column[part] for column in columns))
 
     def _write_block(
         self,
@@ -136,9 +151,10 @@ class Journal:
         body = b"".join((head, text, marks.tobytes(), times.tobytes(), steps.tobytes(), values.tobytes()))
         self._append(body, len(values))
 
-    def _append(self, payload: bytes, entries: int = 1) -> None:
+    def _append(self, payload: bytes, entries: int = 1) -> bool:
+        """Append one record after the count of those that were lost; an empty one is that count alone."""
         if not self.folder:  # there was no place for a session: nothing is recorded
-            return
+            return False
         with self._lock:
             try:
                 if self._file < 0 or not self._is_ours():
@@ -146,9 +162,12 @@ class Journal:
                 if self._lost:
                     self._write(json.dumps({"kind": "lost", "entries": self._lost}).encode())
                     self._lost = 0
-                self._write(payload)
+                if payload:
+                    self._write(payload)
+                return True
             except OSError:
                 self._lost += entries
+                return False
 
     def _open(self) -> None:
         name = f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
@@ -184,6 +203,27 @@ class Journal:
         while not self._closing.wait(LATEST / 1e9):
             if self.waiting:
                 self.flush()
+
+
+def _columns(rows: list[Any]) -> tuple[list[str], array[int], array[int], array[int], array[float]]:
+    """Turn calls that waited into labels and columns of points: which label, time, step, value."""
+    befores, told, steps, times = (rows[place::4] for place in range(4))
+    names, size = list(chain.from_iterable(told)), len(told[0])
+    values = array("d", chain.from_iterable(map(dict.values, told)))
+    if befores.count(befores[0]) == len(told) and names == names[:size] * len(told):  # mostly they say the same metrics
+        labels = [befores[0] + name for name in names[:size]]
+        marks = array("I", range(size)) * len(told)
+        if size > 1:
+            steps, times = (list(chain.from_iterable(zip(*[each] * size, strict=True))) for each in (steps, times))
+    else:
+        sizes = list(map(len, told))
+        befores, steps, times = (
+            list(chain.from_iterable(map(repeat, each, sizes))) for each in (befores, steps, times)
+        )
+        every = list(map(str.__add__, befores, names))
+        labels = list(dict.fromkeys(every))
+        marks = array("I", map({label: place for place, label in enumerate(labels)}.__getitem__, every))
+    return labels, marks, array("q", times), array("q", steps), values
 
 
 def _forked(journal: Journal | None) -> None:

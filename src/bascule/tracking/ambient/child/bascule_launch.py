@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO, Any
 
 import bascule_session as session
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+LONGEST_TEXT = 60
 WORDS = frozenset(" |&;<>()$`*?\n")
 
 
@@ -23,12 +25,14 @@ class Launched:
     Attributes:
         folder: of its session, or empty when no folder could be made for one.
         pid: of the command.
+        begun: when it was started, on the monotonic clock.
     """
 
     def __init__(self, folder: str, supervisor: subprocess.Popen[bytes], report: int) -> None:
         self.folder = folder
         self.supervisor = supervisor
         self.pid = 0
+        self.begun = time.monotonic()
         self._report = report
         self._text = b""
         self._copies: list[threading.Thread] = []
@@ -100,10 +104,18 @@ def words_of(command: Sequence[str]) -> list[str]:
 
 def name_of(command: Sequence[str]) -> str:
     """Return what people would call the command: its script or module, else the program."""
+    if len(command) > 2 and command[1] == "-c":  # a program in the command itself: a shell's is what people wrote
+        program, text = os.path.basename(command[0]), " ".join(command[2].split())
+        return f"{program} -c" if program.startswith("python") else shorter(text)
     for word in command[:0:-1] if command[-1].endswith(".ipynb") else command[1:]:
         if not word.startswith("-"):
             return os.path.basename(word)[:200]
     return os.path.basename(command[0])[:200]
+
+
+def shorter(text: str) -> str:
+    """Return a text of at most as many signs as a list of runs has room for."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def launch(

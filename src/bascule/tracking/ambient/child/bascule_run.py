@@ -13,22 +13,23 @@ import os
 import subprocess
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from time import time_ns
 from types import TracebackType
 from typing import Any
 
+import bascule_exit
 import bascule_session as session
 import bascule_watch as watch
 from bascule_files import found_as
-from bascule_journal import BETWEEN, MOST_POINTS, Journal
+from bascule_journal import BETWEEN, MOST_OF_A_CALL, MOST_WAITING, Journal
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
 STATUSES = ("done", "failed", "cancelled")
 # Steps are whole numbers of 64 bits.
-MOST_STEP = 2**63 - 1
+LEAST_STEP, MOST_STEP = -(2**63) + 1, 2**63 - 1
 # What stores and other systems take for something else in a name.
 NO_NAME = set("\\#?\0")
 LONGEST_NAME = 255
@@ -63,7 +64,7 @@ class ActiveRun:
         self._own = own  # the session that ends with this run
         self._key = key  # how entries name the run: empty for the session's own
         self._before = f"{key}{BETWEEN}" if key else ""
-        self._steps: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # the last step of each metric
         self._token: Any = None
         self._open = True
 
@@ -100,23 +101,36 @@ class ActiveRun:
         journal = watch._journal
         if journal is None:
             return
-        if step is not None and (type(step) is not int or not -MOST_STEP <= step <= MOST_STEP):
+        last = self._last
+        if step is None:
+            before = set(map(last.get, values))
+            if len(before) > 1:  # each goes on where it was
+                for key, value in values.items():
+                    self.log(**{key: value})
+                return
+            found = before.pop() if before else None
+            step = 0 if found is None else found + 1
+        if type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
             step = _whole(step)
-        at = time_ns()
-        waiting = journal.waiting
-        before = self._before
         for key, value in values.items():
             if type(value) is not float:
-                value = _number(key, value)
-            place = self._next(key) if step is None else step
-            waiting.append((before + key if before else key, value, place, at))
-        if at >= journal.due or len(waiting) >= MOST_POINTS:
+                values[key] = _number(key, value)
+            if key not in last:
+                _named(key)
+            last[key] = step
+        at = time_ns()
+        waiting = journal.waiting
+        waiting += (self._before, values, step, at)
+        if at >= journal.due or len(waiting) >= MOST_WAITING or len(values) > MOST_OF_A_CALL:
             journal.flush()
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
         key, number = _named(key), _number(key, value)
-        self._point(watch.active(), key, number, self._next(key) if step is None else _whole(step), time_ns())
+        place = self._last[key] = _whole(self._next(key) if step is None else step)
+        journal = watch.active()
+        if journal is not None:
+            journal.point(self._key, key, number, place, time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -127,12 +141,13 @@ class ActiveRun:
         key, told = _named(key), array("d", [_number(key, one) for one in values])
         if steps is None:
             first = self._next(key)
-            marks: Iterable[int] = range(first, first + len(told))
-            self._steps[key] = first + len(told) - 1
+            marks: Sequence[int] = range(first, _whole(first + len(told)))
         else:
             marks = [_whole(one) for one in steps]
             if len(marks) != len(told):
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
+        if marks:
+            self._last[key] = marks[-1]
         journal = watch.active()
         if journal is not None:
             journal.points(self._key, key, told, marks, time_ns())
@@ -283,12 +298,7 @@ class ActiveRun:
             _end(self._own)
 
     def _next(self, key: str) -> int:
-        step = self._steps[key] = self._steps.get(key, -1) + 1
-        return step
-
-    def _point(self, journal: Journal | None, key: str, value: float, step: int, at: int) -> None:
-        if journal is not None:
-            journal.point(self._key, key, value, step, at)
+        return self._last.get(key, -1) + 1
 
     def _touches(self, mode: str, path: str | os.PathLike[str], version: str | None) -> None:
         if version is None:
@@ -398,7 +408,8 @@ def begin_here(name: str, command: list[str], *, follow: bool = True, **more: An
     path = [HERE, os.environ.get("PYTHONPATH", "")]
     os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
     _session.append(begun)
-    atexit.register(_end, begun)
+    bascule_exit.watch_exit()
+    atexit.register(lambda: _end(begun, bascule_exit.exit_code()))
     return begun
 
 
@@ -459,12 +470,18 @@ def _sender(folder: str, project: str) -> subprocess.Popen[bytes] | None:
         return None  # `bascule sync` brings it in later
 
 
-def _end(begun: _Session) -> None:
-    """End a session of this process, once, and wait a while for its records."""
+def _end(begun: _Session, code: int | None = None) -> None:
+    """End a session of this process, once, and wait a while for its records.
+
+    Args:
+        code: the exit code, when the process ends and it is known.
+    """
     if begun not in _session or begun.pid != os.getpid():
         return
     _session.remove(begun)
-    watch.note({"kind": "exit", "code": None})
+    last = {"kind": "exit", "code": code}
+    if not watch.note(last):
+        session.note_last(begun.folder, last)
     watch.end()
     if os.environ.get(session.FOLDER) == begun.folder:
         for name, value in begun.environment.items():
@@ -504,8 +521,12 @@ def _number(key: str, value: Any) -> float:
 
 
 def _whole(step: Any) -> int:
-    number = int(step)
-    if not -MOST_STEP <= number <= MOST_STEP:
+    try:
+        number = int(step)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"A step is a whole number; {repr(step)[:60]} is none. run.log(loss=0.3, step=1)") from None
+    if not LEAST_STEP <= number <= MOST_STEP:
         raise ValueError(f"A step is a whole number of 64 bits; {number} is none.")
     return number
 

@@ -15,6 +15,8 @@ from bascule_journal import Journal, this_process
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 HEADER, OWNER, BLOBS = "session.json", "owner", "blobs"
+# Room on the disk that is taken while there is some: the end is written there when the disk is full then.
+LAST, LAST_BYTES = "last", 512
 JOURNALS, RUN, FOLDER = "BASCULE_JOURNALS", "BASCULE_RUN", "BASCULE_JOURNAL"
 KEEP_OUTPUTS = "BASCULE_KEEP_OUTPUTS"
 RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -144,6 +146,7 @@ def create(
             os.makedirs(os.path.join(folder, BLOBS), mode=0o700)
             _write(os.path.join(folder, OWNER), this_process())
             _write(os.path.join(folder, HEADER), json.dumps(legible(header)))
+            _write(os.path.join(folder, LAST), " " * LAST_BYTES)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             problem = error
@@ -188,6 +191,26 @@ def checked_run(run: str) -> str:
     if not RUN_ID.fullmatch(run):
         raise ValueError(f"{run[:60]!r} is no run's id: it has 1 to 40 of the signs A-Z a-z 0-9 _ . -")
     return run
+
+
+def note_last(folder: str, entry: dict[str, Any]) -> None:
+    """Write down how a session ended where there is room on a full disk, too."""
+    try:
+        data = json.dumps({"at": now(), **entry}).encode().ljust(LAST_BYTES)
+        with open(os.path.join(folder, LAST), "r+b", buffering=0) as room:
+            room.write(data[:LAST_BYTES])
+    except OSError:
+        return
+
+
+def last_of(folder: str) -> dict[str, Any] | None:
+    """Return the end that was written down on a full disk; None when none was."""
+    try:
+        with open(os.path.join(folder, LAST), "rb") as room:
+            found: dict[str, Any] = json.loads(room.read())
+            return found
+    except (OSError, ValueError):
+        return None
 
 
 def keep(folder: str, path: str) -> str:

@@ -97,18 +97,20 @@ def main(folder: str, report: int, command: list[str]) -> None:
         for source in [one for one in ready if one in sinks]:
             _pass_on(source, sinks, kept)
         if status is None:
-            status = _ended(pid, journal)
+            status = _ended(pid, journal, folder)
     if not said:
         _say(report, f"exit {status}")
 
 
-def _ended(pid: int, journal: bascule_journal.Journal) -> int | None:
+def _ended(pid: int, journal: bascule_journal.Journal, folder: str) -> int | None:
     """Return how the command ended, once it has: its exit code, or the negative number of the signal that killed it."""
     done, code, used = os.wait4(pid, os.WNOHANG)
     if not done:
         return None
     status = os.waitstatus_to_exitcode(code)
-    journal.note({"kind": "exit", "code": status, "cpu_s": used.ru_utime + used.ru_stime})
+    last = {"kind": "exit", "code": status, "cpu_s": used.ru_utime + used.ru_stime}
+    if not journal.note(last) and folder:
+        bascule_session.note_last(folder, last)
     return status
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -48,7 +48,16 @@ def begin(folder: str | None = None) -> None:
     if _hooked:
         return
     _hooked = True
-    sys.addaudithook(_auditor(bascule_files.opened, bascule_files.moved, bascule_files.removed))
+    sys.addaudithook(
+        _auditor(
+            {
+                "open": bascule_files.opened,
+                "os.rename": lambda source, target, *_: bascule_files.moved(source, target),
+                "os.remove": lambda path, *_: bascule_files.removed(path),
+                "sqlite3.connect": bascule_files.connected,
+            }
+        )
+    )
     _watch_exceptions()
     atexit.register(end)
     import bascule_seeds
@@ -70,6 +79,10 @@ def end() -> None:
 
         bascule_frameworks.end()
     with contextlib.suppress(Exception):
+        import bascule_files
+
+        bascule_files.end()
+    with contextlib.suppress(Exception):
         note({"kind": "sources", "paths": _sources()})
     note({"kind": "end", "pid": os.getpid()})
     journal.close()
@@ -81,14 +94,14 @@ def active() -> Journal | None:
     return _journal
 
 
-def note(entry: dict[str, Any]) -> None:
-    """Append one entry. Silent when it cannot be written: a full disk is not the script's business."""
+def note(entry: dict[str, Any]) -> bool:
+    """Append one entry; tell whether it is written. Nothing is raised: a full disk is not the script's business."""
     if _journal is None:
-        return
+        return False
     before = getattr(_busy, "now", False)
     _busy.now = True  # the journal opens files too, and those are not the script's
     try:
-        _journal.note(entry)
+        return _journal.note(entry)
     finally:
         _busy.now = before
 
@@ -171,25 +184,16 @@ def own_modules() -> list[ModuleType]:
     return found
 
 
-def _auditor(
-    opened: Callable[[object, str | None, int], None],
-    moved: Callable[[object, object], None],
-    removed: Callable[[object], None],
-) -> Callable[[str, tuple[Any, ...]], None]:
+def _auditor(told: Mapping[str, Callable[..., None]]) -> Callable[[str, tuple[Any, ...]], None]:
     def on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in ("open", "os.rename", "os.remove") or _journal is None:
+        if event not in told or _journal is None:
             return
         # A hook cannot be taken off, and it sees what it does itself: `_busy` keeps it from answering its own calls.
         if getattr(_busy, "now", False):
             return
         _busy.now = True
         try:
-            if event == "open":
-                opened(*arguments)
-            elif event == "os.rename":
-                moved(*arguments[:2])
-            else:
-                removed(arguments[0])
+            told[event](*arguments)
         except Exception:
             return
         finally:

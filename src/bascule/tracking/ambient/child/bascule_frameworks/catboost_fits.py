@@ -9,18 +9,20 @@ from typing import Any
 from bascule_frameworks import models
 from bascule_frameworks.boosters import keep_booster, note_curves
 from bascule_frameworks.describing import rows_of, width_of
+from bascule_frameworks.saved_files import wrap_catboost
 from bascule_frameworks.telling import params, point
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.wrapping import Call, tried, wrap
 
 FRAMEWORK = "catboost"
 
 
 def wrap_core(module: ModuleType) -> None:
-    """Look at `fit` of all its classes."""
+    """Look at `fit` of all its classes, and at its files."""
     for name in ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker"):
         cls = getattr(module, name, None)
         if cls is not None and "fit" in cls.__dict__:
             wrap(FRAMEWORK, cls, "fit", _fitted, part=lambda args: type(args[0]).__name__)
+    tried(FRAMEWORK, wrap_catboost, module)
 
 
 def _fitted(call: Call) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from bascule_frameworks import models
 from bascule_frameworks.describing import short
+from bascule_frameworks.saved_files import wrap_torch_files
 from bascule_frameworks.telling import allowed, at_end, params, point, warn
-from bascule_frameworks.wrapping import Call, depth, wrap
+from bascule_frameworks.wrapping import Call, depth, tried, wrap
 
 FRAMEWORK = "torch"
 AT_ONCE = 1000
@@ -56,6 +57,7 @@ def wrap_torch(module: ModuleType) -> None:
     wrap(FRAMEWORK, module.Tensor, "backward", _after_backward, always=True)
     for name in ("parameters", "named_parameters"):
         wrap(FRAMEWORK, module.nn.Module, name, _after_parameters)
+    tried(FRAMEWORK, wrap_torch_files, module)
     register = getattr(sys.modules.get("torch.optim.optimizer"), "register_optimizer_step_post_hook", None)
     if register is None:
         warn(FRAMEWORK, f"torch {module.__version__} does not say when an optimizer steps: loops are not captured")
