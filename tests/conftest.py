@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,15 @@ LONG = (
     "tests/project/test_interrupted.py",
     "tests/project/test_migrating.py",
 )
+
+
+# Tests are kept as bytecode also where Python is told to write none: collecting them again takes half as long.
+WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+
+
+def pytest_collection_finish() -> None:
+    """Let what tests import, and write anew, be as Python was told."""
+    sys.dont_write_bytecode = WRITES_NONE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,6 +85,7 @@ def test_half_a_year_refuses_a_broken_month(
     assert check in {result.name for result in report.problems}
 
 
+@pytest.mark.slow
 def test_a_renamed_column_is_named(flights_year: duckdb.DuckDBPyConnection, half_year: dict[str, Contract]) -> None:
     report = run_checks(flights_year, f"({BROKEN['a column renamed'][0]})", half_year["flights"])
     lost = next(result for result in report.results if result.name == "dep_delay: column")

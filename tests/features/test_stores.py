@@ -252,6 +252,47 @@ def test_numbers_that_would_become_others_are_refused_by_name(
             materialise(connection, feature_set, open_online(location))
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_nanoseconds_are_kept_whole_or_refused_by_name(
+    connection: duckdb.DuckDBPyConnection, location: str, zone: str | None
+) -> None:
+    """A cast would round them up: an event half a microsecond after an example would be known before it."""
+    noon, kind = 1704110400 * 10**9, pa.timestamp("ns", zone)
+
+    def rows(times: list[int], seen: int) -> pa.Table:
+        return pa.table(
+            {
+                "user_id": [1] * len(times),
+                "happened": pa.array(times, kind),
+                "seen": pa.array([seen] * len(times), kind),
+            }
+        )
+
+    def load(name: str, table: pa.Table) -> None:
+        connection.register("given", table)
+        connection.execute(f"CREATE OR REPLACE TABLE {name} AS FROM given")
+
+    view = FeatureView(name="v", entity="user", sql="SELECT * FROM nanos", event_time="happened")
+    asked, store = "SELECT user_id, happened AS t FROM events", open_online(location)
+    load("events", rows([noon + 999, noon + 1000, noon - 1], 0))
+    load("nanos", rows([noon, noon + 1000], noon + 2000))
+    feature_set = bind(connection, view)
+    found = training_rows(connection, feature_set, asked).to_arrow_table()
+    assert found.column("t").to_pylist() == connection.sql(asked).to_arrow_table().column("t").to_pylist()
+    seen = datetime(2024, 1, 1, 12, 0, 0, 2, UTC if zone else None)
+    assert found.column("v__seen").to_pylist() == [seen, seen, None], "rounded down, an example sees nothing later"
+    materialise(connection, feature_set, store)
+    read = VectorReader(store, ["v"]).read({"user_id": [1]}, 10**16)
+    assert read.to_arrow().column("seen").to_pylist() == [seen]
+    for times, odd, column in (([noon + 1], noon, "happened"), ([noon], noon + 1, "seen")):
+        load("nanos", rows(times, odd))
+        named = f"column '{column}' has a time that is not a whole microsecond: 2024-01-01 12:00:00.000000001"
+        with pytest.raises(duckdb.Error, match=named):
+            training_rows(connection, bind(connection, view), asked).to_arrow_table()
+        with pytest.raises(InputError, match=named):
+            materialise(connection, bind(connection, view), store)
+
+
 @pytest.mark.parametrize(
     ("sql", "kind"), [("[1, 2]", "INTEGER"), ("{'a': 1}", "STRUCT"), ("'x'::blob", "BLOB"), ("map {'a': 1}", "MAP")]
 )

@@ -18,6 +18,7 @@ from bascule.lake import Lake, engine
 from bascule.lake.doctor import check
 
 WRITERS = 50
+EACH = 10  # threads of a process
 PROCESS = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -53,18 +54,18 @@ def test_fifty_threads(workspace: Workspace, own: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True], ids=["one-table", "own-tables"])
-def test_fifty_writers_in_ten_processes(workspace: Workspace, own: bool) -> None:
+def test_fifty_writers_in_several_processes(workspace: Workspace, own: bool) -> None:
     if not own:
         Lake(workspace).append("shared", pa.table({"writer": [-1]}))
     command = [sys.executable, "-c", PROCESS, str(workspace.folder)]
     running = [
         subprocess.Popen(
-            [*command, str(first), "5", "own" if own else "shared"],
+            [*command, str(first), str(EACH), "own" if own else "shared"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for first in range(0, WRITERS, 5)
+        for first in range(0, WRITERS, EACH)
     ]
     for process in running:
         assert process.stdout is not None

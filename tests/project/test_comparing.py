@@ -75,6 +75,7 @@ def test_predictions_of_a_model_that_reads_other_features(trained: Path, bascule
     assert "predictions of version 2 against version 1:" in bascule("diff", "before", "--path", "models/").out
 
 
+@pytest.mark.slow
 def test_traffic_of_a_deployment(trained: Path, bascule: Bascule) -> None:
     bascule("branch", "before")
     assert bascule("deploy", "delays").code == 0

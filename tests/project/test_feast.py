@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bascule as api
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, InputError
 from bascule.project.feast.expressions import NotPlain, expressions
 from bascule.project.file import load_project
 
@@ -150,6 +150,13 @@ def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule:
     assert found.column("on_demand__sum").to_pylist() == [11.5, 0, 11.5, 11.5, 0, 0]
     assert found.column("on_demand__big").to_pylist() == [1, None, 1, 1, None, None]
     assert found.column("windows__rate_mean_1d").to_pylist() == [None, None, 0.5, None, None, None]
+
+    # Nothing is trained here, so nothing but the expressions tells what requests bring.
+    assert bascule("features", "materialise").code == 0
+    asked = [{"driver_id": 1, "more": 10}, {"driver_id": 3, "more": None}]
+    assert api.get_online_features("v1", asked, at=NOON).values == [[0.75, None], [11.5, 0.0], [1, None]]
+    with pytest.raises(InputError, match="'more' should be a number and is 'x'"):
+        api.get_online_features("v1", [{"driver_id": 1, "more": "x"}])
 
 
 def test_what_cannot_be_imported_leaves_nothing(repository: Path, folder: Path) -> None:

@@ -57,6 +57,18 @@ def test_a_model_that_failed_its_gates_is_not_merged(local_workspace: Workspace)
     assert publish(local_workspace, "dev", "main").changes == ()
 
 
+def test_a_model_that_nobody_judged_is_merged_and_restored_with_its_alias(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    found = model(v1=False)
+    found["versions"]["1"]["evaluation_id"] = ""  # as what a client of MLflow registers
+    history.create_branch("dev")
+    made = history.commit("dev", {"models/delays": found}, message="Register, and deploy")
+    assert publish(local_workspace, "dev", "main").checked == ("models/delays",)
+    history.commit("main", {"models/delays": None}, message="Delete the model delays")
+    publishing.restore(local_workspace, ["models/delays"], made.id, "main")
+    assert history.read("main", "models/delays") == found
+
+
 def test_versions_of_both_sides_are_kept_and_aliases_are_not_guessed(local_workspace: Workspace) -> None:
     history = local_workspace.history
     history.commit("main", {"models/delays": model(v1=True)}, message="one")

@@ -256,6 +256,14 @@ def test_interval_full_and_mistakes(serving: Path, bascule: Bascule) -> None:
     assert bascule("run").code == 0
     asked = ("features", "get", "weather:rain", "-e", "depot=north", "--at", AT, "--json")
     assert bascule(*asked).json()["features"][0]["values"][0] < 100
+    # What a service computes from requests is served whether or not the model reads it.
+    file = serving / "bascule.toml"
+    file.write_text(file.read_text().replace('"lateness", "asked"]', '"lateness"]'))
+    assert bascule("features", "materialise", "weather").code == 0
+    asked = ("features", "get", "arrivals", "-e", "depot=north", "--at", AT, "--json")
+    said = bascule(*asked)
+    assert said.code == 0, (said.out, said.err)
+    assert said.json()["features"][-1]["values"] == [12]
     for arguments, words in (
         (("arrivls",), "Did you mean 'arrivals'"),
         (("--since", "soon"), "which is not a time"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from bascule.delivery import deploy, rollback
 from bascule.errors import EnvironmentProblem, InputError, NotFound
 from bascule.history import Workspace
-from bascule.serving import DataPlane, Query, Rows, score
+from bascule.serving import DataPlane, Query, Rows, loading, score
 from bascule.serving import dataplane as module
 from tests.serving.conftest import bundle_bytes, put_deployment, put_versions
 from tests.serving.test_predictions import ROW
@@ -93,6 +94,77 @@ def test_no_request_fails_while_states_are_swapped(plane: DataPlane) -> None:
         thread.join()
     assert failed == []
     assert seen == {1, 2}
+
+
+@contextmanager
+def held(monkeypatch: pytest.MonkeyPatch, model: str, version: int) -> Iterator[threading.Semaphore]:
+    """Let a version hang while it is loaded, until the block ends; the semaphore counts who waits."""
+    gate, waiting, load = threading.Event(), threading.Semaphore(0), loading.load_model
+
+    def slow(name: str, number: int, *rest: Any) -> Any:
+        if (name, number) == (model, version):
+            waiting.release()
+            assert gate.wait(20)
+        return load(name, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_model", slow)
+        try:
+            yield waiting
+        finally:
+            gate.set()
+
+
+def test_a_version_that_hangs_while_it_is_loaded_holds_nothing_up(
+    plane: DataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = plane.workspace
+    put_versions(ws, {1: bundle_bytes(seed=3)}, model="slow")
+    ws.history.create_branch("trial", "main")
+    with held(monkeypatch, "slow", 1) as waiting:
+        for branch in ("main", "trial"):
+            put_deployment(ws, {1: 100}, name="slow", model="slow", branch=branch)
+        opening = threading.Thread(target=plane.open, args=("trial",))
+        opening.start()
+        assert waiting.acquire(timeout=20)
+        for version in (2, 1):  # another deployment, and back again
+            put_deployment(ws, {version: 100})
+            eventually(lambda version=version: answered(plane) == version)
+        assert "slow" not in plane.state().deployments
+        assert plane.state("trial") is None
+    eventually(lambda: "slow" in plane.state().deployments)
+    opening.join()
+    assert "slow" in plane.state("trial").deployments
+
+
+def test_what_came_too_late_is_not_served(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = plane.workspace
+    put_versions(ws, {3: bundle_bytes(seed=3)})
+    with held(monkeypatch, "delays", 3) as waiting:
+        put_deployment(ws, {3: 100})
+        assert waiting.acquire(timeout=20)
+        assert answered(plane) == 1
+        put_deployment(ws, {2: 100})
+        eventually(lambda: answered(plane) == 2)
+        threads = [one for one in threading.enumerate() if one.name == "load-deployments/delays"]
+    for thread in threads:
+        thread.join()
+    assert threads
+    assert answered(plane) == 2
+
+
+def test_what_nobody_foresaw_while_loading_is_told_and_tried_again(
+    plane: DataPlane, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    put_versions(plane.workspace, {3: bundle_bytes(seed=3)})
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_model", lambda *_: 1 // 0)
+        put_deployment(plane.workspace, {3: 100})
+        eventually(lambda: plane.reload_failures > 1)
+        assert answered(plane) == 1
+    eventually(lambda: answered(plane) == 3)
+    assert "deployments/delays could not be made ready: integer division" in capfd.readouterr().err
 
 
 def test_what_served_goes_on_when_the_new_state_cannot_be_loaded(
@@ -224,7 +296,7 @@ def test_heads_are_not_read_where_nothing_was_written(served: Workspace, monkeyp
     assert len(asked) == 1
     put_deployment(served, {2: 100})
     plane._look()
-    assert answered(plane) == 2
+    eventually(lambda: answered(plane) == 2)  # once it is loaded
     served.history.create_branch("trial", "main")
     plane.open("trial")
     before = len(asked)

@@ -193,6 +193,7 @@ def test_what_is_no_model_is_told_when_it_is_deployed(
     assert local_workspace.history.resolve("main").id == before
 
 
+@pytest.mark.slow
 def test_consent_over_http(local_workspace: Workspace, put: Callable[..., None]) -> None:
     put(m__pkl=pickle.dumps(LABEL))
     client = TestClient(create_app(local_workspace, ServerSettings()), base_url="http://127.0.0.1:7400")

@@ -276,7 +276,10 @@ def select(
 
 
 def _moment(at: int | None) -> str:
-    return "" if at is None else moment(at)
+    try:
+        return "" if at is None else moment(at)
+    except (ValueError, OverflowError):  # before the year 1, or beyond 9999
+        return f"{at:,} µs"
 
 
 def _span(length: int | None) -> str:

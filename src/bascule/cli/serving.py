@@ -84,24 +84,29 @@ def serve(
 
 
 @token.command
-def create(name: str, /, *, role: Role = "reader", common: Common = COMMON) -> None:
+def create(name: str, /, *, role: Role = "reader", works_on: str | None = None, common: Common = COMMON) -> None:
     """Make a token. It is shown once; the workspace keeps its hash.
 
     Args:
         name: whom or what it is for.
         role: what it may do.
+        works_on: the branch on which clients of MLflow work with it, unless their address names one.
     """
-    made, secret = common.open().create_token(name, role)
-    answer(common, {"id": made.id, "name": name, "role": role, "token": secret}, secret)
+    made, secret = common.open().create_token(name, role, works_on=works_on)
+    told = {"id": made.id, "name": name, "role": role, "works_on": made.branch or None, "token": secret}
+    answer(common, told, secret)
 
 
 @token.command(name="list")
 def list_all(*, common: Common = COMMON) -> None:
     """List tokens: names and roles, never the tokens themselves."""
     found = common.open().tokens()
-    lines = [(t.id, t.name, t.role, "revoked" if t.revoked_at is not None else "") for t in found]
-    rows = [{"id": t.id, "name": t.name, "role": t.role, "revoked": t.revoked_at is not None} for t in found]
-    answer(common, rows, columns(lines, ("token", "name", "role", ""), none="No tokens yet."))
+    lines = [(t.id, t.name, t.role, t.branch, "revoked" if t.revoked_at is not None else "") for t in found]
+    rows = [
+        {"id": t.id, "name": t.name, "role": t.role, "works_on": t.branch or None, "revoked": t.revoked_at is not None}
+        for t in found
+    ]
+    answer(common, rows, columns(lines, ("token", "name", "role", "works on", ""), none="No tokens yet."))
 
 
 @token.command

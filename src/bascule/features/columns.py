@@ -2,7 +2,8 @@
 
 A feature has one of a few DuckDB types, the same offline and online. Wider ones are cast once, in both: DECIMAL and
 128-bit integers to DOUBLE, ENUM and UUID to VARCHAR, all timestamps to microseconds. A DECIMAL or 128-bit integer that
-is not exactly the DOUBLE's (15 digits always are) is refused where it is met, by its column: see `cast`.
+is not exactly the DOUBLE's (15 digits always are), or a time between two microseconds, is refused where it is met, by
+its column: see `cast`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ FLOATS = ("FLOAT", "DOUBLE")
 EXACT_DIGITS = 15  # of a decimal that a DOUBLE gives back as it was
 TIMES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE")
 KEPT = (*INTEGERS, *FLOATS, *TIMES, "BOOLEAN", "VARCHAR")
+NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP_NS WITH TIME ZONE")
 _CAST = {
     "DECIMAL": "DOUBLE",
     "HUGEINT": "DOUBLE",
@@ -41,14 +43,14 @@ def feature_type(column_type: str) -> str | None:
 
 
 def is_wide(column_type: str) -> bool:
-    """Tell whether a DOUBLE cannot hold every value of a type that becomes one."""
+    """Tell whether the feature type of a column cannot hold every value of it."""
     if column_type.startswith("DECIMAL("):
         return int(column_type[len("DECIMAL(") :].partition(",")[0]) > EXACT_DIGITS
-    return column_type in ("DECIMAL", "HUGEINT", "UHUGEINT")
+    return column_type in ("DECIMAL", "HUGEINT", "UHUGEINT") or column_type in NANOSECONDS
 
 
 def cast(column: str, column_type: str, wanted: str, where: str) -> str:
-    """SQL for a column in a feature type. A number that would become another one ends the query, with its column.
+    """SQL for a column in a feature type. A value that would become another one ends the query, with its column.
 
     Args:
         where: whose column it is, for the message.
@@ -56,12 +58,14 @@ def cast(column: str, column_type: str, wanted: str, where: str) -> str:
     name = quoted(column)
     if wanted == column_type:
         return name
-    if wanted != "DOUBLE" or not is_wide(column_type):
+    if wanted not in ("DOUBLE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE") or not is_wide(column_type):
         return f"CAST({name} AS {wanted})"
-    told = f"{where}: column '{column}' has a value of more digits than a DOUBLE holds: ".replace("'", "''")
-    hint = " (CAST it in the SQL to DOUBLE or VARCHAR)"
-    same = f"TRY_CAST(CAST({name} AS DOUBLE) AS {column_type}) IS NOT DISTINCT FROM {name}"
-    return f"CASE WHEN {same} THEN CAST({name} AS DOUBLE) ELSE error('{told}' || {name} || '{hint}') END"
+    fine = column_type in NANOSECONDS
+    problem = "a time that is not a whole microsecond" if fine else "a value of more digits than a DOUBLE holds"
+    told = f"{where}: column '{column}' has {problem}: ".replace("'", "''")
+    hint = " (CAST it in the SQL to TIMESTAMP)" if fine else " (CAST it in the SQL to DOUBLE or VARCHAR)"
+    same = f"TRY_CAST(CAST({name} AS {wanted}) AS {column_type}) IS NOT DISTINCT FROM {name}"
+    return f"CASE WHEN {same} THEN CAST({name} AS {wanted}) ELSE error('{told}' || {name} || '{hint}') END"
 
 
 def family(type_name: str) -> str:
@@ -79,10 +83,13 @@ def quoted(name: str) -> str:
 
 
 def microseconds(expression: str, type_name: str) -> str:
-    """SQL for a time as microseconds since 1970 UTC (BIGINT); infinite times become NULL.
+    """SQL for a time as microseconds since 1970 UTC (BIGINT), rounded down; infinite times become NULL.
 
     It does not depend on the session's time zone.
     """
+    if type_name in NANOSECONDS:  # a cast would round up, and let an example see what is later
+        nanoseconds = f"epoch_ns({expression})"
+        return f"(({nanoseconds} - ({nanoseconds} % 1000 + 1000) % 1000) // 1000)"
     known = feature_type(type_name) or type_name
     # A cast to its own type costs nothing; nanoseconds with a zone have no epoch_us().
     return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if known == 'DATE' else known}))"

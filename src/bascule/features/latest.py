@@ -162,7 +162,10 @@ def _fields(
     told = best >= 0
     begins = np.diff(best[told], prepend=-1) != 0
     wanted, groups = best[told][begins], np.cumsum(begins) - 1
-    rows = _chosen(read, wanted) if once else _rows(connection, view, asked, wanted)
+    kept = _kept(read, wanted) if once else None
+    if kept is not None and view.known_time is None and len(kept) == len(wanted):
+        return _placed(view, asked, told, read, kept[groups])
+    rows = _rows(connection, view, asked, wanted) if kept is None else read.take(_indices(kept))
     if rows is not None and (view.known_time is not None or rows.num_rows != len(wanted)):
         rows = _settled(connection, view, rows)
     if rows is None:
@@ -176,6 +179,13 @@ def _fields(
     else:
         known = _numbers(rows.column("__known"))
         found = _newest(np.searchsorted(wanted, moments), known, groups, asked.at[told])
+    return _placed(view, asked, told, rows, found)
+
+
+def _placed(
+    view: FeatureView, asked: Asked, told: npt.NDArray[np.bool_], rows: pa.Table, found: Numbers
+) -> dict[str, pa.Array]:
+    """The fields of all examples in their order: those that are told have the rows that were found."""
     places, answered = np.zeros(asked.count, np.int64), np.zeros(asked.count, np.bool_)
     places[asked.rows[told]], answered[asked.rows[told]] = found, True
     indices = _indices(places, answered)
@@ -245,8 +255,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked
     return _within(_query(connection, keys, sql))
 
 
-def _chosen(rows: pa.Table, wanted: Numbers) -> pa.Table:
-    """Of rows those of the wanted moments."""
+def _kept(rows: pa.Table, wanted: Numbers) -> Numbers:
+    """The places of the rows of the wanted moments, in the order of these."""
     moments = _numbers(rows.column(MOMENT))
     marked = np.zeros(2**MARKS, np.bool_)
     marked[_hashes(wanted)] = True
@@ -255,7 +265,8 @@ def _chosen(rows: pa.Table, wanted: Numbers) -> pa.Table:
     order = np.argsort(found)
     near, found = near[order], found[order]
     place = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
-    return rows.take(_indices(near[wanted[place] == found]))
+    kept: Numbers = near[wanted[place] == found]
+    return kept
 
 
 def _hashes(moments: Numbers) -> npt.NDArray[np.uint64]:

@@ -1,12 +1,12 @@
 """Training rows: the features of each example as they were known at its prediction time.
 
 The one law: a row counts at t only if it was known at t. One SQL query does it, one common table expression a view,
-each an ASOF JOIN; the tests hold it to a double loop in plain Python.
+each an ASOF JOIN, or it is joined in memory; the tests hold both to a double loop in plain Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import duckdb
 
@@ -16,6 +16,7 @@ from bascule.features.cells import cell_lengths, example_count, near_sql
 from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.latest import latest_rows
+from bascule.features.pairs import few_pairs
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
@@ -34,10 +35,10 @@ def training_rows(
         spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
 
     Returns:
-        A relation, not yet run, that streams (`.to_arrow_reader()`). Exactly one row for each row of the spine, in its
-        order: the spine's columns, then the features, in the order and with the types of `feature_set`. A feature
-        without a row that counts is NULL (counts are 0); rows of other keys, rows from the future and the order of the
-        rows never change it.
+        A relation that streams (`.to_arrow_reader()`); where the set fits in memory (`latest.py`) it has been run, else
+        not yet. Exactly one row for each row of the spine, in its order: the spine's columns, then the features, in the
+        order and with the types of `feature_set`. A feature without a row that counts is NULL (counts are 0); rows of
+        other keys, rows from the future and the order of the rows never change it.
 
     Raises:
         InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
@@ -52,7 +53,8 @@ def training_rows(
         return found.project(", ".join(output_columns(feature_set, columns)))
     cells = cell_lengths(connection, feature_set, asked)
     chain = asked is not None and asked <= CHAINED_EXAMPLES
-    return connection.sql(training_sql(feature_set, spine_sql, columns, cells, chain))
+    few = few_pairs(connection, feature_set, spine_sql, asked)
+    return connection.sql(training_sql(feature_set, spine_sql, columns, cells, chain, few))
 
 
 def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
@@ -81,12 +83,14 @@ def training_sql(
     columns: Mapping[str, str],
     cells: Mapping[str, int] = NO_CELLS,
     chain: bool = False,
+    few: Collection[str] = (),
 ) -> str:
     """The query of `training_rows`, for examples with these columns and DuckDB types.
 
     Args:
         cells: see `cell_lengths`.
         chain: whether views may be joined one after another, which suits few examples.
+        few: see `few_pairs`.
     """
     at = "CAST(NULL AS BIGINT)"
     if feature_set.prediction_time:
@@ -102,7 +106,7 @@ def training_sql(
             asof.append(_joined(view, entity, f"v{place}"))
             fields += _fields(view, f"v{place}")
         else:
-            steps.append(f"__view{place} AS ({view_sql(view, entity, cells.get(view.name))})")
+            steps.append(f"__view{place} AS ({view_sql(view, entity, cells.get(view.name), view.name in few)})")
             sources.append(f"JOIN __view{place} USING (__row)")
     steps.append(f"__asof AS (SELECT {', '.join(fields)} FROM {' '.join(asof)})")
     steps.append(f"__joined AS (SELECT * FROM {' '.join(sources)})")
@@ -118,11 +122,11 @@ def _chained(feature_set: FeatureSet, cells: Mapping[str, int]) -> list[FeatureV
     return views if sum(len(view.fields) for view in views) <= CHAINED_FIELDS else []
 
 
-def view_sql(view: FeatureView, entity: Entity, cell: int | None = None) -> str:
+def view_sql(view: FeatureView, entity: Entity, cell: int | None = None, few: bool = False) -> str:
     """SQL of one view's features over `__spine`: `__row` and `view__field` for each output."""
     if view.windows:
         names = ", ".join(f"{quoted(field)} AS {_feature(view, field)}" for field in output_types(view))
-        return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE)}"
+        return f"SELECT __row, {names} FROM {window_sql(view, entity, SPINE, few)}"
     if cell is not None:
         return f"SELECT __row, {', '.join(_fields(view, 's'))} FROM {near_sql(view, entity, SPINE, cell)} s"
     return f"SELECT s.__row, {', '.join(_fields(view, 'v'))} FROM {SPINE} s {_joined(view, entity, 'v')}"

@@ -131,16 +131,17 @@ def with_before(part: Component) -> str:
     )
 
 
-def window_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+def window_sql(view: FeatureView, entity: Entity, spine: str, few: bool = False) -> str:
     """SQL of a window view's features: `__row` and the outputs, one row for each row of the spine.
 
     Args:
         spine: a relation with `__row`, the entity's keys and `__at` (µs).
+        few: whether a key has so few events that each example may be joined with all of them.
     """
     if view.hop_us is not None:  # a tiled window ends where its last whole tile does
         spine = f"(SELECT * REPLACE ({bucket_sql('__at', view.hop_us)} AS __at) FROM {spine})"
-    if view.known_time is not None:
-        return _joined_sql(view, entity, spine, view.parsed)
+    if view.known_time is not None or few:
+        return _joined_sql(view, entity, spine, view.parsed, few)
     aggregates = view.parsed
     told = {n: a for n, a in aggregates.items() if not a.subtractable and not a.framed}
     parts = []
@@ -249,7 +250,9 @@ def _placed(time: str, column: str) -> str:
     return f"CASE WHEN {column} IS NOT NULL THEN {{'t': {time}, 'v': {column}}} END"
 
 
-def _joined_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:
+def _joined_sql(
+    view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate], few: bool = False
+) -> str:
     keys, length = ", ".join(map(quoted, entity.keys)), bucket_length(view)
     outputs = ", ".join(
         f"{sql} AS {quoted(output)}"
@@ -258,11 +261,12 @@ def _joined_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mappi
         for output, sql in zip(a.outputs(name, window), _direct(a, view, f"e.__event >= s.__at - {width}"), strict=True)
     )
     now = bucket_sql("(__at - 1)", length)
+    buckets = "" if few else f", unnest([{now}, {now} - {length}]) AS __bucket"
     return f"""(
-WITH __probe AS (SELECT __row, {keys}, __at, unnest([{now}, {now} - {length}]) AS __bucket FROM {spine})
+WITH __probe AS (SELECT __row, {keys}, __at{buckets} FROM {spine})
 SELECT s.__row, {outputs}
 FROM __probe s LEFT JOIN {events_sql(view, entity)} e
-  ON {_same_keys(entity, "e")} AND s.__bucket = e.__bucket
+  ON {_same_keys(entity, "e")}{"" if few else " AND s.__bucket = e.__bucket"}
   AND e.__event < s.__at AND e.__event >= s.__at - {length} AND e.__known <= s.__at
 GROUP BY s.__row
 )"""

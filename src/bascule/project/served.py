@@ -16,11 +16,10 @@ from bascule.features.definitions import entity_of
 from bascule.features.materialise import MaterialiseReport
 from bascule.features.online.inputs import read_key
 from bascule.features.online.vectors import Vectors, keep_set
+from bascule.project.computing import computed_set, computed_tables
 from bascule.project.definitions import (
     definitions_read,
     entities,
-    feature_set,
-    tables_read,
     view_tables,
     views,
 )
@@ -95,16 +94,14 @@ def materialise_features(
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
     if first is not None and last is not None and last < first:
         raise InputError(f"until ({until}) is before since ({since}).", hint="Turn them around.")
-    tables = views_tables(project, chosen)
-    learns = project.training is not None and project.model is not None and bool(project.request_views())
-    if learns:
-        tables = sorted({*tables, *tables_read(project)})
+    tables = sorted({*views_tables(project, chosen), *computed_tables(project)})
     store = open_online(place.workspace.online, place.workspace.namespace(place.branch))
     with opened_tables(place.workspace, place.branch, tables) as connection:
         wanted = views_set(project, connection, chosen)
+        noted = computed_set(project, connection)
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)
-        if learns:
-            keep_set(store, feature_set(project, connection))
+        if noted is not None:
+            keep_set(store, noted)
     return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed)
 
 

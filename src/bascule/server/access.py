@@ -25,11 +25,13 @@ class Principal:
         name: what the audit log calls them.
         role: one of `ROLES`, or "nobody".
         through: how they were known: "token", "cookie", "loopback" (no token asked for), or "nobody".
+        branch: the token's default branch; empty when it has none.
     """
 
     name: str
     role: str
     through: Literal["token", "cookie", "loopback", "nobody"]
+    branch: str = ""
 
     def may(self, permission: str) -> bool:
         """Return whether their role holds a permission."""

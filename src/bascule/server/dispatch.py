@@ -132,7 +132,8 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 def _too_large(limit: int) -> Refused:
     error = InputError(f"The body is larger than {limit:,} bytes.", hint="Send it in smaller parts.")
-    return Refused(413, error, {"connection": "close"})
+    # What still comes is read and dropped by the connection: closed now, it would lose the answer for who is sending.
+    return Refused(413, error)
 
 
 def _run(route: Route, shape: Shape, context: Context, request: Request, principal: Principal, raw: bytes) -> Response:

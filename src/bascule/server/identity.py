@@ -53,7 +53,7 @@ def identify(catalog: Catalog, settings: ServerSettings, found: tuple[str, str] 
         kind, secret = found
         token = find_token(catalog, secret)
         if token is not None:
-            return Principal(token.name, token.role, "token" if kind == "token" else "cookie")
+            return Principal(token.name, token.role, "token" if kind == "token" else "cookie", token.branch)
         if kind == "token":
             raise _unknown("This token is not known here, or was revoked.")
     return NOBODY if settings.tokens_required else Principal(actor(), "admin", "loopback")

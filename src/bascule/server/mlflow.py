@@ -22,8 +22,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bascule.errors import BasculeError, InputError
+from bascule.history.repository import MAIN
 from bascule.protocols import mlflow
-from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields
+from bascule.protocols.mlflow import Answer, Ask, Endpoint, Fields, Repeated
 from bascule.protocols.mlflow.experiments import experiment_number
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
@@ -108,6 +109,7 @@ class Tracking:
             principal = await run_in_threadpool(identify, self.context.workspace.catalog, self.context.settings, found)
         if request.headers.get("x-mlflow-workspace"):
             raise Refused(501, InputError("This server has no MLflow workspaces.", hint="A branch does what they do."))
+        named, branch = bool(branch), branch or principal.branch or MAIN
         files = _FILES.match(path)
         if files is not None and files[1] != "artifacts":
             return await self._in_parts(request, principal, branch, files[1], files[2] or "")
@@ -122,8 +124,8 @@ class Tracking:
         endpoint, parameters = matched
         request.scope["bascule.route"] = f"/api/2.0/mlflow/{endpoint.path}"
         demand(principal, endpoint.permission)
-        told = await self._told(request)
-        return await run_in_threadpool(self._run, request, endpoint, principal, branch, parameters, told)
+        ask = self._ask(principal, branch, parameters, await self._told(request), named=named)
+        return await run_in_threadpool(self._run, request, endpoint, ask)
 
     async def _told(self, request: Request) -> Fields:
         if request.method in SAFE_METHODS:
@@ -139,16 +141,7 @@ class Tracking:
             )
         return Fields(mlflow.read_body(raw))
 
-    def _run(
-        self,
-        request: Request,
-        endpoint: Endpoint,
-        principal: Principal,
-        branch: str,
-        parameters: dict[str, str],
-        told: Fields,
-    ) -> Response:
-        ask = self._ask(principal, branch, parameters, told)
+    def _run(self, request: Request, endpoint: Endpoint, ask: Ask) -> Response:
         found = endpoint.answer(ask)
         if isinstance(found, Answer):
             body = found.body if isinstance(found.body, bytes) else msgspec.json.encode(found.body)
@@ -157,18 +150,20 @@ class Tracking:
             return _json(msgspec.json.encode({"result": tried(*found)}))
         return _sent(ask.artifacts.file(found), request)
 
-    def _ask(self, principal: Principal, branch: str, parameters: dict[str, str], told: Fields) -> Ask:
+    def _ask(
+        self, principal: Principal, branch: str, parameters: dict[str, str], told: Fields, *, named: bool = True
+    ) -> Ask:
         if self._tracker is None:
             self._tracker = Tracker(self.context.workspace)
             self._artifacts = Artifacts(self.context.workspace)
         assert self._artifacts is not None
-        return Ask(self._tracker, self._artifacts, branch, principal.name, parameters, told)
+        return Ask(self._tracker, self._artifacts, branch, principal.name, parameters, told, named)
 
     async def _in_parts(self, request: Request, principal: Principal, branch: str, kind: str, path: str) -> Response:
         ask = self._ask(principal, branch, {}, query_of(request))
         uploads = Uploads(ask.artifacts, ask.artifacts.waiting / "parts")
         signer = await run_in_threadpool(self._signer)
-        below = f"/branch/{quote(branch, safe='')}" if branch != "main" else ""
+        below = f"/branch/{quote(branch, safe='')}" if branch != MAIN else ""
         part = PART.match(path) if kind == "mpu" else None
         if part is not None:
             return await one_part(request, ask.told, uploads, signer, part[1], int(part[2]))
@@ -252,10 +247,10 @@ class Tracking:
 
 
 def address_of(scope: Scope) -> tuple[str, str] | None:
-    """Return the branch and the path of an address of MLflow's, or None when it is none."""
+    """Return the branch that an address of MLflow's names, or "", and the path; None for other addresses."""
     raw = scope.get("raw_path") or scope["path"].encode()
     path = raw.split(b"?")[0].decode("ascii", "replace")
-    branch = "main"
+    branch = ""
     below = _BRANCH.match(path)
     if below is not None:
         branch, path = unquote(below[1]), below[2]
@@ -272,7 +267,7 @@ def query_of(request: Request) -> Fields:
     found = parse_qs(query, keep_blank_values=True, max_num_fields=1000)
     if "%00" in query:
         mlflow.demand_no_nul(found)
-    return Fields({name: values if len(values) > 1 else values[0] for name, values in found.items()})
+    return Fields({name: Repeated(values) if len(values) > 1 else values[0] for name, values in found.items()})
 
 
 def credential_of(request: Request) -> tuple[str, str] | None:

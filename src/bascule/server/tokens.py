@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import msgspec
 from blake3 import blake3
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from bascule.catalog import Catalog, actor, audit, new_id, now
-from bascule.catalog.schema import tokens
+from bascule.catalog.schema import settings, tokens
 from bascule.errors import InputError, NotFound
 from bascule.server.access import ROLES
 
 PREFIX = "bsc_"
+BRANCH = "token.branch:"  # a setting, by the token's id
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token as it may be shown: never its secret. Times in microseconds since the epoch."""
+    """A token as it may be shown: never its secret. Times in microseconds since the epoch.
+
+    Attributes:
+        branch: where clients of MLflow work that name no branch; empty for `main`.
+    """
 
     id: str
     name: str
     role: str
     created_at: int
     revoked_at: int | None
+    branch: str = ""
 
 
-def create_token(catalog: Catalog, name: str, role: str, *, by: str | None = None) -> tuple[Token, str]:
+def create_token(
+    catalog: Catalog, name: str, role: str, *, branch: str = "", by: str | None = None
+) -> tuple[Token, str]:
     """Make a token and return it with its secret, which cannot be read again.
 
     Raises:
@@ -37,10 +46,14 @@ def create_token(catalog: Catalog, name: str, role: str, *, by: str | None = Non
     if not name.strip():
         raise InputError("A token needs a name.", hint="Name who or what will use it, such as 'ci'.")
     secret = PREFIX + secrets.token_urlsafe(32)
-    token = Token(new_id("tok"), name.strip(), role, now(), None)
+    token = Token(new_id("tok"), name.strip(), role, now(), None, branch)
     with catalog.write() as conn:
-        conn.execute(insert(tokens).values(**msgspec.structs.asdict(token), digest=_digest(secret)))
+        held = {key: value for key, value in msgspec.structs.asdict(token).items() if key != "branch"}
+        conn.execute(insert(tokens).values(**held, digest=_digest(secret)))
         _audit = {"name": token.name, "role": role}
+        if branch:
+            conn.execute(insert(settings).values(key=BRANCH + token.id, value=branch))
+            _audit["branch"] = branch
         audit.append(conn, actor=by or actor(), action="token.create", subject=token.id, detail=_audit)
     return token, secret
 
@@ -48,7 +61,7 @@ def create_token(catalog: Catalog, name: str, role: str, *, by: str | None = Non
 def list_tokens(catalog: Catalog) -> list[Token]:
     """Return all tokens, revoked ones too, oldest first."""
     with catalog.read() as conn:
-        return [_token(row) for row in conn.execute(select(tokens).order_by(tokens.c.created_at, tokens.c.id))]
+        return [_token(row) for row in conn.execute(_tokens().order_by(tokens.c.created_at, tokens.c.id))]
 
 
 def revoke_token(catalog: Catalog, name_or_id: str, *, by: str | None = None) -> Token:
@@ -79,7 +92,7 @@ def find_token(catalog: Catalog, secret: str) -> Token | None:
     if not secret.startswith(PREFIX):
         return None
     with catalog.read() as conn:
-        found = select(tokens).where(tokens.c.digest == _digest(secret), tokens.c.revoked_at.is_(None))
+        found = _tokens().where(tokens.c.digest == _digest(secret), tokens.c.revoked_at.is_(None))
         row = conn.execute(found).first()
     return _token(row) if row else None
 
@@ -95,5 +108,11 @@ def _digest(secret: str) -> str:
     return blake3(secret.encode()).hexdigest()
 
 
+def _tokens() -> Select[tuple[Any, ...]]:
+    """All tokens, with their branches."""
+    branch = settings.c.value.label("branch")
+    return select(*tokens.c, branch).join_from(tokens, settings, settings.c.key == BRANCH + tokens.c.id, isouter=True)
+
+
 def _token(row: Row[tuple[object, ...]]) -> Token:
-    return Token(row.id, row.name, row.role, row.created_at, row.revoked_at)
+    return Token(row.id, row.name, row.role, row.created_at, row.revoked_at, row.branch or "")

@@ -1,7 +1,8 @@
 """The data plane: what is deployed on each branch, in memory, always as the branch's head says.
 
 A thread looks at the heads and makes the new state ready beside the old one; then one assignment swaps them. A request
-takes the state once and keeps it, so it never sees half of each.
+takes the state once and keeps it, so it never sees half of each. A deployment whose versions must be loaded first is
+made ready in a thread of its own: meanwhile what served before answers, and no other deployment waits, nor a rollback.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import select
 
 from bascule.catalog import Changes
 from bascule.catalog.schema import refs
 from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFound
-from bascule.history import Workspace
+from bascule.history import Commit, Workspace
+from bascule.naming import model_path
 from bascule.registry.versions import served
 from bascule.serving.deployment import ServedDeployment, serve_deployment
 from bascule.serving.features import FeatureServer
-from bascule.serving.loading import Loader
+from bascule.serving.loading import Loader, NotInMemory
 from bascule.serving.model import LoadedModel, ReaderOf
 from bascule.serving.online import open_reader
 from bascule.serving.stats import VersionStats
@@ -66,6 +69,21 @@ class _Watched:
     used: float = field(default_factory=time.monotonic)
 
 
+@dataclass
+class _Coming:
+    """A deployment that is being made ready.
+
+    Attributes:
+        of: digests of the deployment and of its model.
+        thread: what does it.
+        found: what it became.
+    """
+
+    of: tuple[str | None, str | None]
+    thread: threading.Thread | None = None
+    found: ServedDeployment | None = None
+
+
 @dataclass(frozen=True)
 class _Looked:
     """The heads of branches as a query told them, and the catalog's mark from before it."""
@@ -103,6 +121,8 @@ class DataPlane:
         self.reload_failures = 0
         self.current: BranchState | None = None
         self._watched: dict[str, _Watched] = {}
+        self._opening: dict[str, threading.Lock] = {}
+        self._coming: dict[tuple[str, str], _Coming] = {}
         self._loader = Loader(ws, partial(open_reader, ws) if reader_of is None else lambda branch: reader_of)
         self.features = FeatureServer(ws)
         self._changing = threading.RLock()
@@ -145,38 +165,46 @@ class DataPlane:
             NotFound: there is no such branch.
             EnvironmentProblem: as many branches are served as one process may.
         """
+        found = self.state(branch)
+        if found is not None:
+            return found
+        head = self._demanded(branch)
         with self._changing:
-            found = self.state(branch)
-            if found is not None:
-                return found
-            head = self._heads([branch]).get(branch)
-            if head is None:
-                raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
-            if len(self._watched) >= MOST_BRANCHES:
+            if branch not in self._opening and len(self._watched) + len(self._opening) >= MOST_BRANCHES:
                 raise EnvironmentProblem(
                     f"This process serves {MOST_BRANCHES} branches already.",
                     hint="Those that nobody asks for leave after ten minutes; or serve this one by another process.",
                 )
-            state = self._load(branch, head, None)
-            self._watched[branch] = _Watched(state)
-            self._show(state)
-            return state
+            opening = self._opening.setdefault(branch, threading.Lock())
+        try:
+            with opening:
+                found = self.state(branch)
+                if found is None:
+                    found = self._load(branch, head, None)
+                    with self._changing:
+                        self._watched[branch] = _Watched(found)
+                        self._show(found)
+        finally:
+            with self._changing:
+                self._opening.pop(branch, None)
+        return found
 
     def reload(self, branch: str) -> BranchState:
-        """Look at a branch's head now and serve it.
+        """Look at a branch's head now and serve it; what must be loaded first is waited for.
 
         Raises:
             NotFound: there is no such branch.
         """
+        self.open(branch)
         with self._changing:
-            state = self.open(branch)
-            head = self._heads([branch]).get(branch)
-            if head is None:
-                raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
-            if head != state.head or state.retry:
-                state = self._watched[branch].state = self._load(branch, head, state)
-                self._show(state)
-            return state
+            watched, head = self._watched[branch], self._demanded(branch)
+            if head != watched.state.head or watched.state.retry:
+                self._follow(branch, watched, head)
+            threads = [one.thread for (of, _), one in self._coming.items() if of == branch]
+        for thread in threads:
+            if thread is not None:
+                thread.join()
+        return watched.state
 
     def load_version(self, deployment: ServedDeployment, version: int) -> LoadedModel:
         """Return a version that somebody asked for by number, loading it first when need be, which blocks.
@@ -236,22 +264,94 @@ class DataPlane:
             found = self.stats[key] = VersionStats()
         return found
 
+    def _demanded(self, branch: str) -> str:
+        """Return a branch's head, or raise `NotFound`."""
+        head = self._heads([branch]).get(branch)
+        if head is None:
+            raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
+        return head
+
+    def _follow(self, branch: str, watched: _Watched, head: str) -> None:
+        """Serve what a head says, as far as it is in memory; the rest comes. For who holds `_changing`."""
+        watched.state = self._load(branch, head, watched.state)
+        self._show(watched.state)
+
     def _load(self, branch: str, head: str, before: BranchState | None) -> BranchState:
+        """Return what a head says. Without a state before all of it is loaded, else deployments may come later."""
         history = self.workspace.history
         commit = history.commit_by_id(head)
-        old: Mapping[str, ServedDeployment] = before.deployments if before else {}
-        found, load = {}, partial(self._loader.load, branch=branch)
+        found: dict[str, ServedDeployment] = {}
         for path, value in history.entries(commit, "deployments/"):
             if not value["traffic"]:
                 continue  # written down, and not in service yet or any more
             name = path.partition("/")[2]
-            found[name] = serve_deployment(self.workspace, branch, commit, value, load, old.get(name))
-            if found[name].problem:
-                self._complain(branch, f"deployment {name!r}: {found[name].problem}")
+            old = before.deployments.get(name) if before is not None else None
+            if before is None:
+                one: ServedDeployment | None = serve_deployment(
+                    self.workspace, branch, commit, value, partial(self._loader.load, branch=branch), None
+                )
+            else:
+                one = self._at_once(branch, commit, path, value, old)
+            if one is None:
+                continue
+            found[name] = one
+            if one.problem and one is not old:
+                self._complain(branch, f"deployment {name!r}: {one.problem}")
         incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())
         retry = time.monotonic() + RETRY_S if incomplete else 0.0
         self.reloads += 1
         return BranchState(branch, head, MappingProxyType(found), retry)
+
+    def _at_once(
+        self, branch: str, commit: Commit, path: str, value: Mapping[str, Any], before: ServedDeployment | None
+    ) -> ServedDeployment | None:
+        """Return a deployment as a commit has it when it is in memory; else have it come, and return what served."""
+        history, key = self.workspace.history, (branch, path)
+        try:
+            known = partial(self._loader.known, branch=branch)
+            found = serve_deployment(self.workspace, branch, commit, value, known, before)
+        except NotInMemory:
+            of = history.digest(commit, path), history.digest(commit, model_path(value["model"]))
+            coming = self._coming.get(key)
+            if coming is not None and coming.of == of:
+                if coming.found is None:
+                    return before
+                del self._coming[key]  # what could not be loaded is tried again later
+                return coming.found
+            coming = self._coming[key] = _Coming(of)
+            load = partial(self._loader.load, branch=branch)
+            make = partial(serve_deployment, self.workspace, branch, commit, value, load, before)
+            coming.thread = threading.Thread(
+                target=self._come, args=(key, coming, make), name=f"load-{path}", daemon=True
+            )
+            coming.thread.start()
+            return before
+        self._coming.pop(key, None)  # what comes is not wanted any more, or is what was found
+        return found
+
+    def _come(self, key: tuple[str, str], coming: _Coming, make: Callable[[], ServedDeployment]) -> None:
+        """Make a deployment ready, and serve it when nothing else is wanted by then."""
+        branch = key[0]
+        try:
+            found, error = make(), None
+        except Exception as failure:  # nobody foresaw it: it is told, and tried again as what cannot be loaded is
+            found, error = None, failure
+        with self._changing:
+            watched = self._watched.get(branch)
+            if self._coming.get(key) is not coming:
+                return
+            if watched is None or self._stopped.is_set():
+                del self._coming[key]
+                return
+            try:
+                if error is not None:
+                    raise error
+                coming.found = found
+                self._follow(branch, watched, watched.state.head)
+            except Exception as failure:
+                self._coming.pop(key, None)
+                watched.state = replace(watched.state, retry=time.monotonic() + RETRY_S)
+                self._complain(branch, f"{key[1]} could not be made ready: {failure}")
 
     def _heads(self, branches: list[str]) -> dict[str, str]:
         query = select(refs.c.name, refs.c.head).where(refs.c.name.in_(branches), refs.c.kind == "branch")
@@ -284,8 +384,7 @@ class DataPlane:
             elif head is not None and (head != before.head or 0 < before.retry < time.monotonic()):
                 with self._changing:
                     if watched.state is before:  # else somebody has looked since, and this head may be the older one
-                        watched.state = self._load(branch, head, before)
-                        self._show(watched.state)
+                        self._follow(branch, watched, head)
 
     def _heads_now(self, branches: list[str]) -> dict[str, str]:
         """Return the heads, without a query where nothing was written since the last one: it would hold up requests."""

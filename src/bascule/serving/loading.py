@@ -28,6 +28,10 @@ _NOTHING = Service()
 _Key = tuple[str, int, str, bytes, str]
 
 
+class NotInMemory(Exception):
+    """A version must be loaded first, which may take long."""
+
+
 class Loader:
     """Loads versions and shares them. A version leaves the memory with the last deployment that holds it.
 
@@ -41,6 +45,7 @@ class Loader:
         self._readers = readers
         self._models: WeakValueDictionary[_Key, LoadedModel] = WeakValueDictionary()
         self._lock = threading.Lock()
+        self._loading: dict[tuple[str, int, str, bytes], threading.Lock] = {}
 
     def load(
         self,
@@ -53,6 +58,8 @@ class Loader:
         branch: str = "main",
     ) -> LoadedModel:
         """Return a version of a model. A graph is always run by workers: its code is the project's.
+
+        Each version is loaded by one thread at a time; one that takes long holds no other one up.
 
         An engine that was chosen and cannot be loaded here is told on standard error; the version's own library answers
         instead, which is slower and as right.
@@ -70,35 +77,76 @@ class Loader:
             MissingExtra: the library of its format is not installed.
             EnvironmentProblem: no worker comes up.
         """
-        steps = read_graph(graph)
-        apart = bool(steps) or service.workers > 0
-        beside = self._members(steps, branch)
-        how = msgspec.json.encode(
-            [runtime or None, graph or None, msgspec.structs.replace(service, cache=0) if apart else None, beside],
-            order="deterministic",
-        )
+        steps, beside, how = self._asked(runtime, graph, service, branch)
+        key = (name, version, artifact, how)
         with self._lock:
-            workers = None
-            for of in ("", branch):
-                found = self._models.get((name, version, artifact, how, of))
-                if found is not None and not found.unjoined:
+            loading = self._loading.setdefault(key, threading.Lock())
+        try:
+            with loading:
+                found, workers = self._found(key, branch)
+                if found is not None:
                     return found
-                workers = workers or (found.workers if found is not None else None)
-            data = packed(self._ws, artifact)
-            bundle = unpack_model(data)
-            answering: Runtime | None = workers
-            if bundle.format == PICKLED:
-                answering = self._pickled(name, version, bundle, steps, runtime)
-            elif apart and workers is None:
-                lane = Lane(self._program(name, version, data, steps, runtime, beside), service)
-                answering = WorkerRuntime(lane)
-                weakref.finalize(answering, lane.close)
-            elif not apart:
-                answering = self._chosen(f"{name}@{version}", bundle, runtime)
-            found = load_model(name, version, bundle, self._readers(branch), answering, steps)
-            of = "" if bundle.feature_set is None else branch
-            self._models[name, version, artifact, how, of] = found
+                data = packed(self._ws, artifact)
+                bundle = unpack_model(data)
+                answering: Runtime | None = workers
+                if bundle.format == PICKLED:
+                    answering = self._pickled(name, version, bundle, steps, runtime)
+                elif _is_apart(steps, service) and workers is None:
+                    lane = Lane(self._program(name, version, data, steps, runtime, beside), service)
+                    answering = WorkerRuntime(lane)
+                    weakref.finalize(answering, lane.close)
+                elif not _is_apart(steps, service):
+                    answering = self._chosen(f"{name}@{version}", bundle, runtime)
+                found = load_model(name, version, bundle, self._readers(branch), answering, steps)
+                of = "" if bundle.feature_set is None else branch
+                self._models[*key, of] = found
+            return found
+        finally:
+            with self._lock:
+                self._loading.pop(key, None)
+
+    def known(
+        self,
+        name: str,
+        version: int,
+        artifact: str,
+        runtime: Mapping[str, Any] | None = None,
+        graph: Mapping[str, Any] | None = None,
+        service: Service = _NOTHING,
+        branch: str = "main",
+    ) -> LoadedModel:
+        """Return what `load` would, at once.
+
+        Raises:
+            NotInMemory: it must be loaded first.
+        """
+        found, _ = self._found((name, version, artifact, self._asked(runtime, graph, service, branch)[2]), branch)
+        if found is None:
+            raise NotInMemory
         return found
+
+    def _asked(
+        self, runtime: Mapping[str, Any] | None, graph: Mapping[str, Any] | None, service: Service, branch: str
+    ) -> tuple[Graph, dict[str, Mapping[str, Any]], bytes]:
+        """Return the steps around a version, what was chosen for their members, and what stands for how it is run."""
+        steps = read_graph(graph)
+        beside = self._members(steps, branch)
+        apart = msgspec.structs.replace(service, cache=0) if _is_apart(steps, service) else None
+        return (
+            steps,
+            beside,
+            msgspec.json.encode([runtime or None, graph or None, apart, beside], order="deterministic"),
+        )
+
+    def _found(self, key: tuple[str, int, str, bytes], branch: str) -> tuple[LoadedModel | None, WorkerRuntime | None]:
+        """Return a version that is in memory; else the workers of it that are there, and lack what is joined."""
+        workers = None
+        for of in ("", branch):
+            found = self._models.get((*key, of))
+            if found is not None and not found.unjoined:
+                return found, None
+            workers = workers or (found.workers if found is not None else None)
+        return None, workers
 
     def ask_consents(self) -> None:
         """Look again whether consent to every pickle in memory holds; where it does not, nothing answers until it does.
@@ -176,3 +224,8 @@ class Loader:
         stages = [stage for one in (recipe, *recipes.values()) if one for stage in read_recipe(one).stages]
         engines = {digest: get(digest) for digest in {stage.engine.artifact for stage in stages} - {""}}
         return Program(name, version, data, msgspec.to_builtins(graph), members, code, recipe, engines, recipes)
+
+
+def _is_apart(steps: Graph, service: Service) -> bool:
+    """Return whether workers run a version: steps always, and others when that is asked for."""
+    return bool(steps) or service.workers > 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from bascule.errors import NotFound
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
@@ -210,11 +211,21 @@ class CaringVerbs(Bound):
             withdraw=withdraw,
         )
 
-    def create_token(self, name: str, role: str = "reader") -> tuple[Token, str]:
-        """Make an access token and return it with its secret, which is kept nowhere else."""
+    def create_token(self, name: str, role: str = "reader", works_on: str | None = None) -> tuple[Token, str]:
+        """Make an access token and return it with its secret, which is kept nowhere else.
+
+        Args:
+            works_on: the branch on which clients of MLflow work with it, unless their address names one.
+
+        Raises:
+            NotFound: there is no such branch.
+        """
         from bascule.server.tokens import create_token
 
-        return create_token(self.workspace.catalog, name, role)
+        known = [one.name for one in self.workspace.history.branches()]
+        if works_on is not None and works_on not in known:
+            raise NotFound("branch", works_on, known)
+        return create_token(self.workspace.catalog, name, role, branch=works_on or "")
 
     def tokens(self) -> list[Token]:
         """Return all tokens: names and roles, never the secrets."""

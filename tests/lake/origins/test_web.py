@@ -196,6 +196,10 @@ def test_secrets_are_sent_to_their_host_only_and_never_written(
         "http://localhost/a.csv",
         "http://[::1]/a.csv",
         "http://[::ffff:127.0.0.1]/a.csv",
+        "http://[::127.0.0.1]/a.csv",
+        "http://[64:ff9b::a9fe:a9fe]/latest/meta-data",
+        "http://[64:ff9b:1::a00:1]/a.csv",
+        "http://[fec0::1]/a.csv",
         "http://169.254.169.254/latest/meta-data",
         "http://10.0.0.1/a.csv",
         "http://0.0.0.0/a.csv",
@@ -206,6 +210,11 @@ def test_a_server_fetches_nothing_of_its_own_network(bring: Any, address: str) -
     with pytest.raises((InputError, EnvironmentProblem)) as refused:
         bring(address, confined=True)
     assert "own network" in refused.value.message or "is not known" in refused.value.message
+
+
+def test_public_addresses_are_known_in_each_way_of_writing_them() -> None:
+    for address in ("1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"):
+        assert reach.public(address, 443) == address
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def test_a_private_column_is_hidden_everywhere(pull: Path, forge: Forge, bascule
         assert "Mrs Secret" not in where
 
 
+@pytest.mark.slow
 def test_without_a_token_the_summary_has_it(
     pull: Path, forge: Forge, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

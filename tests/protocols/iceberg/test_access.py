@@ -198,6 +198,7 @@ def calm(state):
 """
 
 
+@pytest.mark.slow
 def test_what_the_project_requires_holds_for_engines_too(local_workspace: Workspace, tmp_path: Path) -> None:
     history, lake = local_workspace.history, Lake(local_workspace)
     (tmp_path / "bascule.toml").write_text('[project]\nname = "p"\n', encoding="utf-8")

@@ -98,6 +98,7 @@ def test_etags(catalog: Catalog) -> None:
     assert changed.headers["etag"] != tag
 
 
+@pytest.mark.slow
 def test_only_the_snapshots_that_refs_name(catalog: Catalog, local_workspace: Workspace) -> None:
     lake = Lake(local_workspace)
     for name in ("ann", "bob", "cay"):

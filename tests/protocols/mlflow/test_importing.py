@@ -263,7 +263,10 @@ def test_traces_of_a_server_are_brought_whole_and_once(
     there("POST", "/api/3.0/mlflow/traces", info(trace))
     said = {"assessment_name": "good", "source": {"source_type": "HUMAN", "source_id": "ana"}, "feedback": {"value": 1}}
     there("POST", f"/api/3.0/mlflow/traces/{trace}/assessments", {"assessment": said})
-    there("POST", "/api/3.0/mlflow/traces", info("tr-bare"))
+    gone = there("POST", "experiments/create", {"name": "gone"})["experiment_id"]
+    place = {"mlflow_experiment": {"experiment_id": gone}}
+    there("POST", "/api/3.0/mlflow/traces", info("tr-bare", trace_location=place))
+    there("POST", "experiments/delete", {"experiment_id": gone})
     into = Workspace.create(tmp_path / "into")
     with closing(into), served(local_workspace) as address:
         assert bring(into, address, dry_run=True).traces == 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bascule.catalog import schema
+from bascule.delivery.traffic import out_of_service, planned
 from bascule.history import Workspace
 from bascule.registry import list_models
+from bascule.server.tokens import create_token, list_tokens
 from tests.protocols.mlflow.conftest import Api
 
 
@@ -71,6 +74,22 @@ def test_a_version_that_is_none_and_a_source_that_is_anothers(registered: Api) -
     assert registered.refusal("POST", "model-versions/create", prompt)[0] == 400
 
 
+def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_workspace: Workspace) -> None:
+    served = {**planned("late", "delays", "canary", {}), "traffic": [{"version": 2, "weight": 100}]}
+    local_workspace.history.commit("main", {"deployments/late": served}, message="Deploy")
+    for method, path, body in (
+        ("DELETE", "model-versions/delete", {"name": "delays", "version": "2"}),
+        ("DELETE", "registered-models/delete", {"name": "delays"}),
+        ("POST", "registered-models/rename", {"name": "delays", "new_name": "other"}),
+    ):
+        status, code, message = registered.refusal(method, path, body)
+        assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
+        assert message.startswith("deployments/late serves version 2 of the model 'delays'")
+    registered("DELETE", "model-versions/delete", {"name": "delays", "version": "1"})
+    local_workspace.history.commit("main", {"deployments/late": out_of_service(served)}, message="End it")
+    registered("DELETE", "registered-models/delete", {"name": "delays"})
+
+
 def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Workspace) -> None:
     def version(model: str) -> str:
         body = {"name": model, "source": f"models:/{logged(registered, registered.run())}"}
@@ -89,6 +108,37 @@ def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Work
     registered("POST", "registered-models/rename", {"name": "lateness", "new_name": "late"})
     status, code, _ = registered.refusal("POST", "registered-models/rename", {"name": "delays", "new_name": "lateness"})
     assert (status, code) == (400, "RESOURCE_ALREADY_EXISTS")  # lateness@3 was another one
+
+
+def test_a_token_or_a_runs_tag_chooses_the_branch(
+    registered: Api, serve: Callable[..., Api], local_workspace: Workspace
+) -> None:
+    local_workspace.history.create_branch("dev")
+    local_workspace.history.create_branch("other")
+    tagged = registered.run(tags=[{"key": "bascule.branch", "value": "dev"}])
+
+    def version(api: Api) -> str:
+        body = {"name": "delays", "source": f"models:/{logged(api, tagged)}"}
+        return str(api("POST", "model-versions/create", body)["model_version"]["version"])
+
+    def has(branch: str, number: str) -> bool:
+        return number in local_workspace.history.get(branch, "models/delays")["versions"]
+
+    first = version(registered)
+    assert (has("dev", first), has("main", first)) == (True, False)
+    second = version(Api(registered.http, "/branch/main"))  # what the address says is said
+    assert (has("dev", second), has("main", second)) == (False, True)
+
+    _, secret = create_token(local_workspace.catalog, "ana", "writer", branch="other")
+    ana = Api(serve(require_tokens=True).http, headers={"authorization": f"Bearer {secret}"})
+    ana("POST", "registered-models/create", {"name": "hers"})
+    assert local_workspace.history.read("other", "models/hers") is not None
+    assert local_workspace.history.read("main", "models/hers") is None
+    assert ana("GET", "runs/get", run_id=(run := ana.run()))["run"]["info"]["run_id"] == run
+    assert {one["id"]: one["branch"] for one in rows(local_workspace, "runs")}[run] == "other"
+    ana.below = "/branch/main"
+    assert ana.refusal("GET", "registered-models/get", name="hers")[0] == 404
+    assert [one.branch for one in list_tokens(local_workspace.catalog)] == ["other"]
 
 
 def test_names_are_taken_once_and_may_have_spaces(api: Api, local_workspace: Workspace) -> None:

@@ -14,6 +14,7 @@ from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureV
 from bascule.features.expressions import references
 from bascule.features.online.reading import EXPIRED, NOT_FOUND, OnlineReader
 from bascule.features.online.store import OnlineStore, ViewRecord, current
+from bascule.features.timelines import ALWAYS
 
 PRESENT, NULL, MISSING, OLD = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"
 _THERE = {NOT_FOUND: MISSING, EXPIRED: OLD}
@@ -29,7 +30,7 @@ class Vectors(msgspec.Struct, frozen=True):
         names: of the features, in the order that was asked for.
         values, statuses, times: for each feature, of each row: its value, `PRESENT`, `NULL_VALUE` (the newest row has
             no value), `NOT_FOUND` (the key has no row) or `OUTSIDE_MAX_AGE` (its newest row is older than the view's
-            time to live), and its event time (µs) or None.
+            time to live), and its event time (µs) or None; a reference table's rows hold since ever, and have none.
         types: feature to DuckDB type.
         at: as of when (µs).
     """
@@ -132,7 +133,7 @@ class VectorReader:
             columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in self.names]
             notes = [list(column) for column in zip(*noted, strict=True)] or [[] for _ in self.feature_set.views]
             whole = False
-        told: list[list[int | None]] = [[None if note <= EXPIRED else note for note in column] for column in notes]
+        told: list[list[int | None]] = [[None if note <= ALWAYS else note for note in column] for column in notes]
         there = [[_THERE.get(note, PRESENT) for note in column] for column in notes]
         told.append([None] * count)
         there.append([PRESENT] * count)

@@ -12,6 +12,8 @@ from urllib.parse import SplitResult
 from bascule.errors import EnvironmentProblem, InputError
 
 SECONDS = 30
+_UNICAST = ipaddress.ip_network("2000::/3")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are the IPv4 address that is reached
 
 
 def connection(parts: SplitResult, *, confined: bool) -> tuple[http.client.HTTPConnection, str]:
@@ -53,14 +55,24 @@ def public(host: str, port: int) -> str:
     except OSError as error:
         raise EnvironmentProblem(f"The host {host!r} is not known: {error}.", hint="Check its name.") from error
     for one in sorted(found):
-        address = ipaddress.ip_address(one.partition("%")[0])
-        inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-        if not (address.is_global and inner.is_global) or address.is_multicast:
+        if not _is_public(ipaddress.ip_address(one.partition("%")[0])):
             raise InputError(
                 f"{host!r} is inside of the server's own network, from which it fetches nothing for others.",
                 hint="Fetch it yourself and send the rows.",
             )
     return sorted(found)[0]
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Tell whether an address, and the IPv4 address that it may stand for, is one of the public network."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        # Of all else of IPv6 (old mappings, site-local addresses) only unicast is given to the public.
+        if not (inner.is_global if inner else address in _UNICAST):
+            return False
+    return address.is_global and not address.is_multicast
 
 
 def _pinned(scheme: str, host: str, port: int, address: str) -> http.client.HTTPConnection:

@@ -7,6 +7,7 @@ import msgspec
 from bascule.features import OnlineStore, definition_digest, materialise, open_online
 from bascule.features.online import current
 from bascule.features.online.vectors import keep_set
+from bascule.project.computing import computed_set, computed_tables, computed_view
 from bascule.project.definitions import definition_terms, feature_set, tables_read
 from bascule.project.receipt import Output, Receipt
 from bascule.project.served import service_views, views_set, views_tables
@@ -20,7 +21,8 @@ NAME = "materialise"
 
 def inputs(context: Context) -> Terms:
     """The tables that the views read, the definitions, and the branch whose store it is."""
-    served = tuple(f"features/{name}" for name in _beside(context))
+    computed = computed_view(context.project)
+    served = tuple(f"features/{name}" for name in [*_beside(context), *([computed.name] if computed else [])])
     return {**_tables(context), **definition_terms(context, served), "branch": context.branch}
 
 
@@ -34,7 +36,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
             sets.append(views_set(context.project, connection, beside))
         store = _store(context)
         reports = [materialise(connection, one, store, version=version, progress=progress) for one in sets]
-        keep_set(store, features)
+        if (computed := computed_set(context.project, connection)) is not None:
+            keep_set(store, computed)
     rows = {view.view: view.rows for report in reports for view in report.views}
     outputs = tuple(
         Output(
@@ -72,7 +75,13 @@ def _beside(context: Context) -> list[str]:
 
 
 def _names(context: Context) -> list[str]:
-    return sorted({*tables_read(context.project), *views_tables(context.project, _beside(context))})
+    return sorted(
+        {
+            *tables_read(context.project),
+            *views_tables(context.project, _beside(context)),
+            *computed_tables(context.project),
+        }
+    )
 
 
 def _tables(context: Context) -> Terms:

@@ -9,7 +9,7 @@ from bascule.protocols.mlflow.endpoints import ENDPOINTS, VERSION, Endpoint, mat
 from bascule.protocols.mlflow.errors import envelope, refused, told
 from bascule.protocols.mlflow.exporting import file_of, is_exported, list_exported
 from bascule.protocols.mlflow.files import list_proxied, place_of_run
-from bascule.protocols.mlflow.messages import Answer, Ask, Fields, demand_no_nul, read_body
+from bascule.protocols.mlflow.messages import Answer, Ask, Fields, Repeated, demand_no_nul, read_body
 from bascule.protocols.mlflow.otlp import read_spans, unpacked
 from bascule.protocols.mlflow.versions import place_of_version
 
@@ -20,6 +20,7 @@ __all__ = [
     "Ask",
     "Endpoint",
     "Fields",
+    "Repeated",
     "demand_no_nul",
     "envelope",
     "file_of",

@@ -11,12 +11,13 @@ import msgspec
 from bascule.catalog import now
 from bascule.errors import InputError
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields
-from bascule.protocols.mlflow.traces import moment_text
+from bascule.protocols.mlflow.traces import moment_of, moment_text
 from bascule.tracking.traces.keeping import drop_assessment, put_assessment
 from bascule.tracking.traces.reading import read_assessment
 
 MOST_BODY = 256 << 10
 MOST_NAME = 250
+SOURCES = ("SOURCE_TYPE_UNSPECIFIED", "HUMAN", "LLM_JUDGE", "CODE")
 KINDS = ("feedback", "expectation", "issue")
 CHANGEABLE = ("assessment_name", "expectation", "feedback", "rationale", "metadata", "valid")
 
@@ -67,6 +68,7 @@ def _given(ask: Ask) -> dict[str, Any]:
     if len(msgspec.json.encode(held)) > MOST_BODY:
         raise InputError(f"An assessment has at most {MOST_BODY:,} bytes.", hint="Shorten it.")
     fields = Fields(held, "assessment")
+    _demand_readable(fields)
     found: dict[str, Any] = {}
     for name in ("assessment_name", "span_id", "rationale", "create_time", "last_update_time", "overrides"):
         if text := fields.given(name):
@@ -80,6 +82,20 @@ def _given(ask: Ask) -> dict[str, Any]:
     if fields.get("valid") is not None:
         found["valid"] = fields.flag("valid")
     return found
+
+
+def _demand_readable(fields: Fields) -> None:
+    """Refuse what clients could not read back: they would find no trace beside it either."""
+    for name in ("create_time", "last_update_time"):
+        moment_of(fields, name)
+    source, error = fields.object("source"), fields.object("feedback").object("error")
+    source.choice("source_type", SOURCES, dict(enumerate(SOURCES)))
+    source.given("source_id")
+    for name in ("error_code", "error_message", "stack_trace"):
+        error.given(name)
+    metadata = fields.get("metadata")
+    if isinstance(metadata, dict) and not all(isinstance(one, str) for one in metadata.values()):
+        raise InputError("'assessment.metadata' holds texts.", hint="Send each value as a text.")
 
 
 def _mask(told: Fields) -> list[str]:

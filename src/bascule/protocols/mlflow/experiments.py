@@ -72,7 +72,9 @@ def raise_foreign(location: str) -> None:
         InputError: with what is allowed.
     """
     prefix = kept.LOCATION
-    if len(location) > MOST_LOCATION or not location.startswith(prefix):
+    # mlflow-artifacts://HOST/… would have clients send their files, and their token, to that host.
+    foreign = location.startswith(f"{prefix}/") and not location.startswith(f"{prefix}//")
+    if foreign or len(location) > MOST_LOCATION or not location.startswith(prefix):
         raise InputError(
             f"Invalid artifact location: {location[:100]!r}. Artifacts are kept by this server.",
             hint=f"Leave it out, or begin it with {prefix!r}.",

@@ -13,7 +13,8 @@ KEY = re.compile(r"[/\w.\- :]*")
 MOST_KEY = 250
 PARAM, RUN_TAG, EXPERIMENT_TAG, REGISTRY_TAG = 6_000, 8_000, 20_000, 100_000
 BATCH_METRICS, BATCH_PARAMS, BATCH_TAGS, BATCH = 1_000, 100, 100, 1_000
-NAME = 500
+NAME, DIGEST, ID = 500, 36, 64  # an id of a logged model
+MODEL = 1 << 20  # what an MLmodel file says, as JSON
 LATEST_TIME = 9_000_000_000_000_000  # milliseconds; as microseconds it still is a 64-bit integer
 
 

@@ -7,6 +7,7 @@ doubles may be "NaN", "Infinity" or "-Infinity".
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,13 +21,18 @@ from bascule.tracking.tracker import Tracker
 
 DOCS = "See the API docs for more information about request parameters."
 LARGEST = 2**63 - 1
+LONGEST = 65_535  # characters of a text of which nothing else is said
+
+
+class Repeated(list[str]):
+    """What a query says several times; a field of one value takes the last."""
 
 
 class Fields:
     """The fields of a request or of an object in one.
 
     Args:
-        values: field to value; lists where a query says one several times.
+        values: field to value; `Repeated` where a query says one several times.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
@@ -45,8 +51,8 @@ class Fields:
             raise InputError(f"Both {name!r} and {camel!r} were given: they are one field.", hint=DOCS)
         return twin if found is None else found
 
-    def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """Return a text; an empty one counts as missing."""
+    def text(self, name: str, default: str = "", *, required: bool = False, most: int = LONGEST) -> str:
+        """Return a text of at most so many characters; an empty one counts as missing."""
         value = _single(self.get(name))
         if value is None or value == "":
             if required:
@@ -54,6 +60,9 @@ class Fields:
             return default if value is None else ""
         if not isinstance(value, str):
             raise self._wrong(name, value)
+        if len(value) > most:
+            told = f"'{self._named(name)}' exceeds the maximum length of {most} characters: it has {len(value)}."
+            raise InputError(told, hint="Shorten it.")
         return value
 
     def given(self, name: str) -> str | None:
@@ -118,12 +127,12 @@ class Fields:
         value = _single(self.get(name))
         if value is None or value == "":
             return default
-        if isinstance(value, str) and value.isdecimal():
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
             value = int(value)
         found = numbers.get(value) if isinstance(value, int) else value
         if found not in names:
             raise InputError(
-                f"Invalid value {value!r} for parameter '{self._named(name)}' supplied.",
+                f"Invalid value {str(value)[:60]!r} for parameter '{self._named(name)}' supplied.",
                 hint=f"Valid values are {', '.join(names)}.",
             )
         return str(found)
@@ -179,6 +188,7 @@ class Ask:
         user: who asks, as the audit log calls them.
         path: the parameters in the address.
         told: the fields of the body or of the query.
+        named: the address names the branch, so nothing else chooses it.
     """
 
     tracker: Tracker
@@ -187,6 +197,7 @@ class Ask:
     user: str
     path: Mapping[str, str]
     told: Fields
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -256,7 +267,7 @@ def double(value: float) -> float | str:
 
 
 def _single(value: Any) -> Any:
-    return value[-1] if isinstance(value, list) and value and isinstance(value[-1], str) else value
+    return value[-1] if isinstance(value, Repeated) else value
 
 
 @lru_cache(1024)

@@ -13,6 +13,7 @@ from bascule.protocols.mlflow.runs import run_of
 from bascule.tracking import curves, remote
 
 MOST_RUNS = 100
+MOST_HISTORY = 1 << 31
 MOST_BULK = 25_000
 MOST_SAMPLED = 2_500
 LARGEST = sys.float_info.max
@@ -41,7 +42,7 @@ def history(ask: Ask) -> Answer:
     """Return the points of a metric, or a page of them."""
     told = ask.told
     run, key = run_of(told), told.text("metric_key", required=True)
-    limit = told.integer("max_results", 0, least=0)
+    limit = min(told.integer("max_results", 0, least=0), MOST_HISTORY)
     with ask.tracker.workspace.catalog.read() as conn:
         remote.demand_run(conn, run)
         page = curves.raw_history(conn, run, key, limit=limit or None, token=told.text("page_token"))

@@ -8,11 +8,12 @@ from typing import Any
 
 from bascule.errors import InputError, NotFound
 from bascule.protocols.mlflow.experiments import experiment_number, number_of
-from bascule.protocols.mlflow.limits import BATCH_PARAMS, PARAM, RUN_TAG, checked_key, checked_value, tags_of
+from bascule.protocols.mlflow.limits import BATCH_PARAMS, NAME, PARAM, RUN_TAG, checked_key, checked_value, tags_of
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, double, milliseconds, pairs, present
 from bascule.tracking import logged
 from bascule.tracking.artifacts import confined
 from bascule.tracking.experiments import DELETED
+from bascule.tracking.search.grammar import MOST_ORDERS
 
 PREFIX = "LOGGED_MODEL_"
 STATUSES = {1: "PENDING", 2: "READY", 3: "UPLOAD_FAILED"}
@@ -72,8 +73,8 @@ def create(ask: Ask) -> Answer:
         ask.tracker,
         number_of(told),
         name=checked_value(name, 500, "name"),
-        model_type=told.text("model_type"),
-        source_run=told.text("source_run_id"),
+        model_type=told.text("model_type", most=NAME),
+        source_run=told.text("source_run_id", most=256),
         params=_params(told),
         tags=tags_of(told.objects("tags"), RUN_TAG, cut=True),
     )
@@ -136,6 +137,9 @@ def search(ask: Ask) -> Answer:
         {"dataset_name": one.text("dataset_name", required=True), "dataset_digest": one.text("dataset_digest")}
         for one in told.objects("datasets")
     ]
+    for what, given in (("order_by", order), ("datasets", sets)):
+        if len(given) > MOST_ORDERS:
+            raise InputError(f"`{what}` has more than {MOST_ORDERS} entries.", hint="Send fewer.")
     page = logged.search_logged_models(
         ask.tracker,
         [experiment_number(text) for text in told.texts("experiment_ids")],

@@ -15,6 +15,7 @@ from bascule.protocols.mlflow.registry import (
     model_of,
     ordered,
     page,
+    refuse_served,
     stage_named,
     tag_of,
     version_json,
@@ -50,6 +51,8 @@ def get_model(ask: Ask) -> Answer:
 def rename_model(ask: Ask) -> Answer:
     """Give a registered model another name."""
     name, new = ask.told.text("name", required=True), ask.told.text("new_name", required=True)
+    if new != name:
+        refuse_served(ask, name)
     found = external.rename_model(ask.tracker.workspace, ask.branch, name, new, author=ask.user)
     return Answer({"registered_model": model_json(found)})
 
@@ -67,7 +70,9 @@ def update_model(ask: Ask) -> Answer:
 
 def delete_model(ask: Ask) -> Answer:
     """Delete a registered model with its versions."""
-    external.delete_model(ask.tracker.workspace, ask.branch, ask.told.text("name", required=True), author=ask.user)
+    name = ask.told.text("name", required=True)
+    refuse_served(ask, name)
+    external.delete_model(ask.tracker.workspace, ask.branch, name, author=ask.user)
     return Answer()
 
 

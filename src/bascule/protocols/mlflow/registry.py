@@ -97,6 +97,22 @@ def changed_version(ask: Ask, change: Any, verb: str) -> tuple[Object, Object]:
     return found, external.find_version(found, version)
 
 
+def refuse_served(ask: Ask, model: str, version: int | None = None) -> None:
+    """Refuse to take a version, or with None a model, from what the branch serves: who deploys decides about that.
+
+    Raises:
+        InputError: naming the deployment.
+    """
+    from bascule.delivery.traffic import needed  # nothing else of a tracking server needs that room
+
+    for path, deployment in ask.tracker.workspace.history.entries(ask.branch, "deployments/"):
+        served = sorted(needed(deployment)) if deployment["model"] == model else []
+        if served and version in (None, *served):
+            told = f"{path} serves version {version or served[-1]} of the model {model!r}, so it stays under this name."
+            name = path.removeprefix("deployments/")
+            raise InputError(told, hint=f"Deploy another version first, or end it with: bascule rollback {name}")
+
+
 def tag_of(told: Fields) -> tuple[str, str]:
     """Return the key and the value of the tag that a request sets."""
     key = checked_key(told.text("key", required=True), "key")

@@ -12,7 +12,11 @@ from bascule.catalog import now
 from bascule.errors import InputError
 from bascule.protocols.mlflow.experiments import VIEW_NUMBERS, experiment_number, number_of
 from bascule.protocols.mlflow.limits import (
+    DIGEST,
+    ID,
     LATEST_TIME,
+    MODEL,
+    NAME,
     PARAM,
     RUN_TAG,
     checked_key,
@@ -43,7 +47,7 @@ def create(ask: Ask) -> Answer:
     """Make a run."""
     told = ask.told
     tags = tags_of(told.objects("tags"), RUN_TAG, cut=True)
-    name, tagged = told.text("run_name"), tags.get(remote.NAME_TAG, "")
+    name, tagged = told.text("run_name", most=RUN_TAG), tags.get(remote.NAME_TAG, "")
     if name and tagged and name != tagged:
         raise InputError(
             f"Both 'run_name' ({name[:60]!r}) and the tag {remote.NAME_TAG} ({tagged[:60]!r}) were given, and differ.",
@@ -53,7 +57,7 @@ def create(ask: Ask) -> Answer:
     row = remote.add_run(
         ask.tracker,
         number_of(told, default="0"),
-        user=told.text("user_id") or ask.user,
+        user=told.text("user_id", most=NAME) or ask.user,
         name=name or tagged or remote.random_name(),
         started_at=started * 1000 if started else now(),
         tags=tags,
@@ -113,7 +117,7 @@ def update(ask: Ask) -> Answer:
         run,
         status=OURS[status] if status else None,
         ended_at=ended * 1000 if ended else None,
-        name=told.text("run_name") or None,
+        name=told.text("run_name", most=RUN_TAG) or None,
     )
     with ask.tracker.workspace.catalog.read() as conn:
         return Answer({"run_info": info(remote.demand_run(conn, run))})
@@ -186,7 +190,7 @@ def log_batch(ask: Ask) -> Answer:
 
 def log_model(ask: Ask) -> Answer:
     """Note a model as clients before version 3 do: in a tag that grows."""
-    text = ask.told.text("model_json", required=True)
+    text = ask.told.text("model_json", required=True, most=MODEL)
     try:
         model = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError:
@@ -201,14 +205,16 @@ def log_model(ask: Ask) -> Answer:
 def log_inputs(ask: Ask) -> Answer:
     """Note what a run read."""
     used = [_dataset(one) for one in ask.told.objects("datasets")]
-    models = [one.text("model_id", required=True) for one in ask.told.objects("models")]
+    models = [one.text("model_id", required=True, most=ID) for one in ask.told.objects("models")]
     inputs.log_inputs(ask.tracker, ask.told.text("run_id", required=True), used, models)
     return Answer()
 
 
 def log_outputs(ask: Ask) -> Answer:
     """Note the models that a run made."""
-    made = [(one.text("model_id", required=True), one.integer("step", 0)) for one in ask.told.objects("models")]
+    made = [
+        (one.text("model_id", required=True, most=ID), one.integer("step", 0)) for one in ask.told.objects("models")
+    ]
     inputs.log_outputs(ask.tracker, ask.told.text("run_id", required=True), made)
     return Answer()
 
@@ -240,7 +246,9 @@ def _point(told: Fields, where: str) -> tuple[Point, Context]:
     key = checked_key(told.text("key", required=True), f"{where}name")
     value = told.number("value")
     at = told.integer("timestamp", required=True, least=0, most=LATEST_TIME) * 1000
-    context = Context(told.text("model_id"), told.text("dataset_name"), told.text("dataset_digest"))
+    context = Context(
+        told.text("model_id", most=ID), told.text("dataset_name", most=NAME), told.text("dataset_digest", most=DIGEST)
+    )
     return Point(key, value, at, told.integer("step", 0)), context
 
 
@@ -261,9 +269,9 @@ def _dataset(told: Fields) -> inputs.Dataset:
         key = checked_value(tag.text("key", required=True), 255, "datasets.tags.key")
         tags[key] = checked_value(tag.given("value") or "", 500, "datasets.tags.value")
     return inputs.Dataset(
-        name=checked_value(one.text("name", required=True), 500, "datasets.dataset.name"),
-        digest=checked_value(one.text("digest", required=True), 36, "datasets.dataset.digest"),
-        source_type=one.text("source_type", required=True),
+        name=checked_value(one.text("name", required=True), NAME, "datasets.dataset.name"),
+        digest=checked_value(one.text("digest", required=True), DIGEST, "datasets.dataset.digest"),
+        source_type=one.text("source_type", required=True, most=NAME),
         source=checked_value(one.text("source", required=True), 65_535, "datasets.dataset.source"),
         schema=_limited(one.given("schema"), 1_048_575, "schema"),
         profile=_limited(one.given("profile"), 16_777_215, "profile"),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
-from bascule.errors import InputError
+from sqlalchemy import select
+
+from bascule.catalog.schema import runs
+from bascule.errors import AlreadyExists, InputError
 from bascule.protocols.mlflow.exporting import address_of
 from bascule.protocols.mlflow.limits import REGISTRY_TAG, tags_of
 from bascule.protocols.mlflow.messages import Answer, Ask
@@ -18,6 +22,7 @@ from bascule.protocols.mlflow.registry import (
     fits,
     ordered,
     page,
+    refuse_served,
     stage_named,
     tag_of,
     version_json,
@@ -26,17 +31,19 @@ from bascule.protocols.mlflow.registry import (
 from bascule.registry import external
 from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
-from bascule.tracking import logged, remote, vouching
+from bascule.tracking import keeping, logged, remote, vouching
 from bascule.tracking.artifacts import confined
 from bascule.tracking.search.grammar import parse_filter, parse_order
 
 MOST = 200_000
+MOST_SOURCE = 2_000
+BRANCH_TAG = "bascule.branch"
 
 
 def create_version(ask: Ask) -> Answer:
     """Register a version of a model."""
     told, ws = ask.told, ask.tracker.workspace
-    name, source = told.text("name", required=True), told.text("source", required=True)
+    name, source = told.text("name", required=True), told.text("source", required=True, most=MOST_SOURCE)
     run, model_id = told.text("run_id"), told.text("model_id")
     tags = tags_of(told.objects("tags"), REGISTRY_TAG)
     external.find_model(ws, ask.branch, name)
@@ -44,14 +51,28 @@ def create_version(ask: Ask) -> Answer:
     about = {
         "source": source,
         "run_id": run,
-        "run_link": told.text("run_link"),
+        "run_link": told.text("run_link", most=MOST_SOURCE),
         "description": told.text("description"),
         "tags": tags,
         "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
     }
     facts = vouching.registered(ws, place)
-    entry = external.create_version(ws, ask.branch, name, about, artifact=place, author=ask.user, facts=facts)
-    return Answer({"model_version": version_json(external.find_model(ws, ask.branch, name), entry)})
+    branch = _branch_of(ask, run, name)
+    entry = external.create_version(ws, branch, name, about, artifact=place, author=ask.user, facts=facts)
+    return Answer({"model_version": version_json(external.find_model(ws, branch, name), entry)})
+
+
+def _branch_of(ask: Ask, run: str, name: str) -> str:
+    """Return the branch that a version is for, the address' or that of its run's tag; the model is there then."""
+    ws = ask.tracker.workspace
+    if ask.named or not run:
+        return ask.branch
+    with ws.catalog.read() as conn:
+        number = conn.execute(select(runs.c.number).where(runs.c.id == run)).scalar()
+        branch = (number and keeping.tags_of(conn, number).get(BRANCH_TAG)) or ask.branch
+    with suppress(AlreadyExists):
+        external.create_model(ws, branch, name, author=ask.user)
+    return branch
 
 
 def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> tuple[str, str]:
@@ -66,7 +87,10 @@ def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> t
             raise _foreign(source)
         return source, run
     if source.startswith("models:/"):
-        model = logged.read_logged_model(ask.tracker, source.removeprefix("models:/").strip("/"))
+        named = source.removeprefix("models:/").strip("/")
+        if model_id and model_id != named:
+            raise _foreign(source)
+        model = logged.read_logged_model(ask.tracker, named)
         return model["artifact_uri"], run or model["source_run_id"] or ""
     if source.startswith("runs:/"):
         named, _, rest = source.removeprefix("runs:/").partition("/")
@@ -129,6 +153,8 @@ def update_version(ask: Ask) -> Answer:
 
 def delete_version(ask: Ask) -> Answer:
     """Take a version out of a model."""
+    found, entry = version_of(ask)
+    refuse_served(ask, found["name"], entry["version"])
     version = ask.told.text("version", required=True)
     changed(ask, lambda found: external.without_version(found, version), f"Delete version {version[:9]} of")
     return Answer()
@@ -161,9 +187,10 @@ def transition(ask: Ask) -> Answer:
         )
 
     def change(found: Object) -> Object:
+        chosen = str(external.find_version(found, version)["version"])
         if archives:
             for number, entry in found["versions"].items():
-                if entry.get("about", {}).get("stage") == stage and number != str(int(version)):
+                if entry.get("about", {}).get("stage") == stage and number != chosen:
                     found = external.with_version(found, number, lambda _: {"stage": "Archived"})
         return external.touched(external.with_version(found, version, lambda _: {"stage": stage}))
 

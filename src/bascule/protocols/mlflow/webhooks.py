@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from bascule.errors import InputError
+from bascule.protocols.mlflow.limits import checked_value
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, milliseconds, present
 from bascule.registry import webhooks as kept
 from bascule.registry.events import ALIAS, MODEL, PROMPTS, TAG, VERSION
@@ -15,6 +16,7 @@ from bascule.tracking.search.pages import next_token, offset_of
 
 MOST = 1_000
 MOST_SECRET = 1_000
+MOST_DESCRIPTION = 5_000
 ENTITIES = (
     *("ENTITY_UNSPECIFIED", "REGISTERED_MODEL", "MODEL_VERSION", "MODEL_VERSION_TAG", "MODEL_VERSION_ALIAS"),
     *("PROMPT", "PROMPT_VERSION", "PROMPT_TAG", "PROMPT_VERSION_TAG", "PROMPT_ALIAS"),
@@ -37,7 +39,7 @@ def create(ask: Ask) -> Answer:
     name = _name(told.text("name", required=True))
     given = kept.Given(
         name=name,
-        description=told.given("description"),
+        description=_description(told),
         url=told.text("url", required=True),
         events=_events(told),
         secret=_secret(told),
@@ -66,7 +68,7 @@ def update(ask: Ask) -> Answer:
     name = told.text("name")
     given = kept.Given(
         name=_name(name) if name else None,
-        description=told.given("description"),
+        description=_description(told),
         url=told.text("url") or None,
         events=_events(told) if told.objects("events") else None,
         secret=_secret(told),
@@ -120,6 +122,11 @@ def _name(name: str) -> str:
             hint="It begins and ends with a letter or digit, and has at most 63 of them, spaces, '.', '_' and '-'.",
         )
     return name
+
+
+def _description(told: Fields) -> str | None:
+    found = told.given("description")
+    return None if found is None else checked_value(found, MOST_DESCRIPTION, "description")
 
 
 def _secret(told: Fields) -> str | None:

@@ -130,7 +130,7 @@ def _text(at: int) -> str:
     try:
         return (EPOCH + timedelta(microseconds=at)).isoformat() + "Z"
     except OverflowError:
-        return EPOCH_TEXT  # a reference table holds since ever
+        return EPOCH_TEXT  # before the year 1, or beyond 9999
 
 
 def _arrow(vectors: Vectors) -> Response:

@@ -14,6 +14,7 @@ from bascule.errors import InputError
 
 MOST_CHARACTERS = 32_768
 MOST_CONDITIONS = 200
+MOST_ORDERS = 50
 Value = str | float | tuple[str, ...] | None
 
 _TOKEN = re.compile(
@@ -101,6 +102,8 @@ def parse_order(parts: Iterable[str], entities: Mapping[str, str]) -> list[Order
             ascending = _ORDERS[direction]
         if any((one.entity, one.key) == (entity, key) for one in found):
             raise InputError(f"`order_by` contains duplicate fields: {part!r}.", hint="Name each of them once.")
+        if len(found) == MOST_ORDERS:
+            raise InputError(f"`order_by` has more than {MOST_ORDERS} fields.", hint="Order by fewer.")
         found.append(Ordering(entity, key, ascending))
     return found
 

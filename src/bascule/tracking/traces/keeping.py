@@ -68,11 +68,14 @@ class Told:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def put_trace(tracker: Tracker, told: Told, *, branch: str | None = None, ended: bool = True) -> None:
+def put_trace(
+    tracker: Tracker, told: Told, *, branch: str | None = None, ended: bool = True, active: bool = True
+) -> None:
     """Keep what is said of a trace; said again it replaces what was said, and adds to tags and metadata.
 
     Args:
         ended: nothing that its spans imply may change it any more.
+        active: a deleted experiment takes none.
 
     Raises:
         NotFound, InputError: there is no such experiment, it is deleted, or the trace is another experiment's.
@@ -91,7 +94,7 @@ def put_trace(tracker: Tracker, told: Told, *, branch: str | None = None, ended:
     }
 
     def work(conn: Connection) -> None:
-        place = kept.demand(conn, told.experiment, active=True).artifact_location
+        place = kept.demand(conn, told.experiment, active=active).artifact_location
         before = conn.execute(select(traces).where(traces.c.id == told.id)).first()
         if before is None:
             conn.execute(insert(traces).values(**row))
@@ -109,12 +112,19 @@ def put_trace(tracker: Tracker, told: Told, *, branch: str | None = None, ended:
 
 
 def keep_spans(
-    tracker: Tracker, experiment: int, spans: Sequence[Span], *, branch: str | None = None, run: str = ""
+    tracker: Tracker,
+    experiment: int,
+    spans: Sequence[Span],
+    *,
+    branch: str | None = None,
+    run: str = "",
+    active: bool = True,
 ) -> None:
     """Keep spans, all or none. Their traces are made when they are not there yet.
 
     Args:
         run: the run that their traces belong to.
+        active: a deleted experiment takes none.
 
     Raises:
         NotFound, InputError: there is no such experiment or run, it is deleted, or a trace has too many spans.
@@ -124,7 +134,7 @@ def keep_spans(
         by_trace.setdefault(span.trace_id, []).append(span)
 
     def work(conn: Connection) -> None:
-        place = kept.demand(conn, experiment, active=True).artifact_location
+        place = kept.demand(conn, experiment, active=active).artifact_location
         if run:
             demand_run(conn, run)
         for trace_id, mine in by_trace.items():

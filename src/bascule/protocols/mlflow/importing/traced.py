@@ -27,7 +27,7 @@ def is_here(tracker: Tracker, trace: str) -> bool:
 def take_trace(
     tracker: Tracker, experiment: int, info: dict[str, Any], spans: list[dict[str, Any]], branch: str
 ) -> None:
-    """Keep a trace. Taken again, after it was stopped anywhere, it is the same.
+    """Keep a trace, also of a deleted experiment. Taken again, after it was stopped anywhere, it is the same.
 
     Args:
         experiment: its number here.
@@ -52,17 +52,17 @@ def take_trace(
         metadata=_texts(info.get("trace_metadata")),
         tags={key: value for key, value in _texts(info.get("tags")).items() if key != PLACE_OF_FILES},
     )
-    kept.put_trace(tracker, whole, branch=branch, ended=False)
+    kept.put_trace(tracker, whole, branch=branch, ended=False, active=False)
     read = [span_of_server(one) for one in spans]
     if any(span.trace_id != trace for span in read):
         raise InputError(f"The trace {trace[:80]} has spans of another one.", hint="They are left where they are.")
     if read:
-        kept.keep_spans(tracker, experiment, read, branch=branch)
+        kept.keep_spans(tracker, experiment, read, branch=branch, active=False)
     for one in info.get("assessments") or ():
         row = assessment_row({**one, "trace_id": trace})
         drop_assessment(tracker, trace, row["id"])
         put_assessment(tracker, row)
-    kept.put_trace(tracker, whole, branch=branch)
+    kept.put_trace(tracker, whole, branch=branch, active=False)
 
 
 def _texts(held: Any) -> dict[str, str]:
