@@ -68,10 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _open_closed() -> None:
-    """Give the process the streams that its caller closed: a file of the workspace would get their number, and lines."""
+    """Give the process the streams that its caller closed: a file of the workspace would get their number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for as long as we live
 
 
 def _collect_late() -> None:
