@@ -24,7 +24,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFoun
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.registry.versions import served
-from bascule.serving.deployment import ServedDeployment, serve_deployment
+from bascule.serving.deployment import ServedDeployment, serve_deployment, serve_later, wanted
 from bascule.serving.features import FeatureServer
 from bascule.serving.loading import Loader, NotInMemory
 from bascule.serving.model import LoadedModel, ReaderOf
@@ -75,11 +75,13 @@ class _Coming:
 
     Attributes:
         of: digests of the deployment and of its model.
+        versions: the versions it asks for.
         thread: what does it.
         found: what it became.
     """
 
     of: tuple[str | None, str | None]
+    versions: frozenset[int] = frozenset()
     thread: threading.Thread | None = None
     found: ServedDeployment | None = None
 
@@ -256,6 +258,11 @@ class DataPlane:
             return False
         return any(model.answers for model in deployment.models.values())
 
+    def coming(self, deployment: ServedDeployment) -> frozenset[int]:
+        """Return the versions that are being loaded for a deployment."""
+        coming = self._coming.get((deployment.branch, f"deployments/{deployment.name}"))
+        return coming.versions if coming is not None else frozenset()
+
     def stats_of(self, deployment: ServedDeployment, version: int) -> VersionStats:
         """Return the figures of a version; begun when it is first asked for."""
         key = (deployment.branch, deployment.name, version)
@@ -287,25 +294,28 @@ class DataPlane:
             name = path.partition("/")[2]
             old = before.deployments.get(name) if before is not None else None
             if before is None:
-                one: ServedDeployment | None = serve_deployment(
+                one = serve_deployment(
                     self.workspace, branch, commit, value, partial(self._loader.load, branch=branch), None
                 )
             else:
                 one = self._at_once(branch, commit, path, value, old)
-            if one is None:
-                continue
             found[name] = one
-            if one.problem and one is not old:
+            if one.problem and one is not old and not one.loading:
                 self._complain(branch, f"deployment {name!r}: {one.problem}")
-        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())
+        if before is not None:  # what is not deployed any more need not come
+            for key in [key for key in self._coming if key[0] == branch and key[1].partition("/")[2] not in found]:
+                del self._coming[key]
+        settled = [one for one in found.values() if not one.loading]
+        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in settled)
         retry = time.monotonic() + RETRY_S if incomplete else 0.0
         self.reloads += 1
         return BranchState(branch, head, MappingProxyType(found), retry)
 
     def _at_once(
         self, branch: str, commit: Commit, path: str, value: Mapping[str, Any], before: ServedDeployment | None
-    ) -> ServedDeployment | None:
-        """Return a deployment as a commit has it when it is in memory; else have it come, and return what served."""
+    ) -> ServedDeployment:
+        """Return a deployment as a commit has it when it is in memory; else have it come, and return what served, or
+        one that says that it is not ready."""
         history, key = self.workspace.history, (branch, path)
         try:
             known = partial(self._loader.known, branch=branch)
@@ -315,17 +325,17 @@ class DataPlane:
             coming = self._coming.get(key)
             if coming is not None and coming.of == of:
                 if coming.found is None:
-                    return before
+                    return before or serve_later(self.workspace, branch, commit, value)
                 del self._coming[key]  # what could not be loaded is tried again later
                 return coming.found
-            coming = self._coming[key] = _Coming(of)
+            coming = self._coming[key] = _Coming(of, frozenset(wanted(value)))
             load = partial(self._loader.load, branch=branch)
             make = partial(serve_deployment, self.workspace, branch, commit, value, load, before)
             coming.thread = threading.Thread(
                 target=self._come, args=(key, coming, make), name=f"load-{path}", daemon=True
             )
             coming.thread.start()
-            return before
+            return before if before and not before.loading else serve_later(self.workspace, branch, commit, value)
         self._coming.pop(key, None)  # what comes is not wanted any more, or is what was found
         return found
 
@@ -350,7 +360,15 @@ class DataPlane:
                 self._follow(branch, watched, watched.state.head)
             except Exception as failure:
                 self._coming.pop(key, None)
-                watched.state = replace(watched.state, retry=time.monotonic() + RETRY_S)
+                found = watched.state.deployments.get(key[1].partition("/")[2])
+                deployments = dict(watched.state.deployments)
+                if found is not None and found.loading:
+                    deployments[found.name] = replace(
+                        found, problem=f"it could not be loaded: {failure}", loading=False
+                    )
+                retry = time.monotonic() + RETRY_S
+                watched.state = replace(watched.state, deployments=MappingProxyType(deployments), retry=retry)
+                self._show(watched.state)
                 self._complain(branch, f"{key[1]} could not be made ready: {failure}")
 
     def _heads(self, branches: list[str]) -> dict[str, str]:
