@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -36,6 +37,7 @@ QUERY_S = 1.0  # the heads are read so often in any case
 RETRY_S = 5.0
 IDLE_S = 600.0
 CONSENT_S = 1.0
+WAIT_S = 0.2
 MOST_BRANCHES = 32
 MOST_EXTRA = 8
 
@@ -165,7 +167,7 @@ class DataPlane:
 
         Raises:
             NotFound: there is no such branch.
-            EnvironmentProblem: as many branches are served as one process may.
+            EnvironmentProblem: as many branches are served as one process may, or it is stopped meanwhile.
         """
         found = self.state(branch)
         if found is not None:
@@ -179,7 +181,7 @@ class DataPlane:
                 )
             opening = self._opening.setdefault(branch, threading.Lock())
         try:
-            with opening:
+            with self._waited(opening):
                 found = self.state(branch)
                 if found is None:
                     found = self._load(branch, head, None)
@@ -270,6 +272,17 @@ class DataPlane:
         if found is None:
             found = self.stats[key] = VersionStats()
         return found
+
+    @contextmanager
+    def _waited(self, opening: threading.Lock) -> Iterator[None]:
+        """Hold a lock; who waits for what hangs while it is loaded is let go when this is stopped."""
+        while not opening.acquire(timeout=WAIT_S):
+            if self._stopped.is_set():
+                raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment.")
+        try:
+            yield
+        finally:
+            opening.release()
 
     def _demanded(self, branch: str) -> str:
         """Return a branch's head, or raise `NotFound`."""
