@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -158,7 +159,8 @@ async def _started(plane: DataPlane, stop: asyncio.Event) -> bool:
     # A thread of the loop's own would be waited for when the process ends.
     threading.Thread(target=start, name="load-all", daemon=True).start()
     told = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({started, told}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {started, told}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not started.done():
         started.cancel()
