@@ -191,6 +191,7 @@ def test_what_nobody_foresaw_while_loading_is_told_and_tried_again(
         put_deployment(plane.workspace, {3: 100})
         eventually(lambda: plane.reload_failures > 1)
         assert answered(plane) == 1
+        assert "integer division" in plane.state().deployments["delays"].problem
     eventually(lambda: answered(plane) == 3)
     assert "deployments/delays could not be made ready: integer division" in capfd.readouterr().err
 

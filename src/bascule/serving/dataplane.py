@@ -375,7 +375,7 @@ class DataPlane:
                 self._coming.pop(key, None)
                 found = watched.state.deployments.get(key[1].partition("/")[2])
                 deployments = dict(watched.state.deployments)
-                if found is not None and found.loading:
+                if found is not None:
                     deployments[found.name] = replace(
                         found, problem=f"it could not be loaded: {failure}", loading=False
                     )
