@@ -130,9 +130,9 @@ def test_a_version_that_hangs_while_it_is_loaded_holds_nothing_up(
         for version in (2, 1):  # another deployment, and back again
             put_deployment(ws, {version: 100})
             eventually(lambda version=version: answered(plane) == version)
-        assert "slow" not in plane.state().deployments
+        assert plane.state().deployments["slow"].loading
         assert plane.state("trial") is None
-    eventually(lambda: "slow" in plane.state().deployments)
+    eventually(lambda: not plane.state().deployments["slow"].loading)
     opening.join()
     assert "slow" in plane.state("trial").deployments
 
@@ -153,6 +153,34 @@ def test_what_came_too_late_is_not_served(plane: DataPlane, monkeypatch: pytest.
     assert answered(plane) == 2
 
 
+def test_what_is_deleted_while_it_is_loaded_is_let_go_of(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = plane.workspace
+    put_versions(ws, {1: bundle_bytes(seed=3)}, model="slow")
+    with held(monkeypatch, "slow", 1) as waiting:
+        put_deployment(ws, {1: 100}, name="slow", model="slow")
+        assert waiting.acquire(timeout=20)
+        ws.history.commit("main", {"deployments/slow": None}, message="Remove")
+        eventually(lambda: "slow" not in plane.state().deployments)
+        threads = [one for one in threading.enumerate() if one.name == "load-deployments/slow"]
+    for thread in threads:
+        thread.join()
+    assert threads
+    assert not plane._coming
+
+
+def test_a_first_version_that_nobody_could_foresee_to_fail_is_told_as_a_problem(
+    plane: DataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_versions(plane.workspace, {1: bundle_bytes(seed=3)}, model="slow")
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_model", lambda *_: 1 // 0)
+        put_deployment(plane.workspace, {1: 100}, name="slow", model="slow")
+        eventually(lambda: plane.reload_failures > 0)
+        found = plane.state().deployments["slow"]
+    assert not found.loading
+    assert "could not be loaded: integer division" in found.problem
+
+
 def test_what_nobody_foresaw_while_loading_is_told_and_tried_again(
     plane: DataPlane, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +191,7 @@ def test_what_nobody_foresaw_while_loading_is_told_and_tried_again(
         put_deployment(plane.workspace, {3: 100})
         eventually(lambda: plane.reload_failures > 1)
         assert answered(plane) == 1
+        assert "integer division" in plane.state().deployments["delays"].problem
     eventually(lambda: answered(plane) == 3)
     assert "deployments/delays could not be made ready: integer division" in capfd.readouterr().err
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFoun
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.registry.versions import served
-from bascule.serving.deployment import ServedDeployment, serve_deployment
+from bascule.serving.deployment import ServedDeployment, serve_deployment, serve_later, wanted
 from bascule.serving.features import FeatureServer
 from bascule.serving.loading import Loader, NotInMemory
 from bascule.serving.model import LoadedModel, ReaderOf
@@ -36,6 +37,7 @@ QUERY_S = 1.0  # the heads are read so often in any case
 RETRY_S = 5.0
 IDLE_S = 600.0
 CONSENT_S = 1.0
+WAIT_S = 0.2
 MOST_BRANCHES = 32
 MOST_EXTRA = 8
 
@@ -75,11 +77,13 @@ class _Coming:
 
     Attributes:
         of: digests of the deployment and of its model.
+        versions: the versions it asks for.
         thread: what does it.
         found: what it became.
     """
 
     of: tuple[str | None, str | None]
+    versions: frozenset[int] = frozenset()
     thread: threading.Thread | None = None
     found: ServedDeployment | None = None
 
@@ -163,7 +167,7 @@ class DataPlane:
 
         Raises:
             NotFound: there is no such branch.
-            EnvironmentProblem: as many branches are served as one process may.
+            EnvironmentProblem: as many branches are served as one process may, or it is stopped meanwhile.
         """
         found = self.state(branch)
         if found is not None:
@@ -177,7 +181,7 @@ class DataPlane:
                 )
             opening = self._opening.setdefault(branch, threading.Lock())
         try:
-            with opening:
+            with self._waited(opening):
                 found = self.state(branch)
                 if found is None:
                     found = self._load(branch, head, None)
@@ -256,6 +260,11 @@ class DataPlane:
             return False
         return any(model.answers for model in deployment.models.values())
 
+    def coming(self, deployment: ServedDeployment) -> frozenset[int]:
+        """Return the versions that are being loaded for a deployment."""
+        coming = self._coming.get((deployment.branch, f"deployments/{deployment.name}"))
+        return coming.versions if coming is not None else frozenset()
+
     def stats_of(self, deployment: ServedDeployment, version: int) -> VersionStats:
         """Return the figures of a version; begun when it is first asked for."""
         key = (deployment.branch, deployment.name, version)
@@ -263,6 +272,17 @@ class DataPlane:
         if found is None:
             found = self.stats[key] = VersionStats()
         return found
+
+    @contextmanager
+    def _waited(self, opening: threading.Lock) -> Iterator[None]:
+        """Hold a lock; who waits for what hangs while it is loaded is let go when this is stopped."""
+        while not opening.acquire(timeout=WAIT_S):
+            if self._stopped.is_set():
+                raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment.")
+        try:
+            yield
+        finally:
+            opening.release()
 
     def _demanded(self, branch: str) -> str:
         """Return a branch's head, or raise `NotFound`."""
@@ -287,25 +307,28 @@ class DataPlane:
             name = path.partition("/")[2]
             old = before.deployments.get(name) if before is not None else None
             if before is None:
-                one: ServedDeployment | None = serve_deployment(
+                one = serve_deployment(
                     self.workspace, branch, commit, value, partial(self._loader.load, branch=branch), None
                 )
             else:
                 one = self._at_once(branch, commit, path, value, old)
-            if one is None:
-                continue
             found[name] = one
-            if one.problem and one is not old:
+            if one.problem and one is not old and not one.loading:
                 self._complain(branch, f"deployment {name!r}: {one.problem}")
-        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in found.values())
+        if before is not None:  # what is not deployed any more need not come
+            for key in [key for key in self._coming if key[0] == branch and key[1].partition("/")[2] not in found]:
+                del self._coming[key]
+        settled = [one for one in found.values() if not one.loading]
+        incomplete = any(one.problem or any(m.unjoined for m in one.models.values()) for one in settled)
         retry = time.monotonic() + RETRY_S if incomplete else 0.0
         self.reloads += 1
         return BranchState(branch, head, MappingProxyType(found), retry)
 
     def _at_once(
         self, branch: str, commit: Commit, path: str, value: Mapping[str, Any], before: ServedDeployment | None
-    ) -> ServedDeployment | None:
-        """Return a deployment as a commit has it when it is in memory; else have it come, and return what served."""
+    ) -> ServedDeployment:
+        """Return a deployment as a commit has it when it is in memory; else have it come, and return what served, or
+        one that says that it is not ready."""
         history, key = self.workspace.history, (branch, path)
         try:
             known = partial(self._loader.known, branch=branch)
@@ -315,17 +338,17 @@ class DataPlane:
             coming = self._coming.get(key)
             if coming is not None and coming.of == of:
                 if coming.found is None:
-                    return before
+                    return before or serve_later(self.workspace, branch, commit, value)
                 del self._coming[key]  # what could not be loaded is tried again later
                 return coming.found
-            coming = self._coming[key] = _Coming(of)
+            coming = self._coming[key] = _Coming(of, frozenset(wanted(value)))
             load = partial(self._loader.load, branch=branch)
             make = partial(serve_deployment, self.workspace, branch, commit, value, load, before)
             coming.thread = threading.Thread(
                 target=self._come, args=(key, coming, make), name=f"load-{path}", daemon=True
             )
             coming.thread.start()
-            return before
+            return before if before and not before.loading else serve_later(self.workspace, branch, commit, value)
         self._coming.pop(key, None)  # what comes is not wanted any more, or is what was found
         return found
 
@@ -350,7 +373,15 @@ class DataPlane:
                 self._follow(branch, watched, watched.state.head)
             except Exception as failure:
                 self._coming.pop(key, None)
-                watched.state = replace(watched.state, retry=time.monotonic() + RETRY_S)
+                found = watched.state.deployments.get(key[1].partition("/")[2])
+                deployments = dict(watched.state.deployments)
+                if found is not None:
+                    deployments[found.name] = replace(
+                        found, problem=f"it could not be loaded: {failure}", loading=False
+                    )
+                retry = time.monotonic() + RETRY_S
+                watched.state = replace(watched.state, deployments=MappingProxyType(deployments), retry=retry)
+                self._show(watched.state)
                 self._complain(branch, f"{key[1]} could not be made ready: {failure}")
 
     def _heads(self, branches: list[str]) -> dict[str, str]:

@@ -44,6 +44,7 @@ class ServedDeployment:
         service: workers, limits and times.
         remembered: answers that were given before; None when none is remembered.
         patient: an answer may have to wait for others, or may be there already.
+        loading: nothing of it is in memory yet, and `problem` says so.
         lenient: what the log cannot keep is answered all the same, and counted.
         shortcuts: what a protocol made of it to answer faster, by the protocol's own name for that.
     """
@@ -67,6 +68,7 @@ class ServedDeployment:
     remembered: Remembered | None = None
     patient: bool = False
     lenient: bool = False
+    loading: bool = False
     shortcuts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,9 +90,9 @@ class ServedDeployment:
         share = max(self.object["traffic"], key=lambda one: one["weight"])
         found = self.model(share["version"])
         if found is None:
+            hint = "`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before."
             raise EnvironmentProblem(
-                f"Deployment {self.name!r} is not ready: {self.problem}",
-                hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
+                f"Deployment {self.name!r} is not ready: {self.problem}", hint="" if self.loading else hint
             )
         return found
 
@@ -163,7 +165,7 @@ def serve_deployment(
     registered, runtimes = dict(model["versions"]), model.get("runtimes", {})
     models: dict[int, LoadedModel] = {}
     problem = ""
-    for version, needed in _wanted(value).items():
+    for version, needed in wanted(value).items():
         try:
             entry = registered.get(str(version))
             if entry is None:
@@ -207,6 +209,16 @@ def serve_deployment(
     )
 
 
+def serve_later(ws: Workspace, branch: str, commit: Commit, value: Mapping[str, Any]) -> ServedDeployment:
+    """Return a deployment that nothing answers for, because its versions are being loaded."""
+
+    def load(*_: Any) -> LoadedModel:
+        raise EnvironmentProblem("It is being loaded.")
+
+    found = serve_deployment(ws, branch, commit, value, load, None)
+    return replace(found, problem="its versions are being loaded; repeat in a moment.", loading=True)
+
+
 def _remembered(most: int, before: ServedDeployment | None) -> Remembered | None:
     if not most:
         return None
@@ -223,7 +235,7 @@ def _redaction(ws: Workspace, value: Mapping[str, Any]) -> Redaction | None:
     return Redaction(fields, float(rules.get("sample", 1.0)), key)
 
 
-def _wanted(value: Mapping[str, Any]) -> dict[int, bool]:
+def wanted(value: Mapping[str, Any]) -> dict[int, bool]:
     """Return the versions to have in memory: True for those that must answer, False for what served before them."""
     wanted = {int(share["version"]): True for share in value["traffic"]}
     rollout = value.get("rollout")

@@ -93,6 +93,15 @@ run_worker(sys.argv[1], port=int(sys.argv[2]))
 """
 
 
+HANGING = """
+import sys, time
+from bascule.protocols.openinference.worker import run_worker
+from bascule.serving.dataplane import DataPlane
+DataPlane._load = lambda *_: time.sleep(60)
+run_worker(sys.argv[1], port=int(sys.argv[2]))
+"""
+
+
 def listens(port: int) -> bool:
     with socket.socket() as made:
         return made.connect_ex(("127.0.0.1", port)) == 0
@@ -122,6 +131,24 @@ def test_while_it_loads_it_listens_and_says_that_it_is_not_ready(served: Workspa
             assert c.answer().status == 200
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_while_it_loads_it_ends_when_it_is_told(served: Workspace) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([sys.executable, "-c", HANGING, str(served.folder), str(port)]) as process:
+        try:
+            wait_until(lambda: listens(port))
+            with client(port) as waits:
+                waits.send(ASK)
+                time.sleep(0.1)
+                process.terminate()
+                answer = waits.answer()
+                assert (answer.status, b"stopping" in answer.body) == (503, True)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
 
 
 def test_stopping_leaves_everything_closed_and_movable(served: Workspace) -> None:

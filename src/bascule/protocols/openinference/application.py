@@ -144,7 +144,8 @@ class Application:
         lenient = bool(state.deployments) and all(one.lenient for one in state.deployments.values())
         if not all(journal.works() for journal in self._journals) and not lenient:
             raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
-        if broken := [one.name for one in state.deployments.values() if not one.models]:
+        # One that was deployed a moment ago says itself that it is not ready; the others answer.
+        if broken := [one.name for one in state.deployments.values() if not one.models and not one.loading]:
             problem = state.deployments[broken[0]].problem
             raise EnvironmentProblem(
                 f"Nothing answers for deployment {', '.join(map(repr, broken))}: {problem}",

@@ -86,18 +86,21 @@ def index(plane: DataPlane, deployments: list[ServedDeployment], ready_only: boo
     """Return every version of every deployment, and whether it is in memory."""
     found = []
     for deployment in deployments:
-        for number in sorted(deployment.registered, key=int):
-            state, reason = _state(plane, deployment, int(number))
+        coming = plane.coming(deployment)
+        for number in sorted({*map(int, deployment.registered), *coming}):
+            state, reason = _state(plane, deployment, number, number in coming)
             if state == "READY" or not ready_only:
-                found.append({"name": deployment.name, "version": number, "state": state, "reason": reason})
+                found.append({"name": deployment.name, "version": str(number), "state": state, "reason": reason})
     return found
 
 
-def _state(plane: DataPlane, deployment: ServedDeployment, version: int) -> tuple[str, str]:
+def _state(plane: DataPlane, deployment: ServedDeployment, version: int, coming: bool) -> tuple[str, str]:
     if (deployment.branch, deployment.name) in plane.unloaded:
         return "UNAVAILABLE", "unloaded"
     if deployment.model(version) is not None:
         return "READY", ""
+    if coming:
+        return "LOADING", ""
     return "UNAVAILABLE", deployment.problem or "loaded when it is first asked for"
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -115,7 +116,10 @@ async def _serve(
         if grpc_port is None:
             grpc_port = bound + 1 if port else 0
         grpc_bound = await server.start_also(host, grpc_port, lambda: Http2Connection(server, grpc))
-        await asyncio.to_thread(plane.start)  # meanwhile it answers that it starts; who asks a model waits for it
+        if not await _started(plane, stop):  # meanwhile it answers that it starts; who asks a model waits for it
+            plane.stop()
+            await server.stop()
+            return
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
@@ -132,6 +136,38 @@ async def _serve(
             with suppress(Exception):  # nothing that was answered waits here: answers leave after their records
                 one.close()
         ws.close()
+
+
+async def _started(plane: DataPlane, stop: asyncio.Event) -> bool:
+    """Start a data plane; return False when it is told to stop first, for a version may hang while it is loaded."""
+    loop = asyncio.get_running_loop()
+    started: asyncio.Future[BaseException | None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if not started.done():
+            started.set_result(error)
+
+    def start() -> None:
+        error: BaseException | None = None
+        try:
+            plane.start()
+        except BaseException as failure:
+            error = failure
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(tell, error)
+
+    # A thread of the loop's own would be waited for when the process ends.
+    threading.Thread(target=start, name="load-all", daemon=True).start()
+    told = asyncio.ensure_future(stop.wait())
+    either: set[asyncio.Future[Any]] = {started, told}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not started.done():
+        started.cancel()
+        return False
+    if error := started.result():
+        raise error
+    return True
 
 
 def build_server(
