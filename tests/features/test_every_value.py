@@ -70,6 +70,7 @@ EDGES = {
     "words": "",
 }
 AT = datetime(2024, 1, 1)
+ARROW = b"application/vnd.apache.arrow.stream"
 SPINE = "SELECT k, name, TIMESTAMP '2024-01-01' AS t FROM asked"
 PAIR = Entity("pair", ("k", "name"))
 VIEW = FeatureView(name="v", entity="pair", sql="SELECT * FROM events", event_time="happened")
@@ -116,7 +117,7 @@ def with_store(connection: Any, made: FeatureSet, place: str, keys: Any, expecte
     reader = VectorReader(store, ["v"])
     server: Any = SimpleNamespace(known=lambda *_: reader, reader=lambda *_: reader, far=False)
     body = {"features": ["v"], "entities": keys, "at": "2024-01-01T02:00:00+02:00"}
-    table = pa.ipc.open_stream(ask(server, body, b"application/vnd.apache.arrow.stream")).read_all()
+    table = pa.ipc.open_stream(ask(server, body, ARROW)).read_all()
     assert told({name: table.column(name).to_pylist() for name in KINDS}) == told(expected)
     assert told(table.column("k").to_pylist()) == told(keys["k"])
     said = json.loads(ask(server, body, b""))
@@ -129,11 +130,10 @@ def with_store(connection: Any, made: FeatureSet, place: str, keys: Any, expecte
     assert told({name: list(columns[f"v__{name}"]) for name in KINDS}) == told(expected)
 
 
-def ask(server: Any, body: Any, accept: bytes) -> bytes:
-    headers = {b"content-type": b"application/json", b"accept": accept}
-    answer = Features(server, None).answer(
-        Request(b"POST", b"/get-online-features", headers, json.dumps(body).encode()), "main"
-    )
+def ask(server: Any, body: Any, accept: bytes, sent: bytes = b"application/json") -> bytes:
+    headers = {b"content-type": sent, b"accept": accept}
+    body = body if sent == ARROW else json.dumps(body).encode()
+    answer = Features(server, None).answer(Request(b"POST", b"/get-online-features?features=v", headers, body), "main")
     assert isinstance(answer, Response)
     return bytes(answer.body)
 
@@ -179,6 +179,7 @@ def plans() -> list[Any]:
         ("number", True),
         ("yes", "true"),
         ("number", float(2**53)),
+        ("number", 2**64),
         ("seen", "0001-01-01T00:00:00+14:00"),
         ("seen", "9999-12-31T23:59:59-14:00"),
     ],
@@ -198,3 +199,33 @@ def test_values_that_a_request_would_change_are_refused_by_name(tmp_path: Any, c
         reader.read([row], [0])
     with pytest.raises(InputError, match=column):
         Joiner(made.columns, "t", (), reader).join({name: [one] for name, one in row.items()}, 1, 0)
+
+
+def test_keys_that_come_as_arrow_are_answered_or_refused_by_name(tmp_path: Any) -> None:
+    def answer(kind: str, keys: Any, arrow: bool = False) -> Any:
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE events AS SELECT NULL::{kind} AS k, now()::TIMESTAMP AS happened, 1 AS a")
+            connection.execute("CREATE TABLE asked AS SELECT k, happened AS t FROM events")
+            view = FeatureView(name="v", entity="one", sql="SELECT * FROM events", event_time="happened")
+            settled = {"entities": [Entity("one", ("k",))], "views": [view], "prediction_time": "t"}
+            made = build_feature_set(connection, name="s", population="FROM asked", **settled)
+            store = open_online(str(tmp_path / kind))
+            materialise(connection, made, store)
+        reader, body = VectorReader(store, ["v"]), pa.BufferOutputStream()
+        server: Any = SimpleNamespace(known=lambda *_: reader, reader=lambda *_: reader, far=False)
+        table = pa.table({"k": keys})
+        with pa.ipc.new_stream(body, table.schema) as out:
+            out.write_table(table)
+        found = ask(server, body.getvalue().to_pybytes(), ARROW if arrow else b"", ARROW)
+        if arrow:
+            return pa.ipc.open_stream(found).read_all().column("k").to_pylist()
+        return json.loads(found)["results"][0]["values"]
+
+    big, nanos = pa.array([2**64 - 1, None], pa.uint64()), pa.timestamp("ns")
+    assert answer("UBIGINT", big, arrow=True) == answer("UBIGINT", big) == [2**64 - 1, None]
+    assert answer("DOUBLE", pa.array([math.nan, math.inf])) == ["NaN", "Infinity"]
+    assert answer("TIMESTAMP", pa.array([1000], nanos)) == ["1970-01-01T00:00:00.000001"]
+    assert answer("TIMESTAMP", pa.array([1000], nanos), arrow=True) == [datetime(1970, 1, 1, 0, 0, 0, 1)]
+    for odd in (pa.array([1001], nanos), pa.array([2**62], pa.timestamp("us")), pa.array([2**31 - 1], pa.date32())):
+        with pytest.raises(InputError, match="'k'"):
+            answer("TIMESTAMP", odd)

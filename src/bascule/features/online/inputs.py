@@ -82,9 +82,11 @@ def refusal(row: int, column: str, type_name: str, value: Any) -> InputError:
 
 
 def _integer(value: Any) -> Any:
-    if type(value) is int or value is None:
+    if value is None:
         return value
-    if isinstance(value, bool):
+    if type(value) is int and -(2**63) <= value < 2**64:
+        return value
+    if isinstance(value, (bool, int)):  # no column holds an integer of more bits
         raise Refused
     if isinstance(value, float) and value.is_integer() and abs(value) < UNSURE:
         return int(value)

@@ -49,7 +49,7 @@ class Vectors(msgspec.Struct, frozen=True):
 
     def to_arrow(self) -> pa.Table:
         """Columns by name, in their types; statuses and event times are `NAME__status` and `NAME__event_time`."""
-        columns = {name: pa.array(values) for name, values in self.entities.items()}
+        columns = {name: _asked(values) for name, values in self.entities.items()}
         moment = pa.timestamp("us", "UTC")
         for place, name in enumerate(self.names):
             columns[name] = pa.array(self.values[place], _arrow_type(self.types[place]))
@@ -267,6 +267,14 @@ def _statuses(column: list[Any], there: list[str]) -> list[str]:
     if None not in column:
         return there
     return [NULL if value is None and one is PRESENT else one for value, one in zip(column, there, strict=True)]
+
+
+def _asked(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except OverflowError:  # integers from 2^63 on
+        fits = min(value for value in values if value is not None) >= 0
+        return pa.array(values, pa.uint64() if fits else pa.decimal128(20))
 
 
 def _arrow_type(type_name: str) -> pa.DataType:

@@ -98,7 +98,8 @@ def feast_shape(vectors: Vectors) -> dict[str, Any]:
     count = len(next(iter(vectors.entities.values()), ()))
     present, epoch = [PRESENT] * count, [EPOCH_TEXT] * count
     results = [
-        {"values": values, "statuses": present, "event_timestamps": epoch} for values in vectors.entities.values()
+        {"values": _plain(values), "statuses": present, "event_timestamps": epoch}
+        for values in vectors.entities.values()
     ]
     shown: dict[int, list[str]] = {}
     for values, statuses, times in zip(vectors.values, vectors.statuses, vectors.times, strict=True):
@@ -152,12 +153,23 @@ def _read(request: Request) -> FeatureRequest:
     query = parse_qs(request.path.partition(b"?")[2].decode("utf-8", "replace"))
     features = [one for text in query.get("features", ()) for one in text.split(",")]
     return FeatureRequest(
-        {name: table.column(place).to_pylist() for place, name in enumerate(names)},
+        {name: _values(table.column(place), name) for place, name in enumerate(names)},
         features or None,
         query.get("feature_service", [None])[-1],
         query.get("full_feature_names", ["false"])[-1] == "true",
         at=query.get("at", [None])[-1],
     )
+
+
+def _values(column: pa.ChunkedArray, name: str) -> list[Any]:
+    """Python's values; times in microseconds, as those of nanoseconds are pandas' own."""
+    try:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us", column.type.tz))
+        return list(column.to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        problem = f"Column {name!r} has a value of {column.type} that cannot be read: {str(error)[:200]}."
+        raise InputError(problem, hint="Send times in whole microseconds, of the years 1 to 9999.") from None
 
 
 def _names(asked: FeatureRequest) -> list[str]:
