@@ -69,6 +69,14 @@ def _migrated_once(tmp_path_factory: pytest.TempPathFactory, _power_stays: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _at_no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no project of a test take up what somebody on this machine recorded without one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _power_stays() -> Iterator[None]:
     """Wait for no disk in this process: tests kill processes, and none cuts the power."""
     durable = databases._sqlite
