@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -154,3 +155,22 @@ def test_garbage_is_looked_for_late_once_and_then_as_always() -> None:
     assert gc.get_threshold() == (main.FIRST_LOOK, *usual[1:])
     gc.collect()
     assert (gc.get_threshold(), gc.callbacks) == (usual, watching)
+
+
+@pytest.mark.slow
+def test_streams_that_are_closed_full_or_left_are_no_bugs(folder: Path) -> None:
+    Workspace.create(folder).close()
+    bascule = f"{sys.executable} -m bascule"
+
+    def shell(line: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", "-c", line], cwd=folder, stderr=subprocess.PIPE, text=True)
+        return done.returncode, done.stderr
+
+    assert shell(f"{bascule} branch one >&- 2>&- <&-") == (0, "")
+    workspace = Workspace.open(folder)
+    assert "one" in [ref.name for ref in workspace.history.branches()]
+    workspace.close()
+    assert shell(f"{bascule} --help | true") == (0, "")
+    code, said = shell(f"{bascule} --help > /dev/full")
+    assert code == 3
+    assert "the disk is full" in said

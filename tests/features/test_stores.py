@@ -252,6 +252,31 @@ def test_numbers_that_would_become_others_are_refused_by_name(
             materialise(connection, feature_set, open_online(location))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [("timestamp", "infinity"), ("timestamptz", "12000-01-01"), ("date", "-infinity")]
+)
+def test_times_that_a_reader_could_not_tell_are_refused_by_name(
+    connection: duckdb.DuckDBPyConnection, location: str, kind: str, value: str
+) -> None:
+    seen = "t::timestamp::date" if kind == "date" else f"(t || '+00')::{kind}"
+    connection.execute(
+        f"CREATE TABLE events AS SELECT n AS user_id, timestamp '2024-01-01' AS happened, {seen} AS seen "
+        "FROM (VALUES (1, '9999-12-31 23:59:59.999999'), (2, '0001-01-01 00:00:00'), (3, NULL)) v(n, t)"
+    )
+    view = FeatureView(name="v", entity="user", sql="SELECT * FROM events", event_time="happened")
+    feature_set, store = bind(connection, view), open_online(location)
+    materialise(connection, feature_set, store)
+    found = VectorReader(store, ["v"]).read({"user_id": [1, 2, 3]}, 10**16).to_arrow().column("seen")
+    joined = training_rows(connection, feature_set, "SELECT user_id, happened AS t FROM events").to_arrow_table()
+    assert found.to_pylist() == joined.column("v__seen").to_pylist()
+    connection.execute(f"INSERT INTO events VALUES (4, '2024-01-01', '{value}'::{kind})")
+    joined = training_rows(connection, feature_set, "SELECT user_id, happened AS t FROM events")
+    assert joined.filter(f"v__seen = '{value}'::{kind}").fetchall(), "a training set keeps it"
+    with pytest.raises(InputError, match=f"column 'seen' has a time beyond the years 1 to 9999: {value}"):
+        materialise(connection, feature_set, store)
+    assert VectorReader(store, ["v"]).read({"user_id": [1]}, 10**16).statuses[0] == [PRESENT]
+
+
 @pytest.mark.parametrize("zone", [None, "UTC"])
 def test_nanoseconds_are_kept_whole_or_refused_by_name(
     connection: duckdb.DuckDBPyConnection, location: str, zone: str | None

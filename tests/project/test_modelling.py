@@ -197,6 +197,12 @@ def test_a_signed_version_holds_until_a_byte_of_it_or_of_what_is_said_of_it_chan
     put(ws, f"{folder}/weights", b"abc")
     assert bascule("model", "verify", "m").code == 0
 
+    external.rename_model(ws, "main", "m", "n", author="bo")  # what was signed says which model it is
+    (problem,) = bascule("model", "verify", "n", "--json").json()["problems"]
+    assert problem == "it is not signed by this name; the signature of the same files as m@1 does not count for another"
+    external.rename_model(ws, "main", "n", "m", author="bo")
+    assert bascule("model", "verify", "m").code == 0
+
     Artifacts(ws).delete(f"{folder}/weights")
     assert bascule("model", "verify", "m").code == 1
     put(ws, f"{folder}/weights", b"abc")

@@ -74,7 +74,9 @@ def test_whole_rows_of_numbers() -> None:
     [
         ({"distance": "far"}, "'distance' needs a number; row 0 has 'far'"),
         ({"distance": True}, "'distance' needs a number; row 0 has True"),
-        ({"hour": 10**400}, "'hour' needs a number"),
+        ({"hour": 10**400}, "'hour' needs a whole number"),
+        ({"hour": 7.5}, "'hour' needs a whole number; row 0 has 7.5"),
+        ({"hour": math.inf}, "'hour' needs a whole number; row 0 has inf"),
         ({"night": 2}, "'night' needs true or false; row 0 has 2"),
         ({"night": "yes"}, "'night' needs true or false"),
         ({"carrier": 7}, "'carrier' needs a text; row 0 has 7"),
@@ -83,6 +85,7 @@ def test_whole_rows_of_numbers() -> None:
         ({"carrier": math.nan}, ""),
         ({"night": 1.0}, ""),
         ({"hour": 3.0}, ""),
+        ({"hour": math.nan}, ""),
     ],
 )
 def test_values_of_the_wrong_type_are_named(model: LoadedModel, change: dict[str, Any], text: str) -> None:

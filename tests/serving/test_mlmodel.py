@@ -25,7 +25,9 @@ from bascule.registry.versions import served
 from bascule.serving.deployment import serve_deployment
 from bascule.serving.loading import Loader
 from bascule.serving.mlmodel import bundle_of
+from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
+from bascule.serving.runtime import load_runtime
 from bascule.tracking.artifacts import Artifacts
 from bascule.training import unpack_model
 
@@ -80,6 +82,10 @@ def test_scikit_learn_in_a_skops_file(task: str) -> None:
     wanted = wanted[:, 1] if task == "binary" else wanted
     assert np.array_equal(bundle.predictor.predict(ROWS), wanted)
     assert bundle.signature.output.classes == {"binary": ("0", "1"), "multiclass": ("0", "1", "2")}.get(task, ())
+    model = LoadedModel("clf", 1, bundle, load_runtime(bundle))
+    for count in (1, 2):  # it takes no gaps: the one that has one is named
+        with pytest.raises(InputError, match=f"'c' of row {count - 1} is missing .*takes no missing ones: .*NaN"):
+            model.score(Rows(count, {"a": [0.5] * count, "b": [1] * count, "c": [*[0.1] * (count - 1), None]}), 0)
 
 
 def test_a_lightgbm_booster() -> None:

@@ -434,6 +434,8 @@ def test_requests_of_one_turn_go_together_when_that_is_faster(
             threading.Event().wait(0.02)
             if (matrix[:, 0] < 0).any():
                 raise ArithmeticError("less than nothing")
+            if np.isnan(matrix).any():
+                raise ValueError("Input X contains NaN.")
             return matrix[:, 0]
 
     monkeypatch.setattr("bascule.serving.model.load_runtime", lambda bundle: Slow())
@@ -442,14 +444,20 @@ def test_requests_of_one_turn_go_together_when_that_is_faster(
         calls.clear()
 
         def ask(distance: float) -> Any:
-            return server.request("/v2/models/delays/predict", {"instances": [{**ROW, "distance": distance}]})
+            return server.request(
+                "/v2/models/delays/predict",
+                {"instances": [{**ROW, "distance": None if distance != distance else distance}]},
+            )
 
         with ThreadPoolExecutor(16) as pool:
             found = list(pool.map(ask, [float(at) for at in range(-1, 31)]))
+        code, _, told_so = ask(float("nan"))
     assert [code for code, _, _ in found] == [500, *([200] * 31)]
     told = [msgspec.json.decode(data)["predictions"][0]["probability"] for _, _, data in found[1:]]
     assert told == [float(at) for at in range(31)]
     assert max(calls) > 1
+    assert code == 400, "a gap that the model takes none of is the asker's"
+    assert b"column 'distance' of row 0 is missing or of no category that the model knows" in told_so
 
 
 def test_an_answer_is_remembered_by_version_and_inputs_and_logged_each_time(served: Workspace) -> None:

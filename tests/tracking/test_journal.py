@@ -235,3 +235,26 @@ def test_a_step_that_is_not_given_is_one_more_than_the_metrics_last(
     for (_, name), step, _ in said_points(tmp_path):
         steps.setdefault(name, []).append(step)
     assert steps == {"loss": [0, 1, 10, 11, 12, 13, 20, 30, 31, 2**63 - 1], "rate": [0, 10, 11]}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is written", "while it is written"])
+def test_what_a_signal_interrupts_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    journal = written.Journal(str(tmp_path))
+    journal.note({"kind": "x"})
+    journal.waiting += ("", {"loss": 0.5}, 0, 7, "", {"loss": 0.25, "other": 0.125}, 1, 7)
+    write = os.write
+
+    def interrupted(*given: Any) -> Any:
+        if after:
+            write(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os if after else written, "write" if after else "_columns", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.flush()
+    journal.waiting += ("", {"loss": 1.0}, 2, 7)
+    journal.close()
+    (path,) = tmp_path.glob("*.journal")
+    told = [list(record.values) for record in whole(path) if isinstance(record, Block)]
+    assert [value for part in told for value in part] == [0.5, 0.25, 0.125, 1.0]

@@ -59,11 +59,19 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     if arguments is not None:
         sys.exit(run(arguments))
+    _open_closed()
     _collect_late()
     code = run(sys.argv[1:])
     if sys.argv[1:2] and sys.argv[1] in SERVERS:
         sys.exit(code)
     _leave(code)
+
+
+def _open_closed() -> None:
+    """Give the process the streams that its caller closed: a file of the workspace would get their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for as long as we live
 
 
 def _collect_late() -> None:
@@ -101,27 +109,11 @@ def _leave(code: int) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. No error shows a traceback; a bug of ours is written to a file."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        print(overview())
-        return 0
-    if arguments[0] == "--version":
-        print(__version__)
-        return 0
-    return _run(arguments)
-
-
-def _run(arguments: list[str]) -> int:
-    from cyclopts import CycloptsError
-
     as_json = "--json" in arguments
     try:
-        # Servers answer signals in their own event loop.
-        with nullcontext() if arguments[0] in SERVERS else stopping_queries(), _seeing(arguments[0]):
-            code = application()(arguments, exit_on_error=False, print_error=False)
+        code = _run(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except CycloptsError as error:
-        return _tell(BasculeError(_misused(error), hint=f"See: bascule {_command(arguments)}--help"), as_json)
     except BasculeError as error:
         return _tell(error, as_json)
     except BrokenPipeError:  # the reader went away, as `| head` does
@@ -131,6 +123,23 @@ def _run(arguments: list[str]) -> int:
         from bascule.cli.failing import recognised
 
         return _tell(recognised(error, arguments), as_json)
+
+
+def _run(arguments: list[str]) -> object:
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    from cyclopts import CycloptsError
+
+    try:
+        # Servers answer signals in their own event loop.
+        with nullcontext() if arguments[0] in SERVERS else stopping_queries(), _seeing(arguments[0]):
+            return application()(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise BasculeError(_misused(error), hint=f"See: bascule {_command(arguments)}--help") from error
 
 
 def _seeing(command: str) -> AbstractContextManager[None]:

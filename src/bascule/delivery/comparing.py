@@ -194,7 +194,7 @@ def _too_few(name: str, values: Values) -> str:
     ours = int(values.canary.sum())
     return (
         f"{len(values.value) - ours} units on stable and {ours} on the canary have a value of {name}; it is judged "
-        f"from {BURN_IN} each on, later where it is rare."
+        f"from {BURN_IN} each on, later where it is rare, and never while it is the same for all."
     )
 
 

@@ -74,6 +74,14 @@ def seals(ws: Workspace, kind: Kind, subject: str) -> list[Seal]:
         return [Seal(**row) for row in conn.execute(query.order_by(c.at.desc(), c.id.desc())).mappings()]
 
 
+def given_elsewhere(ws: Workspace, kind: Kind, subject: str, digest: str) -> list[Seal]:
+    """Return the seals that hold for the same bytes under other names, the youngest first."""
+    c = model_seals.c
+    query = select(model_seals).where(c.kind == kind, c.digest == digest, c.subject != subject, c.revoked_at.is_(None))
+    with ws.catalog.read() as conn:
+        return [Seal(**row) for row in conn.execute(query.order_by(c.at.desc(), c.id.desc())).mappings()]
+
+
 def revoke(ws: Workspace, kind: Kind, subject: str, reason: str) -> list[Seal]:
     """Take all seals of a kind back; that they were stays on record.
 

@@ -98,7 +98,7 @@ class Awaiting:
                 return Deferred(lambda: score_unseen(answer), lambda _: finish(answer), _patience(answer, seconds))
             return finish(answer)
 
-        return self._deferred(answer, begin, then, seconds)
+        return self._deferred(answer, begin, then, seconds, prepared.matrix)
 
     def _deferred(
         self,
@@ -106,11 +106,13 @@ class Awaiting:
         begin: Callable[[asyncio.Future[Any]], None],
         then: Callable[[Any], Response | Deferred],
         seconds: float | None,
+        matrix: np.ndarray | None = None,
     ) -> Deferred:
         def rescue(error: Exception) -> Answer:
             """The model failed: that is an answer too, which is logged."""
             if isinstance(error, InputError | EnvironmentProblem | HttpProblem):
                 raise error
+            answer.model.encoder.blame(matrix, error)
             answer.error = str(error)
             answer.late = isinstance(error, WorkerSlow)
             return _timed(answer)

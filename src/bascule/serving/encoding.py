@@ -6,18 +6,20 @@ or 1; a number itself; None NaN.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bascule.errors import InputError, suggestion
+from bascule.errors import BasculeError, InputError, suggestion
 from bascule.serving.rows import Columns
 from bascule.training import Field, Signature
 
 NAN = float("nan")
 _SHOWN = 5
-_WANTED = {"double": "a number", "bigint": "a number", "boolean": "true or false", "varchar": "a text"}
+_OF_GAPS = re.compile(r"\bnans?\b|\bmissing\b|\bnull\b", re.IGNORECASE)  # in the words of scikit-learn and others
+_WANTED = {"double": "a number", "bigint": "a whole number", "boolean": "true or false", "varchar": "a text"}
 
 
 class Encoder:
@@ -27,7 +29,7 @@ class Encoder:
         self.names = signature.names()
         self.known = frozenset(self.names)
         self._fields = tuple(_Slot(place, field) for place, field in enumerate(signature.inputs))
-        self._steps = tuple((slot.name, slot.codes, slot.boolean, slot) for slot in self._fields)
+        self._steps = tuple((slot.name, slot.codes, slot.any_float, slot) for slot in self._fields)
 
     def encode_one(self, columns: Columns) -> list[float]:
         """Return the inputs of a single row, from columns of one value each.
@@ -38,11 +40,11 @@ class Encoder:
         """
         row: list[float] = []
         append = row.append
-        for name, codes, boolean, slot in self._steps:
+        for name, codes, any_float, slot in self._steps:
             value = columns[name][0]
             kind = value.__class__
             if codes is None:
-                append(value if kind is float and not boolean else slot.number(value, 0))
+                append(value if kind is float and any_float else slot.number(value, 0))
             else:
                 append(codes.get(value, NAN) if kind is str else slot.text(value, 0))
         return row
@@ -61,17 +63,40 @@ class Encoder:
             matrix[:, place] = slot.column(columns[slot.name])
         return matrix
 
+    def blame(self, matrix: np.ndarray | None, error: Exception) -> None:
+        """Say which input is missing, when a model failed because it takes no missing ones.
+
+        Args:
+            matrix: float64 [rows, inputs] that the model failed on.
+
+        Raises:
+            InputError: the error speaks of missing values, and the rows have one; the text names the first.
+        """
+        words = str(error)
+        if matrix is None or isinstance(error, BasculeError) or words.startswith("the step "):
+            return  # what a step raises is about what it was given, whatever it says
+        if not _OF_GAPS.search(words):
+            return
+        for row, place in np.argwhere(np.isnan(matrix))[:1]:
+            raise InputError(
+                f"The column {self.names[place]!r} of row {row} is missing or of no category that the model knows, "
+                f"and the model takes no missing ones: {words.splitlines()[0][:200]}",
+                hint="Send a value, or train the model on rows that miss some.",
+            ) from error
+
 
 class _Slot:
     """One input: its place, and how its values become floats."""
 
-    __slots__ = ("boolean", "codes", "name", "place", "type")
+    __slots__ = ("any_float", "boolean", "codes", "name", "place", "type", "whole")
 
     def __init__(self, place: int, field: Field) -> None:
         self.place = place
         self.name = field.name
         self.type = field.type
         self.boolean = field.type == "boolean"
+        self.whole = field.type == "bigint"
+        self.any_float = not self.boolean and not self.whole
         self.codes: dict[str, float] | None = None
         if field.categories is not None:
             self.codes = {text: float(code) for code, text in enumerate(field.categories)}
@@ -82,6 +107,8 @@ class _Slot:
         kind = type(value)
         if kind is float or kind is int:
             if self.boolean and value == value and value not in (0, 1):
+                raise self.wrong(value, row)
+            if self.whole and kind is float and value == value and not value.is_integer():
                 raise self.wrong(value, row)
             try:
                 return float(value)
@@ -100,7 +127,7 @@ class _Slot:
 
     def column(self, values: Sequence[Any]) -> np.ndarray:
         one = self.number if self.codes is None else self.text
-        if self.codes is None and not self.boolean and set(map(type, values)) <= {float}:
+        if self.codes is None and self.any_float and set(map(type, values)) <= {float}:
             return np.array(values, dtype=np.float64)
         return np.array([one(value, row) for row, value in enumerate(values)], dtype=np.float64)
 

@@ -16,6 +16,7 @@ from bascule.serving.rows import Columns
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
+UNSURE = 2.0**53  # from here on a float may stand for the integer beside it
 
 
 class FeatureReader(Protocol):
@@ -99,7 +100,7 @@ def _reader_of(kind: str) -> Callable[[str, Any, int], Any]:
 
 
 def _integer(name: str, value: Any, row: int) -> int:
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) < UNSURE:
         value = int(value)
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise wrong_type(name, "a whole number of 64 bits", value, row)
@@ -110,9 +111,12 @@ def _number(name: str, value: Any, row: int) -> float:
     if type(value) not in (int, float):
         raise wrong_type(name, "a number", value, row)
     try:
-        return float(value)
+        found = float(value)
     except OverflowError:
         raise wrong_type(name, "a number", value, row) from None
+    if found != value:
+        raise wrong_type(name, "a number that a double holds", value, row)
+    return found
 
 
 def _boolean(name: str, value: Any, row: int) -> bool:

@@ -196,7 +196,11 @@ class LoadedModel:
         if self.graph.before:
             rows = Rows(rows.count, lane.ask(Job(BEFORE, rows.count, columns=self.named(rows))))
         prepared = self.prepare(rows, now)
-        found = lane.ask(Job(PREDICT, rows.count, prepared.matrix, prepared.columns))
+        try:
+            found = lane.ask(Job(PREDICT, rows.count, prepared.matrix, prepared.columns))
+        except Exception as error:
+            self.encoder.blame(prepared.matrix, error)
+            raise
         read = prepared.joined or (self.read_of(rows) if self.graph.before else None)
         return found.tolist(), read, prepared.at
 
@@ -272,11 +276,19 @@ class LoadedModel:
     def _predict(self, matrix: np.ndarray) -> list[Output]:
         if len(matrix) == 1:
             return [self._predict_one(matrix[0].tolist())]
-        found: list[Output] = self.runtime.predict(matrix).tolist()
+        try:
+            found: list[Output] = self.runtime.predict(matrix).tolist()
+        except Exception as error:
+            self.encoder.blame(matrix, error)
+            raise
         return found
 
     def _predict_one(self, row: Sequence[float]) -> Output:
-        found = self.runtime.predict_one(row)
+        try:
+            found = self.runtime.predict_one(row)
+        except Exception as error:
+            self.encoder.blame(np.array([row], dtype=np.float64), error)
+            raise
         return found[0] if self._single else list(found)
 
     def brings_inputs(self, columns: Columns) -> bool:

@@ -36,11 +36,16 @@ WHOLE = ("integer", "long")
 # Types that skops leaves to its caller, and that are data; `bascule.training.foreign` has the same.
 HARMLESS = frozenset(
     (
+        "functools.partial",
         "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
     )
 )
 # Flavors whose files are data, unless they are found to be pickles.

@@ -175,7 +175,9 @@ def demand_consent(ws: Workspace, version: ModelVersion) -> Safety:
     if found.level == "safe" or found.trusted is not None:
         return found
     before = seals.seals(ws, "trust", subject_of(version))
-    why = "its files have changed since somebody consented" if before else "nobody has consented to it"
+    why = "its files have changed since somebody consented"
+    if not before:
+        why = f"nobody has consented to it{_elsewhere(ws, 'trust', version, found.digest)}"
     told = sorted({name for one in found.pickles for name in one.dangerous})
     named = f" It names {', '.join(told[:5])}." if told else ""
     raise CheckFailed(
@@ -228,7 +230,7 @@ def verify(ws: Workspace, version: ModelVersion) -> Verified:
     found = seals.seals(ws, "sign", subject_of(version))
     seal = found[0] if found else None
     if seal is None:
-        problems.append("it is not signed")
+        problems.append(f"it is not signed{_elsewhere(ws, 'sign', version, held.digest)}")
     else:
         if seal.digest != held.digest:
             problems.append("its files are not those that were signed")
@@ -251,6 +253,16 @@ def verify(ws: Workspace, version: ModelVersion) -> Verified:
         key_id=seal.key_id if seal else None,
         signed_at=seal.at if seal else None,
     )
+
+
+def _elsewhere(ws: Workspace, kind: seals.Kind, version: ModelVersion, digest: str) -> str:
+    """Say under which other name the same bytes are vouched for: a seal names the model, also when it was renamed."""
+    found = seals.given_elsewhere(ws, kind, subject_of(version), digest)
+    if not found:
+        return ""
+    what = "signature of" if kind == "sign" else "consent to"
+    name = found[0].subject.removeprefix("models/")
+    return f" by this name; the {what} the same files as {name} does not count for another"
 
 
 def _differences(version: ModelVersion, held: Contents) -> list[str]:

@@ -83,7 +83,6 @@ ODD = """
 import bascule
 with bascule.run("a\\0b", experiment="e\\0", tags={"t": "\\0"}, params={"p\\0": "\\0"}) as run:
     run.params({"k\\0": "v\\0"})
-    run.log(**{"m\\0": 1.0})
     run.text("note", "a\\0b")
     run.table("rows", [{"a\\0": "\\0"}])
 print(run.id)
@@ -100,7 +99,6 @@ def test_what_a_script_says_with_nul_is_kept_legibly(workspace: Workspace) -> No
     assert "left out" not in done.stderr
     run = read_run(workspace, done.stdout.strip().splitlines()[-1])
     assert (run["params"]["k\\x00"], run["params"]["p\\x00"], run["tags"]["t"]) == ("v\\x00", "\\x00", "\\x00")
-    assert run["metrics"]["m\\x00"] == 1.0
 
 
 @pytest.mark.slow

@@ -200,6 +200,7 @@ def test_a_tree_in_a_skops_file_that_leads_astray_is_refused() -> None:
         open_skops(skops.dumps([{"deep": fitted}]))
 
 
+@pytest.mark.slow
 def test_categories_of_scikit_learn_are_read_and_what_runs_commands_is_not() -> None:
     """Its categories are checked by a partial of a known function; one of any other function is refused unread."""
     skops = pytest.importorskip("skops.io")

@@ -13,6 +13,7 @@ from bascule.features.columns import family, feature_type
 from bascule.features.expressions.scalars import EPOCH, naive
 from bascule.features.expressions.scalars import from_microseconds as moment
 
+UNSURE = 2.0**53  # from here on a float may stand for the integer beside it
 _SINGLE = struct.Struct("f")
 Converter = Callable[[Any], Any]
 
@@ -85,7 +86,7 @@ def _integer(value: Any) -> Any:
         return value
     if isinstance(value, bool):
         raise Refused
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < UNSURE:
         return int(value)
     try:
         return int(value.__index__())  # numpy's integers
@@ -133,10 +134,10 @@ def _time(value: Any) -> Any:
         return None
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise Refused from None
-    if isinstance(found, datetime):
-        return naive(found)
+        if isinstance(found, datetime):
+            return naive(found)
+    except (ValueError, OverflowError):  # the latter: in UTC it is of no year that a time has
+        pass
     raise Refused
 
 

@@ -43,6 +43,9 @@ class Part(NamedTuple):
     best: str = ""
 
 
+FIRST_AND_LAST = ("0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00")
+
+
 def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
     """The timelines that a bound view needs."""
     keys = ", ".join(map(quoted, entity.keys))
@@ -107,10 +110,20 @@ def _stored(field: str, view: FeatureView) -> str:
 def _plain(field: str, view: FeatureView) -> str:
     known = view.types[field]
     if family(known) == "time":
-        return microseconds(quoted(field), known)
+        return _readable(microseconds(quoted(field), known), field, known)
     if family(known) == "date":
-        return f"date_diff('day', DATE '1970-01-01', {quoted(field)})"
+        return _readable(f"date_diff('day', DATE '1970-01-01', {quoted(field)})", field, known)
     return quoted(field)
+
+
+def _readable(stored: str, field: str, known: str) -> str:
+    """A time or date of the years 1 to 9999; any other, which no reader of the store could tell, ends the query."""
+    times = ("0001-01-01", "9999-12-31") if known == "DATE" else FIRST_AND_LAST
+    first, last = (f"CAST('{time}' AS {known})" for time in times)
+    told = f"column '{field}' has a time beyond the years 1 to 9999: ".replace("'", "''")
+    name = quoted(field)
+    fits = f"{name} IS NULL OR {name} BETWEEN {first} AND {last}"
+    return f"CASE WHEN {fits} THEN {stored} ELSE error('{told}' || {name} || ' (make it NULL in the SQL)') END"
 
 
 def _kept(aggregate: Aggregate, view: FeatureView) -> str:

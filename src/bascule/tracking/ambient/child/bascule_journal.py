@@ -103,15 +103,22 @@ class Journal:
         if self._flusher is None and self._delay:
             self._start_flusher()
         with self._lock:
-            rows = waiting[:MOST_WAITING]
-            del waiting[: len(rows)]
+            count = min(len(waiting), MOST_WAITING)
+            # Nothing is called between these two, so no signal's handler that logs too sees what is already taken.
+            rows = waiting[:count]
+            del waiting[:count]
             self.due = time.time_ns() + self._delay
             if not rows:
                 return
+            size = self._size
             try:
                 self._write_points(*_columns(rows))
             except Exception:
                 self._lost += sum(map(len, rows[1::4]))
+            except BaseException:  # a Ctrl-C, or what another signal's handler raises: they wait on
+                if not self._is_longer(size):
+                    waiting[:0] = rows
+                raise
 
     def close(self) -> None:
         """Write what waits and give the file back; what is noted afterwards begins another one."""
@@ -184,6 +191,14 @@ class Journal:
             os.ftruncate(self._file, self._size)
             raise OSError("short write")
         self._size += written
+
+    def _is_longer(self, size: int) -> bool:
+        """Tell whether more than so many bytes are in the file, also those that were written and not yet counted."""
+        if self._file < 0:
+            return False
+        if self._is_ours():
+            self._size = os.fstat(self._file).st_size
+        return self._size > size
 
     def _is_ours(self) -> bool:
         """Tell whether the number still means our file: a script may close all files, and open its own under it."""

@@ -20,11 +20,16 @@ _IDS = re.compile(r'("__id__": )(\d+)|("file": ")(\d+)(?=\.)')
 # Data, which skops leaves to its caller; `bascule.training.foreign` and `bascule.tracking.mlmodel` have the same.
 HARMLESS = frozenset(
     (
+        "functools.partial",
         "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
     )
 )
 
