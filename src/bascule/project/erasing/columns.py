@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bascule.lake.forgetting import Replacing
 from bascule.project.erasing.packed import DAMAGE, Room, Unread, inflated, unpacked
-from bascule.project.erasing.values import INSTEAD, bounded, escaped, without
+from bascule.project.erasing.values import cleaner, forms_of, without
 
 if TYPE_CHECKING:
     from bascule.project.erasing.contents import Sought
@@ -147,19 +146,12 @@ def _long(data: bytes, at: int) -> tuple[int, int]:
 def _replacing(sought: Sought) -> Replacing:
     """Return what takes values out of cells as out of tables' rows; by the policy rows in which a cell is one go."""
     values = set(sought.values)
-    forms = list(dict.fromkeys(form for value in sorted(values) for form in (value, escaped(value))))
-    patterns = [re.compile(bounded(form)) for form in forms]
-
-    def clean(text: str) -> str:
-        for form, pattern in zip(forms, patterns, strict=True):
-            if form in text:
-                text = pattern.sub(INSTEAD, text)
-        return text
+    forms = forms_of(sorted(values))
 
     def goes(row: Mapping[str, Any]) -> bool:
         return sought.removes and any(isinstance(cell, str) and cell in values for cell in row.values())
 
-    return Replacing(forms, clean, goes, frozenset(), lambda _: {})
+    return Replacing(forms, cleaner(forms), goes, frozenset(), lambda _: {})
 
 
 def _without(batch: pa.RecordBatch, sought: Sought, rows: Replacing) -> tuple[pa.RecordBatch, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from bascule.lake.forgetting.folder import Folder
 from bascule.lake.maintenance.listing import folders, table_of
 from bascule.project.erasing.links import Subject
 from bascule.project.erasing.quarantine import QUARANTINE
-from bascule.project.erasing.values import INSTEAD, bounded, distinctive, escaped
+from bascule.project.erasing.values import cleaner, distinctive, forms_of
 from bascule.serving.log import GROUND_TRUTH, PREDICTIONS
 from bascule.serving.log.vectors import SERVED_FEATURES
 from bascule.store import Place
@@ -104,16 +103,9 @@ def _is_log(name: str, folder: Place) -> bool:
 def _replacing(
     workspace: Workspace, values: Sequence[str], subjects: Sequence[Subject], names: Sequence[str], *, removes: bool
 ) -> Replacing:
-    forms = list(dict.fromkeys(form for value in values for form in (value, escaped(value))))
-    patterns = [re.compile(bounded(form)) for form in forms]
+    forms = forms_of(values)
     whole = set(values) if removes else set()
     keys = _by_columns(one for one in subjects if any(map(distinctive, one.key.values())))
-
-    def clean(text: str) -> str:
-        for form, pattern in zip(forms, patterns, strict=True):
-            if form in text:
-                text = pattern.sub(INSTEAD, text)
-        return text
 
     def goes(row: Mapping[str, Any]) -> bool:
         return _is_one(row, keys) or not whole.isdisjoint(_texts(row))
@@ -127,7 +119,7 @@ def _replacing(
                 found[path] = np.union1d(found.get(path, rows), rows)
         return found
 
-    return Replacing(forms, clean, goes, frozenset(name for columns in keys for name in columns), passed)
+    return Replacing(forms, cleaner(forms), goes, frozenset(name for columns in keys for name in columns), passed)
 
 
 def _by_columns(subjects: Iterable[Subject]) -> dict[tuple[str, ...], set[tuple[str, ...]]]:

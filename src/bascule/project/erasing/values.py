@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,24 @@ def holds(path: Path, wanted: list[bytes]) -> bool:
 def escaped(value: str) -> str:
     """Return a text as it stands between the quotes of JSON."""
     return json.dumps(value)[1:-1]
+
+
+def forms_of(values: Iterable[str]) -> list[str]:
+    """Return how values may stand in a text: as they are, and as JSON writes them; each once, in order."""
+    return list(dict.fromkeys(form for value in values for form in (value, escaped(value))))
+
+
+def cleaner(forms: Sequence[str]) -> Callable[[str], str]:
+    """Return what puts `INSTEAD` for each form of a value in a text."""
+    patterns = [re.compile(bounded(form)) for form in forms]
+
+    def clean(text: str) -> str:
+        for form, pattern in zip(forms, patterns, strict=True):
+            if form in text:
+                text = pattern.sub(INSTEAD, text)
+        return text
+
+    return clean
 
 
 def _replaced(text: str, values: list[str]) -> str:

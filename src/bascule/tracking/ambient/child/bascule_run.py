@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -24,12 +23,11 @@ import bascule_session as session
 import bascule_watch as watch
 from bascule_files import found_as
 from bascule_journal import BETWEEN, MOST_OF_A_CALL, MOST_WAITING, Journal
+from bascule_values import LEAST_STEP, MOST_STEP, named, number, plain, plain_all, whole
 
 # How long the end of a run waits for its records, at most; the sender goes on without us.
 PATIENCE = 10.0
 STATUSES = ("done", "failed", "cancelled")
-# Steps are whole numbers of 64 bits.
-LEAST_STEP, MOST_STEP = -(2**63) + 1, 2**63 - 1
 # What stores and other systems take for something else in a name.
 NO_NAME = set("\\#?\0")
 LONGEST_NAME = 255
@@ -111,12 +109,12 @@ class ActiveRun:
             found = before.pop() if before else None
             step = 0 if found is None else found + 1
         if type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
-            step = _whole(step)
+            step = whole(step)
         for key, value in values.items():
             if type(value) is not float:
-                values[key] = _number(key, value)
+                values[key] = number(key, value)
             if key not in last:
-                _named(key)
+                named(key)
             last[key] = step
         at = time_ns()
         waiting = journal.waiting
@@ -126,11 +124,11 @@ class ActiveRun:
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         """Log one point of a metric of any name."""
-        key, number = _named(key), _number(key, value)
-        place = self._last[key] = _whole(self._next(key) if step is None else step)
+        key, told = named(key), number(key, value)
+        place = self._last[key] = whole(self._next(key) if step is None else step)
         journal = watch.active()
         if journal is not None:
-            journal.point(self._key, key, number, place, time_ns())
+            journal.point(self._key, key, told, place, time_ns())
 
     def metrics(self, key: str, values: Sequence[float], steps: Sequence[int] | None = None) -> None:
         """Log many points of a metric at once: a list, an array of numbers, a column.
@@ -138,12 +136,12 @@ class ActiveRun:
         Raises:
             ValueError: when there are not as many steps as values.
         """
-        key, told = _named(key), array("d", [_number(key, one) for one in values])
+        key, told = named(key), array("d", [number(key, one) for one in values])
         if steps is None:
             first = self._next(key)
-            marks: Sequence[int] = range(first, _whole(first + len(told)))
+            marks: Sequence[int] = range(first, whole(first + len(told)))
         else:
-            marks = [_whole(one) for one in steps]
+            marks = [whole(one) for one in steps]
             if len(marks) != len(told):
                 raise ValueError(f"{len(told)} values of {key!r} have {len(marks)} steps.")
         if marks:
@@ -160,7 +158,7 @@ class ActiveRun:
         """Say parameters: a dict, or names and values."""
         if values is not None and not isinstance(values, Mapping):
             raise TypeError(f"Parameters are a dict of names and values; {type(values).__name__} is none.")
-        told = {str(key): _plain(value) for key, value in {**(values or {}), **more}.items()}
+        told = {str(key): plain(value) for key, value in {**(values or {}), **more}.items()}
         watch.note(self._of({"kind": "params", "values": told}))
 
     def tag(self, key: str, value: Any) -> None:
@@ -208,8 +206,8 @@ class ActiveRun:
         if os.path.isdir(place):
             for folder, _, files in os.walk(place):
                 for one in sorted(files):
-                    whole = os.path.join(folder, one)
-                    self._keep_file(whole, f"{wanted}/{os.path.relpath(whole, place).replace(os.sep, '/')}")
+                    found = os.path.join(folder, one)
+                    self._keep_file(found, f"{wanted}/{os.path.relpath(found, place).replace(os.sep, '/')}")
         elif not os.path.isfile(place):
             raise FileNotFoundError(f"There is no file {place!r} to keep.")
         else:
@@ -353,7 +351,7 @@ def start(
         TypeError: tags or parameters that are no dict.
         ValueError: an id that can be none.
     """
-    tags, params = _plain_all(tags or {}), _plain_all(params or {})
+    tags, params = plain_all(tags or {}), plain_all(params or {})
     above = _now.get()
     watched = joined()
     wanted = id or (None if watched is not None else os.environ.get(session.RUN)) or None
@@ -415,7 +413,7 @@ def begin_here(name: str, command: list[str], *, follow: bool = True, **more: An
 
 def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
     script = script_name()
-    told = {key: _plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
+    told = {key: plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
     begun = begin_here(
         name or script,
         list(sys.orig_argv),
@@ -448,7 +446,7 @@ def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -
     }
     watch.note(entry)
     if more.get("tags"):
-        watch.note({"kind": "tags", "values": _plain_all(more["tags"]), "run": run})
+        watch.note({"kind": "tags", "values": plain_all(more["tags"]), "run": run})
     if more.get("params"):
         made.params(more["params"])
     return made
@@ -494,47 +492,6 @@ def _end(begun: _Session, code: int | None = None) -> None:
             begun.sender.wait(PATIENCE)
         # A sender that goes on is nobody's zombie: it is a session of its own, and init takes it over.
         begun.sender.returncode = begun.sender.returncode or 0
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return repr(value)[:1000]
-    return value
-
-
-def _named(key: Any) -> str:
-    if not isinstance(key, str) or not key or BETWEEN in key:
-        raise ValueError(f"{key!r} is no name of a metric.")
-    return key
-
-
-def _number(key: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"The metric {key!r} is given {repr(value)[:60]}, which is no number.") from None
-
-
-def _whole(step: Any) -> int:
-    try:
-        number = int(step)
-    except (TypeError, ValueError, OverflowError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"A step is a whole number; {repr(step)[:60]} is none. run.log(loss=0.3, step=1)") from None
-    if not LEAST_STEP <= number <= MOST_STEP:
-        raise ValueError(f"A step is a whole number of 64 bits; {number} is none.")
-    return number
-
-
-def _plain_all(values: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"Parameters and tags are a dict of names and values; {type(values).__name__} is none.")
-    return {str(key): _plain(value) for key, value in values.items()}
 
 
 def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
