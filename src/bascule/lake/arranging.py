@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from bascule.errors import BasculeError
 from bascule.lake import engine
 from bascule.lake.iceberg import datafiles, files, partitions, schemas, transforms
+from bascule.lake.iceberg.aligning import aligned
 from bascule.lake.iceberg.datafiles import Record
 from bascule.lake.iceberg.partitions import Part
 from bascule.lake.iceberg.tables import Table
@@ -153,7 +154,7 @@ def _numbered(batches: Iterable[pa.RecordBatch], arrow: pa.Schema, terms: Sequen
 def _cut(batch: pa.RecordBatch, arrow: pa.Schema, parts: int, table: str) -> Iterator[Piece]:
     """Cut a batch where a partition ends."""
     rows = pa.RecordBatch.from_arrays(batch.columns[: len(arrow)], arrow.names)
-    (rows,) = datafiles.aligned([rows], arrow, table)
+    (rows,) = aligned([rows], arrow, table)
     held = batch.columns[len(arrow) : len(arrow) + parts]
     codes = [np.asarray(pc.fill_null(column.dictionary_encode(null_encoding="encode").indices, -1)) for column in held]
     ends = np.unique(np.concatenate([[0, batch.num_rows], *(np.flatnonzero(np.diff(code)) + 1 for code in codes)]))

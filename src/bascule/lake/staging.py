@@ -17,6 +17,7 @@ import pyarrow as pa
 from bascule.errors import Conflict, InputError
 from bascule.lake import arranging, engine, objects
 from bascule.lake.iceberg import datafiles, files, metadata, partitions, scans, schemas, snapshots, tables
+from bascule.lake.iceberg.aligning import aligned
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.partitions import SPEC_ID
 from bascule.lake.iceberg.tables import Table
@@ -102,7 +103,7 @@ def write_rows(table: Table, rows: Rows, *, evolve: bool, sift: Sifting | None =
     # Closed at once when a row does not fit: whoever reads ahead must have ended before its connection is closed.
     with closing(iter(rows)) as coming:
         named = renamed(coming, arrow)
-        batches = datafiles.aligned(sift(named, arrow) if sift else named, arrow, table.name)
+        batches = aligned(sift(named, arrow) if sift else named, arrow, table.name)
         return Written(table, schema, last, arranging.write(now, batches))
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bascule.lake.iceberg import datafiles, files, schemas
+from bascule.lake.iceberg import datafiles, files, rowgroups, schemas
+from bascule.lake.iceberg.aligning import aligned
 
 ROWS = 2_500
 
@@ -55,9 +56,9 @@ def cuts() -> dict[str, list[int]]:
 def test_that_where_batches_end_does_not_show(
     letters: int, group_bytes: int, groups: list[int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datafiles, "CHUNK", 64)
-    monkeypatch.setattr(datafiles, "ROWS_PER_GROUP", 512)
-    monkeypatch.setattr(datafiles, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(rowgroups, "CHUNK", 64)
+    monkeypatch.setattr(rowgroups, "ROWS_PER_GROUP", 512)
+    monkeypatch.setattr(rowgroups, "GROUP_BYTES", group_bytes)
     given = rows(letters)
     columns, _ = schemas.from_arrow(given.schema)
     told = {}
@@ -65,9 +66,7 @@ def test_that_where_batches_end_does_not_show(
         (tmp_path / name).mkdir()
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         batches = [b for s, n in zip(starts, sizes, strict=True) for b in given.slice(s, n).to_batches()]
-        (record,) = datafiles.write(
-            datafiles.aligned(iter(batches), schemas.to_arrow(columns), "t"), columns, tmp_path / name
-        )
+        (record,) = datafiles.write(aligned(iter(batches), schemas.to_arrow(columns), "t"), columns, tmp_path / name)
         path = Path(str(record["file_path"]).removeprefix("file://"))
         footer = pq.read_metadata(path)
         told[name] = (
@@ -87,10 +86,10 @@ def test_that_where_batches_end_does_not_show(
 
 
 def test_that_one_row_group_at_a_time_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafiles, "ROWS_PER_GROUP", 32 * datafiles.CHUNK)
+    monkeypatch.setattr(rowgroups, "ROWS_PER_GROUP", 32 * rowgroups.CHUNK)
     columns, _ = schemas.from_arrow(pa.schema([("x", pa.float64())]))
-    arrow, values, held = schemas.to_arrow(columns), np.zeros(24 * datafiles.CHUNK), []
-    group = 32 * datafiles.CHUNK * 8
+    arrow, values, held = schemas.to_arrow(columns), np.zeros(24 * rowgroups.CHUNK), []
+    group = 32 * rowgroups.CHUNK * 8
     before = pa.total_allocated_bytes()
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,8 @@ from tests.lake.iceberg.deleting import delete_file, with_deletes
 
 from bascule.errors import InputError
 from bascule.lake import engine
-from bascule.lake.iceberg import content, datafiles, manifests, metadata, scans, schemas, snapshots, tables
+from bascule.lake.iceberg import content, datafiles, manifests, metadata, rowgroups, scans, schemas, snapshots, tables
+from bascule.lake.iceberg.aligning import aligned
 from bascule.lake.iceberg.tables import Table
 
 pyiceberg = pytest.importorskip("pyiceberg")
@@ -56,7 +57,7 @@ def new_table(folder: Path, schema: pa.Schema, name: str = "t") -> Table:
 
 
 def append(table: Table, rows: pa.Table) -> Table:
-    batches = datafiles.aligned(rows.to_batches(), schemas.to_arrow(table.schema), table.name)
+    batches = aligned(rows.to_batches(), schemas.to_arrow(table.schema), table.name)
     return snapshots.append(table, datafiles.write(batches, table.schema, table.folder / "data"))
 
 
@@ -312,12 +313,12 @@ def test_equal_rows_make_equal_files_however_they_are_cut(tmp_path: Path) -> Non
     for size in (300_000, 8_192, 1_000, 77_777):
         folder = tmp_path / str(size)
         folder.mkdir()
-        batches = datafiles.aligned(rows.to_batches(max_chunksize=size), arrow, "t")
+        batches = aligned(rows.to_batches(max_chunksize=size), arrow, "t")
         digests.append([datafiles.content_of(r) for r in datafiles.write(batches, schema, folder)])
     assert digests.count(digests[0]) == len(digests)
     path = next((tmp_path / "1000").glob("*.parquet"))
     footer = pq.read_metadata(path)
-    assert footer.row_group(0).num_rows == datafiles.ROWS_PER_GROUP
+    assert footer.row_group(0).num_rows == rowgroups.ROWS_PER_GROUP
     assert footer.row_group(0).column(0).compression == "ZSTD"
     assert [pq.read_schema(path).field(i).metadata[b"PARQUET:field_id"] for i in (0, 1)] == [b"1", b"2"]
 
@@ -340,7 +341,7 @@ def test_a_stream_that_breaks_leaves_no_file(tmp_path: Path) -> None:
         raise InputError("the source broke")
 
     with pytest.raises(InputError, match="the source broke"):
-        datafiles.write(datafiles.aligned(broken(), schemas.to_arrow(schema), "t"), schema, tmp_path)
+        datafiles.write(aligned(broken(), schemas.to_arrow(schema), "t"), schema, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -355,10 +356,10 @@ def test_values_that_do_not_fit_are_refused_with_their_column(tmp_path: Path) ->
     ]
     for rows, column in zip(bad, ("n", "n", "t", "t"), strict=True):
         with pytest.raises(InputError, match=f"Column '{column}' of table 't'"):
-            datafiles.write(datafiles.aligned(rows.to_batches(), arrow, "t"), schema, tmp_path)
+            datafiles.write(aligned(rows.to_batches(), arrow, "t"), schema, tmp_path)
     with pytest.raises(InputError, match="must have a value"):
         datafiles.write(
-            datafiles.aligned(pa.table({"n": pa.array([None], pa.int32())}).to_batches(), arrow, "t"), schema, tmp_path
+            aligned(pa.table({"n": pa.array([None], pa.int32())}).to_batches(), arrow, "t"), schema, tmp_path
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from bascule.counting import counted
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.lake import engine, moved, objects, staging
-from bascule.lake.iceberg import datafiles, files, manifests, metadata, scans, schemas, snapshots
+from bascule.lake.iceberg import datafiles, files, manifests, metadata, rowgroups, scans, schemas, snapshots
+from bascule.lake.iceberg.aligning import aligned
 from bascule.lake.iceberg.datafiles import DataFile, Record
 from bascule.lake.iceberg.manifests import Entry
 from bascule.lake.iceberg.partitions import SPEC_ID
@@ -266,7 +267,7 @@ class _Compacting:
                     continue
                 yield from self._by_engine(others, arrow)
                 others = []
-                yield from datafiles.without(source.iter_batches(batch_size=datafiles.CHUNK), self._deleted(file))
+                yield from datafiles.without(source.iter_batches(batch_size=rowgroups.CHUNK), self._deleted(file))
         yield from self._by_engine(others, arrow)
 
     def _deleted(self, file: DataFile) -> np.ndarray:
@@ -288,7 +289,7 @@ class _Compacting:
                     columns = ", ".join(quoted(name) for name in schemas.names(self.table.schema))
                     order = " ORDER BY __row" if touched else ""
                     relation = connection.sql(f"SELECT {columns} FROM {source}{order}")
-                    yield from datafiles.aligned(relation.to_arrow_reader(BATCH_ROWS), arrow, self.table.name)
+                    yield from aligned(relation.to_arrow_reader(BATCH_ROWS), arrow, self.table.name)
 
     def _counted(self, rows: Iterator[pa.RecordBatch], total: int) -> Iterator[pa.RecordBatch]:
         for batch in rows:

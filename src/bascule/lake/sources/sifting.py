@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from bascule.errors import InputError
 from bascule.lake import cells
-from bascule.lake.iceberg.datafiles import column_for
+from bascule.lake.iceberg.aligning import column_for
 from bascule.lake.iceberg.fitting import Unlike, misfits
 from bascule.lake.iceberg.types import primitive_from_arrow, to_duckdb
 from bascule.lake.sources.quarantine import SHOWN, Rejected, bounded
