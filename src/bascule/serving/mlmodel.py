@@ -183,10 +183,10 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
 
 
 def _of_xgboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
-    from bascule.training.foreign import open_xgboost
+    from bascule.training.boosters import open_xgboost
 
     data = _data(flavor, "data", read)
-    booster = open_xgboost(data)
+    booster = _opened(open_xgboost, data, flavor["data"])
     learner = msgspec.json.decode(booster.save_config())["learner"]
     objective = str(learner.get("objective", {}).get("name", ""))
     classes = int(learner.get("learner_model_param", {}).get("num_class", 0))
@@ -199,7 +199,7 @@ def _of_onnx(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[s
     from bascule.training.foreign import open_onnx, probabilities_of
 
     data = _data(flavor, "data", read)
-    session = open_onnx(data)
+    session = _opened(open_onnx, data, flavor["data"])
     given = session.get_inputs()
     if len(given) > 1:
         inputs = _fitting(columns, [one.name for one in given], len(given))
@@ -227,7 +227,7 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     data = _data(flavor, "pickled_model", read)
     if not data.startswith(b"PK"):
         raise _pickled("scikit-learn", flavor)
-    estimator = open_skops(data)
+    estimator = _opened(open_skops, data, flavor["pickled_model"])
     names = getattr(estimator, "feature_names_in_", None)
     width = int(getattr(estimator, "n_features_in_", 0) or len(columns or ()))
     inputs = _fitting(columns, None if names is None else [str(one) for one in names], width)
@@ -239,12 +239,12 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
 
 
 def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
-    from bascule.training.foreign import open_catboost
+    from bascule.training.boosters import open_catboost
 
     if str(flavor.get("save_format", "cbm")) != "cbm":
         raise InputError("This CatBoost model is not in its own format.", hint="Log it with format='cbm'.")
     data = _data(flavor, "data", read)
-    model = open_catboost(data)
+    model = _opened(open_catboost, data, flavor["data"])
     names = [str(one) for one in model.feature_names_]
     inputs = _fitting(columns, names, len(names))
     classes = () if flavor.get("model_type") == "CatBoostRegressor" else tuple(str(one) for one in model.classes_)
@@ -270,6 +270,14 @@ def _data(flavor: Mapping[str, Any], key: str, read: Read) -> bytes:
         return read(path, LARGEST)
     except NotFound:
         raise InputError(f"The model's file {path[:80]!r} is missing.", hint="Log the model again.") from None
+
+
+def _opened(opened: Callable[[bytes], Any], data: bytes, path: str) -> Any:
+    """Return what a library reads in a file; a refusal names the file."""
+    try:
+        return opened(data)
+    except InputError as error:
+        raise InputError(f"The model's file {path[:80]!r} is refused. {error.message}", hint=error.hint) from None
 
 
 def _fitting(columns: Columns, names: list[str] | None, width: int) -> tuple[Field, ...]:
