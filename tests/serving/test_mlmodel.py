@@ -30,6 +30,7 @@ from bascule.serving.rows import Rows
 from bascule.serving.runtime import load_runtime
 from bascule.tracking.artifacts import Artifacts
 from bascule.training import unpack_model
+from tests.training.test_trials import damaged
 
 ROWS = np.random.default_rng(0).normal(size=(80, 3))
 LABEL = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
@@ -97,6 +98,15 @@ def test_a_lightgbm_booster() -> None:
     assert (bundle.format, bundle.signature.names()) == ("lightgbm", ("c", "a", "b"))  # as the model reads them
     assert bundle.signature.inputs[2].type == "bigint"
     assert np.array_equal(bundle.predictor.predict(ROWS), booster.predict(ROWS))
+    files["model.lgb"] = files["model.lgb"].replace(b"\nleft_child=", b"\nleft_child=9", 1)
+    with pytest.raises(InputError, match=r"'model\.lgb' is refused.*its tree 0 leads out of itself"):
+        bundle_of(reader(files), {})
+
+
+def test_a_booster_whose_categories_end_xgboost_is_refused_by_its_file() -> None:
+    broken, _ = damaged(categories_segments=[1_000_000_000])
+    with pytest.raises(InputError, match=r"'model\.ubj' is refused.*ended the process that tried it \(SIG"):
+        bundle_of(reader({"MLmodel": mlmodel("xgboost", data="model.ubj"), "model.ubj": broken}), {})
 
 
 def onnx_model(classes: bool) -> bytes:

@@ -7,6 +7,7 @@ its own loads it when somebody consented (`bundle_of_pickles`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -170,6 +171,7 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     data = _data(flavor, "data", read)
     if not data.startswith(b"tree\n"):
         raise _pickled("LightGBM", flavor)
+    _opened(_try_lightgbm, data, flavor["data"])
     header = dict(
         line.partition("=")[::2]
         for line in data[:LARGEST_TEXT].decode("utf-8", "replace").partition("\n\n")[0].splitlines()
@@ -180,6 +182,19 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     task = "multiclass" if classes > 1 else "binary" if objective in ("binary", "cross_entropy") else "regression"
     inputs = _fitting(columns, names or None, int(header.get("max_feature_idx", "-1")) + 1)
     return "lightgbm", data, _signature(inputs, task, classes)
+
+
+def _try_lightgbm(data: bytes) -> None:
+    from bascule.training.trials import demand_survived
+
+    demand_survived("LightGBM", "bascule.serving.runtimes.lightgbm:attempt", _release("lightgbm"), data)
+
+
+def _release(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it is told when it is asked for
+        return ""
 
 
 def _of_xgboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
