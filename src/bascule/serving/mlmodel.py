@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from bascule.errors import InputError, NotFound
+from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
 from bascule.training.trainer import TrainedModel
 
@@ -45,7 +46,7 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
     about = _about(read)
     flavors = about.get("flavors")
     flavors = flavors if isinstance(flavors, dict) else {}
-    columns = _columns(about)
+    columns = _columns(about, texts="sklearn" in flavors)
     for name, make in _FLAVORS.items():
         flavor = flavors.get(name)
         if isinstance(flavor, dict):
@@ -115,8 +116,12 @@ def _about(read: Read) -> dict[str, Any]:
     return found
 
 
-def _columns(about: Mapping[str, Any]) -> Columns:
-    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width."""
+def _columns(about: Mapping[str, Any], texts: bool = False) -> Columns:
+    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width.
+
+    Args:
+        texts: whether the model itself may say which texts it knows.
+    """
     told = about.get("signature")
     text = told.get("inputs") if isinstance(told, dict) else None
     if not text:
@@ -132,6 +137,9 @@ def _columns(about: Mapping[str, Any]) -> Columns:
     fields = []
     for one in listed:
         name, kind = str(one.get("name", "")), str(one.get("type", ""))
+        if name and texts and kind == "string":
+            fields.append(Field(name=name, type="varchar"))
+            continue
         if not name or kind not in TYPES:
             raise InputError(
                 f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
@@ -246,6 +254,7 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     names = getattr(estimator, "feature_names_in_", None)
     width = int(getattr(estimator, "n_features_in_", 0) or len(columns or ()))
     inputs = _fitting(columns, None if names is None else [str(one) for one in names], width)
+    inputs = with_texts(estimator, inputs, columns or ())
     classes = getattr(estimator, "classes_", None)
     if classes is None or not hasattr(estimator, "predict_proba"):
         return "skops", data, _signature(inputs, "regression", 1)

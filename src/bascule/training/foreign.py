@@ -15,7 +15,7 @@ import numpy as np
 
 from bascule.errors import InputError, MissingExtra
 from bascule.training.formats import Predictor
-from bascule.training.signature import Signature
+from bascule.training.signature import Field, Signature
 from bascule.training.threads import calm_threads
 from bascule.training.trials import demand_survived
 
@@ -127,23 +127,37 @@ def _trees_in(value: Any, deep: int, seen: set[int]) -> Iterator[Any]:
         yield from _trees_in(one, deep - 1, seen)
 
 
+def column_of(field: Field, codes: np.ndarray, missing: str | float = np.nan) -> np.ndarray:
+    """Return an input's values [rows] as a model of another tool reads them: texts instead of their codes.
+
+    Args:
+        codes: float64 [rows]; NaN is a text that is missing, or was never seen.
+        missing: what stands for it.
+    """
+    if field.categories is None:
+        return codes
+    texts = np.array([*field.categories, missing], dtype=object)
+    known = (codes >= 0) & (codes < len(field.categories))
+    return np.asarray(texts[np.where(known, codes, len(field.categories)).astype(np.int64)])
+
+
 class SkopsPredictor:
     """A scikit-learn estimator behind its signature."""
 
     def __init__(self, estimator: Any, signature: Signature) -> None:
-        self._names = list(signature.names()) if hasattr(estimator, "feature_names_in_") else None
+        self._inputs = signature.inputs if hasattr(estimator, "feature_names_in_") else None
         self._task = signature.output.task
         self._estimator = estimator
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
         rows: Any = matrix
-        if self._names is not None:
+        if self._inputs is not None:
             try:
                 import pandas as pd
             except ImportError:
                 raise MissingExtra("Models that were fitted on named columns", "models") from None
-            rows = pd.DataFrame(matrix, columns=self._names)
+            rows = pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
         if self._task == "regression":
             return np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
         found = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
@@ -208,6 +222,7 @@ _TYPES = {
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
 }
 
 
@@ -217,7 +232,14 @@ class OnnxPredictor:
     def __init__(self, session: Any, signature: Signature) -> None:
         self._session, self._task = session, signature.output.task
         self._inputs = [(one.name, _TYPES.get(one.type)) for one in session.get_inputs()]
-        if any(kind is None for _, kind in self._inputs) or len(self._inputs) not in (1, len(signature.inputs)):
+        self._fields, names = signature.inputs, signature.names()
+        shape = session.get_inputs()[0].shape
+        self._columns = len(self._inputs) > 1 or (len(names) > 1 and len(shape) == 2 and shape[1] == 1)
+        told = [name for name, _ in self._inputs]
+        # A converter leaves out a column that no step reads, so they are found by name where all have one.
+        self._places = [names.index(name) for name in told] if set(told) <= set(names) else list(range(len(told)))
+        strange = any(kind is None for _, kind in self._inputs) or len(told) > len(names)
+        if strange or (self._columns and len(told) < len(names) and not set(told) <= set(names)):
             shown = ", ".join(f"{one.name}: {one.type}" for one in session.get_inputs())
             raise InputError(
                 f"This ONNX model reads {shown}: not one matrix of numbers, nor one column for each input."
@@ -235,11 +257,14 @@ class OnnxPredictor:
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
         with np.errstate(over="ignore", invalid="ignore"):  # too large for a float32 is infinite, as it is to the model
-            if len(self._inputs) == 1:
+            if not self._columns:
                 name, kind = self._inputs[0]
                 given = {name: np.ascontiguousarray(matrix, dtype=kind)}
             else:
-                given = {name: matrix[:, [i]].astype(kind) for i, (name, kind) in enumerate(self._inputs)}
+                given = {
+                    name: column_of(self._fields[place], matrix[:, place], "").astype(kind).reshape(-1, 1)
+                    for place, (name, kind) in zip(self._places, self._inputs, strict=True)
+                }
         (found,) = self._session.run([self._output], given)
         if self._mapped:
             found = np.array([list(row.values()) for row in found])
