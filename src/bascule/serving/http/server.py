@@ -76,6 +76,7 @@ class HttpServer:
         self.deferred = 0
         self.late = 0
         self.statuses: Counter[int] = Counter()
+        self.goaways: Counter[str] = Counter()  # connections of HTTP/2 that were ended, by why
         self.turn: Turn
         self._loop: asyncio.AbstractEventLoop
         self._listening: list[asyncio.Server] = []
