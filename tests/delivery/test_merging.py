@@ -126,6 +126,27 @@ def test_a_new_deployment_comes_in_planned_and_is_shipped_there(ws: Workspace) -
     assert recorded(ws) == ["deploy"]
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_a_strategy_for_once_is_no_change_of_the_rules(ws: Workspace, once: bool) -> None:
+    delivery.deploy(ws, "main", "delays", "delays", 1)
+    ws.history.create_branch("dev")
+    delivery.deploy(ws, "main", "delays", "delays", 2, strategy="blue_green", once=once)
+    held = ws.history.get("main", PATH)
+    assert held["rollout"]["strategy"] == "blue_green"
+    assert held["strategy"] == ("canary" if once else "blue_green")
+    changed = planned(ws.history.get("dev", PATH), "delays", "delays", steps=[50, 100])
+    ws.history.commit("dev", {PATH: changed}, message="Slower")
+    if not once:
+        with pytest.raises(Conflict, match=r"both changed deployments/delays") as told:
+            publish(ws, "dev", "main", ship=False)
+        assert "--theirs PATH" in told.value.hint
+        return
+    publish(ws, "dev", "main", ship=False)
+    after = ws.history.get("main", PATH)
+    assert (after["strategy"], after["rules"]["steps"]) == ("canary", [50, 100])
+    assert after["rollout"] == held["rollout"]  # what was begun goes on as it began
+
+
 def test_what_is_picked_brings_no_traffic(ws: Workspace) -> None:
     delivery.deploy(ws, "main", "delays", "delays", 1)
     ws.history.create_branch("dev")

@@ -271,6 +271,24 @@ def test_who_breaks_the_protocol_is_told_and_let_go(port: int, said: list[bytes]
     assert call(port) == b"hello"
 
 
+def test_who_takes_calls_back_faster_than_they_are_answered_is_cut_off() -> None:
+    """Rapid reset (CVE-2023-44487): 300 calls on one connection, each begun and taken back at once."""
+    flood = b"".join(opening(n) + frames.reset(n, frames.CANCEL) for n in range(1, 600, 2))
+    with echoing() as (port, server):
+        with Raw(port, flood) as raw:
+            assert raw.error() == frames.CALM
+        assert server.goaways == {"rapid_reset": 1}
+        assert call(port) == b"hello"
+
+
+def test_who_takes_back_as_many_calls_as_are_answered_is_served() -> None:
+    with echoing() as (port, server), Raw(port) as raw:
+        for n in range(1, 2_400, 4):
+            raw.say(opening(n) + frames.reset(n, frames.CANCEL) + opening(n + 2) + message(n + 2))
+            assert raw.frames(until=frames.DATA)[-1][3] == b"\0\0\0\0\2hi"
+        assert server.goaways == {}
+
+
 def test_more_calls_at_once_than_there_may_be_are_refused_alone(port: int) -> None:
     with Raw(port, *(opening(n) for n in range(1, 400, 2))) as raw:
         refused = [one for one in raw.frames(until=frames.RST_STREAM) if one[0] == frames.RST_STREAM]

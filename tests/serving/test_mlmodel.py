@@ -30,6 +30,7 @@ from bascule.serving.rows import Rows
 from bascule.serving.runtime import load_runtime
 from bascule.tracking.artifacts import Artifacts
 from bascule.training import unpack_model
+from tests.training.test_trials import damaged
 
 ROWS = np.random.default_rng(0).normal(size=(80, 3))
 LABEL = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
@@ -97,6 +98,42 @@ def test_a_lightgbm_booster() -> None:
     assert (bundle.format, bundle.signature.names()) == ("lightgbm", ("c", "a", "b"))  # as the model reads them
     assert bundle.signature.inputs[2].type == "bigint"
     assert np.array_equal(bundle.predictor.predict(ROWS), booster.predict(ROWS))
+    files["model.lgb"] = files["model.lgb"].replace(b"\nleft_child=", b"\nleft_child=9", 1)
+    with pytest.raises(InputError, match=r"'model\.lgb' is refused.*its tree 0 leads out of itself"):
+        bundle_of(reader(files), {})
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_texts_are_what_the_encoders_of_a_pipeline_know(gaps: bool) -> None:
+    skops, pandas = pytest.importorskip("skops.io"), pytest.importorskip("pandas")
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows = pandas.DataFrame({"size": [1.0, 2.0, 3.0, 4.0] * 5, "city": ["Oslo", "Rome", "Bonn", "Oslo"] * 5})
+    if gaps:
+        rows.loc[3, "city"] = None
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["city"]), remainder="passthrough")
+    fitted = make_pipeline(encoder, LogisticRegression()).fit(rows.astype({"city": object}), [0, 1, 0, 1] * 5)
+    told = [{"type": "double", "name": "size"}, {"type": "string", "name": "city"}]
+    held = {"MLmodel": mlmodel("sklearn", told, pickled_model="m.skops"), "m.skops": skops.dumps(fitted)}
+    if gaps:
+        with pytest.raises(InputError, match="'city' a missing text is another thing than one that it has not seen"):
+            bundle_of(reader(held), {})
+        return
+    bundle = unpack_model(bundle_of(reader(held), {}))
+    assert [one.categories for one in bundle.signature.inputs] == [None, ("Bonn", "Oslo", "Rome")]
+    model = LoadedModel("clf", 1, bundle, load_runtime(bundle))
+    given = {"size": [2.0, 2.0, 2.5], "city": ["Rome", "Nowhere", None]}
+    outputs, _, _ = model.score(Rows(columns=given, count=3), 0)
+    assert outputs == fitted.predict_proba(pandas.DataFrame(given).astype({"city": object}))[:, 1].tolist()
+
+
+def test_a_booster_whose_categories_end_xgboost_is_refused_by_its_file() -> None:
+    broken, _ = damaged(categories_segments=[1_000_000_000])
+    with pytest.raises(InputError, match=r"'model\.ubj' is refused.*ended the process that tried it \(SIG"):
+        bundle_of(reader({"MLmodel": mlmodel("xgboost", data="model.ubj"), "model.ubj": broken}), {})
 
 
 def onnx_model(classes: bool) -> bytes:
@@ -156,7 +193,11 @@ def test_what_cannot_be_served_is_told_and_never_run() -> None:
         ({"MLmodel": mlmodel("pytorch", model_data="data"), "data": evil}, "flavor pytorch"),
         ({"MLmodel": mlmodel("sklearn", **skops), "model.skops": b"PK" + evil}, "no skops file"),
         ({"MLmodel": mlmodel("sklearn", **skops), "model.skops": damaged}, "no skops file"),
-        ({"MLmodel": mlmodel("sklearn", [text], **skops), "model.skops": b"PK"}, "the type 'string'"),
+        (
+            {"MLmodel": mlmodel("sklearn", [text], **skops), "model.skops": files["model.skops"]},
+            "no encoder of the model",
+        ),
+        ({"MLmodel": mlmodel("onnx", [text], data="m"), "m": b""}, "the type 'string'"),
         ({"MLmodel": mlmodel("sklearn", COLUMNS[:2], **skops), "model.skops": files["model.skops"]}, None),
         ({"MLmodel": mlmodel("sklearn", **skops)}, "is missing"),
         ({"MLmodel": mlmodel("sklearn", pickled_model="../../x")}, "names '../../x'"),

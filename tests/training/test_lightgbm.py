@@ -196,6 +196,20 @@ def test_trees_that_lead_astray_never_reach_lightgbm(change: Callable[[str], str
         load_lightgbm(change(made.model.decode()).encode(), made.signature)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: re.sub(r"\nleaf_coeff=[^\n]*", "", text, count=1),
+        lambda text: re.sub(r"\nleaf_coeff=[^\n]*", "\nleaf_coeff=0.5", text, count=1),
+        lambda text: text.replace("\nleaf_const=", "\nleaf_const=0.5 ", 1),
+    ],
+)
+def test_linear_leaves_without_their_numbers_never_reach_lightgbm(change: Callable[[str], str]) -> None:
+    made = models.lightgbm("regression", "regression", linear_tree=True)
+    with pytest.raises(InputError, match="leads out"):
+        load_lightgbm(change(made.model.decode()).encode(), made.signature)
+
+
 def test_an_error_in_a_tree_is_raised_and_ends_no_process() -> None:
     """By `tree_sizes` LightGBM reads trees in threads, where an error is the end of the process."""
     made = models.lightgbm("regression", "regression", linear_tree=True)
@@ -203,6 +217,6 @@ def test_an_error_in_a_tree_is_raised_and_ends_no_process() -> None:
     rows = models.ROWS[:5]
     wanted = load_lightgbm(made.model, made.signature).predict(rows).tolist()
     assert load_lightgbm(text.encode(), made.signature).predict(rows).tolist() == wanted
-    without = text.replace("\nleaf_const=", "\nleaf_const=0.5 ", 1)
+    without = text.replace("\nleaf_weight=", "\nleaf_weight=0.5 ", 1)
     with pytest.raises(InputError, match="cannot read"):
         load_lightgbm(without.encode(), made.signature)

@@ -28,7 +28,7 @@ def deploy(
     model: Annotated[str | None, Parameter(help="The model, if it is not called as the deployment is.")] = None,
     strategy: Annotated[
         str | None,
-        Parameter(help="canary, all_at_once, blue_green, ab, shadow or bandit; the project's when not given."),
+        Parameter(help="canary, all_at_once, blue_green, ab, shadow or bandit: for this version alone."),
     ] = None,
     share: Annotated[
         int | None, Parameter(help="The percentage of the new version: for ab, and first for bandit.")

@@ -51,6 +51,7 @@ def deploy(
     guardrails: Mapping[str, Any] | None = None,
     plan: Mapping[str, Any] | None = None,
     also: Sequence[int | str] = (),
+    once: bool = False,
     by: str | None = None,
     reason: str = "",
     expect: str | None = None,
@@ -64,6 +65,7 @@ def deploy(
         plan: what the strategy goes by, as `strategies.Plan`: the goal of `ab` and `bandit`, their share, how long
             `blue_green` keeps the version before.
         also: further versions, which an A/B test or a bandit compares with the one that serves at the same time.
+        once: these are rules for this version alone: a deployment that is there keeps its own for later ones.
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
@@ -89,12 +91,16 @@ def deploy(
     chosen, *others = [_readied(ws, branch, before, one, strategy, gates, who) for one in fit]
     left = engine_left(ws, branch, before, chosen.version)
     told = {"version": chosen.version, "engine_left": left} if left else {}
+    kept: Deployment = (
+        {field: found[field] for field in ("strategy", "rules") if field in found} if once and found else {}
+    )
     if strategy in COMPARING and before["traffic"]:
         limits, further = limits_of(rules, chosen), [one.version for one in others]
         after = traffic.with_rollout(before, chosen.version, strategy, rules, limits, further)
+        after |= kept
         return write(ws, branch, before, expect or digest, after, "start", who, reason, told)
     after = traffic.with_stable(before, [{"version": chosen.version, "weight": 100}])
-    after |= {"strategy": strategy, "rules": rules}
+    after |= {"strategy": strategy, "rules": rules} | kept
     return write(ws, branch, before, expect or digest, after, "deploy", who, reason, told)
 
 

@@ -279,7 +279,8 @@ def deploy_version(
         version: a number or an alias.
         also: further ones, which an A/B test or a bandit compares at the same time.
         model: its name; the project's model, else the deployment's name, when None.
-        strategy: one of `delivery.strategies.STRATEGIES`; the project's when None.
+        strategy: one of `delivery.strategies.STRATEGIES`; the project's when None. It, like what follows, is for this
+            version alone: later ones come by the rules that the deployment has.
         share: the new version's percentage in an A/B test or a bandit; the project's when None.
         goal: what an A/B test or a bandit is for: `outcome`, `score` or SQL, with `lower:` before it when less is
         better. keep: how long `blue_green` keeps the version before, such as `2h`.
@@ -317,6 +318,7 @@ def deploy_version(
         guardrails=guardrails_of(rules),
         plan=plan_of(rules) | _asked(by, share, goal, keep),
         also=also,
+        once=any(one is not None for one in (strategy, share, goal, keep)),
         reason=reason,
     )
     done = _moved(place, place.branch, commit)

@@ -10,6 +10,7 @@ from bascule.serving.log import Journal
 from bascule.serving.stats import BUCKETS, VersionStats
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+GOAWAYS = ("rapid_reset", "too_much", "protocol", "internal")
 Sample = tuple[str, Mapping[str, str], float | int]
 
 
@@ -33,6 +34,8 @@ def exposition(plane: DataPlane, server: HttpServer, journals: Iterable[Journal]
          [sample for k, s in stats for sample in _histogram(k, s)])  # fmt: skip
     statuses: list[Sample] = [("", {"code": str(code)}, count) for code, count in sorted(server.statuses.items())]
     _add(lines, "bascule_http_responses_total", "counter", "Answers by code.", statuses)
+    ended: list[Sample] = [("", {"reason": why}, server.goaways[why]) for why in GOAWAYS]
+    _add(lines, "bascule_http2_goaways_total", "counter", "gRPC connections ended for what the client did.", ended)
     gauges = (
         ("bascule_connections", "Open connections.", len(server.connections)),
         ("bascule_requests_in_flight", "Requests that are being answered in threads.", server.deferred),

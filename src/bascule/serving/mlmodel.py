@@ -7,6 +7,7 @@ its own loads it when somebody consented (`bundle_of_pickles`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 import yaml
 
 from bascule.errors import InputError, NotFound
+from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
 from bascule.training.trainer import TrainedModel
 
@@ -44,7 +46,7 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
     about = _about(read)
     flavors = about.get("flavors")
     flavors = flavors if isinstance(flavors, dict) else {}
-    columns = _columns(about)
+    columns = _columns(about, texts="sklearn" in flavors)
     for name, make in _FLAVORS.items():
         flavor = flavors.get(name)
         if isinstance(flavor, dict):
@@ -114,8 +116,12 @@ def _about(read: Read) -> dict[str, Any]:
     return found
 
 
-def _columns(about: Mapping[str, Any]) -> Columns:
-    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width."""
+def _columns(about: Mapping[str, Any], texts: bool = False) -> Columns:
+    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width.
+
+    Args:
+        texts: whether the model itself may say which texts it knows.
+    """
     told = about.get("signature")
     text = told.get("inputs") if isinstance(told, dict) else None
     if not text:
@@ -131,6 +137,9 @@ def _columns(about: Mapping[str, Any]) -> Columns:
     fields = []
     for one in listed:
         name, kind = str(one.get("name", "")), str(one.get("type", ""))
+        if name and texts and kind == "string":
+            fields.append(Field(name=name, type="varchar"))
+            continue
         if not name or kind not in TYPES:
             raise InputError(
                 f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
@@ -170,6 +179,7 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     data = _data(flavor, "data", read)
     if not data.startswith(b"tree\n"):
         raise _pickled("LightGBM", flavor)
+    _opened(_try_lightgbm, data, flavor["data"])
     header = dict(
         line.partition("=")[::2]
         for line in data[:LARGEST_TEXT].decode("utf-8", "replace").partition("\n\n")[0].splitlines()
@@ -182,11 +192,24 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     return "lightgbm", data, _signature(inputs, task, classes)
 
 
+def _try_lightgbm(data: bytes) -> None:
+    from bascule.training.trials import demand_survived
+
+    demand_survived("LightGBM", "bascule.serving.runtimes.lightgbm:attempt", _release("lightgbm"), data)
+
+
+def _release(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it is told when it is asked for
+        return ""
+
+
 def _of_xgboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
-    from bascule.training.foreign import open_xgboost
+    from bascule.training.boosters import open_xgboost
 
     data = _data(flavor, "data", read)
-    booster = open_xgboost(data)
+    booster = _opened(open_xgboost, data, flavor["data"])
     learner = msgspec.json.decode(booster.save_config())["learner"]
     objective = str(learner.get("objective", {}).get("name", ""))
     classes = int(learner.get("learner_model_param", {}).get("num_class", 0))
@@ -199,7 +222,7 @@ def _of_onnx(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[s
     from bascule.training.foreign import open_onnx, probabilities_of
 
     data = _data(flavor, "data", read)
-    session = open_onnx(data)
+    session = _opened(open_onnx, data, flavor["data"])
     given = session.get_inputs()
     if len(given) > 1:
         inputs = _fitting(columns, [one.name for one in given], len(given))
@@ -227,10 +250,11 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     data = _data(flavor, "pickled_model", read)
     if not data.startswith(b"PK"):
         raise _pickled("scikit-learn", flavor)
-    estimator = open_skops(data)
+    estimator = _opened(open_skops, data, flavor["pickled_model"])
     names = getattr(estimator, "feature_names_in_", None)
     width = int(getattr(estimator, "n_features_in_", 0) or len(columns or ()))
     inputs = _fitting(columns, None if names is None else [str(one) for one in names], width)
+    inputs = with_texts(estimator, inputs, columns or ())
     classes = getattr(estimator, "classes_", None)
     if classes is None or not hasattr(estimator, "predict_proba"):
         return "skops", data, _signature(inputs, "regression", 1)
@@ -239,12 +263,12 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
 
 
 def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
-    from bascule.training.foreign import open_catboost
+    from bascule.training.boosters import open_catboost
 
     if str(flavor.get("save_format", "cbm")) != "cbm":
         raise InputError("This CatBoost model is not in its own format.", hint="Log it with format='cbm'.")
     data = _data(flavor, "data", read)
-    model = open_catboost(data)
+    model = _opened(open_catboost, data, flavor["data"])
     names = [str(one) for one in model.feature_names_]
     inputs = _fitting(columns, names, len(names))
     classes = () if flavor.get("model_type") == "CatBoostRegressor" else tuple(str(one) for one in model.classes_)
@@ -270,6 +294,14 @@ def _data(flavor: Mapping[str, Any], key: str, read: Read) -> bytes:
         return read(path, LARGEST)
     except NotFound:
         raise InputError(f"The model's file {path[:80]!r} is missing.", hint="Log the model again.") from None
+
+
+def _opened(opened: Callable[[bytes], Any], data: bytes, path: str) -> Any:
+    """Return what a library reads in a file; a refusal names the file."""
+    try:
+        return opened(data)
+    except InputError as error:
+        raise InputError(f"The model's file {path[:80]!r} is refused. {error.message}", hint=error.hint) from None
 
 
 def _fitting(columns: Columns, names: list[str] | None, width: int) -> tuple[Field, ...]:

@@ -1,4 +1,6 @@
-"""Formats of models that other tools write, of those that run no code when they are read: skops, ONNX, XGBoost's own.
+"""Formats of models that other tools write, of those that run no code when they are read: skops and ONNX.
+
+Boosters are in `boosters`.
 
 A skops file names the types in it, and one with a type that is not known as harmless is refused, whatever the file
 itself says to trust. Trees are arrays that scikit-learn's own code follows unseen, so they are looked at first.
@@ -11,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bascule.errors import EnvironmentProblem, InputError, MissingExtra
+from bascule.errors import InputError, MissingExtra
 from bascule.training.formats import Predictor
-from bascule.training.signature import Signature
+from bascule.training.signature import Field, Signature
 from bascule.training.threads import calm_threads
-from bascule.training.xgboost_trees import is_sound
+from bascule.training.trials import demand_survived
 
 # Types of scikit-learn and NumPy that skops leaves to its caller: data, trees, which `_demand_sound` looks at, and
 # calls of functions that are known too (HistGradientBoosting checks its categories by a partial of `check_array`).
@@ -45,9 +47,24 @@ def open_skops(model: bytes) -> Any:
     """
     calm_threads()
     try:
-        from skops import io as skops
+        import skops
     except ImportError:
         raise MissingExtra("Models in skops files", "models") from None
+    import sklearn
+
+    releases = f"{skops.__version__} {sklearn.__version__}"
+    demand_survived("scikit-learn", "bascule.training.attempts:skops", releases, model)
+    return read_skops(model)
+
+
+def read_skops(model: bytes) -> Any:
+    """Return the estimator in bytes that its library is known to live through (`trials`), or may die of.
+
+    Raises:
+        InputError: the bytes are none, or hold types that are not known as harmless, or trees that lead astray.
+    """
+    from skops import io as skops
+
     try:
         asked = skops.get_untrusted_types(data=model)
         if unknown := set(asked) - HARMLESS:
@@ -110,23 +127,37 @@ def _trees_in(value: Any, deep: int, seen: set[int]) -> Iterator[Any]:
         yield from _trees_in(one, deep - 1, seen)
 
 
+def column_of(field: Field, codes: np.ndarray, missing: str | float = np.nan) -> np.ndarray:
+    """Return an input's values [rows] as a model of another tool reads them: texts instead of their codes.
+
+    Args:
+        codes: float64 [rows]; NaN is a text that is missing, or was never seen.
+        missing: what stands for it.
+    """
+    if field.categories is None:
+        return codes
+    texts = np.array([*field.categories, missing], dtype=object)
+    known = (codes >= 0) & (codes < len(field.categories))
+    return np.asarray(texts[np.where(known, codes, len(field.categories)).astype(np.int64)])
+
+
 class SkopsPredictor:
     """A scikit-learn estimator behind its signature."""
 
     def __init__(self, estimator: Any, signature: Signature) -> None:
-        self._names = list(signature.names()) if hasattr(estimator, "feature_names_in_") else None
+        self._inputs = signature.inputs if hasattr(estimator, "feature_names_in_") else None
         self._task = signature.output.task
         self._estimator = estimator
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
         rows: Any = matrix
-        if self._names is not None:
+        if self._inputs is not None:
             try:
                 import pandas as pd
             except ImportError:
                 raise MissingExtra("Models that were fitted on named columns", "models") from None
-            rows = pd.DataFrame(matrix, columns=self._names)
+            rows = pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
         if self._task == "regression":
             return np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
         found = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
@@ -162,6 +193,18 @@ def open_onnx(model: bytes, threads: int = 1) -> Any:
         import onnxruntime
     except ImportError:
         raise MissingExtra("ONNX models", "models") from None
+    demand_survived("ONNX", "bascule.training.attempts:onnx", onnxruntime.__version__, model)
+    return read_onnx(model, threads)
+
+
+def read_onnx(model: bytes, threads: int = 1) -> Any:
+    """Return a session over bytes that the runtime is known to live through (`trials`), or may die of.
+
+    Raises:
+        InputError: the bytes are no model, or need files beside them.
+    """
+    import onnxruntime
+
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
     settings.log_severity_level = 4
@@ -179,6 +222,7 @@ _TYPES = {
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
 }
 
 
@@ -188,7 +232,14 @@ class OnnxPredictor:
     def __init__(self, session: Any, signature: Signature) -> None:
         self._session, self._task = session, signature.output.task
         self._inputs = [(one.name, _TYPES.get(one.type)) for one in session.get_inputs()]
-        if any(kind is None for _, kind in self._inputs) or len(self._inputs) not in (1, len(signature.inputs)):
+        self._fields, names = signature.inputs, signature.names()
+        shape = session.get_inputs()[0].shape
+        self._columns = len(self._inputs) > 1 or (len(names) > 1 and len(shape) == 2 and shape[1] == 1)
+        told = [name for name, _ in self._inputs]
+        # A converter leaves out a column that no step reads, so they are found by name where all have one.
+        self._places = [names.index(name) for name in told] if set(told) <= set(names) else list(range(len(told)))
+        strange = any(kind is None for _, kind in self._inputs) or len(told) > len(names)
+        if strange or (self._columns and len(told) < len(names) and not set(told) <= set(names)):
             shown = ", ".join(f"{one.name}: {one.type}" for one in session.get_inputs())
             raise InputError(
                 f"This ONNX model reads {shown}: not one matrix of numbers, nor one column for each input."
@@ -206,11 +257,14 @@ class OnnxPredictor:
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
         with np.errstate(over="ignore", invalid="ignore"):  # too large for a float32 is infinite, as it is to the model
-            if len(self._inputs) == 1:
+            if not self._columns:
                 name, kind = self._inputs[0]
                 given = {name: np.ascontiguousarray(matrix, dtype=kind)}
             else:
-                given = {name: matrix[:, [i]].astype(kind) for i, (name, kind) in enumerate(self._inputs)}
+                given = {
+                    name: column_of(self._fields[place], matrix[:, place], "").astype(kind).reshape(-1, 1)
+                    for place, (name, kind) in zip(self._places, self._inputs, strict=True)
+                }
         (found,) = self._session.run([self._output], given)
         if self._mapped:
             found = np.array([list(row.values()) for row in found])
@@ -247,124 +301,3 @@ def value_of(session: Any) -> str:
 def load_onnx(model: bytes, signature: Signature) -> Predictor:
     """Load an ONNX model."""
     return OnnxPredictor(open_onnx(model), signature)
-
-
-def open_xgboost(model: bytes) -> Any:
-    """Return the booster in XGBoost's JSON or UBJSON.
-
-    Raises:
-        InputError: the bytes are none.
-        MissingExtra: XGBoost is not installed.
-    """
-    try:
-        import xgboost
-    except ImportError:
-        raise EnvironmentProblem(
-            "XGBoost models need the package xgboost, which is not installed.", hint="Install it: pip install xgboost"
-        ) from None
-    if not model[:1] == b"{":
-        raise InputError("This is no XGBoost model in JSON or UBJSON.", hint="Log it with model_format='ubj'.")
-    booster = xgboost.Booster({"nthread": 1})
-    try:
-        booster.load_model(bytearray(model))
-    except Exception as error:  # its library raises its own error for everything
-        raise InputError(f"XGBoost cannot read this model: {str(error)[:200]}.") from None
-    if not is_sound(bytes(booster.save_raw("json"))):
-        raise InputError("A tree in this XGBoost model leads out of itself.", hint="Log the model again.")
-    return booster
-
-
-class XgboostPredictor:
-    """An XGBoost booster behind its signature."""
-
-    def __init__(self, booster: Any, signature: Signature) -> None:
-        self._booster, self._names, self._task = booster, booster.feature_names, signature.output.task
-        self._inputs = signature.names()
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        import xgboost
-
-        rows = xgboost.DMatrix(matrix, feature_names=self._names, nthread=1)
-        if self._task == "multiclass":
-            scores = np.asarray(self._booster.predict(rows, output_margin=True), dtype=np.float64)
-            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-        return np.asarray(self._booster.predict(rows), dtype=np.float64)
-
-    def importance(self) -> np.ndarray:
-        """Return the total gain of the splits on each input."""
-        gains = self._booster.get_score(importance_type="total_gain")
-        names = self._names or [f"f{i}" for i in range(len(self._inputs))]
-        return np.array([float(gains.get(name, 0.0)) for name in names])
-
-
-def load_xgboost(model: bytes, signature: Signature) -> Predictor:
-    """Load an XGBoost model."""
-    booster = open_xgboost(model)
-    if booster.num_features() != len(signature.inputs):
-        raise InputError(
-            f"The model reads {booster.num_features()} inputs; its signature says {len(signature.inputs)}."
-        )
-    return XgboostPredictor(booster, signature)
-
-
-def open_catboost(model: bytes) -> Any:
-    """Return the model in CatBoost's own file (`cbm`).
-
-    Raises:
-        InputError: the bytes are none.
-        EnvironmentProblem: CatBoost is not installed.
-    """
-    try:
-        import catboost
-    except ImportError:
-        raise EnvironmentProblem(
-            "CatBoost models need the package catboost, which is not installed.",
-            hint="Install it: pip install catboost",
-        ) from None
-    if not model.startswith(b"CBM1"):
-        raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")
-    found = catboost.CatBoost()
-    try:
-        found.load_model(blob=model, format="cbm")
-    except Exception as error:  # its library raises its own error for everything
-        raise InputError(f"CatBoost cannot read this model: {str(error)[:200]}.") from None
-    return found
-
-
-_CATBOOST_ANSWERS = {"binary": "Probability", "multiclass": "Probability", "regression": "Exponent"}
-_CATBOOST_EXPONENTS = ("Poisson", "Tweedie")
-
-
-class CatboostPredictor:
-    """A CatBoost model behind its signature."""
-
-    def __init__(self, model: Any, signature: Signature) -> None:
-        self._model, self._task = model, signature.output.task
-        loss = str((model.get_all_params() or {}).get("loss_function", ""))
-        plain = self._task == "regression" and not loss.startswith(_CATBOOST_EXPONENTS)
-        self._answer = "RawFormulaVal" if plain else _CATBOOST_ANSWERS[self._task]
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        if len(matrix) == 0:
-            return np.empty(0)
-        rows = np.ascontiguousarray(matrix)
-        found = np.asarray(self._model.predict(rows, prediction_type=self._answer, thread_count=1), dtype=np.float64)
-        return found[:, 1] if self._task == "binary" else found
-
-    def importance(self) -> np.ndarray:
-        """Return how much the predictions change with each input."""
-        return np.asarray(self._model.get_feature_importance(), dtype=np.float64)
-
-
-def load_catboost(model: bytes, signature: Signature) -> Predictor:
-    """Load a CatBoost model of numbers alone."""
-    found = open_catboost(model)
-    if found.get_cat_feature_indices() or found.get_text_feature_indices():
-        raise InputError("This CatBoost model reads texts as they are; models of numbers are served.")
-    width = len(found.feature_names_)
-    if width != len(signature.inputs):
-        raise InputError(f"The model reads {width} inputs; its signature says {len(signature.inputs)}.")
-    return CatboostPredictor(found, signature)

@@ -21,12 +21,12 @@ from bascule.training.signature import Signature
 from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
-    "catboost": "bascule.training.foreign:load_catboost",
+    "catboost": "bascule.training.boosters:load_catboost",
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
     "onnx": "bascule.training.foreign:load_onnx",
     "skops": "bascule.training.foreign:load_skops",
-    "xgboost": "bascule.training.foreign:load_xgboost",
+    "xgboost": "bascule.training.boosters:load_xgboost",
 }
 
 

@@ -101,7 +101,9 @@ def _are_sets_sound(told: Mapping[str, str], asked: np.ndarray) -> bool:
 
 def _are_linear_leaves_sound(told: Mapping[str, str], leaves: np.int64, inputs: int) -> bool:
     counts, features = _whole(told["num_features"]), _whole(told["leaf_features"])
-    right = len(counts) == leaves and bool((counts >= 0).all()) and int(counts.sum()) == len(features)
+    weights, constants = _numbers(told["leaf_coeff"]), _numbers(told["leaf_const"])
+    right = len(counts) == len(constants) == leaves and bool((counts >= 0).all())
+    right = right and int(counts.sum()) == len(features) == len(weights)
     return right and bool(((features >= 0) & (features < inputs)).all())
 
 

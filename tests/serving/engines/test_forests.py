@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bascule.cachefolder import cache_folder
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.engines import kernel
 from bascule.serving.engines.compiled import CompiledRuntime
@@ -27,7 +28,8 @@ from bascule.serving.engines.treelite import TreeliteRuntime, treelite_of
 from bascule.serving.optimizing import Comparing, rows_of
 from bascule.serving.runtime import load_runtime
 from bascule.training import ModelBundle
-from bascule.training.foreign import open_skops, open_xgboost
+from bascule.training.boosters import open_xgboost
+from bascule.training.foreign import open_skops
 from tests.serving.engines import models
 from tests.tracking.test_frameworks import python_with
 
@@ -251,7 +253,7 @@ def test_a_kernel_that_others_could_write_is_not_loaded(monkeypatch: pytest.Monk
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kernel._folder() != folder
+    assert cache_folder("kernels") != folder
     folder.chmod(0o700)
-    assert kernel._folder() == folder
+    assert cache_folder("kernels") == folder
     assert os.listdir(folder) == []

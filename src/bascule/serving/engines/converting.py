@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from bascule.errors import MissingExtra
 from bascule.serving.engines.forest import Unfit
+from bascule.serving.engines.pipelines import onnx_of_columns
 from bascule.training import ModelBundle
 from bascule.training.foreign import open_skops
 
@@ -17,7 +19,8 @@ MATRICES = ("MatMul", "Gemm", "LSTM", "Attention")
 
 
 def onnx_of_estimator(bundle: ModelBundle, *, single: bool) -> bytes:
-    """Return a scikit-learn estimator as ONNX, in float64 or float32.
+    """Return a scikit-learn estimator as ONNX, in float64 or float32; one that was fitted on named columns reads each
+    by its name.
 
     Raises:
         Unfit: skl2onnx does not know a part of it.
@@ -25,12 +28,22 @@ def onnx_of_estimator(bundle: ModelBundle, *, single: bool) -> bytes:
     """
     try:
         from skl2onnx import to_onnx
-        from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+        from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
         from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
     except ImportError:
         raise MissingExtra("Pipelines of scikit-learn as ONNX", "optimize") from None
     estimator = open_skops(bundle.model)
+    if not single:
+        with suppress(Unfit):
+            return onnx_of_columns(estimator, bundle.signature)
     kind = FloatTensorType if single else DoubleTensorType
+    inputs = bundle.signature.inputs
+    given: list[tuple[str, Any]] = [("rows", kind([None, len(inputs)]))]
+    if hasattr(estimator, "feature_names_in_"):  # its steps may choose columns by their names
+        texts = [one.categories is not None for one in inputs]
+        given = [
+            (one.name, (StringTensorType if text else kind)([None, 1])) for one, text in zip(inputs, texts, strict=True)
+        ]
     options: dict[Any, Any] | None = None
     if bundle.signature.output.task != "regression":
         options = {id(estimator): {"zipmap": False}}
@@ -39,7 +52,7 @@ def onnx_of_estimator(bundle: ModelBundle, *, single: bool) -> bytes:
             warnings.simplefilter("ignore")
             made = to_onnx(
                 estimator,
-                initial_types=[("rows", kind([None, len(bundle.signature.inputs)]))],
+                initial_types=given,
                 options=options,
                 target_opset={"": 18, "ai.onnx.ml": 3},
             )

@@ -11,7 +11,6 @@ import os
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from bascule.cachefolder import cache_folder
 from bascule.errors import EnvironmentProblem
 
 SOURCE = Path(__file__).with_name("forest.c")
@@ -64,7 +64,7 @@ def _built() -> Path:
     command, source = compiler(), SOURCE.read_bytes()
     told = "\0".join([*command, *FLAGS, platform.machine(), platform.libc_ver()[1]])
     name = blake3(source + told.encode()).hexdigest()[:32]
-    path = _folder() / f"forest-{name}.so"
+    path = cache_folder("kernels") / f"forest-{name}.so"
     if path.is_file() and path.stat().st_uid == os.getuid():
         return path
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
@@ -85,18 +85,3 @@ def _built() -> Path:
         made.chmod(0o500)
         made.replace(path)
     return path
-
-
-def _folder() -> Path:
-    """Return a folder that is the user's own; where the home is not, or others may write, a new one of this process."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(home) / "bascule" / "kernels"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
-        if about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            with tempfile.TemporaryDirectory(dir=folder):
-                return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="bascule-kernel-"))

@@ -126,7 +126,7 @@ _XGBOOST_LINKS: dict[str, Link] = {
 
 
 def _xgboost(bundle: ModelBundle) -> Forest:
-    from bascule.training.foreign import open_xgboost
+    from bascule.training.boosters import open_xgboost
 
     booster = open_xgboost(bundle.model)
     learner = msgspec.json.decode(bytes(booster.save_raw("json")))["learner"]
@@ -207,7 +207,7 @@ _CATBOOST_LINKS: dict[str, Link] = {
 
 
 def _catboost(bundle: ModelBundle) -> Forest:
-    from bascule.training.foreign import open_catboost
+    from bascule.training.boosters import open_catboost
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"

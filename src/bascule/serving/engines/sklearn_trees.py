@@ -35,7 +35,7 @@ def forest_of_estimator(estimator: Any) -> Forest:
     if kind == "Pipeline":
         parts = [one for _, one in estimator.steps if one is not None and not isinstance(one, str)]
         first = forest_of_estimator(parts[-1])
-        prepared = tuple(step for one in parts[:-1] for step in _steps(one, first.inputs))
+        prepared = tuple(step for one in parts[:-1] for step in steps_of(one, first.inputs))
         return checked(replace(first, steps=(*prepared, *first.steps)))
     family = kind.removesuffix("Classifier").removesuffix("Regressor")
     if getattr(estimator, "n_outputs_", 1) != 1:
@@ -51,7 +51,7 @@ def forest_of_estimator(estimator: Any) -> Forest:
     raise Unfit(f"{kind} has no decision trees")
 
 
-def _steps(part: Any, width: int) -> list[tuple[Step, np.ndarray]]:
+def steps_of(part: Any, width: int) -> list[tuple[Step, np.ndarray]]:
     """Return what a step of a pipeline does to each column alone, as it does it.
 
     Raises:

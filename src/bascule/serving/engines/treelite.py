@@ -14,6 +14,8 @@ import numpy as np
 
 from bascule.errors import InputError, MissingExtra
 from bascule.serving.engines.forest import Forest, Unfit
+from bascule.training.attempts import ask
+from bascule.training.trials import demand_survived
 
 ENDS = {
     "none": "identity",
@@ -145,16 +147,11 @@ class TreeliteRuntime:
 
     def __init__(self, data: bytes, inputs: int) -> None:
         try:
-            from treelite import Model, TreeliteError, gtil
+            from treelite import __version__, gtil
         except ImportError:
             raise MissingExtra("Trees walked by Treelite", "optimize") from None
-        try:
-            self._model = Model.deserialize_bytes(data)
-        except TreeliteError as error:
-            said = str(error).strip().splitlines()[-1][:200]
-            raise InputError(
-                f"Treelite cannot read this model: {said}", hint="Make it again: bascule optimize MODEL"
-            ) from None
+        demand_survived("Treelite", f"{__name__}:attempt", __version__, data)
+        self._model = read_treelite(data)
         if self._model.num_feature != inputs:
             raise InputError(f"Treelite's model reads {self._model.num_feature} inputs; the version has {inputs}.")
         self._walk = gtil.predict
@@ -171,3 +168,29 @@ class TreeliteRuntime:
             given = np.ascontiguousarray(matrix, dtype=self._kind)
         found = np.asarray(self._walk(self._model, given, nthread=1), dtype=np.float64).reshape(len(matrix), -1)
         return found[:, 0] if found.shape[1] == 1 else found
+
+
+def read_treelite(data: bytes) -> Any:
+    """Return the model in a checkpoint that Treelite is known to live through (`trials`), or may die of.
+
+    Raises:
+        InputError: the bytes are none, or of a release that this one does not read.
+    """
+    from treelite import Model, TreeliteError
+
+    try:
+        return Model.deserialize_bytes(data)
+    except TreeliteError as error:
+        said = (str(error).strip().splitlines() or ["it said nothing"])[-1][:200]
+        raise InputError(
+            f"Treelite cannot read this model: {said}", hint="Make it again: bascule optimize MODEL"
+        ) from None
+
+
+def attempt(data: bytes) -> None:
+    """Try a checkpoint in a process that may die of it."""
+    from treelite import gtil
+
+    model = read_treelite(data)
+    kind = np.float32 if model.input_type == "float32" else np.float64
+    ask(lambda rows: gtil.predict(model, rows.astype(kind), nthread=1), int(model.num_feature))

@@ -7,8 +7,6 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
@@ -17,6 +15,7 @@ from bascule.serving.http.heads import Heads
 from bascule.serving.http.hosts import HostCheck, is_loopback
 from bascule.serving.http.limits import Limits
 from bascule.serving.http.message import Deferred, Handler, HttpProblem, Response, error_response
+from bascule.serving.http.threads import Threads
 from bascule.serving.http.turn import Turn
 from bascule.serving.http.wire import Clock
 
@@ -76,11 +75,12 @@ class HttpServer:
         self.deferred = 0
         self.late = 0
         self.statuses: Counter[int] = Counter()
+        self.goaways: Counter[str] = Counter()  # connections of HTTP/2 that were ended, by why
         self.turn: Turn
         self._loop: asyncio.AbstractEventLoop
         self._listening: list[asyncio.Server] = []
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
-        self._single = ThreadPoolExecutor(1, thread_name_prefix="unfold")
+        self._pool = Threads(THREADS, "answer")
+        self._single = Threads(1, "unfold")
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
 
@@ -113,7 +113,10 @@ class HttpServer:
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
-        """Take no more connections, answer what was asked, and close; after `drain_s` close all the same."""
+        """Take no more connections, answer what was asked, and close; after `drain_s` close all the same.
+
+        What threads are still doing then has `linger_s` to come to an end, and is left.
+        """
         self.draining = True
         for listening in self._listening:
             listening.close()
@@ -128,8 +131,9 @@ class HttpServer:
         self.turn.finish()
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for pool in (self._pool, self._single):  # whoever waits for what was not begun is gone
-            await self._loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
+        # Whoever waits for what was not begun is gone, and nobody for a version that hangs while it is loaded.
+        for pool in (self._pool, self._single):
+            await self._loop.run_in_executor(None, pool.end, self.limits.linger_s)
 
     def admit(self, connection: Client) -> bool:
         """Count a connection; False when there are as many as may be."""

@@ -91,7 +91,7 @@ class Call:
         found = dict(headers)
         server = self.connection.server
         if found.get(b":method") != b"POST" or not found.get(b"content-type", b"").startswith(b"application/grpc"):
-            self.connection.refuse_plainly(self, NOT_GRPC, b"This port speaks gRPC.\n")
+            self.connection.outflow.refuse_plainly(self, NOT_GRPC, b"This port speaks gRPC.\n")
             return
         self._path = found.get(b":path", b"")
         self._streaming = self.connection.handler.streams(self._path)
@@ -252,10 +252,10 @@ class Call:
         if self._streaming:
             self._send_one(response)
         elif response.status != 200:
-            connection.end_with(self, OK_HEADERS + refusal(response))
+            connection.outflow.end_with(self, OK_HEADERS + refusal(response))
         else:
             self._busy = False
-            connection.answer(self, response.body, OK_HEADERS, OK_TRAILERS)
+            connection.outflow.answer(self, response.body, OK_HEADERS, OK_TRAILERS)
 
     def hang_up(self) -> None:
         """Nothing: a stream is ended by its answer."""
@@ -272,10 +272,10 @@ class Call:
         message = response.body if response.status == 200 else connection.handler.told(response)
         if not self._answered:
             self._answered = True
-            connection.open_answer(self, OK_HEADERS)
+            connection.outflow.open_answer(self, OK_HEADERS)
         self.since = connection.server.now
         self.left += (len(message).to_bytes(PREFIX, "big"), message)
-        connection.push(self)
+        connection.outflow.push(self)
         if self.gone:
             return
         if self._messages:
@@ -285,9 +285,9 @@ class Call:
 
     def _finish_stream(self) -> None:
         if self._answered:
-            self.connection.close_answer(self, OK_TRAILERS)
+            self.connection.outflow.close_answer(self, OK_TRAILERS)
         else:
-            self.connection.end_with(self, OK_HEADERS + OK_TRAILERS)
+            self.connection.outflow.end_with(self, OK_HEADERS + OK_TRAILERS)
 
 
 def _is_whole(data: bytes) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from bascule.serving.http.message import HttpProblem, error_response
 from bascule.serving.http2 import frames
-from bascule.serving.http2.call import PREFIX, Call
+from bascule.serving.http2.call import Call
 from bascule.serving.http2.frames import Http2Problem, frame
 from bascule.serving.http2.hpack import HeaderReader
+from bascule.serving.http2.outflow import Outflow
 from bascule.serving.http2.patience import Patience
 
 if TYPE_CHECKING:
@@ -47,13 +48,10 @@ class Http2Connection(asyncio.Protocol):
         self._rest = b""
         self._greeted = False
         self._calls: dict[int, Call] = {}
-        self._blocked: dict[int, Call] = {}
         self._last = 0
         self._heading: tuple[int, int, bytearray] | None = None  # a header block that goes on in the next frame
         self._credit = WINDOW  # bytes that the client may send now
-        self._window = frames.FIRST_WINDOW  # bytes that it takes now
-        self._call_window = frames.FIRST_WINDOW
-        self._most_frame = frames.FIRST_FRAME
+        self.outflow = Outflow(server, self._done)
         self._since = server.now  # when the last call ended
         self._stalled_at = math.inf
         self._leaving = False
@@ -77,7 +75,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or turn the client away when there are too many."""
-        self._transport = transport
+        self._transport = self.outflow.transport = transport
         self._since = self.server.now
         if not self.server.admit(self):
             self._give_up(Http2Problem(frames.CALM, "the server has as many connections as it takes"))
@@ -107,7 +105,7 @@ class Http2Connection(asyncio.Protocol):
         for call in self._calls.values():
             call.cancel()
         self._calls.clear()
-        self._blocked.clear()
+        self.outflow.forget_all()
         self.server.forget(self)
 
     def pause_writing(self) -> None:
@@ -150,7 +148,7 @@ class Http2Connection(asyncio.Protocol):
         """The server stops: take no further calls, and close when those under way are answered."""
         if not self._leaving:
             self._leaving = True
-            self._write(frames.goaway(self._last, frames.NO_ERROR))
+            self.outflow.write(frames.goaway(self._last, frames.NO_ERROR))
         if not self._calls:
             self._deaf = True
             self._transport.close()
@@ -199,7 +197,7 @@ class Http2Connection(asyncio.Protocol):
             frames.MAX_FRAME: OUR_FRAME,
             frames.MAX_HEADER_LIST: self._limits.header_bytes,
         }
-        self._write(frames.settings(ours) + frames.window_update(0, WINDOW - frames.FIRST_WINDOW))
+        self.outflow.write(frames.settings(ours) + frames.window_update(0, WINDOW - frames.FIRST_WINDOW))
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         size = len(payload)
@@ -207,7 +205,7 @@ class Http2Connection(asyncio.Protocol):
         if self._credit < 0:
             raise Http2Problem(frames.FLOW_CONTROL, "more bytes than the window has")
         if self._credit < WINDOW // 2:
-            self._write(frames.window_update(0, WINDOW - self._credit))
+            self.outflow.write(frames.window_update(0, WINDOW - self._credit))
             self._credit = WINDOW
         last = bool(flags & frames.END_STREAM)
         if not size and not last:
@@ -224,7 +222,7 @@ class Http2Connection(asyncio.Protocol):
         if call.credit < 0:
             raise Http2Problem(frames.FLOW_CONTROL, "more bytes than the stream's window has")
         if call.credit < STREAM_WINDOW // 2 and not last:
-            self._write(frames.window_update(stream, STREAM_WINDOW - call.credit))
+            self.outflow.write(frames.window_update(stream, STREAM_WINDOW - call.credit))
             call.credit = STREAM_WINDOW
         call.take(_unpadded(payload) if flags & frames.PADDED else payload, last)
 
@@ -271,9 +269,9 @@ class Http2Connection(asyncio.Protocol):
         self._last = stream
         if len(self._calls) >= self._limits.streams:
             self._spend()
-            self._write(frames.reset(stream, frames.REFUSED))
+            self.outflow.write(frames.reset(stream, frames.REFUSED))
             return
-        call = self._calls[stream] = Call(self, stream, self._call_window, STREAM_WINDOW)
+        call = self._calls[stream] = Call(self, stream, self.outflow.call_window, STREAM_WINDOW)
         call.begin(headers)
         if flags & frames.END_STREAM and not call.gone:
             call.end()
@@ -293,6 +291,7 @@ class Http2Connection(asyncio.Protocol):
         self._spend()
         call = self._calls.get(stream)
         if call is not None:
+            self._patience.take_back(self.server.now)
             self._forget(call)
 
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> None:
@@ -300,7 +299,7 @@ class Http2Connection(asyncio.Protocol):
             raise Http2Problem(frames.FRAME_SIZE, "a ping has eight bytes and no stream")
         self._spend()
         if not flags & frames.ACK:
-            self._write(frame(frames.PING, frames.ACK, 0, payload))
+            self.outflow.write(frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream or len(payload) % 6 or (flags & frames.ACK and payload):
@@ -310,20 +309,13 @@ class Http2Connection(asyncio.Protocol):
             return
         for name, value in _setting(payload):
             if name == frames.INITIAL_WINDOW:
-                self._resize(value)
+                self.outflow.resize(value, self._calls.values())
             elif name == frames.MAX_FRAME:
                 if not frames.FIRST_FRAME <= value <= frames.MOST_FRAME:
                     raise Http2Problem(frames.PROTOCOL, f"a largest frame of {value:,} bytes")
-                self._most_frame = min(value, OUR_FRAME)
-        self._write(frame(frames.SETTINGS, frames.ACK, 0))
-        self._push_all()
-
-    def _resize(self, window: int) -> None:
-        if window > frames.MOST_WINDOW:
-            raise Http2Problem(frames.FLOW_CONTROL, "a window of more bytes than there can be")
-        for call in self._calls.values():
-            call.window += window - self._call_window
-        self._call_window = window
+                self.outflow.most_frame = min(value, OUR_FRAME)
+        self.outflow.write(frame(frames.SETTINGS, frames.ACK, 0))
+        self.outflow.push_all()
 
     def _on_window(self, flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -333,88 +325,19 @@ class Http2Connection(asyncio.Protocol):
         if not more:
             raise Http2Problem(frames.PROTOCOL, "a window grows by nothing")
         if stream == 0:
-            self._window += more
-            if self._window > frames.MOST_WINDOW:
-                raise Http2Problem(frames.FLOW_CONTROL, "a window of more bytes than there can be")
-            self._push_all()
+            self.outflow.widen(more)
             return
         call = self._calls.get(stream)
-        if call is None:
-            if stream > self._last:
-                raise Http2Problem(frames.PROTOCOL, "a window of a stream that was never opened")
-            return
-        call.window += more
-        if call.window > frames.MOST_WINDOW:
-            raise Http2Problem(frames.FLOW_CONTROL, "a window of more bytes than there can be")
-        if call.left:
-            self.push(call)
+        if call is not None:
+            self.outflow.widen_call(call, more)
+        elif stream > self._last:
+            raise Http2Problem(frames.PROTOCOL, "a window of a stream that was never opened")
 
     # What calls do ---------------------------------------------------------------------------------------------------
 
-    def answer(self, call: Call, message: bytes, headers: bytes, trailers: bytes) -> None:
-        """Send the only message of a call and end it."""
-        size = len(message)
-        prefix = size.to_bytes(PREFIX, "big")
-        tail = frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, call.number, trailers)
-        head = frame(frames.HEADERS, frames.END_HEADERS, call.number, headers)
-        if size + PREFIX <= min(self._window, call.window, self._most_frame):
-            self._window -= size + PREFIX
-            self._write(b"".join((head, frame(frames.DATA, 0, call.number, prefix + message), tail)))
-            self._done(call)
-            return
-        self._write(head)
-        call.left += (prefix, memoryview(message))
-        call.tail = tail
-        call.since = self.server.now
-        self.push(call)
-
-    def open_answer(self, call: Call, headers: bytes) -> None:
-        """Begin the answers of a stream."""
-        self._write(frame(frames.HEADERS, frames.END_HEADERS, call.number, headers))
-
-    def close_answer(self, call: Call, trailers: bytes) -> None:
-        """End a stream when all its answers were sent."""
-        call.tail = frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, call.number, trailers)
-        self.push(call)
-
-    def push(self, call: Call) -> None:
-        """Send what the windows let through."""
-        left, flow = call.left, frames.DATA
-        while left:
-            room = min(self._window, call.window, self._most_frame)
-            if room <= 0:
-                self._blocked[call.number] = call
-                return
-            part = left.popleft()
-            if len(part) > room:
-                left.appendleft(memoryview(part)[room:])
-                part = memoryview(part)[:room]
-            self._window -= len(part)
-            call.window -= len(part)
-            call.since = self.server.now
-            self._write(frame(flow, 0, call.number, bytes(part)))
-        self._blocked.pop(call.number, None)
-        if call.tail is not None:
-            self._write(call.tail)
-            self._done(call)
-
-    def end_with(self, call: Call, headers: bytes) -> None:
-        """End a call by headers alone."""
-        self._write(frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, call.number, headers))
-        self._done(call)
-
-    def refuse_plainly(self, call: Call, headers: bytes, text: bytes) -> None:
-        """Answer what is no gRPC call."""
-        self._write(
-            frame(frames.HEADERS, frames.END_HEADERS, call.number, headers)
-            + frame(frames.DATA, frames.END_STREAM, call.number, text)
-        )
-        self._window -= len(text)
-        self._done(call)
-
     def end(self, call: Call, code: int) -> None:
         """End a call without an answer."""
-        self._write(frames.reset(call.number, code))
+        self.outflow.write(frames.reset(call.number, code))
         self._forget(call)
 
     def hold(self, size: int) -> None:
@@ -423,31 +346,22 @@ class Http2Connection(asyncio.Protocol):
         if size > 0 and self.server.buffered > self._limits.buffered_bytes:
             raise Http2Problem(frames.CALM, "the server holds as many messages as it can")
 
-    def _push_all(self) -> None:
-        for call in list(self._blocked.values()):
-            self.push(call)
-
     def _done(self, call: Call) -> None:
         """A call was answered."""
         if not call.ended:
-            self._write(frames.reset(call.number, frames.NO_ERROR))
+            self.outflow.write(frames.reset(call.number, frames.NO_ERROR))
         self._patience.earn()
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
         self._calls.pop(call.number, None)
-        self._blocked.pop(call.number, None)
+        self.outflow.forget(call)
         call.cancel()
         if not self._calls:
             self._since = self.server.now
             if self._leaving:
                 self._deaf = True
                 self._transport.close()
-
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if self._parting == math.inf and not transport.is_closing():
-            transport.write(data)
 
     def _spend(self) -> None:
         self._patience.spend(self.server.now)
@@ -458,11 +372,13 @@ class Http2Connection(asyncio.Protocol):
         What it still sends is read for a while and thrown away: closed at once, it would never read why.
         """
         self._deaf = True
-        self._write(frames.goaway(self._last, problem.code, problem.message.encode()))
+        self.outflow.write(frames.goaway(self._last, problem.code, problem.message.encode()))
         for call in self._calls.values():
             call.cancel()
         self._calls.clear()
-        self._blocked.clear()
+        self.outflow.forget_all()
+        self.server.goaways[problem.reason] += 1
+        self.outflow.silent = True
         self._parting = self.server.now + self._limits.linger_s
         transport = self._transport
         if not transport.is_closing():
@@ -474,7 +390,7 @@ class Http2Connection(asyncio.Protocol):
             HttpProblem(400, "This port speaks gRPC.", hint="HTTP is on another: see what the server said.")
         )
         self._deaf = True
-        self._write(_OTHER_PROTOCOL % (len(problem.body), problem.body))
+        self.outflow.write(_OTHER_PROTOCOL % (len(problem.body), problem.body))
         self._transport.close()
 
 

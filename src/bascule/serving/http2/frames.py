@@ -32,11 +32,13 @@ class Http2Problem(BasculeError):
     Args:
         code: HTTP/2's number for it.
         message: what was wrong, for the client's log.
+        reason: in a word, for those who count.
     """
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.reason = reason or {CALM: "too_much", INTERNAL: "internal"}.get(code, "protocol")
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

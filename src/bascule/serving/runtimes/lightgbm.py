@@ -20,7 +20,9 @@ import numpy as np
 
 from bascule.errors import InputError, MissingExtra
 from bascule.training import ModelBundle
+from bascule.training.attempts import ask
 from bascule.training.formats import lightgbm_text
+from bascule.training.lightgbm_trees import pairs, readable
 
 FLOAT64, NORMAL, ROW_MAJOR, ALL_ROUNDS = 1, 0, 1, -1
 CONTRIBUTIONS = 3
@@ -38,6 +40,20 @@ def load(bundle: ModelBundle) -> LightGbmRuntime:
     """
     text = lightgbm_text(bundle.model, bundle.signature)
     return LightGbmRuntime(text, inputs=len(bundle.signature.inputs))
+
+
+def attempt(data: bytes) -> None:
+    """Try a model's text in a process that may die of it (`bascule.training.trials`).
+
+    Raises:
+        InputError: a tree in it leads out of itself, or LightGBM refuses it.
+    """
+    text = data.decode("utf-8", "replace")
+    inputs = int(pairs(text.partition("\nTree=")[0]).get("max_feature_idx", "-1")) + 1
+    runtime = LightGbmRuntime(readable(text, inputs), inputs)
+    ask(runtime.predict, inputs)
+    ask(runtime.contributions, inputs)
+    ask(lambda rows: runtime.predict_one(rows[0].tolist()), inputs)
 
 
 class LightGbmRuntime:

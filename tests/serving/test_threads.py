@@ -1,0 +1,60 @@
+"""Threads that make answers end with the server, also one that hangs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError
+
+import pytest
+
+from bascule.serving.http.threads import Threads
+
+HANGS = """
+import time
+from bascule.serving.http.threads import Threads
+threads = Threads(2, "answer")
+threads.submit(time.sleep, 600)
+print(threads.end(0.1))
+"""
+
+
+def test_as_many_work_at_once_as_there_may_be() -> None:
+    threads, gate, at_once = Threads(2, "answer"), threading.Event(), threading.Semaphore(0)
+
+    def work(number: int) -> int:
+        at_once.release()
+        gate.wait(10)
+        return number * number
+
+    futures = [threads.submit(work, number) for number in range(5)]
+    assert at_once.acquire(timeout=10)
+    assert at_once.acquire(timeout=10)
+    assert not at_once.acquire(timeout=0.1)
+    gate.set()
+    assert [future.result(10) for future in futures] == [0, 1, 4, 9, 16]
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(lambda: 1 // 0).result(10)
+    assert threads.submit(work, 3).result(10) == 9  # an error ends no thread
+    assert threads.end(10)
+    with pytest.raises(RuntimeError, match="no more work"):
+        threads.submit(work, 1)
+
+
+def test_what_was_not_begun_is_forgotten_at_the_end() -> None:
+    threads, gate = Threads(1, "answer"), threading.Event()
+    first, second = threads.submit(gate.wait, 10), threads.submit(gate.wait, 10)
+    assert not threads.end(0.1)
+    gate.set()
+    assert first.result(10)
+    with pytest.raises(CancelledError):
+        second.result(10)
+
+
+def test_one_that_hangs_does_not_hold_the_process_up() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+    assert time.monotonic() - began < 50

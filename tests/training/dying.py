@@ -1,0 +1,33 @@
+"""What a process that tries files is given to do, for the tests of `trials`."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def lives(data: bytes) -> None:
+    """Count that it was asked, in the file that the bytes name."""
+    with Path(data.decode()).open("a") as file:
+        file.write("x")
+
+
+def dies(data: bytes) -> None:
+    """End as code does that follows a wild pointer."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def fails(data: bytes) -> None:
+    """Raise what a library may."""
+    raise KeyError("nodes")
+
+
+def grows(data: bytes) -> None:
+    """Take more memory than any model of three bytes does."""
+    held = [bytes(1 << 30) for _ in range(40)]
+    time.sleep(len(held))
+
+
+def lasts(data: bytes) -> None:
+    """Come to no end."""
+    time.sleep(600)

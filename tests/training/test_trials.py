@@ -1,0 +1,83 @@
+"""A file that ends whoever reads it is a refusal, and the process that serves goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import InputError
+from bascule.training import trials
+from bascule.training.formats import load_predictor
+from bascule.training.signature import Field, Output, Signature
+from bascule.training.trials import demand_survived
+
+WAYS = "tests.training.dying"
+
+
+@pytest.fixture(autouse=True)
+def _untried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(trials, "_SURVIVED", set())
+
+
+def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    for release in ("1", "1", "2"):
+        demand_survived("A", f"{WAYS}:lives", release, str(asked).encode())
+    assert asked.read_text() == "xx"
+    monkeypatch.setattr(trials, "_SURVIVED", set())  # as another process of the same user
+    demand_survived("A", f"{WAYS}:lives", "2", str(asked).encode())
+    assert asked.read_text() == "xx"
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert [path.stat().st_size for path in kept] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("dies", r"ended the process that tried it \(SIGSEGV\)"),
+        ("fails", "cannot be read: KeyError: 'nodes'"),
+        ("grows", "cannot be read: MemoryError"),
+        ("lasts", "came to no end in 2 s"),
+    ],
+)
+def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "lasts":
+        monkeypatch.setattr(trials, "SECONDS", 2.0)
+    for _ in range(2):
+        with pytest.raises(InputError, match=words):
+            demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+
+
+def damaged(**arrays: list[int]) -> tuple[bytes, Signature]:
+    """An XGBoost model with categories, of whose first tree with sets these arrays are replaced."""
+    xgboost = pytest.importorskip("xgboost")
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame({"a": pandas.Categorical(list("abcdefgh") * 20), "b": range(160)})
+    given = xgboost.DMatrix(rows, [one in "aceg" for one in rows["a"]], enable_categorical=True)
+    booster = xgboost.train({"nthread": 1, "max_depth": 2, "objective": "binary:logistic"}, given, 3)
+    told: dict[str, Any] = json.loads(bytes(booster.save_raw("json")))
+    trees = told["learner"]["gradient_booster"]["model"]["trees"]
+    next(tree for tree in trees if tree["categories"]).update(arrays)
+    inputs = (Field(name="a", type="double"), Field(name="b", type="double"))
+    return json.dumps(told).encode(), Signature(inputs=inputs, output=Output(task="binary", classes=("0", "1")))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"categories_segments": [1_000_000_000]},
+        {"categories_nodes": [1_000_000]},
+        {"categories": [2**31 - 1]},
+        {"categories": []},
+    ],
+)
+def test_sets_of_categories_that_end_xgboost_are_refused(arrays: dict[str, list[int]]) -> None:
+    whole, signature = damaged()
+    assert load_predictor("xgboost", whole, signature).importance().sum() > 0
+    broken, signature = damaged(**arrays)
+    with pytest.raises(InputError, match=r"Reading this XGBoost model ended the process that tried it \(SIG"):
+        load_predictor("xgboost", broken, signature)
