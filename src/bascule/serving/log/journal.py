@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -18,7 +19,7 @@ import msgspec
 from bascule.catalog import new_id
 from bascule.errors import EnvironmentProblem
 from bascule.serving.log.frames import HEADER
-from bascule.serving.log.segment import SUFFIX, Segment
+from bascule.serving.log.segment import SUFFIX, Bytes, Segment
 
 SEAL = "seal"
 _pack = HEADER.pack
@@ -54,6 +55,7 @@ class Journal:
         self._worker = new_id("w").replace("_", "")
         self._number = 0
         self._buffer = bytearray()
+        self._before: list[Bytes] = []  # what comes before the buffer: large records lie where they were made
         self._segment: Segment | None = None
         self._began = 0.0
         self._asked = 0
@@ -69,24 +71,38 @@ class Journal:
         buffer += _pack(len(payload), crc32(payload))
         buffer += payload
 
+    def append_parts(self, parts: Sequence[Bytes]) -> None:
+        """Add a large record that lies in several pieces, without copying it; none may change before `commit`."""
+        length, checksum = 0, 0
+        for part in parts:
+            length += len(part)
+            checksum = crc32(part, checksum)
+        self._buffer += _pack(length, checksum)
+        self._before += (self._buffer, *parts)
+        self._buffer = bytearray()
+
     def commit(self) -> None:
         """Write the turn's records.
 
         Raises:
             EnvironmentProblem: none of them is kept; the segment is as it was before.
         """
-        buffer = self._buffer
-        if not buffer:
+        buffer, before = self._buffer, self._before
+        if not buffer and not before:
             return
         try:
             segment = self._segment or self._open()
-            segment.write(buffer)
+            if before:
+                segment.write_parts([*before, buffer])
+            else:
+                segment.write(buffer)
         except OSError as error:
             self.epoch += 1
             self.failing = True
             raise _refused(self.folder, error) from error
         finally:
             self._buffer = bytearray()
+            self._before = []
         self.failing = False
         if not self._dirty.is_set():
             self._dirty.set()
@@ -104,7 +120,7 @@ class Journal:
 
     def tick(self) -> None:
         """End the segment when its time has come or somebody asked for it. Call it a few times a second."""
-        if self._segment is None or self._buffer:
+        if self._segment is None or self._buffer or self._before:
             return
         if time.monotonic() - self._began >= self._limits.segment_s or _asked(self.folder) != self._asked:
             self._end()

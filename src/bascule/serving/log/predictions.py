@@ -126,6 +126,9 @@ ServedFields = tuple[
     int | None,
     list[dict[str, Any]] | None,
 ]
+_INPUTS = Served.__struct_fields__.index("inputs") + 1  # behind the tag
+_ARRAY = b"\xdc" + (len(Served.__struct_fields__) + 1).to_bytes(2, "big")  # msgpack: an array of so many
+_LARGE = 16 << 10  # bytes of inputs from which on a record is not copied into the turn
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
 
@@ -146,7 +149,7 @@ class PredictionLog:
         """Add a record to the turn; it is kept when the journal's `commit` has returned.
 
         Args:
-            record: the fields of a `Served` in order.
+            record: the fields of a `Served` in order; a memoryview among them must not change before the `commit`.
         """
         journal = self.journal
         if journal.epoch != self._epoch:
@@ -155,12 +158,23 @@ class PredictionLog:
         if context.number not in self._written:
             journal.append(_encode(context))
             self._written.add(context.number)
-        journal.append(_encode((1, *record)))
+        inputs = record[_INPUTS - 1]
+        if isinstance(inputs, memoryview) and len(inputs) >= _LARGE:
+            journal.append_parts(_parts(record, inputs))
+        else:
+            journal.append(_encode((1, *record)))
+
+
+def _parts(record: ServedFields, inputs: memoryview) -> tuple[bytes, memoryview, bytes]:
+    """Return a record as it is encoded, cut around its inputs: they are large, and are written from where they lie."""
+    before, behind = _encode((1, *record[: _INPUTS - 1])), _encode(record[_INPUTS:])
+    head = b"%b%b\xc6%b" % (_ARRAY, before[1:], len(inputs).to_bytes(4, "big"))  # short arrays have one byte in front
+    return head, inputs, behind[1:]
 
 
 def is_context(payload: bytes) -> bool:
-    """Return whether a record of the prediction log is a context: its tag, behind the array's length, is 0."""
-    return payload[1] == 0
+    """Return whether a record of the prediction log is a context: a short array, whose first element, its tag, is 0."""
+    return payload[0] >> 4 == 9 and payload[1] == 0
 
 
 def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
