@@ -77,7 +77,8 @@ class Served(msgspec.Struct, array_like=True, tag=1):
         arm: `stable`, `canary`, or `pinned` when the caller chose the version.
         probability: the chance with which this arm was chosen; None when it was pinned.
         latency_us: from the request's last byte to its scores.
-        inputs: what came: column to values; or rows of float64 one after the other, in the order of the features.
+        inputs: what came: column to values; rows of float64 one after the other, in the order of the features; or
+            rows of values in that order.
         features: the inputs of the model, row by row, when they were not what came.
         outputs: for each row the positive class' probability, each class' probability, or the value; None when
             scoring failed.
@@ -98,7 +99,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     caller: str | None
     trace_id: str | None
     latency_us: int
-    inputs: dict[str, Sequence[Any]] | bytes
+    inputs: dict[str, Sequence[Any]] | bytes | list[list[Any]]
     features: list[list[Any]] | None
     outputs: list[Any] | None
     error: str | None = None
@@ -118,7 +119,7 @@ ServedFields = tuple[
     str | None,
     str | None,
     int,
-    Mapping[str, Sequence[Any]] | bytes | memoryview,
+    Mapping[str, Sequence[Any]] | bytes | memoryview | Sequence[Sequence[Any]],
     list[list[Any]] | None,
     list[Any] | None,
     str | None,
@@ -197,7 +198,7 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
         features = inputs[place]
         if record.features is not None:
             features = dict(zip(context.features, record.features[place], strict=True))
-        elif not isinstance(record.inputs, bytes):
+        elif isinstance(record.inputs, dict):
             features = {name: features[name] for name in context.features if name in features}
         output = record.outputs[place] if record.outputs is not None else None
         yield (
@@ -238,6 +239,8 @@ def _inputs(context: Context, record: Served) -> list[dict[str, Any]]:
         flat = struct.unpack(f"<{len(record.inputs) // 8}d", record.inputs)
         spans = (flat[at : at + width] for at in range(0, len(flat), width))
         return [dict(zip(context.features, row, strict=True)) for row in spans]
+    if isinstance(record.inputs, list):
+        return [dict(zip(context.features, row, strict=True)) for row in record.inputs]
     names = list(record.inputs)
     if not names:
         return [{} for _ in record.ids]
