@@ -54,8 +54,8 @@ class Journal:
         self._limits = limits or JournalLimits()
         self._worker = new_id("w").replace("_", "")
         self._number = 0
-        self._buffer = bytearray()
-        self._before: list[Bytes] = []  # what comes before the buffer: large records lie where they were made
+        self._parts: list[Bytes] = []
+        self._large = False  # some of them had better not be copied
         self._segment: Segment | None = None
         self._began = 0.0
         self._asked = 0
@@ -67,9 +67,7 @@ class Journal:
 
     def append(self, payload: bytes) -> None:
         """Add a record to the turn. It is kept when `commit` has returned."""
-        buffer = self._buffer
-        buffer += _pack(len(payload), crc32(payload))
-        buffer += payload
+        self._parts += (_pack(len(payload), crc32(payload)), payload)
 
     def append_parts(self, parts: Sequence[Bytes]) -> None:
         """Add a large record that lies in several pieces, without copying it; none may change before `commit`."""
@@ -77,9 +75,8 @@ class Journal:
         for part in parts:
             length += len(part)
             checksum = crc32(part, checksum)
-        self._buffer += _pack(length, checksum)
-        self._before += (self._buffer, *parts)
-        self._buffer = bytearray()
+        self._parts += (_pack(length, checksum), *parts)
+        self._large = True
 
     def commit(self) -> None:
         """Write the turn's records.
@@ -87,22 +84,21 @@ class Journal:
         Raises:
             EnvironmentProblem: none of them is kept; the segment is as it was before.
         """
-        buffer, before = self._buffer, self._before
-        if not buffer and not before:
+        parts = self._parts
+        if not parts:
             return
         try:
             segment = self._segment or self._open()
-            if before:
-                segment.write_parts([*before, buffer])
+            if self._large:
+                segment.write_parts(parts)
             else:
-                segment.write(buffer)
+                segment.write(b"".join(parts))
         except OSError as error:
             self.epoch += 1
             self.failing = True
             raise _refused(self.folder, error) from error
         finally:
-            self._buffer = bytearray()
-            self._before = []
+            self._parts, self._large = [], False
         self.failing = False
         if not self._dirty.is_set():
             self._dirty.set()
@@ -120,7 +116,7 @@ class Journal:
 
     def tick(self) -> None:
         """End the segment when its time has come or somebody asked for it. Call it a few times a second."""
-        if self._segment is None or self._buffer or self._before:
+        if self._segment is None or self._parts:
             return
         if time.monotonic() - self._began >= self._limits.segment_s or _asked(self.folder) != self._asked:
             self._end()
