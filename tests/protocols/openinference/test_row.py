@@ -97,6 +97,7 @@ def test_any_name_may_be_an_inputs(name: str) -> None:
 
 
 def test_tensors_are_a_row_when_they_are_the_inputs_in_order() -> None:
+    assert RowReader(ENCODER).of_tensors([]) is None
     kinds = ("FP32", "INT64", "BOOL", "BYTES")
     right = list(zip(NAMES, kinds, (1.5, 2, True, "UA"), strict=True))
     for _ in range(2):  # what was right once is known, and is looked at all the same

@@ -26,7 +26,7 @@ class RowReader:
         self._kinds = [_kinds(slot) for slot in encoder.slots]
         self._pack = struct.Struct(f"<{len(self._names)}d").pack
         self._decode = _decoder(encoder)
-        self._known: list[tuple[str, type]] = []
+        self._known: list[tuple[str, type]] | None = None
 
     def of_instance(self, body: bytes) -> Values | None:
         """Return the row of `{"instances": [{NAME: VALUE, …}]}`; None when the body is anything else."""
