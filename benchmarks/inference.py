@@ -114,6 +114,9 @@ def make_workspace(place: Path) -> None:
 
 @cache
 def bundle(kind: str) -> tuple[bytes, dict[str, Any]]:
+    from bascule.training.threads import calm_threads
+
+    calm_threads()  # as a server has it, before the library is loaded
     import lightgbm
 
     from bascule.training import Field, Output, Signature, TrainedModel, pack_model

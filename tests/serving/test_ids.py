@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.catalog import now
-from bascule.serving.ids import IdSource, is_prediction_id, json_of, logged, made_at
+from bascule.serving.ids import Ids, IdSource, is_prediction_id, json_of, json_text_of, logged, made_at
 
 
 @pytest.mark.slow
@@ -58,10 +58,20 @@ def test_many_at_once_are_what_one_after_the_other_would_be(at: int, count: int)
     assert all(is_prediction_id(one) for one in found)
 
 
+@pytest.mark.parametrize("at", [0, 31_800, 32_766, 32_767, 65_534])
+def test_many_never_need_a_text_each(at: int) -> None:
+    source = IdSource()
+    source._count = at
+    found = source.many(now(), 10_000)
+    assert isinstance(found, Ids)
+    assert len({*found, source.next(0)}) == 10_001
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 1_000])
 def test_many_are_written_as_a_list_of_texts_is(count: int) -> None:
     found = IdSource().many(now(), count)
     texts = list(found)
     assert [found[place] for place in range(count)] == texts == [*found[:1], *found[1:]]
     assert msgspec.json.decode(json_of(found)) == texts
+    assert msgspec.json.decode(msgspec.json.decode(json_text_of(found))) == texts
     assert msgspec.msgpack.decode(msgspec.msgpack.encode((1, logged(found)))) == [1, texts]

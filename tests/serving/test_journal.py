@@ -77,6 +77,39 @@ def test_records_are_readable_when_commit_returns(journal: Journal) -> None:
     assert payloads(journal.folder) == [b"one", b"two", b"three"]
 
 
+def test_a_record_in_pieces_stands_where_it_was_added(journal: Journal) -> None:
+    journal.append(b"one")
+    journal.append_parts([b"tw", memoryview(b"o" * 50_000), b""])
+    journal.append_parts([b"three"])
+    journal.append(b"four")
+    assert payloads(journal.folder) == []
+    journal.commit()
+    assert payloads(journal.folder) == [b"one", b"tw" + b"o" * 50_000, b"three", b"four"]
+    for number in range(1_500):  # more than one system call takes
+        journal.append_parts([b"%d" % number, b"!"])
+    journal.commit()
+    journal.append(b"last")
+    journal.commit()
+    assert payloads(journal.folder)[4:] == [*(b"%d!" % number for number in range(1_500)), b"last"]
+
+
+@pytest.mark.parametrize("most", [0, 3, 1_007, 1_008, 3_000])
+def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    whole = os.writev
+
+    def short(descriptor: int, parts: list[bytes]) -> int:
+        return whole(descriptor, [b"".join(parts)[:most]])
+
+    monkeypatch.setattr(os, "writev", short)
+    journal = Journal(tmp_path / "log")
+    for letter in (b"a", b"b"):
+        journal.append_parts([letter * 500, letter * 500])
+        journal.append(letter)
+        journal.commit()
+    journal.close()
+    assert payloads(tmp_path / "log") == [b"a" * 1_000, b"a", b"b" * 1_000, b"b"]
+
+
 def test_nothing_is_made_before_the_first_record(journal: Journal) -> None:
     journal.commit()
     journal.tick()
@@ -144,8 +177,12 @@ journal = Journal(Path(sys.argv[1]))
 journal.append(b"a" * 500)
 journal.commit()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-journal.append(b"b" * 300)
-journal.append(b"c" * 300)
+if sys.argv[2] == "whole":
+    journal.append(b"b" * 300)
+    journal.append(b"c" * 300)
+else:
+    journal.append_parts([b"b" * 150, b"b" * 150])
+    journal.append_parts([b"c" * 100, memoryview(b"c" * 200)])
 try:
     journal.commit()
 except EnvironmentProblem as problem:
@@ -163,8 +200,10 @@ journal.close()
 
 
 @pytest.mark.slow
-def test_a_full_disk_keeps_all_of_a_turn_or_nothing(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("records", ["whole", "parts"])
+def test_a_full_disk_keeps_all_of_a_turn_or_nothing(tmp_path: Path, records: str) -> None:
+    program = [sys.executable, "-c", FILL, str(tmp_path), records]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()
     assert "could not be written" in said[0]
     assert said[1:] == ["True False", "False", "True"]

@@ -57,6 +57,31 @@ def test_a_row_by_columns(served: Workspace) -> None:
     assert {name: row[name] for name in expected} == expected
 
 
+def test_a_large_matrix_is_logged_as_a_small_one(served: Workspace) -> None:
+    put_versions(served, {1: bundle_bytes(fields=NUMBERS)}, model="numbers")
+    put_deployment(served, {1: 100}, name="numbers", model="numbers")
+    deployment, log, ids = deployment_of(served, "numbers"), PredictionLog(served.log_folder), IdSource()
+    matrix = np.random.default_rng(0).normal(size=(4_000, deployment.first.width))
+    sizes = (2, 4_000, 1, 4_000)
+    answers = [score(deployment, Query(Rows(size, None, matrix[:size].copy()))) for size in sizes]
+    for answer in answers:
+        record(answer, ids, log)
+    for answer in answers:
+        answer.query.rows.matrix = None  # the log holds what it still needs
+    log.journal.commit()
+    found = logged(served.log_folder)
+    assert [row["prediction_id"] for row in found] == [one for answer in answers for one in answer.ids]
+    wanted = [
+        dict(zip(deployment.first.encoder.names, row, strict=True)) for size in sizes for row in matrix[:size].tolist()
+    ]
+    assert [json.loads(row["inputs"]) for row in found] == wanted
+    assert [row["score"] for row in found] == [output for answer in answers for output in answer.outputs or ()]
+    (path,) = segment_paths(served.log_folder / "predictions")
+    kinds = [predictions.is_context(payload) for payload in read_segment(path).payloads]
+    assert kinds == [True, False, False, False, False]
+    log.journal.close()
+
+
 def test_many_rows_and_all_tasks(served: Workspace) -> None:
     for task in ("multiclass", "regression"):
         put_versions(served, {1: bundle_bytes(task)}, model=task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from bascule.errors import InputError
 from bascule.serving.runtime import Runtime, load_runtime
 from bascule.training import Field, LinearModel, ModelBundle, Output, Signature, fit_linear
+from tests.serving.conftest import bundle_bytes
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -149,3 +151,27 @@ def test_lightgbm_itself_is_not_imported(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     expected = BINARY[0].predict(np.full((1, INPUTS), 0.5))[0]
     assert done.stdout.split() == [repr(float(expected)), "False"]
+
+
+CALM = """
+import sys
+from ctypes import CDLL, c_char_p
+from pathlib import Path
+from bascule.serving.runtime import load_runtime
+from bascule.training import unpack_model
+load_runtime(unpack_model(Path(sys.argv[1]).read_bytes()))
+assert "lightgbm" not in sys.modules  # the library alone is loaded
+told = CDLL(None).getenv
+told.restype = c_char_p
+print(told(b"OMP_WAIT_POLICY").decode())
+"""
+
+
+@pytest.mark.parametrize("own", [None, "active"])
+def test_threads_of_a_served_model_sleep_unless_the_user_says_else(tmp_path: Path, own: str | None) -> None:
+    (tmp_path / "bundle").write_bytes(bundle_bytes())
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    program = [sys.executable, "-c", CALM, str(tmp_path / "bundle")]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [own or "passive"]

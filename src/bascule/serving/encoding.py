@@ -23,13 +23,18 @@ _WANTED = {"double": "a number", "bigint": "a whole number", "boolean": "true or
 
 
 class Encoder:
-    """Encodes rows for one signature. It may be used from several threads."""
+    """Encodes rows for one signature. It may be used from several threads.
+
+    Attributes:
+        names, slots: the inputs in order.
+        known: their names.
+    """
 
     def __init__(self, signature: Signature) -> None:
         self.names = signature.names()
         self.known = frozenset(self.names)
-        self._fields = tuple(_Slot(place, field) for place, field in enumerate(signature.inputs))
-        self._steps = tuple((slot.name, slot.codes, slot.any_float, slot) for slot in self._fields)
+        self.slots = tuple(Slot(place, field) for place, field in enumerate(signature.inputs))
+        self._steps = tuple((slot.name, slot.codes, slot.any_float, slot) for slot in self.slots)
 
     def encode_one(self, columns: Columns) -> list[float]:
         """Return the inputs of a single row, from columns of one value each.
@@ -58,8 +63,8 @@ class Encoder:
         absent = [name for name in self.names if name not in columns]
         if absent:
             raise missing(absent, columns)
-        matrix = np.empty((count, len(self._fields)), dtype=np.float64)
-        for place, slot in enumerate(self._fields):
+        matrix = np.empty((count, len(self.slots)), dtype=np.float64)
+        for place, slot in enumerate(self.slots):
             matrix[:, place] = slot.column(columns[slot.name])
         return matrix
 
@@ -85,7 +90,7 @@ class Encoder:
             ) from error
 
 
-class _Slot:
+class Slot:
     """One input: its place, and how its values become floats."""
 
     __slots__ = ("any_float", "boolean", "codes", "name", "place", "type", "whole")
@@ -102,6 +107,7 @@ class _Slot:
             self.codes = {text: float(code) for code, text in enumerate(field.categories)}
 
     def number(self, value: Any, row: int) -> float:
+        """Return a number, or raise `InputError` that names the row."""
         if value is None:
             return NAN
         kind = type(value)
@@ -119,6 +125,7 @@ class _Slot:
         raise self.wrong(value, row)
 
     def text(self, value: Any, row: int) -> float:
+        """Return a category's code, or raise `InputError` that names the row."""
         if value is None or value != value:
             return NAN
         if type(value) is not str or self.codes is None:
@@ -126,12 +133,14 @@ class _Slot:
         return self.codes.get(value, NAN)
 
     def column(self, values: Sequence[Any]) -> np.ndarray:
+        """Return the floats of many rows, or raise `InputError` that names one of them."""
         one = self.number if self.codes is None else self.text
         if self.codes is None and self.any_float and set(map(type, values)) <= {float}:
             return np.array(values, dtype=np.float64)
         return np.array([one(value, row) for row, value in enumerate(values)], dtype=np.float64)
 
     def wrong(self, value: Any, row: int) -> InputError:
+        """Return what is said of a value of another type."""
         return wrong_type(self.name, _WANTED[self.type], value, row)
 
 

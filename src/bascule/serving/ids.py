@@ -22,6 +22,7 @@ PREFIX = "pred_"
 _SHAPE = re.compile(rf"{PREFIX}[{ALPHABET}]{{26}}")
 _TRIPLES = ["".join(three) for three in product(ALPHABET, repeat=3)]
 _WRAP = 1 << 30
+_LAST = (1 << 15) - 1  # among all threes of letters
 
 
 class IdSource:
@@ -54,8 +55,11 @@ class IdSource:
     def many(self, at: int, count: int) -> Sequence[str]:
         """Return several ids for one moment, in order."""
         first = self._count + 1
-        if count < 2 or first + count >= _WRAP or first >> 15 != (first + count) >> 15:
+        if first >> 15 != first + count >> 15:  # the last letters are not enough: begin where they do
+            first = (first | _LAST) + 1
+        if not 2 <= count <= _LAST or first + count >= _WRAP:
             return [self.next(at) for _ in range(count)]
+        self._count = first - 1
         stem = self.next(at)[:-3]  # only the last three letters differ
         self._count = first + count - 1
         return Ids(stem, first & 32767, count)
@@ -103,6 +107,13 @@ def json_of(ids: Sequence[str]) -> bytes:
     if isinstance(ids, Ids):
         return b"[%b]" % ids.between(b'"', b'",')[:-1]
     return b"[%b]" % ",".join([f'"{one}"' for one in ids]).encode()
+
+
+def json_text_of(ids: Sequence[str]) -> bytes:
+    """Return ids as a JSON list within a JSON text, as a parameter has it."""
+    if isinstance(ids, Ids):
+        return b'"[%b]"' % ids.between(b'\\"', b'\\",')[:-1]
+    return b'"%b"' % json_of(ids).replace(b'"', b'\\"')
 
 
 def logged(ids: Sequence[str]) -> Sequence[str] | Raw:

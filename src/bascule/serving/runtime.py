@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bascule.training import ModelBundle, Output, Predictor
+from bascule.training.threads import calm_threads
 
 NATIVE = "native"  # the version's own library
 RUNTIMES = {
@@ -52,10 +53,13 @@ class Runtime(Protocol):
 def load_runtime(bundle: ModelBundle) -> Runtime:
     """Load a model for serving.
 
+    Threads that score many rows sleep afterwards: they would else spin on the core that writes and sends the answer.
+
     Raises:
         InputError: the bytes are not a model of their format, or do not belong to the signature.
         MissingExtra: the format's library is not installed.
     """
+    calm_threads()
     loader = _loader(bundle.format)
     if loader is None:
         return PredictorRuntime(bundle.predictor, bundle.signature.output)

@@ -188,6 +188,8 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
         context = answer.deployment.context(model)
         inputs, features = _inputs(query.rows), answer.features
         redaction, explanations = answer.deployment.redaction, answer.explanations
+        if answer.error is not None and isinstance(inputs, memoryview):
+            inputs = inputs.tobytes()  # a model that was late may be at work on them still
         if redaction is not None:
             explanations = redaction.explained(explanations)
             inputs = inputs.tobytes() if isinstance(inputs, memoryview) else inputs

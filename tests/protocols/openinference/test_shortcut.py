@@ -40,7 +40,13 @@ SHORT: dict[str, Asked] = {
     "an unseen category": text("delays", request(carrier=tensor("carrier", "BYTES", ["??"]))),
     "one tensor": text("numbers", {"inputs": [tensor("input", "FP32", NUMBERS, [1, 30])]}),
     "a value": text("amount", request()),
+    "columns in another order": text("delays", {"inputs": request()["inputs"][::-1]}),
+    "a whole number": text("delays", request(distance=tensor("distance", "INT64", [3]))),
     "values by name": text("delays", {"instances": [VALUES]}),
+    "whole and missing values": text(
+        "delays", {"instances": [{**VALUES, "distance": 3, "night": None, "carrier": None}]}
+    ),
+    "values of other types": text("delays", {"instances": [{**VALUES, "hour": 12.0, "night": 1}]}),
     "a value by names": text("amount", {"instances": [{**VALUES, "distance": None}]}),
     "bytes": numbers("FP64"),
     "bytes of NaN": numbers("FP64", [float("nan"), *NUMBERS[1:]]),
@@ -133,6 +139,7 @@ def test_a_model_that_fails_is_logged_and_counted_once(server: Served, monkeypat
         raise ZeroDivisionError("no")
 
     monkeypatch.setattr(deployment.first.runtime, "predict_one", fails)
+    monkeypatch.setattr(deployment.first.runtime, "predict_packed", fails)
     deployment.shortcuts.clear()
     stats = server.plane.stats_of(deployment, deployment.first.version)
     before = stats.failures

@@ -9,9 +9,12 @@ import re
 import struct
 from collections.abc import Callable
 
+import msgspec
+
 EXAMPLE_ID = "pred_" + 26 * "0"
 _LOW, _HIGH = 0.25, 0.75
 _pack = struct.Struct("<d").pack
+_text = msgspec.json.Encoder().encode  # as answers are written that are no letters
 Parts = tuple[bytes, bytes, bytes]
 
 
@@ -36,7 +39,7 @@ class Letter:
     def fill(self, prediction_id: str, number: float) -> bytes:
         """Return the answer."""
         head, middle, tail = self._high if number >= 0.5 else self._low
-        return b"%b%b%b%b%b" % (head, prediction_id.encode(), middle, self._number(number), tail)
+        return b"".join((head, prediction_id.encode(), middle, self._number(number), tail))
 
 
 def letter_of(write: Callable[[float], bytes]) -> Letter | None:
@@ -66,10 +69,6 @@ def _cut(answer: bytes, number: float, told: Callable[[float], bytes] | None) ->
     if len(places) != 1:  # a class may be called so too
         return None
     return head, rest[: places[0].start()], rest[places[0].end() :]
-
-
-def _text(number: float) -> bytes:
-    return repr(number).encode()
 
 
 def _nothing(number: float) -> bytes:

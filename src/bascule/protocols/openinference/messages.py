@@ -51,11 +51,13 @@ class LoadRequest(msgspec.Struct):
     parameters: Parameters | None = None
 
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 # One row, one value a column, all as their datatypes say: what most requests are. The decoder checks it all by itself.
 _OneRow = Annotated[list[Literal[1]], msgspec.Meta(min_length=1, max_length=2)]
 
 
-class _Single(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True):
+class _Single(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True, gc=False):
     name: str
     shape: _OneRow
 
@@ -69,7 +71,7 @@ class _Float(_Single, tag="FP32"):
 
 
 class _Long(_Single, tag="INT64"):
-    data: tuple[Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None]
+    data: tuple[Int64 | None]
 
 
 class _Boolean(_Single, tag="BOOL"):
@@ -80,16 +82,20 @@ class _Text(_Single, tag="BYTES"):
     data: tuple[str | None]
 
 
-class SingleRequest(msgspec.Struct):
+SingleTensor = _Double | _Float | _Long | _Boolean | _Text
+NUMBERS, LONG, BOOLEAN, TEXT = (_Double, _Float, _Long), (_Long,), (_Boolean,), (_Text,)
+
+
+class SingleRequest(msgspec.Struct, gc=False):
     """A request to infer about one row whose columns need no conversion."""
 
-    inputs: list[_Double | _Float | _Long | _Boolean | _Text]
+    inputs: list[SingleTensor]
     id: str | None = None
     parameters: Parameters | None = None
     outputs: list[Asked] | None = None
 
 
-class _Numbers(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True):
+class _Numbers(msgspec.Struct, tag_field="datatype", forbid_unknown_fields=True, gc=False):
     name: str
     shape: tuple[Literal[1], int]
     data: list[float]
@@ -103,7 +109,7 @@ class _Floats(_Numbers, tag="FP32"):
     pass
 
 
-class RowRequest(msgspec.Struct):
+class RowRequest(msgspec.Struct, gc=False):
     """A request to infer about one row that is one tensor of numbers."""
 
     inputs: tuple[_Doubles | _Floats]
@@ -112,7 +118,7 @@ class RowRequest(msgspec.Struct):
     outputs: list[Asked] | None = None
 
 
-_Scalar = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
+_Scalar = str | Int64 | float | bool | None
 
 
 class InstanceRequest(msgspec.Struct, forbid_unknown_fields=True):

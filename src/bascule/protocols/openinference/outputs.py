@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.binary import join_texts
@@ -15,7 +16,7 @@ from bascule.protocols.openinference.inputs import AnyRequest
 from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
-from bascule.serving.ids import json_of
+from bascule.serving.ids import json_text_of
 from bascule.serving.log.predictions import label
 from bascule.serving.model import LoadedModel, Output
 from bascule.serving.scoring import Answer
@@ -69,7 +70,7 @@ def infer_response(request: AnyRequest, answer: Answer, name: str) -> Response:
     message: dict[str, Any] = {"model_name": name, "model_version": str(model.version)}
     if request.id is not None:
         message["id"] = request.id
-    message["parameters"] = {"prediction_ids": json_of(answer.ids).decode()}
+    message["parameters"] = {"prediction_ids": Raw(json_text_of(answer.ids))}
     if answer.explained:
         message["parameters"]["explanations"] = _encode(answer.explanations).decode()
     if not request.outputs and not (request.parameters and request.parameters.get("binary_data_output")):
@@ -95,7 +96,7 @@ def _message(name: str, model: LoadedModel, ids: Sequence[str], outputs: list[Ou
     return {
         "model_name": name,
         "model_version": str(model.version),
-        "parameters": {"prediction_ids": json_of(ids).decode()},
+        "parameters": {"prediction_ids": Raw(json_text_of(ids))},
         "outputs": _plain(model, outputs),
     }
 
@@ -182,6 +183,8 @@ def _bytes(tensor: dict[str, Any]) -> bytes:
     if tensor["datatype"] == "BYTES":
         return join_texts(tensor["data"])
     values = tensor["data"]
-    if None in values:
-        values = [math.nan if value is None else value for value in values]
-    return struct.pack(f"<{len(values)}d", *values)
+    form = f"<{len(values)}d"
+    try:
+        return struct.pack(form, *values)
+    except struct.error:
+        return struct.pack(form, *[math.nan if value is None else value for value in values])

@@ -19,6 +19,7 @@ from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import InferRequest, read_infer, read_instance, read_row, read_single
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import Asked, predict_response
+from bascule.protocols.openinference.row import RowReader, Values
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http import Request, Response
 from bascule.serving.http.message import JSON, Kept
@@ -38,7 +39,7 @@ _FORMS = {"FP64": "d", "FP32": "f"}
 _now, _clock = time.perf_counter_ns, time.time_ns
 Answered = Callable[[Request, int], Response | None]
 # The inputs as they are logged, the output, when it was read, and how the answer is written.
-Scored = tuple[bytes | dict[str, Any], float, int, "_Written"]
+Scored = tuple[bytes | dict[str, Any] | list[Values], float, int, "_Written"]
 
 
 class _Written(NamedTuple):
@@ -96,6 +97,7 @@ class _Shortcut:
         self._next, self._append = ids.next, log.append
         self._encode, self._names = model.encoder.encode_one, model.encoder.known
         self._width = model.width
+        self._reader = RowReader(model.encoder)
         self._range = (0.0, 1.0) if model.task == "binary" else (-1e300, 1e300)
         self._one = model.runtime.predict_one
         self._packed = getattr(model.runtime, "predict_packed", None) or self._unpacked
@@ -128,7 +130,12 @@ class _Shortcut:
         if headers.get(b"content-type", JSON) not in _JSON or headers.get(b"accept", JSON) not in _ACCEPTED:
             return None
         at = _clock() // 1000
-        message = read_instance(request.body)
+        body = request.body
+        values = self._reader.of_instance(body)
+        if values is not None:
+            found = self._of_row(values, self._plain)
+            return None if found is None else self._finish(found, at, began)
+        message = read_instance(body)
         if message is None or message.instances[0].keys() != self._names:
             return None
         found = self._of_values({name: [value] for name, value in message.instances[0].items()}, self._plain)
@@ -168,6 +175,9 @@ class _Shortcut:
         message = read_single(body)
         if message is None or _asks(message):
             return None
+        values = self._reader.of_tensors(message.inputs)
+        if values is not None:
+            return self._of_row(values, self._tensors)
         columns = {tensor.name: tensor.data for tensor in message.inputs}
         if len(columns) != len(message.inputs) or columns.keys() != self._names:
             return None
@@ -193,6 +203,12 @@ class _Shortcut:
             return None
         output = self._score(self._one, row)
         return None if output is None or written is None else (columns, output, ready, written)
+
+    def _of_row(self, values: Values, written: _Written | None) -> Scored | None:
+        """Score a row of one value for each input, in their order."""
+        ready = _now()
+        output = self._score(self._packed, self._reader.packed(values))
+        return None if output is None or written is None else ([values], output, ready, written)
 
     def _of_packed(self, row: bytes, written: _Written | None) -> Scored | None:
         """Score a row of little-endian float64, as it is logged."""

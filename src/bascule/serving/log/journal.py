@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -18,7 +19,7 @@ import msgspec
 from bascule.catalog import new_id
 from bascule.errors import EnvironmentProblem
 from bascule.serving.log.frames import HEADER
-from bascule.serving.log.segment import SUFFIX, Segment
+from bascule.serving.log.segment import SUFFIX, Bytes, Segment
 
 SEAL = "seal"
 _pack = HEADER.pack
@@ -53,7 +54,8 @@ class Journal:
         self._limits = limits or JournalLimits()
         self._worker = new_id("w").replace("_", "")
         self._number = 0
-        self._buffer = bytearray()
+        self._parts: list[Bytes] = []
+        self._large = False  # some of them had better not be copied
         self._segment: Segment | None = None
         self._began = 0.0
         self._asked = 0
@@ -65,9 +67,16 @@ class Journal:
 
     def append(self, payload: bytes) -> None:
         """Add a record to the turn. It is kept when `commit` has returned."""
-        buffer = self._buffer
-        buffer += _pack(len(payload), crc32(payload))
-        buffer += payload
+        self._parts += (_pack(len(payload), crc32(payload)), payload)
+
+    def append_parts(self, parts: Sequence[Bytes]) -> None:
+        """Add a large record that lies in several pieces, without copying it; none may change before `commit`."""
+        length, checksum = 0, 0
+        for part in parts:
+            length += len(part)
+            checksum = crc32(part, checksum)
+        self._parts += (_pack(length, checksum), *parts)
+        self._large = True
 
     def commit(self) -> None:
         """Write the turn's records.
@@ -75,18 +84,21 @@ class Journal:
         Raises:
             EnvironmentProblem: none of them is kept; the segment is as it was before.
         """
-        buffer = self._buffer
-        if not buffer:
+        parts = self._parts
+        if not parts:
             return
         try:
             segment = self._segment or self._open()
-            segment.write(buffer)
+            if self._large:
+                segment.write_parts(parts)
+            else:
+                segment.write(b"".join(parts))
         except OSError as error:
             self.epoch += 1
             self.failing = True
             raise _refused(self.folder, error) from error
         finally:
-            self._buffer = bytearray()
+            self._parts, self._large = [], False
         self.failing = False
         if not self._dirty.is_set():
             self._dirty.set()
@@ -104,7 +116,7 @@ class Journal:
 
     def tick(self) -> None:
         """End the segment when its time has come or somebody asked for it. Call it a few times a second."""
-        if self._segment is None or self._buffer:
+        if self._segment is None or self._parts:
             return
         if time.monotonic() - self._began >= self._limits.segment_s or _asked(self.folder) != self._asked:
             self._end()

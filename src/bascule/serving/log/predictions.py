@@ -77,7 +77,8 @@ class Served(msgspec.Struct, array_like=True, tag=1):
         arm: `stable`, `canary`, or `pinned` when the caller chose the version.
         probability: the chance with which this arm was chosen; None when it was pinned.
         latency_us: from the request's last byte to its scores.
-        inputs: what came: column to values; or rows of float64 one after the other, in the order of the features.
+        inputs: what came: column to values; rows of float64 one after the other, in the order of the features; or
+            rows of values in that order.
         features: the inputs of the model, row by row, when they were not what came.
         outputs: for each row the positive class' probability, each class' probability, or the value; None when
             scoring failed.
@@ -98,7 +99,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     caller: str | None
     trace_id: str | None
     latency_us: int
-    inputs: dict[str, Sequence[Any]] | bytes
+    inputs: dict[str, Sequence[Any]] | bytes | list[list[Any]]
     features: list[list[Any]] | None
     outputs: list[Any] | None
     error: str | None = None
@@ -118,7 +119,7 @@ ServedFields = tuple[
     str | None,
     str | None,
     int,
-    Mapping[str, Sequence[Any]] | bytes | memoryview,
+    Mapping[str, Sequence[Any]] | bytes | memoryview | Sequence[Sequence[Any]],
     list[list[Any]] | None,
     list[Any] | None,
     str | None,
@@ -126,6 +127,9 @@ ServedFields = tuple[
     int | None,
     list[dict[str, Any]] | None,
 ]
+_INPUTS = Served.__struct_fields__.index("inputs") + 1  # behind the tag
+_ARRAY = b"\xdc" + (len(Served.__struct_fields__) + 1).to_bytes(2, "big")  # msgpack: an array of so many
+_LARGE = 16 << 10  # bytes of inputs from which on a record is not copied into the turn
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
 
@@ -146,7 +150,7 @@ class PredictionLog:
         """Add a record to the turn; it is kept when the journal's `commit` has returned.
 
         Args:
-            record: the fields of a `Served` in order.
+            record: the fields of a `Served` in order; a memoryview among them must not change before the `commit`.
         """
         journal = self.journal
         if journal.epoch != self._epoch:
@@ -155,12 +159,23 @@ class PredictionLog:
         if context.number not in self._written:
             journal.append(_encode(context))
             self._written.add(context.number)
-        journal.append(_encode((1, *record)))
+        inputs = record[_INPUTS - 1]
+        if isinstance(inputs, memoryview) and len(inputs) >= _LARGE:
+            journal.append_parts(_parts(record, inputs))
+        else:
+            journal.append(_encode((1, *record)))
+
+
+def _parts(record: ServedFields, inputs: memoryview) -> tuple[bytes, memoryview, bytes]:
+    """Return a record as it is encoded, cut around its inputs: they are large, and are written from where they lie."""
+    before, behind = _encode((1, *record[: _INPUTS - 1])), _encode(record[_INPUTS:])
+    head = b"%b%b\xc6%b" % (_ARRAY, before[1:], len(inputs).to_bytes(4, "big"))  # short arrays have one byte in front
+    return head, inputs, behind[1:]
 
 
 def is_context(payload: bytes) -> bool:
-    """Return whether a record of the prediction log is a context: its tag, behind the array's length, is 0."""
-    return payload[1] == 0
+    """Return whether a record of the prediction log is a context: a short array, whose first element, its tag, is 0."""
+    return payload[0] >> 4 == 9 and payload[1] == 0
 
 
 def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
@@ -183,7 +198,7 @@ def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
         features = inputs[place]
         if record.features is not None:
             features = dict(zip(context.features, record.features[place], strict=True))
-        elif not isinstance(record.inputs, bytes):
+        elif isinstance(record.inputs, dict):
             features = {name: features[name] for name in context.features if name in features}
         output = record.outputs[place] if record.outputs is not None else None
         yield (
@@ -224,6 +239,8 @@ def _inputs(context: Context, record: Served) -> list[dict[str, Any]]:
         flat = struct.unpack(f"<{len(record.inputs) // 8}d", record.inputs)
         spans = (flat[at : at + width] for at in range(0, len(flat), width))
         return [dict(zip(context.features, row, strict=True)) for row in spans]
+    if isinstance(record.inputs, list):
+        return [dict(zip(context.features, row, strict=True)) for row in record.inputs]
     names = list(record.inputs)
     if not names:
         return [{} for _ in record.ids]

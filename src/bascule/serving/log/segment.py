@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = ".log"
+MOST_PARTS = os.sysconf("SC_IOV_MAX")
+Bytes = bytes | bytearray | memoryview
 
 
 class Segment:
@@ -33,7 +35,7 @@ class Segment:
             os.close(self.descriptor)
             raise
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: Bytes) -> None:
         """Write frames, all of them or none.
 
         Raises:
@@ -51,6 +53,27 @@ class Segment:
             os.ftruncate(self.descriptor, self.size)
             raise
         self.size += len(data)
+
+    def write_parts(self, parts: Sequence[Bytes]) -> None:
+        """Write frames that lie in pieces, one after the other, all of them or none.
+
+        Raises:
+            OSError: as `write`.
+        """
+        length = sum(map(len, parts))
+        if len(parts) > MOST_PARTS:
+            self.write(b"".join(parts))
+            return
+        done = os.writev(self.descriptor, parts)
+        self.size += done
+        if done == length:
+            return
+        try:
+            self.write(b"".join(parts)[done:])
+        except OSError:
+            self.size -= done
+            os.ftruncate(self.descriptor, self.size)
+            raise
 
     def close(self) -> None:
         """Put the file on the disk and let go of it. It may be called again when the disk refused."""
