@@ -172,6 +172,35 @@ def test_an_order_by_a_parameter_reads_the_index_of_its_values(
     assert any("ix_run_params_value" in row[3] for row in plan), plan
 
 
+def test_the_few_are_read_at_once_and_names_that_were_asked_once_are_known(filled: Any) -> None:
+    tracker, (experiment, told) = filled
+    engine = tracker.workspace.catalog.engine
+    said: list[str] = []
+    listen = lambda conn, cursor, statement, *_: said.append(statement)  # noqa: E731
+    counts = []
+    asked = Tracker(tracker.workspace)
+    for _ in range(2):
+        said.clear()
+        event.listen(engine, "before_cursor_execute", listen)
+        try:
+            found = search_runs(
+                asked,
+                [experiment],
+                filter="metrics.auc > 0.4 AND params.rate = '10'",
+                order_by=["metrics.`val/loss`"],
+            ).found
+        finally:
+            event.remove(engine, "before_cursor_execute", listen)
+        assert len(found) == sum(
+            not one.deleted and one.metrics.get("auc", 0) > 0.4 and one.params.get("rate") == "10" for one in told
+        )
+        counts.append(len(said))
+    assert counts == [3, 2]  # the names, what indexes tell, and the page
+    if engine.dialect.name == "sqlite":
+        assert "json_group_array" in said[0]
+        assert "json_each" in said[1]
+
+
 def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> None:
     tracker, _ = filled
     experiment = create_experiment(tracker, f"long-{id(filled)}").id
