@@ -14,7 +14,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from blake3 import blake3
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError, OperationalError, TimeoutError
 from sqlalchemy.pool import QueuePool
@@ -70,13 +70,13 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection whose reads see one state."""
-        with told(str(self.engine.url)), self.engine.connect() as conn:
+        with told(self.engine.url), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. It is durable when the block has ended."""
-        with told(str(self.engine.url)), self._turns, self.engine.connect() as conn:
+        with told(self.engine.url), self._turns, self.engine.connect() as conn:
             if conn.dialect.name == "sqlite":
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -101,7 +101,7 @@ class Catalog:
         """
         number = int.from_bytes(blake3(name.encode()).digest(length=8), "big", signed=True)
         if self.engine.dialect.name == "postgresql":
-            with told(str(self.engine.url)), _advised(self._lockers[exclusive], number, exclusive, wait):
+            with told(self.engine.url), _advised(self._lockers[exclusive], number, exclusive, wait):
                 yield
             return
         folder = Path(self.engine.url.database or "").parent / LOCKS
@@ -214,7 +214,7 @@ def _sqlite(url: str, database: str | None) -> Engine:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def told(url: URL | str) -> Iterator[None]:
     """Turn what a database driver raises into what a user can act on."""
     try:
         yield

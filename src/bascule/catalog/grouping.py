@@ -54,7 +54,7 @@ class GroupCommit:
         if leads:
             self._lead()
         if piece.error is not None:
-            with told(str(self._catalog.engine.url)):
+            with told(self._catalog.engine.url):
                 raise piece.error
         return piece.answer  # type: ignore[return-value]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 
 from bascule.catalog import upsert
 from bascule.catalog.schema import (
@@ -22,12 +22,16 @@ from bascule.catalog.schema import (
     run_documents,
     run_params,
     run_tags,
-    subjects,
 )
 from bascule.errors import BasculeError
+from bascule.tracking.search.pieces import among, asked, joined
 from bascule.tracking.tracker import Tracker
 
 AT_ONCE = 500
+_HELD = (
+    "SELECT s.number, s.revision, d.body FROM subjects AS s "
+    "LEFT JOIN run_documents AS d ON d.subject = s.number AND d.revision = s.revision WHERE"
+)
 MOST = 1.7976931348623157e308  # the greatest number
 
 
@@ -72,14 +76,9 @@ def documents(tracker: Tracker, numbers: Sequence[int]) -> dict[int, bytes]:
 
 
 def _held(conn: Connection, numbers: list[int]) -> tuple[dict[int, bytes], dict[int, int]]:
-    same = and_(run_documents.c.subject == subjects.c.number, run_documents.c.revision == subjects.c.revision)
-    query = (
-        select(subjects.c.number, subjects.c.revision, run_documents.c.body)
-        .outerjoin(run_documents, same)
-        .where(subjects.c.number.in_(numbers))
-    )
+    query = joined([_HELD, among("s.number", numbers)])
     held, revisions = {}, {}
-    for number, revision, body in conn.execute(query).all():  # at once: row by row costs twice as much
+    for number, revision, body in asked(conn, query):  # at once: row by row costs twice as much
         revisions[number] = revision
         if body is not None:
             held[number] = body.encode()

@@ -63,8 +63,8 @@ def list_runs(
         where.append(runs.c.kind != CANDIDATE)
     numbers = [_experiment(workspace, experiment)] if experiment is not None else None
     found = search_runs(Tracker(workspace), numbers, filter=filter, order_by=order, limit=limit, also=where).found
-    shown = [brief(row._mapping) for row in found]
-    subjects = [row.number for row in found]
+    shown = [brief(row._asdict()) for row in found]
+    subjects = [0 if row.number is None else row.number for row in found]
     with workspace.catalog.read() as conn:
         if params:
             told = _params(conn, subjects)

@@ -17,6 +17,8 @@ from bascule.errors import InputError, NotFound
 from bascule.tracking import experiments as kept
 from bascule.tracking.keeping import add_params, delete_tag, set_tags, tags_of
 from bascule.tracking.points import Context, Point, add_points, context_numbers
+from bascule.tracking.search.pieces import Sql, asked
+from bascule.tracking.search.runs import COLUMNS, Found
 from bascule.tracking.status import ENDED
 from bascule.tracking.subjects import new_subject, number_of, touch
 from bascule.tracking.tracker import Tracker
@@ -26,6 +28,7 @@ HISTORY_TAG = "mlflow.log-model.history"
 ADJECTIVES = "able bold calm deft early fair glad high keen late mild neat open plain quick rare sharp tidy wise young"
 NOUNS = "ash bay crane dune elm fern gull hare iris jay kite lark moth newt oak pike quail reed swift tern vole wren"
 _RUN = insert(runs)
+_ONE = f"SELECT {COLUMNS} FROM runs WHERE runs.id = ?"
 
 
 @dataclass(frozen=True)
@@ -116,16 +119,17 @@ def create_run(
     return found
 
 
-def demand_run(conn: Connection, run: str, *, active: bool = False) -> Any:
+def demand_run(conn: Connection, run: str, *, active: bool = False) -> Found:
     """Return a run's row inside a transaction.
 
     Raises:
         NotFound: there is none.
         InputError: it is deleted, and must be active.
     """
-    row = conn.execute(select(runs).where(runs.c.id == run)).first()
-    if row is None:
+    rows = asked(conn, Sql(_ONE, (run,)))
+    if not rows:
         raise NotFound("run", run, hint="Search the runs for what there is.")
+    row = Found._make(rows[0])
     if active and row.lifecycle != kept.ACTIVE:
         raise InputError(
             f"The run {run} must be in the 'active' state. Current state is {row.lifecycle}.", hint="Restore it first."
@@ -133,10 +137,10 @@ def demand_run(conn: Connection, run: str, *, active: bool = False) -> Any:
     return row
 
 
-def numbered(conn: Connection, row: Any) -> int:
+def numbered(conn: Connection, row: Found) -> int:
     """Return the number of a run, which gets one if it has none yet."""
     if row.number is not None:
-        return int(row.number)
+        return row.number
     number = number_of(conn, row.id)
     if number is None:
         number = new_subject(conn, row.id)

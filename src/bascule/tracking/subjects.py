@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, select, update
 
 from bascule.catalog import Catalog, upsert
 from bascule.catalog.schema import names, subjects
+from bascule.tracking.points import dialect
 
 MOST_KNOWN = 100_000
 # Written out: what is done for every run costs more to put together than to do.
-_NEW = text("INSERT INTO subjects (id) VALUES (:id) RETURNING number")
-_TOUCH = text("UPDATE subjects SET revision = revision + 1 WHERE number = :number")
+_NEW = "INSERT INTO subjects (id) VALUES (?) RETURNING number"
+_TOUCH = "UPDATE subjects SET revision = revision + 1 WHERE number = ?"
 
 
 class Names:
@@ -24,32 +25,35 @@ class Names:
 
     def numbers(self, wanted: Iterable[str]) -> dict[str, int]:
         """Return the number of each name; new names get theirs, durably, before this returns."""
-        known = self._known
         asked = set(wanted)
-        missing = asked - known.keys()
-        if missing:
-            found = self.known(missing)
-            new = missing - found.keys()
-            if new:
-                with self._catalog.write() as conn:
-                    conn.execute(upsert(conn, names).on_conflict_do_nothing(), [{"name": one} for one in sorted(new)])
-                found |= self.known(new)
-            if len(known) + len(found) > MOST_KNOWN:
-                known.clear()
-            known.update(found)
-            return {name: found[name] if name in found else self.numbers([name])[name] for name in asked}
-        return {name: known[name] for name in asked}
+        found = self.known(asked)
+        new = asked - found.keys()
+        if new:
+            with self._catalog.write() as conn:
+                conn.execute(upsert(conn, names).on_conflict_do_nothing(), [{"name": one} for one in sorted(new)])
+            found |= self.known(new)
+        return found
 
     def known(self, wanted: Iterable[str]) -> dict[str, int]:
         """Return the numbers of those names that have one."""
-        with self._catalog.read() as conn:
-            query = select(names.c.name, names.c.number).where(names.c.name.in_(list(wanted)))
-            return {row.name: row.number for row in conn.execute(query)}
+        known = self._known
+        asked = set(wanted)
+        found = {name: known[name] for name in asked if name in known}
+        missing = asked - found.keys()
+        if missing:
+            with self._catalog.read() as conn:
+                query = select(names.c.name, names.c.number).where(names.c.name.in_(missing))
+                read = {row.name: row.number for row in conn.execute(query)}
+            if len(known) + len(read) > MOST_KNOWN:
+                known.clear()
+            known.update(read)
+            found |= read
+        return found
 
 
 def new_subject(conn: Connection, subject: str) -> int:
     """Give a run or a model its number."""
-    found: int = conn.execute(_NEW, {"id": subject}).scalar_one()
+    found: int = conn.exec_driver_sql(dialect(conn, _NEW), (subject,)).scalar_one()
     return found
 
 
@@ -61,7 +65,7 @@ def number_of(conn: Connection, subject: str) -> int | None:
 
 def touch(conn: Connection, number: int) -> None:
     """Say that something of a subject changed: what was put together for lists before holds no more."""
-    conn.execute(_TOUCH, {"number": number})
+    conn.exec_driver_sql(dialect(conn, _TOUCH), (number,))
 
 
 def touch_all(conn: Connection, numbers: Iterable[int]) -> None:

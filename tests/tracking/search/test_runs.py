@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
+from bascule.catalog.schema import runs as columns
+from bascule.catalog.texts import holding
 from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.tracking import remote
@@ -113,11 +115,13 @@ def test_a_filter_finds_what_a_loop_finds(filled: Any, text: str, view: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("many", [0, 4, 20_000])
+@pytest.mark.parametrize("rare", [0, 5, 2000])
 @pytest.mark.parametrize("sorted_", [0, 3000])
 def test_whoever_a_search_asks_first_its_answer_is_the_same(
-    filled: Any, monkeypatch: pytest.MonkeyPatch, many: int, sorted_: int
+    filled: Any, monkeypatch: pytest.MonkeyPatch, many: int, rare: int, sorted_: int
 ) -> None:
     tracker, (experiment, told) = filled
+    monkeypatch.setattr("bascule.tracking.search.candidates.RARE", rare)
     monkeypatch.setattr(searching, "candidates", lambda conn, c, n, most=many: candidates(conn, c, n, most))
     monkeypatch.setattr(searching, "SORTED", sorted_)
     monkeypatch.setattr(searching, "SOUGHT", sorted_)
@@ -166,6 +170,35 @@ def test_an_order_by_a_parameter_reads_the_index_of_its_values(
     with engine.connect() as conn:
         plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
     assert any("ix_run_params_value" in row[3] for row in plan), plan
+
+
+def test_the_few_are_read_at_once_and_names_that_were_asked_once_are_known(filled: Any) -> None:
+    tracker, (experiment, told) = filled
+    engine = tracker.workspace.catalog.engine
+    said: list[str] = []
+    listen = lambda conn, cursor, statement, *_: said.append(statement)  # noqa: E731
+    counts = []
+    asked = Tracker(tracker.workspace)
+    for _ in range(2):
+        said.clear()
+        event.listen(engine, "before_cursor_execute", listen)
+        try:
+            found = search_runs(
+                asked,
+                [experiment],
+                filter="metrics.auc > 0.4 AND params.rate = '10'",
+                order_by=["metrics.`val/loss`"],
+            ).found
+        finally:
+            event.remove(engine, "before_cursor_execute", listen)
+        assert len(found) == sum(
+            not one.deleted and one.metrics.get("auc", 0) > 0.4 and one.params.get("rate") == "10" for one in told
+        )
+        counts.append(len(said))
+    assert counts == [3, 2]  # the names, what indexes tell, and the page
+    if engine.dialect.name == "sqlite":
+        assert "json_group_array" in said[0]
+        assert "json_each" in said[1]
 
 
 def test_long_values_are_told_apart_beyond_what_the_index_holds(filled: Any) -> None:
@@ -227,6 +260,29 @@ def test_an_order_is_that_of_a_sort_and_pages_hold_everything_once(
         assert set(found) == {one.id for one in wanted}  # the database's own collation
         return
     assert found == [one.id for one in wanted]
+
+
+def test_more_conditions_than_the_filter_has_and_no_experiments(filled: Any) -> None:
+    tracker, (experiment, told) = filled
+    active = {one.id for one in told if not one.deleted}
+    also = [columns.c.status.in_(["done", "failed"]), holding("LPH", columns.c.id, columns.c.name)]
+    wanted = {one.id for one in told if one.id in active and one.status != "running" and "lph" in one.name.lower()}
+    for text in ("", "metrics.auc > 0.4"):
+        few = {one.id for one in told if one.id in wanted and FILTERS[text](one)}
+        assert few
+        assert {run.id for run in search_runs(tracker, [experiment], filter=text, also=also).found} == few
+        assert search_runs(tracker, [], filter=text).found == []
+        assert count_runs(tracker, [], filter=text) == 0
+    assert active < {run.id for run in search_runs(tracker, None).found}
+
+
+def test_a_run_is_told_as_it_is_kept(filled: Any) -> None:
+    tracker, (experiment, _) = filled
+    page = search_runs(tracker, [experiment], filter="metrics.auc > 0.4", view="ALL").found
+    with tracker.workspace.catalog.read() as conn:
+        for run in page:
+            row = conn.execute(select(columns).where(columns.c.id == run.id)).one()._mapping
+            assert run._asdict() == {name: row[name] for name in run._fields}
 
 
 @pytest.mark.parametrize(

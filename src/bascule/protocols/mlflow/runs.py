@@ -24,7 +24,7 @@ from bascule.protocols.mlflow.limits import (
     counted,
     tags_of,
 )
-from bascule.protocols.mlflow.messages import Answer, Ask, Fields, milliseconds, present
+from bascule.protocols.mlflow.messages import Answer, Ask, Fields
 from bascule.tracking import inputs, remote
 from bascule.tracking import search as searching
 from bascule.tracking.documents import documents
@@ -35,6 +35,21 @@ from bascule.tracking.status import FIELDS, NUMBERS, OURS
 
 MOST = 50_000
 MOST_EXPERIMENTS = 1_000
+
+
+class Info(msgspec.Struct, frozen=True, gc=False):
+    """A run without what it was told; times in milliseconds."""
+
+    run_id: str
+    run_uuid: str
+    run_name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    start_time: int
+    end_time: int | msgspec.UnsetType
+    artifact_uri: str
+    lifecycle_stage: str
 
 
 def run_of(told: Fields) -> str:
@@ -85,24 +100,24 @@ def encoded(ask: Ask, rows: Sequence[Any]) -> list[bytes]:
     """Return runs as JSON texts."""
     held = documents(ask.tracker, [row.number for row in rows if row.number is not None])
     empty = b'"data":{},"inputs":{}'
-    return [b'{"info":' + msgspec.json.encode(info(row)) + b"," + held.get(row.number, empty) + b"}" for row in rows]
+    encode = msgspec.json.Encoder().encode
+    return [b'{"info":%b,%b}' % (encode(info(row)), held.get(row.number, empty)) for row in rows]
 
 
-def info(row: Any) -> dict[str, Any]:
+def info(row: Any) -> Info:
     """Return what the wire calls a run's info."""
-    return present(
-        {
-            "run_id": row.id,
-            "run_uuid": row.id,
-            "run_name": row.name,
-            "experiment_id": str(row.experiment_id),
-            "user_id": row.user_name,
-            "status": FIELDS.get(row.status, "RUNNING"),
-            "start_time": milliseconds(row.started_at),
-            "end_time": milliseconds(row.finished_at),
-            "artifact_uri": row.artifact_uri or f"mlflow-artifacts:/{row.experiment_id}/{row.id}/artifacts",
-            "lifecycle_stage": row.lifecycle,
-        }
+    run, experiment = row.id, row.experiment_id
+    return Info(
+        run,
+        run,
+        row.name,
+        str(experiment),
+        row.user_name,
+        FIELDS.get(row.status, "RUNNING"),
+        row.started_at // 1000,
+        msgspec.UNSET if row.finished_at is None else row.finished_at // 1000,
+        row.artifact_uri or f"mlflow-artifacts:/{experiment}/{run}/artifacts",
+        row.lifecycle,
     )
 
 

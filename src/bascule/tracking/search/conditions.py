@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, not_
 
 from bascule.errors import InputError
 from bascule.tracking.search.grammar import Comparison
+from bascule.tracking.search.pieces import Sql, among
 
 TEXTS = ("=", "!=", "LIKE", "ILIKE")
 LISTS = ("IN", "NOT IN")
@@ -71,12 +72,31 @@ def of_text(conn: Connection, column: ColumnElement[Any], one: Comparison) -> Co
 
 def of_number(column: ColumnElement[Any], one: Comparison, scale: int = 1) -> ColumnElement[bool]:
     """Return a comparison of a number column as SQL; the value is given in `scale` of the column's units."""
+    found: ColumnElement[bool] = _SIGNS[one.operator](column, _scaled(one, scale))
+    return found
+
+
+def text_sql(conn: Connection, column: str, one: Comparison) -> Sql:
+    """Return what `of_text` does, written out."""
+    if one.operator in LISTS:
+        return among(column, one.value, negated=one.operator == "NOT IN")  # type: ignore[arg-type]
+    value = str(one.value)
+    if one.operator == "LIKE" and conn.dialect.name == "sqlite":
+        return Sql(f"{column} GLOB ?", (_glob(value),))
+    if one.operator == "ILIKE":
+        return Sql(f"lower({column}) LIKE lower(CAST(? AS TEXT))", (value,))
+    return Sql(f"{column} {one.operator} ?", (value,))
+
+
+def number_sql(column: str, one: Comparison, scale: int = 1) -> Sql:
+    """Return what `of_number` does, written out."""
+    return Sql(f"{column} {one.operator} ?", (_scaled(one, scale),))
+
+
+def _scaled(one: Comparison, scale: int) -> float:
     assert isinstance(one.value, int | float)
     value = max(-(2.0**62), min(2.0**62, one.value * scale)) if scale != 1 else one.value
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        value = float(value)
-    found: ColumnElement[bool] = _SIGNS[one.operator](column, value)
-    return found
+    return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def holds(one: Comparison, value: Any) -> bool:
