@@ -1,62 +1,57 @@
 """The latest row of each example, found among sorted numbers in memory instead of by a join of the engine.
 
-A moment is a key's code and a time, in one integer. The moments of a view are sorted, each example's is looked for
-among them, and only then are the rows read that were found: nothing but integers is sorted, and ties are settled only
-where an example meets them. It is for views that are only read, and that fit: `latest_rows` says None of all others.
+The moments (`moments.py`) of a view are sorted, each example's is looked for among them, and only then are the rows
+read that were found: nothing but integers is sorted, and ties are settled only where an example meets them. It is for
+views that are only read, and that fit: `latest_rows` says None of all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from bascule.features.cells import row_count
 from bascule.features.columns import body, microseconds, quoted
-from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
+from bascule.features.definitions import SEPARATOR, FeatureSet, FeatureView
+from bascule.features.grids import Grid, Sieve, grid_of
+from bascule.features.moments import (
+    EXAMPLES,
+    FARTHEST,
+    MOMENT,
+    Asked,
+    Numbers,
+    asked_about,
+    indices,
+    kept,
+    numbers,
+    query,
+    same_keys,
+    viewed,
+)
 from bascule.features.timelines import best_sql, rows_sql
 
 MOST_EXAMPLES = 2_000_000
 MOST_ROWS = 8_000_000  # of a view; each takes 24 bytes while they are sorted
 FEW_ROWS = 1_000_000  # of a view; they are kept from the first reading
 MOST_BYTES = 256 * 2**20  # of the examples, of what they become, and of the rows that are found for a view
-BATCH = 122_880
-BITS = 63
-FARTHEST = 2**62  # no time is as many µs from 1970
-MARKS = 22  # bits of a hash, by which most rows that are not wanted are left out
-MOMENT, EXAMPLES = "__moment", "__examples"
-Numbers = npt.NDArray[np.int64]
+BATCH = 122880
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The examples about one entity, by their moments; those without a key are left out.
+class Answers:
+    """The rows that are the answers of examples.
 
     Attributes:
-        keys: the different keys, each with its `__code`.
-        count: how many examples there are in all.
-        rows: their places among all examples.
-        moments: sorted.
-        at: their times (µs), `-FARTHEST` for none.
-        bits: how many bits of a moment are its time.
-        base: the time (µs) that is 0 in a moment, as is all before it; no event has it.
-        first, last: the earliest and the latest of the times.
+        rows: the fields, and more.
+        places: of each example's row among them, -1 for none.
     """
 
-    entity: Entity
-    keys: pa.Table
-    count: int
-    rows: Numbers
-    moments: Numbers
-    at: Numbers
-    bits: int
-    base: int
-    first: int
-    last: int
+    rows: pa.Table
+    places: Numbers
 
 
 def latest_rows(
@@ -77,7 +72,9 @@ def latest_rows(
         return None
     time = feature_set.prediction_time
     at = microseconds(quoted(time), columns[time]) if time else "CAST(0 AS BIGINT)"
-    numbered = f"SELECT *, row_number() OVER () - 1 AS __row, {at} AS __at FROM (\n{body(spine_sql)}\n)"
+    numbered = (
+        f"SELECT *, row_number() OVER () - 1 AS __row, coalesce({at}, {-FARTHEST}) AS __at FROM (\n{body(spine_sql)}\n)"
+    )
     try:
         spine = _within(connection.sql(numbered))
         if spine is None or [str(one) for one in connection.from_arrow(spine).types[:-2]] != [*columns.values()]:
@@ -112,46 +109,55 @@ def _found(
 ) -> duckdb.DuckDBPyRelation | None:
     table = spine
     for entity in feature_set.entities:
-        asked = _asked(connection, spine, entity)
+        asked = asked_about(connection, spine, entity)
         for view in feature_set.views:
             if view.entity != entity.name:
                 continue
-            fields = _fields(connection, view, asked, rows[view.name] <= FEW_ROWS)
-            if fields is None:
+            answers = _answers(connection, view, asked, rows[view.name])
+            if answers is None:
                 return None
-            for field, values in fields.items():
+            for field, values in _placed(view, asked, answers).items():
                 table = table.append_column(f"{view.name}{SEPARATOR}{field}", values)
     return connection.from_arrow(table)
 
 
-def _asked(connection: duckdb.DuckDBPyConnection, spine: pa.Table, entity: Entity) -> Asked:
-    names = ", ".join(map(quoted, entity.keys))
-    present = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in entity.keys)
-    sql = f"""
-WITH __different AS (SELECT DISTINCT {names} FROM {EXAMPLES} WHERE {present}),
-k AS MATERIALIZED (SELECT *, row_number() OVER () - 1 AS __code FROM __different)
-SELECT r.__row, k.__code, coalesce(r.__at, {-FARTHEST}) AS __at, k.* EXCLUDE __code
-FROM {EXAMPLES} r JOIN k ON {_same(entity)}"""
-    coded = _query(connection, spine, sql).to_arrow_table()
-    rows, codes, at = map(_numbers, coded.columns[:3])
-    bits = BITS - max(1, int(codes.max(initial=0)).bit_length())
-    last = int(at.max(initial=-FARTHEST))
-    base = max(last + 1 - 2**bits, -FARTHEST)
-    moments = (codes << bits) | np.maximum(at - base, 0)
-    order = np.argsort(moments)
-    each = order[np.flatnonzero(np.diff(codes[order], prepend=-1))]
-    keys = coded.drop_columns(["__row", "__at"]).take(_indices(each))
-    first = int(at[at > -FARTHEST].min(initial=FARTHEST))
-    return Asked(entity, keys, spine.num_rows, rows[order], moments[order], at[order], bits, base, first, last)
+def _answers(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, count: int) -> Answers | None:
+    """The rows of a view of so many; None where they do not fit, or did not stay the same."""
+    grid = grid_of(connection, view, asked, count)
+    found = None if grid is None else _near(connection, view, asked, count, grid)
+    return found or _all(connection, view, asked, count <= FEW_ROWS)
 
 
-def _fields(
-    connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, once: bool
-) -> dict[str, pa.Array] | None:
-    """The fields of each example's row; None where they do not fit, or the rows did not stay the same.
+def _near(
+    connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, count: int, grid: Grid
+) -> Answers | None:
+    """The rows by a grid: those near examples are read once, and all of a key where an example finds none."""
+    sieve = Sieve(grid, asked, view.known_time is not None)
+    read = _within(_events(connection, view, asked), lambda batch: _sifted(sieve, asked, batch))
+    if read is None or not read.num_rows:
+        return None
+    best = sieve.best() if view.known_time is None else _best(view, asked, read)
+    if best is None:
+        return None
+    settled = grid.settled(view, asked, best)
+    found = _chosen(connection, view, asked, np.where(settled, best, -1), read)
+    if found is None or settled.all():
+        return found
+    rest = asked.some(~settled)
+    others = _all(connection, view, rest, count * rest.keys.num_rows <= FEW_ROWS * asked.keys.num_rows)
+    if others is None:
+        return None
+    places = found.places.copy()
+    places[~settled] = np.where(others.places < 0, -1, others.places + found.rows.num_rows)
+    fields = [*view.fields]
+    return Answers(pa.concat_tables([found.rows.select(fields), others.rows.select(fields)]), places)
+
+
+def _all(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, once: bool) -> Answers | None:
+    """The rows among all of the keys.
 
     Args:
-        once: whether the rows are few enough to be kept from the first reading.
+        once: whether these are few enough to be kept from the first reading.
     """
     relation = _moments(connection, view, asked, view.fields if once else ())
     texts = once and any(view.types[field] == "VARCHAR" for field in view.fields)
@@ -159,65 +165,122 @@ def _fields(
     best = None if read is None else _best(view, asked, read)
     if read is None or best is None:
         return None
+    return _chosen(connection, view, asked, best, read if once else None)
+
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, best: Numbers, read: pa.Table | None
+) -> Answers | None:
+    """The rows of the examples' events that have not run out.
+
+    Args:
+        best: the moment of the last event of each example, however old; -1 for none.
+        read: rows with all fields among which they are; None: they are to be read.
+    """
     told = best >= 0
+    if view.ttl_us is not None:
+        told &= asked.at - asked.times(best) <= view.ttl_us
     begins = np.diff(best[told], prepend=-1) != 0
     wanted, groups = best[told][begins], np.cumsum(begins) - 1
-    kept = _kept(read, wanted) if once else None
-    if kept is not None and view.known_time is None and len(kept) == len(wanted):
-        return _placed(view, asked, told, read, kept[groups])
-    rows = _rows(connection, view, asked, wanted) if kept is None else read.take(_indices(kept))
+    places = np.full(len(asked.moments), -1)
+    if read is not None:
+        chosen = kept(numbers(read.column(MOMENT)), wanted)
+        rows: pa.Table | None = _picked(read, chosen)
+        if view.known_time is None and len(chosen) == len(wanted):
+            places[told] = groups
+            return Answers(rows, places)
+    else:
+        rows = _rows(connection, view, asked, wanted)
     if rows is not None and (view.known_time is not None or rows.num_rows != len(wanted)):
         rows = _settled(connection, view, rows)
     if rows is None:
         return None
-    moments = _numbers(rows.column(MOMENT))
+    moments = numbers(rows.column(MOMENT))
     order = np.argsort(moments)
     if not np.array_equal(moments[order][np.diff(moments[order], prepend=-1) != 0], wanted):
         return None
     if view.known_time is None:
-        found = order[groups]
+        places[told] = order[groups]
     else:
-        known = _numbers(rows.column("__known"))
-        found = _newest(np.searchsorted(wanted, moments), known, groups, asked.at[told])
-    return _placed(view, asked, told, rows, found)
+        known = numbers(rows.column("__known"))
+        places[told] = _newest(np.searchsorted(wanted, moments), known, groups, asked.at[told])
+    return Answers(rows, places)
 
 
-def _placed(
-    view: FeatureView, asked: Asked, told: npt.NDArray[np.bool_], rows: pa.Table, found: Numbers
-) -> dict[str, pa.Array]:
-    """The fields of all examples in their order: those that are told have the rows that were found."""
-    places, answered = np.zeros(asked.count, np.int64), np.zeros(asked.count, np.bool_)
-    places[asked.rows[told]], answered[asked.rows[told]] = found, True
-    indices = _indices(places, answered)
-    return {field: _taken(rows.column(field).combine_chunks(), indices) for field in view.fields}
+def _placed(view: FeatureView, asked: Asked, answers: Answers) -> dict[str, pa.Array]:
+    """The fields of all examples, in their order."""
+    places = np.full(asked.count, -1)
+    places[asked.rows] = answers.places
+    taken = indices(np.maximum(places, 0), places >= 0)
+    return {field: _taken(answers.rows.column(field).combine_chunks(), taken) for field in view.fields}
 
 
 def _moments(
-    connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, fields: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    view: FeatureView,
+    asked: Asked,
+    fields: Sequence[str],
 ) -> duckdb.DuckDBPyRelation:
     """The rows that can be an example's: `__moment`, -1 where it is too long ago for one, and the fields.
 
     Where rows say when they became known also `__reached`, the moment of that or of the event, and `__known` (µs).
     """
-    code = f"k.__code << {asked.bits}"
-    columns, near = f"{code} AS {MOMENT}", ""
+    key = f"r.{quoted(asked.entity.keys[0])}"
+    direct = asked.least is not None
+    code = f"(CAST({key} AS BIGINT) - {asked.least}) << {asked.bits}" if direct else f"k.__code << {asked.bits}"
+    columns, near = f"{code} AS {MOMENT}", []
     if view.event_time is not None:
-        near = f"WHERE r.__from <= {asked.last}"
+        near.append(f"r.__from <= {asked.last}")
         fits = f"CASE WHEN r.__event > {asked.base} THEN ({code}) | "
         columns = f"{fits} (r.__event - {asked.base}) ELSE -1 END AS {MOMENT}"
         if view.known_time is not None:
             columns += f", {fits} (r.__from - {asked.base}) ELSE -1 END AS __reached, r.__known"
-    if view.event_time is not None and view.ttl_us is not None:
-        near += f" AND r.__event >= {asked.first - view.ttl_us}"
+        if view.ttl_us is not None:
+            near.append(f"r.__event >= {asked.first - view.ttl_us}")
     values = "".join(f", r.{quoted(field)}" for field in fields)
-    rows = rows_sql(view, asked.entity, fields)
-    sql = f"SELECT {columns}{values} FROM ({rows}) r JOIN {EXAMPLES} k ON {_same(asked.entity)} {near}"
-    return _query(connection, asked.keys, sql)
+    selected = f"SELECT {columns}{values} FROM ({rows_sql(view, asked.entity, fields)}) r"
+    if asked.least is not None:
+        near.append(f"{key} BETWEEN {asked.least} AND {asked.least + int(asked.codes.max(initial=0))}")
+        return connection.sql(f"{selected} WHERE {' AND '.join(near)}")
+    where = f"WHERE {' AND '.join(near)}" if near else ""
+    return query(connection, asked.keys, f"{selected} JOIN {EXAMPLES} k ON {same_keys(asked.entity)} {where}")
+
+
+def _events(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked) -> duckdb.DuckDBPyRelation:
+    """The rows that can be an example's, and others: `__code`, `__event` (µs), `__from` and `__known`, the fields."""
+    key, join = f"r.{quoted(asked.entity.keys[0])}", ""
+    code, near = f"CAST({key} AS BIGINT) - {asked.least}", []
+    if asked.least is None:
+        code, join = "k.__code", f"JOIN {EXAMPLES} k ON {same_keys(asked.entity)}"
+    elif view.types[asked.entity.keys[0]] == "UBIGINT":
+        near.append(f"{key} <= {asked.least + int(asked.codes[-1])}")
+    if view.known_time is not None:
+        near.append(f"r.__from <= {asked.last}")
+    where = f"WHERE {' AND '.join(near)}" if near else ""
+    known = ", r.__from, r.__known" if view.known_time is not None else ""
+    values = "".join(f", r.{quoted(field)}" for field in view.fields)
+    rows = rows_sql(view, asked.entity, view.fields)
+    return query(
+        connection, asked.keys, f"SELECT {code} AS __code, r.__event{known}{values} FROM ({rows}) r {join} {where}"
+    )
+
+
+def _sifted(sieve: Sieve, asked: Asked, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of events that may be an example's, with `__moment` instead of code and time, and `__reached`."""
+    codes = viewed(batch.column(0))
+    places, moments = sieve.sift(codes, viewed(batch.column(1)))
+    rows = batch.select(batch.schema.names[2:]).take(indices(places))
+    columns = {MOMENT: indices(moments)}
+    if "__from" in rows.schema.names:
+        reached = viewed(rows.column("__from")) - asked.base
+        columns["__reached"] = indices((codes[places] << asked.bits) | reached)
+    columns |= {name: rows.column(name) for name in rows.schema.names if name != "__from"}
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _best(view: FeatureView, asked: Asked, rows: pa.Table) -> Numbers | None:
-    """The moment of the event that is each example's, -1 where there is none; None where moments do not fit."""
-    events = _numbers(rows.column(MOMENT))
+    """The moment of each example's last event, however old, -1 for none; None where moments do not fit."""
+    events = numbers(rows.column(MOMENT))
     if not len(events) or not len(asked.moments):
         return np.full(len(asked.moments), -1)
     if view.known_time is None:
@@ -225,7 +288,7 @@ def _best(view: FeatureView, asked: Asked, rows: pa.Table) -> Numbers | None:
         times = events
     else:
         # Rows that became known after a newer one are never the answer.
-        times = _numbers(rows.column("__reached"))
+        times = numbers(rows.column("__reached"))
         order = np.argsort(times)
         times, events = times[order], np.maximum.accumulate(events[order])
     if times[0] < 0:
@@ -233,51 +296,29 @@ def _best(view: FeatureView, asked: Asked, rows: pa.Table) -> Numbers | None:
     place = np.searchsorted(times, asked.moments, side="right") - 1
     best = events[np.maximum(place, 0)]
     told = (place >= 0) & (best >> asked.bits == asked.moments >> asked.bits)
-    if view.ttl_us is not None:
-        told &= asked.at - ((best & ((1 << asked.bits) - 1)) + asked.base) <= view.ttl_us
     return np.where(told, best, -1)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, wanted: Numbers) -> pa.Table | None:
     """The rows of the wanted moments; None where they are too large."""
-    keys = asked.keys.drop_columns("__code").take(_indices(wanted >> asked.bits))
-    keys = keys.append_column(MOMENT, _indices(wanted))
-    columns, same, near = f"k.{MOMENT}", _same(asked.entity), ""
+    keys = asked.keys_of(wanted).append_column(MOMENT, indices(wanted))
+    columns, same, near = f"k.{MOMENT}", same_keys(asked.entity), ""
     if view.event_time is not None:
-        events = (wanted & ((1 << asked.bits) - 1)) + asked.base
-        keys = keys.append_column("__event", _indices(events))
+        keys = keys.append_column("__event", indices(asked.times(wanted)))
         same, near = f"{same} AND r.__event = k.__event", f"WHERE r.__from <= {asked.last}"
     if view.known_time is not None:
         columns += ", r.__known"
     values = "".join(f", r.{quoted(field)}" for field in view.fields)
     rows = rows_sql(view, asked.entity, view.fields)
     sql = f"SELECT {columns}{values} FROM ({rows}) r JOIN {EXAMPLES} k ON {same} {near}"
-    return _within(_query(connection, keys, sql))
-
-
-def _kept(rows: pa.Table, wanted: Numbers) -> Numbers:
-    """The places of the rows of the wanted moments, in the order of these."""
-    moments = _numbers(rows.column(MOMENT))
-    marked = np.zeros(2**MARKS, np.bool_)
-    marked[_hashes(wanted)] = True
-    near = np.flatnonzero(marked[_hashes(moments)])
-    found = moments[near]
-    order = np.argsort(found)
-    near, found = near[order], found[order]
-    place = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
-    kept: Numbers = near[wanted[place] == found]
-    return kept
-
-
-def _hashes(moments: Numbers) -> npt.NDArray[np.uint64]:
-    return (moments.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - MARKS)
+    return _within(query(connection, keys, sql))
 
 
 def _settled(connection: duckdb.DuckDBPyConnection, view: FeatureView, rows: pa.Table) -> pa.Table:
     """One row of each moment, or of each moment and known time: the best of those that are tied."""
     tied = f"{MOMENT}, __known" if view.known_time else MOMENT
     once = f"QUALIFY row_number() OVER (PARTITION BY {tied} ORDER BY {best_sql(view.fields)}) = 1"
-    return _query(connection, rows, f"SELECT * FROM {EXAMPLES} {once}").to_arrow_table()
+    return query(connection, rows, f"SELECT * FROM {EXAMPLES} {once}").to_arrow_table()
 
 
 def _newest(groups: Numbers, known: Numbers, asked: Numbers, at: Numbers) -> Numbers:
@@ -291,41 +332,25 @@ def _newest(groups: Numbers, known: Numbers, asked: Numbers, at: Numbers) -> Num
     return found
 
 
-def _query(connection: duckdb.DuckDBPyConnection, table: pa.Table, sql: str) -> duckdb.DuckDBPyRelation:
-    """SQL in which a table has the name `EXAMPLES`; the connection keeps nothing of it."""
-    relation = connection.from_arrow(table).query(EXAMPLES, sql)
-    assert relation is not None  # of a SELECT it never is
-    return relation
-
-
-def _within(relation: duckdb.DuckDBPyRelation) -> pa.Table | None:
-    """The rows of a query; None when they are too large to be held."""
+def _within(
+    relation: duckdb.DuckDBPyRelation, chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
+) -> pa.Table | None:
+    """The rows of a query, or those chosen of each batch; None when they are too large to be held."""
     reader = relation.to_arrow_reader(BATCH)
     batches, size = [], 0
     for batch in reader:
-        batches.append(batch)
-        size += batch.nbytes
+        batches.append(chosen(batch) if chosen else batch)
+        size += batches[-1].nbytes
         if size > MOST_BYTES:
             return None
-    return pa.Table.from_batches(batches, reader.schema)
+    return pa.Table.from_batches(batches, batches[0].schema if batches else reader.schema)
 
 
-def _taken(values: pa.Array, indices: pa.Array) -> pa.Array:
+def _picked(table: pa.Table, places: Numbers) -> pa.Table:
+    return table.take(indices(places))
+
+
+def _taken(values: pa.Array, places: pa.Array) -> pa.Array:
     if pa.types.is_primitive(values.type):
-        return values.take(indices)
-    return pa.DictionaryArray.from_arrays(indices, values)  # a long text is kept once, however many examples have it
-
-
-def _same(entity: Entity) -> str:
-    return " AND ".join(f"r.{quoted(key)} = k.{quoted(key)}" for key in entity.keys)
-
-
-def _indices(numbers: Numbers, told: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    # Not pa.array(), which imports pandas where it is installed.
-    valid = None if told is None else pa.py_buffer(np.packbits(told, bitorder="little"))
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [valid, pa.py_buffer(np.ascontiguousarray(numbers))])
-
-
-def _numbers(column: pa.ChunkedArray) -> Numbers:
-    # Nor to_numpy().
-    return np.concatenate([np.zeros(0, np.int64), *map(np.from_dlpack, column.chunks)])
+        return values.take(places)
+    return pa.DictionaryArray.from_arrays(places, values)  # a long text is kept once, however many examples have it
