@@ -29,6 +29,7 @@ from bascule.history import Workspace
 from bascule.serving import IdSource, LoadedModel, PredictionLog, Query, Rows, ServedDeployment, record, score
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.joining import Joiner
+from bascule.serving.rows import rows_of_records
 from bascule.training import Field, Output, Signature, TrainedModel, encode, pack_model
 from tests.serving.conftest import CARRIERS, put_deployment, put_versions
 from tests.serving.test_predictions import logged
