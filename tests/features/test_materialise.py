@@ -167,7 +167,7 @@ def assert_same(found: list[Row], expected: list[Row]) -> None:
     for row, other in zip(found, expected, strict=True):
         for name, value in other.items():
             if isinstance(value, float) and isinstance(row[name], float):
-                loose = 0.05 if "spread" in name else 2e-9
+                loose = 1e-6 if "spread" in name else 2e-9
                 close = math.isclose(row[name], value, rel_tol=1e-9, abs_tol=loose)
                 assert close or (math.isnan(value) and math.isnan(row[name])), (name, row[name], value)
             else:

@@ -14,6 +14,29 @@ WINDOWED = tuple(view for view in BATCHED if view.windows)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("busy", [False, True])
+def test_rows_are_found_in_memory_beside_windows(monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+    """Each view takes the plan that is best for it, whatever else is in the set."""
+    if busy:
+        monkeypatch.setattr(pairs, "PAIRS_A_ROW", 0)
+    events, examples = cases(30)
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
+            connection.register("given", pa.Table.from_pylist(rows, schema))
+            connection.execute(f"CREATE TABLE {name} AS FROM given")
+        made = bound(connection)
+        relation = training_rows(connection, made, "SELECT * FROM spine")
+        assert relation.explain().upper().count("ASOF") == 0  # which rows over time need otherwise
+        found = relation.to_arrow_table().to_pylist()
+        assert relation.columns == ["k1", "k2", "t", "note", "c", *made.features]
+        assert {
+            name: str(one) for name, one in zip(relation.columns[5:], relation.types[5:], strict=True)
+        } == made.types
+    assert_oracle(found, events, examples)
+
+
+@pytest.mark.slow
 def test_windows_joined_one_by_one_are_what_the_double_loop_says() -> None:
     """Running aggregates are held to it by `test_point_in_time.py`, whose tables are not counted."""
     events, examples = cases(60)
@@ -61,4 +84,4 @@ def test_one_busy_key_is_not_joined_one_by_one() -> None:
             == training_rows(connection, made, spine).fetchall()[:10]
         )
         plan = training_rows(connection, made, spine).explain()
-        assert plan.count("ASOF_JOIN") + plan.count("Asof Join") == 2, "of the busy key alone"
+        assert plan.count("─ Window ─") == 1, "of the busy key alone"

@@ -261,8 +261,8 @@ def assert_same(found: Row, expected: Row, where: Any) -> None:
         other = found[name]
         if isinstance(value, float) and isinstance(other, float):
             loose = "spread" in name or "deviation" in name
-            # Numbers up to 1e6 are summed and subtracted: what is left of them is accurate to 1e6 * 2^-52.
-            close = math.isclose(value, other, rel_tol=1e-9, abs_tol=0.05 if loose else 2e-9)
+            # Numbers up to 1e6 are summed, of both signs: what is left of them is accurate to 1e6 * 2^-52.
+            close = math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-6 if loose else 2e-9)
             assert close or (math.isnan(value) and math.isnan(other)), (where, name, other, value)
         elif isinstance(value, type(pytest.approx(0))):
             assert other == value, (where, name, other, value)

@@ -70,6 +70,12 @@ def test_one_row_for_each_row_in_order(heard: Path, bascule: Bascule) -> None:
     again = api.get_training_set(pa.Table.from_pylist(rows), ["weather:rain", "heard"], name="skies")
     assert again.made.id == made.made.id
     assert api.get_training_set(list(reversed(rows)), ["skies"], name="skies").made.id != made.made.id
+    # Columns in which nothing is have no type, and match nothing.
+    for depot, at in ((None, NOON), ("south", None), (None, None)):
+        rest = api.get_training_set(asked((depot, at), (depot, at)), ["skies"], prediction_time="asked_at")
+        nothing = {"depot": depot, "asked_at": at, "weather__rain": None, "heard__heard": None}
+        assert rest.to_arrow().to_pylist() == [{**nothing, "n": 0}, {**nothing, "n": 1}]
+        assert rest.to_arrow().schema.field("depot").type == pa.string()
     assert api.read_training_set(made.name).to_arrow() == found
     assert {one.name for one in api.training_sets()} >= {made.name}
     with pytest.raises(InputError, match="is the training set of no model"):

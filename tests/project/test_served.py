@@ -200,20 +200,28 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     assert found["weather__rain"]["drift"] == 1.0
     assert found["weather__wind"]["share"] == 0.0
     assert said.json()["exceeded"] == ["weather__rain"]
-    assert len(said.json()["firing"]) == 1
+    assert found["weather__rain"]["drifted"]
+    assert len(said.json()["firing"]) == 2
+    assert "exceeds share and drift" in bascule("features", "skew").out
     assert "weather__rain" in bascule("features", "skew").out
     sql = "select subject, value from monitor_points where measure = 'skew' and value > 0"
     assert bascule("sql", sql, "--json").json() == [{"subject": "weather__rain", "value": 1.0}]
-    alerts = bascule("sql", "select measure, subject, status from alerts", "--json").json()
-    assert alerts == [{"measure": "skew", "subject": "weather__rain", "status": "firing"}]
+    sql = "select measure, subject, status, value, threshold from alerts order by measure"
+    about = {"subject": "weather__rain", "status": "firing", "value": 1.0}
+    assert bascule("sql", sql, "--json").json() == [
+        {"measure": "skew", **about, "threshold": 0.01},
+        {"measure": "skew_drift", **about, "threshold": 0.1},
+    ]
     assert len(bascule("sql", "select * from served_features", "--json").json()) == 6
     ws = Workspace.open(serving)
     browser = TestClient(create_app(ws, ServerSettings()), base_url="http://127.0.0.1:7400")
-    page = browser.get(f"/alerts/{said.json()['firing'][0]}").text
-    assert "weather__rain" in page
-    assert "/monitoring/served" not in page  # there is no page of a monitor that no deployment has
+    for alert in said.json()["firing"]:
+        page = browser.get(f"/alerts/{alert}").text
+        assert "weather__rain" in page
+        assert "/monitoring/served" not in page  # there is no page of a monitor that no deployment has
     ws.close()
-    assert bascule("features", "skew", "--limit", "1").code == 0
+    assert bascule("features", "skew", "--limit", "1").code == 1  # the drift is beyond its own
+    assert bascule("features", "skew", "--limit", "1", "--drift", "1").code == 0
 
     # By the clock, once the project says how often; and whenever the monitors are looked at.
     ws = Workspace.open(serving)
@@ -226,11 +234,11 @@ def test_skew_is_measured_kept_and_alerted(serving: Path, bascule: Bascule) -> N
     file.write_text(file.read_text().replace("sample = 1.0", 'sample = 1.0\nevery = "1h"'))
     tick.run(ws)
     assert bascule("sql", firing, "--json").json() == [{"n": 1}]
-    assert bascule("features", "skew", "--limit", "1").code == 0
+    assert bascule("features", "skew", "--limit", "1", "--drift", "1").code == 0
     tick.run(ws)  # it is not time yet
     assert bascule("sql", firing, "--json").json() == [{"n": 0}]
     [seen] = [one for one in bascule("monitor", "--json").json() if one["monitor"] == "served features"]
-    assert (seen["predictions"], len(seen["firing"]), len(seen["opened"])) == (6, 1, 1)
+    assert (seen["predictions"], len(seen["firing"]), len(seen["opened"])) == (6, 2, 2)
     ws.close()
     forgotten = bascule("forget", "depots", "depot=north", "--reason", "asked", "--policy", "retrain", "--json")
     assert forgotten.code == 0, forgotten.err
@@ -273,3 +281,36 @@ def test_interval_full_and_mistakes(serving: Path, bascule: Bascule) -> None:
         said = bascule("features", "materialise", *arguments)
         assert (said.code, said.out) == (2, "")
         assert words in said.err, said.err
+
+
+@pytest.mark.slow
+def test_every_branch_that_answers_is_compared_and_a_new_one_has_nothing_of_the_old(
+    serving: Path, bascule: Bascule
+) -> None:
+    file = serving / "bascule.toml"
+    file.write_text(file.read_text().replace("sample = 1.0", 'sample = 1.0\nevery = "1h"'))
+    asked = {"feature_service": "arrivals", "entities": {"depot": ["north", "east"]}, "at": AT}
+    assert bascule("branch", "wet").code == 0
+    weather = serving / "features" / "weather.sql"
+    was = weather.read_text()
+    weather.write_text("select depot, observed_at, rain + 100 as rain, wind from weather")
+    assert bascule("features", "materialise", "--branch", "wet").code == 0
+    weather.write_text(was)
+    with server(serving) as ask:
+        threading.Event().wait(1.1)
+        for path in ("/get-online-features", "/branch/wet/get-online-features"):
+            ask(path, asked)
+    ws = Workspace.open(serving)
+    next(one for one in ticks(serving) if one.name == "skew").run(ws)
+    ws.close()
+    sql = "select branch, count(*) as n from monitor_points where measure = 'skew' group by branch order by branch"
+    assert [(one["branch"], one["n"] > 0) for one in bascule("sql", sql, "--json").json()] == [
+        ("main", True),
+        ("wet", True),
+    ]
+    assert bascule("features", "skew", "--branch", "wet", "--json").json()["rows"] == 2
+    for args in (("wet", "--delete", "--force"), ("wet",)):
+        assert bascule("branch", *args).code == 0
+    assert bascule("features", "skew", "--branch", "wet", "--json").json()["rows"] == 0
+    assert [one["branch"] for one in bascule("sql", sql, "--json").json()] == ["main"]
+    assert bascule("features", "skew", "--json").json()["rows"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from bascule.history import Workspace
 from bascule.serving import IdSource, LoadedModel, PredictionLog, Query, Rows, ServedDeployment, record, score
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.joining import Joiner
+from bascule.serving.rows import rows_of_records
 from bascule.training import Field, Output, Signature, TrainedModel, encode, pack_model
 from tests.serving.conftest import CARRIERS, put_deployment, put_versions
 from tests.serving.test_predictions import logged
@@ -270,7 +272,7 @@ def test_keys_without_materialised_features_are_explained_and_retried(joined: Jo
 
 def test_every_type_of_request_column() -> None:
     types = {"i": "INTEGER", "d": "DECIMAL(4,1)", "f": "DOUBLE", "b": "BOOLEAN", "day": "DATE", "t": "VARCHAR"}
-    types["at"] = "TIMESTAMP"
+    types |= {"at": "TIMESTAMP", "most": "UBIGINT"}
 
     class Reader:
         def read(self, rows: Any, at: Any) -> list[list[Any]]:
@@ -278,12 +280,20 @@ def test_every_type_of_request_column() -> None:
 
     joiner = Joiner(types, "at", (), Reader())
     good: dict[str, list[Any]] = {"i": [3.0], "d": [2], "f": [None], "b": [1], "day": ["2013-07-01"], "t": ["x"]}
-    good["at"] = [0]
+    good |= {"at": [0], "most": [2**64 - 1]}
     (row,), at = joiner.join(good, 1, 5)
     assert row[:2] == [3, 2.0]
     assert row[3] is True
     assert str(row[4]) == "2013-07-01"
     assert at == [0]
-    for name, bad in (("i", 2**70), ("d", "2"), ("f", 10**400), ("b", "no"), ("day", "July"), ("t", 1.5)):
+    assert row[7] == 2**64 - 1
+    assert rows_of_records([{"most": 2**64 - 1}]).columns == {"most": [2**64 - 1]}
+    with pytest.raises(InputError, match="'most' has 18446744073709551616"):
+        rows_of_records([{"most": 2**64}])
+    nan = {name: [math.nan] for name in good}  # of doubles a value, of all else how pandas writes a missing one
+    (row,), _ = joiner.join({**nan, "at": [0]}, 1, 5)
+    assert repr(row[:6]) == "[None, None, nan, None, None, None]"
+    odd = [("i", 2**70), ("i", 2**63), ("most", -1), ("most", 2**64), ("most", 2.0**63), ("d", "2"), ("f", 10**400)]
+    for name, bad in (*odd, ("b", "no"), ("day", "July"), ("t", 1.5)):
         with pytest.raises(InputError, match=f"'{name}' needs"):
             joiner.join({**good, name: [bad]}, 1, 5)

@@ -212,10 +212,13 @@ def skew(
     *,
     since: Annotated[str | None, Parameter(help="Answers from this time on; seven days if not given.")] = None,
     limit: Annotated[float | None, Parameter(help="The share that may differ; [monitoring.skew] says it.")] = None,
+    drift: Annotated[
+        float | None, Parameter(help="How far the distributions may be apart, 0 to 1; [monitoring.skew] says it.")
+    ] = None,
     common: Common = COMMON,
 ) -> int:
-    """Compare features that were served with the offline join at the same times; exit code 1 beyond the limit."""
-    found = common.open().feature_skew(since=since, limit=limit)
+    """Compare features that were served with the offline join at the same times; exit code 1 beyond a limit."""
+    found = common.open().feature_skew(since=since, limit=limit, drift=drift)
     heads = ("feature", "day", "rows", "mismatch", "missing", "extra", "differ", "smape", "drift", "")
     rows = [
         (
@@ -228,12 +231,13 @@ def skew(
             f"{one.share:.2%}",
             "" if one.smape is None else f"{one.smape:.4f}",
             f"{one.drift:.4f}",
-            "exceeds" if one.breach else "",
+            f"exceeds {' and '.join(one.exceeded)}" if one.exceeded else "",
         )
         for one in found.features
     ]
     more = f", {found.left_out:,} more left out" if found.left_out else ""
-    text = f"{found.rows:,} answers of branch {found.branch} compared{more}; {found.limit:.2%} may differ"
+    allowed = f"{found.limit:.2%} may differ, distributions by {found.drift:g}"
+    text = f"{found.rows:,} answers of branch {found.branch} compared{more}; {allowed}"
     answer(common, found.as_dict(), f"{text}\n{columns(rows, heads, none='No feature was served by its keys.')}")
     return 1 if found.exceeded else 0
 

@@ -1,21 +1,23 @@
 """Window aggregates: `count(*)`, `mean(late)`, `last(price, 3)`, and what has to be kept of the events to answer them.
 
-count, sum, mean, variance and stddev can be taken back: the aggregate of [t-w, t) is the difference of two running
-ones, so two look-ups answer any window. min, max, first and last slide over a moving frame. The rest goes through the
-events of the window. The two approximate ones need little of each event, so that others can keep them in little room:
-a distinct count the smallest hashes (K minimum values, 3 % off at most two times in three), a percentile a rounded
-value (1 % off).
+Counts, and sums and means of whole numbers, can be taken back without loss: the aggregate of [t-w, t) is the difference
+of two running ones, so two look-ups answer any window. Doubles cannot: beside one value of 1e15 a running sum has no
+digits left for the others. Their sums and means, all variances, min, max, first and last slide over a moving frame, and
+no value outside of a window has a part in it. The rest goes through the events of the window. The two approximate ones
+need little of each event, so that others can keep them in little room: a distinct count the smallest hashes (K minimum
+values, 3 % off at most two times in three), a percentile a rounded value (1 % off).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 from bascule.errors import InputError, suggestion
+from bascule.features.columns import FLOATS
 
 FUNCTIONS = {
     "count": "count",
@@ -45,10 +47,12 @@ FUNCTIONS = {
     "approx_quantile": "approx_percentile",
     "top_k": "top_k",
 }
-SUBTRACTABLE = ("count", "sum", "mean", "variance", "stddev")
+SUMS = ("sum", "mean")
 EXTREMES = ("min", "max")
 ENDS = ("first", "last")
 SPREADS = ("variance", "stddev")
+#: What a few numbers of each set of events tell, however many events there are.
+NUMBERS = ("count", *SUMS, *SPREADS, *EXTREMES)
 PERCENTILES = ("percentile", "approx_percentile")
 #: Aggregates of an empty window are null; these are 0.
 COUNTS = ("count", "distinct", "approx_distinct")
@@ -79,15 +83,18 @@ class Aggregate(msgspec.Struct, frozen=True):
     several: int = 0
     share: float = 0.0
 
-    @property
-    def subtractable(self) -> bool:
-        """Whether a window is the difference of two running aggregates."""
-        return self.function in SUBTRACTABLE
+    def subtractable(self, types: Mapping[str, str]) -> bool:
+        """Whether a window is the difference of two running aggregates, to the last digit.
+
+        Args:
+            types: of the view's columns.
+        """
+        return self.function == "count" or (self.function in SUMS and types[str(self.column)] not in FLOATS)
 
     @property
     def framed(self) -> bool:
         """Whether a moving frame gives it cheaply."""
-        return self.function in EXTREMES or (self.function in ENDS and not self.several)
+        return self.function in NUMBERS or (self.function in ENDS and not self.several)
 
     @property
     def taken(self) -> Taken:
@@ -162,6 +169,6 @@ def result_type(aggregate: Aggregate, column_type: str | None) -> str:
         return "BIGINT"
     if aggregate.function in OF_ITS_TYPE:
         return str(column_type)
-    if aggregate.function == "sum" and column_type not in ("FLOAT", "DOUBLE"):
+    if aggregate.function == "sum" and column_type not in FLOATS:
         return "BIGINT"
     return "DOUBLE"

@@ -25,6 +25,7 @@ from bascule.store import digest_of
 
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 SEPARATOR = "__"
+KEPT_OF_WINDOWS = 2  # goes up when stores keep windows in another form
 T = TypeVar("T", "Entity", "FeatureView")
 
 
@@ -226,9 +227,12 @@ def definition_digest(view: FeatureView, entity: Entity) -> str:
     """The identity of what a view computes: BLAKE3 of its canonical JSON with the entity's keys.
 
     It changes when the query, the keys, the times, the types, the fields or the windows change. It does not with the
-    time to live, which is applied when a value is read.
+    time to live, which is applied when a value is read. What stores keep of windows has a number, so that a store of an
+    older one is filled anew.
     """
     said = msgspec.to_builtins(msgspec.structs.replace(view, ttl_us=None))
+    if view.windows and view.hop_us is None:
+        said["kept"] = KEPT_OF_WINDOWS
     return digest_of(msgspec.json.encode({**said, "keys": entity.keys}, order="sorted"))
 
 

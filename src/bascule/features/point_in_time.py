@@ -6,9 +6,10 @@ each an ASOF JOIN, or it is joined in memory; the tests hold both to a double lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import duckdb
+import msgspec
 
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
@@ -20,7 +21,7 @@ from bascule.features.pairs import few_pairs
 from bascule.features.timelines import timeline_sql
 from bascule.features.windows import window_sql
 
-SPINE = "__spine"
+SPINE, FOUND = "__spine", "__found"
 NO_CELLS: Mapping[str, int] = {}
 CHAINED_FIELDS = 32
 CHAINED_EXAMPLES = 200_000
@@ -35,10 +36,10 @@ def training_rows(
         spine_sql: one SELECT with a row per example; it gives at least `feature_set.columns`.
 
     Returns:
-        A relation that streams (`.to_arrow_reader()`); where the set fits in memory (`latest.py`) it has been run, else
-        not yet. Exactly one row for each row of the spine, in its order: the spine's columns, then the features, in the
-        order and with the types of `feature_set`. A feature without a row that counts is NULL (counts are 0); rows of
-        other keys, rows from the future and the order of the rows never change it.
+        A relation that streams (`.to_arrow_reader()`); views of rows that fit in memory (`latest.py`) have been joined,
+        the others not yet. Exactly one row for each row of the spine, in its order: the spine's columns, then the
+        features, in the order and with the types of `feature_set`. A feature without a row that counts is NULL (counts
+        are 0); rows of other keys, rows from the future and the order of the rows never change it.
 
     Raises:
         InputError: the SQL cannot be bound, or a column is missing or of another type than the set was bound to.
@@ -48,13 +49,27 @@ def training_rows(
     # DuckDB joins row by row where it expects few examples, and it cannot tell how many a query gives.
     connection.execute("SET asof_loop_join_threshold = 0")
     asked = example_count(connection, spine_sql)
-    found = latest_rows(connection, feature_set, spine_sql, columns, asked)
-    if found is not None:
+    windows = tuple(view for view in feature_set.views if view.windows)
+    found = latest_rows(connection, _of_rows(feature_set), spine_sql, columns, asked)
+    if found is not None and not windows:
         return found.project(", ".join(output_columns(feature_set, columns)))
+    few = few_pairs(connection, feature_set, spine_sql, asked)
+    if found is not None:  # the windows are joined to what was found, which has the examples' columns
+        sql = training_sql(feature_set, f"SELECT * EXCLUDE (__row, __at) FROM {FOUND}", columns, few=few, views=windows)
+        joined = found.query(FOUND, sql)
+        assert joined is not None  # of a SELECT it never is
+        return joined
     cells = cell_lengths(connection, feature_set, asked)
     chain = asked is not None and asked <= CHAINED_EXAMPLES
-    few = few_pairs(connection, feature_set, spine_sql, asked)
     return connection.sql(training_sql(feature_set, spine_sql, columns, cells, chain, few))
+
+
+def _of_rows(feature_set: FeatureSet) -> FeatureSet:
+    """The set with its views of rows alone."""
+    views = tuple(view for view in feature_set.views if not view.windows)
+    about = {view.entity for view in views}
+    entities = tuple(entity for entity in feature_set.entities if entity.name in about)
+    return msgspec.structs.replace(feature_set, views=views, entities=entities)
 
 
 def check_spine(feature_set: FeatureSet, columns: Mapping[str, str]) -> None:
@@ -84,6 +99,7 @@ def training_sql(
     cells: Mapping[str, int] = NO_CELLS,
     chain: bool = False,
     few: Collection[str] = (),
+    views: Sequence[FeatureView] | None = None,
 ) -> str:
     """The query of `training_rows`, for examples with these columns and DuckDB types.
 
@@ -91,16 +107,18 @@ def training_sql(
         cells: see `cell_lengths`.
         chain: whether views may be joined one after another, which suits few examples.
         few: see `few_pairs`.
+        views: those to join, where the query of the examples has the others' features; None: all.
     """
     at = "CAST(NULL AS BIGINT)"
     if feature_set.prediction_time:
         at = microseconds(quoted(feature_set.prediction_time), columns[feature_set.prediction_time])
     numbered = f"SELECT row_number() OVER () - 1 AS __row, *, {at} AS __at FROM (\n{body(spine_sql)}\n)"
     steps = [f"{SPINE} AS MATERIALIZED ({numbered})"]
-    chained = _chained(feature_set, cells) if chain else []
+    views = feature_set.views if views is None else views
+    chained = _chained(views, cells) if chain else []
     asof, fields = [f"{SPINE} s"], ["s.*"]
     sources = ["__asof"]
-    for place, view in enumerate(feature_set.views):
+    for place, view in enumerate(views):
         entity = feature_set.entity(view)
         if view in chained:
             asof.append(_joined(view, entity, f"v{place}"))
@@ -116,10 +134,10 @@ def training_sql(
     )
 
 
-def _chained(feature_set: FeatureSet, cells: Mapping[str, int]) -> list[FeatureView]:
+def _chained(views: Sequence[FeatureView], cells: Mapping[str, int]) -> list[FeatureView]:
     """The views joined one after another, without putting the examples together again: some, as each sorts them all."""
-    views = [view for view in feature_set.views if not view.windows and view.name not in cells]
-    return views if sum(len(view.fields) for view in views) <= CHAINED_FIELDS else []
+    found = [view for view in views if not view.windows and view.name not in cells]
+    return found if sum(len(view.fields) for view in found) <= CHAINED_FIELDS else []
 
 
 def view_sql(view: FeatureView, entity: Entity, cell: int | None = None, few: bool = False) -> str:

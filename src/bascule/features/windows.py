@@ -2,56 +2,64 @@
 
 Running aggregates. Time is cut into buckets as long as the view's longest window, so that a window touches at most two
 of them. Each event carries the aggregates of its bucket up to and including itself, and those with the bucket before.
-A window is then the difference of two events: the last one before t, and the last one before t - w. Sums stay small
-(a bucket's, not a lifetime's), so little is lost when they are subtracted; integers are exact. `online/reading.py` does
-the same arithmetic when serving.
+A window is then the difference of two events: the last one before t, and the last one before t - w. That is done with
+whole numbers alone, so it is exact. `online/windows.py` does the same when serving, and with doubles where it can tell
+that their digits are there.
 
-min, max, first and last cannot be subtracted: they are computed over a moving frame. The others (percentiles, distinct
-counts, several values) need the events themselves: these are joined by bucket, and aggregated as they are. So are all
-when rows also say when they became known: which events count then depends on two times.
+Sums of doubles, variances, min, max, first and last are computed over a moving frame, of the window's own values: a
+huge one that is gone has left nothing behind. Where there are any, the counts go with them. The others (percentiles,
+distinct counts, several values) need the events themselves: these are joined by bucket, and aggregated as they are. So
+are all when rows also say when they became known: which events count then depends on two times.
 
 Values that are NaN or infinite are left out of aggregates, as nulls are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bascule.features.aggregates import ENDS, GROWTH, HASHES, PERCENTILES, Aggregate, value_columns
-from bascule.features.columns import FLOATS, INTEGERS, family, microseconds, quoted
+from bascule.features.aggregates import ENDS, EXTREMES, GROWTH, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
+from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.timelines import rows_sql
 
 
 class Component(NamedTuple):
-    """One running number: rows (`n`), values (`n`), their sum (`s`) or their squared deviations from the mean (`m`).
+    """One running number: rows (`n`), values (`n`), their sum (`s`), and of doubles or for variances more.
 
     Attributes:
-        kind: n, s or m.
+        kind: n, s, the sum of the absolute values (`a`), or the squared deviations from the mean (`m`).
         column: the view's column; None for rows.
-        exact: whether it is an integer.
+        exact: whether it is a whole number.
     """
 
     kind: str
     column: str | None
-    exact: bool
     name: str
+    exact: bool = True
 
 
-def components(view: FeatureView) -> tuple[Component, ...]:
-    """The running numbers that a bound view's subtractable aggregates need, in the order in which they are stored."""
-    wanted = [a for a in view.parsed.values() if a.subtractable]
+def components(view: FeatureView, doubles: bool = False) -> tuple[Component, ...]:
+    """The running numbers that a bound view's subtractable aggregates need, in the order in which they are stored.
+
+    Args:
+        doubles: also what sums and means of doubles and variances need.
+    """
+    wanted = [a for a in view.parsed.values() if doubles or a.subtractable(view.types)]
     found: list[Component] = []
     if any(a.column is None for a in wanted):
-        found.append(Component("n", None, True, "__n"))
+        found.append(Component("n", None, "__n"))
     for place, column in enumerate(value_columns(wanted)):
         functions = {a.function for a in wanted if a.column == column}
-        found.append(Component("n", column, True, f"__n{place}"))
+        found.append(Component("n", column, f"__n{place}"))
+        floating = view.types[column] in FLOATS
         if functions - {"count"}:
-            found.append(Component("s", column, view.types[column] not in FLOATS, f"__s{place}"))
-        if functions & {"variance", "stddev"}:
-            found.append(Component("m", column, False, f"__m{place}"))
+            found.append(Component("s", column, f"__s{place}", not floating))
+        if functions & set(SPREADS) or (floating and functions - {"count"}):
+            found.append(Component("a", column, f"__a{place}", False))
+        if functions & set(SPREADS):
+            found.append(Component("m", column, f"__m{place}", False))
     return tuple(found)
 
 
@@ -74,13 +82,12 @@ def bucket_sql(time: str, length: int) -> str:
     return f"({time} - ({time} % {length} + {length}) % {length})"
 
 
-def running_sql(view: FeatureView, entity: Entity) -> str:
+def running_sql(view: FeatureView, entity: Entity, parts: Sequence[Component]) -> str:
     """SQL of the running aggregates, one row for each key and event time.
 
     Gives the keys, `__event`, `__bucket`, each component in the bucket so far, and each with the bucket before (`_2`).
     """
     keys = ", ".join(map(quoted, entity.keys))
-    parts = components(view)
     values = "".join(f", {quoted(column)}" for column in value_columns(view.parsed.values()))
     names = ", ".join(part.name for part in parts)
     wide = ", ".join(with_before(part) for part in parts)
@@ -111,12 +118,12 @@ def _running(part: Component) -> str:
     if part.kind == "n":
         return "count(*) OVER __so_far" if part.column is None else f"count({quoted(part.column)}) OVER __so_far"
     column = quoted(str(part.column))
-    if part.kind == "m":
-        return f"coalesce(var_pop(CAST({column} AS DOUBLE)) OVER __so_far * count({column}) OVER __so_far, 0)"
     if part.exact:
         return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)) OVER __so_far, 0) AS BIGINT)"
-    # Compensated, so that the sum does not depend on how the engine cuts the rows into pieces.
-    return f"coalesce(fsum(CAST({column} AS DOUBLE)) OVER __so_far, 0)"
+    double = f"CAST({column} AS DOUBLE)"
+    if part.kind == "m":
+        return f"coalesce(var_pop({double}) OVER __so_far * count({column}) OVER __so_far, 0)"
+    return f"coalesce(fsum({double if part.kind == 's' else f'abs({double})'}) OVER __so_far, 0)"
 
 
 def with_before(part: Component) -> str:
@@ -143,12 +150,13 @@ def window_sql(view: FeatureView, entity: Entity, spine: str, few: bool = False)
     if view.known_time is not None or few:
         return _joined_sql(view, entity, spine, view.parsed, few)
     aggregates = view.parsed
-    told = {n: a for n, a in aggregates.items() if not a.subtractable and not a.framed}
+    cheap = {n: a for n, a in aggregates.items() if a.framed}
+    told = {n: a for n, a in aggregates.items() if not a.framed}
     parts = []
-    if any(a.subtractable for a in aggregates.values()):
+    if cheap and all(a.subtractable(view.types) for a in cheap.values()):
         parts.append(_subtracted_sql(view, entity, spine))
-    if any(a.framed for a in aggregates.values()):
-        parts.append(_framed_sql(view, entity, spine))
+    elif cheap:
+        parts.append(_framed_sql(view, entity, spine, cheap))
     if told:
         parts.append(_joined_sql(view, entity, spine, told))
     first, *others = parts
@@ -171,9 +179,9 @@ def _subtracted_sql(view: FeatureView, entity: Entity, spine: str) -> str:
         f"{difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
         for name, aggregate in view.parsed.items()
         for place, window in enumerate(view.windows, 1)
-        if aggregate.subtractable
+        if aggregate.subtractable(view.types)
     )
-    timeline = f"__timeline AS MATERIALIZED (SELECT * FROM {running_sql(view, entity)})"
+    timeline = f"__timeline AS MATERIALIZED (SELECT * FROM {running_sql(view, entity, components(view))})"
     return f"(WITH {timeline} SELECT __row, {outputs} FROM {looks})"
 
 
@@ -202,43 +210,36 @@ def difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
         return f"CAST({count} AS BIGINT)"
     total = taken("s")
     if aggregate.function == "sum":
-        kind = "BIGINT" if parts["s", aggregate.column].exact else "DOUBLE"
-        return f"CASE WHEN {count} > 0 THEN CAST({total} AS {kind}) END"
-    mean = f"CAST({total} AS DOUBLE) / {count}"
-    if aggregate.function == "mean":
-        return f"CASE WHEN {count} > 0 THEN {mean} END"
-    n, s, m = (parts[kind, aggregate.column].name for kind in "nsm")
-    gone = f"CAST({s}_at{place} AS DOUBLE) / {n}_at{place}"
-    between = f"CASE WHEN {n}_at{place} > 0 THEN pow({mean} - {gone}, 2) * {count} * {n}_at{place} / {n}_at0 ELSE 0 END"
-    variance = f"greatest({m}_at0 - {m}_at{place} - {between}, 0) / ({count} - 1)"
-    root = f"sqrt({variance})" if aggregate.function == "stddev" else variance
-    return f"CASE WHEN {count} > 1 THEN {root} END"
+        return f"CASE WHEN {count} > 0 THEN {total} END"
+    return f"CASE WHEN {count} > 0 THEN CAST({total} AS DOUBLE) / {count} END"
 
 
-def _framed_sql(view: FeatureView, entity: Entity, spine: str) -> str:
+def _framed_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:
     keys = ", ".join(map(quoted, entity.keys))
-    extremes = {name: a for name, a in view.parsed.items() if a.framed}
-    columns = value_columns(extremes.values())
+    columns = value_columns(aggregates.values())
     outputs = ", ".join(
-        f"{_framed(a, keys, width)} AS {quoted(f'{name}_{window}')}"
-        for name, a in extremes.items()
+        f"{_framed(a, view, keys, width)} AS {quoted(f'{name}_{window}')}"
+        for name, a in aggregates.items()
         for window, width in view.lengths.items()
     )
+    values, none = "".join(f", {quoted(column)}" for column in columns), ", NULL" * len(columns)
     return f"""(
 SELECT __row, {outputs} FROM (
-  SELECT {keys}, __event AS __time, NULL AS __row, {", ".join(map(quoted, columns))} FROM {events_sql(view, entity)}
+  SELECT {keys}, __event AS __time, NULL AS __row, TRUE AS __is_event{values} FROM {events_sql(view, entity)}
   UNION ALL
-  SELECT {keys}, __at, __row, {", ".join("NULL" for _ in columns)} FROM {spine}
+  SELECT {keys}, __at, __row, NULL{none} FROM {spine}
 ) QUALIFY __row IS NOT NULL
 )"""
 
 
-def _framed(aggregate: Aggregate, keys: str, width: int) -> str:
+def _framed(aggregate: Aggregate, view: FeatureView, keys: str, width: int) -> str:
     frame = f"OVER (PARTITION BY {keys} ORDER BY __time RANGE BETWEEN {width} PRECEDING AND 1 PRECEDING)"
-    column = quoted(str(aggregate.column))
-    if aggregate.function not in ENDS:
-        return f"{aggregate.function}({column}) {frame}"
-    return f"struct_extract({_end(aggregate)}({_placed('__time', column)}) {frame}, 'v')"
+    if aggregate.column is None:
+        return f"count(__is_event) {frame}"
+    column = quoted(aggregate.column)
+    if aggregate.function in ENDS:
+        return f"struct_extract({_end(aggregate)}({_placed('__time', column)}) {frame}, 'v')"
+    return _numeric(aggregate, view, column, frame)
 
 
 def _end(aggregate: Aggregate) -> str:
@@ -291,7 +292,7 @@ def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
         taken = f"CAST({taken_sql(aggregate, view, 'e.')} AS DOUBLE)"
         values = f"list_sort(list({taken}) FILTER ({inside} AND {column} NOTNULL))"
         return [_between(values, aggregate.share) if function == "percentile" else _nearest(values, aggregate.share)]
-    return [_numeric(aggregate, view, column, inside)]
+    return [_numeric(aggregate, view, column, f"FILTER ({inside})")]
 
 
 def taken_sql(aggregate: Aggregate, view: FeatureView, source: str = "") -> str:
@@ -339,16 +340,17 @@ def _nearest(values: str, share: float) -> str:
     return f"{values}[greatest(CAST(ceil(len({values}) * CAST({share!r} AS DOUBLE)) AS BIGINT), 1)]"
 
 
-def _numeric(aggregate: Aggregate, view: FeatureView, column: str, inside: str) -> str:
-    exact = view.types[str(aggregate.column)] in (*INTEGERS, "BOOLEAN")
-    total = f"sum(CAST({column} AS HUGEINT))" if exact else f"fsum(CAST({column} AS DOUBLE))"
-    if aggregate.function == "count":
-        return f"count({column}) FILTER ({inside})"
-    if aggregate.function == "sum":
-        return f"CAST({total} FILTER ({inside}) AS {'BIGINT' if exact else 'DOUBLE'})"
-    if aggregate.function == "mean":
-        return f"CAST({total} FILTER ({inside}) AS DOUBLE) / nullif(count({column}) FILTER ({inside}), 0)"
-    if aggregate.subtractable:
-        name = "var_samp" if aggregate.function == "variance" else "stddev_samp"
-        return f"{name}(CAST({column} AS DOUBLE)) FILTER ({inside})"
-    return f"{aggregate.function}({column}) FILTER ({inside})"
+def _numeric(aggregate: Aggregate, view: FeatureView, column: str, over: str) -> str:
+    """SQL of a count, a sum, a mean, a variance, a least or a greatest value over a frame, or with a filter."""
+    function, double = aggregate.function, f"CAST({column} AS DOUBLE)"
+    if function == "count" or function in EXTREMES:
+        return f"{function}({column}) {over}"
+    if function in SPREADS:
+        return f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}"
+    if view.types[str(aggregate.column)] in FLOATS:
+        # Compensated, so that it hardly depends on how the engine cuts the rows into pieces.
+        return f"{'fsum' if function == 'sum' else 'favg'}({double}) {over}"
+    total = f"sum(CAST({column} AS HUGEINT)) {over}"
+    if function == "sum":
+        return f"CAST({total} AS BIGINT)"
+    return f"CAST({total} AS DOUBLE) / nullif(count({column}) {over}, 0)"

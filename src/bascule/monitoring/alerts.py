@@ -24,14 +24,15 @@ from bascule.monitoring.points import (
     PREDICTION_DRIFT,
     QUALITY,
     SKEW,
+    SKEW_DRIFT,
     Point,
     newest_windows,
     read_points,
     windows_before,
 )
 
-ALERTED = (QUALITY, PREDICTION_DRIFT, DRIFT, SKEW)
-SEVERITY = {QUALITY: "critical", PREDICTION_DRIFT: "warning", DRIFT: "warning", SKEW: "warning"}
+ALERTED = (QUALITY, PREDICTION_DRIFT, DRIFT, SKEW, SKEW_DRIFT)
+SEVERITY = {measure: "critical" if measure == QUALITY else "warning" for measure in ALERTED}
 
 
 # How many subjects an alert names in a line of text.

@@ -13,8 +13,9 @@ from bascule.catalog import now
 from bascule.catalog.schema import monitor_points as table
 
 # What a point is about: how many rows, how many labels, drift of a column, share of drifted columns, drift of the
-# score, a metric on arrived labels, features that were served otherwise than the join gives them.
-TRAFFIC, COVERAGE, DRIFT, DRIFT_SHARE, PREDICTION_DRIFT, QUALITY, SKEW = (
+# score, a metric on arrived labels, features that were served otherwise than the join gives them: how many answers, and
+# how far the distributions are apart.
+TRAFFIC, COVERAGE, DRIFT, DRIFT_SHARE, PREDICTION_DRIFT, QUALITY, SKEW, SKEW_DRIFT = (
     "traffic",
     "coverage",
     "drift",
@@ -22,6 +23,7 @@ TRAFFIC, COVERAGE, DRIFT, DRIFT_SHARE, PREDICTION_DRIFT, QUALITY, SKEW = (
     "prediction_drift",
     "quality",
     "skew",
+    "skew_drift",
 )
 BATCH = 500
 # Any fixed number will do: it names the lock that makes PostgreSQL monitors take turns.

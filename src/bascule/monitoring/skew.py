@@ -20,13 +20,27 @@ from bascule.features.binding import output_types
 from bascule.features.columns import quoted
 from bascule.features.definitions import SEPARATOR, Entity, FeatureView
 from bascule.monitoring.monitors import DriftRules, Monitor, QualityRules
-from bascule.monitoring.points import SKEW, Point
+from bascule.monitoring.points import SKEW, SKEW_DRIFT, Point
 
 MONITOR = "served features"  # no deployment, and so no other monitor, has a name with a space
 DAY = 86_400_000_000
 CLOSE = 1e-9
 _AT = "served_as_of"
 _JSON = "SERVED"
+
+
+class SkewLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """From when on skew is told.
+
+    Attributes:
+        share: of a feature's answers of a day, how many may differ.
+        drift: how far the distributions may be apart.
+        rows: with fewer answers nothing is a breach.
+    """
+
+    share: float
+    drift: float
+    rows: int
 
 
 class FeatureSkew(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +55,8 @@ class FeatureSkew(msgspec.Struct, frozen=True, kw_only=True):
         smape: how far numbers are apart, 0 to 2 (symmetric mean absolute percentage error); None for other types.
         drift: the greatest distance of the two distributions, 0 to 1: Kolmogorov-Smirnov for numbers, else total
             variation.
-        breach: the share is greater than the limit.
+        breach: the share is greater than its limit.
+        drifted: the drift is.
     """
 
     feature: str
@@ -54,21 +69,38 @@ class FeatureSkew(msgspec.Struct, frozen=True, kw_only=True):
     smape: float | None
     drift: float
     breach: bool
+    drifted: bool
 
     @property
     def share(self) -> float:
         """The share of rows that differ."""
         return (self.mismatch + self.missing + self.extra) / self.rows
 
-    def as_point(self, limit: float) -> Point:
-        """The feature's point in the records."""
-        told = {"mismatch": self.mismatch, "missing": self.missing, "extra": self.extra, "drift": self.drift}
-        detail = {**told, "smape": self.smape, "breach": self.breach, "threshold": limit}
-        return Point(SKEW, self.feature, self.start, self.end, self.share, None, None, self.rows, 0, detail)
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """What is beyond its limit: `share`, `drift`."""
+        return ("share",) * self.breach + ("drift",) * self.drifted
+
+    def as_points(self, limits: SkewLimits) -> tuple[Point, Point]:
+        """The feature's points in the records: the share that differs, and the drift."""
+        told: dict[str, Any] = {
+            "mismatch": self.mismatch,
+            "missing": self.missing,
+            "extra": self.extra,
+            "drift": self.drift,
+        }
+        told |= {"share": self.share, "smape": self.smape}
+        measured = (SKEW, self.share, self.breach, limits.share), (SKEW_DRIFT, self.drift, self.drifted, limits.drift)
+        of = (self.feature, self.start, self.end)
+        share, drift = (
+            Point(measure, *of, value, None, None, self.rows, 0, {**told, "breach": breach, "threshold": limit})
+            for measure, value, breach, limit in measured
+        )
+        return share, drift
 
 
 def monitor_of() -> Monitor:
-    """Return the monitor that skew's points and alerts are kept under: one day beyond the limit is an alert."""
+    """Return the monitor that skew's points and alerts are kept under: one day beyond a limit is an alert."""
     return Monitor(
         name=MONITOR, deployment="", drift=DriftRules(persistence=(1, 1)), quality=QualityRules(), persistence=(1, 1)
     )
@@ -78,8 +110,7 @@ def measure_skew(
     connection: duckdb.DuckDBPyConnection,
     views: Sequence[tuple[FeatureView, Entity]],
     served: pa.Table,
-    limit: float,
-    least: int,
+    limits: SkewLimits,
 ) -> list[FeatureSkew]:
     """Compare served values with the offline join at the same times, day by day.
 
@@ -87,8 +118,6 @@ def measure_skew(
         connection: sees the tables that the views read.
         views: bound, with their entities.
         served: `at`, `as_of` (timestamps), `keys` and `features` (JSON objects), one row for each answer.
-        limit: the share of rows that may differ.
-        least: with fewer rows nothing is a breach.
 
     Raises:
         InputError: a view's SQL cannot be used on the tables any more.
@@ -111,17 +140,19 @@ def measure_skew(
         for day, answer, value in zip(days, answers, offline, strict=True):
             if feature in answer:
                 pairs.setdefault(day, []).append((_read(answer[feature], value), _plain(value)))
-        found += [_compared(feature, day, pairs[day], limit, least) for day in sorted(pairs)]
+        found += [_compared(feature, day, pairs[day], limits) for day in sorted(pairs)]
     return found
 
 
-def _compared(feature: str, day: int, pairs: Sequence[tuple[Any, Any]], limit: float, least: int) -> FeatureSkew:
+def _compared(feature: str, day: int, pairs: Sequence[tuple[Any, Any]], limits: SkewLimits) -> FeatureSkew:
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     missing = sum(a is None and b is not None for a, b in pairs)
     extra = sum(a is not None and b is None for a, b in pairs)
     mismatch = sum(not _same(a, b) for a, b in both)
     numbers = bool(both) and all(type(a) is float and type(b) is float for a, b in both)
     share = (mismatch + missing + extra) / len(pairs)
+    drift = _distance([a for a, _ in pairs], [b for _, b in pairs], numbers)
+    enough = len(pairs) >= limits.rows
     return FeatureSkew(
         feature=feature,
         start=day,
@@ -131,8 +162,9 @@ def _compared(feature: str, day: int, pairs: Sequence[tuple[Any, Any]], limit: f
         missing=missing,
         extra=extra,
         smape=_smape(both) if numbers else None,
-        drift=_distance([a for a, _ in pairs], [b for _, b in pairs], numbers),
-        breach=share > limit and len(pairs) >= least,
+        drift=drift,
+        breach=share > limits.share and enough,
+        drifted=drift > limits.drift and enough,
     )
 
 

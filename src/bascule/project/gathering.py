@@ -29,6 +29,7 @@ from bascule.project.engines import engine_rows, joining_engine
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
 from bascule.project.tables import opened_tables
+from bascule.project.untyped import typed_rows
 from bascule.seeing import Masked, current_role
 from bascule.training.joined import (
     ROW_GROUP,
@@ -152,9 +153,10 @@ def get_training_set(
     with opened_tables(place.workspace, commit, sorted(read)) as connection:
         if entity_rows.given is not None:
             connection.register(GIVEN, entity_rows.given)
-        columns = describe(connection, entity_rows.sql, "The entity rows")
+        sql = typed_rows(project, connection, entity_rows.sql, chosen, prediction_time)
+        columns = describe(connection, sql, "The entity rows")
         time = time_of(project, columns, prediction_time)
-        bound = bound_features(project, connection, entity_rows.sql, time, chosen, name, moment)
+        bound = bound_features(project, connection, sql, time, chosen, name, moment)
         group = tuple(group) or tuple(dict.fromkeys(key for entity in bound.entities for key in entity.keys))
         asked = Asked(
             name=name or (project.model.name if project.model else project.project.name),
@@ -171,7 +173,7 @@ def get_training_set(
             folds=folds if split == "folds" else 0,
             seed=seed if split in ("entity", "folds") else 0,
         )
-        spine = _spine(connection, entity_rows.sql, columns, asked, moment if moment is not None else now())
+        spine = _spine(connection, sql, columns, asked, moment if moment is not None else now())
         try:
             with engine_rows(place.workspace, commit, connection, bound, spine, spark) as found:
                 made = keep_joined(

@@ -22,6 +22,7 @@ from bascule.project.gathering import (
 )
 from bascule.project.place import Place
 from bascule.project.tables import opened_tables
+from bascule.project.untyped import typed_rows
 
 NOT_EQUAL = (
     "sums, means and variances of doubles may differ in their last digits",
@@ -75,11 +76,12 @@ def features_sql(
     chosen = chosen_features(project, features)
     read = sorted(entity_rows.tables | {table for one in chosen for table in tables_of(project, one)})
     with opened_tables(place.workspace, commit, read) as connection:
-        columns = describe(connection, entity_rows.sql, "The entity rows")
+        own = typed_rows(project, connection, entity_rows.sql, chosen, prediction_time)
+        columns = describe(connection, own, "The entity rows")
         time = time_of(project, columns, prediction_time)
-        bound = bound_features(project, connection, entity_rows.sql, time, chosen, "", moment)
+        bound = bound_features(project, connection, own, time, chosen, "", moment)
         known = {name: describe(connection, f"SELECT * FROM {_quoted(name)}", f"Table {name}") for name in read}
-    plan = training_plan(bound, entity_rows.sql, columns)
+    plan = training_plan(bound, own, columns)
     names = {name: f"{schema}.{name}" if schema else name for name in read}
     sql, trusted = written(plan, dialect, known.get, names.__getitem__)
     notes = [] if dialect == "duckdb" else list(NOT_EQUAL)

@@ -114,7 +114,7 @@ class Slot:
         if kind is float or kind is int:
             if self.boolean and value == value and value not in (0, 1):
                 raise self.wrong(value, row)
-            if self.whole and kind is float and value == value and not value.is_integer():
+            if self.whole and (value >= 2**63 if kind is int else value == value and not value.is_integer()):
                 raise self.wrong(value, row)
             try:
                 return float(value)

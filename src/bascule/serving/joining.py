@@ -14,6 +14,7 @@ from bascule.serving.encoding import extra, missing, wrong_type
 from bascule.serving.rows import Columns
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+FLOATS = ("FLOAT", "DOUBLE", "REAL")
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
 UNSURE = 2.0**53  # from here on a float may stand for the integer beside it
@@ -82,10 +83,14 @@ class Joiner:
 
     def _column(self, name: str, values: Sequence[Any]) -> list[Any]:
         read = self._readers[name]
+        if self.types[name] in FLOATS:  # where NaN is a value; elsewhere pandas writes a missing one so
+            return [None if value is None else read(name, value, row) for row, value in enumerate(values)]
         return [None if value is None or value != value else read(name, value, row) for row, value in enumerate(values)]
 
 
 def _reader_of(kind: str) -> Callable[[str, Any, int], Any]:
+    if kind == "UBIGINT":
+        return _unsigned
     if kind in INTEGERS:
         return _integer
     if kind == "BOOLEAN":
@@ -94,16 +99,24 @@ def _reader_of(kind: str) -> Callable[[str, Any, int], Any]:
         return _moment
     if kind == "DATE":
         return _date
-    if kind in ("FLOAT", "DOUBLE", "REAL") or kind.startswith("DECIMAL"):
+    if kind in FLOATS or kind.startswith("DECIMAL"):
         return _number
     return _text
 
 
 def _integer(name: str, value: Any, row: int) -> int:
+    return _whole(name, value, row, -(2**63))
+
+
+def _unsigned(name: str, value: Any, row: int) -> int:
+    return _whole(name, value, row, 0)
+
+
+def _whole(name: str, value: Any, row: int, least: int) -> int:
     if type(value) is float and value.is_integer() and abs(value) < UNSURE:
         value = int(value)
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise wrong_type(name, "a whole number of 64 bits", value, row)
+    if type(value) is not int or not least <= value < least + 2**64:
+        raise wrong_type(name, f"a whole number of 64 bits from {least} on", value, row)
     return value
 
 
@@ -114,7 +127,7 @@ def _number(name: str, value: Any, row: int) -> float:
         found = float(value)
     except OverflowError:
         raise wrong_type(name, "a number", value, row) from None
-    if found != value:
+    if found != value and value == value:
         raise wrong_type(name, "a number that a double holds", value, row)
     return found
 

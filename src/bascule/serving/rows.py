@@ -91,13 +91,13 @@ def _flat(values: list[Any]) -> list[Any]:
 
 
 def _checked(columns: Columns) -> Columns:
-    """Refuse what no column can hold: lists, objects, and integers beyond 64 bits."""
+    """Refuse what no column can hold: lists, objects, and integers beyond 64 bits, with a sign or without."""
     for name, values in columns.items():
         if len(values) > 1 and _NEVER_TOO_LARGE.issuperset(map(type, values)):
             continue
         for place, value in enumerate(values):
             kind = type(value)
-            if kind not in _SCALARS or (kind is int and not -(2**63) <= value < 2**63):
+            if kind not in _SCALARS or (kind is int and not -(2**63) <= value < 2**64):
                 text = repr(value)
                 text = text if len(text) <= 40 else text[:37] + "…"
                 raise InputError(f"The column {name!r} has {text} in row {place}: that is no number, text or boolean.")

@@ -313,7 +313,9 @@ class FeatureVerbs(Bound):
 
         return get_online_features(self.place, features, entity_rows, at=at, full_feature_names=full_feature_names)
 
-    def feature_skew(self, *, since: str | datetime | None = None, limit: float | None = None) -> SkewReport:
+    def feature_skew(
+        self, *, since: str | datetime | None = None, limit: float | None = None, drift: float | None = None
+    ) -> SkewReport:
         """Compare features that were served with what the offline join gives for the same keys at the same times.
 
         Answers of feature services (of sampled keys) and inputs that models were joined with, day by day. The shares
@@ -322,10 +324,11 @@ class FeatureVerbs(Bound):
         Args:
             since: answers from this time on; the last seven days by default.
             limit: the share of a feature's answers that may differ; `[monitoring.skew] limit` by default.
+            drift: how far the two distributions may be apart; `[monitoring.skew] drift` by default.
         """
         from bascule.project.skewing import feature_skew
 
-        return feature_skew(self.place, since=since, limit=limit)
+        return feature_skew(self.place, since=since, limit=limit, drift=drift)
 
     def select_features(
         self, model: str | None = None, *, least: float = 0.001, correlated: float = 0.95, folds: int = 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Callable
 from itertools import repeat
@@ -82,18 +81,34 @@ def _estimate(hashes: list[int]) -> int:
     return math.floor((HASHES - 1) / (float(sorted(found)[HASHES - 1]) / 2.0**64) + 0.5)
 
 
+def _sum(values: list[Any]) -> float:
+    """The sum, rounded once; NaN where it goes beyond a double, as it does offline."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        return math.nan
+
+
 def _mean(values: list[Any]) -> float:
-    return math.fsum(values) / len(values)
+    return _sum(values) / len(values)
+
+
+def _variance(values: list[Any]) -> float:
+    """Of a sample, in two passes: what the mean was rounded by is taken back."""
+    mean, count = _mean(values), len(values)
+    apart = [value - mean for value in values]
+    rest = _sum(apart)
+    return max(_sum([distance * distance for distance in apart]) - rest * rest / count, 0.0) / (count - 1)
 
 
 _FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "count": len,
-    "sum": math.fsum,
+    "sum": _sum,
     "mean": _mean,
     "min": min,
     "max": max,
-    "variance": lambda values: float(statistics.variance(map(float, values))),
-    "stddev": lambda values: float(statistics.stdev(map(float, values))),
+    "variance": _variance,
+    "stddev": lambda values: math.sqrt(_variance(values)),
     "distinct": lambda values: len(set(values)),
     "approx_distinct": _estimate,
     "percentile": len,

@@ -2,7 +2,8 @@
 
 rows      one entry for each change of the answer: msgpack [event time µs, field, ...]
 running   one entry for each event time: the bucket, the running aggregates, and those with the bucket before, packed
-events    one entry for each event time: msgpack [[known µs, value, ...], ...], for aggregates that cannot be subtracted
+events    one entry for each event time: msgpack [[known µs, value, ...], ...], for aggregates that cannot be
+          subtracted, or not always
 prints    one entry for each key: how many source rows it has and their hash, by which late and changed rows are found
 """
 
@@ -16,7 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bascule.features.aggregates import Aggregate
+from bascule.features.aggregates import SPREADS, SUMS, Aggregate
 from bascule.features.columns import family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.online import packing
@@ -60,9 +61,9 @@ def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
         return [Part("rows", sql, _packed_rows, best)]
     parts = []
     if subtracts(view):
-        shape = components(view)
+        shape = kept_running(view)
         numbers = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in _numbers(shape))
-        sql = f"SELECT {keys}, __event AS __time, __bucket, {numbers} FROM {running_sql(view, entity)}"
+        sql = f"SELECT {keys}, __event AS __time, __bucket, {numbers} FROM {running_sql(view, entity, shape)}"
         parts.append(Part("running", sql, _packed_running(shape)))
     if scans(view):
         values = "".join(f", {_name(n)}: {_kept(a, view)}" for n, a in enumerate(scanned_inputs(view)))
@@ -74,17 +75,27 @@ def parts_of(view: FeatureView, entity: Entity) -> list[Part]:
 
 def subtracts(view: FeatureView) -> bool:
     """Whether some of a window view's aggregates are read as differences of running ones."""
-    return view.known_time is None and any(a.subtractable for a in view.parsed.values())
+    return view.known_time is None and bool(kept_running(view))
+
+
+def kept_running(view: FeatureView) -> tuple[Component, ...]:
+    """The running aggregates that a store keeps; of doubles too, where no other aggregate reads all events anyway."""
+    return components(view, all(a.function in ("count", *SUMS, *SPREADS) for a in view.parsed.values()))
 
 
 def scans(view: FeatureView) -> bool:
-    """Whether some of a window view's aggregates are read by going through the window's events."""
-    return view.known_time is not None or not all(a.subtractable for a in view.parsed.values())
+    """Whether some of a window view's aggregates are read by going through the window's events, if only sometimes."""
+    return any(scanned(a, view) for a in view.parsed.values())
+
+
+def scanned(aggregate: Aggregate, view: FeatureView) -> bool:
+    """Whether an aggregate of a window view is."""
+    return view.known_time is not None or not aggregate.subtractable(view.types)
 
 
 def scanned_inputs(view: FeatureView) -> tuple[Aggregate, ...]:
     """What is kept with each event, as one of the aggregates that take it."""
-    wanted = [a for a in view.parsed.values() if view.known_time is not None or not a.subtractable]
+    wanted = [a for a in view.parsed.values() if scanned(a, view)]
     found = {(str(a.column), a.taken): a for a in wanted if a.column is not None}
     return tuple(found[key] for key in sorted(found))
 

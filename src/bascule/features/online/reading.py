@@ -17,10 +17,10 @@ from bascule.features.binding import compile_request, expression_inputs, output_
 from bascule.features.definitions import SEPARATOR, FeatureSet, FeatureView, definition_digest
 from bascule.features.online.inputs import Refused, at_time, converter, refusal, stored
 from bascule.features.online.keys import encoder
-from bascule.features.online.parts import scans, subtracts
+from bascule.features.online.parts import subtracts
 from bascule.features.online.store import OnlineStore, Snapshot
 from bascule.features.online.tiled import tiling
-from bascule.features.online.windows import Look, scanning, subtracting
+from bascule.features.online.windows import Look, reading
 
 # What is known of a view's row: its event time (µs), or why there is none.
 NOT_FOUND, EXPIRED = -(2**63), -(2**63) + 1
@@ -173,17 +173,12 @@ class OnlineReader:
         if not view.windows:
             return _rows(view, self._store.track(digest, "rows"), first)
         order = {name: place for place, name in enumerate(output_types(view))}
-        looks: list[tuple[Look, list[int]]] = []
-        if view.hop_us is not None:
-            names, look = tiling(view, lambda part: self._store.track(digest, part))
-            looks.append((look, [first + order[name] for name in names]))
-        for needed, look_for, part in ((subtracts, subtracting, "running"), (scans, scanning, "events")):
-            if view.hop_us is None and needed(view):
-                names, look = look_for(view, self._store.track(digest, part))
-                looks.append((look, [first + order[name] for name in names]))
+        read = reading if view.hop_us is None else tiling
+        names, look = read(view, lambda part: self._store.track(digest, part))
+        slots = [first + order[name] for name in names]
         counts = {name: a for name, a in view.parsed.items() if a.function in COUNTS}
         empty = {output: 0 for name, a in counts.items() for w in view.windows for output in a.outputs(name, w)}
-        return _windows(looks, {first + order[name]: value for name, value in empty.items()})
+        return _windows(look, slots, {first + order[name]: value for name, value in empty.items()})
 
     def _note_for(self, view: FeatureView) -> Note:
         part = "tiles" if view.hop_us is not None else "running" if subtracts(view) else "events"
@@ -232,15 +227,14 @@ def _rows(view: FeatureView, track: bytes, first: int) -> Fill:
     return fill
 
 
-def _windows(looks: Sequence[tuple[Look, list[int]]], empty: Mapping[int, int]) -> Fill:
+def _windows(look: Look, slots: Sequence[int], empty: Mapping[int, int]) -> Fill:
     def fill(snapshot: Snapshot, key: bytes | None, at: int, values: list[Any]) -> int:
         if key is None:
             for slot, value in empty.items():
                 values[slot] = value
             return NOT_FOUND
-        for look, slots in looks:
-            for slot, value in zip(slots, look(snapshot, key, at), strict=True):
-                values[slot] = value
+        for slot, value in zip(slots, look(snapshot, key, at), strict=True):
+            values[slot] = value
         return 0
 
     return fill

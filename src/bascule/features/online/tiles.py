@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bascule.features.aggregates import ENDS, EXTREMES, HASHES, SPREADS, Aggregate, value_columns
+from bascule.features.aggregates import ENDS, HASHES, NUMBERS, SPREADS, SUMS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.windows import bucket_sql, events_sql, taken_sql
@@ -68,9 +68,9 @@ def shape_of(view: FeatureView) -> Shape:
     for column in value_columns(aggregates):
         functions = {a.function for a in aggregates if a.column == column}
         floating = view.types[column] in FLOATS
-        if any(a.subtractable or a.function in EXTREMES for a in aggregates if a.column == column):
+        if functions & set(NUMBERS):
             numbers.append(Number("n", column, True))
-        if functions & {"sum", "mean", *SPREADS}:
+        if functions & {*SUMS, *SPREADS}:
             numbers.append(Number("s", column, not floating))
         if functions & set(SPREADS):
             numbers.append(Number("m", column, False))
@@ -80,7 +80,7 @@ def shape_of(view: FeatureView) -> Shape:
 
 def bag_of(aggregate: Aggregate) -> Held | None:
     """Where an aggregate is kept, when not in numbers."""
-    if aggregate.subtractable or aggregate.function in EXTREMES:
+    if aggregate.function in NUMBERS:
         return None
     column = str(aggregate.column)
     if aggregate.function in ENDS:

@@ -1,4 +1,4 @@
-"""Counts, sums, means and variances of windows as differences of running ones: their cost is the same for any window.
+"""Counts, and sums and means of whole numbers, as differences of running ones: they cost the same for any window.
 
 The arithmetic is that of `features/windows.py`. What an event had reached is looked up at a window's end and at its
 start: the events and these moments are put into one order, and split into stretches that begin with an event.
@@ -21,8 +21,7 @@ def running_steps(view: FeatureView, keys: Sequence[str], head: str) -> list[str
     group = f"{listed}, __bucket"
     same = " AND ".join(f"r.{column} = b.{column}" for column in (*keys, "__bucket"))
     own = ", ".join(f"r.{column}" for column in keys)
-    nothing = ", ".join(f"CAST(NULL AS {'BIGINT' if part.exact else 'DOUBLE'}) AS {part.name}" for part in parts)
-    nothing += "".join(f", CAST(NULL AS {'BIGINT' if part.exact else 'DOUBLE'}) AS {part.name}_2" for part in parts)
+    nothing = ", ".join(f"CAST(NULL AS BIGINT) AS {name}" for name in both)
     now = bucket_sql("(__end - 1)", length)
     reaches = " UNION ALL ".join(
         f"SELECT {place} AS __place, CAST({width} AS BIGINT) AS __width"
@@ -79,12 +78,8 @@ def _running(part: Component, group: str) -> str:
     column = quoted(part.column)
     if part.kind == "n":
         return f"count({column}) {over}"
-    if part.kind == "m":
-        return f"coalesce(var_pop(CAST({column} AS DOUBLE)) {over} * count({column}) {over}, 0)"
-    if part.exact:
-        # A boolean counts as 1 or 0, whatever an engine casts it to.
-        return f"CAST(coalesce(sum(CAST(CAST({column} AS BIGINT) AS HUGEINT)) {over}, 0) AS BIGINT)"
-    return f"coalesce(sum(CAST({column} AS DOUBLE)) {over}, 0)"
+    # A boolean counts as 1 or 0, whatever an engine casts it to.
+    return f"CAST(coalesce(sum(CAST(CAST({column} AS BIGINT) AS HUGEINT)) {over}, 0) AS BIGINT)"
 
 
 def _said(column: str, listed: str) -> str:
@@ -106,6 +101,6 @@ def _outputs(view: FeatureView) -> list[str]:
     return [
         f"{difference(aggregate, view, place)} AS {quoted(f'{name}_{window}')}"
         for name, aggregate in view.parsed.items()
-        if aggregate.subtractable
+        if aggregate.subtractable(view.types)
         for place, window in enumerate(view.windows, 1)
     ]

@@ -33,7 +33,8 @@ def window_steps(view: FeatureView, entity: Entity, keys: Mapping[str, str], hea
     end = "__at" if view.hop_us is None else bucket_sql("__at", view.hop_us)
     now = bucket_sql("(__end - 1)", length)
     same = " AND ".join(f"a.{quoted(key)} = e.{quoted(key)}" for key in entity.keys)
-    held = view.known_time is not None or any(not a.subtractable for a in view.parsed.values())
+    summed = [a for a in view.parsed.values() if view.known_time is None and a.subtractable(view.types)]
+    held = len(summed) < len(view.parsed)
     steps = [
         f"""{head}_events AS (
   SELECT {listed}, __event, __known, {bucket_sql("__event", length)} AS __bucket{values}
@@ -58,10 +59,10 @@ def window_steps(view: FeatureView, entity: Entity, keys: Mapping[str, str], hea
         ]
     parts = []
     passed = {name: a for name, a in view.parsed.items() if a.function not in RANKED}
-    if view.known_time is None and any(a.subtractable for a in passed.values()):
+    if summed:
         steps += running_steps(view, [quoted(key) for key in entity.keys], head)
         parts.append(f"{head}_sums")
-        passed = {name: a for name, a in passed.items() if not a.subtractable}
+        passed = {name: a for name, a in passed.items() if a not in summed}
     if passed:
         steps.append(f"{head}_passed AS ({_passed(view, passed, listed, head)})")
         parts.append(f"{head}_passed")

@@ -2,10 +2,13 @@
 
 A message is a JSON object. The columns that the stream names are read, others are left alone; a column that is
 missing is null. What cannot be read is a `Rejected` with the reason, and never stops the others.
+
+Times are kept in microseconds, and finer ones are cut: rounded, an event could come into the window after its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
@@ -19,6 +22,9 @@ from bascule.lake.sources import Rejected
 from bascule.lake.sources.quarantine import bounded
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+#: A time with more digits of a second than are kept, in a message and as a text; CSV may have seconds since 1970.
+_FINER = re.compile(rb":\d\d\.\d{7}")
+_CUT = re.compile(r"((?:^\d+|:\d\d)\.\d{6})\d+")
 #: The first and the last moment (µs since 1970 UTC) that is a date everywhere: of the years 1 to 9999.
 MOMENTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 #: What a column may be: the name in the project file, to the Arrow type.
@@ -79,7 +85,8 @@ class EventType:
         lines = b"\n".join(messages)
         try:
             # Each line is one message, as long as no message has several.
-            found = self._lines(lines) if lines.count(b"\n") == max(len(messages) - 1, 0) else []
+            plain = lines.count(b"\n") == max(len(messages) - 1, 0) and _FINER.search(lines) is None
+            found = self._lines(lines) if plain else []
             if len(found) == len(messages) and self._beyond(batch := self._columns(found)) is None:
                 return Events(batch, [])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -87,7 +94,7 @@ class EventType:
         found, rejected = [], []
         for place, message in enumerate(messages):
             try:
-                found.append(self._dated(self._one(message)))
+                found.append(self._dated(self._cut(self._one(message), message)))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 text = bounded(message.decode("utf-8", "replace"))
                 rejected.append(Rejected(*where(place), self._told(error), text))
@@ -98,6 +105,7 @@ class EventType:
         found, rejected = [], []
         for number, row in enumerate(rows, first):
             given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
+            given |= {name: _CUT.sub(r"\1", given[name]) for name in self.times if isinstance(given.get(name), str)}
             try:
                 if None in row:
                     raise msgspec.ValidationError("It has more fields than the first line")
@@ -151,6 +159,14 @@ class EventType:
             if first is not None and (first < MOMENTS[0] or last > MOMENTS[1]):
                 return name
         return None
+
+    def _cut(self, event: Any, message: bytes) -> Any:
+        """The event, with times that were rounded read again from the message, without the digits too many."""
+        given = msgspec.json.decode(message) if _FINER.search(message) is not None else {}
+        for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
+            if kind == "time" and isinstance(text := given.get(column), str):
+                setattr(event, name, msgspec.convert(_CUT.sub(r"\1", text), datetime))
+        return event
 
     def _dated(self, event: Any) -> Any:
         for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):

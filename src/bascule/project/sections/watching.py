@@ -46,12 +46,14 @@ class Skew(Section, frozen=True, kw_only=True):
 
     Attributes:
         limit: the share of a feature's answers that may differ from the offline join.
+        drift: how far the distributions of what was served and of what the join gives may be apart, 0 to 1.
         minimum_rows: days with fewer answers of a feature are no alert.
         sample: the share of the keys whose answers are logged for services.
         every: how often `bascule up` compares; `bascule monitor` does, too. Only when it is asked for when left out.
     """
 
     limit: Annotated[Fraction, Meta(description="The share of a feature's answers that may differ.")] = 0.01
+    drift: Annotated[Fraction, Meta(description="How far the distributions may be apart, 0 to 1.")] = 0.1
     minimum_rows: Annotated[int, Meta(ge=1, description="Days with fewer answers are no alert.")] = 20
     sample: Annotated[Fraction, Meta(description="The share of the keys whose answers are logged.")] = 0.1
     every: Annotated[Duration | None, Meta(description="How often bascule up compares.", examples=["1h"])] = None

@@ -93,6 +93,6 @@ def _integer(text: str) -> int | float:
         found: int | float = int(text)
     except ValueError:
         found = float(text)
-    if isinstance(found, int) and not -(2**63) <= found < 2**63:
+    if isinstance(found, int) and not -(2**63) <= found < 2**64:
         raise ValueError
     return found

@@ -1,0 +1,44 @@
+"""Times of events that are finer than a microsecond: cut, never rounded into a later window."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from bascule.errors import InputError
+from bascule.features.streams.events import EventType
+
+KIND = EventType("clicks", {"at": "time", "seen": "time", "said": "text", "n": "integer"}, "at")
+LAST = datetime(2025, 1, 1, 0, 0, 59, 999999, tzinfo=UTC)
+FINE = {
+    "2025-01-01T00:00:59.9999995Z": LAST,
+    "2025-01-01T02:00:59.999999999+02:00": LAST,
+    "1969-12-31T23:59:59.9999999Z": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    "2025-01-01T00:00:59.999999Z": LAST,
+}
+
+
+def test_no_event_comes_into_a_later_window_by_its_last_digits() -> None:
+    said = "at 10:00:59.9999999"  # a text is left as it is
+    messages = [
+        msgspec.json.encode({"at": text, "seen": text, "said": said, "n": 2**63 - 1, "more": 1e300}) for text in FINE
+    ]
+    found = KIND.read(messages, lambda place: ("clicks", place))
+    assert found.rejected == []
+    assert found.rows.column("at").to_pylist() == found.rows.column("seen").to_pylist() == list(FINE.values())
+    assert set(found.rows.column("said").to_pylist()) == {said}
+    assert set(found.rows.column("n").to_pylist()) == {2**63 - 1}
+    rows = [{"at": text, "said": said, "n": "3"} for text in (*FINE, "1735689659.9999999")]
+    listed = KIND.read_rows(rows, "clicks.csv", 1)
+    assert listed.rejected == []
+    assert listed.rows.column("at").to_pylist() == [*FINE.values(), LAST]
+    assert set(listed.rows.column("said").to_pylist()) == {said}
+
+
+def test_times_in_nanoseconds_that_would_change_are_refused_in_arrow() -> None:
+    fine = pa.table({"at": pa.array([1_735_689_659_999_999_999], pa.timestamp("ns", "UTC"))})
+    with pytest.raises(InputError, match="Column 'at' is timestamp"):
+        KIND.read_arrow(fine)
