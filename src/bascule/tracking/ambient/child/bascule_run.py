@@ -103,7 +103,8 @@ class ActiveRun:
         if step is None:
             before = set(map(last.get, values))
             if len(before) > 1:  # each goes on where it was
-                for key, value in values.items():
+                told = {named(key): number(key, value) for key, value in values.items()}  # all of them, or none
+                for key, value in told.items():
                     self.log(**{key: value})
                 return
             found = before.pop() if before else None
@@ -115,7 +116,7 @@ class ActiveRun:
                 values[key] = number(key, value)
             if key not in last:
                 named(key)
-            last[key] = step
+        last.update(dict.fromkeys(values, step))  # only now: what is refused moves nothing
         at = time_ns()
         waiting = journal.waiting
         waiting += (self._before, values, step, at)

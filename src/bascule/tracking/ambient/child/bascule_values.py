@@ -10,6 +10,8 @@ from bascule_journal import BETWEEN
 
 # Steps are whole numbers of 64 bits.
 LEAST_STEP, MOST_STEP = -(2**63) + 1, 2**63 - 1
+# Of a metric's name, in characters: of two longer ones, cut, one would be taken for the other. As `told.LONGEST_NAME`.
+LONGEST_METRIC = 250
 
 
 def plain(value: Any) -> Any:
@@ -31,6 +33,8 @@ def named(key: Any) -> str:
     """
     if not isinstance(key, str) or not key or BETWEEN in key:
         raise ValueError(f"{key!r} is no name of a metric.")
+    if len(key) > LONGEST_METRIC:
+        raise ValueError(f"{key[:60]!r}… has {len(key)} characters; a metric's name has {LONGEST_METRIC} at most.")
     return key
 
 
