@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.delivery.conftest import model as registered
 
 from bascule.history import Workspace
 
@@ -31,6 +32,39 @@ def test_branch_switch_log_and_status(project: Workspace, bascule: Bascule) -> N
     assert [commit["message"] for commit in log] == ["By the hour", "Watch delays", "Begin"]
     assert "changed monitors/delays" in bascule("log", "-n", 1).out
     assert "* dev" in bascule("branch").out
+
+
+def test_a_deployment_that_serves_nothing_is_told_with_the_command_that_works(
+    project: Workspace, bascule: Bascule
+) -> None:
+    deployed = {"kind": "deployment", "name": "young", "model": "delays", "traffic": [], "strategy": "canary"}
+    deployed |= {"revision": 0, "rollout": None, "rules": {}}
+    project.history.commit("main", {"deployments/young": deployed}, message="Plan young")
+    assert "young is not in service on this branch\n" in bascule("status").out  # nothing could be deployed yet
+    model = {**registered(4), "aliases": {"production": 1}}
+    project.history.commit("main", {"models/delays": model}, message="Register delays")
+    command = "bascule deploy young 1 --model delays"
+    assert f"young is not in service on this branch; bring it there with: {command}\n" in bascule("status").out
+    assert bascule("status", "--json").json()["to_deploy"] == {"young": command}
+    assert bascule("status", "--branch", "main", "--json").json()["to_deploy"] == {"young": f"{command} --branch main"}
+    # One that its gates refused, and nobody forced, is not offered.
+    model = {**model, "aliases": {"production": 4}}
+    project.history.commit("main", {"models/delays": model}, message="Register one that was refused")
+    assert bascule("status", "--json").json()["to_deploy"] == {}
+
+
+def test_wide_cells_are_cut_on_a_terminal_alone(
+    project: Workspace, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "select repeat('x', 500) as wide, 7 as n"
+    assert "x" * 500 in bascule("sql", query).out
+    monkeypatch.setattr("bascule.cli.asking.on_terminal", lambda: True)
+    said = bascule("sql", query).out
+    assert "x" * 59 + "…" in said
+    assert "x" * 60 not in said
+    assert "--json has them whole" in said
+    assert "cut short" not in bascule("sql", "select 7 as n").out
+    assert bascule("sql", query, "--json").json() == [{"wide": "x" * 500, "n": 7}]
 
 
 def test_a_merge_stands_for_what_it_brought(project: Workspace, bascule: Bascule) -> None:

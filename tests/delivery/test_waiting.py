@@ -85,6 +85,20 @@ def test_every_end_of_a_rollout_ships_what_waits(
     assert 5 not in serving(rolling)
 
 
+def test_a_version_that_no_gate_judged_is_not_told_of_as_refused(either: Workspace) -> None:
+    brought = model(5)
+    brought["aliases"] = {"production": 5}
+    brought["versions"]["5"] |= {"passed": False, "forced": "", "evaluation_id": ""}
+    delivery.deploy(either, "main", "delays", "delays", 1)
+    either.history.create_branch("client")
+    either.history.commit("client", {"models/delays": brought}, message="Register version 5")
+    (waiting,) = publish(either, "client", "main").waiting
+    assert waiting.until == "somebody deploys it: no gate has judged it"
+    assert serving(either) == {1: 100}
+    delivery.deploy(either, "main", "delays", "delays", 5)
+    assert serving(either) == {1: 90, 5: 10}
+
+
 def test_a_rollback_by_hand_begins_nothing_new(rolling: Workspace) -> None:
     delivery.rollback(rolling, "main", "delays")
     judge_all(rolling)

@@ -41,6 +41,18 @@ def later(trained: Path, bascule: Bascule) -> Path:
     return trained
 
 
+@pytest.mark.slow
+def test_a_first_model_is_told_with_the_command_that_brings_it_into_service(trained: Path, bascule: Bascule) -> None:
+    said = bascule("run", "--quiet")
+    assert said.code == 0, said.err
+    command = said.out.partition("delays is not in service on this branch; bring it there with: ")[2].splitlines()[0]
+    assert command == "bascule deploy delays 1"
+    assert command in bascule("status").out
+    assert bascule(*command.split()[1:]).code == 0
+    assert "version 1 (100 %)" in bascule("status").out
+    assert "not in service" not in bascule("run", "--quiet").out
+
+
 def rows(bascule: Bascule) -> int:
     return bascule("sql", "select count(*) as n from orders", "--json").json()[0]["n"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.tracking.test_frameworks import python_with
 
 from bascule.capture import module
 from bascule.history import Workspace
@@ -76,6 +78,62 @@ def test_sqlite_s_files_are_known_as_they_were_opened(local_workspace: Workspace
     assert done.inputs == before
     assert local_workspace.store.has(before["changed.db"])
     assert done.outputs == {name: digest_of((project / name).read_bytes()) for name in ("changed.db", "new.db")}
+
+
+LOGGED = """
+import sqlite3
+base = sqlite3.connect("logged.db")
+rows = base.execute("SELECT count(*) FROM t").fetchone()
+quiet = sqlite3.connect("quiet.db")
+quiet.execute("SELECT count(*) FROM t").fetchone()
+base.execute("INSERT INTO t VALUES (7)")
+base.commit()
+"""
+
+
+@pytest.mark.slow
+def test_what_lies_in_sqlite_s_log_is_read_and_written_too(local_workspace: Workspace, project: Path) -> None:
+    others = [sqlite3.connect(project / name) for name in ("logged.db", "quiet.db")]
+    for base in others:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("CREATE TABLE t AS SELECT 1 AS a")
+        base.commit()
+    before = digest_of((project / "logged.db-wal").read_bytes())
+    (project / "train.py").write_text(LOGGED)
+    done = track(local_workspace, project, [sys.executable, "train.py"], "main")
+    assert done.exit_code == 0
+    assert done.inputs["logged.db-wal"] == before
+    assert local_workspace.store.has(before)
+    assert done.inputs.keys() == {"logged.db", "logged.db-wal", "quiet.db", "quiet.db-wal"}
+    assert done.outputs == {name: digest_of((project / name).read_bytes()) for name in ("logged.db", "logged.db-wal")}
+    for base in others:
+        base.close()
+
+
+SAFE_OPEN = """
+import sys
+import numpy
+from safetensors import safe_open
+if "make" in sys.argv:
+    from safetensors.numpy import save_file
+    save_file({"a": numpy.zeros(3)}, "weights.safetensors")
+    sys.exit()
+with safe_open("weights.safetensors", framework="np") as held:
+    assert held.get_tensor("a").shape == (3,)
+assert isinstance(held, safe_open)  # it is as good as the class that it stands before
+safe_open | None
+"""
+
+
+@pytest.mark.slow
+def test_what_safetensors_opens_is_an_input(local_workspace: Workspace, project: Path) -> None:
+    python = python_with("safetensors", "numpy")
+    (project / "train.py").write_text(SAFE_OPEN)
+    subprocess.run([python, "train.py", "make"], cwd=project, check=True)
+    done = track(local_workspace, project, [python, "train.py"], "main")
+    assert done.exit_code == 0
+    assert done.inputs == {"weights.safetensors": digest_of((project / "weights.safetensors").read_bytes())}
+    assert done.outputs == {}
 
 
 def test_inputs_are_known_as_they_were_when_they_were_opened(local_workspace: Workspace, project: Path) -> None:

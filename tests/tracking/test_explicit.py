@@ -228,6 +228,40 @@ def test_what_is_none_is_refused_and_never_stops_a_journal(local_workspace: Work
     assert "'../x'" in told["tags"]["warnings"]
 
 
+ALL_OR_NOTHING = """
+import bascule
+with bascule.run("try") as run:
+    run.log(a=1, b=1)
+    run.log(a=2)
+    for bad in ({"a": 9, "b": "x"}, {"b": 9, "a": "x"}, {"b": 9, "x" * 251: 1}):
+        try:
+            run.log(**bad)
+        except ValueError as error:
+            print(error)
+    for step in (5, None):
+        try:
+            run.log(step=step, a=9, c="x")
+        except ValueError:
+            continue
+    run.log(a=3, b=2)
+    run.metric("x" * 250, 1)
+print(run.id)
+"""
+
+
+@pytest.mark.slow
+def test_a_call_with_a_value_that_is_none_logs_nothing_and_moves_no_step(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    done = script(folder, ALL_OR_NOTHING)
+    assert done.returncode == 0, done.stderr
+    assert "has 251 characters; a metric's name has 250 at most" in done.stdout
+    run = done.stdout.split()[-1]
+    for name, expected in (("a", [(0, 1), (1, 2), (2, 3)]), ("b", [(0, 1), (1, 2)])):
+        assert steps(local_workspace, run, name) == expected
+    assert read_run(local_workspace, run)["metrics"]["x" * 250] == 1
+
+
 def test_the_pipelines_words_and_a_runs_do_not_mix(folder: Path) -> None:
     with pytest.raises(InputError, match="pipeline's"):
         bascule.run("try", force="why")

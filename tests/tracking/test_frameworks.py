@@ -229,6 +229,48 @@ def test_models_are_safe_by_default_and_the_same_bytes_each_time(script: Script)
     assert told == mlmodel.HARMLESS == foreign.HARMLESS
 
 
+IMPORTS = """
+import json, sys
+sys.path.insert(0, {place!r})
+import sklearn.ensemble
+if {ours}:
+    from bascule_frameworks import skops_files
+    io = skops_files._imported()
+else:
+    import skops.io as io
+import skops.io._trusted_types as trusted
+from skops.io import _utils
+from sklearn.utils._testing import skip_if_32bit  # whoever asks for what tests have gets it
+lists = {{key: value for key, value in vars(trusted).items() if key.endswith("_NAMES")}}
+print(json.dumps([lists, _utils.whichmodule.__module__]))
+"""
+
+
+def test_the_import_of_skops_that_is_made_short_comes_to_the_same() -> None:
+    place = Path(str(module("bascule_frameworks").__file__)).parents[1]
+    found = []
+    for ours in (True, False):
+        program = IMPORTS.format(place=str(place), ours=ours)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        found.append(json.loads(done.stdout))
+    assert found[0] == found[1]
+    assert len(found[0][0]["SCIPY_UFUNC_TYPE_NAMES"]) > 100
+    assert found[0][1] == "skops.io._utils"
+
+
+def test_skops_imports_nothing_of_tests_for_a_script(script: Script) -> None:
+    script.run(
+        f"""{textwrap.indent(DATA, "        ")}
+        import sys
+        from sklearn.linear_model import Ridge
+        Ridge().fit(X, y)
+        assert "skops.io" in sys.modules and "pytest" not in sys.modules, "pytest came along"
+        """,
+        "sklearn",
+        "skops",
+    )
+
+
 def folder_of(script: Script, model: dict[str, Any]) -> Path:
     return script.workspace.storage / "artifacts" / str(model["artifact_uri"]).removeprefix("mlflow-artifacts:/")
 

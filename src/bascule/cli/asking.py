@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
-from bascule.cli.output import answer, columns, moment, say
+from bascule.cli.output import answer, cell, columns, moment, on_terminal, say
 from bascule.counting import counted
 
 MOST_CLASSES = 5
 MOST_METRICS = 3
 SQL_DIGITS = 12
+# On a terminal a cell of a table has so many signs at most.
+WIDEST = 60
 
 
 def sql(
@@ -47,7 +49,10 @@ def sql(
     place = common.open().place
     names, rows, more = ask(place.workspace, query, at or place.branch, limit, role or None)
     document = [dict(zip(names, row, strict=True)) for row in rows]
-    text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS)
+    widest = WIDEST if on_terminal() else None
+    text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS, widest=widest)
+    if widest and any(len(cell(one, SQL_DIGITS)) > widest for row in rows for one in row):
+        text += "\n… cells are cut short; --json has them whole, and so has a file or a program that reads this."
     answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common, Limit
-from bascule.cli.output import answer, cell, columns, indented
+from bascule.cli.output import answer, cell, columns, indented, not_in_service
 
 if TYPE_CHECKING:
     from bascule.project.overview import Entry
@@ -155,7 +155,7 @@ def status(*, common: Common = COMMON) -> None:
     ]
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
-        lines.append(f"  {name} serves {serves}" if serves else f"  {name} is not in service on this branch")
+        lines.append(f"  {name} serves {serves}" if serves else f"  {not_in_service(name, found.to_deploy.get(name))}")
         lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]

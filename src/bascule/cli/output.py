@@ -66,16 +66,28 @@ def told(error: BasculeError) -> str:
     return f"bascule: {error.message}" + (f"\n  {error.hint}" if error.hint else "")
 
 
+def not_in_service(name: str, command: str | None) -> str:
+    """Return the sentence about a deployment that serves nothing, with the command that brings it there, if any."""
+    return f"{name} is not in service on this branch" + (f"; bring it there with: {command}" if command else "")
+
+
 def columns(
-    rows: Iterable[Sequence[object]], head: Sequence[str] = (), *, none: str = "", digits: int = DIGITS, gap: int = 2
+    rows: Iterable[Sequence[object]],
+    head: Sequence[str] = (),
+    *,
+    none: str = "",
+    digits: int = DIGITS,
+    gap: int = 2,
+    widest: int | None = None,
 ) -> str:
     """Lay rows out in aligned columns; numbers to the right.
 
     Args:
         none: what is said when there are no rows.
         digits: how many digits of a number with a point are shown.
+        widest: how many signs a cell has at most; a longer one ends with …
     """
-    body = [[cell(one, digits) for one in row] for row in rows]
+    body = [[_cut(cell(one, digits), widest) for one in row] for row in rows]
     if not body:
         return none
     table = [list(head), *body] if head else body
@@ -86,6 +98,15 @@ def columns(
         cells = [one.rjust(w) if r else one.ljust(w) for one, w, r in zip(row, widths, right, strict=True)]
         lines.append((" " * gap).join(cells).rstrip())
     return "\n".join(lines)
+
+
+def on_terminal() -> bool:
+    """Whether somebody reads what is printed, and no file or program."""
+    return sys.stdout.isatty()
+
+
+def _cut(text: str, widest: int | None) -> str:
+    return text if widest is None or len(text) <= widest else f"{text[: widest - 1]}…"
 
 
 def cell(value: object, digits: int = DIGITS) -> str:

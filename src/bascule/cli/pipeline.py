@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, columns, say, told
+from bascule.cli.output import answer, columns, not_in_service, say, told
 from bascule.cli.running import compare, diff, show
 from bascule.counting import counted
 
@@ -83,6 +83,8 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
     from bascule.cli.progress import TerminalWatcher
     from bascule.errors import BasculeError
     from bascule.project import runner
+    from bascule.project.overview import to_deploy
+    from bascule.project.place import MAIN
 
     project = common.open()
     place, branch, watcher = project.place, project.place.branch, TerminalWatcher(quiet)
@@ -107,5 +109,8 @@ def _run(common: Common, only: str | None, force: str, quiet: bool) -> int:
         if ran
         else f"Nothing to do {where}: no step of {steps} has a changed input ({result.duration_s:.1f} s)."
     )
+    if branch == MAIN:  # another branch is merged, which brings a first version into service by itself
+        commands = to_deploy(place, project.workspace.history.resolve(branch))
+        text += "".join(f"\n  {not_in_service(name, command)}" for name, command in commands.items())
     answer(common, result.as_dict(), text)
     return 0

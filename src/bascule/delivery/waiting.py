@@ -36,6 +36,8 @@ def obstacle(deployment: Deployment, version: ModelVersion, unapproved: str = ""
     if rollout is not None:
         return f"the rollout of version {rollout['canary']} ends"
     if not version.passed and not version.forced:
+        if not version.evaluation_id:  # a client registered it, or a merge brought it
+            return "somebody deploys it: no gate has judged it"
         return "it is registered anew: it did not pass its gates, and nobody forced it"
     if strategy in COMPARING and len(deployment["traffic"]) > 1:
         return "one version has all traffic: it is shared by hand"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bascule.delivery import Waiting, waiting_for
+from bascule.delivery.environments import lacking
 from bascule.errors import InputError, NotFound
 from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
+from bascule.registry import get_version, production
+from bascule.registry.versions import LATEST
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Status:
         deployments: the traffic of each deployment.
         waiting: versions that were merged and come into service later, and what has to happen first.
         follows_git: whether the branch is git's.
+        to_deploy: the command that brings each deployment into service which is not, and could be.
     """
 
     branch: str
@@ -31,6 +37,7 @@ class Status:
     deployments: dict[str, list[dict[str, int]]]
     follows_git: bool
     waiting: tuple[Waiting, ...] = ()
+    to_deploy: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The status as one JSON object."""
@@ -42,6 +49,7 @@ class Status:
             "deployments": self.deployments,
             "waiting": [asdict(one) for one in self.waiting],
             "follows_git": self.follows_git,
+            "to_deploy": self.to_deploy,
         }
 
 
@@ -68,7 +76,33 @@ def status(place: Place) -> Status:
     later = tuple(
         one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj, current)) is not None
     )
-    return Status(current, head, dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later)
+    told = dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later
+    return Status(current, head, *told, to_deploy(place, head))
+
+
+def to_deploy(place: Place, head: Commit) -> dict[str, str]:
+    """Return the command for each deployment of the current branch that serves nothing, and has a version that may."""
+    found = {}
+    for path, deployment in place.workspace.history.entries(head, "deployments/"):
+        version = None if deployment["traffic"] else _deployable(place, head, deployment)
+        if version is not None:
+            name, model = path.partition("/")[2], deployment["model"]
+            words = ["bascule", "deploy", name, str(version)]
+            words += ["--model", model] if model != name else []
+            words += ["--branch", place.branch] if place.has_chosen_branch else []
+            found[name] = shlex.join(words)
+    return found
+
+
+def _deployable(place: Place, head: Commit, deployment: Mapping[str, Any]) -> int | None:
+    """Return the version that `bascule deploy` takes: the production one, else the last; None when it takes neither."""
+    workspace, model = place.workspace, deployment["model"]
+    try:
+        version = get_version(workspace, head, model, production(workspace, head, model) or LATEST)
+    except NotFound:
+        return None
+    judged_fit = version.passed or version.forced or not version.evaluation_id
+    return version.version if judged_fit and not lacking(workspace, place.branch, deployment, version) else None
 
 
 def log(

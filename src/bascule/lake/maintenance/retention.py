@@ -6,6 +6,7 @@ checked out must not decide what is deleted for everyone. They lie in the catalo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +21,8 @@ from bascule.errors import InputError, NotFound
 
 KEY = "retention"
 UNNAMED = 30 * DAY
+# One of several signs in a pattern, as `fnmatch` reads it.
+_CLASS = re.compile(r"\[!?.[^\]]*\]")
 
 
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,6 +148,22 @@ def _refuse_odd(rules: Sequence[Rule]) -> None:
             raise InputError("A rule needs a branch or a pattern.", hint="For example: main, or 'ingest/*'.")
         if rule.last is not None and rule.last < 1:
             raise InputError(f"{rule.last} states cannot be kept.", hint="Keep at least the last 1.")
+        _refuse_nothing("--keep", rule.keep)
+        _refuse_nothing("--idle", rule.idle)
+        if "[" in _CLASS.sub("", rule.branches):
+            raise InputError(
+                f"{rule.branches!r} is no pattern: its [ is not closed, so it fits no branch.",
+                hint="Write one of several signs as [ab]; any one as ?, any number as *.",
+            )
+
+
+def _refuse_nothing(key: str, span: int | None) -> None:
+    """Refuse a span that would take away what was the newest state a moment ago."""
+    if span == 0:
+        raise InputError(
+            f"{key} is no time at all: a state would go as soon as another took its place.",
+            hint="Write a span such as 30d; --last 1 keeps the newest state alone.",
+        )
 
 
 def _order(rule: Rule) -> tuple[bool, int, str]:

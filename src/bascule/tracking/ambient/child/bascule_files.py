@@ -27,8 +27,10 @@ Found = tuple[int, int, int]
 _read: dict[str, list[Found]] = {}
 _written: set[str] = set()
 _copied = [0]
-# SQLite's files that were opened, as they were found; None where there was none.
-_databases: dict[str, Found | None] = {}
+# What SQLite adds to a database's name for what is written and not in the file itself yet.
+LOG = "-wal"
+# SQLite's files that were opened, with their logs, as they were found; None where there was none.
+_databases: dict[str, tuple[Found | None, Found | None]] = {}
 
 
 def forget() -> None:
@@ -41,9 +43,13 @@ def forget() -> None:
 
 def end() -> None:
     """Note the databases that are not as they were found."""
-    for text, found in _databases.items():
+    for text, (found, log) in _databases.items():
         if found_as(text) not in (found, None):
             _writes(text)
+        now = found_as(text + LOG)
+        if now is not None and now[0] and now != log:  # still open: it is in the file when the process has ended
+            _writes(text)
+            _writes(text + LOG)
 
 
 def found_as(path: str) -> Found | None:
@@ -81,9 +87,11 @@ def connected(database: object) -> None:
     text = _file_of(database)
     if text is None or text in _databases:
         return
-    _databases[text] = found_as(text)
-    _reads(text)
-    keep_read(text)
+    log = found_as(text + LOG)
+    _databases[text] = found_as(text), log
+    for one in (text, text + LOG) if log is not None and log[0] else (text,):
+        _reads(one)
+        keep_read(one)
 
 
 def _file_of(database: object) -> str | None:

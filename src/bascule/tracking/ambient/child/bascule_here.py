@@ -11,6 +11,7 @@ from typing import Any
 import bascule_run
 import bascule_session
 import bascule_supervise
+from bascule_begun import begin_here, script_name
 
 
 def begin(name: str | None = None) -> None:
@@ -18,8 +19,11 @@ def begin(name: str | None = None) -> None:
     with contextlib.suppress(Exception):
         if bascule_run.joined() is not None:
             return
-        begun = bascule_run.begin_here(
-            name or bascule_run.script_name(), list(sys.orig_argv), run=_rank(), branch=os.environ.get("BASCULE_BRANCH")
+        begun = begin_here(
+            name or script_name(),
+            list(sys.orig_argv),
+            run=_rank(),
+            branch=os.environ.get("BASCULE_BRANCH"),
         )
         if begun is not None:
             keep_output(begun.folder)

@@ -6,10 +6,8 @@ cannot be a value of its kind raises `TypeError` or `ValueError`, as any functio
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import subprocess
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
@@ -18,34 +16,16 @@ from time import time_ns
 from types import TracebackType
 from typing import Any
 
-import bascule_exit
 import bascule_session as session
 import bascule_watch as watch
+from bascule_begun import Begun, begin_here, end, script_name
 from bascule_files import found_as
 from bascule_journal import BETWEEN, MOST_OF_A_CALL, MOST_WAITING, Journal
-from bascule_values import LEAST_STEP, MOST_STEP, named, number, plain, plain_all, whole
+from bascule_values import LEAST_STEP, MOST_STEP, checked_artifact, named, number, plain, plain_all, whole
 
-# How long the end of a run waits for its records, at most; the sender goes on without us.
-PATIENCE = 10.0
 STATUSES = ("done", "failed", "cancelled")
-# What stores and other systems take for something else in a name.
-NO_NAME = set("\\#?\0")
-LONGEST_NAME = 255
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 _now: ContextVar[ActiveRun | None] = ContextVar("bascule_run", default=None)
-_session: list[_Session] = []
-
-
-class _Session:
-    """What was begun in this process: the folder of its journal, and who brings it in."""
-
-    def __init__(self, folder: str, sender: subprocess.Popen[bytes] | None) -> None:
-        self.folder = folder
-        self.sender = sender
-        self.pid = os.getpid()
-        self.run = ""
-        self.environment: dict[str, str | None] = {}
 
 
 class ActiveRun:
@@ -56,7 +36,7 @@ class ActiveRun:
         name: what people call it.
     """
 
-    def __init__(self, run: str, name: str, *, own: _Session | None, key: str) -> None:
+    def __init__(self, run: str, name: str, *, own: Begun | None, key: str) -> None:
         self.id = run
         self.name = name
         self._own = own  # the session that ends with this run
@@ -103,7 +83,8 @@ class ActiveRun:
         if step is None:
             before = set(map(last.get, values))
             if len(before) > 1:  # each goes on where it was
-                for key, value in values.items():
+                told = {named(key): number(key, value) for key, value in values.items()}  # all of them, or none
+                for key, value in told.items():
                     self.log(**{key: value})
                 return
             found = before.pop() if before else None
@@ -115,7 +96,7 @@ class ActiveRun:
                 values[key] = number(key, value)
             if key not in last:
                 named(key)
-            last[key] = step
+        last.update(dict.fromkeys(values, step))  # only now: what is refused moves nothing
         at = time_ns()
         waiting = journal.waiting
         waiting += (self._before, values, step, at)
@@ -229,20 +210,9 @@ class ActiveRun:
         Raises:
             TypeError: for anything else.
         """
-        import io
+        from bascule_artifacts import of_figure  # only where one is kept
 
-        out = io.BytesIO()
-        stem, suffix = os.path.splitext(name)
-        if hasattr(figure, "savefig"):
-            figure.savefig(out, format=(suffix or ".png")[1:], bbox_inches="tight")
-            self._keep(out.getvalue(), name if suffix else f"{name}.png")
-        elif hasattr(figure, "to_json"):
-            self._keep(str(figure.to_json()).encode(), f"{stem}.json")
-        elif hasattr(figure, "save") and hasattr(figure, "mode"):
-            figure.save(out, format="PNG")
-            self._keep(out.getvalue(), f"{stem}.png")
-        else:
-            raise TypeError(f"{type(figure).__name__} is no figure: it can neither savefig, nor to_json, nor save.")
+        self._keep(*of_figure(name, figure))
 
     def table(self, name: str, rows: Any) -> None:
         """Keep a table as Parquet: of pandas, Polars or Arrow, a list of dicts, or a dict of columns.
@@ -250,28 +220,9 @@ class ActiveRun:
         Raises:
             TypeError: for anything else.
         """
-        import io
+        from bascule_artifacts import of_table
 
-        import pyarrow
-        import pyarrow.parquet
-
-        if isinstance(rows, pyarrow.Table):
-            table = rows
-        elif hasattr(rows, "to_arrow"):
-            table = rows.to_arrow()
-        elif hasattr(rows, "__dataframe__") and hasattr(rows, "iloc"):
-            table = pyarrow.Table.from_pandas(rows)
-        elif isinstance(rows, Mapping):
-            table = pyarrow.table(dict(rows))
-        elif isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
-            table = pyarrow.Table.from_pylist(rows)
-        else:
-            raise TypeError(
-                f"{type(rows).__name__} is no table: give a data frame, a list of dicts or a dict of lists."
-            )
-        out = io.BytesIO()
-        pyarrow.parquet.write_table(table, out, compression="zstd")
-        self._keep(out.getvalue(), name if name.endswith(".parquet") else f"{name}.parquet")
+        self._keep(*of_table(name, rows))
 
     def run(self, name: str | None = None, **more: Any) -> ActiveRun:
         """Begin a run below this one."""
@@ -293,7 +244,7 @@ class ActiveRun:
             journal.flush()
         watch.note(self._of({"kind": "finish", "status": status, "error": error}))
         if self._own is not None:
-            _end(self._own)
+            end(self._own)
 
     def _next(self, key: str) -> int:
         return self._last.get(key, -1) + 1
@@ -311,15 +262,7 @@ class ActiveRun:
             self._keep(source.read(), name)
 
     def _keep(self, data: bytes, name: str) -> None:
-        clean = name.replace("\\", "/")
-        if clean.startswith("/") or ".." in clean.split("/") or not clean.strip("/"):
-            raise ValueError(f"{name!r} is no name for an artifact: it must stay in the run's folder.")
-        if (
-            NO_NAME & set(clean)
-            or not clean.isprintable()
-            or max(len(part.encode()) for part in clean.split("/")) > LONGEST_NAME
-        ):
-            raise ValueError(f"{name[:60]!r} is no name for an artifact: it has # or ?, is not printable or too long.")
+        clean = checked_artifact(name)
         place = watch.keep(data)
         if place is not None:
             watch.note(self._of({"kind": "artifact", "name": clean, "path": place, "size": len(data)}))
@@ -387,30 +330,6 @@ def active() -> ActiveRun | None:
     return ActiveRun(header["run"], header["name"], own=None, key="")
 
 
-def begin_here(name: str, command: list[str], *, follow: bool = True, **more: Any) -> _Session | None:
-    """Begin a session in this process, which ends with it; None, and a word on standard error, when that fails."""
-    try:
-        found = session.find(os.getcwd())
-        folder = session.create(name=name, command=command, start=os.getcwd(), **more)
-        watch.begin(folder)
-        begun = _Session(folder, _sender(folder, found[0]) if follow and found else None)
-        begun.run = session.header_of(folder)["run"]
-        if found is None:
-            told = f"bascule: there is no project here; this run is kept in {folder}"
-            print(f"{told}; bring it in from a project with: bascule sync {folder}", file=sys.stderr)
-    except Exception as error:
-        print(f"bascule: this run is not recorded: {error}", file=sys.stderr)
-        return None
-    # Processes that are started from here belong to it, and are watched from their beginning.
-    begun.environment = {name: os.environ.get(name) for name in (session.FOLDER, "PYTHONPATH")}
-    path = [HERE, os.environ.get("PYTHONPATH", "")]
-    os.environ |= {session.FOLDER: folder, "PYTHONPATH": os.pathsep.join(place for place in path if place)}
-    _session.append(begun)
-    bascule_exit.watch_exit()
-    atexit.register(lambda: _end(begun, bascule_exit.exit_code()))
-    return begun
-
-
 def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
     script = script_name()
     told = {key: plain_all(more[key]) for key in ("tags", "params") if more.get(key)}
@@ -424,11 +343,6 @@ def _root(name: str | None, more: dict[str, Any], follow: bool) -> ActiveRun:
         **told,
     )
     return ActiveRun(begun.run if begun else session.new_id("run"), name or script, own=begun, key="")
-
-
-def script_name() -> str:
-    """Return what people would call this process: its script."""
-    return os.path.basename(sys.argv[0])[:200] if sys.argv and sys.argv[0] else "python"
 
 
 def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -> ActiveRun:
@@ -450,48 +364,6 @@ def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -
     if more.get("params"):
         made.params(more["params"])
     return made
-
-
-def _sender(folder: str, project: str) -> subprocess.Popen[bytes] | None:
-    """Start the process that brings the journal in. It belongs to nobody: it goes on when this process is killed."""
-    own = {name: value for name, value in os.environ.items() if name not in (session.FOLDER, session.RUN)}
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bascule", "sync", folder, "--follow", "--json", "--project", project],
-            env={**own, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place and place != HERE)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError:
-        return None  # `bascule sync` brings it in later
-
-
-def _end(begun: _Session, code: int | None = None) -> None:
-    """End a session of this process, once, and wait a while for its records.
-
-    Args:
-        code: the exit code, when the process ends and it is known.
-    """
-    if begun not in _session or begun.pid != os.getpid():
-        return
-    _session.remove(begun)
-    last = {"kind": "exit", "code": code}
-    if not watch.note(last):
-        session.note_last(begun.folder, last)
-    watch.end()
-    if os.environ.get(session.FOLDER) == begun.folder:
-        for name, value in begun.environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    if begun.sender is not None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            begun.sender.wait(PATIENCE)
-        # A sender that goes on is nobody's zombie: it is a session of its own, and init takes it over.
-        begun.sender.returncode = begun.sender.returncode or 0
 
 
 def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

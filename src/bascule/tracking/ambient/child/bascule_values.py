@@ -10,6 +10,11 @@ from bascule_journal import BETWEEN
 
 # Steps are whole numbers of 64 bits.
 LEAST_STEP, MOST_STEP = -(2**63) + 1, 2**63 - 1
+# Of a metric's name, in characters: of two longer ones, cut, one would be taken for the other. As `told.LONGEST_NAME`.
+LONGEST_METRIC = 250
+# What stores and other systems take for something else in an artifact's name, and how many bytes a part of it has.
+NOT_IN_A_NAME = set("\\#?\0")
+LONGEST_PART = 255
 
 
 def plain(value: Any) -> Any:
@@ -31,6 +36,8 @@ def named(key: Any) -> str:
     """
     if not isinstance(key, str) or not key or BETWEEN in key:
         raise ValueError(f"{key!r} is no name of a metric.")
+    if len(key) > LONGEST_METRIC:
+        raise ValueError(f"{key[:60]!r}… has {len(key)} characters; a metric's name has {LONGEST_METRIC} at most.")
     return key
 
 
@@ -72,3 +79,21 @@ def plain_all(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise TypeError(f"Parameters and tags are a dict of names and values; {type(values).__name__} is none.")
     return {str(key): plain(value) for key, value in values.items()}
+
+
+def checked_artifact(name: str) -> str:
+    """Return an artifact's name, with `/` between its parts.
+
+    Raises:
+        ValueError: it leaves the run's folder, or holds what other systems take for something else.
+    """
+    clean = name.replace("\\", "/")
+    if clean.startswith("/") or ".." in clean.split("/") or not clean.strip("/"):
+        raise ValueError(f"{name!r} is no name for an artifact: it must stay in the run's folder.")
+    if (
+        NOT_IN_A_NAME & set(clean)
+        or not clean.isprintable()
+        or max(len(part.encode()) for part in clean.split("/")) > LONGEST_PART
+    ):
+        raise ValueError(f"{name[:60]!r} is no name for an artifact: it has # or ?, is not printable or too long.")
+    return clean

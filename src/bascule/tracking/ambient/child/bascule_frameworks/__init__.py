@@ -39,6 +39,7 @@ WRAPPERS: dict[str, str] = {
     "sklearn.model_selection": "sklearn_fits:wrap_selection",
     "sklearn.utils.parallel": "sklearn_fits:wrap_parallel",
     "sklearn.metrics": "sklearn_metrics:wrap_metrics",
+    "safetensors": "saved_files:wrap_safe_open",
     "safetensors.torch": "saved_files:wrap_safetensors",
     "safetensors.numpy": "saved_files:wrap_safetensors",
     "h5py._hl.files": "saved_files:wrap_h5py",

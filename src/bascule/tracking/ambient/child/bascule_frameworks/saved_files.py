@@ -12,7 +12,7 @@ import bascule_files
 from bascule_watch import unwatched
 
 from bascule_frameworks.tables import before_writing
-from bascule_frameworks.wrapping import Call, wrap
+from bascule_frameworks.wrapping import Call, replaced, tried, wrap
 
 
 def wrap_torch_files(module: ModuleType) -> None:
@@ -28,6 +28,24 @@ def wrap_safetensors(module: ModuleType) -> None:
     """Look at `save_file` and `load_file` for one kind of tensors."""
     _writes("safetensors", module, "save_file", 1, "filename")
     _reads("safetensors", module, "load_file", 0, "filename")
+
+
+def wrap_safe_open(module: ModuleType) -> None:
+    """Look at `safe_open`, a class that nobody can inherit from: a class stands before it that is as good as it."""
+    original = module.safe_open
+
+    class Before(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            opened = original(*args, **kwargs)
+            tried("safetensors", _told, args[0] if args else kwargs.get("filename"), "r")
+            return opened
+
+        def __instancecheck__(cls, one: object) -> bool:
+            return isinstance(one, original)
+
+    before = Before("safe_open", (), {"__doc__": original.__doc__, "__module__": original.__module__})
+    module.safe_open = before  # type: ignore[attr-defined]
+    replaced(original, before)
 
 
 def wrap_xgboost(module: ModuleType) -> None:
@@ -78,6 +96,9 @@ def _looks(framework: str, owner: Any, name: str, after: Callable[[Call], None],
 
 
 def _note(call: Call, *, mode: str, place: int, keyword: str) -> None:
-    path = call.get(place, keyword)
+    _told(call.get(place, keyword), mode)
+
+
+def _told(path: object, mode: str) -> None:
     if isinstance(path, str | os.PathLike) and bascule_files.found_as(os.fspath(path)) is not None:
         bascule_files.noted(os.fspath(path), mode)

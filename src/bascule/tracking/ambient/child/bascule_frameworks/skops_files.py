@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import sys
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # Importing skops imports all of scikit-learn, which looks for these by the way: up to seconds, and used for nothing.
-NOT_FOR_US = ("torch", "cupy", "dask", "jax")
+NOT_FOR_US = ("torch", "cupy", "dask", "jax", "pytest")
+# What scikit-learn has for tests alone is less without one of those: whoever asks for it gets it anew.
+LESS_WITHOUT = "sklearn.utils._testing"
 SCHEMA = "schema.json"
 _IDS = re.compile(r'("__id__": )(\d+)|("file": ")(\d+)(?=\.)')
 
@@ -44,7 +47,7 @@ def write(model: Any, path: str) -> list[str]:
     skops = _imported()
     raw = f"{path}.raw"
     try:
-        skops.dump(model, raw)
+        _dump(skops, model, raw)
         found = sorted(map(str, skops.get_untrusted_types(file=raw)))
         if not HARMLESS.issuperset(found):
             raise TypeError(f"it holds {', '.join(sorted(set(found) - HARMLESS)[:3])}")
@@ -53,6 +56,20 @@ def write(model: Any, path: str) -> list[str]:
     finally:
         if os.path.exists(raw):
             os.unlink(raw)
+
+
+def _dump(skops: Any, model: Any, path: str) -> None:
+    """Write as `skops.dump` does, but the schema in one line: indenting it takes as long as all the rest."""
+    try:
+        inner = skops._persist
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as out:
+            context = inner.SaveContext(zip_file=out)
+            state = inner.get_state(model, context)
+            context.clear_memo()
+            told = {**state, "protocol": context.protocol, "_skops_version": inner.skops.__version__}
+            out.writestr(SCHEMA, json.dumps(told))
+    except (AttributeError, TypeError):  # another version of skops, or a model that it cannot hold
+        skops.dump(model, path)
 
 
 def settle(source: str, target: str) -> None:
@@ -77,20 +94,58 @@ def settle(source: str, target: str) -> None:
 def _imported() -> Any:
     if "skops.io" in sys.modules:
         return sys.modules["skops.io"]
-    guard = _Guard()
+    guard, before = _Guard(), LESS_WITHOUT in sys.modules
     sys.meta_path.insert(0, guard)  # type: ignore[arg-type]
     try:
         return importlib.import_module("skops.io")
     finally:
         sys.meta_path.remove(guard)  # type: ignore[arg-type]
+        guard.restore()
+        if not before:
+            sys.modules.pop(LESS_WITHOUT, None)
 
 
 class _Guard:
-    """Lets an import in this thread go on without large modules that it only looks for."""
+    """Lets an import of skops in this thread go on without large modules that it only looks for, and without a search.
+
+    It names each of numpy's and SciPy's functions by looking for it in every module that is loaded: half of its time.
+    While it is imported, its own search is asked only for what is not in a list of all of them, which is made once.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
+        self._utils: Any = None
+        self._search: Any = None
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> None:
-        if name in NOT_FOR_US and threading.get_ident() == self._thread:
+        if threading.get_ident() != self._thread:
+            return
+        if name in NOT_FOR_US:
             raise ImportError(f"{name} is not imported for skops' sake")
+        if name == "skops.io._trusted_types" and self._utils is None:
+            utils = importlib.import_module("skops.io._utils")
+            search = getattr(utils, "whichmodule", None)
+            if search is not None:
+                self._utils, self._search = utils, search
+                utils.whichmodule = _found_at_once(search)  # type: ignore[attr-defined]
+
+    def restore(self) -> None:
+        if self._utils is not None:
+            self._utils.whichmodule = self._search
+
+
+def _found_at_once(search: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
+    """Return a search for the first module that has an object by its name, which knows numpy's functions already."""
+    kind = sys.modules["numpy"].ufunc
+    homes: dict[tuple[str, int], str] = {}
+    for home, module in sys.modules.copy().items():
+        if home not in ("__main__", "__mp_main__"):
+            for name, value in list(getattr(module, "__dict__", {}).items()):
+                if type(value) is kind:
+                    homes.setdefault((name, id(value)), home)
+
+    def found(one: Any, name: str) -> str:
+        home = homes.get((name, id(one))) if getattr(one, "__module__", None) is None else None
+        return home or search(one, name)
+
+    return found
