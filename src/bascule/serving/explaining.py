@@ -56,8 +56,9 @@ def explain(answer: Answer) -> list[dict[str, Any]]:
     elif rows.row is not None:
         matrix = np.array([rows.row], dtype=np.float64)
     else:
-        assert rows.matrix is not None
-        matrix = rows.matrix
+        owned = rows.owned()
+        assert owned is not None
+        matrix = owned
     parts = model.contributions(matrix)  # [rows, outputs, inputs and base]
     return [_told(model, part) for part in parts]
 

@@ -179,7 +179,7 @@ class LoadedModel:
         columns = rows.columns
         if columns is None:
             self._check_width(rows)
-            return Prepared(np.array([rows.row]) if rows.row is not None else rows.matrix)  # type: ignore[arg-type]
+            return Prepared(np.array([rows.row]) if rows.row is not None else rows.owned())  # type: ignore[arg-type]
         if self._are_features(columns):
             times = None
             if self.joiner is not None and self.joiner.prediction_time in columns:
@@ -270,8 +270,9 @@ class LoadedModel:
         self._check_width(rows)
         if rows.row is not None:
             return [self._predict_one(rows.row)]
-        assert rows.matrix is not None
-        return self._predict(rows.matrix)
+        matrix = rows.matrix if getattr(self.runtime, "only_reads", False) else rows.owned()
+        assert matrix is not None
+        return self._predict(matrix)
 
     def _predict(self, matrix: np.ndarray) -> list[Output]:
         if len(matrix) == 1:

@@ -20,7 +20,8 @@ class Rows:
     Attributes:
         count: how many.
         columns: column to one value a row; None when a matrix came.
-        matrix: float64 [count, inputs]; None when columns or a single row came.
+        matrix: float64 [count, inputs]; None when columns or a single row came. It may be the request's body itself,
+            which cannot be written to and may lie at any address; see `owned`.
         row: the inputs of the only row.
     """
 
@@ -37,6 +38,10 @@ class Rows:
         self.columns = columns
         self.matrix = matrix
         self.row = row
+
+    def owned(self) -> np.ndarray | None:
+        """Return the matrix for code that may write to it; the request's own body is copied for that."""
+        return self.matrix if self.matrix is None or self.matrix.flags.writeable else self.matrix.copy()
 
 
 def rows_of_records(records: Sequence[Mapping[str, Any]]) -> Rows:

@@ -48,6 +48,8 @@ class Runtime(Protocol):
 
     # A runtime may also have `contributions(matrix)`: what each input adds to the raw score (log-odds, or the value) of
     # each output, and the base last, as float64 [rows, outputs, inputs + 1]. It sums up to that score.
+    # And `only_reads`: True when `predict` never writes to its matrix and takes one at any address, so that it may be
+    # given a request's body as it came.
 
 
 def load_runtime(bundle: ModelBundle) -> Runtime:

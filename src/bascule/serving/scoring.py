@@ -258,6 +258,6 @@ def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes | memoryview:
     if rows.row is not None:
         return struct.pack(f"<{len(rows.row)}d", *rows.row)
     if rows.matrix is not None:
-        return np.ascontiguousarray(rows.matrix, dtype="<f8").data.cast("B")
+        return np.ascontiguousarray(rows.matrix, dtype="<f8").reshape(-1).view(np.uint8).data
     assert rows.columns is not None
     return rows.columns if type(rows.columns) is dict else dict(rows.columns)

@@ -183,7 +183,7 @@ def _matrix(tensor: Tensor, part: Buffer | None, model: LoadedModel) -> Rows:
         row = _values(tensor, count)
         return Rows(1, None, row=row if None not in row else [_NAN if value is None else value for value in row])
     if part is not None:
-        flat = _array(tensor, datatype, part, count).astype(np.float64)
+        flat = _array(tensor, datatype, part, count).astype(np.float64, copy=False)  # of doubles it is the body itself
     else:
         flat = np.array(_values(tensor, count), dtype=np.float64)
     return Rows(tensor.shape[0], None, flat.reshape(tensor.shape))

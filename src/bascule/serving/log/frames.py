@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32  # zlib's numbers, in a tenth of its time where the processor helps
 
 HEADER = struct.Struct("<II")
 

@@ -12,9 +12,9 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from bascule.catalog import new_id
 from bascule.errors import EnvironmentProblem

@@ -64,6 +64,8 @@ class LightGbmRuntime:
         inputs: how many inputs a row has.
     """
 
+    only_reads = True
+
     def __init__(self, text: str, inputs: int) -> None:
         self._inputs = inputs
         self._threaded, self._quick = _libraries()
