@@ -146,3 +146,11 @@ def test_whole_numbers_close_together_are_their_own_codes() -> None:
         assert (large.least, len(large.codes)) == (None, 2)
         none = asked_of(connection, [(None, 1)])
         assert (none.least, len(none.moments)) == (None, 0)
+
+
+def test_a_time_to_live_that_no_number_holds_is_none(sieved: list[tuple[int, int]], connection: Any) -> None:
+    sql = "SELECT * EXCLUDE known FROM many"
+    expected = repr(joined(connection, sql=sql).fetchall())
+    sieved.clear()
+    assert repr(joined(connection, sql=sql, ttl_us=999_999_999 * 24 * HOUR).fetchall()) == expected
+    assert sieved

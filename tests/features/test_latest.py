@@ -148,3 +148,13 @@ def test_what_does_not_fit_or_fails_is_left_to_the_engine(connection: Any, monke
     connection.execute("RESET preserve_insertion_order")
     with pytest.raises(duckdb.ConversionException, match="Could not convert"):
         joined(connection, sql="SELECT k, happened, CAST(s AS INTEGER) AS a FROM events").fetchall()
+
+
+@pytest.mark.parametrize("latest_year", [2024, 290_000])
+def test_times_before_all_that_numbers_reach_are_joined_by_the_engine(connection: Any, latest_year: int) -> None:
+    connection.execute("INSERT INTO events VALUES (1, '200000-01-01 (BC)', 5, 'then')")
+    connection.execute("INSERT INTO asked VALUES (1, '150000-01-01 (BC)', 'then'), (2, '290000-01-01 (BC)', 'before')")
+    connection.execute(f"INSERT INTO asked VALUES (3, '{latest_year}-01-01', 'none')")
+    relation = joined(connection, ttl_us=100_000 * 365 * DAY)
+    assert not found_in_memory(relation)
+    assert relation.project("note, v__a").fetchall() == [("then", 5), ("before", None), ("none", None)]

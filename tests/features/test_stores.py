@@ -330,3 +330,21 @@ def test_what_cannot_be_a_feature_is_refused_by_name(
     with pytest.raises(InputError, match="column 'odd'") as refused:
         bind_view(connection, view, USER)
     assert kind in refused.value.message
+
+
+def test_ties_of_a_key_that_is_nan_are_settled_as_in_training(
+    connection: duckdb.DuckDBPyConnection, location: str
+) -> None:
+    load(
+        connection,
+        """select 'nan'::double as user_id, (hash(i) % 50)::integer as a,
+        timestamp '2024-01-01' + to_hours(i // 20) as happened from range(100) r(i)""",
+    )
+    view = FeatureView(name="rows", entity="user", sql="select * from events", event_time="happened")
+    feature_set, store = bind(connection, view), open_online(location)
+    materialise(connection, feature_set, store)
+    spine = "select 'nan'::double as user_id, timestamp '2024-01-01' + to_hours(h) as t from range(5) r(h)"
+    expected = training_rows(connection, feature_set, spine).project("rows__a").fetchall()
+    at = [(1_704_067_200 + 3600 * hour) * 1_000_000 for hour in range(5)]
+    found = OnlineReader(feature_set, store).read([{"user_id": math.nan}] * 5, at)
+    assert [tuple(row) for row in found] == expected

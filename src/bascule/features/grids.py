@@ -63,7 +63,7 @@ class Grid:
         """
         first = self.cells(asked.at) - self.back
         known = (first <= 0) | ((best >= 0) & (self.cells(asked.times(best)) >= first))
-        if view.ttl_us is not None:
+        if view.ttl_us is not None and view.ttl_us < FARTHEST:  # with a longer one all are looked for
             known |= self.cells(np.maximum(asked.at, view.ttl_us - FARTHEST) - view.ttl_us) >= first
         settled: Flags = known
         return settled

@@ -79,6 +79,8 @@ def latest_rows(
         spine = _within(connection.sql(numbered))
         if spine is None or [str(one) for one in connection.from_arrow(spine).types[:-2]] != [*columns.values()]:
             return None  # too large, or of types that Arrow does not have
+        if numbers(spine.column("__at")).min(initial=0) < -FARTHEST:
+            return None  # before all times that moments have
         return _found(connection, feature_set, spine, rows)
     except duckdb.Error:
         return None  # the engine's own join says what is wrong, or spills what does not fit

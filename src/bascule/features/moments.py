@@ -126,7 +126,7 @@ def _asked(
     bits = BITS - max(1, int(codes.max(initial=0)).bit_length())
     last = int(at.max(initial=-FARTHEST))
     base = max(last + 1 - 2**bits, -FARTHEST)
-    moments = (codes << bits) | np.maximum(at - base, 0)
+    moments = (codes << bits) | (np.maximum(at, base) - base)
     order = np.argsort(moments)
     moments = moments[order]
     begins = np.flatnonzero(np.diff(moments >> bits, prepend=-1))

@@ -149,7 +149,7 @@ def _compared(feature: str, day: int, pairs: Sequence[tuple[Any, Any]], limits: 
     missing = sum(a is None and b is not None for a, b in pairs)
     extra = sum(a is not None and b is None for a, b in pairs)
     mismatch = sum(not _same(a, b) for a, b in both)
-    numbers = bool(both) and all(type(a) is float and type(b) is float for a, b in both)
+    numbers = bool(both) and all(_is_number(a) and _is_number(b) for a, b in both)
     share = (mismatch + missing + extra) / len(pairs)
     drift = _distance([a for a, _ in pairs], [b for _, b in pairs], numbers)
     enough = len(pairs) >= limits.rows
@@ -195,11 +195,7 @@ def _spine(feature_set: FeatureSet) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it is compared: numbers as floats, times in UTC; NaN is a value of its own."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, (int, float)):
-        return float(value)
+    """A value as it is compared: times in UTC; NaN is a value of its own."""
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     return value
@@ -209,8 +205,8 @@ def _read(served: Any, offline: Any) -> Any:
     """A value as it was logged, read as what the offline value is."""
     if isinstance(served, str) and not isinstance(offline, str):
         try:
-            if isinstance(offline, (int, float)):
-                return float(served)
+            if _is_number(offline):
+                return type(offline)(served)
             if isinstance(offline, datetime):
                 return _plain(datetime.fromisoformat(served))
             if isinstance(offline, date):
@@ -220,8 +216,13 @@ def _read(served: Any, offline: Any) -> Any:
     return _plain(served)
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
 def _same(a: Any, b: Any) -> bool:
-    if type(a) is float and type(b) is float:
+    # Whole numbers, such as ids, are the same or they are not.
+    if _is_number(a) and _is_number(b) and float in (type(a), type(b)):
         return math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(a) and math.isnan(b))
     return bool(a == b)
 
@@ -236,7 +237,7 @@ def _smape(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 def _distance(served: Sequence[Any], offline: Sequence[Any], numbers: bool) -> float:
     if numbers:
-        a, b = (np.sort([one for one in side if type(one) is float and one == one]) for side in (served, offline))
+        a, b = (np.sort([float(one) for one in side if _is_number(one) and one == one]) for side in (served, offline))
         if not len(a) or not len(b):
             return float(len(a) != len(b))
         at = np.concatenate([a, b])
@@ -249,5 +250,6 @@ def _distance(served: Sequence[Any], offline: Sequence[Any], numbers: bool) -> f
 def _shares(values: Sequence[Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for value in values:
-        found[repr(value)] = found.get(repr(value), 0.0) + 1 / len(values)
+        name = repr(float(value) if _is_number(value) else value)
+        found[name] = found.get(name, 0.0) + 1 / len(values)
     return found

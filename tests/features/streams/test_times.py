@@ -42,3 +42,10 @@ def test_times_in_nanoseconds_that_would_change_are_refused_in_arrow() -> None:
     fine = pa.table({"at": pa.array([1_735_689_659_999_999_999], pa.timestamp("ns", "UTC"))})
     with pytest.raises(InputError, match="Column 'at' is timestamp"):
         KIND.read_arrow(fine)
+
+
+def test_the_last_time_of_all_is_cut_before_it_is_read() -> None:
+    """Rounded it would be of the year 10000; .NET writes it where others write nothing."""
+    found = KIND.read([b'{"at": "9999-12-31T23:59:59.9999999Z"}', b'[":00.0000000"]'], lambda place: ("clicks", place))
+    assert found.rows.column("at").to_pylist() == [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
+    assert [one.line for one in found.rejected] == [1]

@@ -52,7 +52,7 @@ class Ties:
         for key in self._keys:
             if found.any():
                 column = batch.column(key)
-                found[1:] &= pc.equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
+                found[1:] &= _same(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
         return found
 
     def _without(self, batch: pa.RecordBatch, follows: np.ndarray) -> pa.RecordBatch:
@@ -73,3 +73,9 @@ class Ties:
         kept = np.ones(batch.num_rows, dtype=bool)
         kept[lost] = False
         return batch.filter(pa.array(kept))
+
+
+def _same(a: pa.Array, b: pa.Array) -> pa.Array:
+    """Whether values are equal, as DuckDB compares: NaN is NaN."""
+    same = pc.equal(a, b)
+    return pc.or_(same, pc.and_(pc.is_nan(a), pc.is_nan(b))) if pa.types.is_floating(a.type) else same

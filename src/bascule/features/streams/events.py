@@ -94,7 +94,7 @@ class EventType:
         found, rejected = [], []
         for place, message in enumerate(messages):
             try:
-                found.append(self._dated(self._cut(self._one(message), message)))
+                found.append(self._dated(self._read(message)))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 text = bounded(message.decode("utf-8", "replace"))
                 rejected.append(Rejected(*where(place), self._told(error), text))
@@ -105,11 +105,10 @@ class EventType:
         found, rejected = [], []
         for number, row in enumerate(rows, first):
             given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
-            given |= {name: _CUT.sub(r"\1", given[name]) for name in self.times if isinstance(given.get(name), str)}
             try:
                 if None in row:
                     raise msgspec.ValidationError("It has more fields than the first line")
-                found.append(self._dated(msgspec.convert(given, self._type, strict=False)))
+                found.append(self._dated(msgspec.convert(self._cut(given), self._type, strict=False)))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
                 rejected.append(Rejected(place, number, self._told(error), raw))
@@ -160,13 +159,17 @@ class EventType:
                 return name
         return None
 
-    def _cut(self, event: Any, message: bytes) -> Any:
-        """The event, with times that were rounded read again from the message, without the digits too many."""
-        given = msgspec.json.decode(message) if _FINER.search(message) is not None else {}
-        for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
-            if kind == "time" and isinstance(text := given.get(column), str):
-                setattr(event, name, msgspec.convert(_CUT.sub(r"\1", text), datetime))
-        return event
+    def _read(self, message: bytes) -> Any:
+        """One message. Finer times are cut before they are read: rounded, the last one of all would be none."""
+        if _FINER.search(message) is None:
+            return self._one(message)
+        given = msgspec.json.decode(message)
+        return msgspec.convert(self._cut(given) if isinstance(given, dict) else given, self._type)
+
+    def _cut(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """An event's values, with times as texts that have no more digits than are kept."""
+        texts = {name: given[name] for name in self.times if isinstance(given.get(name), str)}
+        return {**given, **{name: _CUT.sub(r"\1", text) for name, text in texts.items()}}
 
     def _dated(self, event: Any) -> Any:
         for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
