@@ -122,6 +122,15 @@ def test_the_machine_and_the_user_are_no_bugs(
     assert bascule("status", "--json").json()["error"]
 
 
+def test_an_argument_that_is_no_utf_8_is_the_user_s(folder: Path, bascule: Bascule) -> None:
+    Workspace.create(folder).close()
+    for words in (("runs", "--text", "\udcff"), ("run", "show", "\udcff"), ("runs", "--filter", "tags.a = '\udcff'")):
+        said = bascule(*words)
+        assert said.code == 2, words
+        assert "Write it in UTF-8" in said.err
+    assert not list((folder / ".bascule").rglob("bascule-bug-*"))
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_that_is_stopped_before_it_is_up_says_so(
     name: str, folder: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from tests.tracking.test_frameworks import python_with
@@ -196,3 +198,24 @@ def test_a_file_that_changes_while_it_is_digested_has_no_digest(tmp_path: Path) 
     path.write_bytes(b"2" * 5)
     assert digest_if(path, found) is None
     assert found_now(tmp_path) is None
+
+
+def test_the_class_before_safe_open_is_as_good_as_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SafeOpen:
+        def __init__(self, filename: str, framework: str) -> None:
+            self.filename = filename
+
+        def keys(self) -> list[str]:
+            return [self.filename]
+
+    stands_in: Any = ModuleType("safetensors")
+    stands_in.safe_open = SafeOpen
+    saved = module("bascule_frameworks.saved_files")
+    monkeypatch.setattr(saved, "replaced", lambda *_: None)
+    saved.wrap_safe_open(stands_in)
+    opened = stands_in.safe_open("no-file", framework="np")
+    assert isinstance(opened, stands_in.safe_open)
+    assert issubclass(type(opened), stands_in.safe_open)
+    assert not issubclass(str, stands_in.safe_open)
+    assert stands_in.safe_open.keys(opened) == ["no-file"]
+    assert not hasattr(stands_in.safe_open, "nothing")

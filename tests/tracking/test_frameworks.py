@@ -649,3 +649,22 @@ def test_what_a_fit_raises_is_the_script_s(script: Script) -> None:
         assert (
             conn.execute(select(run_io).where(run_io.c.run_id == done.run_id, run_io.c.direction == "out")).all() == []
         )
+
+
+def test_models_that_threads_fit_at_once_are_all_kept_safe(script: Script) -> None:
+    source = """
+        import threading
+        from sklearn.datasets import load_iris
+        from sklearn.tree import DecisionTreeClassifier
+        data = load_iris(return_X_y=True)
+        begin = threading.Barrier(4)
+        def fit(depth):
+            begin.wait()
+            DecisionTreeClassifier(max_depth=depth).fit(*data)
+        threads = [threading.Thread(target=fit, args=(depth,)) for depth in range(1, 5)]
+        [one.start() for one in threads]
+        [one.join() for one in threads]
+    """
+    script.run(source, "sklearn", "skops")
+    kept = [name for name in script.told["artifacts"] if "/model." in name]
+    assert [name.rpartition("/")[2] for name in kept] == ["model.skops"] * 4  # they wait for one import of skops

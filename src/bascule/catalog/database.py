@@ -235,6 +235,8 @@ def told(url: URL | str) -> Iterator[None]:
         if not isinstance(error, OperationalError):
             raise
         reason = str(error.orig or error).strip()
+        if "pattern too complex" in reason:
+            raise InputError("A pattern after LIKE or ILIKE is too long.", hint="Write a shorter one.") from error
         if "locked" in reason:
             raise Busy(
                 f"Another process kept the catalog locked for {LOCK_TIMEOUT_SECONDS} s.", hint="Repeat in a moment."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
@@ -14,11 +15,12 @@ from typing import Any
 
 from bascule import __version__
 from bascule.cli.commands import SERVERS
-from bascule.errors import BasculeError, EnvironmentProblem, is_interruption
+from bascule.errors import BasculeError, EnvironmentProblem, InputError, is_interruption
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+SURROGATE = re.compile("[\ud800-\udfff]")  # stands for a byte of an argument that is no UTF-8
 ISSUES = "https://github.com/bascule-ml/bascule/issues"
 
 
@@ -61,6 +63,9 @@ def recognised(error: BaseException, arguments: list[str]) -> BasculeError:
     problem = _of_the_machine(error)
     if problem is not None:
         return problem
+    told = [one for one in arguments if not one.isascii() and SURROGATE.search(one)]
+    if told and isinstance(error, UnicodeEncodeError):
+        return InputError(f"{told[0][:80]!a} is no text in UTF-8.", hint="Write it in UTF-8, as the locale should say.")
     if os.environ.get("BASCULE_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)
     return Bug(error, _written(error, arguments))
@@ -98,7 +103,7 @@ def _written(error: BaseException, arguments: list[str]) -> Path | None:
             folder.mkdir(parents=True, exist_ok=True)
             # The command line may hold what only its user may know.
             handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(handle, "w", encoding="utf-8") as out:
+            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as out:  # half characters, too
                 out.write(text)
         except OSError:
             continue

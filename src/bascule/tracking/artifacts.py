@@ -61,10 +61,10 @@ def confined(path: str) -> str:
     parts = text.split("/")
     if (
         len(text) > MOST_CHARACTERS
+        or not text.isprintable()  # half characters, which are no UTF-8, are not
         or text.startswith("/")
         or any(part == ".." or len(part.encode()) > 255 for part in parts)
         or any(sign in text for sign in ("\\", "\0", "#", "?"))
-        or not text.isprintable()
         or (len(text) > 1 and text[1] == ":")
     ):
         raise _invalid(path)

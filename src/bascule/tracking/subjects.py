@@ -38,7 +38,7 @@ class Names:
         """Return the numbers of those names that have one."""
         known = self._known
         asked = set(wanted)
-        found = {name: known[name] for name in asked if name in known}
+        found = {name: number for name in asked if (number := known.get(name)) is not None}  # others may clear it
         missing = asked - found.keys()
         if missing:
             with self._catalog.read() as conn:

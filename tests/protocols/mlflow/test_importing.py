@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -188,6 +189,22 @@ def test_damaged_sources_are_told(local_workspace: Workspace, mlruns: Path, tmp_
             bring(local_workspace, text)
     with pytest.raises(InputError, match="no way to treat conflicts"):
         bring(local_workspace, mlruns, conflicts="maybe")
+
+
+def test_what_no_catalog_can_hold_is_told_and_the_rest_is_brought(local_workspace: Workspace, mlruns: Path) -> None:
+    run = mlruns / f"{WIDE}" / ("a" * 32)
+    write(run / "metrics" / "wide", f"1 0.5 {10**20}\n{10**20} 0.5 1\n3 inf -4\n")
+    Path(os.fsdecode(os.fsencode(run) + b"/artifacts/\xff.txt")).write_text("x")
+    done = bring(local_workspace, mlruns)
+    assert [one.count for one in done.left if one.what == "lines of metrics that cannot be read"] == [
+        4
+    ]  # two are the folder's
+    assert "\\udcff.txt" in next(one for one in done.left if one.what == "artifacts").names[0]
+    assert [row["step"] for row in rows(local_workspace, "select step from metrics where key = 'wide'")] == [-4]
+    for said in ("start_time: soon", f"end_time: {10**20}", "start_time: .inf", "end_time: [1]"):
+        write(mlruns / "0" / "d" / "meta.yaml", f"run_id: d\n{said}\n")
+        with pytest.raises(InputError, match="no number of that kind"):
+            bring(local_workspace, mlruns)
 
 
 def test_an_old_database_without_the_newer_tables(local_workspace: Workspace, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,11 +18,12 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.tracking import remote
 from bascule.tracking.experiments import DELETED, create_experiment
+from bascule.tracking.inputs import Dataset, log_inputs
 from bascule.tracking.points import Point
 from bascule.tracking.search import count_runs, search_runs
 from bascule.tracking.search import runs as searching
 from bascule.tracking.search.candidates import candidates
-from bascule.tracking.search.grammar import parse_filter
+from bascule.tracking.search.grammar import MOST_ORDERS, parse_filter
 from bascule.tracking.search.runs import ENTITIES
 from bascule.tracking.tracker import Tracker
 
@@ -332,3 +334,51 @@ def test_injection_is_only_text(filled: Any) -> None:
     assert len(search_runs(tracker, [experiment]).found) == before
     (one,) = parse_filter("params.`a.b c` = 'it''s'", ENTITIES)
     assert (one.entity, one.key, one.value) == ("param", "a.b c", "it''s")
+
+
+def test_the_longest_order_is_answered(filled: Any) -> None:
+    tracker, _ = filled
+    experiment = create_experiment(tracker, f"wide-{id(filled)}").id
+    names = [f"p{place}" for place in range(60)]
+    for number in range(3):
+        run = remote.create_run(tracker, experiment, user="ana", name="n", started_at=number, tags={})
+        remote.log_batch(tracker, run, remote.Batch(params=dict.fromkeys(names, "1")))
+    order = [f"params.{name}" for name in names]
+    for first in ("params.p59", "metrics.auc", "status"):  # one more ended the process
+        found = search_runs(tracker, [experiment], order_by=[first, *order[: MOST_ORDERS - 1]]).found
+        assert [run.started_at for run in found] == [2, 1, 0]
+    with pytest.raises(InputError, match="more than"):
+        search_runs(tracker, [experiment], order_by=order[: MOST_ORDERS + 1])
+
+
+def test_patterns_of_odd_signs_and_lengths_are_answered_or_refused(filled: Any) -> None:
+    tracker, (experiment, _) = filled
+    for pattern in ("\U0010ffff%", "\ud7fe%", "\ud7ff%", "a\\", "%\\"):
+        for sign in ("LIKE", "ILIKE"):
+            assert search_runs(tracker, [experiment], filter=f"tags.stage {sign} '{pattern}'").found == []
+    experiment = create_experiment(tracker, f"signs-{id(filled)}").id
+    run = remote.create_run(tracker, experiment, user="a\\_b", name="n", started_at=1, tags={"path": "C:\\x_y"})
+    for said in ("tags.path LIKE 'C:\\%'", "tags.path ILIKE '%\\x_Y'", "user_id LIKE 'a\\_b'", "user_id ILIKE 'A\\%'"):
+        assert [one.id for one in search_runs(tracker, [experiment], filter=said).found] == [run], said
+    sqlite = tracker.workspace.catalog.engine.dialect.name == "sqlite"
+    for text in ("run_name LIKE '%s'" % ("*" * 30_000), "tags.path ILIKE '%s'" % ("é" * 30_000)):
+        if not sqlite:
+            assert search_runs(tracker, [experiment], filter=text).found == []
+            continue
+        with pytest.raises(InputError, match="too long"):
+            search_runs(tracker, [experiment], filter=text)
+    with pytest.raises(InputError, match="no text"):
+        search_runs(tracker, [experiment], filter="tags.stage = '\udcff'")
+
+
+def test_many_datasets_in_a_filter_are_answered_soon(filled: Any) -> None:
+    tracker, _ = filled
+    experiment = create_experiment(tracker, f"sets-{id(filled)}").id
+    run, _ = (remote.create_run(tracker, experiment, user="a", name="n", started_at=1, tags={}) for _ in range(2))
+    log_inputs(tracker, run, [Dataset(name="d", digest="1", source_type="local", source="x")], [])
+    began = time.monotonic()
+    for many in (1, 8, 9, 200):
+        text = " AND ".join(["datasets.name IN ('d', 'e')"] * many)
+        assert [one.id for one in search_runs(tracker, [experiment], filter=text).found] == [run]
+        assert count_runs(tracker, [experiment], filter=text) == 1
+    assert time.monotonic() - began < 10  # half a minute each, once

@@ -20,6 +20,7 @@ STATUSES = {1: "PENDING", 2: "READY", 3: "UPLOAD_FAILED"}
 NAMES = tuple(f"{PREFIX}{one}" for one in STATUSES.values())
 SIGNS = re.compile(r"[/:.%\"']")
 MOST = 1000
+MOST_DATASETS = 50
 
 
 def as_json(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,9 +138,9 @@ def search(ask: Ask) -> Answer:
         {"dataset_name": one.text("dataset_name", required=True), "dataset_digest": one.text("dataset_digest")}
         for one in told.objects("datasets")
     ]
-    for what, given in (("order_by", order), ("datasets", sets)):
-        if len(given) > MOST_ORDERS:
-            raise InputError(f"`{what}` has more than {MOST_ORDERS} entries.", hint="Send fewer.")
+    for what, given, most in (("order_by", order, MOST_ORDERS), ("datasets", sets, MOST_DATASETS)):
+        if len(given) > most:
+            raise InputError(f"`{what}` has more than {most} entries.", hint="Send fewer.")
     page = logged.search_logged_models(
         ask.tracker,
         [experiment_number(text) for text in told.texts("experiment_ids")],

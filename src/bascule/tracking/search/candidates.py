@@ -123,9 +123,8 @@ def beginning(conn: Connection, value: str, like: str) -> Sql | None:
     if not start or conn.dialect.name != "sqlite":  # another database's order of texts would not find them by it
         return None
     begins = near(value)
-    last = start[:-1] + chr(ord(start[-1]) + 1)
-    if start[-1] < "\ud7ff":
-        return Sql(f"{begins} >= ? AND {begins} < ?", (start, last))
+    if start[-1] < "\ud7ff":  # of those above, not each has one that follows it
+        return Sql(f"{begins} >= ? AND {begins} < ?", (start, start[:-1] + chr(ord(start[-1]) + 1)))
     return Sql(f"{begins} >= ?", (start,))
 
 

@@ -59,9 +59,9 @@ def of_text(conn: Connection, column: ColumnElement[Any], one: Comparison) -> Co
     if one.operator == "LIKE":
         if conn.dialect.name == "sqlite":
             return column.op("GLOB", is_comparison=True)(_glob(str(one.value)))
-        return column.like(str(one.value))
+        return column.like(_like(conn, str(one.value)))
     if one.operator == "ILIKE":
-        return func.lower(column).like(func.lower(str(one.value)))  # SQLite's lower knows ASCII only
+        return func.lower(column).like(func.lower(_like(conn, str(one.value))))  # SQLite's lower knows ASCII only
     if one.operator == "IN":
         return column.in_(one.value)  # type: ignore[arg-type]
     if one.operator == "NOT IN":
@@ -83,6 +83,8 @@ def text_sql(conn: Connection, column: str, one: Comparison) -> Sql:
     value = str(one.value)
     if one.operator == "LIKE" and conn.dialect.name == "sqlite":
         return Sql(f"{column} GLOB ?", (_glob(value),))
+    if one.operator in ("LIKE", "ILIKE"):
+        value = _like(conn, value)
     if one.operator == "ILIKE":
         return Sql(f"lower({column}) LIKE lower(CAST(? AS TEXT))", (value,))
     return Sql(f"{column} {one.operator} ?", (value,))
@@ -120,6 +122,11 @@ def _pattern(like: str, fold: bool) -> re.Pattern[str]:
     parts = re.split(r"(%+|_)", like)
     text = "".join(".*" if p.startswith("%") else "." if p == "_" else re.escape(p) for p in parts)
     return re.compile(text, re.DOTALL | (re.IGNORECASE if fold else 0))
+
+
+def _like(conn: Connection, like: str) -> str:
+    """Return a pattern in which a backslash is itself: for PostgreSQL it would be what makes the next sign plain."""
+    return like if conn.dialect.name == "sqlite" else like.replace("\\", "\\\\")
 
 
 def _glob(like: str) -> str:

@@ -32,6 +32,12 @@ MODELS, TRASH, TRACES = "models", ".trash", "traces"
 TRACE = "trace_info.yaml"
 BESIDE_RUNS = (MODELS, "datasets", TRACES, "tags", "assessments")
 LARGEST = 16 << 20
+LARGEST_NUMBER = 2**63 - 1
+# What meta.yaml says in whole numbers.
+NUMBERS_IN_META = (
+    *("creation_time", "last_update_time", "creation_timestamp", "last_updated_timestamp", "start_time", "end_time"),
+    *("version", "step"),
+)
 
 
 class FolderSource:
@@ -155,10 +161,13 @@ class FolderSource:
     def _point(self, name: str, line: list[str]) -> Point | None:
         try:
             # Before version 1 of MLflow the step was not kept.
-            return Point(name, float(line[1]), _us(int(line[0])), int(line[2]) if len(line) > 2 else 0)
+            point = Point(name, float(line[1]), _us(int(line[0])), int(line[2]) if len(line) > 2 else 0)
         except ValueError:
+            point = None
+        if point is None or max(abs(point.at), abs(point.step)) > LARGEST_NUMBER:
             self._unreadable += 1
             return None
+        return point
 
     def registered(self) -> Iterator[Registered]:
         """The registered models."""
@@ -272,6 +281,14 @@ def _meta(path: Path) -> dict[str, Any]:
         raise InputError(f"{str(path)!r} cannot be read: {error}.", hint="Mend or remove it, and repeat.") from None
     if not isinstance(found, dict):
         raise InputError(f"{str(path)!r} says nothing.", hint="Mend or remove it, and repeat.")
+    for key in NUMBERS_IN_META:
+        try:
+            fits = abs(int(found.get(key) or 0)) * 1000 <= LARGEST_NUMBER
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
+            told = f"{str(path)!r} says {key}: {str(found[key])[:60]!r}, which is no number of that kind."
+            raise InputError(told, hint="Mend or remove it, and repeat.")
     return found
 
 

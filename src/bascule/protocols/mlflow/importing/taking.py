@@ -356,7 +356,8 @@ class _Taking:
                 self.report.bytes += file.size or 0
             self.report.files += 1
         except (Unreachable, InputError) as error:
-            self.report.leave("artifacts", error.message[:200], f"{name}: {file.path}"[:200])
+            told = file.path.encode(errors="backslashreplace").decode()  # a name of the disk's may be no UTF-8
+            self.report.leave("artifacts", error.message[:200], f"{name}: {told}"[:200])
         except OSError as error:
             self.report.leave("artifacts", f"they cannot be read: {error.strerror}", f"{name}: {file.path}"[:200])
 

@@ -43,6 +43,12 @@ def wrap_safe_open(module: ModuleType) -> None:
         def __instancecheck__(cls, one: object) -> bool:
             return isinstance(one, original)
 
+        def __subclasscheck__(cls, one: type) -> bool:
+            return one is cls or issubclass(one, original)
+
+        def __getattr__(cls, name: str) -> Any:
+            return getattr(original, name)
+
     before = Before("safe_open", (), {"__doc__": original.__doc__, "__module__": original.__module__})
     module.safe_open = before  # type: ignore[attr-defined]
     replaced(original, before)

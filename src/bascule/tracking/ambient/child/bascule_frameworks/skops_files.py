@@ -93,7 +93,7 @@ def settle(source: str, target: str) -> None:
 
 def _imported() -> Any:
     if "skops.io" in sys.modules:
-        return sys.modules["skops.io"]
+        return importlib.import_module("skops.io")  # by which another thread's import of it is waited for
     guard, before = _Guard(), LESS_WITHOUT in sys.modules
     sys.meta_path.insert(0, guard)  # type: ignore[arg-type]
     try:
