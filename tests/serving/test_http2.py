@@ -64,13 +64,17 @@ def call(port: int, path: str = "/echo", message: bytes = b"hello", **options: A
         return said
 
 
-HEADERS = b"".join(
-    literal(name, value)
-    for name, value in (
-        (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/echo"), (b":authority", b"localhost"),
-        (b"content-type", b"application/grpc"), (b"te", b"trailers"),
-    )
-)  # fmt: skip
+def headers_of(path: bytes) -> bytes:
+    return b"".join(
+        literal(name, value)
+        for name, value in (
+            (b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"localhost"),
+            (b"content-type", b"application/grpc"), (b"te", b"trailers"),
+        )
+    )  # fmt: skip
+
+
+HEADERS, STREAM = headers_of(b"/echo"), headers_of(b"/stream")
 
 
 def opening(stream: int, flags: int = frames.END_HEADERS, block: bytes = HEADERS) -> bytes:
@@ -277,6 +281,23 @@ def test_who_takes_calls_back_faster_than_they_are_answered_is_cut_off() -> None
     with echoing() as (port, server):
         with Raw(port, flood) as raw:
             assert raw.error() == frames.CALM
+        assert server.goaways == {"rapid_reset": 1}
+        assert call(port) == b"hello"
+
+
+def test_who_makes_the_server_end_calls_is_cut_off_as_well() -> None:
+    """The same by way of the server: 300 streams, each with a message that is taken up and one that is too large."""
+    flood = b"".join(
+        opening(n, block=STREAM) + message(n, flags=0) + frame(frames.DATA, frames.END_STREAM, n, b"\0\xff\xff\xff\xff")
+        for n in range(1, 600, 2)
+    )
+    with echoing() as (port, server):
+        with Raw(port, flood) as raw:
+            said = raw.frames()
+        ended = [stream for kind, _, stream, _ in said if kind == frames.RST_STREAM]
+        assert ended == sorted(set(ended))
+        last = {stream: kind for kind, _, stream, _ in said if stream}
+        assert all(last[stream] == frames.RST_STREAM for stream in ended)  # nothing follows the end of a stream
         assert server.goaways == {"rapid_reset": 1}
         assert call(port) == b"hello"
 

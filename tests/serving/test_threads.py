@@ -12,6 +12,17 @@ import pytest
 
 from bascule.serving.http.threads import Threads
 
+BUSY = """
+import sys
+from bascule.serving.http.threads import Threads
+sys.setswitchinterval(1e-6)
+for _ in range(500):
+    threads = Threads(8, "answer")
+    for _ in range(200):
+        threads.submit(int)
+    assert threads.end(10)
+"""
+
 HANGS = """
 import time
 from bascule.serving.http.threads import Threads
@@ -58,3 +69,25 @@ def test_one_that_hangs_does_not_hold_the_process_up() -> None:
     done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"
     assert time.monotonic() - began < 50
+
+
+def test_threads_that_empty_the_queue_meanwhile_do_not_hold_the_end_up() -> None:
+    subprocess.run([sys.executable, "-c", BUSY], timeout=60, check=True)
+
+
+def test_those_that_are_there_do_it_when_the_system_gives_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads, gate = Threads(2, "answer"), threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(RuntimeError, match="new thread"):
+            threads.submit(gate.wait, 10)
+    first = threads.submit(gate.wait, 10)
+    monkeypatch.setattr(threading.Thread, "start", none)
+    second = threads.submit(gate.wait, 10)
+    gate.set()
+    assert first.result(10)
+    assert second.result(10)
+    assert threads.end(10)

@@ -22,10 +22,26 @@ def fails(data: bytes) -> None:
     raise KeyError("nodes")
 
 
+def chatters(data: bytes) -> None:
+    """Say what a library may, and refuse."""
+    print("WARNING: an older release wrote this file", flush=True)
+    raise KeyError("nodes")
+
+
+def leaves(data: bytes) -> None:
+    """End with the code of a refusal, and say nothing."""
+    os._exit(4)
+
+
 def grows(data: bytes) -> None:
     """Take more memory than any model of three bytes does."""
     held = [bytes(1 << 30) for _ in range(40)]
     time.sleep(len(held))
+
+
+def needs_three_seconds(data: bytes) -> None:
+    """Take longer than a file of three bytes may."""
+    time.sleep(3)
 
 
 def lasts(data: bytes) -> None:

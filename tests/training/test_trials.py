@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ WAYS = "tests.training.dying"
 def _untried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(trials, "_SURVIVED", set())
+    here = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(here))  # where WAYS are
 
 
 def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -40,6 +43,8 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     [
         ("dies", r"ended the process that tried it \(SIGSEGV\)"),
         ("fails", "cannot be read: KeyError: 'nodes'"),
+        ("chatters", "cannot be read: KeyError: 'nodes'"),
+        ("leaves", r"ended the process that tried it \(exit code 4\)"),
         ("grows", "cannot be read: MemoryError"),
         ("lasts", "came to no end in 2 s"),
     ],
@@ -50,6 +55,19 @@ def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypat
     for _ in range(2):
         with pytest.raises(InputError, match=words):
             demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+
+
+def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "SECONDS", 2.0)
+    monkeypatch.setattr(trials, "BYTES_A_SECOND", 1)
+    demand_survived("A", f"{WAYS}:needs_three_seconds", "1", bytes(60))
+
+
+def test_a_script_called_like_a_library_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('this is a script')")
+    monkeypatch.chdir(tmp_path)
+    demand_survived("A", f"{WAYS}:lives", "1", str(tmp_path / "asked").encode())
+    assert (tmp_path / "asked").read_text() == "x"
 
 
 def damaged(**arrays: list[int]) -> tuple[bytes, Signature]:

@@ -211,8 +211,9 @@ def _chain(chain: dict[str, Any]) -> str:
     place = f"{d['name']} revision {d['revision']} on {d['branch']}"
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
+    score = "none" if p["score"] is None else f"{p['score']:.4f}"
     lines = [
-        f"prediction    {p['prediction_id']}  score {p['score']:.4f}  at {_at(p['at'])}  about {_at(p['event_time'])}",
+        f"prediction    {p['prediction_id']}  score {score}  at {_at(p['at'])}  about {_at(p['event_time'])}",
         f"  truth       {truth['label']:g}, known {_at(truth['label_time'])}"
         if truth
         else "  truth       not known yet",
@@ -226,16 +227,12 @@ def _chain(chain: dict[str, Any]) -> str:
         lines.append(f"  gates       {'passed' if evaluation['passed'] else 'refused'}: {gates}")
     lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
     if r:
-        lines.append(
-            f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}"
-        )
+        step = f" ({r['step']})" if r["step"] else ""
+        lines.append(f"run           {r['id']}{step} by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}")
     if c:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
-        lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
-    lines.append(
-        f"training set  {t['name']}, {counted(t['rows'], 'row')}, {counted(len(t['features']), 'feature')}, "
-        f"commit {t['commit'][:10]}"
-    )
+        lines.append(f"  code        {git}, snapshot {(c['code_snapshot'] or 'none')[:16]}")
+    lines.append(_learned(t))
     for path, table in chain["tables"].items():
         checks = chain["contracts"].get(path) or {"checks": 0, "passed": 0}
         held = f"contract {checks['passed']}/{checks['checks']}" if checks["checks"] else "no contract"
@@ -245,6 +242,13 @@ def _chain(chain: dict[str, Any]) -> str:
         )
     lines += ["people", *(f"  {who}" for who in chain["people"]["names"])]
     return "\n".join(lines)
+
+
+def _learned(made: dict[str, Any]) -> str:
+    if not made:
+        return "training set  not known: a client registered the model"
+    size = f"{counted(made['rows'], 'row')}, {counted(len(made['features']), 'feature')}"
+    return f"training set  {made['name']}, {size}, commit {made['commit'][:10]}"
 
 
 def _at(value: datetime | str) -> str:

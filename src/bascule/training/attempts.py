@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from bascule.errors import BasculeError
-from bascule.training.trials import REFUSED, SECONDS, Refusal
+from bascule.training.trials import REFUSED, Refusal, patience
 
 MEMORY, MEMORY_A_BYTE = 4 << 30, 40
 WIDEST = 100_000
@@ -24,6 +25,8 @@ _KINDS = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(int64)": "i8", 
 
 def main(attempt: str) -> int:
     """Try what comes over standard input; return the code to end with."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # libraries write what they think of a file to the standard output
     data = sys.stdin.buffer.read()
     _limit(len(data))
     try:
@@ -35,7 +38,7 @@ def main(attempt: str) -> int:
         told = Refusal(f"This model cannot be read: {type(error).__name__}: {str(error)[:200]}.")
     else:
         return 0
-    sys.stdout.buffer.write(msgspec.json.encode(told))
+    os.write(answer, msgspec.json.encode(told))
     return REFUSED
 
 
@@ -136,7 +139,7 @@ def skops(data: bytes) -> None:
 def _limit(size: int) -> None:
     """Hold this process to its time and its memory, and let it leave no image of itself."""
     most = MEMORY + MEMORY_A_BYTE * size
-    seconds = int(SECONDS) + 1
+    seconds = int(patience(size)) + 1
     for what, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, seconds),

@@ -19,7 +19,7 @@ from blake3 import blake3
 from bascule.cachefolder import cache_folder
 from bascule.errors import EnvironmentProblem, InputError
 
-SECONDS = 60.0
+SECONDS, BYTES_A_SECOND = 60.0, 2 << 20  # how long a file may take, and what a large one gets beside
 REFUSED = 4  # what the process ends with when the file is refused in words
 REVISION = b"1"  # of what the process tries
 HINT = "Log the model again, or copy the file from where it was trained: it is damaged, or made to do harm."
@@ -31,6 +31,11 @@ class Refusal(msgspec.Struct):
 
     message: str
     hint: str = ""
+
+
+def patience(size: int) -> float:
+    """Return how many seconds a file of so many bytes may take."""
+    return SECONDS + size / BYTES_A_SECOND
 
 
 def demand_survived(what: str, attempt: str, release: str, data: bytes) -> None:
@@ -57,26 +62,27 @@ def demand_survived(what: str, attempt: str, release: str, data: bytes) -> None:
 
 
 def _try(what: str, attempt: str, data: bytes) -> None:
+    seconds = patience(len(data))
     here = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([here, *(one for one in [os.environ.get("PYTHONPATH")] if one)])
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "bascule.training.attempts", attempt],
+            [sys.executable, "-P", "-m", "bascule.training.attempts", attempt],  # no xgboost.py of the folder it is in
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise InputError(f"Reading this {what} model came to no end in {SECONDS:.0f} s.", hint=HINT) from None
+        raise InputError(f"Reading this {what} model came to no end in {seconds:.0f} s.", hint=HINT) from None
     except OSError as error:
         raise EnvironmentProblem(
             f"No process can be started to try this {what} model: {error}.", hint="Free memory or processes."
         ) from None
-    if done.returncode == REFUSED:
+    if done.returncode == REFUSED and done.stdout:
         told = msgspec.json.decode(done.stdout, type=Refusal)
         raise InputError(told.message, hint=told.hint)
     if done.returncode:

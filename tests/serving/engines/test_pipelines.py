@@ -17,7 +17,7 @@ from bascule.training import Field, ModelBundle, Output, Signature
 
 pd = pytest.importorskip("pandas")
 skops = pytest.importorskip("skops.io")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
 compose = pytest.importorskip("sklearn.compose")
 from sklearn import ensemble, linear_model  # noqa: E402
@@ -127,6 +127,10 @@ def test_onnx_answers_as_the_pipeline(name: str) -> None:
     comparing = Comparing(native, groups, model.signature.names(), 1e-6)
     exact = comparing.of(OnnxRuntime(onnx_of_estimator(model, single=False), model.signature))
     assert (exact.passed, exact.problem, exact.differing) == (True, "", {})
+    told = onnx_of_estimator(model, single=False)
+    session = onnxruntime.InferenceSession(told, providers=["CPUExecutionProvider"])
+    (given,), output = session.get_inputs(), session.get_outputs()[-1]
+    assert session.run([output.name], {given.name: matrix})[0].shape[1] == output.shape[1]  # it has the form it names
     assert exact.rows["categories"] >= 7  # each text, and those that the pipeline takes of none
 
 

@@ -43,7 +43,8 @@ def onnx_of_columns(estimator: Any, signature: Signature) -> bytes:
     final = steps[-1]
     if type(final).__name__ in LINEAR:
         graph.give(_linear(graph, final, last, signature))
-        return bytes(graph.model("output", len(signature.output.classes)).SerializeToString(deterministic=True))
+        width = 1 if signature.output.task == "binary" else len(signature.output.classes)
+        return bytes(graph.model("output", width).SerializeToString(deterministic=True))
     forest = forest_of_estimator(final)
     if forest.single:
         last = graph.add("Cast", [last], to=TensorProto.FLOAT)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
@@ -33,7 +33,7 @@ class Threads(Executor):
         """Have a thread do something.
 
         Raises:
-            RuntimeError: the threads were told to end.
+            RuntimeError: the threads were told to end, or none can be started.
         """
         future: Future[Made] = Future()
         with self._lock:
@@ -42,8 +42,15 @@ class Threads(Executor):
             self._waiting.put((future, lambda: fn(*args, **kwargs)))
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
                 name = f"{self._name}_{len(self._threads)}"
-                self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
-                self._threads[-1].start()
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads: those that are there do it
+                    if not self._threads:
+                        self._forget_waiting()
+                        raise
+                else:
+                    self._threads.append(thread)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -58,16 +65,23 @@ class Threads(Executor):
         """
         with self._lock:
             self._closed = True
-            while cancel and not self._waiting.empty():
-                work = self._waiting.get()
-                if work is not None:
-                    work[0].cancel()
+            if cancel:
+                self._forget_waiting()
             for _ in self._threads:
                 self._waiting.put(None)
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(None if seconds == float("inf") else max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
+
+    def _forget_waiting(self) -> None:
+        while True:
+            try:  # a thread may take the last one meanwhile
+                work = self._waiting.get_nowait()
+            except Empty:
+                return
+            if work is not None:
+                work[0].cancel()
 
     def _run(self) -> None:
         while (work := self._waiting.get()) is not None:

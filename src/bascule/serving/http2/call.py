@@ -128,7 +128,7 @@ class Call:
             return
         if self._streaming:
             self._cut()
-        if last:
+        if last and not self.gone:
             self.end()
 
     def end(self) -> None:

@@ -336,7 +336,9 @@ class Http2Connection(asyncio.Protocol):
     # What calls do ---------------------------------------------------------------------------------------------------
 
     def end(self, call: Call, code: int) -> None:
-        """End a call without an answer."""
+        """End a call without an answer; what the client made us end counts as what it took back."""
+        if code == frames.CALM:
+            self._patience.take_back(self.server.now)
         self.outflow.write(frames.reset(call.number, code))
         self._forget(call)
 
