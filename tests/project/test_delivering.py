@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bascule.history import Workspace
+from bascule.history.workspace import SERVED
+from bascule.store.locking import FileLock
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.conftest import _finished, trained
 
@@ -186,3 +188,17 @@ def test_a_goal_may_read_tables_and_other_records(trained: Path, bascule: Bascul
     with closing(Workspace.open(trained)) as ws:
         ((_, action, reason),) = judge_rollouts(ws, "main")
     assert (action, reason) == ("hold", decision["reason"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "host"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("", "127.0.0.1")]
+)
+def test_the_address_is_that_of_the_server_that_runs(trained: Path, bascule: Bascule, page: str, host: str) -> None:
+    file = Workspace.open(trained).folder / SERVED
+    with FileLock(file, f"process 1 at http://{page}:8500" if page else "process 1"):
+        here = bascule("preview", "--json").json()
+    ports = (8501, 8502) if page else (7401, 7402)
+    assert (here["http"], here["grpc"]) == (f"http://{host}:{ports[0]}/v2", f"{host}:{ports[1]}")
+    file.write_text("process 1 at http://127.0.0.1:8500")  # what a server that was killed leaves
+    assert ":7401/" in bascule("preview", "--json").json()["http"]

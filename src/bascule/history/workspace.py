@@ -169,6 +169,17 @@ class Workspace:
                 f"The workspace {self.folder} is open elsewhere: {who}.", hint="Stop it first, then repeat."
             ) from None
 
+    def served_at(self) -> str:
+        """Return the address of the page that `bascule up` serves from here; empty when none runs on this machine."""
+        path = self.folder / SERVED
+        if not path.is_file() or not path.stat().st_size:  # who ends in order leaves it empty
+            return ""
+        try:
+            with FileLock(path):
+                return ""
+        except Locked as lock:
+            return lock.note.partition(" at ")[2]
+
     def open_catalog(self) -> Catalog:
         """Open the database anew; the caller closes it."""
         return Catalog.open(self.catalog_url)

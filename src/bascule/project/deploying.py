@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from bascule.delivery import set_traffic
 from bascule.errors import InputError, NotFound
@@ -93,14 +94,27 @@ def preview(place: Place, branch: str | None = None, *, url: str | None = None, 
 
     Args:
         branch: the current one when None.
-        url: where `bascule serve` or `up` answers; `[deployment] url` when None, else this machine.
+        url: where `bascule serve` or `up` answers; `[deployment] url` when None, else the `up` that runs here now, or
+            the ports that it has when none are given.
 
     Raises:
         NotFound: there is no such branch.
     """
     settings = place.file.deployment if (place.folder / PROJECT_FILE).is_file() else None
-    base = url or (settings.url if settings else "") or URL
-    return preview_of(place.workspace, branch or place.branch, base, grpc or GRPC)
+    here, calls = _listening(place.workspace)
+    base = url or (settings.url if settings else "") or here
+    return preview_of(place.workspace, branch or place.branch, base, grpc or calls)
+
+
+def _listening(workspace: Workspace) -> tuple[str, str]:
+    """Return where the server of this workspace answers requests, over HTTP and gRPC."""
+    from bascule.serving.http.hosts import is_loopback
+
+    page = urlsplit(workspace.served_at())
+    if page.port is None:
+        return URL, GRPC
+    host = page.netloc.rpartition(":")[0] if is_loopback(page.hostname or "") else "127.0.0.1"
+    return f"http://{host}:{page.port + 1}", f"{host}:{page.port + 2}"
 
 
 def preview_of(workspace: Workspace, branch: str, url: str, grpc: str) -> Preview:

@@ -88,7 +88,7 @@ def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
         found = comparing.of(CompiledRuntime(again, threads))
         assert found.passed, found
         assert found.rows["thresholds"] > 100
-    if forest.values.shape[1] == 1 and not forest.steps:
+    if not forest.steps:
         pytest.importorskip("onnx")
         ready = Comparing(native, groups[:3], bundle.signature.names(), 1e-6)
         assert ready.of(OnnxRuntime(onnx_of(forest, single=forest.single), bundle.signature)).passed
@@ -98,6 +98,14 @@ def test_the_compiled_forest_answers_as_its_library(name: str) -> None:
         ready = Comparing(native, few, bundle.signature.names(), 1e-6)
         found = ready.of(TreeliteRuntime(treelite_of(forest), 4))
         assert found.passed, found
+
+
+def test_a_forest_of_several_outputs_has_a_bound_as_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    forest = forest_of(MODELS["forest"]())
+    monkeypatch.setattr("bascule.serving.engines.exporting.MOST_NODES", 2 * len(forest.nodes))
+    with pytest.raises(Unfit, match="once for each of 3 outputs, beyond"):
+        onnx_of(forest, single=True)
 
 
 def test_a_damaged_checkpoint_of_treelite_is_refused() -> None:

@@ -76,6 +76,11 @@ PIPELINES = {
         ROWS,
         "binary",
     ),
+    "one hot, forest of three classes": lambda: (
+        pipeline(OneHotEncoder(**ONE_HOT), ensemble.RandomForestClassifier(150, max_depth=4, random_state=0)),
+        ROWS,
+        "multiclass",
+    ),
     "one hot of gaps, logistic": lambda: (
         pipeline(OneHotEncoder(**ONE_HOT), linear_model.LogisticRegression()),
         GAPS,

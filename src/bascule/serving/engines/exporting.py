@@ -6,6 +6,7 @@ float32 numbers are lost there all the same; parity tells.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ ENDS = {
     "softmax": "Softmax",
     "exponential": "Exp",
 }
+MOST_NODES = 2_000_000  # told for several outputs
 LEQ, MEMBER, SUM = 0, 6, 1
 
 
@@ -38,6 +40,7 @@ def onnx_of(forest: Forest, *, single: bool) -> bytes:
         raise MissingExtra("Trees as ONNX", "optimize") from None
     if forest.steps:
         raise Unfit("what comes before its trees is left to skl2onnx")
+    forest = narrowed(forest)
     kind, element = (np.float32, TensorProto.FLOAT) if single else (np.float64, TensorProto.DOUBLE)
     nodes = [helper.make_node("TreeEnsemble", ["rows"], ["sums"], domain="ai.onnx.ml", **_trees(forest, kind))]
     held = [_tensor("base", forest.base.reshape(1, -1).astype(kind))]
@@ -67,6 +70,30 @@ def _tensor(name: str, array: np.ndarray) -> Any:
     return numpy_helper.from_array(np.ascontiguousarray(array), name)
 
 
+def narrowed(forest: Forest) -> Forest:
+    """Return a forest whose leaves hold one number: each tree comes once for each output that it adds to.
+
+    Raises:
+        Unfit: that would be too many.
+    """
+    width, count = forest.values.shape[1], len(forest.nodes)
+    if width == 1:
+        return forest
+    if count * width > MOST_NODES:
+        raise Unfit(f"its {count:,} nodes would be told once for each of {width} outputs, beyond {MOST_NODES:,} in all")
+    copies = np.arange(width, dtype=np.int32)
+    nodes = np.tile(forest.nodes, width)
+    nodes["child"] += np.repeat(copies * count, count)
+    return replace(
+        forest,
+        nodes=nodes,
+        values=np.ascontiguousarray(forest.values.T).reshape(-1, 1),
+        roots=np.add.outer(copies * count, forest.roots).reshape(-1).astype(np.int32),
+        depths=np.tile(forest.depths, width),
+        targets=np.repeat(copies, len(forest.roots)),
+    )
+
+
 def _trees(forest: Forest, kind: Any) -> dict[str, Any]:
     """Return the attributes of a `TreeEnsemble`: inner nodes and leaves are counted apart."""
     nodes, leaf = forest.nodes, forest.is_leaf()
@@ -74,10 +101,6 @@ def _trees(forest: Forest, kind: Any) -> dict[str, Any]:
         raise Unfit("a tree has no split, which ONNX cannot say")
     number = np.cumsum(~leaf) - 1
     owner = np.searchsorted(forest.roots, np.arange(len(nodes)), side="right") - 1
-    wide = forest.values.shape[1] > 1
-    if wide:
-        # A leaf has one target there, so each tree is told once for each output.
-        raise Unfit("its leaves hold several outputs, which ONNX Runtime's trees do not")
     leaf_number = np.cumsum(leaf) - 1
     inner = np.flatnonzero(~leaf)
     child = nodes["child"][inner]
