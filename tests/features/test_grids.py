@@ -119,10 +119,31 @@ def test_rows_outside_of_the_grid_and_of_other_keys_are_left_out() -> None:
     sieve = grids.Sieve(Grid(900, 1400, 3, 3), asked, known=False)
     codes, events = [0, 0, 1, -1, 2, 0, 0, 0, 2**62, 0], [950, 899, 1400, 950, 950, 1401, 2**63 - 1, -(2**62), 950, 940]
     places, moments = sieve.sift(np.array(codes), np.array(events))
-    assert places.tolist() == [0, 2, 9]  # the last is known to be too old once its batch is done
-    assert asked.times(moments).tolist() == [950, 1400, 940]
-    assert sieve.sift(np.array([0, 0, 0]), np.array([949, 950, 1000]))[0].tolist() == [1, 2]
+    assert places.tolist() == [0, 2]  # the last is older than the first, which is the same example's
+    assert asked.times(moments).tolist() == [950, 1400]
+    assert sieve.sift(np.array([0, 0]), np.array([949, 950]))[0].tolist() == [1], "ties are settled later"
+    assert sieve.sift(np.array([0, 0]), np.array([999, 1000]))[0].tolist() == [1]
     assert asked.times(sieve.best()).tolist() == [1000, 1400]
+
+
+def test_cells_before_the_best_event_so_far_are_no_longer_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two examples of a key and one of another; each looks three cells back, until it found something nearer."""
+    with duckdb.connect() as connection:
+        asked = asked_of(connection, [(3, 480), (3, 980), (4, 980)])
+    monkeypatch.setattr(grids, "NARROWED", (2,))
+    sieve = grids.Sieve(Grid(0, 999, 10, 3), asked, known=False)
+    marks = [[*range(1, 5), *range(6, 10)], [*range(6, 10)]]
+    assert marked(sieve) == marks
+    sieve.sift(np.array([0, 0, 1]), np.array([350, 850, 50]))
+    assert marked(sieve) == marks, "only some batches later, as it takes time"
+    sieve.sift(np.array([0]), np.array([810]))
+    assert marked(sieve) == [[3, 4, 8, 9], [*range(6, 10)]]
+    assert sieve.sift(np.array([0, 0, 0, 1]), np.array([120, 360, 850, 610]))[0].tolist() == [1, 2, 3]
+    assert asked.times(sieve.best()).tolist() == [360, 850, 610]
+
+
+def marked(sieve: grids.Sieve) -> list[list[int]]:
+    return [[cell for cell in range(62) if mask >> cell & 1] for mask in sieve._masks.tolist()]
 
 
 def asked_of(connection: duckdb.DuckDBPyConnection, rows: list[tuple[int | None, int]], kind: Any = None) -> Asked:

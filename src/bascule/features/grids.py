@@ -24,6 +24,7 @@ MANY_ROWS = 200_000  # of a view; fewer are read faster than they are chosen fro
 MOST_READ = 0.5  # of a key's cells, or all its events may as well be read
 LOOSE = 0.3  # examples in all that may find nothing in the cells they look at, were events as far apart as by chance
 STEPS_ON = 2  # from one example to the next of a cell, before the rest is searched for
+NARROWED = (8, 16, 32)  # batches after which no more cells are marked than events that were found leave
 BACK = 3  # cells before its own that an example looks at
 
 
@@ -105,22 +106,34 @@ class Sieve:
         """
         self._grid, self._asked, self._known = grid, asked, known
         self._codes = asked.moments >> asked.bits
-        cells = grid.cells(asked.at)
-        self._masks = self._marked(cells)
-        slots = np.bincount(self._codes * grid.count + cells, minlength=len(self._masks) * grid.count)
+        self._begins = np.flatnonzero(np.diff(self._codes, prepend=-1))
+        self._cells = grid.cells(asked.at)
+        self._masks = self._marked(self._cells - grid.back)
+        self._batches = 0
+        slots = np.bincount(self._codes * grid.count + self._cells, minlength=len(self._masks) * grid.count)
         self._nexts = (np.cumsum(slots) - slots).astype(np.int32)  # of each cell, the first example in it or after
         self._moments = np.append(asked.moments, 2**63 - 1)  # the last stands for no example
         self._best = np.full(len(self._moments), -1)
 
-    def _marked(self, cells: Numbers) -> Numbers:
-        """For each code up to the greatest of a key the bits of its cells."""
-        marks = np.zeros(len(cells), np.int64)
-        for step in range(self._grid.back + 1):
-            marks |= np.int64(1) << np.maximum(cells - step, 0)
-        begins = np.flatnonzero(np.diff(self._codes, prepend=-1))
+    def _marked(self, firsts: Numbers) -> Numbers:
+        """For each code up to the greatest of a key the bits of the cells of its examples.
+
+        Args:
+            firsts: the first cell that each example looks at; the last is its own.
+        """
+        marks = (np.int64(2) << self._cells) - (np.int64(1) << np.maximum(firsts, 0))
         masks = np.zeros(int(self._codes[-1]) + 1, np.int64)
-        masks[self._codes[begins]] = np.bitwise_or.reduceat(marks, begins)
+        masks[self._codes[self._begins]] = np.bitwise_or.reduceat(marks, self._begins)
         return masks
+
+    def _narrow(self) -> None:
+        """Mark no more cells before that of the best event so far of an example."""
+        best = self.best()
+        firsts = self._cells - self._grid.back
+        known = np.flatnonzero(best >= 0)
+        nearest = self._grid.cells(self._asked.times(best[known]))
+        firsts[known] = np.maximum(firsts[known], nearest)
+        self._masks = self._marked(firsts)
 
     def sift(self, codes: Numbers, events: Numbers) -> tuple[Numbers, Numbers]:
         """Return the places of the events that are kept, and their moments.
@@ -142,8 +155,14 @@ class Sieve:
         moments = (codes << asked.bits) | (events - asked.base)
         if self._known:
             return places, moments
-        kept = self._latest(codes, moments, self._nexts[codes * grid.count + cells])
-        return places[kept], moments[kept]
+        nexts = self._nexts[codes * grid.count + cells]
+        better = np.flatnonzero(moments >= self._best[nexts])  # what is after this example is later than its best, too
+        nexts, moments = nexts[better], moments[better]
+        kept = self._latest(codes[better], moments, nexts)
+        self._batches += 1
+        if self._batches in NARROWED:
+            self._narrow()
+        return places[better[kept]], moments[kept]
 
     def _latest(self, codes: Numbers, moments: Numbers, nexts: npt.NDArray[np.int32]) -> Numbers:
         """The places of moments that none so far is later than, of those before the same example.
@@ -161,8 +180,10 @@ class Sieve:
         ends[late] = self._moments[nexts[late]]
         ends >>= self._asked.bits
         kept = np.flatnonzero((ends == codes) & (moments >= self._best[nexts]))
-        np.maximum.at(self._best, nexts[kept], moments[kept])
-        return kept
+        nexts, moments = nexts[kept], moments[kept]
+        np.maximum.at(self._best, nexts, moments)
+        latest: Numbers = kept[moments == self._best[nexts]]
+        return latest
 
     def best(self) -> Numbers:
         """The moment of the last event that was kept for each example, however old; -1 for none.

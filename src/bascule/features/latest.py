@@ -249,7 +249,10 @@ def _moments(
 
 
 def _events(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked) -> duckdb.DuckDBPyRelation:
-    """The rows that can be an example's, and others: `__code`, `__event` (µs), `__from` and `__known`, the fields."""
+    """The rows that can be an example's, and others: `__code`, `__event` (µs), `__from` and `__known`, the fields.
+
+    Infinite times, which lie outside of any grid, may be among them.
+    """
     key, join = f"r.{quoted(asked.entity.keys[0])}", ""
     code, near = f"CAST({key} AS BIGINT) - {asked.least}", []
     if asked.least is None:
@@ -261,7 +264,7 @@ def _events(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Ask
     where = f"WHERE {' AND '.join(near)}" if near else ""
     known = ", r.__from, r.__known" if view.known_time is not None else ""
     values = "".join(f", r.{quoted(field)}" for field in view.fields)
-    rows = rows_sql(view, asked.entity, view.fields)
+    rows = rows_sql(view, asked.entity, view.fields, raw=view.known_time is None)
     return query(
         connection, asked.keys, f"SELECT {code} AS __code, r.__event{known}{values} FROM ({rows}) r {join} {where}"
     )
@@ -270,7 +273,7 @@ def _events(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Ask
 def _sifted(sieve: Sieve, asked: Asked, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows of events that may be an example's, with `__moment` instead of code and time, and `__reached`."""
     codes = viewed(batch.column(0))
-    places, moments = sieve.sift(codes, viewed(batch.column(1)))
+    places, moments = sieve.sift(codes, viewed(batch.column(1).view(pa.int64())))
     rows = batch.select(batch.schema.names[2:]).take(indices(places))
     columns = {MOMENT: indices(moments)}
     if "__from" in rows.schema.names:

@@ -17,6 +17,7 @@ from bascule.features.columns import body, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 
 ALWAYS = -(2**62)
+TIMESTAMPS = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")  # µs since 1970 in Arrow
 
 
 def timeline_sql(view: FeatureView, entity: Entity, rows: str | None = None) -> str:
@@ -46,16 +47,22 @@ def best_sql(fields: Sequence[str]) -> str:
     return ", ".join(f"{quoted(field)} DESC NULLS LAST" for field in fields)
 
 
-def rows_sql(view: FeatureView, entity: Entity, columns: Sequence[str]) -> str:
+def rows_sql(view: FeatureView, entity: Entity, columns: Sequence[str], raw: bool = False) -> str:
     """SQL of a bound view's rows that can ever match: keys and times not null.
 
     Gives the keys, `columns` in their feature types, and in µs `__event`, `__known` and `__from`, the later of the two.
+
+    Args:
+        raw: whether `__event` may be a TIMESTAMP where that is its type, infinite ones among it: nothing is computed
+            of each row. Not of a view with a known time.
     """
     keys = ", ".join(f"CAST({quoted(key)} AS {view.types[key]}) AS {quoted(key)}" for key in entity.keys)
     values = "".join(f", CAST({quoted(name)} AS {view.types[name]}) AS {quoted(name)}" for name in columns)
     event = (
         str(ALWAYS) if view.event_time is None else microseconds(quoted(view.event_time), view.types[view.event_time])
     )
+    if raw and view.event_time is not None and view.types[view.event_time] in TIMESTAMPS:
+        event = quoted(view.event_time)
     known = event if view.known_time is None else microseconds(quoted(view.known_time), view.types[view.known_time])
     present = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in entity.keys)
     return f"""
