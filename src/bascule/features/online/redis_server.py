@@ -48,7 +48,8 @@ class RedisServer:
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=5.0,
                 health_check_interval=30,
-                retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+                # A closed connection is made anew; a server that hangs would only be waited for again.
+                retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError as error:
             raise InputError(f"{self.name!r} names no Redis server: {error}", hint=HINT) from None
