@@ -1,23 +1,24 @@
 """What serving adds to a model: to a thousand rows at once, and to memory for each further model.
 
-    python benchmarks/serving.py [ROUNDS]
+    python benchmarks/serving.py [ROUNDS] [--cores N]
 
 A request of 1,000 rows of 30 numbers as one binary tensor goes all the way (read, scored, logged durably, answered) but
 for the socket, beside the bare runtime on the same matrix, and beside a bare write of as many bytes to a file, in turn;
 CPU time and wall time. Memory that a virtual machine has never used costs it some 8 µs a page when it is first written
 to, which is 0.5 ms for such a request's log; so a file that is thrown away has used it before, and the first line tells
-what a bare write cost without. Then models of one kind are loaded beside each other, in the process, and once as a
-worker of its own.
+what a bare write cost without. The model scores with two threads, all else has one: `--cores 1` tells what it takes of
+one core, which is what a busy server has for each request. Then models of one kind are loaded beside each other, in the
+process, and once as a worker of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
 import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,11 +34,16 @@ USED = 256 << 20  # bytes
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    parser = argparse.ArgumentParser(description="What serving adds to a model.")
+    parser.add_argument("rounds", type=int, nargs="?", default=40)
+    parser.add_argument("--cores", type=int, default=0, help="how many this may use; all by default")
+    told = parser.parse_args()
+    if told.cores:  # before a library counts them
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: told.cores])
     with tempfile.TemporaryDirectory() as folder:
         make_workspace(Path(folder))
         use_memory(Path(folder))
-        rows(Path(folder), rounds)
+        rows(Path(folder), told.rounds)
         memory(Path(folder))
 
 
