@@ -83,6 +83,7 @@ def test_a_deleted_version_is_freed_when_no_rule_keeps_a_state_that_had_it(ws: W
     assert present(ws) == {first, second}
     done = collect(ws)
     assert (done.tracking, done.bytes) == (told.tracking, 1000)
+    assert (done.expired_commits, done.expired_objects) == (told.expired_commits, told.expired_objects) == (2, 2)
     assert present(ws) == {second}
     with pytest.raises(Expired, match="main keeps"):
         ws.history.restore("main", had, [MODEL], message="Back")

@@ -35,9 +35,12 @@ def collect(
         with workspace.catalog.read() as conn:
             span = retention.load(conn).unnamed
         before = now() - max(span, GRACE if grace is None else grace)
-        expired: frozenset[str] = frozenset()
+        expired: set[str] = set()
+        commits = objects = 0
         if ids := kept(workspace, before):
-            expired = let_go_of_models(workspace, partial(came_from, ids), dry_run=dry_run, grace=grace)
+            ended = let_go_of_models(workspace, partial(came_from, ids), dry_run=dry_run, grace=grace)
+            commits, objects = ended.expired_commits, ended.expired_objects
+            expired = {one.name for one in ended.expired}
         gone = purge(workspace, before, dry_run=dry_run, expired=expired)
         logs = collect_logs(workspace, before, dry_run=dry_run)
         if not dry_run:
@@ -50,4 +53,13 @@ def collect(
     rows = (Collected("artifacts", "", gone.files, gone.bytes),) if gone.files else ()
     bundles = (Collected("withdrawn", one.names, 1, size) for one, size in settled.gone)
     collected = (*done.collected, *rows, *logs, *bundles)
-    return replace(done, collected=collected, tracking={**counts, "kept": gone.kept})
+    # A dry run notes nothing, so the rest counts what expired with models' states a second time.
+    if dry_run:
+        commits, objects = max(commits - done.expired_commits, 0), max(objects - done.expired_objects, 0)
+    return replace(
+        done,
+        collected=collected,
+        expired_commits=done.expired_commits + commits,
+        expired_objects=done.expired_objects + objects,
+        tracking={**counts, "kept": gone.kept},
+    )

@@ -131,11 +131,11 @@ def collect(
 
 def let_go_of_models(
     workspace: Workspace, came_from: CameFrom, *, dry_run: bool = False, grace: int | None = None
-) -> frozenset[str]:
+) -> Decision:
     """Let states of models expire that no rule keeps, and that came from deleted runs which no kept state came from.
 
     Returns:
-        The digests of the models' objects that expired, or with `dry_run` would expire.
+        What was decided; with `dry_run` nothing was noted.
     """
     with _alone(workspace):
         began, library = now(), Library(workspace)
@@ -147,7 +147,7 @@ def let_go_of_models(
             found = decide(conn, library, rules, now=began, grace=grace, stored=(), recorded=(), came_from=came_from)
             if not dry_run:
                 _note(conn, found, actor())
-    return frozenset(one.name for one in found.expired if one.kind == expiry.STATE)
+    return found
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def _note(conn: Connection, found: Decision, author: str) -> None:
     """Note what expires, and say so in the audit log."""
     expiry.note(conn, found.expired)
     if found.expired:
-        detail = {"commits": found.expired_commits, "objects": len(found.expired) - found.expired_commits}
+        detail = {"commits": found.expired_commits, "objects": found.expired_objects}
         audit.append(conn, actor=author, action="expire", subject="workspace", detail=detail)
 
 
@@ -202,7 +202,7 @@ def _told(sweep: Sweep, grace: int, author: str) -> Collection:
         sweep.waiting[0],
         sweep.waiting[1],
         expired,
-        len(decision.expired) - expired,
+        decision.expired_objects,
         decision.idle,
         sweep.skipped,
     )

@@ -47,6 +47,11 @@ class Decision:
         """How many commits expire."""
         return sum(one.kind == expiry.COMMIT for one in self.expired)
 
+    @property
+    def expired_objects(self) -> int:
+        """How many objects expire."""
+        return len(self.expired) - self.expired_commits
+
 
 def decide(
     conn: Connection,
