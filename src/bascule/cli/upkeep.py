@@ -67,10 +67,12 @@ def gc(
 
 def _collected(done: Collection) -> str:
     would = "would be" if done.dry_run else "were"
+    was = "would be" if done.dry_run else "was"
     lines = []
     if done.expired_commits:
-        lines.append(f"{counted(done.expired_commits, 'commit')} {would} let go: their data are kept by no rule.")
-    lines += [f"Branch {name} {would} deleted: nobody moved or merged it for long." for name in done.branches]
+        verb = was if done.expired_commits == 1 else would
+        lines.append(f"{counted(done.expired_commits, 'commit')} {verb} let go: no rule keeps the data.")
+    lines += [f"Branch {name} {was} deleted: nobody moved or merged it for long." for name in done.branches]
     gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
     if gone:
         told = ", ".join(counted(count, _ONE[name]) for name, count in gone.items())
