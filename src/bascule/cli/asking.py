@@ -227,14 +227,17 @@ def _chain(chain: dict[str, Any]) -> str:
     lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
     if r:
         lines.append(
-            f"run           {r['id']} ({r['step']}) by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}"
+            f"run           {r['id']} ({r['step'] or r['name']}) by {r['user_name']} on {r['branch']} "
+            f"at {_at(r['started_at'])}"
         )
     if c:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"
-        lines.append(f"  code        {git}, snapshot {c['code_snapshot'][:16]}")
+        lines.append(f"  code        {git}, snapshot {(c['code_snapshot'] or 'none')[:16]}")
     lines.append(
         f"training set  {t['name']}, {counted(t['rows'], 'row')}, {counted(len(t['features']), 'feature')}, "
         f"commit {t['commit'][:10]}"
+        if t
+        else "training set  not recorded: a client registered the version"
     )
     for path, table in chain["tables"].items():
         checks = chain["contracts"].get(path) or {"checks": 0, "passed": 0}

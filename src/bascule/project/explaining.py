@@ -88,6 +88,8 @@ def _prediction(workspace: Workspace, name: str) -> Link:
 
 
 def _training_set(workspace: Workspace, version: Object) -> Link:
+    if not version["training_set"]:  # a client registered it; its run may say what it read
+        return {}
     made = read_training_set(workspace, version["training_set"])
     return {
         "id": made.id,
@@ -102,6 +104,8 @@ def _training_set(workspace: Workspace, version: Object) -> Link:
 def _tables(workspace: Workspace, training: Link) -> Link:
     """The tables of the commit that the training set was made from, with the commit that last changed each."""
     found: Link = {}
+    if not training:
+        return found
     for path, obj in workspace.history.entries(training["commit"], "tables/"):
         changed = workspace.history.log(training["commit"], limit=1, path=path)
         found[path] = {
