@@ -265,6 +265,8 @@ def test_approvals_are_asked_for_by_the_gates(trained: Path, bascule: Bascule, m
     assert decided["standing"] == {"approved": ["bo@example.org", "cy@example.org"], "rejected": {}}
     assert "looked at the slices" in bascule("model", "card", "delays").out
     assert {e["action"] for e in bascule("audit", "log", "--json").json()} >= {"approve", "reject"}
+    told = bascule("model", "reject", "delays", "--reason", "leaks after all").out
+    assert "stays in service in deployments/delays on main; end that with: bascule rollback delays" in told
 
 
 def test_a_merge_into_a_protected_branch_asks_for_approvals(

@@ -227,7 +227,8 @@ def _chain(chain: dict[str, Any]) -> str:
         lines.append(f"  gates       {'passed' if evaluation['passed'] else 'refused'}: {gates}")
     lines += [f"  approval    {a['decision']} by {a['actor']}: {a['reason']}" for a in chain["approvals"]["decisions"]]
     if r:
-        step = f" ({r['step']})" if r["step"] else ""
+        called = r["step"] or r.get("name")
+        step = f" ({called})" if called else ""
         lines.append(f"run           {r['id']}{step} by {r['user_name']} on {r['branch']} at {_at(r['started_at'])}")
     if c:
         git = f"git {c['code_commit'][:10]}{' + changes' if c['code_dirty'] else ''}" if c["code_commit"] else "no git"

@@ -147,8 +147,17 @@ def reject(name: str, version: str | None = None, /, *, reason: Why, common: Com
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    made = common.open().reject_model(name, version, reason=reason)
-    answer(common, msgspec.to_builtins(made), f"{made.actor} rejects {made.subject}: {made.reason}")
+    from bascule.delivery.traffic import where_in_service
+
+    opened = common.open()
+    made = opened.reject_model(name, version, reason=reason)
+    text = f"{made.actor} rejects {made.subject}: {made.reason}"
+    model_name, _, number = made.subject.removeprefix("models/").rpartition("@")
+    for branch, deployment in where_in_service(opened.workspace, model_name, int(number)):
+        where = "" if branch == opened.place.branch else f" --branch {branch}"
+        text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
+        text += f"bascule rollback {deployment}{where}"
+    answer(common, msgspec.to_builtins(made), text)
 
 
 @model.command

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 retention = App(name="retention", help="How long states are kept: rules for branches, and for deleted ones.")
 hold = App(name="hold", help="Legal holds: what they name is neither collected nor forgotten.")
 
+_ONE = {"runs": "run", "models": "logged model", "experiments": "experiment", "points": "point"}
 DRY_RUN = Parameter(help="Say what would be done, and change nothing.", negative="")
 
 
@@ -66,16 +67,19 @@ def gc(
 
 def _collected(done: Collection) -> str:
     would = "would be" if done.dry_run else "were"
+    was = "would be" if done.dry_run else "was"
     lines = []
     if done.expired_commits:
-        lines.append(f"{counted(done.expired_commits, 'commit')} {would} let go: their data are kept by no rule.")
-    lines += [f"Branch {name} {would} deleted: nobody moved or merged it for long." for name in done.branches]
+        verb = was if done.expired_commits == 1 else would
+        lines.append(f"{counted(done.expired_commits, 'commit')} {verb} let go: no rule keeps the data.")
+    lines += [f"Branch {name} {was} deleted: nobody moved or merged it for long." for name in done.branches]
     gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
     if gone:
-        told = ", ".join(f"{count:,} {'logged models' if name == 'models' else name}" for name, count in gone.items())
-        lines.append(f"Of what was deleted in tracking {would} let go for good: {told}.")
+        told = ", ".join(counted(count, _ONE[name]) for name, count in gone.items())
+        lines.append(f"For good, of what was deleted in tracking, {would} let go: {told}.")
     if done.tracking.get("kept"):
-        lines.append(f"{done.tracking['kept']:,} deleted runs or models stay: versions of models came from them.")
+        told = counted(done.tracking["kept"], "deleted run or model stays", "deleted runs or models stay")
+        lines.append(f"{told}: kept states of models came from there (`bascule retention` says what is kept).")
     rows = [(one.table, one.kind, f"{one.files:,}", format_size(one.bytes)) for one in done.collected]
     if rows:
         rows.append(("", "all", f"{done.files:,}", format_size(done.bytes)))

@@ -9,6 +9,7 @@ from bascule.catalog import new_id, now
 from bascule.delivery.strategies import first_steps, read_plan, words
 from bascule.delivery.versus import challengers, even_shares
 from bascule.errors import InputError
+from bascule.history import Workspace
 from bascule.naming import checked_name
 
 Deployment = dict[str, Any]
@@ -167,6 +168,17 @@ def needed(deployment: Deployment) -> set[int]:
     found = {int(rollout[arm]) for arm in ("stable", "canary") if arm in rollout}
     found |= {int(version) for version in rollout.get("others", ())}
     return found | {int(entry["version"]) for entry in deployment.get("traffic") or ()}
+
+
+def where_in_service(workspace: Workspace, model: str, version: int) -> list[tuple[str, str]]:
+    """Return where a version answers or is in a rollout: branches, each with a deployment."""
+    history, prefix = workspace.history, "deployments/"
+    return [
+        (branch.name, path.removeprefix(prefix))
+        for branch in history.branches()
+        for path, one in history.entries(branch.head, prefix)
+        if one["model"] == model and version in needed(one)
+    ]
 
 
 def out_of_service(before: Deployment) -> Deployment:

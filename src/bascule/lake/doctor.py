@@ -155,7 +155,8 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     look = _Look(workspace.lake_folder, deep, there)
     with workspace.catalog.read() as conn:
         expired = expiry.every(conn, expiry.STATE)
-    states = [(name, value) for digest, name, value in _states(workspace) if digest not in expired]
+    every = list(_states(workspace))
+    states = [(name, value) for digest, name, value in every if digest not in expired]
     for name, value in states:
         look.state(name, value)
     kept = records.names(workspace)
@@ -165,7 +166,8 @@ def check(workspace: Workspace, *, deep: bool = False) -> LakeReport:
     found = _orphans(workspace.lake_folder, there, look.sizes)
     orphans = tuple(one for one in found if one.path.partition("/")[0] not in look.unread)
     size = sum(look.sizes.values())
-    return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, len(expired))
+    gone = len(every) - len(states)
+    return LakeReport(len(states) + len(kept), len(look.sizes), size, tuple(look.problems), orphans, gone)
 
 
 def last_whole(workspace: Workspace, name: str, branch: str, bad: Collection[str]) -> Commit | None:

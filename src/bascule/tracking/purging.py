@@ -1,13 +1,14 @@
 """Letting go of deleted runs, logged models and experiments: their rows, their curves and the bytes of their artifacts.
 
 Deleting is a mark, and restoring takes it away, until the time of retention is over. What a version of a model in any
-kept state of the history came from, or has its files with, stays whatever its mark says.
+kept state of the history came from, or has its files with, stays whatever its mark says; a state that expired keeps
+nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from bascule.catalog.schema import (
     datasets,
     experiment_tags,
     experiments,
+    expirations,
     latest_metrics,
     logged_models,
     metric_points,
@@ -78,26 +80,29 @@ class _Found:
     runs: list[Any] = field(default_factory=list)
     models: list[Any] = field(default_factory=list)
     experiments: list[int] = field(default_factory=list)
-    kept: int = 0
+    kept: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> list[int]:
         return [one.number for one in [*self.runs, *self.models] if one.number is not None]
 
 
-def purge(ws: Workspace, before: int, *, dry_run: bool = False) -> Purged:
+def purge(ws: Workspace, before: int, *, dry_run: bool = False, expired: Collection[str] = ()) -> Purged:
     """Let go of what was deleted before a time, in microseconds since 1970 UTC, and is needed by no version of a model.
 
     The rows go in one transaction; then the files. A process that is killed between leaves them to the next call.
+
+    Args:
+        expired: digests of models' objects that with a dry run count as expired, too.
     """
     if not dry_run:
         _delete_pending(ws)
     with ws.catalog.read() as conn:
-        found = _found(conn, before)
+        found = _found(conn, before, expired if dry_run else ())
         points = _points(conn, found.numbers)
     folders = [folder for one in [*found.runs, *found.models] if (folder := _folder(one)) is not None]
     files, size = _weighed(ws, folders)
-    done = Purged(len(found.runs), len(found.models), len(found.experiments), points, files, size, found.kept)
+    done = Purged(len(found.runs), len(found.models), len(found.experiments), points, files, size, len(found.kept))
     if dry_run or not (found.runs or found.models or found.experiments):
         return done
     with ws.catalog.write() as conn:
@@ -112,7 +117,19 @@ def purge(ws: Workspace, before: int, *, dry_run: bool = False) -> Purged:
     return done
 
 
-def _found(conn: Connection, before: int) -> _Found:
+def kept(ws: Workspace, before: int) -> tuple[str, ...]:
+    """Return the ids of what was deleted before a time and stays, as a state of a model came from it."""
+    with ws.catalog.read() as conn:
+        return _found(conn, before).kept
+
+
+def came_from(ids: Iterable[str], body: bytes) -> set[str]:
+    """Return which of some runs and logged models an object of a model came from, by the object's JSON."""
+    named = b"\n".join(_NAMED.findall(body))
+    return {one for one in ids if one.encode() in named}
+
+
+def _found(conn: Connection, before: int, expired: Collection[str] = ()) -> _Found:
     e = experiments.c
     old_ones = select(e.id).where(e.lifecycle == DELETED, e.deleted_at < before, e.id != DEFAULT)
     ids = list(conn.execute(old_ones).scalars())
@@ -128,12 +145,12 @@ def _found(conn: Connection, before: int) -> _Found:
     ).all()
     if not some_runs and not some_models:
         return _Found(experiments=_empty(conn, ids, set(), set()))
-    named = _named(conn)
+    named = _named(conn, frozenset(expired))
     going = [one for one in some_runs if not _is_needed(one, named)]
     models = [one for one in some_models if not _is_needed(one, named)]
-    kept = len(some_runs) + len(some_models) - len(going) - len(models)
-    stays = _empty(conn, ids, {one.id for one in going}, {one.id for one in models})
-    return _Found(going, models, stays, kept)
+    stay = {str(one.id) for one in [*some_runs, *some_models]} - {str(one.id) for one in [*going, *models]}
+    empty = _empty(conn, ids, {one.id for one in going}, {one.id for one in models})
+    return _Found(going, models, empty, tuple(sorted(stay)))
 
 
 def _empty(conn: Connection, ids: list[int], going: set[str], models: set[str]) -> list[int]:
@@ -147,8 +164,8 @@ def _in(table: Table, ids: list[int]) -> Any:
     return select(table.c.id, table.c.experiment_id).where(table.c.experiment_id.in_(ids))
 
 
-def _named(conn: Connection) -> bytes:
-    """Return all that the models of kept states say of where they came from, as one text to look into."""
+def _named(conn: Connection, expired: frozenset[str]) -> bytes:
+    """Return all that states of models that did not expire say of where they came from, as one text to look into."""
     light = conn.dialect.name == "sqlite"
     place = (
         func.instr(nodes.c.body, b'"versions"')
@@ -156,8 +173,10 @@ def _named(conn: Connection) -> bytes:
         else func.position(_bytes(b'"versions"').op("IN")(nodes.c.body))
     )
     found: set[bytes] = set()
-    for body in conn.execute(select(nodes.c.body).where(place > 0)).scalars():
-        found.update(_NAMED.findall(bytes(body)))
+    query = select(nodes.c.hash, nodes.c.body).where(place > 0, nodes.c.hash.not_in(select(expirations.c.name)))
+    for name, body in conn.execute(query):
+        if name not in expired:
+            found.update(_NAMED.findall(bytes(body)))
     return b"\n".join(found)
 
 

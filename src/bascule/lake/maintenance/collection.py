@@ -19,7 +19,7 @@ from bascule.durations import DAY, format_duration
 from bascule.errors import Busy
 from bascule.history import Workspace, expiry, names
 from bascule.lake.maintenance import listing, references, retention
-from bascule.lake.maintenance.deciding import Decision, decide
+from bascule.lake.maintenance.deciding import CameFrom, Decision, decide
 from bascule.lake.maintenance.reaching import Library
 from bascule.lake.maintenance.sweeping import Collected, Sweep
 from bascule.lake.maintenance.telling import Tell, quiet
@@ -129,6 +129,27 @@ def collect(
         return _told(sweep, grace, who)
 
 
+def let_go_of_models(
+    workspace: Workspace, came_from: CameFrom, *, dry_run: bool = False, grace: int | None = None
+) -> Decision:
+    """Let states of models expire that no rule keeps, and that came from deleted runs which no kept state came from.
+
+    Returns:
+        What was decided; with `dry_run` nothing was noted.
+    """
+    with _alone(workspace):
+        began, library = now(), Library(workspace)
+        grace = GRACE if grace is None else grace
+        with workspace.catalog.read() if dry_run else workspace.catalog.write() as conn:
+            if not dry_run:
+                audit.take_turn(conn)
+            rules = retention.load(conn)
+            found = decide(conn, library, rules, now=began, grace=grace, stored=(), recorded=(), came_from=came_from)
+            if not dry_run:
+                _note(conn, found, actor())
+    return found
+
+
 @contextmanager
 def _alone(workspace: Workspace) -> Iterator[None]:
     try:
@@ -156,13 +177,18 @@ def _decide(
     with catalog.write() as conn:
         audit.take_turn(conn)
         found = look(conn)
-        expiry.note(conn, found.expired)
         for name in found.idle:
             names.remove(conn, names.branch(conn, name), author)
-        if found.expired:
-            detail = {"commits": found.expired_commits, "objects": len(found.expired) - found.expired_commits}
-            audit.append(conn, actor=author, action="expire", subject="workspace", detail=detail)
+        _note(conn, found, author)
     return found
+
+
+def _note(conn: Connection, found: Decision, author: str) -> None:
+    """Note what expires, and say so in the audit log."""
+    expiry.note(conn, found.expired)
+    if found.expired:
+        detail = {"commits": found.expired_commits, "objects": found.expired_objects}
+        audit.append(conn, actor=author, action="expire", subject="workspace", detail=detail)
 
 
 def _told(sweep: Sweep, grace: int, author: str) -> Collection:
@@ -176,7 +202,7 @@ def _told(sweep: Sweep, grace: int, author: str) -> Collection:
         sweep.waiting[0],
         sweep.waiting[1],
         expired,
-        len(decision.expired) - expired,
+        decision.expired_objects,
         decision.idle,
         sweep.skipped,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -12,8 +12,12 @@ from bascule.history import expiry, holds
 from bascule.history.expiry import Expiration
 from bascule.lake.maintenance import references
 from bascule.lake.maintenance.keeping import Graph, Keeping
-from bascule.lake.maintenance.reaching import Facts, Library, Reached
+from bascule.lake.maintenance.reaching import Facts, Library, Reached, bodies
 from bascule.lake.maintenance.retention import Retention
+from bascule.naming import MODELS
+
+# Which of the deleted runs and logged models an object of a model came from, by the object's JSON.
+CameFrom = Callable[[bytes], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Decision:
         """How many commits expire."""
         return sum(one.kind == expiry.COMMIT for one in self.expired)
 
+    @property
+    def expired_objects(self) -> int:
+        """How many objects expire."""
+        return len(self.expired) - self.expired_commits
+
 
 def decide(
     conn: Connection,
@@ -53,6 +62,7 @@ def decide(
     grace: int,
     stored: Collection[str],
     recorded: Collection[str],
+    came_from: CameFrom | None = None,
 ) -> Decision:
     """Decide, over one connection and without changing anything.
 
@@ -63,6 +73,7 @@ def decide(
         now, grace: microseconds; see `Keeping.of`.
         stored: digests of all blobs that there are.
         recorded: digests of the blobs that records lead to.
+        came_from: tells what is to go once no kept state of a model came from it; the others expire with it.
     """
     graph = Graph.read(conn)
     keeping = Keeping.of(graph, retention, now, grace)
@@ -76,6 +87,7 @@ def decide(
         for digest, found in library.facts(conn, dead)
         if (found.location and found.location not in tables) or library.lost(found, stored, blobs)
     }
+    lost |= dict.fromkeys(_orphaned(conn, came_from, live, dead) if came_from else (), expiry.STATE)
     expired = _expired(keeping, gone, lost, dead, now)
     return Decision(now, frozenset(graph.commits), live, tables, blobs, expired, tuple(keeping.idle()))
 
@@ -120,6 +132,14 @@ def _dead(
             if digest not in live.objects and digest not in graph.expired:
                 dead.setdefault(digest, (min(paths), reason))
     return dead
+
+
+def _orphaned(conn: Connection, came_from: CameFrom, live: Reached, dead: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return the dead objects of models that came from something that no live one came from."""
+    kept = [digest for digest, paths in live.objects.items() if any(path.startswith(MODELS) for path in paths)]
+    needed = {name for _, body in bodies(conn, kept) for name in came_from(body)}
+    others = [digest for digest, (path, _) in dead.items() if path.startswith(MODELS)]
+    return [digest for digest, body in bodies(conn, others) if came_from(body) - needed]
 
 
 def _expired(

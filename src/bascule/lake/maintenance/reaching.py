@@ -51,14 +51,14 @@ class Library:
     def nodes(self, conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, Node]]:
         """Yield nodes of states' trees."""
         wanted = list(names)
-        for name, body in _bodies(conn, [name for name in wanted if name not in self._nodes]):
+        for name, body in bodies(conn, [name for name in wanted if name not in self._nodes]):
             self._nodes[name] = decode(body)
         return ((name, self._nodes[name]) for name in wanted)
 
     def facts(self, conn: Connection, digests: Iterable[str]) -> Iterator[tuple[str, Facts]]:
         """Yield what objects lead to."""
         wanted = list(digests)
-        for digest, body in _bodies(conn, [digest for digest in wanted if digest not in self._facts]):
+        for digest, body in bodies(conn, [digest for digest in wanted if digest not in self._facts]):
             self._facts[digest] = self._read(body)
         return ((digest, self._facts[digest]) for digest in wanted)
 
@@ -143,7 +143,7 @@ class Reached:
         return found
 
 
-def _bodies(conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def bodies(conn: Connection, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the bodies of parts of the history, or raise `NotFound`: then nobody can tell what is still needed."""
     wanted = list(dict.fromkeys(names))
     for start in range(0, len(wanted), AT_ONCE):
