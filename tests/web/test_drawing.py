@@ -8,7 +8,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bascule.evaluation import Calibration, CalibrationBin
@@ -32,6 +32,8 @@ def test_a_line_goes_through_its_points() -> None:
     assert [label.text for label in made.y_labels] == ["0.00", "0.25", "0.50", "0.75", "1.00"]
 
 
+@example([(0.0, 0.0), (0.0, 5e-324)])
+@example([(0.0, 0.0), (1.0, 1e-200)])
 @given(st.lists(st.tuples(FINITE, FINITE | st.just(math.nan)), min_size=1, max_size=50))
 def test_everything_stays_inside(values: list[tuple[float, float]]) -> None:
     xs, ys = [x for x, _ in values], [y for _, y in values]

@@ -19,6 +19,7 @@ WIDTH, HEIGHT = 1000.0, 100.0
 # In percent of the plot: a character of a mark's words at the narrowest, where they turn to the left of their line, and
 # how far apart the words of two limits must be. `charts.js` does the same in pixels.
 CHARACTER, LATE, NEAR_LIMITS, MARK_ROWS = 3.0, 70.0, 14.0, 4
+LEAST_SPAN = 1e-300  # of an axis: below it a fourth of it may be no number
 SECOND = 1_000_000
 TIME_STEPS = tuple(
     SECOND * seconds
@@ -266,11 +267,14 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 def _number_scale(low: float, high: float, wanted: int = 4) -> _Scale:
     """A scale that begins and ends at a round number."""
     low, high = _padded(low, high) if low != 0 or high != 0 else (0.0, 1.0)
+    if high - low < LEAST_SPAN:
+        high = low + 1.0
     rough = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
+    exponent = math.floor(math.log10(rough))
+    power = 10.0**exponent
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [round(step * k, 12) for k in range(first, last + 1)]
+    ticks = [round(step * k, max(12, 2 - exponent)) for k in range(first, last + 1)]
     return _Scale(ticks[0], ticks[-1], ticks)
 
 

@@ -41,6 +41,8 @@ def covers(label: str | None, value: Any) -> bool:
     """Tell whether a generalised cell is true of the value that was there."""
     if value is None:
         return label in (None, "*")
+    if isinstance(value, float):
+        value += 0.0  # both zeros are one value, told as 0.0
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     if label is None:
         return False
