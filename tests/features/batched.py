@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -67,6 +68,17 @@ def cases(count: int) -> tuple[list[Row], list[Row]]:
 
     gather()
     return events, [{**row, "note": place} for place, row in enumerate(examples)]
+
+
+@contextmanager
+def tables_of(events: Sequence[Row], examples: Sequence[Row], zone: str = "UTC") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the tables `events` and `spine`, in a time zone of its own."""
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute(f"SET TimeZone = '{zone}'")
+        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
+            connection.register("given", pa.Table.from_pylist(rows, schema))
+            connection.execute(f"CREATE TABLE {name} AS FROM given")
+        yield connection
 
 
 def bound(connection: duckdb.DuckDBPyConnection, views: Sequence[FeatureView] = BATCHED) -> FeatureSet:

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.features.batched import CASE_EVENTS, CASE_SPINE, assert_oracle, bound, cases
+from tests.features.batched import assert_oracle, bound, cases, tables_of
 from tests.features.test_latest import ROWS, found_in_memory, joined
 
 from bascule.features import Entity, grids, latest, point_in_time
@@ -43,11 +43,7 @@ def test_rows_that_a_grid_keeps_are_what_the_double_loop_says(
     monkeypatch.setattr(grids, "LOOSE", loose)
     monkeypatch.setattr(latest, "BATCH", 2048)
     events, examples = cases(150)
-    with duckdb.connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'Asia/Tokyo'")
-        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
-            connection.register("given", pa.Table.from_pylist(rows, schema))
-            connection.execute(f"CREATE TABLE {name} AS FROM given")
+    with tables_of(events, examples, "Asia/Tokyo") as connection:
         relation = point_in_time.training_rows(connection, bound(connection, ROWS), "SELECT * FROM spine")
         assert found_in_memory(relation)
         assert sieved

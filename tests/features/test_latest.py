@@ -7,9 +7,8 @@ from typing import Any
 
 import duckdb
 import msgspec
-import pyarrow as pa
 import pytest
-from tests.features.batched import CASE_EVENTS, CASE_SPINE, assert_oracle, bound, cases
+from tests.features.batched import assert_oracle, bound, cases, tables_of
 from tests.features.test_point_in_time import EVENTS, VIEWS
 
 from bascule.features import Entity, FeatureView, build_feature_set, latest, training_rows
@@ -26,11 +25,7 @@ START = datetime(2024, 1, 1)
 def test_rows_found_among_numbers_are_what_the_double_loop_says(monkeypatch: Any, kept: int) -> None:
     monkeypatch.setattr(latest, "FEW_ROWS", kept)
     events, examples = cases(150)
-    with duckdb.connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'Asia/Tokyo'")
-        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
-            connection.register("given", pa.Table.from_pylist(rows, schema))
-            connection.execute(f"CREATE TABLE {name} AS FROM given")
+    with tables_of(events, examples, "Asia/Tokyo") as connection:
         relation = training_rows(connection, bound(connection, ROWS), "SELECT * FROM spine")
         assert found_in_memory(relation)
         assert_oracle(relation.to_arrow_table().to_pylist(), events, examples, ROWS)

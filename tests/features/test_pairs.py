@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import duckdb
 import msgspec
-import pyarrow as pa
 import pytest
-from tests.features.batched import BATCHED, CASE_EVENTS, CASE_SPINE, assert_oracle, bound, cases
+from tests.features.batched import BATCHED, assert_oracle, bound, cases, tables_of
 
 from bascule.features import Entity, FeatureView, build_feature_set, pairs, training_rows
 
@@ -20,11 +19,7 @@ def test_rows_are_found_in_memory_beside_windows(monkeypatch: pytest.MonkeyPatch
     if busy:
         monkeypatch.setattr(pairs, "PAIRS_A_ROW", 0)
     events, examples = cases(30)
-    with duckdb.connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
-            connection.register("given", pa.Table.from_pylist(rows, schema))
-            connection.execute(f"CREATE TABLE {name} AS FROM given")
+    with tables_of(events, examples) as connection:
         made = bound(connection)
         relation = training_rows(connection, made, "SELECT * FROM spine")
         assert relation.explain().upper().count("ASOF") == 0  # which rows over time need otherwise
@@ -40,11 +35,7 @@ def test_rows_are_found_in_memory_beside_windows(monkeypatch: pytest.MonkeyPatch
 def test_windows_joined_one_by_one_are_what_the_double_loop_says() -> None:
     """Running aggregates are held to it by `test_point_in_time.py`, whose tables are not counted."""
     events, examples = cases(60)
-    with duckdb.connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, rows, schema in (("events", events, CASE_EVENTS), ("spine", examples, CASE_SPINE)):
-            connection.register("given", pa.Table.from_pylist(rows, schema))
-            connection.execute(f"CREATE TABLE {name} AS FROM given")
+    with tables_of(events, examples) as connection:
         made = bound(connection, WINDOWED)
         few = pairs.few_pairs(connection, made, "FROM spine", len(examples))
         assert few == {view.name for view in WINDOWED}

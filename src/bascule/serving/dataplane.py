@@ -256,9 +256,7 @@ class DataPlane:
 
     def is_ready(self, deployment: ServedDeployment) -> bool:
         """Return whether a deployment answers."""
-        if not deployment.models or (deployment.branch, deployment.name) in self.unloaded:
-            return False
-        return any(model.answers for model in deployment.models.values())
+        return (deployment.branch, deployment.name) not in self.unloaded and deployment.may_answer()
 
     def coming(self, deployment: ServedDeployment) -> frozenset[int]:
         """Return the versions that are being loaded for a deployment."""

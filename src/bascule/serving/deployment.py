@@ -80,6 +80,11 @@ class ServedDeployment:
         """Return a version if it is ready."""
         return self.models.get(version) or self.extra.get(version)
 
+    def may_answer(self, version: int | None = None) -> bool:
+        """Return whether a version that is in memory, or for None any of its own, may answer: consent to it holds."""
+        asked = self.models.values() if version is None else [self.model(version)]
+        return any(model is not None and model.answers for model in asked)
+
     @cached_property
     def first(self) -> LoadedModel:
         """The version that has most of the traffic.

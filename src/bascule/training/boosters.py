@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,9 @@ def open_xgboost(model: bytes) -> Any:
 
     Raises:
         InputError: the bytes are none.
-        MissingExtra: XGBoost is not installed.
+        EnvironmentProblem: XGBoost is not installed.
     """
-    try:
-        import xgboost
-    except ImportError:
-        raise EnvironmentProblem(
-            "XGBoost models need the package xgboost, which is not installed.", hint="Install it: pip install xgboost"
-        ) from None
+    xgboost = _library("XGBoost")
     if not model[:1] == b"{":
         raise InputError("This is no XGBoost model in JSON or UBJSON.", hint="Log it with model_format='ubj'.")
     demand_survived("XGBoost", "bascule.training.attempts:xgboost", xgboost.__version__, model)
@@ -48,6 +44,17 @@ def read_xgboost(model: bytes) -> Any:
     if not is_sound(bytes(booster.save_raw("json"))):
         raise InputError("A tree in this XGBoost model leads out of itself.", hint="Log the model again.")
     return booster
+
+
+def _library(name: str) -> Any:
+    package = name.lower()
+    try:
+        return import_module(package)
+    except ImportError:
+        raise EnvironmentProblem(
+            f"{name} models need the package {package}, which is not installed.",
+            hint=f"Install it: pip install {package}",
+        ) from None
 
 
 class XgboostPredictor:
@@ -92,13 +99,7 @@ def open_catboost(model: bytes) -> Any:
         InputError: the bytes are none.
         EnvironmentProblem: CatBoost is not installed.
     """
-    try:
-        import catboost
-    except ImportError:
-        raise EnvironmentProblem(
-            "CatBoost models need the package catboost, which is not installed.",
-            hint="Install it: pip install catboost",
-        ) from None
+    catboost = _library("CatBoost")
     if not model.startswith(b"CBM1"):
         raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")
     demand_survived("CatBoost", "bascule.training.attempts:catboost", catboost.__version__, model)

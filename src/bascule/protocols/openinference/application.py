@@ -169,8 +169,7 @@ class Application:
 
     def _model_ready(self, request: Request, route: Route, state: BranchState) -> Answered:
         def answer(deployment: ServedDeployment) -> Response:
-            asked = deployment.models.values() if route.version is None else [deployment.model(route.version)]
-            if not any(model is not None and model.answers for model in asked):
+            if not deployment.may_answer(route.version):
                 raise EnvironmentProblem(
                     f"Deployment {deployment.name!r} is not ready: the consent to its model was taken back.",
                     hint="`bascule model show` tells who did, and why; `bascule model trust` gives it again.",
