@@ -13,6 +13,7 @@ from bascule.serving.http import wire
 from bascule.serving.http.codings import packed, unpacked
 from bascule.serving.http.heads import Head
 from bascule.serving.http.message import Deferred, HttpProblem, Request, Response, error_response
+from bascule.serving.http.names import KNOWN, SINGLE_HEADERS, remember
 
 if TYPE_CHECKING:
     from bascule.serving.http.server import HttpServer
@@ -21,37 +22,6 @@ NEVER = math.inf
 EMPTY_LINE = b"\r\n\r\n"
 UNPACKED_INLINE = 4_096  # bytes
 PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
-KEPT_HEADERS = frozenset(
-    (
-        b"accept",
-        b"accept-encoding",
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"expect",
-        b"host",
-        b"inference-header-content-length",
-        b"origin",
-        b"traceparent",
-        b"transfer-encoding",
-        b"x-bascule-caller",
-    )
-)
-SINGLE_HEADERS = frozenset((b"content-length", b"host", b"inference-header-content-length", b"origin", b"expect"))
-
-
-_NAMES: dict[bytes, bytes] = {name: name for name in KEPT_HEADERS}  # as it was spelt: as we call it, or nothing
-_MOST_NAMES = 512
-
-
-def _remember(name: bytes) -> bytes:
-    """Return a header's name in lower case if anyone here reads it, else nothing."""
-    lower = name.lower()
-    found = lower if lower in KEPT_HEADERS else b""
-    if len(_NAMES) < _MOST_NAMES:
-        _NAMES[name] = found
-    return found
 
 
 class Connection(asyncio.Protocol):
@@ -207,9 +177,9 @@ class Connection(asyncio.Protocol):
         """A whole header came."""
         if self._counting:
             self._count_header(len(name) + len(value) + PER_HEADER)
-        known = _NAMES.get(name)
+        known = KNOWN.get(name)
         if known is None:
-            known = _remember(name)
+            known = remember(name)
         if known and self._heading:  # a trailer changes nothing
             if known in self._headers:
                 if known in SINGLE_HEADERS:
