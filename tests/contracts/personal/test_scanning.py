@@ -16,6 +16,7 @@ import pytest
 from bascule.contracts import Contract
 from bascule.contracts.personal import ColumnFinding, scan, tagged
 from bascule.contracts.personal.checksums import luhn
+from bascule.contracts.personal.scanning import judge
 from bascule.errors import BasculeError, InputError, MissingExtra
 
 ROWS = 300
@@ -213,3 +214,18 @@ def test_a_contract_without_columns_gets_some() -> None:
     written = tagged(bare, "t", {"contact": ["email"]})
     assert Contract.parse(written, table="t").masked == {"contact"}
     assert written.startswith(bare.rstrip())
+
+
+def test_a_value_that_is_said_again_counts_again() -> None:
+    often = ["a@example.com"] * 30 + ["b@example.org"] * 30 + ["neither"] * 40
+    [found] = judge("contact", "string", often)
+    assert (found.kind, found.evidence[0].matched, found.evidence[0].looked_at) == ("email", 60, 100)
+    inside = ["write to a@example.com"] * 5 + ["nothing"] * 95
+    [found] = judge("note", "string", inside)
+    assert (found.kind, found.evidence[0].matched, found.evidence[0].looked_at) == ("email.inside", 5, 100)
+
+
+def test_values_are_read_without_what_is_written_between_their_digits() -> None:
+    cards = ["4111 1111 1111 1111", "4111-1111-1111-1111", " 4111111111111111 "] * 20
+    [found] = judge("number", "string", cards)
+    assert (found.kind, found.evidence[0].matched) == ("credit_card", 60)

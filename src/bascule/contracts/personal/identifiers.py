@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from bascule.contracts.personal import checksums
 
@@ -36,19 +37,40 @@ class Identifier:
 
     def is_one(self, text: str) -> bool:
         """Tell whether a value is of this kind."""
-        plain = text.strip().translate({ord(one): None for one in self.ignored})
-        if not self.pattern.fullmatch(plain):
-            return False
-        return self.check is None or self.check(plain)
+        return self.fits(text.strip().translate(_without(self.ignored)))
+
+    def fits(self, plain: str) -> bool:
+        """Tell whether a value is of this kind, of which the blanks around it and the separators are gone."""
+        return bool(self.pattern.fullmatch(plain)) and (self.check is None or self.check(plain))
+
+    def count(self, values: Mapping[str, int], plain: dict[str, Counter[str]]) -> int:
+        """Count the values of this kind.
+
+        Args:
+            values: each value that there is, with how often it is.
+            plain: the same without the separators of an identifier, by these; filled here, so that identifiers that
+                share them read the values once.
+        """
+        if self.ignored not in plain:
+            without, seen = _without(self.ignored), Counter[str]()
+            for text, often in values.items():
+                seen[text.strip().translate(without)] += often
+            plain[self.ignored] = seen
+        return sum(often for text, often in plain[self.ignored].items() if self.fits(text))
 
     def is_within(self, text: str) -> bool:
         """Tell whether a longer text holds one."""
         return self.inside is not None and any(self.is_one(match[0]) for match in self.inside.finditer(text))
 
     @property
-    def by(self) -> str:
+    def by(self) -> Literal["checksum", "pattern"]:
         """What the evidence is."""
         return "checksum" if self.check is not None and self.chance else "pattern"
+
+
+@cache
+def _without(separators: str) -> dict[int, None]:
+    return {ord(one): None for one in separators}
 
 
 def _address(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,12 +138,15 @@ def _chosen(judged: Sequence[ColumnFinding]) -> list[ColumnFinding]:
 
 def _judged(name: str, family: str, values: Sequence[str], detectors: Sequence[Identifier]) -> Iterator[ColumnFinding]:
     named = kinds_of(name)
+    # A column says the same value again and again: each is looked at once.
+    counts, without = Counter(values), dict[str, Counter[str]]()
     for one in detectors if family in ("string", "integer") else ():
         plain = one.kind.partition(".")[0]
         is_named = one.kind in named or plain in named
         if one.named and not is_named:
             continue
-        finding = _by_values(name, one, values, is_named, family)
+        matched = one.count(counts, without)
+        finding = _by_values(name, one, matched, counts, is_named, family)
         if finding is not None:
             yield finding
     if "date_of_birth" in named and is_exact(name, "date_of_birth"):
@@ -155,15 +159,17 @@ def _judged(name: str, family: str, values: Sequence[str], detectors: Sequence[I
             yield ColumnFinding(name, what, sure, (Evidence("name"),))
 
 
-def _by_values(name: str, one: Identifier, values: Sequence[str], is_named: bool, family: str) -> ColumnFinding | None:
-    matched = sum(1 for value in values if one.is_one(value))
-    evidence: tuple[Evidence, ...] = (Evidence(one.by, matched, len(values)),)  # type: ignore[arg-type]
+def _by_values(
+    name: str, one: Identifier, matched: int, counts: Counter[str], is_named: bool, family: str
+) -> ColumnFinding | None:
+    looked_at = counts.total()
+    evidence: tuple[Evidence, ...] = (Evidence(one.by, matched, looked_at),)
     evidence += (Evidence("name"),) if is_named else ()
-    share = _lower(matched, len(values))
+    share = _lower(matched, looked_at)
     sure = max(0.0, (share - one.chance) / (1 - one.chance))
     if sure < 0.25:  # a few that match among others: rather by chance, unless they stand in text
         if family == "string" and one.inside is not None:
-            return _inside(name, one, values)
+            return _inside(name, one, counts)
         return None
     if not is_named and one.by == "checksum" and family == "integer" and one.chance > 0.02:
         sure *= 0.8  # ids that count up pass a weak check as often
@@ -175,12 +181,13 @@ def _by_values(name: str, one: Identifier, values: Sequence[str], is_named: bool
     return ColumnFinding(name, one.kind, round(sure, 3), evidence) if sure >= LEAST else None
 
 
-def _inside(name: str, one: Identifier, values: Sequence[str]) -> ColumnFinding | None:
-    count = sum(1 for value in values if one.is_within(value))
+def _inside(name: str, one: Identifier, counts: Counter[str]) -> ColumnFinding | None:
+    count = sum(often for value, often in counts.items() if one.is_within(value))
     if count < WITHIN_AT_LEAST:
         return None
-    sure = round(min(0.95, 0.7 + _lower(count, len(values))), 3)
-    return ColumnFinding(name, f"{one.kind}.inside", sure, (Evidence(one.by, count, len(values)),))  # type: ignore[arg-type]
+    looked_at = counts.total()
+    sure = round(min(0.95, 0.7 + _lower(count, looked_at)), 3)
+    return ColumnFinding(name, f"{one.kind}.inside", sure, (Evidence(one.by, count, looked_at),))
 
 
 def _birth(name: str, family: str, values: Sequence[str]) -> Iterator[ColumnFinding]:
