@@ -130,6 +130,13 @@ def database(postgresql: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def another_database(postgresql: str) -> Iterator[str]:
+    """The address of a second empty PostgreSQL database."""
+    with _database(postgresql) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def _migrated(postgresql: str) -> Iterator[str]:
     """A PostgreSQL database that the migrations made and that others begin as copies of."""

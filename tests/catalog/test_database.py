@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, literal, select, update
 
-from bascule.catalog import Catalog, database, new_id, schema
+from bascule.catalog import Catalog, database, migrations, new_id, schema
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
 
@@ -22,6 +22,66 @@ def test_migrations_make_exactly_the_schema(workspace: Workspace) -> None:
     with workspace.catalog.read() as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+
+
+def _described(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Say all of a database's tables that queries could tell: columns in order, indexes, keys, kinds of sequences.
+
+    PostgreSQL writes a number that is a default in another way where the column was widened: it is the same number.
+    """
+    catalog = Catalog(database.engine_of(url))
+    asked = {
+        "sqlite": {
+            "columns": "SELECT t.name, c.* FROM sqlite_master t, pragma_table_info(t.name) c"
+            " WHERE t.type = 'table' ORDER BY 1, 2",
+            "indexes": 'SELECT t.name, i.name, i."unique", i.origin, x.* FROM sqlite_master t,'
+            " pragma_index_list(t.name) i, pragma_index_xinfo(i.name) x WHERE t.type = 'table' ORDER BY 1, 2, 5",
+            "expressions": "SELECT sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL ORDER BY 1",
+            "counted": "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' ORDER BY 1",
+        },
+        "postgresql": {
+            "columns": "SELECT table_name, ordinal_position, column_name, data_type, character_maximum_length,"
+            " is_nullable, regexp_replace(column_default, '^''(\\d+)''::bigint$', '\\1')"
+            " FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2",
+            "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+            "keys": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2",
+            "sequences": "SELECT sequence_name, data_type FROM information_schema.sequences ORDER BY 1",
+        },
+    }
+    with catalog.read() as conn:
+        found = {
+            what: [tuple(row) for row in conn.exec_driver_sql(query)]
+            for what, query in asked[conn.dialect.name].items()
+        }
+    catalog.close()
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_empty_database_gets_what_the_migrations_make(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "sqlite":
+        stepwise, at_once = (f"sqlite:///{tmp_path / name}.db" for name in ("stepwise", "at_once"))
+    else:
+        stepwise, at_once = request.getfixturevalue("database"), request.getfixturevalue("another_database")
+    engine = database.engine_of(stepwise)
+    migrations._upgrade(engine, None)
+    engine.dispose()
+    Catalog.open(at_once).close()
+    assert _described(at_once) == _described(stepwise)
+
+
+def test_a_database_of_something_else_keeps_its_tables(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "catalog.db") as db:
+        db.execute("create table theirs (a)")
+    db.close()
+    Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}").close()
+    with sqlite3.connect(tmp_path / "catalog.db") as db:
+        names = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    db.close()
+    assert {"theirs", "commits", "alembic_version"} <= names
 
 
 @pytest.mark.slow

@@ -1,18 +1,23 @@
 """Alembic migrations, run from Python: opening a catalog brings it up to date.
 
 Each revision is a module in `versions/`, and goes forward only: to go back, restore the catalog from before.
-A catalog made by a newer Bascule is refused, never guessed at.
+A catalog made by a newer Bascule is refused, never guessed at. An empty database gets the newest schema at once, which
+a test holds to what the revisions make of it one after another.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
+from bascule.catalog.schema import metadata
 from bascule.errors import EnvironmentProblem
 
 HEAD = "0009"
+# As Alembic makes it.
+VERSIONS = """CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
 
 
 def migrate(engine: Engine) -> None:
@@ -21,9 +26,27 @@ def migrate(engine: Engine) -> None:
     Raises:
         EnvironmentProblem: when the catalog has a revision that this release does not know.
     """
-    current = _current(engine)
-    if current == HEAD:
+    with engine.connect() as connection:
+        current = _current(connection)
+    if current == HEAD or (current is None and _made(engine)):
         return
+    _upgrade(engine, current)
+
+
+def _made(engine: Engine) -> bool:
+    """Make the newest schema in a database without tables; tell whether it was one."""
+    with engine.connect() as connection:
+        _lock(connection)
+        if inspect(connection).get_table_names():
+            return False
+        metadata.create_all(connection, checkfirst=False)
+        connection.execute(text(VERSIONS))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+        connection.commit()
+        return True
+
+
+def _upgrade(engine: Engine, current: str | None) -> None:
     # Alembic is slow to import, and it is needed once in a catalog's life.
     from alembic import command
     from alembic.config import Config
@@ -38,17 +61,21 @@ def migrate(engine: Engine) -> None:
             hint="Upgrade: pip install --upgrade bascule",
         )
     with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.execute(text("SELECT pg_advisory_xact_lock(7400002)"))
+        _lock(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
 
 
-def _current(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _lock(connection: Connection) -> None:
+    """Let one process at a time change the schema, until its transaction ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("SELECT pg_advisory_xact_lock(7400002)"))
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
