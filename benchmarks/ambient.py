@@ -5,6 +5,7 @@
 The script does the same each time, so often that the bare one takes about so many seconds: `models` trains and prints,
 `files` reads and writes many files besides, and says 100 metrics a second where it is tracked. Both take turns; wall time
 is what a person waits, CPU time of all processes tells of it what a busy machine blurs. To reach: 2 % and 0.3 s.
+Modules are compiled once, as where Bascule is installed, whatever PYTHONDONTWRITEBYTECODE says here.
 """
 
 from __future__ import annotations
@@ -71,10 +72,14 @@ for n in range(int(sys.argv[1])):
 SCRIPTS = {"models": SCRIPT, "files": FILES}
 
 
+AS_INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
     """Return wall and CPU seconds of a command with all its children."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command, cwd=folder, env=AS_INSTALLED, check=True, **silent)
     wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

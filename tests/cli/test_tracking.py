@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Said
 
+from bascule.cli.main import application
+from bascule.cli.watching import plain
 from bascule.history import Workspace
 
 SCRIPT = "import sys; print('hello'); print('careful', file=sys.stderr); sys.exit(4)"
@@ -34,6 +36,50 @@ def test_the_output_of_a_script_and_its_exit_code_are_its_own(
     else:
         assert said.out == "hello\n"
         assert "exit 4" in said.err
+
+
+PLAIN = (
+    "python train.py",
+    "-m train --epochs=3 --verbose",
+    "python -m train --epochs 3 -u --rate=0.1 -x5",
+    "-- python train.py --json --project x -b y",
+    "--keep-output python train.py",
+    "-k --jsonx",
+)
+WITH_OPTIONS = (
+    "--",
+    "-h",
+    "python train.py --json",
+    "--keep-outputs python train.py",
+    "--keep_outputs python train.py",
+    "--keep-outputs=true python train.py",
+    "--no-keep-outputs python train.py",
+    "python train.py -b main",
+    "python train.py -bmain",
+    "python train.py --branch=main --help",
+    "python train.py --epochs 3 -- x",
+)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_a_command_without_our_options_is_read_as_the_parser_of_options_reads_it(text: str) -> None:
+    words = text.split()
+    _, bound, _ = application().parse_args(["track", *words], exit_on_error=False, print_error=False)
+    assert (list(bound.args), bound.kwargs) == (plain(words), {})
+
+
+@pytest.mark.parametrize("text", WITH_OPTIONS)
+def test_what_could_be_an_option_is_left_to_the_parser_of_options(text: str) -> None:
+    assert plain(text.split()) is None
+
+
+def test_a_plain_command_is_tracked_without_the_parser_of_options(folder: Path) -> None:
+    Workspace.create(folder).close()
+    program = "import sys; from bascule.cli.main import run; run(sys.argv[1:]); assert 'cyclopts' not in sys.modules"
+    words = ["track", sys.executable, "-c", "print('done')"]
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"exit 0" in done.stderr
 
 
 def test_what_cannot_be_started_is_told(folder: Path, bascule: Callable[..., Said]) -> None:

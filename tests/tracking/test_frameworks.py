@@ -258,17 +258,73 @@ def test_the_import_of_skops_that_is_made_short_comes_to_the_same() -> None:
     assert found[0][1] == "skops.io._utils"
 
 
-def test_skops_imports_nothing_of_tests_for_a_script(script: Script) -> None:
+def test_skops_is_imported_only_for_what_needs_it_and_without_tests(script: Script) -> None:
     script.run(
         f"""{textwrap.indent(DATA, "        ")}
         import sys
+        from sklearn.ensemble import GradientBoostingClassifier
         from sklearn.linear_model import Ridge
         Ridge().fit(X, y)
+        assert not any(name.startswith("skops") for name in sys.modules), "skops came along"
+        GradientBoostingClassifier(n_estimators=2).fit(X, y)
         assert "skops.io" in sys.modules and "pytest" not in sys.modules, "pytest came along"
         """,
         "sklearn",
         "skops",
     )
+    assert [name.rpartition("/")[2] for name in script.told["artifacts"] if "/model." in name] == ["model.skops"] * 2
+
+
+STATES = """
+import json, sys
+sys.path.insert(0, {place!r})
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from bascule_frameworks import skops_files, skops_states
+
+x = np.random.RandomState(0).normal(size=(60, 3))
+y = (x[:, 0] > 0).astype(int)
+texts = np.array([[str(row % 4), float(row)] for row in range(60)], dtype=object)
+columns = make_column_transformer((OneHotEncoder(dtype=np.float32), [0]), (StandardScaler(), slice(1, 2)))
+state = np.random.RandomState(3)
+models = [
+    make_pipeline(columns, LogisticRegression(class_weight={{0: 1.5, 1: 1.0}}, tol=np.float64(0.5))).fit(texts, y),
+    RandomForestClassifier(3, random_state=state).fit(x, y),
+    CalibratedClassifierCV(LogisticRegression(), cv=2).fit(x, y),
+    VotingClassifier([("a", MLPClassifier(max_iter=2)), ("b", RandomForestClassifier(2))]).fit(x, y.astype(str)),
+]
+told = []
+for model in models:
+    ours = skops_states.write(model, "ours", skops_files.HARMLESS)
+    assert "skops" not in sys.modules or told
+    same = skops_files._write_by_skops(model, "skops") == ours
+    told.append(same and open("ours", "rb").read() == open("skops", "rb").read())
+    import skops.io
+    assert type(skops.io.load("ours", trusted=ours)) is type(model)
+try:
+    skops_states.write(KNeighborsClassifier().fit(x, y), "none", skops_files.HARMLESS)
+except skops_states.Unknown:
+    told.append("unknown")
+print(json.dumps(told))
+"""
+
+
+def test_models_are_written_as_skops_itself_writes_them(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("skops")
+    place = Path(str(module("bascule_frameworks").__file__)).parents[1]
+    program = ["-W", "ignore", "-c", STATES.format(place=str(place))]
+    done = subprocess.run([sys.executable, *program], capture_output=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout) == [True] * 4 + ["unknown"]
+    assert not (tmp_path / "none").exists()
 
 
 def folder_of(script: Script, model: dict[str, Any]) -> Path:

@@ -132,6 +132,15 @@ def _run(arguments: list[str]) -> object:
     if arguments[0] == "--version":
         print(__version__)
         return 0
+    if arguments[0] == "track":
+        from bascule.cli.watching import plain, watch
+
+        command = plain(arguments[1:])
+        if command is not None:
+            from bascule.verbs import open as open_project
+
+            with stopping_queries():
+                return watch(open_project(), command)
     from cyclopts import CycloptsError
 
     try:

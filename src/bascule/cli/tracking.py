@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, say
-from bascule.counting import counted
-
-# As a shell says it: a command that was killed by a signal exits with 128 and the signal's number.
-SIGNALS = 128
-SHOWN = 12
+from bascule.cli.output import answer
+from bascule.cli.watching import watch
 
 
 def track(
@@ -29,28 +24,7 @@ def track(
     The command may also be `-m MODULE`, a Python file, a notebook, or one text in quotes for a shell. The exit code
     is the command's own, whatever becomes of the record. With --json what it prints goes to standard error.
     """
-    done = common.open().track(command, keep_outputs=keep_outputs, output=sys.stderr.buffer if common.json else None)
-    lines = [
-        f"{done.run_id}  exit {done.exit_code}  {done.duration_s:.1f} s",
-        f"  read   {_some(list(done.inputs)) or 'no files'}",
-        f"  wrote  {_some(list(done.outputs)) or 'no files'}",
-        f"  {counted(done.params, 'parameter')}, {counted(len(done.models), 'model')}"
-        + "".join(f", {key} {value:.4g}" for key, value in done.metrics.items()),
-    ]
-    lines += [f"  {line}" for line in done.warnings]
-    if done.problem is not None:
-        lines = [f"{done.run_id or 'not recorded'}  exit {done.exit_code}  {done.duration_s:.1f} s"]
-        lines.append(f"  not in the records yet: {done.problem}")
-        if done.journal is not None:
-            lines.append(f"  kept in {done.journal}; bring it in, from the project, with: bascule sync {done.journal}")
-    if common.json:
-        import dataclasses
-
-        answer(common, dataclasses.asdict(done), "")
-    else:
-        sys.stdout.flush()
-        say("\n".join(lines))
-    return done.exit_code if done.exit_code >= 0 else SIGNALS - done.exit_code
+    return watch(common.open(), command, keep_outputs=keep_outputs, as_json=common.json)
 
 
 def sync(
@@ -67,8 +41,3 @@ def sync(
     lines = [f"{one.run}  {one.name}  {one.status}" + (f": {one.problem}" if one.problem else "") for one in done]
     answer(common, [one.as_dict() for one in done], "\n".join(lines) or "Nothing waits to be brought in.")
     return 3 if any(one.problem for one in done) else 0
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

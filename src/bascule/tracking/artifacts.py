@@ -93,8 +93,8 @@ class Artifacts:
         clean = confined(path)
         place = self._root / clean if clean else self._root
         if isinstance(place, Path) and isinstance(self._root, Path):
-            root = self._root.resolve()
-            if not place.resolve().is_relative_to(root):
+            root, real = os.path.realpath(self._root), os.path.realpath(place)
+            if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
                 raise _invalid(path)
         return place
 
@@ -209,11 +209,14 @@ class Artifacts:
 
     @contextmanager
     def _receiving(self) -> Iterator[tuple[BinaryIO, Path]]:
-        folder = self.waiting
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"artifact-{secrets.token_hex(8)}"
+        temporary = self.waiting / f"artifact-{secrets.token_hex(8)}"
         try:
-            with temporary.open("xb") as out:
+            try:
+                new = temporary.open("xb")
+            except FileNotFoundError:  # the first one of all
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                new = temporary.open("xb")
+            with new as out:
                 yield out, temporary
         finally:
             temporary.unlink(missing_ok=True)
@@ -223,8 +226,11 @@ class Artifacts:
             target.upload(temporary)
             return
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, target)
+            try:
+                os.replace(temporary, target)
+            except FileNotFoundError:  # the first one in its folder
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(temporary, target)
         except (NotADirectoryError, FileExistsError, IsADirectoryError):
             raise InputError(
                 f"A file stands where {path[:_SHOWN]!r} needs a folder.", hint="Take another name."

@@ -18,6 +18,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any
 
 SUFFIX = ".journal"
@@ -224,17 +225,17 @@ def _columns(rows: list[Any]) -> tuple[list[str], array[int], array[int], array[
     """Turn calls that waited into labels and columns of points: which label, time, step, value."""
     befores, told, steps, times = (rows[place::4] for place in range(4))
     names, size = list(chain.from_iterable(told)), len(told[0])
-    values = array("d", chain.from_iterable(map(dict.values, told)))
-    if befores.count(befores[0]) == len(told) and names == names[:size] * len(told):  # mostly they say the same metrics
+    is_same = befores.count(befores[0]) == len(told) and names == names[:size] * len(told)
+    each: Iterable[float] = chain.from_iterable(map(dict.values, told))
+    values = array("d", map(itemgetter(names[0]), told) if is_same and size == 1 else each)
+    if is_same:  # mostly they say the same metrics
         labels = [befores[0] + name for name in names[:size]]
         marks = array("I", range(size)) * len(told)
         if size > 1:
-            steps, times = (list(chain.from_iterable(zip(*[each] * size, strict=True))) for each in (steps, times))
+            steps, times = (list(chain.from_iterable(zip(*[one] * size, strict=True))) for one in (steps, times))
     else:
         sizes = list(map(len, told))
-        befores, steps, times = (
-            list(chain.from_iterable(map(repeat, each, sizes))) for each in (befores, steps, times)
-        )
+        befores, steps, times = (list(chain.from_iterable(map(repeat, one, sizes))) for one in (befores, steps, times))
         every = list(map(str.__add__, befores, names))
         labels = list(dict.fromkeys(every))
         marks = array("I", map({label: place for place, label in enumerate(labels)}.__getitem__, every))

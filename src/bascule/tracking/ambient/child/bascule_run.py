@@ -21,7 +21,7 @@ import bascule_watch as watch
 from bascule_begun import Begun, begin_here, end, script_name
 from bascule_files import found_as
 from bascule_journal import BETWEEN, MOST_OF_A_CALL, MOST_WAITING, Journal
-from bascule_values import LEAST_STEP, MOST_STEP, checked_artifact, named, number, plain, plain_all, whole
+from bascule_values import checked_artifact, named, number, plain, plain_all, whole
 
 STATUSES = ("done", "failed", "cancelled")
 
@@ -89,17 +89,17 @@ class ActiveRun:
                 return
             found = before.pop() if before else None
             step = 0 if found is None else found + 1
-        if type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
+        # Each step of this is told a million times a second: bounds are literals, and what is usual is asked for first.
+        if type(step) is not int or not -0x7FFF_FFFF_FFFF_FFFF <= step <= 0x7FFF_FFFF_FFFF_FFFF:
             step = whole(step)
-        for key, value in values.items():
-            if type(value) is not float:
-                values[key] = number(key, value)
-            if key not in last:
-                named(key)
-        last.update(dict.fromkeys(values, step))  # only now: what is refused moves nothing
-        at = time_ns()
+        for key in values:
+            if key not in last or type(values[key]) is not float:
+                _settle(values)
+                break
+        for key in values:  # only now: what is refused moves nothing
+            last[key] = step
         waiting = journal.waiting
-        waiting += (self._before, values, step, at)
+        waiting += (self._before, values, step, at := time_ns())
         if at >= journal.due or len(waiting) >= MOST_WAITING or len(values) > MOST_OF_A_CALL:
             journal.flush()
 
@@ -364,6 +364,16 @@ def _child(above: ActiveRun | None, name: str | None, more: Mapping[str, Any]) -
     if more.get("params"):
         made.params(more["params"])
     return made
+
+
+def _settle(values: dict[str, Any]) -> None:
+    """Make numbers of values where they are, all of them or none.
+
+    Raises:
+        TypeError, ValueError: for what is no number, or no name.
+    """
+    for key, value in values.items():
+        values[named(key)] = number(key, value)
 
 
 def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

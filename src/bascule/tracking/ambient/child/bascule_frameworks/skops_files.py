@@ -12,11 +12,13 @@ import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bascule_frameworks import skops_states
+from bascule_frameworks.skops_states import SCHEMA
+
 # Importing skops imports all of scikit-learn, which looks for these by the way: up to seconds, and used for nothing.
 NOT_FOR_US = ("torch", "cupy", "dask", "jax", "pytest")
 # What scikit-learn has for tests alone is less without one of those: whoever asks for it gets it anew.
 LESS_WITHOUT = "sklearn.utils._testing"
-SCHEMA = "schema.json"
 _IDS = re.compile(r'("__id__": )(\d+)|("file": ")(\d+)(?=\.)')
 
 
@@ -44,6 +46,13 @@ def write(model: Any, path: str) -> list[str]:
         TypeError: it holds what is not known as data, such as a function of the script's.
         Exception: skops cannot hold it.
     """
+    try:
+        return skops_states.write(model, path, HARMLESS)
+    except (skops_states.Unknown, AttributeError, TypeError, ValueError, RecursionError):  # skops itself may know it
+        return _write_by_skops(model, path)
+
+
+def _write_by_skops(model: Any, path: str) -> list[str]:
     skops = _imported()
     raw = f"{path}.raw"
     try:
