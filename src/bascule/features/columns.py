@@ -95,6 +95,12 @@ def microseconds(expression: str, type_name: str) -> str:
     return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if known == 'DATE' else known}))"
 
 
+def since(time: str, length: int) -> str:
+    """SQL of the time (µs) so long before another one, or of the first that there is."""
+    # What began before any time is as old as the oldest: a difference of 64 bits would go beyond them.
+    return f"(greatest({time}, {length - 2**63}) - {length})" if length < 2**63 else str(1 - 2**63)
+
+
 def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:
     """Return the columns of a query and their DuckDB types, in order, without running it.
 

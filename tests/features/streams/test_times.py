@@ -38,6 +38,19 @@ def test_no_event_comes_into_a_later_window_by_its_last_digits() -> None:
     assert set(listed.rows.column("said").to_pylist()) == {said}
 
 
+def test_seconds_since_1970_are_cut_downwards_however_they_are_written() -> None:
+    before = {
+        "-0.0000001": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        "-1.0000009": datetime(1969, 12, 31, 23, 59, 58, 999999, tzinfo=UTC),
+        "-1.5": datetime(1969, 12, 31, 23, 59, 58, 500000, tzinfo=UTC),
+        "-2": datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC),
+        "1.7356896599999999e9": LAST,
+    }
+    listed = KIND.read_rows([{"at": text} for text in (*before, "1.5e99", "1.5e15")], "clicks.csv", 1)
+    assert listed.rows.column("at").to_pylist() == list(before.values())
+    assert [one.line for one in listed.rejected] == [6, 7]
+
+
 def test_times_in_nanoseconds_that_would_change_are_refused_in_arrow() -> None:
     fine = pa.table({"at": pa.array([1_735_689_659_999_999_999], pa.timestamp("ns", "UTC"))})
     with pytest.raises(InputError, match="Column 'at' is timestamp"):
