@@ -63,7 +63,9 @@ def cast(column: str, column_type: str, wanted: str, where: str) -> str:
     fine = column_type in NANOSECONDS
     problem = "a time that is not a whole microsecond" if fine else "a value of more digits than a DOUBLE holds"
     told = f"{where}: column '{column}' has {problem}: ".replace("'", "''")
-    hint = " (CAST it in the SQL to TIMESTAMP)" if fine else " (CAST it in the SQL to DOUBLE or VARCHAR)"
+    whole = not column_type.startswith("DECIMAL") or column_type.endswith(",0)")
+    better = "TIMESTAMP" if fine else "UBIGINT, DOUBLE or VARCHAR" if whole else "DOUBLE or VARCHAR"
+    hint = f" (CAST it in the SQL to {better})"
     same = f"TRY_CAST(CAST({name} AS {wanted}) AS {column_type}) IS NOT DISTINCT FROM {name}"
     return f"CASE WHEN {same} THEN CAST({name} AS {wanted}) ELSE error('{told}' || {name} || '{hint}') END"
 
