@@ -103,14 +103,18 @@ class EventType:
                 rejected.append(Rejected(*where(place), self._told(error), text))
         return Events(self._columns(found), rejected)
 
-    def read_rows(self, rows: Iterable[Mapping[str, Any]], place: str, first: int) -> Events:
-        """Read rows of texts, as CSV has them, the same way; an empty text is null."""
+    def read_rows(self, rows: Iterable[tuple[int, Mapping[str | None, str]]], place: str) -> Events:
+        """Read rows of texts, as CSV has them, the same way; an empty text is null.
+
+        Args:
+            rows: each with where it begins; under None is what is wrong with it, if anything is.
+        """
         found, rejected = [], []
-        for number, row in enumerate(rows, first):
-            given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
+        for number, row in rows:
+            given = {name: value for name, value in row.items() if name is not None and value != ""}
             try:
                 if None in row:
-                    raise msgspec.ValidationError("It has more fields than the first line")
+                    raise msgspec.ValidationError(row[None])
                 found.append(self._dated(msgspec.convert(self._cut(given), self._type, strict=False)))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
