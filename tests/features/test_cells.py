@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bascule.features import Entity, FeatureView, build_feature_set, cells, point_in_time, training_rows
+from bascule.features.columns import describe
+from bascule.features.portable import training_plan, written
 
 USER = Entity("user", ("k",))
 HOUR = 3_600_000_000
@@ -67,6 +69,31 @@ def test_no_length_of_a_cell_changes_an_answer(
         patch.setattr(point_in_time, "cell_lengths", lambda *_: {})
         patch.setattr(point_in_time, "CHAINED_FIELDS", 0)
         assert joined(events, examples) == expected, "each view joined by itself"
+
+
+@pytest.mark.parametrize("ttl", [9 * 10**18, 2**63 - 1, 2**63, 10**30])
+def test_a_time_to_live_longer_than_all_times_lets_nothing_expire(monkeypatch: Any, ttl: int) -> None:
+    """Whichever way it is joined, of the earliest times, too: `t - ttl` would be beyond 64 bits."""
+    view = FeatureView(name="v", entity="user", sql=FIELDS, event_time="happened", fields=("a",), ttl_us=ttl)
+    with duckdb.connect() as connection:
+        kept = "(1, TIMESTAMP '4000-01-01 (BC)', NULL, 7), (2, TIMESTAMP '2025-01-01', NULL, 8)"
+        connection.execute(f"CREATE TABLE events AS FROM (VALUES {kept}) e(k, happened, known, a)")
+        times = "(1, TIMESTAMP '289000-01-01 (BC)', 0), (1, '270000-01-01', 1), (2, '2025-01-02', 2), (2, NULL, 3)"
+        connection.execute(f"CREATE TABLE asked AS FROM (VALUES {times}) a(k, t, n)")
+        bound = build_feature_set(
+            connection, name="s", entities=[USER], views=[view], population="FROM asked", prediction_time="t"
+        )
+        plan = training_plan(bound, "FROM asked", describe(connection, "FROM asked", "rows"))
+        known = {name: describe(connection, f"FROM {name}", name) for name in ("events", "asked")}
+        text, _ = written(plan, "duckdb", known.get, lambda name: name)
+        found = [connection.sql(text)]
+        found.append(training_rows(connection, bound, "FROM asked"))
+        monkeypatch.setattr(point_in_time, "latest_rows", lambda *_: None)
+        found.append(training_rows(connection, bound, "FROM asked"))
+        monkeypatch.setattr(point_in_time, "cell_lengths", lambda *_: {"v": HOUR})
+        found.append(training_rows(connection, bound, "FROM asked"))
+        for rows in found:
+            assert [row[3] for row in rows.order("n").fetchall()] == [None, 7, 8, None]
 
 
 def test_cells_are_for_few_examples_of_what_is_only_read(monkeypatch: Any, tmp_path: Path) -> None:

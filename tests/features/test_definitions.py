@@ -135,6 +135,7 @@ def test_the_digest_follows_what_is_computed(connection: duckdb.DuckDBPyConnecti
         ({"ttl": None, "windows": ["6h"]}, "windows but no aggregates"),
         ({"ttl": None, "aggregates": {"a": "count(*)"}}, "aggregates but no windows"),
         ({"windows": ["6h"], "aggregates": {"a": "count(*)"}}, "ttl has no meaning for window aggregates"),
+        ({"ttl": None, "windows": ["104000000d"], "aggregates": {"a": "count(*)"}}, "longer than 10,000 years"),
         ({"ttl": None, "windows": ["6h", "360m"], "aggregates": {"a": "count(*)"}}, "windows: .* is there twice"),
         ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "meen(temp)"}}, "no aggregate named 'meen'.*'mean'"),
         ({"ttl": None, "windows": ["6h"], "aggregates": {"a": "sum(*)"}}, r"sum\(\*\) has no column"),

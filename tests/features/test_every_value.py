@@ -130,6 +130,32 @@ def with_store(connection: Any, made: FeatureSet, place: str, keys: Any, expecte
     assert told({name: list(columns[f"v__{name}"]) for name in KINDS}) == told(expected)
 
 
+def test_numbers_that_json_lacks_are_keys_as_answers_write_them(tmp_path: Any) -> None:
+    with duckdb.connect() as connection:
+        rows = "('nan'::DOUBLE, 1), ('inf', 2), ('-inf', 3), (0.0, 4)"
+        connection.execute(
+            f"CREATE TABLE events AS SELECT *, TIMESTAMP '2024-01-01' AS at FROM (VALUES {rows}) t(k, v)"
+        )
+        connection.execute("CREATE TABLE asked AS SELECT k, TIMESTAMP '2024-01-02' AS t FROM events")
+        made = build_feature_set(
+            connection,
+            name="s",
+            entities=[Entity("spot", ("k",))],
+            views=[FeatureView(name="v", entity="spot", sql="SELECT * FROM events", event_time="at")],
+            population="FROM asked",
+            prediction_time="t",
+        )
+        store = open_online(str(tmp_path))
+        materialise(connection, made, store)
+    reader = VectorReader(store, ["v"])
+    server: Any = SimpleNamespace(known=lambda *_: reader, reader=lambda *_: reader, far=False)
+    keys = ["NaN", "Infinity", "-Infinity", -0.0]
+    said = json.loads(ask(server, {"features": ["v"], "entities": {"k": keys}, "at": "2024-01-02T00:00:00Z"}, b""))
+    assert [one["values"] for one in said["results"]] == [keys, [1, 2, 3, 4]]
+    with pytest.raises(InputError, match="should be a number and is 'nan'"):
+        reader.read({"k": ["nan"]}, 0)
+
+
 def ask(server: Any, body: Any, accept: bytes, sent: bytes = b"application/json") -> bytes:
     headers = {b"content-type": sent, b"accept": accept}
     body = body if sent == ARROW else json.dumps(body).encode()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -153,6 +154,52 @@ def test_files_that_deletes_touch_are_copied_without_them(lake: Lake, tmp_path: 
     found = handed(lake, value, "people", tmp_path)
     assert set(found.files) < set(whole.files)
     assert [pq.read_table(file).column("name").to_pylist() for file in found.copies] == [["ann", "cyd"]]
+
+
+def test_sums_near_the_largest_double_are_what_duckdb_says(place: SparkPlace, lake: Lake) -> None:
+    """A sum is infinite where the exact sum is beyond it, a variance where the squares are, a mean never."""
+    cases = [[1e308, 1e308, -1e308], [1e308, 1e308], [-1e308, -1e308, 1.5], [1e200, -1e200], [1.5, 2.5]]
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    rows = [{"k": k, "t": start, "x": x} for k, values in enumerate(cases) for x in values]
+    lake.append("t", pa.Table.from_pylist(rows))
+    commit = lake.workspace.history.resolve("main")
+    aggregates = {name: f"{name}(x)" for name in ("sum", "mean", "variance", "stddev")}
+    view = FeatureView(name="v", entity="k", sql="from t", event_time="t", windows=("1h",), aggregates=aggregates)
+    asked = f"select unnest(range({len(cases)})) as k, timestamptz '2025-01-01 00:30:00+00' as at"
+    with opened_tables(lake.workspace, commit, ["t"]) as connection:
+        features = build_feature_set(
+            connection,
+            name="x",
+            entities=[Entity("k", ("k",))],
+            views=[view],
+            population=asked,
+            prediction_time="at",
+        )
+        found = []
+        for engine in (None, place):
+            with engine_rows(lake.workspace, commit, connection, features, asked, engine) as relation:
+                found.append([list(row.values())[2:] for row in relation.to_arrow_table().to_pylist()])
+    inf = float("inf")
+    assert [row[0] for row in found[0]] == [1e308, inf, -inf, 0.0, 4.0]
+    assert [row[1] for row in found[0]] == pytest.approx([1e308 / 3, 1e308, -1e308 / 1.5, 0.0, 2.0])
+    assert [row[2] for row in found[0]] == [inf, 0.0, inf, inf, 0.5]
+    assert found[1] == [pytest.approx(row) for row in found[0]]
+
+
+def test_tables_in_an_object_store_are_copied_for_spark(place: SparkPlace, s3: str, tmp_path: Path) -> None:
+    with closing(Workspace.create(tmp_path / "project", storage=s3)) as workspace:
+        lake = Lake(workspace)
+        lake.append("t", pa.table({"k": [1, 2], "a": [10, 20]}))
+        lake.append("t", pa.table({"k": [3], "b": ["more"]}), evolve=True)
+        commit = workspace.history.resolve("main")
+        view, asked = FeatureView(name="v", entity="k", sql="select k, a, b from t"), "select unnest([3, 1]) as k"
+        with opened_tables(workspace, commit, ["t"]) as connection:
+            features = build_feature_set(
+                connection, name="x", entities=[Entity("k", ("k",))], views=[view], population=asked
+            )
+            with engine_rows(workspace, commit, connection, features, asked, place) as relation:
+                assert relation.fetchall() == [(3, None, "more"), (1, 10, None)]
+        assert not list(workspace.temporary_folder.glob("spark-*"))
 
 
 def test_what_spark_cannot_do_is_said(place: SparkPlace, lake: Lake) -> None:

@@ -17,7 +17,7 @@ ENTITY = Entity("user", ("k",))
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
 
 
-def measured(kind: str, offline: str, answers: list[Any]) -> FeatureSkew:
+def measured(kind: str, offline: str, answers: list[Any], of_model: bool = False) -> FeatureSkew:
     with duckdb.connect() as connection:
         connection.execute(
             f"CREATE TABLE events AS SELECT 1 AS k, TIMESTAMP '2025-01-01' AS at, {offline}::{kind} AS v"
@@ -36,6 +36,8 @@ def measured(kind: str, offline: str, answers: list[Any]) -> FeatureSkew:
             {"at": NOON, "as_of": NOON, "keys": '{"k": 1}', "features": msgspec.json.encode({"seen__v": one}).decode()}
             for one in answers
         ]
+        if of_model:
+            served = [{**one, "of_model": True} for one in served]
         (found,) = measure_skew(
             connection, [(made.views[0], ENTITY)], pa.Table.from_pylist(served), SkewLimits(share=0, drift=0.1, rows=1)
         )
@@ -54,3 +56,11 @@ def test_doubles_may_differ_in_their_last_digits() -> None:
     found = measured("DOUBLE", "0.3", [0.1 + 0.2, 0.3, 0.31, "NaN"])
     assert (found.rows, found.mismatch) == (4, 2)
     assert measured("BIGINT", "3", [3.0, 3]).mismatch == 0
+
+
+@pytest.mark.parametrize("value", ["'NaN'", "'Infinity'", "'-Infinity'"])
+def test_a_null_in_the_log_of_predictions_may_be_a_number_that_json_lacks(value: str) -> None:
+    found = measured("DOUBLE", value, [None, None], of_model=True)
+    assert (found.rows, found.missing, found.drift, found.breach) == (2, 0, 0.0, False)
+    assert measured("DOUBLE", value, [None]).missing == 1  # answers of features say it as a text
+    assert measured("DOUBLE", "0.5", [None], of_model=True).missing == 1

@@ -29,6 +29,7 @@ raise SystemExit("this file must not be run")
 DEFINITIONS = '''\
 import os
 from datetime import timedelta
+from pathlib import Path
 import pandas as pd
 from entities import city, driver
 from feast import BigQuerySource, FeatureService, FeatureView, Field, FileSource, LabelView, PushSource, RequestSource
@@ -36,7 +37,7 @@ from feast.aggregation import Aggregation
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float32, Float64, Int64, String
 
-FOLDER = "data"
+FOLDER = Path(__file__).resolve().parent / "data"
 DAY = timedelta(days=1)
 stats = FileSource(
     name="driver-stats", path=f"{FOLDER}/stats.parquet", timestamp_field="at", created_timestamp_column="made",
@@ -84,11 +85,20 @@ def added(inputs: pd.DataFrame) -> pd.DataFrame:
 def learned(inputs):
     return {"s": model.predict(inputs["rate"])}
 
-elsewhere = FeatureView(name="elsewhere", entities=[driver], source=BigQuerySource(table="t", timestamp_field="at"))
+elsewhere = FeatureView(
+    name="elsewhere", entities=[driver], source=BigQuerySource(table="lab.prod.trips", timestamp_field="at"),
+    schema=[Field(name="trips", dtype=Int64)],
+)
+nowhere = FeatureView(name="nowhere", entities=[driver], source=BigQuerySource(timestamp_field="at"))
+
+@on_demand_feature_view(sources=[nowhere], schema=[Field(name="n", dtype=Int64)])
+def lost(inputs):
+    return {"n": inputs["x"]}
+
 everything = FeatureView(name="everything", entities=[], source=stats)
 secret = FeatureView(name="secret", entities=[driver], source=stats, ttl=os.environ["TTL"] or DAY)
 labels = LabelView(name="labels", entities=[driver], source=stats)
-v1 = FeatureService(name="v1", features=[hourly[["rate"]], added, elsewhere], tags={"stage": "live"})
+v1 = FeatureService(name="v1", features=[hourly[["rate"]], added, elsewhere, nowhere], tags={"stage": "live"})
 '''
 
 
@@ -113,18 +123,23 @@ def repository(tmp_path: Path) -> Path:
 def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule: Bascule) -> None:
     said = bascule("import", "feast", repository, "--json").json()
     assert (said["entities"], said["sources"]) == (["driver", "driver_city"], ["driver_stats"])
-    assert said["views"] == ["driver_hourly", "pairs", "windows"]
+    assert said["views"] == ["driver_hourly", "pairs", "windows", "elsewhere"]
     assert (said["features_on_demand"], said["services"]) == (["sum", "big"], ["v1"])
     assert [text.split(": ", 1)[1] for text in said["left_out"]] == [
         "driver_hourly.vector: a Array cannot be a feature.",
-        "FeatureView elsewhere: its source is BigQuerySource, not files; write [source.NAME] for it.",
+        "FeatureView nowhere: its source names neither files nor a table; write its query, and [source.NAME] for it.",
         "FeatureView everything: it has no entity; a feature is about something that keys name.",
         "FeatureView secret: ttl can only be told by running the file.",
         "on_demand_feature_view learned: it is more than arithmetic (model.predict(inputs['rate'])); write its "
         "features as SQL expressions.",
+        "on_demand_feature_view lost: nowhere was not taken, so neither is it.",
         "LabelView labels: there is no such kind of thing here.",
-        "v1: elsewhere was not taken, so neither is it here.",
+        "v1: nowhere was not taken, so neither is it here.",
     ]
+    assert (
+        "BigQuerySource trips: bring its rows into the table trips, by [source.trips] or bascule ingest; features are "
+        "computed from there."
+    ) in said["notes"]
     assert any("The source driver-stats is called driver_stats." in note for note in said["notes"])
 
     project = load_project(folder)
@@ -136,8 +151,13 @@ def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule:
     windows = project.views()["windows"]
     assert (windows.windows, windows.ttl) == (("1d", "6h"), None)
     assert windows.aggregates == {"rate_mean": "mean(rate)", "rate_count": "count(rate)"}
-    assert project.service["v1"].features == ("driver_hourly.rate", "on_demand.sum", "on_demand.big")
+    assert project.service["v1"].features == ("driver_hourly.rate", "on_demand.sum", "on_demand.big", "elsewhere")
 
+    # Brought as the note says, rows of a warehouse are features, too.
+    trips = {"driver_id": [1], "at": [NOON], "trips": [9]}
+    pq.write_table(pa.table(trips), folder / "trips.parquet")
+    with (folder / "bascule.toml").open("a") as file:
+        file.write('\n[source.trips]\npath = "trips.parquet"\n')
     assert bascule("init").code == 0
     assert bascule("run", "--quiet").code == 0
     rows = [
@@ -147,6 +167,7 @@ def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule:
     found = api.get_training_set(rows, ["v1", "driver_hourly", "windows"], prediction_time="asked_at").to_arrow()
     assert found.column("driver_hourly__rate").to_pylist() == [0.75, None, 0.75, 0.75, None, None]
     assert found.column("driver_hourly__trips").to_pylist() == [4, None, 4, 4, None, None]
+    assert found.column("elsewhere__trips").to_pylist() == [9, None, 9, 9, 9, None]
     assert found.column("on_demand__sum").to_pylist() == [11.5, 0, 11.5, 11.5, 0, 0]
     assert found.column("on_demand__big").to_pylist() == [1, None, 1, 1, None, None]
     assert found.column("windows__rate_mean_1d").to_pylist() == [None, None, 0.5, None, None, None]
@@ -154,7 +175,8 @@ def test_a_repository_becomes_a_project(repository: Path, folder: Path, bascule:
     # Nothing is trained here, so nothing but the expressions tells what requests bring.
     assert bascule("features", "materialise").code == 0
     asked = [{"driver_id": 1, "more": 10}, {"driver_id": 3, "more": None}]
-    assert api.get_online_features("v1", asked, at=NOON).values == [[0.75, None], [11.5, 0.0], [1, None]]
+    values = api.get_online_features("v1", asked, at=NOON).values
+    assert values == [[0.75, None], [11.5, 0.0], [1, None], [9, None]]
     with pytest.raises(InputError, match="'more' should be a number and is 'x'"):
         api.get_online_features("v1", [{"driver_id": 1, "more": "x"}])
 
@@ -167,6 +189,12 @@ def test_what_cannot_be_imported_leaves_nothing(repository: Path, folder: Path) 
     before = (folder / "bascule.toml").read_text()
     with pytest.raises(BasculeError, match="driver"):
         api.import_feast(repository, into=folder)
+    settings = repository / "feature_repo" / "feature_store.yaml"
+    plain = settings.read_text()
+    settings.write_text(f"{plain}offline_store:\n    user: %USER%\n")
+    with pytest.raises(InputError, match=r"feature_store.yaml:6 cannot be read: found character '%'"):
+        api.import_feast(repository, into=folder)
+    settings.write_text(plain)
     file.write_text("def broken(:\n")
     with pytest.raises(BasculeError, match=r"definitions.py cannot be read as Python"):
         api.import_feast(repository, into=folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from bascule.training import selection
 from bascule.training.attribution import selected_in, shap_sizes
 from bascule.training.bundle import ModelBundle
 from bascule.training.formats import load_lightgbm
@@ -67,6 +69,21 @@ def test_a_label_that_is_a_number() -> None:
         rows, ["good", "noise"], target=Target(task="regression"), least=0.01, correlated=0.95, folds=3
     )
     assert [one.kept for one in found] == [True, False]
+
+
+@pytest.mark.parametrize(("task", "grown"), [("binary", 0.02), ("regression", 0.2)])
+def test_what_the_model_does_not_do_without_is_kept(monkeypatch: pytest.MonkeyPatch, task: Any, grown: float) -> None:
+    """Small trees take one of two that tell nearly the same; the model's loss says whether it needs the other."""
+    rows, names = table(), ["good", "text"]
+    if task == "regression":
+        rows = rows.set_column(rows.num_columns - 1, "label", pa.array(np.asarray(rows.column("good")) * 3))
+    monkeypatch.setattr(selection, "selected_in", lambda *_: dict.fromkeys(names, 0.0))
+    monkeypatch.setattr(selection, "_permuted", lambda *_: {"good": grown, "text": grown / 20})
+    monkeypatch.setattr(selection, "shap_sizes", lambda *_: {})
+    model: Any = object()
+    target = BINARY if task == "binary" else Target(task="regression")
+    found = judge_features(rows, names, target=target, least=0.01, correlated=0.95, folds=3, bundle=model, unseen=rows)
+    assert {one.feature: one.reason for one in found} == {"good": "", "text": "trees take it in none of the time folds"}
 
 
 @pytest.mark.slow

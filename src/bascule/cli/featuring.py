@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -268,7 +269,7 @@ def select(
             "" if one.permutation is None else f"{one.permutation:+.4f}",
             "" if one.shap is None else f"{one.shap:.4f}",
             found.costs[one.feature]["kind"],
-            _span(found.costs[one.feature]["age"]),
+            _age(found.costs[one.feature]["age"]),
             "" if (took := found.costs[one.feature]["latency"]) is None else f"{took:.0f} µs",
             one.reason,
         )
@@ -292,8 +293,13 @@ def _span(length: int | None) -> str:
     return "" if length is None else format_duration(length // 1_000_000 * 1_000_000)
 
 
+def _age(length: int | None) -> str:
+    """A span in its two largest units."""
+    return "".join(re.findall(r"\d+[a-z]+", _span(length))[:2])
+
+
 def _freshness(view: FeatureInfo) -> str:
     if view.freshness is None:
         return "no objective" if view.newest is not None else ""
-    age = "was never served" if view.age is None else f"is {_span(view.age)} old"
+    age = "was never served" if view.age is None else f"is {_age(view.age)} old"
     return f"{'met' if view.fresh else 'missed'}: the newest row {age}, at most {_span(view.freshness)} is asked"

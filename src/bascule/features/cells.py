@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from bascule.features.columns import body, quoted
+from bascule.features.columns import body, quoted, since
 from bascule.features.definitions import Entity, FeatureSet, FeatureView
 from bascule.features.timelines import rows_sql, timeline_sql
 
@@ -93,7 +93,7 @@ def near_sql(view: FeatureView, entity: Entity, spine: str, cell: int) -> str:
     begins = f"(s.__at // {cell} - 1) * {cell}"
     settled = f"coalesce(v.__event >= {begins}, FALSE)"
     if view.ttl_us is not None:
-        settled = f"({settled} OR s.__at - {view.ttl_us} >= {begins})"
+        settled = f"({settled} OR {since('s.__at', view.ttl_us)} >= {begins})"
     asof = f"{same} AND s.__at >= v.__from"
     return f"""(
 WITH __cells AS MATERIALIZED (

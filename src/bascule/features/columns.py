@@ -63,7 +63,9 @@ def cast(column: str, column_type: str, wanted: str, where: str) -> str:
     fine = column_type in NANOSECONDS
     problem = "a time that is not a whole microsecond" if fine else "a value of more digits than a DOUBLE holds"
     told = f"{where}: column '{column}' has {problem}: ".replace("'", "''")
-    hint = " (CAST it in the SQL to TIMESTAMP)" if fine else " (CAST it in the SQL to DOUBLE or VARCHAR)"
+    whole = not column_type.startswith("DECIMAL") or column_type.endswith(",0)")
+    better = "TIMESTAMP" if fine else "UBIGINT, DOUBLE or VARCHAR" if whole else "DOUBLE or VARCHAR"
+    hint = f" (CAST it in the SQL to {better})"
     same = f"TRY_CAST(CAST({name} AS {wanted}) AS {column_type}) IS NOT DISTINCT FROM {name}"
     return f"CASE WHEN {same} THEN CAST({name} AS {wanted}) ELSE error('{told}' || {name} || '{hint}') END"
 
@@ -93,6 +95,12 @@ def microseconds(expression: str, type_name: str) -> str:
     known = feature_type(type_name) or type_name
     # A cast to its own type costs nothing; nanoseconds with a zone have no epoch_us().
     return f"epoch_us(CAST({expression} AS {'TIMESTAMP' if known == 'DATE' else known}))"
+
+
+def since(time: str, length: int) -> str:
+    """SQL of the time (µs) so long before another one, or of the first that there is."""
+    # What began before any time is as old as the oldest: a difference of 64 bits would go beyond them.
+    return f"(greatest({time}, {length - 2**63}) - {length})" if length < 2**63 else str(1 - 2**63)
 
 
 def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:

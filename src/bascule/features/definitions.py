@@ -25,7 +25,8 @@ from bascule.store import digest_of
 
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 SEPARATOR = "__"
-KEPT_OF_WINDOWS = 2  # goes up when stores keep windows in another form
+LONGEST_WINDOW = 10_000 * 366 * 86_400_000_000  # µs; ends and buckets of such windows are still 64 bits
+KEPT_OF_WINDOWS = KEPT_OF_TILES = 2  # each goes up when stores keep them in another form
 T = TypeVar("T", "Entity", "FeatureView")
 
 
@@ -231,8 +232,8 @@ def definition_digest(view: FeatureView, entity: Entity) -> str:
     older one is filled anew.
     """
     said = msgspec.to_builtins(msgspec.structs.replace(view, ttl_us=None))
-    if view.windows and view.hop_us is None:
-        said["kept"] = KEPT_OF_WINDOWS
+    if view.windows:
+        said["kept"] = KEPT_OF_WINDOWS if view.hop_us is None else KEPT_OF_TILES
     return digest_of(msgspec.json.encode({**said, "keys": entity.keys}, order="sorted"))
 
 
@@ -252,6 +253,8 @@ def _window(text: str, where: str) -> int:
         raise InputError(f"{where}: {text!r} is no time at all.", hint="Leave the setting out to mean no limit.")
     if "." in text:
         raise InputError(f"{where} is {text!r}; it must have whole numbers.", hint="Write 1.5d as 1d12h.")
+    if length > LONGEST_WINDOW:
+        raise InputError(f"{where}: {text!r} is longer than 10,000 years.", hint='Write "3650000d" for all of history.')
     return length
 
 

@@ -14,7 +14,7 @@ import msgspec
 from bascule.errors import InputError, suggestion
 from bascule.features.binding import compile_request, output_types
 from bascule.features.cells import cell_lengths, example_count, near_sql
-from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted
+from bascule.features.columns import body, cast, describe, family, feature_type, microseconds, quoted, since
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.latest import latest_rows
 from bascule.features.pairs import few_pairs
@@ -165,7 +165,7 @@ def _held(view: FeatureView, field: str, alias: str) -> str:
     # The time to live masks after the join: an older row never stands in for one that has run out.
     if view.ttl_us is None:
         return f"{alias}.{quoted(field)}"
-    return f"CASE WHEN {alias}.__event >= s.__at - {view.ttl_us} THEN {alias}.{quoted(field)} END"
+    return f"CASE WHEN {alias}.__event >= {since('s.__at', view.ttl_us)} THEN {alias}.{quoted(field)} END"
 
 
 def _feature(view: FeatureView, field: str) -> str:

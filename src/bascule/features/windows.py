@@ -22,6 +22,7 @@ from typing import NamedTuple
 from bascule.features.aggregates import ENDS, EXTREMES, GROWTH, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
+from bascule.features.sums import grown, mean_sql, shrunk, spread_sql
 from bascule.features.timelines import rows_sql
 
 
@@ -346,10 +347,11 @@ def _numeric(aggregate: Aggregate, view: FeatureView, column: str, over: str) ->
     if function == "count" or function in EXTREMES:
         return f"{function}({column}) {over}"
     if function in SPREADS:
-        return f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}"
+        return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}")
     if view.types[str(aggregate.column)] in FLOATS:
         # Compensated, so that it hardly depends on how the engine cuts the rows into pieces.
-        return f"{'fsum' if function == 'sum' else 'favg'}({double}) {over}"
+        total = grown(f"{'fsum' if function == 'sum' else 'favg'}({shrunk(double)}) {over}")
+        return total if function == "sum" else mean_sql(total)
     total = f"sum(CAST({column} AS HUGEINT)) {over}"
     if function == "sum":
         return f"CAST({total} AS BIGINT)"

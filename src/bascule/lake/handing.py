@@ -1,7 +1,8 @@
 """A table's state as Parquet files that another engine reads by itself.
 
 Most files can be read as they are, by the field ids in them. Where a position delete touches a file, or a file has no
-ids, its rows are written into one copy: what an engine would read wrong, it does not get to see.
+ids, its rows are written into one copy: what an engine would read wrong, it does not get to see. So are the rows of
+files in an object store, for which the engine would need a client and keys of its own.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bascule.errors import EnvironmentProblem
 from bascule.lake.engine import connect, told
 from bascule.lake.iceberg import scans
 from bascule.lake.iceberg.types import Type, literal
 from bascule.lake.objects import Object
 from bascule.lake.tables import Lake
-from bascule.store import Place
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,12 @@ def handed(lake: Lake, value: Object, name: str, folder: Path) -> Handed:
 
     Raises:
         InputError: the table holds what Bascule does not read (see `scans.scan`).
-        EnvironmentProblem: its files are in an object store.
+        EnvironmentProblem: the folder's disk is full, or the object store cannot be read.
     """
     table = lake.table(value, name)
     plain, others = scans.by_ids(table)
+    files = tuple(file.path for file in plain if isinstance(file.path, Path))
+    others += [file for file in plain if not isinstance(file.path, Path)]
     copies = []
     if others:
         copies.append(folder / f"{len(list(folder.iterdir()))}.parquet")
@@ -56,13 +57,4 @@ def handed(lake: Lake, value: Object, name: str, folder: Path) -> Handed:
         finally:
             connection.close()
     fields = tuple((field["id"], field["name"], field["type"]) for field in table.schema["fields"])
-    return Handed(fields, tuple(_local(file.path, name) for file in plain), tuple(copies))
-
-
-def _local(path: Place, name: str) -> Path:
-    if isinstance(path, Path):
-        return path
-    raise EnvironmentProblem(
-        f"Table {name!r} lies in an object store, and another engine is given files of a folder only.",
-        hint="Use the engine duckdb, or the SQL for that engine over its own tables: bascule features sql.",
-    )
+    return Handed(fields, files, tuple(copies))

@@ -117,7 +117,8 @@ def measure_skew(
     Args:
         connection: sees the tables that the views read.
         views: bound, with their entities.
-        served: `at`, `as_of` (timestamps), `keys` and `features` (JSON objects), one row for each answer.
+        served: `at`, `as_of` (timestamps), `keys` and `features` (JSON objects), one row for each answer. Where it has
+            `of_model` and that is true, a null may stand for a number that is not finite.
 
     Raises:
         InputError: a view's SQL cannot be used on the tables any more.
@@ -132,14 +133,16 @@ def measure_skew(
         connection.unregister(_JSON)
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     answers = [decode(text) for text in served.column("features").to_pylist()]
+    of_model = served.column("of_model").to_pylist() if "of_model" in served.column_names else [False] * len(answers)
     days = [at // DAY * DAY for at in served.column("at").cast(pa.int64()).to_pylist()]
     found = []
     for feature in feature_set.features:
         offline = joined.column(feature).to_pylist()
         pairs: dict[int, list[tuple[Any, Any]]] = {}
-        for day, answer, value in zip(days, answers, offline, strict=True):
+        for day, answer, lossy, value in zip(days, answers, of_model, offline, strict=True):
             if feature in answer:
-                pairs.setdefault(day, []).append((_read(answer[feature], value), _plain(value)))
+                told = value if lossy and answer[feature] is None and _is_unsaid(value) else answer[feature]
+                pairs.setdefault(day, []).append((_read(told, value), _plain(value)))
         found += [_compared(feature, day, pairs[day], limits) for day in sorted(pairs)]
     return found
 
@@ -214,6 +217,11 @@ def _read(served: Any, offline: Any) -> Any:
         except ValueError:
             return served
     return _plain(served)
+
+
+def _is_unsaid(value: Any) -> bool:
+    """Whether JSON has no number for it: the log of predictions has null in its place."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _is_number(value: Any) -> bool:

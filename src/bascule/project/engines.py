@@ -14,6 +14,7 @@ from bascule.features import FeatureSet, training_rows
 from bascule.features.spark import SparkPlace, spark_rows
 from bascule.history import Commit, Workspace
 from bascule.lake import Lake
+from bascule.lake.engine import told
 from bascule.lake.handing import Handed, handed
 from bascule.lake.masking import hidden_names
 from bascule.project.definitions import read_by_query
@@ -59,11 +60,13 @@ def engine_rows(
         place: the Spark that joins, or None for DuckDB.
 
     Raises:
-        InputError, EnvironmentProblem: see `training_rows` and `spark_rows`.
+        InputError, EnvironmentProblem: see `training_rows` and `spark_rows`; or a view's SQL fails on the data, also
+            while the block reads the rows.
         Masked: the current role reads some columns masked, and Spark would read them as they are.
     """
     if place is None:
-        yield training_rows(connection, feature_set, spine_sql)
+        with told("The features cannot be computed"):
+            yield training_rows(connection, feature_set, spine_sql)
         return
     if hidden_names(workspace):
         raise Masked(

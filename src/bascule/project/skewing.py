@@ -173,14 +173,14 @@ def _served(place: Place, since: int) -> tuple[pa.Table, int]:
     """Answers of the branch: feature vectors, and inputs of models that were joined by keys."""
     sql = f"""
 WITH answers AS (
-  SELECT "at", as_of, keys, features FROM records.served_features WHERE branch = $branch
+  SELECT "at", as_of, keys, features, false AS of_model FROM records.served_features WHERE branch = $branch
   UNION ALL
-  SELECT "at", event_time, inputs, features FROM predictions
+  SELECT "at", event_time, inputs, features, true FROM predictions
   WHERE branch = $branch AND list_has_any(
     list_filter(json_keys(features), lambda name: contains(name, '__')),
     list_filter(json_keys(features), lambda name: NOT list_contains(json_keys(inputs), name)))
 )
-SELECT "at", as_of, keys, features, count(*) OVER () AS n FROM answers
+SELECT "at", as_of, keys, features, of_model, count(*) OVER () AS n FROM answers
 WHERE epoch_us("at") >= $since ORDER BY hash(keys), "at" LIMIT {MOST}"""
     with logged(place.workspace) as connection:
         table = _run(connection, sql, {"branch": place.branch, "since": since})

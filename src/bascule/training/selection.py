@@ -88,8 +88,11 @@ def judge_features(
     selected = selected_in(rows, leaders, target, folds, seed) or {}
     moved = shap_sizes(bundle, unseen) if bundle is not None and unseen is not None else {}
     found = []
+    spread = float(np.var(label)) if regression else 1.0
     for name in sorted(features, key=lambda one: (-told[one], one)):
-        reason = _reason(name, told[name], stable[name], clusters[name], shuffled.get(name), selected.get(name), least)
+        lost = shuffled.get(name)
+        missed = lost is not None and _bits(lost, spread, regression) >= least
+        reason = _reason(name, told[name], stable[name], clusters[name], lost, selected.get(name), least, missed)
         found.append(
             Judged(
                 feature=name,
@@ -146,19 +149,27 @@ def _reason(
     permutation: float | None,
     selected: float | None,
     least: float,
+    missed: bool,
 ) -> str:
     taken = selected is not None and selected > 0.5  # what tells something together with others tells enough
     if told < least and not taken:
         return f"tells {told:.4f} bits of the label, less than {least:g}"
     if stable <= 0.5 and not taken:
         return f"tells something in {stable:.0%} of the time folds only"
-    if selected is not None and selected == 0:
+    if selected is not None and selected == 0 and not missed:  # small trees may do without what the model does not
         return "trees take it in none of the time folds"
     if cluster != name:
         return f"says the same as {cluster}, which tells more"
     if permutation is not None and permutation <= 0:
         return "the model is no worse without it"
     return ""
+
+
+def _bits(lost: float, spread: float, regression: bool) -> float:
+    """What a growth of the model's loss is in bits: of log loss, or of a squared error beside the label's variance."""
+    if not regression:
+        return lost / math.log(2)
+    return 0.5 * math.log2(1 + max(lost, 0.0) / spread) if spread else 0.0
 
 
 def _ranks(column: pa.ChunkedArray) -> Floats | None:

@@ -32,10 +32,23 @@ def test_no_event_comes_into_a_later_window_by_its_last_digits() -> None:
     assert set(found.rows.column("said").to_pylist()) == {said}
     assert set(found.rows.column("n").to_pylist()) == {2**63 - 1}
     rows = [{"at": text, "said": said, "n": "3"} for text in (*FINE, "1735689659.9999999")]
-    listed = KIND.read_rows(rows, "clicks.csv", 1)
+    listed = KIND.read_rows(enumerate(rows, 1), "clicks.csv")
     assert listed.rejected == []
     assert listed.rows.column("at").to_pylist() == [*FINE.values(), LAST]
     assert set(listed.rows.column("said").to_pylist()) == {said}
+
+
+def test_seconds_since_1970_are_cut_downwards_however_they_are_written() -> None:
+    before = {
+        "-0.0000001": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        "-1.0000009": datetime(1969, 12, 31, 23, 59, 58, 999999, tzinfo=UTC),
+        "-1.5": datetime(1969, 12, 31, 23, 59, 58, 500000, tzinfo=UTC),
+        "-2": datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC),
+        "1.7356896599999999e9": LAST,
+    }
+    listed = KIND.read_rows(enumerate(({"at": text} for text in (*before, "1.5e99", "1.5e15")), 1), "clicks.csv")
+    assert listed.rows.column("at").to_pylist() == list(before.values())
+    assert [one.line for one in listed.rejected] == [6, 7]
 
 
 def test_times_in_nanoseconds_that_would_change_are_refused_in_arrow() -> None:

@@ -169,6 +169,15 @@ def test_csv_lines(shop: Shop) -> None:
     add(folder / "clicks.csv", f"u9,1,50,{event(50)['clicked_at']}\n")
     project.run_streams(once=True)
     assert rows_of(project) == list(range(51))
+    # An open quote is that line's own: those after it are read, and each is named by where it begins.
+    begin = (folder / "clicks.csv").stat().st_size
+    add(folder / "clicks.csv", f'u9,1,"51,{event(51)["clicked_at"]}\nu9,1,52,{event(52)["clicked_at"]}\n')
+    [info] = project.run_streams(once=True)
+    assert (info.events, info.aside) == (52, {"unreadable": 3})
+    assert rows_of(project) == [*range(51), 52]
+    found = project.sql("select line, reason from quarantine order by line")
+    assert [one["line"] for one in found] == sorted({one["line"] for one in found})
+    assert (found[-1]["line"], "no line of CSV" in found[-1]["reason"]) == (begin, True)
     project.close()
 
 

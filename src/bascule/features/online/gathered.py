@@ -12,6 +12,7 @@ from bascule.features.aggregates import ENDS, HASHES, OF_ITS_TYPE, Aggregate
 from bascule.features.columns import FLOATS
 from bascule.features.definitions import FeatureView
 from bascule.features.online.inputs import stored
+from bascule.features.sums import averaged, summed, varied
 
 # From a window's values, none of them null, in any order, to the outputs. first and last get (event time, value).
 Reduction = Callable[[list[Any]], list[Any]]
@@ -81,34 +82,14 @@ def _estimate(hashes: list[int]) -> int:
     return math.floor((HASHES - 1) / (float(sorted(found)[HASHES - 1]) / 2.0**64) + 0.5)
 
 
-def _sum(values: list[Any]) -> float:
-    """The sum, rounded once; NaN where it goes beyond a double, as it does offline."""
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):
-        return math.nan
-
-
-def _mean(values: list[Any]) -> float:
-    return _sum(values) / len(values)
-
-
-def _variance(values: list[Any]) -> float:
-    """Of a sample, in two passes: what the mean was rounded by is taken back."""
-    mean, count = _mean(values), len(values)
-    apart = [value - mean for value in values]
-    rest = _sum(apart)
-    return max(_sum([distance * distance for distance in apart]) - rest * rest / count, 0.0) / (count - 1)
-
-
 _FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "count": len,
-    "sum": _sum,
-    "mean": _mean,
+    "sum": summed,
+    "mean": averaged,
     "min": min,
     "max": max,
-    "variance": _variance,
-    "stddev": lambda values: math.sqrt(_variance(values)),
+    "variance": varied,
+    "stddev": lambda values: math.sqrt(varied(values)),
     "distinct": lambda values: len(set(values)),
     "approx_distinct": _estimate,
     "percentile": len,

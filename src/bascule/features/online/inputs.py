@@ -22,6 +22,10 @@ class Refused(Exception):
     """A value that is not of its column's type. The reader adds which row and column."""
 
 
+#: How JSON says the numbers that it lacks: in answers, and so in requests.
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
 def converter(type_name: str) -> Converter:
     """A function from what JSON or Python gives to a value of a column's type; None stays None.
 
@@ -99,6 +103,8 @@ def _integer(value: Any) -> Any:
 def _number(value: Any) -> Any:
     if type(value) is float or value is None:
         return value
+    if isinstance(value, str) and value in NOT_FINITE:
+        return float(value)
     if isinstance(value, (bool, str)):
         raise Refused
     try:

@@ -11,11 +11,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bascule.features.aggregates import ENDS, HASHES, OF_ITS_TYPE, Aggregate
+from bascule.features.aggregates import ENDS, HASHES, OF_ITS_TYPE, SUMS, Aggregate
 from bascule.features.definitions import FeatureView
 from bascule.features.online.inputs import stored
 from bascule.features.online.store import Snapshot
-from bascule.features.online.tiles import PARTS, Bag, Held, Shape, bag_of, lengths_of, merge_bags, shape_of
+from bascule.features.online.tiles import (
+    PARTS,
+    ROUNDED,
+    Bag,
+    Held,
+    Shape,
+    bag_of,
+    beyond_bigint,
+    lengths_of,
+    merge_bags,
+    rounded_off,
+    shape_of,
+)
+from bascule.features.sums import GROWN, bounded
 
 Look = Callable[[Snapshot, bytes, int], Sequence[Any]]
 State = tuple[list[Any], list[Bag]]
@@ -85,22 +98,24 @@ def _empty(shape: Shape) -> State:
 def _adder(shape: Shape) -> Callable[[State, State], State]:
     steps = []
     for place, one in enumerate(shape.numbers):
-        count = shape.place("n", one.column)
-        total = shape.place("s", one.column) if one.kind == "m" else place
-        steps.append((place, one.kind, count, total))
+        mean = shape.averaging(one.column) if one.kind == "m" else None
+        steps.append((place, one.kind, shape.place("n", one.column), mean))
 
     def add(left: State, right: State) -> State:
         (a, bags), (b, more) = left, right
         out = []
-        for place, kind, count, total in steps:
+        for place, kind, count, mean in steps:
             x, y = a[place], b[place]
             if kind in ("n", "s"):
                 out.append(x + y)
+            elif kind == "c":
+                out.append(x + y + rounded_off(a[place - 1], b[place - 1]))
             elif not a[count] or not b[count]:
                 out.append(x if a[count] else y)
-            elif kind == "m":
-                apart = a[total] / a[count] - b[total] / b[count]
-                out.append(x + y + apart * apart * a[count] * (b[count] / (a[count] + b[count])))
+            elif mean is not None:
+                first, second = mean(a, a[count]), mean(b, b[count])
+                apart = first - second if abs(first - second) > abs(first) * ROUNDED else 0.0
+                out.append(x + y + apart * (a[count] * (b[count] / (a[count] + b[count]))) * apart)
             else:
                 out.append(min(x, y) if kind == "lo" else max(x, y))
         return out, [merge_bags(one, x, y) for one, x, y in zip(shape.bags, bags, more, strict=True)]
@@ -131,11 +146,8 @@ def _of_numbers(aggregate: Aggregate, shape: Shape) -> Finish:
     if function in ("min", "max"):
         end = shape.place("lo" if function == "min" else "hi", column)
         return lambda state: [state[0][end] if state[0][n] else None]
-    s = shape.place("s", column)
-    if function == "sum":
-        return lambda state: [state[0][s] if state[0][n] else None]
-    if function == "mean":
-        return lambda state: [float(state[0][s]) / state[0][n] if state[0][n] else None]
+    if function in SUMS:
+        return _of_sum(function, column, n, shape)
     m, root = shape.place("m", column), function == "stddev"
 
     def spread(state: State) -> list[Any]:
@@ -145,6 +157,21 @@ def _of_numbers(aggregate: Aggregate, shape: Shape) -> Finish:
         return [math.sqrt(variance) if root else variance]
 
     return spread
+
+
+def _of_sum(function: str, column: str | None, n: int, shape: Shape) -> Finish:
+    s, mean = shape.place("s", column), shape.averaging(column)
+    if function == "mean":
+        return lambda state: [bounded(mean(state[0], state[0][n])) if state[0][n] else None]
+    if not shape.numbers[s].exact:
+        return lambda state: [(state[0][s] + state[0][s + 1]) * GROWN if state[0][n] else None]
+
+    def exactly(state: State) -> list[Any]:
+        if not -(2**63) <= state[0][s] < 2**63:
+            raise beyond_bigint(column)
+        return [state[0][s] if state[0][n] else None]
+
+    return exactly
 
 
 def _of_bag(aggregate: Aggregate, held: Held, shape: Shape) -> Finish:

@@ -18,18 +18,25 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from bascule.errors import InputError
 from bascule.features.aggregates import ENDS, HASHES, NUMBERS, SPREADS, SUMS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
+from bascule.features.sums import GROWN, shrunk, spread_sql
 from bascule.features.windows import bucket_sql, events_sql, taken_sql
 
 FACTOR = 32
+# Means that are no further apart, in proportion, are one that was rounded.
+ROUNDED = 2.0**-51
 PARTS = ("tiles", "tiles1", "tiles2", "tiles3")
 Bag = list[Any]
 
 
 class Number(NamedTuple):
-    """One number of a tile: `n` rows or values, `s` their sum, `m` squared deviations, `lo` and `hi` extremes."""
+    """One number of a tile: `n` rows or values, `s` their sum, `m` squared deviations, `lo` and `hi` extremes.
+
+    The sum of doubles is two numbers at a 2^32nd of their size (`sums.py`): `s`, and in `c` what it was rounded by.
+    """
 
     kind: str
     column: str | None
@@ -60,6 +67,14 @@ class Shape(NamedTuple):
         """Where a number is."""
         return next(place for place, one in enumerate(self.numbers) if one[:2] == (kind, column))
 
+    def averaging(self, column: str | None) -> Callable[[Any, Any], Any]:
+        """From the numbers of a tile, or arrays of those of many, and how many values they are of, to their mean."""
+        s = self.place("s", column)
+        if self.numbers[s].exact:
+            return lambda numbers, count: numbers[s] * 1.0 / count
+        # Divided before it grows again: the sum may be beyond a double.
+        return lambda numbers, count: (numbers[s] + numbers[s + 1]) / count * GROWN
+
 
 def shape_of(view: FeatureView) -> Shape:
     """What the tiles of a bound view hold."""
@@ -72,6 +87,8 @@ def shape_of(view: FeatureView) -> Shape:
             numbers.append(Number("n", column, True))
         if functions & {*SUMS, *SPREADS}:
             numbers.append(Number("s", column, not floating))
+            if floating:
+                numbers.append(Number("c", column, False))
         if functions & set(SPREADS):
             numbers.append(Number("m", column, False))
         numbers += [Number(kind, column, not floating) for kind, f in (("lo", "min"), ("hi", "max")) if f in functions]
@@ -124,9 +141,11 @@ def _number(one: Number) -> str:
     if one.kind == "s" and one.exact:
         return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)), 0) AS BIGINT)"
     if one.kind == "s":
-        return f"coalesce(fsum(CAST({column} AS DOUBLE)), 0)"
+        return f"coalesce(fsum({shrunk(f'CAST({column} AS DOUBLE)')}), 0)"
+    if one.kind == "c":
+        return "CAST(0 AS DOUBLE)"
     if one.kind == "m":
-        return f"coalesce(var_pop(CAST({column} AS DOUBLE)) * count({column}), 0)"
+        return f"coalesce({spread_sql(f'var_pop(CAST({column} AS DOUBLE))')} * count({column}), 0)"
     return f"coalesce({'min' if one.kind == 'lo' else 'max'}(CAST({column} AS {kind})), 0)"
 
 
@@ -189,24 +208,43 @@ def merger(shape: Shape) -> Callable[[pa.RecordBatch, Sequence[bytes | None]], l
 
 def _merged(shape: Shape, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     out = np.empty_like(new)
-    for place, one in enumerate(shape.numbers):
-        name = f"f{place}"
-        a, b = old[name], new[name]
+    names = list(shape.layout.names or ())
+    left, right = ([tiles[name] for name in names] for tiles in (old, new))
+    for place, (one, name, a, b) in enumerate(zip(shape.numbers, names, left, right, strict=True)):
         if one.kind in ("n", "s"):
             out[name] = a + b
-            continue
-        count = f"f{shape.place('n', one.column)}"
-        na, nb = old[count], new[count]
-        if one.kind == "m":
-            total = f"f{shape.place('s', one.column)}"
-            with np.errstate(divide="ignore", invalid="ignore"):
-                apart = old[total] / na - new[total] / nb
-                between = apart * apart * na * (nb / (na + nb))
-            out[name] = a + b + np.where((na > 0) & (nb > 0), between, 0.0)
+            if one.exact and ((a ^ out[name]) & (b ^ out[name]) < 0).any():
+                raise beyond_bigint(one.column)
+        elif one.kind == "c":
+            out[name] = a + b + rounded_off(left[place - 1], right[place - 1])
         else:
-            better = np.minimum(a, b) if one.kind == "lo" else np.maximum(a, b)
-            out[name] = np.where(na == 0, b, np.where(nb == 0, a, better))
+            count = shape.place("n", one.column)
+            na, nb = left[count], right[count]
+            if one.kind == "m":
+                mean = shape.averaging(one.column)
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    first, second = mean(left, na), mean(right, nb)
+                    apart = first - second
+                    between = apart * (na * (nb / (na + nb))) * apart
+                    between[abs(apart) <= abs(first) * ROUNDED] = 0.0
+                    out[name] = a + b + np.where((na > 0) & (nb > 0), between, 0.0)
+            else:
+                better = np.minimum(a, b) if one.kind == "lo" else np.maximum(a, b)
+                out[name] = np.where(na == 0, b, np.where(nb == 0, a, better))
     return out
+
+
+def rounded_off(a: Any, b: Any) -> Any:
+    """What adding two doubles rounds off (Knuth's two-sum): numbers, or arrays of them."""
+    total = a + b
+    other = total - a
+    return (a - (total - other)) + (b - other)
+
+
+def beyond_bigint(column: str | None) -> InputError:
+    """A sum of whole numbers that no BIGINT holds; the batch SQL refuses it, too."""
+    message = f"The sum of {column!r} is beyond what a BIGINT holds."
+    return InputError(message, hint="CAST the column to DOUBLE in the view's SQL.")
 
 
 def _listed(one: Held, bag: Any) -> Bag:

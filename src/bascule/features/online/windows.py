@@ -28,6 +28,8 @@ Pick = Callable[[Sequence[float], Sequence[float]], Any]
 # What a difference gives whose digits are gone, and the share of what was reached that must be in a window.
 LOST = object()
 LEFT = 2.0**-10
+# Beyond it running sums may have gone beyond the largest double.
+LARGE = 2.0**1000
 
 
 def reading(view: FeatureView, track: Callable[[str], bytes]) -> tuple[list[str], Look]:
@@ -138,7 +140,7 @@ def _difference(aggregate: Aggregate, view: FeatureView, shape: Sequence[Compone
         count = now[n] - then[n]
         if not count:
             return None
-        if not now[a] - then[a] >= now[a] * LEFT:
+        if not now[a] - then[a] >= now[a] * LEFT or now[a] > LARGE:
             return LOST
         return (now[s] - then[s]) / count if mean else now[s] - then[s]
 
@@ -157,7 +159,7 @@ def _spread(n: int, s: int, a: int, m: int, root: bool) -> Pick:
             distance = (now[s] - then[s]) / count - then[s] / then[n]
             between = distance * distance * count * then[n] / now[n]
         apart = now[m] - then[m] - between
-        if not (apart >= now[m] * LEFT and now[a] - then[a] >= now[a] * LEFT):
+        if not (apart >= now[m] * LEFT and now[a] - then[a] >= now[a] * LEFT and 0 <= now[m] <= LARGE >= now[a]):
             return LOST
         variance = apart / (count - 1)
         return math.sqrt(variance) if root else variance

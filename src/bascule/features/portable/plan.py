@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bascule.errors import InputError
 from bascule.features.aggregates import COUNTS
 from bascule.features.binding import compile_request, output_types
-from bascule.features.columns import FLOATS, INTEGERS, family, feature_type, microseconds, quoted
+from bascule.features.columns import FLOATS, INTEGERS, family, feature_type, microseconds, quoted, since
 from bascule.features.definitions import SEPARATOR, Entity, FeatureSet, FeatureView
 from bascule.features.portable.windows import window_steps
 
@@ -165,7 +165,7 @@ def _held(view: FeatureView, field: str) -> str:
     # The time to live masks at the end: an older row never stands in for one that has run out.
     if view.ttl_us is None:
         return f"{quoted(field)} AS {quoted(field)}"
-    return f"CASE WHEN __event >= {AT} - {view.ttl_us} THEN {quoted(field)} END AS {quoted(field)}"
+    return f"CASE WHEN __event >= {since(AT, view.ttl_us)} THEN {quoted(field)} END AS {quoted(field)}"
 
 
 def _asked(entity: Entity, keys: Mapping[str, str], columns: Mapping[str, str]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from bascule.features.aggregates import Aggregate, value_columns
-from bascule.features.columns import FLOATS, INTEGERS, quoted
+from bascule.features.aggregates import SPREADS, Aggregate, value_columns
+from bascule.features.columns import FLOATS, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.portable.ranked import plain_sql, ranked_steps
 from bascule.features.portable.running import running_steps
+from bascule.features.sums import grown, mean_sql, shrunk, spread_sql
 from bascule.features.windows import bucket_length, bucket_sql
 
 Rows = Callable[[FeatureView, Mapping[str, str], Sequence[str], str], str]
@@ -118,11 +119,16 @@ def _aggregated(aggregate: Aggregate, view: FeatureView, inside: str) -> str:
     if function in ("min", "max"):
         found = f"{function}(CASE WHEN {inside} THEN {number} END)"
         return f"({found} = 1)" if kind == "BOOLEAN" else found
-    exact = kind in (*INTEGERS, "BOOLEAN")
-    total = f"sum(CASE WHEN {inside} THEN CAST({number} AS {'HUGEINT' if exact else 'DOUBLE'}) END)"
+
+    def taken(as_type: str) -> str:
+        return f"CASE WHEN {inside} THEN CAST({number} AS {as_type}) END"
+
+    if function in SPREADS:
+        return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({taken('DOUBLE')})")
+    if kind in FLOATS:
+        total = f"sum({shrunk(taken('DOUBLE'))})"
+        return grown(total) if function == "sum" else mean_sql(grown(f"{total} / nullif({count}, 0)"))
+    total = f"sum({taken('HUGEINT')})"
     if function == "sum":
-        return f"CAST({total} AS {'BIGINT' if exact else 'DOUBLE'})"
-    if function == "mean":
-        return f"CAST({total} AS DOUBLE) / nullif({count}, 0)"
-    name = "var_samp" if function == "variance" else "stddev_samp"
-    return f"{name}(CASE WHEN {inside} THEN CAST({number} AS DOUBLE) END)"
+        return f"CAST({total} AS BIGINT)"
+    return f"CAST({total} AS DOUBLE) / nullif({count}, 0)"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -24,7 +25,9 @@ from bascule.lake.sources.quarantine import bounded
 _LEAST, _MOST = -(2**63), 2**63 - 1
 #: A time with more digits of a second than are kept, in a message and as a text; CSV may have seconds since 1970.
 _FINER = re.compile(rb":\d\d\.\d{7}")
-_CUT = re.compile(r"((?:^\d+|:\d\d)\.\d{6})\d+")
+_CUT = re.compile(r"(:\d\d\.\d{6})\d+")
+_SECONDS = re.compile(r"-?\d+\.\d+(?:[eE][+-]?\d{1,2})?")
+_MICROSECOND = Decimal("0.000001")
 #: The first and the last moment (µs since 1970 UTC) that is a date everywhere: of the years 1 to 9999.
 MOMENTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 #: What a column may be: the name in the project file, to the Arrow type.
@@ -100,14 +103,18 @@ class EventType:
                 rejected.append(Rejected(*where(place), self._told(error), text))
         return Events(self._columns(found), rejected)
 
-    def read_rows(self, rows: Iterable[Mapping[str, Any]], place: str, first: int) -> Events:
-        """Read rows of texts, as CSV has them, the same way; an empty text is null."""
+    def read_rows(self, rows: Iterable[tuple[int, Mapping[str | None, str]]], place: str) -> Events:
+        """Read rows of texts, as CSV has them, the same way; an empty text is null.
+
+        Args:
+            rows: each with where it begins; under None is what is wrong with it, if anything is.
+        """
         found, rejected = [], []
-        for number, row in enumerate(rows, first):
-            given = {name: value for name, value in row.items() if name is not None and value not in ("", None)}
+        for number, row in rows:
+            given = {name: value for name, value in row.items() if name is not None and value != ""}
             try:
                 if None in row:
-                    raise msgspec.ValidationError("It has more fields than the first line")
+                    raise msgspec.ValidationError(row[None])
                 found.append(self._dated(msgspec.convert(self._cut(given), self._type, strict=False)))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
@@ -169,7 +176,7 @@ class EventType:
     def _cut(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """An event's values, with times as texts that have no more digits than are kept."""
         texts = {name: given[name] for name in self.times if isinstance(given.get(name), str)}
-        return {**given, **{name: _CUT.sub(r"\1", text) for name, text in texts.items()}}
+        return {**given, **{name: _earlier(text) for name, text in texts.items()}}
 
     def _dated(self, event: Any) -> Any:
         for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
@@ -191,6 +198,14 @@ class EventType:
 
     def _told(self, error: Exception) -> str:
         return f"{str(error).rstrip('.')}."
+
+
+def _earlier(text: str) -> str:
+    """A time as it was written, without the digits that are not kept: the moment itself, or one before it."""
+    if _SECONDS.fullmatch(text):
+        number = Decimal(text)
+        return f"{number.quantize(_MICROSECOND, ROUND_FLOOR):f}" if abs(number) < MOMENTS[1] else text
+    return _CUT.sub(r"\1", text)
 
 
 def _array(column: Any) -> pa.Array:

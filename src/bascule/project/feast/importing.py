@@ -32,7 +32,7 @@ TYPES = {
 }
 VIEWS = ("FeatureView", "BatchFeatureView", "StreamFeatureView")
 #: What is read by those that use it, or means nothing here.
-PARTS = ("Entity", "Field", "FileSource", "PushSource", "RequestSource", "Project", "[]", "Feature", "KafkaSource")
+PARTS = ("Entity", "Field", "Project", "[]", "Feature")
 SERVICE, ON_DEMAND, REQUEST = "FeatureService", "on_demand_feature_view", "on_demand"
 WINDOW_FUNCTIONS = ("count", "sum", "mean", "avg", "min", "max", "std", "var", "stddev", "variance")
 
@@ -124,7 +124,7 @@ class _Translation:
         for one in made:
             if one.kind == SERVICE:
                 self._try(one, self._service)
-            elif one.kind not in (*VIEWS, *PARTS, ON_DEMAND, "OnDemandFeatureView") and _of_feast(one):
+            elif one.kind not in (*VIEWS, *PARTS, ON_DEMAND, "OnDemandFeatureView") and _is_other(one):
                 self.left_out.append(f"{one.where}: {one.kind} {one.name}: there is no such kind of thing here.")
         store = self.repository.settings.get("online_store")
         kind = store.get("type") if isinstance(store, dict) else store
@@ -146,9 +146,8 @@ class _Translation:
         if isinstance(source, Made) and source.kind in ("PushSource", "KafkaSource", "KinesisSource"):
             self.notes[f"{source.kind} {source.name}: rows come into its table by bascule ingest or HTTP."] = None
             source = source.get("batch_source")
-        if not isinstance(source, Made) or source.kind != "FileSource" or not source.get("path", "file_url"):
-            kind = source.kind if isinstance(source, Made) else "no source"
-            return f"its source is {kind}, not files; write [source.NAME] for it"
+        if not isinstance(source, Made) or not source.get("path", "file_url", "table", "query"):
+            return "its source names neither files nor a table; write its query, and [source.NAME] for it"
         if not source.get("timestamp_field", "event_timestamp_column"):
             return "its source names no timestamp_field"
         entity, keys = self._entity(named)
@@ -221,6 +220,13 @@ class _Translation:
         return bool(windows)
 
     def _source(self, source: Made) -> str:
+        """The table that has a source's rows: of its files, or one that somebody brings from a warehouse."""
+        if not source.get("path", "file_url"):
+            held = str(source.get("table", default="rows")).strip("`").rpartition(".")[2]
+            name = self._name(source.name or held, "source")
+            told = f"{source.kind} {source.name or held}: bring its rows into the table {name}, by [source.{name}] or "
+            self.notes[f"{told}bascule ingest; features are computed from there."] = None
+            return name
         path = str(source.get("path", "file_url")).removeprefix("file://")
         if "://" not in path:
             path = relative_to((self.repository.folder / path).absolute(), self.into)
@@ -243,6 +249,8 @@ class _Translation:
             elif one in self._views:
                 name, outputs = self._views[one]
                 fields |= {output: f"{name}.{output}" for output in outputs}
+            elif isinstance(one, Made) and one.kind in VIEWS:
+                return f"{one.name} was not taken, so neither is it"
         try:
             found = expressions(view.function, fields.get)
         except NotPlain as told:
@@ -352,6 +360,10 @@ def _said(made: Made) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
-def _of_feast(made: Made) -> bool:
-    """Whether a declaration is one of Feast's objects: these have a name, and a capital letter or a decorator."""
-    return bool(made.name) and (made.kind[:1].isupper() or made.kind.endswith("feature_view"))
+def _is_other(made: Made) -> bool:
+    """Whether a declaration is a further one of Feast's objects: with a name, and a capital letter or a decorator.
+
+    Sources are told with the views that read them.
+    """
+    named = made.kind[:1].isupper() or made.kind.endswith("feature_view")
+    return bool(made.name) and named and not made.kind.endswith("Source")

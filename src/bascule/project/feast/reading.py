@@ -19,7 +19,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: lambda a, b: str(Path(a) / b) if isinstance(a, str) else operator.truediv(a, b),
     ast.FloorDiv: operator.floordiv,
 }
 
@@ -90,7 +90,9 @@ def read_repository(folder: Path) -> Repository:
     try:
         settings = yaml.safe_load((folder / SETTINGS).read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        message = f"{folder / SETTINGS} cannot be read: {str(error).splitlines()[0]}"
+        mark = getattr(error, "problem_mark", None)
+        where = f"{folder / SETTINGS}:{mark.line + 1}" if mark is not None else str(folder / SETTINGS)
+        message = f"{where} cannot be read: {getattr(error, 'problem', None) or str(error).splitlines()[0]}."
         raise InputError(message, hint="Correct the file.") from None
     if not isinstance(settings, dict):
         raise InputError(f"{folder / SETTINGS} holds no settings.", hint="Give a Feast repository.")
@@ -163,9 +165,10 @@ class _Reader:
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
-            return self._variables[file].get(node.id, Symbol(node.id))
+            known = self._variables[file]
+            return known.get(node.id, str(file.resolve()) if node.id == "__file__" else Symbol(node.id))
         if isinstance(node, ast.Attribute):
-            return Symbol(node.attr)
+            return self._folder(file, node) if node.attr == "parent" else Symbol(node.attr)
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return [self._value(file, one) for one in node.elts]
         if isinstance(node, ast.Dict):
@@ -188,6 +191,11 @@ class _Reader:
             return "".join(_text(self._value(file, one)) for one in parts)
         raise Unknown(ast.unparse(node))
 
+    def _folder(self, file: Path, node: ast.Attribute) -> Any:
+        """What `.parent` is: of a path its folder."""
+        held = self._value(file, node.value)
+        return str(Path(held).parent) if isinstance(held, str) else Symbol(node.attr)
+
     def _call(self, file: Path, node: ast.Call, function: ast.FunctionDef | None = None) -> Any:
         kind = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         named: dict[str, Any] = {}
@@ -205,6 +213,12 @@ class _Reader:
             args = (self._value(file, node.func.value), *args)
         if kind == "join" and args:
             return "/".join(map(_text, args))
+        if kind == "dirname" and args:
+            return str(Path(_text(args[0])).parent)
+        if kind in ("Path", "abspath", "realpath") and args:
+            return str(Path(*map(_text, args)))
+        if kind in ("resolve", "absolute") and isinstance(node.func, ast.Attribute):
+            return self._value(file, node.func.value)
         return Made(kind, args, named, _where(file, node), unknown, function)
 
 

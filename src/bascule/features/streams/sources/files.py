@@ -78,7 +78,7 @@ class GrowingFile:
             lines, end = self._lines(file, place.offset, most, ended)
             size = os.fstat(file.fileno()).st_size
             head, tail = _head(file, end), _tail(file, end)
-            events = self._events(file, path, lines, place.offset)
+            events = self._events(file, path, lines)
         now = _Place(place.inode, end, head, tail)
         if ended and end >= size:  # the rotated file is done; the next poll begins the new one
             now = _Place(0, 0, "")
@@ -138,7 +138,7 @@ class GrowingFile:
             at += len(line) + 1
         return found, min(at, offset + whole)
 
-    def _events(self, file: IO[bytes], path: Path, lines: list[tuple[int, bytes]], offset: int) -> Events:
+    def _events(self, file: IO[bytes], path: Path, lines: list[tuple[int, bytes]]) -> Events:
         if not self._csv:
             name = self.path.name
             return self.events.read([line for _, line in lines], lambda place: (name, lines[place][0]))
@@ -148,9 +148,19 @@ class GrowingFile:
             raise InputError(
                 f"{path} has no column {self.events.time!r} in its first line.", hint=f"It has: {', '.join(names)}."
             )
-        rows = [line.decode("utf-8", "replace") for at, line in lines if at > 0]
-        first = next((at for at, _ in lines if at > 0), offset)
-        return self.events.read_rows(csv.DictReader(rows, fieldnames=names), self.path.name, first)
+        rows = ((at, _row(names, line.decode("utf-8", "replace"))) for at, line in lines if at > 0)
+        return self.events.read_rows(rows, self.path.name)
+
+
+def _row(names: list[str], line: str) -> dict[str | None, str]:
+    """The fields of a line by their names. It is read by itself: an open quote would take the lines after it along."""
+    try:
+        values = next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        return {"line": line, None: f"It is no line of CSV: {error}"}
+    if len(values) > len(names):
+        return {**dict(zip(names, values, strict=False)), None: "It has more fields than the first line"}
+    return dict(zip(names, values, strict=False))
 
 
 def _head(file: IO[bytes], end: int) -> str:
