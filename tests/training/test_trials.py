@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def _untried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(here))  # where WAYS are
 
 
+@pytest.fixture
+def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a process for each file, as is done outside of tests."""
+    monkeypatch.setattr(trials, "subprocess", subprocess)
+
+
+@pytest.mark.usefixtures("_anew")
 def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     for release in ("1", "1", "2"):
@@ -38,6 +46,7 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     assert [path.stat().st_size for path in kept] == [0, 0]
 
 
+@pytest.mark.usefixtures("_anew")
 @pytest.mark.parametrize(
     ("way", "words"),
     [
@@ -57,12 +66,14 @@ def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypat
             demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
 
 
+@pytest.mark.usefixtures("_anew")
 def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "SECONDS", 2.0)
     monkeypatch.setattr(trials, "BYTES_A_SECOND", 1)
     demand_survived("A", f"{WAYS}:needs_three_seconds", "1", bytes(60))
 
 
+@pytest.mark.usefixtures("_anew")
 def test_a_script_called_like_a_library_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('this is a script')")
     monkeypatch.chdir(tmp_path)
