@@ -52,10 +52,10 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     [
         ("dies", r"ended the process that tried it \(SIGSEGV\)"),
         ("fails", "cannot be read: KeyError: 'nodes'"),
-        ("chatters", "cannot be read: KeyError: 'nodes'"),
-        ("leaves", r"ended the process that tried it \(exit code 4\)"),
-        ("grows", "cannot be read: MemoryError"),
-        ("lasts", "came to no end in 2 s"),
+        pytest.param("chatters", "cannot be read: KeyError: 'nodes'", marks=pytest.mark.slow),
+        pytest.param("leaves", r"ended the process that tried it \(exit code 4\)", marks=pytest.mark.slow),
+        pytest.param("grows", "cannot be read: MemoryError", marks=pytest.mark.slow),
+        pytest.param("lasts", "came to no end in 2 s", marks=pytest.mark.slow),
     ],
 )
 def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +66,7 @@ def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypat
             demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_anew")
 def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "SECONDS", 2.0)
@@ -73,6 +74,7 @@ def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     demand_survived("A", f"{WAYS}:needs_three_seconds", "1", bytes(60))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_anew")
 def test_a_script_called_like_a_library_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('this is a script')")
