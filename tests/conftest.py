@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from sqlalchemy import Engine, event
@@ -19,6 +20,8 @@ from sqlalchemy import Engine, event
 from bascule.catalog import database as databases
 from bascule.catalog.migrations import migrate
 from bascule.history import Workspace
+from bascule.training import trials
+from tests.trying import Forks
 
 # Files of a minute and more. They begin first: what is short fills the processes evenly at the end.
 LONG = (
@@ -93,6 +96,16 @@ def _power_stays() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tried_by_forks() -> Iterator[None]:
+    """Try models' files in forks of one process that has read their libraries; test_trials.py starts each anew."""
+    forks = Forks()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "subprocess", forks)
+        yield
+    forks.close()
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL server, started from a wheel for this session."""
@@ -155,16 +168,26 @@ def migrated_database(postgresql: str, _migrated: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The address of an S3 server on loopback, which speaks HTTP, with a bucket named `lake`."""
-    server_module = pytest.importorskip("moto.server", reason="moto's S3 server is not installed")
+    moto = pytest.importorskip("moto.moto_server.werkzeug_app", reason="moto's S3 server is not installed")
     import boto3
+    from werkzeug.serving import make_server
+
+    class Quiet(moto.MotoRequestHandler):  # type: ignore[misc]
+        def log_request(self, *_: object) -> None:
+            """Say nothing: what it says of each request is kept for each test."""
 
     os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION="us-east-1")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="lake")
-    yield f"http://{host}:{port}"
-    server.stop()
+    # This one service alone: the server of them all looks for a folder of each of 175 at every request.
+    app = moto.create_backend_app("s3")
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lake")
+    yield address
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture

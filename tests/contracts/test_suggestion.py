@@ -105,12 +105,14 @@ def test_a_column_that_is_wholly_missing_is_refused(
     assert passed == []
 
 
+@pytest.mark.slow
 def test_units_of_the_weather(flights_year: duckdb.DuckDBPyConnection, half_year: dict[str, Contract]) -> None:
     for change in ("pressure / 33.86 AS pressure", "visib * 1.609 AS visib", "humid / 100 AS humid"):
         select = f"SELECT * REPLACE ({change}) FROM weather WHERE month = 7"
         assert not run_checks(flights_year, f"({select})", half_year["weather"]).passed
 
 
+@pytest.mark.slow
 def test_the_text_is_read_alike_by_yaml_1_1(
     flights_year: duckdb.DuckDBPyConnection, half_year: dict[str, Contract]
 ) -> None:
@@ -120,6 +122,7 @@ def test_the_text_is_read_alike_by_yaml_1_1(
     assert max(len(line) for line in half_year["flights"].text.splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_evidence_is_told(half_year: dict[str, Contract]) -> None:
     text = half_year["flights"].text
     assert "# Never missing in 166,158 rows: under 0.0018 % with 95 % confidence." in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
@@ -218,7 +219,7 @@ class AgainstANaiveModel(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestHistoryAgainstANaiveModel = AgainstANaiveModel.TestCase
+TestHistoryAgainstANaiveModel = pytest.mark.slow(AgainstANaiveModel.TestCase)
 TestHistoryAgainstANaiveModel.settings = settings(
     deadline=None, max_examples=25, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,13 @@ def parcels(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("finished")
+    return _run_once(tmp_path_factory.getbasetemp())
+
+
+@cache  # a module that imports the fixture has one of its own, and pytest makes it again
+def _run_once(base: Path) -> Path:
+    place = base / "finished"
+    place.mkdir()
     Workspace.create(write_project(place)).close()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)

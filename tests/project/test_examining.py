@@ -65,6 +65,7 @@ def pairs(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
     return [(place[visit], place[visit + 1000]) for visit in place if visit + 1000 in place]
 
 
+@pytest.mark.slow
 def test_each_leak_is_found_by_name(shop: api.OpenProject, bascule: Bascule) -> None:
     asked: dict[str, Any] = {"prediction_time": "seen_at", "name": "visits"}
     query = "select user, seen_at, bought, visit from visits"

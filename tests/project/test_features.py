@@ -187,6 +187,7 @@ def test_a_service_names_views(parcels: Path) -> None:
         load_project(parcels)
 
 
+@pytest.mark.slow
 def test_the_report_on_a_models_features(trained: Path, bascule: Bascule) -> None:
     found = api.select_features()
     judged = {one.feature: one for one in found.features}

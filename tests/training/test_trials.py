@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def _untried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(here))  # where WAYS are
 
 
+@pytest.fixture
+def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a process for each file, as is done outside of tests."""
+    monkeypatch.setattr(trials, "subprocess", subprocess)
+
+
+@pytest.mark.usefixtures("_anew")
 def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     for release in ("1", "1", "2"):
@@ -38,15 +46,16 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     assert [path.stat().st_size for path in kept] == [0, 0]
 
 
+@pytest.mark.usefixtures("_anew")
 @pytest.mark.parametrize(
     ("way", "words"),
     [
         ("dies", r"ended the process that tried it \(SIGSEGV\)"),
         ("fails", "cannot be read: KeyError: 'nodes'"),
-        ("chatters", "cannot be read: KeyError: 'nodes'"),
-        ("leaves", r"ended the process that tried it \(exit code 4\)"),
-        ("grows", "cannot be read: MemoryError"),
-        ("lasts", "came to no end in 2 s"),
+        pytest.param("chatters", "cannot be read: KeyError: 'nodes'", marks=pytest.mark.slow),
+        pytest.param("leaves", r"ended the process that tried it \(exit code 4\)", marks=pytest.mark.slow),
+        pytest.param("grows", "cannot be read: MemoryError", marks=pytest.mark.slow),
+        pytest.param("lasts", "came to no end in 2 s", marks=pytest.mark.slow),
     ],
 )
 def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,12 +66,16 @@ def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypat
             demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_anew")
 def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "SECONDS", 2.0)
     monkeypatch.setattr(trials, "BYTES_A_SECOND", 1)
     demand_survived("A", f"{WAYS}:needs_three_seconds", "1", bytes(60))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_anew")
 def test_a_script_called_like_a_library_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('this is a script')")
     monkeypatch.chdir(tmp_path)

@@ -64,20 +64,3 @@ def test_a_set_lives_on_s3(s3: str, tmp_path: Path, folder: Path) -> None:
         assert FileSet(workspace, "photos").read("f0007") == b"7" * 50
     finally:
         workspace.close()
-
-
-@pytest.fixture(scope="module")
-def s3() -> Any:
-    """The address of an S3 server on loopback with one bucket."""
-    import os
-
-    server_module = pytest.importorskip("moto.server", reason="moto's S3 server is not installed")
-    import boto3
-
-    os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION="us-east-1")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="lake")
-    yield f"s3://lake/sets?endpoint_override=http://{host}:{port}&region=us-east-1"
-    server.stop()

@@ -118,7 +118,12 @@ PIPELINES = {
 }
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+EVERYDAY = "one hot, forest"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != EVERYDAY)) for name in PIPELINES]
+)
 def test_onnx_answers_as_the_pipeline(name: str) -> None:
     made, rows, task = PIPELINES[name]()
     label = {"binary": BINARY, "multiclass": THREE, "regression": ROWS["income"]}[task]
