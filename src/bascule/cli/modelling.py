@@ -18,7 +18,13 @@ MOST_METRICS = 12
 
 
 @model.command(name="list")
-def list_all(name: str | None = None, /, *, common: Common = COMMON) -> None:
+def list_all(
+    name: str | None = None,
+    /,
+    *,
+    deleted: Annotated[bool, Parameter(help="List what was deleted and can be restored instead.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
     """List the models of the branch, or the versions of one.
 
     Args:
@@ -26,7 +32,13 @@ def list_all(name: str | None = None, /, *, common: Common = COMMON) -> None:
     """
     from bascule.cli.asking import models
 
-    models(name, common=common)
+    if not deleted:
+        models(name, common=common)
+        return
+    found = common.open().deleted_models(name)
+    rows = [(one["name"], moment(one["at"]), one["actor"], one["reason"], one["branch"]) for one in found]
+    head = ("version", "deleted", "by", "why", "from")
+    answer(common, found, columns(rows, head, none="Nothing was deleted that can be restored."))
 
 
 @model.command
@@ -157,6 +169,72 @@ def reject(name: str, version: str | None = None, /, *, reason: Why, common: Com
         where = "" if branch == opened.place.branch else f" --branch {branch}"
         text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
         text += f"bascule rollback {deployment}{where}"
+    answer(common, msgspec.to_builtins(made), text)
+
+
+@model.command
+def alias(
+    name: str,
+    alias: str,
+    version: str | None = None,
+    /,
+    *,
+    remove: Annotated[bool, Parameter(help="Remove the alias instead.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Point an alias to a version, such as champion, or remove it.
+
+    Args:
+        name: a model.
+        alias: a name of its own, such as champion.
+        version: a number or another alias.
+    """
+    opened = common.open()
+    made = opened.alias_model(name, alias, version, remove=remove)
+    shown = f"{name} has no alias {alias} any more." if remove else f"{name}@{alias} is version {made['version']}."
+    answer(common, made, shown)
+
+
+@model.command
+def delete(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Delete a version from the branch, or a whole model; refused while anything uses it, and says what does.
+
+    It can be restored until bascule gc lets it go: when it was deleted for as long as bascule retention keeps a deleted
+    branch, and no branch, tag or hold has it. Then its files are gone, whatever older states say.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; all of the model when no version is given.
+    """
+    from bascule.durations import format_duration
+
+    made = common.open().delete_model(name, version, reason=reason)
+    names = ", ".join(f"{made.model}@{number}" for number in made.versions) or f"The model {made.model}"
+    verb = "are" if made.versions[1:] else "is"
+    text = f"{names} {verb} deleted from {made.branch}: {made.reason}"
+    for number, where in made.elsewhere.items():
+        text += f"\n{made.model}@{number} stays on {', '.join(where)}; while it does, its files stay."
+    if made.versions:
+        back = f"{made.model}@{made.versions[0]}" if len(made.versions) == 1 else made.model
+        span = format_duration(made.purged_after)
+        text += f"\nBring it back with: bascule model restore {back}. After {span} bascule gc frees it."
+    answer(common, msgspec.to_builtins(made), text)
+
+
+@model.command
+def restore(name: str, version: int | None = None, /, *, reason: Why = "", common: Common = COMMON) -> None:
+    """Bring a deleted version back, or of a model all that were deleted together last; aliases do not come back.
+
+    Args:
+        name: MODEL@VERSION, or a model.
+        version: a number.
+    """
+    made = common.open().restore_model(name, version, reason=reason)
+    names = ", ".join(f"{made.model}@{number}" for number in made.versions)
+    text = f"{names} {'are' if made.versions[1:] else 'is'} on {made.branch} again."
+    for number, lost in made.aliases.items():
+        for one in lost:
+            text += f"\nIt was {one}; point that to it with: bascule model alias {made.model} {one} {number}"
     answer(common, msgspec.to_builtins(made), text)
 
 

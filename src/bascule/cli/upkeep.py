@@ -73,6 +73,10 @@ def _collected(done: Collection) -> str:
         verb = was if done.expired_commits == 1 else would
         lines.append(f"{counted(done.expired_commits, 'commit')} {verb} let go: no rule keeps the data.")
     lines += [f"Branch {name} {was} deleted: nobody moved or merged it for long." for name in done.branches]
+    if done.versions:
+        was_all = "would go" if done.dry_run else "went"
+        lines.append(f"For good, as they were deleted long enough ago, {was_all}: {', '.join(done.versions)}.")
+    lines += [f"{name} was deleted and stays: {why}." for name, why in done.staying.items()]
     gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
     if gone:
         told = ", ".join(counted(count, _ONE[name]) for name, count in gone.items())
@@ -147,7 +151,8 @@ def _tell(common: Common, rules: Retention) -> None:
     if not any(rule.branches == "*" for rule in rules.rules):
         rows.append(("all others" if rows else "all branches", "for ever", None, None))
     text = columns(rows, ("branches", "keep", "last", "deleted when idle"))
-    ending = f"States of a deleted branch are kept {document['unnamed']}; tags, holds and registered models for ever."
+    ending = f"States of a deleted branch and deleted versions of models are kept {document['unnamed']}; "
+    ending += "tags, holds and registered models for ever."
     answer(common, document, f"{text}\n{ending}")
 
 

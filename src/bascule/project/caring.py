@@ -23,7 +23,7 @@ from bascule.project.place import MAIN
 from bascule.project.reproducing.leavings import clear_away
 from bascule.project.tandem import Settled, pending, settle
 from bascule.project.withdrawing import settle as settle_bundles
-from bascule.registry.withdrawals import withdrawn
+from bascule.registry.bundles import lost
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -163,7 +163,7 @@ def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
-    needed, gone = _needed_blobs(workspace), withdrawn(workspace)
+    needed, gone = _needed_blobs(workspace), lost(workspace)
     missing = sorted(name for name in needed if name not in gone and not workspace.store.has(name))
     for name in missing:
         yield Finding("blobs", "damage", f"{name[:16]} is missing: {needed[name]} needs it")

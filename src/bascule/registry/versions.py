@@ -127,8 +127,13 @@ def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str =
 
 def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: int | str) -> ModelVersion:
     """Return one version of the model that lies at a path of the history; errors as `get_version`."""
-    found = ws.history.get(ref, path)
-    return _version(found, _number(found, model, which))
+    try:
+        found = ws.history.get(ref, path)
+        return _version(found, _number(found, model, which))
+    except NotFound as error:
+        from bascule.registry.deletions import explained  # it reads versions itself
+
+        raise explained(ws, ref, model, which, error) from None
 
 
 def version_in(model: dict[str, Any], number: int) -> ModelVersion:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, inspect, text
 
 from bascule.errors import EnvironmentProblem
 
-HEAD = "0009"
+HEAD = "0010"
 
 
 def migrate(engine: Engine) -> None:
