@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -11,6 +11,9 @@ from cyclopts import App, Parameter
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, moment
 from bascule.counting import counted
+
+if TYPE_CHECKING:
+    from bascule.verbs import OpenProject
 
 model = App(name="model", help="Versions of models: show, compare, decide about, vouch for.")
 Why = Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with it and in the audit log.")]
@@ -159,17 +162,10 @@ def reject(name: str, version: str | None = None, /, *, reason: Why, common: Com
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    from bascule.delivery.traffic import where_in_service
-
     opened = common.open()
     made = opened.reject_model(name, version, reason=reason)
     text = f"{made.actor} rejects {made.subject}: {made.reason}"
-    model_name, _, number = made.subject.removeprefix("models/").rpartition("@")
-    for branch, deployment in where_in_service(opened.workspace, model_name, int(number)):
-        where = "" if branch == opened.place.branch else f" --branch {branch}"
-        text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
-        text += f"bascule rollback {deployment}{where}"
-    answer(common, msgspec.to_builtins(made), text)
+    answer(common, msgspec.to_builtins(made), text + _in_service(opened, made.subject))
 
 
 @model.command
@@ -284,8 +280,10 @@ def distrust(name: str, version: str | None = None, /, *, reason: Why, common: C
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    gone = common.open().distrust_model(name, version, reason=reason)
-    answer(common, msgspec.to_builtins(gone), f"{gone[0].subject} is trusted no more.")
+    opened = common.open()
+    gone = opened.distrust_model(name, version, reason=reason)
+    text = f"{gone[0].subject} is trusted no more." + _in_service(opened, gone[0].subject)
+    answer(common, msgspec.to_builtins(gone), text)
 
 
 @model.command
@@ -315,7 +313,8 @@ def verify(name: str, version: str | None = None, /, *, common: Common = COMMON)
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    done = common.open().verify_model(name, version)
+    opened = common.open()
+    done = opened.verify_model(name, version)
     subject = f"{done.model}@{done.version}"
     if done.holds:
         at = moment(done.signed_at or 0)
@@ -323,8 +322,22 @@ def verify(name: str, version: str | None = None, /, *, common: Common = COMMON)
         text = f"{subject} holds: {what}, signed by {done.signed_by} at {at} ({done.key_id})."
     else:
         text = "\n".join([f"{subject} does not hold:", *(f"  {one}" for one in done.problems)])
+        text += _in_service(opened, subject)
     answer(common, msgspec.to_builtins(done), text)
     return 0 if done.holds else 1
+
+
+def _in_service(opened: OpenProject, subject: str) -> str:
+    """Return lines that say where a version is in service, and what ends that; empty when it is nowhere."""
+    from bascule.delivery.traffic import where_in_service
+
+    text = ""
+    model_name, _, number = subject.removeprefix("models/").rpartition("@")
+    for branch, deployment in where_in_service(opened.workspace, model_name, int(number)):
+        where = "" if branch == opened.place.branch else f" --branch {branch}"
+        text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
+        text += f"bascule rollback {deployment}{where}"
+    return text
 
 
 def _plain(value: Any) -> str:

@@ -50,7 +50,9 @@ def compact(
 def gc(
     *,
     dry_run: Annotated[bool, DRY_RUN] = False,
-    grace: Annotated[str, Parameter(help="Leave alone what is younger: what is being written.")] = "24h",
+    grace: Annotated[
+        str, Parameter(help="Leave alone what is younger: what is being written.", allow_leading_hyphen=True)
+    ] = "24h",
     common: Common = COMMON,
 ) -> None:
     """Delete what no kept state, no record and no hold leads to; `bascule retention` says what is kept."""
@@ -111,9 +113,14 @@ def set_rule(
     branches: str,
     /,
     *,
-    keep: Annotated[str | None, Parameter(help="How long after another took its place, such as 90d.")] = None,
+    keep: Annotated[
+        str | None, Parameter(help="How long after another took its place, such as 90d.", allow_leading_hyphen=True)
+    ] = None,
     last: Annotated[int | None, Parameter(help="How many of the newest are kept however old.")] = None,
-    idle: Annotated[str | None, Parameter(help="Delete a branch that nobody moved or merged for so long.")] = None,
+    idle: Annotated[
+        str | None,
+        Parameter(help="Delete a branch that nobody moved or merged for so long.", allow_leading_hyphen=True),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Say how long the states of some branches are kept. Without --keep and --last: for ever.
@@ -135,7 +142,7 @@ def remove_rule(branches: str, /, *, common: Common = COMMON) -> None:
 
 
 @retention.command
-def unnamed(span: str, /, *, common: Common = COMMON) -> None:
+def unnamed(span: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, common: Common = COMMON) -> None:
     """Say how long the states of a branch are kept after the branch was deleted.
 
     Args:

@@ -7,11 +7,11 @@ from functools import partial
 
 from bascule.catalog import actor, audit, now
 from bascule.history import Workspace, reserve
+from bascule.history.deleted import deletions as all_deletions
 from bascule.lake.maintenance import Collected, Collection, let_go_of_models, retention
 from bascule.lake.maintenance import collect as collect_rest
 from bascule.lake.maintenance.collection import GRACE
 from bascule.lake.maintenance.purged import Due, due, purged_of
-from bascule.lake.maintenance.purged import deletions as all_deletions
 from bascule.lake.maintenance.reaching import Library
 from bascule.lake.maintenance.references import Purged
 from bascule.lake.maintenance.telling import Tell

@@ -14,8 +14,8 @@ from bascule.catalog import actor
 from bascule.delivery.using import aliased, refuse_used, uses
 from bascule.errors import Conflict, InputError
 from bascule.history import Commit, Workspace
+from bascule.history.deleted import Deletion, ids_in
 from bascule.lake.maintenance import retention
-from bascule.lake.maintenance.purged import Deletion, ids_in
 from bascule.naming import MODELS, model_path
 from bascule.project.admitting import admission
 from bascule.registry import deletions

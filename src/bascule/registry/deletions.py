@@ -17,7 +17,7 @@ from bascule.catalog import audit, new_id, now
 from bascule.catalog.schema import model_deletions, step_cache
 from bascule.errors import Expired, InputError, NotFound
 from bascule.history import Commit, Staged, Workspace
-from bascule.lake.maintenance.purged import Deletion, deletions, ids_in
+from bascule.history.deleted import Deletion, deletions, ids_in
 from bascule.naming import MODELS
 from bascule.registry.runtimes import blobs_of
 from bascule.registry.withdrawals import blobs_of_version

@@ -11,44 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from bascule.catalog.schema import model_deletions
 from bascule.history import holds
-from bascule.history.commits import Object
+from bascule.history.deleted import Deletion, deletions, ids_in
 from bascule.lake.maintenance.keeping import Graph, Keeping
 from bascule.lake.maintenance.reaching import Library, Reached, bodies
 from bascule.lake.maintenance.references import Purged
 from bascule.lake.maintenance.retention import Retention, Rule
 from bascule.naming import MODELS, model_path
-
-
-class Deletion(msgspec.Struct, frozen=True, kw_only=True):
-    """One deletion of a version from a branch; times in microseconds since 1970 UTC.
-
-    Attributes:
-        version_id: the id of the version's entry.
-        commit_id: the commit that took it from the branch.
-        held: what restores it; of one that was purged, the digests of what went.
-        purged_at: when it went for good, or None.
-    """
-
-    id: str
-    model: str
-    version: int
-    version_id: str
-    branch: str
-    commit_id: str
-    actor: str
-    reason: str
-    at: int
-    held: dict[str, Any]
-    purged_at: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The version as people write it: `delays@3`."""
-        return f"{self.model}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +33,6 @@ class Due:
 
     going: tuple[Deletion, ...]
     staying: tuple[tuple[Deletion, str], ...]
-
-
-def deletions(
-    conn: Connection, *, purged: bool | None = None, model: str | None = None, version_id: str | None = None
-) -> list[Deletion]:
-    """Return deletions, oldest first.
-
-    Args:
-        purged: only those that went for good, or only those that did not.
-        model, version_id: only those of one model, or of one version by the id of its entry.
-    """
-    d = model_deletions.c
-    query = select(model_deletions).order_by(d.at, d.id)
-    if purged is not None:
-        query = query.where(d.purged_at.is_not(None) if purged else d.purged_at.is_(None))
-    if model is not None:
-        query = query.where(d.model == model)
-    if version_id is not None:
-        query = query.where(d.version_id == version_id)
-    return [
-        Deletion(held=msgspec.json.decode(row.held_json), **{k: v for k, v in row._mapping.items() if k != "held_json"})
-        for row in conn.execute(query)
-    ]
 
 
 def due(conn: Connection, library: Library, retention: Retention, *, now: int, grace: int) -> Due:
@@ -136,13 +84,6 @@ def _who_has(conn: Connection, library: Library, graph: Graph, name: str) -> str
     if not has:
         return ""
     return f"{', '.join(has[:3])}{' and others' if has[3:] else ''} {'have' if has[1:] else 'has'} it"
-
-
-def ids_in(model: Object) -> set[str]:
-    """Return the ids of the versions that an object of the history has, if it is a model."""
-    if model.get("kind") != "model":
-        return set()
-    return {str(entry["id"]) for entry in model["versions"].values() if "id" in entry}
 
 
 def purged_of(gone: Collection[Deletion]) -> Purged:
