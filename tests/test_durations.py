@@ -28,3 +28,9 @@ def test_anything_else_is_refused(text: str) -> None:
 @given(st.integers(min_value=0, max_value=10**15))
 def test_what_is_written_is_read_back(span: int) -> None:
     assert parse_duration(format_duration(span)) == span
+
+
+@pytest.mark.parametrize("text", ["-1d", " -2h30m", "-0s"])
+def test_a_span_is_not_negative(text: str) -> None:
+    with pytest.raises(InputError, match=r"--keep is .* not a span of time: it is negative"):
+        parse_duration(text, key="--keep")

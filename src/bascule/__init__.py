@@ -113,6 +113,10 @@ if TYPE_CHECKING:
     compare_models = _here.compare_models
     model_card = _here.model_card
     approve_model = _here.approve_model
+    delete_model = _here.delete_model
+    restore_model = _here.restore_model
+    deleted_models = _here.deleted_models
+    alias_model = _here.alias_model
     reject_model = _here.reject_model
     scan_model = _here.scan_model
     trust_model = _here.trust_model

@@ -33,7 +33,9 @@ def parse_duration(text: str, *, key: str = "The duration") -> int:
         InputError: the text is something else.
     """
     if not isinstance(text, str) or not _WHOLE.match(text.strip()):
-        raise InputError(f"{key} is {text!r}, which is not a span of time.", hint=HOW)
+        negative = isinstance(text, str) and text.strip().startswith("-") and _WHOLE.match(text.strip()[1:])
+        why = ": it is negative" if negative else ""
+        raise InputError(f"{key} is {text!r}, which is not a span of time{why}.", hint=HOW)
     return sum(round(float(number) * UNITS[unit]) for number, unit in _PART.findall(text))
 
 

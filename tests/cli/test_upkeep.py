@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from bascule.cli.upkeep import _collected
+from bascule.history import Workspace
 from bascule.lake.maintenance import Collection
 
 COUNTS = {"runs": 1, "models": 2, "experiments": 0, "points": 4, "kept": 1}
@@ -20,3 +24,11 @@ def test_one_and_many_are_told_apart() -> None:
     assert "1 deleted run or model stays: kept states of models came from there (`bascule retention`" in text
     assert "2 commits were let go" in collected(2)
     assert "Branch dev would be deleted" in collected(1, dry_run=True)
+
+
+def test_a_span_that_is_negative_is_told_as_one(bascule: Any, folder: Path) -> None:
+    Workspace.create(folder).close()
+    for asked in ("set main --keep -1d", "set main --idle -1d", "unnamed -1d"):
+        said = bascule("retention", *asked.split())
+        assert (said.code, "is '-1d', which is not a span of time: it is negative" in said.err) == (2, True), said
+    assert "it is negative" in bascule("gc", "--grace", "-1h").err

@@ -18,6 +18,7 @@ from bascule.lake import doctor
 from bascule.lake.maintenance import retention
 from bascule.project.collecting import collect
 from bascule.registry import external
+from bascule.registry.removing import without
 from bascule.tracking import remote
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.tracker import Tracker
@@ -45,9 +46,9 @@ def registered(ws: Workspace) -> str:
 
 
 def deleted(ws: Workspace, number: str, run: str) -> None:
-    """Delete a version and its run."""
+    """Take a version from the branch, as an undone registration does, and delete its run."""
     external.change_model(
-        ws, "main", "m", lambda found: external.without_version(found, number), author="ana", message="Delete"
+        ws, "main", "m", lambda found: without(found, [int(number)]), author="ana", message="Take it out"
     )
     remote.set_run_lifecycle(Tracker(ws), run, "deleted")
 

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import insert
 
+from bascule.catalog.schema import run_io
 from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
 from bascule.lake import Lake
+from bascule.lake.filesets import FileSet
 from bascule.project.caring import examine
 from bascule.project.publishing import restore
 from bascule.project.querying import ask, query
+from bascule.registry import get_version
+from bascule.tracking import remote
+from bascule.tracking.tracker import Tracker
+from tests.project.test_deleting import add
 
 
 @pytest.fixture
@@ -72,3 +79,32 @@ def test_without_a_whole_state_that_is_told(lake: Lake) -> None:
     assert [level for level, _ in found].count("damage") == 2
     for branch in ("before", "main"):
         assert ("note", f"no state of tables/t on {branch} is whole: bring it in again from where it came") in found
+
+
+def test_a_damaged_blob_is_told_with_all_that_needs_it_and_what_to_do(local_workspace: Workspace) -> None:
+    ws = local_workspace
+    digest = add(ws, b"first")
+    add(ws, b"first", model="twin")
+    card = get_version(ws, "main", "twin", 1).card or ""
+    (ws.folder.parent / "photos").mkdir()
+    (ws.folder.parent / "photos" / "a.bin").write_bytes(bytes(range(256)) * 300)
+    FileSet(ws, "photos", "main").add(ws.folder.parent / "photos")
+    run = remote.create_run(Tracker(ws), 0, user="ada", name="fit", started_at=1, tags={})
+    with ws.catalog.write() as conn:
+        conn.execute(insert(run_io).values(run_id=run, direction="out", path="model", version=digest))
+    file = max(ws.store.digests(), key=ws.store.size)
+    for one in (digest, card, file):
+        place = Path(ws.store.url) / one[:2] / one
+        place.chmod(0o600)
+        place.write_bytes(b"x" + place.read_bytes()[1:])
+    found = [one.message for one in examine(ws, deep=True) if (one.subject, one.level) == ("blobs", "damage")]
+    told_of = {one: next(text for text in found if text.startswith(one[:16])) for one in (digest, card, file)}
+    assert len(found) == 3
+    assert (
+        "; models/delays@1, models/twin@1" in told_of[digest] or "; models/twin@1, models/delays@1" in told_of[digest]
+    )
+    assert f"run {run} need it; put a whole copy in its place; or " in told_of[digest]
+    assert "bascule model delete delays@1" in told_of[digest]
+    assert "the card of models/twin@1 needs it; put a whole copy in its place" in told_of[card]
+    assert "files/photos at " in told_of[file]
+    assert "bascule files add photos" in told_of[file]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bascule.delivery.traffic import planned
 from bascule.history import Workspace
 from bascule.naming import model_path
 from bascule.registry import external
@@ -141,7 +142,12 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
     assert said.code == 1
     assert "changed since somebody consented" in said.err
     assert bascule("model", "trust", "evil", "--reason", "again").code == 0
-    assert bascule("model", "distrust", "evil", "--reason", "not ours").code == 0
+    held = {**planned("late", "evil", "canary", {}), "traffic": [{"version": 1, "weight": 100}]}
+    ws.history.commit("main", {"deployments/late": held}, message="Deploy")
+    taken = bascule("model", "distrust", "evil", "--reason", "not ours")
+    where = "It stays in service in deployments/late on main; end that with: bascule rollback late"
+    assert (taken.code, where in taken.out) == (0, True)
+    assert where in bascule("model", "verify", "evil").out
     assert bascule("model", "distrust", "evil", "--reason", "not ours").code == 2
     assert vouching.safety(ws, version).trusted is None
     log = bascule("audit", "log", "--json").json()

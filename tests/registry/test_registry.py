@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,6 +52,13 @@ def add(ws: Workspace, branch: str = "main", model: str = "delays", **changes: A
 def count(ws: Workspace, table: Any) -> int:
     with ws.catalog.read() as conn:
         return int(conn.execute(select(func.count()).select_from(table)).scalar() or 0)
+
+
+def test_a_metric_that_is_no_number_is_kept_and_told_apart(workspace: Workspace) -> None:
+    add(workspace, metrics={"test.auc": float("nan"), "test.gain": float("-inf"), "test.loss": 0.5})
+    found = get_version(workspace, "main", "delays", 1).metrics
+    assert math.isnan(found.pop("test.auc"))
+    assert found == {"test.gain": float("-inf"), "test.loss": 0.5}
 
 
 def test_a_registered_version_can_be_read_by_number_alias_and_latest(workspace: Workspace) -> None:

@@ -4,7 +4,8 @@ One schema for SQLite and PostgreSQL. Times are integers: microseconds since 197
 by time (`catalog.ids`). Columns that hold JSON are named `*_json` and hold UTF-8 text, so that both engines and DuckDB
 read them alike. Records are append-only; the few columns that change (`status`, `finished_at`, `head`) are listed here:
 `refs.head`, `runs.status/finished_at/error`, `jobs.status/…`, `record_tables.metadata`, `alerts.status/closed_at`,
-`holds.released_at/released_by` and, while an alert is open, `alerts.subject/value/threshold/window_end/detail_json`.
+`holds.released_at/released_by`, `model_deletions.held_json/purged_at` and, while an alert is open,
+`alerts.subject/value/threshold/window_end/detail_json`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 
 from bascule.catalog.base import metadata
+from bascule.catalog.deletions import model_deletions
 from bascule.catalog.runs import (
     dataset_uses,
     datasets,
@@ -66,6 +68,7 @@ __all__ = [
     "metadata",
     "metric_contexts",
     "metric_points",
+    "model_deletions",
     "model_seals",
     "model_uses",
     "names",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,13 +12,22 @@ from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, moment
 from bascule.counting import counted
 
+if TYPE_CHECKING:
+    from bascule.verbs import OpenProject
+
 model = App(name="model", help="Versions of models: show, compare, decide about, vouch for.")
 Why = Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with it and in the audit log.")]
 MOST_METRICS = 12
 
 
 @model.command(name="list")
-def list_all(name: str | None = None, /, *, common: Common = COMMON) -> None:
+def list_all(
+    name: str | None = None,
+    /,
+    *,
+    deleted: Annotated[bool, Parameter(help="List what was deleted and can be restored instead.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
     """List the models of the branch, or the versions of one.
 
     Args:
@@ -26,7 +35,13 @@ def list_all(name: str | None = None, /, *, common: Common = COMMON) -> None:
     """
     from bascule.cli.asking import models
 
-    models(name, common=common)
+    if not deleted:
+        models(name, common=common)
+        return
+    found = common.open().deleted_models(name)
+    rows = [(one["name"], moment(one["at"]), one["actor"], one["reason"], one["branch"]) for one in found]
+    head = ("version", "deleted", "by", "why", "from")
+    answer(common, found, columns(rows, head, none="Nothing was deleted that can be restored."))
 
 
 @model.command
@@ -147,16 +162,75 @@ def reject(name: str, version: str | None = None, /, *, reason: Why, common: Com
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    from bascule.delivery.traffic import where_in_service
-
     opened = common.open()
     made = opened.reject_model(name, version, reason=reason)
     text = f"{made.actor} rejects {made.subject}: {made.reason}"
-    model_name, _, number = made.subject.removeprefix("models/").rpartition("@")
-    for branch, deployment in where_in_service(opened.workspace, model_name, int(number)):
-        where = "" if branch == opened.place.branch else f" --branch {branch}"
-        text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
-        text += f"bascule rollback {deployment}{where}"
+    answer(common, msgspec.to_builtins(made), text + _in_service(opened, made.subject))
+
+
+@model.command
+def alias(
+    name: str,
+    alias: str,
+    version: str | None = None,
+    /,
+    *,
+    remove: Annotated[bool, Parameter(help="Remove the alias instead.", negative="")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Point an alias to a version, such as champion, or remove it.
+
+    Args:
+        name: a model.
+        alias: a name of its own, such as champion.
+        version: a number or another alias.
+    """
+    opened = common.open()
+    made = opened.alias_model(name, alias, version, remove=remove)
+    shown = f"{name} has no alias {alias} any more." if remove else f"{name}@{alias} is version {made['version']}."
+    answer(common, made, shown)
+
+
+@model.command
+def delete(name: str, version: str | None = None, /, *, reason: Why, common: Common = COMMON) -> None:
+    """Delete a version from the branch, or a whole model; refused while anything uses it, and says what does.
+
+    It can be restored until bascule gc lets it go: when it was deleted for as long as bascule retention keeps a deleted
+    branch, and no branch, tag or hold has it. Then its files are gone, whatever older states say.
+
+    Args:
+        name: a model, or MODEL@VERSION.
+        version: a number or an alias; all of the model when no version is given.
+    """
+    from bascule.durations import format_duration
+
+    made = common.open().delete_model(name, version, reason=reason)
+    names = ", ".join(f"{made.model}@{number}" for number in made.versions) or f"The model {made.model}"
+    verb = "are" if made.versions[1:] else "is"
+    text = f"{names} {verb} deleted from {made.branch}: {made.reason}"
+    for number, where in made.elsewhere.items():
+        text += f"\n{made.model}@{number} stays on {', '.join(where)}; while it does, its files stay."
+    if made.versions:
+        back = f"{made.model}@{made.versions[0]}" if len(made.versions) == 1 else made.model
+        span = format_duration(made.purged_after)
+        text += f"\nBring it back with: bascule model restore {back}. After {span} bascule gc frees it."
+    answer(common, msgspec.to_builtins(made), text)
+
+
+@model.command
+def restore(name: str, version: int | None = None, /, *, reason: Why = "", common: Common = COMMON) -> None:
+    """Bring a deleted version back, or of a model all that were deleted together last; aliases do not come back.
+
+    Args:
+        name: MODEL@VERSION, or a model.
+        version: a number.
+    """
+    made = common.open().restore_model(name, version, reason=reason)
+    names = ", ".join(f"{made.model}@{number}" for number in made.versions)
+    text = f"{names} {'are' if made.versions[1:] else 'is'} on {made.branch} again."
+    for number, lost in made.aliases.items():
+        for one in lost:
+            text += f"\nIt was {one}; point that to it with: bascule model alias {made.model} {one} {number}"
     answer(common, msgspec.to_builtins(made), text)
 
 
@@ -206,8 +280,10 @@ def distrust(name: str, version: str | None = None, /, *, reason: Why, common: C
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    gone = common.open().distrust_model(name, version, reason=reason)
-    answer(common, msgspec.to_builtins(gone), f"{gone[0].subject} is trusted no more.")
+    opened = common.open()
+    gone = opened.distrust_model(name, version, reason=reason)
+    text = f"{gone[0].subject} is trusted no more." + _in_service(opened, gone[0].subject)
+    answer(common, msgspec.to_builtins(gone), text)
 
 
 @model.command
@@ -237,7 +313,8 @@ def verify(name: str, version: str | None = None, /, *, common: Common = COMMON)
         name: a model, or MODEL@VERSION.
         version: a number or an alias; the latest when not given.
     """
-    done = common.open().verify_model(name, version)
+    opened = common.open()
+    done = opened.verify_model(name, version)
     subject = f"{done.model}@{done.version}"
     if done.holds:
         at = moment(done.signed_at or 0)
@@ -245,8 +322,22 @@ def verify(name: str, version: str | None = None, /, *, common: Common = COMMON)
         text = f"{subject} holds: {what}, signed by {done.signed_by} at {at} ({done.key_id})."
     else:
         text = "\n".join([f"{subject} does not hold:", *(f"  {one}" for one in done.problems)])
+        text += _in_service(opened, subject)
     answer(common, msgspec.to_builtins(done), text)
     return 0 if done.holds else 1
+
+
+def _in_service(opened: OpenProject, subject: str) -> str:
+    """Return lines that say where a version is in service, and what ends that; empty when it is nowhere."""
+    from bascule.delivery.traffic import where_in_service
+
+    text = ""
+    model_name, _, number = subject.removeprefix("models/").rpartition("@")
+    for branch, deployment in where_in_service(opened.workspace, model_name, int(number)):
+        where = "" if branch == opened.place.branch else f" --branch {branch}"
+        text += f"\nIt stays in service in deployments/{deployment} on {branch}; end that with: "
+        text += f"bascule rollback {deployment}{where}"
+    return text
 
 
 def _plain(value: Any) -> str:

@@ -50,7 +50,9 @@ def compact(
 def gc(
     *,
     dry_run: Annotated[bool, DRY_RUN] = False,
-    grace: Annotated[str, Parameter(help="Leave alone what is younger: what is being written.")] = "24h",
+    grace: Annotated[
+        str, Parameter(help="Leave alone what is younger: what is being written.", allow_leading_hyphen=True)
+    ] = "24h",
     common: Common = COMMON,
 ) -> None:
     """Delete what no kept state, no record and no hold leads to; `bascule retention` says what is kept."""
@@ -73,6 +75,10 @@ def _collected(done: Collection) -> str:
         verb = was if done.expired_commits == 1 else would
         lines.append(f"{counted(done.expired_commits, 'commit')} {verb} let go: no rule keeps the data.")
     lines += [f"Branch {name} {was} deleted: nobody moved or merged it for long." for name in done.branches]
+    if done.versions:
+        was_all = "would go" if done.dry_run else "went"
+        lines.append(f"For good, as they were deleted long enough ago, {was_all}: {', '.join(done.versions)}.")
+    lines += [f"{name} was deleted and stays: {why}." for name, why in done.staying.items()]
     gone = {name: count for name, count in done.tracking.items() if count and name != "kept"}
     if gone:
         told = ", ".join(counted(count, _ONE[name]) for name, count in gone.items())
@@ -107,9 +113,14 @@ def set_rule(
     branches: str,
     /,
     *,
-    keep: Annotated[str | None, Parameter(help="How long after another took its place, such as 90d.")] = None,
+    keep: Annotated[
+        str | None, Parameter(help="How long after another took its place, such as 90d.", allow_leading_hyphen=True)
+    ] = None,
     last: Annotated[int | None, Parameter(help="How many of the newest are kept however old.")] = None,
-    idle: Annotated[str | None, Parameter(help="Delete a branch that nobody moved or merged for so long.")] = None,
+    idle: Annotated[
+        str | None,
+        Parameter(help="Delete a branch that nobody moved or merged for so long.", allow_leading_hyphen=True),
+    ] = None,
     common: Common = COMMON,
 ) -> None:
     """Say how long the states of some branches are kept. Without --keep and --last: for ever.
@@ -131,7 +142,7 @@ def remove_rule(branches: str, /, *, common: Common = COMMON) -> None:
 
 
 @retention.command
-def unnamed(span: str, /, *, common: Common = COMMON) -> None:
+def unnamed(span: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, common: Common = COMMON) -> None:
     """Say how long the states of a branch are kept after the branch was deleted.
 
     Args:
@@ -147,7 +158,8 @@ def _tell(common: Common, rules: Retention) -> None:
     if not any(rule.branches == "*" for rule in rules.rules):
         rows.append(("all others" if rows else "all branches", "for ever", None, None))
     text = columns(rows, ("branches", "keep", "last", "deleted when idle"))
-    ending = f"States of a deleted branch are kept {document['unnamed']}; tags, holds and registered models for ever."
+    ending = f"States of a deleted branch and deleted versions of models are kept {document['unnamed']}; "
+    ending += "tags, holds and registered models for ever."
     answer(common, document, f"{text}\n{ending}")
 
 

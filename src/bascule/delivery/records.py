@@ -13,10 +13,12 @@ from bascule.catalog.schema import ref_log, rollouts
 from bascule.delivery import aliasing, traffic
 from bascule.delivery.strategies import words
 from bascule.delivery.traffic import Deployment
-from bascule.errors import BasculeError, Conflict
+from bascule.errors import BasculeError, Conflict, InputError
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
-from bascule.registry.withdrawals import blobs_of_version, gone, withdrawn
+from bascule.registry.bundles import lost
+from bascule.registry.deletions import deleted, told
+from bascule.registry.withdrawals import blobs_of_version
 
 # A registration or a move of another deployment of the model may come between; each try sees it.
 TRIES = 20
@@ -43,19 +45,27 @@ def changed_times(ws: Workspace, branch: str, name: str) -> int:
         return int(conn.execute(select(func.count()).select_from(rollouts).where(_of(branch, name))).scalar() or 0)
 
 
-def refuse_withdrawn(ws: Workspace, branch: str, before: Deployment | None, after: Deployment) -> None:
-    """Refuse to bring a version into service whose bundle is gone, as a forgotten subject stood in it.
+def refuse_gone(ws: Workspace, branch: str, before: Deployment | None, after: Deployment) -> None:
+    """Refuse to bring a version into service that was deleted, or whose bundle is gone.
 
     Raises:
-        Expired: saying when it went.
+        InputError: it was deleted, and can be restored.
+        Expired: it is gone for good; says since when and why.
     """
     fresh = traffic.needed(after) - (traffic.needed(before) if before else set())
-    lost = withdrawn(ws) if fresh else {}
-    model = (ws.history.read(branch, model_path(after["model"])) or {}) if lost else {}
-    for number in sorted(fresh) if model else ():
-        version, runtime = model["versions"].get(str(number)), model.get("runtimes", {}).get(str(number))
-        for digest in sorted(blobs_of_version(version, runtime) & lost.keys()) if version else ():
-            raise gone(lost[digest])
+    model = ws.history.read(branch, model_path(after["model"])) if fresh else None
+    if model is None:
+        return
+    if missing := sorted(number for number in fresh if str(number) not in model["versions"]):
+        for one in deleted(ws, branch, model["name"]):
+            if one.version in missing:
+                raise InputError(told(one), hint=f"Bring it back first: bascule model restore {one.name}")
+    gone = lost(ws)
+    for number in sorted(fresh - set(missing)) if gone else ():
+        version, runtime = model["versions"][str(number)], model.get("runtimes", {}).get(str(number))
+        for digest in sorted(blobs_of_version(version, runtime) & gone.keys()):
+            if not ws.store.has(digest):
+                raise gone[digest]
 
 
 def write(
@@ -76,9 +86,9 @@ def write(
 
     Raises:
         Conflict: the deployment is not in that state any more. Nothing was changed.
-        Expired: it is to serve a version whose bundle was withdrawn.
+        InputError, Expired: it is to serve a version that was deleted, or whose bundle is gone.
     """
-    refuse_withdrawn(ws, branch, before, after)
+    refuse_gone(ws, branch, before, after)
     path = f"deployments/{after['name']}"
     after = traffic.without_needless_wait(after)
     shares = traffic.shown(after["traffic"])

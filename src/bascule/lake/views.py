@@ -42,6 +42,7 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "holds",
         "jobs",
         "logged_models",
+        "model_deletions",
         "model_versions",
         "monitor_points",
         "optimizations",

@@ -18,12 +18,14 @@ from bascule.history import Workspace
 from bascule.lake import doctor as lake_doctor
 from bascule.lake import filesets
 from bascule.lake.doctor import Problem
+from bascule.project.holders import holders
+from bascule.project.holders import told as told_of
 from bascule.project.linking import Broken, broken_references, is_elsewhere
 from bascule.project.place import MAIN
 from bascule.project.reproducing.leavings import clear_away
 from bascule.project.tandem import Settled, pending, settle
 from bascule.project.withdrawing import settle as settle_bundles
-from bascule.registry.withdrawals import withdrawn
+from bascule.registry.bundles import lost
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -163,15 +165,21 @@ def _files(workspace: Workspace, deep: bool) -> Iterator[Finding]:
 
 
 def _blobs(workspace: Workspace, deep: bool) -> Iterator[Finding]:
-    needed, gone = _needed_blobs(workspace), withdrawn(workspace)
+    needed, gone = _needed_blobs(workspace), lost(workspace)
     missing = sorted(name for name in needed if name not in gone and not workspace.store.has(name))
     for name in missing:
         yield Finding("blobs", "damage", f"{name[:16]} is missing: {needed[name]} needs it")
-    checked = 0
+    checked, bad = 0, {}
     for name in workspace.store.digests() if deep else ():
-        workspace.store.get(name)
+        try:
+            workspace.store.get(name)
+        except BasculeError as error:
+            bad[name] = error.message
         checked += 1
-    if not missing:
+    who = holders(workspace, bad) if bad else {}
+    for name, why in sorted(bad.items()):
+        yield Finding("blobs", "damage", f"{name[:16]}: {why.rstrip('.')}; {told_of(who[name])}")
+    if not missing and not bad:
         told = f"{counted(len(needed), 'blob')} needed and there"
         yield Finding("blobs", "ok", f"{told}, {checked} read" if deep else told)
 

@@ -15,6 +15,7 @@ from bascule.lake import ColumnChange, Lake, RowChange, TableDiff, filesets
 from bascule.lake.masking import HIDDEN, hidden_columns
 from bascule.naming import PRODUCTION
 from bascule.project.changes import ChangeInfo, describe
+from bascule.registry.versions import read_metrics
 
 MOST_LINES = 40
 
@@ -197,7 +198,7 @@ def _model(workspace: Workspace, change: Change, info: ChangeInfo) -> Comparison
     for number in sorted(new.keys() - old.keys(), key=int):
         version = new[number]
         details.append(f"version {number}: {'gates passed' if version['passed'] else 'forced: ' + version['forced']}")
-        details += _metrics(version["metrics"], served["metrics"] if served else {})
+        details += _metrics(read_metrics(version), read_metrics(served) if served else {})
     data = None
     if served and serving and served["artifact"] != serving["artifact"]:
         data, line = _answers(workspace, served, serving)

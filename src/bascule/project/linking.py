@@ -11,9 +11,9 @@ from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.naming import model_path
 from bascule.project.definitions import read_by_query
+from bascule.registry.bundles import lost
 from bascule.registry.external import SCHEME
 from bascule.registry.runtimes import blobs_of
-from bascule.registry.withdrawals import withdrawn
 
 # What a version keeps in the store.
 BLOBS = ("artifact", "card", "contract")
@@ -60,7 +60,7 @@ def _deployment(path: str, value: Object, objects: dict[str, Object]) -> Iterato
 
 
 def _model(workspace: Workspace, path: str, value: Object) -> Iterator[Broken]:
-    versions, gone = value.get("versions", {}), withdrawn(workspace)
+    versions, gone = value.get("versions", {}), lost(workspace)
     for number, version in versions.items():
         beside = (version.get("served") or {}).get("artifact")
         if beside is not None and beside not in gone and not workspace.store.has(beside):

@@ -27,6 +27,7 @@ from bascule.project.settling import RowRules, TableSettler
 from bascule.project.shipping import Shipped
 from bascule.project.tandem import Pair
 from bascule.registry import merge_models, production
+from bascule.registry.deletions import refuse_purged
 
 MERGE_REPAIR = "Repair the data on {!r}, or change the contract there, then merge again."
 
@@ -213,6 +214,7 @@ def _land(
     seen: dict[str, Any] = {"changes": (), "checked": (), "kept": ()}
 
     def adapt(staged: Staged) -> dict[str, Object | None]:
+        refuse_purged(workspace, staged)
         instead = keep_traffic(workspace, into, staged, resolve.follows)
         gone = {change.path for change in staged.changes if change.after is None}
         seen["kept"] = tuple(path.partition("/")[2] for path, lands in instead.items() if lands and path in gone)

@@ -14,8 +14,8 @@ from bascule.features import FeatureSet
 from bascule.features import training_rows as join_features
 from bascule.history import Workspace
 from bascule.project.tables import opened_tables
+from bascule.registry.bundles import packed
 from bascule.registry.versions import served
-from bascule.registry.withdrawals import packed
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 
 

@@ -16,6 +16,7 @@ from bascule.lake.iceberg.datafiles import Record
 from bascule.project.holding import check_staged
 from bascule.project.required import Required, check_required
 from bascule.registry import undo_model
+from bascule.registry.deletions import refuse_purged
 
 DEPLOYMENTS, MODELS, TABLES = "deployments/", "models/", "tables/"
 # What the checks of a merge look at. Traffic and rules are none of it.
@@ -100,6 +101,7 @@ class _Reverting:
     def _adapt(self, staged: Staged) -> dict[str, Object | None]:
         self._meta.clear()
         self._served.clear()
+        refuse_purged(self.workspace, staged)
         landing, lost = _deployments(self.workspace, staged, self.commit)
         if lost:
             said = _told(self._refused, lost)

@@ -14,7 +14,7 @@ from bascule.errors import BasculeError, InputError, NotFound
 from bascule.features.definitions import SEPARATOR
 from bascule.project.place import Place
 from bascule.project.viewing import FeatureInfo, list_features
-from bascule.registry.withdrawals import packed
+from bascule.registry.bundles import packed
 from bascule.serving.features import FeatureServer
 from bascule.training import read_training_set, training_rows, unpack_model
 from bascule.training.selection import Judged, judge_features

@@ -17,6 +17,7 @@ from bascule.catalog import new_id, now, schema
 from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
+from bascule.registry.deletions import gone_for_good
 from bascule.registry.register import TRIES, busy, next_number
 from bascule.registry.versions import LATEST, PREFIX
 
@@ -163,24 +164,6 @@ def _note_renamed(conn: Connection, model: str, new: str) -> None:
         conn.execute(insert(mv), rows)
 
 
-def delete_model(ws: Workspace, branch: str, model: str, *, author: str) -> None:
-    """Take a model with its versions from a branch; the history keeps what was.
-
-    Raises:
-        NotFound: there is none.
-    """
-    path = model_path(model)
-    for _ in range(TRIES):
-        find_model(ws, branch, model)
-        before = ws.history.digest(branch, path)
-        try:
-            _commit(ws, branch, path, before, None, f"Delete the model {model}", author)
-        except Conflict:
-            continue
-        return
-    raise busy(model)
-
-
 def create_version(
     ws: Workspace,
     branch: str,
@@ -317,6 +300,7 @@ def _fresh(
     with ws.catalog.read() as conn:
         query = select(mv.c.version, mv.c.id, mv.c.artifact).where(mv.c.model == model)
         taken = {row.version: row for row in conn.execute(query)}
+    gone = {one.version_id for one in gone_for_good(ws)}
     fresh: dict[int, Object] = {}
     rows, problems = [], []
     for number, given in versions.items():
@@ -325,7 +309,8 @@ def _fresh(
         if other != given["artifact"]:
             problems.append(f"Version {number} of the model {model} is another one here.")
         elif here is None:
-            entry = {**_BLANK, "id": row.id if row else new_id("mv"), "version": number, **given}
+            known = row.id if row and row.id not in gone else new_id("mv")  # what was purged stays so
+            entry = {**_BLANK, "id": known, "version": number, **given}
             fresh[number] = entry
             if row is None:
                 kept = {key: entry[key] for key in ("id", "version", "artifact", "run_id", "created_at")}
@@ -360,14 +345,6 @@ def with_version(found: Object, version: str, change: Callable[[Object], Mapping
     about = entry.get("about", {})
     told = {**about, **change(about), "updated_at": now()}
     return {**found, "versions": {**found["versions"], str(entry["version"]): {**entry, "about": told}}}
-
-
-def without_version(found: Object, version: str) -> Object:
-    """Return a model without a version, and without the aliases that point to it."""
-    number = find_version(found, version)["version"]
-    versions = {key: entry for key, entry in found["versions"].items() if key != str(number)}
-    aliases = {alias: target for alias, target in found["aliases"].items() if target != number}
-    return touched({**found, "versions": versions, "aliases": aliases})
 
 
 def with_alias(found: Object, alias: str, version: str | None) -> Object:

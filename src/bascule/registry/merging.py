@@ -23,20 +23,21 @@ def merge_models(
 
     Returns:
         The merged model; None, which means conflict, when the path is not a model, one side removed it, both sides
-        moved one alias to different new versions, or a version differs.
+        moved one alias to different new versions, or a version differs: also one that a side deleted, and the other
+        changed or pointed an alias to.
     """
     sides = [one for one in (ours, theirs) if one is not None]
     if len(sides) < 2 or any(one.get("kind") != "model" for one in sides):
         return None
     first, second = sides
-    versions = dict(first["versions"])
-    for number, version in second["versions"].items():
-        if versions.setdefault(number, version) != version:
-            return None
+    versions = _merge_versions((base or {}).get("versions", {}), first["versions"], second["versions"], prefer)
+    if versions is None:
+        return None
     aliases = _merge_aliases(base or {"aliases": {}, "versions": {}}, first["aliases"], second["aliases"], prefer)
-    if aliases is None:
+    if aliases is None or not _settle_aliases(aliases, versions, first["versions"], second["versions"], prefer):
         return None
     runtimes = _merge_runtimes((base or {}).get("runtimes", {}), first, second, prefer)
+    runtimes = {number: one for number, one in runtimes.items() if number in versions}
     rest = {key: value for key, value in first.items() if key != "runtimes"}
     return {**rest, "versions": versions, "aliases": aliases, **({"runtimes": runtimes} if runtimes else {})}
 
@@ -73,6 +74,48 @@ def undo_model(made: Object | None, current: Object | None, back: Object | None)
     chosen = {number: one for number, one in runtimes.items() if one is not None and number in versions}
     rest = {key: value for key, value in current.items() if key != "runtimes"}
     return {**rest, "versions": versions, "aliases": kept, **({"runtimes": chosen} if chosen else {})}
+
+
+def _merge_versions(
+    base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any], prefer: Side | None
+) -> dict[str, Any] | None:
+    """Return the versions of both sides, without those that one side deleted; None when a version differs."""
+    merged: dict[str, Any] = {}
+    for number in sorted({*ours, *theirs}, key=int):
+        mine, other, before = ours.get(number), theirs.get(number), base.get(number)
+        if mine == other or (other is None and before is None):
+            merged[number] = mine
+        elif mine is None and before is None:
+            merged[number] = other
+        elif None in (mine, other) and before in (mine, other):
+            continue  # it was deleted, and nobody did anything else with it
+        elif None in (mine, other) and prefer is not None:
+            if (kept := mine if prefer == "ours" else other) is not None:
+                merged[number] = kept
+        else:
+            return None
+    return merged
+
+
+def _settle_aliases(
+    aliases: dict[str, int], versions: dict[str, Any], ours: Object, theirs: Object, prefer: Side | None
+) -> bool:
+    """Bring a version back that one side deleted and the other points an alias to, or drop the alias, by preference.
+
+    Returns:
+        False for a conflict: there is such an alias, and no preference.
+    """
+    for alias, number in list(aliases.items()):
+        name = str(number)
+        if name in versions or name not in {**ours, **theirs}:
+            continue
+        if prefer is None:
+            return False
+        if (kept := (ours if prefer == "ours" else theirs).get(name)) is not None:
+            versions[name] = kept
+        else:
+            del aliases[alias]
+    return True
 
 
 def _merge_aliases(

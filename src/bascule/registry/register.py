@@ -14,7 +14,7 @@ from bascule.catalog import actor, new_id, now, schema
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.naming import checked_name, model_path
-from bascule.registry.versions import LATEST, get_version
+from bascule.registry.versions import LATEST, get_version, held_metrics
 
 TRIES = 100
 
@@ -101,7 +101,7 @@ def register(
         "run_id": run_id,
         "contract": ws.store.put(contract.encode()) if contract else None,
         "passed": bool(evaluation["passed"]),
-        "metrics": dict(metrics or {}),
+        "metrics": held_metrics(metrics or {}),
         "forced": (force or "") if not evaluation["passed"] else "",
         **({"graph": dict(graph)} if graph else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,8 +128,13 @@ def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str =
 
 def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: int | str) -> ModelVersion:
     """Return one version of the model that lies at a path of the history; errors as `get_version`."""
-    found = ws.history.get(ref, path)
-    return _version(found, _number(found, model, which))
+    try:
+        found = ws.history.get(ref, path)
+        return _version(found, _number(found, model, which))
+    except NotFound as error:
+        from bascule.registry.deletions import explained  # it reads versions itself
+
+        raise explained(ws, ref, model, which, error) from None
 
 
 def version_in(model: dict[str, Any], number: int) -> ModelVersion:
@@ -189,4 +195,15 @@ def _numbers(found: dict[str, Any]) -> list[int]:
 def _version(found: dict[str, Any], number: int) -> ModelVersion:
     aliases = tuple(sorted(name for name, target in found["aliases"].items() if target == number))
     beside = {"model": found["name"], "aliases": aliases, "runtime": found.get("runtimes", {}).get(str(number), {})}
-    return msgspec.convert({**found["versions"][str(number)], **beside}, ModelVersion)
+    entry = found["versions"][str(number)]
+    return msgspec.convert({**entry, **beside, "metrics": read_metrics(entry)}, ModelVersion)
+
+
+def read_metrics(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a version's entry, those that are no number too."""
+    return {name: math.nan if value is None else float(value) for name, value in entry["metrics"].items()}
+
+
+def held_metrics(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """Return metrics as an entry of the history holds them: JSON has no NaN and no infinity, so these are texts."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from bascule.catalog import now
 from bascule.catalog.schema import settings
-from bascule.errors import Expired, NotFound
+from bascule.errors import Expired
 from bascule.history import Workspace
 from bascule.registry.runtimes import blobs_of
 
@@ -79,21 +79,6 @@ def blobs_of_version(version: Mapping[str, Any], runtime: Mapping[str, Any] | No
     """Return the digests of all that a version answers with: its bundle, what is served, steps around it, engines."""
     parts = [version, version.get("served") or {}, *((version.get("graph") or {}).get("members") or {}).values()]
     return {str(part["artifact"]) for part in parts if part.get("artifact")} | set(blobs_of(runtime or {}))
-
-
-def packed(workspace: Workspace, digest: str) -> bytes:
-    """Return a bundle's bytes.
-
-    Raises:
-        Expired: it was withdrawn; says when and why.
-        NotFound: the store does not have it.
-    """
-    try:
-        return workspace.store.get(digest)
-    except NotFound:
-        if (one := withdrawn(workspace).get(digest)) is not None:
-            raise gone(one) from None
-        raise
 
 
 def gone(one: Withdrawal) -> Expired:

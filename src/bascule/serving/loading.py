@@ -13,7 +13,7 @@ import msgspec
 
 from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
-from bascule.registry.withdrawals import packed
+from bascule.registry.bundles import packed
 from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
 from bascule.serving.model import LoadedModel, ReaderOf, load_model

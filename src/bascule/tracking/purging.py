@@ -42,6 +42,8 @@ from bascule.catalog.schema import (
 )
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.lake.maintenance.references import NOTHING, restorable
+from bascule.lake.maintenance.references import Purged as PurgedVersions
 from bascule.store import Place
 from bascule.tracking.artifacts import Artifacts, confined
 from bascule.tracking.experiments import DEFAULT, DELETED, PURGED
@@ -87,18 +89,26 @@ class _Found:
         return [one.number for one in [*self.runs, *self.models] if one.number is not None]
 
 
-def purge(ws: Workspace, before: int, *, dry_run: bool = False, expired: Collection[str] = ()) -> Purged:
+def purge(
+    ws: Workspace,
+    before: int,
+    *,
+    dry_run: bool = False,
+    expired: Collection[str] = (),
+    versions: PurgedVersions = NOTHING,
+) -> Purged:
     """Let go of what was deleted before a time, in microseconds since 1970 UTC, and is needed by no version of a model.
 
     The rows go in one transaction; then the files. A process that is killed between leaves them to the next call.
 
     Args:
         expired: digests of models' objects that with a dry run count as expired, too.
+        versions: those that were purged and need nothing any more.
     """
     if not dry_run:
         _delete_pending(ws)
     with ws.catalog.read() as conn:
-        found = _found(conn, before, expired if dry_run else ())
+        found = _found(conn, before, versions, expired if dry_run else ())
         points = _points(conn, found.numbers)
     folders = [folder for one in [*found.runs, *found.models] if (folder := _folder(one)) is not None]
     files, size = _weighed(ws, folders)
@@ -106,7 +116,7 @@ def purge(ws: Workspace, before: int, *, dry_run: bool = False, expired: Collect
     if dry_run or not (found.runs or found.models or found.experiments):
         return done
     with ws.catalog.write() as conn:
-        found = _found(conn, before)  # again, where nobody can restore what goes
+        found = _found(conn, before, versions)  # again, where nobody can restore what goes
         folders = [folder for one in [*found.runs, *found.models] if (folder := _folder(one)) is not None]
         _delete_rows(conn, found)
         conn.execute(delete(settings).where(settings.c.key == PENDING))
@@ -117,10 +127,10 @@ def purge(ws: Workspace, before: int, *, dry_run: bool = False, expired: Collect
     return done
 
 
-def kept(ws: Workspace, before: int) -> tuple[str, ...]:
+def kept(ws: Workspace, before: int, versions: PurgedVersions = NOTHING) -> tuple[str, ...]:
     """Return the ids of what was deleted before a time and stays, as a state of a model came from it."""
     with ws.catalog.read() as conn:
-        return _found(conn, before).kept
+        return _found(conn, before, versions).kept
 
 
 def came_from(ids: Iterable[str], body: bytes) -> set[str]:
@@ -129,7 +139,7 @@ def came_from(ids: Iterable[str], body: bytes) -> set[str]:
     return {one for one in ids if one.encode() in named}
 
 
-def _found(conn: Connection, before: int, expired: Collection[str] = ()) -> _Found:
+def _found(conn: Connection, before: int, versions: PurgedVersions, expired: Collection[str] = ()) -> _Found:
     e = experiments.c
     old_ones = select(e.id).where(e.lifecycle == DELETED, e.deleted_at < before, e.id != DEFAULT)
     ids = list(conn.execute(old_ones).scalars())
@@ -145,7 +155,7 @@ def _found(conn: Connection, before: int, expired: Collection[str] = ()) -> _Fou
     ).all()
     if not some_runs and not some_models:
         return _Found(experiments=_empty(conn, ids, set(), set()))
-    named = _named(conn, frozenset(expired))
+    named = _named(conn, frozenset(expired), versions)
     going = [one for one in some_runs if not _is_needed(one, named)]
     models = [one for one in some_models if not _is_needed(one, named)]
     stay = {str(one.id) for one in [*some_runs, *some_models]} - {str(one.id) for one in [*going, *models]}
@@ -164,8 +174,11 @@ def _in(table: Table, ids: list[int]) -> Any:
     return select(table.c.id, table.c.experiment_id).where(table.c.experiment_id.in_(ids))
 
 
-def _named(conn: Connection, expired: frozenset[str]) -> bytes:
-    """Return all that states of models that did not expire say of where they came from, as one text to look into."""
+def _named(conn: Connection, expired: frozenset[str], versions: PurgedVersions) -> bytes:
+    """Return all that states of models that did not expire say of where they came from, as one text to look into.
+
+    What may be restored is among them.
+    """
     light = conn.dialect.name == "sqlite"
     place = (
         func.instr(nodes.c.body, b'"versions"')
@@ -176,7 +189,9 @@ def _named(conn: Connection, expired: frozenset[str]) -> bytes:
     query = select(nodes.c.hash, nodes.c.body).where(place > 0, nodes.c.hash.not_in(select(expirations.c.name)))
     for name, body in conn.execute(query):
         if name not in expired:
-            found.update(_NAMED.findall(bytes(body)))
+            found.update(_NAMED.findall(versions.without_in(bytes(body))))
+    for held in restorable(conn, versions):
+        found.update(_NAMED.findall(held.encode()))
     return b"\n".join(found)
 
 

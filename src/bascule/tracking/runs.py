@@ -21,6 +21,7 @@ from bascule.tracking.environment import capture_environment
 from bascule.tracking.keeping import add_params, set_tags
 from bascule.tracking.points import Point, add_points
 from bascule.tracking.subjects import Names, new_subject, touch
+from bascule.tracking.values import as_text
 
 
 class Run:
@@ -34,7 +35,7 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record parameters. A parameter is written once; another value for it is ignored, as it was said first."""
-        told = {key: _text(value) for key, value in values.items()}
+        told = {key: as_text(value) for key, value in values.items()}
         numbers = self._names.numbers(told)
         self._write(lambda conn: add_params(conn, self._number, told, numbers, strict=False))
 
@@ -169,7 +170,3 @@ def _close(workspace: Workspace, name: str) -> None:
     with workspace.catalog.write() as conn:
         query = update(runs).where(runs.c.id == name, runs.c.status == "running")
         conn.execute(query.values(status="done", finished_at=now()))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

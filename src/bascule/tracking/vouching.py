@@ -16,7 +16,7 @@ from blake3 import blake3
 from bascule.catalog import audit
 from bascule.errors import BasculeError, CheckFailed, InputError
 from bascule.history import Workspace
-from bascule.registry import seals
+from bascule.registry import deletions, seals
 from bascule.registry.approvals import checked_reason, subject_of
 from bascule.registry.pickles import PickleScan, scan
 from bascule.registry.seals import Seal
@@ -137,6 +137,7 @@ def safety(ws: Workspace, version: ModelVersion) -> Safety:
     from bascule.tracking.mlmodel import read_model_file
 
     held = contents(ws, version)
+    _refuse_purged(ws, version, held)
     pickles: list[PickleScan] = []
     sources = [f"MLmodel: {one}" for one in read_model_file(ws, version.place).runs]
     for one in held.files:
@@ -207,8 +208,10 @@ def sign(ws: Workspace, version: ModelVersion, reason: str = "") -> Seal:
     Raises:
         CheckFailed: a file is missing or is not the one that was registered.
         MissingExtra: the package that signs is not installed.
+        Expired: it was deleted, and its files are gone.
     """
     held = contents(ws, version)
+    _refuse_purged(ws, version, held)
     if problems := _differences(version, held):
         raise CheckFailed(
             f"{version.name()} is not signed: {'; '.join(problems)}.",
@@ -226,10 +229,13 @@ def verify(ws: Workspace, version: ModelVersion) -> Verified:
         MissingExtra: it is signed, and the package that verifies is not installed.
     """
     held = contents(ws, version)
-    problems = _differences(version, held)
+    purged = deletions.purged_version(ws, version.id) if held.missing else None
+    problems = [deletions.gone(purged).message.rstrip(".")] if purged else _differences(version, held)
     found = seals.seals(ws, "sign", subject_of(version))
     seal = found[0] if found else None
-    if seal is None:
+    if purged is not None:
+        pass  # there is nothing left to compare a signature with
+    elif seal is None:
         problems.append(f"it is not signed{_elsewhere(ws, 'sign', version, held.digest)}")
     else:
         if seal.digest != held.digest:
@@ -253,6 +259,11 @@ def verify(ws: Workspace, version: ModelVersion) -> Verified:
         key_id=seal.key_id if seal else None,
         signed_at=seal.at if seal else None,
     )
+
+
+def _refuse_purged(ws: Workspace, version: ModelVersion, held: Contents) -> None:
+    if held.missing and (purged := deletions.purged_version(ws, version.id)) is not None:
+        raise deletions.gone(purged)
 
 
 def _elsewhere(ws: Workspace, kind: seals.Kind, version: ModelVersion, digest: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bascule.errors import InputError
 from bascule.verbs.bound import Bound
 
 if TYPE_CHECKING:
     from bascule.history import Commit
+    from bascule.project.deleting import Deleted, Restored
     from bascule.project.modelling import Compared
     from bascule.project.optimizing import Optimization
     from bascule.registry import ModelVersion
@@ -55,6 +57,38 @@ class ModelVerbs(Bound):
         from bascule.registry.approvals import decide
 
         return decide(self.workspace, self._found(name, version), "rejected", reason)
+
+    def delete_model(self, name: str, version: Which = None, *, reason: str) -> Deleted:
+        """Delete a version from the branch, or without one the whole model; refused while anything uses it."""
+        from bascule.project.deleting import delete
+
+        return delete(self.workspace, self.place.branch, name, version, reason=reason, folder=self.place.folder)
+
+    def restore_model(self, name: str, version: int | None = None, *, reason: str = "") -> Restored:
+        """Bring a deleted version back, or of a model all that were deleted together last, until gc purged them."""
+        from bascule.project.deleting import restore
+
+        return restore(self.workspace, self.place.branch, name, version, reason=reason, folder=self.place.folder)
+
+    def deleted_models(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the versions that were deleted from the branch and can be restored, youngest first."""
+        from bascule.registry.deletions import as_dict, deleted
+
+        return [as_dict(one) for one in deleted(self.workspace, self.place.branch, name)]
+
+    def alias_model(self, name: str, alias: str, version: Which = None, *, remove: bool = False) -> dict[str, Any]:
+        """Point an alias to a version, or remove it; return the model, the alias and the version, None when removed.
+
+        Raises:
+            InputError: neither a version nor `remove` is given, or both are.
+        """
+        from bascule.registry import get_version, set_alias
+
+        if (version is None) != remove:
+            raise InputError("An alias points to a version, or is removed.", hint="Give a VERSION, or --remove.")
+        set_alias(self.workspace, self.place.branch, name, alias, version)
+        number = None if remove else get_version(self.workspace, self.place.branch, name, alias).version
+        return {"model": name, "alias": alias, "version": number}
 
     def scan_model(self, name: str, version: Which = None) -> Safety:
         """Look for what would run if a version were loaded; nothing is loaded."""

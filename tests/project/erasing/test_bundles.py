@@ -21,7 +21,8 @@ from bascule.project.caring import examine
 from bascule.project.collecting import collect
 from bascule.project.forgetting import Forgetting, forget_subject
 from bascule.project.sections import Forget
-from bascule.registry.withdrawals import KEY, packed
+from bascule.registry.bundles import packed
+from bascule.registry.withdrawals import KEY
 from bascule.serving.loading import Loader
 from tests.project.erasing.world import traces
 

@@ -23,6 +23,7 @@ from bascule.lake import Session
 from bascule.protocols.mlflow.importing import Imported, open_source, take
 from bascule.protocols.mlflow.importing.records import File, Run
 from bascule.protocols.mlflow.otlp import span_of_server
+from bascule.registry import list_models
 from bascule.server import ServerSettings
 from bascule.server.app import create_app
 from bascule.tracking import experiments as kept
@@ -173,6 +174,58 @@ def test_a_source_that_lies_reaches_nothing(local_workspace: Workspace, mlruns: 
     assert {one.what for one in done.left} >= {"runs", "artifacts", "registered models"}
     assert rows(local_workspace, "select key from params where key = 'stolen'") == []
     assert not [one for one in (tmp_path / "project").rglob("*") if one.is_file() and one.read_bytes() == b"s"]
+
+
+def test_a_version_that_is_bad_is_named_and_the_others_are_taken(local_workspace: Workspace, mlruns: Path) -> None:
+    models = mlruns / "models" / "clf"
+    good = (models / "version-3" / "meta.yaml").read_text()
+    write(models / "version-4" / "meta.yaml", "version: [")
+    write(models / "version-5" / "meta.yaml", good.replace("version: 3\n", ""))
+    write(models / "version-6" / "meta.yaml", good.replace("version: 3", "version: 6").replace("/model", "/../../x"))
+    write(models / "version-7" / "meta.yaml", good.replace("version: 3", f"version: {2**40}"))
+    write(models / "version-8" / "meta.yaml", good.replace("version: 3", "version: 8"))
+    write(models / "aliases" / "odd", "6")
+    done = bring(local_workspace, mlruns)
+    assert (done.registered, done.versions) == (1, 2)
+    assert list_models(local_workspace, "main")[0].versions == (8, 3)
+    left = {name: one.why for one in done.left for name in one.names if "version" in one.what or one.what == "aliases"}
+    assert sorted(left) == [f"clf version {2**40}", "clf version 6", "clf version-4", "clf version-5", "clf@odd"]
+    assert "cannot be read" in left["clf version-4"]
+    assert "version" in left["clf version-5"]
+    assert "Invalid path" in left["clf version 6"]
+
+
+def test_links_that_lead_out_of_the_folder_are_passed_over_with_a_word(
+    local_workspace: Workspace, mlruns: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    run = mlruns / f"{WIDE}" / ("a" * 32)
+    shutil.copytree(run, outside / "run")
+    write(outside / "run" / "meta.yaml", (run / "meta.yaml").read_text().replace("a" * 32, "c" * 32))
+    write(outside / "run" / "artifacts" / "key", "secret")
+    (run.parent / ("c" * 32)).symlink_to(outside / "run")
+    shutil.copytree(mlruns / "0", outside / "experiment")
+    write(outside / "experiment" / "meta.yaml", "experiment_id: '7'\nname: other\nlifecycle_stage: active\n")
+    (mlruns / "7").symlink_to(outside / "experiment")
+    shutil.copytree(mlruns / "models" / "clf", outside / "clf")
+    (mlruns / "models" / "other").symlink_to(outside / "clf")
+    (mlruns / "models" / "clf" / "version-9").symlink_to(outside / "clf" / "version-3")
+    shutil.rmtree(run / "artifacts")
+    (run / "artifacts").symlink_to(outside / "run" / "artifacts")
+    shutil.rmtree(run / "params")
+    (run / "params").symlink_to(outside / "run" / "params")
+    inside = run.parent / ("d" * 32)
+    shutil.copytree(run.parent / ("b" * 32), mlruns / "kept")
+    write(mlruns / "kept" / "meta.yaml", (mlruns / "kept" / "meta.yaml").read_text().replace("b" * 32, "d" * 32))
+    inside.symlink_to(mlruns / "kept")  # it stays in the folder
+    done = bring(local_workspace, mlruns)
+    assert {row["id"] for row in rows(local_workspace, "select id from runs")} == {"a" * 32, "b" * 32, "d" * 32}
+    assert rows(local_workspace, f"select * from params where run_id = '{'a' * 32}'") == []
+    assert [one.name for one in list_models(local_workspace, "main")] == ["clf"]
+    counts = {one.what: one.count for one in done.left}
+    assert counts["links that lead out of the folder that was named (name theirs too: --artifacts FOLDER)"] == 4
+    assert "artifacts" in counts
+    assert not [one for one in (tmp_path / "project").rglob("*") if one.is_file() and one.read_bytes() == b"secret"]
 
 
 def test_damaged_sources_are_told(local_workspace: Workspace, mlruns: Path, tmp_path: Path) -> None:

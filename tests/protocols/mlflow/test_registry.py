@@ -10,8 +10,12 @@ import pytest
 from bascule.catalog import schema
 from bascule.delivery.traffic import out_of_service, planned
 from bascule.history import Workspace
+from bascule.project.collecting import collect
+from bascule.project.deleting import restore
 from bascule.registry import list_models
+from bascule.registry.deletions import deleted
 from bascule.server.tokens import create_token, list_tokens
+from tests.project.test_deleting import wait
 from tests.protocols.mlflow.conftest import Api
 
 
@@ -84,7 +88,8 @@ def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_wo
     ):
         status, code, message = registered.refusal(method, path, body)
         assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
-        assert message.startswith("deployments/late serves version 2 of the model 'delays'")
+        assert "deployments/late on main serves it with 100 % of its traffic" in message
+        assert "deploy another one: bascule deploy late VERSION" in message
     registered("DELETE", "model-versions/delete", {"name": "delays", "version": "1"})
     local_workspace.history.commit("main", {"deployments/late": out_of_service(served)}, message="End it")
     registered("DELETE", "registered-models/delete", {"name": "delays"})
@@ -259,3 +264,26 @@ def test_a_source_that_the_request_does_not_own_is_refused(registered: Api, sour
     assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
     own = {"name": "delays", "source": f"mlflow-artifacts:/0/{run}/artifacts/model", "run_id": run}
     assert registered("POST", "model-versions/create", own)["model_version"]["version"] == "3"
+
+
+def test_what_a_client_deleted_is_restored_and_later_freed_with_its_run(
+    registered: Api, local_workspace: Workspace
+) -> None:
+    ws = local_workspace
+    run = registered("GET", "model-versions/get", name="delays", version="1")["model_version"]["run_id"]
+    registered("DELETE", "model-versions/delete", {"name": "delays", "version": "1"})
+    (one,) = deleted(ws, "main")
+    assert (one.name, one.reason) == ("delays@1", "a client of the registry asked for it")
+    status, _, message = registered.refusal("GET", "model-versions/get", name="delays", version="1")
+    assert (status, "was deleted" in message) == (404, True)
+    restore(ws, "main", "delays@1")
+    assert registered("GET", "model-versions/get", name="delays", version="1")["model_version"]["run_id"] == run
+    registered("DELETE", "registered-models/delete", {"name": "delays"})
+    assert [one.name for one in deleted(ws, "main")] == ["delays@2", "delays@1"]
+    assert restore(ws, "main", "delays@2").versions == (2,)
+    described = registered("GET", "registered-models/get", name="delays")["registered_model"]
+    assert described["description"] == "late?"
+    registered("POST", "runs/delete", {"run_id": run})
+    wait(ws)
+    assert collect(ws, grace=0).versions == ("delays@1",)
+    assert registered.refusal("GET", "runs/get", run_id=run)[0] == 404

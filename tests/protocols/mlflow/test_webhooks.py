@@ -237,3 +237,43 @@ def test_webhooks_reach_nothing_inside(
     ):
         body = {"name": "x", "url": "https://public.example/", "events": ALL, **changes}
         assert api.refusal("POST", "webhooks", body)[0] == 400, changes
+
+
+@pytest.mark.parametrize("at", [2, 3])
+@pytest.mark.parametrize("inside", ["127.0.0.1", "169.254.169.254", "::1"])
+def test_a_name_that_points_inside_once_it_was_looked_at_reaches_nothing(
+    api: Api, local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, inside: str, at: int
+) -> None:
+    """DNS rebinding: the name is public when it is judged, and inside of the network when it is asked for once more."""
+    public, reached, looked = "93.184.216.34", [], [-9]
+    real, connect = socket.getaddrinfo, socket.socket.connect
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        listener.settimeout(0.2)
+
+        def looked_up(host: Any, *asked: Any, **more: Any) -> Any:
+            if host != "rebind.example":
+                return real(host, *asked, **more)
+            looked[0] += 1
+            return real(inside if looked[0] >= at else public, *asked, **more)
+
+        def reach(sock: socket.socket, where: Any) -> None:
+            reached.append(where[0])
+            if where[0] == public:  # nothing leaves this machine
+                raise ConnectionRefusedError(111, "Connection refused")
+            connect(sock, where)
+
+        monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+        monkeypatch.setattr(socket.socket, "connect", reach)
+        hook(api, f"https://rebind.example:{port}/hook")
+        api("POST", "registered-models/create", {"name": "m"})
+        looked[0] = 0
+        deliver(local_workspace)
+        # It is judged, judged once more as the connection is made, and reached where that judgement looked.
+        assert (looked[0], reached) == (2, [public] if at == 3 else [])
+        assert [one.status for one in due(local_workspace)] == ["waiting" if at == 3 else "given up"]
+        deliver(local_workspace)
+        assert reached == ([public] if at == 3 else [])
+        assert [one.status for one in due(local_workspace)] == ["given up"]
+        with pytest.raises(TimeoutError):
+            listener.accept()

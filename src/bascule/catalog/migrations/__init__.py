@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from bascule.catalog.schema import metadata
 from bascule.errors import EnvironmentProblem
 
-HEAD = "0009"
+HEAD = "0010"
 # As Alembic makes it.
 VERSIONS = """CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""

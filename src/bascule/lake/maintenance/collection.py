@@ -43,6 +43,8 @@ class Collection:
         skipped: tables that nothing was deleted of, each with why.
         tracking: how many deleted runs, logged models, experiments and points of metrics went for good, and how many
             stay since a version of a model came from them.
+        versions: versions of models that were deleted and went for good.
+        staying: deleted versions whose time is over and that stay, each with what holds them.
     """
 
     dry_run: bool
@@ -57,6 +59,8 @@ class Collection:
     branches: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
     tracking: dict[str, int] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
+    staying: dict[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> int:
@@ -83,6 +87,8 @@ class Collection:
             "branches": list(self.branches),
             "skipped": dict(self.skipped),
             "tracking": dict(self.tracking),
+            "versions": list(self.versions),
+            "staying": dict(self.staying),
         }
 
 
@@ -93,6 +99,7 @@ def collect(
     grace: int | None = None,
     author: str | None = None,
     tell: Tell | None = None,
+    purged: references.Purged = references.NOTHING,
 ) -> Collection:
     """Delete what no kept state, record or hold leads to.
 
@@ -102,6 +109,7 @@ def collect(
         dry_run: say what would go, and change nothing.
         grace: what is younger stays, whatever the rules say, in microseconds; a day when None.
         tell: is told what is going on, how far it is, and of how many.
+        purged: versions of models that were deleted for good, as `purged.purged_of` says.
 
     Raises:
         Busy: when another collection is running.
@@ -114,8 +122,8 @@ def collect(
         there = {folder: list(listing.files(folder)) for folder in listing.folders(workspace.lake_folder)}
         blobs = list(workspace.store.stored())
         left = list(listing.left(workspace))
-        recorded = references.blobs_of_records(workspace)
-        library = Library(workspace)
+        recorded = references.blobs_of_records(workspace, purged)
+        library = Library(workspace, purged)
         tell("deciding what stays", 0, None)
         decision = _decide(library, {blob.digest for blob in blobs}, recorded, began, grace, None if dry_run else who)
         sweep = Sweep(workspace, library, decision, began - grace, dry_run)
@@ -130,7 +138,12 @@ def collect(
 
 
 def let_go_of_models(
-    workspace: Workspace, came_from: CameFrom, *, dry_run: bool = False, grace: int | None = None
+    workspace: Workspace,
+    came_from: CameFrom,
+    *,
+    dry_run: bool = False,
+    grace: int | None = None,
+    purged: references.Purged = references.NOTHING,
 ) -> Decision:
     """Let states of models expire that no rule keeps, and that came from deleted runs which no kept state came from.
 
@@ -138,7 +151,7 @@ def let_go_of_models(
         What was decided; with `dry_run` nothing was noted.
     """
     with _alone(workspace):
-        began, library = now(), Library(workspace)
+        began, library = now(), Library(workspace, purged)
         grace = GRACE if grace is None else grace
         with workspace.catalog.read() if dry_run else workspace.catalog.write() as conn:
             if not dry_run:

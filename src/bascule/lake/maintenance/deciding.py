@@ -87,7 +87,7 @@ def decide(
         for digest, found in library.facts(conn, dead)
         if (found.location and found.location not in tables) or library.lost(found, stored, blobs)
     }
-    lost |= dict.fromkeys(_orphaned(conn, came_from, live, dead) if came_from else (), expiry.STATE)
+    lost |= dict.fromkeys(_orphaned(conn, library, came_from, live, dead) if came_from else (), expiry.STATE)
     expired = _expired(keeping, gone, lost, dead, now)
     return Decision(now, frozenset(graph.commits), live, tables, blobs, expired, tuple(keeping.idle()))
 
@@ -134,12 +134,19 @@ def _dead(
     return dead
 
 
-def _orphaned(conn: Connection, came_from: CameFrom, live: Reached, dead: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return the dead objects of models that came from something that no live one came from."""
+def _orphaned(
+    conn: Connection, library: Library, came_from: CameFrom, live: Reached, dead: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """Return the dead objects of models that came from what neither a live one nor a deleted version came from."""
+
+    def came(body: bytes) -> set[str]:
+        return came_from(library.purged.without_in(body))
+
     kept = [digest for digest, paths in live.objects.items() if any(path.startswith(MODELS) for path in paths)]
-    needed = {name for _, body in bodies(conn, kept) for name in came_from(body)}
+    needed = {name for _, body in bodies(conn, kept) for name in came(body)}
+    needed |= {name for held in references.restorable(conn, library.purged) for name in came_from(held.encode())}
     others = [digest for digest, (path, _) in dead.items() if path.startswith(MODELS)]
-    return [digest for digest, body in bodies(conn, others) if came_from(body) - needed]
+    return [digest for digest, body in bodies(conn, others) if came(body) - needed]
 
 
 def _expired(

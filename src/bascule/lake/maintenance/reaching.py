@@ -39,9 +39,14 @@ class Facts(NamedTuple):
 
 @dataclass(slots=True)
 class Library:
-    """Parts of the history that were read once. They never change, so a second walk costs no query."""
+    """Parts of the history that were read once. They never change, so a second walk costs no query.
+
+    Attributes:
+        purged: versions of models that lead to nothing any more.
+    """
 
     workspace: Workspace
+    purged: references.Purged = references.NOTHING
     _nodes: dict[str, Node] = field(default_factory=dict)
     _facts: dict[str, Facts] = field(default_factory=dict)
     _needed: set[str] = field(default_factory=set)
@@ -92,6 +97,7 @@ class Library:
         value = msgspec.json.decode(body)
         if value.get("kind") == TABLE:  # its own identity and its snapshot name no blob, and there are many of them
             return Facts(str(value["metadata_location"]), frozenset(), frozenset())
+        value = self.purged.without(value)
         blobs, runs = references.digests_in(value), references.runs_in(value)
         whole = value if references.within(value) is not None else None
         return Facts("", frozenset(blobs), frozenset(runs), whole)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection, String, Table, Text, select
 
-from bascule.catalog.schema import metadata, runs, training_sets
+from bascule.catalog.schema import metadata, model_deletions, runs, training_sets
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
@@ -52,7 +53,41 @@ def within(value: Object) -> Within | None:
 
 # These name no blob: the history's own rows, names and moves; numbers by the million; what was let go.
 _HISTORY = {"nodes", "commits", "refs", "ref_log", "audit", "expirations", "holds"}
-_SILENT = {*_HISTORY, "monitor_points", "names", "run_documents", "tokens"}
+_SILENT = {*_HISTORY, "model_deletions", "monitor_points", "names", "run_documents", "tokens"}
+# These say what was made, and not what is needed: they do not hold what went with a version that was purged.
+_REMEMBERING = {"model_versions", "optimizations", "run_io", "step_cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """Versions of models that were deleted for good.
+
+    Attributes:
+        ids: of their entries, in whatever state they are.
+        blobs: digests of what they answered with; what else names one holds it still.
+    """
+
+    ids: frozenset[str] = frozenset()
+    blobs: frozenset[str] = frozenset()
+
+    def without(self, model: Object) -> Object:
+        """Return a model's object without them; another object as it is."""
+        versions = model.get("versions")
+        if not self.ids or model.get("kind") != "model" or not isinstance(versions, dict):
+            return model
+        gone = {number for number, entry in versions.items() if entry.get("id") in self.ids}
+        left = {number: entry for number, entry in versions.items() if number not in gone}
+        chosen = {number: one for number, one in model.get("runtimes", {}).items() if number not in gone}
+        return {**model, "versions": left, "runtimes": chosen} if gone else model
+
+    def without_in(self, body: bytes) -> bytes:
+        """As `without`, of an object's JSON."""
+        if not any(name.encode() in body for name in self.ids):
+            return body
+        return msgspec.json.encode(self.without(msgspec.json.decode(body)))
+
+
+NOTHING = Purged()
 
 
 def digests_in(value: Any) -> set[str]:
@@ -76,13 +111,16 @@ def commits_of(conn: Connection, digests: Iterable[str], run_ids: Iterable[str])
     return {name for name in found if name}
 
 
-def blobs_of_records(workspace: Workspace) -> set[str]:
+def blobs_of_records(workspace: Workspace, purged: Purged = NOTHING) -> set[str]:
     """Return the digests of the blobs that records name: models, training sets, code, cached steps, outputs."""
     found: set[str] = set()
     with workspace.catalog.read() as conn:
         for table in metadata.sorted_tables:
             if table.name not in _SILENT:
-                found |= _in_rows(conn, table)
+                named = _in_rows(conn, table)
+                found |= named - purged.blobs if table.name in _REMEMBERING else named
+        for held in restorable(conn, purged):
+            found |= set(_DIGEST.findall(held))
         code = set(conn.execute(select(runs.c.code_snapshot).where(runs.c.code_snapshot.is_not(None))).scalars())
     for snapshot in code:
         try:  # a listing of files, by the digests of their texts
@@ -90,6 +128,13 @@ def blobs_of_records(workspace: Workspace) -> set[str]:
         except NotFound:
             continue  # `doctor` tells of it; there is nothing to keep
     return found
+
+
+def restorable(conn: Connection, purged: Purged = NOTHING) -> list[str]:
+    """Return what brings deleted versions of models back, as JSON, of all that were not purged."""
+    d = model_deletions.c
+    rows = conn.execute(select(d.version_id, d.held_json).where(d.purged_at.is_(None)))
+    return [row.held_json for row in rows if row.version_id not in purged.ids]
 
 
 def _in_rows(conn: Connection, table: Table) -> set[str]:

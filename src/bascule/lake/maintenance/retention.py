@@ -135,7 +135,7 @@ def change(
     with catalog.read() as conn:
         rules = load(conn)
     if branches is not None:
-        spans = [parse_duration(text, key=key) if text else None for key, text in (("keep", keep), ("idle", idle))]
+        spans = [parse_duration(text, key=key) if text else None for key, text in (("--keep", keep), ("--idle", idle))]
         rules = rules.with_rule(Rule(branches, spans[0], last, spans[1]))
     if unnamed is not None:
         rules = Retention(rules.rules, parse_duration(unnamed, key="unnamed"))

@@ -21,10 +21,10 @@ from bascule.project.optimizing.examples import examples_of
 from bascule.project.place import Place
 from bascule.registry import ModelVersion
 from bascule.registry.approvals import subject_of
+from bascule.registry.bundles import packed
 from bascule.registry.runtimes import set_runtime
 from bascule.registry.seals import set_seal
 from bascule.registry.versions import served
-from bascule.registry.withdrawals import packed
 from bascule.serving.engines import Engine, Recipe
 from bascule.serving.optimizing import NAMES, TOLERANCE, Asked, Found, Optimized, Prices, optimize_bundle, read_prices
 from bascule.serving.optimizing.prices import NAME as PRICES

@@ -15,7 +15,7 @@ from bascule.project.rereading import rows_for
 from bascule.project.step import Context, Outcome, Progress, Terms
 from bascule.project.steps import training, training_set
 from bascule.registry import ModelVersion, get_version
-from bascule.registry.withdrawals import packed
+from bascule.registry.bundles import packed
 from bascule.tracking import Run
 from bascule.training import ModelBundle, TrainingSet, read_training_set, training_rows, unpack_model
 

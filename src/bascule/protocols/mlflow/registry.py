@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bascule.errors import InputError
+from bascule.errors import InputError, NotFound
 from bascule.protocols.mlflow.limits import REGISTRY_TAG, checked_key, checked_value
 from bascule.protocols.mlflow.messages import Answer, Ask, Fields, milliseconds, pairs, present
 from bascule.registry import external
+from bascule.registry.deletions import explained
 from bascule.registry.external import STAGES, Object
 from bascule.tracking.search.conditions import LISTS, NUMBERS, TEXTS, demand, holds
 from bascule.tracking.search.grammar import Comparison, Ordering
@@ -79,8 +80,13 @@ def model_of(ask: Ask) -> Object:
 
 def version_of(ask: Ask) -> tuple[Object, Object]:
     """Return the objects of the model and of the version that a request names."""
-    found = model_of(ask)
-    return found, external.find_version(found, ask.told.text("version", required=True))
+    version = ask.told.text("version", required=True)
+    try:
+        found = model_of(ask)
+        return found, external.find_version(found, version)
+    except NotFound as error:
+        name = ask.told.text("name", required=True)
+        raise explained(ask.tracker.workspace, ask.branch, name, version, error) from None
 
 
 def changed(ask: Ask, change: external.Change, verb: str) -> Object:
@@ -97,20 +103,21 @@ def changed_version(ask: Ask, change: Any, verb: str) -> tuple[Object, Object]:
     return found, external.find_version(found, version)
 
 
-def refuse_served(ask: Ask, model: str, version: int | None = None) -> None:
-    """Refuse to take a version, or with None a model, from what the branch serves: who deploys decides about that.
+def refuse_served(ask: Ask, model: str, version: int | None = None, *, anywhere: bool = True) -> None:
+    """Refuse to take a version, or with None a model, from what serves or tries it: who deploys decides about that.
+
+    Args:
+        anywhere: on every branch, since each may answer with it; else on the client's own.
 
     Raises:
-        InputError: naming the deployment.
+        InputError: naming each deployment, and what ends that.
     """
-    from bascule.delivery.traffic import needed  # nothing else of a tracking server needs that room
+    from bascule.delivery.using import refuse_used, uses  # nothing else of a tracking server needs that room
 
-    for path, deployment in ask.tracker.workspace.history.entries(ask.branch, "deployments/"):
-        served = sorted(needed(deployment)) if deployment["model"] == model else []
-        if served and version in (None, *served):
-            told = f"{path} serves version {version or served[-1]} of the model {model!r}, so it stays under this name."
-            name = path.removeprefix("deployments/")
-            raise InputError(told, hint=f"Deploy another version first, or end it with: bascule rollback {name}")
+    ws = ask.tracker.workspace
+    every = sorted(int(number) for number in external.find_model(ws, ask.branch, model)["versions"])
+    found = [use for number in (every if version is None else [version]) for use in uses(ws, model, number)]
+    refuse_used(model, [use for use in found if anywhere or use.branch == ask.branch])
 
 
 def tag_of(told: Fields) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from bascule.protocols.mlflow.registry import (
     version_json,
     version_of,
 )
-from bascule.registry import external
+from bascule.registry import external, removing
 from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
 from bascule.tracking import keeping, logged, remote, vouching
@@ -155,8 +155,8 @@ def delete_version(ask: Ask) -> Answer:
     """Take a version out of a model."""
     found, entry = version_of(ask)
     refuse_served(ask, found["name"], entry["version"])
-    version = ask.told.text("version", required=True)
-    changed(ask, lambda found: external.without_version(found, version), f"Delete version {version[:9]} of")
+    number = ask.told.text("version", required=True)
+    removing.delete_version(ask.tracker.workspace, ask.branch, found["name"], number, author=ask.user)
     return Answer()
 
 

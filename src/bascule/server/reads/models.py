@@ -12,6 +12,7 @@ from bascule.errors import BasculeError, NotFound
 from bascule.evaluation import EvaluationReport, read_report
 from bascule.history import Workspace
 from bascule.naming import model_path
+from bascule.registry.deletions import explained
 
 
 class VersionInfo(msgspec.Struct, frozen=True):
@@ -104,7 +105,8 @@ def get_version(ws: Workspace, ref: str, name: str, version: str) -> VersionDeta
     number = str(model.aliases.get(version, version))
     found = next((one for one in model.versions if str(one.version) == number), None)
     if found is None:
-        raise NotFound(f"version of {name!r}", version, [*(str(v.version) for v in model.versions), *model.aliases])
+        error = NotFound(f"version of {name!r}", version, [*(str(v.version) for v in model.versions), *model.aliases])
+        raise explained(ws, ref, name, version, error)
     report, evaluated_at = _report(ws, found)
     return VersionDetail(
         found, report, evaluated_at, _card(ws, found), approvals(ws, found), _training_set(ws, found.training_set)

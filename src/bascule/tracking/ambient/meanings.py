@@ -15,6 +15,7 @@ from bascule.tracking.ambient.findings import FoundModel, FoundRun, FoundTable, 
 from bascule.tracking.ambient.journal import Entry
 from bascule.tracking.ambient.mlmodel import mlmodel
 from bascule.tracking.ambient.told import LONGEST_NAME, Told
+from bascule.tracking.values import as_text
 
 LONGEST_PATH = 250
 LONGEST_VALUE = 6000
@@ -211,7 +212,7 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _text(value: Any) -> str:
-    return (value if isinstance(value, str) else _json(value))[:LONGEST_VALUE]
+    return as_text(value)[:LONGEST_VALUE]
 
 
 def _json(value: Any) -> str:

@@ -12,6 +12,7 @@ from blake3 import blake3
 from bascule.capture import module
 from bascule.tracking.ambient.findings import Findings
 from bascule.tracking.artifacts import confined
+from bascule.tracking.values import as_text
 
 legible = module("bascule_session").legible
 LONGEST_NAME = 250  # of a parameter, a metric, a tag, and a path that was touched
@@ -145,8 +146,3 @@ def digest_of_file(path: Path) -> str:
         while part := source.read(AT_ONCE):
             hasher.update(part)
     return hasher.hexdigest()
-
-
-def as_text(value: Any) -> str:
-    """Return a value as parameters hold it."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

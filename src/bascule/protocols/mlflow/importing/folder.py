@@ -57,9 +57,10 @@ class FolderSource:
         self._roots = [self._root, *roots]
         self._folders: dict[int, Path] = {}
         self._unreadable = 0
+        self._outside: set[Path] = set()
         for folder in (self._root, self._root / TRASH):
             for one in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if one.name.isdecimal() and (one / META).is_file():
+                if one.name.isdecimal() and self._is_there(one):
                     self._folders[int(one.name)] = one
         if not self._folders:
             raise InputError(f"There are no experiments of MLflow's in {str(path)!r}.", hint="Name an mlruns folder.")
@@ -85,7 +86,7 @@ class FolderSource:
         """The runs of an experiment."""
         folder = self._folders[experiment.id]
         for one in sorted(folder.iterdir()):
-            if one.name in BESIDE_RUNS or not (one / META).is_file():
+            if one.name in BESIDE_RUNS or not self._is_there(one):
                 continue
             meta, tags = _meta(one / META), _texts(one / "tags")
             status = meta.get("status", "RUNNING")
@@ -111,7 +112,7 @@ class FolderSource:
             if link.get("source_type") != "DATASET":
                 continue
             place = experiment / "datasets" / str(link["source_id"]) / META
-            if "/" in str(link["source_id"]) or not place.is_file():
+            if "/" in str(link["source_id"]) or not self._is_there(place.parent):
                 continue
             meta = _meta(place)
             yield Dataset(
@@ -134,7 +135,7 @@ class FolderSource:
         """The logged models of an experiment."""
         place = self._folders[experiment.id] / MODELS
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            if not (folder / META).is_file():
+            if not self._is_there(folder):
                 continue
             meta = _meta(folder / META)
             yield Model(
@@ -173,10 +174,10 @@ class FolderSource:
         """The registered models."""
         place = self._root / MODELS
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            if not (folder / META).is_file():
+            if not self._is_there(folder):
                 continue
             meta = _meta(folder / META)
-            versions = [_version(one) for one in sorted(folder.glob("version-*")) if (one / META).is_file()]
+            versions, unread = self._versions(folder)
             aliases = {name: int(text) for name, text in _texts(folder / "aliases").items() if text.isdecimal()}
             yield Registered(
                 name=str(meta["name"]),
@@ -185,13 +186,43 @@ class FolderSource:
                 updated_at=_us(meta.get("last_updated_timestamp")),
                 tags=_texts(folder / "tags"),
                 aliases=aliases,
-                versions=tuple(sorted((one for one in versions if one is not None), key=lambda one: one.number)),
+                versions=tuple(sorted(versions, key=lambda one: one.number)),
+                unread=tuple(unread),
             )
+
+    def _versions(self, folder: Path) -> tuple[list[Version], list[tuple[str, str]]]:
+        """Return the versions of a registered model, and those that cannot be read with why."""
+        found, unread = [], []
+        for one in sorted(folder.glob("version-*")):
+            if not self._is_there(one):
+                continue
+            try:
+                version = _version(one)
+            except InputError as error:
+                unread.append((one.name, error.message))
+            except (KeyError, TypeError, ValueError) as error:
+                unread.append((one.name, f"its {META} lacks or misstates {error}"))
+            else:
+                found += [version] if version is not None else []
+        return found, unread
+
+    def _is_there(self, folder: Path) -> bool:
+        """Tell whether a folder is one that says what it is; what leads out of the named folders is passed over."""
+        meta = folder / META
+        if not meta.is_file():
+            return False
+        place = meta.resolve()
+        if any(place.is_relative_to(root.resolve()) for root in self._roots):
+            return True
+        self._outside.add(folder)
+        return False
 
     def files(self, owner: Run | Model) -> Iterator[File]:
         """The files of a run or a logged model: those in its own folder, else those where it says that they are."""
         folder = Path(owner.artifacts)
-        if not folder.is_dir():
+        if folder.is_dir():
+            folder = folder_of(str(folder), self._roots)  # a link may lead elsewhere
+        else:
             said = str(_meta(folder.parent / META).get("artifact_uri") or "")
             if not said:
                 return
@@ -218,7 +249,8 @@ class FolderSource:
 
     def beside(self) -> dict[str, int]:
         """What an import does not take."""
-        found = {"lines of metrics that cannot be read": self._unreadable}
+        outside = "links that lead out of the folder that was named (name theirs too: --artifacts FOLDER)"
+        found = {"lines of metrics that cannot be read": self._unreadable, outside: len(self._outside)}
         return {what: count for what, count in found.items() if count}
 
     def close(self) -> None:
@@ -265,13 +297,13 @@ def _texts(folder: Path) -> dict[str, str]:
 
 
 def _named(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
+    if folder.is_dir() and not folder.is_symlink():
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
 def _metas(folder: Path) -> list[dict[str, Any]]:
-    found = sorted(folder.glob(f"*/{META}")) if folder.is_dir() else []
-    return [_meta(path) for path in found]
+    found = sorted(folder.glob(f"*/{META}")) if folder.is_dir() and not folder.is_symlink() else []
+    return [_meta(path) for path in found if not path.is_symlink() and not path.parent.is_symlink()]
 
 
 def _meta(path: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model."""
+    """A registered model. `unread` says which of its versions could not be read, and why."""
 
     name: str
     description: str
@@ -101,6 +101,7 @@ class Registered:
     tags: Mapping[str, str]
     aliases: Mapping[str, int]
     versions: tuple[Version, ...]
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

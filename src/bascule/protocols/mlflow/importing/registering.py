@@ -16,6 +16,8 @@ from bascule.registry import external
 from bascule.registry.external import STAGES
 from bascule.tracking.artifacts import confined
 
+LARGEST_VERSION = 2**31 - 1
+
 
 def take_registered(
     workspace: Workspace, source: Source, branch: str, author: str, report: Imported, progress: Progress
@@ -34,7 +36,20 @@ def take_registered(
 def _take(workspace: Workspace, model: Registered, branch: str, author: str, report: Imported) -> None:
     model_path(model.name)
     here = workspace.history.read(branch, model_path(model.name))
-    versions = {version.number: _entry(workspace, model, version, author, report) for version in model.versions}
+    versions = {}
+    for which, why in model.unread:
+        report.leave("versions of registered models", why[:200], f"{model.name} {which}"[:200])
+    for version in model.versions:
+        try:
+            versions[_number(version)] = _entry(workspace, model, version, author, report)
+        except InputError as error:
+            which = f"{model.name} version {version.number}"
+            report.leave("versions of registered models", error.message[:200], which[:200])
+    for alias, number in model.aliases.items():
+        if number not in versions:
+            report.leave(
+                "aliases", f"version {number}, to which it points, was not taken", f"{model.name}@{alias}"[:200]
+            )
     if report.dry_run:
         report.registered += here is None
         report.versions += len(versions.keys() - {int(one) for one in (here or {"versions": {}})["versions"]})
@@ -57,6 +72,12 @@ def _take(workspace: Workspace, model: Registered, branch: str, author: str, rep
     report.registered += here is None
     report.versions += len(added)
     report.conflicts += problems
+
+
+def _number(version: Version) -> int:
+    if not 0 < version.number <= LARGEST_VERSION:
+        raise InputError(f"{version.number} is no number of a version.", hint="They count from 1.")
+    return version.number
 
 
 def _entry(workspace: Workspace, model: Registered, version: Version, author: str, report: Imported) -> dict[str, Any]:
