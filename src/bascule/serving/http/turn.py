@@ -80,7 +80,7 @@ class Turn:
         except EnvironmentProblem as problem:
             if not kept.spares():
                 data = outlet.encode(error_response(problem), False)
-        outlet.send(data)
+        _send(outlet, data)
 
     def finish(self) -> None:
         """Keep what must be kept and send the answers."""
@@ -90,10 +90,7 @@ class Turn:
         for outlet, data, kept, last in answers:
             if failed and kept is not None and kept.base in failed and not kept.spares():
                 data = outlet.encode(error_response(failed[kept.base]), last)
-            try:
-                outlet.send(data)
-            except Exception:  # one client's broken transport must not cost the others their answers
-                outlet.abort()
+            _send(outlet, data)
         if self._ended:
             ended, self._ended = self._ended, []
             for outlet in ended:
@@ -117,3 +114,10 @@ class Turn:
     def _schedule(self) -> None:
         self._scheduled = True
         self._loop.call_soon(self.finish)
+
+
+def _send(outlet: Outlet, data: bytes) -> None:
+    try:
+        outlet.send(data)
+    except Exception:  # one client's broken transport must not cost the others their answers
+        outlet.abort()
