@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from inference import cpu_seconds, load
+from parts.asking import load
+from parts.servers import cpu_seconds
 
 WIDTH, ROUNDS, CONNECTIONS = 10, 5, (1, 4, 32)
 PAIRS = {"in the server": ("alone", "together"), "by a worker": ("worker 1", "worker 64")}

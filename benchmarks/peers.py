@@ -31,17 +31,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference import (
-    CONNECTIONS,
-    GRPC_PATH,
-    WIDTH,
-    ask,
-    bundle,
-    grpc_body,
-    make_workspace,
-    request_body,
-    running,
-)
+from inference import CONNECTIONS
+from parts.asking import ask
+from parts.models import GRPC_PATH, WIDTH, bundle, grpc_body, make_workspace, request_body
+from parts.servers import running
 
 ROUNDS = 4
 UP_S = 90.0

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference import WIDTH, bundle, grpc_body, request_body
+from parts.models import WIDTH, bundle, grpc_body, request_body
 
 PATH = "/v2/models/tensor/infer"
 POLL_S = 0.1

@@ -3,12 +3,13 @@
     python benchmarks/serving.py [ROUNDS] [--cores N]
 
 A request of 1,000 rows of 30 numbers as one binary tensor goes all the way (read, scored, logged durably, answered) but
-for the socket, beside the bare runtime on the same matrix, and beside a bare write of as many bytes to a file, in turn;
-CPU time and wall time. Memory that a virtual machine has never used costs it some 8 µs a page when it is first written
-to, which is 0.5 ms for such a request's log; so a file that is thrown away has used it before, and the first line tells
-what a bare write cost without. The model scores with two threads, all else has one: `--cores 1` tells what it takes of
-one core, which is what a busy server has for each request. Then models of one kind are loaded beside each other, in the
-process, and once as a worker of its own.
+for the socket, beside the bare runtime on the same matrix, in turn, CPU time and wall time: of each round the ratio is
+taken, and told are their quartiles, so that others on the machine disturb both; and a bare write of as many bytes.
+Memory that a virtual machine has never used costs it some 8 µs a page when it is first written to, which is 0.5 ms for
+such a request's log; so a file that is thrown away has used it before, and the first line tells what a bare write cost
+without. The model scores with two threads, all else has one: `--cores 1` tells what it takes of one core, which is what
+a busy server has for each request. Then models of one kind are loaded beside each other, in the process, and once as a
+worker of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from inference import WIDTH, make_workspace
+from parts.models import WIDTH, make_workspace
 
 ROWS, MODELS = 1_000, 20
 USED = 256 << 20  # bytes
@@ -76,20 +77,30 @@ def rows(place: Path, rounds: int) -> None:
         log.journal.commit()
 
     with open(place / "beside", "wb", buffering=0) as file:
-        found = [
-            (*timed(lambda: model.predict(matrix)), *timed(whole), *timed(lambda: file.write(body)))
-            for _ in range(rounds + 3)
-        ][3:]
-    middle = [statistics.median(column) for column in zip(*found, strict=True)]
-    print(
-        f"{ROWS:,} rows   wall: bare {middle[0] * 1e3:.2f} ms, whole {middle[2] * 1e3:.2f} ms, {middle[0] / middle[2]:.0%} of bare"
-    )
-    print(
-        f"             CPU:  bare {middle[1] * 1e3:.2f} ms, whole {middle[3] * 1e3:.2f} ms, {middle[1] / middle[3]:.0%} of bare"
-    )
-    print(f"             a bare write of {len(body) / 1e3:.0f} kB: {middle[4] * 1e3:.2f} ms")
+        found = [one_round(number, lambda: model.predict(matrix), whole) for number in range(rounds + 3)][3:]
+        written = statistics.median(timed(lambda: file.write(body))[0] for _ in range(rounds))
+    for place, what in enumerate(("by the clock", "by CPU")):
+        bare, all_of_it = (np.array([one[side][place] for one in found]) * 1e3 for side in (0, 1))
+        low, middle, high = np.quantile(bare / all_of_it, [0.25, 0.5, 0.75])
+        quiet = np.quantile(bare, 0.1) / np.quantile(all_of_it, 0.1)
+        print(
+            f"{ROWS:,} rows {what:<12} bare {np.median(bare):.2f} ms, whole {np.median(all_of_it):.2f} ms, "
+            f"{middle:.0%} of bare ({low:.0%} to {high:.0%}); of the quickest tenth {quiet:.0%}"
+        )
+    print(f"{'':<24} a bare write of {len(body) / 1e3:.0f} kB: {written * 1e3:.2f} ms")
     log.journal.close()
     ws.close()
+
+
+def one_round(
+    number: int, bare: Callable[[], object], whole: Callable[[], object]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Time both, each first in every other round, and return wall and CPU seconds of each."""
+    if number % 2:
+        first = timed(bare)
+        return first, timed(whole)
+    second = timed(whole)
+    return timed(bare), second
 
 
 def use_memory(place: Path) -> None:

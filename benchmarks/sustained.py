@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from inference import cpu_seconds, make_workspace, request_body, running
+from parts.models import make_workspace, request_body
+from parts.servers import cpu_seconds, running
 
 TICK_S = 0.001
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from bascule.serving.http import HttpServer, Request, Response, json_response
 from bascule.serving.http.heads import LONGEST, MOST, Head, Heads
+from bascule.serving.http.message import JSON, Quick, Said
 from tests.serving.servers import Running, client, get, post
 
 
@@ -72,6 +75,68 @@ def test_another_host_is_refused_each_time(server: HttpServer) -> None:
         with client(port_of(server)) as c:
             c.send(get("/b", host="elsewhere.example"))
             assert c.answer().status == 403
+
+
+class Kept:
+    """Counts what was kept before an answer left."""
+
+    commits = 0
+
+    def commit(self) -> None:
+        self.commits += 1
+
+    @property
+    def base(self) -> object:
+        return self
+
+    def spares(self) -> bool:
+        return False
+
+
+def test_bodies_behind_a_known_head_are_given_to_what_answers_them_quickest() -> None:
+    kept, asked = Kept(), []
+
+    def answer(body: bytes) -> Said | None:
+        if body == b"leave":
+            return None
+        if body == b"fail!":
+            raise ZeroDivisionError
+        if body == b"other":
+            return b"text", b"text/plain", b"x-more: 1\r\n", kept
+        return (b"q" * (2_000 if body == b"large" else 1)), JSON, b"", kept
+
+    def quick(request: Request) -> Quick | None:
+        asked.append(request.path)
+        return answer if request.path == b"/a" else None
+
+    with Running(server := HttpServer(handler, quick=quick)), ExitStack() as stack:
+        first, *others = [stack.enter_context(client(port_of(server))) for _ in range(2)]
+        for alone in (False, True):
+            for head in ((), ("Accept-Encoding: gzip",), ("Connection: keep-alive",)):
+                for body in (b"leave", b"alpha", b"other", b"large", b"fail!", b"alpha"):
+                    first.send(post("/a", b"leave", *head))
+                    assert first.answer().body == b'["POST","/a","leave"]'
+                    assert len(server.connections) == 1 or not alone
+                    before = server.statuses.copy()
+                    first.send(post("/a", body, *head))
+                    found = first.answer()
+                    assert found.status == (500 if body == b"fail!" else 200)
+                    assert server.statuses - before == {found.status: 1}
+                    assert found.headers.get("connection") == ("keep-alive" if "keep" in str(head) else None)
+                    assert found.headers.get("x-more") == ("1" if body == b"other" else None)
+                    packs = body == b"large" and "gzip" in str(head)
+                    assert found.headers.get("content-encoding") == ("gzip" if packs else None)
+                    if body == b"alpha":
+                        assert found.body == b"q"
+            for one in others:
+                one.close()
+            while len(server.connections) > 1:
+                time.sleep(0.01)
+        assert kept.commits == 2 * 3 * 4
+        assert asked == [b"/a"] * 3
+        for _ in range(2):
+            first.send(get("/b"))
+            assert first.answer().body == b'["GET","/b",""]'
 
 
 def test_little_is_remembered() -> None:

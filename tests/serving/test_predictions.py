@@ -196,3 +196,32 @@ def test_every_segment_can_be_read_by_itself(served: Workspace) -> None:
 
 def test_an_empty_segment_has_the_columns() -> None:
     assert predictions.to_arrow([]).schema == predictions.SCHEMA
+
+
+@pytest.mark.parametrize("width", [1, 30, 40, 9_000])
+@pytest.mark.parametrize("arm", [("stable", 1.0), ("canary", 0.25), ("pinned", None)])
+def test_a_row_that_is_encoded_at_once_reads_as_its_fields_do(width: int, arm: tuple[str, float | None]) -> None:
+    context = predictions.Context(70_000, "main", "c", "d", 1, "m", 1, ("x",) * width, "binary", ("0", "1"))
+    row, made = np.arange(width, dtype="<f8").tobytes(), IdSource().next(now())
+    for at, latency, output in ((now(), 12, 0.25), (0, 2**32 - 1, 1e300)):
+        fields = (
+            context.number,
+            [made],
+            at,
+            None,
+            *arm,
+            None,
+            None,
+            latency,
+            row,
+            None,
+            [output],
+            None,
+            None,
+            None,
+            None,
+        )
+        encoded = predictions.row_record(context, *arm, width)(made.encode(), at, latency, row, output)
+        assert not predictions.is_context(encoded)
+        assert predictions._decode(encoded) == predictions._decode(predictions._encode((1, *fields)))
+        assert predictions._decode(encoded) == predictions.Served(*fields)

@@ -19,6 +19,7 @@ from msgspec import Raw
 from bascule.catalog.ids import ALPHABET
 
 PREFIX = "pred_"
+LENGTH = len(PREFIX) + 26
 _SHAPE = re.compile(rf"{PREFIX}[{ALPHABET}]{{26}}")
 _TRIPLES = ["".join(three) for three in product(ALPHABET, repeat=3)]
 _WRAP = 1 << 30
@@ -92,27 +93,28 @@ class Ids(Sequence[str]):
         found = _TRIPLES[self._low : self._low + self._count][place]
         return self._stem + found if isinstance(found, str) else [self._stem + one for one in found]
 
-    def between(self, before: bytes, behind: bytes = b"") -> bytes:
+    def between(self, before: bytes, behind: bytes = b"") -> bytearray:
         """Return the ids one after the other, each between two texts."""
         head = before + self._stem.encode()
-        parts = np.empty((self._count, len(head) + 3 + len(behind)), dtype=np.uint8)
-        parts[:, : len(head)] = np.frombuffer(head, dtype=np.uint8)
-        parts[:, len(head) : len(head) + 3] = _letters()[self._low : self._low + self._count]
-        parts[:, len(head) + 3 :] = np.frombuffer(behind, dtype=np.uint8)
-        return parts.tobytes()
+        one = head + bytes(3) + behind
+        parts, letters = bytearray(one * self._count), _letters()[self._low : self._low + self._count]
+        flat = np.frombuffer(parts, dtype=np.uint8)
+        for place in range(3):
+            flat[len(head) + place :: len(one)] = letters[:, place]
+        return parts
 
 
 def json_of(ids: Sequence[str]) -> bytes:
     """Return ids as a JSON list."""
     if isinstance(ids, Ids):
-        return b"[%b]" % ids.between(b'"', b'",')[:-1]
+        return b"".join((b"[", _less(ids.between(b'"', b'",')), b"]"))
     return b"[%b]" % ",".join([f'"{one}"' for one in ids]).encode()
 
 
 def json_text_of(ids: Sequence[str]) -> bytes:
     """Return ids as a JSON list within a JSON text, as a parameter has it."""
     if isinstance(ids, Ids):
-        return b'"[%b]"' % ids.between(b'\\"', b'\\",')[:-1]
+        return b"".join((b'"[', _less(ids.between(b'\\"', b'\\",')), b']"'))
     return b'"%b"' % json_of(ids).replace(b'"', b'\\"')
 
 
@@ -120,8 +122,14 @@ def logged(ids: Sequence[str]) -> Sequence[str] | Raw:
     """Return ids as the log's encoder takes them: a list of texts."""
     if not isinstance(ids, Ids):
         return ids
-    size = len(PREFIX) + 26  # the head of so long a text is one byte
-    return Raw(b"\xdd%b%b" % (len(ids).to_bytes(4, "big"), ids.between(bytes([0xA0 + size]))))
+    size = LENGTH  # the head of so long a text is one byte
+    return Raw(b"".join((b"\xdd", len(ids).to_bytes(4, "big"), ids.between(bytes([0xA0 + size])))))
+
+
+def _less(listed: bytearray) -> bytearray:
+    """Return a list without the comma behind its last element."""
+    del listed[-1]
+    return listed
 
 
 @cache

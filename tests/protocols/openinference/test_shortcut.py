@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from bascule.protocols.openinference.inference import Inference
 from bascule.serving.log.frames import read_segment
 from bascule.serving.log.predictions import to_arrow
+from bascule.serving.log.segment import Segment
 from tests.protocols.openinference.conftest import Served
 from tests.protocols.openinference.test_infer import ROW, request, tensor
+from tests.serving.servers import Client, client, post
 
 Asked = tuple[str, bytes, dict[str, str]]
 NUMBERS = [round(0.25 * n - 3, 2) for n in range(30)]
@@ -128,6 +131,67 @@ def test_what_was_right_in_one_header_is_looked_at_in_the_next(server: Served) -
         for wrong in (body[:-8], body + bytes(8)):
             assert server.request(path, wrong, **headers)[0] == 400
         assert server.request(path, body, Inference_Header_Content_Length=str(length - 1))[0] == 400
+
+
+def ask_whole(c: Client, asked: Asked) -> tuple[int, list[str | None], bytes, bytes]:
+    """As `ask`, on a connection that is kept, head and body in one."""
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in asked[2].items()]
+    c.send(post(f"/v2/models/{asked[0]}/{form_of(asked)}", asked[1], *lines))
+    answer = c.answer()
+    (found,) = set(re.findall(rb"pred_[0-9a-z]{26}", answer.body)) or {b""}
+    body = answer.body.replace(found, b"ID") if found else answer.body
+    return answer.status, [answer.headers.get(name) for name in HEADERS], body, found
+
+
+@pytest.mark.parametrize("asked", SHORT.values(), ids=list(SHORT))
+def test_a_head_that_came_before_is_answered_without_the_handler(
+    server: Served, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, counted and logged as the handler does."""
+    with client(server.port) as c:
+        *first, first_id = [ask_whole(c, asked) for _ in range(2)][1]
+        before = counted(server, asked[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(Inference, "answer", lambda *_: pytest.fail("this is the longer way"))
+            *again, again_id = ask_whole(c, asked)
+    assert again == first
+    assert first_id != again_id
+    assert counted(server, asked[0]) == before + 1
+    assert repr(logged(server, again_id)) == repr(logged(server, first_id))
+
+
+def test_what_is_out_of_service_does_not_answer_a_head_that_came_before(server: Served) -> None:
+    asked = SHORT["columns"]
+    with client(server.port) as c:
+        assert [ask_whole(c, asked)[0] for _ in range(3)] == [200] * 3
+        server.plane.set_loaded("main", asked[0], False)
+        try:
+            assert ask_whole(c, asked)[0] >= 400
+        finally:
+            server.plane.set_loaded("main", asked[0], True)
+        assert ask_whole(c, asked)[0] == 200
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_full_disk_is_told_behind_a_head_that_came_before(
+    server: Served, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = SHORT["one tensor"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with ExitStack() as stack:
+        c, *_ = [stack.enter_context(client(server.port)) for _ in range(others + 1)]
+        assert [ask_whole(c, asked)[0] for _ in range(3)] == [200] * 3
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "write", full)
+            status, _, body, _ = ask_whole(c, asked)
+        assert status == 503
+        assert b"No space left on device" in body
+        status, _, _, made = ask_whole(c, asked)
+        assert status == 200
+        assert logged(server, made)
 
 
 def test_a_model_that_fails_is_logged_and_counted_once(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bascule.errors import EnvironmentProblem, InputError
+from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.protocols.openinference import metadata
 from bascule.protocols.openinference.features import Features
 from bascule.protocols.openinference.finding import check_version, demand_ready, find_deployment
@@ -16,7 +16,7 @@ from bascule.protocols.openinference.truth import read_truths
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http import Deferred, Request, Response, json_response
-from bascule.serving.http.message import HttpProblem
+from bascule.serving.http.message import HttpProblem, Quick
 from bascule.serving.log import PredictionLog, TruthLog
 from bascule.serving.log.vectors import FeatureLog
 from bascule.serving.metrics import CONTENT_TYPE
@@ -92,6 +92,14 @@ class Application:
         if action is None:
             return self._server(route)
         return self._act(request, route, action)
+
+    def quick(self, request: Request) -> Quick | None:
+        """Return what answers requests of the same head, as long as they ask for nothing but an answer."""
+        try:
+            route, _ = self._find(request.path)
+        except BasculeError:
+            return None
+        return self._inference.quick(request, route) if request.method in route.methods else None
 
     def infer(self, request: Request, route: Route, form: Form) -> Answered:
         """Answer a request to infer that came in a form of its own.

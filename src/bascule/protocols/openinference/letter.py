@@ -36,10 +36,10 @@ class Letter:
         self._number = number or _nothing
         self.fixed = number is not _text
 
-    def fill(self, prediction_id: str, number: float) -> bytes:
+    def fill(self, prediction_id: bytes, number: float) -> bytes:
         """Return the answer."""
         head, middle, tail = self._high if number >= 0.5 else self._low
-        return b"".join((head, prediction_id.encode(), middle, self._number(number), tail))
+        return b"".join((head, prediction_id, middle, self._number(number), tail))
 
 
 def letter_of(write: Callable[[float], bytes]) -> Letter | None:

@@ -89,7 +89,7 @@ def _single(name: str, model: LoadedModel, prediction_id: str, output: float) ->
         if len(_letters) >= _MOST_LETTERS:
             _letters.clear()
         _letters[key] = letter
-    return letter.fill(prediction_id, output)
+    return letter.fill(prediction_id.encode(), output)
 
 
 def _message(name: str, model: LoadedModel, ids: Sequence[str], outputs: list[Output]) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def build_server(
         draining=lambda: server.draining,
         vectors=vectors,
     )
-    server = HttpServer(application.handle, limits)
+    server = HttpServer(application.handle, limits, application.quick)
     server.ticks += [journal.tick for journal in journals]
     return server, GrpcService(application)
 

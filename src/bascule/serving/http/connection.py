@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from bascule.serving.http import wire
-from bascule.serving.http.codings import packed, unpacked
-from bascule.serving.http.heads import Head
-from bascule.serving.http.message import Deferred, HttpProblem, Request, Response, error_response
+from bascule.serving.http.codings import SMALL, packed, unpacked
+from bascule.serving.http.heads import Head, without_upgrade
+from bascule.serving.http.message import JSON, Deferred, HttpProblem, Request, Response, error_response
 from bascule.serving.http.names import KNOWN, SINGLE_HEADERS, remember
+from bascule.serving.http.sizes import Sizes
 
 if TYPE_CHECKING:
     from bascule.serving.http.server import HttpServer
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NEVER = math.inf
 EMPTY_LINE = b"\r\n\r\n"
 UNPACKED_INLINE = 4_096  # bytes
-PER_HEADER = 32  # counted beside each header's own bytes, so that many empty ones are many
 
 
 class Connection(asyncio.Protocol):
@@ -46,12 +46,9 @@ class Connection(asyncio.Protocol):
         self._heading = False  # its headers are not whole
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
+        self._sizes = Sizes(server.limits, server)
         self._counting = False  # these bytes may hold more headers than are allowed
         self._body: bytes | list[bytes] = b""
-        self._body_bytes = 0
-        self._counted = 0  # bytes of this body in the server's count of all bodies
-        self._raw = 0  # bytes since the headers
         self._waiting: deque[tuple[Request, bool, bytes]] = deque()
         self._busy = False  # an answer is being made in a thread
         self._stalled = False  # the client does not read
@@ -77,28 +74,61 @@ class Connection(asyncio.Protocol):
         """Read what came."""
         if self._deaf:
             return
-        turn = self.server.turn
         partial, heading = self._partial, self._heading
         if not partial and not self._busy:
             head, _, body = data.partition(EMPTY_LINE)
             known = self._heads.get(head)
             if known is not None and len(body) == known.length and not self._waiting and not self.server.draining:
-                turn.held = True
-                request = Request(known.method, known.path, known.headers, body)
-                request.link = self
-                self._answer(request, False, known.connection)
-                turn.release(alone=len(self.server.connections) == 1)
+                self._answer_known(known, body)
                 return
             self._data = data
+        turn = self.server.turn
         self._counting = partial or len(data) > self._limits.header_bytes
         turn.held = True
         try:
             self._parser.feed_data(data)
             if partial and self._partial:
-                self._bound(heading, len(data))
+                whole = len(self._body) if isinstance(self._body, bytes) else 0
+                problem = self._sizes.unshown(len(data), (heading, self._heading), whole)
+                if problem is not None:
+                    self._refuse(problem)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             self._stumble(error, data)
         self._data = b""
+        turn.release(alone=len(self.server.connections) == 1)
+
+    def _answer_known(self, known: Head, body: bytes) -> None:
+        """Answer a request whose head was read before: in the quickest way if there is one that takes it."""
+        said = None
+        try:
+            if known.quick is not None:
+                said = known.quick(body)
+        except Exception as error:  # as in `_answer`
+            self._answer_at_length(known, body, error_response(error))
+            return
+        if said is None:
+            self._answer_at_length(known, body, None)
+            return
+        text, kind, extra, kept = said
+        if kind is not JSON or extra or known.connection or len(text) >= SMALL:
+            self._answer_at_length(known, body, Response(text, 200, kind, extra, kept, True))
+            return
+        server = self.server
+        server.statuses[200] += 1
+        self.deadline = server.idle_until
+        data = b"%b%d\r\n\r\n%b" % (server.clock.json_ok, len(text), text)
+        server.turn.say(self, data, kept, len(server.connections) == 1)
+
+    def _answer_at_length(self, known: Head, body: bytes, response: Response | None) -> None:
+        """Answer a request whose head was read before, by the handler unless its answer is there."""
+        turn = self.server.turn
+        turn.held = True
+        request = Request(known.method, known.path, known.headers, body)
+        if response is None:
+            request.link = self
+            self._answer(request, False, known.connection)
+        else:
+            self._put(request, response, False, known.connection)
         turn.release(alone=len(self.server.connections) == 1)
 
     def _stumble(self, error: Exception, data: bytes) -> None:
@@ -106,28 +136,15 @@ class Connection(asyncio.Protocol):
         if isinstance(error, httptools.HttpParserUpgrade):
             try:
                 self._parser = httptools.HttpRequestParser(self)
-                self._parser.feed_data(self._without_upgrade() + data[error.args[0] :])
+                head = without_upgrade(self._method, self._url, self._headers)
+                self._upgrading, self._url = False, b""
+                self._parser.feed_data(head + data[error.args[0] :])
             except (httptools.HttpParserUpgrade, httptools.HttpParserError) as second:
                 self._stumble(second, b"")
         elif isinstance(error, httptools.HttpParserCallbackError):
             self._refuse(error.__context__ or error)
         else:
             self._refuse(HttpProblem(400, f"This is not an HTTP/1.1 request: {error}."))
-
-    def _without_upgrade(self) -> bytes:
-        """Return the head of the request that offered another protocol, without the offer: it is declined.
-
-        Java's client offers HTTP/2 with its first request, body and all. The parser would take that body for the other
-        protocol, so the request is read once more.
-        """
-        self._upgrading = False
-        closing = b"close" in self._headers.pop(b"connection", b"").lower()
-        head = [b"%b %b HTTP/1.1" % (self._method, self._url)]
-        head += [b"%b: %b" % header for header in self._headers.items()]
-        if closing:
-            head.append(b"connection: close")
-        self._url = b""
-        return b"\r\n".join(head) + b"\r\n\r\n"
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it asked, then close."""
@@ -143,7 +160,7 @@ class Connection(asyncio.Protocol):
         self._deaf = self._closing = True
         self._parser = None  # it points back here
         self._waiting.clear()
-        self._uncount()
+        self._sizes.forget()
         self.server.forget(self)
 
     def pause_writing(self) -> None:
@@ -163,7 +180,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._headers = {}
-        self._header_bytes = self._body_bytes = self._raw = 0
+        self._sizes.begin()
         self._partial = self._heading = True
         self.deadline = self.server.now + self._limits.header_s
 
@@ -171,12 +188,12 @@ class Connection(asyncio.Protocol):
         """A part of the target came."""
         self._url += url
         if self._counting:
-            self._count_header(len(url))
+            self._sizes.url(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole header came."""
         if self._counting:
-            self._count_header(len(name) + len(value) + PER_HEADER)
+            self._sizes.header(len(name) + len(value))
         known = KNOWN.get(name)
         if known is None:
             known = remember(name)
@@ -203,8 +220,8 @@ class Connection(asyncio.Protocol):
         if host not in self._right_hosts or b"origin" in headers:
             self.server.hosts.check(host, headers.get(b"origin"))
         length = headers.get(b"content-length")
-        if length is not None and len(length) > 4 and int(length) > self._limits.body_bytes:
-            raise _body_too_large(self._limits.body_bytes)
+        if length is not None and len(length) > 4:
+            self._sizes.announced(int(length))
         if b"expect" in headers:
             expect = headers[b"expect"]
             if expect.lower() != b"100-continue":
@@ -218,14 +235,11 @@ class Connection(asyncio.Protocol):
             self._body = data  # most bodies come whole
             return
         if isinstance(self._body, bytes):
-            self._body_bytes = len(self._body)
             self._body = [self._body]
             self.deadline = self.server.now + self._limits.body_s
+            self._sizes.part(len(self._body[0]))
         self._body.append(data)
-        self._body_bytes += len(data)
-        if self._body_bytes > self._limits.body_bytes:
-            raise _body_too_large(self._limits.body_bytes)
-        self._count()
+        self._sizes.part(len(data))
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -238,7 +252,7 @@ class Connection(asyncio.Protocol):
         url, self._url = self._url, b""
         if not isinstance(body, bytes):
             body = b"".join(body)
-            self._uncount()
+            self._sizes.forget()
         headers = self._headers
         packed_here = b"content-encoding" in headers
         if packed_here and len(body) <= UNPACKED_INLINE:
@@ -261,8 +275,8 @@ class Connection(asyncio.Protocol):
     def _learn(self, found: Head) -> None:
         """Remember the head of a request that came alone, and whole."""
         head, _, body = self._data.partition(EMPTY_LINE)
-        if len(body) == found.length:
-            self._heads.keep(head, found)
+        if len(body) == found.length and self._heads.keep(head, found):
+            found.quick = self.server.quick(Request(found.method, found.path, found.headers, body))
 
     # Answering -------------------------------------------------------------------------------------------------------
 
@@ -352,7 +366,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BaseException | None) -> None:
         """Stop listening: what the client sends next cannot be understood. Answers that are due come first."""
-        self._uncount()
+        self._sizes.forget()
         if self._deaf:
             return
         self._deaf = True
@@ -392,23 +406,6 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def _bound(self, heading: bool, size: int) -> None:
-        """Bound what the parser keeps of a request without showing it: half a header, chunk sizes, trailers.
-
-        Args:
-            heading: the headers were not whole before these bytes.
-            size: how many came.
-        """
-        if heading and self._heading:
-            self._header_bytes += size
-            if self._header_bytes > 2 * self._limits.header_bytes:
-                self._refuse(_headers_too_large(self._limits.header_bytes))
-        elif not heading:
-            self._raw += size
-            body = len(self._body) if isinstance(self._body, bytes) else self._body_bytes
-            if self._raw > 8 * body + 4 * self._limits.header_bytes:
-                self._refuse(HttpProblem(400, "The body is mostly chunk sizes or trailers."))
-
     def hang_up(self) -> None:
         """Say that nothing more will be sent."""
         transport = self._transport
@@ -418,27 +415,3 @@ class Connection(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-
-    def _count(self) -> None:
-        """Count a body that comes in parts among all bodies that are in memory."""
-        self.server.buffered += self._body_bytes - self._counted
-        self._counted = self._body_bytes
-        if self.server.buffered > self._limits.buffered_bytes:
-            raise HttpProblem(503, "The server holds as many request bodies as it can.", extra=b"retry-after: 1\r\n")
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self._limits.header_bytes:
-            raise _headers_too_large(self._limits.header_bytes)
-
-    def _uncount(self) -> None:
-        self.server.buffered -= self._counted
-        self._counted = 0
-
-
-def _headers_too_large(most: int) -> HttpProblem:
-    return HttpProblem(431, f"The request line and headers are longer than {most:,} bytes.")
-
-
-def _body_too_large(most: int) -> HttpProblem:
-    return HttpProblem(413, f"The body is longer than {most:,} bytes.", hint="Send fewer rows at once.")

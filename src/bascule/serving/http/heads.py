@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from bascule.serving.http.message import Quick
 
 MOST = 512
 LONGEST = 2_048  # bytes of a head that is remembered
@@ -10,19 +10,24 @@ LONGEST = 2_048  # bytes of a head that is remembered
 _APART = (b"transfer-encoding", b"content-encoding", b"expect", b"traceparent")
 
 
-class Head(NamedTuple):
+class Head:
     """What a head says.
 
     Attributes:
         length: of the body behind it.
         connection: the header line of the answer.
+        quick: answers what stands behind such a head without looking at it again; None when nothing does.
     """
 
-    method: bytes
-    path: bytes
-    headers: dict[bytes, bytes]
-    length: int
-    connection: bytes
+    __slots__ = ("connection", "headers", "length", "method", "path", "quick")
+
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], length: int, connection: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.length = length
+        self.connection = connection
+        self.quick: Quick | None = None
 
 
 class Heads:
@@ -32,10 +37,25 @@ class Heads:
         self._known: dict[bytes, Head] = {}
         self.get = self._known.get
 
-    def keep(self, head: bytes, found: Head) -> None:
-        """Remember a head, without the empty line that ends it, if it is likely to come again."""
+    def keep(self, head: bytes, found: Head) -> bool:
+        """Remember a head, without the empty line that ends it, if it is likely to come again; return whether it is."""
         if len(head) > LONGEST or any(name in found.headers for name in _APART):
-            return
+            return False
         if len(self._known) >= MOST:
             self._known.clear()
         self._known[head] = found
+        return True
+
+
+def without_upgrade(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> bytes:
+    """Return the head of a request that offered another protocol, without the offer: it is declined.
+
+    Java's client offers HTTP/2 with its first request, body and all. The parser would take that body for the other
+    protocol, so the request is read once more.
+    """
+    closing = b"close" in headers.pop(b"connection", b"").lower()
+    head = [b"%b %b HTTP/1.1" % (method, url)]
+    head += [b"%b: %b" % header for header in headers.items()]
+    if closing:
+        head.append(b"connection: close")
+    return b"\r\n".join(head) + b"\r\n\r\n"

@@ -122,6 +122,10 @@ class Deferred:
 
 
 Handler = Callable[[Request], Response | Deferred]
+# An answer of status 200 in parts: its body, content type and further header lines, and what must be kept before it is
+# sent. It may be compressed for a client that takes that.
+Said = tuple[bytes, bytes, bytes, Kept]
+Quick = Callable[[bytes], Said | None]  # answers a body; None leaves the request to the handler
 
 
 class HttpProblem(BasculeError):

@@ -14,7 +14,15 @@ from bascule.serving.http.connection import Connection
 from bascule.serving.http.heads import Heads
 from bascule.serving.http.hosts import HostCheck, is_loopback
 from bascule.serving.http.limits import Limits
-from bascule.serving.http.message import Deferred, Handler, HttpProblem, Response, error_response
+from bascule.serving.http.message import (
+    Deferred,
+    Handler,
+    HttpProblem,
+    Quick,
+    Request,
+    Response,
+    error_response,
+)
 from bascule.serving.http.threads import Threads
 from bascule.serving.http.turn import Turn
 from bascule.serving.http.wire import Clock
@@ -55,19 +63,27 @@ class HttpServer:
         draining: the server takes no more work.
         statuses: how many answers had which code.
         late: how many answers took longer than their client, or the server, waits.
+        idle_until: the deadline of a connection that was answered now.
         ticks: called some ten times a second, on the event loop.
 
     Args:
         handler: answers a request; it runs on the event loop, so it must be quick or give a `Deferred`.
+        quick: tells, of a request with a head that will be remembered, what answers others with that head.
     """
 
-    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits | None = None,
+        quick: Callable[[Request], Quick | None] = lambda request: None,
+    ) -> None:
         self.handler = handler
+        self.quick = quick
         self.limits = limits or Limits()
         self.hosts = HostCheck()
         self.heads = Heads()
         self.clock = Clock()
-        self.now = 0.0
+        self.now = self.idle_until = 0.0
         self.buffered = 0
         self.draining = False
         self.ticks: list[Callable[[], None]] = []
@@ -202,6 +218,7 @@ class HttpServer:
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
+        self.idle_until = self.now + self.limits.idle_s
         self.clock.tick()
         for tick in self.ticks:
             tick()

@@ -66,6 +66,22 @@ class Turn:
             elif not self._scheduled:
                 self._schedule()
 
+    def say(self, outlet: Outlet, data: bytes, kept: Kept, alone: bool) -> None:
+        """Send an answer once it is kept, as `release` does; of a connection that does not hold the turn."""
+        if not alone or self._answers:
+            self._answers.append((outlet, data, kept, False))
+            if alone:
+                self.finish()
+            elif not self._scheduled:
+                self._schedule()
+            return
+        try:
+            kept.commit()
+        except EnvironmentProblem as problem:
+            if not kept.spares():
+                data = outlet.encode(error_response(problem), False)
+        _send(outlet, data)
+
     def finish(self) -> None:
         """Keep what must be kept and send the answers."""
         self._scheduled = False
@@ -74,10 +90,7 @@ class Turn:
         for outlet, data, kept, last in answers:
             if failed and kept is not None and kept.base in failed and not kept.spares():
                 data = outlet.encode(error_response(failed[kept.base]), last)
-            try:
-                outlet.send(data)
-            except Exception:  # one client's broken transport must not cost the others their answers
-                outlet.abort()
+            _send(outlet, data)
         if self._ended:
             ended, self._ended = self._ended, []
             for outlet in ended:
@@ -85,18 +98,26 @@ class Turn:
 
     def _keep(self, answers: list[tuple[Outlet, bytes, Kept | None, bool]]) -> dict[object, EnvironmentProblem]:
         failed: dict[object, EnvironmentProblem] = {}
-        committed = None
+        before = None
         for _, _, kept, _ in answers:
-            if kept is not None and kept.base is not committed:
-                committed = kept.base
-                if committed in failed:
-                    continue
-                try:
-                    kept.commit()  # of a journal that has nothing new this is a look
-                except EnvironmentProblem as problem:
-                    failed[committed] = problem
+            if kept is None or kept is before:
+                continue
+            before = kept
+            if failed and kept.base in failed:
+                continue
+            try:
+                kept.commit()  # of a journal that has nothing new this is a look
+            except EnvironmentProblem as problem:
+                failed[kept.base] = problem
         return failed
 
     def _schedule(self) -> None:
         self._scheduled = True
         self._loop.call_soon(self.finish)
+
+
+def _send(outlet: Outlet, data: bytes) -> None:
+    try:
+        outlet.send(data)
+    except Exception:  # one client's broken transport must not cost the others their answers
+        outlet.abort()

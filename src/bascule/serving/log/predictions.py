@@ -7,13 +7,14 @@ segment and referred to by number, so that one record of one row costs a few hun
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from bascule.serving.ids import LENGTH as ID_LENGTH
 from bascule.serving.log.journal import Journal, JournalLimits
 
 PREDICTIONS = "predictions"
@@ -129,6 +130,7 @@ ServedFields = tuple[
 ]
 _INPUTS = Served.__struct_fields__.index("inputs") + 1  # behind the tag
 _ARRAY = b"\xdc" + (len(Served.__struct_fields__) + 1).to_bytes(2, "big")  # msgpack: an array of so many
+_FIXED_TEXT = 0xA0  # msgpack: the head of a text of up to 31 bytes
 _LARGE = 16 << 10  # bytes of inputs from which on a record is not copied into the turn
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Context | Served).decode
@@ -152,6 +154,22 @@ class PredictionLog:
         Args:
             record: the fields of a `Served` in order; a memoryview among them must not change before the `commit`.
         """
+        inputs = record[_INPUTS - 1]
+        if isinstance(inputs, memoryview) and len(inputs) >= _LARGE:
+            self._introduce(context)
+            self.journal.append_parts(_parts(record, inputs))
+        else:
+            self.append_encoded(context, _encode((1, *record)))
+
+    def append_encoded(self, context: Context, record: bytes) -> None:
+        """Add a record that is encoded already to the turn (see `row_record`)."""
+        journal = self.journal
+        if journal.epoch != self._epoch or context.number not in self._written:
+            self._introduce(context)
+        journal.append(record)
+
+    def _introduce(self, context: Context) -> None:
+        """Write what the next record refers to, where the segment does not have it yet."""
         journal = self.journal
         if journal.epoch != self._epoch:
             self._epoch = journal.epoch
@@ -159,11 +177,6 @@ class PredictionLog:
         if context.number not in self._written:
             journal.append(_encode(context))
             self._written.add(context.number)
-        inputs = record[_INPUTS - 1]
-        if isinstance(inputs, memoryview) and len(inputs) >= _LARGE:
-            journal.append_parts(_parts(record, inputs))
-        else:
-            journal.append(_encode((1, *record)))
 
 
 def _parts(record: ServedFields, inputs: memoryview) -> tuple[bytes, memoryview, bytes]:
@@ -171,6 +184,33 @@ def _parts(record: ServedFields, inputs: memoryview) -> tuple[bytes, memoryview,
     before, behind = _encode((1, *record[: _INPUTS - 1])), _encode(record[_INPUTS:])
     head = b"%b%b\xc6%b" % (_ARRAY, before[1:], len(inputs).to_bytes(4, "big"))  # short arrays have one byte in front
     return head, inputs, behind[1:]
+
+
+def row_record(
+    context: Context, arm: str, probability: float | None, width: int
+) -> Callable[[bytes, int, int, bytes, float], bytes]:
+    """Return what encodes the records of one row of floats that nothing beside the arm is to be said of.
+
+    Most of such a record is the same each time, so it is made at once, in a third of the time that its fields take.
+
+    Returns:
+        A function of the prediction id, `at`, `latency_us`, the inputs as little-endian float64 [width], and the
+        output.
+    """
+    size = 8 * width
+    fields = (b"\x01", _encode(context.number), b"\x91", bytes([_FIXED_TEXT + ID_LENGTH]))
+    before = b"".join((_ARRAY, *fields))
+    middle = b"".join((b"\xc0", _encode(arm), _encode(probability), b"\xc0\xc0\xce"))
+    inputs = b"\xc6" + size.to_bytes(4, "big")
+    form = f">{len(before)}s{ID_LENGTH}scQ{len(middle)}sI{len(inputs)}s{size}s3sd4s"
+    pack = struct.Struct(form).pack
+
+    def encode(prediction_id: bytes, at: int, latency_us: int, row: bytes, output: float) -> bytes:
+        return pack(
+            before, prediction_id, b"\xcf", at, middle, latency_us, inputs, row, b"\xc0\x91\xcb", output, b"\xc0" * 4
+        )
+
+    return encode
 
 
 def is_context(payload: bytes) -> bool:

@@ -1,0 +1,1 @@
+"""What several benchmarks share: models and requests, servers, and those who ask."""
