@@ -14,6 +14,7 @@ from bascule.registry import ModelVersion
 from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.reading import forest_of
 from bascule.training import ModelBundle, encode, read_training_set, training_rows
+from bascule.training.texthash import hash_of
 
 MOST_LABELLED = 50_000
 
@@ -91,7 +92,10 @@ def _made_up(bundle: ModelBundle, count: int, seed: int) -> Examples:
     except Unfit:
         pass
     for place, field in enumerate(bundle.signature.inputs):
-        if field.categories is not None:
+        if field.hashed:
+            known = [float(hash_of(text)) for text in field.categories or ("",)]
+            rows[:, place] = rng.choice(known, count)
+        elif field.categories is not None:
             rows[:, place] = rng.integers(max(1, len(field.categories)), size=count)
         elif field.type == "boolean":
             rows[:, place] = rng.integers(2, size=count)
