@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     scan_model = _here.scan_model
     trust_model = _here.trust_model
     distrust_model = _here.distrust_model
+    retry_models = _here.retry_models
     sign_model = _here.sign_model
     verify_model = _here.verify_model
     feature_views = _here.feature_views

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, EnvironmentProblem
 from bascule.training.trials import REFUSED, Refusal, patience
 
 MEMORY, MEMORY_A_BYTE = 4 << 30, 40
@@ -33,7 +33,9 @@ def main(attempt: str) -> int:
         module, _, function = attempt.partition(":")
         getattr(import_module(module), function)(data)
     except BasculeError as error:
-        told = Refusal(error.message, error.hint)
+        told = Refusal(error.message, error.hint, passing=isinstance(error, EnvironmentProblem))
+    except MemoryError:
+        told = Refusal("This model cannot be read: MemoryError.", passing=True)
     except Exception as error:  # whatever a library raises of its own
         told = Refusal(f"This model cannot be read: {type(error).__name__}: {str(error)[:200]}.")
     else:
