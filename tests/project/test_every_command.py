@@ -110,6 +110,7 @@ CALLS = {
     "model scan": "delays",
     "model trust": "delays --reason ours",
     "model distrust": "delays --reason not_ours",
+    "model retry": "",
     "model sign": "delays",
     "model verify": "delays",
     "optimize": "delays --keep --seconds 0.2 --batch-sizes 1,8 --candidates compiled --no-memory",

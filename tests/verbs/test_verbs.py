@@ -67,6 +67,7 @@ INSTEAD = {
         "scan_model",
         "trust_model",
         "distrust_model",
+        "retry_models",
         "sign_model",
         "verify_model",
     ),

@@ -221,7 +221,7 @@ def retry(*, common: Common = COMMON) -> None:
     answer(
         common,
         {"forgotten": count},
-        f"{counted(count, 'refusal')} forgotten; each file is tried when it is next loaded.",
+        f"{counted(count, 'refusal')} forgotten; each file is tried at its next load.",
     )
 
 

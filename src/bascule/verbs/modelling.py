@@ -77,7 +77,7 @@ class ModelVerbs(Bound):
         return seals.revoke(self.workspace, "trust", subject_of(self._found(name, version)), text)
 
     def retry_models(self) -> int:
-        """Let model files that were refused on this machine be tried again when they are next loaded; return how many."""
+        """Let model files that were refused on this machine be tried again at their next load; return how many."""
         from bascule.training.trials import forget_refusals
 
         return forget_refusals()
