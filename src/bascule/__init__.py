@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     optimize = _here.optimize
     undo_optimize = _here.undo_optimize
     rollback = _here.rollback
+    foresee_rollback = _here.foresee_rollback
     show_deployment = _here.show_deployment
     set_traffic = _here.set_traffic
     deployment_power = _here.deployment_power
