@@ -115,7 +115,7 @@ CALLS = {
     "model verify": "delays",
     "optimize": "delays --keep --seconds 0.2 --batch-sizes 1,8 --candidates compiled --no-memory",
     "deploy": "",
-    "rollback": "delays",
+    "rollback": "delays --yes",
     "deployment show": "delays",
     "deployment traffic": "delays 1=100",
     "deployment power": "delays --effect 0.02 --base 0.01",
