@@ -46,7 +46,9 @@ def test_nothing_heavy_is_imported(code: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["status"], ["branch"], ["log"], ["rollback", "delays"], ["models"], ["runs"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["branch"], ["log"], ["rollback", "delays", "--yes"], ["models"], ["runs"]]
+)
 def test_simple_commands_wait_for_nothing_that_learns_or_scans(arguments: list[str], tmp_path: Path) -> None:
     """A rollback in an incident must not first import what trains."""
     workspace = Workspace.create(tmp_path)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     optimize = _here.optimize
     undo_optimize = _here.undo_optimize
     rollback = _here.rollback
+    foresee_rollback = _here.foresee_rollback
     show_deployment = _here.show_deployment
     set_traffic = _here.set_traffic
     deployment_power = _here.deployment_power
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     scan_model = _here.scan_model
     trust_model = _here.trust_model
     distrust_model = _here.distrust_model
+    retry_models = _here.retry_models
     sign_model = _here.sign_model
     verify_model = _here.verify_model
     feature_views = _here.feature_views

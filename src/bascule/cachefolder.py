@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import stat
 import tempfile
 from functools import cache
@@ -30,4 +32,11 @@ def cache_folder(name: str) -> Path:
 
 @cache
 def _own(name: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f"bascule-{name}-"))
+    made = Path(tempfile.mkdtemp(prefix=f"bascule-{name}-"))
+    atexit.register(_remove, made, os.getpid())
+    return made
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a fork of it ends earlier, and others still use the folder
+        shutil.rmtree(folder, ignore_errors=True)

@@ -153,24 +153,30 @@ def test_where_an_engine_cannot_be_loaded_the_library_answers(
 
 @pytest.mark.slow
 def test_a_version_that_a_client_registered(trained: Path, bascule: Bascule) -> None:
-    """Nothing is known of its data, so rows are made up beside its thresholds; it must have been deployed once."""
+    """Nobody deployed it, and little is known of its data: rows are made up beside its thresholds."""
     pytest.importorskip("skops.io")
     from sklearn.ensemble import RandomForestClassifier
 
     bundle = models.sklearn(RandomForestClassifier(5, max_depth=3, random_state=0))
-    told = {"flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}}}
+    told = {
+        "flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}},
+        "saved_input_example_info": {"artifact_path": "input_example.json", "type": "ndarray"},
+    }
     workspace = Workspace.open(trained)
     source, artifacts = "mlflow-artifacts:/0/r/artifacts/model", Artifacts(workspace)
     for name, data in (("MLmodel", json.dumps(told).encode()), ("model.skops", bundle.model)):
         artifacts.put(f"0/r/artifacts/model/{name}", BytesIO(data))
     external.create_model(workspace, "main", "clf", author="ana")
     external.create_version(workspace, "main", "clf", {"source": source}, artifact=source, author="ana")
-    never = bascule("optimize", "clf", *QUICK)
-    assert never.code == 2
-    assert "bascule deploy clf 1" in never.err
-    deploy(workspace, "main", "clf", "clf", 1, by="ana")
-    said = bascule("optimize", "clf", "--candidates", "compiled", *QUICK, "--json").json()
+    kept = workspace.history.get("main", "models/clf")
+    said = bascule("optimize", "clf", "--keep", "--candidates", "compiled", *QUICK, "--json").json()
     assert said["source"].startswith("made-up rows")
+    assert workspace.history.get("main", "models/clf") == kept, "who only looks changes nothing"
+    example = {"inputs": models.ROWS[:3].tolist()}
+    artifacts.put("0/r/artifacts/model/input_example.json", BytesIO(json.dumps(example).encode()))
+    said = bascule("optimize", "clf", "--candidates", "compiled", *QUICK, "--json").json()
+    assert said["source"].startswith("the 3 rows of the model's input example and made-up ones")
+    deploy(workspace, "main", "clf", "clf", 1, by="ana")
     assert [one["engine"]["name"] for one in said["chosen"]["stages"]] == ["compiled"]
     model = DataPlane(workspace, "main").open("main").deployments["clf"].first
     assert isinstance(model.runtime, Staged)
@@ -207,7 +213,7 @@ def test_a_new_version_that_lacks_its_predecessors_engine_says_so(
     assert "2" not in held(trained)["runtimes"], "what a person took back is not chosen again"
 
 
-def registered(folder: Path, name: str, data: bytes) -> None:
+def registered(folder: Path, name: str, data: bytes, trusted: bool = True) -> None:
     """A version of the model `net` as a client registers it: one file that runs code when it is loaded."""
     with closing(Workspace.open(folder)) as workspace:
         Artifacts(workspace).put(f"0/n/artifacts/model/{name}", BytesIO(data))
@@ -217,8 +223,9 @@ def registered(folder: Path, name: str, data: bytes) -> None:
         external.create_version(
             workspace, "main", "net", {"source": source}, artifact=source, author="ana", facts=facts
         )
-        vouching.trust(workspace, get_version(workspace, "main", "net", 1), "ours")
-        deploy(workspace, "main", "net", "net", 1, by="ana")
+        if trusted:
+            vouching.trust(workspace, get_version(workspace, "main", "net", 1), "ours")
+            deploy(workspace, "main", "net", "net", 1, by="ana")
 
 
 class Doubles:
@@ -228,6 +235,21 @@ class Doubles:
 
     def predict(self, rows: Any) -> Any:
         return rows[:, 0] * 2
+
+
+@pytest.mark.slow
+def test_what_runs_code_and_was_never_deployed_is_measured_by_consent(trained: Path, bascule: Bascule) -> None:
+    cloudpickle = pytest.importorskip("cloudpickle")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    registered(trained, "net.pkl", cloudpickle.dumps(Doubles()), trusted=False)
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    refused = bascule("optimize", "net", *QUICK)
+    assert (refused.code, "bascule model trust net 1" in refused.err.replace("@", " ")) == (1, True)
+    with closing(Workspace.open(trained)) as workspace:
+        vouching.trust(workspace, get_version(workspace, "main", "net", 1), "ours")
+    said = bascule("optimize", "net", *QUICK)
+    assert said.code == 0, said
+    assert "net@1 goes on being answered by its own library" in said.out
 
 
 @pytest.mark.slow

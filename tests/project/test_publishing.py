@@ -276,7 +276,7 @@ def test_the_first_model_that_is_merged_serves_at_once(parcels: Path, bascule: B
     assert "deployments/delays serves version 1" in bascule("merge", "first").out
     assert traffic(bascule) == [{"version": 1, "weight": 100}]
     # Still on the branch, which serves nothing: main is what is meant.
-    said = bascule("rollback", "deployments/delays")
+    said = bascule("rollback", "deployments/delays", "--yes")
     assert "Roll back delays: not in service, on main" in said.out
     assert traffic(bascule) == []
     for words in ("version 1 at 100 %", "It has all traffic already"):
@@ -315,8 +315,8 @@ def test_the_current_branch_is_meant_once_it_deployed_something(trained: Path, b
     assert bascule("deploy").code == 0  # a canary on dev alone
     assert bascule("promote", "delays", "--json").json()["branch"] == "dev"
     assert traffic(bascule, "dev") == [{"version": 2, "weight": 100}]
-    assert bascule("rollback", "delays", "--json").json()["branch"] == "dev"
-    assert bascule("rollback", "delays", "--branch", "main", "--json").json()["branch"] == "main"
+    assert bascule("rollback", "delays", "--yes", "--json").json()["branch"] == "dev"
+    assert bascule("rollback", "delays", "--branch", "main", "--yes", "--json").json()["branch"] == "main"
     assert traffic(bascule) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -37,6 +38,9 @@ def later(trained: Path, bascule: Bascule) -> Path:
         told = {"artifact": one.artifact, "format": one.format, "signature": one.signature}
         register(ws, "main", "delays", **told, training_set=one.training_set, evaluation={"passed": True, "gates": []})
     assert bascule("deploy", "delays", 2, "--strategy", "all_at_once").code == 0
+    with closing(Workspace.open(trained)) as ws:
+        held = ws.history.get("main", "deployments/delays")
+        ws.history.commit("main", {"deployments/delays": {**held, "strategy": "shadow"}}, message="Shadow from now on")
     assert bascule("deploy", "young", 2, "--model", "delays").code == 0
     return trained
 
@@ -60,8 +64,23 @@ def rows(bascule: Bascule) -> int:
 @pytest.mark.slow
 def test_a_release_takes_data_model_and_deployments_back_together(later: Path, bascule: Bascule) -> None:
     before = rows(bascule)
-    said = bascule("rollback", "v1", "-m", "wrong fares")
+    with closing(Workspace.open(later)) as ws:
+        head = ws.history.resolve("main").id
+    dry = bascule("rollback", "v1", "--dry-run").out
+    assert "Back to v1 on main go" in dry
+    assert "tables/orders" in dry
+    assert "delays on main: version 2 at 100 % now, version 1 at 100 % then\n" in dry
+    assert "later rules go back too: strategy" in dry
+    assert "young on main: version 2 at 100 % now, not in service then" in dry
+    refused = bascule("rollback", "v1", "--json")
+    assert refused.code == 2
+    assert "This takes young on main out of service" in refused.json()["error"]
+    assert "bascule rollback v1 --yes" in refused.json()["hint"]
+    with closing(Workspace.open(later)) as ws:
+        assert ws.history.resolve("main").id == head
+    said = bascule("rollback", "v1", "-m", "wrong fares", "--yes")
     assert said.code == 0, said.err
+    assert "later rules go back too: strategy" in said.err
     assert "Roll back to v1" in said.out
     assert "1 model" in said.out
     assert "1 table" in said.out
@@ -90,6 +109,26 @@ def test_a_release_takes_data_model_and_deployments_back_together(later: Path, b
     # what was rolled back is still there, and the way forward is the same way
     assert bascule("rollback", bascule("log", "--json").json()[1]["id"]).code == 0
     assert rows(bascule) == before
+
+
+@pytest.mark.slow
+def test_a_first_version_is_taken_out_of_service_only_when_somebody_says_so(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bascule("deploy").code == 0
+    seen = bascule("rollback", "delays", "--dry-run", "--json").json()
+    assert (seen["ends"], seen["deployments"]["delays"]["after"]) == (["delays"], [])
+    refused = bascule("rollback", "delays")
+    assert refused.code == 2
+    assert "bascule rollback delays --yes" in refused.err
+    monkeypatch.setattr("bascule.cli.progress.is_interactive", lambda: True)
+    for answer, code in (("n\n", 2), ("", 2), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert "version 1 (100 %)" in bascule("status").out
+        assert bascule("rollback", "delays").code == code
+    assert "version 1 (100 %)" not in bascule("status").out
+    assert bascule("deploy", "delays", 1).code == 0
+    assert bascule("rollback", "delays", "--yes").code == 0
 
 
 @pytest.mark.slow

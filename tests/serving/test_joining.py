@@ -96,36 +96,39 @@ def build(connection: duckdb.DuckDBPyConnection) -> FeatureSet:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
+def put_joined_model(ws: Workspace, connection: duckdb.DuckDBPyConnection, features: FeatureSet) -> None:
+    """Train on the features and deploy."""
     import lightgbm
 
+    rows = (
+        training_rows(connection, features, "select * from population").to_arrow_table().select(list(features.features))
+    )
+    signature = Signature(
+        inputs=tuple(
+            Field(name=name, type="varchar", categories=CARRIERS)
+            if name == "carrier"
+            else Field(name=name, type="double")
+            for name in features.features
+        ),
+        output=Output(task="binary", classes=("0", "1")),
+    )
+    matrix = encode(signature, rows)
+    label = np.nan_to_num(matrix[:, 0]) > 15
+    data = lightgbm.Dataset(matrix, label, categorical_feature=signature.categorical())
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "min_data_in_leaf": 3}, data, 20)
+    model = TrainedModel(format="lightgbm", artifact=booster.model_to_string().encode(), signature=signature)
+    put_versions(ws, {1: pack_model(model, feature_set=msgspec.to_builtins(features))})
+    put_deployment(ws, {1: 100})
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
     ws = Workspace.create(tmp_path_factory.mktemp("joined"))
     with duckdb.connect() as connection:
         tables(connection)
         features = build(connection)
         materialise(connection, features, LmdbStore(ws.online_folder))
-        rows = (
-            training_rows(connection, features, "select * from population")
-            .to_arrow_table()
-            .select(list(features.features))
-        )
-        signature = Signature(
-            inputs=tuple(
-                Field(name=name, type="varchar", categories=CARRIERS)
-                if name == "carrier"
-                else Field(name=name, type="double")
-                for name in features.features
-            ),
-            output=Output(task="binary", classes=("0", "1")),
-        )
-        matrix = encode(signature, rows)
-        label = np.nan_to_num(matrix[:, 0]) > 15
-        data = lightgbm.Dataset(matrix, label, categorical_feature=signature.categorical())
-        booster = lightgbm.train({"objective": "binary", "verbose": -1, "min_data_in_leaf": 3}, data, 20)
-        model = TrainedModel(format="lightgbm", artifact=booster.model_to_string().encode(), signature=signature)
-        put_versions(ws, {1: pack_model(model, feature_set=msgspec.to_builtins(features))})
-        put_deployment(ws, {1: 100})
+        put_joined_model(ws, connection, features)
         deployment = DataPlane(ws).open("main").deployments["delays"]
         yield Joined(ws, connection, features, deployment)
     ws.close()

@@ -47,3 +47,14 @@ def needs_three_seconds(data: bytes) -> None:
 def lasts(data: bytes) -> None:
     """Come to no end."""
     time.sleep(600)
+
+
+def killed(data: bytes) -> None:
+    """End as a process does that the system takes for too large."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lives_slowly(data: bytes) -> None:
+    """Count that it was asked, and take a while."""
+    time.sleep(1)
+    lives(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     demand_survived("A", f"{WAYS}:lives", "2", str(asked).encode())
     assert asked.read_text() == "xx"
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert [path.stat().st_size for path in kept] == [0, 0]
+    assert [path.stat().st_size for path in kept] == [0] * len(kept)
+    assert len([path for path in kept if not path.name.startswith("lock-")]) == 2
 
 
 @pytest.mark.usefixtures("_anew")
@@ -58,12 +60,75 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
         pytest.param("lasts", "came to no end in 2 s", marks=pytest.mark.slow),
     ],
 )
-def test_what_does_not_live_is_refused_each_time(way: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_live_is_refused_and_not_tried_again(
+    way: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if way == "lasts":
         monkeypatch.setattr(trials, "SECONDS", 2.0)
+    tried: list[str] = []
+    plain = trials._try
+    monkeypatch.setattr(trials, "_try", lambda what, *rest: tried.append(what) or plain(what, *rest))  # type: ignore[func-returns-value]
     for _ in range(2):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=words) as refused:
             demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+        assert "bascule model retry" in refused.value.hint
+    assert len(tried) == 1
+    with pytest.raises(InputError, match=words):
+        demand_survived("A", f"{WAYS}:{way}", "2", b"abc")  # another release may read it
+    assert len(tried) == 2
+    assert trials.forget_refusals() == 2
+    with pytest.raises(InputError, match=words):
+        demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+    assert len(tried) == 3
+
+
+@pytest.mark.parametrize(("way", "again"), [("grows", True), ("killed", True), ("dies", False)])
+def test_what_may_be_the_machines_fault_is_believed_for_an_hour(
+    way: str, again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError):
+        demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+    (kept,) = (tmp_path / "cache").rglob(f"*{trials.REFUSALS}")
+    before = kept.stat().st_mtime - 2 * trials.BELIEVED_S
+    os.utime(kept, (before, before))
+    monkeypatch.setattr(trials, "_try", lambda *rest: None)
+    if again:
+        demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+        assert not kept.exists()
+    else:
+        with pytest.raises(InputError, match="SIGSEGV"):
+            demand_survived("A", f"{WAYS}:{way}", "1", b"abc")
+
+
+ONE = """
+import sys
+from bascule.training.trials import demand_survived
+demand_survived("A", "tests.training.dying:lives_slowly", "1", sys.argv[1].encode())
+"""
+
+
+def test_two_processes_try_a_file_once(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    both = [subprocess.Popen([sys.executable, "-c", ONE, str(asked)]) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    assert asked.read_text() == "x"
+
+
+def test_a_process_without_a_cache_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    line = ONE + "from bascule.cachefolder import cache_folder\nprint(cache_folder('trials'))"
+    done = subprocess.run(
+        [sys.executable, "-c", line, str(tmp_path / "asked")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = Path(done.stdout.strip())
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("bascule-trials-")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["asked", "file"]
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ INSTEAD = {
         "scan_model",
         "trust_model",
         "distrust_model",
+        "retry_models",
         "sign_model",
         "verify_model",
     ),
@@ -202,6 +203,7 @@ def test_the_verbs_have_the_arguments_of_their_commands() -> None:
     }
     other = {("branch", "--delete"), ("branch", "--force"), ("branch", "--protect")}  # delete_branch, protect
     other |= {("optimize", "--undo")}  # undo_optimize
+    other |= {("rollback", "--dry-run"), ("rollback", "--yes")}  # foresee_rollback; who calls a function has decided
     other |= {("restore", "--from")}  # a keyword of Python: it is called source
     app = application()
     for name in COMMANDS:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
-from bascule.cli.output import answer, columns
+from bascule.cli.output import answer, columns, say
+from bascule.errors import InputError
 
 if TYPE_CHECKING:
+    from bascule.project.foreseeing import Foreseen
     from bascule.project.shipping import Moved
 
 # The most important ones; --json has them all.
@@ -56,10 +59,15 @@ def rollback(
     name: str,
     /,
     *,
+    dry_run: Annotated[bool, Parameter(help="Say what would go back, and change nothing.", negative="")] = False,
+    yes: Annotated[bool, Parameter(help="Also when it takes a deployment out of service.", negative="")] = False,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
 ) -> None:
     """Give a deployment the traffic that it had before, or the whole branch the state of a release.
+
+    What else goes back with a release, later rules of deployments too, is said before it is done. What would take a
+    deployment out of service, as the first version's rollback does, is asked first.
 
     Workers follow within a fraction of a second. It is the deployment on main that is rolled back, unless --branch says
     another or the current branch deployed it. A tag or a commit takes data, features, models and deployments back
@@ -70,7 +78,15 @@ def rollback(
     """
     from bascule.project.releasing import WentBack
 
-    done = common.open().rollback(name, reason=reason)
+    opened = common.open()
+    foreseen = opened.foresee_rollback(name)
+    if dry_run:
+        return answer(common, foreseen.as_dict(), foreseen.text())
+    if foreseen.release and foreseen.paths and not common.json:
+        say(foreseen.text())
+    if foreseen.ends and not yes:
+        _demand_yes(foreseen, asks=not common.json)
+    done = opened.rollback(name, reason=reason)
     if not isinstance(done, WentBack):
         return _told(common, done)
     text = f"{done.branch} is as it was at {name} already; nothing was changed."
@@ -79,6 +95,22 @@ def rollback(
         text += "".join(f"\n  {one}: {_shares(traffic)}" for one, traffic in done.deployments.items())
         text += "\n  no checks were run: that state has landed before"
     return answer(common, done.as_dict(), text)
+
+
+def _demand_yes(foreseen: Foreseen, *, asks: bool) -> None:
+    """Ask whether a deployment may be out of service, and stop where nobody can be asked or says no."""
+    from bascule.cli.progress import is_interactive
+
+    names = ", ".join(f"{one} on {foreseen.branch}" for one in foreseen.ends)
+    if asks and is_interactive():
+        say(f"This takes {names} out of service: nothing served there before. Do it? [y/N]")
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise InputError(
+        f"This takes {names} out of service: nothing served there before. Nothing was changed.",
+        hint=f"If that is what you want: bascule rollback {foreseen.name} --yes. "
+        f"Another version instead: bascule deploy {foreseen.ends[0]} VERSION",
+    )
 
 
 def promote(

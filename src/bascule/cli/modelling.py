@@ -287,6 +287,21 @@ def distrust(name: str, version: str | None = None, /, *, reason: Why, common: C
 
 
 @model.command
+def retry(*, common: Common = COMMON) -> None:
+    """Let the model files that were refused on this machine be tried again when they are next loaded.
+
+    A file that ends the process which reads it first, or that its library refuses, is refused from then on without
+    being read, until the library is another release.
+    """
+    count = common.open().retry_models()
+    answer(
+        common,
+        {"forgotten": count},
+        f"{counted(count, 'refusal')} forgotten; each file is tried at its next load.",
+    )
+
+
+@model.command
 def sign(
     name: str,
     version: str | None = None,

@@ -25,7 +25,9 @@ def optimize(
     candidates: Annotated[str, Parameter(help="Only these, such as compiled,onnx.")] = "",
     batch_sizes: Annotated[str, Parameter(help="Rows of a request, such as 1,32,1000.")] = "",
     rows: Annotated[AtLeastOne, Parameter(help="Compare and measure on so many real rows.")] = 2_000,
-    table: Annotated[str | None, Parameter(help="Take the rows from this table, not from the training set.")] = None,
+    table: Annotated[
+        str | None, Parameter(help="Take the rows from this table, not from what came with the version.")
+    ] = None,
     tolerance: Annotated[float, Parameter(help="How much an answer may differ; a share of it above 1.")] = 1e-6,
     seconds: Annotated[float, Parameter(help="Measure for so long.")] = 10.0,
     prices: Annotated[Path | None, Parameter(help="A price list; prices.toml beside bascule.toml else.")] = None,

@@ -170,7 +170,7 @@ def _references(
     found = {"constant": _constant(case)}
     baseline = baseline or case.bundle.baseline
     if baseline is not None and case.bundle.format != "linear":
-        found["baseline"] = baseline.predict(encode(case.bundle.signature, case.rows))
+        found["baseline"] = baseline.predict(encode(case.bundle.signature.by_place(), case.rows))
     if current is None:
         return found, "There is no current version to compare with.", True
     if current.signature.output != case.bundle.signature.output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +50,42 @@ class WentBack:
     @property
     def kinds(self) -> str:
         """What went back, counted by kind: `2 tables, 1 model, 1 deployment`."""
-        found: dict[str, int] = {}
-        for path in self.paths:
-            kind = path.partition("/")[0]
-            found[kind] = found.get(kind, 0) + 1
-        return ", ".join(counted(n, SINGULAR.get(kind, kind)) for kind, n in sorted(found.items()))
+        return counted_kinds(self.paths)
+
+
+def counted_kinds(paths: Iterable[str]) -> str:
+    """Return paths counted by kind: `2 tables, 1 model, 1 deployment`."""
+    found: dict[str, int] = {}
+    for path in paths:
+        kind = path.partition("/")[0]
+        found[kind] = found.get(kind, 0) + 1
+    return ", ".join(counted(n, SINGULAR.get(kind, kind)) for kind, n in sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Back:
+    """What going back to a state changes.
+
+    Attributes:
+        head: the branch's state that was looked at.
+        paths: what changes, sorted.
+        landing: how each deployment of either state lands.
+    """
+
+    state: Commit
+    head: Commit
+    paths: list[str]
+    landing: dict[str, Object | None]
+
+
+def going_back(workspace: Workspace, ref: str, branch: str) -> Back:
+    """Return what going back to a release would change; errors as `go_back`."""
+    history = workspace.history
+    state, head = history.resolve(ref), history.resolve(branch)
+    _demand_past(workspace, state, head, branch, ref)
+    landing = _landing(workspace, state, head)
+    paths = sorted({change.path for change in history.diff(head, state)} | set(landing))
+    return Back(state, head, [path for path in paths if landing.get(path, ...) != history.read(head, path)], landing)
 
 
 SINGULAR = {"entities": "definition", "features": "feature view", "files": "file set", "labels": "label set"} | {
@@ -102,58 +134,45 @@ def go_back(
         Expired: the data of the state are gone.
     """
     history, who = workspace.history, by or actor()
-    state = history.resolve(ref)
     if not any(one.name == branch for one in history.branches()):
         raise NotFound("branch", branch, [one.name for one in history.branches()])
     for _ in range(TRIES):
-        head = history.resolve(branch)
-        if expect is not None and head.id != expect:
-            raise Conflict(f"Branch {branch!r} is at {head.short}, not where it was looked at.", hint="Look again.")
-        _demand_past(workspace, state, head, branch, ref)
-        landing = _landing(workspace, state, head)
-        paths = sorted({change.path for change in history.diff(head, state)} | set(landing))
-        paths = [path for path in paths if landing.get(path, ...) != history.read(head, path)]
-        if not paths:
-            return WentBack(branch, ref, head, (), _traffic(workspace, head), changed=False)
+        back = going_back(workspace, ref, branch)
+        if expect is not None and back.head.id != expect:
+            raise Conflict(
+                f"Branch {branch!r} is at {back.head.short}, not where it was looked at.", hint="Look again."
+            )
+        if not back.paths:
+            return WentBack(branch, ref, back.head, (), _traffic(workspace, back.head), changed=False)
         try:
-            commit = _land(workspace, state, head, branch, ref, paths, landing, reason, who)
+            commit = _land(workspace, back, branch, ref, reason, who)
         except _MovedMeanwhile:
             continue
-        return WentBack(branch, ref, commit, tuple(paths), _traffic(workspace, commit), changed=True)
+        return WentBack(branch, ref, commit, tuple(back.paths), _traffic(workspace, commit), changed=True)
     raise Conflict(
         f"Branch {branch!r} moved {TRIES} times while it was brought back to {ref}.",
         hint="Stop what writes to it, then repeat.",
     )
 
 
-def _land(
-    workspace: Workspace,
-    state: Commit,
-    head: Commit,
-    branch: str,
-    ref: str,
-    paths: list[str],
-    landing: dict[str, Object | None],
-    reason: str,
-    who: str,
-) -> Commit:
-    history = workspace.history
+def _land(workspace: Workspace, back: Back, branch: str, ref: str, reason: str, who: str) -> Commit:
+    history, state, head = workspace.history, back.state, back.head
 
     def check(staged: Staged) -> None:
         if staged.target.id != head.id:
             raise _MovedMeanwhile
 
     def also(conn: Connection, commit: Commit) -> None:
-        for path, after in landing.items():
+        for path, after in back.landing.items():
             before = history.read(head, path)
-            if path in paths and has_moved(before, after):
+            if path in back.paths and has_moved(before, after):
                 record_revert(conn, branch, before, after, who, commit)
 
     named = f"{ref} ({state.short})" if not state.id.startswith(ref) else state.short
     text = f"Roll back to {named}" + (f" ({reason})" if reason else "")
-    within = {path: after for path, after in landing.items() if path in paths}
+    within = {path: after for path, after in back.landing.items() if path in back.paths}
     return history.restore(
-        branch, state, paths, message=text, author=who, check=check, adapt=lambda _: within, also=also
+        branch, state, back.paths, message=text, author=who, check=check, adapt=lambda _: within, also=also
     )
 
 

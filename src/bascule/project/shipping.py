@@ -120,16 +120,26 @@ def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
         NotFound: there is neither; the nearest is offered.
         InputError, Conflict: as `delivery.rollback` and `releasing.go_back`.
     """
-    deployment = name.removeprefix("deployments/")
-    if (
-        name == deployment
-        and place.workspace.history.digest(serving_branch(place, name), f"deployments/{name}") is None
-    ):
-        branch = place.branch if place.has_chosen_branch else MAIN
-        if is_release(place.workspace, name):
-            return go_back(place.workspace, name, branch, reason=reason)
+    branch = release_of(place, name)
+    if branch is not None:
+        return go_back(place.workspace, name, branch, reason=reason)
+    return move(place, rollback, name, reason)
+
+
+def release_of(place: Place, name: str) -> str | None:
+    """Return the branch that goes back to a release of this name; None for the name of a deployment.
+
+    Raises:
+        NotFound: there is neither; the nearest is offered.
+    """
+    if name.startswith("deployments/"):
+        return None
+    if place.workspace.history.digest(serving_branch(place, name), f"deployments/{name}") is not None:
+        return None
+    branch = place.branch if place.has_chosen_branch else MAIN
+    if not is_release(place.workspace, name):
         raise release_or_deployment(place.workspace, name, branch)
-    return move(place, rollback, deployment, reason)
+    return branch
 
 
 def moved(place: Place, branch: str, commit: Commit) -> Moved:

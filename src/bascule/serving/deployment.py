@@ -13,6 +13,7 @@ from bascule.history import Commit, Workspace
 from bascule.lake.masking import key_of
 from bascule.naming import model_path
 from bascule.registry.versions import served
+from bascule.serving.joining import FarReader
 from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
 from bascule.serving.model import LoadedModel
@@ -84,6 +85,12 @@ class ServedDeployment:
         """Return whether a version that is in memory, or for None any of its own, may answer: consent to it holds."""
         asked = self.models.values() if version is None else [self.model(version)]
         return any(model is not None and model.answers for model in asked)
+
+    def stores(self, version: int | None = None) -> list[Callable[[], None]]:
+        """Return what asks the far online stores of a version, or of all: it raises where one does not answer."""
+        asked = self.models.values() if version is None else [self.model(version)]
+        readers = [model.joiner.reader for model in asked if model is not None and model.joiner is not None]
+        return [one.demand_alive for one in readers if isinstance(one, FarReader) and one.far]
 
     @cached_property
     def first(self) -> LoadedModel:

@@ -1,7 +1,7 @@
 """Rows into the floats that a model reads, with what is wrong said by the column's name.
 
-Equal to `training.encode` on what both accept: a category becomes its code, an unseen or missing one NaN; a boolean 0
-or 1; a number itself; None NaN.
+Equal to `training.encode` on what both accept: a category becomes its code, an unseen or missing one NaN (of an input
+that is `hashed` any text has a code); a boolean 0 or 1; a number itself; None NaN.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from bascule.errors import BasculeError, InputError, suggestion
 from bascule.serving.rows import Columns
 from bascule.training import Field, Signature
+from bascule.training.texthash import TextHashes
 
 NAN = float("nan")
 _SHOWN = 5
@@ -103,7 +104,9 @@ class Slot:
         self.whole = field.type == "bigint"
         self.any_float = not self.boolean and not self.whole
         self.codes: dict[str, float] | None = None
-        if field.categories is not None:
+        if field.hashed:
+            self.codes = TextHashes()
+        elif field.categories is not None:
             self.codes = {text: float(code) for code, text in enumerate(field.categories)}
 
     def number(self, value: Any, row: int) -> float:

@@ -32,7 +32,7 @@ def check_method(name: str, model: LoadedModel) -> None:
     if not model.explains:
         raise InputError(
             f"Model {model.name!r} is {model.format!r}, which does not tell what each input adds to a score.",
-            hint="Models of the formats lightgbm and linear do. Ask without explain.",
+            hint="Models of the formats lightgbm, catboost and linear do. Ask without explain.",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bascule.errors import InputError, NotFound
+from bascule.errors import EnvironmentProblem, InputError, NotFound
 from bascule.features import FeatureSet, OnlineReader, open_online
 from bascule.features.online import OnlineStore
 from bascule.features.online.vectors import VectorReader, holds, kept_set
@@ -19,6 +19,7 @@ from bascule.serving.log.vectors import SAMPLE
 MAIN = "main"
 FRESH_S = 1.0  # how long a reader goes on before it looks whether the definitions have changed
 KEPT = 256
+_STORE_HINT = "Look at the server of the online store; requests that bring the features themselves are answered."
 
 
 class FeatureServer:
@@ -121,6 +122,7 @@ class BranchReader:
         others = [ref.name for ref in ws.history.branches()]
         self._stores = [open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))]
         self._place, self._looked = len(self._stores), 0.0
+        self._asking, self._alive = threading.Lock(), 0.0
         self._reader = self._found()
 
     def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
@@ -128,6 +130,24 @@ class BranchReader:
         if self._place and time.monotonic() - self._looked > FRESH_S:
             self._reader = self._found()
         return self._reader.read(rows, at)
+
+    def demand_alive(self) -> None:
+        """Ask a far store for what it holds, once a second at most; who asks meanwhile gets that answer.
+
+        Raises:
+            EnvironmentProblem: it does not answer, or has not within a second.
+        """
+        if not self.far:
+            return
+        if not self._asking.acquire(timeout=FRESH_S):
+            raise EnvironmentProblem("The online store has not answered for a second.", hint=_STORE_HINT)
+        try:
+            if time.monotonic() - self._alive > FRESH_S:
+                with self._stores[self._place].snapshot() as snapshot:
+                    snapshot.views()
+                self._alive = time.monotonic()
+        finally:
+            self._asking.release()
 
     def _found(self) -> OnlineReader:
         self._looked = time.monotonic()

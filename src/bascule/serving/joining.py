@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bascule.errors import InputError
 from bascule.serving.encoding import extra, missing, wrong_type
@@ -25,6 +25,21 @@ class FeatureReader(Protocol):
 
     def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
         """Return for each row the values of the feature set's features in order, as of `at` (µs since the epoch)."""
+        ...
+
+
+@runtime_checkable
+class FarReader(Protocol):
+    """A reader whose store may be a server.
+
+    Attributes:
+        far: it is one.
+    """
+
+    far: bool
+
+    def demand_alive(self) -> None:
+        """Raise `EnvironmentProblem` when the store does not answer; it may wait."""
         ...
 
 

@@ -6,19 +6,21 @@ its own loads it when somebody consented (`bundle_of_pickles`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from bascule.errors import InputError, NotFound
 from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
 from bascule.training.trainer import TrainedModel
 
+READ_TEXTS = ("catboost", "sklearn")  # flavors whose models may read texts
 LARGEST = 4 << 30
 LARGEST_TEXT = 16 << 20
 # MLflow's types of columns, and those of an input here.
@@ -46,7 +48,7 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
     about = _about(read)
     flavors = about.get("flavors")
     flavors = flavors if isinstance(flavors, dict) else {}
-    columns = _columns(about, texts="sklearn" in flavors)
+    columns = _columns(about, texts=not flavors.keys().isdisjoint(READ_TEXTS))
     for name, make in _FLAVORS.items():
         flavor = flavors.get(name)
         if isinstance(flavor, dict):
@@ -263,7 +265,7 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
 
 
 def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
-    from bascule.training.boosters import open_catboost
+    from bascule.training.catboost_models import open_catboost, with_hashed
 
     if str(flavor.get("save_format", "cbm")) != "cbm":
         raise InputError("This CatBoost model is not in its own format.", hint="Log it with format='cbm'.")
@@ -271,10 +273,20 @@ def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     model = _opened(open_catboost, data, flavor["data"])
     names = [str(one) for one in model.feature_names_]
     inputs = _fitting(columns, names, len(names))
+    inputs = _texts_where_nothing_is_told(inputs, columns, model.get_cat_feature_indices())
     classes = () if flavor.get("model_type") == "CatBoostRegressor" else tuple(str(one) for one in model.classes_)
-    if len(classes) < 2:
-        return "catboost", data, _signature(inputs, "regression", 1)
-    return "catboost", data, _signature(inputs, "binary" if len(classes) == 2 else "multiclass", len(classes), classes)
+    task = "regression" if len(classes) < 2 else "binary" if len(classes) == 2 else "multiclass"
+    return "catboost", data, with_hashed(model, _signature(inputs, task, len(classes), classes))
+
+
+def _texts_where_nothing_is_told(
+    inputs: tuple[Field, ...], columns: Columns, categories: Iterable[int]
+) -> tuple[Field, ...]:
+    """Return inputs, those that are categories being texts where no signature says what they are."""
+    if columns is not None:
+        return inputs
+    places = set(categories)
+    return tuple(replace(one, type="varchar") if at in places else one for at, one in enumerate(inputs))
 
 
 _FLAVORS: dict[str, Callable[[Mapping[str, Any], Read, Columns], tuple[str, bytes, Signature]]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, EnvironmentProblem
 from bascule.training.trials import REFUSED, Refusal, patience
 
 MEMORY, MEMORY_A_BYTE = 4 << 30, 40
@@ -33,7 +33,9 @@ def main(attempt: str) -> int:
         module, _, function = attempt.partition(":")
         getattr(import_module(module), function)(data)
     except BasculeError as error:
-        told = Refusal(error.message, error.hint)
+        told = Refusal(error.message, error.hint, passing=isinstance(error, EnvironmentProblem))
+    except MemoryError:
+        told = Refusal("This model cannot be read: MemoryError.", passing=True)
     except Exception as error:  # whatever a library raises of its own
         told = Refusal(f"This model cannot be read: {type(error).__name__}: {str(error)[:200]}.")
     else:
@@ -85,14 +87,27 @@ def xgboost(data: bytes) -> None:
 
 
 def catboost(data: bytes) -> None:
-    """Try a CatBoost model; one that reads texts is not asked, and not served either."""
-    from bascule.training.boosters import read_catboost
+    """Try a CatBoost model: what it says, and what each input adds to it."""
+    import catboost as library
+
+    from bascule.training.catboost_models import given_to, read_catboost
+    from bascule.training.signature import Field, Output, Signature
 
     model = read_catboost(data)
     model.get_all_params()
-    width = len(model.feature_names_)
-    if not (model.get_cat_feature_indices() or model.get_text_feature_indices()):
-        ask(lambda rows: model.predict(rows, prediction_type="RawFormulaVal", thread_count=1), width)
+    width, categories = len(model.feature_names_), [int(one) for one in model.get_cat_feature_indices()]
+    inputs = tuple(Field(name=str(place), type="varchar", hashed=True) for place in range(width))
+    signature = Signature(inputs=inputs, output=Output(task="regression"))
+
+    def predict(rows: np.ndarray) -> None:
+        with np.errstate(all="ignore"):
+            rows[:, categories] = np.nan_to_num(np.floor(np.abs(rows[:, categories])) % 2**32)
+        given = given_to(rows, signature, categories)
+        model.predict(given, prediction_type="RawFormulaVal", thread_count=1)
+        pool = library.Pool(given, cat_features=categories, thread_count=1)
+        model.get_feature_importance(pool, type="ShapValues", thread_count=1)
+
+    ask(predict, width)
     with suppress(Exception):
         model.get_feature_importance()
 

@@ -1,4 +1,4 @@
-"""Boosters in the files of their own libraries: XGBoost's JSON and UBJSON, CatBoost's `cbm`."""
+"""Boosters in the files of their own library: XGBoost's JSON and UBJSON. CatBoost's are in `catboost_models`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_xgboost(model: bytes) -> Any:
         InputError: the bytes are none.
         EnvironmentProblem: XGBoost is not installed.
     """
-    xgboost = _library("XGBoost")
+    xgboost = library_of("XGBoost")
     if not model[:1] == b"{":
         raise InputError("This is no XGBoost model in JSON or UBJSON.", hint="Log it with model_format='ubj'.")
     demand_survived("XGBoost", "bascule.training.attempts:xgboost", xgboost.__version__, model)
@@ -46,7 +46,12 @@ def read_xgboost(model: bytes) -> Any:
     return booster
 
 
-def _library(name: str) -> Any:
+def library_of(name: str) -> Any:
+    """Return a booster's library, which no extra brings.
+
+    Raises:
+        EnvironmentProblem: it is not installed.
+    """
     package = name.lower()
     try:
         return import_module(package)
@@ -90,70 +95,3 @@ def load_xgboost(model: bytes, signature: Signature) -> Predictor:
             f"The model reads {booster.num_features()} inputs; its signature says {len(signature.inputs)}."
         )
     return XgboostPredictor(booster, signature)
-
-
-def open_catboost(model: bytes) -> Any:
-    """Return the model in CatBoost's own file (`cbm`).
-
-    Raises:
-        InputError: the bytes are none.
-        EnvironmentProblem: CatBoost is not installed.
-    """
-    catboost = _library("CatBoost")
-    if not model.startswith(b"CBM1"):
-        raise InputError("This is no CatBoost model in its own format.", hint="Save it with format='cbm'.")
-    demand_survived("CatBoost", "bascule.training.attempts:catboost", catboost.__version__, model)
-    return read_catboost(model)
-
-
-def read_catboost(model: bytes) -> Any:
-    """Return the model in bytes that its library is known to live through (`trials`), or may die of.
-
-    Raises:
-        InputError: the bytes are none.
-    """
-    import catboost
-
-    found = catboost.CatBoost()
-    try:
-        found.load_model(blob=model, format="cbm")
-    except Exception as error:  # its library raises its own error for everything
-        raise InputError(f"CatBoost cannot read this model: {str(error)[:200]}.") from None
-    return found
-
-
-_CATBOOST_ANSWERS = {"binary": "Probability", "multiclass": "Probability", "regression": "Exponent"}
-_CATBOOST_EXPONENTS = ("Poisson", "Tweedie")
-
-
-class CatboostPredictor:
-    """A CatBoost model behind its signature."""
-
-    def __init__(self, model: Any, signature: Signature) -> None:
-        self._model, self._task = model, signature.output.task
-        loss = str((model.get_all_params() or {}).get("loss_function", ""))
-        plain = self._task == "regression" and not loss.startswith(_CATBOOST_EXPONENTS)
-        self._answer = "RawFormulaVal" if plain else _CATBOOST_ANSWERS[self._task]
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        if len(matrix) == 0:
-            return np.empty(0)
-        rows = np.ascontiguousarray(matrix)
-        found = np.asarray(self._model.predict(rows, prediction_type=self._answer, thread_count=1), dtype=np.float64)
-        return found[:, 1] if self._task == "binary" else found
-
-    def importance(self) -> np.ndarray:
-        """Return how much the predictions change with each input."""
-        return np.asarray(self._model.get_feature_importance(), dtype=np.float64)
-
-
-def load_catboost(model: bytes, signature: Signature) -> Predictor:
-    """Load a CatBoost model of numbers alone."""
-    found = open_catboost(model)
-    if found.get_cat_feature_indices() or found.get_text_feature_indices():
-        raise InputError("This CatBoost model reads texts as they are; models of numbers are served.")
-    width = len(found.feature_names_)
-    if width != len(signature.inputs):
-        raise InputError(f"The model reads {width} inputs; its signature says {len(signature.inputs)}.")
-    return CatboostPredictor(found, signature)

@@ -21,7 +21,7 @@ from bascule.training.signature import Signature
 from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
-    "catboost": "bascule.training.boosters:load_catboost",
+    "catboost": "bascule.training.catboost_models:load_catboost",
     "lightgbm": "bascule.training.formats:load_lightgbm",
     "linear": "bascule.training.formats:load_linear",
     "onnx": "bascule.training.foreign:load_onnx",
@@ -51,6 +51,19 @@ def load_predictor(name: str, model: bytes, signature: Signature) -> Predictor:
     """
     loader: Callable[[bytes, Signature], Predictor] = _loader(name)
     return loader(model, signature)
+
+
+def signature_for(name: str, model: bytes, signature: Signature) -> Signature:
+    """Return a signature with the codes of texts that the models of a format read; most read a category's place.
+
+    Raises:
+        InputError: the bytes are not a model of that format, or belong to another signature.
+    """
+    if name != "catboost" or not signature.categorical():
+        return signature
+    from bascule.training.catboost_models import open_catboost, with_hashed
+
+    return with_hashed(open_catboost(model), signature)
 
 
 def _loader(name: str) -> Any:

@@ -12,18 +12,31 @@ import pyarrow.compute as pc
 from bascule.errors import InputError, suggestion
 from bascule.training.label import Target
 from bascule.training.spec import Task
+from bascule.training.texthash import TextHashes
 
 FieldType = Literal["double", "bigint", "boolean", "varchar"]
 MOST_CATEGORIES = 1_024
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One input. `categories` holds the known texts of a `varchar` in the order of their codes, else None."""
+    """One input.
+
+    Attributes:
+        categories: the known texts of a `varchar` in the order of their codes; None when they are not known.
+        hashed: the code of a text is its number to CatBoost (`texthash`), so the model reads any text, and
+            `categories` only says which it has seen. Left out where it does not hold.
+    """
 
     name: str
     type: FieldType
     nullable: bool = True
     categories: tuple[str, ...] | None = None
+    hashed: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_text(self) -> bool:
+        """Whether texts come in, whose codes are no numbers to reckon with."""
+        return self.categories is not None or bool(self.hashed)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +58,12 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
     def categorical(self) -> list[int]:
         """Return the positions of the inputs that are categories."""
-        return [place for place, field in enumerate(self.inputs) if field.categories is not None]
+        return [place for place, field in enumerate(self.inputs) if field.is_text]
+
+    def by_place(self) -> Signature:
+        """Return the signature with the codes that other models have: a category's place, and NaN for any other."""
+        plain = (msgspec.structs.replace(one, hashed=msgspec.UNSET) if one.hashed else one for one in self.inputs)
+        return msgspec.structs.replace(self, inputs=tuple(plain))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the signature as JSON-able values, as the history and the bundle hold it."""
@@ -108,8 +126,9 @@ def field_type(kind: pa.DataType, name: str) -> FieldType:
 def encode(signature: Signature, rows: pa.Table | pa.RecordBatch) -> np.ndarray:
     """Return the matrix that the model reads.
 
-    A category becomes its code, an unseen or missing one NaN; a boolean 0 or 1; a number itself; null NaN. The order of
-    the columns in `rows` does not matter and further columns are ignored.
+    A category becomes its code, an unseen or missing one NaN; of an input that is `hashed` any text has a code. A
+    boolean becomes 0 or 1; a number itself; null NaN. The order of the columns in `rows` does not matter and further
+    columns are ignored.
 
     Returns:
         float64 [rows, inputs], in column-major order.
@@ -147,9 +166,11 @@ def _encode_column(field: Field, column: pa.ChunkedArray | pa.Array) -> np.ndarr
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
-    if field.categories is not None:
+    if field.is_text:
         if not _is_text(kind):
             raise _wrong_type(field, kind)
+        if field.hashed:
+            return _hashes(_plain_text(column))
         known = pa.array(field.categories, pa.string())
         return _to_floats(pc.index_in(_plain_text(column), value_set=known))
     if field.type == "boolean":
@@ -159,6 +180,14 @@ def _encode_column(field: Field, column: pa.ChunkedArray | pa.Array) -> np.ndarr
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise _wrong_type(field, kind)
     return _to_floats(column)
+
+
+def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    held = pc.dictionary_encode(column)
+    held = held.combine_chunks() if isinstance(held, pa.ChunkedArray) else held
+    known = TextHashes()
+    codes = np.array([*(known[text] for text in held.dictionary.to_pylist()), np.nan])
+    return np.asarray(codes[held.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)])
 
 
 def _to_floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from bascule.errors import BasculeError, InputError, NotFound, suggestion
 from bascule.functions import load_function
-from bascule.training.formats import load_predictor
+from bascule.training.formats import load_predictor, signature_for
 from bascule.training.linear import LinearModel, fit_linear
 from bascule.training.signature import Signature, encode
 
@@ -176,6 +176,7 @@ def train(
             f"The trainer {trainer!r} gave {type(model).__name__}.",
             hint="Return bascule.training.TrainedModel(format=…, artifact=…, signature=data.signature).",
         )
+    model = replace(model, signature=signature_for(model.format, model.artifact, model.signature))
     _refuse_impossible(model, data, trainer)
     if model.baseline is None:
         progress(Step("baseline", 0, 1))

@@ -110,6 +110,12 @@ class ModelVerbs(Bound):
         text = checked_reason(reason, "Taking consent back")
         return seals.revoke(self.workspace, "trust", subject_of(self._found(name, version)), text)
 
+    def retry_models(self) -> int:
+        """Let model files that were refused on this machine be tried again at their next load; return how many."""
+        from bascule.training.trials import forget_refusals
+
+        return forget_refusals()
+
     def sign_model(self, name: str, version: Which = None, *, reason: str = "") -> Seal:
         """Sign a version's record and files with the workspace's key."""
         from bascule.tracking.vouching import sign

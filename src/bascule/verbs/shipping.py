@@ -11,6 +11,7 @@ from bascule.verbs.bound import Bound
 if TYPE_CHECKING:
     from bascule.lake.maintenance import Tell
     from bascule.project.deploying import Preview, Standing
+    from bascule.project.foreseeing import Foreseen
     from bascule.project.powering import Rule
     from bascule.project.predicting import Predicted
     from bascule.project.releasing import WentBack
@@ -54,6 +55,12 @@ class ShippingVerbs(Bound):
         from bascule.project.shipping import roll_back
 
         return roll_back(self.place, name, reason)
+
+    def foresee_rollback(self, name: str) -> Foreseen:
+        """Return what a rollback would do, and change nothing: traffic, later rules, and all else of a release."""
+        from bascule.project.foreseeing import foresee_rollback
+
+        return foresee_rollback(self.place, name)
 
     def promote(self, name: str, *, reason: str = "") -> Moved:
         """Give a canary all traffic now."""

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, insert
 
 from bascule.catalog import actor, new_id, now, schema
+from bascule.delivery.adopting import adopted, readied
 from bascule.errors import CheckFailed, InputError, NotFound
 from bascule.evaluation import GateSettings
 from bascule.evaluation.settings import main_metric
@@ -97,14 +98,15 @@ def optimize(
         candidates: names; all when empty.
         batch_sizes: rows of a request; 1, 8, 32, 128 and 1,000 when empty.
         rows: how many real rows are taken.
-        table: where they are taken from; the version's training set when None.
+        table: where they are taken from; the version's training set, or its input example, when None.
         prices: a price list; `prices.toml` beside the project file when None and there is one.
         memory: also load each engine in a process of its own.
 
     Raises:
         NotFound: there is no such model, version, table, price list or candidate.
         InputError: a number makes no sense, or the version cannot be loaded.
-        CheckFailed: the candidate that was named does not answer as the original; nothing was changed.
+        CheckFailed: nobody consented to a version that runs code when it is loaded, or the candidate that was named
+            does not answer as the original; nothing was changed.
     """
     workspace, branch = place.workspace, place.branch
     found_version = find_version(workspace, branch, name, version)
@@ -171,11 +173,8 @@ def _prices_of(place: Place, path: Path | None) -> Prices | None:
 def _packed(workspace: Workspace, branch: str, version: ModelVersion) -> bytes:
     held = workspace.history.get(branch, _path(version))["versions"][str(version.version)]
     artifact = str(served(held)["artifact"])
-    if is_elsewhere(artifact):
-        raise InputError(
-            f"{version.name()} was registered by a client and was never deployed here, so it has no runtime yet.",
-            hint=f"Deploy it first: bascule deploy {version.model} {version.version} --model {version.model}",
-        )
+    if is_elsewhere(artifact):  # nobody served what a client registered: it is read as a deployment would read it
+        artifact = str(readied(workspace, branch, version)["artifact"])
     return packed(workspace, artifact)
 
 
@@ -239,6 +238,8 @@ def _kept(workspace: Workspace, branch: str, version: ModelVersion, made: Optimi
         message = f"Let {version.name()} be answered by its own library again: nothing is faster"
         commit = set_runtime(workspace, branch, version.model, version.version, None, message=message, also=record)
         return msgspec.structs.replace(made, commit=commit.id)
+    if version.place and not version.files:
+        adopted(workspace, branch, version, by=actor())  # what was optimized is what is served from now on
     for stage in recipe.stages:
         if stage.engine.artifact:
             _put(workspace, version, stage.engine, made.found.artifacts[stage.engine.artifact])

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
+from bascule.counting import counted
 from bascule.errors import InputError, NotFound
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable
 from bascule.registry import ModelVersion
+from bascule.serving.encoding import Encoder
 from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.reading import forest_of
-from bascule.training import ModelBundle, encode, read_training_set, training_rows
+from bascule.serving.rows import rows_of_split
+from bascule.tracking.mlmodel import read_model_file
+from bascule.training import ModelBundle, Signature, encode, read_training_set, training_rows
+from bascule.training.texthash import hash_of
 
 MOST_LABELLED = 50_000
 
@@ -35,7 +42,8 @@ class Examples:
 def examples_of(
     place: Place, version: ModelVersion, bundle: ModelBundle, count: int, table: str | None = None, seed: int = 0
 ) -> Examples:
-    """Return about `count` rows for a version: of a table that was named, else of its training set, else made up.
+    """Return about `count` rows for a version: of a table that was named, else of its training set or its input
+    example, else made up.
 
     Raises:
         NotFound: there is no such table.
@@ -54,7 +62,47 @@ def examples_of(
         test = training_rows(place.workspace, made, "test").slice(0, MOST_LABELLED)
         labelled = encode(bundle.signature, test), test.column("label").to_numpy()
         return Examples(f"rows of the training set {made.name}", rows, labelled if test.num_rows else None)
-    return _made_up(bundle, count, seed)
+    return _of_example(place, version, bundle, count, seed) or _made_up(bundle, count, seed)
+
+
+def _of_example(place: Place, version: ModelVersion, bundle: ModelBundle, count: int, seed: int) -> Examples | None:
+    """Return the rows that a client logged with its model as an example, and made-up ones to fill up.
+
+    Texts of which nobody says which there are, are drawn from the example.
+
+    Returns:
+        None without an example, or when it does not fit the model.
+    """
+    rows = _encoded_example(read_model_file(place.workspace, version.place).example, bundle.signature)
+    if rows is None:
+        return None
+    rows = rows[:count]
+    more = _made_up(bundle, count - len(rows), seed).rows
+    for at, field in enumerate(bundle.signature.inputs):
+        if field.is_text and field.categories is None:
+            more[:, at] = np.random.default_rng(seed).choice(rows[:, at], len(more))
+    source = f"the {counted(len(rows), 'row')} of the model's input example and made-up ones (name a table: --table)"
+    return Examples(source, np.vstack([rows, more]))
+
+
+class _Example(msgspec.Struct):
+    """An example as MLflow's clients write it: named columns with rows of values, or a matrix."""
+
+    columns: list[str | int] = []
+    data: list[list[Any]] = []
+    inputs: list[list[float]] = []
+
+
+def _encoded_example(text: str, signature: Signature) -> np.ndarray | None:
+    try:
+        told = msgspec.json.decode(text, type=_Example) if text else _Example()
+        if told.columns:
+            known = rows_of_split([str(one) for one in told.columns], told.data)
+            return Encoder(signature).encode(known.columns or {}, known.count) if known.count else None
+        rows = np.array(told.inputs, dtype=np.float64)
+    except (msgspec.MsgspecError, InputError, ValueError):
+        return None
+    return rows if rows.ndim == 2 and rows.shape[1] == len(signature.inputs) else None
 
 
 def _of_table(place: Place, bundle: ModelBundle, count: int, table: str) -> Examples:
@@ -91,7 +139,10 @@ def _made_up(bundle: ModelBundle, count: int, seed: int) -> Examples:
     except Unfit:
         pass
     for place, field in enumerate(bundle.signature.inputs):
-        if field.categories is not None:
+        if field.hashed:
+            known = [float(hash_of(text)) for text in field.categories or ("",)]
+            rows[:, place] = rng.choice(known, count)
+        elif field.categories is not None:
             rows[:, place] = rng.integers(max(1, len(field.categories)), size=count)
         elif field.type == "boolean":
             rows[:, place] = rng.integers(2, size=count)

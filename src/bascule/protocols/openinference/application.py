@@ -176,18 +176,22 @@ class Application:
         return self._with_version(route, state, answer)
 
     def _model_ready(self, request: Request, route: Route, state: BranchState) -> Answered:
-        def answer(deployment: ServedDeployment) -> Response:
+        def answer(deployment: ServedDeployment) -> Answered:
             if not deployment.may_answer(route.version):
                 raise EnvironmentProblem(
                     f"Deployment {deployment.name!r} is not ready: the consent to its model was taken back.",
                     hint="`bascule model show` tells who did, and why; `bascule model trust` gives it again.",
                 )
-            return json_response({"name": deployment.name, "ready": True})
+            ready = json_response({"name": deployment.name, "ready": True})
+            stores = deployment.stores(route.version)
+            if not stores:
+                return ready
+            return Deferred(lambda: _demand_stores(deployment.name, stores), lambda _: ready)
 
         return self._with_version(route, state, answer)
 
     def _with_version(
-        self, route: Route, state: BranchState, answer: Callable[[ServedDeployment], Response]
+        self, route: Route, state: BranchState, answer: Callable[[ServedDeployment], Answered]
     ) -> Answered:
         """Answer about a deployment that is ready, after its version was loaded if one is named."""
         deployment = find_deployment(state, route.name)
@@ -256,3 +260,14 @@ class Application:
         for truth in truths:
             self._truths.append(truth)
         return json_response({"accepted": len(truths)}, kept=self._truths.journal)
+
+
+def _demand_stores(name: str, stores: list[Callable[[], None]]) -> None:
+    for demand_alive in stores:
+        try:
+            demand_alive()
+        except EnvironmentProblem as error:
+            raise EnvironmentProblem(
+                f"Deployment {name!r} is not ready: the online store of its features does not answer. {error.message}",
+                hint=error.hint,
+            ) from None

@@ -204,14 +204,18 @@ _CATBOOST_LINKS: dict[str, Link] = {
     "Poisson": "exponential",
     **dict.fromkeys(("RMSE", "MAE", "Quantile", "MAPE", "Huber"), "none"),
 }
+_OWN_STATISTICS = "CatBoost's own statistics of categories, texts and embeddings are not compiled"
 
 
 def _catboost(bundle: ModelBundle) -> Forest:
-    from bascule.training.boosters import open_catboost
+    from bascule.training.catboost_models import open_catboost
 
+    model = open_catboost(bundle.model)
+    if model.get_cat_feature_indices():  # its library writes no JSON of these without the rows that it was fitted on
+        raise Unfit(_OWN_STATISTICS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
-        open_catboost(bundle.model).save_model(str(path), format="json")
+        model.save_model(str(path), format="json")
         told = msgspec.json.decode(path.read_bytes())
     return forest_of_catboost(told, len(bundle.signature.inputs))
 
@@ -222,7 +226,7 @@ def forest_of_catboost(told: Mapping[str, Any], inputs: int) -> Forest:
         raise Unfit("its trees are not symmetric (grow_policy), which are not compiled")
     about = told["features_info"]
     if about.get("categorical_features") or about.get("text_features") or about.get("embedding_features"):
-        raise Unfit("CatBoost's own statistics of categories, texts and embeddings are not compiled")
+        raise Unfit(_OWN_STATISTICS)
     loss = str(told["model_info"]["params"]["loss_function"]["type"])
     link = _CATBOOST_LINKS.get(loss)
     if link is None:

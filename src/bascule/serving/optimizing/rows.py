@@ -14,6 +14,7 @@ import numpy as np
 
 from bascule.serving.engines.forest import Forest
 from bascule.training import Signature
+from bascule.training.texthash import hash_of
 
 Predict = Callable[[np.ndarray], np.ndarray]
 MOST_THRESHOLDS = 4_000
@@ -22,6 +23,7 @@ STEPS = 70
 SINGLE_MOST = float(np.finfo(np.float32).max)
 EXTREMES = (0.0, -0.0, 5e-324, -5e-324, 1e-35, -1e-35, 1e-310, 1e-45, 2.0**24, 2.0**53, -(2.0**53), SINGLE_MOST)
 HUGE = (SINGLE_MOST * 1.0001, 3.5e38, -3.5e38, 1e300, -1e300, 1.7e308)
+UNSEEN = "\x00 no such text"
 ODD_CODES = (-1.0, -0.5, 0.5, 1e5, 16_777_217.0, 3e9, -3e9)
 
 
@@ -44,7 +46,7 @@ def rows_of(
         predict: the original.
     """
     rng = np.random.default_rng(seed)
-    numbers = [k for k, field in enumerate(signature.inputs) if field.categories is None and field.type != "boolean"]
+    numbers = [k for k, field in enumerate(signature.inputs) if not field.is_text and field.type != "boolean"]
     groups = [Group("real rows", real), Group("thresholds", _at_thresholds(signature, forest, real, predict, rng))]
     groups.append(Group("missing", _missing(real, rng)))
     groups.append(Group("infinities", _with(real, numbers, (np.inf, -np.inf), rng)))
@@ -74,7 +76,7 @@ def _at_thresholds(
 ) -> np.ndarray:
     if forest is not None and not forest.steps:
         pairs = [(k, t) for k, held in forest.thresholds().items() for t in held if np.isfinite(t)]
-        fixed = {k for k, field in enumerate(signature.inputs) if field.categories is not None}
+        fixed = {k for k, field in enumerate(signature.inputs) if field.is_text}
         pairs = [pair for pair in pairs if pair[0] not in fixed]
         if len(pairs) > MOST_THRESHOLDS:
             pairs = [pairs[i] for i in np.sort(rng.choice(len(pairs), MOST_THRESHOLDS, replace=False))]
@@ -93,7 +95,7 @@ def _searched(
     signature: Signature, real: np.ndarray, predict: Predict, rng: np.random.Generator
 ) -> list[tuple[int, float]]:
     """Find values of single inputs at which the answers jump, by halving; where nothing jumps, any value."""
-    free = [k for k, field in enumerate(signature.inputs) if field.categories is None and field.type != "boolean"]
+    free = [k for k, field in enumerate(signature.inputs) if not field.is_text and field.type != "boolean"]
     complete = real[np.isfinite(real).all(axis=1)] if np.isfinite(real).all(axis=1).any() else np.nan_to_num(real)
     if not free:
         return []
@@ -148,7 +150,9 @@ def _categories(signature: Signature, forest: Forest | None, real: np.ndarray, r
     asked = forest.codes() if forest is not None else {}
     for place, field in enumerate(signature.inputs):
         values: list[float] = []
-        if field.categories is not None:
+        if field.hashed:
+            values = [*(float(hash_of(text)) for text in (*(field.categories or ()), UNSEEN)), np.nan]
+        elif field.categories is not None:
             values = [*map(float, range(len(field.categories))), np.nan]
         elif field.type == "boolean":
             values = [0.0, 1.0, np.nan]

@@ -177,10 +177,15 @@ class GrpcService:
         asked.seconds = request.seconds
         try:
             return _then(self._application.handle(asked), method)
-        except BasculeError:
-            if method.refused is None:
-                raise
-            return Response(encode(method.said, method.refused), content_type=GRPC)
+        except BasculeError as error:
+            return _refused(method, error)
+
+
+def _refused(method: Method, error: BasculeError) -> Response:
+    """Return the answer where HTTP refuses to a question of yes and no; other questions end with the error."""
+    if method.refused is None:
+        raise error
+    return Response(encode(method.said, method.refused), content_type=GRPC)
 
 
 def _then(answered: Answered, method: Method) -> Answered:
@@ -188,8 +193,20 @@ def _then(answered: Answered, method: Method) -> Answered:
     if isinstance(answered, Deferred):
 
         def finish(found: Any) -> Answered:
-            return _then(answered.finish(found), method)
+            if isinstance(found, BasculeError):
+                return _refused(method, found)
+            try:
+                return _then(answered.finish(found), method)
+            except BasculeError as error:
+                return _refused(method, error)
 
-        return Deferred(answered.work, finish, answered.seconds, begin=answered.begin, rescue=answered.rescue)
+        def rescue(error: Exception) -> Any:
+            if answered.rescue is not None:
+                return answered.rescue(error)
+            if isinstance(error, BasculeError):
+                return error
+            raise error
+
+        return Deferred(answered.work, finish, answered.seconds, begin=answered.begin, rescue=rescue)
     found = msgspec.json.decode(answered.body)
     return Response(encode(method.said, method.shaped(found)), content_type=GRPC, kept=answered.kept)

