@@ -110,8 +110,11 @@ class Sieve:
         self._cells = grid.cells(asked.at)
         self._masks = self._marked(self._cells - grid.back)
         self._batches = 0
-        slots = np.bincount(self._codes * grid.count + self._cells, minlength=len(self._masks) * grid.count)
-        self._nexts = (np.cumsum(slots) - slots).astype(np.int32)  # of each cell, the first example in it or after
+        # Of each cell the first example in it or after: as many as are in the cells before, where the last one of each
+        # says it of the next cell.
+        self._nexts = np.zeros(len(self._masks) * grid.count + 1, np.int32)
+        self._nexts[self._codes * grid.count + self._cells + 1] = np.arange(1, len(self._codes) + 1, dtype=np.int32)
+        np.maximum.accumulate(self._nexts, out=self._nexts)
         self._moments = np.append(asked.moments, 2**63 - 1)  # the last stands for no example
         self._best = np.full(len(self._moments), -1)
 
@@ -156,7 +159,8 @@ class Sieve:
         if self._known:
             return places, moments
         nexts = self._nexts[codes * grid.count + cells]
-        better = np.flatnonzero(moments >= self._best[nexts])  # what is after this example is later than its best, too
+        # What is after this example is later than its best, too.
+        better = np.flatnonzero(moments >= self._best.take(nexts))
         nexts, moments = nexts[better], moments[better]
         kept = self._latest(codes[better], moments, nexts)
         self._batches += 1
@@ -170,7 +174,7 @@ class Sieve:
         Args:
             nexts: for each an example that is not after the first that may have it.
         """
-        ends = self._moments[nexts]
+        ends = self._moments.take(nexts)
         late = np.flatnonzero(moments > ends)
         for _ in range(STEPS_ON):  # there may be another in the same cell
             nexts[late] += 1
@@ -179,10 +183,10 @@ class Sieve:
         nexts[late] = np.searchsorted(self._asked.moments, moments[late])
         ends[late] = self._moments[nexts[late]]
         ends >>= self._asked.bits
-        kept = np.flatnonzero((ends == codes) & (moments >= self._best[nexts]))
+        kept = np.flatnonzero((ends == codes) & (moments >= self._best.take(nexts)))
         nexts, moments = nexts[kept], moments[kept]
         np.maximum.at(self._best, nexts, moments)
-        latest: Numbers = kept[moments == self._best[nexts]]
+        latest: Numbers = kept[moments == self._best.take(nexts)]
         return latest
 
     def best(self) -> Numbers:
