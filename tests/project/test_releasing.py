@@ -120,7 +120,10 @@ def test_a_first_version_is_taken_out_of_service_only_when_somebody_says_so(
     assert (seen["ends"], seen["deployments"]["delays"]["after"]) == (["delays"], [])
     refused = bascule("rollback", "delays")
     assert refused.code == 2
-    assert "bascule rollback delays --yes" in refused.err
+    assert "bascule rollback delays --yes. Another version instead: bascule deploy delays VERSION" in refused.err
+    elsewhere = bascule("rollback", "delays", "--branch", "main")  # what it offers means the same branch
+    assert "bascule rollback delays --yes --branch main. Another" in elsewhere.err
+    assert "bascule deploy delays VERSION --branch main" in elsewhere.err
     monkeypatch.setattr("bascule.cli.progress.is_interactive", lambda: True)
     for answer, code in (("n\n", 2), ("", 2), ("y\n", 0)):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))

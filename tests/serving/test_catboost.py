@@ -104,6 +104,16 @@ def test_what_cannot_be_is_refused_by_the_inputs_name(tmp_path: Path) -> None:
         bundle_of(reader({"MLmodel": told, "model.cb": bytes(data)}), {})
 
 
+def test_a_whole_number_that_floats_do_not_tell_apart_is_no_category(tmp_path: Path) -> None:
+    """Were 2^53 + 1 taken for 2^53, the model would answer about another category, and nobody would know."""
+    bundle = logged(fitted(), tmp_path)
+    for desk in (2**53 - 1, 1 - 2**53):
+        assert bundle.predict(pa.table({"x": [0.1], "city": ["Oslo"], "desk": [desk]})).shape == (1,)
+    for desk in (2**53 + 1, -(2**53)):
+        with pytest.raises(InputError, match=r"The column 'desk' of row 1 is a category of 2\^53 or more"):
+            bundle.predict(pa.table({"x": [0.1] * 2, "city": ["Oslo"] * 2, "desk": [3, desk]}))
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, np.ndarray]]:
     folder = tmp_path_factory.mktemp("catboost")

@@ -61,3 +61,9 @@ def test_rows_are_encoded_alike_for_training_and_for_serving() -> None:
 def test_a_signature_without_such_texts_is_written_as_ever() -> None:
     assert "hashed" not in SIGNATURE.by_place().as_dict()["inputs"][0]
     assert read_signature(SIGNATURE.as_dict()) == SIGNATURE
+
+
+def test_a_long_text_is_not_remembered() -> None:
+    held = TextHashes()
+    assert held["long" * 1_000] == held.get("long" * 1_000) == float(hash_of("long" * 1_000))
+    assert not held

@@ -85,7 +85,7 @@ def rollback(
     if foreseen.release and foreseen.paths and not common.json:
         say(foreseen.text())
     if foreseen.ends and not yes:
-        _demand_yes(foreseen, asks=not common.json)
+        _demand_yes(foreseen, common)
     done = opened.rollback(name, reason=reason)
     if not isinstance(done, WentBack):
         return _told(common, done)
@@ -97,19 +97,20 @@ def rollback(
     return answer(common, done.as_dict(), text)
 
 
-def _demand_yes(foreseen: Foreseen, *, asks: bool) -> None:
+def _demand_yes(foreseen: Foreseen, common: Common) -> None:
     """Ask whether a deployment may be out of service, and stop where nobody can be asked or says no."""
     from bascule.cli.progress import is_interactive
 
     names = ", ".join(f"{one} on {foreseen.branch}" for one in foreseen.ends)
-    if asks and is_interactive():
+    if not common.json and is_interactive():
         say(f"This takes {names} out of service: nothing served there before. Do it? [y/N]")
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
+    there = f" --branch {common.branch}" if common.branch else ""
     raise InputError(
         f"This takes {names} out of service: nothing served there before. Nothing was changed.",
-        hint=f"If that is what you want: bascule rollback {foreseen.name} --yes. "
-        f"Another version instead: bascule deploy {foreseen.ends[0]} VERSION",
+        hint=f"If that is what you want: bascule rollback {foreseen.name} --yes{there}. "
+        f"Another version instead: bascule deploy {foreseen.ends[0]} VERSION{there}",
     )
 
 

@@ -169,7 +169,8 @@ def _together(model: LoadedModel, jobs: list[Job]) -> None:
             for job in jobs:
                 _together(model, [job])
             return
-        _give(jobs[0], RuntimeError(f"{type(error).__name__}: {error}"))
+        told = isinstance(error, InputError | EnvironmentProblem)  # a request that comes alone is told so too
+        _give(jobs[0], error.with_traceback(None) if told else RuntimeError(f"{type(error).__name__}: {error}"))
         return
     spent, at = time.perf_counter_ns() - began, 0
     for place, job in enumerate(jobs):

@@ -21,6 +21,7 @@ from bascule.training.texthash import texts_of
 from bascule.training.trials import demand_survived
 
 MISSING = "nan"
+_EXACT, _LAST = 2.0**53, 2.0**63  # from the first to the last of them, two whole numbers are one float
 _ANSWERS = {"binary": "Probability", "multiclass": "Probability", "regression": "Exponent"}
 _EXPONENTS = ("Poisson", "Tweedie")
 
@@ -100,6 +101,9 @@ def given_to(matrix: np.ndarray, signature: Signature, categories: Collection[in
     Args:
         matrix: float64 [rows, inputs].
         categories: the places of the inputs that are.
+
+    Raises:
+        InputError: a category is a whole number so large that it may have been another one.
     """
     if not categories:
         return np.ascontiguousarray(matrix)
@@ -108,8 +112,20 @@ def given_to(matrix: np.ndarray, signature: Signature, categories: Collection[in
         field, codes = signature.inputs[place], matrix[:, place]
         known = ~np.isnan(codes)
         rows[~known, place] = MISSING
+        if not field.hashed:
+            _demand_exact(field.name, codes)
         rows[known, place] = texts_of(codes[known]) if field.hashed else list(map(_text_of, codes[known].tolist()))
     return rows
+
+
+def _demand_exact(name: str, codes: np.ndarray) -> None:
+    size = np.abs(codes)
+    if (large := np.flatnonzero((size >= _EXACT) & (size <= _LAST))).size:
+        raise InputError(
+            f"The column {name!r} of row {large[0]} is a category of 2^53 or more, where whole numbers are not told "
+            "apart any more.",
+            hint="Fit the model on this column as texts, and send texts: any are told apart.",
+        )
 
 
 def _text_of(code: float) -> str:

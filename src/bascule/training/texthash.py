@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_MOST_KEPT = 1 << 16
+_MOST_KEPT, _LONGEST_KEPT = 1 << 16, 256  # characters: what strangers send must not fill the memory
 _ALL = (1 << 64) - 1
 _K0, _K1, _K2, _K3 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F, 0xC949D7C7509E6557
 _MULTIPLIER = 0x9DDFEA08EB382D69
@@ -20,13 +20,15 @@ _TAIL = b"=bascule"  # ends each text of `texts_of`; any eight bytes would do
 
 
 class TextHashes(dict[str, float]):
-    """Texts to their numbers, as a `dict` that knows all texts: those that were asked for last are kept."""
+    """Texts to their numbers, as a `dict` that knows all texts: short ones that were asked for last are kept."""
 
     def __missing__(self, text: str) -> float:
         """Return the number of a text, in [0, 2^32)."""
-        if len(self) >= _MOST_KEPT:
-            self.clear()
-        found = self[text] = float(hash_of(text))
+        found = float(hash_of(text))
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[text] = found
         return found
 
     def get(self, text: str, default: object = None) -> float:

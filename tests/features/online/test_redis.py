@@ -176,3 +176,8 @@ def test_addresses() -> None:
     with pytest.raises(EnvironmentProblem, match="does not answer") as told:
         put(RedisStore("redis://:word@127.0.0.1:1/0"), {1: b"x"})
     assert "word" not in told.value.message
+    for url in ("redis://:word#1@host/0", "redis://:word/1@host/0", "redis://:word?1@host/0", "redis://:word[@host/0"):
+        with pytest.raises(InputError, match=r"redis://…, cannot be read") as unread:
+            open_online(url)
+        assert "word" not in f"{unread.value}".lower().replace("password", "")
+    assert open_online("redis://:word@host/0?prefix=a@b")

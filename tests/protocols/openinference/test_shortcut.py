@@ -172,6 +172,12 @@ def test_what_is_out_of_service_does_not_answer_a_head_that_came_before(server: 
         assert ask_whole(c, asked)[0] == 200
 
 
+def by_code(server: Served) -> dict[str, int]:
+    """How many answers had which code, as Prometheus is told."""
+    told = server.request("/metrics")[2].decode()
+    return {code: int(count) for code, count in re.findall(r'bascule_http_responses_total\{code="(\d+)"\} (\d+)', told)}
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_full_disk_is_told_behind_a_head_that_came_before(
     server: Served, others: int, monkeypatch: pytest.MonkeyPatch
@@ -184,10 +190,13 @@ def test_a_full_disk_is_told_behind_a_head_that_came_before(
     with ExitStack() as stack:
         c, *_ = [stack.enter_context(client(server.port)) for _ in range(others + 1)]
         assert [ask_whole(c, asked)[0] for _ in range(3)] == [200] * 3
+        before = by_code(server)
         with monkeypatch.context() as patch:
             patch.setattr(Segment, "write", full)
             status, _, body, _ = ask_whole(c, asked)
         assert status == 503
+        later = by_code(server)  # the second look counts the first
+        assert (later["200"] - before["200"], later["503"] - before.get("503", 0)) == (1, 1)
         assert b"No space left on device" in body
         status, _, _, made = ask_whole(c, asked)
         assert status == 200

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from bascule.errors import Busy, EnvironmentProblem, InputError, MissingExtra
 
@@ -33,7 +33,7 @@ class RedisServer:
             from redis.retry import Retry
         except ModuleNotFoundError:
             raise MissingExtra("An online store in Redis", "redis") from None
-        parts = urlsplit(url)
+        parts = _parts(url)
         query = dict(parse_qsl(parts.query))
         self.url = url
         self._prefix = query.pop("prefix", "bascule").encode() + b":"
@@ -119,6 +119,23 @@ class RedisServer:
                 hint="Check that the server runs and that the address and password are right; then repeat. "
                 "What was written before is kept, and of an unfinished write nothing is seen.",
             ) from error
+
+
+def _parts(url: str) -> SplitResult:
+    """Return the parts of an address; where its password ends it too early, no text may tell what was taken for what.
+
+    Raises:
+        InputError: it is no address.
+    """
+    scheme, _, rest = url.partition("://")
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if scheme == "unix" or "@" in parts.netloc or "@" not in rest.partition("prefix=")[0]:
+            return parts
+    raise InputError(
+        f"The address of the online store, {scheme}://…, cannot be read.",
+        hint=f"{HINT} In a password, write %23 for #, %2F for /, %3F for ?, %5B and %5D for brackets.",
+    )
 
 
 def token() -> bytes:

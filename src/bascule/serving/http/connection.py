@@ -286,8 +286,12 @@ class Connection(asyncio.Protocol):
         if not transport.is_closing():
             transport.write(data)
 
-    def encode(self, response: Response, last: bool) -> bytes:
-        """Return an answer as bytes."""
+    def encode(self, response: Response, last: bool, instead: bytes = b"") -> bytes:
+        """Count an answer and return it as bytes; `instead` of one that was counted before and does not leave."""
+        statuses = self.server.statuses
+        statuses[response.status] += 1
+        if instead:
+            statuses[int(instead[9:12])] -= 1  # HTTP/1.1 200
         return wire.encode_response(response, self.server.clock, wire.CLOSE if last else b"")
 
     def expire(self) -> None:
@@ -380,9 +384,7 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, error: BaseException) -> None:
         if not self._transport.is_closing():
-            response = error_response(error)
-            self.server.statuses[response.status] += 1
-            self.server.turn.add(self, self.encode(response, True), None, True)
+            self.server.turn.add(self, self.encode(error_response(error), True), None, True)
         self._end()
 
     def _end(self) -> None:

@@ -16,8 +16,12 @@ class Outlet(Protocol):
         """Send bytes to the client."""
         ...
 
-    def encode(self, response: Response, last: bool) -> bytes:
-        """Return an answer as bytes; `last` says that the connection closes after it."""
+    def encode(self, response: Response, last: bool, instead: bytes) -> bytes:
+        """Return an answer as bytes, instead of one that could not be kept.
+
+        Args:
+            last: the connection closes after it.
+        """
         ...
 
     def hang_up(self) -> None:
@@ -79,7 +83,7 @@ class Turn:
             kept.commit()
         except EnvironmentProblem as problem:
             if not kept.spares():
-                data = outlet.encode(error_response(problem), False)
+                data = outlet.encode(error_response(problem), False, data)
         _send(outlet, data)
 
     def finish(self) -> None:
@@ -89,7 +93,7 @@ class Turn:
         failed = self._keep(answers)
         for outlet, data, kept, last in answers:
             if failed and kept is not None and kept.base in failed and not kept.spares():
-                data = outlet.encode(error_response(failed[kept.base]), last)
+                data = outlet.encode(error_response(failed[kept.base]), last, data)
             _send(outlet, data)
         if self._ended:
             ended, self._ended = self._ended, []

@@ -237,7 +237,7 @@ class Call:
         if not self.gone:
             self.connection.server.turn.add(self, b"", response.kept)
 
-    def encode(self, response: Response, last: bool) -> bytes:
+    def encode(self, response: Response, last: bool, instead: bytes) -> bytes:
         """Take another answer in place of the one that could not be kept."""
         self._reply = response
         return b""
