@@ -22,7 +22,7 @@ from bascule.errors import InputError
 from bascule.features.aggregates import ENDS, HASHES, NUMBERS, SPREADS, SUMS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
-from bascule.features.sums import GROWN, shrunk, spread_sql
+from bascule.features.sums import GROWN, LARGEST, shrunk, spread_sql
 from bascule.features.windows import bucket_sql, events_sql, taken_sql
 
 FACTOR = 32
@@ -223,7 +223,7 @@ def _merged(shape: Shape, old: np.ndarray, new: np.ndarray) -> np.ndarray:
             if one.kind == "m":
                 mean = shape.averaging(one.column)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                    first, second = mean(left, na), mean(right, nb)
+                    first, second = (np.clip(one, -LARGEST, LARGEST) for one in (mean(left, na), mean(right, nb)))
                     apart = first - second
                     between = apart * (na * (nb / (na + nb))) * apart
                     between[abs(apart) <= abs(first) * ROUNDED] = 0.0
