@@ -85,6 +85,18 @@ STEADY = [(1, 0, 1e8, 0), *((1, minute, 0.1, 3) for minute in range(1, 20))]
 BACK = [(1, minute, value, 1) for minute, value in enumerate([1e308, 1e308, 1.5, -1e308, -1e308, LARGEST, LARGEST])]
 
 
+def test_amounts_that_take_each_other_back_leave_the_same_on_every_path(tmp_path: Path) -> None:
+    """To what skew calls equal: a ledger's sums are small beside its amounts."""
+    amounts = [731_904_121.37, 0.11, -88_120_944.09, 5.03, 998_001_777.77]
+    amounts += [-amount for amount in amounts[::-1]] + [0.23]
+    happened = [(1, START + timedelta(minutes=minute), x, 1) for minute, x in enumerate(amounts)]
+    asked = table([(1, START + timedelta(minutes=40))], ASKED)
+    for path, [values] in every_path(tmp_path, table(happened, EVENTS), asked):
+        if path != "portable":
+            assert values["v__total_1h"] == pytest.approx(0.23, rel=1e-15), path
+            assert values["v__average_1h"] == pytest.approx(0.23 / len(amounts), rel=1e-14), path
+
+
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(events=CASES, asked=ASKS)

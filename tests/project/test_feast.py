@@ -101,6 +101,20 @@ labels = LabelView(name="labels", entities=[driver], source=stats)
 v1 = FeatureService(name="v1", features=[hourly[["rate"]], added, elsewhere, nowhere], tags={"stage": "live"})
 '''
 
+WAREHOUSE = """\
+import yaml
+from entities import driver
+from feast import FeatureView, Field, SnowflakeSource
+from feast.types import Int64
+
+project = yaml.safe_load(open("feature_store.yaml"))["project"]
+schema = [Field(name="n", dtype=Int64)]
+known = SnowflakeSource(table=f"{project}_visits", timestamp_field="at")
+visits = FeatureView(name="visits", entities=[driver], schema=schema, source=known)
+unknown = SnowflakeSource(table=f"{project}_{[one for one in 'ab']}", timestamp_field="at")
+calls = FeatureView(name="calls", entities=[driver], schema=schema, source=unknown)
+"""
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
@@ -231,3 +245,15 @@ def test_functions_as_sql(body: str, sql: str | None) -> None:
             expressions(function, inputs.get)
     else:
         assert expressions(function, inputs.get) == {"o": sql}
+
+
+def test_tables_are_named_by_the_settings_or_by_what_only_running_tells(repository: Path, folder: Path) -> None:
+    """As Feast's template for Snowflake has it."""
+    file = repository / "feature_repo" / "more.py"
+    file.write_text(WAREHOUSE)
+    told = api.import_feast(repository, into=folder)
+    assert (folder / "features" / "visits.sql").read_text().count("drivers_visits") == 1
+    assert any("SnowflakeSource drivers_visits: bring its rows" in one for one in told.notes)
+    [left] = [one for one in told.left_out if "FeatureView calls" in one]
+    assert "the table of its source is " in left
+    assert "only running the file tells; write it as a text" in left

@@ -205,3 +205,15 @@ def test_the_report_on_a_models_features(trained: Path, bascule: Bascule) -> Non
     assert all(word in said for word in ("taken", "shap", "read in", " µs"))
     assert bascule("features", "select", "dela").code == 2
     assert bascule("features", "select", "--folds", 1).code == 2
+
+
+@pytest.mark.slow
+def test_a_view_of_a_table_that_is_not_there_is_named(trained: Path, bascule: Bascule) -> None:
+    house = trained / "features" / "house.sql"
+    house.write_text(house.read_text().replace("from depots", "from depot"))
+    asked = ("bascule.toml:", "[features.house.sql] There is no table named 'depot' on ", "Did you mean 'depots'?")
+    way = ("Bring its rows first, by [source.depot],", "leave the view out of the features")
+    for arguments in (("run",), ("features", "materialise", "house")):
+        said = bascule(*arguments)
+        assert said.code == 2
+        assert not [words for words in (*asked, *way) if words not in said.err], said.err

@@ -23,6 +23,15 @@ def shrunk(double: str) -> str:
     return f"({double}) * CAST({SHRUNK!r} AS DOUBLE)"
 
 
+def parts(double: str) -> tuple[str, str]:
+    """SQL of the whole number in a double and of the rest, both exact, to be added up apart.
+
+    Amounts that take each other back then leave what they should, as far as whole numbers are exact (2^53): an engine's
+    compensated sum alone loses as many digits as the largest amount has more than what is left.
+    """
+    return f"trunc({double})", f"({double}) - trunc({double})"
+
+
 def grown(total: str) -> str:
     """SQL of what was added up so, or of its mean."""
     return f"{total} * CAST({GROWN!r} AS DOUBLE)"

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from bascule.features.aggregates import ENDS, EXTREMES, GROWTH, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
-from bascule.features.sums import grown, mean_sql, shrunk, spread_sql
+from bascule.features.sums import grown, mean_sql, parts, shrunk, spread_sql
 from bascule.features.timelines import rows_sql
 
 
@@ -350,7 +350,8 @@ def _numeric(aggregate: Aggregate, view: FeatureView, column: str, over: str) ->
         return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}")
     if view.types[str(aggregate.column)] in FLOATS:
         # Compensated, so that it hardly depends on how the engine cuts the rows into pieces.
-        total = grown(f"{'fsum' if function == 'sum' else 'favg'}({shrunk(double)}) {over}")
+        added = "fsum" if function == "sum" else "favg"
+        total = grown(f"({' + '.join(f'{added}({shrunk(part)}) {over}' for part in parts(double))})")
         return total if function == "sum" else mean_sql(total)
     total = f"sum(CAST({column} AS HUGEINT)) {over}"
     if function == "sum":

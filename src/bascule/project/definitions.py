@@ -193,6 +193,14 @@ def tables_read(project: ProjectFile) -> tuple[str, ...]:
     return tuple(sorted({name for key in keys for name in _read_by(project, *key)}))
 
 
+def readers_of(project: ProjectFile, table: str) -> list[tuple[str, ...]]:
+    """Return the keys of the queries that read a table: those of the views, then the population's."""
+    keys: list[tuple[str, ...]] = [("features", name, "sql") for name in project.views()]
+    if project.training is not None:
+        keys.append(("training", "population"))
+    return [key for key in keys if table in _read_by(project, *key)]
+
+
 def read_by_query(sql: str) -> frozenset[str]:
     """Return the tables that a query reads, by name.
 

@@ -28,7 +28,7 @@ from bascule.project.definitions import entities, read_by_query, request_view, v
 from bascule.project.engines import engine_rows, joining_engine
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_for
 from bascule.project.untyped import typed_rows
 from bascule.seeing import Masked, current_role
 from bascule.training.joined import (
@@ -150,7 +150,7 @@ def get_training_set(
     entity_rows = entity_rows_of(place, rows)
     chosen = chosen_features(project, features)
     read = entity_rows.tables | {t for one in chosen for t in tables_of(project, one)}
-    with opened_tables(place.workspace, commit, sorted(read)) as connection:
+    with opened_for(project, place.workspace, commit, sorted(read)) as connection:
         if entity_rows.given is not None:
             connection.register(GIVEN, entity_rows.given)
         sql = typed_rows(project, connection, entity_rows.sql, chosen, prediction_time)

@@ -15,7 +15,7 @@ from bascule.lake.masking import HIDDEN, hidden_names
 from bascule.project.definitions import plain, tables_read
 from bascule.project.place import Place
 from bascule.project.shipping import serving_branch
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_for
 from bascule.serving import DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.ids import IdSource
@@ -120,7 +120,7 @@ def _example(place: Place, branch: str, deployment: ServedDeployment) -> dict[st
     training = place.file.training
     if training is None:
         raise InputError("The project has no [training], and so no examples.", hint="Name the inputs instead.")
-    with opened_tables(place.workspace, branch, tables_read(place.file)) as connection:
+    with opened_for(place.file, place.workspace, branch, tables_read(place.file)) as connection:
         population = f"({plain(place.file.sql('training', 'population'))})"
         known = connection.sql(f"select * from {population} limit 0").columns
         wanted = [column for column in deployment.first.columns if column.name in known]

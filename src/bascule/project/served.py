@@ -25,7 +25,7 @@ from bascule.project.definitions import (
 )
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_for
 from bascule.serving.features import FeatureServer
 
 Progress = Callable[[str, int, int], None]
@@ -96,7 +96,7 @@ def materialise_features(
         raise InputError(f"until ({until}) is before since ({since}).", hint="Turn them around.")
     tables = sorted({*views_tables(project, chosen), *computed_tables(project)})
     store = open_online(place.workspace.online, place.workspace.namespace(place.branch))
-    with opened_tables(place.workspace, place.branch, tables) as connection:
+    with opened_for(project, place.workspace, place.branch, tables) as connection:
         wanted = views_set(project, connection, chosen)
         noted = computed_set(project, connection)
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)

@@ -12,6 +12,8 @@ from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
+from bascule.project.definitions import readers_of
+from bascule.project.file import ProjectFile
 
 
 @contextmanager
@@ -25,6 +27,38 @@ def opened_tables(workspace: Workspace, ref: str | Commit, names: Sequence[str])
     known = [path.removeprefix("tables/") for path in workspace.history.digests(commit, "tables/")]
     with opened_views(workspace, lambda path: workspace.history.read(commit, path), names, known) as connection:
         yield connection
+
+
+@contextmanager
+def opened_for(
+    project: ProjectFile, workspace: Workspace, ref: str | Commit, names: Sequence[str]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Do what `opened_tables` does for tables that the project's queries read.
+
+    Raises:
+        ProjectFileError: a table is not there; says which query reads it, where that stands, and what to do.
+    """
+    commit = ref if isinstance(ref, Commit) else workspace.history.resolve(ref)
+    require_tables(project, workspace, commit, names)
+    with opened_tables(workspace, commit, names) as connection:
+        yield connection
+
+
+def require_tables(project: ProjectFile, workspace: Workspace, commit: Commit, names: Sequence[str]) -> None:
+    """Refuse names of tables that a state does not have.
+
+    Raises:
+        ProjectFileError: see `opened_for`.
+    """
+    known = [path.removeprefix("tables/") for path in workspace.history.digests(commit, "tables/")]
+    for name in names:
+        if name in known or not (keys := readers_of(project, name)):
+            continue
+        missing = NotFound("table", name, known, where=f"{commit.short}, and this query reads it")
+        others = f" So does {', '.join('.'.join(key[:-1]) for key in keys[1:])}." if keys[1:] else ""
+        way = f"Bring its rows first, by [source.{name}], a stream or bascule ingest"
+        leave = ", or leave the view out of the features" if keys[0][0] == "features" else ""
+        raise project.problem(keys[0], missing.message, f"{missing.hint} {way}{leave}.{others}".strip())
 
 
 @contextmanager

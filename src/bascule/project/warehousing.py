@@ -21,7 +21,7 @@ from bascule.project.gathering import (
     time_of,
 )
 from bascule.project.place import Place
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_for
 from bascule.project.untyped import typed_rows
 
 NOT_EQUAL = (
@@ -75,7 +75,7 @@ def features_sql(
     commit, _ = state_of(place, None, None)
     chosen = chosen_features(project, features)
     read = sorted(entity_rows.tables | {table for one in chosen for table in tables_of(project, one)})
-    with opened_tables(place.workspace, commit, read) as connection:
+    with opened_for(project, place.workspace, commit, read) as connection:
         own = typed_rows(project, connection, entity_rows.sql, chosen, prediction_time)
         columns = describe(connection, own, "The entity rows")
         time = time_of(project, columns, prediction_time)

@@ -175,6 +175,22 @@ def test_tiles_and_batch_agree(
     store.close()
 
 
+def test_values_that_are_all_the_largest_double_do_not_vary(tmp_path: Path) -> None:
+    """The sum of 17 of them is rounded to more than 17 times one."""
+    for name, hop in (("one", HOUR), ("several", MINUTE)):
+        store = LmdbStore(tmp_path / name, "main", map_size=1 << 24)
+        features, tiles = tiled(hop, ("1h",), store, {"average": "mean(x)", "spread": "variance(x)"})
+        for sign in (1, -1):
+            key = {"k1": str(sign), "k2": 1}
+            first, second = (
+                [{**key, "happened": START + timedelta(minutes=minute), "x": sign * LARGEST}] for minute in (1, 2)
+            )
+            count(tiles, [first * 17, second * 3, second * 17], f"log{sign}")
+            asked = [{**key, "asked": START + timedelta(minutes=60)}]
+            assert tile_values(features, store, asked) == [[sign * LARGEST, 0.0]]
+        store.close()
+
+
 def test_an_outlier_that_another_takes_back_costs_no_digit(tmp_path: Path) -> None:
     """In one tile or in several, and however batches are cut: what adding rounds off is kept beside the sum."""
     for name, hop in (("one", HOUR), ("several", MINUTE)):

@@ -51,6 +51,15 @@ def test_seconds_since_1970_are_cut_downwards_however_they_are_written() -> None
     assert [one.line for one in listed.rejected] == [6, 7]
 
 
+def test_seconds_far_from_1970_are_the_moment_that_is_written_or_set_aside() -> None:
+    texts = ["106776631344.158053", "253402300799.9999999", "-62135596800.000", "1." + "9" * 60]
+    beyond = ["253402300800", "253402300800.5", "-62135596800.0000001", "-62135596801"]
+    listed = KIND.read_rows(enumerate(({"at": text} for text in (*texts, *beyond)), 1), "clicks.csv")
+    moments = [106_776_631_344_158_053, 253_402_300_799_999_999, -62_135_596_800_000_000, 1_999_999]
+    assert listed.rows.column("at").cast(pa.int64()).to_pylist() == moments
+    assert [one.line for one in listed.rejected] == [5, 6, 7, 8]
+
+
 def test_times_in_nanoseconds_that_would_change_are_refused_in_arrow() -> None:
     fine = pa.table({"at": pa.array([1_735_689_659_999_999_999], pa.timestamp("ns", "UTC"))})
     with pytest.raises(InputError, match="Column 'at' is timestamp"):

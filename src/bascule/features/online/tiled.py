@@ -113,7 +113,7 @@ def _adder(shape: Shape) -> Callable[[State, State], State]:
             elif not a[count] or not b[count]:
                 out.append(x if a[count] else y)
             elif mean is not None:
-                first, second = mean(a, a[count]), mean(b, b[count])
+                first, second = bounded(mean(a, a[count])), bounded(mean(b, b[count]))
                 apart = first - second if abs(first - second) > abs(first) * ROUNDED else 0.0
                 out.append(x + y + apart * (a[count] * (b[count] / (a[count] + b[count]))) * apart)
             else:

@@ -22,7 +22,7 @@ from bascule.errors import InputError
 from bascule.features.aggregates import ENDS, HASHES, NUMBERS, SPREADS, SUMS, Aggregate, value_columns
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
-from bascule.features.sums import GROWN, shrunk, spread_sql
+from bascule.features.sums import GROWN, LARGEST, parts, shrunk, spread_sql
 from bascule.features.windows import bucket_sql, events_sql, taken_sql
 
 FACTOR = 32
@@ -35,7 +35,8 @@ Bag = list[Any]
 class Number(NamedTuple):
     """One number of a tile: `n` rows or values, `s` their sum, `m` squared deviations, `lo` and `hi` extremes.
 
-    The sum of doubles is two numbers at a 2^32nd of their size (`sums.py`): `s`, and in `c` what it was rounded by.
+    The sum of doubles is two numbers at a 2^32nd of their size (`sums.py`): `s`, of whole
+    numbers, and in `c` what they leave and what `s` was rounded by.
     """
 
     kind: str
@@ -140,10 +141,9 @@ def _number(one: Number) -> str:
         return f"count({column})"
     if one.kind == "s" and one.exact:
         return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)), 0) AS BIGINT)"
-    if one.kind == "s":
-        return f"coalesce(fsum({shrunk(f'CAST({column} AS DOUBLE)')}), 0)"
-    if one.kind == "c":
-        return "CAST(0 AS DOUBLE)"
+    if one.kind in ("s", "c"):
+        whole, rest = parts(f"CAST({column} AS DOUBLE)")
+        return f"coalesce(fsum({shrunk(whole if one.kind == 's' else rest)}), 0)"
     if one.kind == "m":
         return f"coalesce({spread_sql(f'var_pop(CAST({column} AS DOUBLE))')} * count({column}), 0)"
     return f"coalesce({'min' if one.kind == 'lo' else 'max'}(CAST({column} AS {kind})), 0)"
@@ -223,7 +223,7 @@ def _merged(shape: Shape, old: np.ndarray, new: np.ndarray) -> np.ndarray:
             if one.kind == "m":
                 mean = shape.averaging(one.column)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                    first, second = mean(left, na), mean(right, nb)
+                    first, second = (np.clip(one, -LARGEST, LARGEST) for one in (mean(left, na), mean(right, nb)))
                     apart = first - second
                     between = apart * (na * (nb / (na + nb))) * apart
                     between[abs(apart) <= abs(first) * ROUNDED] = 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Any, NamedTuple
 
@@ -26,8 +26,9 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 #: A time with more digits of a second than are kept, in a message and as a text; CSV may have seconds since 1970.
 _FINER = re.compile(rb":\d\d\.\d{7}")
 _CUT = re.compile(r"(:\d\d\.\d{6})\d+")
-_SECONDS = re.compile(r"-?\d+\.\d+(?:[eE][+-]?\d{1,2})?")
+_SECONDS = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?")
 _MICROSECOND = Decimal("0.000001")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The first and the last moment (µs since 1970 UTC) that is a date everywhere: of the years 1 to 9999.
 MOMENTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 #: What a column may be: the name in the project file, to the Arrow type.
@@ -115,7 +116,7 @@ class EventType:
             try:
                 if None in row:
                     raise msgspec.ValidationError(row[None])
-                found.append(self._dated(msgspec.convert(self._cut(given), self._type, strict=False)))
+                found.append(self._dated(msgspec.convert(self._cut(given, _counted), self._type, strict=False)))
             except msgspec.MsgspecError as error:
                 raw = bounded(msgspec.json.encode(given).decode())
                 rejected.append(Rejected(place, number, self._told(error), raw))
@@ -171,12 +172,12 @@ class EventType:
         if _FINER.search(message) is None:
             return self._one(message)
         given = msgspec.json.decode(message)
-        return msgspec.convert(self._cut(given) if isinstance(given, dict) else given, self._type)
+        return msgspec.convert(self._cut(given, _written) if isinstance(given, dict) else given, self._type)
 
-    def _cut(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _cut(self, given: Mapping[str, Any], earlier: Callable[[str], str]) -> dict[str, Any]:
         """An event's values, with times as texts that have no more digits than are kept."""
         texts = {name: given[name] for name in self.times if isinstance(given.get(name), str)}
-        return {**given, **{name: _earlier(text) for name, text in texts.items()}}
+        return {**given, **{name: earlier(text) for name, text in texts.items()}}
 
     def _dated(self, event: Any) -> Any:
         for name, (column, kind) in zip(self._fields, self.columns.items(), strict=True):
@@ -200,12 +201,21 @@ class EventType:
         return f"{str(error).rstrip('.')}."
 
 
-def _earlier(text: str) -> str:
+def _written(text: str) -> str:
     """A time as it was written, without the digits that are not kept: the moment itself, or one before it."""
-    if _SECONDS.fullmatch(text):
-        number = Decimal(text)
-        return f"{number.quantize(_MICROSECOND, ROUND_FLOOR):f}" if abs(number) < MOMENTS[1] else text
     return _CUT.sub(r"\1", text)
+
+
+def _counted(text: str) -> str:
+    """The same of a time that may be seconds since 1970; of these, a date: a double is another moment far from 1970."""
+    if not _SECONDS.fullmatch(text):
+        return _written(text)
+    number = Decimal(text)
+    least, most = MOMENTS
+    moment = int(number.quantize(_MICROSECOND, ROUND_FLOOR).scaleb(6)) if abs(number) < most else most + 1
+    if not least <= moment <= most:
+        raise msgspec.ValidationError("It is beyond the years 1 to 9999")
+    return (_EPOCH + timedelta(microseconds=moment)).isoformat()
 
 
 def _array(column: Any) -> pa.Array:

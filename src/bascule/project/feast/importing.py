@@ -147,6 +147,10 @@ class _Translation:
             self.notes[f"{source.kind} {source.name}: rows come into its table by bascule ingest or HTTP."] = None
             source = source.get("batch_source")
         if not isinstance(source, Made) or not source.get("path", "file_url", "table", "query"):
+            for part in ("path", "file_url", "table", "query") if isinstance(source, Made) else ():
+                if part in source.unknown:
+                    told = f"the {part} of its source is {source.unknown[part]}, which only running the file tells"
+                    return f"{told}; write it as a text"
             return "its source names neither files nor a table; write its query, and [source.NAME] for it"
         if not source.get("timestamp_field", "event_timestamp_column"):
             return "its source names no timestamp_field"

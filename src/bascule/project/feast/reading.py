@@ -96,7 +96,7 @@ def read_repository(folder: Path) -> Repository:
         raise InputError(message, hint="Correct the file.") from None
     if not isinstance(settings, dict):
         raise InputError(f"{folder / SETTINGS} holds no settings.", hint="Give a Feast repository.")
-    reader = _Reader(folder)
+    reader = _Reader(folder, settings)
     made = [one for file in sorted(folder.rglob("*.py")) if not _is_hidden(file, folder) for one in reader.read(file)]
     return Repository(folder, settings, tuple(made))
 
@@ -108,8 +108,8 @@ def _is_hidden(file: Path, folder: Path) -> bool:
 class _Reader:
     """The files, each with its variables, read when first needed: one may import from another."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
         self._variables: dict[Path, dict[str, Any]] = {}
         self._made: dict[Path, list[Made]] = {}
 
@@ -177,7 +177,10 @@ class _Reader:
         if isinstance(node, ast.Call):
             return self._call(file, node)
         if isinstance(node, ast.Subscript):
-            return Made("[]", (self._value(file, node.value), self._value(file, node.slice)), {}, _where(file, node))
+            held, key = self._value(file, node.value), self._value(file, node.slice)
+            if isinstance(held, dict) and isinstance(key, str) and key in held:
+                return held[key]
+            return Made("[]", (held, key), {}, _where(file, node))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -self._value(file, node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
@@ -215,11 +218,17 @@ class _Reader:
             return "/".join(map(_text, args))
         if kind == "dirname" and args:
             return str(Path(_text(args[0])).parent)
+        if kind in ("safe_load", "open") and args and _name_of(args[0]) == SETTINGS:
+            return self.settings if kind == "safe_load" else args[0]  # as in yaml.safe_load(open("feature_store.yaml"))
         if kind in ("Path", "abspath", "realpath") and args:
             return str(Path(*map(_text, args)))
         if kind in ("resolve", "absolute") and isinstance(node.func, ast.Attribute):
             return self._value(file, node.func.value)
         return Made(kind, args, named, _where(file, node), unknown, function)
+
+
+def _name_of(path: Any) -> str:
+    return Path(path).name if isinstance(path, str) else ""
 
 
 def _declarations(value: Any) -> Iterator[Made]:

@@ -12,7 +12,7 @@ from bascule.project.definitions import definition_terms, feature_set, tables_re
 from bascule.project.receipt import Output, Receipt
 from bascule.project.served import service_views, views_set, views_tables
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_for
 from bascule.store import digest_of
 from bascule.tracking import Run
 
@@ -29,7 +29,7 @@ def inputs(context: Context) -> Terms:
 def work(context: Context, run: Run, progress: Progress) -> Outcome:
     """Bring the branch's store up to the tables; only what is new is written."""
     version = _version(_tables(context))
-    with opened_tables(context.workspace, context.head, _names(context)) as connection:
+    with opened_for(context.project, context.workspace, context.head, _names(context)) as connection:
         features = feature_set(context.project, connection)
         sets = [features]
         if beside := _beside(context):

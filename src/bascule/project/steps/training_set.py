@@ -17,7 +17,7 @@ from bascule.project.engines import engine_rows, joining_engine
 from bascule.project.receipt import Output
 from bascule.project.sections import Training
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.tables import opened_tables
+from bascule.project.tables import opened_tables, require_tables
 from bascule.tracking import Run
 from bascule.training import Split, TrainingSet, TrainingSpec, build_training_set, check_label
 from bascule.training import training_rows as training_rows_of
@@ -54,10 +54,12 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     project, head, settings = context.project, context.head, context.project.training
     assert settings is not None
     spec = training_spec(context)
-    for name in tables_read(project):
+    tables = tables_read(project)
+    require_tables(project, context.workspace, head, tables)
+    for name in tables:
         found = context.workspace.history.get(head, f"tables/{name}")
         run.reads(f"tables/{name}", context.workspace.history.digest(head, f"tables/{name}") or "", found["rows"])
-    with opened_tables(context.workspace, head, tables_read(project)) as connection:
+    with opened_tables(context.workspace, head, tables) as connection:
         features = feature_set(project, connection)
         progress("joining features as they were known then")
         with engine_rows(
