@@ -54,8 +54,11 @@ def _described(url: str) -> dict[str, list[tuple[object, ...]]]:
             what: [tuple(row) for row in conn.exec_driver_sql(query)]
             for what, query in asked[conn.dialect.name].items()
         }
+        rows = {
+            table.name: [tuple(row) for row in conn.execute(select(table))] for table in schema.metadata.sorted_tables
+        }
     catalog.close()
-    return found
+    return found | {f"rows of {name}": held for name, held in rows.items() if held}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -18,7 +18,7 @@ from bascule.lake import doctor
 from bascule.lake.maintenance import retention
 from bascule.project.collecting import collect
 from bascule.registry import external
-from bascule.registry.removing import without
+from bascule.registry.deletions import without
 from bascule.tracking import remote
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.tracker import Tracker

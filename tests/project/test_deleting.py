@@ -418,6 +418,26 @@ def test_an_earlier_version_that_was_deleted_is_not_brought_into_service(ws: Wor
     assert "bascule model restore delays@1" in refused.value.hint
 
 
+def test_what_is_deleted_while_it_is_brought_into_service_is_not(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bascule.delivery import records
+    from bascule.delivery.deployments import deploy
+
+    ws.history.commit("main", {"deployments/late": serving()}, message="Deploy")
+    commit = ws.history.commit
+
+    def slow(*args: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        delete(ws, "main", "delays@2", reason="wrong rows", who="bo")
+        return commit(*args, **more)
+
+    monkeypatch.setattr(ws.history, "commit", slow)
+    with pytest.raises(InputError, match=r"delays@2 was deleted on .* by bo: wrong rows"):
+        deploy(ws, "main", "late", "delays", 2)
+    assert records.state_of(ws, "main", "late")[0] == serving()
+
+
 def test_it_can_be_asked_for_in_sql() -> None:
     assert "model_deletions" in views.RECORDS
 

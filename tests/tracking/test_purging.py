@@ -14,7 +14,8 @@ from bascule.catalog import now
 from bascule.catalog.schema import metric_points, run_params, runs, subjects, trace_facts, traces
 from bascule.errors import NotFound
 from bascule.history import Workspace
-from bascule.registry import external, removing
+from bascule.project.deleting import delete
+from bascule.registry import external
 from bascule.tracking import experiments, logged, purging, remote
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.points import Point
@@ -104,7 +105,7 @@ def test_what_a_version_came_from_stays_also_when_the_model_left_the_branch(trac
     external.create_version(ws, "main", "m", about, artifact=place, author="ana")
     for one in (run, other):
         remote.set_run_lifecycle(tracker, one, "deleted")
-    removing.delete_model(ws, "main", "m", author="ana")
+    delete(ws, "main", "m", reason="x", who="ana")
     done = purging.purge(ws, now() + 1)
     assert (done.runs, done.kept) == (1, 1)
     assert Artifacts(ws).file(f"0/{run}/artifacts/model/a.bin").stat().st_size == 1000

@@ -45,19 +45,23 @@ def changed_times(ws: Workspace, branch: str, name: str) -> int:
         return int(conn.execute(select(func.count()).select_from(rollouts).where(_of(branch, name))).scalar() or 0)
 
 
-def refuse_gone(ws: Workspace, branch: str, before: Deployment | None, after: Deployment) -> None:
+def refuse_gone(ws: Workspace, head: Commit, before: Deployment | None, after: Deployment) -> dict[str, str | None]:
     """Refuse to bring a version into service that was deleted, or whose bundle is gone.
+
+    Returns:
+        The model that this rests on, path to digest: nobody may have changed it when the deployment lands.
 
     Raises:
         InputError: it was deleted, and can be restored.
         Expired: it is gone for good; says since when and why.
     """
     fresh = traffic.needed(after) - (traffic.needed(before) if before else set())
-    model = ws.history.read(branch, model_path(after["model"])) if fresh else None
-    if model is None:
-        return
+    if not fresh:
+        return {}
+    path = model_path(after["model"])
+    model = ws.history.read(head, path) or {"versions": {}}
     if missing := sorted(number for number in fresh if str(number) not in model["versions"]):
-        for one in deleted(ws, branch, model["name"]):
+        for one in deleted(ws, head, after["model"]):
             if one.version in missing:
                 raise InputError(told(one), hint=f"Bring it back first: bascule model restore {one.name}")
     gone = lost(ws)
@@ -66,6 +70,7 @@ def refuse_gone(ws: Workspace, branch: str, before: Deployment | None, after: De
         for digest in sorted(blobs_of_version(version, runtime) & gone.keys()):
             if not ws.store.has(digest):
                 raise gone[digest]
+    return {path: ws.history.digest(head, path)}
 
 
 def write(
@@ -88,7 +93,6 @@ def write(
         Conflict: the deployment is not in that state any more. Nothing was changed.
         InputError, Expired: it is to serve a version that was deleted, or whose bundle is gone.
     """
-    refuse_gone(ws, branch, before, after)
     path = f"deployments/{after['name']}"
     after = traffic.without_needless_wait(after)
     shares = traffic.shown(after["traffic"])
@@ -113,12 +117,12 @@ def write(
     }
     message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
     for attempt in range(TRIES):
-        changes, expect = {path: after}, {path: digest}
+        head = ws.history.resolve(branch)
+        changes, expect = {path: after}, refuse_gone(ws, head, before, after) | {path: digest}
         if action != "wait":
-            head = ws.history.resolve(branch)
             moved, looked_at = aliasing.followed(ws, head, before, after, back=action == "rollback")
             changes |= moved
-            expect = {other: ws.history.digest(head, other) for other in looked_at} | expect
+            expect |= {other: ws.history.digest(head, other) for other in looked_at if other != path}
         try:
             return ws.history.commit(
                 branch, changes, message=message, author=who, expect=expect, action=action, also=also

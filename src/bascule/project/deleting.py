@@ -22,10 +22,11 @@ from bascule.registry import deletions
 from bascule.registry.approvals import checked_reason
 from bascule.registry.external import touched
 from bascule.registry.register import TRIES, busy
-from bascule.registry.removing import without
 from bascule.registry.versions import LATEST, split_name, version_at
 
 Which = int | str | None
+# A client of another registry asks for no reason.
+CLIENT = "a client of the registry asked for it"
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +85,35 @@ def delete(
     if which is not None and "@" in name and str(which) != said:
         raise InputError(f"{name!r} and {which!r} are two versions.", hint="Name one of them.")
     asked = which if which is not None else said if "@" in name else None
+    return _delete(ws, branch, model, asked, text, author, folder)
+
+
+def delete_for_client(
+    ws: Workspace, branch: str, model: str, version: int | None = None, *, folder: Path | None = None, who: str
+) -> Deleted:
+    """As `delete`, as clients of other registries ask for it: at once, with the aliases that point to what goes."""
+    return _delete(ws, branch, model, version, CLIENT, who, folder, with_aliases=True)
+
+
+def _delete(
+    ws: Workspace,
+    branch: str,
+    model: str,
+    asked: Which,
+    text: str,
+    author: str,
+    folder: Path | None,
+    *,
+    with_aliases: bool = False,
+) -> Deleted:
     path = model_path(model)
     for _ in range(TRIES):
         head = ws.history.resolve(branch)
         before = ws.history.get(head, path)
         numbers = _numbers(ws, branch, head, path, model, asked)
-        found = [use for number in numbers for use in (*aliased(branch, before, number), *uses(ws, model, number))]
-        refuse_used(model, found)
-        after = touched(without(before, numbers)) if asked is not None else None
+        named = [] if with_aliases else [use for number in numbers for use in aliased(branch, before, number)]
+        refuse_used(model, [*named, *(use for number in numbers for use in uses(ws, model, number))])
+        after = touched(deletions.without(before, numbers)) if asked is not None else None
         shown = f"version {numbers[0]} of the model {model}" if asked is not None else f"the model {model}"
         note = partial(_note, branch, before, numbers, text, author)
         message = f"Delete {shown} ({text.splitlines()[0][:200]})"

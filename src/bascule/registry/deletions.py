@@ -204,6 +204,16 @@ def moment(at: int) -> str:
     return datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def without(model: Object, numbers: Iterable[int]) -> dict[str, Any]:
+    """Return a model's object without some versions, the aliases that point to them and what answers for them."""
+    gone = {str(number) for number in numbers}
+    versions = {number: entry for number, entry in model["versions"].items() if number not in gone}
+    aliases = {alias: number for alias, number in model["aliases"].items() if str(number) not in gone}
+    chosen = {number: one for number, one in model.get("runtimes", {}).items() if number not in gone}
+    rest = {key: value for key, value in model.items() if key != "runtimes"}
+    return {**rest, "versions": versions, "aliases": aliases, **({"runtimes": chosen} if chosen else {})}
+
+
 def restored(found: Object | None, one: Deletion) -> dict[str, Any]:
     """Return a model with a deleted version; without the aliases that it had, which may point to others since.
 

@@ -34,6 +34,20 @@ def demand_role(ws: Workspace, principal: Principal, branch: str, name: str) -> 
         raise Refused(403, InputError(what, hint=f"It takes the role {asked.role}."))
 
 
+def demand_landing(ws: Workspace, principal: Principal, branch: str) -> None:
+    """Refuse who may not land something on a branch: what lands on a protected one may ship.
+
+    Raises:
+        Refused: 401 for nobody, 403 for a role that is too weak.
+    """
+    named = ws.history.named(branch)
+    if named is None or not named.protected:
+        return
+    demand(principal, "deploy")
+    for path, _ in ws.history.entries(branch, "deployments/"):
+        demand_role(ws, principal, branch, path.partition("/")[2])
+
+
 def _asked(ws: Workspace, ref: str, name: str) -> Environment:
     return environment_of({"rules": gates_of(ws, ref, ws.history.read(ref, f"deployments/{name}"))}, ref)
 

@@ -29,6 +29,7 @@ from bascule.protocols.mlflow.experiments import experiment_number
 from bascule.server.access import PERMISSIONS, Principal
 from bascule.server.answers import Refused
 from bascule.server.dispatch import Context, demand, read_body, unexpected
+from bascule.server.environments import demand_landing
 from bascule.server.guard import SAFE_METHODS
 from bascule.server.identity import credential, form_secret, identify
 from bascule.server.mlflow_parts import PART, Signer, address_for, in_parts, one_part, range_of
@@ -125,7 +126,7 @@ class Tracking:
         request.scope["bascule.route"] = f"/api/2.0/mlflow/{endpoint.path}"
         demand(principal, endpoint.permission)
         ask = self._ask(principal, branch, parameters, await self._told(request), named=named)
-        return await run_in_threadpool(self._run, request, endpoint, ask)
+        return await run_in_threadpool(self._run, request, principal, endpoint, ask)
 
     async def _told(self, request: Request) -> Fields:
         if request.method in SAFE_METHODS:
@@ -141,7 +142,9 @@ class Tracking:
             )
         return Fields(mlflow.read_body(raw))
 
-    def _run(self, request: Request, endpoint: Endpoint, ask: Ask) -> Response:
+    def _run(self, request: Request, principal: Principal, endpoint: Endpoint, ask: Ask) -> Response:
+        if endpoint.takes:
+            demand_landing(self.context.workspace, principal, ask.branch)
         found = endpoint.answer(ask)
         if isinstance(found, Answer):
             body = found.body if isinstance(found.body, bytes) else msgspec.json.encode(found.body)

@@ -9,7 +9,9 @@ import pytest
 
 from bascule.catalog import schema
 from bascule.delivery.traffic import out_of_service, planned
+from bascule.errors import CheckFailed
 from bascule.history import Workspace
+from bascule.project import deleting
 from bascule.project.collecting import collect
 from bascule.project.deleting import restore
 from bascule.registry import list_models
@@ -93,6 +95,49 @@ def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_wo
     registered("DELETE", "model-versions/delete", {"name": "delays", "version": "1"})
     local_workspace.history.commit("main", {"deployments/late": out_of_service(served)}, message="End it")
     registered("DELETE", "registered-models/delete", {"name": "delays"})
+
+
+def test_from_a_protected_branch_only_who_may_deploy_takes_a_model(
+    registered: Api, serve: Callable[..., Api], local_workspace: Workspace
+) -> None:
+    local_workspace.history.create_branch("dev")
+    secrets = {role: create_token(local_workspace.catalog, role, role)[1] for role in ("writer", "deployer")}
+    http = serve(require_tokens=True).http
+
+    def as_role(role: str, below: str = "") -> Api:
+        return Api(http, below, headers={"authorization": f"Bearer {secrets[role]}"})
+
+    writer, version = as_role("writer"), {"name": "delays", "version": "2"}
+    for method, path, body in (
+        ("DELETE", "model-versions/delete", version),
+        ("DELETE", "registered-models/delete", {"name": "delays"}),
+        ("POST", "registered-models/rename", {"name": "delays", "new_name": "other"}),
+    ):
+        assert writer.refusal(method, path, body)[:2] == (403, "PERMISSION_DENIED")
+    assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
+    writer("POST", "registered-models/create", {"name": "hers"})  # to add is what training does
+    as_role("writer", "/branch/dev")("DELETE", "model-versions/delete", version)
+    as_role("deployer")("DELETE", "model-versions/delete", version)
+    assert [one.name for one in deleted(local_workspace, "main")] == ["delays@2"]
+
+
+def test_what_a_client_deletes_from_a_protected_branch_passes_its_checks(
+    registered: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise CheckFailed("The project asks for a review.", hint="Merge it.")
+
+    monkeypatch.setattr(deleting, "admission", lambda *_: refuse)
+    status, _, message = registered.refusal("DELETE", "model-versions/delete", {"name": "delays", "version": "2"})
+    assert (status, "asks for a review" in message) == (400, True)
+    assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
+
+
+def test_a_name_with_an_at_sign_is_one_name(registered: Api, local_workspace: Workspace) -> None:
+    registered("POST", "registered-models/create", {"name": "delays@1"})
+    registered("DELETE", "registered-models/delete", {"name": "delays@1"})
+    assert deleted(local_workspace, "main") == []
+    assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
 
 
 def test_a_renamed_model_goes_on_counting(registered: Api, local_workspace: Workspace) -> None:

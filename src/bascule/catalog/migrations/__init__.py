@@ -18,6 +18,9 @@ HEAD = "0010"
 # As Alembic makes it.
 VERSIONS = """CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
+# What the revisions write beside tables: the experiment of clients that name none.
+DEFAULT = """INSERT INTO experiments (id, name, artifact_location, lifecycle, created_at, updated_at)
+    VALUES (0, 'Default', 'mlflow-artifacts:/0', 'active', 0, 0)"""
 
 
 def migrate(engine: Engine) -> None:
@@ -40,6 +43,7 @@ def _made(engine: Engine) -> bool:
         if inspect(connection).get_table_names():
             return False
         metadata.create_all(connection, checkfirst=False)
+        connection.exec_driver_sql(DEFAULT)
         connection.execute(text(VERSIONS))
         connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
         connection.commit()

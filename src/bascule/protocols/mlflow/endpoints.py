@@ -35,6 +35,7 @@ class Endpoint:
         answer: what answers; it returns the artifact's path where `file` is set.
         file: the answer is a file.
         sends: the answer is a webhook and what to send it, now.
+        takes: something leaves the branch: from a protected one only who may land there takes it.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Endpoint:
     answer: Callable[[Ask], Answer] | Callable[[Ask], str] | Callable[[Ask], tuple[Any, str]]
     file: bool = False
     sends: bool = False
+    takes: bool = False
 
 
 def server_info(ask: Ask) -> Answer:
@@ -164,9 +166,9 @@ def _of_registered() -> list[Endpoint]:
     return [
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
-        Endpoint("POST", "registered-models/rename", write, g.rename_model),
+        Endpoint("POST", "registered-models/rename", write, g.rename_model, takes=True),
         Endpoint("PATCH", "registered-models/update", write, g.update_model),
-        Endpoint("DELETE", "registered-models/delete", write, g.delete_model),
+        Endpoint("DELETE", "registered-models/delete", write, g.delete_model, takes=True),
         Endpoint("GET", "registered-models/search", read, g.search_models),
         Endpoint("GET", "registered-models/get-latest-versions", read, g.latest_versions),
         Endpoint("POST", "registered-models/get-latest-versions", read, g.latest_versions),
@@ -185,7 +187,7 @@ def _of_versions() -> list[Endpoint]:
         Endpoint("POST", "model-versions/create", write, v.create_version),
         Endpoint("GET", "model-versions/get", read, v.get_version),
         Endpoint("PATCH", "model-versions/update", write, v.update_version),
-        Endpoint("DELETE", "model-versions/delete", write, v.delete_version),
+        Endpoint("DELETE", "model-versions/delete", write, v.delete_version, takes=True),
         Endpoint("GET", "model-versions/search", read, v.search_versions),
         Endpoint("GET", "model-versions/get-download-uri", read, v.download_uri),
         Endpoint("POST", "model-versions/transition-stage", write, v.transition),

@@ -8,6 +8,7 @@ from bascule.protocols.mlflow.messages import Answer, Ask, present
 from bascule.protocols.mlflow.registry import (
     ENTITIES,
     changed,
+    delete,
     demand_model,
     fits,
     latest,
@@ -20,7 +21,7 @@ from bascule.protocols.mlflow.registry import (
     tag_of,
     version_json,
 )
-from bascule.registry import external, removing
+from bascule.registry import external
 from bascule.registry.external import STAGES, Object
 from bascule.registry.versions import LATEST, PREFIX
 from bascule.tracking.search.grammar import parse_filter, parse_order
@@ -52,7 +53,7 @@ def rename_model(ask: Ask) -> Answer:
     """Give a registered model another name."""
     name, new = ask.told.text("name", required=True), ask.told.text("new_name", required=True)
     if new != name:
-        refuse_served(ask, name, anywhere=False)
+        refuse_served(ask, name)
     found = external.rename_model(ask.tracker.workspace, ask.branch, name, new, author=ask.user)
     return Answer({"registered_model": model_json(found)})
 
@@ -71,8 +72,8 @@ def update_model(ask: Ask) -> Answer:
 def delete_model(ask: Ask) -> Answer:
     """Delete a registered model with its versions."""
     name = ask.told.text("name", required=True)
-    refuse_served(ask, name)
-    removing.delete_model(ask.tracker.workspace, ask.branch, name, author=ask.user)
+    external.find_model(ask.tracker.workspace, ask.branch, name)
+    delete(ask, name)
     return Answer()
 
 

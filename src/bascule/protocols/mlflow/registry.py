@@ -103,21 +103,31 @@ def changed_version(ask: Ask, change: Any, verb: str) -> tuple[Object, Object]:
     return found, external.find_version(found, version)
 
 
-def refuse_served(ask: Ask, model: str, version: int | None = None, *, anywhere: bool = True) -> None:
-    """Refuse to take a version, or with None a model, from what serves or tries it: who deploys decides about that.
+def delete(ask: Ask, model: str, version: int | None = None) -> None:
+    """Take a version, or with None a model, from the branch, held to what `bascule model delete` is held to.
 
-    Args:
-        anywhere: on every branch, since each may answer with it; else on the client's own.
+    Raises:
+        InputError: a deployment of any branch uses it; says which, and what ends that.
+        CheckFailed: the branch is protected, and a check refused it.
+    """
+    from bascule.project.deleting import delete_for_client  # nothing else of a tracking server needs that room
+
+    ws = ask.tracker.workspace
+    delete_for_client(ws, ask.branch, model, version, folder=ws.folder.parent, who=ask.user)
+
+
+def refuse_served(ask: Ask, model: str) -> None:
+    """Refuse to take a model's name from what serves or tries it on the client's branch: who deploys decides about it.
 
     Raises:
         InputError: naming each deployment, and what ends that.
     """
-    from bascule.delivery.using import refuse_used, uses  # nothing else of a tracking server needs that room
+    from bascule.delivery.using import refuse_used, uses  # as above
 
     ws = ask.tracker.workspace
     every = sorted(int(number) for number in external.find_model(ws, ask.branch, model)["versions"])
-    found = [use for number in (every if version is None else [version]) for use in uses(ws, model, number)]
-    refuse_used(model, [use for use in found if anywhere or use.branch == ask.branch])
+    found = [use for number in every for use in uses(ws, model, number)]
+    refuse_used(model, [use for use in found if use.branch == ask.branch])
 
 
 def tag_of(told: Fields) -> tuple[str, str]:

@@ -18,17 +18,17 @@ from bascule.protocols.mlflow.registry import (
     SCHEME,
     changed,
     changed_version,
+    delete,
     demand_version,
     fits,
     ordered,
     page,
-    refuse_served,
     stage_named,
     tag_of,
     version_json,
     version_of,
 )
-from bascule.registry import external, removing
+from bascule.registry import external
 from bascule.registry.external import Object, files_of
 from bascule.registry.versions import PREFIX
 from bascule.tracking import keeping, logged, remote, vouching
@@ -154,9 +154,7 @@ def update_version(ask: Ask) -> Answer:
 def delete_version(ask: Ask) -> Answer:
     """Take a version out of a model."""
     found, entry = version_of(ask)
-    refuse_served(ask, found["name"], entry["version"])
-    number = ask.told.text("version", required=True)
-    removing.delete_version(ask.tracker.workspace, ask.branch, found["name"], number, author=ask.user)
+    delete(ask, found["name"], entry["version"])
     return Answer()
 
 

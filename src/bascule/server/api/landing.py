@@ -20,8 +20,7 @@ from bascule.project.releasing import go_back
 from bascule.project.required import Required, required_in
 from bascule.project.reverting import revert
 from bascule.project.settling import RowRules
-from bascule.server.dispatch import demand
-from bascule.server.environments import demand_role
+from bascule.server.environments import demand_landing, demand_role
 from bascule.server.reads import history
 from bascule.server.routes import Call, Route
 
@@ -175,12 +174,8 @@ def forget(call: Call[None, Forget]) -> dict[str, Any]:
 
 def branch_to_land(call: Call[Any, Any], name: str) -> str:
     """Return a branch's name if the one who asks may land something on it."""
-    found = {branch.name: branch for branch in call.workspace.history.branches()}
     history.demand_branch(call.workspace, name)
-    if found[name].protected:
-        demand(call.principal, "deploy")
-        for path, _ in call.workspace.history.entries(name, "deployments/"):  # what lands may ship
-            demand_role(call.workspace, call.principal, name, path.partition("/")[2])
+    demand_landing(call.workspace, call.principal, name)
     return name
 
 

@@ -111,8 +111,13 @@ class _States:
         return self._of_object(value)
 
     def _of_array(self, value: Any) -> str:
-        told = _named(type(value), "NdArrayNode")
+        kind, numpy = type(value), self._numpy
+        if kind is numpy.bytes_ or (kind is not numpy.ndarray and kind not in numpy.sctypeDict.values()):
+            raise Unknown(kind)  # which skops does not trust
+        told = _named(kind, "NdArrayNode")
         if value.dtype == object:
+            if not value.ndim:
+                raise Unknown("an array of no dimension that holds an object")
             return f'{told}, "content": {self._every(value.tolist())}, "type": "json", "shape": {self.of(value.shape)}'
         name = f"{self._number(value)}.npy"
         if name not in self.files:
