@@ -143,7 +143,7 @@ class Tracking:
         return Fields(mlflow.read_body(raw))
 
     def _run(self, request: Request, principal: Principal, endpoint: Endpoint, ask: Ask) -> Response:
-        if endpoint.takes:
+        if endpoint.lands:
             demand_landing(self.context.workspace, principal, ask.branch)
         found = endpoint.answer(ask)
         if isinstance(found, Answer):

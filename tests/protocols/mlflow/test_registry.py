@@ -97,7 +97,7 @@ def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_wo
     registered("DELETE", "registered-models/delete", {"name": "delays"})
 
 
-def test_from_a_protected_branch_only_who_may_deploy_takes_a_model(
+def test_on_a_protected_branch_only_who_may_deploy_takes_a_model_or_says_which_to_use(
     registered: Api, serve: Callable[..., Api], local_workspace: Workspace
 ) -> None:
     local_workspace.history.create_branch("dev")
@@ -112,11 +112,18 @@ def test_from_a_protected_branch_only_who_may_deploy_takes_a_model(
         ("DELETE", "model-versions/delete", version),
         ("DELETE", "registered-models/delete", {"name": "delays"}),
         ("POST", "registered-models/rename", {"name": "delays", "new_name": "other"}),
+        ("POST", "registered-models/alias", {"name": "delays", "alias": "champion", "version": "1"}),
+        ("DELETE", "registered-models/alias", {"name": "delays", "alias": "champion"}),
+        ("POST", "model-versions/transition-stage", {"name": "delays", "version": "1", "stage": "Production"}),
     ):
         assert writer.refusal(method, path, body)[:2] == (403, "PERMISSION_DENIED")
     assert len(registered("GET", "model-versions/search")["model_versions"]) == 2
     writer("POST", "registered-models/create", {"name": "hers"})  # to add is what training does
     as_role("writer", "/branch/dev")("DELETE", "model-versions/delete", version)
+    as_role("writer", "/branch/dev")(
+        "POST", "registered-models/alias", {"name": "delays", "alias": "a", "version": "1"}
+    )
+    as_role("deployer")("POST", "registered-models/alias", {"name": "delays", "alias": "a", "version": "1"})
     as_role("deployer")("DELETE", "model-versions/delete", version)
     assert [one.name for one in deleted(local_workspace, "main")] == ["delays@2"]
 

@@ -35,7 +35,8 @@ class Endpoint:
         answer: what answers; it returns the artifact's path where `file` is set.
         file: the answer is a file.
         sends: the answer is a webhook and what to send it, now.
-        takes: something leaves the branch: from a protected one only who may land there takes it.
+        lands: something leaves the branch, or is what others there take for the one to use: of a protected branch only
+            who may land there does it.
     """
 
     method: str
@@ -44,7 +45,7 @@ class Endpoint:
     answer: Callable[[Ask], Answer] | Callable[[Ask], str] | Callable[[Ask], tuple[Any, str]]
     file: bool = False
     sends: bool = False
-    takes: bool = False
+    lands: bool = False
 
 
 def server_info(ask: Ask) -> Answer:
@@ -166,16 +167,16 @@ def _of_registered() -> list[Endpoint]:
     return [
         Endpoint("POST", "registered-models/create", write, g.create_model),
         Endpoint("GET", "registered-models/get", read, g.get_model),
-        Endpoint("POST", "registered-models/rename", write, g.rename_model, takes=True),
+        Endpoint("POST", "registered-models/rename", write, g.rename_model, lands=True),
         Endpoint("PATCH", "registered-models/update", write, g.update_model),
-        Endpoint("DELETE", "registered-models/delete", write, g.delete_model, takes=True),
+        Endpoint("DELETE", "registered-models/delete", write, g.delete_model, lands=True),
         Endpoint("GET", "registered-models/search", read, g.search_models),
         Endpoint("GET", "registered-models/get-latest-versions", read, g.latest_versions),
         Endpoint("POST", "registered-models/get-latest-versions", read, g.latest_versions),
         Endpoint("POST", "registered-models/set-tag", write, g.set_model_tag),
         Endpoint("DELETE", "registered-models/delete-tag", write, g.delete_model_tag),
-        Endpoint("POST", "registered-models/alias", write, g.set_alias),
-        Endpoint("DELETE", "registered-models/alias", write, g.delete_alias),
+        Endpoint("POST", "registered-models/alias", write, g.set_alias, lands=True),
+        Endpoint("DELETE", "registered-models/alias", write, g.delete_alias, lands=True),
         Endpoint("GET", "registered-models/alias", read, g.get_alias),
     ]
 
@@ -187,10 +188,10 @@ def _of_versions() -> list[Endpoint]:
         Endpoint("POST", "model-versions/create", write, v.create_version),
         Endpoint("GET", "model-versions/get", read, v.get_version),
         Endpoint("PATCH", "model-versions/update", write, v.update_version),
-        Endpoint("DELETE", "model-versions/delete", write, v.delete_version, takes=True),
+        Endpoint("DELETE", "model-versions/delete", write, v.delete_version, lands=True),
         Endpoint("GET", "model-versions/search", read, v.search_versions),
         Endpoint("GET", "model-versions/get-download-uri", read, v.download_uri),
-        Endpoint("POST", "model-versions/transition-stage", write, v.transition),
+        Endpoint("POST", "model-versions/transition-stage", write, v.transition, lands=True),
         Endpoint("POST", "model-versions/set-tag", write, v.set_version_tag),
         Endpoint("DELETE", "model-versions/delete-tag", write, v.delete_version_tag),
     ]
