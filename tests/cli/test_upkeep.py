@@ -28,7 +28,7 @@ def test_one_and_many_are_told_apart() -> None:
 
 def test_a_span_that_is_negative_is_told_as_one(bascule: Any, folder: Path) -> None:
     Workspace.create(folder).close()
-    for asked in ("set main --keep -1d", "set main --idle -1d", "unnamed -1d"):
+    for asked in ("set main --keep -1d", "set main --idle -1d"):
         said = bascule("retention", *asked.split())
         assert (said.code, "is '-1d', which is not a span of time: it is negative" in said.err) == (2, True), said
     assert "it is negative" in bascule("gc", "--grace", "-1h").err

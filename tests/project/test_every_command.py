@@ -107,6 +107,9 @@ CALLS = {
     "model card": "delays --format html -o card.html",
     "model approve": "delays 1 --reason good",
     "model reject": "delays 1 --reason bad",
+    "model alias": "delays champion 1",
+    "model delete": "delays@1 --reason bad",
+    "model restore": "delays@1",
     "model scan": "delays",
     "model trust": "delays --reason ours",
     "model distrust": "delays --reason not_ours",
@@ -151,6 +154,7 @@ CALLS = {
 }
 # These ask for another state than the one that the others leave.
 REFUSED = {"model trust": 2, "model distrust": 2, "promote": 2, "advance": 2, "ci comment": 2}
+REFUSED |= {"model delete": 2, "model restore": 2}  # it is in service, and so not deleted
 REFUSED |= {"stream run": 2, "stream replay": 2}  # the project has none
 
 

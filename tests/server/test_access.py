@@ -76,7 +76,9 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(copy: Filled, ser
     served = serve(copy.ws, secret, require_tokens=True)
     for route in ALL:
         path = re.sub(r"{\w+(:path)?}", "x", route.path)
-        answer = served.request(route.method, path)
+        # What all may leave out of this body is the branch: protected main, on which who deploys may do it alone.
+        body = {"branch": "x"} if route.path.endswith("/restore") else None
+        answer = served.request(route.method, path, json=body)
         allowed = route.permission in ROLES[role]
         assert (answer.status_code != 403 or "form" in answer.text) == allowed, (role, route.method, route.path)
         assert answer.status_code != 500, (route.method, route.path, answer.text)

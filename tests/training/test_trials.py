@@ -82,6 +82,7 @@ def test_what_does_not_live_is_refused_and_not_tried_again(
     assert len(tried) == 3
 
 
+@pytest.mark.usefixtures("_anew")
 @pytest.mark.parametrize(("way", "again"), [("grows", True), ("killed", True), ("dies", False)])
 def test_what_may_be_the_machines_fault_is_believed_for_an_hour(
     way: str, again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

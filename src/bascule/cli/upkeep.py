@@ -142,7 +142,7 @@ def remove_rule(branches: str, /, *, common: Common = COMMON) -> None:
 
 
 @retention.command
-def unnamed(span: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, common: Common = COMMON) -> None:
+def unnamed(span: str, /, *, common: Common = COMMON) -> None:
     """Say how long the states of a branch are kept after the branch was deleted.
 
     Args:

@@ -84,11 +84,11 @@ def deleted(ws: Workspace, ref: str | Commit, model: str | None = None, *, purge
     Args:
         purged: also those that went for good.
     """
+    head = ws.history.resolve(ref) if isinstance(ref, str) else ref  # first: a name that is none is no empty answer
     with ws.catalog.read() as conn:
         found = deletions(conn, model=model, purged=None if purged else False)
     if not found:
         return []
-    head = ws.history.resolve(ref) if isinstance(ref, str) else ref
     here = ws.history.came_from(head, {one.commit_id for one in found})
     there = {name for _, value in ws.history.entries(head, MODELS) for name in ids_in(value)}
     last = {one.version_id: one for one in found if one.commit_id in here and one.version_id not in there}
