@@ -33,8 +33,8 @@ def write(folder: Path, said: list[Any]) -> Path:
         if isinstance(one, dict):
             journal.note({"kind": "x", **one})
         else:
-            for key, value, step in one:
-                journal.waiting += ("", {key: value}, step, 7)
+            for place, (key, value, step) in enumerate(one):
+                journal.waiting += ("", key, value, step, 7) if place % 3 else ("", {key: value}, None, step, 7)
             journal.flush()
     journal.close()
     (path,) = folder.glob("*.journal")
@@ -241,7 +241,7 @@ def test_a_step_that_is_not_given_is_one_more_than_the_metrics_last(
 def test_what_a_signal_interrupts_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
     journal = written.Journal(str(tmp_path))
     journal.note({"kind": "x"})
-    journal.waiting += ("", {"loss": 0.5}, 0, 7, "", {"loss": 0.25, "other": 0.125}, 1, 7)
+    journal.waiting += ("", "loss", 0.5, 0, 7, "", {"loss": 0.25, "other": 0.125}, None, 1, 7)
     write = os.write
 
     def interrupted(*given: Any) -> Any:
@@ -253,8 +253,27 @@ def test_what_a_signal_interrupts_is_written_once(tmp_path: Path, monkeypatch: p
         broken.setattr(os if after else written, "write" if after else "_columns", interrupted)
         with pytest.raises(KeyboardInterrupt):
             journal.flush()
-    journal.waiting += ("", {"loss": 1.0}, 2, 7)
+    journal.waiting += ("", "loss", 1.0, 2, 7)
     journal.close()
     (path,) = tmp_path.glob("*.journal")
     told = [list(record.values) for record in whole(path) if isinstance(record, Block)]
     assert [value for part in told for value in part] == [0.5, 0.25, 0.125, 1.0]
+
+
+def test_points_told_after_the_end_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = written.Journal(str(tmp_path))
+    journal.point("", "loss", 0.5, 0, 7)
+    journal.close()
+    journal.point("", "loss", 0.25, 1, 7)
+    assert journal.waiting == []
+
+    def none_left(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    other = written.Journal(str(tmp_path))
+    for step in range(2):
+        other.point("", "loss", 0.125, step, 7)
+    assert other.waiting == []
+    found = [record for path in tmp_path.glob("*.journal") for record in whole(path) if isinstance(record, Block)]
+    assert sorted(value for record in found for value in record.values) == [0.125, 0.125, 0.25, 0.5]

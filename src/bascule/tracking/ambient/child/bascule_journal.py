@@ -8,6 +8,7 @@ the count is written when the disk takes it again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -18,7 +19,6 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
-from operator import itemgetter
 from typing import Any
 
 SUFFIX = ".journal"
@@ -27,9 +27,10 @@ BLOCK = struct.Struct("<cII")  # P, how many points, length of the JSON list of 
 POINTS = b"P"
 BETWEEN = "\0"
 # Calls are buffered for at most so many nanoseconds, and never more than so many of at most so many points. Each waits
-# as four things in a row: a tuple of each would be one thing more that the garbage collector looks at.
+# as so many things in a row: a tuple of each would be one thing more that the garbage collector looks at.
 LATEST = 50_000_000
-MOST_WAITING = 4 * 2_048
+OF_A_CALL = 5
+MOST_WAITING = OF_A_CALL * 2_048
 MOST_OF_A_CALL = 32
 # Of a record.
 MOST_POINTS = 8_192
@@ -42,10 +43,11 @@ class Journal:
 
     Attributes:
         folder: of the session, where each process's file lies.
-        waiting: calls that are not written yet, each four things: what stands before its metrics' names (the run's id
-            and `BETWEEN` when it is another run than the session's own), a dict of names and values that is the
-            journal's from now on, the step, and the time. They are added in one step: `waiting += (…)`.
-        due: when they are to be written, in nanoseconds since 1970 UTC.
+        waiting: calls that are not written yet, each five things: what stands before its metrics' names (the run's id
+            and `BETWEEN` when it is another run than the session's own), the name and the value, or a dict of names
+            and values, which is the journal's from now on, and None, the step, and the time. They are added in one
+            step: `waiting += (…)`.
+        most: of these things; with as many, or more, the one who added some writes them: `flush()`.
     """
 
     def __init__(self, folder: str) -> None:
@@ -64,10 +66,10 @@ class Journal:
         self._lost = 0
         # Lists are extended and sliced in one step each, whatever threads there are.
         self.waiting: list[Any] = []
-        self.due = 0
+        self.most = 0  # the first call begins the thread that writes the others in time
         self._flusher: threading.Thread | None = None
         self._closing = threading.Event()
-        self._delay = LATEST
+        self._may_wait = True
 
     def note(self, entry: dict[str, Any]) -> bool:
         """Append one entry. It is in the file when this returns, unless the disk does not take it: False."""
@@ -86,8 +88,8 @@ class Journal:
             at: nanoseconds since 1970 UTC.
         """
         waiting = self.waiting
-        waiting += (f"{run}{BETWEEN}" if run else "", {key: value}, step, at)
-        if at >= self.due or len(waiting) >= MOST_WAITING:
+        waiting += (f"{run}{BETWEEN}" if run else "", key, value, step, at)
+        if len(waiting) >= self.most:
             self.flush()
 
     def points(self, run: str, key: str, values: Sequence[float], steps: Iterable[int], at: int) -> None:
@@ -101,21 +103,21 @@ class Journal:
     def flush(self) -> None:
         """Write the points that wait."""
         waiting = self.waiting
-        if self._flusher is None and self._delay:
+        if self._flusher is None and self._may_wait:
             self._start_flusher()
         with self._lock:
             count = min(len(waiting), MOST_WAITING)
             # Nothing is called between these two, so no signal's handler that logs too sees what is already taken.
             rows = waiting[:count]
             del waiting[:count]
-            self.due = time.time_ns() + self._delay
+            self.most = MOST_WAITING if self._flusher and not self._closing.is_set() else 0
             if not rows:
                 return
             size = self._size
             try:
                 self._write_points(*_columns(rows))
             except Exception:
-                self._lost += sum(map(len, rows[1::4]))
+                self._lost += sum(len(one) if type(one) is dict else 1 for one in rows[1::OF_A_CALL])
             except BaseException:  # a Ctrl-C, or what another signal's handler raises: they wait on
                 if not self._is_longer(size):
                     waiting[:0] = rows
@@ -124,6 +126,7 @@ class Journal:
     def close(self) -> None:
         """Write what waits and give the file back; what is noted afterwards begins another one."""
         self._closing.set()
+        self.most = 0  # nobody comes back for what is told after this
         while self.waiting:
             self.flush()
         with self._lock:
@@ -212,8 +215,10 @@ class Journal:
     def _start_flusher(self) -> None:
         with self._lock:
             if self._flusher is None:
-                self._flusher = threading.Thread(target=self._flush_often, name="bascule-journal", daemon=True)
-                self._flusher.start()
+                flusher = threading.Thread(target=self._flush_often, name="bascule-journal", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter ends: nothing waits then
+                    flusher.start()
+                    self._flusher = flusher
 
     def _flush_often(self) -> None:
         while not self._closing.wait(LATEST / 1e9):
@@ -223,16 +228,24 @@ class Journal:
 
 def _columns(rows: list[Any]) -> tuple[list[str], array[int], array[int], array[int], array[float]]:
     """Turn calls that waited into labels and columns of points: which label, time, step, value."""
-    befores, told, steps, times = (rows[place::4] for place in range(4))
+    befores, told, values, steps, times = (rows[place::OF_A_CALL] for place in range(OF_A_CALL))
+    if type(told[0]) is str and befores.count(befores[0]) == told.count(told[0]) == len(told):  # one metric alone
+        labels, marks = [befores[0] + told[0]], array("I", bytes(4 * len(told)))
+        return labels, marks, array("q", times), array("q", steps), array("d", values)
+    if values.count(None) < len(told):
+        told = [one if type(one) is dict else {one: value} for one, value in zip(told, values, strict=True)]
+    return _of_calls(befores, told, steps, times)
+
+
+def _of_calls(
+    befores: list[str], told: list[dict[str, float]], steps: list[int], times: list[int]
+) -> tuple[list[str], array[int], array[int], array[int], array[float]]:
     names, size = list(chain.from_iterable(told)), len(told[0])
-    is_same = befores.count(befores[0]) == len(told) and names == names[:size] * len(told)
-    each: Iterable[float] = chain.from_iterable(map(dict.values, told))
-    values = array("d", map(itemgetter(names[0]), told) if is_same and size == 1 else each)
-    if is_same:  # mostly they say the same metrics
+    values = array("d", chain.from_iterable(map(dict.values, told)))
+    if befores.count(befores[0]) == len(told) and names == names[:size] * len(told):  # mostly they say the same metrics
         labels = [befores[0] + name for name in names[:size]]
         marks = array("I", range(size)) * len(told)
-        if size > 1:
-            steps, times = (list(chain.from_iterable(zip(*[one] * size, strict=True))) for one in (steps, times))
+        steps, times = (list(chain.from_iterable(zip(*[one] * size, strict=True))) for one in (steps, times))
     else:
         sizes = list(map(len, told))
         befores, steps, times = (list(chain.from_iterable(map(repeat, one, sizes))) for one in (befores, steps, times))
@@ -252,7 +265,7 @@ def _forked(journal: Journal | None) -> None:
             except OSError:
                 pass
         journal._begin()
-        journal._delay = 0
+        journal._may_wait = False
 
 
 def this_process() -> str:

@@ -20,7 +20,7 @@ import bascule_session as session
 import bascule_watch as watch
 from bascule_begun import Begun, begin_here, end, script_name
 from bascule_files import found_as
-from bascule_journal import BETWEEN, MOST_OF_A_CALL, MOST_WAITING, Journal
+from bascule_journal import BETWEEN, MOST_OF_A_CALL, Journal
 from bascule_values import checked_artifact, named, number, plain, plain_all, whole
 
 STATUSES = ("done", "failed", "cancelled")
@@ -90,17 +90,24 @@ class ActiveRun:
             found = before.pop() if before else None
             step = 0 if found is None else found + 1
         # Each step of this is told a million times a second: bounds are literals, and what is usual is asked for first.
-        if type(step) is not int or not -0x7FFF_FFFF_FFFF_FFFF <= step <= 0x7FFF_FFFF_FFFF_FFFF:
+        if type(step) is not int or not 0 <= step <= 0x3FFF_FFFF:
             step = whole(step)
-        for key in values:
-            if key not in last or type(values[key]) is not float:
-                _settle(values)
-                break
-        for key in values:  # only now: what is refused moves nothing
-            last[key] = step
         waiting = journal.waiting
-        waiting += (self._before, values, step, at := time_ns())
-        if at >= journal.due or len(waiting) >= MOST_WAITING or len(values) > MOST_OF_A_CALL:
+        if len(values) == 1:  # the usual call: its dict ends here, and its memory serves the next one
+            key, value = values.popitem()
+            if type(value) is not float or key not in last:
+                key, value = named(key), number(key, value)
+            last[key] = step
+            waiting += (self._before, key, value, step, time_ns())
+        else:
+            for key in values:
+                if key not in last or type(values[key]) is not float:
+                    _settle(values)
+                    break
+            for key in values:  # only now: what is refused moves nothing
+                last[key] = step
+            waiting += (self._before, values, None, step, time_ns())
+        if len(waiting) >= journal.most or len(values) > MOST_OF_A_CALL:
             journal.flush()
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
