@@ -39,6 +39,22 @@ def test_the_traffic_is_ours_and_the_rules_go_three_way() -> None:
     assert merged(PLAN, RULES, OTHER, follow=True)["rules"] == RULES["rules"]
 
 
+SAID: dict[str, dict[str, Any]] = {
+    "log": {"fields": {"passenger": "drop"}},
+    "service": {"workers": 2},
+    "fills": {"flights": "scored"},
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_all_that_is_said_beside_the_strategy_goes_three_way_too(name: str) -> None:
+    said = planned(PLAN, "delays", "delays", **{name: SAID[name]})
+    assert merged(PLAN, SERVED, said) == SERVED | {name: SAID[name]}
+    assert merged(said, with_stable(said, SERVED["traffic"]), PLAN).get(name) is None
+    assert merged(PLAN, said, RULES) == said | {"strategy": RULES["strategy"], "rules": RULES["rules"]}
+    assert merged(PLAN, said, planned(PLAN, "delays", "delays", **{name: {"other": "thing"}})) is None
+
+
 @pytest.mark.parametrize(
     ("base", "ours", "theirs"),
     [(PLAN, RULES, STEPS), (PLAN, None, SERVED), (PLAN, SERVED, PLAN | {"model": "arrivals"})],

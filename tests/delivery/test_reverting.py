@@ -147,14 +147,15 @@ def test_traffic_is_reverted_commit_by_commit(served: Workspace) -> None:
 
 
 def test_rules_are_reverted_under_a_canary_that_goes_on(served: Workspace) -> None:
-    rules = planned(served.history.get("main", PATH), "delays", "delays", steps=[30, 100])
+    log = {"fields": {"passenger": "drop"}}
+    rules = planned(served.history.get("main", PATH), "delays", "delays", steps=[30, 100], log=log)
     ruled = served.history.commit("main", {PATH: rules}, message="Larger steps").id
     brought(served, 1, 2)
     canary = served.history.get("main", PATH)
     assert serving(served) == {1: 70, 2: 30}
     revert(served, ruled, "main")
     after = served.history.get("main", PATH)
-    assert after["rules"]["steps"] == [10, 100]
+    assert (after["rules"]["steps"], canary["log"], after.get("log")) == ([10, 100], log, None)
     assert {name: after[name] for name in ("traffic", "rollout", "revision")} == {
         name: canary[name] for name in ("traffic", "rollout", "revision")
     }

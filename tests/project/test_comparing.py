@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from bascule.history import Workspace
+from bascule import delivery
+from bascule.delivery.traffic import rolled_back, with_stable
+from bascule.history import Change, Workspace
+from bascule.project.changes import describe
 from bascule.project.comparing import MOST_LINES, compare
 from tests.project.parcels import HEAD, PROJECT, SQL, csv, write
 
@@ -172,3 +175,12 @@ class TestForms:
         assert "tables/orders" in bascule("diff", "main~1", "tables/orders").out
         refused("diff", "main~1", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))
         refused("diff", "main~1", "main", "tables/ordres", code=2, words=("tables/ordres", "tables/orders"))
+
+
+def test_a_branch_that_never_deployed_has_taken_nothing_out_of_service() -> None:
+    plan = delivery.planned(None, "delays", "delays")
+    serves = with_stable(plan, [{"version": 1, "weight": 100}])
+    path = "deployments/delays"
+    assert describe(Change(path, "changed", serves, plan)).summary.startswith("not in service there yet (was v1 100 %)")
+    gone = describe(Change(path, "changed", serves, rolled_back(serves)))
+    assert gone.summary.startswith("taken out of service (was v1 100 %)")

@@ -108,3 +108,34 @@ def test_a_role_is_not_told_what_it_reads_masked(
     monkeypatch.setenv("BASCULE_ROLE", "")
     assert bascule("training-set", "show", "all", "--output", "rows.parquet").code == 0
     assert bascule("sql", "select 1 as n", "--json").json() == [{"n": 1}]
+
+
+LOOK = """\
+def look(rows):
+    return [look_at(row) for row in rows]
+
+
+def look_at(row):
+    weight = float(len(row["photo"]))
+    made = {"depot": "north", "distance": 3.5, "weight": weight, "prediction_time": "2025-04-10T12:00Z"}
+    return {**made, "word": 1} if row["word"] == "more" else made
+"""
+
+
+@pytest.mark.slow
+def test_a_step_makes_the_inputs_of_bytes_and_what_it_gives_is_told_as_its_own(trained: Path, bascule: Bascule) -> None:
+    (trained / "looking.py").write_text(LOOK)
+    file = trained / "bascule.toml"
+    steps = '[model.steps]\nbefore = "looking:look"\ntakes = { photo = "blob", word = "varchar" }\n'
+    file.write_text(file.read_text().replace("[gates]", f"{steps}\n[gates]"))
+    assert bascule("run").code == 0
+    assert bascule("deploy", "delays", 2).code == 0
+    said = bascule("predict", "delays", "photo=AAD//w==", "word=less", "--json")
+    assert said.code == 0, said
+    assert said.json()["inputs"] == {"photo": "AAD//w==", "word": "less"}
+    example = bascule("predict", "delays", "--example")
+    assert example.code == 2
+    assert "none of the columns that delays is asked by: photo, word" in example.err
+    wrong = bascule("predict", "delays", "photo=AAD//w==", "word=more")
+    assert wrong.code == 2
+    assert "After the step 'looking:look': The model does not know the column 'word'" in wrong.err

@@ -6,16 +6,20 @@ import io
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from bascule import delivery, verbs
+from bascule.catalog import acting_as
 from bascule.catalog.schema import rollouts
 from bascule.errors import Conflict
 from bascule.history import Workspace
 from bascule.project.releasing import go_back
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.conftest import _finished, trained
+from tests.project.test_delivering import second
 
 __all__ = ["_finished", "bascule", "folder", "trained"]
 
@@ -157,3 +161,52 @@ def test_what_cannot_be_gone_back_to_is_refused(later: Path, bascule: Bascule) -
 def test_a_revert_says_that_no_checks_were_run(later: Path, bascule: Bascule) -> None:
     head = bascule("log", "--json").json()[0]["id"]
     assert "no checks were run" in bascule("revert", head).out
+
+
+@pytest.mark.slow
+def test_who_is_second_to_roll_back_is_told_before_it_goes_further(
+    trained: Path, bascule: Bascule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bascule("deploy").code == 0
+    for version in (2, 3):
+        second(trained)
+        assert bascule("deploy", "delays", version, "--strategy", "all_at_once").code == 0
+
+    def serves() -> list[int]:
+        return [one["version"] for one in bascule("deployment", "show", "delays", "--json").json()["traffic"]]
+
+    with acting_as("bo@example.org"):
+        assert bascule("rollback", "delays").code == 0
+    late = bascule("rollback", "delays")
+    assert late.code == 2
+    assert "bo@example.org rolled it back" in late.err
+    assert "version 3 at 100 % then, version 2 at 100 % now. Nothing was changed." in late.err
+    assert "to version 1 at 100 %: bascule rollback delays --yes" in late.err
+    assert "bo@example.org rolled it back" in bascule("rollback", "delays", "--dry-run").out
+    assert serves() == [2]
+    assert bascule("rollback", "delays", "--yes").code == 0
+    assert serves() == [1]
+
+    # Both looked before either did it: the second one is told, also when it is the same person; any other change goes.
+    def meanwhile(change: Callable[[], object]) -> Any:
+        once = iter([change])
+        plain = verbs.OpenProject.rollback
+
+        def rollback(self: Any, *args: Any, **options: Any) -> Any:
+            for one in once:
+                one()
+            return plain(self, *args, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(verbs.OpenProject, "rollback", rollback)
+            return bascule("rollback", "delays")
+
+    for version in (2, 3):
+        assert bascule("deploy", "delays", version, "--strategy", "all_at_once").code == 0
+    with closing(Workspace.open(trained)) as ws:
+        told = meanwhile(lambda: delivery.rollback(ws, "main", "delays", by="ana@example.org"))
+        assert (told.code, "ana@example.org rolled it back 0 s ago" in told.err) == (2, True)
+        assert serves() == [2]
+        assert bascule("deploy", "delays", 3, "--strategy", "all_at_once").code == 0
+        assert meanwhile(lambda: delivery.set_traffic(ws, "main", "delays", {2: 50, 3: 50})).code == 0
+    assert serves() == [3]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from bascule.catalog import now
+from bascule.lake.records import RecordTable
 from bascule.server.api.table import API
 from bascule.serving.log import move_segments
+from bascule.serving.log.predictions import SCHEMA as PREDICTIONS
 from tests.server.conftest import Serve
 from tests.server.filled import Filled
 
@@ -159,6 +164,28 @@ def test_monitoring(client: TestClient, filled: Filled) -> None:
     assert client.get(f"{BASE}/jobs").json()[0]["status"] == "done"
 
 
+def test_what_failed_of_a_version_and_why_is_told(copy: Filled, serve: Serve) -> None:
+    whys = ["its worker did not answer in 0.7 s", "its worker was ended by SIGSEGV"]
+    row = {"branch": "main", "commit_id": copy.commit, "deployment": "delays", "revision": 5, "model": "delays"}
+    row |= {"version": 2, "arm": "stable", "latency_us": 900, "inputs": "{}", "features": "{}"}
+    rows = [
+        {
+            **row,
+            "prediction_id": f"pred_{why}",
+            "at": now() + n,
+            "event_time": now(),
+            "output": json.dumps({"error": why}),
+        }
+        for n, why in enumerate(whys)
+    ]
+    RecordTable(copy.ws, "predictions", PREDICTIONS).append(pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    client = serve(copy.ws)
+    traffic = client.get(f"{BASE}/deployments/delays/traffic").json()
+    failed = {one["version"]: (one["failed"], one["why"]) for one in traffic["totals"] if one["failed"]}
+    assert failed == {2: (2, whys[1])}
+    assert "Version 2 failed last: its worker was ended by SIGSEGV" in client.get("/deployments/delays").text
+
+
 def test_deployments_and_their_traffic(client: TestClient) -> None:
     found = client.get(f"{BASE}/deployments/delays").json()
     assert found["traffic"] == [{"version": 2, "weight": 50}, {"version": 3, "weight": 50}]
@@ -167,6 +194,7 @@ def test_deployments_and_their_traffic(client: TestClient) -> None:
     assert sum(one["requests"] for one in traffic["totals"]) == 1200
     assert sum(one["requests"] for one in traffic["buckets"]) == 1200
     assert {one["version"] for one in traffic["totals"]} == {1, 2, 3}
+    assert {one["failed"] for one in traffic["totals"]} == {0}
     short = client.get(f"{BASE}/deployments/delays/traffic", params={"window": "5m"}).json()
     assert 0 < sum(one["requests"] for one in short["totals"]) < 1200
     state = client.get(f"{BASE}/deployments/delays/rollout").json()

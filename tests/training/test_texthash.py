@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.serving.encoding import Encoder
+from bascule.errors import InputError
+from bascule.serving.encoding import LONGEST_TEXT, Encoder
 from bascule.training import Field, Output, Signature, encode, read_signature, texthash
 from bascule.training.texthash import TextHashes, hash_of, texts_of
 
@@ -67,3 +68,18 @@ def test_a_long_text_is_not_remembered() -> None:
     held = TextHashes()
     assert held["long" * 1_000] == held.get("long" * 1_000) == float(hash_of("long" * 1_000))
     assert not held
+
+
+def test_a_text_that_is_far_too_long_for_a_category_is_refused_whichever_way_it_comes() -> None:
+    encoder, longest = Encoder(SIGNATURE), "y" * LONGEST_TEXT
+    for text in (longest, longest + "y"):
+        for ask in (
+            lambda text: encoder.encode_one({"city": [text], "x": [1.0]})[0],
+            lambda text: encoder.encode({"city": ["Oslo", text], "x": [1.0, 2.0]}, 2)[1, 0],
+            lambda text: encoder.slots[0].codes.get(text, np.nan),
+        ):
+            if text is longest:
+                assert ask(text) == hash_of(text)
+                continue
+            with pytest.raises(InputError, match="'city' has a text of 4,097 characters; a category has 4,096"):
+                ask(text)

@@ -61,7 +61,7 @@ def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_what_does_not_live_is_refused_and_not_tried_again(
-    way: str, words: str, monkeypatch: pytest.MonkeyPatch
+    way: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if way == "lasts":
         monkeypatch.setattr(trials, "SECONDS", 2.0)
@@ -76,6 +76,9 @@ def test_what_does_not_live_is_refused_and_not_tried_again(
     with pytest.raises(InputError, match=words):
         demand_survived("A", f"{WAYS}:{way}", "2", b"abc")  # another release may read it
     assert len(tried) == 2
+    (folder,) = {one.parent for one in (tmp_path / "cache").rglob(f"*{trials.REFUSALS}")}
+    (folder / trials.REFUSALS).mkdir()  # whoever made these folders: they are no refusals
+    (folder / f"mine{trials.REFUSALS}").mkdir()
     assert trials.forget_refusals() == 2
     with pytest.raises(InputError, match=words):
         demand_survived("A", f"{WAYS}:{way}", "1", b"abc")

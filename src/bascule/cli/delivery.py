@@ -9,11 +9,13 @@ from cyclopts import Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns, say
-from bascule.errors import InputError
+from bascule.errors import Conflict, InputError
 
 if TYPE_CHECKING:
     from bascule.project.foreseeing import Foreseen
+    from bascule.project.releasing import WentBack
     from bascule.project.shipping import Moved
+    from bascule.verbs import OpenProject
 
 # The most important ones; --json has them all.
 MOST_ALERTS = 8
@@ -60,14 +62,15 @@ def rollback(
     /,
     *,
     dry_run: Annotated[bool, Parameter(help="Say what would go back, and change nothing.", negative="")] = False,
-    yes: Annotated[bool, Parameter(help="Also when it takes a deployment out of service.", negative="")] = False,
+    yes: Annotated[bool, Parameter(help="Also out of service, or further back than another.", negative="")] = False,
     reason: Annotated[str, Parameter(name=["--reason", "-m"], help="Why; kept with the change.")] = "",
     common: Common = COMMON,
 ) -> None:
     """Give a deployment the traffic that it had before, or the whole branch the state of a release.
 
     What else goes back with a release, later rules of deployments too, is said before it is done. What would take a
-    deployment out of service, as the first version's rollback does, is asked first.
+    deployment out of service, as the first version's rollback does, is asked first; and so is what somebody else, or
+    the controller, has rolled back within the last minute: it would go one further back.
 
     Workers follow within a fraction of a second. It is the deployment on main that is rolled back, unless --branch says
     another or the current branch deployed it. A tag or a commit takes data, features, models and deployments back
@@ -76,6 +79,7 @@ def rollback(
     Args:
         name: the deployment, as delays or deployments/delays; or a tag, as v1.2, or a commit.
     """
+    from bascule.catalog import actor
     from bascule.project.releasing import WentBack
 
     opened = common.open()
@@ -84,9 +88,9 @@ def rollback(
         return answer(common, foreseen.as_dict(), foreseen.text())
     if foreseen.release and foreseen.paths and not common.json:
         say(foreseen.text())
-    if foreseen.ends and not yes:
-        _demand_yes(foreseen, common)
-    done = opened.rollback(name, reason=reason)
+    if not yes:
+        _demand_meant(foreseen, common, others=actor())
+    done = _rolled_back(opened, foreseen, reason, yes, common)
     if not isinstance(done, WentBack):
         return _told(common, done)
     text = f"{done.branch} is as it was at {name} already; nothing was changed."
@@ -95,6 +99,51 @@ def rollback(
         text += "".join(f"\n  {one}: {_shares(traffic)}" for one, traffic in done.deployments.items())
         text += "\n  no checks were run: that state has landed before"
     return answer(common, done.as_dict(), text)
+
+
+def _rolled_back(opened: OpenProject, foreseen: Foreseen, reason: str, yes: bool, common: Common) -> Moved | WentBack:
+    """Do what was foreseen. Who was overtaken by a rollback is told of it; any other change is rolled back too."""
+    expect = None if foreseen.release else foreseen.state
+    while True:
+        try:
+            return opened.rollback(foreseen.name, reason=reason, expect=expect)
+        except Conflict:
+            if expect is None:
+                raise
+            foreseen = opened.foresee_rollback(foreseen.name)
+            if not yes:
+                _demand_meant(foreseen, common)
+            expect = None  # it is looked at once more: a person's rollback wins against what goes on changing
+
+
+def _demand_meant(foreseen: Foreseen, common: Common, others: str = "") -> None:
+    """Ask about what may not be meant, and stop where nobody says yes.
+
+    Args:
+        others: who asks: what this person has just rolled back itself may go further back unasked.
+    """
+    if foreseen.lately and foreseen.lately.by != others:
+        _demand_further(foreseen, common)
+    elif foreseen.ends:
+        _demand_yes(foreseen, common)
+
+
+def _demand_further(foreseen: Foreseen, common: Common) -> None:
+    """Ask whether what somebody else has just rolled back is to go further back, and stop where nobody says yes."""
+    from bascule.cli.progress import is_interactive
+    from bascule.delivery.traffic import shown
+
+    (turned,) = foreseen.deployments.values()
+    told = f"{foreseen.rolled_back()}."
+    if not common.json and is_interactive():
+        say(f"{told} Go further back, to {shown(turned.after)}? [y/N]")
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    there = f" --branch {common.branch}" if common.branch else ""
+    raise InputError(
+        f"{told} Nothing was changed.",
+        hint=f"Further back, to {shown(turned.after)}: bascule rollback {foreseen.name} --yes{there}",
+    )
 
 
 def _demand_yes(foreseen: Foreseen, common: Common) -> None:

@@ -16,7 +16,7 @@ from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.merging import keep_traffic, merge_deployments
 from bascule.delivery.planning import planned
 from bascule.delivery.progress import advance, drop, promote, reweigh
-from bascule.delivery.records import has_own_traffic
+from bascule.delivery.records import Lately, has_own_traffic, rolled_back_lately
 from bascule.delivery.waiting import Waiting, waiting_for
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "Decision",
     "Finding",
     "Guardrails",
+    "Lately",
     "ServiceCount",
     "Waiting",
     "advance",
@@ -54,6 +55,7 @@ __all__ = [
     "read_guardrails",
     "reweigh",
     "rollback",
+    "rolled_back_lately",
     "set_traffic",
     "ship",
     "ship_waiting",

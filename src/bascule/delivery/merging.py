@@ -12,7 +12,9 @@ from bascule.history import Staged, Workspace
 
 PREFIX = "deployments/"
 TRAFFIC = ("traffic", "rollout", "trail", "revision", "waits")
-RULES = ("strategy", "rules", "requests")
+# What else it says, in parts that each go three-way: all that `planned` writes.
+PARTS = (("strategy", "rules"), ("requests",), ("log",), ("service",), ("fills",))
+RULES = tuple(name for fields in PARTS for name in fields)
 # What a deployment was before anyone wrote it down, and one that serves nothing.
 NOTHING: Deployment = {"traffic": [], "rollout": None, "trail": [], "revision": 0}
 
@@ -35,15 +37,18 @@ def merge_deployments(
         follow: take the traffic of theirs instead: ours has only inherited the deployment.
 
     Returns:
-        None, which means conflict, when one side removed it, both changed its rules, or it has another model.
+        None, which means conflict, when one side removed it, both changed the same rules, or it has another model.
     """
     if ours is None or theirs is None or ours["model"] != theirs["model"]:
         return None
-    before, own, other = (part(side, RULES) for side in (base or NOTHING, ours, theirs))
     merged = with_part(ours, TRAFFIC, theirs) if follow else dict(ours)
-    if own in (before, other) or (other != before and prefer == "theirs"):
-        return with_part(merged, RULES, theirs)
-    return merged if other == before or prefer == "ours" else None
+    for fields in PARTS:
+        before, own, other = (part(side, fields) for side in (base or NOTHING, ours, theirs))
+        if own in (before, other) or (other != before and prefer == "theirs"):
+            merged = with_part(merged, fields, theirs)
+        elif other != before and prefer != "ours":
+            return None
+    return merged
 
 
 def with_own_traffic(own: Deployment | None, coming: Deployment | None, revision: int = 0) -> Deployment | None:

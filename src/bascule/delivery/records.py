@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,12 +23,41 @@ from bascule.registry.withdrawals import blobs_of_version
 
 # A registration or a move of another deployment of the model may come between; each try sees it.
 TRIES = 20
+LATELY_S = 60.0  # who rolls back within that after another one means the same incident
 
 
 def state_of(ws: Workspace, ref: str | Commit, name: str) -> tuple[Deployment | None, str | None]:
     """Return the deployment and its digest, of one state; None for both when there is none."""
     head = ws.history.resolve(ref) if isinstance(ref, str) else ref
     return ws.history.read(head, f"deployments/{name}"), ws.history.digest(head, f"deployments/{name}")
+
+
+@dataclass(frozen=True)
+class Lately:
+    """A rollback that was done a moment ago, and after which nothing else moved the traffic.
+
+    Attributes:
+        by: who did it; the controller is one of them.
+        seconds: how long ago.
+        before, after: the traffic that it took back, and what serves since.
+    """
+
+    by: str
+    seconds: float
+    before: list[dict[str, int]]
+    after: list[dict[str, int]]
+
+
+def rolled_back_lately(ws: Workspace, branch: str, name: str) -> Lately | None:
+    """Return the deployment's last change, if that is a rollback of the last minute."""
+    last = (select(rollouts).where(_of(branch, name), rollouts.c.action.not_in(("hold", "wait")))).order_by(
+        rollouts.c.at.desc(), rollouts.c.id.desc()
+    )
+    with ws.catalog.read() as conn:
+        row = conn.execute(last.limit(1)).first()
+    if row is None or row.action != "rollback" or not 0 <= (seconds := (now() - row.at) / 1e6) < LATELY_S:
+        return None
+    return Lately(row.actor, round(seconds, 1), msgspec.json.decode(row.from_json), msgspec.json.decode(row.to_json))
 
 
 def has_own_traffic(ws: Workspace, branch: str, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bascule.catalog import audit, now
-from bascule.delivery.merging import NOTHING, RULES, TRAFFIC, part, with_part
+from bascule.delivery.merging import NOTHING, PARTS, TRAFFIC, part, with_part
 from bascule.delivery.records import record
 from bascule.delivery.traffic import Deployment, gone_back, in_service, needed, out_of_service
 from bascule.history import REMOVED, Commit
@@ -103,10 +103,13 @@ def record_revert(
 
 
 def _rules_back(made: Deployment, current: Deployment, back: Deployment) -> Deployment | None:
-    own, changed, before = (part(side, RULES) for side in (current, made, back))
-    if changed in (own, before):
-        return with_part(current, RULES, back) if changed == own else current
-    return current if own == before else None
+    for fields in PARTS:
+        own, changed, before = (part(side, fields) for side in (current, made, back))
+        if own == changed:
+            current = with_part(current, fields, back)
+        elif before not in (changed, own):
+            return None
+    return current
 
 
 def _served(deployment: Deployment | None) -> tuple[Any, Any]:

@@ -119,7 +119,9 @@ def _tell_deployment(before: Object, after: Object) -> str:
     parts = []
     old, new = traffic_text(before), traffic_text(after)
     if old != new:
-        parts.append(f"traffic {_arrow(old, new)}" if new else f"taken out of service (was {old})")
+        # One that never served, as a branch's own may be, was not taken away: a merge of it moves no traffic.
+        gone = "taken out of service" if after.get("revision") else "not in service there yet"
+        parts.append(f"traffic {_arrow(old, new)}" if new else f"{gone} (was {old})")
     elif not before and not new:
         parts.append("not in service yet")
     was, now = before.get("rollout"), after.get("rollout")

@@ -135,7 +135,11 @@ def _value(raw: object, hint: Any, path: KeyPath) -> Any:
 
 
 def _refuse(raw: object, hint: Any, path: KeyPath, error: str) -> NoReturn:
-    """Tell which part of the value is wrong: the whole, or one element of a list."""
+    """Tell which part of the value is wrong: the whole, one element of a list, or one value of a table."""
+    table, _ = _peeled(hint)
+    if isinstance(raw, dict) and get_origin(table) is dict:
+        for key, value in raw.items():
+            _value(value, get_args(table)[1], (*path, key))
     where = _WHERE.search(error)
     for position in re.findall(r"\[(\d+)\]", where["path"] if where else ""):
         if isinstance(raw, list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bascule.delivery import Lately, rolled_back_lately
 from bascule.delivery.merging import RULES, part
 from bascule.delivery.traffic import rolled_back, shown
 from bascule.history.commits import Object
@@ -14,7 +15,7 @@ from bascule.project.shipping import release_of, serving_branch
 
 MOST_PATHS = 12
 # What people call the parts of a deployment that are no traffic.
-PARTS = {name: name for name in (*RULES, "model", "log")} | {"rules": "guardrails and steps"}
+PARTS = {name: name for name in (*RULES, "model")} | {"rules": "guardrails and steps"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Foreseen:
     Attributes:
         release: the whole branch goes back.
         paths: what goes back, sorted; of a deployment that alone.
+        state: the deployment's digest, or the branch's head: `rollback` with it as `expect` does this or nothing.
+        lately: of a deployment, the rollback that was done a moment ago: this one would go further back.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Foreseen:
     release: bool
     paths: tuple[str, ...]
     deployments: dict[str, Turned]
+    state: str | None = None
+    lately: Lately | None = None
 
     @property
     def ends(self) -> list[str]:
@@ -54,6 +59,12 @@ class Foreseen:
     def as_dict(self) -> dict[str, Any]:
         """All of it as one JSON object."""
         return asdict(self) | {"ends": self.ends}
+
+    def rolled_back(self) -> str:
+        """Return who rolled it back a moment ago, as a person reads it; empty when nobody did."""
+        if (done := self.lately) is None:
+            return ""
+        return f"{done.by} rolled it back {done.seconds:.0f} s ago: {shown(done.before)} then, {shown(done.after)} now"
 
     def text(self) -> str:
         """Return it as a person reads it."""
@@ -67,6 +78,8 @@ class Foreseen:
                 lines.append(f"  and {len(self.paths) - MOST_PATHS} more: bascule diff {self.branch} {self.name}")
         for name, one in self.deployments.items():
             lines.append(f"{name} on {self.branch}: {shown(one.before)} now, {shown(one.after)} then")
+            if self.lately is not None:
+                lines.append(f"  {self.rolled_back()}")
             if one.rules:
                 lines.append(f"  later rules go back too: {', '.join(one.rules)}")
         return "\n".join(lines)
@@ -86,16 +99,19 @@ def foresee_rollback(place: Place, name: str) -> Foreseen:
     if branch is None:
         deployment = name.removeprefix("deployments/")
         on, path = serving_branch(place, deployment), DEPLOYMENTS + deployment
-        before = history.get(on, path)
+        head = history.resolve(on)
+        before, digest = history.get(head, path), history.digest(head, path)
         after = rolled_back(before)
-        return Foreseen(name, on, False, (path,), {deployment: Turned(before["traffic"], after["traffic"])})
+        turned = {deployment: Turned(before["traffic"], after["traffic"])}
+        lately = rolled_back_lately(place.workspace, on, deployment)
+        return Foreseen(name, on, False, (path,), turned, digest, lately)
     back = going_back(place.workspace, name, branch)
     turned = {
         path.removeprefix(DEPLOYMENTS): _turned(history.read(back.head, path), back.landing[path])
         for path in back.paths
         if path in back.landing
     }
-    return Foreseen(name, branch, True, tuple(back.paths), turned)
+    return Foreseen(name, branch, True, tuple(back.paths), turned, back.head.id)
 
 
 def _turned(before: Object | None, after: Object | None) -> Turned:

@@ -100,8 +100,8 @@ def _typed(deployment: ServedDeployment, values: Mapping[str, Any]) -> dict[str,
 
 
 def _read(name: str, value: Any, kind: str) -> Any:
-    """Return a text as a value of a column's type; anything else as it is."""
-    if not isinstance(value, str) or kind.startswith(TEXTS):
+    """Return a text as a value of a column's type; anything else as it is. Bytes stay base64 here."""
+    if not isinstance(value, str) or kind.startswith((*TEXTS, "blob")):
         return value
     if value.strip().lower() in ("", "null"):
         return None
@@ -124,6 +124,12 @@ def _example(place: Place, branch: str, deployment: ServedDeployment) -> dict[st
         population = f"({plain(place.file.sql('training', 'population'))})"
         known = connection.sql(f"select * from {population} limit 0").columns
         wanted = [column for column in deployment.first.columns if column.name in known]
+        if not wanted:
+            asked = ", ".join(column.name for column in deployment.first.columns)
+            raise InputError(
+                f"The examples of the project have none of the columns that {deployment.name} is asked by: {asked}.",
+                hint="Its first step makes the model's inputs of others. Give them as COLUMN=VALUE.",
+            )
         newest = f"order by {quoted(training.prediction_time)} desc nulls last" if training.prediction_time else ""
         listed = ", ".join(quoted(column.name) for column in wanted)
         # By Arrow: DuckDB itself wants pytz for a time with a zone.

@@ -81,12 +81,13 @@ class Moved:
         return moved | {name: asdict(one) if one else None for name, one in came.items()}
 
 
-def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") -> Moved:
+def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "", expect: str | None = None) -> Moved:
     """Roll a deployment back, promote its canary or advance it, on the branch that is meant by its name.
 
     Args:
         how: `delivery.rollback`, `promote` or `advance`.
         name: the deployment, with or without `deployments/` before it.
+        expect: the digest that it must have now.
 
     Raises:
         NotFound, InputError, Conflict: as `how`.
@@ -96,7 +97,7 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     path, history = f"deployments/{deployment}", place.workspace.history
     before = history.read(branch, path) or {"traffic": [], "model": deployment}
     waited: int | None = before.get("waits")
-    commit = how(place.workspace, branch, deployment, reason=reason)
+    commit = how(place.workspace, branch, deployment, reason=reason, expect=expect)
     head = history.resolve(branch)
     after = history.read(head, path) or {"traffic": []}
     now = {share["version"]: share["weight"] for share in after["traffic"]}
@@ -110,11 +111,12 @@ def move(place: Place, how: Callable[..., Commit], name: str, reason: str = "") 
     return replace(done, not_shipped=Shipped(deployment, waited, 0, before["model"]))
 
 
-def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
+def roll_back(place: Place, name: str, reason: str = "", expect: str | None = None) -> Moved | WentBack:
     """Roll a deployment back, or the whole branch to a release.
 
     Args:
         name: a deployment, with or without `deployments/` before it; else a tag or a commit.
+        expect: the deployment's digest, or the branch's head, that was looked at (`Foreseen.state`).
 
     Raises:
         NotFound: there is neither; the nearest is offered.
@@ -122,8 +124,8 @@ def roll_back(place: Place, name: str, reason: str = "") -> Moved | WentBack:
     """
     branch = release_of(place, name)
     if branch is not None:
-        return go_back(place.workspace, name, branch, reason=reason)
-    return move(place, rollback, name, reason)
+        return go_back(place.workspace, name, branch, reason=reason, expect=expect)
+    return move(place, rollback, name, reason, expect)
 
 
 def release_of(place: Place, name: str) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.http.message import Deferred, HttpProblem, Response
-from bascule.serving.model import LoadedModel
+from bascule.serving.model import LoadedModel, Prepared
 from bascule.serving.remembering import Kept, Key
 from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer, fill, is_shadowed, score_unseen
@@ -69,14 +69,14 @@ class Awaiting:
             def then(columns: Any) -> Response | Deferred:
                 if isinstance(columns, Answer):  # the step failed; it is finished already
                     return finish(columns)
-                return self._score(answer, Rows(rows.count, columns), seconds, finish)
+                found = model.prepare_after(columns, rows.count, answer.query.at)
+                return self._score(answer, *found, seconds, finish)
 
             return self._deferred(answer, begin, then, seconds)
-        return self._score(answer, rows, seconds, finish)
+        return self._score(answer, rows, model.prepare(rows, answer.query.at), seconds, finish)
 
-    def _score(self, answer: Answer, rows: Rows, seconds: float | None, finish: Finish) -> Deferred:
+    def _score(self, answer: Answer, rows: Rows, prepared: Prepared, seconds: float | None, finish: Finish) -> Deferred:
         model = answer.model
-        prepared = model.prepare(rows, answer.query.at)
         answer.features, answer.event_time = prepared.joined, prepared.at
         if rows is not answer.query.rows and answer.features is None:
             answer.features = model.read_of(rows)

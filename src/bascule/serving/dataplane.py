@@ -375,7 +375,7 @@ class DataPlane:
                 deployments = dict(watched.state.deployments)
                 if found is not None:
                     deployments[found.name] = replace(
-                        found, problem=f"it could not be loaded: {failure}", loading=False
+                        found, problem=f"it could not be loaded: {failure}", loading=False, shortcuts={}
                     )
                 retry = time.monotonic() + RETRY_S
                 watched.state = replace(watched.state, deployments=MappingProxyType(deployments), retry=retry)

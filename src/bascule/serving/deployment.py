@@ -197,7 +197,7 @@ def serve_deployment(
         if asked is not None:
             promises[int(number)] = asked
     if problem and before is not None and before.models:
-        return replace(before, problem=problem)
+        return replace(before, problem=problem, shortcuts={})  # they belong to the deployment that they were made of
     split, shadows = Split(value), _shadows(value)
     return ServedDeployment(
         branch,

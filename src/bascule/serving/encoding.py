@@ -19,6 +19,7 @@ from bascule.training.texthash import TextHashes
 
 NAN = float("nan")
 _SHOWN = 5
+LONGEST_TEXT = 4_096  # characters of a text that is hashed: they take a millisecond, of everybody's
 _OF_GAPS = re.compile(r"\bnans?\b|\bmissing\b|\bnull\b", re.IGNORECASE)  # in the words of scikit-learn and others
 _WANTED = {"double": "a number", "bigint": "a whole number", "boolean": "true or false", "varchar": "a text"}
 
@@ -91,6 +92,23 @@ class Encoder:
             ) from error
 
 
+class _Codes(TextHashes):
+    """The codes of one input's texts, however they are asked for; what is far too long for a category is refused."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __missing__(self, text: str) -> float:
+        if len(text) > LONGEST_TEXT:
+            raise InputError(
+                f"The column {self._name!r} has a text of {len(text):,} characters; a category has {LONGEST_TEXT:,} at "
+                "most.",
+                hint="Send the category itself, or cut long texts the same way before training and before asking.",
+            )
+        return super().__missing__(text)
+
+
 class Slot:
     """One input: its place, and how its values become floats."""
 
@@ -105,7 +123,7 @@ class Slot:
         self.any_float = not self.boolean and not self.whole
         self.codes: dict[str, float] | None = None
         if field.hashed:
-            self.codes = TextHashes()
+            self.codes = _Codes(field.name)
         elif field.categories is not None:
             self.codes = {text: float(code) for code, text in enumerate(field.categories)}
 

@@ -19,6 +19,7 @@ from bascule.serving.log.vectors import SAMPLE
 MAIN = "main"
 FRESH_S = 1.0  # how long a reader goes on before it looks whether the definitions have changed
 KEPT = 256
+PATIENCE_S = 2.0  # how long a request waits for an answer of a far store
 _STORE_HINT = "Look at the server of the online store; requests that bring the features themselves are answered."
 
 
@@ -72,11 +73,11 @@ class FeatureServer:
     def _store(self, branch: str) -> OnlineStore:
         if not self._ws.has_online:
             raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
-        store = open_online(self._ws.online, self._ws.namespace(branch))
+        store = _opened(self._ws, self._ws.namespace(branch))
         if branch != MAIN:
             with store.snapshot() as snapshot:
                 if not snapshot.views():
-                    return open_online(self._ws.online, MAIN)
+                    return _opened(self._ws, MAIN)
         return store
 
     def _services(self, branch: str) -> dict[str, Any]:
@@ -107,10 +108,17 @@ class FeatureServer:
             )
 
 
+def _opened(ws: Workspace, namespace: str) -> OnlineStore:
+    return open_online(ws.online, namespace, seconds=PATIENCE_S)
+
+
 class BranchReader:
     """Reads a model's features on a branch: the branch's own once it has them, till then those of `main`.
 
     Features that `main` does not have either are read from the first branch that has them: a preview of new ones.
+
+    While a far store does not answer, one request a second waits for it, and all others are told so at once: they would
+    take the threads of requests that need no store.
 
     Raises:
         NotFound: none has them.
@@ -120,13 +128,40 @@ class BranchReader:
         self.feature_set = msgspec.convert(dict(feature_set), FeatureSet)
         self.far = bool(ws.settings.online)
         others = [ref.name for ref in ws.history.branches()]
-        self._stores = [open_online(ws.online, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))]
+        self._stores = [_opened(ws, ws.namespace(name)) for name in dict.fromkeys((branch, MAIN, *others))]
         self._place, self._looked = len(self._stores), 0.0
         self._asking, self._alive = threading.Lock(), 0.0
+        self._trying = threading.Lock()
+        self._silent: tuple[float, EnvironmentProblem] | None = None  # since when the store did not answer, and how
         self._reader = self._found()
 
     def read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
-        """Return for each row the features' values; see `OnlineReader.read`."""
+        """Return for each row the features' values; see `OnlineReader.read`.
+
+        Raises:
+            EnvironmentProblem: the store does not answer.
+        """
+        silent = self._silent
+        if silent is None:
+            return self._read(rows, at)
+        since, error = silent
+        if time.monotonic() - since < FRESH_S or not self._trying.acquire(blocking=False):
+            raise EnvironmentProblem(error.message, hint=_STORE_HINT)
+        try:
+            return self._read(rows, at)
+        finally:
+            self._trying.release()
+
+    def _read(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
+        try:
+            found = self._read_there(rows, at)
+        except EnvironmentProblem as error:
+            self._silent = (time.monotonic(), error) if self.far else None
+            raise
+        self._silent = None
+        return found
+
+    def _read_there(self, rows: Sequence[Mapping[str, Any]], at: Sequence[int]) -> list[list[Any]]:
         if self._place and time.monotonic() - self._looked > FRESH_S:
             self._reader = self._found()
         return self._reader.read(rows, at)

@@ -27,7 +27,7 @@ def exposition(plane: DataPlane, server: HttpServer, journals: Iterable[Journal]
     )
     _add(lines, "bascule_predictions_total", "counter", "Rows that were scored.", [("", k, s.rows) for k, s in stats])
     _add(lines, "bascule_errors_total", "counter", "Requests that a version could not answer.",
-         [("", k, s.failures) for k, s in stats])  # fmt: skip
+         [("", k, s.failures + s.unkept) for k, s in stats])  # fmt: skip
     _add(lines, "bascule_shadow_errors_total", "counter", "Rollout requests that the unseen arm could not score.",
          [("", k, s.shadow_failures) for k, s in stats])  # fmt: skip
     _add(lines, "bascule_request_seconds", "histogram", "From a request's last byte to its answer.",

@@ -191,11 +191,26 @@ class LoadedModel:
         read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
         return Prepared(self.encoder.encode(read, rows.count), {**columns, **read} if self._looks else None, joined, at)
 
+    def prepare_after(self, columns: Columns, count: int, now: int) -> tuple[Rows, Prepared]:
+        """Return what the first step made of rows, and that as the model reads it.
+
+        Raises:
+            InputError: as `score`; it says that these are the step's rows, and not those that were sent.
+        """
+        rows = Rows(count, columns)
+        try:
+            return rows, self.prepare(rows, now)
+        except InputError as error:
+            told = f"After the step {self.graph.before!r}: {error.message}"
+            raise InputError(told, hint=error.hint) from None
+
     def _score_there(self, lane: Lane, rows: Rows, now: int) -> Scored:
         """Score rows by the workers, in a thread that may wait."""
         if self.graph.before:
-            rows = Rows(rows.count, lane.ask(Job(BEFORE, rows.count, columns=self.named(rows))))
-        prepared = self.prepare(rows, now)
+            columns = lane.ask(Job(BEFORE, rows.count, columns=self.named(rows)))
+            rows, prepared = self.prepare_after(columns, rows.count, now)
+        else:
+            prepared = self.prepare(rows, now)
         try:
             found = lane.ask(Job(PREDICT, rows.count, prepared.matrix, prepared.columns))
         except Exception as error:

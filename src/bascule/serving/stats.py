@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bascule.serving.http.message import Kept
+
 # Powers of two of microseconds: 1 µs to 8.4 s. The number of a latency's bits is its place.
 BUCKETS = 24
 MOST_SIZES = 256
@@ -30,6 +32,8 @@ class VersionStats:
         joined: those of them that were scored in another's call of the model.
         queue_ns: how long requests waited for a worker.
         hits, misses: requests that were answered from what is remembered, and that were not though they could be.
+        unkept: requests that were scored, and answered 503 because the log could not keep them.
+        kept: what makes each of these count; see `Counted`.
         histogram: how many requests took less than 2^place microseconds and not less than half of it; the last place
             holds all that took longer.
         batches: the figures of requests of another number of rows than one; those of one row are the rest.
@@ -49,6 +53,8 @@ class VersionStats:
     hits: int = 0
     hit_ns: int = 0
     misses: int = 0
+    unkept: int = 0
+    kept: Kept | None = None
     histogram: list[int] = field(default_factory=lambda: [0] * (BUCKETS + 1))
     batches: dict[int, BatchStats] = field(default_factory=dict)
 
@@ -95,7 +101,16 @@ class VersionStats:
         self.failures += 1
         self.failed_ns += ns
 
+    def missed(self) -> None:
+        """Count a request as one that could not be answered, though it was scored."""
+        self.unkept += 1
+
+    @property
+    def unkept_ns(self) -> int:
+        """The time of the requests that were scored and not kept: as long as the others, for it is not told apart."""
+        return self.succeeded_ns * self.unkept // self.executions if self.executions else 0
+
     @property
     def succeeded_ns(self) -> int:
-        """The time of all answered requests."""
+        """The time of all scored requests."""
         return self.input_ns + self.infer_ns + self.output_ns

@@ -80,7 +80,7 @@ def demand_survived(what: str, attempt: str, release: str, data: bytes) -> None:
 
 def forget_refusals() -> int:
     """Let all files that were refused on this machine be tried again; return how many there were."""
-    found = list(cache_folder("trials").glob(f"*{REFUSALS}"))
+    found = [one for one in cache_folder("trials").glob(f"?*{REFUSALS}") if one.is_file() or one.is_symlink()]
     for one in found:
         one.unlink(missing_ok=True)
     return len(found)

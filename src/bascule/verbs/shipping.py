@@ -46,15 +46,16 @@ class ShippingVerbs(Bound):
         how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
         return deploy_version(self.place, name, str(version), also=also, model=model, reason=reason, **how)
 
-    def rollback(self, name: str, *, reason: str = "") -> Moved | WentBack:
+    def rollback(self, name: str, *, reason: str = "", expect: str | None = None) -> Moved | WentBack:
         """Give a deployment the stable traffic that it had before; or the whole branch the state of a release.
 
         Args:
             name: a deployment; or a tag or a commit, to which data, features, models and deployments go back together.
+            expect: `foresee_rollback(name).state`: when it is in another state by now, nothing is done (`Conflict`).
         """
         from bascule.project.shipping import roll_back
 
-        return roll_back(self.place, name, reason)
+        return roll_back(self.place, name, reason, expect)
 
     def foresee_rollback(self, name: str) -> Foreseen:
         """Return what a rollback would do, and change nothing: traffic, later rules, and all else of a release."""

@@ -157,6 +157,14 @@ def test_every_section_of_a_project_can_be_written() -> None:
         ("trials = 4", "trails = 4", "trails", "model.search.trails", "not a key", "'trials'"),
         (", minimum = 0.5", "", "slice_floor", "gates.slice_floor", "of auc needs minimum and no", "a number"),
         ("[entity.customer]", '[entity."my customer"]', "my customer", 'entity."my customer"', "not a name", "letter"),
+        (
+            "[gates]",
+            '[model.steps]\nbefore = "s:f"\ntakes = { photo = "blob", at = "timestamp" }\n\n[gates]',
+            "timestamp",
+            "model.steps.takes.at",
+            'is the text "timestamp"; it must be one of "varchar"',
+            "",
+        ),
         ("[model]", '[model]\ntrainer = "my train"', "my train", "model.trainer", "module:function", ""),
     ],
 )

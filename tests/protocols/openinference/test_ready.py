@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,3 +63,41 @@ def test_who_asks_while_a_store_hangs_is_not_kept(monkeypatch: pytest.MonkeyPatc
     reader.far, reader._alive, reader._asking = True, 0.0, SimpleNamespace(acquire=lambda timeout: False)  # type: ignore[assignment]
     with pytest.raises(EnvironmentProblem, match="has not answered for a second"):
         reader.demand_alive()
+
+
+def test_a_store_that_hangs_is_waited_for_by_one_request_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.serving.features.FRESH_S", 0.05)
+    asked, waiting, go = [], threading.Semaphore(0), threading.Event()
+
+    def hangs(*_: object) -> list[list[int]]:
+        asked.append(1)
+        waiting.release()
+        go.wait(20)
+        raise EnvironmentProblem("It does not answer.")
+
+    reader = BranchReader.__new__(BranchReader)
+    reader.far, reader._place, reader._silent, reader._trying = True, 0, None, threading.Lock()
+    reader._reader = SimpleNamespace(read=hangs)  # type: ignore[assignment]
+
+    def refused() -> None:
+        with pytest.raises(EnvironmentProblem, match="It does not answer"):
+            reader.read([{}], [0])
+
+    go.set()
+    refused()
+    refused()  # at once
+    assert len(asked) == 1
+    go.clear()
+    time.sleep(0.06)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(refused)  # tries again, and hangs
+        assert waiting.acquire(timeout=20)
+        assert waiting.acquire(timeout=20)
+        time.sleep(0.06)
+        pool.submit(refused).result(20)  # does not wait for it
+        assert len(asked) == 2
+        go.set()
+        first.result(20)
+    time.sleep(0.06)
+    reader._reader = SimpleNamespace(read=lambda *_: [[7]])  # type: ignore[assignment]
+    assert [reader.read([{}], [0]) for _ in range(2)] == [[[7]]] * 2

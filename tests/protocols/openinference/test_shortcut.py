@@ -16,7 +16,9 @@ from bascule.serving.log.predictions import to_arrow
 from bascule.serving.log.segment import Segment
 from tests.protocols.openinference.conftest import Served
 from tests.protocols.openinference.test_infer import ROW, request, tensor
+from tests.serving.conftest import put_deployment
 from tests.serving.servers import Client, client, post
+from tests.serving.test_dataplane import eventually
 
 Asked = tuple[str, bytes, dict[str, str]]
 NUMBERS = [round(0.25 * n - 3, 2) for n in range(30)]
@@ -46,6 +48,7 @@ SHORT: dict[str, Asked] = {
     "columns in another order": text("delays", {"inputs": request()["inputs"][::-1]}),
     "a whole number": text("delays", request(distance=tensor("distance", "INT64", [3]))),
     "values by name": text("delays", {"instances": [VALUES]}),
+    "values by name in another order": text("delays", {"instances": [dict(reversed(VALUES.items()))]}),
     "whole and missing values": text(
         "delays", {"instances": [{**VALUES, "distance": 3, "night": None, "carrier": None}]}
     ),
@@ -123,6 +126,30 @@ def test_what_asks_for_more_goes_the_longer_way(server: Served, asked: Asked) ->
     assert [ask(server, asked)[0] for _ in range(2)] == [200, 200]
 
 
+def test_a_new_header_has_the_short_way_also_after_a_replacement_that_failed(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, new = server.workspace, numbers("FP64", parameters={"binary_data_output": False})
+    before = ws.history.get("main", "deployments/numbers")
+
+    def problem() -> str:
+        state = server.plane.state()
+        assert state is not None
+        return state.deployments["numbers"].problem
+
+    assert ask(server, SHORT["bytes"])[0] == 200
+    try:
+        put_deployment(ws, {99: 100}, name="numbers", model="numbers")
+        eventually(lambda: "99" in problem())
+        assert ask(server, new)[0] == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(Inference, "_answer", lambda *_: pytest.fail("this is the longer way"))
+            assert ask(server, new)[0] == 200
+    finally:
+        ws.history.commit("main", {"deployments/numbers": before}, message="As before")
+        eventually(lambda: not problem())
+
+
 def test_what_was_right_in_one_header_is_looked_at_in_the_next(server: Served) -> None:
     model, body, headers = numbers("FP64")
     path, length = f"/v2/models/{model}/infer", int(headers["Inference_Header_Content_Length"])
@@ -172,6 +199,12 @@ def test_what_is_out_of_service_does_not_answer_a_head_that_came_before(server: 
         assert ask_whole(c, asked)[0] == 200
 
 
+def by_outcome(server: Served) -> tuple[int, int]:
+    """How many requests succeeded and failed, as Triton's clients are told."""
+    told = json.loads(server.request("/v2/models/numbers/stats")[2])["model_stats"][0]["inference_stats"]
+    return told["success"]["count"], told["fail"]["count"]
+
+
 def by_code(server: Served) -> dict[str, int]:
     """How many answers had which code, as Prometheus is told."""
     told = server.request("/metrics")[2].decode()
@@ -190,13 +223,14 @@ def test_a_full_disk_is_told_behind_a_head_that_came_before(
     with ExitStack() as stack:
         c, *_ = [stack.enter_context(client(server.port)) for _ in range(others + 1)]
         assert [ask_whole(c, asked)[0] for _ in range(3)] == [200] * 3
-        before = by_code(server)
+        before, told = by_code(server), by_outcome(server)
         with monkeypatch.context() as patch:
             patch.setattr(Segment, "write", full)
             status, _, body, _ = ask_whole(c, asked)
         assert status == 503
-        later = by_code(server)  # the second look counts the first
-        assert (later["200"] - before["200"], later["503"] - before.get("503", 0)) == (1, 1)
+        later = by_code(server)  # it counts the two looks before it
+        assert (later["200"] - before["200"], later["503"] - before.get("503", 0)) == (2, 1)
+        assert by_outcome(server) == (told[0], told[1] + 1)
         assert b"No space left on device" in body
         status, _, _, made = ask_whole(c, asked)
         assert status == 200

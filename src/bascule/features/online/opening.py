@@ -15,8 +15,11 @@ def is_server(location: Path | str) -> bool:
     return "://" in str(location)
 
 
-def open_online(location: Path | str, namespace: str = "main") -> OnlineStore:
+def open_online(location: Path | str, namespace: str = "main", *, seconds: float | None = None) -> OnlineStore:
     """Return the store at a location: a folder means LMDB, `redis://…` and the like Redis or Valkey.
+
+    Args:
+        seconds: how long an answer of a server is waited for; its own, long enough to fill it, when not given.
 
     Raises:
         InputError: an address of something else.
@@ -29,4 +32,4 @@ def open_online(location: Path | str, namespace: str = "main") -> OnlineStore:
         raise InputError(f"The online store cannot live in {scheme!r}.", hint=HINT)
     from bascule.features.online.redis import RedisStore
 
-    return RedisStore(str(location), namespace)
+    return RedisStore(str(location), namespace, seconds)

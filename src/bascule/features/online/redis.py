@@ -40,6 +40,7 @@ class RedisStore:
         url: `redis://[:PASSWORD@]HOST[:PORT][/DB]`, also `rediss://`, `valkey://` and `unix://`; `?prefix=NAME` keeps
             several workspaces in one database apart.
         namespace: keeps the timelines of one branch apart from those of others.
+        seconds: how long an answer is waited for; 20 when not given.
 
     Raises:
         MissingExtra: the client is not installed.
@@ -48,9 +49,9 @@ class RedisStore:
 
     far = True
 
-    def __init__(self, url: str, namespace: str = "main") -> None:
+    def __init__(self, url: str, namespace: str = "main", seconds: float | None = None) -> None:
         self.namespace = namespace
-        self.server = RedisServer.at(url)
+        self.server = RedisServer.at(url, seconds)
         name = namespace.encode()
         self.state, self.lock, self.views, self.sweeps = (
             self.server.key(kind, name) for kind in (b"s", b"l", b"v", b"w")

@@ -18,15 +18,19 @@ HOLD_MS = 15_000
 TIMEOUT_S = 20.0
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 HINT = "Write redis://[:PASSWORD@]HOST[:PORT][/DB], with ?prefix=NAME where several workspaces share it."
-_servers: dict[str, RedisServer] = {}
+_servers: dict[tuple[str, float], RedisServer] = {}
 _opening = threading.Lock()
 _writing: set[bytes] = set()
 
 
 class RedisServer:
-    """The server of one URL, with one pool of connections for all of this process."""
+    """The server of one URL, with one pool of connections for all of this process.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        seconds: how long one answer is waited for.
+    """
+
+    def __init__(self, url: str, seconds: float) -> None:
         try:
             import redis
             from redis.backoff import ExponentialBackoff
@@ -45,8 +49,8 @@ class RedisServer:
         try:
             self._client: Any = redis.Redis.from_url(
                 plain,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=5.0,
+                socket_timeout=seconds,
+                socket_connect_timeout=min(5.0, seconds),
                 health_check_interval=30,
                 # A closed connection is made anew; a server that hangs would only be waited for again.
                 retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
@@ -56,12 +60,13 @@ class RedisServer:
         self._scripts: dict[str, Any] = {}
 
     @classmethod
-    def at(cls, url: str) -> RedisServer:
-        """Return the server of a URL: the same object for everyone in this process."""
+    def at(cls, url: str, seconds: float | None = None) -> RedisServer:
+        """Return the server of a URL: the same object for everyone in this process who waits as long."""
+        key = url, TIMEOUT_S if seconds is None else seconds
         with _opening:
-            if url not in _servers:
-                _servers[url] = cls(url)
-            return _servers[url]
+            if key not in _servers:
+                _servers[key] = cls(*key)
+            return _servers[key]
 
     def key(self, *parts: bytes) -> bytes:
         """A name in the server that is this workspace's."""

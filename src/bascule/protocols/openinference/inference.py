@@ -21,12 +21,13 @@ from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.explaining import check_method, explain
 from bascule.serving.http import Deferred, Request, Response, error_response
-from bascule.serving.http.message import Quick, Said
+from bascule.serving.http.message import Kept, Quick, Said
 from bascule.serving.ids import IdSource
-from bascule.serving.log import PredictionLog, Spared
+from bascule.serving.log import Counted, PredictionLog, Spared
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, record, score
+from bascule.serving.stats import VersionStats
 
 INLINE_BYTES = 128 << 10
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -212,9 +213,14 @@ class Inference:
 
     def _shortcuts(self, deployment: ServedDeployment) -> dict[str, Any]:
         stats = self._plane.stats_of(deployment, deployment.first.version)
-        kept = self._spared if deployment.lenient else self._journal
+        kept = self._spared if deployment.lenient else stats.kept or self._counted(stats)
         deployment.shortcuts.update(shortcuts_of(deployment, stats, self._ids, self._log, kept))
         return deployment.shortcuts
+
+    def _counted(self, stats: VersionStats) -> Kept:
+        """Return the journal for the answers of a version, made once."""
+        stats.kept = Counted(self._journal, stats.missed)
+        return stats.kept
 
     # In functions of their own: closures would make the names above slower for every request.
 
@@ -291,7 +297,7 @@ class Inference:
             stats.failed(time.perf_counter_ns() - began)
             return error_response(error, kept=self._spared if deployment.lenient else self._journal)
         response = form.write(message, answer, deployment.name)
-        response.kept = self._journal if not deployment.lenient else self._spared
+        response.kept = self._spared if deployment.lenient else stats.kept or self._counted(stats)
         response.packable = True
         scored = answer.scored_ns
         stats.succeeded(

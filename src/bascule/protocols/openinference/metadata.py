@@ -122,8 +122,8 @@ def _statistics(name: str, version: int, stats: VersionStats) -> dict[str, Any]:
         "inference_count": stats.rows,
         "execution_count": executions - stats.joined - stats.hits,
         "inference_stats": {
-            "success": _duration(executions, stats.succeeded_ns),
-            "fail": _duration(stats.failures, stats.failed_ns),
+            "success": _duration(executions - stats.unkept, stats.succeeded_ns - stats.unkept_ns),
+            "fail": _duration(stats.failures + stats.unkept, stats.failed_ns + stats.unkept_ns),
             "queue": _duration(executions, stats.queue_ns),
             "compute_input": _duration(executions, stats.input_ns),
             "compute_infer": _duration(executions, stats.infer_ns),

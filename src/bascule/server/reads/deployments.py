@@ -26,9 +26,11 @@ _SPAN = """
 # Each version in each bucket, and each version over all buckets.
 _SERVED = """
     SELECT grouping(bucket), bucket, version, count(*),
-        quantile_cont(latency_us, 0.5), quantile_cont(latency_us, 0.95), quantile_cont(latency_us, 0.99)
+        quantile_cont(latency_us, 0.5), quantile_cont(latency_us, 0.95), quantile_cont(latency_us, 0.99),
+        count(failed), coalesce(arg_max(failed, "at"), '')
     FROM (
-        SELECT epoch_us("at") // {width} * {width} AS bucket, version, latency_us FROM predictions
+        SELECT epoch_us("at") // {width} * {width} AS bucket, version, latency_us, "at",
+            CASE WHEN score IS NULL THEN json_extract_string(output, '$.error') END AS failed FROM predictions
         WHERE branch = $branch AND deployment = $name AND epoch_us("at") >= $start
     )
     GROUP BY GROUPING SETS ((bucket, version), (version)) ORDER BY bucket, version"""
@@ -82,7 +84,10 @@ class RolloutChange(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What one version answered in one bucket of time; latencies in microseconds."""
+    """What one version answered in one bucket of time; latencies in microseconds.
+
+    `failed` requests were answered by an error of the model, its worker or its steps: the last one was `why`.
+    """
 
     start: int
     version: int
@@ -90,6 +95,8 @@ class Served(msgspec.Struct, frozen=True):
     p50: float
     p95: float
     p99: float
+    failed: int = 0
+    why: str = ""
 
 
 class Traffic(msgspec.Struct, frozen=True):

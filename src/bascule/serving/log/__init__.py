@@ -5,7 +5,7 @@ long as the writer lives; after that anyone may move it, exactly once, into the 
 """
 
 from bascule.serving.log.frames import Reading, read_segment
-from bascule.serving.log.journal import Journal, JournalLimits, Spared
+from bascule.serving.log.journal import Counted, Journal, JournalLimits, Spared
 from bascule.serving.log.moving import (
     TABLES,
     LogReport,
@@ -23,6 +23,7 @@ __all__ = [
     "PREDICTIONS",
     "TABLES",
     "Context",
+    "Counted",
     "Journal",
     "JournalLimits",
     "LogReport",

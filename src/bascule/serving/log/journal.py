@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -198,6 +198,20 @@ class Spared:
         """Count an answer that is not in the log."""
         self.base.unlogged += 1
         return True
+
+
+class Counted:
+    """A journal for the answers of one version, which is told of each that does not leave because it was not kept."""
+
+    def __init__(self, journal: Journal, missed: Callable[[], None]) -> None:
+        self.base = journal
+        self.commit = journal.commit
+        self._missed = missed
+
+    def spares(self) -> bool:
+        """Nothing leaves that was not kept; count it."""
+        self._missed()
+        return False
 
 
 def seal(folder: Path) -> None:

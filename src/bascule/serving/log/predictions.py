@@ -281,10 +281,12 @@ def _inputs(context: Context, record: Served) -> list[dict[str, Any]]:
         return [dict(zip(context.features, row, strict=True)) for row in spans]
     if isinstance(record.inputs, list):
         return [dict(zip(context.features, row, strict=True)) for row in record.inputs]
-    names = list(record.inputs)
-    if not names:
+    came = record.inputs
+    if not came:
         return [{} for _ in record.ids]
-    return [dict(zip(names, row, strict=True)) for row in zip(*record.inputs.values(), strict=True)]
+    # The model's order first, as it is of rows that came as numbers: one row is one text, whatever way it came.
+    names = list(dict.fromkeys([name for name in context.features if name in came]) | came)
+    return [dict(zip(names, row, strict=True)) for row in zip(*map(came.__getitem__, names), strict=True)]
 
 
 def score(output: float | Sequence[float] | None) -> float | None:
