@@ -159,6 +159,7 @@ def test_monitoring(client: TestClient, filled: Filled) -> None:
     assert client.get(f"{BASE}/jobs").json()[0]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_deployments_and_their_traffic(client: TestClient) -> None:
     found = client.get(f"{BASE}/deployments/delays").json()
     assert found["traffic"] == [{"version": 2, "weight": 50}, {"version": 3, "weight": 50}]
@@ -226,6 +227,7 @@ def test_promoting_a_canary(copy: Filled, serve: Serve) -> None:
     assert "no rollout" in none.json()["error"]
 
 
+@pytest.mark.slow
 def test_predictions_and_their_chain(client: TestClient, filled: Filled) -> None:
     found = client.get(f"{BASE}/predictions", params={"limit": 30}).json()
     assert len(found) == 30
