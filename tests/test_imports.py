@@ -61,6 +61,10 @@ def test_a_process_for_one_thing_reads_no_other_room(module: str, spared: set[st
     assert loaded(f"import {module}") & spared == set()
 
 
+def test_who_answers_begins_without_the_lake() -> None:
+    loaded("import bascule.protocols.openinference.worker\nassert 'bascule.lake' not in sys.modules")
+
+
 def test_what_rooms_offer_is_there_whatever_was_imported_before() -> None:
     """A module of the name that a room offers would take its place."""
     for room in ("contracts", "serving", "training", "delivery"):
