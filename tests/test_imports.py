@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
 from bascule.delivery import planned
 from bascule.history import Workspace
 
+SOURCE = Path(__file__).parents[1] / "src" / "bascule"
 HEAVY = {
     "numpy",
     "pandas",
@@ -43,6 +46,31 @@ def loaded(code: str, folder: Path | None = None) -> set[str]:
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     assert loaded(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("bascule.training.attempts", {"sqlalchemy", "duckdb", "pyarrow", "sqlglot"}),
+        ("bascule.contracts.alone", {"sqlalchemy", "lmdb", "sqlglot"}),
+        ("bascule.serving.workers.child", {"sqlalchemy", "duckdb", "sqlglot"}),
+    ],
+)
+def test_a_process_for_one_thing_reads_no_other_room(module: str, spared: set[str]) -> None:
+    """One is started for each model's file that is tried, each Python check, each served version."""
+    assert loaded(f"import {module}") & spared == set()
+
+
+def test_who_answers_begins_without_the_lake() -> None:
+    loaded("import bascule.protocols.openinference.worker\nassert 'bascule.lake' not in sys.modules")
+
+
+def test_what_rooms_offer_is_there_whatever_was_imported_before() -> None:
+    """A module of the name that a room offers would take its place."""
+    for room in ("contracts", "serving", "training", "delivery"):
+        offered = import_module(f"bascule.{room}").__all__
+        modules = {found.name for found in iter_modules([str(SOURCE / room)])}
+        assert set(offered) & modules == set()
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ def test_what_could_be_an_option_is_left_to_the_parser_of_options(text: str) -> 
     assert plain(text.split()) is None
 
 
+@pytest.mark.slow
 def test_a_plain_command_is_tracked_without_the_parser_of_options(folder: Path) -> None:
     Workspace.create(folder).close()
     program = "import sys; from bascule.cli.main import run; run(sys.argv[1:]); assert 'cyclopts' not in sys.modules"

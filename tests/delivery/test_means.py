@@ -79,6 +79,7 @@ def test_thompson_plays_the_better_one_and_the_same_evidence_alike() -> None:
     assert 0.2 < means.chance_of_best(rng.normal(0, 1, 2000), arm) < 0.999
 
 
+@pytest.mark.slow
 def test_the_quantile_interval_holds_at_all_times_together_and_finds_a_longer_tail() -> None:
     rng = np.random.default_rng(5)
     truth = -math.log(0.05)  # of the exponential, 95 %

@@ -173,6 +173,7 @@ def test_a_heavy_unit_is_no_lost_traffic(ws: Workspace, traffic_of, share: int) 
     assert wrong == 0
 
 
+@pytest.mark.slow
 def test_a_canary_that_loses_units_is_rolled_back(ws: Workspace, traffic_of) -> None:
     deployment = start(ws, SAME, steps=[50, 100])
     traffic = traffic_of(GOOD)
@@ -268,6 +269,7 @@ def test_without_shadow_the_arms_are_compared(ws: Workspace, traffic_of) -> None
     assert finding(decision, "quality").detail["difference"] > 0.05
 
 
+@pytest.mark.slow
 def test_one_day_is_no_evidence(ws: Workspace, traffic_of) -> None:
     """However clear the labels are, quality waits until they span what the rules ask for."""
     deployment = start(ws, SHUFFLED, guardrails={"quality": {"minimum_span": "1h"}})

@@ -201,6 +201,7 @@ def test_a_person_may_keep_the_last_word(ws: Workspace, traffic_of: Any) -> None
 # --- A/B and bandit
 
 
+@pytest.mark.slow
 def test_an_a_b_test_ends_when_the_goal_is_decided(ws: Workspace, sales: Any) -> None:
     shop = sales({1: 0.2, 2: 0.4})
     made = start(ws, "ab", plan=GOAL, guardrails=QUIET)

@@ -16,6 +16,7 @@ def binary(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (random.random(rows) < said).astype(float), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [400, 5_000])
 def test_an_interval_of_independent_rows_is_scipy_s(rows: int) -> None:
     label, said = binary(rows)

@@ -153,6 +153,7 @@ def test_a_slice_below_the_floor_is_named(make_case: Make) -> None:
     ).passed
 
 
+@pytest.mark.slow
 def test_a_calibration_limit_says_where_it_is_off(make_case: Make) -> None:
     case = make_case("binary")
     found = gate(evaluate(case.bundle, case.test, gates=GateSettings(calibration=0.0001)), "calibration")
@@ -182,6 +183,7 @@ def test_a_changed_signature_needs_a_reason(make_case: Make) -> None:
     assert gate(looked_up, "signature").passed
 
 
+@pytest.mark.slow
 def test_a_current_version_that_cannot_read_the_rows_is_told(make_case: Make) -> None:
     case = make_case("binary")
     fields = case.bundle.signature.inputs
@@ -199,6 +201,7 @@ def test_a_current_version_that_cannot_read_the_rows_is_told(make_case: Make) ->
         evaluate(case.bundle, case.test, current=before, current_rows=old_rows.slice(1))
 
 
+@pytest.mark.slow
 def test_another_question_cannot_be_compared(make_case: Make) -> None:
     case, other = make_case("binary"), make_case("multiclass")
     report = evaluate(case.bundle, case.test, current=other.bundle)
@@ -254,6 +257,7 @@ def test_rows_that_cannot_be_evaluated_are_refused(make_case: Make) -> None:
     assert "1 of 2 classes" in " ".join(evaluate(case.bundle, one_class).caveats)
 
 
+@pytest.mark.slow
 def test_a_card_tells_the_whole_story(make_case: Make, local_workspace: Workspace) -> None:
     case = make_case("binary")
     spec = TrainingSpec(name="m", label="label > 0.5", prediction_time="asked", features=("x", "kind", "z"))

@@ -70,6 +70,7 @@ def connection() -> Any:
         yield connection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, "known"])
 @pytest.mark.parametrize("ttl", [None, 1, HOUR, 40 * HOUR])
 @pytest.mark.parametrize("kind", ["k", "k * 1000003", "'key ' || k", "(k + 18446744073709551000)::UBIGINT"])

@@ -125,6 +125,7 @@ def test_examples_keep_their_types_and_order(connection: Any) -> None:
     assert relation.project("k, v__a, v__s").fetchall() == rows
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_or_fails_is_left_to_the_engine(connection: Any, monkeypatch: Any) -> None:
     fill(connection, "asked", [(k, START + timedelta(hours=k), "x" * 1000) for k in range(50)])
     fill(connection, "events", [(k % 50, START + timedelta(minutes=k), k, "y" * 2000) for k in range(200)])

@@ -105,6 +105,7 @@ def test_looking_back_is_honest(connection: duckdb.DuckDBPyConnection) -> None:
     assert report(connection, sql, event_time="asked_at") == LeakReport((), ())
 
 
+@pytest.mark.slow
 def test_a_date_that_is_too_coarse_hides_a_leak(connection: duckdb.DuckDBPyConnection) -> None:
     daily = "select user_id, date_trunc('day', asked_at) + {} as known, sum(amount) as total from loans group by all"
     found = report(connection, daily.format("interval 0 day"), event_time="known")
@@ -165,6 +166,7 @@ def test_what_makes_the_prediction_time_is_known_by_then(connection: duckdb.Duck
     assert report(connection, "select * from cities", **more).leaks == ()
 
 
+@pytest.mark.slow
 def test_outcomes_are_hidden_when_two_tables_say_when_they_are_known(connection: duckdb.DuckDBPyConnection) -> None:
     """The time of settling needs the user's city, so that it is no column of the loans."""
     population = """select l.*, l.asked_at + to_hours(length(c.city)) as settled_at

@@ -85,6 +85,7 @@ STEADY = [(1, 0, 1e8, 0), *((1, minute, 0.1, 3) for minute in range(1, 20))]
 BACK = [(1, minute, value, 1) for minute, value in enumerate([1e308, 1e308, 1.5, -1e308, -1e308, LARGEST, LARGEST])]
 
 
+@pytest.mark.slow
 def test_amounts_that_take_each_other_back_leave_the_same_on_every_path(tmp_path: Path) -> None:
     """To what skew calls equal: a ledger's sums are small beside its amounts."""
     amounts = [731_904_121.37, 0.11, -88_120_944.09, 5.03, 998_001_777.77]

@@ -23,6 +23,7 @@ class Nodes(dict[str, bytes]):
         return Tree(self.__getitem__)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     start=st.sets(keys, max_size=1500),
@@ -52,6 +53,7 @@ def test_a_tree_is_the_dict_and_only_the_dict(start: set[str], edits: list[dict[
     assert all(tree.get(root, k) == v for k, v in model.items())
 
 
+@pytest.mark.slow
 def test_a_commit_writes_a_few_nodes_whatever_the_size() -> None:
     nodes = Nodes()
     tree = nodes.tree()

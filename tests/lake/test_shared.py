@@ -216,6 +216,7 @@ def test_records_are_moved_once(team: tuple[Workspace, Workspace]) -> None:
         assert session.arrow("select count(*) n from predictions").to_pylist() == [{"n": 7}]
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_line_to_install_it_is_said(
     team: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_what_cannot_be_read_is_shown(text: str, at: int, message: str, hint: st
     assert hint in found.value.hint
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_clearly(text: str) -> None:
     with contextlib.suppress(InputError):

@@ -91,6 +91,7 @@ def test_one_row_in_a_new_cell_is_no_drift() -> None:
     assert found.effect < 0.05
 
 
+@pytest.mark.slow
 def test_equal_counts() -> None:
     found = statistics.compare([10, 20, 30], [100, 200, 300])
     assert found.effect == 0

@@ -130,6 +130,7 @@ def test_a_reader_that_was_changed_too_is_not_broken(served: Path, bascule: Basc
     assert kinds == {"training set", "model", "deployment"}
 
 
+@pytest.mark.slow
 def test_a_table_is_not_changed_past_its_readers(served: Path, bascule: Bascule) -> None:
     before = heads()
     said = bascule("table", "columns", "weather", "--drop", "rain", "--branch", "main")

@@ -201,6 +201,7 @@ def test_a_model_of_shuffled_labels_is_refused_unless_it_is_forced(trained: Path
     }
 
 
+@pytest.mark.slow
 def test_a_population_without_rows_is_refused(trained: Path, bascule: Bascule) -> None:
     write(trained / "features/population.sql", SQL["population"] + "where false\n")
     before = state(trained)

@@ -176,6 +176,7 @@ def test_what_nobody_uses_goes_in_time(held: Workspace) -> None:
         assert let_go_unused(conn) == kept
 
 
+@pytest.mark.slow
 def test_states_are_kept_in_any_number(workspace: Workspace) -> None:
     memory = States(workspace.catalog)
     many = {(f"part {i}", f"measure {i % 7}"): [i, None, 0.5] for i in range(1200)}
@@ -282,6 +283,7 @@ def test_python_checks_are_those_of_the_project(held: Workspace) -> None:
     assert (second.status, "There is no os.py" in second.observed) == ("error", True)
 
 
+@pytest.mark.slow
 def test_what_never_landed_is_no_past(local_workspace: Workspace) -> None:
     promised = [
         {"name": "t", "properties": [column("x", ours("mean", maximum=10))], "quality": [ours("row_count", minimum=1)]}

@@ -71,6 +71,7 @@ def test_a_changed_view_runs_only_what_reads_it(trained: Path, bascule: Bascule)
     assert not any(row["runs"] for row in bascule("plan", "--json").json())
 
 
+@pytest.mark.slow
 def test_a_definition_that_no_step_reads_runs_nothing_else(trained: Path, bascule: Bascule) -> None:
     more = '\n[features.spare]\nsql = "features/house.sql"\nentity = "depot"\n'
     write(trained / "bascule.toml", PROJECT + more)
@@ -81,6 +82,7 @@ def test_a_definition_that_no_step_reads_runs_nothing_else(trained: Path, bascul
     assert ran(bascule) == {"define"}
 
 
+@pytest.mark.slow
 def test_a_changed_contract_is_planned_to_be_checked_alone(trained: Path, bascule: Bascule) -> None:
     contract = trained / "contracts" / "orders.yaml"
     write(contract, contract.read_text("utf-8") + "\n# reviewed\n")
@@ -99,6 +101,7 @@ def test_a_changed_setting_of_the_model_only_trains(trained: Path, bascule: Basc
     assert ran(bascule) == LEARNING - {"training-set"}
 
 
+@pytest.mark.slow
 def test_traffic_is_no_term_of_the_definitions(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     write(trained / "features/weather.sql", "-- reviewed\n" + SQL["weather"])
@@ -122,6 +125,7 @@ def test_a_step_names_its_own_terms_beside_those_before_it(trained: Path, bascul
     assert not any(row["runs"] for row in bascule("plan", "--json").json())
 
 
+@pytest.mark.slow
 def test_changed_gates_do_not_train(trained: Path, bascule: Bascule) -> None:
     write(trained / "bascule.toml", PROJECT.replace("[gates]", "[gates]\ncalibration = 0.5"))
     assert bascule("why", "train", "--json").json()["runs"] is False
@@ -210,6 +214,7 @@ def test_a_step_needs_those_before_it(trained: Path, refused: Callable[..., Any]
     )
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_has_a_receipt_too(trained: Path, bascule: Bascule) -> None:
     write(trained / "data/orders/3.csv", BATCH.replace("north", "[/moon]"))
     said = bascule("step", "run", "ingest:orders", "--json")

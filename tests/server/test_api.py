@@ -186,6 +186,7 @@ def test_what_failed_of_a_version_and_why_is_told(copy: Filled, serve: Serve) ->
     assert "Version 2 failed last: its worker was ended by SIGSEGV" in client.get("/deployments/delays").text
 
 
+@pytest.mark.slow
 def test_deployments_and_their_traffic(client: TestClient) -> None:
     found = client.get(f"{BASE}/deployments/delays").json()
     assert found["traffic"] == [{"version": 2, "weight": 50}, {"version": 3, "weight": 50}]
@@ -254,6 +255,7 @@ def test_promoting_a_canary(copy: Filled, serve: Serve) -> None:
     assert "no rollout" in none.json()["error"]
 
 
+@pytest.mark.slow
 def test_predictions_and_their_chain(client: TestClient, filled: Filled) -> None:
     found = client.get(f"{BASE}/predictions", params={"limit": 30}).json()
     assert len(found) == 30

@@ -99,6 +99,7 @@ def test_a_refused_merge_says_why_and_changes_nothing(workspace: Workspace, ask:
     assert ids(workspace) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_conflict_names_its_paths(workspace: Workspace, ask: Any) -> None:
     Lake(workspace).overwrite("people", rows(5), branch="more")
     Lake(workspace).overwrite("people", rows(6))

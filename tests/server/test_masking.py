@@ -168,6 +168,7 @@ def test_comparing_with_a_value_tells_nothing(ws: Workspace) -> None:
     assert rows(ws, f"select count(*) as n from people where email = '{shown}'") == [{"n": 1}]
 
 
+@pytest.mark.slow
 def test_conditions_are_on_what_is_shown_also_of_a_table_of_many_files(ws: Workspace) -> None:
     """What a file's bounds say of the values must not decide which rows a masked condition finds."""
     names = ("card", "born", "age", "zip", "note", "town")

@@ -32,6 +32,7 @@ def payloads(folder: Path) -> list[bytes]:
     return [payload for path in segment_paths(folder) for payload in read_segment(path).payloads]
 
 
+@pytest.mark.slow
 @given(records=st.lists(st.binary(min_size=1, max_size=50), max_size=8), cut=st.integers(0, 500))
 def test_a_file_cut_anywhere_reads_up_to_its_last_whole_record(
     tmp_path_factory: pytest.TempPathFactory, records: list[bytes], cut: int

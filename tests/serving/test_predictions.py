@@ -57,6 +57,7 @@ def test_a_row_by_columns(served: Workspace) -> None:
     assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_a_large_matrix_is_logged_as_a_small_one(served: Workspace) -> None:
     put_versions(served, {1: bundle_bytes(fields=NUMBERS)}, model="numbers")
     put_deployment(served, {1: 100}, name="numbers", model="numbers")

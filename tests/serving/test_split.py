@@ -68,6 +68,7 @@ def test_any_text_has_a_bucket(unit: str) -> None:
     assert 0 <= Split(deployment({1: 50, 2: 50})).bucket(unit) < BUCKETS
 
 
+@pytest.mark.slow
 def test_versions_that_share_without_a_rollout_are_all_stable() -> None:
     split = Split(deployment({1: 20, 2: 30, 3: 50}))
     found = {(split.arm(unit).version, split.arm(unit).kind) for unit in UNITS[:1_000]}

@@ -71,6 +71,7 @@ def test_one_that_hangs_does_not_hold_the_process_up() -> None:
     assert time.monotonic() - began < 50
 
 
+@pytest.mark.slow
 def test_threads_that_empty_the_queue_meanwhile_do_not_hold_the_end_up() -> None:
     subprocess.run([sys.executable, "-c", BUSY], timeout=60, check=True)
 

@@ -502,6 +502,7 @@ def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(
         assert find_prediction(served, asked(server, "lenient", [ROW])["predictions"][0]["prediction_id"])
 
 
+@pytest.mark.slow
 def test_the_source_of_steps_is_found_with_what_it_imports(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("")

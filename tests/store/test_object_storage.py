@@ -133,6 +133,7 @@ def test_a_connection_that_is_cut_leaves_nothing(
     assert not whole.exists()
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_interrupted_leaves_nothing(remote: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted:
         def __init__(self, out: object) -> None:

@@ -156,6 +156,7 @@ def test_inputs_are_known_as_they_were_when_they_were_opened(local_workspace: Wo
     assert not local_workspace.store.has(more["more.csv"])
 
 
+@pytest.mark.slow
 def test_outputs_are_kept_when_that_is_asked(
     local_workspace: Workspace, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

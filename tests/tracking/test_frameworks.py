@@ -246,6 +246,7 @@ print(json.dumps([lists, _utils.whichmodule.__module__]))
 """
 
 
+@pytest.mark.slow
 def test_the_import_of_skops_that_is_made_short_comes_to_the_same() -> None:
     place = Path(str(module("bascule_frameworks").__file__)).parents[1]
     found = []
@@ -258,6 +259,7 @@ def test_the_import_of_skops_that_is_made_short_comes_to_the_same() -> None:
     assert found[0][1] == "skops.io._utils"
 
 
+@pytest.mark.slow
 def test_skops_is_imported_only_for_what_needs_it_and_without_tests(script: Script) -> None:
     script.run(
         f"""{textwrap.indent(DATA, "        ")}
@@ -321,6 +323,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 def test_models_are_written_as_skops_itself_writes_them(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("skops")
@@ -695,6 +698,7 @@ def test_importance_of_a_forest_is_what_it_says_itself(script: Script, labels: s
     assert kept == dict(zip(("x0", "x1", "x2"), json.loads((script.folder / "own.json").read_text()), strict=True))
 
 
+@pytest.mark.slow
 def test_what_a_fit_raises_is_the_script_s(script: Script) -> None:
     done = script.run(
         """
@@ -712,6 +716,7 @@ def test_what_a_fit_raises_is_the_script_s(script: Script) -> None:
         )
 
 
+@pytest.mark.slow
 def test_models_that_threads_fit_at_once_are_all_kept_safe(script: Script) -> None:
     source = """
         import threading

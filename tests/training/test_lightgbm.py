@@ -93,6 +93,7 @@ def test_the_search_is_reported_and_recorded(made_data: Make) -> None:
     assert model.params["num_iterations"] == min(curve, key=lambda point: point.value).step
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_the_defaults_so_the_search_never_loses_to_them(made_data: Make) -> None:
     model = train(made_data("binary", rows=2_000), settings=FEW)
     assert model.trials[0].params["num_leaves"] == 31
@@ -111,6 +112,7 @@ def test_fixed_parameters_are_not_searched(made_data: Make) -> None:
     assert model.params["learning_rate"] == 0.2
 
 
+@pytest.mark.slow
 def test_a_refit_learns_from_the_validation_rows_too(made_data: Make) -> None:
     data = made_data("binary")
     both = train(data, settings=FEW)

@@ -50,6 +50,7 @@ def test_information_is_that_of_the_textbook() -> None:
     assert information(one, noisy) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_kept_and_why_not() -> None:
     found = judge_features(rows := table(), rows.column_names[:-1], target=BINARY, least=0.01, correlated=0.95, folds=4)
     judged = {one.feature: one for one in found}
@@ -103,6 +104,7 @@ def test_what_tells_something_only_together_is_taken() -> None:
     assert selected_in(rows.slice(0, 300), list(columns), BINARY, 4) is None
 
 
+@pytest.mark.slow
 def test_shap_values_are_exact() -> None:
     random = np.random.default_rng(8)
     rows = pa.table({name: random.normal(0, 1, 500) for name in ("a", "b", "c")})

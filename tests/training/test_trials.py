@@ -34,6 +34,7 @@ def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "subprocess", subprocess)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_anew")
 def test_a_file_is_tried_once_for_each_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
@@ -85,6 +86,7 @@ def test_what_does_not_live_is_refused_and_not_tried_again(
     assert len(tried) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_anew")
 @pytest.mark.parametrize(("way", "again"), [("grows", True), ("killed", True), ("dies", False)])
 def test_what_may_be_the_machines_fault_is_believed_for_an_hour(
@@ -111,6 +113,7 @@ demand_survived("A", "tests.training.dying:lives_slowly", "1", sys.argv[1].encod
 """
 
 
+@pytest.mark.slow
 def test_two_processes_try_a_file_once(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     both = [subprocess.Popen([sys.executable, "-c", ONE, str(asked)]) for _ in range(2)]
@@ -118,6 +121,7 @@ def test_two_processes_try_a_file_once(tmp_path: Path) -> None:
     assert asked.read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_process_without_a_cache_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}

@@ -297,6 +297,7 @@ def test_failing_rows_of_a_refused_batch_are_shown(client: TestClient) -> None:
     assert client.get("/data/flights/checks/x").status_code == 404
 
 
+@pytest.mark.slow
 def test_unusual_values_stand_where_the_checks_stand(local_workspace: Workspace, serve: Serve) -> None:
     ws, at = local_workspace, now()
     Lake(ws).append("days", pa.table({"n": [1]}), key=["n"])
@@ -398,6 +399,7 @@ def test_a_deployment_out_of_service_is_told_and_offers_no_way_back(copy: Filled
     assert "There is nothing before the present traffic" in client.get("/deployments/trial/rollback").text
 
 
+@pytest.mark.slow
 def test_rolling_back_asks_once_and_works_without_script(copy: Filled, serve: Serve) -> None:
     client = serve(copy.ws)
     page = client.get("/deployments/delays").text
@@ -491,6 +493,7 @@ def test_a_release_is_gone_back_to_once_it_is_confirmed(copy: Filled, serve: Ser
     assert client.get("/releases/beforr").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_power_of_a_rollout_is_told_and_what_is_wrong_in_a_field(client: TestClient, filled: Filled) -> None:
     text = client.get("/deployments/delays/power?effect=0.02&base=0.01&share=10").text
     assert "is seen with a chance of 80 % after" in text

@@ -6,17 +6,23 @@ supports. It reads any relation that DuckDB can read and knows nothing of branch
 project and the pages may call it.
 """
 
-from bascule.contracts.checks import Check
-from bascule.contracts.contract import Column, Contract
-from bascule.contracts.implied import implied
-from bascule.contracts.junit import render_junit
-from bascule.contracts.page import render_html
-from bascule.contracts.profiling import ColumnProfile, Profile, profile
-from bascule.contracts.render import render_json, render_markdown, render_text, surprise_text
-from bascule.contracts.report import CheckResult, Report
-from bascule.contracts.run import explain, run_checks
-from bascule.contracts.sarif import render_sarif
-from bascule.contracts.suggestion import suggest
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bascule.contracts.checks import Check
+    from bascule.contracts.contract import Column, Contract
+    from bascule.contracts.implications import implied
+    from bascule.contracts.junit import render_junit
+    from bascule.contracts.page import render_html
+    from bascule.contracts.profiling import ColumnProfile, Profile, profile
+    from bascule.contracts.render import render_json, render_markdown, render_text, surprise_text
+    from bascule.contracts.report import CheckResult, Report
+    from bascule.contracts.run import explain, run_checks
+    from bascule.contracts.sarif import render_sarif
+    from bascule.contracts.suggestion import suggest
 
 __all__ = [
     "Check",
@@ -39,3 +45,26 @@ __all__ = [
     "suggest",
     "surprise_text",
 ]
+
+# The process of a Python check needs none of the lake: what is public is loaded when it is asked for.
+_PLACES = {
+    "checks": ("Check",),
+    "contract": ("Column", "Contract"),
+    "implications": ("implied",),
+    "junit": ("render_junit",),
+    "page": ("render_html",),
+    "profiling": ("ColumnProfile", "Profile", "profile"),
+    "render": ("render_json", "render_markdown", "render_text", "surprise_text"),
+    "report": ("CheckResult", "Report"),
+    "run": ("explain", "run_checks"),
+    "sarif": ("render_sarif",),
+    "suggestion": ("suggest",),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, get_origin
 
 import msgspec
@@ -26,12 +27,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def openapi_route(table: Sequence[Route]) -> Route:
-    """Return the route that serves the document for a table."""
-    document = build(table)
+    """Return the route that serves the document for a table, made when it is first asked for: a start need not wait."""
+    document = cache(lambda: build(table))
 
     def openapi(call: Call[None, None]) -> dict[str, Any]:
         """This API, described in OpenAPI 3.1."""
-        return document
+        return document()
 
     return Route("GET", "/api/openapi.json", openapi, "public", hidden=True)
 

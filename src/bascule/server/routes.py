@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from starlette.requests import Request
@@ -104,6 +105,7 @@ def check_table(routes: Iterable[Route]) -> list[Route]:
     return table
 
 
+@lru_cache(1024)
 def shape_of(endpoint: Endpoint) -> Shape:
     """Read query, body and answer types off an endpoint's annotations."""
     hints = get_type_hints(endpoint)

@@ -6,22 +6,23 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bascule.errors import BasculeError, EnvironmentProblem, NotFound
 from bascule.history import Commit, Workspace
-from bascule.lake.masking import key_of
 from bascule.naming import model_path
 from bascule.registry.versions import served
 from bascule.serving.joining import FarReader
 from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
 from bascule.serving.model import LoadedModel
-from bascule.serving.promises import Promises, promises_of
 from bascule.serving.remembering import Remembered
 from bascule.serving.service import Service, read_service
 from bascule.serving.split import Split
 from bascule.training import Signature, read_signature
+
+if TYPE_CHECKING:
+    from bascule.serving.promises import Promises
 
 LoadVersion = Callable[[str, int, str, Mapping[str, Any] | None, Mapping[str, Any] | None, Service], LoadedModel]
 _numbers = itertools.count(1)
@@ -190,7 +191,7 @@ def serve_deployment(
     promises: dict[int, Promises] = {}
     for number, entry in registered.items():
         try:
-            asked = promises_of(ws, value, entry)
+            asked = _promises(ws, value, entry)
         except BasculeError as error:
             problem = problem or error.message
             continue
@@ -238,12 +239,24 @@ def _remembered(most: int, before: ServedDeployment | None) -> Remembered | None
     return kept if kept is not None and kept.most == most else Remembered(most)
 
 
+def _promises(ws: Workspace, value: Mapping[str, Any], entry: Mapping[str, Any]) -> Promises | None:
+    if "requests" not in value:
+        return None
+    from bascule.serving.promises import promises_of  # with contracts and the lake, which others do not need
+
+    return promises_of(ws, value, entry)
+
+
 def _redaction(ws: Workspace, value: Mapping[str, Any]) -> Redaction | None:
     rules = value.get("log")
     if not rules or not (rules.get("fields") or rules.get("sample", 1.0) < 1.0):
         return None
     fields = dict(rules.get("fields") or {})
-    key = key_of(ws) if "hash" in fields.values() else b""
+    key = b""
+    if "hash" in fields.values():
+        from bascule.lake.masking import key_of  # with the lake, which who serves needs for nothing else
+
+        key = key_of(ws)
     return Redaction(fields, float(rules.get("sample", 1.0)), key)
 
 

@@ -269,6 +269,7 @@ def test_a_batch_counts_once(tmp_path: Path) -> None:
     assert tile_values(features, store, asked) == [[0]]
 
 
+@pytest.mark.slow
 def test_tiles_that_no_window_reaches_are_removed(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, "main")
     features, tiles = tiled(MINUTE, ("1h",), store, {"rows": "count(*)"})

@@ -32,6 +32,7 @@ def column(diff: TableDiff, name: str) -> ColumnDiff:
     return next(one for one in diff.values if one.column == name)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(0, 9), max_size=30))
 def test_the_shift_of_numbers_is_what_scipy_says(a: list[int], b: list[int]) -> None:

@@ -305,6 +305,7 @@ def test_unknown_facts_stay_and_enforced_ones_cannot_go(tmp_path: Path) -> None:
     assert after.properties["write.parquet.compression-codec"] == "zstd"
 
 
+@pytest.mark.slow
 def test_equal_rows_make_equal_files_however_they_are_cut(tmp_path: Path) -> None:
     rows = pa.table({"n": pa.array(range(300_000)), "s": pa.array([f"{n % 977}" for n in range(300_000)])})
     schema, _ = schemas.from_arrow(rows.schema)
@@ -332,6 +333,7 @@ def test_large_results_are_cut_into_several_files(tmp_path: Path, monkeypatch: p
     assert oracle(table).scan().to_arrow()["n"].to_pylist() == rows["n"].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_leaves_no_file(tmp_path: Path) -> None:
     schema, _ = schemas.from_arrow(pa.schema([("n", pa.int64())]))
 

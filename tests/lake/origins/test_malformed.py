@@ -121,6 +121,7 @@ def test_numbers_beyond_a_double_can_be_set_aside(tmp_path: Path, bring: Any, ro
     assert rows("select count(*), max(n) from t") == [(50, 1.5)]
 
 
+@pytest.mark.slow
 def test_headers_that_change_case_and_order(tmp_path: Path, bring: Any, rows: Rows) -> None:
     for name, data in (("a.csv", "Id,Word\n1,a\n"), ("b.csv", "ID,word\n2,b\n"), ("c.csv", "word,iD\nc,3\n")):
         bring(put(tmp_path, data, name))

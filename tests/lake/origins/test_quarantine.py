@@ -70,6 +70,7 @@ def test_without_a_tolerated_share_nothing_is_set_aside(tmp_path: Path, bring: A
         bring(put(tmp_path, BAD, "b.csv"))
 
 
+@pytest.mark.slow
 def test_values_that_would_change_are_set_aside_for_a_table_that_is_there(
     tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
 ) -> None:
@@ -82,6 +83,7 @@ def test_values_that_would_change_are_set_aside_for_a_table_that_is_there(
     assert rows("select count(*) from t") == [(97 + 95,)]
 
 
+@pytest.mark.slow
 def test_json_lines_that_are_none_and_values_that_do_not_fit(
     tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
 ) -> None:
@@ -115,6 +117,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["jsonl", "json"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_values_within_others_of_another_type(
@@ -142,6 +145,7 @@ def test_values_within_others_of_another_type(
         bring(put_all([*records, '{"id": 9}'], "c"))
 
 
+@pytest.mark.slow
 def test_values_within_others_that_would_change(tmp_path: Path, bring: Any, rows: Rows, quarantine: Any) -> None:
     bring(put(tmp_path, '{"n": 1, "w": {"a": 1, "at": "2025-01-01"}}\n' * 10, "a.jsonl"))
     texts = '{"n": 2, "w": {"a": "7", "at": "2025-01-02"}}\n' * 10
@@ -159,6 +163,7 @@ def test_a_long_record_is_cut(tmp_path: Path, bring: Any, quarantine: Any) -> No
     assert len(quarantine()[0]["raw"]) == 2001
 
 
+@pytest.mark.slow
 def test_a_refused_batch_tells_what_was_set_aside_before(tmp_path: Path, bring: Any) -> None:
     bring(put(tmp_path, "n,m\n1,a\n2,b\n"), key=["n"])
     told: list[str] = []
@@ -169,6 +174,7 @@ def test_a_refused_batch_tells_what_was_set_aside_before(tmp_path: Path, bring: 
     assert any("1 record set aside" in text for text in told)
 
 
+@pytest.mark.slow
 def test_rows_of_typed_files_that_do_not_fit_are_set_aside_one_by_one(
     tmp_path: Path, bring: Any, rows: Rows, quarantine: Any
 ) -> None:

@@ -262,6 +262,7 @@ def test_objects_by_pattern_are_fetched_when_they_change(
     assert bring(one.partition("?")[0], table="v").report.rows == 1
 
 
+@pytest.mark.slow
 def test_a_fetch_from_storage_goes_on_where_it_stopped(
     s3: str, bring: Any, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

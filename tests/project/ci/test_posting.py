@@ -119,6 +119,7 @@ def test_a_token_goes_nowhere_in_the_clear(forge: Forge, api: str) -> None:
         comments_of(replace(job(forge), api=api))
 
 
+@pytest.mark.slow
 def test_the_longest_comment_is_taken(forge: Forge) -> None:
     limit = comments_of(job(forge)).limit
     rows = "".join(f"| {n} | 🚚 parcel |\n" for n in range(80_000))

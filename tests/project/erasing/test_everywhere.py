@@ -307,6 +307,7 @@ def test_other_policies(folder: Path, policy: str, reason: str) -> None:
     workspace.close()
 
 
+@pytest.mark.slow
 def test_rooms_join_by_the_list_of_forgetters(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
@@ -326,6 +327,7 @@ def test_rooms_join_by_the_list_of_forgetters(folder: Path, monkeypatch: pytest.
     workspace.close()
 
 
+@pytest.mark.slow
 def test_a_picture_that_others_name_too_stays(folder: Path) -> None:
     workspace = Workspace.open(folder)
     done = forget_subject(workspace, "people", {"email": OTHERS[1]})

@@ -308,6 +308,7 @@ def test_a_database_that_was_read_by_a_query_is_brought_as_it_was(local_workspac
     assert (tmp_path / "again" / "q.db").read_bytes() == b"as it was"
 
 
+@pytest.mark.slow
 def test_kept_code_does_not_leave_its_folder(sums: Path, bascule: Bascule, tracked: Tracked) -> None:
     run = tracked("sums.py")
     workspace = Workspace.open(sums)

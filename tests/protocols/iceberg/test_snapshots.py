@@ -169,6 +169,7 @@ def test_refs_and_snapshots_of_engines_survive(catalog: Catalog, local_workspace
     assert doctor.check(local_workspace).problems == ()
 
 
+@pytest.mark.slow
 def test_engines_find_many_snapshots_but_not_all(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "KEPT_FOR_OTHERS", 4)
     catalog.table()

@@ -26,8 +26,8 @@ WRITERS = 50
 # One table takes one commit after the other, so the last of fifty loses up to 49 times before it lands.
 PATIENT = {
     "commit.retry.num-retries": "500",
-    "commit.retry.min-wait-ms": "5",
-    "commit.retry.max-wait-ms": "400",
+    "commit.retry.min-wait-ms": "200",
+    "commit.retry.max-wait-ms": "3000",
     "commit.retry.total-timeout-ms": "300000",
 }
 

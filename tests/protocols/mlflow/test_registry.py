@@ -97,6 +97,7 @@ def test_what_is_served_is_neither_deleted_nor_renamed(registered: Api, local_wo
     registered("DELETE", "registered-models/delete", {"name": "delays"})
 
 
+@pytest.mark.slow
 def test_on_a_protected_branch_only_who_may_deploy_takes_a_model_or_says_which_to_use(
     registered: Api, serve: Callable[..., Api], local_workspace: Workspace
 ) -> None:

@@ -159,6 +159,7 @@ def test_the_path_without_a_name_asks_the_only_model(server: Served, tmp_path: A
 GOOD = stream_of(ROWS)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=8), st.integers(1, len(GOOD)))
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_arrow_bytes_harm_the_server(server: Served, changes: list[tuple[int, int]], length: int) -> None:

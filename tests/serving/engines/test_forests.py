@@ -157,6 +157,7 @@ def test_what_is_not_compiled_says_why(make: Made, words: str) -> None:
         forest_of(bundle)
 
 
+@pytest.mark.slow
 def test_catboost_answers_as_its_library(tmp_path: Path) -> None:
     python = python_with("catboost")
     script = Path(__file__).with_name("catboost_models.py")

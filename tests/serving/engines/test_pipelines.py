@@ -144,6 +144,7 @@ def test_onnx_answers_as_the_pipeline(name: str) -> None:
     assert exact.rows["categories"] >= 7  # each text, and those that the pipeline takes of none
 
 
+@pytest.mark.slow
 def test_onnx_that_differs_is_refused_by_a_row_that_shows_it() -> None:
     made, rows, task = PIPELINES["one hot, forest"]()
     model, matrix = bundle(made.fit(rows, BINARY), task), encoded(rows)

@@ -4,19 +4,25 @@ Both are journals of framed, checked records in segment files below `.bascule/lo
 long as the writer lives; after that anyone may move it, exactly once, into the record table of its name.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from bascule.serving.log.frames import Reading, read_segment
 from bascule.serving.log.journal import Counted, Journal, JournalLimits, Spared
-from bascule.serving.log.moving import (
-    TABLES,
-    LogReport,
-    MoveReport,
-    check_segments,
-    find_prediction,
-    move_segments,
-    unmoved,
-)
 from bascule.serving.log.predictions import PREDICTIONS, Context, PredictionLog, Served
 from bascule.serving.log.truths import GROUND_TRUTH, Truth, TruthLog
+
+if TYPE_CHECKING:
+    from bascule.serving.log.moving import (
+        TABLES,
+        LogReport,
+        MoveReport,
+        check_segments,
+        find_prediction,
+        move_segments,
+        unmoved,
+    )
 
 __all__ = [
     "GROUND_TRUTH",
@@ -40,3 +46,15 @@ __all__ = [
     "read_segment",
     "unmoved",
 ]
+
+# Who answers writes journals; the lake, into which they are moved, is loaded by who moves them.
+_MOVING = ("TABLES", "LogReport", "MoveReport", "check_segments", "find_prediction", "move_segments", "unmoved")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MOVING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bascule.serving.log import moving
+
+    found = globals()[name] = getattr(moving, name)
+    return found

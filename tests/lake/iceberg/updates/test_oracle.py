@@ -135,6 +135,7 @@ def told(metadata: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), min_size=1, max_size=14))
 def test_both_engines_agree(steps: list[tuple[str, int]]) -> None:
