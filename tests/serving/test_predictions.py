@@ -14,6 +14,7 @@ from bascule.history import Workspace
 from bascule.serving import IdSource, PredictionLog, Query, Rows, ScoringFailed, record, score
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
+from bascule.serving.ids import logged as ids_logged
 from bascule.serving.log import JournalLimits, predictions, read_segment
 from bascule.serving.log.segment import segment_paths
 from tests.serving.conftest import NUMBERS, bundle_bytes, put_deployment, put_versions
@@ -226,3 +227,18 @@ def test_a_row_that_is_encoded_at_once_reads_as_its_fields_do(width: int, arm: t
         assert not predictions.is_context(encoded)
         assert predictions._decode(encoded) == predictions._decode(predictions._encode((1, *fields)))
         assert predictions._decode(encoded) == predictions.Served(*fields)
+
+
+def test_records_of_an_earlier_release_read_as_those_of_this_one(served: Workspace) -> None:
+    """They had each id as a text, and each output as a float of msgpack."""
+    context = predictions.Context(1, "main", "c", "d", 1, "m", 1, ("x",), "binary", ("0", "1"))
+    ids, outputs = IdSource().many(now(), 3), [0.25, 0.5, 1.0]
+    told = context.number, now(), None, "stable", 1.0, None, None, 7, np.arange(3, dtype="<f8").tobytes(), None
+    rest = None, None, None, None
+    old = predictions._encode((1, told[0], list(ids), *told[1:], outputs, *rest))
+    new = predictions._encode((1, told[0], ids_logged(ids), *told[1:], np.array(outputs).tobytes(), *rest))
+    tables = [predictions.to_arrow([predictions._encode(context), record]) for record in (old, new)]
+    assert len(new) < len(old)
+    assert tables[0] == tables[1]
+    assert tables[0]["prediction_id"].to_pylist() == list(ids)
+    assert tables[0]["score"].to_pylist() == outputs

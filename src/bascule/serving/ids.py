@@ -14,12 +14,13 @@ from itertools import product
 from typing import overload
 
 import numpy as np
-from msgspec import Raw
 
 from bascule.catalog.ids import ALPHABET
 
 PREFIX = "pred_"
 LENGTH = len(PREFIX) + 26
+_COUNTING = 3  # letters by which ids of one request differ
+STEM = LENGTH - _COUNTING
 _SHAPE = re.compile(rf"{PREFIX}[{ALPHABET}]{{26}}")
 _TRIPLES = ["".join(three) for three in product(ALPHABET, repeat=3)]
 _WRAP = 1 << 30
@@ -61,7 +62,7 @@ class IdSource:
         if not 2 <= count <= _LAST or first + count >= _WRAP:
             return [self.next(at) for _ in range(count)]
         self._count = first - 1
-        stem = self.next(at)[:-3]  # only the last three letters differ
+        stem = self.next(at)[:STEM]
         self._count = first + count - 1
         return Ids(stem, first & 32767, count)
 
@@ -90,17 +91,20 @@ class Ids(Sequence[str]):
     def __getitem__(self, place: slice) -> list[str]: ...
 
     def __getitem__(self, place: int | slice) -> str | list[str]:
-        found = _TRIPLES[self._low : self._low + self._count][place]
-        return self._stem + found if isinstance(found, str) else [self._stem + one for one in found]
+        found = range(self._low, self._low + self._count)[place]
+        return self._stem + _TRIPLES[found] if isinstance(found, int) else [self._stem + _TRIPLES[at] for at in found]
+
+    def counted(self) -> str:
+        """Return the first of the ids, and how many there are, as one text."""
+        return f"{self._stem}{_TRIPLES[self._low]}+{self._count}"
 
     def between(self, before: bytes, behind: bytes = b"") -> bytearray:
         """Return the ids one after the other, each between two texts."""
         head = before + self._stem.encode()
-        one = head + bytes(3) + behind
-        parts, letters = bytearray(one * self._count), _letters()[self._low : self._low + self._count]
-        flat = np.frombuffer(parts, dtype=np.uint8)
-        for place in range(3):
-            flat[len(head) + place :: len(one)] = letters[:, place]
+        one = head + bytes(_COUNTING) + behind
+        parts, letters = bytearray(one) * self._count, _letters()
+        blanks = np.ndarray(self._count, letters.dtype, parts, len(head), (len(one),))
+        blanks[:] = letters[self._low : self._low + self._count]
         return parts
 
 
@@ -118,12 +122,18 @@ def json_text_of(ids: Sequence[str]) -> bytes:
     return b'"%b"' % json_of(ids).replace(b'"', b'\\"')
 
 
-def logged(ids: Sequence[str]) -> Sequence[str] | Raw:
-    """Return ids as the log's encoder takes them: a list of texts."""
-    if not isinstance(ids, Ids):
-        return ids
-    size = LENGTH  # the head of so long a text is one byte
-    return Raw(b"".join((b"\xdd", len(ids).to_bytes(4, "big"), ids.between(bytes([0xA0 + size])))))
+def logged(ids: Sequence[str]) -> Sequence[str] | str:
+    """Return ids as the log has them: those that follow each other as the first one and their number."""
+    return ids.counted() if isinstance(ids, Ids) else ids
+
+
+def read_logged(said: list[str] | str) -> list[str]:
+    """Return the ids that the log has so."""
+    if not isinstance(said, str):
+        return said
+    first, _, count = said.partition("+")
+    high, middle, low = map(ALPHABET.index, first[STEM:])
+    return list(Ids(first[:STEM], high << 10 | middle << 5 | low, int(count)))
 
 
 def _less(listed: bytearray) -> bytearray:
@@ -134,7 +144,7 @@ def _less(listed: bytearray) -> bytearray:
 
 @cache
 def _letters() -> np.ndarray:
-    return np.frombuffer("".join(_TRIPLES).encode(), dtype=np.uint8).reshape(-1, 3)
+    return np.frombuffer("".join(_TRIPLES).encode(), dtype=f"V{_COUNTING}")
 
 
 def is_prediction_id(text: str) -> bool:

@@ -19,7 +19,9 @@ from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
 from bascule.serving import move_segments, unmoved
 from tests.protocols.openinference.conftest import Worker, worker
+from tests.protocols.openinference.test_batch import many
 from tests.protocols.openinference.test_infer import request
+from tests.serving.conftest import NUMBERS, bundle_bytes, put_deployment, put_versions
 from tests.serving.servers import client, get, post
 from tests.serving.test_moving import moved
 
@@ -27,13 +29,15 @@ pytestmark = pytest.mark.slow
 
 BODY = json.dumps(request()).encode()
 ASK = post("/v2/models/delays/infer", BODY)
+LENGTH = "inference-header-content-length"
 
 
 class Load:
     """Clients that ask without pause and remember what they were told."""
 
-    def __init__(self, port: int, clients: int = 3) -> None:
+    def __init__(self, port: int, clients: int = 3, ask: bytes = ASK) -> None:
         self.port = port
+        self.ask = ask
         self.acknowledged: list[str] = []
         self.versions: list[str] = []
         self.failed: list[bytes] = []
@@ -51,14 +55,14 @@ class Load:
         with client(self.port) as made:
             while not self._stop.is_set():
                 try:
-                    made.send(ASK)
+                    made.send(self.ask)
                     answer = made.answer()
                 except (OSError, EOFError):
                     return
                 if answer.status != 200:
                     self.failed.append(answer.body)
                     continue
-                said = json.loads(answer.body)
+                said = json.loads(answer.body[: int(answer.headers.get(LENGTH, len(answer.body)))])
                 self.acknowledged += json.loads(said["parameters"]["prediction_ids"])
                 self.versions.append(said["model_version"])
 
@@ -178,6 +182,26 @@ def test_every_acknowledged_prediction_survives_kill_9(served: Workspace, after:
     report = move_segments(served)
     assert (report.open, report.damaged) == (0, ())
     assert {row["prediction_id"] for row in moved(served)} == set(logged)
+
+
+@pytest.mark.parametrize("clients", [1, 3])
+def test_every_acknowledged_batch_survives_kill_9(served: Workspace, clients: int) -> None:
+    put_versions(served, {1: bundle_bytes(fields=NUMBERS)}, model="numbers")
+    put_deployment(served, {1: 100}, name="numbers", model="numbers")
+    body, headers = many(1_000)
+    ask = post("/v2/models/numbers/infer", body, f"{LENGTH}: {headers['Inference_Header_Content_Length']}")
+    with worker(served.folder) as made:
+        load = Load(made.port, clients, ask)
+        wait_until(lambda: len(load.acknowledged) > 20_000)
+        made.stop(signal.SIGKILL)
+        load.stop()
+    assert load.failed == []
+    assert len(load.acknowledged) == len(set(load.acknowledged))
+    report = move_segments(served)
+    assert (report.open, report.damaged) == (0, ())
+    logged = [row["prediction_id"] for row in moved(served)]
+    assert set(load.acknowledged) <= set(logged)
+    assert len(logged) == len(set(logged)) <= len(load.acknowledged) + 1_000 * clients
 
 
 def test_versions_are_swapped_under_load_without_a_failed_request(served: Workspace) -> None:

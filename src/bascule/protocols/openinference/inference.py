@@ -9,13 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bascule.errors import BasculeError, InputError
+from bascule.protocols.openinference.batch import Batch, Batches
 from bascule.protocols.openinference.finding import check_version, demand_ready, unknown_deployment
 from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
 from bascule.protocols.openinference.routes import Route
-from bascule.protocols.openinference.shortcut import LENGTH, short_head, shortcuts_of
+from bascule.protocols.openinference.shortcut import BATCH, LENGTH, short_head, shortcuts_of
 from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
@@ -148,14 +151,20 @@ class Inference:
             patient = deployment.patient
             gathered = patient and self._awaiting.expects(request.link)
             headers = request.headers
-            if form.short and not gathered and len(request.body) <= INLINE_BYTES and short_head(headers, form.short):
+            if form.short and not gathered and short_head(headers, form.short):
                 shortcuts = deployment.shortcuts or self._shortcuts(deployment)
-                said: Said | None = shortcuts[form.short](request.body, headers.get(LENGTH), began)
+                length, short = headers.get(LENGTH), len(request.body) <= INLINE_BYTES
+                said: Said | None = shortcuts[form.short](request.body, length, began) if short else None
                 if said is not None:
                     if patient:
                         self._awaiting.answered(request.link)
                     text, kind, extra, kept = said
                     return Response(text, 200, kind, extra, kept, True)
+                batches: Batches | None = shortcuts[BATCH]
+                if batches is not None and length is not None and form is INFER:
+                    batch = batches.batch(request.body, length, began)
+                    if batch is not None:
+                        return self._answer_batch(request, deployment, batch, began)
             return self._answer(request, deployment, deployment.first, None, form, began)
         demand_ready(self._plane, deployment)
         version = route.version
@@ -210,6 +219,21 @@ class Inference:
             self._plane.stats_of(deployment, model.version).failed(time.perf_counter_ns() - began)
             raise
         return self._finish(deployment, message, answer, form)
+
+    def _answer_batch(
+        self, request: Request, deployment: ServedDeployment, batch: Batch, began: int
+    ) -> Response | Deferred:
+        """Answer a request about many rows; what becomes of it when the model fails is found out the longer way."""
+        model = deployment.first
+
+        def answered(found: np.ndarray | None) -> Response | Deferred:
+            if found is not None:
+                return batch.answered(found)
+            return self._answer(request, deployment, model, None, INFER, began)
+
+        if batch.rows <= model.inline_rows or (batch.brief and getattr(request.link, "alone", False)):
+            return answered(batch.predict())
+        return Deferred(batch.predict, answered, request.seconds)
 
     def _shortcuts(self, deployment: ServedDeployment) -> dict[str, Any]:
         stats = self._plane.stats_of(deployment, deployment.first.version)

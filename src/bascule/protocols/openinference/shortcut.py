@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bascule.errors import BasculeError
+from bascule.protocols.openinference.batch import Batches
 from bascule.protocols.openinference.inputs import is_no_column
 from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import InferRequest, read_infer, read_instance, read_row, read_single
@@ -32,6 +33,7 @@ from bascule.serving.stats import VersionStats
 
 MOST_ASKED = 64
 LONGEST = 2_048  # bytes of the JSON before a tensor that are remembered
+BATCH = "batch"  # beside the names of short forms
 LENGTH = b"inference-header-content-length"
 # What clients call JSON, with curl, urllib and axios among them; what they say else is looked at on the longer way.
 _JSON = frozenset((JSON, b"application/json; charset=utf-8", b"application/x-www-form-urlencoded"))
@@ -65,20 +67,23 @@ class _Bytes(NamedTuple):
 
 def shortcuts_of(
     deployment: ServedDeployment, stats: VersionStats, ids: IdSource, log: PredictionLog, kept: Kept
-) -> dict[str, Answered]:
+) -> dict[str, Any]:
     """Return what answers a deployment's commonest requests in the protocol's form, and in the plain one.
 
-    Each is given a body, how many bytes of it are JSON if its head says that, and when it came; it returns None for one
-    that it leaves alone. It takes bodies behind a `short_head` only.
+    At `BATCH` stand the `Batches` that answer those about many rows, or None.
+
+    Each other is given a body, how many bytes of it are JSON if its head says that, and when it came; it returns None
+    for one that it leaves alone. It takes bodies behind a `short_head` only.
 
     Args:
         stats: of the only version that answers.
         kept: what an answer waits for.
     """
     if not deployment.simple or deployment.first.task == "multiclass" or deployment.first.graph.takes:
-        return dict.fromkeys(("infer", "predict"), _left)
+        return {"infer": _left, "predict": _left, BATCH: None}
     made = _Shortcut(deployment, stats, ids, log, kept)
-    return {"infer": made.infer, "predict": made.predict}
+    batches = None if deployment.patient else Batches(deployment, stats, ids, log, kept)
+    return {"infer": made.infer, "predict": made.predict, BATCH: batches}
 
 
 def short_head(headers: dict[bytes, bytes], short: str) -> bool:

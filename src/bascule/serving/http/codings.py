@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Callable
 
-from bascule.serving.http.message import HttpProblem, Response
+from bascule.serving.http.message import Deferred, Handler, HttpProblem, Request, Response
 
 SMALL = 1_024
 MOST_MEMBERS = 16  # of a gzip body; each costs a copy of what follows it
@@ -42,6 +42,16 @@ def unpacked(body: bytes, coding: bytes, most: int) -> bytes:
         return _gunzipped(body, most)
     except zlib.error as error:
         raise HttpProblem(400, f"The body is not {coding.decode('latin-1')}: {error}.") from None
+
+
+def unpacked_first(request: Request, most: int, handler: Handler) -> Deferred:
+    """Unfold a large body in a thread, then handle the request: few bytes can be much work, which nobody waits for."""
+
+    def handle(body: bytes) -> Response | Deferred:
+        request.body, request.packed = body, False
+        return handler(request)
+
+    return Deferred(lambda: unpacked(request.body, request.headers[b"content-encoding"], most), handle, single=True)
 
 
 def packed(response: Response, accepted: bytes) -> None:

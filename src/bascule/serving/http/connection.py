@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from bascule.serving.http import wire
-from bascule.serving.http.codings import SMALL, packed, unpacked
-from bascule.serving.http.heads import Head, without_upgrade
+from bascule.serving.http.codings import SMALL, packed, unpacked, unpacked_first
+from bascule.serving.http.heads import Head, demand_continue, without_upgrade
 from bascule.serving.http.message import JSON, Deferred, HttpProblem, Request, Response, error_response
 from bascule.serving.http.names import KNOWN, SINGLE_HEADERS, remember
 from bascule.serving.http.sizes import Sizes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NEVER = math.inf
 EMPTY_LINE = b"\r\n\r\n"
+WHOLE = 192 << 10  # bytes of a request that is looked for by its head: of more the copies cost more than they spare
 UNPACKED_INLINE = 4_096  # bytes
 
 
@@ -58,6 +59,11 @@ class Connection(asyncio.Protocol):
         self._eof = False  # the client sends no more
         self._epilogue: BaseException | None = None  # told after the answers that are due
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other client is connected."""
+        return len(self.server.connections) == 1
+
     # The transport's side --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -75,7 +81,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         partial, heading = self._partial, self._heading
-        if not partial and not self._busy:
+        if not partial and not self._busy and len(data) <= WHOLE:
             head, _, body = data.partition(EMPTY_LINE)
             known = self._heads.get(head)
             if known is not None and len(body) == known.length and not self._waiting and not self.server.draining:
@@ -95,7 +101,7 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             self._stumble(error, data)
         self._data = b""
-        turn.release(alone=len(self.server.connections) == 1)
+        turn.release(self.alone)
 
     def _answer_known(self, known: Head, body: bytes) -> None:
         """Answer a request whose head was read before: in the quickest way if there is one that takes it."""
@@ -129,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._answer(request, False, known.connection)
         else:
             self._put(request, response, False, known.connection)
-        turn.release(alone=len(self.server.connections) == 1)
+        turn.release(self.alone)
 
     def _stumble(self, error: Exception, data: bytes) -> None:
         """The parser stopped in the midst of what came."""
@@ -148,8 +154,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it asked, then close."""
-        self._deaf = True
-        self._eof = True
+        self._deaf = self._eof = True
         if self._busy or self._waiting:
             return True
         self.server.turn.finish()
@@ -223,9 +228,7 @@ class Connection(asyncio.Protocol):
         if length is not None and len(length) > 4:
             self._sizes.announced(int(length))
         if b"expect" in headers:
-            expect = headers[b"expect"]
-            if expect.lower() != b"100-continue":
-                raise HttpProblem(417, "Only the expectation 100-continue can be met.")
+            demand_continue(headers[b"expect"])
             if self._parser.get_http_version() == "1.1" and not self._busy and not self._waiting:
                 self.server.turn.add(self, wire.CONTINUE)
 
@@ -297,8 +300,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed."""
         if self._stalled or self._closing:
-            self._deaf = self._closing = True
-            self._transport.abort()
+            self.abort()
         elif self._partial:
             what = "headers" if self._heading else "body"
             self._refuse(HttpProblem(408, f"The request's {what} did not come in time."))
@@ -319,7 +321,8 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request, last: bool, connection: bytes) -> None:
         try:
-            found = self._unpack_first(request) if request.packed else self.server.handler(request)
+            most, handler = self._limits.body_bytes, self.server.handler
+            found = unpacked_first(request, most, handler) if request.packed else handler(request)
         except Exception as error:  # every failure becomes an answer: a client never waits for one that will not come
             found = error_response(error)
         if isinstance(found, Deferred):
@@ -328,16 +331,6 @@ class Connection(asyncio.Protocol):
             self.server.defer(found, lambda response: self._finish(request, response, last, connection))
         else:
             self._put(request, found, last, connection)
-
-    def _unpack_first(self, request: Request) -> Deferred:
-        """Unfold a large body in a thread: few bytes can be much work, and others need not wait for it."""
-        coding, most = request.headers[b"content-encoding"], self._limits.body_bytes
-
-        def handle(body: bytes) -> Response | Deferred:
-            request.body, request.packed = body, False
-            return self.server.handler(request)
-
-        return Deferred(lambda: unpacked(request.body, coding, most), handle, single=True)
 
     def _finish(self, request: Request, response: Response, last: bool, connection: bytes) -> None:
         """Give an answer that was made in a thread, then go on with what was asked meanwhile."""
@@ -411,9 +404,6 @@ class Connection(asyncio.Protocol):
     def hang_up(self) -> None:
         """Say that nothing more will be sent."""
         transport = self._transport
-        if transport.is_closing():
-            return
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
-            transport.close()
+        if not transport.is_closing():
+            end = transport.write_eof if transport.can_write_eof() else transport.close
+            end()

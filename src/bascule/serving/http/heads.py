@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.serving.http.message import Quick
+from bascule.serving.http.message import HttpProblem, Quick
 
 MOST = 512
 LONGEST = 2_048  # bytes of a head that is remembered
@@ -45,6 +45,12 @@ class Heads:
             self._known.clear()
         self._known[head] = found
         return True
+
+
+def demand_continue(expect: bytes) -> None:
+    """Raise `HttpProblem` for an expectation that is not the one that can be met: to be told to send the body."""
+    if expect.lower() != b"100-continue":
+        raise HttpProblem(417, "Only the expectation 100-continue can be met.")
 
 
 def without_upgrade(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> bytes:

@@ -21,6 +21,7 @@ from bascule.errors import Busy
 from bascule.history import Workspace
 from bascule.lake import engine
 from bascule.lake.records import RecordTable
+from bascule.serving.ids import STEM
 from bascule.serving.log import predictions, truths, vectors
 from bascule.serving.log.entities import of_entities
 from bascule.serving.log.frames import Reading, read_segment
@@ -95,7 +96,7 @@ def unmoved(ws: Workspace, name: str, prediction_id: str | None = None) -> pa.Ta
         prediction_id: read only the records that hold it; a record may hold other rows too.
     """
     schema, read = TABLES[name]
-    wanted = prediction_id.encode() if prediction_id is not None else b""
+    wanted = prediction_id[:STEM].encode() if prediction_id is not None else b""  # that of the first id of a record
     parts = [schema.empty_table()]
     for reading in _waiting(ws, name).values():
         parts.append(read(one for one in reading.payloads if wanted in one or predictions.is_context(one)))

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from bascule.serving.ids import LENGTH as ID_LENGTH
+from bascule.serving.ids import read_logged
 from bascule.serving.log.journal import Journal, JournalLimits
 
 PREDICTIONS = "predictions"
@@ -72,7 +74,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     """One request that was scored, of one row or many.
 
     Attributes:
-        ids: one prediction id for each row.
+        ids: one prediction id for each row; as `ids.logged` writes those of many rows.
         at: when it was asked, in microseconds since the epoch.
         event_time: as of when, for each row; None means `at`.
         arm: `stable`, `canary`, or `pinned` when the caller chose the version.
@@ -81,8 +83,8 @@ class Served(msgspec.Struct, array_like=True, tag=1):
         inputs: what came: column to values; rows of float64 one after the other, in the order of the features; or
             rows of values in that order.
         features: the inputs of the model, row by row, when they were not what came.
-        outputs: for each row the positive class' probability, each class' probability, or the value; None when
-            scoring failed.
+        outputs: for each row the positive class' probability, each class' probability, or the value, where it is one
+            number a row also as little-endian float64; None when scoring failed.
         error: why, when scoring failed.
         shadow: the version of the other arm, its outputs, and how long it took in microseconds (segments written by an
             earlier release do not say it).
@@ -92,7 +94,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     """
 
     context: int
-    ids: list[str]
+    ids: list[str] | str
     at: int
     event_time: list[int] | None
     arm: str
@@ -102,7 +104,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
     latency_us: int
     inputs: dict[str, Sequence[Any]] | bytes | list[list[Any]]
     features: list[list[Any]] | None
-    outputs: list[Any] | None
+    outputs: list[Any] | bytes | None
     error: str | None = None
     shadow: tuple[Any, ...] | None = None
     unit: int | None = None
@@ -112,7 +114,7 @@ class Served(msgspec.Struct, array_like=True, tag=1):
 # `Served` as a plain tuple, its tag in front: encoded alike, and made in a third of the time.
 ServedFields = tuple[
     int,
-    Sequence[str] | msgspec.Raw,
+    Sequence[str] | str,
     int,
     list[int] | None,
     str,
@@ -122,7 +124,7 @@ ServedFields = tuple[
     int,
     Mapping[str, Sequence[Any]] | bytes | memoryview | Sequence[Sequence[Any]],
     list[list[Any]] | None,
-    list[Any] | None,
+    list[Any] | bytes | None,
     str | None,
     tuple[int, list[Any], int] | None,
     int | None,
@@ -233,8 +235,11 @@ def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
 
 
 def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:
+    if isinstance(record.outputs, bytes):
+        record.outputs = np.frombuffer(record.outputs, "<f8").tolist()
+    ids = record.ids = read_logged(record.ids)
     inputs = _inputs(context, record)
-    for place, prediction_id in enumerate(record.ids):
+    for place, prediction_id in enumerate(ids):
         features = inputs[place]
         if record.features is not None:
             features = dict(zip(context.features, record.features[place], strict=True))
