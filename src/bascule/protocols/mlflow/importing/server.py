@@ -192,6 +192,10 @@ class ServerSource:
         count = len((found or {}).get("webhooks", ()))
         return {"webhooks": count} if count else {}
 
+    def unread(self) -> list[tuple[str, str]]:
+        """Nothing: a row or an answer is whole."""
+        return []
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
