@@ -10,10 +10,11 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -377,6 +378,74 @@ def test_a_server_that_is_none_of_mlflows(
         server.server_close()
     with pytest.raises(BasculeError, match="does not answer"):
         bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
+
+
+EXPERIMENT = {"experiments": [{"experiment_id": "7", "name": "lies"}]}
+RUN = {"runs": [{"info": {"run_id": "r", "start_time": 1}}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        (
+            {"experiments/search": lambda ask: {"next_page_token": {"a": "b"}.get(ask.get("page_token"), "a")}},
+            "a circle",
+        ),
+        ({"experiments/search": {"experiments": [{"name": "no number"}]}}, "what MLflow does not say.*experiment_id"),
+        ({"experiments/search": {"experiments": [7]}}, "what MLflow does not say"),
+        ({"experiments/search": EXPERIMENT, "runs/search": {"runs": [{"info": {"start_time": [1]}}]}}, "does not say"),
+        ({"registered-models/search": {"registered_models": [{"name": 7}]}}, "what MLflow does not say"),
+    ],
+)
+def test_a_server_that_lies_is_told(local_workspace: Workspace, lie: dict[str, Any], told: str) -> None:
+    with lying(lie) as address, pytest.raises(EnvironmentProblem, match=told):
+        bring(local_workspace, address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["", "../up", "d", "e/f"])
+def test_a_server_whose_folders_go_in_circles_is_left(local_workspace: Workspace, path: str) -> None:
+    def listed(asked: dict[str, Any]) -> dict[str, Any]:
+        return {"files": [{"path": path if asked.get("path") else "d", "is_dir": True}]}
+
+    with lying({"experiments/search": EXPERIMENT, "runs/search": RUN, "artifacts/list": listed}) as address:
+        done = bring(local_workspace, address)
+    assert done.runs == 1
+    assert "lists where they cannot be" in next(one.why for one in done.left if one.what == "artifacts")
+
+
+@contextmanager
+def lying(said: dict[str, Any]) -> Iterator[str]:
+    """Serve answers of an MLflow server by the end of their paths; whatever else is asked has an empty one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self._tell(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+        def do_GET(self) -> None:
+            self._tell({key: values[-1] for key, values in parse_qs(urlsplit(self.path).query).items()})
+
+        def _tell(self, asked: dict[str, Any]) -> None:
+            found = next((one for end, one in said.items() if urlsplit(self.path).path.endswith(end)), {})
+            data = json.dumps(found(asked) if callable(found) else found).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_wide_numbers_of_experiments_are_read_over_the_wire(api: Api, local_workspace: Workspace, mlruns: Path) -> None:

@@ -189,8 +189,8 @@ class _Taking:
             for run in self.source.runs(experiment):
                 self.progress("runs", done, None)
                 done += 1
-                texts = {"params": _keyed(run.params), "tags": _keyed(run.tags)}
-                named = replace(run, name=_fit(run.name), user=_fit(run.user), **texts)
+                named = replace(run, name=_fit(run.name), user=_fit(run.user))
+                named = replace(named, params=_keyed(run.params), tags=_keyed(run.tags))
                 self._guarded("runs", run.id, partial(self._run, named))
 
     def models(self) -> None:
