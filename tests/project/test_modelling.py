@@ -16,7 +16,7 @@ import pytest
 from bascule.delivery.traffic import planned
 from bascule.history import Workspace
 from bascule.naming import model_path
-from bascule.registry import external
+from bascule.registry import external, list_models
 from bascule.tracking import remote, vouching
 from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.tracker import Tracker
@@ -316,6 +316,34 @@ def test_two_versions_are_compared(outside: Callable[..., str], bascule: Bascule
     assert bascule("model", "compare", "m", "1", "9").code == 2
     assert "safety" in bascule("model", "compare", "m", "1").out
     assert json.loads(bascule("model", "compare", "m", "1", "m@1", "--json").out)["about"] == {}
+
+
+@pytest.mark.slow
+def test_a_model_with_an_at_in_its_name_is_named_with_its_version(
+    ws: Workspace, outside: Callable[..., str], bascule: Bascule
+) -> None:
+    for name in ("team", "team@1", "team@clf", "team@clf"):
+        outside(name)
+    shown = [("team@1", None), ("team@1@", None), ("team@clf@", None), ("team@clf@1", None), ("team@clf@", "1")]
+    said = [bascule("model", "show", name, *([which] if which else []), "--json").json() for name, which in shown]
+    assert [(one["model"], one["version"]) for one in said] == [
+        ("team", 1),  # what a client calls its model takes nobody's version
+        ("team@1", 1),
+        ("team@clf", 2),
+        ("team@clf", 1),
+        ("team@clf", 1),
+    ]
+    assert "it is written team@clf@" in bascule("model", "show", "team@clf").err
+    assert "is written team@clf@" in bascule("model", "show", "team@clf", "1").err
+    assert bascule("model", "compare", "team@clf@", "1", "2").code == 0
+    assert bascule("model", "alias", "team@clf", "best", "1").code == 0
+    assert bascule("model", "show", "team@clf@best", "--json").json()["version"] == 1
+    assert bascule("model", "alias", "team@clf", "best", "--remove").code == 0
+    assert "team@clf@2" in bascule("model", "delete", "team@clf@2", "--reason", "bad").out
+    assert bascule("model", "delete", "team@clf@", "--reason", "bad").code == 0
+    assert {one.name for one in list_models(ws, "main")} >= {"team", "team@1"}
+    assert bascule("model", "restore", "team@clf@2").code == 0
+    assert vouching_version(ws, "team@clf@").version == 2
 
 
 @pytest.mark.slow

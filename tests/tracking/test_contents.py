@@ -160,7 +160,8 @@ def test_inputs_are_known_as_they_were_when_they_were_opened(local_workspace: Wo
 def test_outputs_are_kept_when_that_is_asked(
     local_workspace: Workspace, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "train.py").write_text("import sys; open('out.txt', 'w').write(sys.argv[1])")
+    # No text: text that a quick script rewrites may be in the code, which is read in its first moments.
+    (project / "train.py").write_text("import sys; open('out.bin', 'w').write(sys.argv[1])")
     monkeypatch.setenv("BASCULE_KEEP_OUTPUTS", "1")
     track(local_workspace, project, [sys.executable, "train.py", "first"], "main")
     assert local_workspace.store.get(digest_of(b"first")) == b"first"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -311,30 +312,73 @@ def test_a_run_has_the_name_that_people_call_its_command_by() -> None:
 
 SIGNALLED = """
 import signal, sys, time
-if sys.argv[1] == "SIGTERM":
-    signal.signal(signal.SIGTERM, lambda *_: (print("asked to end", flush=True), sys.exit(7)))
+if sys.argv[2:]:
+    signal.signal(getattr(signal, sys.argv[1]), lambda *_: print("told", flush=True))
 print("up", flush=True)
-time.sleep(60)
+time.sleep(60 if not sys.argv[2:] else 0)
+for _ in range(20):
+    time.sleep(0.1)
+    print(".", flush=True)
+sys.exit(7)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "code", "status"), [("SIGTERM", 7, "failed"), ("SIGINT", 130, "cancelled")])
-def test_a_signal_ends_the_command_as_it_would_and_its_end_is_recorded(
-    local_workspace: Workspace, folder: Path, name: str, code: int, status: str
-) -> None:
+def signalled(folder: Path, name: str, *more: str, group: bool) -> tuple[int, bytes]:
+    """Track a script, send a signal to the tracker or to its whole group; return the exit code and what was printed."""
     (folder / "wait.py").write_text(SIGNALLED)
-    command = [sys.executable, "-m", "bascule", "track", sys.executable, "wait.py", name]
-    # Ctrl-C goes to all of a terminal's group; who asks a program to end asks that one.
+    command = [sys.executable, "-m", "bascule", "track", sys.executable, "wait.py", name, *more]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    until(lambda: count(local_workspace, journals))
-    (os.killpg if name == "SIGINT" else os.kill)(process.pid, getattr(signal, name))
+    (os.killpg if group else os.kill)(process.pid, getattr(signal, name))
     out, _ = process.communicate(timeout=30)
-    assert (process.returncode, out) == (code, b"asked to end\n" if name == "SIGTERM" else b"")
+    return process.returncode, out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [True, False], ids=["group", "tracker"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_a_signal_ends_the_command_as_it_would_and_its_end_is_recorded(
+    local_workspace: Workspace, folder: Path, name: str, group: bool
+) -> None:
+    """Also one that comes right after the command began, before its tracker has imported what follows it."""
+    assert signalled(folder, name, group=group) == (128 + getattr(signal, name), b"")
     with local_workspace.catalog.read() as conn:
-        assert conn.execute(select(runs.c.status)).scalar_one() == status
+        assert conn.execute(select(runs.c.status)).scalar_one() == ("cancelled" if name == "SIGINT" else "failed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [True, False], ids=["group", "tracker"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_command_that_expects_a_signal_gets_it_once_and_goes_on(
+    local_workspace: Workspace, folder: Path, name: str, group: bool
+) -> None:
+    """As of a scheduler that says to all processes of a job that its time is nearly over."""
+    code, out = signalled(folder, name, "expects", group=group)
+    assert (code, out.count(b"told"), out.count(b".")) == (7, 1, 20)
+    with local_workspace.catalog.read() as conn:
+        assert conn.execute(select(runs.c.status)).scalar_one() == "failed"
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_while_the_records_wait_leaves_the_exit_code_and_the_journal(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    count(local_workspace, runs)
+    holder = sqlite3.connect(local_workspace.folder / "catalog.db", isolation_level=None)
+    holder.execute("begin exclusive")
+    command = [sys.executable, "-m", "bascule", "track", sys.executable, "-c", "raise SystemExit(5)"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    until(lambda: any(one.has_ended() for one in waiting(local_workspace)))
+    time.sleep(1.5)  # until the tracker waits for the records
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    holder.execute("rollback")
+    assert process.returncode == 5
+    assert "bring it in, from the project, with: bascule sync" in said
+    assert [one.status for one in bring(local_workspace)] == ["done"]
+    with local_workspace.catalog.read() as conn:
+        assert conn.execute(select(runs.c.status)).scalar_one() == "failed"
 
 
 @pytest.mark.slow

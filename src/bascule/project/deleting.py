@@ -22,7 +22,7 @@ from bascule.registry import deletions
 from bascule.registry.approvals import checked_reason
 from bascule.registry.external import touched
 from bascule.registry.register import TRIES, busy
-from bascule.registry.versions import LATEST, split_name, version_at
+from bascule.registry.versions import LATEST, said_version, version_at
 
 Which = int | str | None
 # A client of another registry asks for no reason.
@@ -81,10 +81,7 @@ def delete(
         CheckFailed: the branch is protected, and a check refused it.
     """
     text, author = checked_reason(reason, "Deleting a version"), who or actor()
-    model, said = split_name(name)
-    if which is not None and "@" in name and str(which) != said:
-        raise InputError(f"{name!r} and {which!r} are two versions.", hint="Name one of them.")
-    asked = which if which is not None else said if "@" in name else None
+    model, asked = said_version(name, which)
     return _delete(ws, branch, model, asked, text, author, folder)
 
 
@@ -152,11 +149,11 @@ def restore(
         Expired: it was purged.
         InputError: it is there.
     """
-    model, said = split_name(name)
+    model, asked = said_version(name, which)
     author = who or actor()
     for _ in range(TRIES):
         head = ws.history.resolve(branch)
-        wanted = _deleted(ws, head, model, str(which) if which is not None else said if "@" in name else "")
+        wanted = _deleted(ws, head, model, "" if asked is None else str(asked))
         path = model_path(model)
         after = before = ws.history.read(head, path)
         for one in wanted:

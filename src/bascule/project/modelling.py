@@ -9,13 +9,13 @@ import msgspec
 from sqlalchemy import select
 
 from bascule.catalog.schema import runs
-from bascule.errors import CheckFailed, InputError
+from bascule.errors import CheckFailed
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.project.place import PROJECT_FILE, Place
 from bascule.registry import VersionDiff, compare, seals
 from bascule.registry.approvals import decisions, standing, subject_of
-from bascule.registry.versions import LATEST, ModelVersion, split_name, version_at
+from bascule.registry.versions import LATEST, ModelVersion, said_version, version_at
 from bascule.tracking import vouching
 from bascule.tracking.mlmodel import Column, ModelFile, read_model_file
 
@@ -57,11 +57,8 @@ def find_version(ws: Workspace, ref: str | Commit, name: str, which: int | str |
         NotFound: there is no such model, version or alias.
         InputError: the version is said twice.
     """
-    model, said = split_name(name)
-    if which is not None and "@" in name and str(which) != said:
-        raise InputError(f"{name!r} and {which!r} are two versions.", hint="Name one of them.")
-    wanted = which if which is not None else said
-    return version_at(ws, ref, model_path(model), model, wanted if wanted != "" else LATEST)
+    model, wanted = said_version(name, which)
+    return version_at(ws, ref, model_path(model), model, LATEST if wanted in (None, "") else wanted)
 
 
 def show(ws: Workspace, version: ModelVersion) -> dict[str, Any]:

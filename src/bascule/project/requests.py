@@ -13,6 +13,7 @@ from bascule.project.checking import keep
 from bascule.project.pasts import past_values
 from bascule.project.querying import logged
 from bascule.registry import PRODUCTION, get_version
+from bascule.registry.versions import said_version
 from bascule.serving.log import PREDICTIONS
 from bascule.training import Signature, TrainingSet, read_signature, training_rows
 
@@ -56,7 +57,7 @@ def check_requests(workspace: Workspace, branch: str, name: str) -> Report:
     Raises:
         NotFound: there is no such version, or it has no contract.
     """
-    model, _, which = name.partition("@")
+    model, which = said_version(name)
     found = get_version(workspace, branch, model, which or PRODUCTION)
     path = f"{MODELS}{model}"
     contract = Contract.parse(contract_of(workspace, branch, model, found.version), file=f"{MODELS}{found.name()}")

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import select
 
 from bascule.catalog import schema
-from bascule.errors import NotFound
+from bascule.errors import InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.naming import MODELS, PRODUCTION, model_path
 
@@ -106,9 +106,29 @@ def production(ws: Workspace, ref: str | Commit, model: str) -> int | None:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Return the model and the version or alias of `delays@3`, `delays@production` or `delays` (the latest)."""
-    model, _, which = text.partition("@")
-    return model, which or LATEST
+    """Return the model and the version or alias of `delays@3`, `delays@production` or `delays` (the latest).
+
+    The last @ parts them: a model of a client whose own name has one is `team@clf@3`, and `team@clf@` its latest.
+    """
+    model, which = said_version(text)
+    return model, str(which or LATEST)
+
+
+def said_version(name: str, which: int | str | None = None) -> tuple[str, int | str | None]:
+    """Return the model and the version or alias that is said in its name, or beside it; None when neither says one.
+
+    Raises:
+        InputError: two different ones are said.
+    """
+    model, at, said = name.rpartition("@")
+    if not at:
+        return name, which
+    if which is not None and said and str(which) != said:
+        raise InputError(
+            f"{name!r} and {which!r} are two versions.",
+            hint=f"Name one of them; a model whose own name is {name!r} is written {name}@",
+        )
+    return model, said or which
 
 
 def get_version(ws: Workspace, ref: str | Commit, model: str, which: int | str = LATEST) -> ModelVersion:
@@ -134,6 +154,9 @@ def version_at(ws: Workspace, ref: str | Commit, path: str, model: str, which: i
     except NotFound as error:
         from bascule.registry.deletions import explained  # it reads versions itself
 
+        whole = f"{model}@{which}"
+        if any(one.name == whole for one in list_models(ws, ref)):
+            error.hint = f"There is a model {whole!r}: it is written {whole}@, and its version 1 {whole}@1"
         raise explained(ws, ref, model, which, error) from None
 
 

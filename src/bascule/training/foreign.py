@@ -8,11 +8,14 @@ itself says to trust. Trees are arrays that scikit-learn's own code follows unse
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from bascule.capture import module
 from bascule.errors import InputError, MissingExtra
 from bascule.training.formats import Predictor
 from bascule.training.signature import Field, Signature
@@ -61,7 +64,8 @@ def read_skops(model: bytes) -> Any:
     """Return the estimator in bytes that its library is known to live through (`trials`), or may die of.
 
     Raises:
-        InputError: the bytes are none, or hold types that are not known as harmless, or trees that lead astray.
+        InputError: the bytes are none, or hold types that are not known as harmless, or trees that lead astray, or less
+            than the model had.
     """
     from skops import io as skops
 
@@ -71,6 +75,13 @@ def read_skops(model: bytes) -> Any:
             raise InputError(
                 f"This skops file holds types that are not known as harmless: {', '.join(sorted(unknown)[:5])}.",
                 hint="Log it as ONNX, which is data whatever the model is.",
+            )
+        with zipfile.ZipFile(io.BytesIO(model)) as held:
+            why = module("bascule_frameworks.skops_files").lost(held.read("schema.json").decode())
+        if why:
+            raise InputError(
+                f"This skops file has lost a part of the model: {why}.",
+                hint="Give the dicts that the model was made with keys of one type, fit it and log it again.",
             )
         estimator = skops.loads(model, trusted=asked)
         _demand_sound(estimator)

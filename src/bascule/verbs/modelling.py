@@ -34,9 +34,12 @@ class ModelVerbs(Bound):
     def compare_models(self, name: str, before: str | int, after: Which = None) -> Compared:
         """Compare two versions; `before` and `after` are versions or aliases, or `MODEL@VERSION` of another model."""
         from bascule.project.modelling import compare_versions
+        from bascule.registry.versions import said_version
 
-        model = name.partition("@")[0]
-        sides = [self._found(str(one), None) if "@" in str(one) else self._found(model, one) for one in (before, after)]
+        model = said_version(name)[0]
+        sides = [
+            self._found(str(one), None) if "@" in str(one) else self._found(f"{model}@", one) for one in (before, after)
+        ]
         return compare_versions(self.workspace, *sides)
 
     def model_card(self, name: str, version: Which = None, *, format: Literal["markdown", "html"] = "markdown") -> str:

@@ -42,7 +42,7 @@ class TrackingVerbs(Bound):
         branch = asked.branch or os.environ.get("BASCULE_BRANCH") or None
         if branch and found[1] and "://" not in found[1]:
             branch = self.place.branch
-        launched = capture.launched(
+        with capture.launched(
             _executable(command),
             output=output,
             start=found[0],
@@ -50,11 +50,11 @@ class TrackingVerbs(Bound):
             branch=branch,
             user=os.environ.get("BASCULE_USER"),
             keep_outputs=keep_outputs,
-        )
-        # From here on the command runs; what is slow to import comes beside it.
-        from bascule.tracking.ambient import followed
+        ) as launched:
+            # From here on the command runs; what is slow to import comes beside it.
+            from bascule.tracking.ambient import followed
 
-        return followed(launched, self._connect(found[1]), settle=self._settle)
+            return followed(launched, self._connect(found[1]), settle=self._settle)
 
     def _place_of_runs(self) -> tuple[str, str]:
         """Return the project's folder and its workspace; no workspace where somebody stands outside of any project."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -233,8 +235,7 @@ def test_damaged_sources_are_told(local_workspace: Workspace, mlruns: Path, tmp_
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE runs (a)")
     (tmp_path / "empty").mkdir()
-    write(mlruns / "0" / "c" / "meta.yaml", "run_id: [")
-    for text in ("text.db", "other.db", "empty", "nothing", "mlruns"):
+    for text in ("text.db", "other.db", "empty", "nothing"):
         with pytest.raises(InputError):
             bring(local_workspace, tmp_path / text)
     for text in ("postgresql://h/d", "s3://bucket/mlruns", "sqlite:///nowhere.db", "http://", "http://h:port"):
@@ -254,10 +255,75 @@ def test_what_no_catalog_can_hold_is_told_and_the_rest_is_brought(local_workspac
     ]  # two are the folder's
     assert "\\udcff.txt" in next(one for one in done.left if one.what == "artifacts").names[0]
     assert [row["step"] for row in rows(local_workspace, "select step from metrics where key = 'wide'")] == [-4]
-    for said in ("start_time: soon", f"end_time: {10**20}", "start_time: .inf", "end_time: [1]"):
-        write(mlruns / "0" / "d" / "meta.yaml", f"run_id: d\n{said}\n")
-        with pytest.raises(InputError, match="no number of that kind"):
-            bring(local_workspace, mlruns)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{one}: &{one} [{', '.join([f'*{before}'] * 9)}]\n" for before, one in itertools.pairwise("abcdefghi")
+)
+
+
+def test_damaged_parts_of_a_folder_are_named_and_the_rest_is_brought(local_workspace: Workspace, mlruns: Path) -> None:
+    """A tracker that was killed, or a full disk, leaves files that are cut; one of them kept thousands of runs away."""
+    damaged = {
+        "c": "run_id: [",
+        "d": "",
+        "e": "run_id: e\nstart_time: soon\n",
+        "f": f"run_id: f\nend_time: {10**20}\n",
+        "g": "run_id: g\nstart_time: .inf\n",
+        "h": "run_id: h\nend_time: [1]\n",
+        "i": f"{BOMB}run_id: *i\n",  # which as a text would take all memory
+        "j": f"{BOMB}start_time: *i\n",
+        "k": "[" * 5000,
+    }
+    for run, text in damaged.items():
+        write(mlruns / "0" / run / "meta.yaml", text)
+    write(mlruns / "0" / "l" / "meta.yaml", "run_id: l\n")
+    write(mlruns / "0" / "l" / "inputs" / "x" / "meta.yaml", "source_type: MODEL\n")
+    write(mlruns / "7" / "meta.yaml", "- a list\n")
+    write(mlruns / "models" / "cut" / "meta.yaml", "creation_timestamp: 1\n")
+    done = bring(local_workspace, mlruns)
+    left = {one.what: one for one in done.left if one.why.startswith("they are damaged")}
+    assert {name.partition(":")[0] for name in left["runs"].names} == {f"0/{run}" for run in [*damaged, "l"]}
+    assert "which is no number of that kind" in left["runs"].names[2]
+    assert [one.partition(":")[0] for one in left["experiments"].names] == ["7"]
+    assert left["registered models"].names == ["models/cut: its meta.yaml lacks or misstates 'name'"]
+    assert done.runs > 1
+    write(mlruns / "0" / "c" / "meta.yaml", "run_id: c\n")
+    assert bring(local_workspace, mlruns).runs == 1
+
+
+def test_two_experiments_of_one_name_are_a_conflict(workspace: Workspace, mlruns: Path) -> None:
+    for number in (7, 8):
+        write(mlruns / str(number) / "meta.yaml", f"name: twin\nexperiment_id: '{number}'\n")
+        write(mlruns / str(number) / f"of{number}" / "meta.yaml", f"run_id: of{number}\n")
+    with pytest.raises(InputError, match="'twin' has the numbers 7 and 8 there"):
+        bring(workspace, mlruns)
+    bring(workspace, mlruns, conflicts="merge")
+    found = rows(workspace, "select experiment_id from runs where id like 'of%'")
+    assert len(found) == 2
+    assert len({str(one) for one in found}) == 1
+
+
+def test_names_that_are_no_text_are_brought_as_far_as_they_go(workspace: Workspace, mlruns: Path) -> None:
+    write(mlruns / "7" / "meta.yaml", 'name: "nu\\0l"\n')
+    run = mlruns / "7" / "odd"
+    write(run / "meta.yaml", 'run_id: odd\nrun_name: "ab\\0"\nuser_id: "\\0"\n')
+    for folder, text in (("params", "v\0"), ("tags", "v"), ("metrics", "1 2 3\n")):
+        write(run / folder / "plain", text)
+        Path(os.fsdecode(os.fsencode(run / folder) + b"/\xff")).write_text(text)
+    Path(os.fsdecode(os.fsencode(run) + b"/artifacts")).mkdir()
+    (run / "artifacts" / "red\x1b[31m\nx").write_text("x")
+    done = bring(workspace, mlruns)
+    assert {row["key"] for row in rows(workspace, "select key from params where run_id = 'odd'")} == {
+        "plain",
+        "\\udcff",
+    }
+    assert {row["key"] for row in rows(workspace, "select key from metrics where run_id = 'odd'")} == {
+        "plain",
+        "\\udcff",
+    }
+    (name,) = next(one for one in done.left if "Invalid path" in one.why).names
+    assert name.isprintable()
 
 
 def test_an_old_database_without_the_newer_tables(local_workspace: Workspace, tmp_path: Path) -> None:
@@ -312,6 +378,74 @@ def test_a_server_that_is_none_of_mlflows(
         server.server_close()
     with pytest.raises(BasculeError, match="does not answer"):
         bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
+
+
+EXPERIMENT = {"experiments": [{"experiment_id": "7", "name": "lies"}]}
+RUN = {"runs": [{"info": {"run_id": "r", "start_time": 1}}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        (
+            {"experiments/search": lambda ask: {"next_page_token": {"a": "b"}.get(ask.get("page_token"), "a")}},
+            "a circle",
+        ),
+        ({"experiments/search": {"experiments": [{"name": "no number"}]}}, "what MLflow does not say.*experiment_id"),
+        ({"experiments/search": {"experiments": [7]}}, "what MLflow does not say"),
+        ({"experiments/search": EXPERIMENT, "runs/search": {"runs": [{"info": {"start_time": [1]}}]}}, "does not say"),
+        ({"registered-models/search": {"registered_models": [{"name": 7}]}}, "what MLflow does not say"),
+    ],
+)
+def test_a_server_that_lies_is_told(local_workspace: Workspace, lie: dict[str, Any], told: str) -> None:
+    with lying(lie) as address, pytest.raises(EnvironmentProblem, match=told):
+        bring(local_workspace, address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["", "../up", "d", "e/f"])
+def test_a_server_whose_folders_go_in_circles_is_left(local_workspace: Workspace, path: str) -> None:
+    def listed(asked: dict[str, Any]) -> dict[str, Any]:
+        return {"files": [{"path": path if asked.get("path") else "d", "is_dir": True}]}
+
+    with lying({"experiments/search": EXPERIMENT, "runs/search": RUN, "artifacts/list": listed}) as address:
+        done = bring(local_workspace, address)
+    assert done.runs == 1
+    assert "lists where they cannot be" in next(one.why for one in done.left if one.what == "artifacts")
+
+
+@contextmanager
+def lying(said: dict[str, Any]) -> Iterator[str]:
+    """Serve answers of an MLflow server by the end of their paths; whatever else is asked has an empty one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self._tell(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+        def do_GET(self) -> None:
+            self._tell({key: values[-1] for key, values in parse_qs(urlsplit(self.path).query).items()})
+
+        def _tell(self, asked: dict[str, Any]) -> None:
+            found = next((one for end, one in said.items() if urlsplit(self.path).path.endswith(end)), {})
+            data = json.dumps(found(asked) if callable(found) else found).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_wide_numbers_of_experiments_are_read_over_the_wire(api: Api, local_workspace: Workspace, mlruns: Path) -> None:

@@ -211,6 +211,22 @@ def test_a_tree_in_a_skops_file_that_leads_astray_is_refused() -> None:
         open_skops(skops.dumps([{"deep": fitted}]))
 
 
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({1: "a", "1": "b"}, "of a dict with 2 keys it holds 1"),
+        ({False: 1.0, True: 2.0}, "False comes back .* as True"),
+    ],
+)
+def test_a_skops_file_that_lost_a_part_of_its_model_is_refused(held: dict[Any, Any], told: str) -> None:
+    skops = pytest.importorskip("skops.io")
+    assert skops.loads(skops.dumps(held)) != held
+    with pytest.raises(InputError, match=f"lost a part of the model: .*{told}"):
+        open_skops(skops.dumps([{"deep": held}]))
+    kept = {True: "a", "2": {1.5: "c", "False": 2}}
+    assert open_skops(skops.dumps(kept)) == kept
+
+
 @pytest.mark.slow
 def test_categories_of_scikit_learn_are_read_and_what_runs_commands_is_not() -> None:
     """Its categories are checked by a partial of a known function; one of any other function is refused unread."""

@@ -64,7 +64,7 @@ def carried_out(workspace: Workspace, policy: Forget, models: Sequence[str], cau
 
 def _branches(workspace: Workspace, models: Sequence[str]) -> list[str]:
     """Return the branches that people work with and that have one of the models: main alone when it has all."""
-    names = {model.partition("@")[0] for model in models}
+    names = {model.rpartition("@")[0] or model for model in models}
     found = {}
     for ref in workspace.history.branches():
         if not ref.name.startswith(("ingest/", "retrain/")):

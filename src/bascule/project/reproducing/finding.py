@@ -18,7 +18,7 @@ from bascule.project.reproducing.recorded import REPRODUCES, recall
 from bascule.project.reproducing.result import Reproduction
 from bascule.project.step import Progress
 from bascule.registry import get_version
-from bascule.registry.versions import PREFIX
+from bascule.registry.versions import PREFIX, said_version
 from bascule.tracking.listing import named_run
 
 TOLERANCE = 1e-9
@@ -73,7 +73,8 @@ def reproduce(
 def _meant(
     workspace: Workspace, ref: str, what: str, version: str | int | None
 ) -> tuple[dict[str, Any], Version | None]:
-    name, _, wanted = what.partition("@")
+    name, said = said_version(what)
+    wanted = str(said or "")
     models: dict[str, dict[str, Any]] = {held["name"]: held for _, held in workspace.history.entries(ref, PREFIX)}
     if name not in models and version is None and not wanted:
         try:

@@ -11,6 +11,7 @@ from bascule.project.modelling import find_version
 from bascule.registry.approvals import checked_reason, subject_of
 from bascule.registry.deletions import as_dict, deleted
 from bascule.registry.seals import Seal, revoke
+from bascule.registry.versions import ModelVersion
 from bascule.server.api.history import BASE, RefQuery
 from bascule.server.api.landing import branch_to_land
 from bascule.server.reads import models
@@ -72,7 +73,9 @@ def delete_version(call: Call[None, Why]) -> Deleted:
 def _deleted(call: Call[None, Why], version: str | None) -> Deleted:
     branch = branch_to_land(call, call.body.branch)
     folder, who = call.workspace.folder.parent, call.principal.name
-    return delete(call.workspace, branch, call.path["model"], version, reason=call.body.reason, folder=folder, who=who)
+    return delete(
+        call.workspace, branch, f"{call.path['model']}@", version, reason=call.body.reason, folder=folder, who=who
+    )
 
 
 def restore_version(call: Call[None, Back]) -> Restored:
@@ -85,22 +88,25 @@ def restore_version(call: Call[None, Back]) -> Restored:
 
 def version_safety(call: Call[RefQuery, None]) -> Safety:
     """What would run if a version were loaded, its digest, and the consent to it that holds; nothing is loaded."""
-    return safety(
-        call.workspace, find_version(call.workspace, call.query.ref, call.path["model"], call.path["version"])
-    )
+    return safety(call.workspace, _named(call, call.query.ref))
 
 
 def trust_version(call: Call[None, Consent]) -> Seal:
     """Consent that a process of its own loads a version's pickles. It holds for its present bytes alone."""
-    found = find_version(call.workspace, call.body.branch, call.path["model"], call.path["version"])
+    found = _named(call, call.body.branch)
     return trust(call.workspace, found, call.body.reason)
 
 
 def distrust_version(call: Call[None, Consent]) -> list[Seal]:
     """Take consent back: what serves the version stops."""
-    found = find_version(call.workspace, call.body.branch, call.path["model"], call.path["version"])
+    found = _named(call, call.body.branch)
     reason = checked_reason(call.body.reason, "Taking consent back")
     return revoke(call.workspace, "trust", subject_of(found), reason)
+
+
+def _named(call: Call[Any, Any], ref: str) -> ModelVersion:
+    # The model's name stands alone here, and an @ is its own.
+    return find_version(call.workspace, ref, f"{call.path['model']}@", call.path["version"])
 
 
 ROUTES = [

@@ -80,13 +80,19 @@ class Following:
     def finish(self) -> None:
         """Say that the session's command has ended; wait until its end is in the records, or nothing moves any more."""
         self._over.set()
+        try:
+            self._wait()
+        except KeyboardInterrupt:  # nobody wants to wait; what the command did is in its journal, with its exit code
+            return
+        if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent(over=True):
+            self.session.remove()
+
+    def _wait(self) -> None:
         seen, since = self.moved, time.monotonic()
         while self.is_alive() and time.monotonic() - since < PATIENCE:
             self._ending.join(0.5)
             if self.moved != seen:
                 seen, since = self.moved, time.monotonic()
-        if self.brought.finished is not None and self.session.folder.exists() and self.session.is_silent(over=True):
-            self.session.remove()
 
     def _follow(self) -> None:
         """Bring in what comes, until the script's end."""

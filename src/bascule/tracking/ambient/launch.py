@@ -64,7 +64,7 @@ def track(
     Raises:
         InputError: when the command cannot be started. What the command itself does wrong is its exit code.
     """
-    launched = capture.launched(
+    with capture.launched(
         command,
         output=output,
         start=str(folder),
@@ -72,8 +72,8 @@ def track(
         workspace=str(workspace.folder),
         branch=branch,
         user=actor(),
-    )
-    return followed(launched, lambda: local(workspace))
+    ) as launched:
+        return followed(launched, lambda: local(workspace))
 
 
 def followed(launched: Any, connect: Connect, *, settle: Callable[[Session], None] = lambda session: None) -> Tracked:

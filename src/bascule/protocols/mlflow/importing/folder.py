@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -27,6 +27,7 @@ from bascule.tracking.inputs import Dataset
 from bascule.tracking.points import Context, Point
 from bascule.tracking.status import NUMBERS
 
+T = TypeVar("T")
 META = "meta.yaml"
 MODELS, TRASH, TRACES = "models", ".trash", "traces"
 TRACE = "trace_info.yaml"
@@ -37,6 +38,12 @@ LARGEST_NUMBER = 2**63 - 1
 NUMBERS_IN_META = (
     *("creation_time", "last_update_time", "creation_timestamp", "last_updated_timestamp", "start_time", "end_time"),
     *("version", "step"),
+)
+# And in one text, or a number that stands for it.
+TEXTS_IN_META = (
+    *("name", "run_id", "run_uuid", "run_name", "user_id", "status", "lifecycle_stage", "artifact_uri", "description"),
+    *("digest", "source", "source_id", "source_type", "destination_id", "source_run_id", "model_id", "model_type"),
+    *("current_stage", "run_link", "schema", "profile"),
 )
 
 
@@ -58,6 +65,7 @@ class FolderSource:
         self._folders: dict[int, Path] = {}
         self._unreadable = 0
         self._outside: set[Path] = set()
+        self._damaged: dict[tuple[str, Path], str] = {}
         for folder in (self._root, self._root / TRASH):
             for one in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if one.name.isdecimal() and self._is_there(one):
@@ -67,45 +75,62 @@ class FolderSource:
 
     def experiments(self) -> list[Experiment]:
         """All experiments, deleted ones too."""
-        found = []
-        for number, folder in sorted(self._folders.items()):
+        numbers = {folder: number for number, folder in sorted(self._folders.items())}
+
+        def made(folder: Path) -> Experiment:
             meta = _meta(folder / META)
-            found.append(
-                Experiment(
-                    id=number,
-                    name=str(meta.get("name", number)),
-                    lifecycle=_lifecycle(meta),
-                    created_at=_us(meta.get("creation_time")),
-                    updated_at=_us(meta.get("last_update_time")),
-                    tags=_texts(folder / "tags"),
-                )
+            return Experiment(
+                id=numbers[folder],
+                name=str(meta.get("name", numbers[folder])),
+                lifecycle=_lifecycle(meta),
+                created_at=_us(meta.get("creation_time")),
+                updated_at=_us(meta.get("last_update_time")),
+                tags=_texts(folder / "tags"),
             )
-        return found
+
+        return list(self._readable("experiments", numbers, made))
+
+    def _readable(self, what: str, folders: Iterable[Path], made: Callable[[Path], T]) -> Iterator[T]:
+        """Yield what is made of each folder; one that is damaged is noted, and the others go on."""
+        for folder in folders:
+            try:
+                found = made(folder)
+            except InputError as error:
+                self._damaged[what, folder] = error.message
+            except (KeyError, TypeError, ValueError) as error:
+                self._damaged[what, folder] = f"its {META} lacks or misstates {error}"
+            else:
+                yield found
+
+    def unread(self) -> list[tuple[str, str]]:
+        """What is damaged: what it is, and where with why."""
+        return [(what, f"{one.relative_to(self._root)}: {why}"[:300]) for (what, one), why in self._damaged.items()]
 
     def runs(self, experiment: Experiment) -> Iterator[Run]:
         """The runs of an experiment."""
         folder = self._folders[experiment.id]
-        for one in sorted(folder.iterdir()):
-            if one.name in BESIDE_RUNS or not self._is_there(one):
-                continue
-            meta, tags = _meta(one / META), _texts(one / "tags")
-            status = meta.get("status", "RUNNING")
-            yield Run(
-                id=str(meta.get("run_id") or meta.get("run_uuid") or one.name),
-                experiment=experiment.id,
-                name=str(meta.get("run_name") or meta.get("name") or tags.get("mlflow.runName", "")),
-                user=str(meta.get("user_id") or ""),
-                status=NUMBERS.get(status, "RUNNING") if isinstance(status, int) else str(status),
-                lifecycle=_lifecycle(meta),
-                started_at=_us(meta.get("start_time")),
-                finished_at=_us(meta["end_time"]) if meta.get("end_time") else None,
-                artifacts=str(one / "artifacts"),
-                params=_texts(one / "params"),
-                tags=tags,
-                datasets=tuple(self._datasets(folder, one)),
-                reads=tuple(str(m["source_id"]) for m in _metas(one / "inputs") if m.get("source_type") == "MODEL"),
-                makes=tuple((str(m["destination_id"]), int(m.get("step") or 0)) for m in _metas(one / "outputs")),
-            )
+        below = (one for one in sorted(folder.iterdir()) if one.name not in BESIDE_RUNS and self._is_there(one))
+        yield from self._readable("runs", below, partial(self._run, experiment))
+
+    def _run(self, experiment: Experiment, one: Path) -> Run:
+        meta, tags = _meta(one / META), _texts(one / "tags")
+        status = meta.get("status", "RUNNING")
+        return Run(
+            id=str(meta.get("run_id") or meta.get("run_uuid") or one.name),
+            experiment=experiment.id,
+            name=str(meta.get("run_name") or meta.get("name") or tags.get("mlflow.runName", "")),
+            user=str(meta.get("user_id") or ""),
+            status=NUMBERS.get(status, "RUNNING") if isinstance(status, int) else str(status),
+            lifecycle=_lifecycle(meta),
+            started_at=_us(meta.get("start_time")),
+            finished_at=_us(meta["end_time"]) if meta.get("end_time") else None,
+            artifacts=str(one / "artifacts"),
+            params=_texts(one / "params"),
+            tags=tags,
+            datasets=tuple(self._datasets(one.parent, one)),
+            reads=tuple(str(m["source_id"]) for m in _metas(one / "inputs") if m.get("source_type") == "MODEL"),
+            makes=tuple((str(m["destination_id"]), int(m.get("step") or 0)) for m in _metas(one / "outputs")),
+        )
 
     def _datasets(self, experiment: Path, run: Path) -> Iterator[Dataset]:
         for link in _metas(run / "inputs"):
@@ -134,24 +159,25 @@ class FolderSource:
     def models(self, experiment: Experiment) -> Iterator[Model]:
         """The logged models of an experiment."""
         place = self._folders[experiment.id] / MODELS
-        for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            if not self._is_there(folder):
-                continue
-            meta = _meta(folder / META)
-            yield Model(
-                id=str(meta["model_id"]),
-                experiment=experiment.id,
-                name=str(meta.get("name") or folder.name),
-                status=STATUSES.get(int(meta.get("status") or 2), "READY"),
-                kind=str(meta.get("model_type") or ""),
-                run=str(meta.get("source_run_id") or ""),
-                lifecycle=_lifecycle(meta),
-                created_at=_us(meta.get("creation_timestamp")),
-                updated_at=_us(meta.get("last_updated_timestamp")),
-                artifacts=str(folder / "artifacts"),
-                params=_texts(folder / "params"),
-                tags=_texts(folder / "tags"),
-            )
+        below = (one for one in (sorted(place.iterdir()) if place.is_dir() else ()) if self._is_there(one))
+        yield from self._readable("logged models", below, partial(self._model, experiment))
+
+    def _model(self, experiment: Experiment, folder: Path) -> Model:
+        meta = _meta(folder / META)
+        return Model(
+            id=str(meta["model_id"]),
+            experiment=experiment.id,
+            name=str(meta.get("name") or folder.name),
+            status=STATUSES.get(int(meta.get("status") or 2), "READY"),
+            kind=str(meta.get("model_type") or ""),
+            run=str(meta.get("source_run_id") or ""),
+            lifecycle=_lifecycle(meta),
+            created_at=_us(meta.get("creation_timestamp")),
+            updated_at=_us(meta.get("last_updated_timestamp")),
+            artifacts=str(folder / "artifacts"),
+            params=_texts(folder / "params"),
+            tags=_texts(folder / "tags"),
+        )
 
     def model_points(self, model: Model) -> Iterator[Measured]:
         """All points of a logged model's metrics."""
@@ -173,22 +199,23 @@ class FolderSource:
     def registered(self) -> Iterator[Registered]:
         """The registered models."""
         place = self._root / MODELS
-        for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            if not self._is_there(folder):
-                continue
-            meta = _meta(folder / META)
-            versions, unread = self._versions(folder)
-            aliases = {name: int(text) for name, text in _texts(folder / "aliases").items() if text.isdecimal()}
-            yield Registered(
-                name=str(meta["name"]),
-                description=str(meta.get("description") or ""),
-                created_at=_us(meta.get("creation_timestamp")),
-                updated_at=_us(meta.get("last_updated_timestamp")),
-                tags=_texts(folder / "tags"),
-                aliases=aliases,
-                versions=tuple(sorted(versions, key=lambda one: one.number)),
-                unread=tuple(unread),
-            )
+        below = (one for one in (sorted(place.iterdir()) if place.is_dir() else ()) if self._is_there(one))
+        yield from self._readable("registered models", below, self._registered)
+
+    def _registered(self, folder: Path) -> Registered:
+        meta = _meta(folder / META)
+        versions, unread = self._versions(folder)
+        aliases = {name: int(text) for name, text in _texts(folder / "aliases").items() if text.isdecimal()}
+        return Registered(
+            name=str(meta["name"]),
+            description=str(meta.get("description") or ""),
+            created_at=_us(meta.get("creation_timestamp")),
+            updated_at=_us(meta.get("last_updated_timestamp")),
+            tags=_texts(folder / "tags"),
+            aliases=aliases,
+            versions=tuple(sorted(versions, key=lambda one: one.number)),
+            unread=tuple(unread),
+        )
 
     def _versions(self, folder: Path) -> tuple[list[Version], list[tuple[str, str]]]:
         """Return the versions of a registered model, and those that cannot be read with why."""
@@ -238,9 +265,9 @@ class FolderSource:
             folder = place.parent
             if folder.is_symlink() or place.is_symlink():
                 continue
-            said = [_meta(path) for path in _named(folder / "assessments") if path.suffix == ".yaml"]
+            said = [_meta(path, nested=True) for path in _named(folder / "assessments") if path.suffix == ".yaml"]
             metadata = _texts(folder / "request_metadata") | _texts(folder / "trace_metadata")
-            info = info_of(_meta(place), _texts(folder / "tags"), metadata, said)
+            info = info_of(_meta(place, nested=True), _texts(folder / "tags"), metadata, said)
             yield info, partial(self._spans, folder, info["tags"].get(PLACE, ""))
 
     def _spans(self, folder: Path, place: str) -> list[dict[str, Any]]:
@@ -306,22 +333,30 @@ def _metas(folder: Path) -> list[dict[str, Any]]:
     return [_meta(path) for path in found if not path.is_symlink() and not path.parent.is_symlink()]
 
 
-def _meta(path: Path) -> dict[str, Any]:
+def _meta(path: Path, *, nested: bool = False) -> dict[str, Any]:
     try:
         found = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}.", hint="Mend or remove it, and repeat.") from None
     if not isinstance(found, dict):
         raise InputError(f"{str(path)!r} says nothing.", hint="Mend or remove it, and repeat.")
+    odd = [key for key in TEXTS_IN_META if isinstance(found.get(key), list | dict | bytes)]
+    if odd and not nested:
+        raise InputError(f"{str(path)!r} says {odd[0]} in more than a text.", hint="Mend or remove it, and repeat.")
     for key in NUMBERS_IN_META:
         try:
             fits = abs(int(found.get(key) or 0)) * 1000 <= LARGEST_NUMBER
         except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits:
-            told = f"{str(path)!r} says {key}: {str(found[key])[:60]!r}, which is no number of that kind."
+            told = f"{str(path)!r} says {key}: {_shown(found[key])!r}, which is no number of that kind."
             raise InputError(told, hint="Mend or remove it, and repeat.")
     return found
+
+
+def _shown(value: Any) -> str:
+    # A few bytes of YAML may stand for lists that no memory holds.
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else str(value)[:60]
 
 
 def _lifecycle(meta: dict[str, Any]) -> str:

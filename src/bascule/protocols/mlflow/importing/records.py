@@ -163,6 +163,10 @@ class Source(Protocol):
         """What the source has and an import does not take: how many of each."""
         ...
 
+    def unread(self) -> list[tuple[str, str]]:
+        """What was passed over by now because it is damaged: what it is, and where with why."""
+        ...
+
     def close(self) -> None:
         """Give back what it holds."""
         ...

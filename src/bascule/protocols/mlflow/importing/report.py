@@ -50,14 +50,21 @@ class Imported:
 
     def leave(self, what: str, why: str, name: str, count: int = 1) -> None:
         """Note something that was not taken."""
+        why = _line(why)
         found = next((one for one in self.left if (one.what, one.why) == (what, why)), None)
         if found is None:
             found = Left(what, why)
             self.left.append(found)
         found.count += count
         if name and len(found.names) < MOST_NAMED:
-            found.names.append(name)
+            found.names.append(_line(name))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return asdict(self)
+
+
+def _line(text: str) -> str:
+    """Return a source's text as one line that does nothing to a terminal."""
+    words = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)

@@ -6,10 +6,10 @@ import base64
 import http.client
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
@@ -35,8 +35,10 @@ TRACES = 100
 TIMEOUT_S = 60.0
 TRIES = 5
 LARGEST = 256 << 20
+LONGEST_PATH = 4096
 PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class ServerSource:
@@ -65,33 +67,33 @@ class ServerSource:
     def experiments(self) -> list[Experiment]:
         """All experiments, deleted ones too."""
         asked = {"view_type": "ALL", "max_results": PAGE}
-        return [_experiment(one) for one in self._pages("POST", "experiments/search", asked, "experiments")]
+        return [self._made(_experiment, one) for one in self._pages("POST", "experiments/search", asked, "experiments")]
 
     def runs(self, experiment: Experiment) -> Iterator[Run]:
         """The runs of an experiment."""
         asked = {"experiment_ids": [str(experiment.id)], "run_view_type": "ALL", "max_results": PAGE}
         for one in self._pages("POST", "runs/search", asked, "runs"):
-            yield _run(one, experiment.id)
+            yield self._made(partial(_run, experiment=experiment.id), one)
 
     def points(self, run: Run) -> Iterator[Measured]:
         """All points of a run's metrics."""
         for name in run.metrics:
             asked = {"run_id": run.id, "metric_key": name, "max_results": POINTS}
             for one in self._pages("GET", "metrics/get-history", asked, "metrics"):
-                yield _point(one), Context()
+                yield self._made(_point, one), Context()
 
     def models(self, experiment: Experiment) -> Iterator[Model]:
         """The logged models of an experiment; servers before version 3 have none."""
         asked = {"experiment_ids": [str(experiment.id)], "max_results": 50}
         for one in self._pages("POST", "logged-models/search", asked, "models", absent=True):
-            yield _model(one, experiment.id)
+            yield self._made(partial(_model, experiment=experiment.id), one)
 
     def model_points(self, model: Model) -> Iterator[Measured]:
         """The latest points of a logged model's metrics: servers tell no others."""
         found = self._ask("GET", f"logged-models/{quote(model.id, safe='')}") or {}
         for one in found.get("model", {}).get("data", {}).get("metrics", ()):
             yield (
-                _point(one),
+                self._made(_point, one),
                 Context(one.get("run_id", ""), one.get("dataset_name", ""), one.get("dataset_digest", "")),
             )
 
@@ -100,7 +102,7 @@ class ServerSource:
         for text in ("", PROMPT):
             asked = {"max_results": 100} | ({"filter": text} if text else {})
             for one in self._pages("GET", "registered-models/search", asked, "registered_models"):
-                yield self._registered(one, text)
+                yield self._made(partial(self._registered, text=text), one)
 
     def _registered(self, one: Object, text: str) -> Registered:
         name = one["name"]
@@ -148,7 +150,10 @@ class ServerSource:
         while waiting:
             folder = waiting.pop()
             for one in self._listed(owner, folder):
-                path = str(one["path"])
+                path = self._made(lambda one: str(one["path"]), one)
+                if not path.startswith(f"{folder}/" if folder else "") or path == folder or len(path) > LONGEST_PATH:
+                    told = f"files that the server lists where they cannot be: {path[:80]!r} in {folder[:80]!r}"
+                    raise Unreachable(told, hint="Look at its log.")
                 if one.get("is_dir"):
                     waiting.append(path)
                 else:
@@ -192,6 +197,10 @@ class ServerSource:
         count = len((found or {}).get("webhooks", ()))
         return {"webhooks": count} if count else {}
 
+    def unread(self) -> list[tuple[str, str]]:
+        """Nothing: a row or an answer is whole."""
+        return []
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -201,7 +210,7 @@ class ServerSource:
     def _pages(
         self, method: str, path: str, asked: Object, name: str, *, absent: bool = False, release: str = "2.0"
     ) -> Iterator[Object]:
-        token = ""
+        token, seen = "", set[str]()
         while True:
             found = self._ask(method, path, {**asked, **({"page_token": token} if token else {})}, release)
             if found is None and not absent:
@@ -210,7 +219,23 @@ class ServerSource:
             following = (found or {}).get("next_page_token", "")
             if not following or following == token:
                 return
+            if following in seen:
+                told = f"{self.name} tells the pages of {path} in a circle."
+                raise EnvironmentProblem(told, hint="What is here stays. Mend the server, or import its database.")
+            seen.add(following)
             token = following
+
+    def _made(self, make: Callable[[Object], T], one: Object) -> T:
+        """Return what is made of one part of an answer.
+
+        Raises:
+            EnvironmentProblem: it lacks or misstates something.
+        """
+        try:
+            return make(one)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            told = f"{self.name} answers with what MLflow does not say: {type(error).__name__}: {str(error)[:100]}."
+            raise EnvironmentProblem(told, hint="What is here stays. Is it the address of MLflow?") from None
 
     def _ask(self, method: str, path: str, asked: Object | None = None, release: str = "2.0") -> Object | None:
         """Ask the API; None when it has no such thing."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -84,6 +85,8 @@ def take(
     taking.runs()
     taking.traces()
     take_registered(workspace, source, branch, author, taking.report, progress)
+    for what, where in source.unread():
+        taking.report.leave(what, "they are damaged; mend them and repeat, which brings them too", where)
     for what, count in source.beside().items():
         taking.report.leave(what, NOT_TAKEN.get(what, "they are not taken over"), "", count)
     return taking.report
@@ -104,13 +107,20 @@ class _Taking:
 
     def experiments(self, conflicts: str) -> None:
         """Find a number for each experiment, and make those that are not here."""
-        found = self.source.experiments()
+        found = [replace(one, name=_fit(one.name), tags=_keyed(one.tags)) for one in self.source.experiments()]
         with self.tracker.workspace.catalog.read() as conn:
             rows = conn.execute(select(experiments.c.id, experiments.c.name)).all()
         by_id, by_name = {row.id: row.name for row in rows}, {row.name: row.id for row in rows}
         fresh: list[tuple[Experiment, int | None]] = []
+        first: dict[str, Experiment] = {}
+        twins = [one for one in found if first.setdefault(one.name, one) is not one]
         for one in found:
-            if by_id.get(one.id) == one.name:
+            if one in twins:
+                told = f"{one.name!r} has the numbers {first[one.name].id} and {one.id} there."
+                self.report.conflicts.append(told)
+                if conflicts == "skip":
+                    self.report.leave("experiments", "their name or number is another one's here", one.name)
+            elif by_id.get(one.id) == one.name:
                 self._known(one, one.id)
             elif one.name not in by_name and one.id not in by_id and 0 <= one.id < 10**18:
                 fresh.append((one, one.id))
@@ -135,6 +145,8 @@ class _Taking:
             else:
                 self._known(one, self._make(one, number))
             self.report.experiments += 1
+        for one in twins if conflicts == "merge" else ():
+            self._known(one, self.numbers[first[one.name].id])
 
     def _known(self, one: Experiment, number: int) -> None:
         self.numbers[one.id] = number
@@ -159,7 +171,7 @@ class _Taking:
             found = int(conn.execute(query).scalar_one())
             place = {"artifact_location": f"{kept.LOCATION}{found}"}
             conn.execute(update(experiments).where(experiments.c.id == found).values(**place))
-            rows = [{"experiment_id": found, "key": key[:MOST_KEY], "value": value} for key, value in one.tags.items()]
+            rows = [{"experiment_id": found, "key": key, "value": value} for key, value in one.tags.items()]
             if rows:
                 conn.execute(upsert(conn, experiment_tags).on_conflict_do_nothing(), rows)
             return found
@@ -177,7 +189,9 @@ class _Taking:
             for run in self.source.runs(experiment):
                 self.progress("runs", done, None)
                 done += 1
-                self._guarded("runs", run.id, partial(self._run, run))
+                named = replace(run, name=_fit(run.name), user=_fit(run.user))
+                named = replace(named, params=_keyed(run.params), tags=_keyed(run.tags))
+                self._guarded("runs", run.id, partial(self._run, named))
 
     def models(self) -> None:
         """Take the logged models, each whole."""
@@ -186,7 +200,8 @@ class _Taking:
             for model in self.source.models(experiment):
                 self.progress("logged models", done, None)
                 done += 1
-                self._guarded("logged models", model.id, partial(self._model, model))
+                named = replace(model, name=_fit(model.name), params=_keyed(model.params), tags=_keyed(model.tags))
+                self._guarded("logged models", model.id, partial(self._model, named))
 
     def traces(self) -> None:
         """Take the traces, each whole."""
@@ -233,7 +248,7 @@ class _Taking:
             return
         number = self._points(run.id, self.source.points(run))
         tags = {**run.tags, NAME_TAG: run.name or run.tags.get(NAME_TAG) or run.id}
-        numbers = self.tracker.names.numbers(_short({*tags, *run.params}))
+        numbers = self.tracker.names.numbers({*tags, *run.params})
 
         def work(conn: Connection) -> None:
             row = {
@@ -255,8 +270,8 @@ class _Taking:
             query = upsert(conn, runs).values(**row)
             changes = {key: row[key] for key in ("status", "finished_at", "lifecycle", "name")}
             conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
-            add_params(conn, number, _keyed(run.params), numbers, strict=False)
-            set_tags(conn, number, _keyed(tags), numbers)
+            add_params(conn, number, run.params, numbers, strict=False)
+            set_tags(conn, number, tags, numbers)
             _link(conn, number, experiment, run)
             touch(conn, number)
 
@@ -277,7 +292,7 @@ class _Taking:
         if self.dry_run:
             return
         number = self._points(model.id, self.source.model_points(model))
-        numbers = self.tracker.names.numbers(_short({*model.tags, *model.params}))
+        numbers = self.tracker.names.numbers({*model.tags, *model.params})
 
         def work(conn: Connection) -> None:
             row = {
@@ -296,8 +311,8 @@ class _Taking:
             query = upsert(conn, logged_models).values(**row)
             changes = {key: row[key] for key in ("status", "updated_at", "lifecycle")}
             conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
-            add_params(conn, number, _keyed(model.params), numbers, strict=False)
-            set_tags(conn, number, _keyed(model.tags), numbers)
+            add_params(conn, number, model.params, numbers, strict=False)
+            set_tags(conn, number, model.tags, numbers)
             touch(conn, number)
 
         self.tracker.write(work)
@@ -312,10 +327,12 @@ class _Taking:
         number = self.tracker.write(numbered)
         batch: list[Measured] = []
         for one in measured:
-            if len(one[0].name) > MOST_KEY:
-                self.report.leave("metrics", f"their names have more than {MOST_KEY} characters", one[0].name[:80])
+            if len(_fit(one[0].name)) > MOST_KEY:
+                self.report.leave(
+                    "metrics", f"their names have more than {MOST_KEY} characters", _fit(one[0].name)[:80]
+                )
                 continue
-            batch.append(one)
+            batch.append((one[0]._replace(name=_fit(one[0].name)), one[1]))
             if len(batch) == AT_ONCE:
                 self._batch(number, batch)
                 batch = []
@@ -380,11 +397,12 @@ def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:
 
 
 def _keyed(values: Mapping[str, str]) -> dict[str, str]:
-    return {key: value.replace("\0", "\ufffd") for key, value in values.items() if len(key) <= MOST_KEY}
+    return {_fit(key): _fit(value) for key, value in values.items() if len(_fit(key)) <= MOST_KEY}
 
 
-def _short(names: Iterable[str]) -> set[str]:
-    return {name for name in names if len(name) <= MOST_KEY}
+def _fit(text: str) -> str:
+    """Return a text that every database can hold: bytes of a file's name that are no text are written as `\\udcff`."""
+    return text.replace("\0", "\ufffd").encode(errors="backslashreplace").decode()
 
 
 def _fitting(context: Context) -> Context:

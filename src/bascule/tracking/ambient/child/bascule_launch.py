@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 import bascule_session as session
+import bascule_signals as signals
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LONGEST_TEXT = 60
@@ -20,7 +22,7 @@ WORDS = frozenset(" |&;<>()$`*?\n")
 
 
 class Launched:
-    """A command that is running below its supervisor.
+    """A command that is running below its supervisor. Signals go on to it until it was waited for, or the block ends.
 
     Attributes:
         folder: of its session, or empty when no folder could be made for one.
@@ -36,6 +38,7 @@ class Launched:
         self._report = report
         self._text = b""
         self._copies: list[threading.Thread] = []
+        self._before: dict[int, Any] = {}
 
     def begin(self) -> None:
         """Wait until the command has started.
@@ -48,21 +51,28 @@ class Launched:
             self.supervisor.wait()
             raise OSError(number, os.strerror(number))
         self.pid = number
+        if threading.current_thread() is threading.main_thread():
+            # Who sends us a signal means the command, and no exception may come between what is read here and where it
+            # is kept. The supervisor knows whether the command has it already, as of the terminal's Ctrl-C.
+            self._before = {number: signal.signal(number, self._tell) for number in signals.ours()}
+
+    def __enter__(self) -> Launched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Take signals as before the command was started: what comes now means us."""
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def wait(self) -> int:
         """Return the command's exit code, or the negative number of the signal that killed it."""
-        before = {}
-        if threading.current_thread() is threading.main_thread():
-            # A container or a scheduler that asks us to end means the command. The terminal's Ctrl-C has reached it
-            # already, and it ends in its own way; no exception may come between what is read here and where it is kept.
-            before[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: self._send(signal.SIGTERM))
-            if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-                before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             word, number = self._line()
         finally:
-            for sent, handler in before.items():
-                signal.signal(sent, handler)
+            self.release()
         os.close(self._report)
         try:
             self.supervisor.wait(1)
@@ -75,7 +85,10 @@ class Launched:
 
     def _line(self) -> tuple[str, int]:
         while b"\n" not in self._text:
-            some = os.read(self._report, 256)
+            try:
+                some = os.read(self._report, 256)
+            except ConnectionResetError:  # a supervisor that was killed before it had heard all
+                some = b""
             if not some:
                 return "", 0
             self._text += some
@@ -83,10 +96,10 @@ class Launched:
         word, _, number = line.decode().partition(" ")
         return word, int(number)
 
-    def _send(self, number: int) -> None:
+    def _tell(self, number: int, _: object) -> None:
         try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
+            os.write(self._report, bytes([number]))
+        except OSError:  # the supervisor is gone
             return
 
 
@@ -153,7 +166,7 @@ def launch(
     except OSError as error:
         print(f"bascule: the command runs, and nothing of it is recorded: {error}", file=sys.stderr, flush=True)
         folder = ""
-    report, tell = os.pipe()
+    report, tell = (end.detach() for end in socket.socketpair())
     outputs, copies = _outputs([output or sys.stdout, sys.stderr])
     supervisor = subprocess.Popen(
         [sys.executable, "-I", "-S", os.path.join(HERE, "bascule_supervise.py"), folder, str(tell), *words],

@@ -1,8 +1,9 @@
 """The parent of a tracked command: passes its output on, keeps the end of it, and writes down how it ended.
 
 A small process of its own that needs only the standard library, so that the command is not hurt by whatever happens to
-the process that tracks it. Started as `python -I -S bascule_supervise.py SESSION REPORT COMMAND…`; on the file
-descriptor REPORT it says `pid N`, then `exit N`, or `error ERRNO` when the command cannot be started.
+the process that tracks it. Started as `python -I -S bascule_supervise.py SESSION REPORT COMMAND…`; on the socket with
+the file descriptor REPORT it says `pid N`, then `exit N`, or `error ERRNO` when the command cannot be started, and is
+told the signals that the tracker got: a byte each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import bascule_journal
 import bascule_session
+import bascule_signals
 
 # Of what the command prints so much is kept, and at most twice that lies on the disk.
 KEPT = 1 << 20
@@ -68,36 +70,37 @@ def main(folder: str, report: int, command: list[str]) -> None:
         with contextlib.suppress(OSError):
             bascule_session.own(folder)
     journal = bascule_journal.Journal(folder)
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, _hear)
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to the command too
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _hear)
+    woken = bascule_signals.woken()
     os.set_inheritable(report, False)
     ends = [os.pipe(), os.pipe()]
     pid = _start(command, [write for _, write in ends], report)
-    signal.signal(signal.SIGTERM, lambda *_: _send(pid, signal.SIGTERM))
+    signals = bascule_signals.Passing(pid)
     for _, write in ends:
         os.close(write)
     _say(report, f"pid {pid}")
     sinks = {ends[0][0]: 1, ends[1][0]: 2}
+    told = [report]
     kept = Kept(folder)
     status: int | None = None
     said = False
     while sinks or status is None:
-        ready, _, _ = select.select([woken, *sinks], [], [], None if status is None or said else GRACE)
+        patience = signals.due() if status is None else None if said else GRACE
+        ready, _, _ = select.select([woken, *told, *sinks], [], [], patience)
         if status is not None and not ready:  # what the command left behind holds its output: nobody waits for that
             _say(report, f"exit {status}")
             said = True
         if woken in ready:
-            _drain(woken)
+            signals.heard(_read(woken))
+        if report in ready:
+            numbers = _read(report)
+            signals.asked(numbers)
+            told = told if numbers else []  # the tracker has gone
         for source in [one for one in ready if one in sinks]:
             _pass_on(source, sinks, kept)
         if status is None:
             status = _ended(pid, journal, folder)
+        if status is None:
+            signals.pass_on()
     if not said:
         _say(report, f"exit {status}")
 
@@ -156,28 +159,17 @@ def _pass_on(source: int, sinks: dict[int, int], kept: Kept) -> None:
         return
 
 
-def _hear(number: int, _: object) -> None:
-    """Be woken, and go on."""
-
-
-def _drain(pipe: int) -> None:
+def _read(source: int) -> bytes:
     try:
-        os.read(pipe, 4096)
-    except BlockingIOError:
-        return
+        return os.read(source, 4096)
+    except OSError:
+        return b""
 
 
 def _say(report: int, text: str) -> None:
     try:
         os.write(report, f"{text}\n".encode())
     except OSError:
-        return
-
-
-def _send(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
         return
 
 

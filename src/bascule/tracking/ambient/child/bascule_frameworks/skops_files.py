@@ -43,7 +43,7 @@ def write(model: Any, path: str) -> list[str]:
     """Write a model to a file, and return the types in it that whoever reads it must trust: all of them are data.
 
     Raises:
-        TypeError: it holds what is not known as data, such as a function of the script's.
+        TypeError: it holds what is not known as data, such as a function of the script's, or what skops would lose.
         Exception: skops cannot hold it.
     """
     try:
@@ -57,6 +57,9 @@ def _write_by_skops(model: Any, path: str) -> list[str]:
     raw = f"{path}.raw"
     try:
         _dump(skops, model, raw)
+        with zipfile.ZipFile(raw) as written:
+            if why := lost(written.read(SCHEMA).decode()):
+                raise TypeError(why)
         found = sorted(map(str, skops.get_untrusted_types(file=raw)))
         if not HARMLESS.issuperset(found):
             raise TypeError(f"it holds {', '.join(sorted(set(found) - HARMLESS)[:3])}")
@@ -98,6 +101,26 @@ def settle(source: str, target: str) -> None:
         for name in sorted(names):
             data = schema.encode() if name == SCHEMA else before.read(names[name])
             after.writestr(zipfile.ZipInfo(name), data)
+
+
+def lost(schema: str) -> str | None:
+    """Return what of a model's dicts the schema of a skops file does not bring back, or None.
+
+    It writes every key as text, so that 1 and "1" are one, and of `bool` makes True whatever the text is.
+    """
+    found: list[str] = []
+
+    def look(told: dict[str, Any]) -> dict[str, Any]:
+        if told.get("__loader__") == "DictNode":
+            kinds, keys = [one["__class__"] for one in told["key_types"]["content"]], list(told["content"])
+            if len(kinds) != len(keys):
+                found.append(f"of a dict with {len(kinds)} keys it holds {len(keys)}: 1 and '1' are the same to skops")
+            elif any(kind in ("bool", "bool_") and key == "false" for kind, key in zip(kinds, keys, strict=True)):
+                found.append("a dict's key False comes back from skops as True")
+        return told
+
+    json.loads(schema, object_hook=look)
+    return found[0] if found else None
 
 
 def _imported() -> Any:

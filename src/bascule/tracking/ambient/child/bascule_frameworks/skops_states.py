@@ -150,6 +150,8 @@ class _States:
     def _of_dict(self, value: dict[Any, Any]) -> str:
         if any(type(key) not in (str, int) for key in value):
             raise Unknown("keys")
+        if len({*map(str, value)}) != len(value):
+            raise Unknown("keys that are the same text")
         held = ", ".join([f"{_json(str(key))}: {self.of(one)}" for key, one in value.items()])
         return f'{_named(type(value), "DictNode")}, "content": {{{held}}}, "key_types": {self.of([*map(type, value)])}'
 
