@@ -99,6 +99,31 @@ def test_a_grid_reads_little_and_answers_as_the_engine(
     assert relation.types == expected.types
 
 
+@pytest.mark.parametrize(("own", "within"), [(None, "30.5 MiB"), ("20MB", "19.0 MiB")])
+def test_the_engine_reads_further_ahead_and_the_session_keeps_its_setting(
+    monkeypatch: pytest.MonkeyPatch, sieved: list[tuple[int, int]], connection: Any, own: str | None, within: str
+) -> None:
+    told = []
+    events = latest._events
+
+    def spied(*given: Any) -> Any:
+        told.append(ahead(connection))
+        return events(*given)
+
+    monkeypatch.setattr(latest, "_events", spied)
+    if own:
+        connection.execute(f"SET streaming_buffer_size = '{own}'")
+    before = ahead(connection)
+    joined(connection, sql="SELECT * EXCLUDE known FROM many")
+    assert sieved
+    assert told == [within]
+    assert ahead(connection) == before
+
+
+def ahead(connection: Any) -> Any:
+    return connection.execute("SELECT current_setting('streaming_buffer_size')").fetchall()[0][0]
+
+
 def test_examples_that_find_nothing_near_look_among_all_events_of_their_keys(
     sieved: list[tuple[int, int]], connection: Any
 ) -> None:
@@ -140,7 +165,7 @@ def test_cells_before_the_best_event_so_far_are_no_longer_looked_at(monkeypatch:
 
 
 def marked(sieve: grids.Sieve) -> list[list[int]]:
-    return [[cell for cell in range(62) if mask >> cell & 1] for mask in sieve._masks.tolist()]
+    return [[cell for cell in range(62) if mask >> (63 - cell) & 1] for mask in sieve._masks.tolist()]
 
 
 def asked_of(connection: duckdb.DuckDBPyConnection, rows: list[tuple[int | None, int]], kind: Any = None) -> Asked:

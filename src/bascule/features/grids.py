@@ -25,6 +25,7 @@ MOST_READ = 0.5  # of a key's cells, or all its events may as well be read
 LOOSE = 0.3  # examples in all that may find nothing in the cells they look at, were events as far apart as by chance
 STEPS_ON = 2  # from one example to the next of a cell, before the rest is searched for
 NARROWED = (8, 16, 32)  # batches after which no more cells are marked than events that were found leave
+SLICE = 32_768  # events that are sifted at a time, so that what is computed of them stays in the processor's cache
 BACK = 3  # cells before its own that an example looks at
 
 
@@ -124,7 +125,8 @@ class Sieve:
         Args:
             firsts: the first cell that each example looks at; the last is its own.
         """
-        marks = (np.int64(2) << self._cells) - (np.int64(1) << np.maximum(firsts, 0))
+        # The first cell's bit is the sign, later ones' are below it: after a shift by a cell its own is the sign.
+        marks = (np.int64(2) << (63 - np.maximum(firsts, 0))) - (np.int64(1) << (63 - self._cells))
         masks = np.zeros(int(self._codes[-1]) + 1, np.int64)
         masks[self._codes[self._begins]] = np.bitwise_or.reduceat(marks, self._begins)
         return masks
@@ -145,28 +147,36 @@ class Sieve:
             codes: of their keys; any number where no example has the key.
             events: their times (µs), whatever they are.
         """
-        grid, asked = self._grid, self._asked
-        cells = grid.cells_within(events)
-        marked = self._masks.take(codes, mode="clip")
-        marked >>= cells  # none is left of a number that is shifted by more bits than it has, or by less than none
-        marked &= 1
-        places = np.flatnonzero(marked.astype(np.bool_))  # of numbers it takes three times as long
-        codes, events, cells = codes[places], events[places], cells[places]
-        outside = (codes < 0) | (codes >= len(self._masks)) | (events < grid.start) | (events > grid.end)
-        if outside.any():
-            codes, events, cells, places = (one[~outside] for one in (codes, events, cells, places))
-        moments = (codes << asked.bits) | (events - asked.base)
+        places = self._near(codes, events)
+        codes, events = codes.take(places), events.take(places)
+        moments = (codes << self._asked.bits) | (events - self._asked.base)
         if self._known:
             return places, moments
-        nexts = self._nexts[codes * grid.count + cells]
+        nexts = self._nexts.take(codes * self._grid.count + self._grid.cells_within(events))
         # What is after this example is later than its best, too.
         better = np.flatnonzero(moments >= self._best.take(nexts))
-        nexts, moments = nexts[better], moments[better]
-        kept = self._latest(codes[better], moments, nexts)
+        nexts, moments = nexts.take(better), moments.take(better)
+        kept = self._latest(codes.take(better), moments, nexts)
         self._batches += 1
         if self._batches in NARROWED:
             self._narrow()
-        return places[better[kept]], moments[kept]
+        return places.take(better.take(kept)), moments.take(kept)
+
+    def _near(self, codes: Numbers, events: Numbers) -> Numbers:
+        """The places of events in marked cells."""
+        found = [np.zeros(0, np.int64)]
+        for begin in range(0, len(codes), SLICE):
+            slices = codes[begin : begin + SLICE], events[begin : begin + SLICE]
+            marked = self._masks.take(slices[0], mode="clip")
+            # None is left of a number that is shifted by more bits than it has, or by less than none.
+            marked <<= self._grid.cells_within(slices[1])
+            places = np.flatnonzero(marked < 0)
+            places += begin
+            found.append(places)
+        places = np.concatenate(found)
+        codes, events = codes.take(places), events.take(places)
+        inside = (codes >= 0) & (codes < len(self._masks)) & (events >= self._grid.start) & (events <= self._grid.end)
+        return places if inside.all() else places[inside]
 
     def _latest(self, codes: Numbers, moments: Numbers, nexts: npt.NDArray[np.int32]) -> Numbers:
         """The places of moments that none so far is later than, of those before the same example.

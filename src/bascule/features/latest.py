@@ -7,7 +7,8 @@ views that are only read, and that fit: `latest_rows` says None of all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import duckdb
@@ -39,6 +40,7 @@ MOST_ROWS = 8_000_000  # of a view; each takes 24 bytes while they are sorted
 FEW_ROWS = 1_000_000  # of a view; they are kept from the first reading
 MOST_BYTES = 256 * 2**20  # of the examples, of what they become, and of the rows that are found for a view
 BATCH = 122880
+AHEAD, USUALLY_AHEAD = "32MB", "10.0 MiB"  # that the engine reads while what it read is sifted; two batches are less
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,10 @@ def _near(
     connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, count: int, grid: Grid
 ) -> Answers | None:
     """The rows by a grid: those near examples are read once, and all of a key where an example finds none."""
-    sieve = Sieve(grid, asked, view.known_time is not None)
-    read = _within(_events(connection, view, asked), lambda batch: _sifted(sieve, asked, batch))
+    with _ahead(connection):
+        reader = _events(connection, view, asked).to_arrow_reader(BATCH)  # it goes on while the sieve is made
+        sieve = Sieve(grid, asked, view.known_time is not None)
+        read = _held(reader, lambda batch: _sifted(sieve, asked, batch))
     if read is None or not read.num_rows:
         return None
     best = sieve.best() if view.known_time is None else _best(view, asked, read)
@@ -337,11 +341,30 @@ def _newest(groups: Numbers, known: Numbers, asked: Numbers, at: Numbers) -> Num
     return found
 
 
-def _within(
-    relation: duckdb.DuckDBPyRelation, chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
+@contextmanager
+def _ahead(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let queries be read `AHEAD` of what is taken of them, where the session does not say how far."""
+    size = connection.execute("SELECT current_setting('streaming_buffer_size')").fetchall()[0][0]
+    if size != USUALLY_AHEAD:
+        yield
+        return
+    connection.execute(f"SET streaming_buffer_size = '{AHEAD}'")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # of a transaction that failed; what failed is told
+            connection.execute("RESET streaming_buffer_size")
+
+
+def _within(relation: duckdb.DuckDBPyRelation) -> pa.Table | None:
+    """The rows of a query; None when they are too large to be held."""
+    return _held(relation.to_arrow_reader(BATCH))
+
+
+def _held(
+    reader: pa.RecordBatchReader, chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
 ) -> pa.Table | None:
-    """The rows of a query, or those chosen of each batch; None when they are too large to be held."""
-    reader = relation.to_arrow_reader(BATCH)
+    """The rows that are read, or those chosen of each batch; None when they are too large to be held."""
     batches, size = [], 0
     for batch in reader:
         batches.append(chosen(batch) if chosen else batch)
