@@ -292,13 +292,25 @@ def test_every_row_is_what_the_double_loop_says(
             assert_same(row, expected, example)
 
 
+@pytest.mark.parametrize(
+    ("dense", "hashes"),
+    [
+        pytest.param(10_000, 1024, id="events of each example"),
+        pytest.param(1, 1024, id="frames"),
+        pytest.param(3, 2, id="both"),  # and of what frames cannot estimate the events again
+    ],
+)
 @settings(SLOW, max_examples=20)
 @given(EVENT_LISTS, EXAMPLES)
 def test_what_is_gathered_of_a_window_is_what_the_double_loop_says(
-    connection: Any, events: list[Row], examples: list[Row]
+    connection: Any, dense: int, hashes: int, events: list[Row], examples: list[Row]
 ) -> None:
     load(connection, [], [])
-    found = joined(connection, bind(connection, GATHERING), events, examples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bascule.features.windows.DENSE", dense)
+        patch.setattr("bascule.features.frames.HASHES", hashes)
+        patch.setattr("bascule.features.point_in_time.few_pairs", lambda *_: frozenset())
+        found = joined(connection, bind(connection, GATHERING), events, examples)
     for row, example in zip(found, examples, strict=True):
         for view in GATHERING:
             expected = {f"{view.name}__{field}": v for field, v in oracle(view, events, example).items()}
