@@ -25,19 +25,25 @@ from bascule.project.definitions import (
 )
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
-from bascule.project.tables import opened_for
+from bascule.project.tables import opened_for, views_without
 from bascule.serving.features import FeatureServer
 
 Progress = Callable[[str, int, int], None]
 
 
 class Materialised(msgspec.Struct, frozen=True, kw_only=True):
-    """What was brought up to date, view by view, and where; and the views that streams keep, which were left alone."""
+    """What was brought up to date, view by view, and where.
+
+    Attributes:
+        streamed: the views that streams keep, which were left alone.
+        left_out: the views, of all that were asked for, that read a table which is not there, and that table.
+    """
 
     branch: str
     store: str
     views: MaterialiseReport
     streamed: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
 
 
 def service_views(project: ProjectFile) -> list[str]:
@@ -89,6 +95,8 @@ def materialise_features(
     known, asked = project.views(), _views(project, names)
     streamed = tuple(name for name in asked if known[name].hop is not None)
     chosen = [name for name in asked if name not in streamed]
+    left_out = {} if names else views_without(project, place.workspace, place.branch, chosen)
+    chosen = [name for name in chosen if name not in left_out]
     first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None and full:
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
@@ -102,7 +110,7 @@ def materialise_features(
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)
         if noted is not None:
             keep_set(store, noted)
-    return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed)
+    return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed, left_out=left_out)
 
 
 def get_online_features(
