@@ -238,6 +238,8 @@ def test_a_services_view_of_a_table_that_is_not_there_stops_no_other(trained: Pa
     assert views["stock"]["newest"] is None
     assert bascule("features", "materialise", "--json").json()["left_out"] == {"stock": "stock"}
     assert "left out stock" in bascule("features", "materialise").out
+    asked = bascule("features", "get", "stock", "-e", "depot=north")
+    assert "It is defined, and not filled yet. Run: bascule features materialise" in asked.err
     named = bascule("features", "materialise", "stock")
     assert (named.code, "There is no table named 'stock'" in named.err) == (2, True)
 

@@ -125,9 +125,24 @@ def get_online_features(
     asked = [features] if isinstance(features, str) else list(features)
     moment = moment_of(at, "at")
     server = FeatureServer(place.workspace)
-    reader = server.reader(place.branch, asked, full_feature_names)
+    try:
+        reader = server.reader(place.branch, asked, full_feature_names)
+    except NotFound as missing:
+        raise _undefined(place, missing) from None
     columns = _columns(entity_rows, reader.feature_set.columns)
     return reader.read(columns, now() if moment is None else moment)
+
+
+def _undefined(place: Place, missing: NotFound) -> NotFound:
+    """Say of a service or a view that the project file has, and the branch has not, how it gets there."""
+    project, name = place.file, missing.name
+    for path, known in (("services", project.service), ("features", project.views())):
+        if name in known and place.workspace.history.read(place.branch, f"{path}/{name}") is None:
+            streamed = path == "features" and project.views()[name].hop is not None
+            way = "bascule stream run, or bascule up" if streamed else "bascule run"
+            hint = f"The project file has it, and branch {place.branch!r} does not yet. Run: {way}"
+            return NotFound(missing.kind, name, hint=hint)
+    return missing
 
 
 def _columns(
