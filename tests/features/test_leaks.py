@@ -289,6 +289,8 @@ def test_strength() -> None:
     assert strength(list(np.where(noise > 0.5, noise, np.nan)), label, True) < 0.1
     assert strength([str(n) for n in range(4000)], label, True) < 0.1
     assert strength(["late" if x else None for x in label], label, True) > 0.99
+    within = [START + timedelta(seconds=float(one + x) * 40_000) for one, x in zip(noise * 0.1, label, strict=True)]
+    assert strength(within, label, True) > 0.95  # of one day
     assert strength(list((noise - 0.5) ** 2), noise, False) < 0.1
     assert strength(list(noise), (noise - 0.5) ** 2, False) > 0.95
     assert gini(np.array([0.1, 0.1, 0.2, 0.3]), np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx(2 * 0.625 - 1)

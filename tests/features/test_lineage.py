@@ -58,6 +58,11 @@ def test_a_query_that_only_passes_a_column_on_is_the_query_that_it_reads() -> No
     assert parts_of_query(landed.format("*"), "late") == plain
     assert parts_of_query(landed.format("not late as late"), "late") != plain
     assert parts_of_query(landed.format("distinct late"), "late") != plain
+    assert parts_of_query(landed.format("late, unnest([1, 2]) as n"), "late") != plain
+    assert parts_of_query(landed.format("* exclude (late), k as late"), "late") != plain
     assert parts_of_query(landed.format("late") + " where late", "late") != plain
+    assert parts_of_query("select b from (select x as a, y as b from t) as s(b, a)", "b") is not None
+    swapped = parts_of_query("select b from (select x as a, y as b from t) as s(b, a)", "b")
+    assert swapped != parts_of_query("select b from (select x as a, y as b from t) as s", "b")
     two = "WITH a AS (select k, x from {}), b AS (select k, x from a where x > 0) SELECT k, x FROM b"
     assert parts_of_query(two.format("t"), "x") != parts_of_query(two.format("u"), "x")

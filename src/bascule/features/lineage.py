@@ -316,14 +316,15 @@ def _passed_on(tree: exp.Select, column: str) -> tuple[str, str] | None:
     if kept or source is None or source.parent is not tree:
         return None
     body, named = source.this, {cte.alias: cte.this for cte in tree.ctes}
-    inner = (
-        body.this if isinstance(body, exp.Subquery) else named.get(body.name) if isinstance(body, exp.Table) else None
-    )
-    if not isinstance(inner, exp.Select):
+    inner = body.this if isinstance(body, exp.Subquery) else named.get(body.sql(dialect="duckdb").strip('"'))
+    renamed = any(one.alias_column_names for one in (body, *tree.ctes))
+    sampled = {key for key, value in body.args.items() if value} - {"this", "alias"}
+    if not isinstance(inner, exp.Select) or renamed or sampled:
         return None
     chosen = {one.alias_or_name: one.unalias() for one in tree.expressions}
     found = chosen.get(column, chosen.get("*"))
-    if not isinstance(found, exp.Star | exp.Column) or (isinstance(found, exp.Star) and any(found.args.values())):
+    plain = all(isinstance(one, exp.Column) or one == exp.Star() for one in chosen.values())  # unnest() makes rows
+    if found is None or not plain:
         return None
     needed = [cte for cte in tree.ctes if cte.this is not inner]
     read = {table.name for table in inner.find_all(exp.Table)}
