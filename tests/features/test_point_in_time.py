@@ -318,6 +318,20 @@ def test_what_is_gathered_of_a_window_is_what_the_double_loop_says(
             assert_same(row, expected, example)
 
 
+def test_percentiles_of_many_examples_hold_no_events_of_each() -> None:
+    """400 events for each of 20,000 examples are 8 million values where they are gathered; frames hold each once."""
+    aggregates = {"middle": "median(v)", "kinds": "distinct(v)"}
+    view = FeatureView(name="busy", entity="k", sql="from busy", event_time="t", windows=("1d",), aggregates=aggregates)
+    columns = "1 as k, make_timestamp(i * 216000000) as t, i as v"
+    with duckdb.connect() as connection:
+        connection.execute(f"create table busy as select {columns} from range(20000) r(i)")
+        about: dict[str, Any] = {"name": "busy", "entities": [Entity("k", ("k",))], "views": [view]}
+        features = build_feature_set(connection, population="from busy", prediction_time="t", **about)
+        connection.execute("SET memory_limit = '100MB'; SET max_temp_directory_size = '0B'")
+        rows = training_rows(connection, features, "from busy").to_arrow_table().to_pylist()
+    assert (rows[1000]["busy__middle_1d"], rows[1000]["busy__kinds_1d"]) == (799.5, 400)
+
+
 @settings(SLOW, max_examples=10)
 @given(EVENT_LISTS, EXAMPLES, st.randoms(use_true_random=False))
 def test_what_must_not_matter_does_not(
