@@ -291,7 +291,17 @@ def test_strength() -> None:
     assert strength(list(np.where(noise > 0.5, noise, np.nan)), label, True) < 0.1
     assert strength([str(n) for n in range(4000)], label, True) < 0.1
     assert strength(["late" if x else None for x in label], label, True) > 0.99
+    within = [START + timedelta(seconds=float(one + x) * 40_000) for one, x in zip(noise * 0.1, label, strict=True)]
+    assert strength(within, label, True) > 0.95  # of one day
     assert strength(list((noise - 0.5) ** 2), noise, False) < 0.1
     assert strength(list(noise), (noise - 0.5) ** 2, False) > 0.95
     assert gini(np.array([0.1, 0.1, 0.2, 0.3]), np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx(2 * 0.625 - 1)
     assert r_squared(label, label) == 1
+
+
+@pytest.mark.parametrize("written", ['"loans"', "Loans", 'main."loans"'])
+def test_a_table_is_the_same_however_its_name_is_written(connection: duckdb.DuckDBPyConnection, written: str) -> None:
+    rows = POPULATION.replace("from loans", f"from {written}")
+    view = "select user_id, asked_at, outcome from " + ("main.loans" if "." in written else "loans")
+    found = report(connection, view, event_time="asked_at", population=rows, rows=rows)
+    assert {(leak.reason, leak.feature) for leak in found.leaks if leak.certain} == {("outcome", "view__outcome")}

@@ -44,3 +44,25 @@ def test_sql_that_is_not_understood() -> None:
 def test_the_same_column_of_the_same_query() -> None:
     assert parts_of_query("SELECT A + b AS one FROM T", "one") == parts_of_query("select a+b as two from t", "two")
     assert parts_of_query("select a as x from t", "x") != parts_of_query("select a as x from t where a > 0", "x")
+
+
+def test_a_query_that_only_passes_a_column_on_is_the_query_that_it_reads() -> None:
+    landed = (
+        'WITH "features.landed" AS (select k, x > 1 as late from t where y) '
+        'SELECT * FROM (select {} from "features.landed")'
+    )
+    plain = parts_of_query("select k, x > 1 as late from t where y", "late")
+    assert plain is not None
+    assert parts_of_query(landed.format("k, late"), "late") == plain
+    assert parts_of_query(landed.format("late as l, k"), "l") == plain
+    assert parts_of_query(landed.format("*"), "late") == plain
+    assert parts_of_query(landed.format("not late as late"), "late") != plain
+    assert parts_of_query(landed.format("distinct late"), "late") != plain
+    assert parts_of_query(landed.format("late, unnest([1, 2]) as n"), "late") != plain
+    assert parts_of_query(landed.format("* exclude (late), k as late"), "late") != plain
+    assert parts_of_query(landed.format("late") + " where late", "late") != plain
+    assert parts_of_query("select b from (select x as a, y as b from t) as s(b, a)", "b") is not None
+    swapped = parts_of_query("select b from (select x as a, y as b from t) as s(b, a)", "b")
+    assert swapped != parts_of_query("select b from (select x as a, y as b from t) as s", "b")
+    two = "WITH a AS (select k, x from {}), b AS (select k, x from a where x > 0) SELECT k, x FROM b"
+    assert parts_of_query(two.format("t"), "x") != parts_of_query(two.format("u"), "x")

@@ -292,18 +292,44 @@ def test_every_row_is_what_the_double_loop_says(
             assert_same(row, expected, example)
 
 
+@pytest.mark.parametrize(
+    ("dense", "hashes"),
+    [
+        pytest.param(10_000, 1024, id="events of each example"),
+        pytest.param(1, 1024, id="frames"),
+        pytest.param(3, 2, id="both"),  # and of what frames cannot estimate the events again
+    ],
+)
 @settings(SLOW, max_examples=20)
 @given(EVENT_LISTS, EXAMPLES)
 def test_what_is_gathered_of_a_window_is_what_the_double_loop_says(
-    connection: Any, events: list[Row], examples: list[Row]
+    connection: Any, dense: int, hashes: int, events: list[Row], examples: list[Row]
 ) -> None:
     load(connection, [], [])
-    found = joined(connection, bind(connection, GATHERING), events, examples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bascule.features.windows.DENSE", dense)
+        patch.setattr("bascule.features.frames.HASHES", hashes)
+        patch.setattr("bascule.features.point_in_time.few_pairs", lambda *_: frozenset())
+        found = joined(connection, bind(connection, GATHERING), events, examples)
     for row, example in zip(found, examples, strict=True):
         for view in GATHERING:
             expected = {f"{view.name}__{field}": v for field, v in oracle(view, events, example).items()}
             assert {name for name in row if name.startswith(f"{view.name}__")} == set(expected)
             assert_same(row, expected, example)
+
+
+def test_percentiles_of_many_examples_hold_no_events_of_each() -> None:
+    """400 events for each of 20,000 examples are 8 million values where they are gathered; frames hold each once."""
+    aggregates = {"middle": "median(v)", "kinds": "distinct(v)"}
+    view = FeatureView(name="busy", entity="k", sql="from busy", event_time="t", windows=("1d",), aggregates=aggregates)
+    columns = "1 as k, make_timestamp(i * 216000000) as t, i as v"
+    with duckdb.connect() as connection:
+        connection.execute(f"create table busy as select {columns} from range(20000) r(i)")
+        about: dict[str, Any] = {"name": "busy", "entities": [Entity("k", ("k",))], "views": [view]}
+        features = build_feature_set(connection, population="from busy", prediction_time="t", **about)
+        connection.execute("SET memory_limit = '100MB'; SET max_temp_directory_size = '0B'")
+        rows = training_rows(connection, features, "from busy").to_arrow_table().to_pylist()
+    assert (rows[1000]["busy__middle_1d"], rows[1000]["busy__kinds_1d"]) == (799.5, 400)
 
 
 @settings(SLOW, max_examples=10)

@@ -217,3 +217,37 @@ def test_a_view_of_a_table_that_is_not_there_is_named(trained: Path, bascule: Ba
         said = bascule(*arguments)
         assert said.code == 2
         assert not [words for words in (*asked, *way) if words not in said.err], said.err
+
+
+STOCK = """
+
+@feature_view(entity="depot", event_time="counted_at")
+def stock():
+    return "select depot, counted_at, items from stock"
+"""
+
+
+@pytest.mark.slow
+def test_a_services_view_of_a_table_that_is_not_there_stops_no_other(trained: Path, bascule: Bascule) -> None:
+    add(trained, GUSTS + STOCK, SERVICE.replace('"weather", ', '"weather", "stock", '))
+    said = bascule("run", "--json").json()
+    done = {step["step"]: step["summary"] for step in said["steps"] if step["status"] == "ran"}
+    assert "left out stock, as there is no table named 'stock'" in done["materialise"]
+    views = {one["name"]: one for one in bascule("features", "list", "--json").json()["views"]}
+    assert views["gusts"]["newest"] == views["weather"]["newest"] is not None
+    assert views["stock"]["newest"] is None
+    assert bascule("features", "materialise", "--json").json()["left_out"] == {"stock": "stock"}
+    assert "left out stock" in bascule("features", "materialise").out
+    asked = bascule("features", "get", "stock", "-e", "depot=north")
+    assert "It is defined, and not filled yet. Run: bascule features materialise" in asked.err
+    named = bascule("features", "materialise", "stock")
+    assert (named.code, "There is no table named 'stock'" in named.err) == (2, True)
+
+    (trained / "stock.csv").write_text("depot,counted_at,items\nnorth,2025-04-01T00:00:00Z,7\n")
+    assert bascule("ingest", "stock", "stock.csv").code == 0
+    said = bascule("run", "--json").json()
+    done = {step["step"]: step["summary"] for step in said["steps"] if step["status"] == "ran"}
+    assert "left out" not in done["materialise"]
+    assert bascule("features", "get", "stock:items", "-e", "depot=north", "--json").json()["features"][0]["values"] == [
+        7
+    ]

@@ -132,6 +132,7 @@ def test_labels_and_splits(heard: Path) -> None:
 
     folded = api.get_training_set(query, split="folds", group=["order_id"], folds=4, **given)
     assert set(folded.made.splits) == {"0", "1", "2", "3"}
+    assert api.get_training_set(query, split="folds", group="order_id", folds=4, **given).name == folded.name
     assert min(folded.made.splits.values()) > 150
     assert folded.to_arrow(2).num_rows == folded.made.splits["2"]
     by_depot = api.get_training_set(query, split="entity", test=0.4, validation=0.3, seed=3, **given).to_arrow()

@@ -163,11 +163,15 @@ def materialise(
         for one in found.views.views
     ]
     document = {"branch": found.branch, "store": found.store, "views": msgspec.to_builtins(found.views.views)}
-    document["streamed"] = list(found.streamed)
+    document |= {"streamed": list(found.streamed), "left_out": found.left_out}
     text = f"branch {found.branch} in {found.store}\n{columns(rows, heads)}"
     if found.streamed:
         names_ = ", ".join(found.streamed)
         text += f"\nleft to their streams: {names_} (bascule stream run; anew: bascule stream replay)"
+    if found.left_out:
+        from bascule.project.tables import told_without
+
+        text += f"\n{told_without(found.left_out)}"
     answer(common, document, text)
 
 

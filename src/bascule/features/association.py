@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def strength(values: Sequence[Any], label: Floats, binary: bool) -> float:
 
 def binned(values: Sequence[Any]) -> npt.NDArray[np.int64]:
     """Bin numbers: 0 for null, then quantile bins of numbers and times, or one bin for each text."""
-    values = [value.toordinal() if isinstance(value, date) else value for value in values]
+    values = [_moment(value) if isinstance(value, date) else value for value in values]
     if all(value is None or isinstance(value, (int, float)) for value in values):
         numbers = np.array([np.nan if value is None else float(value) for value in values])
         known = np.isfinite(numbers)
@@ -50,6 +50,14 @@ def binned(values: Sequence[Any]) -> npt.NDArray[np.int64]:
         return codes
     names: dict[Any, int] = {None: 0}
     return np.array([names.setdefault(value, len(names)) for value in values], dtype=np.int64)
+
+
+def _moment(value: date) -> float:
+    """Days since the year 1; of a time with what has passed of the day."""
+    if not isinstance(value, datetime):
+        return value.toordinal()
+    passed = value.replace(tzinfo=None) - datetime(value.year, value.month, value.day)
+    return value.toordinal() + passed.total_seconds() / 86_400
 
 
 def gini(score: Floats, label: Floats) -> float:

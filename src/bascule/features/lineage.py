@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp, parse_one
+from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, build_scope, traverse_scope
 
+PLAIN = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+WORDS = frozenset(DuckDB.Tokenizer.KEYWORDS)  # a name among them may need its quotes
 # A base table's columns, by the name that stands in the query.
 Columns = Callable[[str], Mapping[str, str]]
 
@@ -66,7 +70,7 @@ def with_table(sql: str, name: str, replacement: str) -> str:
     tree = parse_one(sql, dialect="duckdb")
     inner = parse_one(replacement, dialect="duckdb")
     for table in _base_tables(tree):
-        if _bare(table) == name:
+        if _bare(table).lower() == name.lower():
             alias = exp.TableAlias(this=exp.to_identifier(table.alias_or_name, quoted=True))
             table.replace(exp.Subquery(this=inner.copy(), alias=alias))
     return tree.sql(dialect="duckdb")
@@ -83,9 +87,12 @@ def _base_tables(tree: exp.Expr) -> list[exp.Table]:
 
 
 def _bare(table: exp.Table) -> str:
-    """A table's name without its alias."""
+    """A table's name without its alias, and without quotes that it does not need: `"orders"` is `orders`."""
     bare = table.copy()
     bare.set("alias", None)
+    for part in bare.parts:
+        if isinstance(part, exp.Identifier) and PLAIN.fullmatch(part.name) and part.name.upper() not in WORDS:
+            part.set("quoted", False)
     return str(bare.sql(dialect="duckdb"))
 
 
@@ -290,6 +297,8 @@ def parts_of_query(sql: str, column: str) -> tuple[str, str] | None:
         return None
     if scope is None or not isinstance(tree, exp.Select):
         return None
+    if (inner := _passed_on(tree, column)) is not None:
+        return parts_of_query(*inner)
     projection = _projection(scope, column)
     if projection is None:
         return None
@@ -298,6 +307,32 @@ def parts_of_query(sql: str, column: str) -> tuple[str, str] | None:
     return projection.sql(dialect="duckdb", normalize=True, comments=False), rest.sql(
         dialect="duckdb", normalize=True, comments=False
     )
+
+
+def _passed_on(tree: exp.Select, column: str) -> tuple[str, str] | None:
+    """The query that a query passes a column on from, and its name there; None where it does more than that."""
+    kept = {key for key, value in tree.args.items() if value} - {"expressions", "from", "from_", "with", "with_"}
+    source = tree.find(exp.From)
+    if kept or source is None or source.parent is not tree:
+        return None
+    body, named = source.this, {cte.alias: cte.this for cte in tree.ctes}
+    inner = body.this if isinstance(body, exp.Subquery) else named.get(body.sql(dialect="duckdb").strip('"'))
+    renamed = any(one.alias_column_names for one in (body, *tree.ctes))
+    sampled = {key for key, value in body.args.items() if value} - {"this", "alias"}
+    if not isinstance(inner, exp.Select) or renamed or sampled:
+        return None
+    chosen = {one.alias_or_name: one.unalias() for one in tree.expressions}
+    found = chosen.get(column, chosen.get("*"))
+    plain = all(isinstance(one, exp.Column) or one == exp.Star() for one in chosen.values())  # unnest() makes rows
+    if found is None or not plain:
+        return None
+    needed = [cte for cte in tree.ctes if cte.this is not inner]
+    read = {table.name for table in inner.find_all(exp.Table)}
+    if any(cte.alias in read for cte in needed):
+        inner = inner.copy()
+        for cte in needed:
+            inner = inner.with_(cte.args["alias"].copy(), cte.this.copy(), copy=False)
+    return inner.sql(dialect="duckdb"), column if isinstance(found, exp.Star) else found.name
 
 
 def _unions(scope: Scope) -> list[Scope]:

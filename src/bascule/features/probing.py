@@ -216,7 +216,7 @@ def outcome_findings(probing: Probing) -> Findings:
             tables = tables_of(body(view.sql))
             if not tables:
                 missed.append(f"View {view.name}: its SQL is not understood, so outcomes cannot be hidden from it.")
-            if probing.table not in tables:
+            if str(probing.table).lower() not in {table.lower() for table in tables}:
                 continue
             result, problem = _examine(probing, view, str(probing.table), probing.without_outcomes, "outcome", what)
             found += result

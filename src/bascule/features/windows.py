@@ -7,9 +7,10 @@ whole numbers alone, so it is exact. `online/windows.py` does the same when serv
 that their digits are there.
 
 Sums of doubles, variances, min, max, first and last are computed over a moving frame, of the window's own values: a
-huge one that is gone has left nothing behind. Where there are any, the counts go with them. The others (percentiles,
-distinct counts, several values) need the events themselves: these are joined by bucket, and aggregated as they are. So
-are all when rows also say when they became known: which events count then depends on two times.
+huge one that is gone has left nothing behind. Where there are any, the counts go with them. Percentiles, distinct
+counts and several values are, too, of keys with many examples. Else they, and the most frequent values always, need the
+events themselves: these are joined by bucket, and aggregated as they are. So are all when rows also say when they
+became known: which events count then depends on two times.
 
 Values that are NaN or infinite are left out of aggregates, as nulls are.
 """
@@ -19,11 +20,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bascule.features.aggregates import ENDS, EXTREMES, GROWTH, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
-from bascule.features.columns import FLOATS, family, microseconds, quoted
+from bascule.features.aggregates import ENDS, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
+from bascule.features.columns import FLOATS, quoted
 from bascule.features.definitions import Entity, FeatureView
-from bascule.features.sums import grown, mean_sql, parts, shrunk, spread_sql
+from bascule.features.frames import MANY, framed_sql
+from bascule.features.taking import end_sql, numeric_sql, percentile_sql, taken_sql
 from bascule.features.timelines import rows_sql
+
+DENSE = 64  # examples of a key within a longest window: from so many on, frames cost less than gathering
 
 
 class Component(NamedTuple):
@@ -157,9 +161,14 @@ def window_sql(view: FeatureView, entity: Entity, spine: str, few: bool = False)
     if cheap and all(a.subtractable(view.types) for a in cheap.values()):
         parts.append(_subtracted_sql(view, entity, spine))
     elif cheap:
-        parts.append(_framed_sql(view, entity, spine, cheap))
-    if told:
-        parts.append(_joined_sql(view, entity, spine, told))
+        framed = framed_sql(view, entity, events_sql(view, entity), spine, cheap)
+        parts.append(f"(SELECT * EXCLUDE ({MANY}) FROM {framed})")
+    counted = {n: a for n, a in told.items() if a.function == "top_k"}
+    ranked = {n: a for n, a in told.items() if n not in counted}
+    if ranked:
+        parts.append(_ranked_sql(view, entity, spine, ranked))
+    if counted:
+        parts.append(_joined_sql(view, entity, spine, counted))
     first, *others = parts
     if not others:
         return first
@@ -215,41 +224,28 @@ def difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
     return f"CASE WHEN {count} > 0 THEN CAST({total} AS DOUBLE) / {count} END"
 
 
-def _framed_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:
-    keys = ", ".join(map(quoted, entity.keys))
-    columns = value_columns(aggregates.values())
-    outputs = ", ".join(
-        f"{_framed(a, view, keys, width)} AS {quoted(f'{name}_{window}')}"
-        for name, a in aggregates.items()
-        for window, width in view.lengths.items()
+def _ranked_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:
+    """SQL of what needs all values of a window: over frames where many examples of a key share events, else gathered.
+
+    Gathered, each example holds its events, which is little where a key has few examples.
+    """
+    keys, length = ", ".join(map(quoted, entity.keys)), bucket_length(view)
+    now = bucket_sql("(__at - 1)", length)
+    same, near = f"{keys}, __now", f"unnest([__now, __now - {length}]) AS __bucket"
+    events = (
+        f"(FROM {events_sql(view, entity)} SEMI JOIN (SELECT {keys}, {near} FROM __dense) USING ({keys}, __bucket))"
     )
-    values, none = "".join(f", {quoted(column)}" for column in columns), ", NULL" * len(columns)
+    dense = f"coalesce(__now NOTNULL AND count(*) OVER (PARTITION BY {same}) >= {DENSE}, FALSE) AS __is_dense"
     return f"""(
-SELECT __row, {outputs} FROM (
-  SELECT {keys}, __event AS __time, NULL AS __row, TRUE AS __is_event{values} FROM {events_sql(view, entity)}
-  UNION ALL
-  SELECT {keys}, __at, __row, NULL{none} FROM {spine}
-) QUALIFY __row IS NOT NULL
+WITH __asked AS MATERIALIZED (SELECT *, {dense} FROM (SELECT __row, {keys}, __at, {now} AS __now FROM {spine})),
+__dense AS (FROM __asked WHERE __is_dense),
+__found AS MATERIALIZED (FROM {framed_sql(view, entity, events, "__dense", aggregates)}),
+__others AS (
+  FROM __asked WHERE NOT __is_dense OR __row IN (SELECT __row FROM __found WHERE {MANY})
+)
+SELECT * EXCLUDE ({MANY}) FROM __found WHERE NOT {MANY}
+UNION ALL BY NAME FROM {_joined_sql(view, entity, "__others", aggregates)}
 )"""
-
-
-def _framed(aggregate: Aggregate, view: FeatureView, keys: str, width: int) -> str:
-    frame = f"OVER (PARTITION BY {keys} ORDER BY __time RANGE BETWEEN {width} PRECEDING AND 1 PRECEDING)"
-    if aggregate.column is None:
-        return f"count(__is_event) {frame}"
-    column = quoted(aggregate.column)
-    if aggregate.function in ENDS:
-        return f"struct_extract({_end(aggregate)}({_placed('__time', column)}) {frame}, 'v')"
-    return _numeric(aggregate, view, column, frame)
-
-
-def _end(aggregate: Aggregate) -> str:
-    return "max" if aggregate.function == "last" else "min"
-
-
-def _placed(time: str, column: str) -> str:
-    """A value with its time, by which it is compared, then by itself; null where there is no value."""
-    return f"CASE WHEN {column} IS NOT NULL THEN {{'t': {time}, 'v': {column}}} END"
 
 
 def _joined_sql(
@@ -281,8 +277,7 @@ def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
     column = f"e.{quoted(aggregate.column)}"
     function = aggregate.function
     if function in ENDS:
-        found = f"{_end(aggregate)}({_placed('e.__event', column)}, {aggregate.several or 1}) FILTER ({inside})"
-        return [f"({found})[{place}].v" for place in range(1, max(aggregate.several, 1) + 1)]
+        return end_sql(aggregate, "e.__event", column, f"FILTER ({inside})")
     if function == "top_k":
         return _most_frequent(aggregate, view, inside)
     if function == "distinct":
@@ -292,26 +287,8 @@ def _direct(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
     if function in PERCENTILES:
         taken = f"CAST({taken_sql(aggregate, view, 'e.')} AS DOUBLE)"
         values = f"list_sort(list({taken}) FILTER ({inside} AND {column} NOTNULL))"
-        return [_between(values, aggregate.share) if function == "percentile" else _nearest(values, aggregate.share)]
-    return [_numeric(aggregate, view, column, f"FILTER ({inside})")]
-
-
-def taken_sql(aggregate: Aggregate, view: FeatureView, source: str = "") -> str:
-    """SQL of what an aggregate takes of its column: offline and online the same, and computed here alone."""
-    column = f"{source}{quoted(str(aggregate.column))}"
-    floating = view.types[str(aggregate.column)] in FLOATS
-    if floating and aggregate.taken in ("plain", "hash"):
-        column = f"CASE WHEN {column} = 0 THEN 0.0 ELSE {column} END"  # 0.0 and -0.0 are one value
-    if aggregate.taken == "hash":
-        known = view.types[str(aggregate.column)]
-        # A moment's text depends on the session's time zone.
-        text = microseconds(column, known) if family(known) == "time" else column
-        return f"md5_number_upper(CAST({text} AS VARCHAR))"
-    if aggregate.taken != "round":
-        return column
-    number = f"CAST({column} AS DOUBLE)"
-    grown = f"pow({GROWTH}, ceil(ln(abs({number})) / ln({GROWTH}))) * {2 / (1 + GROWTH)!r}"
-    return f"CASE WHEN {number} = 0 THEN 0.0 ELSE sign({number}) * {grown} END"
+        return [percentile_sql(aggregate, f"len({values})", f"{values}[{{}}]")]
+    return [numeric_sql(aggregate, view, column, f"FILTER ({inside})")]
 
 
 def _most_frequent(aggregate: Aggregate, view: FeatureView, inside: str) -> list[str]:
@@ -328,32 +305,3 @@ def _estimate(hashes: str) -> str:
         f"CASE WHEN len({found}) < {HASHES} THEN len({found}) "
         f"ELSE CAST(floor({HASHES - 1} / {share} + 0.5) AS BIGINT) END"
     )
-
-
-def _between(values: str, share: float) -> str:
-    place = f"((len({values}) - 1) * CAST({share!r} AS DOUBLE))"
-    low = f"{values}[CAST(floor({place}) AS BIGINT) + 1]"
-    high = f"{values}[CAST(ceil({place}) AS BIGINT) + 1]"
-    return f"{low} + ({high} - {low}) * ({place} - floor({place}))"
-
-
-def _nearest(values: str, share: float) -> str:
-    return f"{values}[greatest(CAST(ceil(len({values}) * CAST({share!r} AS DOUBLE)) AS BIGINT), 1)]"
-
-
-def _numeric(aggregate: Aggregate, view: FeatureView, column: str, over: str) -> str:
-    """SQL of a count, a sum, a mean, a variance, a least or a greatest value over a frame, or with a filter."""
-    function, double = aggregate.function, f"CAST({column} AS DOUBLE)"
-    if function == "count" or function in EXTREMES:
-        return f"{function}({column}) {over}"
-    if function in SPREADS:
-        return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}")
-    if view.types[str(aggregate.column)] in FLOATS:
-        # Compensated, so that it hardly depends on how the engine cuts the rows into pieces.
-        added = "fsum" if function == "sum" else "favg"
-        total = grown(f"({' + '.join(f'{added}({shrunk(part)}) {over}' for part in parts(double))})")
-        return total if function == "sum" else mean_sql(total)
-    total = f"sum(CAST({column} AS HUGEINT)) {over}"
-    if function == "sum":
-        return f"CAST({total} AS BIGINT)"
-    return f"CAST({total} AS DOUBLE) / nullif(count({column}) {over}, 0)"

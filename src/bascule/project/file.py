@@ -63,6 +63,7 @@ NAMED: dict[str, tuple[type[Section], ...]] = {
     "stream": (Stream,),
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -101,6 +102,9 @@ class ProjectFile(ProjectSections, frozen=True, kw_only=True):
         except UnicodeDecodeError as error:
             raise self.problem(key, f"{relative} is not UTF-8 text (byte {error.start}).") from None
         except OSError:
+            if _QUERY.match(relative):
+                hint = "Write the query into a file, such as features/orders.sql, and give its name."
+                raise self.problem(key, "a query stands where the name of a file should.", hint) from None
             raise self.problem(key, f"there is no file {relative}.", self._nearest_file(relative)) from None
         if not text.strip():
             raise self.problem(key, f"{relative} is empty.", "Write one SELECT into it.")

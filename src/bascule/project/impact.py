@@ -140,7 +140,9 @@ def _signature(view: _View, feature: str, column: str | None) -> object:
         for window in said.get("windows", ()):
             outputs = aggregate.outputs(name, window)
             if feature in outputs:
-                how = (aggregate, parse_duration(window), outputs.index(feature))
+                # The first of several is what the aggregate gives alone.
+                one = msgspec.structs.replace(aggregate, several=0)
+                how = (one, parse_duration(window), outputs.index(feature))
     return (view.keys, tuple(parts), known, bool(said.get("event_time")), how)
 
 

@@ -25,19 +25,25 @@ from bascule.project.definitions import (
 )
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
-from bascule.project.tables import opened_for
+from bascule.project.tables import opened_for, views_without
 from bascule.serving.features import FeatureServer
 
 Progress = Callable[[str, int, int], None]
 
 
 class Materialised(msgspec.Struct, frozen=True, kw_only=True):
-    """What was brought up to date, view by view, and where; and the views that streams keep, which were left alone."""
+    """What was brought up to date, view by view, and where.
+
+    Attributes:
+        streamed: the views that streams keep, which were left alone.
+        left_out: the views, of all that were asked for, that read a table which is not there, and that table.
+    """
 
     branch: str
     store: str
     views: MaterialiseReport
     streamed: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
 
 
 def service_views(project: ProjectFile) -> list[str]:
@@ -89,6 +95,8 @@ def materialise_features(
     known, asked = project.views(), _views(project, names)
     streamed = tuple(name for name in asked if known[name].hop is not None)
     chosen = [name for name in asked if name not in streamed]
+    left_out = {} if names else views_without(project, place.workspace, place.branch, chosen)
+    chosen = [name for name in chosen if name not in left_out]
     first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None and full:
         raise InputError("A full run writes all of a view, not what begins at a time.", hint="Leave out one of them.")
@@ -102,7 +110,7 @@ def materialise_features(
         report = materialise(connection, wanted, store, last, progress, since=first, full=full)
         if noted is not None:
             keep_set(store, noted)
-    return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed)
+    return Materialised(branch=place.branch, store=_shown(place), views=report, streamed=streamed, left_out=left_out)
 
 
 def get_online_features(
@@ -117,9 +125,24 @@ def get_online_features(
     asked = [features] if isinstance(features, str) else list(features)
     moment = moment_of(at, "at")
     server = FeatureServer(place.workspace)
-    reader = server.reader(place.branch, asked, full_feature_names)
+    try:
+        reader = server.reader(place.branch, asked, full_feature_names)
+    except NotFound as missing:
+        raise _undefined(place, missing) from None
     columns = _columns(entity_rows, reader.feature_set.columns)
     return reader.read(columns, now() if moment is None else moment)
+
+
+def _undefined(place: Place, missing: NotFound) -> NotFound:
+    """Say of a service or a view that the project file has, and the branch has not, how it gets there."""
+    project, name = place.file, missing.name
+    for path, known in (("services", project.service), ("features", project.views())):
+        if name in known and place.workspace.history.read(place.branch, f"{path}/{name}") is None:
+            streamed = path == "features" and project.views()[name].hop is not None
+            way = "bascule stream run, or bascule up" if streamed else "bascule run"
+            hint = f"The project file has it, and branch {place.branch!r} does not yet. Run: {way}"
+            return NotFound(missing.kind, name, hint=hint)
+    return missing
 
 
 def _columns(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -12,7 +12,7 @@ from bascule.history import Commit, Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
 from bascule.lake.engine import opened
-from bascule.project.definitions import readers_of
+from bascule.project.definitions import readers_of, view_tables
 from bascule.project.file import ProjectFile
 
 
@@ -59,6 +59,22 @@ def require_tables(project: ProjectFile, workspace: Workspace, commit: Commit, n
         way = f"Bring its rows first, by [source.{name}], a stream or bascule ingest"
         leave = ", or leave the view out of the features" if keys[0][0] == "features" else ""
         raise project.problem(keys[0], missing.message, f"{missing.hint} {way}{leave}.{others}".strip())
+
+
+def views_without(
+    project: ProjectFile, workspace: Workspace, ref: str | Commit, views: Sequence[str]
+) -> dict[str, str]:
+    """Return the views, of some, that read a table which a state does not have, and that table."""
+    commit = ref if isinstance(ref, Commit) else workspace.history.resolve(ref)
+    known = {path.removeprefix("tables/") for path in workspace.history.digests(commit, "tables/")}
+    missing = {view: [name for name in view_tables(project, view) if name not in known] for view in views}
+    return {view: tables[0] for view, tables in missing.items() if tables}
+
+
+def told_without(left_out: Mapping[str, str]) -> str:
+    """Say which views were left out because a table is not there, and what to do."""
+    told = [f"{view}, as there is no table named {table!r}" for view, table in left_out.items()]
+    return f"left out {'; '.join(told)} (bring its rows, and run again)" if told else ""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from bascule.serving.log.vectors import SAMPLE
 
 MAIN = "main"
 FRESH_S = 1.0  # how long a reader goes on before it looks whether the definitions have changed
+HELD = "materialised feature view"  # as the store itself calls what it lacks
 KEPT = 256
 PATIENCE_S = 2.0  # how long a request waits for an answer of a far store
 _STORE_HINT = "Look at the server of the online store; requests that bring the features themselves are answered."
@@ -55,13 +57,27 @@ class FeatureServer:
         with self._lock:
             found = self.known(*key)
             if found is None:
-                store, services = self._store(branch), self._services(branch)
-                found = VectorReader(store, self._named(features, services), full_names, kept_set(store), services)
+                services = self._services(branch)
+                named = self._named(features, services)
+                try:
+                    store = self._store(branch, named)
+                    found = VectorReader(store, named, full_names, kept_set(store), services)
+                except NotFound as missing:
+                    raise self._told(branch, missing) from None
                 found.sample = self.sample(branch, features)
                 if len(self._readers) >= KEPT:
                     self._readers.clear()
                 self._readers[key] = (time.monotonic(), found)
         return found
+
+    def _told(self, branch: str, missing: NotFound) -> NotFound:
+        """Say of a view that is defined and that the store does not hold who fills it."""
+        view = self._ws.history.read(branch, f"features/{missing.name}") if missing.kind == HELD else None
+        if view is None:
+            return missing
+        return NotFound(
+            HELD, missing.name, hint=f"It is defined, and not filled yet. {_filled_by([view.get('hop_us')])}"
+        )
 
     def sample(self, branch: str, features: Sequence[str]) -> float:
         """Return which share of the keys is logged: what the service says that was asked for, else a tenth."""
@@ -70,9 +86,10 @@ class FeatureServer:
             return float((self._ws.history.read(branch, f"services/{name}") or {}).get("sample", SAMPLE))
         return SAMPLE
 
-    def _store(self, branch: str) -> OnlineStore:
+    def _store(self, branch: str, named: Sequence[str]) -> OnlineStore:
         if not self._ws.has_online:
-            raise NotFound("materialised feature view", "any", hint="Run: bascule features materialise")
+            view = re.split(r"[:.]|__", named[0])[0] if named else "any"
+            raise NotFound(HELD, view, hint="Run: bascule features materialise")
         store = _opened(self._ws, self._ws.namespace(branch))
         if branch != MAIN:
             with store.snapshot() as snapshot:
@@ -192,5 +209,12 @@ class BranchReader:
                 return self._reader
         if self._place == len(self._stores):
             names = [view.name for view in self.feature_set.views]
-            raise NotFound("materialised feature view", ", ".join(names), hint="Run: bascule run")
+            raise NotFound(HELD, ", ".join(names), hint=_filled_by([view.hop_us for view in self.feature_set.views]))
         return self._reader
+
+
+def _filled_by(hops: Sequence[int | None]) -> str:
+    """What fills views, some of which may be of streams: these have a hop, and their consumer keeps them."""
+    run = ["bascule features materialise"] if None in hops else []
+    stream = ["bascule stream run, or bascule up, for views of streams"] if any(hops) else []
+    return f"Run: {'; and '.join(run + stream)}"

@@ -25,6 +25,7 @@ from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
         ('key = ["order_id"]', 'key = ["a", "a"]', "source.orders.key", "'a' twice", ""),
         ('entity = "customer"', 'entity = "custmer"', "features.customer.entity", "[entity.custmer]", "'customer'"),
         ("features/customer.sql", "features/custmer.sql", "features.customer.sql", "no file", "'customer.sql'"),
+        ("features/customer.sql", "select a from b", "features.customer.sql", "a query stands", "into a file"),
         ("features/customer.sql", "sql/customer.sql", "features.customer.sql", "no file", "no folder sql"),
         ('entity = "customer"', 'entity = "customer"\nttl = "6h"', "features.customer.ttl", "without event_time", ""),
         ('event_time = "ordered_at"', 'event_time = "ordered_at"\nttl = "6h"', "features.spending.ttl", "beside", ""),

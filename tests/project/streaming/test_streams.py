@@ -372,3 +372,24 @@ def _until(done: Callable[[], bool], seconds: float = 60.0) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_view_that_its_stream_has_not_filled_says_what_fills_it(shop: Shop) -> None:
+    folder = shop(more='\n[service.both]\nfeatures = ["spending"]\n')
+    (folder / "clicks.jsonl").write_text("")
+    project, rows = api.open(folder), [{"user": "u1"}]
+    with pytest.raises(InputError) as told:
+        project.get_online_features("spending", rows)
+    assert told.value.hint.endswith("Run: bascule stream run, or bascule up")
+    with pytest.raises(InputError) as told:
+        project.get_online_features("both", rows)
+    assert told.value.hint == "The project file has it, and branch 'main' does not yet. Run: bascule run"
+    project.run()
+    for asked in ("spending", "both"):
+        with pytest.raises(InputError) as told:
+            project.get_online_features(asked, rows)
+        assert told.value.hint.endswith("not filled yet. Run: bascule stream run, or bascule up, for views of streams")
+    (folder / "clicks.jsonl").write_text(lines(0, 10))
+    project.run_streams(once=True)
+    assert project.get_online_features("both", rows).statuses

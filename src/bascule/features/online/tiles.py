@@ -23,7 +23,8 @@ from bascule.features.aggregates import ENDS, HASHES, NUMBERS, SPREADS, SUMS, Ag
 from bascule.features.columns import FLOATS, family, microseconds, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.sums import GROWN, LARGEST, parts, shrunk, spread_sql
-from bascule.features.windows import bucket_sql, events_sql, taken_sql
+from bascule.features.taking import taken_sql
+from bascule.features.windows import bucket_sql, events_sql
 
 FACTOR = 32
 # Means that are no further apart, in proportion, are one that was rounded.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from bascule.features import OnlineStore, definition_digest, materialise, open_online
@@ -12,7 +14,7 @@ from bascule.project.definitions import definition_terms, feature_set, tables_re
 from bascule.project.receipt import Output, Receipt
 from bascule.project.served import service_views, views_set, views_tables
 from bascule.project.step import Context, Outcome, Progress, Terms
-from bascule.project.tables import opened_for
+from bascule.project.tables import opened_for, told_without, views_without
 from bascule.store import digest_of
 from bascule.tracking import Run
 
@@ -27,12 +29,17 @@ def inputs(context: Context) -> Terms:
 
 
 def work(context: Context, run: Run, progress: Progress) -> Outcome:
-    """Bring the branch's store up to the tables; only what is new is written."""
-    version = _version(_tables(context))
-    with opened_for(context.project, context.workspace, context.head, _names(context)) as connection:
+    """Bring the branch's store up to the tables; only what is new is written.
+
+    A service's view over a table that is not there stops no other: it is left out, and told.
+    """
+    version, services = _version(_tables(context)), _beside(context)
+    left_out = views_without(context.project, context.workspace, context.head, services)
+    beside = [name for name in services if name not in left_out]
+    with opened_for(context.project, context.workspace, context.head, _read(context, beside)) as connection:
         features = feature_set(context.project, connection)
         sets = [features]
-        if beside := _beside(context):
+        if beside:
             sets.append(views_set(context.project, connection, beside))
         store = _store(context)
         reports = [materialise(connection, one, store, version=version, progress=progress) for one in sets]
@@ -51,7 +58,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
         if view.name in rows
     )
     written = sum(report.written for report in reports)
-    return Outcome(outputs, summary=f"{sum(rows.values()):,} rows of {len(rows)} views, {written:,} entries written")
+    done = f"{sum(rows.values()):,} rows of {len(rows)} views, {written:,} entries written"
+    return Outcome(outputs, summary="; ".join(filter(None, (done, told_without(left_out)))))
 
 
 def settled(context: Context, receipt: Receipt) -> bool:
@@ -74,18 +82,14 @@ def _beside(context: Context) -> list[str]:
     return service_views(context.project)
 
 
-def _names(context: Context) -> list[str]:
-    return sorted(
-        {
-            *tables_read(context.project),
-            *views_tables(context.project, _beside(context)),
-            *computed_tables(context.project),
-        }
-    )
+def _read(context: Context, beside: Sequence[str]) -> list[str]:
+    read = views_tables(context.project, beside)
+    return sorted({*tables_read(context.project), *read, *computed_tables(context.project)})
 
 
 def _tables(context: Context) -> Terms:
-    return {f"input:tables/{name}": context.content(f"tables/{name}") for name in _names(context)}
+    names = _read(context, _beside(context))
+    return {f"input:tables/{name}": context.content(f"tables/{name}") for name in names}
 
 
 def _version(tables: Terms) -> str:
