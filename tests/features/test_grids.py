@@ -148,6 +148,33 @@ def test_rows_outside_of_the_grid_and_of_other_keys_are_left_out() -> None:
     assert asked.times(sieve.best()).tolist() == [1000, 1400]
 
 
+def test_the_rows_of_the_best_events_are_known_unless_some_are_as_good() -> None:
+    """Of two keys; the second example of the first has no event after the first one."""
+    with duckdb.connect() as connection:
+        asked = asked_of(connection, [(3, 1000), (3, 1100), (4, 1000)])
+    sieve = grids.Sieve(Grid(900, 1400, 3, 3), asked, known=False)
+    assert sieve.rows() is None, "no event was met"
+    sieve.sift(np.array([0, 1, 0]), np.array([940, 950, 930]))  # the third is not kept
+    sieve.sift(np.array([0]), np.array([960]))
+    assert asked.times(sieve.best()).tolist() == [960, 960, 950]
+    assert numbers_of(sieve) == [2, 2, 1]
+    sieve.sift(np.array([1]), np.array([950]))
+    assert sieve.rows() is None, "one of an earlier batch is as good"
+    sieve.sift(np.array([1]), np.array([980]))
+    assert numbers_of(sieve) == [2, 2, 4]
+    sieve.sift(np.array([1, 0, 0]), np.array([990, 970, 970]))
+    assert sieve.rows() is None, "two of a batch are as good"
+    sieve.sift(np.array([0]), np.array([1090]))
+    assert sieve.rows() is None, "as the first example's still are"
+    sieve.sift(np.array([0]), np.array([999]))
+    assert numbers_of(sieve) == [9, 8, 5]
+
+
+def numbers_of(sieve: grids.Sieve) -> list[int] | None:
+    rows = sieve.rows()
+    return None if rows is None else rows.tolist()
+
+
 def test_cells_before_the_best_event_so_far_are_no_longer_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two examples of a key and one of another; each looks three cells back, until it found something nearer."""
     with duckdb.connect() as connection:

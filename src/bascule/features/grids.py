@@ -118,6 +118,9 @@ class Sieve:
         np.maximum.accumulate(self._nexts, out=self._nexts)
         self._moments = np.append(asked.moments, 2**63 - 1)  # the last stands for no example
         self._best = np.full(len(self._moments), -1)
+        self._count = 0  # of the events that were kept
+        self._rows = np.zeros(len(self._moments), np.int64)  # of the best events, among those that were kept
+        self._tied = np.zeros(len(self._moments), np.bool_)
 
     def _marked(self, firsts: Numbers) -> Numbers:
         """For each code up to the greatest of a key the bits of the cells of its examples.
@@ -157,6 +160,7 @@ class Sieve:
         better = np.flatnonzero(moments >= self._best.take(nexts))
         nexts, moments = nexts.take(better), moments.take(better)
         kept = self._latest(codes.take(better), moments, nexts)
+        self._count += len(kept)
         self._batches += 1
         if self._batches in NARROWED:
             self._narrow()
@@ -195,9 +199,23 @@ class Sieve:
         ends >>= self._asked.bits
         kept = np.flatnonzero((ends == codes) & (moments >= self._best.take(nexts)))
         nexts, moments = nexts[kept], moments[kept]
+        before = self._best.take(nexts)
         np.maximum.at(self._best, nexts, moments)
-        latest: Numbers = kept[moments == self._best.take(nexts)]
+        places = np.flatnonzero(moments == self._best.take(nexts))
+        self._note(nexts[places], moments[places] == before[places])
+        latest: Numbers = kept[places]
         return latest
+
+    def _note(self, nexts: npt.NDArray[np.int32], again: Flags) -> None:
+        """Keep the rows of the best events of examples, and whether several are as good.
+
+        Args:
+            again: whether each is as good as one of an earlier batch.
+        """
+        rows = np.arange(self._count, self._count + len(nexts))
+        self._tied[nexts] = again
+        self._rows[nexts] = rows
+        self._tied[nexts[self._rows[nexts] != rows]] = True
 
     def best(self) -> Numbers:
         """The moment of the last event that was kept for each example, however old; -1 for none.
@@ -206,3 +224,12 @@ class Sieve:
         """
         best = np.maximum.accumulate(self._best[:-1])
         return np.where(best >> self._asked.bits == self._codes, best, -1)
+
+    def rows(self) -> Numbers | None:
+        """The place of that event among those that were kept, any for none; None where several are as good."""
+        found = np.flatnonzero(self._best[:-1] >= 0)
+        if not len(found) or self._tied[found].any():
+            return None
+        last = np.zeros(len(self._codes), np.int64)
+        last[found] = found
+        return self._rows.take(np.maximum.accumulate(last))

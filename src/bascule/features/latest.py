@@ -146,7 +146,8 @@ def _near(
     if best is None:
         return None
     settled = grid.settled(view, asked, best)
-    found = _chosen(connection, view, asked, np.where(settled, best, -1), read)
+    rows = sieve.rows() if view.known_time is None else None
+    found = _chosen(connection, view, asked, np.where(settled, best, -1), read, rows)
     if found is None or settled.all():
         return found
     rest = asked.some(~settled)
@@ -175,13 +176,19 @@ def _all(connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked,
 
 
 def _chosen(
-    connection: duckdb.DuckDBPyConnection, view: FeatureView, asked: Asked, best: Numbers, read: pa.Table | None
+    connection: duckdb.DuckDBPyConnection,
+    view: FeatureView,
+    asked: Asked,
+    best: Numbers,
+    read: pa.Table | None,
+    known: Numbers | None = None,
 ) -> Answers | None:
     """The rows of the examples' events that have not run out.
 
     Args:
         best: the moment of the last event of each example, however old; -1 for none.
         read: rows with all fields among which they are; None: they are to be read.
+        known: which of these it is; None: they are looked for.
     """
     told = best >= 0
     if view.ttl_us is not None:
@@ -189,6 +196,9 @@ def _chosen(
     begins = np.diff(best[told], prepend=-1) != 0
     wanted, groups = best[told][begins], np.cumsum(begins) - 1
     places = np.full(len(asked.moments), -1)
+    if read is not None and known is not None:
+        places[told] = groups
+        return Answers(_picked(read, known[told][begins]), places)
     if read is not None:
         chosen = kept(numbers(read.column(MOMENT)), wanted)
         rows: pa.Table | None = _picked(read, chosen)
