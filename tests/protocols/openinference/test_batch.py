@@ -112,6 +112,15 @@ def test_what_was_right_in_one_header_is_looked_at_in_the_next(server: Served) -
     assert server.request(PATH, *many(10_001)[:1], **many(10_001)[1])[0] == 400
 
 
+def test_a_size_that_is_no_whole_number_is_refused(server: Served) -> None:
+    body, headers = many(7)
+    length = int(headers["Inference_Header_Content_Length"])
+    header = body[:length].replace(b'"binary_data_size": 1680', b'"binary_data_size": 1680.0')
+    for _ in range(2):
+        asked = header + body[length:], {"Inference_Header_Content_Length": str(len(header))}
+        assert server.request(PATH, *asked[:1], **asked[1])[0] == 400
+
+
 @pytest.mark.parametrize("clients", [1, 2])
 def test_a_client_alone_is_scored_on_the_loop_and_others_are_not_held_up(
     server: Served, clients: int, monkeypatch: pytest.MonkeyPatch
