@@ -274,7 +274,8 @@ class GraphRunner:
             raise self._wrong(step, outputs, f"the shape {list(self._shape(rows))}")
         if step and not np.isfinite(outputs).all():
             row = int(np.argwhere(~np.isfinite(outputs))[0][0])
-            raise self._wrong(step, f"{outputs[row]} for row {row}", "a finite number (a ValueError refuses rows)")
+            said = f"{self.named(step)} answered {outputs[row]} for row {row}"
+            raise StepFailed(f"{said}; asked is a finite number (a ValueError refuses rows)")
         return outputs
 
     def named(self, step: str) -> str:
@@ -282,7 +283,7 @@ class GraphRunner:
         return f"the step {getattr(self._graph, step)!r}" if step else "the model"
 
     def _wrong(self, step: str, found: Any, wanted: str) -> StepFailed:
-        came = f"the shape {list(found.shape)}" if isinstance(found, np.ndarray) else str(found)
+        came = f"the shape {list(found.shape)}" if isinstance(found, np.ndarray) else repr(found)
         return StepFailed(f"{self.named(step)} answered {came[:80]}; asked is {wanted}")
 
 
