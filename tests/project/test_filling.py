@@ -16,6 +16,7 @@ import pytest
 import bascule as api
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project import scoring
 from bascule.project.filling import Filler, score_new
 from bascule.project.place import Place
 from bascule.project.scoring import score_table
@@ -60,6 +61,28 @@ def test_only_what_is_new_is_scored(place: Place) -> None:
     assert score_new(place, "trips", "deployments/delays").change.rows == 190
     with pytest.raises(InputError, match="have come to the branch"):
         score_new(place, "trips", "delays@1", where="id > 3")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_lands_while_the_model_is_loaded_is_scored_once(
+    place: Place, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not whole:
+        score_new(place, "trips", "deployments/delays")
+        BranchTable(place, "trips").append(ROWS.slice(100, 50))
+    load = scoring.load_at
+
+    def slow(*asked: Any) -> Any:
+        monkeypatch.setattr(scoring, "load_at", load)
+        BranchTable(place, "trips").append(ROWS.slice(150, 50))
+        return load(*asked)
+
+    monkeypatch.setattr(scoring, "load_at", slow)
+    for _ in range(2):
+        score_new(place, "trips", "deployments/delays")
+    assert (
+        scored(place)["id"].to_pylist() == BranchTable(place, "trips").read().read_all().sort_by("id")["id"].to_pylist()
+    )
 
 
 def test_a_table_of_which_a_part_was_scored_is_scored_whole(place: Place) -> None:

@@ -261,7 +261,9 @@ def test_approvals_are_asked_for_by_the_gates(trained: Path, bascule: Bascule, m
     assert "does not count" not in bascule("model", "approve", "delays@1", "--reason", "looked at the slices").out
     monkeypatch.setenv("BASCULE_USER", "cy@example.org")
     assert bascule("model", "reject", "delays", "--reason", "leaks").code == 0
-    assert "cy@example.org rejected it: leaks" in bascule("deploy").err
+    told = bascule("deploy").err
+    assert "cy@example.org rejected it: leaks" in told
+    assert "cy@example.org changes that with: bascule model approve delays 1" in told
     assert bascule("model", "approve", "delays", "--reason", "it does not").code == 0
     assert bascule("deploy").code == 0
     answer = bascule("predict", "delays", "--example", "--json").json()

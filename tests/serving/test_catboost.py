@@ -20,6 +20,7 @@ from bascule.serving.explaining import check_method
 from bascule.serving.mlmodel import bundle_of
 from bascule.serving.model import LoadedModel
 from bascule.serving.optimizing import rows_of
+from bascule.serving.optimizing.candidates import candidates
 from bascule.serving.runtime import load_runtime
 from bascule.training import ModelBundle, encode, unpack_model
 from tests.protocols.openinference.conftest import Served, serving
@@ -102,6 +103,15 @@ def test_what_cannot_be_is_refused_by_the_inputs_name(tmp_path: Path) -> None:
     told = mlmodel("catboost", COLUMNS, data="model.cb", model_type="CatBoostClassifier")
     with pytest.raises(InputError, match=r"The model's file 'model.cb' is refused"):
         bundle_of(reader({"MLmodel": told, "model.cb": bytes(data)}), {})
+
+
+def test_why_there_is_no_onnx_is_told_as_why_its_trees_are_not_read(tmp_path: Path) -> None:
+    bundle = logged(fitted(), tmp_path)
+    with pytest.raises(Unfit) as why:
+        forest_of(bundle)
+    found = {one.name: one for one in candidates(bundle, why.value)}
+    for name in ("onnx", "onnx-float32", "compiled"):
+        assert getattr(found[name], "reason", "") == str(why.value)
 
 
 def test_a_whole_number_that_floats_do_not_tell_apart_is_no_category(tmp_path: Path) -> None:

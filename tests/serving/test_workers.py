@@ -31,7 +31,7 @@ from bascule.serving.engines.forest import pack_forest
 from bascule.serving.engines.reading import forest_of
 from bascule.serving.graph import GraphRunner, sources
 from bascule.serving.loading import Loader
-from bascule.serving.log import find_prediction
+from bascule.serving.log import find_prediction, unmoved
 from bascule.serving.runtime import warm
 from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program
@@ -69,9 +69,15 @@ def after(rows, outputs):
         kept.append(b"x" * 300_000_000)
     if any(row["carrier"] == "slow" for row in rows):
         time.sleep(0.3)
+    if carrier in ("nan", "none"):
+        return [*outputs[:-1], float(carrier) if carrier == "nan" else None]
     return [0.5 + output / 2 for output in outputs]
 
 kept = []
+
+def odd(rows):
+    found = {"big": 10 ** 30, "complex": 1j, "list": [1.0]}[rows[0]["carrier"]]
+    return [{**row, "distance": found} for row in rows]
 
 def route(rows):
     return ["other" if row["night"] else "delays" for row in rows]
@@ -112,6 +118,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     put_versions(ws, {1: bundle_bytes(seed=0)})
     put_deployment(ws, {1: 100})
     put_graph(ws, "worked", {"workers": 1, "timeout": 4.0, "queue": 2, "memory": 380_000_000}, after="steps:after")
+    put_graph(ws, "tight", {"workers": 1, "timeout": 0.5, "batch": 1}, after="steps:after")
+    put_graph(ws, "odd", {"workers": 1}, before="steps:odd")
     put_graph(ws, "text", {"cache": 4}, before="steps:clean", takes={"text": "varchar", "photo": "blob"})
     with serving(ws) as made:
         yield made
@@ -159,9 +167,9 @@ def probabilities(server: Served, name: str, *rows: dict[str, Any]) -> list[floa
     return [one["probability"] for one in asked(server, name, list(rows))["predictions"]]
 
 
-def back(server: Served) -> None:
+def back(server: Served, name: str = "worked") -> None:
     """Wait until the worker that took another's place answers."""
-    eventually(lambda: server.request("/v2/models/worked/predict", {"instances": [ROW]})[0] == 200)
+    eventually(lambda: server.request(f"/v2/models/{name}/predict", {"instances": [ROW]})[0] == 200)
 
 
 @pytest.mark.slow
@@ -180,6 +188,16 @@ def test_a_worker_answers_what_the_process_itself_would(server: Served) -> None:
         ("hang", 504, "its worker did not answer in 4 s and was ended; another one takes its place"),
         ("shape", 500, "the step 'steps:after' answered the shape [1, 2]; asked is the shape [1]"),
         ("fail", 500, "the step 'steps:after' failed: KeyError: 'nobody'"),
+        (
+            "nan",
+            500,
+            "the step 'steps:after' answered nan for row 0; asked is a finite number (a ValueError refuses rows)",
+        ),
+        (
+            "none",
+            500,
+            "the step 'steps:after' answered nan for row 0; asked is a finite number (a ValueError refuses rows)",
+        ),
     ],
 )
 def test_what_breaks_is_named_logged_and_replaced(server: Served, carrier: str, status: int, said: str) -> None:
@@ -187,6 +205,51 @@ def test_what_breaks_is_named_logged_and_replaced(server: Served, carrier: str, 
     assert error == f"Version 1 of model 'worked' failed: {said}"
     back(server)
     assert probabilities(server, "worked", ROW) == [0.5 + probabilities(server, "delays", ROW)[0] / 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("carrier", ["big", "complex", "list"])
+def test_what_a_first_step_makes_ends_no_worker(server: Served, carrier: str) -> None:
+    lane = server.plane.state().deployments["odd"].models[1].lane  # type: ignore[union-attr]
+    assert lane is not None
+    if carrier == "list":
+        assert "'distance' needs a number" in asked(server, "odd", [{**ROW, "carrier": carrier}], 400)["error"]
+    else:
+        error = asked(server, "odd", [{**ROW, "carrier": carrier}], 500)["error"]
+        assert "the step 'steps:odd' made what no column holds: " in error
+    assert lane.restarts == 0
+
+
+@pytest.mark.slow
+def test_one_of_many_rows_that_hangs_is_late_as_one_alone_is(server: Served) -> None:
+    rows = [{**ROW, "carrier": "hang"}, *[ROW] * 200]
+    error = asked(server, "tight", rows, 504)["error"]
+    assert error.startswith("Version 1 of model 'tight' failed: its worker did not answer in 0.5 s")
+    back(server, "tight")
+
+
+@pytest.mark.slow
+def test_who_found_no_worker_free_is_counted_and_logged_as_a_failure(server: Served) -> None:
+    def failures() -> int:
+        found: int = server.ask("/v2/models/tight/stats")["model_stats"][0]["inference_stats"]["fail"]["count"]
+        return found
+
+    def ask(carrier: str, at: int = 0) -> tuple[int, str]:
+        code, _, data = server.request(
+            "/v2/models/tight/predict", {"instances": [{**ROW, "carrier": carrier, "hour": at}]}
+        )
+        return code, json.loads(data).get("error", "")
+
+    before = failures()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, ["hang"] * 4, range(4)))
+    assert [code for code, _ in found] == [504] * 4
+    assert any("no worker was free within 0.5 s" in said for _, said in found)
+    assert failures() == before + 4
+    table = unmoved(server.workspace, "predictions").to_pylist()
+    told = [row["output"] for row in table if row["deployment"] == "tight"]
+    assert sum("no worker was free within 0.5 s" in one for one in told) >= 1
+    back(server, "tight")
 
 
 @pytest.mark.slow

@@ -150,7 +150,9 @@ def approve(name: str, version: str | None = None, /, *, reason: Why, common: Co
     made = opened.approve_model(name, version, reason=reason)
     text = f"{made.actor} approves {made.subject}: {made.reason}"
     if made.actor not in opened.show_model(made.subject.removeprefix("models/"))["standing"]["approved"]:
-        text += "\nIt is written down and does not count: nobody approves a version of their own."
+        text += (
+            "\nIt does not count as an approval: nobody approves a version of their own. It takes back their rejection."
+        )
     answer(common, msgspec.to_builtins(made), text)
 
 

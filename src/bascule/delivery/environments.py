@@ -15,7 +15,7 @@ from bascule.delivery.traffic import Deployment
 from bascule.errors import CheckFailed
 from bascule.history import Workspace
 from bascule.registry import ModelVersion, get_version
-from bascule.registry.approvals import decisions, standing
+from bascule.registry.approvals import decisions, standing, way_out
 
 ROLE = "deployer"
 # The rules that say what a branch asks for: who deploys a version does not change them.
@@ -79,8 +79,7 @@ def demand_approved(ws: Workspace, branch: str, deployment: Deployment | None, v
         raise CheckFailed(
             f"{version.name()} gets no traffic in {where}: it is not approved: {why}.",
             details=[msgspec.to_builtins(one) for one in decisions(ws, version)],
-            hint=f"Somebody other than {version.created_by} decides with: bascule model approve {version.model} "
-            f'{version.version} --reason "why"',
+            hint=way_out(version, standing(ws, version)),
         )
 
 

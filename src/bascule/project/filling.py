@@ -71,7 +71,7 @@ def _filled(place: Place, scoring: Scoring, table: str, model: str, tell: Tell) 
     target = history.read(place.branch, PREFIX + scoring.target)
     since = _last(place, scoring) if target is not None else None
     before = history.read(since, PREFIX + scoring.name) if since is not None else None
-    now = history.get(place.branch, PREFIX + scoring.name)
+    now = history.get(scoring.source.at, PREFIX + scoring.name)
     if before is not None and before["digest"] == now["digest"]:
         rows = target["rows"] if target else 0
         return scoring.done(TableChange(scoring.target, None, rows, rows))

@@ -14,7 +14,7 @@ from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.project.place import PROJECT_FILE, Place
 from bascule.registry import VersionDiff, compare, seals
-from bascule.registry.approvals import decisions, standing, subject_of
+from bascule.registry.approvals import decisions, standing, subject_of, way_out
 from bascule.registry.versions import LATEST, ModelVersion, said_version, version_at
 from bascule.tracking import vouching
 from bascule.tracking.mlmodel import Column, ModelFile, read_model_file
@@ -232,8 +232,7 @@ def demand_approved(ws: Workspace, version: ModelVersion, needed: int, refused: 
         raise CheckFailed(
             f"{refused}: {name} is not approved: {why}.",
             details=[msgspec.to_builtins(one) for one in decisions(ws, version)],
-            hint=f"Somebody other than {version.created_by} decides with: bascule model approve {version.model} "
-            f'{version.version} --reason "why"',
+            hint=way_out(version, standing(ws, version)),
         )
 
 

@@ -102,7 +102,8 @@ class Scoring:
 
     def __init__(self, place: Place, table: str, model: str, into: str | None, *, part: bool = False) -> None:
         self.name, _, at = table.removeprefix("tables/").partition("@")
-        self.source = BranchTable(place, self.name, at or None)
+        commit = place.workspace.history.resolve(at or place.branch)
+        self.source = BranchTable(place, self.name, commit.id)  # what lands from now on is another state
         self.target = (into or f"{self.name}_scored").removeprefix("tables/")
         if self.target == self.name:
             raise InputError(
@@ -110,7 +111,6 @@ class Scoring:
             )
         described = self.source.describe()
         columns, self.count = described.columns, described.rows
-        commit = place.workspace.history.resolve(self.source.at)
         read = place.workspace.history.read(commit, f"tables/{self.name}")
         refuse_raw(place.workspace, commit, self.name, read, how="A scored copy")
         self._model = load_at(place.workspace, place.branch, model)

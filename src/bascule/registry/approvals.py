@@ -47,6 +47,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return f"it has {len(self.approved)} of {needed} approvals" if lacking > 0 else ""
 
 
+def way_out(version: ModelVersion, found: Standing) -> str:
+    """Return the hint for a version that lacks somebody's word: whose it is, and how they give it."""
+    who = " and ".join(found.rejected) if found.rejected else f"Somebody other than {version.created_by}"
+    verb = "changes that" if len(found.rejected) == 1 else "change that" if found.rejected else "decides"
+    return f'{who} {verb} with: bascule model approve {version.model} {version.version} --reason "why"'
+
+
 def subject_of(version: ModelVersion) -> str:
     """Return the name under which records know a version: `models/delays@3`."""
     return f"models/{version.model}@{version.version}"

@@ -109,7 +109,10 @@ class Awaiting:
         matrix: np.ndarray | None = None,
     ) -> Deferred:
         def rescue(error: Exception) -> Answer:
-            """The model failed: that is an answer too, which is logged."""
+            """The model failed, or was not free in all the time that it has: that is an answer too, which is logged."""
+            timeout = answer.deployment.service.timeout
+            if isinstance(error, HttpProblem) and error.status == 504 and timeout and _spent_s(answer) >= timeout:
+                error = WorkerSlow(f"no worker was free within {timeout:.3g} s")
             if isinstance(error, InputError | EnvironmentProblem | HttpProblem):
                 raise error
             answer.model.encoder.blame(matrix, error)
@@ -192,6 +195,10 @@ def _kept(answer: Answer, key: Key) -> Answer:
     if remembered is not None and answer.outputs is not None and answer.error is None:
         remembered.keep(key, Kept(answer.outputs, answer.event_time))
     return answer
+
+
+def _spent_s(answer: Answer) -> float:
+    return (time.perf_counter_ns() - answer.query.began_ns) / 1e9
 
 
 def _timed(answer: Answer) -> Answer:

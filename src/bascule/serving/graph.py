@@ -272,12 +272,19 @@ class GraphRunner:
             raise self._wrong(step, found, f"{rows} rows of numbers") from None
         if outputs.shape != self._shape(rows):
             raise self._wrong(step, outputs, f"the shape {list(self._shape(rows))}")
+        if step and not np.isfinite(outputs).all():
+            row = int(np.argwhere(~np.isfinite(outputs))[0][0])
+            said = f"{self.named(step)} answered {outputs[row]} for row {row}"
+            raise StepFailed(f"{said}; asked is a finite number (a ValueError refuses rows)")
         return outputs
 
+    def named(self, step: str) -> str:
+        """Return a step by its function, as errors name it; "" is the model itself."""
+        return f"the step {getattr(self._graph, step)!r}" if step else "the model"
+
     def _wrong(self, step: str, found: Any, wanted: str) -> StepFailed:
-        what = f"the step {getattr(self._graph, step)!r}" if step else "the model"
         came = f"the shape {list(found.shape)}" if isinstance(found, np.ndarray) else repr(found)
-        return StepFailed(f"{what} answered {came[:80]}; asked is {wanted}")
+        return StepFailed(f"{self.named(step)} answered {came[:80]}; asked is {wanted}")
 
 
 def _load(name: str) -> Callable[..., Any]:

@@ -69,7 +69,7 @@ class LoadedModel:
     It may be used from several threads.
 
     Attributes:
-        unjoined: the model has a feature set, but the features were not materialised when it was loaded.
+        unjoined: the model reads features that are joined, and they were not materialised when it was loaded.
         workers, lane: its workers and their queue, when it answers from processes of its own.
         graph: the steps around it.
         batches: requests that wait anyway had better be scored together.
@@ -98,7 +98,7 @@ class LoadedModel:
         self.encoder = Encoder(bundle.signature)
         self.width = len(self.encoder.names)
         self.joiner = joiner
-        self.unjoined = joiner is None and bundle.feature_set is not None
+        self.unjoined = joiner is None and _joins(bundle.feature_set)
         self.sent_plainly = True
         self.sent_numbers = False
         self.numeric = not bundle.signature.categorical()
@@ -320,17 +320,21 @@ class LoadedModel:
         if len(columns) == self.width and columns.keys() == known:
             return True
         unknown = columns.keys() - known - self._beside
-        if unknown and self.unjoined:
+        if unknown:
+            self.demand_joined()
+            raise extra(sorted(unknown), self._meant(columns))
+        if self.joiner is None:
+            return True
+        return known <= columns.keys() or bool(columns.keys() - self.joiner.columns.keys())
+
+    def demand_joined(self) -> None:
+        """Raise `EnvironmentProblem` when its features cannot be joined, because there are none here."""
+        if self.unjoined:
             raise EnvironmentProblem(
                 f"The features of model {self.name!r} were not materialised here, so keys cannot be joined with them.",
                 hint="Fill the online store with: bascule run, of streams: bascule stream run; "
                 "or send the model's inputs themselves.",
             )
-        if unknown:
-            raise extra(sorted(unknown), self._meant(columns))
-        if self.joiner is None:
-            return True
-        return known <= columns.keys() or bool(columns.keys() - self.joiner.columns.keys())
 
     def _meant(self, columns: Columns) -> list[str]:
         """Return the names that a request may bring: the model's own inputs only to one that brings some of them."""
@@ -389,6 +393,11 @@ def load_model(
     answering = runtime or load_runtime(bundle)
     batches = warm(answering, len(bundle.signature.inputs))
     return LoadedModel(name, version, bundle, answering, joiner, batches=batches)
+
+
+def _joins(feature_set: Mapping[str, Any] | None) -> bool:
+    """Return whether features are read, or computed, for a request; else it brings all that the model reads."""
+    return feature_set is not None and bool(feature_set.get("views") or feature_set.get("request"))
 
 
 def _joiner(feature_set: Mapping[str, Any], reader: FeatureReader) -> Joiner:

@@ -18,6 +18,7 @@ from bascule.serving.log.predictions import PredictionLog
 from bascule.serving.model import LoadedModel, Output
 from bascule.serving.rows import Rows
 from bascule.serving.split import Arm
+from bascule.serving.workers.child import StepFailed, WorkerSlow
 
 MOST_ROWS = 10_000
 
@@ -164,6 +165,8 @@ def fill(answer: Answer) -> Answer:
         answer.outputs, answer.features, answer.event_time = model.score(query.rows, query.at)
     except (InputError, EnvironmentProblem, HttpProblem):
         raise
+    except StepFailed as error:  # a worker's own words
+        answer.error, answer.late = str(error), isinstance(error, WorkerSlow)
     except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
         answer.error = f"{type(error).__name__}: {error}"
     ended = time.perf_counter_ns()

@@ -12,7 +12,8 @@ import pytest
 from bascule.protocols.openinference.inference import Inference
 from bascule.protocols.openinference.shortcut import BATCH
 from bascule.serving.log import find_prediction, read_segment
-from bascule.serving.log.predictions import to_arrow
+from bascule.serving.log.predictions import label, to_arrow
+from bascule.serving.model import LoadedModel
 from tests.protocols.openinference.conftest import Served
 from tests.serving.servers import client, post
 
@@ -112,6 +113,15 @@ def test_what_was_right_in_one_header_is_looked_at_in_the_next(server: Served) -
     assert server.request(PATH, *many(10_001)[:1], **many(10_001)[1])[0] == 400
 
 
+def test_a_size_that_is_no_whole_number_is_refused(server: Served) -> None:
+    body, headers = many(7)
+    length = int(headers["Inference_Header_Content_Length"])
+    header = body[:length].replace(b'"binary_data_size": 1680', b'"binary_data_size": 1680.0')
+    for _ in range(2):
+        asked = header + body[length:], {"Inference_Header_Content_Length": str(len(header))}
+        assert server.request(PATH, *asked[:1], **asked[1])[0] == 400
+
+
 @pytest.mark.parametrize("clients", [1, 2])
 def test_a_client_alone_is_scored_on_the_loop_and_others_are_not_held_up(
     server: Served, clients: int, monkeypatch: pytest.MonkeyPatch
@@ -171,3 +181,22 @@ def test_each_row_of_a_batch_is_found_by_its_id(server: Served) -> None:
         assert found is not None
         assert found["prediction_id"] == ids[place].decode()
     assert find_prediction(server.workspace, ids[0].decode()[:-3] + "zzz") is None
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_where_the_model_has_no_number_there_is_no_label(
+    server: Served, binary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoadedModel, "score", lambda self, rows, now: ([float("nan"), 0.25, 0.5], None, None))
+    only = {"name": "input", "shape": [3, WIDTH], "datatype": "FP64", "data": [0.5] * 3 * WIDTH}
+    outputs = [{"name": name, "parameters": {"binary_data": binary}} for name in ("probability", "label")]
+    _, headers, body = server.request(PATH, {"inputs": [only], "outputs": outputs})
+    if binary:
+        tensors = body[int(headers["inference-header-content-length"]) :]
+        assert np.array_equal(np.frombuffer(tensors[:24]), [np.nan, 0.25, 0.5], equal_nan=True)
+        assert tensors[24:] == b"\0\0\0\0" + b"\1\0\0\0" + b"0" + b"\1\0\0\0" + b"1"
+    else:
+        found = {one["name"]: one["data"] for one in json.loads(body)["outputs"]}
+        assert found == {"probability": [None, 0.25, 0.5], "label": ["", "0", "1"]}
+    assert label(("a", "b", "c"), [float("nan")] * 3) == ""
+    assert label(("a", "b", "c"), [0.1, 0.7, 0.2]) == "b"

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import duckdb
+import msgspec
 import pytest
 
 from bascule.errors import EnvironmentProblem
@@ -16,8 +17,10 @@ from bascule.features import materialise
 from bascule.features.online import open_online
 from bascule.history import Workspace
 from bascule.serving.features import BranchReader
+from bascule.training import TrainedModel, pack_model, unpack_model
 from tests.protocols.openinference.conftest import serving
 from tests.serving.conftest import bundle_bytes, put_deployment, put_versions
+from tests.serving.test_dataplane import eventually
 from tests.serving.test_joining import build, put_joined_model, tables
 
 
@@ -54,6 +57,32 @@ def test_a_model_is_not_ready_while_its_online_store_is_dead(tmp_path: Path, mon
             ready = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
             assert ready(b"\x0a\x06delays", timeout=30) == b""  # false
             assert ready(b"\x0a\x05plain", timeout=30) == b"\x08\x01"
+    ws.close()
+
+
+@pytest.mark.slow
+def test_a_model_is_not_ready_before_its_features_are_materialised(tmp_path: Path) -> None:
+    ws = Workspace.create(tmp_path)
+    with duckdb.connect() as connection:
+        tables(connection)
+        features = build(connection)
+        put_joined_model(ws, connection, features)
+        # One that reads no features but the request's own columns needs no store.
+        (entry,) = ws.history.get("main", "models/delays")["versions"].values()
+        found = unpack_model(ws.store.get(entry["artifact"]))
+        bare = {**msgspec.to_builtins(features), "views": [], "request": None, "entities": []}
+        trained = TrainedModel(format=found.format, artifact=found.model, signature=found.signature)
+        put_versions(ws, {1: pack_model(trained, feature_set=bare)}, model="bare")
+        put_deployment(ws, {1: 100}, name="bare", model="bare")
+        with serving(ws) as server:
+            for path in ("/v2/models/delays/ready", "/v2/models/delays/versions/1/ready"):
+                assert "were not materialised here" in server.error(path, status=503)
+            assert server.ask("/v2/models/bare/ready")["ready"] is True
+            assert server.ask("/v2/health/ready") == {"ready": True}
+            told = server.error("/v2/models/bare/predict", {"instances": [{"nonsense": 1}]})
+            assert "does not know the column 'nonsense'" in told
+            materialise(connection, features, open_online(ws.online))
+            eventually(lambda: server.request("/v2/models/delays/ready")[0] == 200)
     ws.close()
 
 

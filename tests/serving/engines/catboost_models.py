@@ -15,13 +15,24 @@ label = (rows[:, 0] * rows[:, 1] + rows[:, 2] > 0).astype(int)
 holes = rows.copy()
 holes[rng.random(rows.shape) < 0.05] = np.nan
 made = []
-for loss, wanted, kind in (
-    ("Logloss", label, "Probability"),
-    ("MultiClass", label + (rows[:, 3] > 0), "Probability"),
-    ("RMSE", rows[:, 0] * 3, "RawFormulaVal"),
+SYMMETRIC, numbers, three = "SymmetricTree", rows[:, 0] * 3, label + (rows[:, 3] > 0)
+for loss, wanted, kind, policy in (
+    ("Logloss", label, "Probability", SYMMETRIC),
+    ("MultiClass", three, "Probability", SYMMETRIC),
+    ("RMSE", numbers, "RawFormulaVal", SYMMETRIC),
+    ("Focal:focal_alpha=0.3;focal_gamma=1.5", label, "Probability", SYMMETRIC),
+    ("MultiClassOneVsAll", three, "Probability", SYMMETRIC),
+    ("Tweedie:variance_power=1.5", np.abs(numbers), "Exponent", SYMMETRIC),
+    ("Expectile:alpha=0.3", numbers, "RawFormulaVal", SYMMETRIC),
+    ("LogCosh", numbers, "RawFormulaVal", SYMMETRIC),
+    ("Lq:q=3", numbers, "RawFormulaVal", SYMMETRIC),
+    ("Logloss", label, "Probability", "Depthwise"),
+    ("MultiClass", three, "Probability", "Lossguide"),
+    ("RMSE", numbers, "RawFormulaVal", "Lossguide"),
 ):
     model = CatBoost(
         {
+            "grow_policy": policy,
             "loss_function": loss,
             "iterations": 8,
             "depth": 3,
@@ -50,7 +61,7 @@ for loss, wanted, kind in (
         {
             "model": told,
             "rows": [[repr(float(value)) for value in row] for row in asked],
-            "answers": (answers[:, 1] if loss == "Logloss" else answers).tolist(),
+            "answers": (answers[:, 1] if wanted is label else answers).tolist(),
             "file": base64.b64encode((folder / "model.cbm").read_bytes()).decode(),
         }
     )

@@ -163,7 +163,9 @@ def test_catboost_answers_as_its_library(tmp_path: Path) -> None:
     script = Path(__file__).with_name("catboost_models.py")
     done = subprocess.run([python, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for one in json.loads((tmp_path / "models.json").read_text()):
+    made = json.loads((tmp_path / "models.json").read_text())
+    assert len(made) == 12
+    for one in made:
         rows = np.array([[float(value) for value in row] for row in one["rows"]])
         forest = forest_of_catboost(one["model"], 4)
         assert np.abs(CompiledRuntime(forest).predict(rows) - np.array(one["answers"])).max() < 1e-9

@@ -182,6 +182,9 @@ class Application:
                     f"Deployment {deployment.name!r} is not ready: the consent to its model was taken back.",
                     hint="`bascule model show` tells who did, and why; `bascule model trust` gives it again.",
                 )
+            asked = deployment.first if route.version is None else deployment.model(route.version)
+            if asked is not None:
+                asked.demand_joined()
             ready = json_response({"name": deployment.name, "ready": True})
             stores = deployment.stores(route.version)
             if not stores:

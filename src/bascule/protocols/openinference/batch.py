@@ -106,7 +106,8 @@ class Batches:
         rows, dtype = only.shape[0], _FORMS[only.datatype]
         size = rows * self.model.width * dtype.itemsize
         said = _written(deployment, message, rows)
-        if only.parameters == {"binary_data_size": size} and said is not None:
+        sized = only.parameters == {"binary_data_size": size} and type(only.parameters["binary_data_size"]) is int
+        if sized and said is not None:
             self._asked[header] = _Asked(rows, (rows, self.model.width), size, dtype, *said)
         return self._asked[header]
 

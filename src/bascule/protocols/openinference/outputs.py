@@ -17,7 +17,7 @@ from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
 from bascule.serving.ids import json_text_of
-from bascule.serving.log.predictions import label
+from bascule.serving.log.predictions import NONE, label
 from bascule.serving.model import LoadedModel, Output
 from bascule.serving.scoring import Answer
 
@@ -116,7 +116,7 @@ def _plain(model: LoadedModel, outputs: list[Output], labelled: bool = True) -> 
         return [probability]
     if model.task == "binary":
         no, yes = classes
-        labels = [yes if output >= 0.5 else no for output in outputs]  # type: ignore[operator]
+        labels = [yes if output >= 0.5 else no if output < 0.5 else NONE for output in outputs]  # type: ignore[operator]
     else:
         labels = [label(classes, output) for output in outputs]
     return [probability, {"name": "label", "datatype": "BYTES", "shape": [count], "data": labels}]

@@ -199,10 +199,11 @@ def _skops(bundle: ModelBundle) -> Forest:
 
 _CATBOOST_LINKS: dict[str, Link] = {
     "Logloss": "logistic",
-    "CrossEntropy": "logistic",
+    **dict.fromkeys(("CrossEntropy", "Focal"), "logistic"),
     "MultiClass": "softmax",
-    "Poisson": "exponential",
-    **dict.fromkeys(("RMSE", "MAE", "Quantile", "MAPE", "Huber"), "none"),
+    "MultiClassOneVsAll": "each_logistic",
+    **dict.fromkeys(("Poisson", "Tweedie"), "exponential"),
+    **dict.fromkeys(("RMSE", "MAE", "Quantile", "MAPE", "Huber", "Expectile", "LogCosh", "Lq"), "none"),
 }
 _OWN_STATISTICS = "CatBoost's own statistics of categories, texts and embeddings are not compiled"
 
@@ -222,8 +223,6 @@ def _catboost(bundle: ModelBundle) -> Forest:
 
 def forest_of_catboost(told: Mapping[str, Any], inputs: int) -> Forest:
     """Return the trees of a model as CatBoost writes it as JSON."""
-    if "oblivious_trees" not in told:
-        raise Unfit("its trees are not symmetric (grow_policy), which are not compiled")
     about = told["features_info"]
     if about.get("categorical_features") or about.get("text_features") or about.get("embedding_features"):
         raise Unfit(_OWN_STATISTICS)
@@ -235,10 +234,12 @@ def forest_of_catboost(told: Mapping[str, Any], inputs: int) -> Forest:
     base = [float(one) for one in (bias if isinstance(bias, list) else [bias])]
     floats = {int(one["feature_index"]): one for one in about["float_features"]}
     growing = Growing(inputs=inputs, base=base, width=len(base))
-    if sum(len(tree["leaf_values"]) for tree in told["oblivious_trees"]) > MOST_NODES:
+    if sum(len(tree["leaf_values"]) for tree in told.get("oblivious_trees", ())) > MOST_NODES:
         raise Unfit("it has more leaves than are compiled")
-    for tree in told["oblivious_trees"]:
+    for tree in told.get("oblivious_trees", ()):
         growing.add(_catboost_tree(tree, floats, len(base), float(scale)))
+    for tree in told.get("trees", ()):  # of another grow_policy than SymmetricTree
+        growing.add(_catboost_node(tree, floats, float(scale)))
     return growing.grown(link=link, single=True)
 
 
@@ -251,15 +252,28 @@ def _catboost_tree(
     ]
     # The first split is the lowest bit of a leaf's number, so leaves that differ in it lie side by side.
     for split in tree["splits"] or ():
-        if split.get("split_type", "FloatFeature") != "FloatFeature":
-            raise Unfit(f"a split of the type {split['split_type'][:40]} is not compiled")
-        about = floats[int(split["float_feature_index"])]
-        up = about.get("nan_value_treatment") == "AsTrue"
-        feature, border = int(about["flat_feature_index"]), float(np.float32(split["border"]))
-        level = [Split(feature, level[at], level[at + 1], border, missing_high=up) for at in range(0, len(level), 2)]
+        level = [_catboost_split(split, floats, level[at], level[at + 1]) for at in range(0, len(level), 2)]
     if len(level) != 1:
         raise Unfit("a tree has more leaves than its splits tell apart")
     return level[0]
+
+
+def _catboost_node(node: Mapping[str, Any], floats: Mapping[int, Mapping[str, Any]], scale: float) -> Split | Leaf:
+    if "split" not in node:
+        values = node["value"]
+        return Leaf(tuple(float(one) * scale for one in (values if isinstance(values, list) else [values])))
+    low, high = (_catboost_node(node[side], floats, scale) for side in ("left", "right"))
+    return _catboost_split(node["split"], floats, low, high)
+
+
+def _catboost_split(
+    split: Mapping[str, Any], floats: Mapping[int, Mapping[str, Any]], low: Split | Leaf, high: Split | Leaf
+) -> Split:
+    if split.get("split_type", "FloatFeature") != "FloatFeature":
+        raise Unfit(f"a split of the type {split['split_type'][:40]} is not compiled")
+    about = floats[int(split["float_feature_index"])]
+    up = about.get("nan_value_treatment") == "AsTrue"
+    return Split(int(about["flat_feature_index"]), low, high, float(np.float32(split["border"])), missing_high=up)
 
 
 _READERS: dict[str, Callable[[ModelBundle], Forest]] = {
@@ -268,3 +282,4 @@ _READERS: dict[str, Callable[[ModelBundle], Forest]] = {
     "skops": _skops,
     "catboost": _catboost,
 }
+TREES = frozenset(_READERS)  # formats of models that have trees

@@ -196,7 +196,8 @@ class HttpServer:
         def give_up() -> None:
             late.append(True)
             self.late += 1
-            done(error_response(HttpProblem(504, f"The answer took longer than {seconds:.3g} s.")))
+            problem = HttpProblem(504, f"The answer took longer than {seconds:.3g} s.")
+            done(_given_up(deferred, problem))
 
         def work() -> object:
             if late:  # nobody waits any more: what was not begun need not be
@@ -242,6 +243,18 @@ def _result(future: asyncio.Future[object], deferred: Deferred) -> object:
         found = deferred.rescue(error)
         error.__traceback__ = None
         return found
+
+
+def _given_up(deferred: Deferred, problem: HttpProblem) -> Response:
+    """Return the answer to who waits no longer: what rescues the work may have more to tell, and to log."""
+    if deferred.rescue is None:
+        return error_response(problem)
+    try:
+        response = deferred.finish(deferred.rescue(problem))
+    except Exception as error:  # every failure becomes an answer
+        error.__traceback__ = None
+        return error_response(error)
+    return error_response(problem) if isinstance(response, Deferred) else response
 
 
 def _listener(host: str, port: int, option: str = "--port") -> socket.socket:

@@ -6,6 +6,7 @@ segment and referred to by number, so that one record of one row costs a few hun
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from bascule.serving.ids import read_logged
 from bascule.serving.log.journal import Journal, JournalLimits
 
 PREDICTIONS = "predictions"
+NONE = ""  # the label where a model says that it has no number
 TIMESTAMP = pa.timestamp("us", "UTC")
 
 SCHEMA = pa.schema(
@@ -309,9 +311,11 @@ def shown(task: str, classes: Sequence[str], output: float | Sequence[float]) ->
 
 
 def label(classes: Sequence[str], output: float | Sequence[float]) -> str:
-    """Return the likeliest class; of a binary's two the second from one half on."""
+    """Return the likeliest class; of a binary's two the second from one half on. Of NaN none is: `NONE`."""
     if isinstance(output, int | float):
-        return classes[1 if output >= 0.5 else 0]
+        return classes[1] if output >= 0.5 else classes[0] if output < 0.5 else NONE
+    if any(map(math.isnan, output)):
+        return NONE
     return classes[max(range(len(output)), key=output.__getitem__)]
 
 

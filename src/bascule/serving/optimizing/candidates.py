@@ -13,6 +13,7 @@ from bascule.serving.engines.exporting import onnx_of
 from bascule.serving.engines.forest import Forest, Unfit, pack_forest
 from bascule.serving.engines.kernel import libraries
 from bascule.serving.engines.loading import Engine, Kind, load_engine
+from bascule.serving.engines.reading import TREES
 from bascule.serving.engines.treelite import treelite_of
 from bascule.serving.pickled import PickledRuntime
 from bascule.serving.runtime import Runtime
@@ -126,6 +127,8 @@ class _Making:
             raise Unfit(f"its process cannot make it: {error}") from None
 
     def unfit(self) -> Unfit:
+        if isinstance(self.forest, Unfit) and self.bundle.format in TREES:
+            return self.forest  # ONNX is made of the trees that are read
         return Unfit(f"nothing here makes ONNX of a model of the format {self.bundle.format}")
 
 

@@ -87,7 +87,11 @@ def _answer(link: socket.socket, message: Any, work: Callable[[Any], Any]) -> No
 def _done(runner: GraphRunner, message: list[Any]) -> Any:
     kind = message[0]
     if kind == BEFORE:
-        return runner.before(message[1])
+        made = runner.before(message[1])
+        try:
+            return wire.written(made)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StepFailed(f"{runner.named(BEFORE)} made what no column holds: {error}") from None
     matrix: np.ndarray = wire.unpacked(message[1])
     if kind == CONTRIBUTIONS:
         return wire.packed(runner.contributions(matrix))

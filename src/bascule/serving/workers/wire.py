@@ -33,6 +33,15 @@ def send(link: socket.socket, message: Any) -> None:
     link.sendall(data)
 
 
+def written(value: Any) -> msgspec.Raw:
+    """Return a part of a message as it is sent.
+
+    Raises:
+        TypeError, ValueError, OverflowError, RecursionError: it holds what cannot be sent.
+    """
+    return msgspec.Raw(_encode(value))
+
+
 def receive(link: socket.socket) -> Any:
     """Return the next message.
 

@@ -203,7 +203,7 @@ def _then(answered: Answered, method: Method) -> Answered:
         def rescue(error: Exception) -> Any:
             if answered.rescue is not None:
                 return answered.rescue(error)
-            if isinstance(error, BasculeError):
+            if isinstance(error, BasculeError) and getattr(error, "status", None) != 504:
                 return error
             raise error
 
